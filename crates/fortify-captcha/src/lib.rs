@@ -1,0 +1,1 @@
+//! Image challenges that need no script.
