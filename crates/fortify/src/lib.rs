@@ -1,1 +1,38 @@
-//! The gate.
+//! A gate between the Tor network and a web service: it lets people in without scripts and makes
+//! bots pay for every try.
+//!
+//! # Layout
+//!
+//! A request passes [`server`] (connections and their limits), [`router`], one handler of [`web`],
+//! and the services that handler composes: [`challenge`], [`session`], [`proxy`]. What they
+//! remember is in a [`store`]. Arrows point one way:
+//!
+//! `cli → lib → {server, router} → web → app → {challenge, session, proxy} → store →
+//! {circuit, config, clock, telemetry}`
+//!
+//! - [`cli`]: the command line.
+//! - [`gate`]: a gate that is built, bound and then run; what tests and `serve` start.
+//! - [`app`]: the state that requests share.
+//! - [`error`]: the one edge where faults become answers.
+//! - [`circuit`], [`pseudonym`]: who is asking, and the name under which that is remembered.
+//! - [`clock`], [`entropy`]: time and randomness, passed in.
+//! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
+
+pub mod app;
+pub mod challenge;
+pub mod circuit;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod entropy;
+pub mod error;
+pub mod gate;
+pub mod i18n;
+pub mod proxy;
+pub mod pseudonym;
+pub mod router;
+pub mod server;
+pub mod session;
+pub mod store;
+pub mod telemetry;
+pub mod web;

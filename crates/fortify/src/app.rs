@@ -1,0 +1,161 @@
+//! The state of one gate, built once and shared by every request.
+
+use std::sync::Arc;
+
+use fortify_captcha::{FontError, Generator, Level};
+use serde::Serialize;
+
+use crate::challenge::renderer::Renderer;
+use crate::challenge::{ChallengeSettings, Challenges};
+use crate::clock::Clock;
+use crate::config::{Config, StorageBackend};
+use crate::entropy::Entropy;
+use crate::i18n::{LocaleError, Locales};
+use crate::proxy::Upstream;
+use crate::pseudonym::Pseudonyms;
+use crate::session::Sessions;
+use crate::session::key_ring::{KeyRing, KeyRingError};
+use crate::store::StateStore;
+use crate::store::memory::MemoryStore;
+use crate::telemetry::metrics::Metrics;
+
+/// How requests hold the [`App`].
+pub type SharedApp = Arc<App>;
+
+/// Everything that a request may need.
+#[derive(Debug)]
+pub struct App {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is remembered between requests.
+    pub store: Arc<dyn StateStore>,
+    /// The signing keys.
+    pub keys: Arc<KeyRing>,
+    /// How circuits are called.
+    pub pseudonyms: Pseudonyms,
+    /// Issues and judges challenges.
+    pub challenges: Challenges,
+    /// Mints and checks sessions.
+    pub sessions: Sessions,
+    /// The service behind the gate, in proxy mode.
+    pub upstream: Option<Upstream>,
+    /// What visitors read.
+    pub locales: Locales,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a gate cannot be built. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The signing keys.
+    #[error(transparent)]
+    Keys(#[from] KeyRingError),
+    /// The bundled fonts: a broken build.
+    #[error("the bundled fonts cannot be read: {0}")]
+    Fonts(#[from] FontError),
+    /// The bundled texts: a broken build.
+    #[error(transparent)]
+    Locales(#[from] LocaleError),
+    /// The level of a configuration that was not validated.
+    #[error("captcha.difficulty is out of range")]
+    Level,
+}
+
+/// Whether the gate can do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// The store answers.
+    pub store: bool,
+    /// A picture can be drawn.
+    pub renderer: bool,
+}
+
+impl Readiness {
+    /// Whether all of it works.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.store && self.renderer
+    }
+}
+
+impl App {
+    /// Builds the gate that `config` describes.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] with what to do.
+    pub fn build(
+        config: Arc<Config>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<SharedApp, BuildError> {
+        let store: Arc<dyn StateStore> = match config.storage.backend {
+            StorageBackend::Memory => {
+                Arc::new(MemoryStore::new(clock.clone(), config.captcha.max_active))
+            }
+        };
+        Self::with_store(config, store, clock, entropy)
+    }
+
+    /// As [`Self::build`], over a store that the caller made.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::build`].
+    pub fn with_store(
+        config: Arc<Config>,
+        store: Arc<dyn StateStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<SharedApp, BuildError> {
+        let keys = Arc::new(KeyRing::open(&config.storage.data_dir, &*clock, &*entropy)?);
+        let metrics = Arc::new(Metrics::new());
+        let renderer =
+            Renderer::new(Arc::new(Generator::new()?), config.captcha.max_concurrent_renders);
+        let settings = ChallengeSettings {
+            ttl: config.captcha.ttl,
+            level: Level::new(config.captcha.level).map_err(|_out_of_range| BuildError::Level)?,
+            length: config.captcha.length,
+            max_failures: config.security.max_captcha_failures,
+            failure_decay: config.security.reputation_decay,
+        };
+        let challenges = Challenges::new(
+            renderer,
+            store.clone(),
+            clock.clone(),
+            entropy.clone(),
+            metrics.clone(),
+            settings,
+        );
+        let sessions = Sessions::new(
+            keys.clone(),
+            store.clone(),
+            clock.clone(),
+            entropy,
+            config.session.ttl,
+        );
+        Ok(Arc::new(Self {
+            upstream: config.upstream.as_ref().map(Upstream::new),
+            locales: Locales::load()?,
+            pseudonyms: keys.pseudonyms(),
+            config,
+            clock,
+            store,
+            keys,
+            challenges,
+            sessions,
+            metrics,
+        }))
+    }
+
+    /// Whether the gate can do its work now.
+    pub async fn readiness(&self) -> Readiness {
+        Readiness {
+            store: self.store.ping().await.is_ok(),
+            renderer: self.challenges.is_warm().await,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `fortify bench`: how fast this machine draws, one JSON line per task and level.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use fortify_captcha::{Generator, Level, Seed, Spec, Variant};
+use serde::Serialize;
+
+use super::CliError;
+
+/// The levels that are measured: the calmest, the middle, the hardest.
+const LEVELS: [u8; 3] = [1, 5, 10];
+
+/// How long to draw.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Seconds for each line.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Line {
+    variant: &'static str,
+    level: u8,
+    mode: &'static str,
+    images_per_s: f64,
+    p50_us: f64,
+    p99_us: f64,
+    bytes_p50: usize,
+    bytes_max: usize,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
+    if !(0.01..=600.0).contains(&args.seconds) {
+        return Err(CliError::Usage("--seconds: use 0.01 to 600".to_owned()));
+    }
+    let generator = Generator::new().map_err(CliError::failed)?;
+    for variant in Variant::ALL {
+        for level in LEVELS {
+            let spec = Spec::new(variant, Level::new(level).map_err(CliError::failed)?);
+            let line = measure(&generator, &spec, Duration::from_secs_f64(args.seconds))?;
+            let line = serde_json::to_string(&line).map_err(CliError::failed)?;
+            writeln!(out, "{line}").map_err(|e| CliError::output(&e))?;
+        }
+    }
+    Ok(())
+}
+
+fn measure(generator: &Generator, spec: &Spec, time: Duration) -> Result<Line, CliError> {
+    let (mut micros, mut bytes) = (Vec::new(), Vec::new());
+    let started = Instant::now();
+    let mut drawn: u64 = 0;
+    while started.elapsed() < time {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&drawn.to_le_bytes());
+        let one = Instant::now();
+        let rendered =
+            generator.render(spec, &Seed::from_bytes(seed)).map_err(CliError::failed)?;
+        micros.push(one.elapsed().as_secs_f64() * 1e6);
+        bytes.push(rendered.media.bytes.len());
+        drawn += 1;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    micros.sort_by(f64::total_cmp);
+    bytes.sort_unstable();
+    Ok(Line {
+        variant: spec.variant.as_str(),
+        level: spec.level.get(),
+        mode: spec.mode.as_str(),
+        images_per_s: (micros.len() as f64 / seconds).round(),
+        p50_us: at(&micros, 0.5),
+        p99_us: at(&micros, 0.99),
+        bytes_p50: at(&bytes, 0.5),
+        bytes_max: at(&bytes, 1.0),
+    })
+}
+
+/// The value at `quantile` of a sorted list; the default of an empty one.
+fn at<T: Copy + Default>(sorted: &[T], quantile: f64) -> T {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * quantile) as usize).copied().unwrap_or_default()
+}

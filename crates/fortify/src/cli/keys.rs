@@ -1,0 +1,40 @@
+//! `fortify keys list` and `fortify keys rotate`.
+
+use std::io::Write;
+
+use clap::Subcommand;
+
+use super::CliError;
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::Config;
+use crate::entropy::SystemEntropy;
+use crate::session::key_ring::{KeyInfo, KeyRing};
+
+/// What to do with the keys.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Show each key's id, age and use; never its secret.
+    List,
+    /// Make a new signing key. The old one goes on verifying until the last session that it signed
+    /// has ended, so nobody is logged out. A running gate notices within seconds.
+    Rotate,
+}
+
+pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Result<(), CliError> {
+    let ring = KeyRing::open(&config.storage.data_dir, &SystemClock, &SystemEntropy)
+        .map_err(CliError::failed)?;
+    if matches!(action, Action::Rotate) {
+        ring.rotate(config.session.ttl, &SystemClock, &SystemEntropy).map_err(CliError::failed)?;
+    }
+    table(&ring.list(), SystemClock.now(), out).map_err(|e| CliError::output(&e))
+}
+
+fn table(keys: &[KeyInfo], now: Timestamp, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "{:<10} {:<10} {:>14}", "KEY", "USE", "AGE (HOURS)")?;
+    for key in keys {
+        let used_for = if key.retired_at.is_none() { "signs" } else { "verifies" };
+        let hours = key.created_at.until(now).as_secs() / 3600;
+        writeln!(out, "{:<10} {used_for:<10} {hours:>14}", key.id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! The command line.
+//!
+//! # Layout
+//!
+//! - [`serve`]: the gate itself, and `check-config`.
+//! - [`keys`]: the signing keys.
+//! - [`render`]: challenges as files, for people and for the lab.
+//! - [`bench`](mod@bench): how fast this machine draws.
+
+pub mod bench;
+pub mod keys;
+pub mod render;
+pub mod serve;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+
+/// Where the packaged configuration is, used when it is there and `--config` names no other.
+const DEFAULT_CONFIG: &str = "/etc/fortify/fortify.toml";
+
+/// `EX_USAGE` of sysexits.h: what was asked for makes no sense, so a supervisor need not retry.
+const EXIT_USAGE: u8 = 64;
+
+/// A gate for onion services: lets people in without scripts, makes bots pay for every try.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gate until SIGTERM or Ctrl-C.
+    Serve(ConfigArgs),
+    /// Say whether the configuration is valid, and what is wrong with it.
+    CheckConfig(ConfigArgs),
+    /// Look at or rotate the keys that sign sessions.
+    Keys {
+        #[command(subcommand)]
+        action: keys::Action,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Write challenges as pictures, with their answers in labels.csv.
+    Render(render::Args),
+    /// Print how fast challenges are drawn on one thread, as JSON lines.
+    Bench(bench::Args),
+}
+
+/// Which configuration to use.
+#[derive(Debug, clap::Args)]
+pub struct ConfigArgs {
+    /// The configuration file; /etc/fortify/fortify.toml when it exists. Any key can be overridden
+    /// by an environment variable such as FORTIFY__SERVER__PORT.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn load(&self, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, CliError> {
+        let packaged = Path::new(DEFAULT_CONFIG);
+        let path = self.config.as_deref().or_else(|| packaged.exists().then_some(packaged));
+        Config::load(path, env).map_err(CliError::Config)
+    }
+}
+
+/// Why a command ended without doing what it was asked to.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// The configuration.
+    #[error("{0}")]
+    Config(ConfigError),
+    /// The arguments.
+    #[error("{0}")]
+    Usage(String),
+    /// Everything else; the message says what to do.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CliError {
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    /// For a failed write to standard output.
+    fn output(error: &io::Error) -> Self {
+        Self::Failed(format!("cannot write the output: {error}"))
+    }
+}
+
+/// Does what the arguments say. The exit code is 0, 64 for a mistake in the arguments or the
+/// configuration, or 1.
+pub fn run(cli: Cli, env: impl IntoIterator<Item = (String, String)>) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let done = match cli.command {
+        Command::Serve(config) => config.load(env).and_then(serve::serve),
+        Command::CheckConfig(config) => config.load(env).and_then(|_valid| {
+            writeln!(out, "the configuration is valid").map_err(|e| CliError::output(&e))
+        }),
+        Command::Keys { action, config } => {
+            config.load(env).and_then(|config| keys::run(&action, &config, &mut out))
+        }
+        Command::Render(args) => render::run(&args, &mut out),
+        Command::Bench(args) => bench::run(&args, &mut out),
+    };
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
+    };
+    // Nothing is left to tell it to when standard error is gone as well.
+    let _told = writeln!(io::stderr(), "fortify: {error}");
+    match error {
+        CliError::Config(_) | CliError::Usage(_) => ExitCode::from(EXIT_USAGE),
+        CliError::Failed(_) => ExitCode::FAILURE,
+    }
+}

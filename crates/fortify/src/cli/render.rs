@@ -1,0 +1,209 @@
+//! `fortify render`: challenges as files, with their answers beside them.
+//!
+//! For looking at what visitors get, and for the lab that attacks it. The same seed gives the same
+//! bytes, so that a corpus is named by a command.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use fortify_captcha::{AnswerMode, Generator, Level, Rendered, Seed, Spec, Variant};
+use sha2::{Digest, Sha256};
+
+use super::CliError;
+use crate::i18n::{Locale, Locales};
+use crate::web::pages;
+
+/// Pictures that one call may write: a training set of the lab is 20,000.
+const MAX_COUNT: u32 = 1_000_000;
+
+/// What to draw.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The task: distorted_text, arithmetic, or all.
+    #[arg(long, default_value = "all")]
+    variant: String,
+    /// Difficulty, 1 to 10.
+    #[arg(long, default_value_t = 2)]
+    level: u8,
+    /// How the answer is given: typed or choice.
+    #[arg(long, default_value = "typed")]
+    mode: String,
+    /// How many of each task.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_COUNT)))]
+    count: u32,
+    /// Characters of a distorted_text, 4 to 8.
+    #[arg(long, default_value_t = 6)]
+    length: u8,
+    /// Any hexadecimal digits, up to 64: the whole set follows from them.
+    #[arg(long, default_value = "00")]
+    seed: String,
+    /// The folder to write to; made when it is missing.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
+    let usage = |error: String| CliError::Usage(error);
+    let variants = variants(&args.variant)?;
+    let level = Level::new(args.level).map_err(|e| usage(format!("--level: {e}")))?;
+    let mode: AnswerMode = args.mode.parse().map_err(|e| usage(format!("--mode: {e}")))?;
+    let seeds = Seeds::parse(&args.seed)?;
+    let generator = Generator::new().map_err(CliError::failed)?;
+    let locales = Locales::load().map_err(CliError::failed)?;
+    let (mut labels, path) = create_labels(&args.out)?;
+    for variant in variants {
+        let mut spec = Spec::new(variant, level);
+        spec.mode = mode;
+        spec.length = args.length;
+        for index in 0..args.count {
+            let rendered = generator
+                .render(&spec, &seeds.at(&spec, index))
+                .map_err(|e| usage(format!("{variant}: {e}")))?;
+            let file = format!("{variant}-{level:02}-{index:06}.png", level = level.get());
+            write_file(&args.out.join(&file), &rendered.media.bytes)?;
+            let line = label(&file, &spec, &rendered, locales.negotiate(None));
+            writeln!(labels, "{line}").map_err(|e| write_error(&path, &e))?;
+        }
+    }
+    labels.flush().map_err(|e| write_error(&path, &e))?;
+    writeln!(out, "{}", path.display()).map_err(|e| CliError::output(&e))
+}
+
+fn variants(name: &str) -> Result<Vec<Variant>, CliError> {
+    if name == "all" {
+        return Ok(Variant::ALL.to_vec());
+    }
+    name.parse().map(|variant| vec![variant]).map_err(|e| CliError::Usage(format!("--variant: {e}")))
+}
+
+/// The seeds of a set: each a hash of the set's seed, the task and the index, so that pictures of
+/// two tasks or levels do not share their randomness.
+struct Seeds(Vec<u8>);
+
+impl Seeds {
+    fn parse(hex: &str) -> Result<Self, CliError> {
+        let digits: Option<Vec<u8>> =
+            hex.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+        match digits {
+            Some(digits) if (1..=64).contains(&digits.len()) => Ok(Self(digits)),
+            _ => Err(CliError::Usage("--seed: use 1 to 64 hexadecimal digits".to_owned())),
+        }
+    }
+
+    fn at(&self, spec: &Spec, index: u32) -> Seed {
+        let mut hash = Sha256::new();
+        for part in [self.0.as_slice(), spec.variant.as_str().as_bytes(), &[spec.level.get()]] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.update(index.to_le_bytes());
+        Seed::from_bytes(hash.finalize().into())
+    }
+}
+
+fn label(file: &str, spec: &Spec, rendered: &Rendered, locale: Locale<'_>) -> String {
+    let puzzle = &rendered.puzzle;
+    [
+        file,
+        spec.variant.as_str(),
+        &spec.level.get().to_string(),
+        spec.mode.as_str(),
+        &puzzle.answer.reveal(),
+        &pages::question(locale, &puzzle.question),
+        &puzzle.choices.join("|"),
+        &rendered.media.width.to_string(),
+        &rendered.media.height.to_string(),
+        &rendered.media.bytes.len().to_string(),
+    ]
+    .map(quote)
+    .join(",")
+}
+
+/// A CSV field, quoted where it has to be (RFC 4180).
+fn quote(field: &str) -> String {
+    if field.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
+}
+
+fn create_labels(dir: &Path) -> Result<(BufWriter<File>, PathBuf), CliError> {
+    let path = dir.join("labels.csv");
+    fs::create_dir_all(dir).map_err(|e| write_error(dir, &e))?;
+    let mut labels = BufWriter::new(File::create(&path).map_err(|e| write_error(&path, &e))?);
+    writeln!(labels, "file,variant,level,mode,answer,question,choices,width,height,bytes")
+        .map_err(|e| write_error(&path, &e))?;
+    Ok((labels, path))
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    fs::write(path, bytes).map_err(|e| write_error(path, &e))
+}
+
+fn write_error(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::Failed(format!(
+        "{}: cannot write: {error}; give --out a folder with space that you may write",
+        path.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(out: &Path, seed: &str) -> Args {
+        Args {
+            variant: "all".to_owned(),
+            level: 5,
+            mode: "typed".to_owned(),
+            count: 3,
+            length: 6,
+            seed: seed.to_owned(),
+            out: out.to_owned(),
+        }
+    }
+
+    fn contents(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+        let mut files: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn the_same_seed_writes_the_same_bytes_and_another_others() {
+        let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+        for (dir, seed) in dirs.iter().zip(["a1", "a1", "a2"]) {
+            run(&args(dir.path(), seed), &mut Vec::new()).unwrap();
+        }
+        let [a, b, c] = [0, 1, 2].map(|i| contents(dirs[i].path()));
+        assert_eq!(a, b);
+        assert_ne!(a, c);
+        assert_eq!(a.len(), 3 * Variant::ALL.len() + 1);
+        let labels = fs::read_to_string(dirs[0].path().join("labels.csv")).unwrap();
+        assert_eq!(labels.lines().count(), 3 * Variant::ALL.len() + 1);
+        assert!(labels.starts_with("file,variant,level,mode,answer,question,choices,width,height,bytes\n"));
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let wrong: [fn(&mut Args); 5] = [
+            |a| a.variant = "puzzle".to_owned(),
+            |a| a.level = 11,
+            |a| a.mode = "spoken".to_owned(),
+            |a| a.seed = "xyz".to_owned(),
+            |a| a.length = 99,
+        ];
+        for change in wrong {
+            let mut args = args(dir.path(), "00");
+            change(&mut args);
+            assert!(matches!(run(&args, &mut Vec::new()), Err(CliError::Usage(_))), "{args:?}");
+        }
+    }
+}

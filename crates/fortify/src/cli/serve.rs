@@ -1,0 +1,49 @@
+//! `fortify serve`.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::CliError;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::entropy::SystemEntropy;
+use crate::gate::Gate;
+use crate::telemetry::logs;
+
+/// Runs the gate until it is told to stop.
+pub(super) fn serve(config: Config) -> Result<(), CliError> {
+    logs::init(&config.log).map_err(CliError::failed)?;
+    logs::hide_panics();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::Failed(format!("cannot start threads: {e}")))?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> Result<(), CliError> {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let gate = Gate::bind(Arc::new(config), Arc::new(SystemClock), Arc::new(SystemEntropy))
+        .await
+        .map_err(CliError::failed)?;
+    tracing::info!(listening = %gate.address(), "the gate is open");
+    let stop = stop_signal().map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
+    let drained = gate.run(stop).await;
+    tracing::info!(cut = drained.cut, "the gate is closed");
+    Ok(())
+}
+
+fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("finishing what is under way");
+    })
+}

@@ -1,0 +1,204 @@
+//! The one edge where a fault becomes an answer.
+//!
+//! Below this edge every module has its own error enum. Here they become one of a few answers that
+//! tell a visitor what to do and nothing else; what happened goes to the log, for the operator.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::app::SharedApp;
+use crate::challenge::ChallengeError;
+use crate::circuit::CircuitError;
+use crate::proxy::ProxyError;
+use crate::session::SessionError;
+use crate::store::StoreError;
+use crate::web::pages::{self, Message};
+use crate::web::visitor::Wants;
+
+/// What a visitor is told to wait when a part of this gate does not work: long enough not to
+/// pile up, short enough that a repaired gate is found at once. Seconds.
+const RETRY_AFTER_FAULT: Duration = Duration::from_secs(5);
+
+/// Why a request is not answered as it hoped.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WebError {
+    /// The request cannot be read; the text names what, for the metric.
+    #[error("malformed request: {0}")]
+    BadRequest(&'static str),
+    /// Who is asking cannot be told.
+    #[error("no circuit: {}", .0.label())]
+    Circuit(CircuitError),
+    /// For visitors with a session.
+    #[error("no session")]
+    Forbidden,
+    /// There is no such address, or not for this visitor.
+    #[error("not found")]
+    NotFound,
+    /// The address is there and takes another method.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// More was sent than the address takes.
+    #[error("body too large")]
+    TooLarge,
+    /// The body did not arrive in time.
+    #[error("body too slow")]
+    TooSlow,
+    /// Too many wrong answers.
+    #[error("must wait")]
+    MustWait(Duration),
+    /// Everything that could be done at once is being done.
+    #[error("busy: {0}")]
+    Busy(String),
+    /// A part of this gate does not work. The text is for the log.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The service behind the gate does not work. The text is for the log.
+    #[error("upstream: {0}")]
+    BadGateway(String),
+    /// The service behind the gate is too slow.
+    #[error("upstream: no answer in time")]
+    GatewayTimeout,
+}
+
+impl WebError {
+    /// The status and the message ids that a visitor gets.
+    const fn answer(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::BadRequest(_) | Self::Circuit(_) => {
+                (StatusCode::BAD_REQUEST, "bad-request-title", "bad-request-text")
+            }
+            Self::Forbidden => (StatusCode::FORBIDDEN, "refused-title", "refused-text"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found-title", "not-found-text"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-title", "method-text")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large-title", "too-large-text"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "timeout-title", "timeout-text"),
+            Self::MustWait(_) => (StatusCode::TOO_MANY_REQUESTS, "wait-title", "wait-text"),
+            Self::Busy(_) | Self::Unavailable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable-title", "unavailable-text")
+            }
+            Self::BadGateway(_) => (StatusCode::BAD_GATEWAY, "gateway-title", "gateway-text"),
+            Self::GatewayTimeout => (StatusCode::GATEWAY_TIMEOUT, "gateway-title", "gateway-text"),
+        }
+    }
+
+    /// The name in the metric.
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::BadRequest(what) => what,
+            Self::Circuit(_) => "circuit",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::MustWait(_) => "must_wait",
+            Self::Busy(_) => "busy",
+            Self::Unavailable(_) => "unavailable",
+            Self::BadGateway(_) => "bad_gateway",
+            Self::GatewayTimeout => "gateway_timeout",
+        }
+    }
+
+    /// Seconds after which trying again makes sense.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::MustWait(wait) => Some(wait.as_secs().max(1)),
+            Self::Busy(_) => Some(1),
+            Self::Unavailable(_) => Some(RETRY_AFTER_FAULT.as_secs()),
+            _ => None,
+        }
+    }
+}
+
+impl IntoResponse for WebError {
+    /// An answer without a body: [`render`] gives it one, because only there is it known what the
+    /// visitor reads.
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.answer().0;
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives every [`WebError`] that comes up from a handler its body, as a page or as JSON, counts it,
+/// and tells the operator of those that are this side's fault.
+pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) -> Response {
+    let wants = Wants::of(request.uri().path(), request.headers());
+    let language = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
+    let mut response = next.run(request).await;
+    let Some(error) = response.extensions_mut().remove::<WebError>() else {
+        return response;
+    };
+    app.metrics.error(error.label());
+    match &error {
+        WebError::Unavailable(_) => tracing::error!(%error, "a request was answered with 503"),
+        WebError::BadGateway(_) | WebError::GatewayTimeout => {
+            tracing::warn!(%error, "the protected service did not answer; check [upstream] url");
+        }
+        _ => tracing::debug!(%error, "a request was refused"),
+    }
+    let (status, title, text) = error.answer();
+    let locale = app.locales.negotiate(language.as_ref().and_then(|value| value.to_str().ok()));
+    let text = match &error {
+        WebError::MustWait(wait) => {
+            locale.text_with(text, "minutes", wait.as_secs().div_ceil(60).max(1))
+        }
+        _ => locale.text(text),
+    };
+    let mut response = match wants {
+        Wants::Json => pages::json(status, &serde_json::json!({"success": false, "message": text})),
+        Wants::Page => pages::message(status, locale, &Message::new(&locale.text(title), &text)),
+    };
+    if let Some(seconds) = error.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+impl From<CircuitError> for WebError {
+    fn from(error: CircuitError) -> Self {
+        Self::Circuit(error)
+    }
+}
+
+impl From<StoreError> for WebError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<SessionError> for WebError {
+    fn from(error: SessionError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<ChallengeError> for WebError {
+    fn from(error: ChallengeError) -> Self {
+        match error {
+            ChallengeError::MustWait(wait) => Self::MustWait(wait),
+            ChallengeError::Busy => Self::Busy(error.to_string()),
+            ChallengeError::Store(_) | ChallengeError::Entropy(_) | ChallengeError::Render(_) => {
+                Self::Unavailable(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<ProxyError> for WebError {
+    fn from(error: ProxyError) -> Self {
+        match error {
+            ProxyError::Timeout => Self::GatewayTimeout,
+            ProxyError::BadRequest(_) => Self::BadRequest("proxy"),
+            _ => Self::BadGateway(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What visitors read, in their language.
+//!
+//! Each language is one Fluent file under `locales/`, compiled into the binary: a gate has no
+//! business reading files while it is under attack. A language is added by its folder and a line
+//! in [`LOCALES`]; what it lacks is said in English.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use fluent_bundle::concurrent::FluentBundle;
+use fluent_bundle::{FluentArgs, FluentResource};
+use fluent_langneg::{NegotiationStrategy, negotiate_languages};
+use unic_langid::LanguageIdentifier;
+
+/// The languages: a tag and the text of its file. The first is the one that has every message.
+const LOCALES: &[(&str, &str)] = &[("en", include_str!("../locales/en/fortify.ftl"))];
+
+/// Bytes of `Accept-Language` that are looked at: Tor Browser sends under 30.
+const MAX_HEADER_BYTES: usize = 256;
+
+/// Languages of a visitor that are looked at.
+const MAX_PREFERENCES: usize = 8;
+
+/// A language file is broken: a mistake in the build, found by the tests and at start.
+#[derive(Debug, thiserror::Error)]
+#[error("locale {tag}: {problem}")]
+pub struct LocaleError {
+    tag: &'static str,
+    problem: String,
+}
+
+/// All languages.
+pub struct Locales {
+    tags: Vec<LanguageIdentifier>,
+    bundles: Vec<FluentBundle<FluentResource>>,
+}
+
+impl Locales {
+    /// Reads the languages that were compiled in.
+    ///
+    /// # Errors
+    ///
+    /// [`LocaleError`] naming the language and what is wrong with its file.
+    pub fn load() -> Result<Self, LocaleError> {
+        let mut locales = Self { tags: Vec::new(), bundles: Vec::new() };
+        for &(tag, text) in LOCALES {
+            let error = |problem: String| LocaleError { tag, problem };
+            let id: LanguageIdentifier = tag.parse().map_err(|e| error(format!("{e}")))?;
+            let resource = FluentResource::try_new(text.to_owned())
+                .map_err(|(_, errors)| error(format!("{errors:?}")))?;
+            let mut bundle = FluentBundle::new_concurrent(vec![id.clone()]);
+            // The isolating marks protect mixed directions; here they would only be copied along
+            // with the text.
+            bundle.set_use_isolating(false);
+            bundle.add_resource(resource).map_err(|errors| error(format!("{errors:?}")))?;
+            locales.tags.push(id);
+            locales.bundles.push(bundle);
+        }
+        Ok(locales)
+    }
+
+    /// The best language for an `Accept-Language` header; the first one when it names none.
+    #[must_use]
+    pub fn negotiate(&self, accept_language: Option<&str>) -> Locale<'_> {
+        let wanted: Vec<LanguageIdentifier> = accept_language
+            .filter(|header| header.len() <= MAX_HEADER_BYTES)
+            .unwrap_or_default()
+            .split(',')
+            .take(MAX_PREFERENCES)
+            .filter_map(|preference| preference.split(';').next()?.trim().parse().ok())
+            .collect();
+        let best =
+            negotiate_languages(&wanted, &self.tags, None, NegotiationStrategy::Lookup);
+        let index = best
+            .first()
+            .and_then(|best| self.tags.iter().position(|tag| tag == *best))
+            .unwrap_or_default();
+        Locale { locales: self, index }
+    }
+}
+
+impl fmt::Debug for Locales {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locales").field("tags", &self.tags).finish_non_exhaustive()
+    }
+}
+
+/// One visitor's language.
+#[derive(Clone, Copy, Debug)]
+pub struct Locale<'a> {
+    locales: &'a Locales,
+    index: usize,
+}
+
+impl<'a> Locale<'a> {
+    /// Its tag, for the page's `lang`.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        self.locales.tags.get(self.index).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// The message `id`.
+    #[must_use]
+    pub fn text(&self, id: &str) -> Cow<'a, str> {
+        self.format(id, None)
+    }
+
+    /// The message `id` with one number in it.
+    #[must_use]
+    pub fn text_with(&self, id: &str, name: &'static str, number: u64) -> Cow<'a, str> {
+        let mut arguments = FluentArgs::new();
+        arguments.set(name, number);
+        self.format(id, Some(&arguments))
+    }
+
+    fn format(&self, id: &str, arguments: Option<&FluentArgs<'_>>) -> Cow<'a, str> {
+        [self.index, 0]
+            .iter()
+            .filter_map(|index| self.locales.bundles.get(*index))
+            .find_map(|bundle| {
+                let pattern = bundle.get_message(id)?.value()?;
+                let text = bundle.format_pattern(pattern, arguments, &mut Vec::new());
+                Some(Cow::Owned(text.into_owned()))
+            })
+            // A test holds the identifiers in use against the file, so this is never read.
+            .unwrap_or_else(|| Cow::Owned(id.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_in_use_is_there() {
+        let locales = Locales::load().unwrap();
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut sources = Vec::new();
+        for dir in ["templates", "src", "src/web"] {
+            for entry in std::fs::read_dir(root.join(dir)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_file() {
+                    sources.push(std::fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        let used: Vec<String> = sources
+            .iter()
+            .flat_map(|source| source.split(r#"text("#).chain(source.split(r#"text_with("#)).skip(1))
+            .filter_map(|rest| rest.strip_prefix('"')?.split('"').next())
+            .map(str::to_owned)
+            .filter(|id| id != "unknown-message")
+            .collect();
+        assert!(used.len() > 10, "the search found only {used:?}");
+        for id in used.iter().map(String::as_str).chain(["question-distorted-text", "question-arithmetic"]) {
+            assert_ne!(locales.negotiate(None).text(id), id, "no message {id}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_their_plural() {
+        let locales = Locales::load().unwrap();
+        let locale = locales.negotiate(Some("en-GB,en;q=0.5"));
+        assert!(locale.text_with("wait-text", "minutes", 1).ends_with("one minute."));
+        assert!(locale.text_with("wait-text", "minutes", 5).ends_with("5 minutes."));
+        assert_eq!(locale.text("unknown-message"), "unknown-message");
+    }
+
+    #[test]
+    fn abuse_24_no_language_header_is_too_odd() {
+        let locales = Locales::load().unwrap();
+        let ten_thousand = (0..10_000).map(|i| format!("x{i}")).collect::<Vec<_>>().join(",");
+        for header in
+            ["und", "*", "", ",,,;;;", "en;q=x", "de-AT,fr", &ten_thousand, "\u{0}\u{ffff}", "mul"]
+        {
+            assert_eq!(locales.negotiate(Some(header)).tag(), "en", "{header:.40}");
+        }
+    }
+}

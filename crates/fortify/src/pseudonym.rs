@@ -1,0 +1,116 @@
+//! A circuit under another name.
+//!
+//! The raw circuit never leaves the request that carried it: records, cookies and logs know it by
+//! a keyed hash, which tells two circuits apart and tells nobody which they are.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::circuit::CircuitId;
+
+/// Bytes of a tag: 128 bits, so that two circuits do not meet by chance.
+const TAG_BYTES: usize = 16;
+
+/// A keyed hash of a [`CircuitId`].
+///
+/// Compared in constant time; `Debug` shows nothing of it.
+#[derive(Clone, Copy, Eq)]
+pub struct CircuitTag([u8; TAG_BYTES]);
+
+impl CircuitTag {
+    /// The tag with these bytes: for tests and for stores that read one back.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; TAG_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// Base64url, as the session's `circuit_id` claim carries it.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// Reads [`Self::encode`] back; `None` for every other text.
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl PartialEq for CircuitTag {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl std::hash::Hash for CircuitTag {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Debug for CircuitTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CircuitTag(..)")
+    }
+}
+
+impl Serialize for CircuitTag {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.encode())
+    }
+}
+
+impl<'de> Deserialize<'de> for CircuitTag {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::decode(&text).ok_or_else(|| serde::de::Error::custom("not a circuit tag"))
+    }
+}
+
+/// Names circuits under one secret key.
+#[derive(Clone)]
+pub struct Pseudonyms {
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl Pseudonyms {
+    /// Pseudonyms under `key`. Another key gives every circuit another tag.
+    #[must_use]
+    pub fn new(key: [u8; 32]) -> Self {
+        Self { key: Zeroizing::new(key) }
+    }
+
+    /// The tag of `circuit`.
+    #[must_use]
+    pub fn tag(&self, circuit: &CircuitId) -> CircuitTag {
+        let message = circuit.canonical_bytes();
+        let digest = hmac_sha256(&self.key, &[message.as_ref()]);
+        let mut tag = [0; TAG_BYTES];
+        tag.copy_from_slice(&digest[..TAG_BYTES]);
+        CircuitTag(tag)
+    }
+}
+
+impl fmt::Debug for Pseudonyms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pseudonyms(..)")
+    }
+}
+
+/// HMAC-SHA256 of the parts one after another; callers delimit them.
+pub(crate) fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = <Hmac<Sha256> as KeyInit>::new(key.into());
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}

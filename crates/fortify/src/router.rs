@@ -1,0 +1,45 @@
+//! Which address leads where, and through what every request passes on its way.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::SharedApp;
+use crate::error::{self, WebError};
+use crate::web::{challenge, gate, operator, simple_api, standing};
+
+/// The gate as a service.
+///
+/// Layers run from the outside in: faults get their body from [`error::render`]; a panic, which
+/// would be a mistake of ours, becomes such a fault instead of a broken connection; handlers bound
+/// the bodies that they read themselves, and the rest is streamed.
+pub fn router(app: SharedApp) -> Router {
+    Router::new()
+        .route("/health", get(operator::health))
+        .route("/ready", get(operator::ready))
+        .route("/metrics", get(operator::metrics))
+        .route("/captcha/generate", post(challenge::generate))
+        .route("/captcha/{file}", get(challenge::picture))
+        .route("/validate-captcha", post(challenge::validate))
+        .route("/api/captcha-image", get(simple_api::image))
+        .route("/verify-captcha", post(simple_api::verify))
+        .route("/api/status", get(simple_api::status))
+        .route("/api/session", get(standing::show))
+        .route("/api/session/logout", post(standing::log_out))
+        .route(gate::ENTER, get(gate::enter))
+        .route("/_fortify/auth", get(gate::auth))
+        .method_not_allowed_fallback(gate::wrong_method)
+        .fallback(gate::pass)
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), error::render))
+        .with_state(app)
+}
+
+/// What was thrown stays untold: it may hold what the handler held.
+fn panicked(_what: Box<dyn std::any::Any + Send>) -> Response {
+    WebError::Unavailable("a handler panicked; please report this".to_owned()).into_response()
+}

@@ -1,0 +1,372 @@
+//! Sessions: what a right answer earns, and how long it lasts.
+//!
+//! # Layout
+//!
+//! - [`Sessions`]: mints, checks and revokes; [`Session`] is one that was checked.
+//! - [`key_ring`]: the keys, their file and their rotation.
+//! - `jws`: HS256 for the JWT library.
+
+mod jws;
+pub mod key_ring;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Clock, Timestamp};
+use crate::entropy::Entropy;
+use crate::pseudonym::CircuitTag;
+use crate::store::record::SessionId;
+use crate::store::{StateStore, StoreError};
+use key_ring::{KeyRing, KeyRingError, Purpose};
+
+/// How far ahead of this node's clock a session may have been issued: nodes of a cluster keep
+/// time by NTP and stay within a second or so of each other. More is a clock set back or a forgery.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// Bytes of a session's text; a minted one has about 330.
+const MAX_TOKEN_BYTES: usize = 1024;
+
+/// The claims of a session, named as the cookie's requirement names them; times in seconds since
+/// the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claims {
+    circuit_id: CircuitTag,
+    issued_at: u64,
+    expires_at: u64,
+    threat_level: u8,
+    captcha_solved: bool,
+    session_id: SessionId,
+}
+
+/// A session whose signature, times, circuit and standing were checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its name, for revocation.
+    pub id: SessionId,
+    /// The threat level under which it was earned.
+    pub threat_level: u8,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
+/// Why a request has no session. Told to metrics alone: to a visitor all of them are a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No key of the ring signed this text as a session.
+    Signature,
+    /// Expired, not yet valid, or valid for longer than any session is.
+    Time,
+    /// It belongs to another circuit.
+    Circuit,
+    /// It was ended before its time.
+    Revoked,
+}
+
+impl Rejection {
+    /// The name in the metric.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Time => "time",
+            Self::Circuit => "circuit",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// A freshly minted session and the text for its cookie.
+pub struct Minted {
+    /// The cookie's value: a JWT.
+    pub token: String,
+    /// What it says.
+    pub session: Session,
+}
+
+/// Why a session could not be minted or revoked; the visitor gets a 503, never a session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The keys did not sign, or no id could be drawn.
+    #[error(transparent)]
+    Keys(#[from] KeyRingError),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Mints, checks and revokes sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    keys: Arc<KeyRing>,
+    store: Arc<dyn StateStore>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    lifetime: Duration,
+}
+
+impl Sessions {
+    /// Sessions of `lifetime`, signed by `keys`.
+    #[must_use]
+    pub fn new(
+        keys: Arc<KeyRing>,
+        store: Arc<dyn StateStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        lifetime: Duration,
+    ) -> Self {
+        Self { keys, store, clock, entropy, lifetime }
+    }
+
+    /// How long a session lasts.
+    #[must_use]
+    pub const fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
+    /// A new session for `circuit`.
+    ///
+    /// # Errors
+    ///
+    /// When no id can be drawn or the keys do not sign.
+    pub fn mint(&self, circuit: CircuitTag, threat_level: u8) -> Result<Minted, SessionError> {
+        let now = self.clock.now();
+        let id = SessionId::random(&*self.entropy).map_err(KeyRingError::from)?;
+        let expires_at = Timestamp::from_secs(now.after(self.lifetime).as_secs());
+        let token = self.keys.sign(
+            Purpose::Session,
+            &Claims {
+                circuit_id: circuit,
+                issued_at: now.as_secs(),
+                expires_at: expires_at.as_secs(),
+                threat_level,
+                captcha_solved: true,
+                session_id: id,
+            },
+        )?;
+        Ok(Minted { token, session: Session { id, threat_level, expires_at } })
+    }
+
+    /// The session that `token` is, if it is one of `circuit`'s and in force.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether it was revoked: that is no admission.
+    pub async fn check(
+        &self,
+        token: &str,
+        circuit: CircuitTag,
+    ) -> Result<Result<Session, Rejection>, StoreError> {
+        let session = match self.check_claims(token, circuit) {
+            Ok(session) => session,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let revoked = self.store.is_revoked(session.id).await?;
+        Ok(if revoked { Err(Rejection::Revoked) } else { Ok(session) })
+    }
+
+    fn check_claims(&self, token: &str, circuit: CircuitTag) -> Result<Session, Rejection> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Rejection::Signature);
+        }
+        let verified =
+            self.keys.verify::<Claims>(Purpose::Session, token).ok_or(Rejection::Signature)?;
+        let (claims, now) = (verified.claims, self.clock.now());
+        let issued_at = Timestamp::from_secs(claims.issued_at);
+        let expires_at = Timestamp::from_secs(claims.expires_at);
+        let in_force = now < expires_at
+            && issued_at <= now.after(MAX_CLOCK_SKEW)
+            && expires_at <= issued_at.after(self.lifetime)
+            // A token younger than its key's retirement was made with a stolen old key.
+            && verified.key_retired_at.is_none_or(|at| issued_at <= at.after(MAX_CLOCK_SKEW));
+        if !in_force {
+            return Err(Rejection::Time);
+        }
+        if claims.circuit_id != circuit {
+            return Err(Rejection::Circuit);
+        }
+        if !claims.captcha_solved {
+            return Err(Rejection::Signature);
+        }
+        Ok(Session { id: claims.session_id, threat_level: claims.threat_level, expires_at })
+    }
+
+    /// Ends `session` now.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not keep it; the session is then still in force.
+    pub async fn revoke(&self, session: &Session) -> Result<(), StoreError> {
+        self.store.revoke_session(session.id, session.expires_at).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::entropy::SystemEntropy;
+    use crate::store::memory::MemoryStore;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+    const CIRCUIT: CircuitTag = CircuitTag::from_bytes([1; 16]);
+
+    struct Bed {
+        clock: Arc<ManualClock>,
+        keys: Arc<KeyRing>,
+        sessions: Sessions,
+        _dir: tempfile::TempDir,
+    }
+
+    fn bed() -> Bed {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(NOW));
+        let entropy = Arc::new(SystemEntropy);
+        let keys = Arc::new(KeyRing::open(dir.path(), &*clock, &*entropy).unwrap());
+        let store = Arc::new(MemoryStore::new(clock.clone(), 10));
+        let sessions = Sessions::new(keys.clone(), store, clock.clone(), entropy, HOUR);
+        Bed { clock, keys, sessions, _dir: dir }
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            circuit_id: CIRCUIT,
+            issued_at: NOW.as_secs(),
+            expires_at: NOW.after(HOUR).as_secs(),
+            threat_level: 2,
+            captcha_solved: true,
+            session_id: SessionId::random(&SystemEntropy).unwrap(),
+        }
+    }
+
+    fn signed(bed: &Bed, claims: &Claims) -> String {
+        bed.keys.sign(Purpose::Session, claims).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_session_lasts_its_lifetime_and_no_second_longer() {
+        let bed = bed();
+        let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
+        assert_eq!(bed.sessions.check(&minted.token, CIRCUIT).await.unwrap(), Ok(minted.session));
+        bed.clock.advance(HOUR - Duration::from_millis(1));
+        assert!(bed.sessions.check(&minted.token, CIRCUIT).await.unwrap().is_ok());
+        bed.clock.advance(Duration::from_millis(1));
+        assert_eq!(
+            bed.sessions.check(&minted.token, CIRCUIT).await.unwrap(),
+            Err(Rejection::Time)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_session_is_its_circuits_alone() {
+        let bed = bed();
+        let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
+        let other = CircuitTag::from_bytes([2; 16]);
+        assert_eq!(
+            bed.sessions.check(&minted.token, other).await.unwrap(),
+            Err(Rejection::Circuit)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_revoked_session_is_over() {
+        let bed = bed();
+        let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
+        bed.sessions.revoke(&minted.session).await.unwrap();
+        assert_eq!(
+            bed.sessions.check(&minted.token, CIRCUIT).await.unwrap(),
+            Err(Rejection::Revoked)
+        );
+    }
+
+    #[test]
+    fn abuse_09_times_that_no_minted_session_has_are_refused() {
+        let bed = bed();
+        let ok = claims();
+        assert!(bed.sessions.check_claims(&signed(&bed, &ok), CIRCUIT).is_ok());
+        let far_future = Claims { expires_at: NOW.after(HOUR * 1000).as_secs(), ..ok.clone() };
+        let endless = Claims { expires_at: u64::MAX, ..ok.clone() };
+        let not_yet = Claims { issued_at: NOW.as_secs() + 6, ..ok.clone() };
+        for wrong in [far_future, endless, not_yet] {
+            assert_eq!(
+                bed.sessions.check_claims(&signed(&bed, &wrong), CIRCUIT),
+                Err(Rejection::Time)
+            );
+        }
+        let token = signed(&bed, &ok);
+        bed.clock.set(Timestamp::from_secs(NOW.as_secs() - 3600));
+        assert_eq!(
+            bed.sessions.check_claims(&token, CIRCUIT),
+            Err(Rejection::Time),
+            "a clock set back"
+        );
+    }
+
+    #[test]
+    fn abuse_09_other_algorithms_and_unknown_keys_are_refused() {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+        let bed = bed();
+        let token = signed(&bed, &claims());
+        let parts: Vec<_> = token.split('.').collect();
+        let kid = bed.keys.list()[0].id.clone();
+        let header = |alg: &str, kid: &str| {
+            B64.encode(format!(r#"{{"typ":"JWT","alg":"{alg}","kid":"{kid}"}}"#))
+        };
+        let refused = |token: String| {
+            assert_eq!(
+                bed.sessions.check_claims(&token, CIRCUIT),
+                Err(Rejection::Signature),
+                "{token}"
+            );
+        };
+        for alg in ["none", "None", "NONE", "nOnE", "HS384", "HS512", "RS256", "ES256", "", "hs256"] {
+            let head = header(alg, &kid);
+            refused(format!("{head}.{}.{}", parts[1], parts[2]));
+            refused(format!("{head}.{}.", parts[1]));
+            refused(format!("{head}.{}", parts[1]));
+        }
+        refused(format!("{}.{}.{}", header("HS256", "nobody"), parts[1], parts[2]));
+        refused(format!("{}.{}.{}", B64.encode(r#"{"alg":"HS256"}"#), parts[1], parts[2]));
+        refused(format!("{}.{}.{}", parts[0], parts[1], B64.encode([0; 32])));
+        refused(format!("{}.{}.", parts[0], parts[1]));
+        refused(String::new());
+        refused("a.b.c".to_owned());
+        refused("x".repeat(100_000));
+        let mut tampered = B64.decode(parts[1]).unwrap();
+        for i in 0..tampered.len() {
+            tampered[i] ^= 1;
+            refused(format!("{}.{}.{}", parts[0], B64.encode(&tampered), parts[2]));
+            tampered[i] ^= 1;
+        }
+    }
+
+    #[test]
+    fn abuse_09_a_retired_key_signs_nothing_new() {
+        let bed = bed();
+        let old_head = signed(&bed, &claims());
+        let young = Claims { issued_at: NOW.as_secs() + 60, ..claims() };
+        let forged = signed(&bed, &Claims { expires_at: young.issued_at + 3600, ..young });
+        bed.keys.rotate(HOUR, &*bed.clock, &SystemEntropy).unwrap();
+        bed.clock.advance(Duration::from_secs(60));
+        assert!(bed.sessions.check_claims(&old_head, CIRCUIT).is_ok());
+        assert_eq!(bed.sessions.check_claims(&forged, CIRCUIT), Err(Rejection::Time));
+        bed.clock.advance(HOUR);
+        bed.keys.rotate(HOUR, &*bed.clock, &SystemEntropy).unwrap();
+        assert_eq!(bed.sessions.check_claims(&forged, CIRCUIT), Err(Rejection::Signature));
+    }
+
+    #[test]
+    fn abuse_08_the_claims_are_a_structure_that_cannot_be_spliced() {
+        let bed = bed();
+        let mut value = serde_json::to_value(claims()).unwrap();
+        value["more"] = 1.into();
+        let token = bed.keys.sign(Purpose::Session, &value).unwrap();
+        assert_eq!(bed.sessions.check_claims(&token, CIRCUIT), Err(Rejection::Signature));
+        let unsolved = Claims { captcha_solved: false, ..claims() };
+        assert!(bed.sessions.check_claims(&signed(&bed, &unsolved), CIRCUIT).is_err());
+    }
+}

@@ -1,0 +1,169 @@
+//! What a store keeps, and the names it keeps it under.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::clock::Timestamp;
+use crate::entropy::{Entropy, EntropyError, random_bytes};
+use crate::pseudonym::CircuitTag;
+
+/// The name of one challenge: 32 random bytes, so that it cannot be guessed.
+///
+/// Its text is base64url without padding, 43 characters, and only the canonical spelling is read:
+/// two spellings of one token would be two keys for a limit or a replay record.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ChallengeToken([u8; 32]);
+
+/// A text that is no challenge token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a challenge token")]
+pub struct MalformedToken;
+
+impl ChallengeToken {
+    /// Characters of a token's text.
+    pub const TEXT_LENGTH: usize = 43;
+
+    /// A fresh token.
+    ///
+    /// # Errors
+    ///
+    /// When `entropy` has none to give.
+    pub fn random(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        random_bytes(entropy).map(Self)
+    }
+
+    /// The text that a page, a form or an address carries.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+}
+
+impl FromStr for ChallengeToken {
+    type Err = MalformedToken;
+
+    fn from_str(text: &str) -> Result<Self, MalformedToken> {
+        if text.len() != Self::TEXT_LENGTH {
+            return Err(MalformedToken);
+        }
+        // The engine refuses padding and non-zero trailing bits, so the spelling is the only one.
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_not_base64| MalformedToken)?;
+        bytes.try_into().map(Self).map_err(|_wrong_length| MalformedToken)
+    }
+}
+
+impl fmt::Debug for ChallengeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChallengeToken(..)")
+    }
+}
+
+/// The name of one session: 16 random bytes, the `session_id` claim.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId([u8; 16]);
+
+impl SessionId {
+    /// A fresh session id.
+    ///
+    /// # Errors
+    ///
+    /// When `entropy` has none to give.
+    pub fn random(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        random_bytes(entropy).map(Self)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId(..)")
+    }
+}
+
+impl Serialize for SessionId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(serde::de::Error::custom)?;
+        bytes.try_into().map(Self).map_err(|_| serde::de::Error::custom("not a session id"))
+    }
+}
+
+/// A text that no `Debug`, log or error shows, and that memory does not keep after its use.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret<T: Zeroize>(T);
+
+impl<T: Zeroize> Secret<T> {
+    /// Wraps `value`.
+    pub fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value, for the one that has to use it.
+    pub fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// One challenge as the store keeps it: a recipe, not a picture.
+///
+/// The picture is drawn from the seed whenever it is fetched and is the same bytes each time, so
+/// that a flood of challenges costs a few hundred bytes each. The fields that describe the picture
+/// are plain names and numbers: a store does not know what they mean, and a record that another
+/// version wrote still reads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChallengeRecord {
+    /// The task: `distorted_text`, `arithmetic`.
+    pub variant: Cow<'static, str>,
+    /// How the task is made visible: `ink`.
+    pub carrier: Cow<'static, str>,
+    /// How the answer is given: `typed`.
+    pub mode: Cow<'static, str>,
+    /// Difficulty, 1 to 10.
+    pub level: u8,
+    /// Characters of a `distorted_text`.
+    pub length: u8,
+    /// What the picture is drawn from.
+    pub seed: Secret<[u8; 32]>,
+    /// The expected answer, as `fortify_captcha::Answer::encode` writes it.
+    pub answer: Secret<String>,
+    /// Which renderer drew it; another one may draw another picture from the same seed.
+    pub renderer: u16,
+    /// Who asked for it: nobody else may answer it.
+    pub circuit: CircuitTag,
+    /// When it was issued.
+    pub created_at: Timestamp,
+    /// From when on it is as if it had never been.
+    pub expires_at: Timestamp,
+}
+
+/// The wrong answers of one circuit that are not forgotten yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failures {
+    /// How many.
+    pub count: u32,
+    /// When they are forgotten.
+    pub until: Timestamp,
+}
+
+impl Failures {
+    /// No failures.
+    pub const NONE: Self = Self { count: 0, until: Timestamp::from_millis(0) };
+}

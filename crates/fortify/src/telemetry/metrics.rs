@@ -1,0 +1,228 @@
+//! Counters and latencies, in Prometheus' text form.
+//!
+//! Every label comes from a small fixed set; nothing that a visitor sends can become one. The
+//! registry belongs to the [`Metrics`] that made it, so that two gates in one process count apart.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Bounds of the latency buckets in seconds: a decision takes tens of microseconds, a render
+/// hundreds, and the requirement's limits are 200 and 500 ms.
+const LATENCY_BUCKETS: [f64; 13] = [
+    0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.2, 0.5,
+    2.0,
+];
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    /// As hoped: issued, drawn, solved.
+    Ok,
+    /// A wrong answer.
+    Failed,
+    /// The circuit has to wait.
+    Wait,
+    /// A fault of this side.
+    Error,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByVariant {
+    variant: &'static str,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByDecision {
+    decision: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
+/// The instruments of one gate.
+pub struct Metrics {
+    registry: Registry,
+    issued: Family<ByVariant, Counter>,
+    issue_seconds: Histogram,
+    rendered: Family<ByVariant, Counter>,
+    render_seconds: Histogram,
+    redeemed: Family<ByOutcome, Counter>,
+    redeem_seconds: Histogram,
+    decisions: Family<ByDecision, Counter>,
+    decision_seconds: Histogram,
+    rejected_sessions: Family<ByReason, Counter>,
+    rejected_circuits: Family<ByReason, Counter>,
+    refused_connections: Family<ByReason, Counter>,
+    errors: Family<ByReason, Counter>,
+    active_challenges: Gauge,
+}
+
+impl Metrics {
+    /// Fresh instruments, all at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("fortify");
+        let latency = || Histogram::new(LATENCY_BUCKETS);
+        let metrics = Self {
+            issued: Family::default(),
+            issue_seconds: latency(),
+            rendered: Family::default(),
+            render_seconds: latency(),
+            redeemed: Family::default(),
+            redeem_seconds: latency(),
+            decisions: Family::default(),
+            decision_seconds: latency(),
+            rejected_sessions: Family::default(),
+            rejected_circuits: Family::default(),
+            refused_connections: Family::default(),
+            errors: Family::default(),
+            active_challenges: Gauge::default(),
+            registry: Registry::default(),
+        };
+        let m = &metrics;
+        registry.register("challenges_issued", "Challenges issued", m.issued.clone());
+        registry.register("renders", "Pictures drawn", m.rendered.clone());
+        registry.register("redeems", "Answers judged", m.redeemed.clone());
+        registry.register("decisions", "Requests decided at the gate", m.decisions.clone());
+        registry.register(
+            "sessions_rejected",
+            "Session cookies that were not accepted",
+            m.rejected_sessions.clone(),
+        );
+        registry.register(
+            "circuits_rejected",
+            "Requests whose circuit could not be told",
+            m.rejected_circuits.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Connections closed before or instead of a request",
+            m.refused_connections.clone(),
+        );
+        registry.register("errors", "Requests that ended in a fault", m.errors.clone());
+        registry.register(
+            "active_challenges",
+            "Challenges that wait for an answer",
+            m.active_challenges.clone(),
+        );
+        let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        };
+        seconds("issue", "Time to draw up and keep a challenge, without its picture", &m.issue_seconds);
+        seconds("render", "Time to draw a picture, waiting included", &m.render_seconds);
+        seconds("redeem", "Time to take and judge an answer", &m.redeem_seconds);
+        seconds("decision", "Time to decide about a request", &m.decision_seconds);
+        Self { registry, ..metrics }
+    }
+
+    /// A challenge was kept, or was not.
+    pub fn issue(&self, took: Duration, variant: &'static str, outcome: Outcome) {
+        self.issue_seconds.observe(took.as_secs_f64());
+        self.issued.get_or_create(&ByVariant { variant, outcome }).inc();
+    }
+
+    /// A picture was drawn, or was not.
+    pub fn render(&self, took: Duration, variant: &'static str, outcome: Outcome) {
+        self.render_seconds.observe(took.as_secs_f64());
+        self.rendered.get_or_create(&ByVariant { variant, outcome }).inc();
+    }
+
+    /// An answer was judged.
+    pub fn redeem(&self, took: Duration, outcome: Outcome) {
+        self.redeem_seconds.observe(took.as_secs_f64());
+        self.redeemed.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// The gate decided about a request.
+    pub fn decision(&self, took: Duration, decision: &'static str) {
+        self.decision_seconds.observe(took.as_secs_f64());
+        self.decisions.get_or_create(&ByDecision { decision }).inc();
+    }
+
+    /// A session cookie was not accepted.
+    pub fn session_rejected(&self, reason: &'static str) {
+        self.rejected_sessions.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// A request's circuit could not be told.
+    pub fn circuit_rejected(&self, reason: &'static str) {
+        self.rejected_circuits.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// A connection was closed before or instead of a request.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.refused_connections.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// A request ended in a fault.
+    pub fn error(&self, reason: &'static str) {
+        self.errors.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// How many challenges wait for an answer.
+    pub fn set_active_challenges(&self, count: u64) {
+        self.active_challenges.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// All of it, in the text form that Prometheus reads.
+    ///
+    /// # Errors
+    ///
+    /// When an instrument cannot be written as text, which none of these can fail to be.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_in_the_text() {
+        let metrics = Metrics::new();
+        metrics.redeem(Duration::from_micros(40), Outcome::Failed);
+        metrics.issue(Duration::from_micros(40), "arithmetic", Outcome::Ok);
+        metrics.decision(Duration::from_micros(40), "admit");
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"fortify_redeems_total{outcome="Failed"} 1"#,
+            r#"fortify_challenges_issued_total{variant="arithmetic",outcome="Ok"} 1"#,
+            r#"fortify_decisions_total{decision="admit"} 1"#,
+            r#"fortify_redeem_seconds_bucket{le="0.00005"} 1"#,
+            "fortify_render_seconds_count 0",
+        ] {
+            assert!(text.contains(line), "{line} is missing in:\n{text}");
+        }
+    }
+}

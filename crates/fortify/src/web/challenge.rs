@@ -1,0 +1,228 @@
+//! The addresses of the challenge page: its picture, its form, and the same as JSON.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use super::carried::{self, CarriedForm};
+use super::cookies::Hint;
+use super::form::{self, Fields};
+use super::pages::{self, ChallengePage, Notice};
+use super::return_to::ReturnTo;
+use super::visitor::{Visitor, Wants};
+use super::{gate, same_origin};
+use crate::app::{App, SharedApp};
+use crate::challenge::{Issued, Redeemed};
+use crate::error::WebError;
+use crate::store::record::ChallengeToken;
+
+/// Bytes of an answer's form: a carried form of 16 KiB in base64, and the rest of the fields.
+const MAX_FORM_BYTES: usize = 32 * 1024;
+
+/// Bytes of a JSON body: none of ours needs more than a token and an answer.
+pub(super) const MAX_JSON_BYTES: usize = 4 * 1024;
+
+/// A challenge as JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct ChallengeJson {
+    token: String,
+    variant: &'static str,
+    level: u8,
+    mode: &'static str,
+    question: String,
+    choices: Vec<String>,
+    /// The address of the picture.
+    image: String,
+    /// Seconds.
+    expires_in: u64,
+    stage: u8,
+    stages: u8,
+}
+
+impl ChallengeJson {
+    fn new(app: &App, visitor: &Visitor, issued: &Issued) -> Self {
+        let token = issued.token.encode();
+        let locale = app.locales.negotiate(visitor.language.as_deref());
+        Self {
+            image: format!("/captcha/{token}.png"),
+            token,
+            variant: issued.variant,
+            level: issued.level,
+            mode: issued.mode,
+            question: pages::question(locale, &issued.question),
+            choices: issued.choices.clone(),
+            expires_in: issued.expires_in.as_secs(),
+            stage: 1,
+            stages: 1,
+        }
+    }
+}
+
+/// `POST /captcha/generate` takes no parameters: what is asked is not the visitor's to choose.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GenerateRequest {}
+
+/// `POST /captcha/generate`: a challenge for a page that somebody else draws.
+///
+/// # Errors
+///
+/// A body that is neither empty nor `{}`; a circuit that has to wait; faults of this side.
+pub async fn generate(
+    State(app): State<SharedApp>,
+    visitor: Visitor,
+    body: Body,
+) -> Result<Response, WebError> {
+    let body = form::read_body(body, MAX_JSON_BYTES).await?;
+    if !body.is_empty() {
+        let GenerateRequest {} =
+            serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?;
+    }
+    let issued = app.challenges.issue(visitor.circuit).await?;
+    Ok(pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued)))
+}
+
+/// `GET /captcha/<token>.png`: the picture, the same bytes each time, for the circuit that the
+/// challenge was issued to.
+///
+/// # Errors
+///
+/// [`WebError::NotFound`] for everything that is not such a challenge, whatever it is.
+pub async fn picture(
+    State(app): State<SharedApp>,
+    visitor: Visitor,
+    uri: Uri,
+) -> Result<Response, WebError> {
+    let name = uri.path().strip_prefix("/captcha/").and_then(|name| name.strip_suffix(".png"));
+    let token: ChallengeToken =
+        name.and_then(|name| name.parse().ok()).ok_or(WebError::NotFound)?;
+    let media = app.challenges.picture(&token, visitor.circuit).await?;
+    Ok(pages::picture(media.ok_or(WebError::NotFound)?))
+}
+
+/// `POST /validate-captcha`: an answer. Right: the cookie and the page first asked for, or the form
+/// that waits. Wrong: the page again, with the next challenge.
+///
+/// # Errors
+///
+/// A form that cannot be read; a circuit that has to wait; faults of this side.
+pub async fn validate(
+    State(app): State<SharedApp>,
+    visitor: Visitor,
+    request: Request,
+) -> Result<Response, WebError> {
+    let (parts, body) = request.into_parts();
+    if !form::is_urlencoded(&parts.headers) {
+        return Err(WebError::BadRequest("content_type"));
+    }
+    let body = form::read_body(body, MAX_FORM_BYTES).await?;
+    let fields = form::parse(&body).ok_or(WebError::BadRequest("form"))?;
+    let answer = AnswerForm::read(&fields)?;
+    let waiting = Waiting::read(&app, &visitor, &parts.headers, &fields);
+    if answer.another {
+        app.challenges.discard(answer.token).await?;
+        return retry(&app, &visitor, &waiting, Notice::Another).await;
+    }
+    match app.challenges.redeem(answer.token, answer.answer, visitor.circuit).await? {
+        Redeemed::Solved { level } => admit(&app, &visitor, &waiting, level),
+        Redeemed::Failed => retry(&app, &visitor, &waiting, Notice::Wrong).await,
+        Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
+    }
+}
+
+/// The fields that judge.
+struct AnswerForm<'a> {
+    token: &'a str,
+    answer: &'a str,
+    /// The visitor asked for another picture instead of answering.
+    another: bool,
+}
+
+impl<'a> AnswerForm<'a> {
+    fn read(fields: &'a Fields) -> Result<Self, WebError> {
+        let field = |name| form::only(fields, name).ok_or(WebError::BadRequest("form"));
+        let another = form::only(fields, "another").is_some();
+        Ok(Self { token: field("token")?, answer: field("answer")?, another })
+    }
+}
+
+/// What waits behind the challenge.
+struct Waiting<'a> {
+    return_to: ReturnTo,
+    form: Option<(CarriedForm, &'a str)>,
+}
+
+impl<'a> Waiting<'a> {
+    /// A form that waits counts only when a page of this site sends it: the one that carries it.
+    fn read(app: &App, visitor: &Visitor, headers: &HeaderMap, fields: &'a Fields) -> Self {
+        let form = form::only(fields, "carried")
+            .filter(|_| same_origin::is_same_origin(headers))
+            .and_then(|sealed| {
+                let form = carried::open(&app.keys, &*app.clock, visitor.circuit, sealed)?;
+                Some((form, sealed))
+            });
+        let return_to = ReturnTo::parse(form::only(fields, "return_to").unwrap_or_default());
+        Self { return_to, form }
+    }
+}
+
+fn admit(
+    app: &App,
+    visitor: &Visitor,
+    waiting: &Waiting<'_>,
+    level: u8,
+) -> Result<Response, WebError> {
+    let minted = app.sessions.mint(visitor.circuit, level)?;
+    let to = waiting.return_to.as_str();
+    let keeps_cookies = visitor.cookies.hint.is_some();
+    let mut response = match (&waiting.form, visitor.wants) {
+        (_, Wants::Json) => pages::json(
+            StatusCode::OK,
+            &serde_json::json!({"success": true, "message": "Access granted", "redirect": to}),
+        ),
+        (Some((form, _)), Wants::Page) if keeps_cookies => {
+            let locale = app.locales.negotiate(visitor.language.as_deref());
+            pages::resume(locale, &form.action, &form.fields)
+        }
+        (None, Wants::Page) if keeps_cookies => pages::see_other(to),
+        // The hint that came with the challenge did not come back. Either the page was somebody
+        // else's, or cookies are off; one more step tells.
+        (_, Wants::Page) => {
+            pages::see_other(&format!("{}?to={}", gate::ENTER, waiting.return_to.encode()))
+        }
+    };
+    let cookies = [visitor.jar.session(&minted.token), visitor.jar.hint(Hint::Member)];
+    pages::set_cookies(&mut response, cookies);
+    Ok(response)
+}
+
+async fn retry(
+    app: &App,
+    visitor: &Visitor,
+    waiting: &Waiting<'_>,
+    notice: Notice,
+) -> Result<Response, WebError> {
+    if visitor.wants == Wants::Json {
+        let issued = app.challenges.issue(visitor.circuit).await?;
+        return Ok(pages::json(
+            StatusCode::FORBIDDEN,
+            &serde_json::json!({
+                "success": false,
+                "message": super::simple_api::FAILED,
+                "next": ChallengeJson::new(app, visitor, &issued),
+            }),
+        ));
+    }
+    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit).await?;
+    let page = ChallengePage {
+        issued: &issued,
+        media: &media,
+        return_to: &waiting.return_to,
+        carried: waiting.form.as_ref().map(|(_, sealed)| *sealed),
+        notice: Some(notice),
+        form_lost: false,
+    };
+    Ok(gate::challenge_page(app, visitor, &page))
+}

@@ -1,0 +1,25 @@
+//! What visitors, applications and operators reach over HTTP.
+//!
+//! # Layout
+//!
+//! - [`gate`]: every request that is not one of ours: admit and forward, or challenge.
+//! - [`challenge`]: the challenge page's own addresses.
+//! - [`simple_api`]: the same engine as JSON and a bare picture, for static pages.
+//! - [`standing`]: a visitor's own session.
+//! - [`operator`]: health, readiness, metrics.
+//! - [`visitor`]: who is asking, read once per request.
+//! - [`pages`]: HTML and JSON bodies with their headers.
+//! - [`form`], [`return_to`], [`carried`], [`cookies`], [`same_origin`]: one job each, pure.
+
+pub mod carried;
+pub mod challenge;
+pub mod cookies;
+pub mod form;
+pub mod gate;
+pub mod operator;
+pub mod pages;
+pub mod return_to;
+pub mod same_origin;
+pub mod simple_api;
+pub mod standing;
+pub mod visitor;

@@ -1,0 +1,75 @@
+//! What supervisors ask: alive, ready, and in numbers.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+
+use super::pages;
+use crate::app::SharedApp;
+use crate::circuit::{CIRCUIT_HEADER, Connection};
+use crate::config::OperatorEndpoints;
+use crate::error::WebError;
+
+/// Headers by which a proxy tells that a request is not its own.
+const FORWARDED: [&str; 5] =
+    [CIRCUIT_HEADER, "x-forwarded-for", "x-forwarded-host", "forwarded", "via"];
+
+/// `GET /health`: the process answers.
+pub async fn health() -> Response {
+    pages::json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
+}
+
+/// `GET /ready`: the store answers and a picture can be drawn; 503 until both do.
+///
+/// # Errors
+///
+/// [`WebError::NotFound`] for everybody but a supervisor on a trusted address.
+pub async fn ready(
+    State(app): State<SharedApp>,
+    Extension(connection): Extension<Connection>,
+    headers: HeaderMap,
+) -> Result<Response, WebError> {
+    require_supervisor(&app, &connection, &headers)?;
+    let readiness = app.readiness().await;
+    let status = if readiness.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    Ok(pages::json(status, &readiness))
+}
+
+/// `GET /metrics`, for Prometheus.
+///
+/// # Errors
+///
+/// As [`ready`].
+pub async fn metrics(
+    State(app): State<SharedApp>,
+    Extension(connection): Extension<Connection>,
+    headers: HeaderMap,
+) -> Result<Response, WebError> {
+    require_supervisor(&app, &connection, &headers)?;
+    if let Ok(count) = app.store.active_challenges().await {
+        app.metrics.set_active_challenges(count);
+    }
+    let text = app.metrics.encode().map_err(|e| WebError::Unavailable(e.to_string()))?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(pages::text(StatusCode::OK, content_type, text))
+}
+
+/// The numbers help whoever attacks, so they are for those who ask from a trusted address on their
+/// own behalf: a request that a proxy passed on for a visitor is a visitor's.
+fn require_supervisor(
+    app: &SharedApp,
+    connection: &Connection,
+    headers: &HeaderMap,
+) -> Result<(), WebError> {
+    let server = &app.config.server;
+    let own = server.operator_endpoints == OperatorEndpoints::Local
+        && server.trusted_proxies.trusts(&connection.peer)
+        && connection.proxy_line.is_none()
+        && !FORWARDED.iter().any(|name| headers.contains_key(*name));
+    if own { Ok(()) } else { Err(WebError::NotFound) }
+}

@@ -1,0 +1,276 @@
+//! Bodies and the headers that guard them.
+//!
+//! A page is plain HTML with its style inside and nothing else: no script, no font, no request
+//! besides itself. The policy says so to the browser, and names the style by its hash.
+
+use std::sync::LazyLock;
+
+use askama::Template;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fortify_captcha::{Media, Question};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::form::Fields;
+use super::return_to::ReturnTo;
+use crate::challenge::Issued;
+use crate::i18n::Locale;
+
+const STYLE: &str = include_str!("../../templates/style.css");
+
+/// Nothing may be loaded but what stands in the page, and forms go only to this site.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let style = STANDARD.encode(Sha256::digest(STYLE));
+    format!(
+        "default-src 'none'; img-src data:; style-src 'sha256-{style}'; form-action 'self'; \
+         base-uri 'none'; frame-ancestors 'none'"
+    )
+});
+
+/// As [`POLICY`], but the form may be answered with a redirect to anywhere: it is the visitor's
+/// own form on its way to the service, which may send them on to a payment page, say. Browsers
+/// hold `form-action` against redirects too.
+static POLICY_RESUME: LazyLock<String> =
+    LazyLock::new(|| POLICY.replace("form-action 'self'; ", ""));
+
+/// The headers that every body of ours has. `same-origin` and not `no-referrer`: without a
+/// referrer browsers send `Origin: null`, and a form of ours could not be told from a stranger's.
+const GUARDS: [(HeaderName, HeaderValue); 5] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+/// A challenge as a page.
+pub struct ChallengePage<'a> {
+    /// The challenge.
+    pub issued: &'a Issued,
+    /// Its picture.
+    pub media: &'a Media,
+    /// Where the right answer leads.
+    pub return_to: &'a ReturnTo,
+    /// A form that waits, sealed.
+    pub carried: Option<&'a str>,
+    /// What the page says first.
+    pub notice: Option<Notice>,
+    /// Whether a form was sent here that is not carried.
+    pub form_lost: bool,
+}
+
+/// What a challenge page says first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The answer before was not right.
+    Wrong,
+    /// The visitor asked for another picture.
+    Another,
+}
+
+/// A page with a title, a sentence and perhaps a way on.
+pub struct Message<'a> {
+    title: &'a str,
+    text: &'a str,
+    link: Option<Link<'a>>,
+    goes_on: bool,
+}
+
+struct Link<'a> {
+    to: &'a str,
+    label: &'a str,
+}
+
+impl<'a> Message<'a> {
+    /// A title and a sentence.
+    #[must_use]
+    pub const fn new(title: &'a str, text: &'a str) -> Self {
+        Self { title, text, link: None, goes_on: false }
+    }
+
+    /// With a link.
+    #[must_use]
+    pub const fn link(mut self, to: &'a str, label: &'a str) -> Self {
+        self.link = Some(Link { to, label });
+        self
+    }
+
+    /// A page that follows its link by itself, without a script.
+    #[must_use]
+    pub const fn goes_on(mut self) -> Self {
+        self.goes_on = true;
+        self
+    }
+}
+
+#[derive(Template)]
+#[template(path = "challenge.html")]
+struct ChallengeTemplate<'a> {
+    locale: Locale<'a>,
+    notice: Option<String>,
+    form_note: Option<String>,
+    picture: String,
+    width: u16,
+    height: u16,
+    question: String,
+    token: String,
+    return_to: &'a str,
+    carried: Option<&'a str>,
+    hint: String,
+}
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessageTemplate<'a> {
+    locale: Locale<'a>,
+    title: &'a str,
+    text: &'a str,
+    link: Option<Link<'a>>,
+    refresh: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "resume.html")]
+struct ResumeTemplate<'a> {
+    locale: Locale<'a>,
+    action: &'a str,
+    fields: &'a Fields,
+}
+
+/// The challenge page.
+#[must_use]
+pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_>) -> Response {
+    let minutes = page.issued.expires_in.as_secs() / 60;
+    let notice = page.notice.map(|notice| match notice {
+        Notice::Wrong => locale.text("challenge-wrong").into_owned(),
+        Notice::Another => locale.text("challenge-another").into_owned(),
+    });
+    let form_note = match (page.carried, page.form_lost) {
+        (Some(_), _) => Some(locale.text("challenge-form-kept").into_owned()),
+        (None, true) => Some(locale.text("challenge-form-not-kept").into_owned()),
+        (None, false) => None,
+    };
+    html(
+        status,
+        &POLICY,
+        &ChallengeTemplate {
+            locale,
+            notice,
+            form_note,
+            picture: STANDARD.encode(&page.media.bytes),
+            width: page.media.width,
+            height: page.media.height,
+            question: question(locale, &page.issued.question),
+            token: page.issued.token.encode(),
+            return_to: page.return_to.as_str(),
+            carried: page.carried,
+            hint: locale.text_with("challenge-hint", "minutes", minutes.max(1)).into_owned(),
+        },
+    )
+}
+
+/// A page with a message.
+#[must_use]
+pub fn message(status: StatusCode, locale: Locale<'_>, message: &Message<'_>) -> Response {
+    let link = message.link.as_ref().map(|link| Link { to: link.to, label: link.label });
+    let refresh = link.as_ref().filter(|_| message.goes_on).map(|link| format!("0;url={}", link.to));
+    let (title, text) = (message.title, message.text);
+    html(status, &POLICY, &MessageTemplate { locale, title, text, link, refresh })
+}
+
+/// The page that sends a carried form on at the press of its one button.
+#[must_use]
+pub fn resume(locale: Locale<'_>, action: &ReturnTo, fields: &Fields) -> Response {
+    let action = action.as_str();
+    html(StatusCode::OK, &POLICY_RESUME, &ResumeTemplate { locale, action, fields })
+}
+
+/// The words of a question.
+#[must_use]
+pub fn question(locale: Locale<'_>, question: &Question) -> String {
+    let text = match question {
+        Question::TypeCharacters { count } => {
+            locale.text_with(question.key(), "count", u64::from(*count))
+        }
+        _ => locale.text(question.key()),
+    };
+    text.into_owned()
+}
+
+/// A JSON body.
+#[must_use]
+pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => guarded(status, "application/json", body.into()),
+        Err(_unwritable) => empty(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// A picture.
+#[must_use]
+pub fn picture(media: Media) -> Response {
+    guarded(StatusCode::OK, media.mime, media.bytes.into())
+}
+
+/// A text for a program.
+#[must_use]
+pub fn text(status: StatusCode, content_type: &'static str, body: String) -> Response {
+    guarded(status, content_type, body.into())
+}
+
+/// An answer without a body.
+#[must_use]
+pub fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    guard(response.headers_mut());
+    response
+}
+
+/// A redirect to a page of this site, with `GET`.
+#[must_use]
+pub fn see_other(to: &str) -> Response {
+    let mut response = empty(StatusCode::SEE_OTHER);
+    if let Ok(location) = HeaderValue::from_str(to) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// Adds cookies to a response.
+pub fn set_cookies(response: &mut Response, cookies: impl IntoIterator<Item = Option<HeaderValue>>) {
+    for cookie in cookies.into_iter().flatten() {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}
+
+fn html(status: StatusCode, policy: &str, template: &impl Template) -> Response {
+    let Ok(body) = template.render() else {
+        return empty(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let mut response = guarded(status, "text/html; charset=utf-8", body.into());
+    if let Ok(policy) = HeaderValue::from_str(policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+fn guarded(status: StatusCode, content_type: &'static str, body: Body) -> Response {
+    let mut response = empty(status);
+    *response.body_mut() = body;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn guard(headers: &mut HeaderMap) {
+    for (name, value) in GUARDS {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,92 @@
+//! Whether a form came from a page of this site.
+
+use axum::http::{HeaderMap, Uri, header};
+
+/// What browsers call the relation of the page that sends a request to the one that gets it.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
+/// Whether the browser says that the request comes from this origin, by `Origin` or by
+/// `Sec-Fetch-Site`. Where it says both they must agree; where it says neither the answer is no.
+#[must_use]
+pub fn is_same_origin(headers: &HeaderMap) -> bool {
+    let fetch_site = headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes() == b"same-origin");
+    let origin = headers.get(header::ORIGIN).map(|origin| {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        host.is_some() && origin.to_str().ok().and_then(authority_of) == host
+    });
+    match (fetch_site, origin) {
+        (None, None) => false,
+        (said, also) => said.unwrap_or(true) && also.unwrap_or(true),
+    }
+}
+
+/// The page of this site that a request came from, as its path and query.
+#[must_use]
+pub fn referring_page(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let referer: Uri = headers.get(header::REFERER)?.to_str().ok()?.parse().ok()?;
+    (referer.authority()?.as_str() == host).then(|| referer.path_and_query().map(ToString::to_string))?
+}
+
+/// The host and port of an origin such as `http://site.onion:8080`.
+fn authority_of(origin: &str) -> Option<&str> {
+    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))?;
+    (!authority.is_empty() && !authority.contains(['/', '@', ' '])).then_some(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn only_a_browser_that_says_so_makes_a_form_ours() {
+        const HOST: (&str, &str) = ("host", "site.onion:80");
+        let ours: [&[_]; 4] = [
+            &[HOST, ("origin", "http://site.onion:80")],
+            &[HOST, ("origin", "https://site.onion:80")],
+            &[HOST, ("sec-fetch-site", "same-origin")],
+            &[HOST, ("origin", "http://site.onion:80"), ("sec-fetch-site", "same-origin")],
+        ];
+        for pairs in ours {
+            assert!(is_same_origin(&headers(pairs)), "{pairs:?}");
+        }
+        let not_ours: [&[_]; 12] = [
+            &[HOST],
+            &[("origin", "http://site.onion:80")],
+            &[HOST, ("origin", "null")],
+            &[HOST, ("origin", "http://evil.onion")],
+            &[HOST, ("origin", "http://site.onion")],
+            &[HOST, ("origin", "http://x@site.onion:80")],
+            &[HOST, ("origin", "http://site.onion:80/")],
+            &[HOST, ("origin", "")],
+            &[HOST, ("sec-fetch-site", "same-site")],
+            &[HOST, ("sec-fetch-site", "none")],
+            &[HOST, ("origin", "http://site.onion:80"), ("sec-fetch-site", "cross-site")],
+            &[HOST, ("origin", "http://evil.onion"), ("sec-fetch-site", "same-origin")],
+        ];
+        for pairs in not_ours {
+            assert!(!is_same_origin(&headers(pairs)), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_referring_page_is_one_of_ours_or_none() {
+        const HOST: (&str, &str) = ("host", "site.onion");
+        let page = |referer| referring_page(&headers(&[HOST, ("referer", referer)]));
+        assert_eq!(page("http://site.onion/a?b=c").as_deref(), Some("/a?b=c"));
+        assert_eq!(page("http://evil.onion/a"), None);
+        assert_eq!(page("/a"), None);
+        assert_eq!(referring_page(&headers(&[HOST])), None);
+    }
+}

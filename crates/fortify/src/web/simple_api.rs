@@ -1,0 +1,107 @@
+//! The simple API: a picture with its name in a header, and an answer as JSON. For static pages
+//! and for applications that draw their own form.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use super::challenge::MAX_JSON_BYTES;
+use super::cookies::Hint;
+use super::visitor::Visitor;
+use super::{form, pages};
+use crate::app::SharedApp;
+use crate::challenge::Redeemed;
+use crate::error::WebError;
+
+/// The one message of every answer that was not right.
+pub(super) const FAILED: &str = "Verification failed";
+
+/// Carries the challenge's token.
+const CHALLENGE_ID: HeaderName = HeaderName::from_static("x-challenge-id");
+
+/// `GET /api/captcha-image?challenge=new`: a picture that asks by itself, and its name in
+/// `X-Challenge-ID`.
+///
+/// # Errors
+///
+/// Another query than this; a circuit that has to wait; faults of this side.
+pub async fn image(
+    State(app): State<SharedApp>,
+    visitor: Visitor,
+    uri: Uri,
+) -> Result<Response, WebError> {
+    let query = form::parse(uri.query().unwrap_or_default().as_bytes());
+    if query.as_ref().and_then(|query| form::only(query, "challenge")) != Some("new") {
+        return Err(WebError::BadRequest("query"));
+    }
+    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit).await?;
+    let mut response = pages::picture(media);
+    let token = HeaderValue::from_str(&issued.token.encode())
+        .map_err(|_never| WebError::Unavailable("a token that is no header".to_owned()))?;
+    response.headers_mut().insert(CHALLENGE_ID, token);
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerifyRequest {
+    challenge_id: String,
+    solution: String,
+}
+
+#[derive(Serialize)]
+struct VerifyResponse {
+    success: bool,
+    message: &'static str,
+}
+
+/// `POST /verify-captcha`: 200 with the session's cookie, or 403 with one message for everything.
+///
+/// # Errors
+///
+/// A body that is not the JSON it should be; a circuit that has to wait; faults of this side.
+pub async fn verify(
+    State(app): State<SharedApp>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, WebError> {
+    if !form::is_json(&headers) {
+        return Err(WebError::BadRequest("content_type"));
+    }
+    let body = form::read_body(body, MAX_JSON_BYTES).await?;
+    let request: VerifyRequest =
+        serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?;
+    match app.challenges.redeem(&request.challenge_id, &request.solution, visitor.circuit).await? {
+        Redeemed::Solved { level } => {
+            let minted = app.sessions.mint(visitor.circuit, level)?;
+            let granted = VerifyResponse { success: true, message: "Access granted" };
+            let mut response = pages::json(StatusCode::OK, &granted);
+            let cookies = [visitor.jar.session(&minted.token), visitor.jar.hint(Hint::Member)];
+            pages::set_cookies(&mut response, cookies);
+            Ok(response)
+        }
+        Redeemed::Failed => {
+            let failed = VerifyResponse { success: false, message: FAILED };
+            Ok(pages::json(StatusCode::FORBIDDEN, &failed))
+        }
+        Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
+    }
+}
+
+/// `GET /api/status`: whether the gate works, and nothing that an attacker could plan by.
+///
+/// # Errors
+///
+/// None.
+pub async fn status(State(app): State<SharedApp>) -> Result<Response, WebError> {
+    let works = app.readiness().await.is_ready();
+    let (status, word) = if works {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "degraded")
+    };
+    Ok(pages::json(status, &serde_json::json!({"service": "fortify", "status": word})))
+}

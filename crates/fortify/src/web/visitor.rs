@@ -1,0 +1,145 @@
+//! Who is asking, read once per request.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+
+use super::cookies::{Cookies, Jar};
+use crate::app::SharedApp;
+use crate::circuit::{self, CircuitId, Connection, Origin};
+use crate::config::SecureCookie;
+use crate::error::WebError;
+use crate::pseudonym::CircuitTag;
+use crate::proxy::Forwarded;
+
+/// What a request says about its visitor.
+pub struct Visitor {
+    /// The circuit, under its pseudonym.
+    pub circuit: CircuitTag,
+    /// The cookies that came along.
+    pub cookies: Cookies,
+    /// How cookies are written for it.
+    pub jar: Jar,
+    /// The `Accept-Language` header.
+    pub language: Option<String>,
+    /// What it reads.
+    pub wants: Wants,
+    /// What the service behind the gate is told about it.
+    pub forwarded: Forwarded,
+}
+
+impl FromRequestParts<SharedApp> for Visitor {
+    type Rejection = WebError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &SharedApp) -> Result<Self, WebError> {
+        let (config, headers) = (&app.config, &parts.headers);
+        let connection = parts
+            .extensions
+            .get::<Connection>()
+            .ok_or_else(|| WebError::Unavailable("a request without its connection".to_owned()))?;
+        let trusted = &config.server.trusted_proxies;
+        let circuit =
+            circuit::identify(config.security.identity, trusted, connection, headers)
+                .inspect_err(|error| app.metrics.circuit_rejected(error.label()))?;
+        let host = text(headers, header::HOST.as_str());
+        let https = trusted.contains(&connection.peer)
+            && text(headers, "x-forwarded-proto").as_deref() == Some("https");
+        let secure = match config.session.secure {
+            SecureCookie::On => true,
+            SecureCookie::Off => false,
+            SecureCookie::Auto => https || host.as_deref().is_some_and(is_trustworthy_host),
+        };
+        Ok(Self {
+            circuit: app.pseudonyms.tag(&circuit),
+            cookies: Cookies::of(headers),
+            jar: Jar { secure, lifetime: app.sessions.lifetime() },
+            language: text(headers, header::ACCEPT_LANGUAGE.as_str()),
+            wants: Wants::of(parts.uri.path(), headers),
+            forwarded: Forwarded {
+                proto: if https { "https" } else { "http" },
+                host,
+                for_: address_of(&circuit),
+            },
+        })
+    }
+}
+
+/// What the one who asks can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// HTML: a person in a browser.
+    Page,
+    /// JSON: a program.
+    Json,
+}
+
+impl Wants {
+    /// By the address, and for the others by `Accept`.
+    #[must_use]
+    pub fn of(path: &str, headers: &HeaderMap) -> Self {
+        let api = path.starts_with("/api/") || matches!(path, "/verify-captcha" | "/captcha/generate");
+        let accept = text(headers, header::ACCEPT.as_str()).unwrap_or_default();
+        if api && !accept.contains("text/html") || prefers_json(&accept) {
+            Self::Json
+        } else {
+            Self::Page
+        }
+    }
+}
+
+fn prefers_json(accept: &str) -> bool {
+    accept.contains("application/json") && !accept.contains("text/html")
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// Hosts that browsers treat as trustworthy without TLS, so that they keep a `Secure` cookie: onion
+/// services, whose address is their key, and this very machine.
+fn is_trustworthy_host(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
+    });
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.ends_with(".onion")
+        || name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The address that the service behind the gate may know: a clearnet visitor's, never a circuit.
+fn address_of(circuit: &CircuitId) -> Option<std::net::IpAddr> {
+    match circuit {
+        CircuitId::Peer(block) | CircuitId::ProxyLine(Origin::Address(block)) => block.address(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn abuse_23_secure_is_left_off_only_where_a_browser_would_drop_the_cookie() {
+        for host in ["abc.onion", "abc.onion:80", "localhost", "127.0.0.1:10002", "[::1]:80", "a.localhost"] {
+            assert!(is_trustworthy_host(host), "{host}");
+        }
+        for host in ["example.org", "example.org:80", "onion", "abc.onion.example.org", "10.0.0.1", ""] {
+            assert!(!is_trustworthy_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_program_gets_json_and_a_browser_a_page() {
+        let accept = |value: &'static str| {
+            HeaderMap::from_iter([(header::ACCEPT, header::HeaderValue::from_static(value))])
+        };
+        assert_eq!(Wants::of("/x", &HeaderMap::new()), Wants::Page);
+        assert_eq!(Wants::of("/x", &accept("text/html,application/xhtml+xml")), Wants::Page);
+        assert_eq!(Wants::of("/x", &accept("application/json")), Wants::Json);
+        assert_eq!(Wants::of("/x", &accept("text/html, application/json")), Wants::Page);
+        assert_eq!(Wants::of("/verify-captcha", &HeaderMap::new()), Wants::Json);
+        assert_eq!(Wants::of("/api/session", &accept("text/html")), Wants::Page);
+    }
+}
