@@ -1,1 +1,262 @@
-//! Image challenges that need no script.
+//! Image challenges that need no script: a pure generator from a [`Spec`] and a 32-byte [`Seed`] to
+//! picture and answer.
+//!
+//! No clock, no input or output, no global state: the same pair gives the same bytes on every
+//! machine and in every thread, so that a service keeps the seed and renders when the picture is
+//! fetched.
+//!
+//! ```
+//! use fortify_captcha::{Generator, Level, Seed, Spec, Tolerance, Variant};
+//!
+//! let generator = Generator::new()?;
+//! let level = Level::new(3)?;
+//! let spec = Spec::new(Variant::Arithmetic, level);
+//! let seed = Seed::from_bytes([7; 32]); // from the operating system's generator in real use
+//! let rendered = generator.render(&spec, &seed)?;
+//! assert_eq!(rendered.media.mime, "image/png");
+//! let answer = &rendered.puzzle.answer;
+//! assert!(answer.matches(&answer.reveal(), Tolerance::for_level(level)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Layout
+//!
+//! A picture is made in this order, one module each:
+//!
+//! - `spec` says what is wanted; `level` turns its level into knobs, by one table.
+//! - `tasks` compose the puzzle: `answer`, question, and a line of figures. `alphabet` holds the
+//!   characters, `number` reads and writes numbers.
+//! - `layout` makes polygons of the figures: glyphs from `font` and `outline`, signs from
+//!   `scribble`, placed, turned and bent.
+//! - `carriers` make the polygons visible. `ink` fills them (`raster`) on an indexed `canvas`, with
+//!   colours from `palette`, among marks from `noise`.
+//! - `encode` writes the PNG.
+//!
+//! `rng` gives every part its own stream of numbers from the seed.
+
+#![deny(missing_docs)]
+
+mod alphabet;
+mod answer;
+mod canvas;
+mod carriers;
+mod encode;
+mod error;
+mod font;
+mod layout;
+mod level;
+mod noise;
+mod number;
+mod outline;
+mod palette;
+mod puzzle;
+mod raster;
+mod rng;
+mod scribble;
+mod spec;
+mod tasks;
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+pub use alphabet::ALPHABET;
+pub use answer::{Answer, MAX_SUBMITTED_BYTES, MAX_SUBMITTED_CHARS, Tolerance};
+pub use error::{AnswerError, FontError, LevelError, NameError, RenderError, SeedError};
+pub use puzzle::{Puzzle, Question};
+pub use spec::{AnswerMode, Carrier, Level, Seed, Spec, Variant};
+
+use carriers::ink::{self, Scratch};
+use font::Fonts;
+use level::LevelProfile;
+use noise::Grain;
+use palette::Palette;
+use rng::{Purpose, Stream};
+
+/// Raised whenever the same pair of spec and seed gives other bytes or another answer, so that a
+/// node of another version is not asked to draw what it would draw differently. The golden tests
+/// pin what this number means.
+pub const RENDERER_VERSION: u16 = 1;
+
+/// Sets of buffers kept for reuse: one per thread that renders at the same time, and more threads
+/// than this are only slower by an allocation.
+const SCRATCHES: usize = 16;
+
+/// Draws pictures. Made once (about 30 ms), shared by any number of threads.
+pub struct Generator {
+    fonts: Fonts,
+    grain: Grain,
+    scratches: Mutex<Vec<Scratch>>,
+}
+
+/// A picture and its puzzle.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The picture.
+    pub media: Media,
+    /// What it asks and what the answer is.
+    pub puzzle: Puzzle,
+}
+
+/// An encoded picture.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Media {
+    /// The file, at most 50 KB.
+    pub bytes: Vec<u8>,
+    /// The media type, `image/png`.
+    pub mime: &'static str,
+    /// Width, px.
+    pub width: u16,
+    /// Height, px.
+    pub height: u16,
+}
+
+impl Generator {
+    /// Parses the bundled fonts and prepares what every picture shares.
+    ///
+    /// # Errors
+    ///
+    /// [`FontError`] if a bundled font cannot be used, which tests rule out.
+    pub fn new() -> Result<Self, FontError> {
+        let fonts = Fonts::load()?;
+        Ok(Self {
+            fonts,
+            grain: Grain::new(),
+            scratches: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Draws the picture that `spec` and `seed` stand for.
+    ///
+    /// # Errors
+    ///
+    /// [`RenderError`] if the spec is out of bounds or asks for what this version does not offer.
+    pub fn render(&self, spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError> {
+        let mut scratch = self.take_scratch();
+        let rendered = self
+            .draw(spec, seed, &mut scratch)
+            .and_then(|(puzzle, palette)| {
+                let bytes = encode::png(&scratch.canvas, &palette, &mut scratch.packed)?;
+                let media = Media {
+                    bytes,
+                    mime: "image/png",
+                    width: spec.width,
+                    height: spec.height,
+                };
+                Ok(Rendered { media, puzzle })
+            });
+        self.return_scratch(scratch);
+        rendered
+    }
+
+    /// The puzzle that `spec` and `seed` stand for, without drawing it: the same as
+    /// [`Generator::render`] gives, in about a microsecond.
+    ///
+    /// # Errors
+    ///
+    /// As [`Generator::render`].
+    pub fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
+        spec.check()?;
+        Ok(tasks::compose(spec, &mut Stream::new(seed, Purpose::Task)).puzzle)
+    }
+
+    /// A picture just before it is encoded, so that benches can time the encoder alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Generator::render`].
+    #[doc(hidden)]
+    pub fn canvas(&self, spec: &Spec, seed: &Seed) -> Result<FinishedCanvas, RenderError> {
+        let mut scratch = self.take_scratch();
+        let (_puzzle, palette) = self.draw(spec, seed, &mut scratch)?;
+        encode::png(&scratch.canvas, &palette, &mut scratch.packed)?;
+        Ok(FinishedCanvas {
+            packed: scratch.packed,
+            palette,
+            width: usize::from(spec.width),
+            height: usize::from(spec.height),
+        })
+    }
+
+    fn draw(
+        &self,
+        spec: &Spec,
+        seed: &Seed,
+        scratch: &mut Scratch,
+    ) -> Result<(Puzzle, Palette), RenderError> {
+        spec.check()?;
+        let task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
+        let mut rng = Stream::new(seed, Purpose::Carrier);
+        let profile = LevelProfile::of(spec.level);
+        scratch
+            .canvas
+            .resize(usize::from(spec.width), usize::from(spec.height));
+        let palette = match spec.carrier {
+            Carrier::Ink => ink::draw(
+                &task.figures,
+                &self.fonts,
+                &self.grain,
+                profile,
+                &mut rng,
+                scratch,
+            ),
+        };
+        Ok((task.puzzle, palette))
+    }
+
+    fn take_scratch(&self) -> Scratch {
+        self.scratches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_default()
+    }
+
+    fn return_scratch(&self, scratch: Scratch) {
+        let mut scratches = self
+            .scratches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if scratches.len() < SCRATCHES {
+            scratches.push(scratch);
+        }
+    }
+}
+
+impl fmt::Debug for Generator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generator").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Media")
+            .field("bytes", &self.bytes.len())
+            .field("mime", &self.mime)
+            .field("width", &self.width)
+            .field("height", &self.height)
+            .finish()
+    }
+}
+
+/// A picture that only has to be encoded.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct FinishedCanvas {
+    packed: Vec<u8>,
+    palette: Palette,
+    width: usize,
+    height: usize,
+}
+
+#[doc(hidden)]
+impl FinishedCanvas {
+    /// Runs the encoder.
+    ///
+    /// # Errors
+    ///
+    /// [`RenderError::Encode`].
+    pub fn encode(&self) -> Result<Vec<u8>, RenderError> {
+        encode::compress(self.width, self.height, &self.palette, &self.packed)
+    }
+}

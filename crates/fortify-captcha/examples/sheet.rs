@@ -1,0 +1,102 @@
+//! Writes a contact sheet: many pictures of one variant and level in one PNG, to be looked at.
+//!
+//! ```text
+//! cargo run --release -p fortify-captcha --example sheet -- \
+//!     VARIANT LEVEL COUNT SEED OUT.png [--size WxH] [--columns N] [--answers]
+//! ```
+//!
+//! SEED is a number. Picture n has the seed (SEED, n). Answers are printed only with `--answers`, so
+//! that readings can be written down first.
+
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+use std::fs::File;
+use std::io::BufWriter;
+
+use fortify_captcha::{Generator, Level, Seed, Spec, Variant};
+use png::{BitDepth, ColorType, Decoder, Encoder, Transformations};
+
+/// Space between pictures, px.
+const GUTTER: usize = 8;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut words = Vec::new();
+    let (mut columns, mut size, mut answers) = (2_usize, (300_u16, 100_u16), false);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--answers" => answers = true,
+            "--columns" => columns = arguments.next().ok_or("--columns N")?.parse()?,
+            "--size" => {
+                let value = arguments.next().ok_or("--size WxH")?;
+                let (width, height) = value.split_once('x').ok_or("--size WxH")?;
+                size = (width.parse()?, height.parse()?);
+            }
+            _ => words.push(argument),
+        }
+    }
+    let [variant, level, count, seed, out] = words.as_slice() else {
+        return Err(
+            "sheet VARIANT LEVEL COUNT SEED OUT.png [--size WxH] [--columns N] [--answers]".into(),
+        );
+    };
+    let mut spec = Spec::new(variant.parse::<Variant>()?, Level::new(level.parse()?)?);
+    (spec.width, spec.height) = size;
+    let (count, seed): (usize, u64) = (count.parse()?, seed.parse()?);
+
+    let generator = Generator::new()?;
+    let (width, height) = (usize::from(spec.width), usize::from(spec.height));
+    let rows = count.div_ceil(columns.max(1));
+    let (sheet_width, sheet_height) = (
+        columns * (width + GUTTER) + GUTTER,
+        rows * (height + GUTTER) + GUTTER,
+    );
+    let mut sheet = vec![128_u8; sheet_width * sheet_height * 3];
+    for index in 0..count {
+        let rendered = generator.render(&spec, &numbered(seed, index as u64))?;
+        if answers {
+            println!("{:3} {}", index + 1, rendered.puzzle.answer.reveal());
+        }
+        let pixels = decode(&rendered.media.bytes)?;
+        let left = GUTTER + (index % columns) * (width + GUTTER);
+        let top = GUTTER + (index / columns) * (height + GUTTER);
+        for (y, row) in pixels.chunks_exact(width * 3).enumerate() {
+            let start = ((top + y) * sheet_width + left) * 3;
+            if let Some(target) = sheet.get_mut(start..start + row.len()) {
+                target.copy_from_slice(row);
+            }
+        }
+    }
+    let mut encoder = Encoder::new(
+        BufWriter::new(File::create(out)?),
+        sheet_width as u32,
+        sheet_height as u32,
+    );
+    encoder.set_color(ColorType::Rgb);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.write_header()?.write_image_data(&sheet)?;
+    Ok(())
+}
+
+fn numbered(seed: u64, index: u64) -> Seed {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&index.to_le_bytes());
+    Seed::from_bytes(bytes)
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut decoder = Decoder::new(std::io::Cursor::new(bytes));
+    decoder.set_transformations(Transformations::EXPAND);
+    let mut reader = decoder.read_info()?;
+    let mut pixels = vec![
+        0;
+        reader
+            .output_buffer_size()
+            .ok_or("a picture without a size")?
+    ];
+    let frame = reader.next_frame(&mut pixels)?;
+    pixels.truncate(frame.buffer_size());
+    Ok(pixels)
+}

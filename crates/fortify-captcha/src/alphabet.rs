@@ -1,0 +1,40 @@
+//! The characters that a text is made of.
+
+/// Letters and digits that people do not take for each other when turned by up to 30 degrees.
+///
+/// Left out, with what each is mistaken for: B and 8, G and 6 or C, I and 1 and L, O and 0 and Q
+/// and D, S and 5, Z and 2. What remains is 24 characters, 4.58 bits each.
+pub const ALPHABET: &[u8; 24] = b"ACDEFHJKLMNPRTUVWXY34679";
+
+/// Every character that a task may ask a carrier to draw: the alphabet, all digits for numbers,
+/// small letters for number words, and the question mark.
+pub(crate) const DRAWN: &str = "ACDEFHJKLMNPRTUVWXY0123456789abcdefghijklmnopqrstuvwxyz?";
+
+/// Whether `byte` belongs to [`ALPHABET`].
+pub(crate) const fn contains(byte: u8) -> bool {
+    let mut index = 0;
+    while index < ALPHABET.len() {
+        if ALPHABET[index] == byte {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alphabet_has_no_look_alikes() {
+        for byte in b"BGIOQSZ012580" {
+            assert!(!contains(*byte), "{}", char::from(*byte));
+        }
+        assert!(
+            ALPHABET
+                .iter()
+                .all(|byte| contains(*byte) && DRAWN.contains(char::from(*byte)))
+        );
+    }
+}

@@ -1,0 +1,407 @@
+//! The answer, and how a submitted one is judged.
+//!
+//! People type what they see with what their keyboard offers: small letters, spaces between groups,
+//! full-width digits, a Cyrillic А for a Latin A. All of that is the right answer. What is compared
+//! is the folded form on both sides, in constant time; one slip is forgiven where the level allows
+//! it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::Zeroize;
+
+use crate::error::AnswerError;
+use crate::number;
+use crate::spec::Level;
+
+/// The longest submission that is looked at, in bytes; anything longer never matches and costs
+/// nothing to refuse.
+pub const MAX_SUBMITTED_BYTES: usize = 256;
+/// The longest submission that is looked at, in characters.
+pub const MAX_SUBMITTED_CHARS: usize = 64;
+/// The longest text answer, in characters.
+const MAX_ANSWER: usize = 32;
+/// The largest number that an answer can be; results of sums stay far below.
+const MAX_NUMBER: u32 = 999_999;
+/// The fewest characters of a text that may be answered with a slip. With four, one free character
+/// would make blind guessing a hundred times as likely to succeed.
+const FORGIVEN_FROM: usize = 5;
+
+/// What a visitor has to say.
+///
+/// `Debug` shows nothing of it, so that no log line holds an answer, and its memory is overwritten
+/// when it is dropped. Equality is for tests and stores; submissions are judged by
+/// [`Answer::matches`] alone.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// Letters and digits, upper-case.
+    Text(String),
+    /// A whole number.
+    Number(u32),
+}
+
+/// How many slips a submission may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tolerance {
+    /// None.
+    Exact,
+    /// One: a character wrong, missing or too many, or two neighbours swapped (the optimal string
+    /// alignment distance). Applies to texts of at least five characters, never to numbers and
+    /// never to choices.
+    OneEdit,
+}
+
+impl Tolerance {
+    /// One slip at levels 1 to 5, none from level 6.
+    pub const fn for_level(level: Level) -> Self {
+        if level.get() <= 5 {
+            Self::OneEdit
+        } else {
+            Self::Exact
+        }
+    }
+}
+
+impl Answer {
+    /// Whether `submitted` is this answer. Takes any bytes that a form may hold and never panics.
+    pub fn matches(&self, submitted: &str, tolerance: Tolerance) -> bool {
+        if submitted.len() > MAX_SUBMITTED_BYTES || submitted.chars().count() > MAX_SUBMITTED_CHARS
+        {
+            return false;
+        }
+        match self {
+            Self::Text(text) => text_matches(text, submitted, tolerance),
+            Self::Number(number) => {
+                // A submission that is no number is compared all the same, with a value that no
+                // answer has.
+                let given = number::parse(submitted).unwrap_or(u32::MAX);
+                given.ct_eq(number).into()
+            }
+        }
+    }
+
+    /// The stable form for a store: `t:7K9PXM` or `n:10`.
+    pub fn encode(&self) -> String {
+        match self {
+            Self::Text(text) => format!("t:{text}"),
+            Self::Number(number) => format!("n:{number}"),
+        }
+    }
+
+    /// The answer that [`Answer::encode`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`AnswerError`] for anything that `encode` does not write.
+    pub fn decode(encoded: &str) -> Result<Self, AnswerError> {
+        match encoded.split_once(':') {
+            Some(("t", text)) => Self::text(text).ok_or(AnswerError),
+            Some(("n", digits)) => {
+                let number = u32::from_str(digits).map_err(|_error| AnswerError)?;
+                if number > MAX_NUMBER || number.to_string() != digits {
+                    return Err(AnswerError);
+                }
+                Ok(Self::Number(number))
+            }
+            _ => Err(AnswerError),
+        }
+    }
+
+    /// The canonical spelling, for labelled corpora and tests. Never for a page, a log or a metric.
+    pub fn reveal(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
+        }
+    }
+
+    /// A text answer; `None` unless it is 1 to 32 upper-case ASCII letters and digits.
+    pub(crate) fn text(text: &str) -> Option<Self> {
+        let well_formed = (1..=MAX_ANSWER).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+        well_formed.then(|| Self::Text(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text(_) => "Answer::Text(..)",
+            Self::Number(_) => "Answer::Number(..)",
+        })
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        match self {
+            Self::Text(text) => text.zeroize(),
+            Self::Number(number) => number.zeroize(),
+        }
+    }
+}
+
+fn text_matches(expected: &str, submitted: &str, tolerance: Tolerance) -> bool {
+    let expected: String = fold(expected).collect();
+    let submitted: String = fold(submitted).collect();
+    let exact = padded(&expected).ct_eq(&padded(&submitted));
+    // A folded submission may be longer than the buffer: upper-casing can lengthen, and the cut
+    // must not make it equal.
+    let same_length = Choice::from(u8::from(expected.len() == submitted.len()));
+    let forgiven = tolerance == Tolerance::OneEdit
+        && expected.chars().count() >= FORGIVEN_FROM
+        && strsim::osa_distance(&expected, &submitted) <= 1;
+    bool::from(exact & same_length) | forgiven
+}
+
+/// A string on a buffer of fixed size, so that comparing takes the same time whatever it holds.
+fn padded(text: &str) -> [u8; MAX_SUBMITTED_CHARS] {
+    let mut buffer = [0; MAX_SUBMITTED_CHARS];
+    for (slot, byte) in buffer.iter_mut().zip(text.bytes()) {
+        *slot = byte;
+    }
+    buffer
+}
+
+/// The characters of `text` as they are compared: separators dropped, wide forms and foreign digits
+/// to ASCII, upper-case, look-alikes of other scripts and of the alphabet to what they look like.
+fn fold(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars()
+        .map(number::to_ascii)
+        .filter(|character| !is_separator(*character))
+        .map(before_case)
+        .flat_map(char::to_uppercase)
+        .map(after_case)
+}
+
+/// What people put between characters without meaning it.
+fn is_separator(character: char) -> bool {
+    character.is_whitespace()
+        || character.is_control()
+        || matches!(
+            character,
+            '-' | '.' | ',' | '_' | '\'' | '"' | ';' | ':' | '/' | '|' | '+'
+                | '\u{b7}' | '\u{2010}'..='\u{2015}' | '\u{2018}'..='\u{201d}'
+                | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}'
+        )
+}
+
+/// Small letters whose capital looks different from what the small one looks like.
+fn before_case(character: char) -> char {
+    match character {
+        // Cyrillic be: its small form is a six.
+        '\u{431}' => '6',
+        other => other,
+    }
+}
+
+/// Capitals that look like a character of the alphabet.
+///
+/// Other scripts: only letters of the same shape. Within Latin, only look-alikes outside the
+/// alphabet that stand for exactly one character of it: O and 0 are what D is mistaken for, 1 is
+/// what 7 is mistaken for. Left alone, because two or more characters could have been meant: B (3,
+/// 6, R), G (6, C), I (J, L, T), Q (9, D), S (3, 6), Z (7, 2), 2, 5 and 8.
+fn after_case(character: char) -> char {
+    match character {
+        'O' | '0' | '\u{41e}' | '\u{39f}' => 'D',
+        '1' => '7',
+        // Cyrillic
+        '\u{410}' => 'A',
+        '\u{421}' => 'C',
+        '\u{415}' | '\u{401}' => 'E',
+        '\u{41d}' => 'H',
+        '\u{408}' => 'J',
+        '\u{41a}' => 'K',
+        '\u{41c}' => 'M',
+        '\u{420}' => 'P',
+        '\u{422}' => 'T',
+        '\u{423}' | '\u{4ae}' => 'Y',
+        '\u{425}' => 'X',
+        '\u{417}' => '3',
+        '\u{427}' => '4',
+        // Greek
+        '\u{391}' => 'A',
+        '\u{395}' => 'E',
+        '\u{397}' => 'H',
+        '\u{39a}' => 'K',
+        '\u{39c}' => 'M',
+        '\u{39d}' => 'N',
+        '\u{3a1}' => 'P',
+        '\u{3a4}' => 'T',
+        '\u{3a5}' => 'Y',
+        '\u{3a7}' => 'X',
+        '\u{3f9}' => 'C',
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::alphabet::ALPHABET;
+
+    fn text(text: &str) -> Answer {
+        Answer::text(text).unwrap()
+    }
+
+    #[test]
+    fn case_spaces_and_scripts_do_not_matter() {
+        let answer = text("7K9PXM");
+        for submitted in [
+            "7K9PXM",
+            "7k9pxm",
+            " 7k9 pxm\t",
+            "7-K-9-P-X-M",
+            "7.k.9.p.x.m",
+            "７Ｋ９ＰＸＭ",
+            "７ｋ９ｐｘｍ",
+            "7К9РХМ",
+            "7к9рхм",
+            "7Κ9ΡΧΜ",
+            "\u{feff}7K9PXM\u{200b}",
+            "٧K٩PXM",
+        ] {
+            assert!(answer.matches(submitted, Tolerance::Exact), "{submitted}");
+        }
+        for submitted in ["", "7K9PX", "7K9PXMM", "7K9PXN", "K79PXM", "\u{0}"] {
+            assert!(!answer.matches(submitted, Tolerance::Exact), "{submitted}");
+        }
+    }
+
+    #[test]
+    fn look_alikes_outside_the_alphabet_are_what_they_look_like() {
+        assert!(text("D7ACEF").matches("o1acef", Tolerance::Exact));
+        assert!(text("D7ACEF").matches("01ACEF", Tolerance::Exact));
+        assert!(text("34679D").matches("ЗЧбOO".replace("OO", "79o").as_str(), Tolerance::Exact));
+        assert!(!text("6ACEFH").matches("BACEFH", Tolerance::Exact));
+    }
+
+    #[test]
+    fn one_slip_is_forgiven_where_the_level_allows() {
+        let answer = text("7K9PXM");
+        for submitted in ["7K9PXN", "7K9PX", "7K9PXMM", "K79PXM", "7k9px"] {
+            assert!(answer.matches(submitted, Tolerance::OneEdit), "{submitted}");
+            assert!(!answer.matches(submitted, Tolerance::Exact), "{submitted}");
+        }
+        assert!(!answer.matches("7K9PNN", Tolerance::OneEdit));
+        assert!(!answer.matches("K7P9XM", Tolerance::OneEdit));
+        assert!(
+            !text("7K9P").matches("7K9X", Tolerance::OneEdit),
+            "four characters are exact"
+        );
+        assert!(!Answer::Number(10_000).matches("10001", Tolerance::OneEdit));
+    }
+
+    #[test]
+    fn levels_six_and_up_are_exact() {
+        let of = |level| Tolerance::for_level(Level::new(level).unwrap());
+        assert_eq!(of(1), Tolerance::OneEdit);
+        assert_eq!(of(5), Tolerance::OneEdit);
+        assert_eq!(of(6), Tolerance::Exact);
+        assert_eq!(of(10), Tolerance::Exact);
+    }
+
+    #[test]
+    fn numbers_are_accepted_as_digits_and_words() {
+        for submitted in [
+            "10", " 10 ", "１０", "ten", "Ten", "TEN ", "+10", "010", "=10", "10.",
+        ] {
+            assert!(
+                Answer::Number(10).matches(submitted, Tolerance::Exact),
+                "{submitted}"
+            );
+        }
+        for submitted in ["-10", "1O", "", "10.5", "tenn", "1 1", "100", "ten ten"] {
+            assert!(
+                !Answer::Number(10).matches(submitted, Tolerance::Exact),
+                "{submitted}"
+            );
+        }
+    }
+
+    #[test]
+    fn long_submissions_never_match() {
+        let answer = text("7K9PXM");
+        let padded = format!("7K9PXM{}", " ".repeat(59));
+        assert_eq!(padded.chars().count(), 65);
+        assert!(!answer.matches(&padded, Tolerance::OneEdit));
+        assert!(answer.matches(&padded[1..65], Tolerance::OneEdit));
+        assert!(!answer.matches(&"7".repeat(1 << 20), Tolerance::OneEdit));
+    }
+
+    #[test]
+    fn an_answer_is_stored_and_read_back_and_not_shown() {
+        for answer in [
+            text("7K9PXM"),
+            text("A"),
+            Answer::Number(0),
+            Answer::Number(144),
+        ] {
+            let debug = format!("{answer:?}");
+            assert!(debug.ends_with("(..)"), "{debug}");
+            assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
+        }
+        assert_eq!(text("7K9PXM").encode(), "t:7K9PXM");
+        assert_eq!(Answer::Number(10).encode(), "n:10");
+        for bad in [
+            "",
+            "t:",
+            "t:a",
+            "t:É",
+            "n:",
+            "n:-1",
+            "n:+1",
+            "n:01",
+            "n:9999999",
+            "x:1",
+            "10",
+        ] {
+            assert!(Answer::decode(bad).is_err(), "{bad}");
+        }
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        proptest::collection::vec(0..ALPHABET.len(), 4..=8).prop_map(|indices| {
+            indices
+                .into_iter()
+                .map(|index| char::from(ALPHABET[index]))
+                .collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_matches_itself(expected in any_text(), lower in any::<bool>()) {
+            let submitted = if lower { expected.to_lowercase() } else { expected.clone() };
+            prop_assert!(text(&expected).matches(&submitted, Tolerance::Exact));
+        }
+
+        #[test]
+        fn other_texts_do_not_match(expected in any_text(), other in any_text()) {
+            prop_assert_eq!(
+                text(&expected).matches(&other, Tolerance::Exact),
+                expected == other
+            );
+        }
+
+        #[test]
+        fn any_submission_is_judged_without_a_panic(submitted in any::<String>()) {
+            prop_assert!(!text("7K9PXM").matches(&submitted, Tolerance::OneEdit));
+            text("DDDDDD").matches(&submitted, Tolerance::OneEdit);
+            Answer::Number(7).matches(&submitted, Tolerance::OneEdit);
+        }
+
+        #[test]
+        fn any_stored_string_is_read_without_a_panic(encoded in any::<String>()) {
+            if let Ok(answer) = Answer::decode(&encoded) {
+                prop_assert_eq!(answer.encode(), encoded);
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Carriers: how figures become visible.
+
+pub(crate) mod ink;

@@ -1,0 +1,178 @@
+//! The bundled fonts, parsed and flattened once.
+//!
+//! All 25 are under the SIL Open Font License 1.1 and shipped unmodified in `fonts/`, each beside
+//! its licence text. Where a font draws a character so that it could be read as another once it is
+//! turned and bent, that font is not used for that character; the table below says which.
+
+use skrifa::{DrawMemory, Font as FontFile, ScalerFont};
+
+use crate::alphabet::DRAWN;
+use crate::error::FontError;
+use crate::outline::{Flattener, Outline};
+
+/// A bundled font file.
+struct Bundled {
+    family: &'static str,
+    bytes: &'static [u8],
+    /// Characters for which the font is not used, found by looking at every font's sheet.
+    avoid: &'static str,
+    /// Whether number words may be set in it.
+    words: bool,
+}
+
+macro_rules! bundled {
+    ($($family:literal, $file:literal, words: $words:literal, avoid: $avoid:literal;)*) => {
+        [$(Bundled {
+            family: $family,
+            bytes: include_bytes!(concat!("../fonts/", $file)),
+            avoid: $avoid,
+            words: $words,
+        }),*]
+    };
+}
+
+static BUNDLED: [Bundled; 25] = bundled! {
+    "Andika", "andika/Andika-Bold.ttf", words: true, avoid: "";
+    "Anonymous Pro", "anonymous-pro/AnonymousPro-Bold.ttf", words: true, avoid: "";
+    "Bebas Neue", "bebas-neue/BebasNeue-Bold.otf", words: true, avoid: "";
+    "Cabin", "cabin/Cabin-Bold.otf", words: true, avoid: "";
+    "Cantarell", "cantarell/Cantarell-Bold.otf", words: true, avoid: "";
+    "Carlito", "carlito/Carlito-Bold.ttf", words: true, avoid: "";
+    "Comfortaa", "comfortaa/Comfortaa-Bold.ttf", words: true, avoid: "";
+    "Courier Prime", "courier-prime/CourierPrime-Bold.otf", words: true, avoid: "";
+    "Dosis", "dosis/Dosis-Bold.otf", words: true, avoid: "";
+    "EB Garamond", "eb-garamond/EBGaramond12-Bold.otf", words: true, avoid: "";
+    "Fira Code", "fira-code/FiraCode-Bold.ttf", words: true, avoid: "";
+    "Gentium", "gentium/Gentium-R.ttf", words: true, avoid: "";
+    "Jura", "jura/Jura-Bold.otf", words: true, avoid: "";
+    "Karla", "karla/Karla-Bold.otf", words: true, avoid: "";
+    "Lato", "lato/Lato-Bold.ttf", words: true, avoid: "";
+    "League Spartan", "league-spartan/LeagueSpartan-Bold.otf", words: true, avoid: "";
+    "Leckerli One", "leckerli-one/LeckerliOne-Regular.ttf", words: true, avoid: "";
+    "Liberation Sans", "liberation-sans/LiberationSans-Bold.ttf", words: true, avoid: "";
+    "Lobster Two", "lobster-two/LobsterTwo-Bold.otf", words: true, avoid: "";
+    "Play", "play/Play-Bold.ttf", words: true, avoid: "";
+    "Quattrocento", "quattrocento/Quattrocento-Regular.otf", words: true, avoid: "";
+    "Quicksand", "quicksand/Quicksand-Bold.ttf", words: true, avoid: "";
+    "Sora", "sora/Sora-Bold.otf", words: true, avoid: "";
+    "Vollkorn", "vollkorn/Vollkorn-Bold.ttf", words: true, avoid: "";
+    "Yanone Kaffeesatz", "yanone-kaffeesatz/YanoneKaffeesatz-Bold.otf", words: true, avoid: "";
+};
+
+/// A font's outlines, by ASCII code.
+struct Face {
+    outlines: Vec<Option<Outline>>,
+}
+
+/// All faces, and which of them may draw which character.
+pub(crate) struct Fonts {
+    faces: Vec<Face>,
+    /// For each ASCII code the faces that draw it well.
+    drawn_by: Vec<Vec<u8>>,
+    /// The faces in which whole words are set.
+    words: Vec<u8>,
+}
+
+impl Fonts {
+    /// Parses and flattens every outline that a picture can need.
+    pub(crate) fn load() -> Result<Self, FontError> {
+        let mut fonts = Self {
+            faces: Vec::new(),
+            drawn_by: vec![Vec::new(); 128],
+            words: Vec::new(),
+        };
+        for (index, bundled) in (0_u8..).zip(&BUNDLED) {
+            let face = parse(bundled)?;
+            for character in DRAWN
+                .chars()
+                .filter(|character| !bundled.avoid.contains(*character))
+            {
+                if let Some(faces) = fonts.drawn_by.get_mut(character as usize) {
+                    faces.push(index);
+                }
+            }
+            if bundled.words {
+                fonts.words.push(index);
+            }
+            fonts.faces.push(face);
+        }
+        Ok(fonts)
+    }
+
+    /// The faces that draw `character` well.
+    pub(crate) fn faces_for(&self, character: u8) -> &[u8] {
+        self.drawn_by
+            .get(usize::from(character))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The faces in which whole words are set.
+    pub(crate) fn word_faces(&self) -> &[u8] {
+        &self.words
+    }
+
+    pub(crate) fn outline(&self, face: u8, character: u8) -> Option<&Outline> {
+        self.faces
+            .get(usize::from(face))?
+            .outlines
+            .get(usize::from(character))?
+            .as_ref()
+    }
+
+    /// Every family with its face, for contact sheets.
+    pub(crate) fn families() -> impl Iterator<Item = &'static str> {
+        BUNDLED.iter().map(|bundled| bundled.family)
+    }
+}
+
+fn parse(bundled: &Bundled) -> Result<Face, FontError> {
+    let family = bundled.family;
+    let file = FontFile::new(bundled.bytes, 0).ok_or(FontError::Parse { family })?;
+    let scaler = ScalerFont::unhinted(file.clone(), None);
+    let charmap = file.charmap();
+    let draw = |character: char| -> Option<Flattener> {
+        let glyph = charmap.map_unicode(character)?;
+        let mut pen = Flattener::default();
+        scaler
+            .outline(glyph)?
+            .draw(DrawMemory::Scratch, &mut pen)
+            .ok()?;
+        Some(pen)
+    };
+    let missing = |character| FontError::Outline { family, character };
+    let cap_height = draw('H').and_then(|pen| pen.top()).ok_or(missing('H'))?;
+    let mut outlines: Vec<Option<Outline>> = (0..128).map(|_| None).collect();
+    for character in DRAWN.chars() {
+        let outline = draw(character)
+            .and_then(|pen| pen.finish(cap_height))
+            .ok_or_else(|| missing(character))?;
+        if let Some(slot) = outlines.get_mut(character as usize) {
+            *slot = Some(outline);
+        }
+    }
+    Ok(Face { outlines })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alphabet::ALPHABET;
+
+    #[test]
+    fn every_character_can_be_drawn_by_many_fonts() {
+        let fonts = Fonts::load().unwrap();
+        for character in ALPHABET.iter().chain(b"0123456789?") {
+            let faces = fonts.faces_for(*character);
+            assert!(
+                faces.len() >= 12,
+                "{} in {}",
+                char::from(*character),
+                faces.len()
+            );
+            for face in faces {
+                assert!(fonts.outline(*face, *character).is_some());
+            }
+        }
+        assert!(fonts.word_faces().len() >= 12);
+    }
+}

@@ -1,0 +1,340 @@
+//! Where figures stand: from a line of figures to bent polygons on the canvas.
+//!
+//! Every carrier draws the same polygons, each in its own way. Points are moved here and nowhere
+//! else: size, turn, place, two waves, and in the end a fit that keeps every point on the canvas.
+
+use crate::font::Fonts;
+use crate::level::LevelProfile;
+use crate::outline::{Bounds, Point};
+use crate::rng::{Stream, cos_turns, sin_turns};
+use crate::scribble;
+use crate::tasks::{Figure, Sign};
+
+/// Height of capitals for the height of the picture, before shrinking to its width.
+const CAP_SHARE: f32 = 0.50;
+/// Free border, as a share of the picture's height.
+const BORDER: f32 = 0.06;
+/// A word's size beside that of a digit: its letters are read together.
+const WORD_SIZE: f32 = 0.82;
+/// How much of the level's turn a word's letters get, so that the word stays one shape.
+const WORD_TURN: f32 = 0.35;
+/// Size of scribbled signs beside that of a digit.
+const SIGN_SIZE: f32 = 0.62;
+/// Largest turn of a sign, degrees, whatever the level: at 45 a plus is a times.
+const SIGN_TURN: f32 = 8.0;
+/// Distance between figures, as a share of the cap height.
+const FIGURE_GAP: f32 = 0.28;
+
+/// One polygon with holes, ready to be filled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    first_contour: usize,
+    last_contour: usize,
+    first_point: usize,
+    last_point: usize,
+    /// Distance to the shape on its left, px.
+    gap: f32,
+    /// Height of the line's middle above (negative) or below the middle of the shape's box.
+    offset: f32,
+    /// Whether the shape leaves the line by itself or with the one before it.
+    joined: bool,
+}
+
+impl Shape {
+    /// Whether the shape continues the word of the one before it.
+    pub(crate) fn joined(&self) -> bool {
+        self.joined
+    }
+}
+
+/// The polygons of a picture. Kept between pictures, so that its memory is.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    points: Vec<Point>,
+    /// Where in `points` each contour ends.
+    ends: Vec<usize>,
+    shapes: Vec<Shape>,
+}
+
+/// Size of the picture, px.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    pub(crate) width: f32,
+    pub(crate) height: f32,
+}
+
+impl Frame {
+    /// How much larger the picture is than one of 300 x 100, which the level table is made for.
+    pub(crate) fn scale(self) -> f32 {
+        (self.height / 100.0).min(self.width / 300.0)
+    }
+}
+
+impl Layout {
+    /// Lays `figures` out, replacing what was there.
+    pub(crate) fn compose(
+        &mut self,
+        figures: &[Figure],
+        fonts: &Fonts,
+        profile: &LevelProfile,
+        frame: Frame,
+        rng: &mut Stream,
+    ) {
+        self.points.clear();
+        self.ends.clear();
+        self.shapes.clear();
+        let cap = frame.height * CAP_SHARE;
+        let gap = profile.gap * frame.scale();
+        for (index, figure) in figures.iter().enumerate() {
+            let between = if index == 0 { 0.0 } else { cap * FIGURE_GAP };
+            match figure {
+                Figure::Characters(text) => {
+                    for character in text.bytes() {
+                        let apart = if self.shapes.is_empty() {
+                            0.0
+                        } else {
+                            gap.max(between)
+                        };
+                        self.character(character, cap, apart, fonts, profile, rng);
+                    }
+                }
+                Figure::Number(digits) => {
+                    for (place, digit) in digits.bytes().enumerate() {
+                        let apart = if place == 0 { between } else { cap * 0.08 };
+                        self.character(digit, cap, apart, fonts, profile, rng);
+                    }
+                }
+                Figure::Word(word) => self.word(word, cap, between, fonts, profile, rng),
+                Figure::Scribble(sign) => self.sign(*sign, cap, between, profile, rng),
+            }
+        }
+        self.place(profile, frame, rng);
+        self.wave(profile, frame, rng);
+        self.fit(frame);
+    }
+
+    /// Every shape, left to right.
+    pub(crate) fn shapes(&self) -> &[Shape] {
+        &self.shapes
+    }
+
+    /// The contours of `shape`, each closed.
+    pub(crate) fn contours(&self, shape: &Shape) -> impl Iterator<Item = &[Point]> {
+        let ends = self
+            .ends
+            .get(shape.first_contour..shape.last_contour)
+            .unwrap_or(&[]);
+        let mut start = shape.first_point;
+        ends.iter().map(move |end| {
+            let contour = self.points.get(start..*end).unwrap_or(&[]);
+            start = *end;
+            contour
+        })
+    }
+
+    /// The box around `shape`.
+    pub(crate) fn bounds(&self, shape: &Shape) -> Option<Bounds> {
+        Bounds::of(self.points.get(shape.first_point..shape.last_point)?)
+    }
+
+    /// A character with a font, size and turn of its own.
+    #[allow(clippy::too_many_arguments)]
+    fn character(
+        &mut self,
+        character: u8,
+        cap: f32,
+        gap: f32,
+        fonts: &Fonts,
+        profile: &LevelProfile,
+        rng: &mut Stream,
+    ) {
+        let faces = fonts.faces_for(character);
+        let Some(face) = faces.get(rng.below(faces.len())) else {
+            return;
+        };
+        let size = cap * (1.0 - profile.shrink * rng.unit());
+        let turn = profile.rotation * rng.signed();
+        let gap = gap + cap * 0.08 * rng.unit();
+        self.glyph(fonts, *face, character, size, turn, gap, false);
+    }
+
+    /// A word in one font, its letters on one baseline and close together.
+    #[allow(clippy::too_many_arguments)]
+    fn word(
+        &mut self,
+        word: &str,
+        cap: f32,
+        gap: f32,
+        fonts: &Fonts,
+        profile: &LevelProfile,
+        rng: &mut Stream,
+    ) {
+        let faces = fonts.word_faces();
+        let Some(face) = faces.get(rng.below(faces.len())) else {
+            return;
+        };
+        let size = cap * WORD_SIZE * (1.0 - profile.shrink * 0.5 * rng.unit());
+        for (place, letter) in word.bytes().enumerate() {
+            let turn = profile.rotation * WORD_TURN * rng.signed();
+            let apart = if place == 0 {
+                gap
+            } else {
+                cap * (0.05 + 0.03 * rng.unit())
+            };
+            self.glyph(fonts, *face, letter, size, turn, apart, place > 0);
+        }
+    }
+
+    fn sign(&mut self, sign: Sign, cap: f32, gap: f32, profile: &LevelProfile, rng: &mut Stream) {
+        let first_point = self.points.len();
+        let first_contour = self.ends.len();
+        let size = cap * SIGN_SIZE * (1.0 - 0.5 * profile.shrink * rng.unit());
+        let turn = profile.rotation.min(SIGN_TURN) * rng.signed();
+        scribble::draw(sign, size, turn / 360.0, rng, |contour| {
+            self.points.extend_from_slice(contour);
+            self.ends.push(self.points.len());
+        });
+        self.close_shape(first_point, first_contour, gap, 0.0, false);
+    }
+
+    /// A font's glyph around the origin, scaled and turned.
+    #[allow(clippy::too_many_arguments)]
+    fn glyph(
+        &mut self,
+        fonts: &Fonts,
+        face: u8,
+        character: u8,
+        size: f32,
+        degrees: f32,
+        gap: f32,
+        joined: bool,
+    ) {
+        let Some(outline) = fonts.outline(face, character) else {
+            return;
+        };
+        let first_point = self.points.len();
+        let first_contour = self.ends.len();
+        let centre = outline.bounds().centre();
+        let (sin, cos) = (
+            sin_turns(degrees / 360.0) * size,
+            cos_turns(degrees / 360.0) * size,
+        );
+        self.points.extend(outline.points().iter().map(|point| {
+            let (x, y) = (point.x - centre.x, point.y - centre.y);
+            Point::new(x * cos - y * sin, x * sin + y * cos)
+        }));
+        self.ends.extend(
+            outline
+                .ends()
+                .iter()
+                .map(|end| first_point + usize::from(*end)),
+        );
+        // Letters of a word keep their place over or under the line's middle, half a small
+        // letter's height above the baseline; a character that stands alone is centred.
+        let is_letter = character.is_ascii_lowercase();
+        let offset = if is_letter {
+            (centre.y + 0.36) * size
+        } else {
+            0.0
+        };
+        self.close_shape(first_point, first_contour, gap, offset, joined);
+    }
+
+    fn close_shape(
+        &mut self,
+        first_point: usize,
+        first_contour: usize,
+        gap: f32,
+        offset: f32,
+        joined: bool,
+    ) {
+        self.shapes.push(Shape {
+            first_contour,
+            last_contour: self.ends.len(),
+            first_point,
+            last_point: self.points.len(),
+            gap,
+            offset,
+            joined,
+        });
+    }
+
+    /// Puts the shapes side by side, shrunk until they fit the width, with what is left over spread
+    /// at random, each on a height of its own.
+    fn place(&mut self, profile: &LevelProfile, frame: Frame, rng: &mut Stream) {
+        let border = frame.height * BORDER + profile.wave * frame.scale();
+        let room = frame.width - 2.0 * border;
+        let needed: f32 = self
+            .shapes
+            .iter()
+            .map(|shape| shape.gap + self.bounds(shape).map_or(0.0, |bounds| bounds.width()))
+            .sum();
+        let shrink = (room / needed.max(1.0)).min(1.0);
+        let spare = (room - needed * shrink).max(0.0);
+        // Half of the spare width is shared out between the figures, the rest moves the line.
+        let share = spare * 0.5 / self.shapes.len().max(1) as f32;
+        let mut x = border + spare * 0.5 * rng.unit();
+        let mut line = 0.0;
+        for index in 0..self.shapes.len() {
+            let Some(shape) = self.shapes.get(index).copied() else {
+                continue;
+            };
+            let Some(bounds) = self.bounds(&shape) else {
+                continue;
+            };
+            if !shape.joined {
+                x += share * 2.0 * rng.unit().min(0.999) * 0.5;
+                let free = (frame.height - 2.0 * border - bounds.height() * shrink).max(0.0) * 0.5;
+                line = frame.height * 0.5 + free * profile.jitter * rng.signed();
+            }
+            x += shape.gap * shrink;
+            let centre = bounds.centre();
+            let to = Point::new(
+                x - bounds.min.x * shrink,
+                line + (shape.offset - centre.y) * shrink,
+            );
+            if let Some(points) = self.points.get_mut(shape.first_point..shape.last_point) {
+                for point in points {
+                    *point = Point::new(point.x * shrink + to.x, point.y * shrink + to.y);
+                }
+            }
+            x += bounds.width() * shrink;
+        }
+    }
+
+    /// Bends everything by one wave along each axis.
+    fn wave(&mut self, profile: &LevelProfile, frame: Frame, rng: &mut Stream) {
+        let scale = frame.scale();
+        let amplitude = |rng: &mut Stream| profile.wave * scale * rng.between(0.5, 1.0);
+        let frequency =
+            |rng: &mut Stream| 1.0 / (profile.wavelength * scale * rng.between(1.0, 2.0));
+        let (along, across) = (amplitude(rng), amplitude(rng));
+        let (per_x, per_y) = (frequency(rng), frequency(rng));
+        let (phase_x, phase_y) = (rng.unit(), rng.unit());
+        for point in &mut self.points {
+            let dx = along * sin_turns(point.y * per_y + phase_y);
+            let dy = across * sin_turns(point.x * per_x + phase_x);
+            *point = Point::new(point.x + dx, point.y + dy);
+        }
+    }
+
+    /// Moves, and if need be shrinks, everything into the canvas.
+    fn fit(&mut self, frame: Frame) {
+        let Some(bounds) = Bounds::of(&self.points) else {
+            return;
+        };
+        let axis = |low: f32, high: f32, size: f32, border: f32| {
+            let room = size - 2.0 * border;
+            let factor = (room / (high - low).max(1.0)).min(1.0);
+            let moved =
+                (low * factor).clamp(border, (size - border - (high - low) * factor).max(border));
+            (factor, moved - low * factor)
+        };
+        let border = frame.height * BORDER * 0.6;
+        let (scale_x, move_x) = axis(bounds.min.x, bounds.max.x, frame.width, border);
+        let (scale_y, move_y) = axis(bounds.min.y, bounds.max.y, frame.height, border);
+        for point in &mut self.points {
+            *point = Point::new(point.x * scale_x + move_x, point.y * scale_y + move_y);
+        }
+    }
+}

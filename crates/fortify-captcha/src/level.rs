@@ -1,0 +1,107 @@
+//! What a level means: one table, one column per knob.
+//!
+//! The integrator sets a level, never a knob. Each column is monotone, which a test holds, so that
+//! a higher level is never easier in any single respect. Levels 1 to 5 are set so that people read
+//! every picture; from 6 on some pictures cost a second look or a second try.
+
+use crate::spec::Level;
+
+macro_rules! level_table {
+    ($($(#[$doc:meta])* $knob:ident: $type:ty = $values:expr;)*) => {
+        /// One row of the table.
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) struct LevelProfile {
+            $($(#[$doc])* pub(crate) $knob: $type,)*
+        }
+
+        impl LevelProfile {
+            const TABLE: [Self; 10] = {
+                $(const $knob: [$type; 10] = $values;)*
+                let mut rows = [Self { $($knob: $knob[0],)* }; 10];
+                let mut row = 1;
+                while row < 10 {
+                    rows[row] = Self { $($knob: $knob[row],)* };
+                    row += 1;
+                }
+                rows
+            };
+
+            /// The row of `level`.
+            pub(crate) fn of(level: Level) -> &'static Self {
+                let [first, ..] = &Self::TABLE;
+                Self::TABLE.get(usize::from(level.get()) - 1).unwrap_or(first)
+            }
+
+        }
+
+        /// Every column by name, for the test of monotony.
+        #[cfg(test)]
+        pub(crate) fn columns() -> Vec<(&'static str, [f64; 10])> {
+            vec![$((stringify!($knob), LevelProfile::TABLE.map(|row| f64::from(row.$knob))),)*]
+        }
+    };
+}
+
+#[allow(non_upper_case_globals)]
+mod table {
+    use super::Level;
+
+    // The columns read from level 1 on the left to level 10 on the right. Lengths are in px of a
+    // picture 100 px high and grow with the picture.
+    level_table! {
+        /// Largest turn of a character, degrees either way.
+        rotation: f32 = [6.0, 9.0, 12.0, 14.0, 16.0, 19.0, 22.0, 25.0, 28.0, 30.0];
+        /// Largest amplitude of each of the two waves, px.
+        wave: f32 = [1.0, 1.5, 1.9, 2.3, 2.7, 3.2, 3.7, 4.2, 4.7, 5.2];
+        /// Shortest wavelength, px; the longest is twice that.
+        wavelength: f32 = [140.0, 130.0, 120.0, 112.0, 104.0, 96.0, 90.0, 84.0, 78.0, 72.0];
+        /// How much smaller than the nominal size a character may be, as a share of it.
+        shrink: f32 = [0.06, 0.08, 0.10, 0.12, 0.14, 0.17, 0.20, 0.22, 0.24, 0.26];
+        /// Smallest distance between the boxes of neighbours, px; below zero boxes overlap.
+        gap: f32 = [6.0, 5.5, 5.0, 4.5, 4.0, 2.5, 1.0, -0.5, -2.0, -3.0];
+        /// How much of the free height a character may leave its line by.
+        jitter: f32 = [0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.9, 0.95, 1.0];
+        /// Lowest contrast of every text colour with every shade of the ground (WCAG 2.2 ratio).
+        contrast: f32 = [6.5, 6.2, 5.9, 5.6, 5.3, 4.9, 4.5, 4.1, 3.7, 3.3];
+        /// How far the shades of the ground are apart, 8-bit steps from the lightest to the darkest.
+        grain: u8 = [10, 13, 16, 20, 24, 28, 32, 36, 40, 44];
+        /// Strength of the noise marks' colour, from 0 (ground) to 1 (text).
+        noise: f32 = [0.25, 0.28, 0.31, 0.34, 0.37, 0.41, 0.45, 0.49, 0.53, 0.57];
+        /// Dots of one or two px.
+        dots: u16 = [40, 60, 80, 100, 120, 150, 180, 210, 250, 300];
+        /// Curves behind the text, in noise colours.
+        curves_behind: u8 = [2, 3, 3, 4, 5, 6, 7, 8, 9, 10];
+        /// Small shapes behind the text, in noise colours.
+        shapes: u8 = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+        /// Curves over the text, in text colours.
+        curves_over: u8 = [0, 0, 0, 1, 1, 2, 2, 3, 3, 4];
+        /// Curves over the text in the colour of the ground: they cut strokes.
+        cuts: u8 = [0, 0, 1, 1, 2, 2, 3, 3, 4, 5];
+        /// Thickness of the curves over the text, px.
+        over_width: f32 = [1.0, 1.0, 1.0, 1.0, 1.0, 1.4, 1.6, 1.8, 2.0, 2.0];
+        /// Largest operand of a sum or a difference.
+        operand: u16 = [9, 10, 12, 15, 20, 30, 45, 60, 80, 99];
+        /// Largest factor of a product.
+        factor: u16 = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+        /// Fewest digits of both operands together.
+        digits: u8 = [2, 2, 2, 2, 3, 3, 3, 3, 3, 3];
+        /// How often one operand is a word.
+        word: f32 = [0.0, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45];
+    }
+}
+
+pub(crate) use table::LevelProfile;
+
+#[cfg(test)]
+mod tests {
+    use super::table::columns;
+
+    #[test]
+    fn every_knob_is_monotone_and_moves() {
+        for (knob, values) in columns() {
+            let rising = values.windows(2).all(|pair| pair[0] <= pair[1]);
+            let falling = values.windows(2).all(|pair| pair[0] >= pair[1]);
+            assert!(rising != falling, "{knob}: {values:?}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Sixteen colours, always in the same slots: what a slot is for never depends on the answer.
+
+use crate::level::LevelProfile;
+use crate::raster::Ink;
+use crate::rng::Stream;
+
+/// Shades of the ground: slots 0 to 3.
+pub(crate) const GROUNDS: usize = 4;
+/// Colours of noise marks: slots 4 and 5.
+pub(crate) const NOISES: usize = 2;
+/// Colours of text, full in slots 6 to 10 and half blended with the ground in slots 11 to 15.
+pub(crate) const TEXTS: usize = 5;
+const FIRST_NOISE: usize = GROUNDS;
+const FIRST_TEXT: usize = FIRST_NOISE + NOISES;
+const FIRST_HALF: usize = FIRST_TEXT + TEXTS;
+/// Colours in all, what four bits can tell apart.
+pub(crate) const COLOURS: usize = FIRST_HALF + TEXTS;
+
+type Rgb = [u8; 3];
+
+/// A picture's colours.
+#[derive(Clone, Debug)]
+pub(crate) struct Palette {
+    colours: [Rgb; COLOURS],
+    /// How many of the text colours differ, 3 to 5; the remaining slots repeat them.
+    texts: usize,
+}
+
+impl Palette {
+    /// Draws a ground, light more often than dark, and text colours that stand out from every
+    /// shade of it by the level's contrast.
+    pub(crate) fn draw(profile: &LevelProfile, rng: &mut Stream) -> Self {
+        let light = rng.chance(0.7);
+        let tint = hue(rng.unit());
+        let base = if light {
+            rng.between(0.90, 0.97)
+        } else {
+            rng.between(0.07, 0.13)
+        };
+        let spread = f32::from(profile.grain) / 255.0;
+        let ground = |step: usize| -> Rgb {
+            let away = spread * step as f32 / (GROUNDS - 1) as f32;
+            let value = if light { base - away } else { base + away };
+            tint.map(|channel| to_byte(value * (0.94 + 0.06 * channel)))
+        };
+        let mut colours = [[0; 3]; COLOURS];
+        let grounds: [Rgb; GROUNDS] = std::array::from_fn(ground);
+        // The shade nearest to the text is the one that contrast is measured against.
+        let [mean, nearest] = [grounds[1], grounds[GROUNDS - 1]];
+        let texts = 3 + rng.below(TEXTS - 2);
+        let first_hue = rng.unit();
+        let distinct: [Rgb; TEXTS] = std::array::from_fn(|index| {
+            let turn = first_hue + (index % texts) as f32 / texts as f32 + 0.06 * rng.signed();
+            let wanted = profile.contrast * (1.0 + 0.25 * rng.unit());
+            contrasting(hue(turn), nearest, wanted, light)
+        });
+        let text = |index: usize| distinct.get(index % texts).copied().unwrap_or_default();
+        for (slot, colour) in colours.iter_mut().enumerate() {
+            *colour = match slot {
+                0..FIRST_NOISE => grounds.get(slot).copied().unwrap_or(mean),
+                FIRST_NOISE..FIRST_TEXT => {
+                    let strength = profile.noise * (0.75 + 0.25 * (slot - FIRST_NOISE) as f32);
+                    blend(nearest, text(slot), strength)
+                }
+                FIRST_TEXT..FIRST_HALF => text(slot - FIRST_TEXT),
+                _ => blend(mean, text(slot - FIRST_HALF), 0.5),
+            };
+        }
+        Self { colours, texts }
+    }
+
+    /// Three bytes per colour, as the file has them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.colours.as_flattened()
+    }
+
+    /// The two slots of a text colour.
+    pub(crate) fn ink(index: usize) -> Ink {
+        let index = (index % TEXTS) as u8;
+        Ink {
+            full: FIRST_TEXT as u8 + index,
+            half: FIRST_HALF as u8 + index,
+        }
+    }
+
+    /// The slot of a noise colour.
+    pub(crate) fn noise(index: usize) -> u8 {
+        (FIRST_NOISE + index % NOISES) as u8
+    }
+
+    /// How many text colours there are, 3 to 5.
+    pub(crate) fn texts(&self) -> usize {
+        self.texts
+    }
+}
+
+/// A full colour for an angle in turns: red, yellow, green, cyan, blue, magenta.
+fn hue(turns: f32) -> [f32; 3] {
+    let turns = turns - turns.floor();
+    [0.0, 2.0, 4.0].map(|shift| {
+        let place = (turns * 6.0 + shift) % 6.0;
+        ((place - 3.0).abs() - 1.0).clamp(0.0, 1.0)
+    })
+}
+
+/// `colour` darkened (on a light ground) or lightened until it stands out from `ground`.
+fn contrasting(colour: [f32; 3], ground: Rgb, wanted: f32, light: bool) -> Rgb {
+    let against = luminance(ground);
+    let mut found = if light { [0; 3] } else { [255; 3] };
+    // Bisection over the way from the full colour (0) to black or white (1).
+    let (mut low, mut high) = (0.0_f32, 1.0_f32);
+    for _ in 0..7 {
+        let middle = (low + high) * 0.5;
+        let end = if light { 0.0 } else { 1.0 };
+        let candidate =
+            colour.map(|channel| to_byte(channel * 0.92 * (1.0 - middle) + end * middle));
+        if contrast(luminance(candidate), against) >= wanted {
+            found = candidate;
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    found
+}
+
+fn to_byte(value: f32) -> u8 {
+    (value * 255.0 + 0.5).clamp(0.0, 255.0) as u8
+}
+
+fn blend(from: Rgb, to: Rgb, share: f32) -> Rgb {
+    std::array::from_fn(|channel| {
+        let (from, to) = (f32::from(from[channel]), f32::from(to[channel]));
+        (from + (to - from) * share + 0.5) as u8
+    })
+}
+
+/// WCAG 2.2 contrast ratio of two relative luminances, 1 to 21.
+fn contrast(one: f32, other: f32) -> f32 {
+    (one.max(other) + 0.05) / (one.min(other) + 0.05)
+}
+
+/// WCAG 2.2 relative luminance, 0 to 1.
+fn luminance(colour: Rgb) -> f32 {
+    let [red, green, blue] = colour.map(|channel| linear(f32::from(channel) / 255.0));
+    0.2126 * red + 0.7152 * green + 0.0722 * blue
+}
+
+/// Linear light of an sRGB value: a cubic fit, within 0.002 of the standard's power function, which
+/// the standard library computes differently on different platforms.
+fn linear(value: f32) -> f32 {
+    value * (value * (value * 0.305_306_01 + 0.682_171_1) + 0.012_522_878)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Level;
+
+    #[test]
+    fn the_cubic_is_near_the_standard() {
+        for byte in 0..=255_u8 {
+            let value = f32::from(byte) / 255.0;
+            let exact = if value <= 0.04045 {
+                value / 12.92
+            } else {
+                ((value + 0.055) / 1.055).powf(2.4)
+            };
+            assert!((linear(value) - exact).abs() < 0.004, "{byte}");
+        }
+    }
+
+    #[test]
+    fn text_stands_out_from_every_ground() {
+        let mut rng = Stream::fixed(5);
+        for level in Level::ALL {
+            let profile = LevelProfile::of(level);
+            for _ in 0..500 {
+                let palette = Palette::draw(profile, &mut rng);
+                assert!((3..=5).contains(&palette.texts()));
+                for text in 0..TEXTS {
+                    let ink = palette.colours[usize::from(Palette::ink(text).full)];
+                    for ground in &palette.colours[..GROUNDS] {
+                        let ratio = contrast(luminance(ink), luminance(*ground));
+                        assert!(ratio >= profile.contrast * 0.98, "level {level}: {ratio}");
+                    }
+                    for noise in 0..NOISES {
+                        let noise = palette.colours[usize::from(Palette::noise(noise))];
+                        let ratio = contrast(luminance(ink), luminance(noise));
+                        assert!(ratio >= 1.35, "level {level}: text over noise {ratio}");
+                    }
+                }
+            }
+        }
+    }
+}

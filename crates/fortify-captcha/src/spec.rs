@@ -1,0 +1,321 @@
+//! What to draw: variant, carrier, level, answer mode, sizes, and the seed.
+//!
+//! A [`Spec`] and a [`Seed`] together are a picture: the same pair gives the same bytes on every
+//! machine, so that a store keeps these few bytes instead of the picture.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::error::{LevelError, NameError, RenderError, SeedError};
+
+/// The task: what a visitor is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Variant {
+    /// Letters and digits to be typed.
+    DistortedText,
+    /// A sum to be solved.
+    Arithmetic,
+}
+
+impl Variant {
+    /// Every variant, in the order in which they are documented.
+    pub const ALL: [Self; 2] = [Self::DistortedText, Self::Arithmetic];
+
+    /// The name used in the API, in configuration and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DistortedText => "distorted_text",
+            Self::Arithmetic => "arithmetic",
+        }
+    }
+}
+
+/// How a task's shapes are made visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Carrier {
+    /// Filled outlines on a textured ground, as a still PNG.
+    Ink,
+}
+
+impl Carrier {
+    /// Every carrier.
+    pub const ALL: [Self; 1] = [Self::Ink];
+
+    /// The name used in the API, in configuration and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ink => "ink",
+        }
+    }
+}
+
+/// How the visitor answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum AnswerMode {
+    /// The answer is typed.
+    Typed,
+    /// The answer is picked from [`Puzzle::choices`](crate::Puzzle::choices).
+    Choice,
+}
+
+impl AnswerMode {
+    /// Every mode.
+    pub const ALL: [Self; 2] = [Self::Typed, Self::Choice];
+
+    /// The name used in the API, in configuration and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Typed => "typed",
+            Self::Choice => "choice",
+        }
+    }
+}
+
+macro_rules! named {
+    ($type:ident, $kind:literal) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = NameError;
+
+            /// Exact names only: a name is an identifier, not something a person types.
+            fn from_str(name: &str) -> Result<Self, NameError> {
+                Self::ALL
+                    .into_iter()
+                    .find(|candidate| candidate.as_str() == name)
+                    .ok_or(NameError { kind: $kind })
+            }
+        }
+    };
+}
+
+named!(Variant, "variant");
+named!(Carrier, "carrier");
+named!(AnswerMode, "answer mode");
+
+/// Difficulty, 1 (friction only) to 10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Level(u8);
+
+impl Level {
+    /// The easiest level.
+    pub const MIN: Self = Self(1);
+    /// The hardest level.
+    pub const MAX: Self = Self(10);
+    /// Every level, easiest first.
+    pub const ALL: [Self; 10] = [
+        Self(1),
+        Self(2),
+        Self(3),
+        Self(4),
+        Self(5),
+        Self(6),
+        Self(7),
+        Self(8),
+        Self(9),
+        Self(10),
+    ];
+
+    /// A level from its number.
+    ///
+    /// # Errors
+    ///
+    /// [`LevelError`] unless `level` is within 1..=10.
+    pub const fn new(level: u8) -> Result<Self, LevelError> {
+        if level >= Self::MIN.0 && level <= Self::MAX.0 {
+            Ok(Self(level))
+        } else {
+            Err(LevelError { given: level })
+        }
+    }
+
+    /// The number, 1..=10.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<u8> for Level {
+    type Error = LevelError;
+
+    fn try_from(level: u8) -> Result<Self, LevelError> {
+        Self::new(level)
+    }
+}
+
+/// A picture's specification: everything but the seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Spec {
+    /// What is asked.
+    pub variant: Variant,
+    /// How it is made visible.
+    pub carrier: Carrier,
+    /// How hard it is.
+    pub level: Level,
+    /// How it is answered.
+    pub mode: AnswerMode,
+    /// Width in px, within [`Spec::WIDTHS`].
+    pub width: u16,
+    /// Height in px, within [`Spec::HEIGHTS`].
+    pub height: u16,
+    /// Characters of [`Variant::DistortedText`], within [`Spec::LENGTHS`]; other variants ignore it.
+    pub length: u8,
+}
+
+impl Spec {
+    /// Widths accepted, in px. Below, six characters are smaller than a line of text; above, a
+    /// noisy 16-colour picture could pass the limit of 50 KB.
+    pub const WIDTHS: RangeInclusive<u16> = 120..=600;
+    /// Heights accepted, in px.
+    pub const HEIGHTS: RangeInclusive<u16> = 50..=300;
+    /// Largest area accepted, in px. At 4 bits per px an incompressible picture of this size takes
+    /// 45 KB, so that 50 KB hold whatever the seed is.
+    pub const MAX_AREA: u32 = 90_000;
+    /// Lengths of [`Variant::DistortedText`] accepted, in characters.
+    pub const LENGTHS: RangeInclusive<u8> = 4..=8;
+
+    /// A typed picture in ink, 300 x 100 px, six characters.
+    pub const fn new(variant: Variant, level: Level) -> Self {
+        Self {
+            variant,
+            carrier: Carrier::Ink,
+            level,
+            mode: AnswerMode::Typed,
+            width: 300,
+            height: 100,
+            length: 6,
+        }
+    }
+
+    /// Refuses what cannot be drawn, before anything is drawn.
+    pub(crate) fn check(&self) -> Result<(), RenderError> {
+        let area = u32::from(self.width) * u32::from(self.height);
+        if !Self::WIDTHS.contains(&self.width)
+            || !Self::HEIGHTS.contains(&self.height)
+            || area > Self::MAX_AREA
+        {
+            return Err(RenderError::Size {
+                width: self.width,
+                height: self.height,
+            });
+        }
+        if !Self::LENGTHS.contains(&self.length) {
+            return Err(RenderError::Length { given: self.length });
+        }
+        if self.mode != AnswerMode::Typed {
+            return Err(RenderError::Unsupported {
+                variant: self.variant,
+                mode: self.mode,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The 32 secret bytes from which a picture and its answer follow.
+///
+/// Whoever knows the seed knows the answer: `Debug` shows nothing of it, and its memory is
+/// overwritten when it is dropped.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct Seed([u8; 32]);
+
+impl Seed {
+    /// A seed from bytes that the operating system's generator gave.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for a store.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A seed from 64 hexadecimal digits of either case.
+    ///
+    /// # Errors
+    ///
+    /// [`SeedError`] for any other length or character.
+    pub fn from_hex(hex: &str) -> Result<Self, SeedError> {
+        let digits = hex.as_bytes();
+        if digits.len() != 64 {
+            return Err(SeedError);
+        }
+        let mut seed = Self([0; 32]);
+        for (byte, pair) in seed.0.iter_mut().zip(digits.chunks_exact(2)) {
+            for digit in pair {
+                let value = char::from(*digit).to_digit(16).ok_or(SeedError)?;
+                *byte = (*byte << 4) | value as u8;
+            }
+        }
+        Ok(seed)
+    }
+
+    /// 64 lower-case hexadecimal digits, for a command line that reproduces a picture.
+    pub fn to_hex(&self) -> String {
+        let nibble = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+        self.0
+            .iter()
+            .flat_map(|byte| [nibble(byte >> 4), nibble(byte & 15)])
+            .collect()
+    }
+}
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for variant in Variant::ALL {
+            assert_eq!(variant.to_string().parse::<Variant>(), Ok(variant));
+        }
+        for carrier in Carrier::ALL {
+            assert_eq!(carrier.as_str().parse::<Carrier>(), Ok(carrier));
+        }
+        for mode in AnswerMode::ALL {
+            assert_eq!(mode.as_str().parse::<AnswerMode>(), Ok(mode));
+        }
+        assert!("Arithmetic".parse::<Variant>().is_err());
+    }
+
+    #[test]
+    fn a_level_is_one_to_ten() {
+        assert!(Level::new(0).is_err());
+        assert!(Level::new(11).is_err());
+        let numbers: Vec<u8> = Level::ALL.into_iter().map(Level::get).collect();
+        assert_eq!(numbers, (1..=10).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn a_seed_survives_hex_and_shows_nothing() {
+        let seed = Seed::from_bytes(std::array::from_fn(|index| index as u8 * 7));
+        let hex = seed.to_hex();
+        assert_eq!(hex.len(), 64);
+        assert!(Seed::from_hex(&hex.to_uppercase()).is_ok_and(|back| back == seed));
+        assert!(Seed::from_hex(&hex[1..]).is_err());
+        assert!(Seed::from_hex(&hex.replace('0', "g")).is_err());
+        assert_eq!(format!("{seed:?}"), "Seed(..)");
+    }
+}
