@@ -1,3 +1,4 @@
 //! The gate.
 
 pub mod circuit;
+pub mod config;
