@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use fortify_captcha::{FontError, Generator, Level};
 use serde::Serialize;
 
@@ -94,7 +95,7 @@ impl App {
     ) -> Result<SharedApp, BuildError> {
         let store: Arc<dyn StateStore> = match config.storage.backend {
             StorageBackend::Memory => {
-                Arc::new(MemoryStore::new(clock.clone(), config.captcha.max_active))
+                Arc::new(MemoryStore::new(clock.clone(), config.captcha.max_active as u64))
             }
         };
         Self::with_store(config, store, clock, entropy)
@@ -138,7 +139,7 @@ impl App {
             config.session.ttl,
         );
         Ok(Arc::new(Self {
-            upstream: config.upstream.as_ref().map(Upstream::new),
+            upstream: Upstream::new(&config.upstream),
             locales: Locales::load()?,
             pseudonyms: keys.pseudonyms(),
             config,
@@ -149,6 +150,12 @@ impl App {
             sessions,
             metrics,
         }))
+    }
+
+    /// The status of a page that stands in for the one that was asked for.
+    #[must_use]
+    pub fn challenge_status(&self) -> StatusCode {
+        StatusCode::from_u16(self.config.captcha.challenge_status).unwrap_or(StatusCode::FORBIDDEN)
     }
 
     /// Whether the gate can do its work now.

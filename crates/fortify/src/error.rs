@@ -45,9 +45,6 @@ pub enum WebError {
     /// More was sent than the address takes.
     #[error("body too large")]
     TooLarge,
-    /// The body did not arrive in time.
-    #[error("body too slow")]
-    TooSlow,
     /// Too many wrong answers.
     #[error("must wait")]
     MustWait(Duration),
@@ -78,7 +75,6 @@ impl WebError {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-title", "method-text")
             }
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large-title", "too-large-text"),
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "timeout-title", "timeout-text"),
             Self::MustWait(_) => (StatusCode::TOO_MANY_REQUESTS, "wait-title", "wait-text"),
             Self::Busy(_) | Self::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable-title", "unavailable-text")
@@ -97,7 +93,6 @@ impl WebError {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method",
             Self::TooLarge => "too_large",
-            Self::TooSlow => "too_slow",
             Self::MustWait(_) => "must_wait",
             Self::Busy(_) => "busy",
             Self::Unavailable(_) => "unavailable",

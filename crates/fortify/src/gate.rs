@@ -1,6 +1,5 @@
 //! A gate: built, bound, and then run until it is told to stop.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
 use crate::router::router;
-use crate::server::{self, BindError, DrainReport, Listener};
+use crate::server::{self, BindError, DrainReport, Limits, Listener, LocalAddress, ServerEvent};
 
 /// How often the key file is looked at, so that `fortify keys rotate` needs no restart.
 const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -67,14 +66,17 @@ impl Gate {
 
     /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> &(impl fmt::Display + use<>) {
-        self.listener.address()
+    pub fn address(&self) -> LocalAddress {
+        self.listener.local_addr()
     }
 
     /// Answers requests until `stop` is done, then finishes what is under way.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> DrainReport {
         let keys = tokio::spawn(follow_rotation(self.app.clone()));
-        let report = server::serve(self.listener, router(self.app), stop).await;
+        let limits = Limits::from(&self.app.config.server);
+        let metrics = self.app.metrics.clone();
+        let count = Arc::new(move |event: ServerEvent| metrics.connection_event(event.label()));
+        let report = server::serve(self.listener, router(self.app), limits, count, stop).await;
         keys.abort();
         report
     }

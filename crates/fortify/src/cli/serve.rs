@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::CliError;
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, SecureCookie};
 use crate::entropy::SystemEntropy;
 use crate::gate::Gate;
 use crate::telemetry::logs;
@@ -23,9 +23,7 @@ pub(super) fn serve(config: Config) -> Result<(), CliError> {
 }
 
 async fn run(config: Config) -> Result<(), CliError> {
-    for warning in config.warnings() {
-        tracing::warn!("{warning}");
-    }
+    warn(&config);
     let gate = Gate::bind(Arc::new(config), Arc::new(SystemClock), Arc::new(SystemEntropy))
         .await
         .map_err(CliError::failed)?;
@@ -34,6 +32,23 @@ async fn run(config: Config) -> Result<(), CliError> {
     let drained = gate.run(stop).await;
     tracing::info!(cut = drained.cut, "the gate is closed");
     Ok(())
+}
+
+/// What is valid and still deserves a second look.
+fn warn(config: &Config) {
+    match config.session.secure {
+        SecureCookie::On => {}
+        SecureCookie::Off => tracing::warn!(
+            "session.secure = \"off\": cookies travel without the Secure attribute"
+        ),
+        SecureCookie::Auto => tracing::warn!(
+            "session.secure = \"auto\": on plain-http hosts that are neither onion nor loopback, \
+             cookies travel without the Secure attribute"
+        ),
+    }
+    if config.upstream.authority.is_none() {
+        tracing::warn!("upstream.url is not set: admitted visitors get 404 for every page");
+    }
 }
 
 fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {

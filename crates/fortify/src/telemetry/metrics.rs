@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -22,7 +22,7 @@ const LATENCY_BUCKETS: [f64; 13] = [
 ];
 
 /// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// As hoped: issued, drawn, solved.
     Ok,
@@ -34,20 +34,36 @@ pub enum Outcome {
     Error,
 }
 
+impl Outcome {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Wait => "wait",
+            Self::Error => "error",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByVariant {
     variant: &'static str,
-    outcome: Outcome,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByOutcome {
-    outcome: Outcome,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByDecision {
     decision: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByEvent {
+    event: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,7 +84,7 @@ pub struct Metrics {
     decision_seconds: Histogram,
     rejected_sessions: Family<ByReason, Counter>,
     rejected_circuits: Family<ByReason, Counter>,
-    refused_connections: Family<ByReason, Counter>,
+    connection_events: Family<ByEvent, Counter>,
     errors: Family<ByReason, Counter>,
     active_challenges: Gauge,
 }
@@ -90,7 +106,7 @@ impl Metrics {
             decision_seconds: latency(),
             rejected_sessions: Family::default(),
             rejected_circuits: Family::default(),
-            refused_connections: Family::default(),
+            connection_events: Family::default(),
             errors: Family::default(),
             active_challenges: Gauge::default(),
             registry: Registry::default(),
@@ -111,9 +127,9 @@ impl Metrics {
             m.rejected_circuits.clone(),
         );
         registry.register(
-            "connections_refused",
-            "Connections closed before or instead of a request",
-            m.refused_connections.clone(),
+            "connection_events",
+            "Connections opened and closed, and those that a limit ended",
+            m.connection_events.clone(),
         );
         registry.register("errors", "Requests that ended in a fault", m.errors.clone());
         registry.register(
@@ -134,19 +150,19 @@ impl Metrics {
     /// A challenge was kept, or was not.
     pub fn issue(&self, took: Duration, variant: &'static str, outcome: Outcome) {
         self.issue_seconds.observe(took.as_secs_f64());
-        self.issued.get_or_create(&ByVariant { variant, outcome }).inc();
+        self.issued.get_or_create(&ByVariant { variant, outcome: outcome.label() }).inc();
     }
 
     /// A picture was drawn, or was not.
     pub fn render(&self, took: Duration, variant: &'static str, outcome: Outcome) {
         self.render_seconds.observe(took.as_secs_f64());
-        self.rendered.get_or_create(&ByVariant { variant, outcome }).inc();
+        self.rendered.get_or_create(&ByVariant { variant, outcome: outcome.label() }).inc();
     }
 
     /// An answer was judged.
     pub fn redeem(&self, took: Duration, outcome: Outcome) {
         self.redeem_seconds.observe(took.as_secs_f64());
-        self.redeemed.get_or_create(&ByOutcome { outcome }).inc();
+        self.redeemed.get_or_create(&ByOutcome { outcome: outcome.label() }).inc();
     }
 
     /// The gate decided about a request.
@@ -165,9 +181,9 @@ impl Metrics {
         self.rejected_circuits.get_or_create(&ByReason { reason }).inc();
     }
 
-    /// A connection was closed before or instead of a request.
-    pub fn connection_refused(&self, reason: &'static str) {
-        self.refused_connections.get_or_create(&ByReason { reason }).inc();
+    /// The accept loop saw something.
+    pub fn connection_event(&self, event: &'static str) {
+        self.connection_events.get_or_create(&ByEvent { event }).inc();
     }
 
     /// A request ended in a fault.
@@ -216,8 +232,8 @@ mod tests {
         metrics.decision(Duration::from_micros(40), "admit");
         let text = metrics.encode().unwrap();
         for line in [
-            r#"fortify_redeems_total{outcome="Failed"} 1"#,
-            r#"fortify_challenges_issued_total{variant="arithmetic",outcome="Ok"} 1"#,
+            r#"fortify_redeems_total{outcome="failed"} 1"#,
+            r#"fortify_challenges_issued_total{variant="arithmetic",outcome="ok"} 1"#,
             r#"fortify_decisions_total{decision="admit"} 1"#,
             r#"fortify_redeem_seconds_bucket{le="0.00005"} 1"#,
             "fortify_render_seconds_count 0",

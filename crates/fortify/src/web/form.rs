@@ -42,7 +42,6 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Vec<u8>, WebError> {
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes().to_vec()),
         Err(error) if error.is::<LengthLimitError>() => Err(WebError::TooLarge),
-        Err(error) if crate::server::is_body_timeout(&*error) => Err(WebError::TooSlow),
         Err(_broken) => Err(WebError::BadRequest("body")),
     }
 }

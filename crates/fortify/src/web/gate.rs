@@ -120,7 +120,7 @@ pub fn cookies_off(app: &App, visitor: &Visitor, to: &ReturnTo) -> Response {
     let (title, text) = (locale.text("cookies-title"), locale.text("cookies-text"));
     let retry = locale.text("cookies-retry");
     let page = Message::new(&title, &text).link(to.as_str(), &retry);
-    pages::message(app.config.captcha.challenge_status, locale, &page)
+    pages::message(app.challenge_status(), locale, &page)
 }
 
 /// What a visitor without a session gets in place of the page.
@@ -181,7 +181,7 @@ fn bounce(app: &App, visitor: &Visitor, to: &ReturnTo) -> Response {
     let (title, text) = (locale.text("moment-title"), locale.text("moment-text"));
     let (label, back) = (locale.text("moment-link"), format!("{ENTER}?to={}", to.encode()));
     let page = Message::new(&title, &text).link(&back, &label).goes_on();
-    pages::message(app.config.captcha.challenge_status, locale, &page)
+    pages::message(app.challenge_status(), locale, &page)
 }
 
 async fn challenge(
@@ -207,7 +207,7 @@ async fn challenge(
 #[must_use]
 pub fn challenge_page(app: &App, visitor: &Visitor, page: &ChallengePage<'_>) -> Response {
     let locale = app.locales.negotiate(visitor.language.as_deref());
-    let mut response = pages::challenge(app.config.captcha.challenge_status, locale, page);
+    let mut response = pages::challenge(app.challenge_status(), locale, page);
     pages::set_cookies(&mut response, [visitor.jar.hint(Hint::Seen)]);
     response
 }

@@ -1,12 +1,14 @@
 //! Who is asking, read once per request.
 
+use std::net::IpAddr;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
 use super::cookies::{Cookies, Jar};
 use crate::app::SharedApp;
-use crate::circuit::{self, CircuitId, Connection, Origin};
+use crate::circuit::{self, Connection, IdentityMode, PeerAddress};
 use crate::config::SecureCookie;
 use crate::error::WebError;
 use crate::pseudonym::CircuitTag;
@@ -42,7 +44,7 @@ impl FromRequestParts<SharedApp> for Visitor {
             circuit::identify(config.security.identity, trusted, connection, headers)
                 .inspect_err(|error| app.metrics.circuit_rejected(error.label()))?;
         let host = text(headers, header::HOST.as_str());
-        let https = trusted.contains(&connection.peer)
+        let https = trusted.trusts(&connection.peer)
             && text(headers, "x-forwarded-proto").as_deref() == Some("https");
         let secure = match config.session.secure {
             SecureCookie::On => true,
@@ -58,7 +60,7 @@ impl FromRequestParts<SharedApp> for Visitor {
             forwarded: Forwarded {
                 proto: if https { "https" } else { "http" },
                 host,
-                for_: address_of(&circuit),
+                for_: address_of(config.security.identity, connection),
             },
         })
     }
@@ -105,14 +107,16 @@ fn is_trustworthy_host(host: &str) -> bool {
     name.ends_with(".onion")
         || name == "localhost"
         || name.ends_with(".localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The address that the service behind the gate may know: a clearnet visitor's, never a circuit.
-fn address_of(circuit: &CircuitId) -> Option<std::net::IpAddr> {
-    match circuit {
-        CircuitId::Peer(block) | CircuitId::ProxyLine(Origin::Address(block)) => block.address(),
-        _ => None,
+fn address_of(identity: IdentityMode, connection: &Connection) -> Option<IpAddr> {
+    match (identity, &connection.proxy_line, &connection.peer) {
+        (IdentityMode::Circuit, ..) => None,
+        (IdentityMode::Peer, Some(line), _) => line.clearnet_address(),
+        (IdentityMode::Peer, None, PeerAddress::Tcp(address)) => Some(*address),
+        (IdentityMode::Peer, None, PeerAddress::Unix) => None,
     }
 }
 

@@ -1,0 +1,216 @@
+//! From a file and the environment to a checked [`Config`].
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_path_to_error::Segment;
+use toml::de::{DeTable, ValueDeserializer};
+use toml::{Table, Value};
+
+use super::origin::{Origins, Place, Variable, line_of};
+use super::raw::RawConfig;
+use super::{Config, validate};
+
+/// What an environment variable that sets a key begins with: `FORTIFY__SECTION__KEY`.
+pub const ENVIRONMENT_PREFIX: &str = "FORTIFY__";
+
+impl Config {
+    /// Reads the file, lays the environment over it and checks the result.
+    ///
+    /// Without a path the embedded default takes the file's place. A variable
+    /// `FORTIFY__SECTION__KEY` sets `section.key`; its value is read as a TOML scalar or array
+    /// where it is one, otherwise as text. The environment is passed in, never read here.
+    ///
+    /// # Errors
+    ///
+    /// Every problem at once, each with file and line or variable, key, and what to do. A file
+    /// that cannot be read or is no TOML is the only problem reported.
+    pub fn load(
+        path: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut problems = Problems::default();
+        let (mut table, mut origins) = match path {
+            Some(path) => read(path)?,
+            None => (Table::new(), Origins::default()),
+        };
+        overlay(&mut table, &mut origins, env, &mut problems);
+        let raw = deserialise(table, &origins, &mut problems);
+        let config = validate::validate(raw, &origins, &mut problems);
+        problems.into_result(config)
+    }
+}
+
+/// Why the configuration cannot be used: one line a problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<String>,
+}
+
+impl ConfigError {
+    /// The problems, each on one line, in the order of the file.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The problems found so far.
+#[derive(Debug, Default)]
+pub(super) struct Problems(Vec<(Place, String)>);
+
+impl Problems {
+    /// Notes what is wrong with a key that is known.
+    pub(super) fn push(&mut self, origins: &Origins, key: &str, message: impl fmt::Display) {
+        self.0
+            .push((origins.place(key), format!("{key}: {message}")));
+    }
+
+    fn push_at(&mut self, place: Place, message: String) {
+        self.0.push((place, message));
+    }
+
+    fn into_result(mut self, config: Config) -> Result<Config, ConfigError> {
+        if self.0.is_empty() {
+            return Ok(config);
+        }
+        self.0.sort();
+        Err(self.into())
+    }
+}
+
+impl From<Problems> for ConfigError {
+    fn from(problems: Problems) -> Self {
+        let lines = problems.0.iter().map(|(place, message)| {
+            // Whatever was quoted from a file stays on its one line.
+            format!("{place}: {message}").replace(['\n', '\r'], " ")
+        });
+        Self {
+            problems: lines.collect(),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<(Table, Origins), ConfigError> {
+    let file = path.display().to_string();
+    let fail = |place: Place, message: String| ConfigError::from(Problems(vec![(place, message)]));
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let advice = "give the path of a readable TOML file in UTF-8";
+        fail(
+            Place::File(file.clone()),
+            format!("cannot be read ({error}), {advice}"),
+        )
+    })?;
+    let syntax = |error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| line_of(&text, span.start));
+        let message = format!("not valid TOML: {}, correct this line", error.message());
+        fail(Place::Line(file.clone(), line), message)
+    };
+    let origins = Origins::of_file(
+        &file,
+        &text,
+        DeTable::parse(&text).map_err(syntax)?.get_ref(),
+    );
+    let table = toml::from_str(&text).map_err(syntax)?;
+    Ok((table, origins))
+}
+
+fn overlay(
+    table: &mut Table,
+    origins: &mut Origins,
+    env: impl IntoIterator<Item = (String, String)>,
+    problems: &mut Problems,
+) {
+    for (name, value) in env {
+        let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
+            continue;
+        };
+        let Some((section, key)) = rest
+            .split_once("__")
+            .filter(|(section, key)| !section.is_empty() && !key.is_empty() && !key.contains("__"))
+        else {
+            let message = "is not of the form FORTIFY__SECTION__KEY, rename or unset it";
+            problems.push_at(Place::Variable(name), message.to_owned());
+            continue;
+        };
+        let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
+        let slot = table
+            .entry(section.clone())
+            .or_insert_with(|| Value::Table(Table::new()));
+        // A file in which the section is no table at all is reported for that.
+        let Value::Table(keys) = slot else { continue };
+        keys.insert(key.clone(), scalar(&value));
+        origins.set_by(&format!("{section}.{key}"), Variable { name, value });
+    }
+}
+
+/// A number, boolean, quoted text or list where the value is one, otherwise the text itself.
+fn scalar(text: &str) -> Value {
+    let parsed = ValueDeserializer::parse(text).and_then(Value::deserialize);
+    match parsed {
+        Ok(Value::Table(_) | Value::Datetime(_)) | Err(_) => Value::String(text.to_owned()),
+        Ok(value) => value,
+    }
+}
+
+/// Deserialises what can be, noting each key that cannot and going on without it.
+fn deserialise(mut table: Table, origins: &Origins, problems: &mut Problems) -> RawConfig {
+    loop {
+        let error = match serde_path_to_error::deserialize(Value::Table(table.clone())) {
+            Ok(raw) => return raw,
+            Err(error) => error,
+        };
+        let mut names = error.path().iter().filter_map(|segment| match segment {
+            Segment::Map { key } => Some(key.clone()),
+            _ => None,
+        });
+        let (section, key) = (names.next().unwrap_or_default(), names.next());
+        let removed = match (&key, table.get_mut(&section)) {
+            (Some(key), Some(Value::Table(keys))) => {
+                let name = format!("{section}.{key}");
+                match (keys.remove(key), origins.variable(&name)) {
+                    // FORTIFY__SERVER__SOCKET_MODE=660 looks like a number and is meant as text.
+                    (Some(value), Some(variable)) if !value.is_str() => {
+                        keys.insert(key.clone(), Value::String(variable.value.clone()));
+                        continue;
+                    }
+                    (removed, _) => removed,
+                }
+            }
+            _ => table.remove(&section),
+        };
+        let name = key.map_or(section.clone(), |key| format!("{section}.{key}"));
+        problems.push(origins, &name, plain(error.inner().message()));
+        if removed.is_none() {
+            // Nothing left to take out: what was read so far is not used, as there are problems.
+            return RawConfig::default();
+        }
+    }
+}
+
+/// The deserialiser's message in the words of the file rather than of the program.
+fn plain(message: &str) -> String {
+    if let Some(rest) = message.strip_prefix("unknown field ") {
+        let known = rest
+            .split_once(", expected ")
+            .map_or("nothing", |(_, known)| known);
+        let known = known.trim_start_matches("one of ").replace('`', "");
+        return format!("not known, remove it or use one of: {known}");
+    }
+    let message = message.lines().next().unwrap_or_default();
+    message
+        .replace("expected i64", "use a whole number")
+        .replace("expected a string", "use text in quotes")
+        .replace("expected a boolean", "use true or false")
+        .replace("expected a sequence", "use a list such as [\"a\", \"b\"]")
+        .replace("expected a section", "write a section")
+}

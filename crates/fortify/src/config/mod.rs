@@ -1,0 +1,271 @@
+//! The configuration: a file and the environment in, one checked [`Config`] out.
+//!
+//! # Layout
+//!
+//! - this file: the sections as the rest of the program sees them, with units and defaults;
+//! - `raw`: the same sections as an operator may write them, every key optional;
+//! - `load`: the file, the environment over it, and [`ConfigError`];
+//! - `validate`: from raw to checked, with every problem collected;
+//! - `origin`: where each key came from, so that every problem names a line or a variable.
+//!
+//! The `config` crate is not used: it merges its sources into a tree that has forgotten the lines
+//! of the file, and an operator at three in the morning wants the line.
+
+mod load;
+mod origin;
+mod raw;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::uri::Authority;
+
+use crate::circuit::{IdentityMode, TrustedProxies};
+
+pub use load::{ConfigError, ENVIRONMENT_PREFIX};
+
+/// Everything an operator can set, checked. [`Config::default`] is what runs without a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// `[server]`: where to listen and how long a client may take.
+    pub server: ServerConfig,
+    /// `[captcha]`: challenges.
+    pub captcha: CaptchaConfig,
+    /// `[session]`: what an admitted visitor holds.
+    pub session: SessionConfig,
+    /// `[security]`: who is asking, and what failures cost.
+    pub security: SecurityConfig,
+    /// `[storage]`: where state lives.
+    pub storage: StorageConfig,
+    /// `[upstream]`: the service behind the gate.
+    pub upstream: UpstreamConfig,
+    /// `[log]`: what is written about it.
+    pub log: LogConfig,
+}
+
+/// `[server]`: where to listen and how long a client may take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// `host`: the address to bind, 127.0.0.1 by default.
+    pub host: IpAddr,
+    /// `port`: the TCP port, 10002 by default; 0 takes any free one.
+    pub port: u16,
+    /// `socket`: the path of a unix socket to bind in place of host and port; none by default.
+    pub socket: Option<PathBuf>,
+    /// `socket_mode`: the permission bits of that socket, 0o660 by default.
+    pub socket_mode: u32,
+    /// `proxy_protocol`: whether every connection opens with a PROXY v1 line; off by default.
+    pub proxy_protocol: bool,
+    /// `trusted_proxies`: the peers whose word about a visitor counts; this machine by default.
+    pub trusted_proxies: TrustedProxies,
+    /// `max_connections`: connections served at once, 4096 by default; more wait in the kernel.
+    pub max_connections: usize,
+    /// `header_timeout_seconds`: from the first byte of a request to the end of its headers, 10 s.
+    pub header_timeout: Duration,
+    /// `body_timeout_seconds`: how long a request body may stall, and how long one may take that
+    /// hardly moves, 30 s.
+    pub body_timeout: Duration,
+    /// `idle_timeout_seconds`: between two requests, and for a write nobody reads, 30 s.
+    pub idle_timeout: Duration,
+    /// `drain_seconds`: what running requests get at shutdown, 10 s.
+    pub drain: Duration,
+    /// `operator_endpoints`: who may ask for `/ready` and `/metrics`.
+    pub operator_endpoints: OperatorEndpoints,
+}
+
+/// Who may ask for `/ready` and `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OperatorEndpoints {
+    /// The trusted proxies. The default: figures about visitors are nobody else's business.
+    #[default]
+    Local,
+    /// Nobody.
+    Off,
+}
+
+/// `[captcha]`: challenges.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaptchaConfig {
+    /// `ttl_seconds`: how long a challenge can be answered, 300 s.
+    pub ttl: Duration,
+    /// `difficulty`: `low`, `medium` and `high` are the levels 2, 5 and 8; 1 to 10, 2 by default.
+    pub level: u8,
+    /// `length`: characters of a typed answer, 6 by default.
+    pub length: u8,
+    /// `challenge_status`: the HTTP status of the challenge page, 403 by default.
+    pub challenge_status: u16,
+    /// `max_active`: challenges waiting for an answer, 100,000 by default.
+    pub max_active: usize,
+    /// `max_concurrent_renders`: pictures drawn or waiting to be drawn at once, 100 by default.
+    pub max_concurrent_renders: usize,
+}
+
+/// `[session]`: what an admitted visitor holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionConfig {
+    /// `ttl_seconds`: how long a session lasts, 3600 s.
+    pub ttl: Duration,
+    /// `secure`: when the cookie carries `Secure`.
+    pub secure: SecureCookie,
+}
+
+/// When the session cookie carries the attribute `Secure`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecureCookie {
+    /// Always. The default: browsers count onion and loopback addresses as trustworthy.
+    #[default]
+    On,
+    /// Never.
+    Off,
+    /// Except on a plain-http host that is neither onion nor loopback.
+    Auto,
+}
+
+/// `[security]`: who is asking, and what failures cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SecurityConfig {
+    /// `identity`: which source says who is asking; the circuit by default.
+    pub identity: IdentityMode,
+    /// `max_captcha_failures`: wrong answers a visitor has before being held back, 5 by default.
+    pub max_captcha_failures: u32,
+    /// `reputation_decay_seconds`: after how long a failure is forgotten, 3600 s.
+    pub reputation_decay: Duration,
+}
+
+/// `[storage]`: where state lives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorageConfig {
+    /// `backend`: memory, the only one so far.
+    pub backend: StorageBackend,
+    /// `data_dir`: the directory of keys and databases, `/var/lib/fortify` by default.
+    pub data_dir: PathBuf,
+}
+
+/// Where challenges, failures and revocations are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StorageBackend {
+    /// In this process.
+    #[default]
+    Memory,
+}
+
+/// `[upstream]`: the service behind the gate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamConfig {
+    /// `url`: host and port of the service, reached over plain http; none by default, and then
+    /// the gate answers only its own endpoints.
+    pub authority: Option<Authority>,
+    /// `connect_timeout_seconds`: to open a connection to it, 5 s.
+    pub connect_timeout: Duration,
+    /// `response_timeout_seconds`: from the last byte it was sent to the head of its answer, 60 s.
+    pub response_timeout: Duration,
+}
+
+/// `[log]`: what is written about it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogConfig {
+    /// `level`: how much is written, `info` by default.
+    pub level: LogLevel,
+    /// `format`: for people or for machines, `text` by default.
+    pub format: LogFormat,
+}
+
+/// How much is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What needs an operator.
+    Error,
+    /// And what may need one soon.
+    Warn,
+    /// And what the service does, without any visitor.
+    #[default]
+    Info,
+    /// And every decision.
+    Debug,
+    /// And every step.
+    Trace,
+}
+
+/// For whom it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines, one JSON object a line.
+    Json,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 10002,
+            socket: None,
+            socket_mode: 0o660,
+            proxy_protocol: false,
+            trusted_proxies: TrustedProxies::default(),
+            max_connections: 4096,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+            operator_endpoints: OperatorEndpoints::default(),
+        }
+    }
+}
+
+impl Default for CaptchaConfig {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(300),
+            level: 2,
+            length: 6,
+            challenge_status: 403,
+            max_active: 100_000,
+            max_concurrent_renders: 100,
+        }
+    }
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(3600),
+            secure: SecureCookie::default(),
+        }
+    }
+}
+
+impl Default for SecurityConfig {
+    fn default() -> Self {
+        Self {
+            identity: IdentityMode::default(),
+            max_captcha_failures: 5,
+            reputation_decay: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            backend: StorageBackend::default(),
+            data_dir: PathBuf::from("/var/lib/fortify"),
+        }
+    }
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self {
+            authority: None,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Where each key came from: a line of the file or a variable of the environment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use toml::de::{DeTable, DeValue};
+
+/// The origin of every key that was set, by its dotted name (`section.key`).
+#[derive(Debug, Default)]
+pub(super) struct Origins {
+    file: Option<String>,
+    lines: BTreeMap<String, usize>,
+    variables: BTreeMap<String, Variable>,
+}
+
+/// An environment variable that set a key.
+#[derive(Clone, Debug)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: String,
+}
+
+impl Origins {
+    /// Notes the line of every section and key of a parsed file.
+    pub(super) fn of_file(file: &str, text: &str, table: &DeTable<'_>) -> Self {
+        let mut lines = BTreeMap::new();
+        for (section, value) in table {
+            lines.insert(
+                section.get_ref().to_string(),
+                line_of(text, section.span().start),
+            );
+            let DeValue::Table(keys) = value.get_ref() else {
+                continue;
+            };
+            for key in keys.keys() {
+                let name = format!("{}.{}", section.get_ref(), key.get_ref());
+                lines.insert(name, line_of(text, key.span().start));
+            }
+        }
+        Self {
+            file: Some(file.to_owned()),
+            lines,
+            variables: BTreeMap::new(),
+        }
+    }
+
+    /// Notes that a variable set this key, whatever the file said.
+    pub(super) fn set_by(&mut self, key: &str, variable: Variable) {
+        self.variables.insert(key.to_owned(), variable);
+    }
+
+    /// The variable that set this key, if one did.
+    pub(super) fn variable(&self, key: &str) -> Option<&Variable> {
+        self.variables.get(key)
+    }
+
+    /// Where to look for this key, or failing that for its section.
+    pub(super) fn place(&self, key: &str) -> Place {
+        if let Some(variable) = self.variables.get(key) {
+            return Place::Variable(variable.name.clone());
+        }
+        let section = key.split('.').next().unwrap_or(key);
+        match (
+            &self.file,
+            self.lines.get(key).or_else(|| self.lines.get(section)),
+        ) {
+            (Some(file), Some(line)) => Place::Line(file.clone(), *line),
+            (file, _) => self
+                .first_variable_of(section)
+                .unwrap_or_else(|| file.clone().map_or(Place::Defaults, Place::File)),
+        }
+    }
+
+    /// A section that no file has may have been made by a variable.
+    fn first_variable_of(&self, section: &str) -> Option<Place> {
+        let mut keys = self.variables.iter();
+        let (_, variable) = keys.find(|(key, _)| key.split('.').next() == Some(section))?;
+        Some(Place::Variable(variable.name.clone()))
+    }
+}
+
+/// The line, counted from 1, of a byte of the text.
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
+    1 + before.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+/// Where an operator finds what is wrong. Ordered as problems are shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// The file as a whole.
+    File(String),
+    /// A line of it.
+    Line(String, usize),
+    /// An environment variable.
+    Variable(String),
+    /// Nothing the operator wrote.
+    Defaults,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(f, "{file}"),
+            Self::Line(file, line) => write!(f, "{file}:{line}"),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Defaults => write!(f, "embedded default"),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The sections as an operator may write them: every key optional, unknown ones refused.
+//!
+//! Numbers are wide and words are text here, so that a value out of range is a problem of
+//! `validate`, which says what to use instead, and not of the parser, which does not.
+
+use serde::Deserialize;
+
+/// Declares one section: all keys optional, none but these.
+macro_rules! section {
+    ($name:ident, $header:literal, { $($key:ident: $type:ty,)* }) => {
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[serde(expecting = $header)]
+        pub(super) struct $name {
+            $(pub(super) $key: Option<$type>,)*
+        }
+
+        impl $name {
+            /// The keys of this section, for the test that the shipped file shows all of them.
+            #[cfg(test)]
+            pub(super) const KEYS: &'static [&'static str] = &[$(stringify!($key)),*];
+        }
+    };
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub(super) server: RawServer,
+    pub(super) captcha: RawCaptcha,
+    pub(super) session: RawSession,
+    pub(super) security: RawSecurity,
+    pub(super) storage: RawStorage,
+    pub(super) upstream: RawUpstream,
+    pub(super) log: RawLog,
+}
+
+section!(RawServer, "a section headed [server]", {
+    host: String,
+    port: i64,
+    socket: String,
+    socket_mode: String,
+    proxy_protocol: bool,
+    trusted_proxies: Vec<String>,
+    max_connections: i64,
+    header_timeout_seconds: i64,
+    body_timeout_seconds: i64,
+    idle_timeout_seconds: i64,
+    drain_seconds: i64,
+    operator_endpoints: String,
+});
+
+section!(RawCaptcha, "a section headed [captcha]", {
+    ttl_seconds: i64,
+    difficulty: RawDifficulty,
+    length: i64,
+    challenge_status: i64,
+    max_active: i64,
+    max_concurrent_renders: i64,
+});
+
+section!(RawSession, "a section headed [session]", {
+    ttl_seconds: i64,
+    secure: String,
+});
+
+section!(RawSecurity, "a section headed [security]", {
+    identity: String,
+    max_captcha_failures: i64,
+    reputation_decay_seconds: i64,
+});
+
+section!(RawStorage, "a section headed [storage]", {
+    backend: String,
+    data_dir: String,
+});
+
+section!(RawUpstream, "a section headed [upstream]", {
+    url: String,
+    connect_timeout_seconds: i64,
+    response_timeout_seconds: i64,
+});
+
+section!(RawLog, "a section headed [log]", {
+    level: String,
+    format: String,
+});
+
+/// `captcha.difficulty`: a word or a level.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "use \"low\", \"medium\", \"high\" or a level from 1 to 10"
+)]
+pub(super) enum RawDifficulty {
+    /// A level.
+    Level(i64),
+    /// One of the words.
+    Word(String),
+}

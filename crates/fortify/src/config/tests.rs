@@ -1,0 +1,534 @@
+//! What an operator may write, and what they are told when it is wrong.
+
+use std::path::Path;
+
+use super::raw::{RawCaptcha, RawLog, RawSecurity, RawServer, RawSession, RawStorage, RawUpstream};
+use super::*;
+
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fortify.toml");
+
+fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fortify.toml");
+    std::fs::write(&path, text).unwrap();
+    let env = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::load(Some(&path), env).map_err(|error| {
+        assert_eq!(error.to_string(), error.problems().join("\n"));
+        let prefix = format!("{}/", directory.path().display());
+        error
+            .problems()
+            .iter()
+            .map(|line| line.replace(&prefix, ""))
+            .collect()
+    })
+}
+
+fn problems(text: &str, env: &[(&str, &str)]) -> Vec<String> {
+    load(text, env).unwrap_err()
+}
+
+fn problem(text: &str) -> String {
+    let mut all = problems(text, &[]);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    all.remove(0)
+}
+
+fn from_env(name: &str, value: &str) -> Result<Config, String> {
+    Config::load(None, [(name.to_owned(), value.to_owned())]).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
+    let shipped = Config::load(Some(Path::new(SHIPPED)), []).unwrap();
+    assert_eq!(shipped, Config::default());
+    assert_eq!(Config::load(None, []).unwrap(), Config::default());
+
+    let text = std::fs::read_to_string(SHIPPED).unwrap();
+    let mut sections: Vec<_> = text.split("\n[").skip(1).collect();
+    for (section, keys) in [
+        ("server", RawServer::KEYS),
+        ("captcha", RawCaptcha::KEYS),
+        ("session", RawSession::KEYS),
+        ("security", RawSecurity::KEYS),
+        ("storage", RawStorage::KEYS),
+        ("upstream", RawUpstream::KEYS),
+        ("log", RawLog::KEYS),
+    ] {
+        let body = sections
+            .remove(0)
+            .strip_prefix(&format!("{section}]"))
+            .unwrap();
+        for key in keys {
+            let shown = body.lines().any(|line| {
+                line.trim_start_matches("# ")
+                    .starts_with(&format!("{key} = "))
+            });
+            assert!(shown, "{section}.{key} is not in fortify.toml");
+        }
+    }
+    assert!(sections.is_empty());
+}
+
+#[test]
+fn every_key_takes_effect() {
+    let config = load(
+        r#"
+        [server]
+        host = "::1"
+        port = 0
+        socket = "/run/f.sock"
+        socket_mode = "600"
+        proxy_protocol = true
+        trusted_proxies = ["10.0.0.0/8"]
+        max_connections = 7
+        header_timeout_seconds = 1
+        body_timeout_seconds = 2
+        idle_timeout_seconds = 3
+        drain_seconds = 0
+        operator_endpoints = "off"
+        [captcha]
+        ttl_seconds = 30
+        difficulty = 9
+        length = 8
+        challenge_status = 200
+        max_active = 100
+        max_concurrent_renders = 1
+        [session]
+        ttl_seconds = 60
+        secure = "auto"
+        [security]
+        identity = "peer"
+        max_captcha_failures = 1
+        reputation_decay_seconds = 2
+        [storage]
+        backend = "memory"
+        data_dir = "data"
+        [upstream]
+        url = "http://[::1]:8080/"
+        connect_timeout_seconds = 1
+        response_timeout_seconds = 2
+        [log]
+        level = "trace"
+        format = "json"
+        "#,
+        &[],
+    );
+    let seconds = Duration::from_secs;
+    let expected = Config {
+        server: ServerConfig {
+            host: "::1".parse().unwrap(),
+            port: 0,
+            socket: Some("/run/f.sock".into()),
+            socket_mode: 0o600,
+            proxy_protocol: true,
+            trusted_proxies: TrustedProxies::parse(["10.0.0.0/8"]).unwrap(),
+            max_connections: 7,
+            header_timeout: seconds(1),
+            body_timeout: seconds(2),
+            idle_timeout: seconds(3),
+            drain: seconds(0),
+            operator_endpoints: OperatorEndpoints::Off,
+        },
+        captcha: CaptchaConfig {
+            ttl: seconds(30),
+            level: 9,
+            length: 8,
+            challenge_status: 200,
+            max_active: 100,
+            max_concurrent_renders: 1,
+        },
+        session: SessionConfig {
+            ttl: seconds(60),
+            secure: SecureCookie::Auto,
+        },
+        security: SecurityConfig {
+            identity: IdentityMode::Peer,
+            max_captcha_failures: 1,
+            reputation_decay: seconds(2),
+        },
+        storage: StorageConfig {
+            backend: StorageBackend::Memory,
+            data_dir: "data".into(),
+        },
+        upstream: UpstreamConfig {
+            authority: Some("[::1]:8080".parse().unwrap()),
+            connect_timeout: seconds(1),
+            response_timeout: seconds(2),
+        },
+        log: LogConfig {
+            level: LogLevel::Trace,
+            format: LogFormat::Json,
+        },
+    };
+    assert_eq!(config.unwrap(), expected);
+}
+
+#[test]
+fn difficulty_words_are_levels() {
+    for (written, level) in [
+        ("\"low\"", 2),
+        ("\"medium\"", 5),
+        ("\"high\"", 8),
+        ("1", 1),
+        ("10", 10),
+    ] {
+        let config = load(&format!("[captcha]\ndifficulty = {written}"), &[]).unwrap();
+        assert_eq!(config.captcha.level, level);
+    }
+}
+
+#[test]
+fn a_value_out_of_range_names_line_key_and_range() {
+    let text = "# one\n[server]\nport = 1\n\n[captcha]\nttl_seconds = 300\nlength = 12\n";
+    assert_eq!(
+        problem(text),
+        "fortify.toml:7: captcha.length: 12 is out of range, use 4 to 8"
+    );
+    for (key, value, allowed) in [
+        ("server.port", "65536", "0 to 65535"),
+        ("server.port", "-1", "0 to 65535"),
+        ("server.max_connections", "0", "1 to 65536"),
+        ("server.header_timeout_seconds", "0", "1 to 3600"),
+        ("captcha.ttl_seconds", "29", "30 to 3600"),
+        ("captcha.max_active", "99", "100 to 1000000"),
+        ("captcha.max_concurrent_renders", "1001", "1 to 1000"),
+        ("session.ttl_seconds", "86401", "60 to 86400"),
+        ("security.max_captcha_failures", "0", "1 to 100"),
+        (
+            "security.reputation_decay_seconds",
+            "9223372036854775807",
+            "1 to 86400",
+        ),
+        ("upstream.connect_timeout_seconds", "0", "1 to 300"),
+    ] {
+        let expected = format!("fortify.toml:1: {key}: {value} is out of range, use {allowed}");
+        assert_eq!(problem(&format!("{key} = {value}")), expected);
+    }
+}
+
+#[test]
+fn a_value_that_is_not_known_names_the_known_ones() {
+    for (text, expected) in [
+        (
+            "log.level = \"loud\"",
+            "\"loud\" is not known, use \"error\" or \"warn\" or",
+        ),
+        (
+            "session.secure = \"yes\"",
+            "\"yes\" is not known, use \"on\" or \"off\" or \"auto\"",
+        ),
+        (
+            "security.identity = \"\"",
+            "\"\" is not known, use \"circuit\" or \"peer\"",
+        ),
+        (
+            "storage.backend = \"redis\"",
+            "\"redis\" is not known, use \"memory\"",
+        ),
+        (
+            "server.operator_endpoints = \"all\"",
+            "use \"local\" or \"off\"",
+        ),
+        (
+            "captcha.difficulty = \"hard\"",
+            "use \"low\", \"medium\", \"high\" or a level from 1",
+        ),
+        (
+            "captcha.difficulty = 11",
+            "11 is out of range, use \"low\",",
+        ),
+        (
+            "captcha.difficulty = true",
+            "use \"low\", \"medium\", \"high\" or a level from 1",
+        ),
+        ("captcha.challenge_status = 500", "use 200, 403, 429 or 503"),
+        (
+            "server.host = \"localhost\"",
+            "\"localhost\" is no IP address, use one such as 127.0",
+        ),
+        (
+            "server.socket_mode = \"0999\"",
+            "\"0999\" is no file mode, use octal digits such as",
+        ),
+        ("server.socket_mode = \"4755\"", "is no file mode"),
+        ("server.socket_mode = \"+66\"", "is no file mode"),
+        ("server.socket = \"\"", "a path of 0 bytes, use 1 to 107"),
+        (
+            "server.trusted_proxies = [\"10.0.0.0/8\", \"lan\"]",
+            "\"lan\" is not a network, use",
+        ),
+        (
+            "storage.data_dir = \"\"",
+            "is empty, use the path of a directory",
+        ),
+    ] {
+        let key = text.split(' ').next().unwrap();
+        let said = problem(text);
+        assert!(
+            said.starts_with(&format!("fortify.toml:1: {key}: ")),
+            "{said}"
+        );
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn an_upstream_is_plain_http_host_and_port() {
+    for (good, authority) in [
+        ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+        ("http://backend.internal/", "backend.internal"),
+        ("HTTP://[::1]", "[::1]"),
+    ] {
+        let config = load(&format!("upstream.url = {good:?}"), &[]).unwrap();
+        assert_eq!(config.upstream.authority.unwrap().as_str(), authority);
+    }
+    for bad in [
+        "",
+        "127.0.0.1:8080",
+        "/",
+        "https://127.0.0.1",
+        "unix:/run/s.sock",
+        "http://",
+        "http://u:p@127.0.0.1",
+        "http://127.0.0.1/app",
+        "http://127.0.0.1/?q",
+        "http://127.0.0.1/#f",
+        "http://127.0.0.1:0",
+        "http://127.0.0.1:",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1 /",
+    ] {
+        let said = problem(&format!("upstream.url = {bad:?}"));
+        let start = format!("fortify.toml:1: upstream.url: {bad:?} ");
+        assert!(
+            said.starts_with(&start) && said.contains("use http://HOST:PORT"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_says_which_kind_to_use() {
+    for (text, expected) in [
+        (
+            "server.port = \"x\"",
+            "invalid type: string \"x\", use a whole number",
+        ),
+        ("server.port = 1.5", "use a whole number"),
+        ("server.proxy_protocol = \"on\"", "use true or false"),
+        ("server.host = 5", "use text in quotes"),
+        ("server.trusted_proxies = \"unix\"", "use a list such as"),
+        ("server.trusted_proxies = [1]", "use text in quotes"),
+        ("log.level = []", "use text in quotes"),
+    ] {
+        let key = text.split(' ').next().unwrap();
+        let said = problem(text);
+        assert!(
+            said.starts_with(&format!("fortify.toml:1: {key}: ")),
+            "{said}"
+        );
+        assert!(
+            said.ends_with(expected) || said.contains(expected),
+            "{said}"
+        );
+    }
+    let said = problem("\nserver = 3");
+    assert!(
+        said.starts_with("fortify.toml:2: server: ") && said.contains("[server]"),
+        "{said}"
+    );
+}
+
+#[test]
+fn unknown_keys_and_sections_are_refused_with_the_known_ones() {
+    assert_eq!(
+        problem("[log]\nlevel = \"info\"\ncolour = true"),
+        "fortify.toml:3: log.colour: not known, remove it or use one of: level or format"
+    );
+    let said = problem("\n[servr]\nport = 1");
+    assert!(
+        said.starts_with("fortify.toml:2: servr: not known"),
+        "{said}"
+    );
+    assert!(said.contains("server, captcha, session"), "{said}");
+}
+
+#[test]
+fn a_syntax_error_names_its_line() {
+    for (text, line) in [
+        ("[server]\nport = \n", 2),
+        ("[server\nport = 1", 1),
+        ("a = 1\n\n\nport == 1", 4),
+        ("[log]\n[log]\n", 2),
+        ("[log]\nlevel = \"info\"\nlevel = \"info\"", 3),
+    ] {
+        let said = problem(text);
+        let start = format!("fortify.toml:{line}: not valid TOML: ");
+        assert!(said.starts_with(&start), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let missing = Path::new("/nonexistent/fortify.toml");
+    let said = Config::load(Some(missing), []).unwrap_err().to_string();
+    assert!(
+        said.starts_with("/nonexistent/fortify.toml: cannot be read"),
+        "{said}"
+    );
+    let directory = tempfile::tempdir().unwrap();
+    assert!(Config::load(Some(directory.path()), []).is_err());
+    let binary = directory.path().join("binary.toml");
+    std::fs::write(&binary, [0xff, 0xfe]).unwrap();
+    assert!(
+        Config::load(Some(&binary), [])
+            .unwrap_err()
+            .to_string()
+            .contains("UTF-8")
+    );
+}
+
+#[test]
+fn all_problems_are_reported_together_in_the_order_of_the_file() {
+    let text = "[server]\nport = \"x\"\nprot = 1\n[captcha]\nlength = 12\nlngth = 6\n\
+                [log]\nlevel = 3\nformat = \"xml\"\n[nope]\n";
+    let env = [
+        ("FORTIFY__SESSION__TTL_SECONDS", "1"),
+        ("FORTIFY__LOG", "debug"),
+    ];
+    let places: Vec<_> = problems(text, &env)
+        .iter()
+        .map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "fortify.toml:2 server.port",
+            "fortify.toml:3 server.prot",
+            "fortify.toml:5 captcha.length",
+            "fortify.toml:6 captcha.lngth",
+            "fortify.toml:8 log.level",
+            "fortify.toml:9 log.format",
+            "fortify.toml:10 nope",
+            "environment variable FORTIFY__LOG is not of the form FORTIFY__SECTION__KEY, \
+             rename or unset it",
+            "environment variable FORTIFY__SESSION__TTL_SECONDS session.ttl_seconds",
+        ]
+    );
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_is_named_when_wrong() {
+    let text = "[captcha]\nlength = 5";
+    let config = load(text, &[("FORTIFY__CAPTCHA__LENGTH", "7")]).unwrap();
+    assert_eq!(config.captcha.length, 7);
+    assert_eq!(
+        problems(text, &[("FORTIFY__CAPTCHA__LENGTH", "12")]),
+        [
+            "environment variable FORTIFY__CAPTCHA__LENGTH: captcha.length: 12 is out of range, \
+          use 4 to 8"
+        ]
+    );
+    // A wrong value in the file does not matter once the environment has set the key.
+    assert!(
+        load(
+            "[captcha]\nlength = 12",
+            &[("FORTIFY__CAPTCHA__LENGTH", "7")]
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn environment_values_are_toml_where_they_parse_and_text_otherwise() {
+    let get = |name, value| from_env(name, value).unwrap();
+    assert_eq!(get("FORTIFY__SERVER__PORT", "8080").server.port, 8080);
+    assert!(
+        get("FORTIFY__SERVER__PROXY_PROTOCOL", "true")
+            .server
+            .proxy_protocol
+    );
+    assert_eq!(
+        get("FORTIFY__LOG__LEVEL", "debug").log.level,
+        LogLevel::Debug
+    );
+    assert_eq!(
+        get("FORTIFY__LOG__LEVEL", "\"debug\"").log.level,
+        LogLevel::Debug
+    );
+    assert_eq!(get("FORTIFY__CAPTCHA__DIFFICULTY", "high").captcha.level, 8);
+    assert_eq!(get("FORTIFY__CAPTCHA__DIFFICULTY", "9").captcha.level, 9);
+    assert_eq!(
+        get("FORTIFY__SERVER__SOCKET_MODE", "0600")
+            .server
+            .socket_mode,
+        0o600
+    );
+    assert_eq!(
+        get("FORTIFY__SERVER__SOCKET_MODE", "600")
+            .server
+            .socket_mode,
+        0o600
+    );
+    assert_eq!(
+        get("FORTIFY__SERVER__HOST", "::1").server.host.to_string(),
+        "::1"
+    );
+    assert_eq!(
+        get("FORTIFY__STORAGE__DATA_DIR", "2026-01-01")
+            .storage
+            .data_dir
+            .as_os_str(),
+        "2026-01-01"
+    );
+    let trusted = get("FORTIFY__SERVER__TRUSTED_PROXIES", "[\"unix\"]")
+        .server
+        .trusted_proxies;
+    assert_eq!(trusted, TrustedProxies::parse(["unix"]).unwrap());
+}
+
+#[test]
+fn an_unknown_variable_of_ours_is_refused_and_others_are_let_be() {
+    for (name, key) in [
+        ("FORTIFY__SERVER__PROT", "server.prot"),
+        ("FORTIFY__SERVR__PORT", "servr"),
+    ] {
+        let said = from_env(name, "1").unwrap_err();
+        assert!(
+            said.contains(&format!("{key}: not known, remove it or use one of")),
+            "{said}"
+        );
+    }
+    let said = from_env("FORTIFY__SERVR__PORT", "1").unwrap_err();
+    assert!(
+        said.starts_with("environment variable FORTIFY__SERVR__PORT: "),
+        "{said}"
+    );
+    for name in [
+        "FORTIFY__",
+        "FORTIFY__SERVER",
+        "FORTIFY__SERVER__",
+        "FORTIFY__A__B__C",
+    ] {
+        let said = from_env(name, "1").unwrap_err();
+        assert!(
+            said.starts_with(&format!("environment variable {name}: ")),
+            "{said}"
+        );
+    }
+    assert!(from_env("FORTIFY_HOME", "/x").is_ok());
+    assert!(from_env("PATH", "/x").is_ok());
+}
+
+#[test]
+fn a_problem_never_takes_more_than_one_line() {
+    for text in [
+        "log.level = \"a\\nb\"",
+        "\"a\\nb\" = 1",
+        "captcha.difficulty = \"\\r\\n\"",
+    ] {
+        assert!(!problem(text).contains(['\n', '\r']));
+    }
+}

@@ -1,0 +1,349 @@
+//! From what was written to what may run: every value checked, every problem collected.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::{Authority, Scheme};
+
+use super::load::Problems;
+use super::origin::Origins;
+use super::raw::{RawCaptcha, RawConfig, RawDifficulty, RawServer, RawUpstream};
+use super::{
+    CaptchaConfig, Config, LogFormat, LogLevel, OperatorEndpoints, SecureCookie, ServerConfig,
+    StorageBackend, UpstreamConfig,
+};
+use crate::circuit::{IdentityMode, TrustedProxies};
+
+/// The longest path a unix socket can have on Linux, in bytes: `sun_path` less its final NUL.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// Starts from the defaults and takes over every key that was written and is right.
+pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problems) -> Config {
+    let mut check = Check { origins, problems };
+    let mut config = Config::default();
+    server(&mut check, raw.server, &mut config.server);
+    captcha(&mut check, raw.captcha, &mut config.captcha);
+    upstream(&mut check, raw.upstream, &mut config.upstream);
+
+    let session = &mut config.session;
+    check.seconds(
+        "session.ttl_seconds",
+        raw.session.ttl_seconds,
+        60..=86_400,
+        &mut session.ttl,
+    );
+    let words = [
+        ("on", SecureCookie::On),
+        ("off", SecureCookie::Off),
+        ("auto", SecureCookie::Auto),
+    ];
+    check.word(
+        "session.secure",
+        raw.session.secure,
+        &words,
+        &mut session.secure,
+    );
+
+    let (written, security) = (raw.security, &mut config.security);
+    let words = [
+        ("circuit", IdentityMode::Circuit),
+        ("peer", IdentityMode::Peer),
+    ];
+    check.word(
+        "security.identity",
+        written.identity,
+        &words,
+        &mut security.identity,
+    );
+    let (key, target) = (
+        "security.max_captcha_failures",
+        &mut security.max_captcha_failures,
+    );
+    check.whole(key, written.max_captcha_failures, 1..=100, target);
+    let (key, target) = (
+        "security.reputation_decay_seconds",
+        &mut security.reputation_decay,
+    );
+    check.seconds(key, written.reputation_decay_seconds, 1..=86_400, target);
+
+    let (written, storage) = (raw.storage, &mut config.storage);
+    let words = [("memory", StorageBackend::Memory)];
+    check.word(
+        "storage.backend",
+        written.backend,
+        &words,
+        &mut storage.backend,
+    );
+    let directory = |text: String| match text.is_empty() {
+        true => Err("is empty, use the path of a directory"),
+        false => Ok(PathBuf::from(text)),
+    };
+    check.with(
+        "storage.data_dir",
+        written.data_dir,
+        directory,
+        &mut storage.data_dir,
+    );
+
+    let words = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+    check.word("log.level", raw.log.level, &words, &mut config.log.level);
+    let words = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    check.word("log.format", raw.log.format, &words, &mut config.log.format);
+    config
+}
+
+fn server(check: &mut Check<'_>, raw: RawServer, server: &mut ServerConfig) {
+    let address = |text: String| {
+        let advice = "is no IP address, use one such as 127.0.0.1, ::1 or 0.0.0.0";
+        text.parse().map_err(|_parse| format!("{text:?} {advice}"))
+    };
+    check.with("server.host", raw.host, address, &mut server.host);
+    check.whole("server.port", raw.port, 0..=65_535, &mut server.port);
+    let path = |text: String| match text.len() {
+        1..=MAX_SOCKET_PATH => Ok(Some(PathBuf::from(text))),
+        length => Err(format!(
+            "a path of {length} bytes, use 1 to {MAX_SOCKET_PATH}"
+        )),
+    };
+    check.with("server.socket", raw.socket, path, &mut server.socket);
+    check.with(
+        "server.socket_mode",
+        raw.socket_mode,
+        octal,
+        &mut server.socket_mode,
+    );
+    if let Some(on) = raw.proxy_protocol {
+        server.proxy_protocol = on;
+    }
+    let (key, target) = ("server.trusted_proxies", &mut server.trusted_proxies);
+    check.with(key, raw.trusted_proxies, TrustedProxies::parse, target);
+    let (key, target) = ("server.max_connections", &mut server.max_connections);
+    check.whole(key, raw.max_connections, 1..=65_536, target);
+    for (key, value, least, target) in [
+        (
+            "header_timeout_seconds",
+            raw.header_timeout_seconds,
+            1,
+            &mut server.header_timeout,
+        ),
+        (
+            "body_timeout_seconds",
+            raw.body_timeout_seconds,
+            1,
+            &mut server.body_timeout,
+        ),
+        (
+            "idle_timeout_seconds",
+            raw.idle_timeout_seconds,
+            1,
+            &mut server.idle_timeout,
+        ),
+        ("drain_seconds", raw.drain_seconds, 0, &mut server.drain),
+    ] {
+        check.seconds(&format!("server.{key}"), value, least..=3600, target);
+    }
+    let words = [
+        ("local", OperatorEndpoints::Local),
+        ("off", OperatorEndpoints::Off),
+    ];
+    let (key, target) = ("server.operator_endpoints", &mut server.operator_endpoints);
+    check.word(key, raw.operator_endpoints, &words, target);
+}
+
+fn captcha(check: &mut Check<'_>, raw: RawCaptcha, captcha: &mut CaptchaConfig) {
+    check.seconds(
+        "captcha.ttl_seconds",
+        raw.ttl_seconds,
+        30..=3600,
+        &mut captcha.ttl,
+    );
+    check.with(
+        "captcha.difficulty",
+        raw.difficulty,
+        level,
+        &mut captcha.level,
+    );
+    check.whole("captcha.length", raw.length, 4..=8, &mut captcha.length);
+    let status = |status: i64| match status {
+        200 => Ok(200),
+        403 => Ok(403),
+        429 => Ok(429),
+        503 => Ok(503),
+        other => Err(format!(
+            "{other} is no status for a challenge, use 200, 403, 429 or 503"
+        )),
+    };
+    let (key, target) = ("captcha.challenge_status", &mut captcha.challenge_status);
+    check.with(key, raw.challenge_status, status, target);
+    check.whole(
+        "captcha.max_active",
+        raw.max_active,
+        100..=1_000_000,
+        &mut captcha.max_active,
+    );
+    let (key, target) = (
+        "captcha.max_concurrent_renders",
+        &mut captcha.max_concurrent_renders,
+    );
+    check.whole(key, raw.max_concurrent_renders, 1..=1000, target);
+}
+
+fn upstream(check: &mut Check<'_>, raw: RawUpstream, upstream: &mut UpstreamConfig) {
+    check.with(
+        "upstream.url",
+        raw.url,
+        |url| authority(&url).map(Some),
+        &mut upstream.authority,
+    );
+    let (key, target) = (
+        "upstream.connect_timeout_seconds",
+        &mut upstream.connect_timeout,
+    );
+    check.seconds(key, raw.connect_timeout_seconds, 1..=300, target);
+    let (key, target) = (
+        "upstream.response_timeout_seconds",
+        &mut upstream.response_timeout,
+    );
+    check.seconds(key, raw.response_timeout_seconds, 1..=3600, target);
+}
+
+fn level(written: RawDifficulty) -> Result<u8, String> {
+    let advice = "use \"low\", \"medium\", \"high\" or a level from 1 to 10";
+    match written {
+        RawDifficulty::Word(word) => match word.as_str() {
+            "low" => Ok(2),
+            "medium" => Ok(5),
+            "high" => Ok(8),
+            _ => Err(format!("{word:?} is not known, {advice}")),
+        },
+        RawDifficulty::Level(number) => match u8::try_from(number) {
+            Ok(level @ 1..=10) => Ok(level),
+            _ => Err(format!("{number} is out of range, {advice}")),
+        },
+    }
+}
+
+fn octal(text: String) -> Result<u32, String> {
+    let plain = matches!(text.len(), 3 | 4) && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    match u32::from_str_radix(&text, 8) {
+        Ok(mode @ 0..=0o777) if plain => Ok(mode),
+        _ => Err(format!(
+            "{text:?} is no file mode, use octal digits such as \"0660\""
+        )),
+    }
+}
+
+/// The host and port of a URL that is nothing but scheme, host and port.
+fn authority(url: &str) -> Result<Authority, String> {
+    let fail = |what: &str| {
+        Err(format!(
+            "{url:?} {what}, use http://HOST:PORT, for example http://127.0.0.1:8080"
+        ))
+    };
+    let Ok(uri) = url.parse::<Uri>() else {
+        return fail("is no URL");
+    };
+    if uri.scheme() != Some(&Scheme::HTTP) {
+        return fail("is not plain http, which is all that is spoken to the service behind");
+    }
+    let Some(authority) = uri.authority() else {
+        return fail("names no host");
+    };
+    let rest = uri.path_and_query().map_or("", |rest| rest.as_str());
+    if !matches!(rest, "" | "/") || url.contains(['#', '?']) {
+        return fail("has a path or a query");
+    }
+    // Written again from its parts, it shows what was ignored: a user, a port that is no number.
+    let again = match authority.port_u16() {
+        Some(port) => format!("{}:{port}", authority.host()),
+        None => authority.host().to_owned(),
+    };
+    if authority.host().is_empty() || again != authority.as_str() || again.ends_with(":0") {
+        return fail("is not only a host and a port");
+    }
+    Ok(authority.clone())
+}
+
+/// Takes values over one by one and notes what is wrong with the rest.
+struct Check<'a> {
+    origins: &'a Origins,
+    problems: &'a mut Problems,
+}
+
+impl Check<'_> {
+    fn with<R, T, E: fmt::Display>(
+        &mut self,
+        key: &str,
+        value: Option<R>,
+        convert: impl FnOnce(R) -> Result<T, E>,
+        target: &mut T,
+    ) {
+        match value.map(convert) {
+            Some(Ok(value)) => *target = value,
+            Some(Err(message)) => self.problems.push(self.origins, key, message),
+            None => {}
+        }
+    }
+
+    fn whole<T: TryFrom<i64>>(
+        &mut self,
+        key: &str,
+        value: Option<i64>,
+        allowed: RangeInclusive<i64>,
+        target: &mut T,
+    ) {
+        let (least, most) = (*allowed.start(), *allowed.end());
+        let convert = |value: i64| {
+            let inside = allowed
+                .contains(&value)
+                .then(|| T::try_from(value).ok())
+                .flatten();
+            inside.ok_or(format!("{value} is out of range, use {least} to {most}"))
+        };
+        self.with(key, value, convert, target);
+    }
+
+    fn seconds(
+        &mut self,
+        key: &str,
+        value: Option<i64>,
+        allowed: RangeInclusive<i64>,
+        target: &mut Duration,
+    ) {
+        let mut seconds = target.as_secs();
+        self.whole(key, value, allowed, &mut seconds);
+        *target = Duration::from_secs(seconds);
+    }
+
+    fn word<T: Copy>(
+        &mut self,
+        key: &str,
+        value: Option<String>,
+        words: &[(&str, T)],
+        target: &mut T,
+    ) {
+        let convert = |value: String| match words.iter().find(|(word, _)| *word == value) {
+            Some((_, meaning)) => Ok(*meaning),
+            None => {
+                let known: Vec<_> = words
+                    .iter()
+                    .map(|(word, _)| format!("\"{word}\""))
+                    .collect();
+                Err(format!(
+                    "{value:?} is not known, use {}",
+                    known.join(" or ")
+                ))
+            }
+        };
+        self.with(key, value, convert, target);
+    }
+}
