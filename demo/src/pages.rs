@@ -4,8 +4,9 @@ use askama::Template;
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, Uri};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::http::header::{COOKIE, SET_COOKIE};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
 
 use crate::guestbook::{Entry, Guestbook, MAX_MESSAGE, MAX_NAME};
 
@@ -146,6 +147,35 @@ struct ScriptCheck;
 /// A browser test that believes scripts are off must be able to find out that they are not.
 pub(crate) async fn script_check() -> Response {
     page(StatusCode::OK, &ScriptCheck)
+}
+
+#[derive(Template)]
+#[template(path = "cookie_check.html")]
+struct CookieCheck {
+    received: String,
+}
+
+/// `GET /cookie-check`: shows the cookies that came and sets two, one of them `Secure`.
+///
+/// A session cookie with `Secure` must come back over plain http on loopback too; whether this
+/// browser does that is better found out here than as a challenge that never ends.
+pub(crate) async fn cookie_check(headers: HeaderMap) -> Response {
+    let received: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    let shown = CookieCheck {
+        received: received.join("; "),
+    };
+    let cookies = AppendHeaders([
+        (SET_COOKIE, "plain=1; Path=/; HttpOnly; SameSite=Strict"),
+        (
+            SET_COOKIE,
+            "secure=1; Path=/; HttpOnly; SameSite=Strict; Secure",
+        ),
+    ]);
+    (cookies, page(StatusCode::OK, &shown)).into_response()
 }
 
 #[derive(Template)]

@@ -34,6 +34,7 @@ pub fn router(seen: Seen) -> Router {
         .route("/ws", any(probes::echo_socket))
         .route("/echo", any(probes::echo))
         .route("/script-check", get(pages::script_check))
+        .route("/cookie-check", get(pages::cookie_check))
         .route("/health", get(async || "ok\n"))
         .fallback(pages::not_found)
         .with_state(Guestbook::default())

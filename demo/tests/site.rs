@@ -32,12 +32,7 @@ async fn a_signature_is_answered_with_a_303_and_shown_escaped() {
 #[tokio::test]
 async fn a_form_without_its_fields_is_a_4xx() {
     let site = router(Seen::default());
-    for form in [
-        "",
-        "name=Ada",
-        "name=%ff&message=x",
-        "name=a&name=b&message=x",
-    ] {
+    for form in ["", "name=Ada", "name=a&name=b&message=x"] {
         let request = Request::post("/guestbook").header(CONTENT_TYPE, FORM);
         let response = send(&site, request.body(form.into()).unwrap()).await;
         assert!(
