@@ -1,0 +1,390 @@
+//! What a test does with a page.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use fantoccini::cookies::Cookie;
+use fantoccini::elements::Element;
+use fantoccini::error::CmdError;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use tokio::time::Instant;
+
+use crate::capabilities::{Kind, Options, capabilities};
+use crate::driver::{Driver, find_browser};
+use crate::error::{BrowserError, Doing};
+
+/// How long a condition may take to come true. Generous: a busy machine is not a wrong page.
+const WAIT: Duration = Duration::from_secs(30);
+
+const POLL_EVERY: Duration = Duration::from_millis(50);
+
+type Result<T> = std::result::Result<T, BrowserError>;
+
+/// A browser with one page, driven through WebDriver, ended with the value.
+///
+/// Selectors are CSS. A method that needs an element fails at once when there is none; after
+/// something that loads a page use [`Browser::wait_for`].
+#[derive(Debug)]
+pub struct Browser {
+    client: Client,
+    // After the client: it must outlive the session.
+    driver: Driver,
+}
+
+impl Browser {
+    /// Firefox as at Tor Browser's Safest level.
+    ///
+    /// # Errors
+    ///
+    /// When Firefox or geckodriver is missing or does not start.
+    pub async fn firefox() -> Result<Self> {
+        Self::start(Kind::Firefox, Options::default()).await
+    }
+
+    /// Chromium with scripts off.
+    ///
+    /// # Errors
+    ///
+    /// When Chromium or chromedriver is missing or does not start.
+    pub async fn chromium() -> Result<Self> {
+        Self::start(Kind::Chromium, Options::default()).await
+    }
+
+    /// A browser set up as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// When the browser or its driver is missing or does not start.
+    pub async fn start(kind: Kind, options: Options) -> Result<Self> {
+        let binary = find_browser(kind)?;
+        let driver = Driver::start(kind).await?;
+        let capabilities = capabilities(kind, &binary, options, driver.home());
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&driver.url())
+            .await
+            .map_err(|source| BrowserError::NoSession {
+                source: Box::new(source),
+                log: driver.log(),
+            })?;
+        let browser = Self { client, driver };
+        if kind == Kind::Firefox {
+            let (width, height) = options.viewport;
+            browser.set_window_size(width, height).await?;
+        }
+        Ok(browser)
+    }
+
+    /// Opens an address and waits until the page is loaded.
+    ///
+    /// # Errors
+    ///
+    /// When the page does not load within 30 s.
+    pub async fn goto(&self, url: &str) -> Result<()> {
+        self.client.goto(url).await.doing(format!("opening {url}"))
+    }
+
+    /// Loads the page again. A page that answered a POST is posted again.
+    ///
+    /// # Errors
+    ///
+    /// When the page does not load within 30 s.
+    pub async fn reload(&self) -> Result<()> {
+        self.client.refresh().await.doing("loading the page again")
+    }
+
+    /// The address shown.
+    ///
+    /// # Errors
+    ///
+    /// When the browser does not say.
+    pub async fn url(&self) -> Result<String> {
+        self.client
+            .current_url()
+            .await
+            .map(String::from)
+            .doing("reading the address")
+    }
+
+    /// The page's title.
+    ///
+    /// # Errors
+    ///
+    /// When the browser does not say.
+    pub async fn title(&self) -> Result<String> {
+        self.client.title().await.doing("reading the title")
+    }
+
+    /// The page's document as the browser has it now.
+    ///
+    /// # Errors
+    ///
+    /// When the browser does not say.
+    pub async fn source(&self) -> Result<String> {
+        self.client.source().await.doing("reading the source")
+    }
+
+    /// The visible text of an element.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such element.
+    pub async fn text(&self, css: &str) -> Result<String> {
+        self.find(css)
+            .await?
+            .text()
+            .await
+            .doing(format!("reading {css}"))
+    }
+
+    /// An attribute of an element, if it has it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such element.
+    pub async fn attribute(&self, css: &str, name: &str) -> Result<Option<String>> {
+        self.find(css)
+            .await?
+            .attr(name)
+            .await
+            .doing(format!("reading {name} of {css}"))
+    }
+
+    /// Whether the page has such an element, visible or not.
+    ///
+    /// # Errors
+    ///
+    /// When the browser does not say.
+    pub async fn has(&self, css: &str) -> Result<bool> {
+        Ok(self.count(css).await? > 0)
+    }
+
+    /// Number of such elements.
+    ///
+    /// # Errors
+    ///
+    /// When the browser does not say.
+    pub async fn count(&self, css: &str) -> Result<usize> {
+        let found = self.client.find_all(Locator::Css(css)).await;
+        found.map(|all| all.len()).doing(format!("counting {css}"))
+    }
+
+    /// Where an element is: x, y, width and height in CSS px.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such element.
+    pub async fn rectangle(&self, css: &str) -> Result<(f64, f64, f64, f64)> {
+        self.find(css)
+            .await?
+            .rectangle()
+            .await
+            .doing(format!("measuring {css}"))
+    }
+
+    /// Whether an element is the one that gets the keys, for `autofocus`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such element.
+    pub async fn is_focused(&self, css: &str) -> Result<bool> {
+        let active = self
+            .client
+            .active_element()
+            .await
+            .doing("looking for the focus")?;
+        Ok(active.element_id() == self.find(css).await?.element_id())
+    }
+
+    /// Puts a text in place of what a field held, key by key.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such field, or it cannot be typed into.
+    pub async fn fill(&self, css: &str, text: &str) -> Result<()> {
+        let field = self.find(css).await?;
+        field.clear().await.doing(format!("clearing {css}"))?;
+        field
+            .send_keys(text)
+            .await
+            .doing(format!("typing into {css}"))
+    }
+
+    /// Types keys into an element as they are, for example the path of a file to upload.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such element, or it cannot be typed into.
+    pub async fn type_keys(&self, css: &str, keys: &str) -> Result<()> {
+        self.find(css)
+            .await?
+            .send_keys(keys)
+            .await
+            .doing(format!("typing into {css}"))
+    }
+
+    /// Clicks an element. Where this loads a page, [`Browser::follow`] waits for it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such element, or another one covers it.
+    pub async fn click(&self, css: &str) -> Result<()> {
+        self.find(css)
+            .await?
+            .click()
+            .await
+            .doing(format!("clicking {css}"))
+    }
+
+    /// Clicks a link or button and waits until another page has taken the place of this one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such element, or the page stays for 30 s.
+    pub async fn follow(&self, css: &str) -> Result<()> {
+        let old = self.find("html").await?;
+        self.click(css).await?;
+        self.until(&format!("for another page after clicking {css}"), || {
+            is_gone(&old)
+        })
+        .await?;
+        self.wait_for("body").await
+    }
+
+    /// Sends a form with its submit button and waits for the page that answers.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such form, it has no submit button, or the page stays for 30 s.
+    pub async fn submit(&self, form: &str) -> Result<()> {
+        self.follow(&format!(
+            "{form} button:not([type]), {form} [type=submit], {form} input[type=image]"
+        ))
+        .await
+    }
+
+    /// Waits, at most 30 s, until the page has such an element.
+    ///
+    /// # Errors
+    ///
+    /// When it has none in time.
+    pub async fn wait_for(&self, css: &str) -> Result<()> {
+        self.until(&format!("for {css}"), async || {
+            Ok(!self.client.find_all(Locator::Css(css)).await?.is_empty())
+        })
+        .await
+    }
+
+    /// The cookies that the page's address would be sent.
+    ///
+    /// # Errors
+    ///
+    /// When the browser does not say.
+    pub async fn cookies(&self) -> Result<Vec<Cookie<'static>>> {
+        self.client
+            .get_all_cookies()
+            .await
+            .doing("reading the cookies")
+    }
+
+    /// Forgets the cookies of the page's address.
+    ///
+    /// # Errors
+    ///
+    /// When the browser refuses.
+    pub async fn delete_cookies(&self) -> Result<()> {
+        self.client
+            .delete_all_cookies()
+            .await
+            .doing("deleting the cookies")
+    }
+
+    /// Makes the window this large, in CSS px, frame included.
+    ///
+    /// # Errors
+    ///
+    /// When the browser refuses.
+    pub async fn set_window_size(&self, width: u32, height: u32) -> Result<()> {
+        self.client
+            .set_window_size(width, height)
+            .await
+            .doing("setting the size of the window")
+    }
+
+    /// Writes what the window shows to a PNG file.
+    ///
+    /// # Errors
+    ///
+    /// When the browser gives no picture or the file cannot be written.
+    pub async fn screenshot(&self, file: &Path) -> Result<()> {
+        let png = self.client.screenshot().await.doing("taking a picture")?;
+        std::fs::write(file, png).doing(format!("writing {}", file.display()))
+    }
+
+    /// The WebDriver session, for what this type has no method for.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    #[cfg(test)]
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    /// Closes the browser in good order; dropping the value ends it as well, less gently.
+    ///
+    /// # Errors
+    ///
+    /// When the browser was already gone.
+    pub async fn close(self) -> Result<()> {
+        let Self { client, driver } = self;
+        let closed = client.close().await.doing("closing the browser");
+        drop(driver);
+        closed
+    }
+
+    async fn find(&self, css: &str) -> Result<Element> {
+        self.client
+            .find(Locator::Css(css))
+            .await
+            .doing(format!("looking for {css}"))
+    }
+
+    /// Polls a condition until it is true; `what` completes "waited in vain".
+    async fn until<F>(&self, what: &str, mut condition: impl FnMut() -> F) -> Result<()>
+    where
+        F: Future<Output = std::result::Result<bool, CmdError>>,
+    {
+        let deadline = Instant::now() + WAIT;
+        loop {
+            // An error may just mean that a page is being exchanged for another.
+            if matches!(condition().await, Ok(true)) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(self.timed_out(what).await);
+            }
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+    }
+
+    async fn timed_out(&self, what: &str) -> BrowserError {
+        BrowserError::TimedOut {
+            what: what.to_owned(),
+            seconds: WAIT.as_secs(),
+            url: self.url().await.unwrap_or_default(),
+            page: self.text("body").await.unwrap_or_default(),
+        }
+    }
+}
+
+/// Whether the document that an element belonged to has been replaced.
+async fn is_gone(element: &Element) -> std::result::Result<bool, CmdError> {
+    match element.tag_name().await {
+        Ok(_) => Ok(false),
+        Err(error) if error.is_stale_element_reference() || error.is_no_such_element() => Ok(true),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Installs what `make run` or `make test` needs on a Debian system with a Rust toolchain.
+#
+#   scripts/setup.sh run    a C linker
+#   scripts/setup.sh test   also rustfmt, clippy, Firefox, Chromium and their WebDriver servers
+#
+# What is there is left alone, so a second run takes no time and asks for nothing.
+set -euo pipefail
+
+readonly GECKODRIVER_VERSION=0.37.1
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+missing=()
+
+main() {
+    local purpose=${1:-}
+    case $purpose in
+        run | test) ;;
+        *) fail "usage: scripts/setup.sh run|test" ;;
+    esac
+    need_rust
+    need_linker
+    if [[ $purpose == test ]]; then
+        need_component fmt rustfmt
+        need_component clippy clippy
+        need_program firefox-esr firefox-esr firefox
+        need_program chromium chromium chromium-browser google-chrome
+        need_program chromium-driver chromedriver
+    fi
+    install_missing
+    if [[ $purpose == test ]]; then
+        need_geckodriver
+    fi
+}
+
+need_rust() {
+    command -v cargo >/dev/null || fail "cargo is missing: install Rust first, see https://rustup.rs"
+}
+
+# A compiler without the C library's development files cannot link either, so linking is tried.
+need_linker() {
+    local out
+    out=$(mktemp)
+    if ! echo 'int main(void) { return 0; }' | cc -x c -o "$out" - 2>/dev/null; then
+        missing+=(gcc libc6-dev)
+    fi
+    rm -f "$out"
+}
+
+# need_component SUBCOMMAND COMPONENT: minimal toolchains come without these.
+need_component() {
+    if ! (cd "$root" && cargo "$1" --version) >/dev/null 2>&1; then
+        command -v rustup >/dev/null || fail "cargo $1 is missing: install the $2 of your Rust toolchain"
+        say "installing: $2 (a component of the Rust toolchain)"
+        (cd "$root" && rustup component add "$2")
+    fi
+}
+
+# need_program PACKAGE NAME...: any one of the names will do.
+need_program() {
+    local package=$1 name
+    shift
+    for name in "$@"; do
+        if command -v "$name" >/dev/null; then
+            return
+        fi
+    done
+    missing+=("$package")
+}
+
+install_missing() {
+    if ((${#missing[@]} == 0)); then
+        return
+    fi
+    local by_hand="apt-get install -y ${missing[*]}"
+    command -v apt-get >/dev/null ||
+        fail "missing: ${missing[*]} (named as in Debian); install them with your system's package manager"
+    local as_root=()
+    if ((EUID == 0)); then
+        say "installing: ${missing[*]}"
+    elif command -v sudo >/dev/null; then
+        say "installing: ${missing[*]} (asking for root through sudo)"
+        as_root=(sudo)
+    else
+        fail "missing: ${missing[*]}; as root, run: apt-get update && $by_hand"
+    fi
+    apt_get update || fail "apt-get update failed; as root, run: apt-get update && $by_hand"
+    apt_get install -y --no-install-recommends "${missing[@]}" || fail "failed: $by_hand"
+}
+
+# Waits for another apt to finish. The option covers dpkg's lock only; the locks of the package
+# lists and of the download folder are refused at once, hence the tries: 5 minutes in all.
+apt_get() {
+    local log try status
+    log=$(mktemp)
+    for ((try = 1; try <= 60; try++)); do
+        status=0
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" 2> >(tee "$log" >&2) || status=$?
+        if ((status == 0)) || ! grep -q 'Could not get lock' "$log"; then
+            break
+        fi
+        say "another program is installing packages; trying again in 5 s"
+        sleep 5
+    done
+    rm -f "$log"
+    return "$status"
+}
+
+# Debian has no package of it.
+need_geckodriver() {
+    if [[ -n ${GECKODRIVER:-} || -x $root/.tools/bin/geckodriver ]] || command -v geckodriver >/dev/null; then
+        return
+    fi
+    say "installing: geckodriver $GECKODRIVER_VERSION into .tools (built from source, a few minutes)"
+    (cd "$root" && cargo install geckodriver --version "$GECKODRIVER_VERSION" --locked --root .tools --quiet)
+}
+
+say() {
+    printf '%s\n' "$*"
+}
+
+fail() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+
+main "$@"
