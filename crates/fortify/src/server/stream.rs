@@ -1,0 +1,312 @@
+//! The socket with its deadlines, its lingering close and its place among the connections.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::framing::{Framing, Scanner};
+use super::{Events, Limits, ServerEvent, Slot, Stage};
+
+/// How long a closed connection goes on reading what the client is still sending. Closing with
+/// unread bytes resets the connection, and the client may lose the answer it was given.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A socket of either kind.
+pub(super) type Socket = Box<dyn Io>;
+
+/// What is asked of a socket.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// What the socket and the requests on it tell each other.
+#[derive(Clone)]
+pub(super) struct Progress(Arc<Mutex<State>>);
+
+struct State {
+    phase: Phase,
+    scanner: Scanner,
+}
+
+/// What the client is expected to do.
+#[derive(Clone, Copy)]
+enum Phase {
+    /// To go on sending a head, since then.
+    Head(Instant),
+    /// To send another request, since then.
+    Idle(Instant),
+    /// To wait for its answer; what is slow now is bounded elsewhere.
+    Busy,
+    /// Whatever the tunnel is for.
+    Tunnel,
+}
+
+impl Progress {
+    /// A new connection owes a head at once.
+    pub(super) fn new() -> Self {
+        let state = State {
+            phase: Phase::Head(Instant::now()),
+            scanner: Scanner::default(),
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// A request begins. Its framing, refused when the scanner did not see it.
+    pub(super) fn begin(&self) -> Framing {
+        let mut state = self.lock();
+        state.phase = Phase::Busy;
+        state.scanner.take().unwrap_or(Framing::Refused)
+    }
+
+    /// Its answer is written.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Busy if state.scanner.in_head() => state.phase = Phase::Head(Instant::now()),
+            Phase::Busy => state.phase = Phase::Idle(Instant::now()),
+            _ => {}
+        }
+    }
+
+    /// The connection is HTTP no more.
+    pub(super) fn tunnel(&self) {
+        let mut state = self.lock();
+        state.phase = Phase::Tunnel;
+        state.scanner.stop();
+    }
+
+    /// Whether the client may be in the middle of sending a request.
+    fn is_sending(&self) -> bool {
+        let state = self.lock();
+        !matches!(state.phase, Phase::Tunnel) && !state.scanner.is_between()
+    }
+
+    fn received(&self, bytes: &[u8]) {
+        let mut state = self.lock();
+        if let Phase::Idle(_) = state.phase {
+            state.phase = Phase::Head(Instant::now());
+        }
+        state.scanner.feed(bytes);
+    }
+
+    /// The client took some of what it was sent. hyper may still be writing an answer whose body
+    /// it has taken whole, so idling begins when the last of it is gone.
+    fn sent(&self) {
+        let mut state = self.lock();
+        match &mut state.phase {
+            Phase::Head(since) | Phase::Idle(since) => *since = Instant::now(),
+            Phase::Busy | Phase::Tunnel => {}
+        }
+    }
+
+    fn deadline(&self, limits: &Limits) -> Option<(Instant, ServerEvent)> {
+        match self.lock().phase {
+            Phase::Head(since) => Some((since + limits.header_timeout, ServerEvent::HeaderTimeout)),
+            Phase::Idle(since) => Some((since + limits.idle_timeout, ServerEvent::IdleTimeout)),
+            Phase::Busy | Phase::Tunnel => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock can leave the state half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The socket a connection is served on, and the tunnel it may become.
+///
+/// Reads end with an error when the head or the next request does not come in time, and when the
+/// server cuts; writes, when the peer does not read. The deadlines live here and not in hyper:
+/// hyper has one timer for idling and for the head together.
+pub(super) struct GuardedStream {
+    /// Bytes that were read together with the PROXY line.
+    ahead: Bytes,
+    socket: Socket,
+    progress: Progress,
+    limits: Limits,
+    events: Events,
+    read_timer: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
+    linger_timer: Option<Pin<Box<Sleep>>>,
+    cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_cut: bool,
+    /// Last, so that the place is free only when the socket is closed.
+    _slot: Slot,
+}
+
+impl GuardedStream {
+    pub(super) fn new(
+        socket: Socket,
+        ahead: Bytes,
+        progress: Progress,
+        (limits, events): (Limits, Events),
+        slot: Slot,
+        mut stage: watch::Receiver<Stage>,
+    ) -> Self {
+        let cut = Box::pin(async move {
+            // An error means that the server is gone, and its connections go with it.
+            drop(stage.wait_for(|stage| *stage == Stage::Cutting).await);
+        });
+        Self {
+            ahead,
+            socket,
+            progress,
+            limits,
+            events,
+            read_timer: None,
+            write_timer: None,
+            linger_timer: None,
+            cut,
+            is_cut: false,
+            _slot: slot,
+        }
+    }
+
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.is_cut = self.is_cut || self.cut.as_mut().poll(cx).is_ready();
+        if self.is_cut {
+            Err(io::ErrorKind::ConnectionAborted.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.write_timer.is_some() {
+            // The client is to read first, and that has a deadline of its own.
+            return Ok(());
+        }
+        match self.progress.deadline(&self.limits) {
+            Some((deadline, event)) if expired(&mut self.read_timer, deadline, cx) => {
+                (self.events)(event);
+                Err(io::ErrorKind::TimedOut.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Passes a result on; a write that has to wait starts the clock, one that moves stops it.
+    fn watch_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.write_timer = None;
+            self.progress.sent();
+            return result;
+        }
+        let deadline = match &self.write_timer {
+            Some(timer) => timer.deadline(),
+            None => Instant::now() + self.limits.idle_timeout,
+        };
+        if expired(&mut self.write_timer, deadline, cx) {
+            (self.events)(ServerEvent::WriteTimeout);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+
+    /// Reads and forgets until the peer has closed too, or time is up.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = match &self.linger_timer {
+            Some(timer) => timer.deadline(),
+            None => Instant::now() + LINGER,
+        };
+        let mut scratch = [0; 4096];
+        while !expired(&mut self.linger_timer, deadline, cx) {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Sets the timer to the deadline if it is not, and asks whether it has passed.
+fn expired(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant, cx: &mut Context<'_>) -> bool {
+    let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+    if timer.deadline() != deadline {
+        timer.as_mut().reset(deadline);
+    }
+    timer.as_mut().poll(cx).is_ready()
+}
+
+impl AsyncRead for GuardedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        if this.ahead.is_empty() {
+            match Pin::new(&mut this.socket).poll_read(cx, buffer) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => {
+                    this.poll_cut(cx)?;
+                    this.poll_read_deadline(cx)?;
+                    return Poll::Pending;
+                }
+            }
+        } else {
+            let length = this.ahead.len().min(buffer.remaining());
+            buffer.put_slice(this.ahead.get(..length).unwrap_or_default());
+            this.ahead.advance(length);
+        }
+        let received = buffer.filled().get(before..).unwrap_or_default();
+        if !received.is_empty() {
+            this.progress.received(received);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for GuardedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.watch_write(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.watch_write(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.linger_timer.is_none() {
+            ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+        }
+        // A tunnel is shut one way at a time, and the other way may go on.
+        // Where the client owes nothing, nothing is left unread either.
+        if !self.progress.is_sending() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_linger(cx).map(Ok)
+    }
+}
