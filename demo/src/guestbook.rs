@@ -67,10 +67,7 @@ mod tests {
     use super::*;
 
     fn entry(name: &str) -> Entry {
-        Entry {
-            name: name.to_owned(),
-            message: "hello".to_owned(),
-        }
+        Entry { name: name.to_owned(), message: "hello".to_owned() }
     }
 
     #[test]

@@ -55,12 +55,7 @@ struct Home {
 
 /// `GET /`
 pub(crate) async fn home() -> Response {
-    page(
-        StatusCode::OK,
-        &Home {
-            articles: &ARTICLES,
-        },
-    )
+    page(StatusCode::OK, &Home { articles: &ARTICLES })
 }
 
 #[derive(Template)]
@@ -76,14 +71,7 @@ pub(crate) async fn article(Path(number): Path<usize>, uri: Uri) -> Response {
     let Some(article) = number.checked_sub(1).and_then(|index| ARTICLES.get(index)) else {
         return not_found(uri).await;
     };
-    page(
-        StatusCode::OK,
-        &ArticlePage {
-            number,
-            of: ARTICLES.len(),
-            article,
-        },
-    )
+    page(StatusCode::OK, &ArticlePage { number, of: ARTICLES.len(), article })
 }
 
 #[derive(Template)]
@@ -120,12 +108,7 @@ pub(crate) async fn sign(
 
 fn show_guestbook(status: StatusCode, book: &Guestbook, problem: Option<String>) -> Response {
     let entries = book.entries();
-    let shown = GuestbookPage {
-        entries,
-        problem,
-        max_name: MAX_NAME,
-        max_message: MAX_MESSAGE,
-    };
+    let shown = GuestbookPage { entries, problem, max_name: MAX_NAME, max_message: MAX_MESSAGE };
     page(status, &shown)
 }
 
@@ -160,20 +143,12 @@ struct CookieCheck {
 /// A session cookie with `Secure` must come back over plain http on loopback too; whether this
 /// browser does that is better found out here than as a challenge that never ends.
 pub(crate) async fn cookie_check(headers: HeaderMap) -> Response {
-    let received: Vec<_> = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
-    let shown = CookieCheck {
-        received: received.join("; "),
-    };
+    let received: Vec<_> =
+        headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).collect();
+    let shown = CookieCheck { received: received.join("; ") };
     let cookies = AppendHeaders([
         (SET_COOKIE, "plain=1; Path=/; HttpOnly; SameSite=Strict"),
-        (
-            SET_COOKIE,
-            "secure=1; Path=/; HttpOnly; SameSite=Strict; Secure",
-        ),
+        (SET_COOKIE, "secure=1; Path=/; HttpOnly; SameSite=Strict; Secure"),
     ]);
     (cookies, page(StatusCode::OK, &shown)).into_response()
 }
@@ -186,12 +161,7 @@ struct NotFound {
 
 /// Every other address.
 pub(crate) async fn not_found(uri: Uri) -> Response {
-    page(
-        StatusCode::NOT_FOUND,
-        &NotFound {
-            path: uri.path().to_owned(),
-        },
-    )
+    page(StatusCode::NOT_FOUND, &NotFound { path: uri.path().to_owned() })
 }
 
 fn page(status: StatusCode, template: &impl Template) -> Response {

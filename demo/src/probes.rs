@@ -60,10 +60,7 @@ pub(crate) async fn slow(Query(delay): Query<Delay>) -> String {
 
 /// `/ws`: sends every text or binary message back.
 pub(crate) async fn echo_socket(upgrade: WebSocketUpgrade) -> Response {
-    upgrade
-        .max_message_size(MAX_MESSAGE)
-        .on_upgrade(echo_messages)
-        .into_response()
+    upgrade.max_message_size(MAX_MESSAGE).on_upgrade(echo_messages).into_response()
 }
 
 async fn echo_messages(mut socket: WebSocket) {

@@ -44,17 +44,12 @@ pub struct SeenRequest {
 impl Seen {
     /// A copy of all kept requests, oldest first.
     pub fn requests(&self) -> Vec<SeenRequest> {
-        lock(&self.requests)
-            .iter()
-            .map(|request| lock(request).clone())
-            .collect()
+        lock(&self.requests).iter().map(|request| lock(request).clone()).collect()
     }
 
     /// The newest request, if any.
     pub fn last(&self) -> Option<SeenRequest> {
-        lock(&self.requests)
-            .back()
-            .map(|request| lock(request).clone())
+        lock(&self.requests).back().map(|request| lock(request).clone())
     }
 
     /// The kept requests whose path is exactly `path`, oldest first.
@@ -80,12 +75,7 @@ impl Seen {
     }
 
     fn begin(&self, method: Method, uri: Uri, headers: HeaderMap) -> Arc<Mutex<SeenRequest>> {
-        let request = SeenRequest {
-            method,
-            uri,
-            headers,
-            ..SeenRequest::default()
-        };
+        let request = SeenRequest { method, uri, headers, ..SeenRequest::default() };
         let request = Arc::new(Mutex::new(request));
         let mut requests = lock(&self.requests);
         if requests.len() == MAX_REQUESTS {
@@ -122,8 +112,7 @@ pub(crate) async fn record(State(seen): State<Seen>, request: Request, next: Nex
         }
         frame
     });
-    next.run(Request::from_parts(head, Body::new(watched)))
-        .await
+    next.run(Request::from_parts(head, Body::new(watched))).await
 }
 
 /// A poisoned lock holds plain data that is still whole: a failed test must not fail the others.

@@ -63,9 +63,7 @@ async fn serve_recording(
 ) -> io::Result<()> {
     // Without it the many small chunks of `/stream` would wait for each other's acknowledgement.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    axum::serve(listener, router(seen))
-        .with_graceful_shutdown(shutdown)
-        .await
+    axum::serve(listener, router(seen)).with_graceful_shutdown(shutdown).await
 }
 
 /// The site on a free loopback port, with what it saw; it stops when dropped.
@@ -92,12 +90,7 @@ impl DemoSite {
         let task = tokio::spawn(serve_recording(listener, seen.clone(), async move {
             drop(stopped.await);
         }));
-        Ok(Self {
-            address,
-            seen,
-            stop: Some(stop),
-            task,
-        })
+        Ok(Self { address, seen, stop: Some(stop), task })
     }
 
     /// Where it listens.

@@ -73,11 +73,7 @@ pub(crate) async fn stream(Query(pace): Query<Pace>) -> Response {
         let text = format!("line {} of {lines}\n", line + 1);
         Some((Ok::<_, Infallible>(text), line + 1))
     });
-    (
-        [(CONTENT_TYPE, "text/plain; charset=utf-8")],
-        Body::from_stream(body),
-    )
-        .into_response()
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(body)).into_response()
 }
 
 /// What `/download` may be asked for.
@@ -107,14 +103,8 @@ pub(crate) async fn download(Query(size): Query<Size>) -> Response {
         Some((Ok::<_, Infallible>(chunk), end))
     });
     let headers = [
-        (
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/octet-stream"),
-        ),
-        (
-            CONTENT_DISPOSITION,
-            HeaderValue::from_static("attachment; filename=\"demo.bin\""),
-        ),
+        (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"demo.bin\"")),
         (CONTENT_LENGTH, HeaderValue::from(total)),
     ];
     (headers, Body::from_stream(body)).into_response()

@@ -1,9 +1,6 @@
 //! What the site promises to the tests that put it behind the gate.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test a panic is the failure report"
-)]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
@@ -35,11 +32,7 @@ async fn a_form_without_its_fields_is_a_4xx() {
     for form in ["", "name=Ada", "name=a&name=b&message=x"] {
         let request = Request::post("/guestbook").header(CONTENT_TYPE, FORM);
         let response = send(&site, request.body(form.into()).unwrap()).await;
-        assert!(
-            response.status().is_client_error(),
-            "{form}: {}",
-            response.status()
-        );
+        assert!(response.status().is_client_error(), "{form}: {}", response.status());
     }
 }
 
@@ -60,28 +53,16 @@ async fn articles_are_numbered_from_one_to_three() {
 async fn an_upload_larger_than_the_usual_body_limit_is_counted() {
     let site = router(Seen::default());
     let bytes = 5 * 1024 * 1024;
-    let request = Request::post("/upload")
-        .body(Body::from(vec![1; bytes]))
-        .unwrap();
-    assert_eq!(
-        text(send(&site, request).await).await,
-        format!("{bytes} bytes received\n")
-    );
+    let request = Request::post("/upload").body(Body::from(vec![1; bytes])).unwrap();
+    assert_eq!(text(send(&site, request).await).await, format!("{bytes} bytes received\n"));
 }
 
 #[tokio::test]
 async fn a_download_has_the_bytes_it_was_asked_for() {
     let site = router(Seen::default());
     let response = get(&site, "/download?bytes=100000").await;
-    let bytes = body::to_bytes(response.into_body(), usize::MAX)
-        .await
-        .unwrap();
-    assert!(
-        bytes
-            .iter()
-            .enumerate()
-            .all(|(i, byte)| usize::from(*byte) == i % 251)
-    );
+    let bytes = body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    assert!(bytes.iter().enumerate().all(|(i, byte)| usize::from(*byte) == i % 251));
     assert_eq!(bytes.len(), 100_000);
 }
 
@@ -90,18 +71,13 @@ async fn a_stream_has_its_lines_and_no_length() {
     let site = router(Seen::default());
     let response = get(&site, "/stream?lines=3&ms=1").await;
     assert!(!response.headers().contains_key("content-length"));
-    assert_eq!(
-        text(response).await,
-        "line 1 of 3\nline 2 of 3\nline 3 of 3\n"
-    );
+    assert_eq!(text(response).await, "line 1 of 3\nline 2 of 3\nline 3 of 3\n");
 }
 
 #[tokio::test]
 async fn an_echo_tells_every_value_of_a_repeated_header() {
     let site = router(Seen::default());
-    let request = Request::put("/echo?q=1")
-        .header("x-a", "1")
-        .header("x-a", "2");
+    let request = Request::put("/echo?q=1").header("x-a", "1").header("x-a", "2");
     let echoed = text(send(&site, request.body("four".into()).unwrap()).await).await;
     let echoed: serde_json::Value = serde_json::from_str(&echoed).unwrap();
     assert_eq!(echoed["method"], "PUT");
@@ -114,18 +90,12 @@ async fn an_echo_tells_every_value_of_a_repeated_header() {
 async fn the_backend_remembers_head_and_body_of_what_reached_it() {
     let seen = Seen::default();
     let site = router(seen.clone());
-    let request = Request::post("/echo")
-        .header("x-a", "1")
-        .body("hello".into())
-        .unwrap();
+    let request = Request::post("/echo").header("x-a", "1").body("hello".into()).unwrap();
     send(&site, request).await;
     let request = seen.last().unwrap();
     assert_eq!(request.method, "POST");
     assert_eq!(request.header("x-a"), Some("1"));
-    assert_eq!(
-        (request.body.as_slice(), request.body_len),
-        (&b"hello"[..], 5)
-    );
+    assert_eq!((request.body.as_slice(), request.body_len), (&b"hello"[..], 5));
 }
 
 #[tokio::test]
@@ -139,17 +109,10 @@ async fn a_socket_message_comes_back() {
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
-    assert!(
-        head.starts_with(b"HTTP/1.1 101 "),
-        "{}",
-        String::from_utf8_lossy(&head)
-    );
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
 
     // A final text frame of two bytes, masked with zeros (RFC 6455, section 5.2).
-    stream
-        .write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'])
-        .await
-        .unwrap();
+    stream.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i']).await.unwrap();
     let mut frame = [0; 4];
     stream.read_exact(&mut frame).await.unwrap();
     assert_eq!(frame, [0x81, 0x02, b'h', b'i']);
@@ -172,8 +135,6 @@ async fn send(site: &Router, request: Request<Body>) -> Response<Body> {
 }
 
 async fn text(response: Response<Body>) -> String {
-    let bytes = body::to_bytes(response.into_body(), usize::MAX)
-        .await
-        .unwrap();
+    let bytes = body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     String::from_utf8(bytes.to_vec()).unwrap()
 }

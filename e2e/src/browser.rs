@@ -101,11 +101,7 @@ impl Browser {
     ///
     /// When the browser does not say.
     pub async fn url(&self) -> Result<String> {
-        self.client
-            .current_url()
-            .await
-            .map(String::from)
-            .doing("reading the address")
+        self.client.current_url().await.map(String::from).doing("reading the address")
     }
 
     /// The page's title.
@@ -132,11 +128,7 @@ impl Browser {
     ///
     /// When there is no such element.
     pub async fn text(&self, css: &str) -> Result<String> {
-        self.find(css)
-            .await?
-            .text()
-            .await
-            .doing(format!("reading {css}"))
+        self.find(css).await?.text().await.doing(format!("reading {css}"))
     }
 
     /// An attribute of an element, if it has it.
@@ -145,11 +137,7 @@ impl Browser {
     ///
     /// When there is no such element.
     pub async fn attribute(&self, css: &str, name: &str) -> Result<Option<String>> {
-        self.find(css)
-            .await?
-            .attr(name)
-            .await
-            .doing(format!("reading {name} of {css}"))
+        self.find(css).await?.attr(name).await.doing(format!("reading {name} of {css}"))
     }
 
     /// Whether the page has such an element, visible or not.
@@ -177,11 +165,7 @@ impl Browser {
     ///
     /// When there is no such element.
     pub async fn rectangle(&self, css: &str) -> Result<(f64, f64, f64, f64)> {
-        self.find(css)
-            .await?
-            .rectangle()
-            .await
-            .doing(format!("measuring {css}"))
+        self.find(css).await?.rectangle().await.doing(format!("measuring {css}"))
     }
 
     /// Whether an element is the one that gets the keys, for `autofocus`.
@@ -190,11 +174,7 @@ impl Browser {
     ///
     /// When there is no such element.
     pub async fn is_focused(&self, css: &str) -> Result<bool> {
-        let active = self
-            .client
-            .active_element()
-            .await
-            .doing("looking for the focus")?;
+        let active = self.client.active_element().await.doing("looking for the focus")?;
         Ok(active.element_id() == self.find(css).await?.element_id())
     }
 
@@ -206,10 +186,7 @@ impl Browser {
     pub async fn fill(&self, css: &str, text: &str) -> Result<()> {
         let field = self.find(css).await?;
         field.clear().await.doing(format!("clearing {css}"))?;
-        field
-            .send_keys(text)
-            .await
-            .doing(format!("typing into {css}"))
+        field.send_keys(text).await.doing(format!("typing into {css}"))
     }
 
     /// Types keys into an element as they are, for example the path of a file to upload.
@@ -218,11 +195,7 @@ impl Browser {
     ///
     /// When there is no such element, or it cannot be typed into.
     pub async fn type_keys(&self, css: &str, keys: &str) -> Result<()> {
-        self.find(css)
-            .await?
-            .send_keys(keys)
-            .await
-            .doing(format!("typing into {css}"))
+        self.find(css).await?.send_keys(keys).await.doing(format!("typing into {css}"))
     }
 
     /// Clicks an element. Where this loads a page, [`Browser::follow`] waits for it.
@@ -231,11 +204,7 @@ impl Browser {
     ///
     /// When there is no such element, or another one covers it.
     pub async fn click(&self, css: &str) -> Result<()> {
-        self.find(css)
-            .await?
-            .click()
-            .await
-            .doing(format!("clicking {css}"))
+        self.find(css).await?.click().await.doing(format!("clicking {css}"))
     }
 
     /// Clicks a link or button and waits until another page has taken the place of this one.
@@ -246,10 +215,7 @@ impl Browser {
     pub async fn follow(&self, css: &str) -> Result<()> {
         let old = self.find("html").await?;
         self.click(css).await?;
-        self.until(&format!("for another page after clicking {css}"), || {
-            is_gone(&old)
-        })
-        .await?;
+        self.until(&format!("for another page after clicking {css}"), || is_gone(&old)).await?;
         self.wait_for("body").await
     }
 
@@ -283,10 +249,7 @@ impl Browser {
     ///
     /// When the browser does not say.
     pub async fn cookies(&self) -> Result<Vec<Cookie<'static>>> {
-        self.client
-            .get_all_cookies()
-            .await
-            .doing("reading the cookies")
+        self.client.get_all_cookies().await.doing("reading the cookies")
     }
 
     /// Forgets the cookies of the page's address.
@@ -295,10 +258,7 @@ impl Browser {
     ///
     /// When the browser refuses.
     pub async fn delete_cookies(&self) -> Result<()> {
-        self.client
-            .delete_all_cookies()
-            .await
-            .doing("deleting the cookies")
+        self.client.delete_all_cookies().await.doing("deleting the cookies")
     }
 
     /// Makes the window this large, in CSS px, frame included.
@@ -307,10 +267,7 @@ impl Browser {
     ///
     /// When the browser refuses.
     pub async fn set_window_size(&self, width: u32, height: u32) -> Result<()> {
-        self.client
-            .set_window_size(width, height)
-            .await
-            .doing("setting the size of the window")
+        self.client.set_window_size(width, height).await.doing("setting the size of the window")
     }
 
     /// Writes what the window shows to a PNG file.
@@ -346,10 +303,7 @@ impl Browser {
     }
 
     async fn find(&self, css: &str) -> Result<Element> {
-        self.client
-            .find(Locator::Css(css))
-            .await
-            .doing(format!("looking for {css}"))
+        self.client.find(Locator::Css(css)).await.doing(format!("looking for {css}"))
     }
 
     /// Polls a condition until it is true; `what` completes "waited in vain".

@@ -30,12 +30,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            cookies: true,
-            scripts: false,
-            dark: false,
-            viewport: (1000, 800),
-        }
+        Self { cookies: true, scripts: false, dark: false, viewport: (1000, 800) }
     }
 }
 
@@ -52,10 +47,7 @@ pub(crate) fn capabilities(
     };
     let mut all = Map::new();
     all.insert("pageLoadStrategy".to_owned(), json!("normal"));
-    all.insert(
-        "timeouts".to_owned(),
-        json!({ "implicit": 0, "pageLoad": 30_000 }),
-    );
+    all.insert("timeouts".to_owned(), json!({ "implicit": 0, "pageLoad": 30_000 }));
     all.extend(specific);
     all
 }
@@ -132,10 +124,7 @@ fn chromium(binary: &Path, options: Options, home: &Path) -> Map<String, Value> 
         "--no-first-run".to_owned(),
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost".to_owned(),
         // 0 is dark, 1 light.
-        format!(
-            "--blink-settings=preferredColorScheme={}",
-            u8::from(!options.dark)
-        ),
+        format!("--blink-settings=preferredColorScheme={}", u8::from(!options.dark)),
         format!("--user-data-dir={}", home.join("chromium").display()),
     ];
     object(json!({

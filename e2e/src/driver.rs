@@ -37,12 +37,7 @@ impl Driver {
         let program = find_driver(kind)?;
         let home = TempDir::with_prefix("fortify-e2e-").doing("making a temporary folder")?;
         let child = spawn(kind, &program, home.path())?;
-        let mut driver = Self {
-            child,
-            program,
-            port: 0,
-            home,
-        };
+        let mut driver = Self { child, program, port: 0, home };
         driver.port = driver.announced_port().await?;
         Ok(driver)
     }
@@ -59,9 +54,7 @@ impl Driver {
     pub(crate) fn log(&self) -> String {
         let log = read_log(self.home.path());
         let start = log.len().saturating_sub(LOG_TAIL);
-        let start = (start..=log.len())
-            .find(|at| log.is_char_boundary(*at))
-            .unwrap_or(0);
+        let start = (start..=log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(0);
         log.get(start..).unwrap_or_default().to_owned()
     }
 
@@ -73,11 +66,7 @@ impl Driver {
             if let Some(port) = port_in(&read_log(self.home.path())) {
                 return Ok(port);
             }
-            let ended = self
-                .child
-                .try_wait()
-                .doing("looking after the driver")?
-                .is_some();
+            let ended = self.child.try_wait().doing("looking after the driver")?.is_some();
             if ended || Instant::now() >= deadline {
                 return Err(BrowserError::NotReady {
                     program: self.program.clone(),
@@ -143,9 +132,7 @@ fn living_group(id: i32) -> Option<u32> {
 fn has_home(id: i32, home: &Path) -> bool {
     let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
     let home = format!("HOME={}", home.display());
-    environment
-        .split(|byte| *byte == 0)
-        .any(|variable| variable == home.as_bytes())
+    environment.split(|byte| *byte == 0).any(|variable| variable == home.as_bytes())
 }
 
 fn spawn(kind: Kind, program: &Path, home: &Path) -> Result<Child, BrowserError> {
@@ -204,9 +191,7 @@ fn find_driver(kind: Kind) -> Result<PathBuf, BrowserError> {
     if let Some(chosen) = std::env::var_os(variable) {
         return Ok(PathBuf::from(chosen));
     }
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../.tools/bin")
-        .join(program);
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin").join(program);
     if own.is_file() {
         return Ok(own);
     }
@@ -217,22 +202,14 @@ fn find_driver(kind: Kind) -> Result<PathBuf, BrowserError> {
 pub(crate) fn find_browser(kind: Kind) -> Result<PathBuf, BrowserError> {
     let (program, names): (_, &[&str]) = match kind {
         Kind::Firefox => ("firefox-esr", &["firefox-esr", "firefox"]),
-        Kind::Chromium => (
-            "chromium",
-            &["chromium", "chromium-browser", "google-chrome"],
-        ),
+        Kind::Chromium => ("chromium", &["chromium", "chromium-browser", "google-chrome"]),
     };
-    names
-        .iter()
-        .find_map(|name| on_path(name))
-        .ok_or(BrowserError::Missing { program })
+    names.iter().find_map(|name| on_path(name)).ok_or(BrowserError::Missing { program })
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 #[cfg(test)]
@@ -266,10 +243,7 @@ mod tests {
     fn leaves_nothing(browser: Browser) {
         let group = browser.driver().child.id();
         let home = browser.driver().home().to_owned();
-        assert!(
-            family(group, &home).len() > 3,
-            "driver, browser and its helpers are found"
-        );
+        assert!(family(group, &home).len() > 3, "driver, browser and its helpers are found");
         drop(browser);
         assert_eq!(family(group, &home), []);
         assert!(!home.exists());

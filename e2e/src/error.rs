@@ -76,10 +76,7 @@ pub(crate) trait Doing<T> {
 
 impl<T> Doing<T> for Result<T, std::io::Error> {
     fn doing(self, doing: impl Into<String>) -> Result<T, BrowserError> {
-        self.map_err(|source| BrowserError::Io {
-            doing: doing.into(),
-            source,
-        })
+        self.map_err(|source| BrowserError::Io { doing: doing.into(), source })
     }
 }
 

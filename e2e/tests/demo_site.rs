@@ -43,11 +43,7 @@ async fn chromium_keeps_cookies_only_when_told_to() -> Outcome {
 #[tokio::test]
 async fn chromium_shows_a_page_as_narrow_as_a_phone() -> Outcome {
     let site = demo_site().await;
-    let options = Options {
-        viewport: (320, 640),
-        dark: true,
-        ..Options::default()
-    };
+    let options = Options { viewport: (320, 640), dark: true, ..Options::default() };
     let browser = Browser::start(Kind::Chromium, options).await?;
     browser.goto(&site.url()).await?;
     let (_, _, width, _) = browser.rectangle("html").await?;
@@ -71,39 +67,17 @@ async fn reads_pages_and_posts_forms(kind: Kind) -> Outcome {
     assert_eq!(browser.url().await?, format!("{}/guestbook", site.url()));
     assert_eq!(browser.text(".entry strong").await?, "Ada & Grace");
     assert_eq!(browser.text(".entry p").await?, "<b>hello</b>");
-    let methods: Vec<_> = site
-        .seen()
-        .at("/guestbook")
-        .into_iter()
-        .map(|r| r.method)
-        .collect();
-    assert_eq!(
-        methods,
-        ["GET", "POST", "GET"],
-        "answered with a 303 and followed"
-    );
+    let methods: Vec<_> = site.seen().at("/guestbook").into_iter().map(|r| r.method).collect();
+    assert_eq!(methods, ["GET", "POST", "GET"], "answered with a 303 and followed");
     browser.close().await
 }
 
 async fn runs_scripts_only_when_told_to(kind: Kind) -> Outcome {
     let site = demo_site().await;
     for scripts in [false, true] {
-        let browser = Browser::start(
-            kind,
-            Options {
-                scripts,
-                ..Options::default()
-            },
-        )
-        .await?;
-        browser
-            .goto(&format!("{}/script-check", site.url()))
-            .await?;
-        let title = if scripts {
-            "a script ran"
-        } else {
-            "no script ran"
-        };
+        let browser = Browser::start(kind, Options { scripts, ..Options::default() }).await?;
+        browser.goto(&format!("{}/script-check", site.url())).await?;
+        let title = if scripts { "a script ran" } else { "no script ran" };
         assert_eq!(browser.title().await?, title);
         // With scripts on, what is inside `noscript` is text and no element.
         assert_eq!(browser.has("#noscript").await?, !scripts);
@@ -120,14 +94,7 @@ async fn runs_scripts_only_when_told_to(kind: Kind) -> Outcome {
 async fn keeps_cookies_only_when_told_to(kind: Kind) -> Outcome {
     let site = demo_site().await;
     for (cookies, sent_back) in [(true, "plain=1; secure=1"), (false, "")] {
-        let browser = Browser::start(
-            kind,
-            Options {
-                cookies,
-                ..Options::default()
-            },
-        )
-        .await?;
+        let browser = Browser::start(kind, Options { cookies, ..Options::default() }).await?;
         let page = format!("{}/cookie-check", site.url());
         browser.goto(&page).await?;
         browser.goto(&page).await?;
@@ -138,10 +105,7 @@ async fn keeps_cookies_only_when_told_to(kind: Kind) -> Outcome {
     Ok(())
 }
 
-#[allow(
-    clippy::expect_used,
-    reason = "in a test a panic is the failure report"
-)]
+#[allow(clippy::expect_used, reason = "in a test a panic is the failure report")]
 async fn demo_site() -> DemoSite {
     DemoSite::start().await.expect("a free loopback port")
 }
@@ -151,10 +115,6 @@ async fn take_picture(browser: &Browser, name: &str) -> Outcome {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
     browser.screenshot(&file).await?;
     let png = std::fs::read(&file).unwrap_or_default();
-    assert!(
-        png.starts_with(b"\x89PNG\r\n\x1a\n") && png.len() > 1000,
-        "{} bytes",
-        png.len()
-    );
+    assert!(png.starts_with(b"\x89PNG\r\n\x1a\n") && png.len() > 1000, "{} bytes", png.len());
     Ok(())
 }

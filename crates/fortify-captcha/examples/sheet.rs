@@ -48,10 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let generator = Generator::new()?;
     let (width, height) = (usize::from(spec.width), usize::from(spec.height));
     let rows = count.div_ceil(columns.max(1));
-    let (sheet_width, sheet_height) = (
-        columns * (width + GUTTER) + GUTTER,
-        rows * (height + GUTTER) + GUTTER,
-    );
+    let (sheet_width, sheet_height) =
+        (columns * (width + GUTTER) + GUTTER, rows * (height + GUTTER) + GUTTER);
     let mut sheet = vec![128_u8; sheet_width * sheet_height * 3];
     for index in 0..count {
         let rendered = generator.render(&spec, &numbered(seed, index as u64))?;
@@ -68,11 +66,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    let mut encoder = Encoder::new(
-        BufWriter::new(File::create(out)?),
-        sheet_width as u32,
-        sheet_height as u32,
-    );
+    let mut encoder =
+        Encoder::new(BufWriter::new(File::create(out)?), sheet_width as u32, sheet_height as u32);
     encoder.set_color(ColorType::Rgb);
     encoder.set_depth(BitDepth::Eight);
     encoder.write_header()?.write_image_data(&sheet)?;
@@ -90,12 +85,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut decoder = Decoder::new(std::io::Cursor::new(bytes));
     decoder.set_transformations(Transformations::EXPAND);
     let mut reader = decoder.read_info()?;
-    let mut pixels = vec![
-        0;
-        reader
-            .output_buffer_size()
-            .ok_or("a picture without a size")?
-    ];
+    let mut pixels = vec![0; reader.output_buffer_size().ok_or("a picture without a size")?];
     let frame = reader.next_frame(&mut pixels)?;
     pixels.truncate(frame.buffer_size());
     Ok(pixels)

@@ -31,10 +31,6 @@ mod tests {
         for byte in b"BGIOQSZ012580" {
             assert!(!contains(*byte), "{}", char::from(*byte));
         }
-        assert!(
-            ALPHABET
-                .iter()
-                .all(|byte| contains(*byte) && DRAWN.contains(char::from(*byte)))
-        );
+        assert!(ALPHABET.iter().all(|byte| contains(*byte) && DRAWN.contains(char::from(*byte))));
     }
 }

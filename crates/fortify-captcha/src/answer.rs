@@ -56,11 +56,7 @@ pub enum Tolerance {
 impl Tolerance {
     /// One slip at levels 1 to 5, none from level 6.
     pub const fn for_level(level: Level) -> Self {
-        if level.get() <= 5 {
-            Self::OneEdit
-        } else {
-            Self::Exact
-        }
+        if level.get() <= 5 { Self::OneEdit } else { Self::Exact }
     }
 }
 
@@ -120,9 +116,7 @@ impl Answer {
     /// A text answer; `None` unless it is 1 to 32 upper-case ASCII letters and digits.
     pub(crate) fn text(text: &str) -> Option<Self> {
         let well_formed = (1..=MAX_ANSWER).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+            && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
         well_formed.then(|| Self::Text(text.to_owned()))
     }
 }
@@ -291,10 +285,7 @@ mod tests {
         }
         assert!(!answer.matches("7K9PNN", Tolerance::OneEdit));
         assert!(!answer.matches("K7P9XM", Tolerance::OneEdit));
-        assert!(
-            !text("7K9P").matches("7K9X", Tolerance::OneEdit),
-            "four characters are exact"
-        );
+        assert!(!text("7K9P").matches("7K9X", Tolerance::OneEdit), "four characters are exact");
         assert!(!Answer::Number(10_000).matches("10001", Tolerance::OneEdit));
     }
 
@@ -309,19 +300,12 @@ mod tests {
 
     #[test]
     fn numbers_are_accepted_as_digits_and_words() {
-        for submitted in [
-            "10", " 10 ", "１０", "ten", "Ten", "TEN ", "+10", "010", "=10", "10.",
-        ] {
-            assert!(
-                Answer::Number(10).matches(submitted, Tolerance::Exact),
-                "{submitted}"
-            );
+        for submitted in ["10", " 10 ", "１０", "ten", "Ten", "TEN ", "+10", "010", "=10", "10."]
+        {
+            assert!(Answer::Number(10).matches(submitted, Tolerance::Exact), "{submitted}");
         }
         for submitted in ["-10", "1O", "", "10.5", "tenn", "1 1", "100", "ten ten"] {
-            assert!(
-                !Answer::Number(10).matches(submitted, Tolerance::Exact),
-                "{submitted}"
-            );
+            assert!(!Answer::Number(10).matches(submitted, Tolerance::Exact), "{submitted}");
         }
     }
 
@@ -337,41 +321,22 @@ mod tests {
 
     #[test]
     fn an_answer_is_stored_and_read_back_and_not_shown() {
-        for answer in [
-            text("7K9PXM"),
-            text("A"),
-            Answer::Number(0),
-            Answer::Number(144),
-        ] {
+        for answer in [text("7K9PXM"), text("A"), Answer::Number(0), Answer::Number(144)] {
             let debug = format!("{answer:?}");
             assert!(debug.ends_with("(..)"), "{debug}");
             assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         }
         assert_eq!(text("7K9PXM").encode(), "t:7K9PXM");
         assert_eq!(Answer::Number(10).encode(), "n:10");
-        for bad in [
-            "",
-            "t:",
-            "t:a",
-            "t:É",
-            "n:",
-            "n:-1",
-            "n:+1",
-            "n:01",
-            "n:9999999",
-            "x:1",
-            "10",
-        ] {
+        for bad in ["", "t:", "t:a", "t:É", "n:", "n:-1", "n:+1", "n:01", "n:9999999", "x:1", "10"]
+        {
             assert!(Answer::decode(bad).is_err(), "{bad}");
         }
     }
 
     fn any_text() -> impl Strategy<Value = String> {
         proptest::collection::vec(0..ALPHABET.len(), 4..=8).prop_map(|indices| {
-            indices
-                .into_iter()
-                .map(|index| char::from(ALPHABET[index]))
-                .collect()
+            indices.into_iter().map(|index| char::from(ALPHABET[index])).collect()
         })
     }
 

@@ -36,9 +36,7 @@ impl Canvas {
     pub(crate) fn span_mut(&mut self, y: usize, from: usize, to: usize) -> &mut [u8] {
         let start = y * self.width;
         let (from, to) = (from.min(self.width), to.min(self.width));
-        self.pixels
-            .get_mut(start + from..start + to.max(from))
-            .unwrap_or(&mut [])
+        self.pixels.get_mut(start + from..start + to.max(from)).unwrap_or(&mut [])
     }
 
     /// A square block of `size` px with its upper left corner at (x, y), clipped.

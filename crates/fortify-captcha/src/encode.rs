@@ -26,9 +26,7 @@ pub(crate) fn compress(
     palette: &Palette,
     packed: &[u8],
 ) -> Result<Vec<u8>, RenderError> {
-    let refused = |error: png::EncodingError| RenderError::Encode {
-        reason: error.to_string(),
-    };
+    let refused = |error: png::EncodingError| RenderError::Encode { reason: error.to_string() };
     let mut bytes = Vec::with_capacity(packed.len() + 256);
     let mut encoder = Encoder::new(&mut bytes, width as u32, height as u32);
     encoder.set_color(ColorType::Indexed);

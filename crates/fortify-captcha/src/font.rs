@@ -76,17 +76,11 @@ pub(crate) struct Fonts {
 impl Fonts {
     /// Parses and flattens every outline that a picture can need.
     pub(crate) fn load() -> Result<Self, FontError> {
-        let mut fonts = Self {
-            faces: Vec::new(),
-            drawn_by: vec![Vec::new(); 128],
-            words: Vec::new(),
-        };
+        let mut fonts =
+            Self { faces: Vec::new(), drawn_by: vec![Vec::new(); 128], words: Vec::new() };
         for (index, bundled) in (0_u8..).zip(&BUNDLED) {
             let face = parse(bundled)?;
-            for character in DRAWN
-                .chars()
-                .filter(|character| !bundled.avoid.contains(*character))
-            {
+            for character in DRAWN.chars().filter(|character| !bundled.avoid.contains(*character)) {
                 if let Some(faces) = fonts.drawn_by.get_mut(character as usize) {
                     faces.push(index);
                 }
@@ -101,9 +95,7 @@ impl Fonts {
 
     /// The faces that draw `character` well.
     pub(crate) fn faces_for(&self, character: u8) -> &[u8] {
-        self.drawn_by
-            .get(usize::from(character))
-            .map_or(&[], Vec::as_slice)
+        self.drawn_by.get(usize::from(character)).map_or(&[], Vec::as_slice)
     }
 
     /// The faces in which whole words are set.
@@ -112,11 +104,7 @@ impl Fonts {
     }
 
     pub(crate) fn outline(&self, face: u8, character: u8) -> Option<&Outline> {
-        self.faces
-            .get(usize::from(face))?
-            .outlines
-            .get(usize::from(character))?
-            .as_ref()
+        self.faces.get(usize::from(face))?.outlines.get(usize::from(character))?.as_ref()
     }
 
     /// Every family with its face, for contact sheets.
@@ -133,10 +121,7 @@ fn parse(bundled: &Bundled) -> Result<Face, FontError> {
     let draw = |character: char| -> Option<Flattener> {
         let glyph = charmap.map_unicode(character)?;
         let mut pen = Flattener::default();
-        scaler
-            .outline(glyph)?
-            .draw(DrawMemory::Scratch, &mut pen)
-            .ok()?;
+        scaler.outline(glyph)?.draw(DrawMemory::Scratch, &mut pen).ok()?;
         Some(pen)
     };
     let missing = |character| FontError::Outline { family, character };
@@ -163,12 +148,7 @@ mod tests {
         let fonts = Fonts::load().unwrap();
         for character in ALPHABET.iter().chain(b"0123456789?") {
             let faces = fonts.faces_for(*character);
-            assert!(
-                faces.len() >= 12,
-                "{} in {}",
-                char::from(*character),
-                faces.len()
-            );
+            assert!(faces.len() >= 12, "{} in {}", char::from(*character), faces.len());
             for face in faces {
                 assert!(fonts.outline(*face, *character).is_some());
             }

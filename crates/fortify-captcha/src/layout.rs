@@ -90,11 +90,7 @@ impl Layout {
             match figure {
                 Figure::Characters(text) => {
                     for character in text.bytes() {
-                        let apart = if self.shapes.is_empty() {
-                            0.0
-                        } else {
-                            gap.max(between)
-                        };
+                        let apart = if self.shapes.is_empty() { 0.0 } else { gap.max(between) };
                         self.character(character, cap, apart, fonts, profile, rng);
                     }
                 }
@@ -120,10 +116,7 @@ impl Layout {
 
     /// The contours of `shape`, each closed.
     pub(crate) fn contours(&self, shape: &Shape) -> impl Iterator<Item = &[Point]> {
-        let ends = self
-            .ends
-            .get(shape.first_contour..shape.last_contour)
-            .unwrap_or(&[]);
+        let ends = self.ends.get(shape.first_contour..shape.last_contour).unwrap_or(&[]);
         let mut start = shape.first_point;
         ends.iter().map(move |end| {
             let contour = self.points.get(start..*end).unwrap_or(&[]);
@@ -176,11 +169,7 @@ impl Layout {
         let size = cap * WORD_SIZE * (1.0 - profile.shrink * 0.5 * rng.unit());
         for (place, letter) in word.bytes().enumerate() {
             let turn = profile.rotation * WORD_TURN * rng.signed();
-            let apart = if place == 0 {
-                gap
-            } else {
-                cap * (0.05 + 0.03 * rng.unit())
-            };
+            let apart = if place == 0 { gap } else { cap * (0.05 + 0.03 * rng.unit()) };
             self.glyph(fonts, *face, letter, size, turn, apart, place > 0);
         }
     }
@@ -215,28 +204,16 @@ impl Layout {
         let first_point = self.points.len();
         let first_contour = self.ends.len();
         let centre = outline.bounds().centre();
-        let (sin, cos) = (
-            sin_turns(degrees / 360.0) * size,
-            cos_turns(degrees / 360.0) * size,
-        );
+        let (sin, cos) = (sin_turns(degrees / 360.0) * size, cos_turns(degrees / 360.0) * size);
         self.points.extend(outline.points().iter().map(|point| {
             let (x, y) = (point.x - centre.x, point.y - centre.y);
             Point::new(x * cos - y * sin, x * sin + y * cos)
         }));
-        self.ends.extend(
-            outline
-                .ends()
-                .iter()
-                .map(|end| first_point + usize::from(*end)),
-        );
+        self.ends.extend(outline.ends().iter().map(|end| first_point + usize::from(*end)));
         // Letters of a word keep their place over or under the line's middle, half a small
         // letter's height above the baseline; a character that stands alone is centred.
         let is_letter = character.is_ascii_lowercase();
-        let offset = if is_letter {
-            (centre.y + 0.36) * size
-        } else {
-            0.0
-        };
+        let offset = if is_letter { (centre.y + 0.36) * size } else { 0.0 };
         self.close_shape(first_point, first_contour, gap, offset, joined);
     }
 
@@ -289,10 +266,8 @@ impl Layout {
             }
             x += shape.gap * shrink;
             let centre = bounds.centre();
-            let to = Point::new(
-                x - bounds.min.x * shrink,
-                line + (shape.offset - centre.y) * shrink,
-            );
+            let to =
+                Point::new(x - bounds.min.x * shrink, line + (shape.offset - centre.y) * shrink);
             if let Some(points) = self.points.get_mut(shape.first_point..shape.last_point) {
                 for point in points {
                     *point = Point::new(point.x * shrink + to.x, point.y * shrink + to.y);

@@ -118,11 +118,7 @@ impl Generator {
     /// [`FontError`] if a bundled font cannot be used, which tests rule out.
     pub fn new() -> Result<Self, FontError> {
         let fonts = Fonts::load()?;
-        Ok(Self {
-            fonts,
-            grain: Grain::new(),
-            scratches: Mutex::new(Vec::new()),
-        })
+        Ok(Self { fonts, grain: Grain::new(), scratches: Mutex::new(Vec::new()) })
     }
 
     /// Draws the picture that `spec` and `seed` stand for.
@@ -132,18 +128,11 @@ impl Generator {
     /// [`RenderError`] if the spec is out of bounds or asks for what this version does not offer.
     pub fn render(&self, spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError> {
         let mut scratch = self.take_scratch();
-        let rendered = self
-            .draw(spec, seed, &mut scratch)
-            .and_then(|(puzzle, palette)| {
-                let bytes = encode::png(&scratch.canvas, &palette, &mut scratch.packed)?;
-                let media = Media {
-                    bytes,
-                    mime: "image/png",
-                    width: spec.width,
-                    height: spec.height,
-                };
-                Ok(Rendered { media, puzzle })
-            });
+        let rendered = self.draw(spec, seed, &mut scratch).and_then(|(puzzle, palette)| {
+            let bytes = encode::png(&scratch.canvas, &palette, &mut scratch.packed)?;
+            let media = Media { bytes, mime: "image/png", width: spec.width, height: spec.height };
+            Ok(Rendered { media, puzzle })
+        });
         self.return_scratch(scratch);
         rendered
     }
@@ -187,35 +176,21 @@ impl Generator {
         let task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
         let mut rng = Stream::new(seed, Purpose::Carrier);
         let profile = LevelProfile::of(spec.level);
-        scratch
-            .canvas
-            .resize(usize::from(spec.width), usize::from(spec.height));
+        scratch.canvas.resize(usize::from(spec.width), usize::from(spec.height));
         let palette = match spec.carrier {
-            Carrier::Ink => ink::draw(
-                &task.figures,
-                &self.fonts,
-                &self.grain,
-                profile,
-                &mut rng,
-                scratch,
-            ),
+            Carrier::Ink => {
+                ink::draw(&task.figures, &self.fonts, &self.grain, profile, &mut rng, scratch)
+            }
         };
         Ok((task.puzzle, palette))
     }
 
     fn take_scratch(&self) -> Scratch {
-        self.scratches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
-            .unwrap_or_default()
+        self.scratches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
     fn return_scratch(&self, scratch: Scratch) {
-        let mut scratches = self
-            .scratches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut scratches = self.scratches.lock().unwrap_or_else(PoisonError::into_inner);
         if scratches.len() < SCRATCHES {
             scratches.push(scratch);
         }

@@ -67,10 +67,7 @@ pub(crate) fn dots(
 
 /// A curve from one side of the canvas to the other, or an arc somewhere on it.
 pub(crate) fn curve(canvas: &mut Canvas, width: f32, colour: u8, frame: Frame, rng: &mut Stream) {
-    let Frame {
-        width: w,
-        height: h,
-    } = frame;
+    let Frame { width: w, height: h } = frame;
     let side = |rng: &mut Stream| rng.between(0.05, 0.95);
     let (from, to) = if rng.chance(0.7) {
         (
@@ -79,10 +76,7 @@ pub(crate) fn curve(canvas: &mut Canvas, width: f32, colour: u8, frame: Frame, r
         )
     } else {
         let x = rng.unit();
-        (
-            Point::new(x * w, 0.0),
-            Point::new((x + 0.3 * rng.signed()) * w, h),
-        )
+        (Point::new(x * w, 0.0), Point::new((x + 0.3 * rng.signed()) * w, h))
     };
     let control = Point::new(rng.unit() * w, rng.between(-0.5, 1.5) * h);
     let length = from.distance(control) + control.distance(to);
@@ -99,10 +93,7 @@ pub(crate) fn shape(canvas: &mut Canvas, colour: u8, frame: Frame, rng: &mut Str
     let corners = rng.below(3) + 2;
     let width = frame.scale();
     let at = |turns: f32| {
-        Point::new(
-            centre.x + radius * cos_turns(turns),
-            centre.y + radius * sin_turns(turns),
-        )
+        Point::new(centre.x + radius * cos_turns(turns), centre.y + radius * sin_turns(turns))
     };
     if corners == 2 {
         path(canvas, width, colour, radius * 6.4, at);
@@ -111,9 +102,7 @@ pub(crate) fn shape(canvas: &mut Canvas, colour: u8, frame: Frame, rng: &mut Str
     for corner in 0..corners {
         let from = at(turn + corner as f32 / corners as f32);
         let to = at(turn + (corner + 1) as f32 / corners as f32);
-        path(canvas, width, colour, from.distance(to), |t| {
-            from.towards(to, t)
-        });
+        path(canvas, width, colour, from.distance(to), |t| from.towards(to, t));
     }
 }
 
@@ -123,11 +112,6 @@ fn path(canvas: &mut Canvas, width: f32, colour: u8, length: f32, at: impl Fn(f3
     let steps = (length * 1.2).clamp(1.0, 4000.0);
     for step in 0..=steps as u32 {
         let point = at(step as f32 / steps);
-        canvas.block(
-            point.x as i32 - size / 2,
-            point.y as i32 - size / 2,
-            size,
-            colour,
-        );
+        canvas.block(point.x as i32 - size / 2, point.y as i32 - size / 2, size, colour);
     }
 }

@@ -22,11 +22,7 @@ pub(crate) fn to_ascii(character: char) -> char {
 
 /// The number that `text` stands for.
 pub(crate) fn parse(text: &str) -> Option<u32> {
-    let text: String = text
-        .chars()
-        .map(to_ascii)
-        .collect::<String>()
-        .to_lowercase();
+    let text: String = text.chars().map(to_ascii).collect::<String>().to_lowercase();
     let text = text.trim();
     let text = text.strip_prefix('=').unwrap_or(text).trim_start();
     let text = text.strip_prefix('+').unwrap_or(text).trim_start();
@@ -44,11 +40,7 @@ fn digits(text: &str) -> Option<u32> {
     if !all_digits || significant.len() > MAX_DIGITS {
         return None;
     }
-    if significant.is_empty() {
-        Some(0)
-    } else {
-        significant.parse().ok()
-    }
+    if significant.is_empty() { Some(0) } else { significant.parse().ok() }
 }
 
 const SMALL: [&str; 20] = [
@@ -73,9 +65,8 @@ const SMALL: [&str; 20] = [
     "eighteen",
     "nineteen",
 ];
-const TENS: [&str; 8] = [
-    "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
-];
+const TENS: [&str; 8] =
+    ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
 /// The English word for `number`; `None` from twenty up.
 pub(crate) fn word(number: u32) -> Option<&'static str> {
@@ -94,11 +85,8 @@ fn words(text: &str) -> Option<u32> {
     let first = parts.next()?;
     let mut current = first;
     if parts.next_if_eq(&"hundred").is_some() {
-        let hundreds = if first == "a" {
-            1
-        } else {
-            small(first).filter(|n| (1..10).contains(n))?
-        };
+        let hundreds =
+            if first == "a" { 1 } else { small(first).filter(|n| (1..10).contains(n))? };
         total = hundreds * 100;
         let and = parts.next_if_eq(&"and").is_some();
         match parts.next() {
@@ -141,11 +129,7 @@ mod tests {
             20..=99 if number % 10 == 0 => TENS[number as usize / 10 - 2].to_owned(),
             20..=99 => format!("{}-{}", spell(number - number % 10), spell(number % 10)),
             _ if number % 100 == 0 => format!("{} hundred", spell(number / 100)),
-            _ => format!(
-                "{} hundred and {}",
-                spell(number / 100),
-                spell(number % 100)
-            ),
+            _ => format!("{} hundred and {}", spell(number / 100), spell(number % 100)),
         }
     }
 
@@ -154,10 +138,7 @@ mod tests {
         for number in 0..1000 {
             let spelled = spell(number);
             assert_eq!(parse(&spelled), Some(number), "{spelled}");
-            assert_eq!(
-                parse(&spelled.replace('-', " ").to_uppercase()),
-                Some(number)
-            );
+            assert_eq!(parse(&spelled.replace('-', " ").to_uppercase()), Some(number));
             assert_eq!(parse(&spelled.replace(" and", "")), Some(number));
             assert_eq!(parse(&number.to_string()), Some(number));
         }

@@ -21,10 +21,7 @@ impl Point {
 
     /// The point `t` of the way to `other`.
     pub(crate) fn towards(self, other: Self, t: f32) -> Self {
-        Self::new(
-            self.x + (other.x - self.x) * t,
-            self.y + (other.y - self.y) * t,
-        )
+        Self::new(self.x + (other.x - self.x) * t, self.y + (other.y - self.y) * t)
     }
 
     pub(crate) fn distance(self, other: Self) -> f32 {
@@ -44,10 +41,7 @@ impl Bounds {
     /// The box around `points`; `None` without points.
     pub(crate) fn of(points: &[Point]) -> Option<Self> {
         let (first, rest) = points.split_first()?;
-        let mut bounds = Self {
-            min: *first,
-            max: *first,
-        };
+        let mut bounds = Self { min: *first, max: *first };
         for point in rest {
             bounds.min.x = bounds.min.x.min(point.x);
             bounds.min.y = bounds.min.y.min(point.y);
@@ -125,9 +119,7 @@ impl Flattener {
                 }))
             })
             .collect();
-        Bounds::of(&points)
-            .map(|bounds| bounds.max.y)
-            .filter(|top| *top > 0.0)
+        Bounds::of(&points).map(|bounds| bounds.max.y).filter(|top| *top > 0.0)
     }
 
     /// The outline in units of `cap_height`, y downwards; `None` for an empty glyph.
@@ -164,11 +156,7 @@ impl Flattener {
             }
         }
         let bounds = Bounds::of(&points)?;
-        Some(Outline {
-            points: points.into(),
-            ends: ends.into(),
-            bounds,
-        })
+        Some(Outline { points: points.into(), ends: ends.into(), bounds })
     }
 }
 
@@ -213,11 +201,7 @@ impl PathSink for Flattener {
     }
 
     fn curve_to(&mut self, cx0: f32, cy0: f32, cx1: f32, cy1: f32, x: f32, y: f32) {
-        self.push(Step::Cubic(
-            Point::new(cx0, cy0),
-            Point::new(cx1, cy1),
-            Point::new(x, y),
-        ));
+        self.push(Step::Cubic(Point::new(cx0, cy0), Point::new(cx1, cy1), Point::new(x, y)));
     }
 
     fn close(&mut self) {}

@@ -32,11 +32,7 @@ impl Palette {
     pub(crate) fn draw(profile: &LevelProfile, rng: &mut Stream) -> Self {
         let light = rng.chance(0.7);
         let tint = hue(rng.unit());
-        let base = if light {
-            rng.between(0.90, 0.97)
-        } else {
-            rng.between(0.07, 0.13)
-        };
+        let base = if light { rng.between(0.90, 0.97) } else { rng.between(0.07, 0.13) };
         let spread = f32::from(profile.grain) / 255.0;
         let ground = |step: usize| -> Rgb {
             let away = spread * step as f32 / (GROUNDS - 1) as f32;
@@ -77,10 +73,7 @@ impl Palette {
     /// The two slots of a text colour.
     pub(crate) fn ink(index: usize) -> Ink {
         let index = (index % TEXTS) as u8;
-        Ink {
-            full: FIRST_TEXT as u8 + index,
-            half: FIRST_HALF as u8 + index,
-        }
+        Ink { full: FIRST_TEXT as u8 + index, half: FIRST_HALF as u8 + index }
     }
 
     /// The slot of a noise colour.
@@ -161,11 +154,8 @@ mod tests {
     fn the_cubic_is_near_the_standard() {
         for byte in 0..=255_u8 {
             let value = f32::from(byte) / 255.0;
-            let exact = if value <= 0.04045 {
-                value / 12.92
-            } else {
-                ((value + 0.055) / 1.055).powf(2.4)
-            };
+            let exact =
+                if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) };
             assert!((linear(value) - exact).abs() < 0.004, "{byte}");
         }
     }

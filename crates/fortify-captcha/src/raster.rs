@@ -48,12 +48,7 @@ impl Rasterizer {
         if right <= left || bottom <= top {
             return;
         }
-        let grid = Grid {
-            left,
-            top,
-            columns: right - left,
-            rows: bottom - top,
-        };
+        let grid = Grid { left, top, columns: right - left, rows: bottom - top };
         // Two cells more per row: an edge in the last column spills into the next.
         let stride = grid.columns as usize + 2;
         let cells = stride * grid.rows as usize;
@@ -74,11 +69,7 @@ impl Rasterizer {
 
     /// Adds an edge: at every sub-scanline that it crosses, coverage starts (or ends) to its right.
     fn edge(&mut self, from: Point, to: Point, grid: Grid, stride: usize) {
-        let (direction, upper, lower) = if from.y < to.y {
-            (1, from, to)
-        } else {
-            (-1, to, from)
-        };
+        let (direction, upper, lower) = if from.y < to.y { (1, from, to) } else { (-1, to, from) };
         // Sub-scanlines lie in the middle of their strip.
         let sub = |y: f32| ((y - grid.top as f32) * SUB as f32 + 0.5).floor() as i32;
         let first = sub(upper.y).max(0);
@@ -106,10 +97,7 @@ impl Rasterizer {
 
     /// Sums the changes up along each row, colours what is covered, and leaves the cells at zero.
     fn resolve(&mut self, canvas: &mut Canvas, grid: Grid, stride: usize, ink: Ink) {
-        let rows = self
-            .cells
-            .chunks_exact_mut(stride)
-            .zip(grid.top..grid.top + grid.rows);
+        let rows = self.cells.chunks_exact_mut(stride).zip(grid.top..grid.top + grid.rows);
         for (cells, y) in rows {
             let from = grid.left as usize;
             let pixels = canvas.span_mut(y as usize, from, from + grid.columns as usize);
@@ -118,11 +106,7 @@ impl Rasterizer {
                 sum += i32::from(*cell);
                 *cell = 0;
                 let covered = sum.abs();
-                let colour = if covered >= FULL * 3 / 4 {
-                    ink.full
-                } else {
-                    ink.half
-                };
+                let colour = if covered >= FULL * 3 / 4 { ink.full } else { ink.half };
                 *pixel = if covered >= FULL / 4 { colour } else { *pixel };
             }
             for cell in cells.iter_mut().skip(grid.columns as usize) {
@@ -153,12 +137,7 @@ mod tests {
         let all: Vec<Point> = contours.iter().flatten().copied().collect();
         let bounds = Bounds::of(&all).unwrap();
         let ink = Ink { full: 2, half: 1 };
-        rasterizer.fill(
-            &mut canvas,
-            contours.iter().map(Vec::as_slice),
-            &bounds,
-            ink,
-        );
+        rasterizer.fill(&mut canvas, contours.iter().map(Vec::as_slice), &bounds, ink);
         assert!(rasterizer.cells.iter().all(|cell| *cell == 0));
         canvas.rows().map(<[u8]>::to_vec).collect()
     }
@@ -197,9 +176,6 @@ mod tests {
         assert!(rows.iter().all(|row| row == &[2, 2, 2, 0, 0, 0, 0, 0]));
         let rows = filled(&[square(6.0, 2.0, 50.0, 3.0)]);
         assert_eq!(rows[2], [0, 0, 0, 0, 0, 0, 2, 2]);
-        assert_eq!(
-            filled(&[square(20.0, 20.0, 30.0, 30.0)]),
-            vec![vec![0; 8]; 6]
-        );
+        assert_eq!(filled(&[square(20.0, 20.0, 30.0, 30.0)]), vec![vec![0; 8]; 6]);
     }
 }

@@ -45,11 +45,7 @@ pub(crate) fn draw(
         Sign::Equals => {
             for side in [-0.2, 0.2] {
                 let y = near(side, rng);
-                stroke(
-                    (near(-0.45, rng), y),
-                    (near(0.45, rng), near(side, rng)),
-                    rng,
-                );
+                stroke((near(-0.45, rng), y), (near(0.45, rng), near(side, rng)), rng);
             }
         }
     }
@@ -70,10 +66,7 @@ fn outline(from: (f32, f32), to: (f32, f32), rng: &mut Stream) -> [Point; 2 * PI
         let end = piece == 0 || piece == PIECES;
         let half = WIDTH * 0.5 * rng.between(0.85, 1.15) * if end { 0.7 } else { 1.0 };
         let at = |side: f32| {
-            Point::new(
-                along.x + normal.x * (aside + side),
-                along.y + normal.y * (aside + side),
-            )
+            Point::new(along.x + normal.x * (aside + side), along.y + normal.y * (aside + side))
         };
         if let Some(point) = points.get_mut(piece) {
             *point = at(half);

@@ -113,18 +113,8 @@ impl Level {
     /// The hardest level.
     pub const MAX: Self = Self(10);
     /// Every level, easiest first.
-    pub const ALL: [Self; 10] = [
-        Self(1),
-        Self(2),
-        Self(3),
-        Self(4),
-        Self(5),
-        Self(6),
-        Self(7),
-        Self(8),
-        Self(9),
-        Self(10),
-    ];
+    pub const ALL: [Self; 10] =
+        [Self(1), Self(2), Self(3), Self(4), Self(5), Self(6), Self(7), Self(8), Self(9), Self(10)];
 
     /// A level from its number.
     ///
@@ -210,19 +200,13 @@ impl Spec {
             || !Self::HEIGHTS.contains(&self.height)
             || area > Self::MAX_AREA
         {
-            return Err(RenderError::Size {
-                width: self.width,
-                height: self.height,
-            });
+            return Err(RenderError::Size { width: self.width, height: self.height });
         }
         if !Self::LENGTHS.contains(&self.length) {
             return Err(RenderError::Length { given: self.length });
         }
         if self.mode != AnswerMode::Typed {
-            return Err(RenderError::Unsupported {
-                variant: self.variant,
-                mode: self.mode,
-            });
+            return Err(RenderError::Unsupported { variant: self.variant, mode: self.mode });
         }
         Ok(())
     }
@@ -269,10 +253,7 @@ impl Seed {
     /// 64 lower-case hexadecimal digits, for a command line that reproduces a picture.
     pub fn to_hex(&self) -> String {
         let nibble = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-        self.0
-            .iter()
-            .flat_map(|byte| [nibble(byte >> 4), nibble(byte & 15)])
-            .collect()
+        self.0.iter().flat_map(|byte| [nibble(byte >> 4), nibble(byte & 15)]).collect()
     }
 }
 

@@ -197,3 +197,29 @@ impl From<ProxyError> for WebError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::i18n::Locales;
+
+    #[test]
+    fn every_fault_has_its_words() {
+        let locales = Locales::load().unwrap();
+        let locale = locales.negotiate(None);
+        for error in [
+            WebError::BadRequest("x"),
+            WebError::Forbidden,
+            WebError::NotFound,
+            WebError::MethodNotAllowed,
+            WebError::TooLarge,
+            WebError::MustWait(Duration::ZERO),
+            WebError::Busy(String::new()),
+            WebError::BadGateway(String::new()),
+        ] {
+            let (_, title, text) = error.answer();
+            assert_ne!(locale.text(title), title);
+            assert_ne!(locale.text(text), text);
+        }
+    }
+}

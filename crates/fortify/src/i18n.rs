@@ -146,7 +146,8 @@ mod tests {
         }
         let used: Vec<String> = sources
             .iter()
-            .flat_map(|source| source.split(r#"text("#).chain(source.split(r#"text_with("#)).skip(1))
+            .flat_map(|source| source.split("locale.text"))
+            .filter_map(|rest| rest.strip_prefix("_with").unwrap_or(rest).strip_prefix('('))
             .filter_map(|rest| rest.strip_prefix('"')?.split('"').next())
             .map(str::to_owned)
             .filter(|id| id != "unknown-message")

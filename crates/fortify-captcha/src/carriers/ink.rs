@@ -32,17 +32,8 @@ pub(crate) fn draw(
     rng: &mut Stream,
     scratch: &mut Scratch,
 ) -> Palette {
-    let Scratch {
-        canvas,
-        layout,
-        rasterizer,
-        columns,
-        ..
-    } = scratch;
-    let frame = Frame {
-        width: canvas.width() as f32,
-        height: canvas.height() as f32,
-    };
+    let Scratch { canvas, layout, rasterizer, columns, .. } = scratch;
+    let frame = Frame { width: canvas.width() as f32, height: canvas.height() as f32 };
     let scale = frame.scale();
     let palette = Palette::draw(profile, rng);
     grain.paint(canvas, columns, rng);
@@ -60,13 +51,7 @@ pub(crate) fn draw(
         noise::curve(canvas, profile.over_width * scale, colour, frame, rng);
     }
     for _ in 0..profile.cuts {
-        noise::curve(
-            canvas,
-            profile.over_width * scale,
-            rng.below(GROUNDS) as u8,
-            frame,
-            rng,
-        );
+        noise::curve(canvas, profile.over_width * scale, rng.below(GROUNDS) as u8, frame, rng);
     }
     let [first, second] = [Palette::noise(0), Palette::noise(1)];
     noise::dots(canvas, profile.dots, &[first, second, 0], frame, rng);
@@ -89,12 +74,7 @@ fn text(
             colour = (colour + 1 + rng.below(texts - 1)) % texts;
         }
         if let Some(bounds) = layout.bounds(shape) {
-            rasterizer.fill(
-                canvas,
-                layout.contours(shape),
-                &bounds,
-                Palette::ink(colour),
-            );
+            rasterizer.fill(canvas, layout.contours(shape), &bounds, Palette::ink(colour));
         }
     }
 }

@@ -65,18 +65,11 @@ fn draw(profile: &LevelProfile, rng: &mut Stream) -> Sum {
             let left = between(if two_digits { 10 } else { 2 }, largest);
             (left, between(1, left.min(99) as i32))
         }
-        _ => (
-            between(if two_digits { 10 } else { 1 }, largest),
-            between(1, largest),
-        ),
+        _ => (between(if two_digits { 10 } else { 1 }, largest), between(1, largest)),
     };
     // A difference keeps its order; the others may be written either way round.
     if sign != Sign::Minus && rng.chance(0.5) {
-        return Sum {
-            left: right,
-            right: left,
-            sign,
-        };
+        return Sum { left: right, right: left, sign };
     }
     // Three digits where three are wanted: the left operand of a difference has two of them.
     Sum { left, right, sign }
@@ -110,13 +103,9 @@ mod tests {
             _ => None,
         };
         match figures {
-            [
-                left,
-                Figure::Scribble(sign),
-                right,
-                Figure::Scribble(Sign::Equals),
-                _,
-            ] => Some((value(left)?, *sign, value(right)?)),
+            [left, Figure::Scribble(sign), right, Figure::Scribble(Sign::Equals), _] => {
+                Some((value(left)?, *sign, value(right)?))
+            }
             _ => None,
         }
     }
@@ -151,15 +140,10 @@ mod tests {
             let mut rng = Stream::fixed(4);
             let mut counts: HashMap<String, u32> = HashMap::new();
             for _ in 0..20_000 {
-                *counts
-                    .entry(compose(profile, &mut rng).puzzle.answer.reveal())
-                    .or_default() += 1;
+                *counts.entry(compose(profile, &mut rng).puzzle.answer.reveal()).or_default() += 1;
             }
             let best = f64::from(*counts.values().max().unwrap()) / 20_000.0;
-            assert!(
-                best < bound,
-                "level {level}: the commonest answer is right in {best}"
-            );
+            assert!(best < bound, "level {level}: the commonest answer is right in {best}");
         }
     }
 }
