@@ -2,4 +2,5 @@
 
 pub mod circuit;
 pub mod config;
+pub mod proxy;
 pub mod server;
