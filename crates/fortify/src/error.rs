@@ -192,8 +192,10 @@ impl From<ProxyError> for WebError {
     fn from(error: ProxyError) -> Self {
         match error {
             ProxyError::Timeout => Self::GatewayTimeout,
-            ProxyError::BadRequest(_) => Self::BadRequest("proxy"),
-            _ => Self::BadGateway(error.to_string()),
+            ProxyError::BadRequest => Self::BadRequest("proxy"),
+            ProxyError::Unreachable(_) | ProxyError::BadResponse => {
+                Self::BadGateway(error.to_string())
+            }
         }
     }
 }

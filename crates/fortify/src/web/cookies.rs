@@ -9,10 +9,12 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderValue, header};
 use cookie::{Cookie, SameSite};
 
-/// The session's cookie, named by the requirement.
-pub const SESSION: &str = "cerberus_session";
+use crate::proxy::OUR_COOKIES;
+
+/// The session's cookie; the names are the proxy's, which keeps both from the service behind.
+pub const SESSION: &str = OUR_COOKIES[0];
 /// The hint's cookie.
-pub const HINT: &str = "cerberus_hint";
+pub const HINT: &str = OUR_COOKIES[1];
 
 /// Bytes of `Cookie` headers that are looked at; a request may have as many as the server takes.
 const MAX_HEADER_BYTES: usize = 16 * 1024;

@@ -12,7 +12,7 @@ use crate::circuit::{self, Connection, IdentityMode, PeerAddress};
 use crate::config::SecureCookie;
 use crate::error::WebError;
 use crate::pseudonym::CircuitTag;
-use crate::proxy::Forwarded;
+use crate::proxy::{Forwarded, Proto};
 
 /// What a request says about its visitor.
 pub struct Visitor {
@@ -58,8 +58,8 @@ impl FromRequestParts<SharedApp> for Visitor {
             language: text(headers, header::ACCEPT_LANGUAGE.as_str()),
             wants: Wants::of(parts.uri.path(), headers),
             forwarded: Forwarded {
-                proto: if https { "https" } else { "http" },
-                host,
+                proto: if https { Proto::Https } else { Proto::Http },
+                host: headers.get(header::HOST).cloned(),
                 for_: address_of(config.security.identity, connection),
             },
         })
