@@ -95,8 +95,9 @@ apt_get() {
     log=$(mktemp)
     for ((try = 1; try <= 60; try++)); do
         status=0
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-            apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" 2> >(tee "$log" >&2) || status=$?
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C \
+            apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" 2>"$log" || status=$?
+        cat "$log" >&2
         if ((status == 0)) || ! grep -q 'Could not get lock' "$log"; then
             break
         fi

@@ -35,7 +35,6 @@ pub fn router(seen: Seen) -> Router {
         .route("/echo", any(probes::echo))
         .route("/script-check", get(pages::script_check))
         .route("/cookie-check", get(pages::cookie_check))
-        .route("/health", get(async || "ok\n"))
         .fallback(pages::not_found)
         .with_state(Guestbook::default())
         .layer(middleware::from_fn_with_state(seen, seen::record))

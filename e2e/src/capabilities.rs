@@ -23,8 +23,8 @@ pub struct Options {
     pub scripts: bool,
     /// Whether pages are told that the visitor prefers dark colours.
     pub dark: bool,
-    /// Size of the page's area in CSS px. Chromium keeps to it exactly; Firefox makes the window
-    /// no narrower than 500 px or so.
+    /// Size in CSS px: in Chromium of the page's area, exactly; in Firefox of the window, frame
+    /// included, and never narrower than about 500 px.
     pub viewport: (u32, u32),
 }
 

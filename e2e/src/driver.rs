@@ -34,7 +34,10 @@ pub(crate) struct Driver {
 impl Driver {
     /// Starts the driver for `kind` and waits until it has told its port.
     pub(crate) async fn start(kind: Kind) -> Result<Self, BrowserError> {
-        let program = find_driver(kind)?;
+        Self::start_program(kind, find_driver(kind)?).await
+    }
+
+    async fn start_program(kind: Kind, program: PathBuf) -> Result<Self, BrowserError> {
         let home = TempDir::with_prefix("fortify-e2e-").doing("making a temporary folder")?;
         let child = spawn(kind, &program, home.path())?;
         let mut driver = Self { child, program, port: 0, home };
@@ -135,10 +138,17 @@ fn has_home(id: i32, home: &Path) -> bool {
     environment.split(|byte| *byte == 0).any(|variable| variable == home.as_bytes())
 }
 
+/// Runs the driver (`$0`) and kills the process group when it ends, or when standard input does.
+///
+/// The other end of that pipe is this process, so a test run that is interrupted or killed, and
+/// so drops nothing, leaves no browser behind either.
+const SUPERVISE: &str = r#"{ "$0" "$@" </dev/null; kill -KILL 0; } & read -r _; kill -KILL 0"#;
+
 fn spawn(kind: Kind, program: &Path, home: &Path) -> Result<Child, BrowserError> {
     let log = File::create(log_path(home)).doing("making the driver's log")?;
     let errors = log.try_clone().doing("making the driver's log")?;
-    let mut command = Command::new(program);
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(SUPERVISE).arg(program);
     match kind {
         Kind::Firefox => command.args(["--port", "0", "--log", "info"]),
         Kind::Chromium => command.args(["--port=0"]),
@@ -153,7 +163,7 @@ fn spawn(kind: Kind, program: &Path, home: &Path) -> Result<Child, BrowserError>
         .env_remove("XDG_RUNTIME_DIR")
         .env_remove("DBUS_SESSION_BUS_ADDRESS")
         .env("MOZ_CRASHREPORTER_DISABLE", "1")
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(log)
         .stderr(errors)
         .process_group(0)
@@ -238,6 +248,33 @@ mod tests {
     #[tokio::test]
     async fn no_process_and_no_file_of_a_dropped_chromium_is_left() {
         leaves_nothing(Browser::chromium().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_driver_ends_when_the_process_that_started_it_does() {
+        let mut driver = Driver::start(Kind::Chromium).await.unwrap();
+        let group = driver.child.id();
+        // What the system does with the pipe of a process that was killed.
+        drop(driver.child.stdin.take());
+        let ended = tokio::time::timeout(START_WITHIN, async {
+            driver.child.try_wait().unwrap();
+            while !family(group, driver.home()).is_empty() {
+                tokio::time::sleep(LOOK_EVERY).await;
+                driver.child.try_wait().unwrap();
+            }
+        });
+        ended.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_driver_that_does_not_start_is_noticed_at_once() {
+        let program = PathBuf::from("/nonexistent/driver");
+        let start = Driver::start_program(Kind::Firefox, program);
+        let started = tokio::time::timeout(START_WITHIN / 2, start).await.unwrap();
+        let Err(BrowserError::NotReady { log, .. }) = started else {
+            panic!("it started")
+        };
+        assert!(log.contains("/nonexistent/driver"), "{log}");
     }
 
     fn leaves_nothing(browser: Browser) {
