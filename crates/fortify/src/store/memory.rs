@@ -148,6 +148,8 @@ impl StateStore for MemoryStore {
     }
 
     async fn active_challenges(&self) -> Result<u64, StoreError> {
+        // The count is kept up by upkeep that otherwise waits for the next few operations.
+        self.challenges.run_pending_tasks();
         Ok(self.challenges.entry_count())
     }
 }

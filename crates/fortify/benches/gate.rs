@@ -1,0 +1,106 @@
+//! How long the gate takes: to judge an answer and to decide about a request, in process and over
+//! HTTP on loopback. One JSON line each; `/health` beside them is what HTTP alone costs here.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may stop")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use fortify::challenge::Redeemed;
+use fortify::circuit::{AddressBlock, CircuitId, PeerAddress};
+use fortify::store::record::ChallengeToken;
+use fortify_captcha::Answer;
+use support::Bed;
+
+/// Samples of each line: enough for a 99th percentile of ten values beyond it.
+const SAMPLES: usize = 2_000;
+
+#[tokio::main(flavor = "multi_thread")]
+async fn main() {
+    let bed = Bed::with(|parts| parts.config.captcha.max_active = 100_000).await;
+    redeem_in_process(&bed).await;
+    decide_in_process(&bed).await;
+    over_http(&bed).await;
+    bed.stop().await;
+}
+
+async fn redeem_in_process(bed: &Bed) {
+    let peer = AddressBlock::of(&PeerAddress::Tcp([127, 0, 0, 1].into()));
+    let circuit = bed.app.pseudonyms.tag(&CircuitId::Peer(peer));
+    let mut times = Vec::with_capacity(SAMPLES);
+    for _ in 0..SAMPLES {
+        let issued = bed.app.challenges.issue(circuit).await.unwrap();
+        let answer = answer(bed, &issued.token).await;
+        let token = issued.token.encode();
+        let started = Instant::now();
+        let redeemed = bed.app.challenges.redeem(&token, &answer, circuit).await.unwrap();
+        times.push(started.elapsed());
+        assert!(matches!(redeemed, Redeemed::Solved { .. }));
+    }
+    print("redeem", "in process", times);
+}
+
+async fn decide_in_process(bed: &Bed) {
+    let peer = AddressBlock::of(&PeerAddress::Tcp([127, 0, 0, 1].into()));
+    let circuit = bed.app.pseudonyms.tag(&CircuitId::Peer(peer));
+    let token = bed.app.sessions.mint(circuit, 5).unwrap().token;
+    let mut times = Vec::with_capacity(SAMPLES);
+    for _ in 0..SAMPLES {
+        let started = Instant::now();
+        let session = bed.app.sessions.check(&token, circuit).await.unwrap();
+        times.push(started.elapsed());
+        assert!(session.is_ok());
+    }
+    print("decision", "in process", times);
+}
+
+async fn over_http(bed: &Bed) {
+    let mut visitor = bed.admitted().await;
+    let mut health = Vec::with_capacity(SAMPLES);
+    let mut decision = Vec::with_capacity(SAMPLES);
+    let mut redeem = Vec::with_capacity(SAMPLES);
+    let mut page = Vec::with_capacity(SAMPLES);
+    let mut stranger = bed.visitor();
+    for _ in 0..SAMPLES {
+        health.push(timed(visitor.get("/health")).await);
+        decision.push(timed(visitor.get("/_fortify/auth")).await);
+        page.push(timed(stranger.get("/")).await);
+        let image = stranger.get("/api/captcha-image?challenge=new").await;
+        let id = image.header("x-challenge-id").unwrap();
+        let solution = answer(bed, &id.parse().unwrap()).await;
+        let body = serde_json::json!({"challenge_id": id, "solution": solution});
+        redeem.push(timed(stranger.clone().post_json("/verify-captcha", &body)).await);
+    }
+    print("health", "http", health);
+    print("decision", "http", decision);
+    print("redeem", "http", redeem);
+    print("challenge page", "http", page);
+}
+
+async fn answer(bed: &Bed, token: &ChallengeToken) -> String {
+    let record = bed.app.store.challenge(token).await.unwrap().unwrap();
+    Answer::decode(record.answer.expose()).unwrap().reveal()
+}
+
+async fn timed(request: impl Future<Output = support::Reply>) -> Duration {
+    let started = Instant::now();
+    let reply = request.await;
+    let took = started.elapsed();
+    assert!(!reply.status.is_server_error());
+    took
+}
+
+fn print(what: &str, place: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |quantile: f64| {
+        let index = ((times.len() - 1) as f64 * quantile) as usize;
+        times[index].as_secs_f64() * 1e6
+    };
+    println!(
+        r#"{{"bench":"{what}","where":"{place}","samples":{},"p50_us":{:.1},"p99_us":{:.1}}}"#,
+        times.len(),
+        at(0.5),
+        at(0.99)
+    );
+}
