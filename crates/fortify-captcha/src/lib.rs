@@ -54,6 +54,7 @@ mod raster;
 mod rng;
 mod scribble;
 mod spec;
+mod specimen;
 mod tasks;
 
 use std::fmt;
@@ -63,6 +64,8 @@ pub use alphabet::ALPHABET;
 pub use answer::{Answer, MAX_SUBMITTED_BYTES, MAX_SUBMITTED_CHARS, Tolerance};
 pub use error::{AnswerError, FontError, LevelError, NameError, RenderError, SeedError};
 pub use puzzle::{Puzzle, Question};
+#[doc(hidden)]
+pub use specimen::Specimen;
 pub use spec::{AnswerMode, Carrier, Level, Seed, Spec, Variant};
 
 use carriers::ink::{self, Scratch};
@@ -175,6 +178,12 @@ impl Generator {
             width: usize::from(spec.width),
             height: usize::from(spec.height),
         })
+    }
+
+    /// A line of `text` in one bundled font, for choosing fonts; `None` past the last one.
+    #[doc(hidden)]
+    pub fn specimen(&self, face: u8, text: &str, degrees: f32) -> Option<Specimen> {
+        specimen::draw(&self.fonts, face, text, degrees)
     }
 
     fn draw(
