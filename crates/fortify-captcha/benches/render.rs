@@ -13,10 +13,16 @@ use std::time::{Duration, Instant};
 use fortify_captcha::{Generator, Level, Seed, Spec, Variant};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let seconds: f64 = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(1.0);
+    let seconds: f64 = std::env::args()
+        .filter_map(|word| word.parse().ok())
+        .next()
+        .unwrap_or(1.0);
     let started = Instant::now();
     let generator = Generator::new()?;
-    println!("{{\"load_ms\":{:.1}}}", started.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "{{\"load_ms\":{:.1}}}",
+        started.elapsed().as_secs_f64() * 1e3
+    );
     for variant in Variant::ALL {
         for level in [1, 5, 10] {
             let spec = Spec::new(variant, Level::new(level)?);
@@ -32,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let rendered = black_box(generator.render(&spec, &seed)?);
                 times.push(from.elapsed());
                 sizes.push(rendered.media.bytes.len());
-                if number % 16 == 0 {
+                if number.is_multiple_of(16) {
                     let canvas = generator.canvas(&spec, &seed)?;
                     black_box(canvas.encode()?);
                     let from = Instant::now();

@@ -23,7 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut pixels = Vec::new();
     let mut width = 0;
     for face in 0.. {
-        let Some(specimen) = generator.specimen(face, text, degrees) else { break };
+        let Some(specimen) = generator.specimen(face, text, degrees) else {
+            break;
+        };
         println!("{:2} {}", face + 1, specimen.family);
         width = specimen.width;
         pixels.extend(specimen.pixels.iter().map(|index| 255 - index * 127));

@@ -7,15 +7,19 @@
 
 use crate::canvas::Canvas;
 use crate::outline::{Bounds, Point};
+use crate::rng::floor;
 
-/// Sub-scanlines per px row.
-const SUB: i32 = 4;
+/// Sub-scanlines per px row: as many as a canvas with three grades of coverage can show.
+const SUB: i32 = 2;
 /// Coverage that one sub-scanline adds to a px that it crosses fully.
-const UNIT: i32 = 64;
+const UNIT: i32 = 128;
 /// Coverage of a full px.
 const FULL: i32 = SUB * UNIT;
 /// Fractional bits of x while an edge is followed.
 const BITS: u32 = 16;
+
+/// Cells that are looked at together.
+const CHUNK: usize = 8;
 
 /// The accumulation buffer. Kept between pictures, so that its memory is.
 #[derive(Debug, Default)]
@@ -29,6 +33,17 @@ pub(crate) struct Rasterizer {
 pub(crate) struct Ink {
     pub(crate) full: u8,
     pub(crate) half: u8,
+}
+
+impl Ink {
+    /// The colour of a px of which at least a quarter is covered.
+    fn at(self, covered: i32) -> u8 {
+        if covered >= FULL * 3 / 4 {
+            self.full
+        } else {
+            self.half
+        }
+    }
 }
 
 impl Rasterizer {
@@ -54,8 +69,9 @@ impl Rasterizer {
             columns: right - left,
             rows: bottom - top,
         };
-        // Two cells more per row: an edge in the last column spills into the next.
-        let stride = grid.columns as usize + 2;
+        // Two cells more per row, for an edge in the last column spills into the next; then whole
+        // chunks.
+        let stride = (grid.columns as usize + 2).next_multiple_of(CHUNK);
         let cells = stride * grid.rows as usize;
         if self.cells.len() < cells {
             self.cells.resize(cells, 0);
@@ -80,7 +96,7 @@ impl Rasterizer {
             (-1, to, from)
         };
         // Sub-scanlines lie in the middle of their strip.
-        let sub = |y: f32| ((y - grid.top as f32) * SUB as f32 + 0.5).floor() as i32;
+        let sub = |y: f32| floor((y - grid.top as f32) * SUB as f32 + 0.5);
         let first = sub(upper.y).max(0);
         let last = sub(lower.y).min(grid.rows * SUB);
         if first >= last {
@@ -95,7 +111,7 @@ impl Rasterizer {
         for line in first..last {
             let at = x.clamp(0, limit);
             let cell = (line / SUB) as usize * stride + (at >> BITS) as usize;
-            let right_part = (at >> (BITS - 6)) & (UNIT - 1);
+            let right_part = (at >> (BITS - 7)) & (UNIT - 1);
             if let Some([here, next]) = self.cells.get_mut(cell..cell + 2) {
                 *here += (direction * (UNIT - right_part)) as i16;
                 *next += (direction * right_part) as i16;
@@ -114,19 +130,28 @@ impl Rasterizer {
             let from = grid.left as usize;
             let pixels = canvas.span_mut(y as usize, from, from + grid.columns as usize);
             let mut sum = 0_i32;
-            for (cell, pixel) in cells.iter_mut().zip(pixels) {
-                sum += i32::from(*cell);
-                *cell = 0;
-                let covered = sum.abs();
-                let colour = if covered >= FULL * 3 / 4 {
-                    ink.full
-                } else {
-                    ink.half
-                };
-                *pixel = if covered >= FULL / 4 { colour } else { *pixel };
-            }
-            for cell in cells.iter_mut().skip(grid.columns as usize) {
-                *cell = 0;
+            let (chunks, _) = cells.as_chunks_mut::<CHUNK>();
+            let mut pixels = pixels.chunks_mut(CHUNK);
+            for cells in chunks {
+                // The last chunk may lie beyond the last px; it has to be cleared all the same.
+                let pixels = pixels.next().unwrap_or(&mut []);
+                if *cells == [0; CHUNK] {
+                    // Nothing begins or ends here: most chunks are all ground or all ink.
+                    if sum.abs() >= FULL / 4 {
+                        pixels.fill(ink.at(sum.abs()));
+                    }
+                    continue;
+                }
+                for (cell, pixel) in cells.iter_mut().zip(pixels) {
+                    sum += i32::from(*cell);
+                    let covered = sum.abs();
+                    *pixel = if covered >= FULL / 4 {
+                        ink.at(covered)
+                    } else {
+                        *pixel
+                    };
+                }
+                *cells = [0; CHUNK];
             }
         }
     }

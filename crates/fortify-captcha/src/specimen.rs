@@ -31,10 +31,15 @@ pub(crate) fn draw(fonts: &Fonts, face: u8, text: &str, degrees: f32) -> Option<
     canvas.resize(CELL * text.len(), CELL);
     canvas.rows_mut().for_each(|row| row.fill(0));
     let mut rasterizer = Rasterizer::default();
-    let (sin, cos) = (sin_turns(degrees / 360.0) * CAP, cos_turns(degrees / 360.0) * CAP);
+    let (sin, cos) = (
+        sin_turns(degrees / 360.0) * CAP,
+        cos_turns(degrees / 360.0) * CAP,
+    );
     for (cell, character) in text.bytes().enumerate() {
         let used = fonts.faces_for(character).contains(&face);
-        let Some(outline) = fonts.outline(face, character).filter(|_| used) else { continue };
+        let Some(outline) = fonts.outline(face, character).filter(|_| used) else {
+            continue;
+        };
         let centre = outline.bounds().centre();
         let middle = CELL as f32 * 0.5;
         let points: Vec<Point> = outline
@@ -58,5 +63,9 @@ pub(crate) fn draw(fonts: &Fonts, face: u8, text: &str, degrees: f32) -> Option<
         rasterizer.fill(&mut canvas, contours, &bounds, Ink { full: 2, half: 1 });
     }
     let pixels = canvas.rows().flatten().copied().collect();
-    Some(Specimen { family, width: canvas.width(), pixels })
+    Some(Specimen {
+        family,
+        width: canvas.width(),
+        pixels,
+    })
 }
