@@ -18,7 +18,7 @@ const GOLDEN: [Case; 8] = [
         6,
         1,
         "t:VTT6TJ",
-        "69558ac0f47be1fa5b5b05006e0603847fa7490271cedf373f1a34aabe12984a",
+        "d97caeadb5bb17af85817c409a47ca1d2d886c1b4cac60d7b08c15c4ff91a74f",
     ),
     (
         Variant::DistortedText,
@@ -28,7 +28,7 @@ const GOLDEN: [Case; 8] = [
         6,
         2,
         "t:MPJF9F",
-        "f2d7c1086b6dd08f8dd84c7335041fa79e975ad65ead2eea735380aa8ce544a9",
+        "b0d74fbb2c1661680693e833109f2bd7f97dbc600bda4f24dc5ccc23e0d1d5b2",
     ),
     (
         Variant::DistortedText,
@@ -38,7 +38,7 @@ const GOLDEN: [Case; 8] = [
         8,
         3,
         "t:FRANHC46",
-        "e6dded8cdee97a9a4541818ce6ac21eb576188318634d5e36c50bdd4b46c8ad7",
+        "efd6557a262649a5d13d85801ef41d42d17f789d5b047040296f60741283d17a",
     ),
     (
         Variant::DistortedText,
@@ -48,7 +48,7 @@ const GOLDEN: [Case; 8] = [
         4,
         4,
         "t:M6CC",
-        "d3b730f9e0887312c61dd424dc50164f82f6629bb52d226e0041b456b37ad5a9",
+        "69b358fac8699fed1bb9cb601908a8cfb868c3bb42f78925ebb7aef07d9374f0",
     ),
     (
         Variant::Arithmetic,
@@ -58,7 +58,7 @@ const GOLDEN: [Case; 8] = [
         6,
         5,
         "n:3",
-        "d2b0bcfffe0b6419fdf18c3c4afec1a40e93d6795956b1c6a430db0d1c478045",
+        "39c16112bb17616a6efc68e83baf60c8eedbcffab580cda8923a04277c9605e1",
     ),
     (
         Variant::Arithmetic,
@@ -68,7 +68,7 @@ const GOLDEN: [Case; 8] = [
         6,
         6,
         "n:37",
-        "39c2c95d6a23d30f1ee7708ddd351d27360f4677d6279adeecdf669a5ba36599",
+        "5ba7eaf5ca384afa527cda423933aae85ddb39d24ebeeeeb74221f83e909cf0e",
     ),
     (
         Variant::Arithmetic,
@@ -78,7 +78,7 @@ const GOLDEN: [Case; 8] = [
         6,
         7,
         "n:112",
-        "08529c4d47e08c23865027af94ae99e0205023707a971d41da81995ae89f38b6",
+        "5dc04a797289edb5bee49a43d48a0a8b5efca3d113aa42d56b4b6d4afe304a7f",
     ),
     (
         Variant::Arithmetic,
@@ -88,7 +88,7 @@ const GOLDEN: [Case; 8] = [
         6,
         8,
         "n:92",
-        "c4362414feadcec60927fecc9bc4acadc7c675cf9af7e75d51e96b6d92664483",
+        "649f1703d04db3e16b287a434523731625eec084d308f57f57a9d5750fef3f89",
     ),
 ];
 
