@@ -84,7 +84,7 @@ pub const RENDERER_VERSION: u16 = 1;
 /// than this are only slower by an allocation.
 const SCRATCHES: usize = 16;
 
-/// Draws pictures. Made once (about 30 ms), shared by any number of threads.
+/// Draws pictures. Made once (about 4 ms), shared by any number of threads.
 pub struct Generator {
     fonts: Fonts,
     grain: Grain,
