@@ -10,18 +10,6 @@ pub const ALPHABET: &[u8; 24] = b"ACDEFHJKLMNPRTUVWXY34679";
 /// small letters for number words, and the question mark.
 pub(crate) const DRAWN: &str = "ACDEFHJKLMNPRTUVWXY0123456789abcdefghijklmnopqrstuvwxyz?";
 
-/// Whether `byte` belongs to [`ALPHABET`].
-pub(crate) const fn contains(byte: u8) -> bool {
-    let mut index = 0;
-    while index < ALPHABET.len() {
-        if ALPHABET[index] == byte {
-            return true;
-        }
-        index += 1;
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,8 +17,8 @@ mod tests {
     #[test]
     fn the_alphabet_has_no_look_alikes() {
         for byte in b"BGIOQSZ012580" {
-            assert!(!contains(*byte), "{}", char::from(*byte));
+            assert!(!ALPHABET.contains(byte), "{}", char::from(*byte));
         }
-        assert!(ALPHABET.iter().all(|byte| contains(*byte) && DRAWN.contains(char::from(*byte))));
+        assert!(ALPHABET.iter().all(|byte| DRAWN.contains(char::from(*byte))));
     }
 }

@@ -1,5 +1,8 @@
 //! The indexed canvas: one byte per px while it is drawn on, half a byte in the file.
 
+use crate::outline::Point;
+use crate::rng::floor;
+
 /// Pixels as palette indices, row by row.
 #[derive(Debug, Default)]
 pub(crate) struct Canvas {
@@ -39,12 +42,43 @@ impl Canvas {
         self.pixels.get_mut(start + from..start + to.max(from)).unwrap_or(&mut [])
     }
 
-    /// A square block of `size` px with its upper left corner at (x, y), clipped.
-    pub(crate) fn block(&mut self, x: i32, y: i32, size: i32, colour: u8) {
-        let clip = |value: i32, limit: usize| value.clamp(0, limit as i32) as usize;
-        let (from, to) = (clip(x, self.width), clip(x + size, self.width));
-        for row in clip(y, self.height)..clip(y + size, self.height) {
-            self.span_mut(row, from, to).fill(colour);
+    /// One px, if it is on the canvas.
+    pub(crate) fn set(&mut self, x: i32, y: i32, colour: u8) {
+        let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else {
+            return;
+        };
+        if x < self.width
+            && let Some(pixel) = self.pixels.get_mut(y * self.width + x)
+        {
+            *pixel = colour;
+        }
+    }
+
+    /// A straight stroke of `thickness` px, measured along the axis that it is steeper to, clipped.
+    pub(crate) fn line(&mut self, from: Point, to: Point, thickness: i32, colour: u8) {
+        let (dx, dy) = (to.x - from.x, to.y - from.y);
+        let flat = dx.abs() >= dy.abs();
+        // `along` is the axis on which the stroke advances by a px at a time.
+        let (start, end, aside, slope, limit) = if flat {
+            (from.x, to.x, from.y, dy / dx, self.width)
+        } else {
+            (from.y, to.y, from.x, dx / dy, self.height)
+        };
+        let first = floor(start.min(end) + 0.5).max(0);
+        let last = floor(start.max(end) + 0.5).min(limit as i32);
+        if first >= last {
+            return;
+        }
+        let fixed = 65536.0;
+        let edge = (1 - thickness) as f32 * 0.5;
+        let mut at = ((aside + edge + (first as f32 + 0.5 - start) * slope) * fixed) as i32;
+        let step = (slope * fixed) as i32;
+        for along in first..last {
+            for across in (at >> 16)..(at >> 16) + thickness {
+                let (x, y) = if flat { (along, across) } else { (across, along) };
+                self.set(x, y, colour);
+            }
+            at = at.saturating_add(step);
         }
     }
 }

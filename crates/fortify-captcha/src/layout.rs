@@ -5,7 +5,7 @@
 
 use crate::font::Fonts;
 use crate::level::LevelProfile;
-use crate::outline::{Bounds, Point};
+use crate::outline::{Bounds, Outline, Point};
 use crate::rng::{Stream, cos_turns, sin_turns};
 use crate::scribble;
 use crate::tasks::{Figure, Sign};
@@ -24,6 +24,21 @@ const SIGN_SIZE: f32 = 0.62;
 const SIGN_TURN: f32 = 8.0;
 /// Distance between figures, as a share of the cap height.
 const FIGURE_GAP: f32 = 0.28;
+/// Distance between the digits of a number, as a share of the cap height; it varies by as much.
+const DIGIT_GAP: f32 = 0.08;
+/// Half of a small letter's height, in cap heights.
+const SMALL_MIDDLE: f32 = 0.36;
+
+/// How a shape hangs together with the one on its left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bond {
+    /// Not at all: a height and a colour of its own.
+    None,
+    /// A digit of the same number: the same height, so that none looks like an exponent.
+    Number,
+    /// A letter of the same word: the same height and colour.
+    Word,
+}
 
 /// One polygon with holes, ready to be filled.
 #[derive(Clone, Copy, Debug)]
@@ -32,19 +47,33 @@ pub(crate) struct Shape {
     last_contour: usize,
     first_point: usize,
     last_point: usize,
-    /// Distance to the shape on its left, px.
-    gap: f32,
-    /// Height of the line's middle above (negative) or below the middle of the shape's box.
+    /// How far below the line's middle the middle of the shape's box belongs, px.
     offset: f32,
-    /// Whether the shape leaves the line by itself or with the one before it.
-    joined: bool,
+    join: Join,
+}
+
+/// Where a shape stands beside the one on its left.
+#[derive(Clone, Copy, Debug)]
+struct Join {
+    /// Distance between the boxes, px.
+    gap: f32,
+    bond: Bond,
 }
 
 impl Shape {
-    /// Whether the shape continues the word of the one before it.
-    pub(crate) fn joined(&self) -> bool {
-        self.joined
+    /// How the shape hangs together with the one on its left.
+    pub(crate) fn bond(&self) -> Bond {
+        self.join.bond
     }
+}
+
+/// What all figures of a picture are set with.
+#[derive(Clone, Copy)]
+struct Setting<'a> {
+    fonts: &'a Fonts,
+    profile: &'a LevelProfile,
+    /// Height of capitals, px.
+    cap: f32,
 }
 
 /// The polygons of a picture. Kept between pictures, so that its memory is.
@@ -84,24 +113,26 @@ impl Layout {
         self.ends.clear();
         self.shapes.clear();
         let cap = frame.height * CAP_SHARE;
-        let gap = profile.gap * frame.scale();
-        for (index, figure) in figures.iter().enumerate() {
-            let between = if index == 0 { 0.0 } else { cap * FIGURE_GAP };
+        let setting = Setting { fonts, profile, cap };
+        let apart = profile.gap * frame.scale();
+        for figure in figures {
+            let mut gap = if self.shapes.is_empty() { 0.0 } else { cap * FIGURE_GAP };
+            let mut bond = Bond::None;
             match figure {
                 Figure::Characters(text) => {
                     for character in text.bytes() {
-                        let apart = if self.shapes.is_empty() { 0.0 } else { gap.max(between) };
-                        self.character(character, cap, apart, fonts, profile, rng);
+                        self.character(character, Join { gap, bond }, setting, rng);
+                        gap = apart;
                     }
                 }
                 Figure::Number(digits) => {
-                    for (place, digit) in digits.bytes().enumerate() {
-                        let apart = if place == 0 { between } else { cap * 0.08 };
-                        self.character(digit, cap, apart, fonts, profile, rng);
+                    for digit in digits.bytes() {
+                        self.character(digit, Join { gap, bond }, setting, rng);
+                        (gap, bond) = (cap * DIGIT_GAP, Bond::Number);
                     }
                 }
-                Figure::Word(word) => self.word(word, cap, between, fonts, profile, rng),
-                Figure::Scribble(sign) => self.sign(*sign, cap, between, profile, rng),
+                Figure::Word(word) => self.word(word, gap, setting, rng),
+                Figure::Scribble(sign) => self.sign(*sign, gap, setting, rng),
             }
         }
         self.place(profile, frame, rng);
@@ -131,78 +162,56 @@ impl Layout {
     }
 
     /// A character with a font, size and turn of its own.
-    #[allow(clippy::too_many_arguments)]
-    fn character(
-        &mut self,
-        character: u8,
-        cap: f32,
-        gap: f32,
-        fonts: &Fonts,
-        profile: &LevelProfile,
-        rng: &mut Stream,
-    ) {
+    fn character(&mut self, character: u8, join: Join, setting: Setting<'_>, rng: &mut Stream) {
+        let Setting { fonts, profile, cap } = setting;
         let faces = fonts.faces_for(character);
         let Some(face) = faces.get(rng.below(faces.len())) else {
             return;
         };
         let size = cap * (1.0 - profile.shrink * rng.unit());
         let turn = profile.rotation * rng.signed();
-        let gap = gap + cap * 0.08 * rng.unit();
-        self.glyph(fonts, *face, character, size, turn, gap, false);
+        let join = Join { gap: join.gap + cap * DIGIT_GAP * rng.unit(), ..join };
+        if let Some(outline) = fonts.outline(*face, character) {
+            self.glyph(outline, size, turn, 0.0, join);
+        }
     }
 
     /// A word in one font, its letters on one baseline and close together.
-    #[allow(clippy::too_many_arguments)]
-    fn word(
-        &mut self,
-        word: &str,
-        cap: f32,
-        gap: f32,
-        fonts: &Fonts,
-        profile: &LevelProfile,
-        rng: &mut Stream,
-    ) {
+    fn word(&mut self, word: &str, gap: f32, setting: Setting<'_>, rng: &mut Stream) {
+        let Setting { fonts, profile, cap } = setting;
         let faces = fonts.word_faces();
         let Some(face) = faces.get(rng.below(faces.len())) else {
             return;
         };
         let size = cap * WORD_SIZE * (1.0 - profile.shrink * 0.5 * rng.unit());
-        for (place, letter) in word.bytes().enumerate() {
+        let mut join = Join { gap, bond: Bond::None };
+        for letter in word.bytes() {
             let turn = profile.rotation * WORD_TURN * rng.signed();
-            let apart = if place == 0 { gap } else { cap * (0.05 + 0.03 * rng.unit()) };
-            self.glyph(fonts, *face, letter, size, turn, apart, place > 0);
+            if let Some(outline) = fonts.outline(*face, letter) {
+                // The line's middle is half a small letter's height above the baseline.
+                let offset = (outline.bounds().centre().y + SMALL_MIDDLE) * size;
+                self.glyph(outline, size, turn, offset, join);
+            }
+            join = Join { gap: cap * (0.05 + 0.03 * rng.unit()), bond: Bond::Word };
         }
     }
 
-    fn sign(&mut self, sign: Sign, cap: f32, gap: f32, profile: &LevelProfile, rng: &mut Stream) {
-        let first_point = self.points.len();
-        let first_contour = self.ends.len();
+    /// A scribbled sign.
+    fn sign(&mut self, sign: Sign, gap: f32, setting: Setting<'_>, rng: &mut Stream) {
+        let Setting { profile, cap, .. } = setting;
+        let (first_point, first_contour) = (self.points.len(), self.ends.len());
         let size = cap * SIGN_SIZE * (1.0 - 0.5 * profile.shrink * rng.unit());
         let turn = profile.rotation.min(SIGN_TURN) * rng.signed();
         scribble::draw(sign, size, turn / 360.0, rng, |contour| {
             self.points.extend_from_slice(contour);
             self.ends.push(self.points.len());
         });
-        self.close_shape(first_point, first_contour, gap, 0.0, false);
+        self.close_shape(first_point, first_contour, 0.0, Join { gap, bond: Bond::None });
     }
 
     /// A font's glyph around the origin, scaled and turned.
-    #[allow(clippy::too_many_arguments)]
-    fn glyph(
-        &mut self,
-        fonts: &Fonts,
-        face: u8,
-        character: u8,
-        size: f32,
-        degrees: f32,
-        gap: f32,
-        joined: bool,
-    ) {
-        let Some(outline) = fonts.outline(face, character) else {
-            return;
-        };
-        let first_point = self.points.len();
-        let first_contour = self.ends.len();
+    fn glyph(&mut self, outline: &Outline, size: f32, degrees: f32, offset: f32, join: Join) {
+        let (first_point, first_contour) = (self.points.len(), self.ends.len());
         let centre = outline.bounds().centre();
         let (sin, cos) = (sin_turns(degrees / 360.0) * size, cos_turns(degrees / 360.0) * size);
         self.points.extend(outline.points().iter().map(|point| {
@@ -210,29 +219,17 @@ impl Layout {
             Point::new(x * cos - y * sin, x * sin + y * cos)
         }));
         self.ends.extend(outline.ends().iter().map(|end| first_point + usize::from(*end)));
-        // Letters of a word keep their place over or under the line's middle, half a small
-        // letter's height above the baseline; a character that stands alone is centred.
-        let is_letter = character.is_ascii_lowercase();
-        let offset = if is_letter { (centre.y + 0.36) * size } else { 0.0 };
-        self.close_shape(first_point, first_contour, gap, offset, joined);
+        self.close_shape(first_point, first_contour, offset, join);
     }
 
-    fn close_shape(
-        &mut self,
-        first_point: usize,
-        first_contour: usize,
-        gap: f32,
-        offset: f32,
-        joined: bool,
-    ) {
+    fn close_shape(&mut self, first_point: usize, first_contour: usize, offset: f32, join: Join) {
         self.shapes.push(Shape {
             first_contour,
             last_contour: self.ends.len(),
             first_point,
             last_point: self.points.len(),
-            gap,
             offset,
-            joined,
+            join,
         });
     }
 
@@ -244,7 +241,7 @@ impl Layout {
         let needed: f32 = self
             .shapes
             .iter()
-            .map(|shape| shape.gap + self.bounds(shape).map_or(0.0, |bounds| bounds.width()))
+            .map(|shape| shape.join.gap + self.bounds(shape).map_or(0.0, |bounds| bounds.width()))
             .sum();
         let shrink = (room / needed.max(1.0)).min(1.0);
         let spare = (room - needed * shrink).max(0.0);
@@ -259,12 +256,12 @@ impl Layout {
             let Some(bounds) = self.bounds(&shape) else {
                 continue;
             };
-            if !shape.joined {
-                x += share * 2.0 * rng.unit().min(0.999) * 0.5;
+            if shape.join.bond == Bond::None {
+                x += share * rng.unit();
                 let free = (frame.height - 2.0 * border - bounds.height() * shrink).max(0.0) * 0.5;
                 line = frame.height * 0.5 + free * profile.jitter * rng.signed();
             }
-            x += shape.gap * shrink;
+            x += shape.join.gap * shrink;
             let centre = bounds.centre();
             let to =
                 Point::new(x - bounds.min.x * shrink, line + (shape.offset - centre.y) * shrink);

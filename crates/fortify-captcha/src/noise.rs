@@ -60,7 +60,10 @@ pub(crate) fn dots(
         let bits = rng.u32() as usize;
         let size = 1 + (bits & 0xff) % largest;
         if let Some(colour) = colours.get((bits >> 8) % colours.len().max(1)) {
-            canvas.block(x, y, size as i32, *colour);
+            for offset in 0..(size * size) as i32 {
+                let size = size as i32;
+                canvas.set(x + offset % size, y + offset / size, *colour);
+            }
         }
     }
 }
@@ -96,7 +99,7 @@ pub(crate) fn shape(canvas: &mut Canvas, colour: u8, frame: Frame, rng: &mut Str
         Point::new(centre.x + radius * cos_turns(turns), centre.y + radius * sin_turns(turns))
     };
     if corners == 2 {
-        path(canvas, width, colour, radius * 6.4, at);
+        path(canvas, width, colour, radius * 20.0, at);
         return;
     }
     for corner in 0..corners {
@@ -106,12 +109,14 @@ pub(crate) fn shape(canvas: &mut Canvas, colour: u8, frame: Frame, rng: &mut Str
     }
 }
 
-/// Stamps blocks of `width` px along a path of about `length` px.
+/// Draws a path of about `length` px as straight strokes of about a dozen px.
 fn path(canvas: &mut Canvas, width: f32, colour: u8, length: f32, at: impl Fn(f32) -> Point) {
-    let size = (width + 0.5).max(1.0) as i32;
-    let steps = (length * 1.2).clamp(1.0, 4000.0);
-    for step in 0..=steps as u32 {
-        let point = at(step as f32 / steps);
-        canvas.block(point.x as i32 - size / 2, point.y as i32 - size / 2, size, colour);
+    let thickness = (width + 0.5).max(1.0) as i32;
+    let pieces = (length * (1.0 / 12.0)).clamp(1.0, 200.0) as u32 + 1;
+    let mut from = at(0.0);
+    for piece in 1..=pieces {
+        let to = at(piece as f32 / pieces as f32);
+        canvas.line(from, to, thickness, colour);
+        from = to;
     }
 }

@@ -110,7 +110,6 @@ fn words(text: &str) -> Option<u32> {
 fn small(word: &str) -> Option<u32> {
     let index = match word {
         "nought" | "nil" | "null" => 0,
-        "fourty" => return None,
         _ => SMALL.iter().position(|small| *small == word)?,
     };
     u32::try_from(index).ok()
@@ -126,9 +125,9 @@ mod tests {
     fn spell(number: u32) -> String {
         match number {
             0..=19 => SMALL[number as usize].to_owned(),
-            20..=99 if number % 10 == 0 => TENS[number as usize / 10 - 2].to_owned(),
+            20..=99 if number.is_multiple_of(10) => TENS[number as usize / 10 - 2].to_owned(),
             20..=99 => format!("{}-{}", spell(number - number % 10), spell(number % 10)),
-            _ if number % 100 == 0 => format!("{} hundred", spell(number / 100)),
+            _ if number.is_multiple_of(100) => format!("{} hundred", spell(number / 100)),
             _ => format!("{} hundred and {}", spell(number / 100), spell(number % 100)),
         }
     }

@@ -90,8 +90,8 @@ impl Outline {
 /// Longest edge left in an outline, in cap heights: 10 px at 50 px, short enough to follow a wave
 /// of 60 px to within half a px.
 const LONGEST_EDGE: f32 = 0.2;
-/// How far a flattened curve may be from the true one, in cap heights: 0.2 px at 50 px.
-const FLATNESS: f32 = 0.004;
+/// How far a flattened curve may be from the true one, in cap heights: 0.3 px at 50 px.
+const FLATNESS: f32 = 0.006;
 
 /// A path as it comes from the font, in font units, y upwards.
 #[derive(Clone, Copy, Debug)]

@@ -78,9 +78,16 @@ impl Stream {
 /// its last bit, and then one picture would have two hashes. A thousandth of the largest wave (8 px)
 /// is far below what can be seen.
 pub(crate) fn sin_turns(turns: f32) -> f32 {
-    let t = turns - (turns + 0.5).floor();
+    let t = turns - floor(turns + 0.5) as f32;
     let parabola = 8.0 * t - 16.0 * t * t.abs();
     parabola * (0.775 + 0.225 * parabola.abs())
+}
+
+/// The next whole number below: the standard library's is a function call on processors that are
+/// not known to round in one instruction, and this is in the inner loops.
+pub(crate) fn floor(value: f32) -> i32 {
+    let whole = value as i32;
+    whole - i32::from(value < whole as f32)
 }
 
 /// Cosine of an angle in turns; see [`sin_turns`].

@@ -5,7 +5,7 @@
 
 use crate::canvas::Canvas;
 use crate::font::Fonts;
-use crate::layout::{Frame, Layout};
+use crate::layout::{Bond, Frame, Layout};
 use crate::level::LevelProfile;
 use crate::noise::{self, Grain};
 use crate::palette::{GROUNDS, NOISES, Palette, TEXTS};
@@ -70,7 +70,7 @@ fn text(
     let texts = palette.texts();
     let mut colour = rng.below(texts);
     for shape in layout.shapes() {
-        if !shape.joined() {
+        if shape.bond() != Bond::Word {
             colour = (colour + 1 + rng.below(texts - 1)) % texts;
         }
         if let Some(bounds) = layout.bounds(shape) {

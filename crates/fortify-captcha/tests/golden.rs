@@ -1,0 +1,119 @@
+//! Pinned pictures: the same spec and seed must give the same bytes until
+//! [`RENDERER_VERSION`](fortify_captcha::RENDERER_VERSION) is raised.
+//!
+//! When a change of the picture is meant, raise the version and take over what this test prints.
+
+use fortify_captcha::{Generator, Level, RENDERER_VERSION, Seed, Spec, Variant};
+use sha2::{Digest, Sha256};
+
+/// Variant, level, width, height, length, first byte of the seed; answer and SHA-256 of the file.
+type Case = (Variant, u8, u16, u16, u8, u8, &'static str, &'static str);
+
+const GOLDEN: [Case; 8] = [
+    (
+        Variant::DistortedText,
+        1,
+        300,
+        100,
+        6,
+        1,
+        "t:VTT6TJ",
+        "d97caeadb5bb17af85817c409a47ca1d2d886c1b4cac60d7b08c15c4ff91a74f",
+    ),
+    (
+        Variant::DistortedText,
+        5,
+        300,
+        100,
+        6,
+        2,
+        "t:MPJF9F",
+        "b0d74fbb2c1661680693e833109f2bd7f97dbc600bda4f24dc5ccc23e0d1d5b2",
+    ),
+    (
+        Variant::DistortedText,
+        10,
+        300,
+        100,
+        8,
+        3,
+        "t:FRANHC46",
+        "efd6557a262649a5d13d85801ef41d42d17f789d5b047040296f60741283d17a",
+    ),
+    (
+        Variant::DistortedText,
+        7,
+        121,
+        51,
+        4,
+        4,
+        "t:M6CC",
+        "69b358fac8699fed1bb9cb601908a8cfb868c3bb42f78925ebb7aef07d9374f0",
+    ),
+    (
+        Variant::Arithmetic,
+        1,
+        300,
+        100,
+        6,
+        5,
+        "n:3",
+        "39c16112bb17616a6efc68e83baf60c8eedbcffab580cda8923a04277c9605e1",
+    ),
+    (
+        Variant::Arithmetic,
+        5,
+        300,
+        100,
+        6,
+        6,
+        "n:37",
+        "5ba7eaf5ca384afa527cda423933aae85ddb39d24ebeeeeb74221f83e909cf0e",
+    ),
+    (
+        Variant::Arithmetic,
+        10,
+        300,
+        100,
+        6,
+        7,
+        "n:112",
+        "5dc04a797289edb5bee49a43d48a0a8b5efca3d113aa42d56b4b6d4afe304a7f",
+    ),
+    (
+        Variant::Arithmetic,
+        8,
+        599,
+        150,
+        6,
+        8,
+        "n:92",
+        "649f1703d04db3e16b287a434523731625eec084d308f57f57a9d5750fef3f89",
+    ),
+];
+
+#[test]
+fn pictures_are_what_this_version_draws() {
+    assert_eq!(RENDERER_VERSION, 1, "the hashes below belong to version 1");
+    let generator = Generator::new().unwrap();
+    let mut found = String::new();
+    let mut same = true;
+    for (variant, level, width, height, length, byte, answer, hash) in GOLDEN {
+        let mut spec = Spec::new(variant, Level::new(level).unwrap());
+        (spec.width, spec.height, spec.length) = (width, height, length);
+        let seed =
+            Seed::from_bytes(std::array::from_fn(|index| byte.wrapping_mul(index as u8 + 1)));
+        let rendered = generator.render(&spec, &seed).unwrap();
+        let digest: String = Sha256::digest(&rendered.media.bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let encoded = rendered.puzzle.answer.encode();
+        same &= digest == hash && encoded == answer;
+        found += &format!(
+            "    (Variant::{variant:?}, {level}, {width}, {height}, {length}, {byte}, \
+             \"{encoded}\", \"{digest}\"),\n"
+        );
+    }
+    assert!(same, "this build draws:\n{found}");
+}
