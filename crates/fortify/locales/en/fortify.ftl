@@ -26,7 +26,6 @@ wait-text = There were too many wrong answers. You can try again in { $minutes -
     [one] one minute
    *[other] { $minutes } minutes
 }.
-wait-retry = Try again
 
 moment-title = One moment
 moment-text = This page goes on by itself. If it does not, use the link.

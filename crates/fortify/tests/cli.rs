@@ -1,0 +1,195 @@
+//! The program as an operator starts it: exit codes, messages, signals.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn fortify(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fortify"));
+    command.args(args).env_clear();
+    command
+}
+
+/// Runs it to its end, which has to come within 20 seconds.
+fn output(command: &mut Command) -> Output {
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    wait(&mut child);
+    child.wait_with_output().unwrap()
+}
+
+fn wait(child: &mut Child) -> i32 {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code().unwrap_or(-1);
+        }
+        if started.elapsed() > Duration::from_secs(20) {
+            child.kill().unwrap();
+            panic!("still running after 20 s");
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// The one line that it said, and its exit code.
+fn complaint(command: &mut Command) -> (String, i32) {
+    let output = output(command);
+    let text = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("fortify: ")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    (lines[0].to_owned(), output.status.code().unwrap())
+}
+
+/// Writes a configuration whose data is in `dir`.
+fn config(dir: &Path, more: &str) -> String {
+    let path = dir.join("fortify.toml");
+    let data = dir.join("data");
+    std::fs::write(&path, format!("[storage]\ndata_dir = \"{}\"\n{more}", data.display())).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_valid_configuration_is_said_to_be_valid() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fortify.toml");
+    let output = output(&mut fortify(&["check-config", "--config", shipped]));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "the configuration is valid\n");
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_64_before_anything_is_bound_or_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[server]\nport = 10002\nprot = 1\n");
+    for command in ["serve", "check-config"] {
+        let (message, code) = complaint(&mut fortify(&[command, "--config", &path]));
+        assert_eq!(code, 64);
+        assert!(message.contains("fortify.toml:5: server.prot"), "{message}");
+    }
+    let path = config(dir.path(), "");
+    let (message, code) = complaint(
+        fortify(&["check-config", "--config", &path]).env("FORTIFY__CAPTCHA__LENGTH", "99"),
+    );
+    assert_eq!(code, 64);
+    assert!(message.contains("FORTIFY__CAPTCHA__LENGTH"), "{message}");
+    assert!(!dir.path().join("data").exists());
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_with_the_key_to_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = holder.local_addr().unwrap().port();
+    let path = config(dir.path(), &format!("[server]\nport = {port}\n"));
+    let (message, code) = complaint(&mut fortify(&["serve", "--config", &path]));
+    assert_eq!(code, 1);
+    assert!(message.contains(&port.to_string()) && message.contains("server.port"), "{message}");
+}
+
+#[test]
+fn keys_that_others_may_read_stop_the_start_with_the_command_that_mends_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[server]\nport = 0\n");
+    let listed = output(&mut fortify(&["keys", "list", "--config", &path]));
+    assert!(listed.status.success());
+    let keys = dir.path().join("data/keys.json");
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (message, code) = complaint(&mut fortify(&["serve", "--config", &path]));
+    assert_eq!(code, 1);
+    assert!(message.contains("chmod 600") && message.contains("keys.json"), "{message}");
+
+    std::fs::remove_file(&keys).unwrap();
+    std::fs::create_dir(&keys).unwrap();
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let (message, code) = complaint(&mut fortify(&["serve", "--config", &path]));
+    assert_eq!(code, 1);
+    assert!(message.contains("keys.json"), "{message}");
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written_is_said_with_the_key_to_change() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("data"), "a file where the folder should be").unwrap();
+    let path = config(dir.path(), "[server]\nport = 0\n");
+    let (message, code) = complaint(&mut fortify(&["serve", "--config", &path]));
+    assert_eq!(code, 1);
+    assert!(message.contains("storage.data_dir"), "{message}");
+}
+
+#[test]
+fn a_full_disk_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    // Every write to this device finds the disk full.
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("labels.csv")).unwrap();
+    let out = dir.path().to_str().unwrap();
+    let (message, code) = complaint(&mut fortify(&["render", "--count", "3", "--out", out]));
+    assert_eq!(code, 1);
+    assert!(message.contains("labels.csv") && message.contains("No space left"), "{message}");
+    let closed = fortify(&["keys", "list", "--config", &config(dir.path(), "")])
+        .stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap())
+        .status()
+        .unwrap();
+    assert!(!closed.success());
+}
+
+#[test]
+fn keys_are_listed_and_rotated_without_being_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "");
+    let run = |action| {
+        let output = output(&mut fortify(&["keys", action, "--config", &path]));
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(run("list").lines().count(), 2);
+    let rotated = run("rotate");
+    assert_eq!(rotated.matches("signs").count(), 1);
+    assert_eq!(rotated.matches("verifies").count(), 1);
+    let file = std::fs::read_to_string(dir.path().join("data/keys.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&file).unwrap();
+    for key in json["keys"].as_array().unwrap() {
+        assert!(rotated.contains(key["id"].as_str().unwrap()));
+        assert!(!rotated.contains(key["secret"].as_str().unwrap()));
+    }
+}
+
+#[test]
+fn a_gate_starts_answers_and_finishes_when_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[server]\nport = 0\n[security]\nidentity = \"peer\"\n");
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut child =
+            fortify(&["serve", "--config", &path]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let address = listening(&mut log);
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut status = String::new();
+        BufReader::new(&socket).read_line(&mut status).unwrap();
+        assert_eq!(status.trim_end(), "HTTP/1.1 200 OK");
+        let pid = Pid::from_child(&child);
+        kill_process(pid, signal).unwrap();
+        assert_eq!(wait(&mut child), 0);
+        let rest: Vec<_> = log.lines().map(Result::unwrap).collect();
+        assert!(rest.iter().any(|line| line.contains("the gate is closed")), "{rest:?}");
+    }
+}
+
+/// The address in the line that says where the gate listens.
+fn listening(log: &mut impl BufRead) -> SocketAddr {
+    let mut line = String::new();
+    while log.read_line(&mut line).unwrap() > 0 {
+        if let Some((_, address)) = line.split_once("listening=http://") {
+            return address.trim().parse().unwrap();
+        }
+        line.clear();
+    }
+    panic!("the gate did not say where it listens");
+}
