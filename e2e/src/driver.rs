@@ -271,9 +271,7 @@ mod tests {
         let program = PathBuf::from("/nonexistent/driver");
         let start = Driver::start_program(Kind::Firefox, program);
         let started = tokio::time::timeout(START_WITHIN / 2, start).await.unwrap();
-        let Err(BrowserError::NotReady { log, .. }) = started else {
-            panic!("it started")
-        };
+        let Err(BrowserError::NotReady { log, .. }) = started else { panic!("it started") };
         assert!(log.contains("/nonexistent/driver"), "{log}");
     }
 

@@ -131,13 +131,8 @@ impl App {
             metrics.clone(),
             settings,
         );
-        let sessions = Sessions::new(
-            keys.clone(),
-            store.clone(),
-            clock.clone(),
-            entropy,
-            config.session.ttl,
-        );
+        let sessions =
+            Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy, config.session.ttl);
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),
             locales: Locales::load()?,

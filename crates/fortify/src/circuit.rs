@@ -254,11 +254,7 @@ impl TorCircuit {
             return Err(CircuitError::NotTor);
         }
         let number = u32::from(high) << 16 | u32::from(low);
-        Ok(Self {
-            instance: 0,
-            epoch: 0,
-            number,
-        })
+        Ok(Self { instance: 0, epoch: 0, number })
     }
 
     /// The tor process, counted from 0 in the order of the configuration.

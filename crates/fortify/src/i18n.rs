@@ -69,8 +69,7 @@ impl Locales {
             .take(MAX_PREFERENCES)
             .filter_map(|preference| preference.split(';').next()?.trim().parse().ok())
             .collect();
-        let best =
-            negotiate_languages(&wanted, &self.tags, None, NegotiationStrategy::Lookup);
+        let best = negotiate_languages(&wanted, &self.tags, None, NegotiationStrategy::Lookup);
         let index = best
             .first()
             .and_then(|best| self.tags.iter().position(|tag| tag == *best))
@@ -153,7 +152,11 @@ mod tests {
             .filter(|id| id != "unknown-message")
             .collect();
         assert!(used.len() > 10, "the search found only {used:?}");
-        for id in used.iter().map(String::as_str).chain(["question-distorted-text", "question-arithmetic"]) {
+        for id in used
+            .iter()
+            .map(String::as_str)
+            .chain(["question-distorted-text", "question-arithmetic"])
+        {
             assert_ne!(locales.negotiate(None).text(id), id, "no message {id}");
         }
     }

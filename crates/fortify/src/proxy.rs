@@ -63,11 +63,7 @@ impl Upstream {
             .pool_idle_timeout(POOL_IDLE)
             .http1_max_buf_size(MAX_BUFFER)
             .build(connector);
-        Some(Self {
-            client,
-            authority,
-            response_timeout: config.response_timeout,
-        })
+        Some(Self { client, authority, response_timeout: config.response_timeout })
     }
 
     /// Sends a request on and gives the answer as soon as its head is there.
@@ -116,10 +112,7 @@ impl Upstream {
         activity: &Activity,
     ) -> Result<Request<Body>, ProxyError> {
         let (parts, body) = request.into_parts();
-        let path = parts
-            .uri
-            .path_and_query()
-            .filter(|_| parts.method != Method::CONNECT);
+        let path = parts.uri.path_and_query().filter(|_| parts.method != Method::CONNECT);
         let path = path.ok_or(ProxyError::BadRequest)?.clone();
         let mut hosts = parts.headers.get_all(header::HOST).iter();
         let host = hosts.next();

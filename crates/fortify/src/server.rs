@@ -157,11 +157,7 @@ where
 {
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let (stage, watched) = watch::channel(Stage::Serving);
-    let context = Arc::new(Context {
-        service,
-        limits,
-        events: Arc::clone(&events),
-    });
+    let context = Arc::new(Context { service, limits, events: Arc::clone(&events) });
     tokio::pin!(shutdown);
     let mut failures = 0;
     loop {
@@ -175,13 +171,7 @@ where
                 failures = 0;
                 let slot = Slot::new(slot, Arc::clone(&events));
                 let context = Arc::clone(&context);
-                tokio::spawn(connection::run(
-                    context,
-                    socket,
-                    peer,
-                    slot,
-                    watched.clone(),
-                ));
+                tokio::spawn(connection::run(context, socket, peer, slot, watched.clone()));
             }
             Err(error) => {
                 events(ServerEvent::AcceptFailed);
@@ -205,15 +195,8 @@ where
 async fn next(
     listener: &Listener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(
-    stream::Socket,
-    crate::circuit::PeerAddress,
-    OwnedSemaphorePermit,
-)> {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+) -> io::Result<(stream::Socket, crate::circuit::PeerAddress, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (socket, peer) = listener.accept().await?;
     Ok((socket, peer, slot))
 }
@@ -230,28 +213,18 @@ fn of_the_peer(error: &io::Error) -> bool {
 }
 
 fn pause(failures: u32) -> Duration {
-    Duration::from_millis(5)
-        .saturating_mul(1 << failures.min(10))
-        .min(MAX_ACCEPT_PAUSE)
+    Duration::from_millis(5).saturating_mul(1 << failures.min(10)).min(MAX_ACCEPT_PAUSE)
 }
 
 async fn drain(slots: &Semaphore, stage: &watch::Sender<Stage>, limits: Limits) -> DrainReport {
     let all = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
     stage.send_replace(Stage::Draining);
-    if time::timeout(limits.drain, slots.acquire_many(all))
-        .await
-        .is_ok()
-    {
+    if time::timeout(limits.drain, slots.acquire_many(all)).await.is_ok() {
         return DrainReport { cut: 0 };
     }
-    let cut = limits
-        .max_connections
-        .saturating_sub(slots.available_permits());
+    let cut = limits.max_connections.saturating_sub(slots.available_permits());
     stage.send_replace(Stage::Cutting);
-    if time::timeout(CUT_GRACE, slots.acquire_many(all))
-        .await
-        .is_err()
-    {
+    if time::timeout(CUT_GRACE, slots.acquire_many(all)).await.is_err() {
         tracing::warn!("some connections did not end when they were cut");
     }
     DrainReport { cut }
@@ -266,10 +239,7 @@ pub(crate) struct Slot {
 impl Slot {
     fn new(permit: OwnedSemaphorePermit, events: Events) -> Self {
         events(ServerEvent::Opened);
-        Self {
-            events,
-            _permit: permit,
-        }
+        Self { events, _permit: permit }
     }
 }
 

@@ -131,7 +131,9 @@ async fn abuse_06_without_a_session_nothing_reaches_the_backend() {
     ];
     for cookie in &cookies {
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"] {
-            for path in ["/", "/guestbook", "/%2e%2e/guestbook", "//guestbook", "/captcha", "/api/x"] {
+            for path in
+                ["/", "/guestbook", "/%2e%2e/guestbook", "//guestbook", "/captcha", "/api/x"]
+            {
                 let method: Method = method.parse().unwrap();
                 let headers = [("cookie", cookie.as_str())];
                 let reply =
@@ -423,8 +425,12 @@ async fn abuse_14_every_failed_answer_looks_like_every_other() {
     bed.clock.advance(Duration::from_secs(300));
     let expired = bed.submit(&mut visitor, &page, &answer).await;
     for (name, reply) in [
-        ("used", used), ("unknown", unknown), ("malformed", malformed), ("foreign", foreign),
-        ("empty", empty), ("expired", expired),
+        ("used", used),
+        ("unknown", unknown),
+        ("malformed", malformed),
+        ("foreign", foreign),
+        ("empty", empty),
+        ("expired", expired),
     ] {
         assert_eq!(shape(&reply), shape(&wrong), "{name}");
     }
@@ -532,8 +538,7 @@ async fn abuse_24_odd_input_gets_a_clean_4xx() {
         ("no form", "{\"token\":1}", 400),
     ];
     for (name, body, status) in forms {
-        let reply =
-            bed.visitor().post_body("/validate-captcha", body, &[("origin", &own)]).await;
+        let reply = bed.visitor().post_body("/validate-captcha", body, &[("origin", &own)]).await;
         assert_eq!(reply.status.as_u16(), status, "{name}");
         assert!(reply.text().contains("<h1>"), "{name} has no page");
     }
@@ -585,9 +590,18 @@ async fn abuse_24_odd_bytes_on_the_wire_get_a_clean_4xx_or_a_closed_connection()
         ("a slow body", format!("{form}Content-Length: 100\r\n\r\ntoken=")),
         ("a slow chunk", format!("{form}Transfer-Encoding: chunked\r\n\r\n5\r\ntok")),
         ("two lengths", format!("{form}Content-Length: 5\r\nContent-Length: 6\r\n\r\ntoken=")),
-        ("CL and TE", format!("{form}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")),
-        ("a path of 8 KiB", format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "a".repeat(8192))),
-        ("a path that climbs", "GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned()),
+        (
+            "CL and TE",
+            format!("{form}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ),
+        (
+            "a path of 8 KiB",
+            format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "a".repeat(8192)),
+        ),
+        (
+            "a path that climbs",
+            "GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
+        ),
     ] {
         let reply = raw(&bed, bytes).await;
         let status = reply.split(' ').nth(1).unwrap_or_default();

@@ -51,10 +51,7 @@ impl TrustedProxies {
     pub fn parse<S: AsRef<str>>(
         entries: impl IntoIterator<Item = S>,
     ) -> Result<Self, TrustedProxiesError> {
-        let mut trusted = Self {
-            networks: Vec::new(),
-            unix: false,
-        };
+        let mut trusted = Self { networks: Vec::new(), unix: false };
         for entry in entries {
             let entry = entry.as_ref();
             if entry == "unix" {
@@ -77,9 +74,7 @@ impl TrustedProxies {
             PeerAddress::Unix => self.unix,
             PeerAddress::Tcp(address) => {
                 let address = address.to_canonical();
-                self.networks
-                    .iter()
-                    .any(|network| network.contains(&address))
+                self.networks.iter().any(|network| network.contains(&address))
             }
         }
     }
@@ -90,10 +85,7 @@ impl Default for TrustedProxies {
     fn default() -> Self {
         let loopback4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
         let loopback6 = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);
-        Self {
-            networks: vec![loopback4.into(), loopback6.into()],
-            unix: true,
-        }
+        Self { networks: vec![loopback4.into(), loopback6.into()], unix: true }
     }
 }
 

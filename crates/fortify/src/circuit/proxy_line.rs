@@ -67,18 +67,13 @@ impl fmt::Debug for ProxySource {
 /// for TCP4 or TCP6: `UNKNOWN` says nothing about the visitor, and the binary version 2 is not
 /// what Tor sends.
 pub fn parse_proxy_line(line: &[u8]) -> Result<ProxySource, CircuitError> {
-    let body = line
-        .strip_suffix(b"\r\n")
-        .ok_or(CircuitError::BadProxyLine)?;
+    let body = line.strip_suffix(b"\r\n").ok_or(CircuitError::BadProxyLine)?;
     // The parser reads up to the first CR and takes a sign before a port; this leaves it neither.
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" :.".contains(byte);
     if line.len() > MAX_PROXY_LINE || !body.iter().all(plain) {
         return Err(CircuitError::BadProxyLine);
     }
-    match Header::try_from(line)
-        .map_err(|_ppp| CircuitError::BadProxyLine)?
-        .addresses
-    {
+    match Header::try_from(line).map_err(|_ppp| CircuitError::BadProxyLine)?.addresses {
         Addresses::Tcp4(tcp) => Ok(ProxySource(tcp.source_address.into())),
         Addresses::Tcp6(tcp) => Ok(ProxySource(tcp.source_address.into())),
         Addresses::Unknown => Err(CircuitError::BadProxyLine),

@@ -16,45 +16,24 @@ fn circuit(text: &str) -> Result<u32, CircuitError> {
 fn headers(values: &[&str]) -> HeaderMap {
     values
         .iter()
-        .map(|v| {
-            (
-                HeaderName::from_static(CIRCUIT_HEADER),
-                HeaderValue::from_str(v).unwrap(),
-            )
-        })
+        .map(|v| (HeaderName::from_static(CIRCUIT_HEADER), HeaderValue::from_str(v).unwrap()))
         .collect()
 }
 
 fn tcp(address: &str) -> Connection {
-    Connection {
-        peer: PeerAddress::Tcp(address.parse().unwrap()),
-        proxy_line: None,
-    }
+    Connection { peer: PeerAddress::Tcp(address.parse().unwrap()), proxy_line: None }
 }
 
 fn with_line(peer: &str, line: &[u8]) -> Connection {
-    Connection {
-        proxy_line: Some(parse_proxy_line(line).unwrap()),
-        ..tcp(peer)
-    }
+    Connection { proxy_line: Some(parse_proxy_line(line).unwrap()), ..tcp(peer) }
 }
 
 fn ask(connection: &Connection, values: &[&str]) -> Result<CircuitId, CircuitError> {
-    identify(
-        IdentityMode::Circuit,
-        &TrustedProxies::default(),
-        connection,
-        &headers(values),
-    )
+    identify(IdentityMode::Circuit, &TrustedProxies::default(), connection, &headers(values))
 }
 
 fn ask_peer(connection: &Connection, values: &[&str]) -> Result<CircuitId, CircuitError> {
-    identify(
-        IdentityMode::Peer,
-        &TrustedProxies::default(),
-        connection,
-        &headers(values),
-    )
+    identify(IdentityMode::Peer, &TrustedProxies::default(), connection, &headers(values))
 }
 
 #[test]
@@ -123,23 +102,10 @@ fn abuse_05_only_a_trusted_peers_header_counts() {
     for peer in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
         assert_eq!(ask(&tcp(peer), &[good]), Ok(expected), "{peer}");
     }
-    let unix = Connection {
-        peer: PeerAddress::Unix,
-        proxy_line: None,
-    };
+    let unix = Connection { peer: PeerAddress::Unix, proxy_line: None };
     assert_eq!(ask(&unix, &[good]), Ok(expected));
-    for peer in [
-        "10.0.0.1",
-        "203.0.113.5",
-        "::2",
-        "::ffff:10.0.0.1",
-        "fc00:dead:beef:4dad::19",
-    ] {
-        assert_eq!(
-            ask(&tcp(peer), &[good]),
-            Err(CircuitError::UntrustedPeer),
-            "{peer}"
-        );
+    for peer in ["10.0.0.1", "203.0.113.5", "::2", "::ffff:10.0.0.1", "fc00:dead:beef:4dad::19"] {
+        assert_eq!(ask(&tcp(peer), &[good]), Err(CircuitError::UntrustedPeer), "{peer}");
     }
 }
 
@@ -153,11 +119,7 @@ fn abuse_05_a_duplicate_header_is_refused() {
         &["fc00:dead:beef:4dad::19,"],
         &["", good],
     ] {
-        assert_eq!(
-            ask(&tcp("127.0.0.1"), values),
-            Err(CircuitError::Duplicate),
-            "{values:?}"
-        );
+        assert_eq!(ask(&tcp("127.0.0.1"), values), Err(CircuitError::Duplicate), "{values:?}");
     }
 }
 
@@ -193,10 +155,7 @@ fn a_proxy_line_that_names_no_circuit_is_refused_for_an_onion() {
         b"PROXY TCP6 2001:db8::1 ::1 5000 80\r\n",
         b"PROXY TCP6 fc00:dead:beef:4dad:1::19 ::1 5000 80\r\n",
     ] {
-        assert_eq!(
-            ask(&with_line("127.0.0.1", line), &[]),
-            Err(CircuitError::NotTor)
-        );
+        assert_eq!(ask(&with_line("127.0.0.1", line), &[]), Err(CircuitError::NotTor));
     }
 }
 
@@ -222,10 +181,7 @@ fn on_clearnet_a_peer_is_an_ipv4_address_or_an_ipv6_64() {
 fn on_clearnet_a_proxy_line_from_tor_still_names_its_circuit() {
     let one = ask_peer(&with_line("127.0.0.1", TOR_LINE), &[]).unwrap();
     assert_eq!(one, ask(&with_line("127.0.0.1", TOR_LINE), &[]).unwrap());
-    let odd = with_line(
-        "127.0.0.1",
-        b"PROXY TCP6 fc00:dead:beef:4dad:1::19 ::1 5 80\r\n",
-    );
+    let odd = with_line("127.0.0.1", b"PROXY TCP6 fc00:dead:beef:4dad:1::19 ::1 5 80\r\n");
     assert_eq!(ask_peer(&odd, &[]), Err(CircuitError::NotTor));
 }
 
@@ -254,11 +210,7 @@ fn proxy_lines_other_than_one_v1_tcp_line_are_refused() {
         long.as_bytes(),
     ] {
         let shown = String::from_utf8_lossy(line);
-        assert_eq!(
-            parse_proxy_line(line),
-            Err(CircuitError::BadProxyLine),
-            "{shown}"
-        );
+        assert_eq!(parse_proxy_line(line), Err(CircuitError::BadProxyLine), "{shown}");
     }
 }
 
@@ -269,11 +221,7 @@ fn trusted_proxies_are_networks_addresses_or_unix() {
     assert!(trusts("10.1.2.3") && trusts("2001:db8::5") && trusts("::ffff:10.1.2.3"));
     assert!(!trusts("127.0.0.1") && !trusts("2001:db8::6") && !trusts("11.0.0.1"));
     assert!(!trusted.trusts(&PeerAddress::Unix));
-    assert!(
-        TrustedProxies::parse(["unix"])
-            .unwrap()
-            .trusts(&PeerAddress::Unix)
-    );
+    assert!(TrustedProxies::parse(["unix"]).unwrap().trusts(&PeerAddress::Unix));
     let defaults = TrustedProxies::parse(["127.0.0.0/8", "::1/128", "unix"]).unwrap();
     assert_eq!(defaults, TrustedProxies::default());
     for bad in ["", "localhost", "10.0.0.0/33", "10.0.0.0/8 ", "Unix"] {
@@ -285,10 +233,7 @@ fn trusted_proxies_are_networks_addresses_or_unix() {
 fn different_identities_have_different_canonical_bytes() {
     let tor: TorCircuit = "fc00:dead:beef:4dad::c000:201".parse().unwrap();
     let block = |text: &str| AddressBlock::of(&PeerAddress::Tcp(text.parse().unwrap()));
-    let mut ids = vec![
-        CircuitId::Header(tor),
-        CircuitId::ProxyLine(Origin::Tor(tor)),
-    ];
+    let mut ids = vec![CircuitId::Header(tor), CircuitId::ProxyLine(Origin::Tor(tor))];
     for block in [
         block("192.0.2.1"),
         block("0.0.0.0"),
@@ -318,10 +263,7 @@ fn debug_output_and_errors_name_no_circuit_and_no_address() {
     let peer = ask_peer(&tcp("127.0.0.1"), &[]).unwrap();
     assert_eq!(format!("{header:?}"), "CircuitId(header ..)");
     let tor: TorCircuit = "fc00:dead:beef:4dad::19".parse().unwrap();
-    let all = format!(
-        "{line:?} {header:?} {peer:?} {:?} {tor:?}",
-        Origin::Tor(tor)
-    );
+    let all = format!("{line:?} {header:?} {peer:?} {:?} {tor:?}", Origin::Tor(tor));
     for secret in ["19", "25", "127", "dead"] {
         assert!(!all.contains(secret), "{all}");
     }

@@ -55,8 +55,7 @@ fn measure(generator: &Generator, spec: &Spec, time: Duration) -> Result<Line, C
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&drawn.to_le_bytes());
         let one = Instant::now();
-        let rendered =
-            generator.render(spec, &Seed::from_bytes(seed)).map_err(CliError::failed)?;
+        let rendered = generator.render(spec, &Seed::from_bytes(seed)).map_err(CliError::failed)?;
         micros.push(one.elapsed().as_secs_f64() * 1e6);
         bytes.push(rendered.media.bytes.len());
         drawn += 1;

@@ -74,7 +74,9 @@ fn variants(name: &str) -> Result<Vec<Variant>, CliError> {
     if name == "all" {
         return Ok(Variant::ALL.to_vec());
     }
-    name.parse().map(|variant| vec![variant]).map_err(|e| CliError::Usage(format!("--variant: {e}")))
+    name.parse()
+        .map(|variant| vec![variant])
+        .map_err(|e| CliError::Usage(format!("--variant: {e}")))
 }
 
 /// The seeds of a set: each a hash of the set's seed, the task and the index, so that pictures of
@@ -187,7 +189,11 @@ mod tests {
         assert_eq!(a.len(), 3 * Variant::ALL.len() + 1);
         let labels = fs::read_to_string(dirs[0].path().join("labels.csv")).unwrap();
         assert_eq!(labels.lines().count(), 3 * Variant::ALL.len() + 1);
-        assert!(labels.starts_with("file,variant,level,mode,answer,question,choices,width,height,bytes\n"));
+        assert!(
+            labels.starts_with(
+                "file,variant,level,mode,answer,question,choices,width,height,bytes\n"
+            )
+        );
     }
 
     #[test]

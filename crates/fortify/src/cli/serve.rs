@@ -38,9 +38,9 @@ async fn run(config: Config) -> Result<(), CliError> {
 fn warn(config: &Config) {
     match config.session.secure {
         SecureCookie::On => {}
-        SecureCookie::Off => tracing::warn!(
-            "session.secure = \"off\": cookies travel without the Secure attribute"
-        ),
+        SecureCookie::Off => {
+            tracing::warn!("session.secure = \"off\": cookies travel without the Secure attribute")
+        }
         SecureCookie::Auto => tracing::warn!(
             "session.secure = \"auto\": on plain-http hosts that are neither onion nor loopback, \
              cookies travel without the Secure attribute"

@@ -71,8 +71,7 @@ pub(super) struct Problems(Vec<(Place, String)>);
 impl Problems {
     /// Notes what is wrong with a key that is known.
     pub(super) fn push(&mut self, origins: &Origins, key: &str, message: impl fmt::Display) {
-        self.0
-            .push((origins.place(key), format!("{key}: {message}")));
+        self.0.push((origins.place(key), format!("{key}: {message}")));
     }
 
     fn push_at(&mut self, place: Place, message: String) {
@@ -94,9 +93,7 @@ impl From<Problems> for ConfigError {
             // Whatever was quoted from a file stays on its one line.
             format!("{place}: {message}").replace(['\n', '\r'], " ")
         });
-        Self {
-            problems: lines.collect(),
-        }
+        Self { problems: lines.collect() }
     }
 }
 
@@ -105,21 +102,14 @@ fn read(path: &Path) -> Result<(Table, Origins), ConfigError> {
     let fail = |place: Place, message: String| ConfigError::from(Problems(vec![(place, message)]));
     let text = std::fs::read_to_string(path).map_err(|error| {
         let advice = "give the path of a readable TOML file in UTF-8";
-        fail(
-            Place::File(file.clone()),
-            format!("cannot be read ({error}), {advice}"),
-        )
+        fail(Place::File(file.clone()), format!("cannot be read ({error}), {advice}"))
     })?;
     let syntax = |error: toml::de::Error| {
         let line = error.span().map_or(1, |span| line_of(&text, span.start));
         let message = format!("not valid TOML: {}, correct this line", error.message());
         fail(Place::Line(file.clone(), line), message)
     };
-    let origins = Origins::of_file(
-        &file,
-        &text,
-        DeTable::parse(&text).map_err(syntax)?.get_ref(),
-    );
+    let origins = Origins::of_file(&file, &text, DeTable::parse(&text).map_err(syntax)?.get_ref());
     let table = toml::from_str(&text).map_err(syntax)?;
     Ok((table, origins))
 }
@@ -143,9 +133,7 @@ fn overlay(
             continue;
         };
         let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
-        let slot = table
-            .entry(section.clone())
-            .or_insert_with(|| Value::Table(Table::new()));
+        let slot = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
         // A file in which the section is no table at all is reported for that.
         let Value::Table(keys) = slot else { continue };
         keys.insert(key.clone(), scalar(&value));
@@ -200,9 +188,7 @@ fn deserialise(mut table: Table, origins: &Origins, problems: &mut Problems) -> 
 /// The deserialiser's message in the words of the file rather than of the program.
 fn plain(message: &str) -> String {
     if let Some(rest) = message.strip_prefix("unknown field ") {
-        let known = rest
-            .split_once(", expected ")
-            .map_or("nothing", |(_, known)| known);
+        let known = rest.split_once(", expected ").map_or("nothing", |(_, known)| known);
         let known = known.trim_start_matches("one of ").replace('`', "");
         return format!("not known, remove it or use one of: {known}");
     }

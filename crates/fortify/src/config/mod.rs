@@ -234,10 +234,7 @@ impl Default for CaptchaConfig {
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self {
-            ttl: Duration::from_secs(3600),
-            secure: SecureCookie::default(),
-        }
+        Self { ttl: Duration::from_secs(3600), secure: SecureCookie::default() }
     }
 }
 
@@ -253,10 +250,7 @@ impl Default for SecurityConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self {
-            backend: StorageBackend::default(),
-            data_dir: PathBuf::from("/var/lib/fortify"),
-        }
+        Self { backend: StorageBackend::default(), data_dir: PathBuf::from("/var/lib/fortify") }
     }
 }
 

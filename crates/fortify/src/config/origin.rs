@@ -25,10 +25,7 @@ impl Origins {
     pub(super) fn of_file(file: &str, text: &str, table: &DeTable<'_>) -> Self {
         let mut lines = BTreeMap::new();
         for (section, value) in table {
-            lines.insert(
-                section.get_ref().to_string(),
-                line_of(text, section.span().start),
-            );
+            lines.insert(section.get_ref().to_string(), line_of(text, section.span().start));
             let DeValue::Table(keys) = value.get_ref() else {
                 continue;
             };
@@ -37,11 +34,7 @@ impl Origins {
                 lines.insert(name, line_of(text, key.span().start));
             }
         }
-        Self {
-            file: Some(file.to_owned()),
-            lines,
-            variables: BTreeMap::new(),
-        }
+        Self { file: Some(file.to_owned()), lines, variables: BTreeMap::new() }
     }
 
     /// Notes that a variable set this key, whatever the file said.
@@ -60,10 +53,7 @@ impl Origins {
             return Place::Variable(variable.name.clone());
         }
         let section = key.split('.').next().unwrap_or(key);
-        match (
-            &self.file,
-            self.lines.get(key).or_else(|| self.lines.get(section)),
-        ) {
+        match (&self.file, self.lines.get(key).or_else(|| self.lines.get(section))) {
             (Some(file), Some(line)) => Place::Line(file.clone(), *line),
             (file, _) => self
                 .first_variable_of(section)

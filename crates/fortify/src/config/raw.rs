@@ -88,10 +88,7 @@ section!(RawLog, "a section headed [log]", {
 
 /// `captcha.difficulty`: a word or a level.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "use \"low\", \"medium\", \"high\" or a level from 1 to 10"
-)]
+#[serde(untagged, expecting = "use \"low\", \"medium\", \"high\" or a level from 1 to 10")]
 pub(super) enum RawDifficulty {
     /// A level.
     Level(i64),

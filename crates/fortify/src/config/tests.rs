@@ -11,17 +11,11 @@ fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("fortify.toml");
     std::fs::write(&path, text).unwrap();
-    let env = env
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Config::load(Some(&path), env).map_err(|error| {
         assert_eq!(error.to_string(), error.problems().join("\n"));
         let prefix = format!("{}/", directory.path().display());
-        error
-            .problems()
-            .iter()
-            .map(|line| line.replace(&prefix, ""))
-            .collect()
+        error.problems().iter().map(|line| line.replace(&prefix, "")).collect()
     })
 }
 
@@ -56,15 +50,11 @@ fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
         ("upstream", RawUpstream::KEYS),
         ("log", RawLog::KEYS),
     ] {
-        let body = sections
-            .remove(0)
-            .strip_prefix(&format!("{section}]"))
-            .unwrap();
+        let body = sections.remove(0).strip_prefix(&format!("{section}]")).unwrap();
         for key in keys {
-            let shown = body.lines().any(|line| {
-                line.trim_start_matches("# ")
-                    .starts_with(&format!("{key} = "))
-            });
+            let shown = body
+                .lines()
+                .any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
             assert!(shown, "{section}.{key} is not in fortify.toml");
         }
     }
@@ -139,41 +129,28 @@ fn every_key_takes_effect() {
             max_active: 100,
             max_concurrent_renders: 1,
         },
-        session: SessionConfig {
-            ttl: seconds(60),
-            secure: SecureCookie::Auto,
-        },
+        session: SessionConfig { ttl: seconds(60), secure: SecureCookie::Auto },
         security: SecurityConfig {
             identity: IdentityMode::Peer,
             max_captcha_failures: 1,
             reputation_decay: seconds(2),
         },
-        storage: StorageConfig {
-            backend: StorageBackend::Memory,
-            data_dir: "data".into(),
-        },
+        storage: StorageConfig { backend: StorageBackend::Memory, data_dir: "data".into() },
         upstream: UpstreamConfig {
             authority: Some("[::1]:8080".parse().unwrap()),
             connect_timeout: seconds(1),
             response_timeout: seconds(2),
         },
-        log: LogConfig {
-            level: LogLevel::Trace,
-            format: LogFormat::Json,
-        },
+        log: LogConfig { level: LogLevel::Trace, format: LogFormat::Json },
     };
     assert_eq!(config.unwrap(), expected);
 }
 
 #[test]
 fn difficulty_words_are_levels() {
-    for (written, level) in [
-        ("\"low\"", 2),
-        ("\"medium\"", 5),
-        ("\"high\"", 8),
-        ("1", 1),
-        ("10", 10),
-    ] {
+    for (written, level) in
+        [("\"low\"", 2), ("\"medium\"", 5), ("\"high\"", 8), ("1", 1), ("10", 10)]
+    {
         let config = load(&format!("[captcha]\ndifficulty = {written}"), &[]).unwrap();
         assert_eq!(config.captcha.level, level);
     }
@@ -182,10 +159,7 @@ fn difficulty_words_are_levels() {
 #[test]
 fn a_value_out_of_range_names_line_key_and_range() {
     let text = "# one\n[server]\nport = 1\n\n[captcha]\nttl_seconds = 300\nlength = 12\n";
-    assert_eq!(
-        problem(text),
-        "fortify.toml:7: captcha.length: 12 is out of range, use 4 to 8"
-    );
+    assert_eq!(problem(text), "fortify.toml:7: captcha.length: 12 is out of range, use 4 to 8");
     for (key, value, allowed) in [
         ("server.port", "65536", "0 to 65535"),
         ("server.port", "-1", "0 to 65535"),
@@ -196,11 +170,7 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("captcha.max_concurrent_renders", "1001", "1 to 1000"),
         ("session.ttl_seconds", "86401", "60 to 86400"),
         ("security.max_captcha_failures", "0", "1 to 100"),
-        (
-            "security.reputation_decay_seconds",
-            "9223372036854775807",
-            "1 to 86400",
-        ),
+        ("security.reputation_decay_seconds", "9223372036854775807", "1 to 86400"),
         ("upstream.connect_timeout_seconds", "0", "1 to 300"),
     ] {
         let expected = format!("fortify.toml:1: {key}: {value} is out of range, use {allowed}");
@@ -211,65 +181,26 @@ fn a_value_out_of_range_names_line_key_and_range() {
 #[test]
 fn a_value_that_is_not_known_names_the_known_ones() {
     for (text, expected) in [
-        (
-            "log.level = \"loud\"",
-            "\"loud\" is not known, use \"error\" or \"warn\" or",
-        ),
-        (
-            "session.secure = \"yes\"",
-            "\"yes\" is not known, use \"on\" or \"off\" or \"auto\"",
-        ),
-        (
-            "security.identity = \"\"",
-            "\"\" is not known, use \"circuit\" or \"peer\"",
-        ),
-        (
-            "storage.backend = \"redis\"",
-            "\"redis\" is not known, use \"memory\"",
-        ),
-        (
-            "server.operator_endpoints = \"all\"",
-            "use \"local\" or \"off\"",
-        ),
-        (
-            "captcha.difficulty = \"hard\"",
-            "use \"low\", \"medium\", \"high\" or a level from 1",
-        ),
-        (
-            "captcha.difficulty = 11",
-            "11 is out of range, use \"low\",",
-        ),
-        (
-            "captcha.difficulty = true",
-            "use \"low\", \"medium\", \"high\" or a level from 1",
-        ),
+        ("log.level = \"loud\"", "\"loud\" is not known, use \"error\" or \"warn\" or"),
+        ("session.secure = \"yes\"", "\"yes\" is not known, use \"on\" or \"off\" or \"auto\""),
+        ("security.identity = \"\"", "\"\" is not known, use \"circuit\" or \"peer\""),
+        ("storage.backend = \"redis\"", "\"redis\" is not known, use \"memory\""),
+        ("server.operator_endpoints = \"all\"", "use \"local\" or \"off\""),
+        ("captcha.difficulty = \"hard\"", "use \"low\", \"medium\", \"high\" or a level from 1"),
+        ("captcha.difficulty = 11", "11 is out of range, use \"low\","),
+        ("captcha.difficulty = true", "use \"low\", \"medium\", \"high\" or a level from 1"),
         ("captcha.challenge_status = 500", "use 200, 403, 429 or 503"),
-        (
-            "server.host = \"localhost\"",
-            "\"localhost\" is no IP address, use one such as 127.0",
-        ),
-        (
-            "server.socket_mode = \"0999\"",
-            "\"0999\" is no file mode, use octal digits such as",
-        ),
+        ("server.host = \"localhost\"", "\"localhost\" is no IP address, use one such as 127.0"),
+        ("server.socket_mode = \"0999\"", "\"0999\" is no file mode, use octal digits such as"),
         ("server.socket_mode = \"4755\"", "is no file mode"),
         ("server.socket_mode = \"+66\"", "is no file mode"),
         ("server.socket = \"\"", "a path of 0 bytes, use 1 to 107"),
-        (
-            "server.trusted_proxies = [\"10.0.0.0/8\", \"lan\"]",
-            "\"lan\" is not a network, use",
-        ),
-        (
-            "storage.data_dir = \"\"",
-            "is empty, use the path of a directory",
-        ),
+        ("server.trusted_proxies = [\"10.0.0.0/8\", \"lan\"]", "\"lan\" is not a network, use"),
+        ("storage.data_dir = \"\"", "is empty, use the path of a directory"),
     ] {
         let key = text.split(' ').next().unwrap();
         let said = problem(text);
-        assert!(
-            said.starts_with(&format!("fortify.toml:1: {key}: ")),
-            "{said}"
-        );
+        assert!(said.starts_with(&format!("fortify.toml:1: {key}: ")), "{said}");
         assert!(said.contains(expected), "{said}");
     }
 }
@@ -302,20 +233,14 @@ fn an_upstream_is_plain_http_host_and_port() {
     ] {
         let said = problem(&format!("upstream.url = {bad:?}"));
         let start = format!("fortify.toml:1: upstream.url: {bad:?} ");
-        assert!(
-            said.starts_with(&start) && said.contains("use http://HOST:PORT"),
-            "{said}"
-        );
+        assert!(said.starts_with(&start) && said.contains("use http://HOST:PORT"), "{said}");
     }
 }
 
 #[test]
 fn a_value_of_the_wrong_kind_says_which_kind_to_use() {
     for (text, expected) in [
-        (
-            "server.port = \"x\"",
-            "invalid type: string \"x\", use a whole number",
-        ),
+        ("server.port = \"x\"", "invalid type: string \"x\", use a whole number"),
         ("server.port = 1.5", "use a whole number"),
         ("server.proxy_protocol = \"on\"", "use true or false"),
         ("server.host = 5", "use text in quotes"),
@@ -325,20 +250,11 @@ fn a_value_of_the_wrong_kind_says_which_kind_to_use() {
     ] {
         let key = text.split(' ').next().unwrap();
         let said = problem(text);
-        assert!(
-            said.starts_with(&format!("fortify.toml:1: {key}: ")),
-            "{said}"
-        );
-        assert!(
-            said.ends_with(expected) || said.contains(expected),
-            "{said}"
-        );
+        assert!(said.starts_with(&format!("fortify.toml:1: {key}: ")), "{said}");
+        assert!(said.ends_with(expected) || said.contains(expected), "{said}");
     }
     let said = problem("\nserver = 3");
-    assert!(
-        said.starts_with("fortify.toml:2: server: ") && said.contains("[server]"),
-        "{said}"
-    );
+    assert!(said.starts_with("fortify.toml:2: server: ") && said.contains("[server]"), "{said}");
 }
 
 #[test]
@@ -348,10 +264,7 @@ fn unknown_keys_and_sections_are_refused_with_the_known_ones() {
         "fortify.toml:3: log.colour: not known, remove it or use one of: level or format"
     );
     let said = problem("\n[servr]\nport = 1");
-    assert!(
-        said.starts_with("fortify.toml:2: servr: not known"),
-        "{said}"
-    );
+    assert!(said.starts_with("fortify.toml:2: servr: not known"), "{said}");
     assert!(said.contains("server, captcha, session"), "{said}");
 }
 
@@ -374,30 +287,19 @@ fn a_syntax_error_names_its_line() {
 fn a_file_that_cannot_be_read_is_named() {
     let missing = Path::new("/nonexistent/fortify.toml");
     let said = Config::load(Some(missing), []).unwrap_err().to_string();
-    assert!(
-        said.starts_with("/nonexistent/fortify.toml: cannot be read"),
-        "{said}"
-    );
+    assert!(said.starts_with("/nonexistent/fortify.toml: cannot be read"), "{said}");
     let directory = tempfile::tempdir().unwrap();
     assert!(Config::load(Some(directory.path()), []).is_err());
     let binary = directory.path().join("binary.toml");
     std::fs::write(&binary, [0xff, 0xfe]).unwrap();
-    assert!(
-        Config::load(Some(&binary), [])
-            .unwrap_err()
-            .to_string()
-            .contains("UTF-8")
-    );
+    assert!(Config::load(Some(&binary), []).unwrap_err().to_string().contains("UTF-8"));
 }
 
 #[test]
 fn all_problems_are_reported_together_in_the_order_of_the_file() {
     let text = "[server]\nport = \"x\"\nprot = 1\n[captcha]\nlength = 12\nlngth = 6\n\
                 [log]\nlevel = 3\nformat = \"xml\"\n[nope]\n";
-    let env = [
-        ("FORTIFY__SESSION__TTL_SECONDS", "1"),
-        ("FORTIFY__LOG", "debug"),
-    ];
+    let env = [("FORTIFY__SESSION__TTL_SECONDS", "1"), ("FORTIFY__LOG", "debug")];
     let places: Vec<_> = problems(text, &env)
         .iter()
         .map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" "))
@@ -426,97 +328,45 @@ fn the_environment_wins_over_the_file_and_is_named_when_wrong() {
     assert_eq!(config.captcha.length, 7);
     assert_eq!(
         problems(text, &[("FORTIFY__CAPTCHA__LENGTH", "12")]),
-        [
-            "environment variable FORTIFY__CAPTCHA__LENGTH: captcha.length: 12 is out of range, \
-          use 4 to 8"
-        ]
+        ["environment variable FORTIFY__CAPTCHA__LENGTH: captcha.length: 12 is out of range, \
+          use 4 to 8"]
     );
     // A wrong value in the file does not matter once the environment has set the key.
-    assert!(
-        load(
-            "[captcha]\nlength = 12",
-            &[("FORTIFY__CAPTCHA__LENGTH", "7")]
-        )
-        .is_ok()
-    );
+    assert!(load("[captcha]\nlength = 12", &[("FORTIFY__CAPTCHA__LENGTH", "7")]).is_ok());
 }
 
 #[test]
 fn environment_values_are_toml_where_they_parse_and_text_otherwise() {
     let get = |name, value| from_env(name, value).unwrap();
     assert_eq!(get("FORTIFY__SERVER__PORT", "8080").server.port, 8080);
-    assert!(
-        get("FORTIFY__SERVER__PROXY_PROTOCOL", "true")
-            .server
-            .proxy_protocol
-    );
-    assert_eq!(
-        get("FORTIFY__LOG__LEVEL", "debug").log.level,
-        LogLevel::Debug
-    );
-    assert_eq!(
-        get("FORTIFY__LOG__LEVEL", "\"debug\"").log.level,
-        LogLevel::Debug
-    );
+    assert!(get("FORTIFY__SERVER__PROXY_PROTOCOL", "true").server.proxy_protocol);
+    assert_eq!(get("FORTIFY__LOG__LEVEL", "debug").log.level, LogLevel::Debug);
+    assert_eq!(get("FORTIFY__LOG__LEVEL", "\"debug\"").log.level, LogLevel::Debug);
     assert_eq!(get("FORTIFY__CAPTCHA__DIFFICULTY", "high").captcha.level, 8);
     assert_eq!(get("FORTIFY__CAPTCHA__DIFFICULTY", "9").captcha.level, 9);
+    assert_eq!(get("FORTIFY__SERVER__SOCKET_MODE", "0600").server.socket_mode, 0o600);
+    assert_eq!(get("FORTIFY__SERVER__SOCKET_MODE", "600").server.socket_mode, 0o600);
+    assert_eq!(get("FORTIFY__SERVER__HOST", "::1").server.host.to_string(), "::1");
     assert_eq!(
-        get("FORTIFY__SERVER__SOCKET_MODE", "0600")
-            .server
-            .socket_mode,
-        0o600
-    );
-    assert_eq!(
-        get("FORTIFY__SERVER__SOCKET_MODE", "600")
-            .server
-            .socket_mode,
-        0o600
-    );
-    assert_eq!(
-        get("FORTIFY__SERVER__HOST", "::1").server.host.to_string(),
-        "::1"
-    );
-    assert_eq!(
-        get("FORTIFY__STORAGE__DATA_DIR", "2026-01-01")
-            .storage
-            .data_dir
-            .as_os_str(),
+        get("FORTIFY__STORAGE__DATA_DIR", "2026-01-01").storage.data_dir.as_os_str(),
         "2026-01-01"
     );
-    let trusted = get("FORTIFY__SERVER__TRUSTED_PROXIES", "[\"unix\"]")
-        .server
-        .trusted_proxies;
+    let trusted = get("FORTIFY__SERVER__TRUSTED_PROXIES", "[\"unix\"]").server.trusted_proxies;
     assert_eq!(trusted, TrustedProxies::parse(["unix"]).unwrap());
 }
 
 #[test]
 fn an_unknown_variable_of_ours_is_refused_and_others_are_let_be() {
-    for (name, key) in [
-        ("FORTIFY__SERVER__PROT", "server.prot"),
-        ("FORTIFY__SERVR__PORT", "servr"),
-    ] {
+    for (name, key) in [("FORTIFY__SERVER__PROT", "server.prot"), ("FORTIFY__SERVR__PORT", "servr")]
+    {
         let said = from_env(name, "1").unwrap_err();
-        assert!(
-            said.contains(&format!("{key}: not known, remove it or use one of")),
-            "{said}"
-        );
+        assert!(said.contains(&format!("{key}: not known, remove it or use one of")), "{said}");
     }
     let said = from_env("FORTIFY__SERVR__PORT", "1").unwrap_err();
-    assert!(
-        said.starts_with("environment variable FORTIFY__SERVR__PORT: "),
-        "{said}"
-    );
-    for name in [
-        "FORTIFY__",
-        "FORTIFY__SERVER",
-        "FORTIFY__SERVER__",
-        "FORTIFY__A__B__C",
-    ] {
+    assert!(said.starts_with("environment variable FORTIFY__SERVR__PORT: "), "{said}");
+    for name in ["FORTIFY__", "FORTIFY__SERVER", "FORTIFY__SERVER__", "FORTIFY__A__B__C"] {
         let said = from_env(name, "1").unwrap_err();
-        assert!(
-            said.starts_with(&format!("environment variable {name}: ")),
-            "{said}"
-        );
+        assert!(said.starts_with(&format!("environment variable {name}: ")), "{said}");
     }
     assert!(from_env("FORTIFY_HOME", "/x").is_ok());
     assert!(from_env("PATH", "/x").is_ok());
@@ -524,11 +374,7 @@ fn an_unknown_variable_of_ours_is_refused_and_others_are_let_be() {
 
 #[test]
 fn a_problem_never_takes_more_than_one_line() {
-    for text in [
-        "log.level = \"a\\nb\"",
-        "\"a\\nb\" = 1",
-        "captcha.difficulty = \"\\r\\n\"",
-    ] {
+    for text in ["log.level = \"a\\nb\"", "\"a\\nb\" = 1", "captcha.difficulty = \"\\r\\n\""] {
         assert!(!problem(text).contains(['\n', '\r']));
     }
 }

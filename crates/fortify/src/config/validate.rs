@@ -29,64 +29,27 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     upstream(&mut check, raw.upstream, &mut config.upstream);
 
     let session = &mut config.session;
-    check.seconds(
-        "session.ttl_seconds",
-        raw.session.ttl_seconds,
-        60..=86_400,
-        &mut session.ttl,
-    );
-    let words = [
-        ("on", SecureCookie::On),
-        ("off", SecureCookie::Off),
-        ("auto", SecureCookie::Auto),
-    ];
-    check.word(
-        "session.secure",
-        raw.session.secure,
-        &words,
-        &mut session.secure,
-    );
+    check.seconds("session.ttl_seconds", raw.session.ttl_seconds, 60..=86_400, &mut session.ttl);
+    let words =
+        [("on", SecureCookie::On), ("off", SecureCookie::Off), ("auto", SecureCookie::Auto)];
+    check.word("session.secure", raw.session.secure, &words, &mut session.secure);
 
     let (written, security) = (raw.security, &mut config.security);
-    let words = [
-        ("circuit", IdentityMode::Circuit),
-        ("peer", IdentityMode::Peer),
-    ];
-    check.word(
-        "security.identity",
-        written.identity,
-        &words,
-        &mut security.identity,
-    );
-    let (key, target) = (
-        "security.max_captcha_failures",
-        &mut security.max_captcha_failures,
-    );
+    let words = [("circuit", IdentityMode::Circuit), ("peer", IdentityMode::Peer)];
+    check.word("security.identity", written.identity, &words, &mut security.identity);
+    let (key, target) = ("security.max_captcha_failures", &mut security.max_captcha_failures);
     check.whole(key, written.max_captcha_failures, 1..=100, target);
-    let (key, target) = (
-        "security.reputation_decay_seconds",
-        &mut security.reputation_decay,
-    );
+    let (key, target) = ("security.reputation_decay_seconds", &mut security.reputation_decay);
     check.seconds(key, written.reputation_decay_seconds, 1..=86_400, target);
 
     let (written, storage) = (raw.storage, &mut config.storage);
     let words = [("memory", StorageBackend::Memory)];
-    check.word(
-        "storage.backend",
-        written.backend,
-        &words,
-        &mut storage.backend,
-    );
+    check.word("storage.backend", written.backend, &words, &mut storage.backend);
     let directory = |text: String| match text.is_empty() {
         true => Err("is empty, use the path of a directory"),
         false => Ok(PathBuf::from(text)),
     };
-    check.with(
-        "storage.data_dir",
-        written.data_dir,
-        directory,
-        &mut storage.data_dir,
-    );
+    check.with("storage.data_dir", written.data_dir, directory, &mut storage.data_dir);
 
     let words = [
         ("error", LogLevel::Error),
@@ -110,17 +73,10 @@ fn server(check: &mut Check<'_>, raw: RawServer, server: &mut ServerConfig) {
     check.whole("server.port", raw.port, 0..=65_535, &mut server.port);
     let path = |text: String| match text.len() {
         1..=MAX_SOCKET_PATH => Ok(Some(PathBuf::from(text))),
-        length => Err(format!(
-            "a path of {length} bytes, use 1 to {MAX_SOCKET_PATH}"
-        )),
+        length => Err(format!("a path of {length} bytes, use 1 to {MAX_SOCKET_PATH}")),
     };
     check.with("server.socket", raw.socket, path, &mut server.socket);
-    check.with(
-        "server.socket_mode",
-        raw.socket_mode,
-        octal,
-        &mut server.socket_mode,
-    );
+    check.with("server.socket_mode", raw.socket_mode, octal, &mut server.socket_mode);
     if let Some(on) = raw.proxy_protocol {
         server.proxy_protocol = on;
     }
@@ -129,90 +85,41 @@ fn server(check: &mut Check<'_>, raw: RawServer, server: &mut ServerConfig) {
     let (key, target) = ("server.max_connections", &mut server.max_connections);
     check.whole(key, raw.max_connections, 1..=65_536, target);
     for (key, value, least, target) in [
-        (
-            "header_timeout_seconds",
-            raw.header_timeout_seconds,
-            1,
-            &mut server.header_timeout,
-        ),
-        (
-            "body_timeout_seconds",
-            raw.body_timeout_seconds,
-            1,
-            &mut server.body_timeout,
-        ),
-        (
-            "idle_timeout_seconds",
-            raw.idle_timeout_seconds,
-            1,
-            &mut server.idle_timeout,
-        ),
+        ("header_timeout_seconds", raw.header_timeout_seconds, 1, &mut server.header_timeout),
+        ("body_timeout_seconds", raw.body_timeout_seconds, 1, &mut server.body_timeout),
+        ("idle_timeout_seconds", raw.idle_timeout_seconds, 1, &mut server.idle_timeout),
         ("drain_seconds", raw.drain_seconds, 0, &mut server.drain),
     ] {
         check.seconds(&format!("server.{key}"), value, least..=3600, target);
     }
-    let words = [
-        ("local", OperatorEndpoints::Local),
-        ("off", OperatorEndpoints::Off),
-    ];
+    let words = [("local", OperatorEndpoints::Local), ("off", OperatorEndpoints::Off)];
     let (key, target) = ("server.operator_endpoints", &mut server.operator_endpoints);
     check.word(key, raw.operator_endpoints, &words, target);
 }
 
 fn captcha(check: &mut Check<'_>, raw: RawCaptcha, captcha: &mut CaptchaConfig) {
-    check.seconds(
-        "captcha.ttl_seconds",
-        raw.ttl_seconds,
-        30..=3600,
-        &mut captcha.ttl,
-    );
-    check.with(
-        "captcha.difficulty",
-        raw.difficulty,
-        level,
-        &mut captcha.level,
-    );
+    check.seconds("captcha.ttl_seconds", raw.ttl_seconds, 30..=3600, &mut captcha.ttl);
+    check.with("captcha.difficulty", raw.difficulty, level, &mut captcha.level);
     check.whole("captcha.length", raw.length, 4..=8, &mut captcha.length);
     let status = |status: i64| match status {
         200 => Ok(200),
         403 => Ok(403),
         429 => Ok(429),
         503 => Ok(503),
-        other => Err(format!(
-            "{other} is no status for a challenge, use 200, 403, 429 or 503"
-        )),
+        other => Err(format!("{other} is no status for a challenge, use 200, 403, 429 or 503")),
     };
     let (key, target) = ("captcha.challenge_status", &mut captcha.challenge_status);
     check.with(key, raw.challenge_status, status, target);
-    check.whole(
-        "captcha.max_active",
-        raw.max_active,
-        100..=1_000_000,
-        &mut captcha.max_active,
-    );
-    let (key, target) = (
-        "captcha.max_concurrent_renders",
-        &mut captcha.max_concurrent_renders,
-    );
+    check.whole("captcha.max_active", raw.max_active, 100..=1_000_000, &mut captcha.max_active);
+    let (key, target) = ("captcha.max_concurrent_renders", &mut captcha.max_concurrent_renders);
     check.whole(key, raw.max_concurrent_renders, 1..=1000, target);
 }
 
 fn upstream(check: &mut Check<'_>, raw: RawUpstream, upstream: &mut UpstreamConfig) {
-    check.with(
-        "upstream.url",
-        raw.url,
-        |url| authority(&url).map(Some),
-        &mut upstream.authority,
-    );
-    let (key, target) = (
-        "upstream.connect_timeout_seconds",
-        &mut upstream.connect_timeout,
-    );
+    check.with("upstream.url", raw.url, |url| authority(&url).map(Some), &mut upstream.authority);
+    let (key, target) = ("upstream.connect_timeout_seconds", &mut upstream.connect_timeout);
     check.seconds(key, raw.connect_timeout_seconds, 1..=300, target);
-    let (key, target) = (
-        "upstream.response_timeout_seconds",
-        &mut upstream.response_timeout,
-    );
+    let (key, target) = ("upstream.response_timeout_seconds", &mut upstream.response_timeout);
     check.seconds(key, raw.response_timeout_seconds, 1..=3600, target);
 }
 
@@ -236,18 +143,14 @@ fn octal(text: String) -> Result<u32, String> {
     let plain = matches!(text.len(), 3 | 4) && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
     match u32::from_str_radix(&text, 8) {
         Ok(mode @ 0..=0o777) if plain => Ok(mode),
-        _ => Err(format!(
-            "{text:?} is no file mode, use octal digits such as \"0660\""
-        )),
+        _ => Err(format!("{text:?} is no file mode, use octal digits such as \"0660\"")),
     }
 }
 
 /// The host and port of a URL that is nothing but scheme, host and port.
 fn authority(url: &str) -> Result<Authority, String> {
     let fail = |what: &str| {
-        Err(format!(
-            "{url:?} {what}, use http://HOST:PORT, for example http://127.0.0.1:8080"
-        ))
+        Err(format!("{url:?} {what}, use http://HOST:PORT, for example http://127.0.0.1:8080"))
     };
     let Ok(uri) = url.parse::<Uri>() else {
         return fail("is no URL");
@@ -303,10 +206,7 @@ impl Check<'_> {
     ) {
         let (least, most) = (*allowed.start(), *allowed.end());
         let convert = |value: i64| {
-            let inside = allowed
-                .contains(&value)
-                .then(|| T::try_from(value).ok())
-                .flatten();
+            let inside = allowed.contains(&value).then(|| T::try_from(value).ok()).flatten();
             inside.ok_or(format!("{value} is out of range, use {least} to {most}"))
         };
         self.with(key, value, convert, target);
@@ -334,14 +234,8 @@ impl Check<'_> {
         let convert = |value: String| match words.iter().find(|(word, _)| *word == value) {
             Some((_, meaning)) => Ok(*meaning),
             None => {
-                let known: Vec<_> = words
-                    .iter()
-                    .map(|(word, _)| format!("\"{word}\""))
-                    .collect();
-                Err(format!(
-                    "{value:?} is not known, use {}",
-                    known.join(" or ")
-                ))
+                let known: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                Err(format!("{value:?} is not known, use {}", known.join(" or ")))
             }
         };
         self.with(key, value, convert, target);

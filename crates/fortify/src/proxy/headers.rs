@@ -41,10 +41,7 @@ pub enum Proto {
 pub(super) fn asks_for_websocket(request: &Request<Body>) -> bool {
     let connection = request.headers().get_all(CONNECTION);
     let upgrade = connection.iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|&b| b == b',')
-            .any(|token| is(token.trim_ascii(), "upgrade"))
+        value.as_bytes().split(|&b| b == b',').any(|token| is(token.trim_ascii(), "upgrade"))
     });
     request.method() == Method::GET
         && request.version() == Version::HTTP_11
@@ -55,9 +52,7 @@ pub(super) fn asks_for_websocket(request: &Request<Body>) -> bool {
 /// Whether `Upgrade` names WebSocket and nothing else.
 pub(super) fn names_websocket(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(UPGRADE).iter();
-    let websocket = values
-        .next()
-        .is_some_and(|value| is(value.as_bytes(), "websocket"));
+    let websocket = values.next().is_some_and(|value| is(value.as_bytes(), "websocket"));
     websocket && values.next().is_none()
 }
 
@@ -68,10 +63,7 @@ pub(super) fn of_request(
     websocket: bool,
 ) -> HeaderMap {
     let trailers = headers.get_all(TE).iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|&b| b == b',')
-            .any(|token| is(token.trim_ascii(), "trailers"))
+        value.as_bytes().split(|&b| b == b',').any(|token| is(token.trim_ascii(), "trailers"))
     });
     remove_hop_by_hop(&mut headers);
     // The visitor was told to continue already, by reading the body.
@@ -106,11 +98,7 @@ pub(super) fn of_response(mut headers: HeaderMap, websocket: bool) -> HeaderMap 
     }
     remove_hop_by_hop(&mut headers);
     let sets_ours = |value: &HeaderValue| {
-        let name = value
-            .as_bytes()
-            .split(|&b| b == b'=')
-            .next()
-            .unwrap_or_default();
+        let name = value.as_bytes().split(|&b| b == b'=').next().unwrap_or_default();
         is_ours(name)
     };
     if headers.get_all(SET_COOKIE).iter().any(sets_ours) {
@@ -175,11 +163,7 @@ fn is_for_proxies_only(name: &str) -> bool {
 
 /// Names are lower-case in a [`HeaderMap`].
 fn remove_where(headers: &mut HeaderMap, condition: impl Fn(&str) -> bool) {
-    let names: Vec<_> = headers
-        .keys()
-        .filter(|name| condition(name.as_str()))
-        .cloned()
-        .collect();
+    let names: Vec<_> = headers.keys().filter(|name| condition(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
     }
@@ -188,10 +172,7 @@ fn remove_where(headers: &mut HeaderMap, condition: impl Fn(&str) -> bool) {
 /// Takes our cookies out; other cookies stay as they are, byte by byte.
 fn remove_our_cookies(headers: &mut HeaderMap) {
     let holds_ours = |value: &HeaderValue| {
-        value
-            .as_bytes()
-            .split(|&b| b == b';')
-            .any(|pair| is_ours(name_of(pair)))
+        value.as_bytes().split(|&b| b == b';').any(|pair| is_ours(name_of(pair)))
     };
     if !headers.get_all(COOKIE).iter().any(holds_ours) {
         return;
@@ -233,20 +214,13 @@ mod tests {
 
     fn map(headers: &[(&str, &str)]) -> HeaderMap {
         let pairs = headers.iter().map(|(name, value)| {
-            (
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                value.parse().unwrap(),
-            )
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap())
         });
         pairs.collect()
     }
 
     fn forwarded() -> Forwarded {
-        Forwarded {
-            proto: Proto::Http,
-            host: Some("site.onion".parse().unwrap()),
-            for_: None,
-        }
+        Forwarded { proto: Proto::Http, host: Some("site.onion".parse().unwrap()), for_: None }
     }
 
     fn to_service(headers: &[(&str, &str)]) -> HeaderMap {
@@ -273,10 +247,7 @@ mod tests {
             ("expect", "100-continue"),
             ("accept", "text/html"),
         ]);
-        assert_eq!(
-            sent,
-            map(&[("host", "site.onion"), ("accept", "text/html")])
-        );
+        assert_eq!(sent, map(&[("host", "site.onion"), ("accept", "text/html")]));
         let te = to_service(&[("te", "gzip, Trailers;q=1, trailers"), ("connection", "te")]);
         assert_eq!(te, map(&[("te", "trailers")]));
     }
@@ -315,10 +286,7 @@ mod tests {
             ..forwarded()
         };
         let sent = of_request(map(&[("x-forwarded-for", "10.0.0.1")]), &clearnet, false);
-        assert_eq!(
-            sent.get_all("x-forwarded-for").iter().collect::<Vec<_>>(),
-            ["192.0.2.1"]
-        );
+        assert_eq!(sent.get_all("x-forwarded-for").iter().collect::<Vec<_>>(), ["192.0.2.1"]);
         assert_eq!(sent["x-forwarded-proto"], "https");
         assert!(!to_service(&[]).contains_key("x-forwarded-for"));
     }
@@ -331,10 +299,7 @@ mod tests {
             (" cerberus_session = a ;", None),
             ("cerberus_session", None),
             ("a=1; cerberus_session=x; b=2", Some("a=1; b=2")),
-            (
-                "cerberus_hint=1;a=\"x y\";  b==;c",
-                Some("a=\"x y\";  b==;c"),
-            ),
+            ("cerberus_hint=1;a=\"x y\";  b==;c", Some("a=\"x y\";  b==;c")),
             ("a=1;cerberus_session=x", Some("a=1")),
             (
                 "xcerberus_session=1; cerberus_session2=2",
@@ -346,21 +311,11 @@ mod tests {
             let result = to_service(&[("cookie", sent)]);
             let result = result.get("cookie").map(|value| value.to_str().unwrap());
             // One lone separator is no cookie either way.
-            assert_eq!(
-                result.filter(|&v| v != ";"),
-                kept.filter(|&v| v != ";"),
-                "{sent:?}"
-            );
+            assert_eq!(result.filter(|&v| v != ";"), kept.filter(|&v| v != ";"), "{sent:?}");
         }
-        let several = to_service(&[
-            ("cookie", "cerberus_session=x"),
-            ("cookie", "a=1"),
-            ("cookie", "b=2"),
-        ]);
-        assert_eq!(
-            several.get_all("cookie").iter().collect::<Vec<_>>(),
-            ["a=1", "b=2"]
-        );
+        let several =
+            to_service(&[("cookie", "cerberus_session=x"), ("cookie", "a=1"), ("cookie", "b=2")]);
+        assert_eq!(several.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1", "b=2"]);
         let odd = HeaderValue::from_bytes(b"a=\xff\xfe; cerberus_session=x").unwrap();
         let sent = of_request([(COOKIE, odd)].into_iter().collect(), &forwarded(), false);
         assert_eq!(sent[COOKIE].as_bytes(), b"a=\xff\xfe");
@@ -401,10 +356,7 @@ mod tests {
             *request.headers_mut() = map(headers);
             asks_for_websocket(&request)
         };
-        let good = [
-            ("connection", "keep-alive, Upgrade"),
-            ("upgrade", "WebSocket"),
-        ];
+        let good = [("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
         assert!(asks("GET", Version::HTTP_11, &good));
         assert!(!asks("POST", Version::HTTP_11, &good));
         assert!(!asks("GET", Version::HTTP_10, &good));

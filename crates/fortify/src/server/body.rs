@@ -43,13 +43,7 @@ pub(crate) struct BodyTimeout;
 impl<B> TimedBody<B> {
     /// Wraps a body; `expired` is set when it runs out of time.
     pub(super) fn new(body: B, timeout: Duration, expired: Arc<AtomicBool>) -> Self {
-        Self {
-            body,
-            timeout,
-            credit: timeout,
-            waiting: None,
-            expired,
-        }
+        Self { body, timeout, credit: timeout, waiting: None, expired }
     }
 }
 
@@ -114,9 +108,7 @@ mod tests {
             mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            self.0
-                .poll_recv(cx)
-                .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            self.0.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
         }
     }
 
@@ -142,18 +134,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_steady_body_may_take_longer_than_the_timeout() {
-        assert_eq!(
-            send(100, 16_384, 20).await,
-            (true, Duration::from_secs(2000))
-        );
+        assert_eq!(send(100, 16_384, 20).await, (true, Duration::from_secs(2000)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stalls_ends_after_the_timeout() {
-        assert_eq!(
-            send(3, 1_000_000, 31).await,
-            (false, Duration::from_secs(30))
-        );
+        assert_eq!(send(3, 1_000_000, 31).await, (false, Duration::from_secs(30)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -70,14 +70,9 @@ pub(super) async fn run<S>(
     let stream = GuardedStream::new(socket, ahead, progress.clone(), shared, slot, stage.clone());
     let connection = circuit::Connection { peer, proxy_line };
     let service = service_fn(|request| {
-        respond(
-            Arc::clone(&context),
-            connection.clone(),
-            progress.clone(),
-            request,
-        )
+        respond(Arc::clone(&context), connection.clone(), progress.clone(), request)
     });
-    let http = builder(&context.limits).serve_connection(TokioIo::new(stream), service);
+    let http = builder().serve_connection(TokioIo::new(stream), service);
     let mut http = pin!(http.with_upgrades());
     let outcome = 'served: {
         tokio::select! {
@@ -101,13 +96,11 @@ async fn reached(stage: &mut watch::Receiver<Stage>, at: Stage) {
     drop(stage.wait_for(|stage| *stage >= at).await);
 }
 
-fn builder(limits: &Limits) -> http1::Builder {
+fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        // The stream has deadlines of its own for idling and for the head; hyper's one timer
-        // covers both together and stands behind them.
-        .header_read_timeout(limits.idle_timeout + limits.header_timeout)
+        // The stream has the deadlines, for idling and for the head each its own.
+        .header_read_timeout(None)
         .max_header_size(MAX_HEAD)
         // hyper's limit of 100 headers stands: setting it, even to 100, moves them to the heap.
         .max_buf_size(MAX_BUFFER);
@@ -153,10 +146,7 @@ where
 {
     let framing = progress.begin();
     let answer = |response: Response<Body>| {
-        Ok(response.map(|body| AnswerBody {
-            body,
-            progress: progress.clone(),
-        }))
+        Ok(response.map(|body| AnswerBody { body, progress: progress.clone() }))
     };
     if framing == Framing::Refused {
         (context.events)(ServerEvent::FramingRefused);
@@ -181,11 +171,7 @@ where
         progress.tunnel();
         return answer(response);
     }
-    answer(if framing == Framing::Chunked {
-        closing(response)
-    } else {
-        response
-    })
+    answer(if framing == Framing::Chunked { closing(response) } else { response })
 }
 
 fn plain(status: StatusCode, message: &'static str) -> Response<Body> {
@@ -197,9 +183,7 @@ fn plain(status: StatusCode, message: &'static str) -> Response<Body> {
 }
 
 fn closing(mut response: Response<Body>) -> Response<Body> {
-    response
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

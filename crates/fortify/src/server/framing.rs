@@ -65,9 +65,7 @@ impl Scanner {
                 State::Between if matches!(first, b'\r' | b'\n') => bytes = rest,
                 State::Between => self.state = State::Line,
                 State::Body(left) => {
-                    let skip = usize::try_from(*left)
-                        .unwrap_or(usize::MAX)
-                        .min(bytes.len());
+                    let skip = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                     *left -= skip as u64;
                     if *left == 0 {
                         self.state = State::Between;
@@ -79,8 +77,7 @@ impl Scanner {
                     let part = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
                     let room = KEPT - self.line.len();
                     self.overlong |= part.len() > room;
-                    self.line
-                        .extend_from_slice(part.get(..room).unwrap_or(part));
+                    self.line.extend_from_slice(part.get(..room).unwrap_or(part));
                     let Some(end) = end else { return };
                     self.end_of_line();
                     bytes = bytes.get(end + 1..).unwrap_or_default();
@@ -182,14 +179,8 @@ mod tests {
             ("Content-Length: \t 5 \t\r\n", Framing::Sound),
             ("Transfer-Encoding: chunked\r\n", Framing::Chunked),
             ("transfer-encoding:CHUNKED\n", Framing::Chunked),
-            (
-                "X-Content-Length: 5\r\nContent-Length: 5\r\n",
-                Framing::Sound,
-            ),
-            (
-                "Content-Length : 5\r\nTransfer-Encoding: chunked\r\n",
-                Framing::Chunked,
-            ),
+            ("X-Content-Length: 5\r\nContent-Length: 5\r\n", Framing::Sound),
+            ("Content-Length : 5\r\nTransfer-Encoding: chunked\r\n", Framing::Chunked),
         ] {
             assert_eq!(of_headers(headers), framing, "{headers:?}");
         }
@@ -231,10 +222,7 @@ mod tests {
                     GET /b HTTP/1.1\r\n\r\n\
                     POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\
                     GET /d HTTP/1.1\r\n\r\n";
-        assert_eq!(
-            scan(text),
-            [Framing::Sound, Framing::Sound, Framing::Chunked]
-        );
+        assert_eq!(scan(text), [Framing::Sound, Framing::Sound, Framing::Chunked]);
     }
 
     proptest! {

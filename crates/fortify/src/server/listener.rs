@@ -103,10 +103,7 @@ pub struct SocketFile {
 
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            identity: identity(path)?,
-        })
+        Ok(Self { path: path.to_owned(), identity: identity(path)? })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -33,6 +33,9 @@ pub(super) struct Progress(Arc<Mutex<State>>);
 struct State {
     phase: Phase,
     scanner: Scanner,
+    /// Who waits to read. hyper does not look again by itself when an answer is done, and the
+    /// timer for idling has to be set.
+    reader: Option<Waker>,
 }
 
 /// What the client is expected to do.
@@ -51,10 +54,8 @@ enum Phase {
 impl Progress {
     /// A new connection owes a head at once.
     pub(super) fn new() -> Self {
-        let state = State {
-            phase: Phase::Head(Instant::now()),
-            scanner: Scanner::default(),
-        };
+        let state =
+            State { phase: Phase::Head(Instant::now()), scanner: Scanner::default(), reader: None };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -72,6 +73,9 @@ impl Progress {
             Phase::Busy if state.scanner.in_head() => state.phase = Phase::Head(Instant::now()),
             Phase::Busy => state.phase = Phase::Idle(Instant::now()),
             _ => {}
+        }
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
         }
     }
 
@@ -106,8 +110,11 @@ impl Progress {
         }
     }
 
-    fn deadline(&self, limits: &Limits) -> Option<(Instant, ServerEvent)> {
-        match self.lock().phase {
+    /// When the client has to have sent something, asked by whoever waits for it.
+    fn deadline(&self, limits: &Limits, reader: &Waker) -> Option<(Instant, ServerEvent)> {
+        let mut state = self.lock();
+        state.reader = Some(reader.clone());
+        match state.phase {
             Phase::Head(since) => Some((since + limits.header_timeout, ServerEvent::HeaderTimeout)),
             Phase::Idle(since) => Some((since + limits.idle_timeout, ServerEvent::IdleTimeout)),
             Phase::Busy | Phase::Tunnel => None,
@@ -124,7 +131,8 @@ impl Progress {
 ///
 /// Reads end with an error when the head or the next request does not come in time, and when the
 /// server cuts; writes, when the peer does not read. The deadlines live here and not in hyper:
-/// hyper has one timer for idling and for the head together.
+/// hyper has one timer for idling and for the head together, and starts it while the last of an
+/// answer is still waiting for a slow reader.
 pub(super) struct GuardedStream {
     /// Bytes that were read together with the PROXY line.
     ahead: Bytes,
@@ -171,25 +179,22 @@ impl GuardedStream {
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.is_cut = self.is_cut || self.cut.as_mut().poll(cx).is_ready();
-        if self.is_cut {
-            Err(io::ErrorKind::ConnectionAborted.into())
-        } else {
-            Ok(())
-        }
+        if self.is_cut { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 
+    /// While a write is pending the client is to read first, and that has a deadline of its own;
+    /// the timer is set all the same, or nothing would look again once the write is done.
     fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.write_timer.is_some() {
-            // The client is to read first, and that has a deadline of its own.
+        let Some((deadline, event)) = self.progress.deadline(&self.limits, cx.waker()) else {
+            return Ok(());
+        };
+        let writing = self.write_timer.as_ref().map(|timer| timer.deadline());
+        let deadline = writing.map_or(deadline, |until| until.max(deadline));
+        if !expired(&mut self.read_timer, deadline, cx) || writing.is_some() {
             return Ok(());
         }
-        match self.progress.deadline(&self.limits) {
-            Some((deadline, event)) if expired(&mut self.read_timer, deadline, cx) => {
-                (self.events)(event);
-                Err(io::ErrorKind::TimedOut.into())
-            }
-            _ => Ok(()),
-        }
+        (self.events)(event);
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// Passes a result on; a write that has to wait starts the clock, one that moves stops it.

@@ -5,10 +5,10 @@
 //! knows one algorithm can confuse nothing.
 
 use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::Algorithm;
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
 use jsonwebtoken::signature::{Error, Signer, Verifier};
-use jsonwebtoken::Algorithm;
 use sha2::Sha256;
 
 static PROVIDER: CryptoProvider = CryptoProvider {

@@ -363,9 +363,11 @@ impl RingFile {
 
     fn read(file: File, path: &Path) -> Result<Self, KeyRingError> {
         let mut text = zeroize::Zeroizing::new(String::new());
-        file.take(MAX_FILE_BYTES)
-            .read_to_string(&mut text)
-            .map_err(io_error("read it", path, "it must be a text file of at most 16 KiB"))?;
+        file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(io_error(
+            "read it",
+            path,
+            "it must be a text file of at most 16 KiB",
+        ))?;
         // serde_json quotes what it met; the position alone is enough, and holds no secret.
         serde_json::from_str(&text)
             .map_err(|e| malformed(path, &format!("line {}: not a key ring", e.line())))
@@ -597,7 +599,8 @@ mod tests {
     fn two_first_starts_at_once_agree_on_the_keys() {
         let dir = tempfile::tempdir().unwrap();
         let rings: Vec<_> = std::thread::scope(|scope| {
-            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| open(dir.path()).unwrap())).collect();
+            let starts: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| open(dir.path()).unwrap())).collect();
             starts.into_iter().map(|start| start.join().unwrap()).collect()
         });
         let text = signed(&rings[0], Purpose::Session);

@@ -254,10 +254,7 @@ mod tests {
         bed.clock.advance(HOUR - Duration::from_millis(1));
         assert!(bed.sessions.check(&minted.token, CIRCUIT).await.unwrap().is_ok());
         bed.clock.advance(Duration::from_millis(1));
-        assert_eq!(
-            bed.sessions.check(&minted.token, CIRCUIT).await.unwrap(),
-            Err(Rejection::Time)
-        );
+        assert_eq!(bed.sessions.check(&minted.token, CIRCUIT).await.unwrap(), Err(Rejection::Time));
     }
 
     #[tokio::test]
@@ -323,7 +320,8 @@ mod tests {
                 "{token}"
             );
         };
-        for alg in ["none", "None", "NONE", "nOnE", "HS384", "HS512", "RS256", "ES256", "", "hs256"] {
+        for alg in ["none", "None", "NONE", "nOnE", "HS384", "HS512", "RS256", "ES256", "", "hs256"]
+        {
             let head = header(alg, &kid);
             refused(format!("{head}.{}.{}", parts[1], parts[2]));
             refused(format!("{head}.{}.", parts[1]));

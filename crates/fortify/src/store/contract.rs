@@ -128,10 +128,7 @@ async fn failures_count_per_circuit_and_are_forgotten(
     assert_eq!(counted as usize, SIMULTANEOUS, "simultaneous failures were lost");
 }
 
-async fn a_revoked_session_stays_revoked(
-    store: &Arc<dyn StateStore>,
-    pass: &impl Fn(Duration),
-) {
+async fn a_revoked_session_stays_revoked(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
     let (revoked, other) = (session(), session());
     assert!(!store.is_revoked(revoked).await.expect("is_revoked"));
     let until = START.after(Duration::from_secs(3600));

@@ -233,10 +233,7 @@ mod tests {
         let sessions: Vec<_> = (0..3).map(|_| SessionId::random(&SystemEntropy).unwrap()).collect();
         store.revoke_session(sessions[0], until).await.unwrap();
         store.revoke_session(sessions[1], until).await.unwrap();
-        assert!(matches!(
-            store.revoke_session(sessions[2], until).await,
-            Err(StoreError::Full(_))
-        ));
+        assert!(matches!(store.revoke_session(sessions[2], until).await, Err(StoreError::Full(_))));
         assert!(store.is_revoked(sessions[0]).await.unwrap());
 
         clock.advance(Duration::from_secs(61));

@@ -50,8 +50,10 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     ) -> Result<(), StoreError>;
 
     /// A look at a challenge that leaves it where it is: to draw its picture.
-    async fn challenge(&self, token: &ChallengeToken)
-    -> Result<Option<ChallengeRecord>, StoreError>;
+    async fn challenge(
+        &self,
+        token: &ChallengeToken,
+    ) -> Result<Option<ChallengeRecord>, StoreError>;
 
     /// Takes a challenge away. Of any number of simultaneous takes exactly one gets it.
     async fn take_challenge(

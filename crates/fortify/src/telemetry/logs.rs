@@ -31,7 +31,8 @@ pub fn subscriber<W>(config: &LogConfig, writer: W) -> impl Subscriber + Send + 
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    tracing_subscriber::registry().with(format(config, writer).with_filter(filter(config.level.into())))
+    tracing_subscriber::registry()
+        .with(format(config, writer).with_filter(filter(config.level.into())))
 }
 
 fn format<S, W>(config: &LogConfig, writer: W) -> Box<dyn Layer<S> + Send + Sync>

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -140,7 +140,11 @@ impl Metrics {
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
-        seconds("issue", "Time to draw up and keep a challenge, without its picture", &m.issue_seconds);
+        seconds(
+            "issue",
+            "Time to draw up and keep a challenge, without its picture",
+            &m.issue_seconds,
+        );
         seconds("render", "Time to draw a picture, waiting included", &m.render_seconds);
         seconds("redeem", "Time to take and judge an answer", &m.redeem_seconds);
         seconds("decision", "Time to decide about a request", &m.decision_seconds);

@@ -108,7 +108,9 @@ pub async fn enter(
     let to = ReturnTo::parse(form::only(&fields, "to").unwrap_or_default());
     match decide(&app, &visitor).await? {
         Decision::Admit(_) => Ok(pages::see_other(to.as_str())),
-        Decision::Challenge if visitor.cookies.hint.is_none() => Ok(cookies_off(&app, &visitor, &to)),
+        Decision::Challenge if visitor.cookies.hint.is_none() => {
+            Ok(cookies_off(&app, &visitor, &to))
+        }
         Decision::Challenge => challenge(&app, &visitor, &to, None, false).await,
     }
 }
@@ -166,9 +168,7 @@ async fn carry(
         return Ok(None);
     }
     match form::read_body(body, carried::MAX_FORM_BYTES).await {
-        Ok(body) => {
-            Ok(carried::seal(&app.keys, &*app.clock, visitor.circuit, action, &body))
-        }
+        Ok(body) => Ok(carried::seal(&app.keys, &*app.clock, visitor.circuit, action, &body)),
         Err(WebError::TooLarge) => Ok(None),
         Err(error) => Err(error),
     }

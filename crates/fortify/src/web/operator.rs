@@ -32,11 +32,8 @@ pub async fn ready(
 ) -> Result<Response, WebError> {
     require_supervisor(&app, &connection, &headers)?;
     let readiness = app.readiness().await;
-    let status = if readiness.is_ready() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status =
+        if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok(pages::json(status, &readiness))
 }
 

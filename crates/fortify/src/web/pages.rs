@@ -180,7 +180,8 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
 #[must_use]
 pub fn message(status: StatusCode, locale: Locale<'_>, message: &Message<'_>) -> Response {
     let link = message.link.as_ref().map(|link| Link { to: link.to, label: link.label });
-    let refresh = link.as_ref().filter(|_| message.goes_on).map(|link| format!("0;url={}", link.to));
+    let refresh =
+        link.as_ref().filter(|_| message.goes_on).map(|link| format!("0;url={}", link.to));
     let (title, text) = (message.title, message.text);
     html(status, &POLICY, &MessageTemplate { locale, title, text, link, refresh })
 }
@@ -245,7 +246,10 @@ pub fn see_other(to: &str) -> Response {
 }
 
 /// Adds cookies to a response.
-pub fn set_cookies(response: &mut Response, cookies: impl IntoIterator<Item = Option<HeaderValue>>) {
+pub fn set_cookies(
+    response: &mut Response,
+    cookies: impl IntoIterator<Item = Option<HeaderValue>>,
+) {
     for cookie in cookies.into_iter().flatten() {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

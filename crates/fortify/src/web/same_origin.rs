@@ -25,7 +25,8 @@ pub fn is_same_origin(headers: &HeaderMap) -> bool {
 pub fn referring_page(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let referer: Uri = headers.get(header::REFERER)?.to_str().ok()?.parse().ok()?;
-    (referer.authority()?.as_str() == host).then(|| referer.path_and_query().map(ToString::to_string))?
+    (referer.authority()?.as_str() == host)
+        .then(|| referer.path_and_query().map(ToString::to_string))?
 }
 
 /// The host and port of an origin such as `http://site.onion:8080`.
@@ -43,9 +44,7 @@ mod tests {
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs
             .iter()
-            .map(|(name, value)| {
-                (HeaderName::from_static(name), HeaderValue::from_static(value))
-            })
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect()
     }
 

@@ -11,8 +11,8 @@ use crate::app::SharedApp;
 use crate::circuit::{self, Connection, IdentityMode, PeerAddress};
 use crate::config::SecureCookie;
 use crate::error::WebError;
-use crate::pseudonym::CircuitTag;
 use crate::proxy::{Forwarded, Proto};
+use crate::pseudonym::CircuitTag;
 
 /// What a request says about its visitor.
 pub struct Visitor {
@@ -40,9 +40,8 @@ impl FromRequestParts<SharedApp> for Visitor {
             .get::<Connection>()
             .ok_or_else(|| WebError::Unavailable("a request without its connection".to_owned()))?;
         let trusted = &config.server.trusted_proxies;
-        let circuit =
-            circuit::identify(config.security.identity, trusted, connection, headers)
-                .inspect_err(|error| app.metrics.circuit_rejected(error.label()))?;
+        let circuit = circuit::identify(config.security.identity, trusted, connection, headers)
+            .inspect_err(|error| app.metrics.circuit_rejected(error.label()))?;
         let host = text(headers, header::HOST.as_str());
         let https = trusted.trusts(&connection.peer)
             && text(headers, "x-forwarded-proto").as_deref() == Some("https");
@@ -79,7 +78,8 @@ impl Wants {
     /// By the address, and for the others by `Accept`.
     #[must_use]
     pub fn of(path: &str, headers: &HeaderMap) -> Self {
-        let api = path.starts_with("/api/") || matches!(path, "/verify-captcha" | "/captcha/generate");
+        let api =
+            path.starts_with("/api/") || matches!(path, "/verify-captcha" | "/captcha/generate");
         let accept = text(headers, header::ACCEPT.as_str()).unwrap_or_default();
         if api && !accept.contains("text/html") || prefers_json(&accept) {
             Self::Json
@@ -126,10 +126,14 @@ mod tests {
 
     #[test]
     fn abuse_23_secure_is_left_off_only_where_a_browser_would_drop_the_cookie() {
-        for host in ["abc.onion", "abc.onion:80", "localhost", "127.0.0.1:10002", "[::1]:80", "a.localhost"] {
+        for host in
+            ["abc.onion", "abc.onion:80", "localhost", "127.0.0.1:10002", "[::1]:80", "a.localhost"]
+        {
             assert!(is_trustworthy_host(host), "{host}");
         }
-        for host in ["example.org", "example.org:80", "onion", "abc.onion.example.org", "10.0.0.1", ""] {
+        for host in
+            ["example.org", "example.org:80", "onion", "abc.onion.example.org", "10.0.0.1", ""]
+        {
             assert!(!is_trustworthy_host(host), "{host}");
         }
     }

@@ -1,6 +1,11 @@
 //! A gate on a free port before a real web service, and a visitor who remembers cookies.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken bed fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a broken bed fails the test"
+)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
