@@ -2,7 +2,7 @@
 //!
 //! Each language is one Fluent file under `locales/`, compiled into the binary: a gate has no
 //! business reading files while it is under attack. A language is added by its folder and a line
-//! in [`LOCALES`]; what it lacks is said in English.
+//! in `LOCALES`; what it lacks is said in English.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Abuse cases against a running gate, each under its number in the list of abuse cases.
 //!
 //! Those that are settled below HTTP are tested beside the code, under the same names.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! Abuse case 14: what must stay inside is in no byte that leaves and in no line that is logged.
 //!
 //! In a binary of its own, because the log belongs to the whole process.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod support;
 

@@ -210,7 +210,8 @@ async fn a_form_from_elsewhere_is_never_carried() {
     let bed = Bed::start().await;
     let own = format!("http://{}", bed.address);
     let large = format!("message={}", "x".repeat(16 * 1024));
-    let cases: [(&str, &str, &[(&str, &str)]); 7] = [
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let cases: [Case<'_>; 7] = [
         ("another site", "name=a", &[("origin", "http://evil.onion")]),
         ("no word of where from", "name=a", &[]),
         ("an opaque origin", "name=a", &[("origin", "null")]),

@@ -37,7 +37,7 @@ impl Renderer {
         seed: &Seed,
     ) -> Result<Rendered, ChallengeError> {
         let slot = self.slots.clone().try_acquire_owned().map_err(|_full| ChallengeError::Busy)?;
-        let (generator, spec, seed) = (self.generator.clone(), spec.clone(), seed.clone());
+        let (generator, spec, seed) = (self.generator.clone(), *spec, seed.clone());
         let render = tokio::task::spawn_blocking(move || {
             let rendered = generator.render(&spec, &seed);
             drop(slot);

@@ -14,14 +14,14 @@ use crate::entropy::{SystemEntropy, random_bytes};
 use crate::pseudonym::CircuitTag;
 
 /// When the suite starts: any time will do, as long as the store's clock shows it.
-pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 /// Simultaneous takes of one challenge, as many as the acceptance of the gate asks for.
 const SIMULTANEOUS: usize = 64;
 
 /// A record that expires at `expires_at` and means nothing.
 #[must_use]
-pub fn record(expires_at: Timestamp) -> ChallengeRecord {
+pub(crate) fn record(expires_at: Timestamp) -> ChallengeRecord {
     ChallengeRecord {
         variant: Cow::Borrowed("distorted_text"),
         carrier: Cow::Borrowed("ink"),
@@ -42,7 +42,7 @@ pub fn record(expires_at: Timestamp) -> ChallengeRecord {
 /// # Panics
 ///
 /// When the store breaks a rule: this is a test.
-pub async fn check(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
+pub(crate) async fn check(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
     store.ping().await.expect("a fresh store answers");
     a_challenge_is_taken_once(&store).await;
     one_of_many_simultaneous_takes_wins(&store).await;

@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for SessionId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(serde::de::Error::custom)?;
-        bytes.try_into().map(Self).map_err(|_| serde::de::Error::custom("not a session id"))
+        bytes.try_into().map(Self).map_err(|_length| serde::de::Error::custom("not a session id"))
     }
 }
 
