@@ -141,8 +141,9 @@ async fn too_many_wrong_answers_make_a_circuit_wait_and_nobody_else() {
     assert_eq!(wait.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(wait.header("retry-after"), Some("3600"));
     assert!(wait.text().contains("60 minutes"));
-    let refused = guesser.get("/").await;
+    let refused = guesser.get("/articles/1?a=b").await;
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.text().contains("href=\"/articles/1?a=b\""), "no way to try again");
     let right = bed.submit(&mut guesser, &good, &answer).await;
     assert_eq!(right.status, StatusCode::TOO_MANY_REQUESTS, "a right answer while waiting");
 
