@@ -22,20 +22,18 @@ use crate::i18n::Locale;
 
 const STYLE: &str = include_str!("../../templates/style.css");
 
-/// Nothing may be loaded but what stands in the page, and forms go only to this site.
+/// Nothing may be loaded but what stands in the page.
+///
+/// There is no `form-action`: browsers hold it against every redirect that a form leads to, and
+/// after the right answer the service may send the visitor on to another origin, to its other
+/// address or to a payment page, say. Where our forms go stands in the templates alone.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let style = STANDARD.encode(Sha256::digest(STYLE));
     format!(
-        "default-src 'none'; img-src data:; style-src 'sha256-{style}'; form-action 'self'; \
-         base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; img-src data:; style-src 'sha256-{style}'; base-uri 'none'; \
+         frame-ancestors 'none'"
     )
 });
-
-/// As [`POLICY`], but the form may be answered with a redirect to anywhere: it is the visitor's
-/// own form on its way to the service, which may send them on to a payment page, say. Browsers
-/// hold `form-action` against redirects too.
-static POLICY_RESUME: LazyLock<String> =
-    LazyLock::new(|| POLICY.replace("form-action 'self'; ", ""));
 
 /// The headers that every body of ours has. `same-origin` and not `no-referrer`: without a
 /// referrer browsers send `Origin: null`, and a form of ours could not be told from a stranger's.
@@ -159,7 +157,6 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
     };
     html(
         status,
-        &POLICY,
         &ChallengeTemplate {
             locale,
             notice,
@@ -183,14 +180,14 @@ pub fn message(status: StatusCode, locale: Locale<'_>, message: &Message<'_>) ->
     let refresh =
         link.as_ref().filter(|_| message.goes_on).map(|link| format!("0;url={}", link.to));
     let (title, text) = (message.title, message.text);
-    html(status, &POLICY, &MessageTemplate { locale, title, text, link, refresh })
+    html(status, &MessageTemplate { locale, title, text, link, refresh })
 }
 
 /// The page that sends a carried form on at the press of its one button.
 #[must_use]
 pub fn resume(locale: Locale<'_>, action: &ReturnTo, fields: &Fields) -> Response {
     let action = action.as_str();
-    html(StatusCode::OK, &POLICY_RESUME, &ResumeTemplate { locale, action, fields })
+    html(StatusCode::OK, &ResumeTemplate { locale, action, fields })
 }
 
 /// The words of a question.
@@ -255,12 +252,12 @@ pub fn set_cookies(
     }
 }
 
-fn html(status: StatusCode, policy: &str, template: &impl Template) -> Response {
+fn html(status: StatusCode, template: &impl Template) -> Response {
     let Ok(body) = template.render() else {
         return empty(StatusCode::INTERNAL_SERVER_ERROR);
     };
     let mut response = guarded(status, "text/html; charset=utf-8", body.into());
-    if let Ok(policy) = HeaderValue::from_str(policy) {
+    if let Ok(policy) = HeaderValue::from_str(&POLICY) {
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response
