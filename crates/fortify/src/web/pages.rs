@@ -112,7 +112,8 @@ impl<'a> Message<'a> {
 #[template(path = "challenge.html")]
 struct ChallengeTemplate<'a> {
     locale: Locale<'a>,
-    notice: Option<String>,
+    alert: Option<String>,
+    another: Option<String>,
     form_note: Option<String>,
     picture: String,
     width: u16,
@@ -146,10 +147,7 @@ struct ResumeTemplate<'a> {
 #[must_use]
 pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_>) -> Response {
     let minutes = page.issued.expires_in.as_secs() / 60;
-    let notice = page.notice.map(|notice| match notice {
-        Notice::Wrong => locale.text("challenge-wrong").into_owned(),
-        Notice::Another => locale.text("challenge-another").into_owned(),
-    });
+    let says = |notice, text| (page.notice == Some(notice)).then(|| locale.text(text).into_owned());
     let form_note = match (page.carried, page.form_lost) {
         (Some(_), _) => Some(locale.text("challenge-form-kept").into_owned()),
         (None, true) => Some(locale.text("challenge-form-not-kept").into_owned()),
@@ -159,7 +157,8 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
         status,
         &ChallengeTemplate {
             locale,
-            notice,
+            alert: says(Notice::Wrong, "challenge-wrong"),
+            another: says(Notice::Another, "challenge-another"),
             form_note,
             picture: STANDARD.encode(&page.media.bytes),
             width: page.media.width,
