@@ -7,6 +7,7 @@ use std::time::Duration;
 use fantoccini::cookies::Cookie;
 use fantoccini::elements::Element;
 use fantoccini::error::CmdError;
+use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::time::Instant;
@@ -140,6 +141,30 @@ impl Browser {
         self.find(css).await?.attr(name).await.doing(format!("reading {name} of {css}"))
     }
 
+    /// A property of an element that is a number, such as the `naturalWidth` of a picture in px.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such element, or the property is no number.
+    pub async fn number(&self, css: &str, name: &str) -> Result<f64> {
+        let read = match self.find(css).await?.prop(name).await {
+            // The client takes properties for text only.
+            Err(CmdError::NotW3C(value)) => value.as_f64().ok_or(CmdError::NotW3C(value)),
+            Err(error) => Err(error),
+            Ok(text) => Err(CmdError::NotW3C(text.into())),
+        };
+        read.doing(format!("reading {name} of {css}"))
+    }
+
+    /// The computed value of a CSS property.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such element.
+    pub async fn css_value(&self, css: &str, name: &str) -> Result<String> {
+        self.find(css).await?.css_value(name).await.doing(format!("reading {name} of {css}"))
+    }
+
     /// Whether the page has such an element, visible or not.
     ///
     /// # Errors
@@ -196,6 +221,30 @@ impl Browser {
     /// When there is no such element, or it cannot be typed into.
     pub async fn type_keys(&self, css: &str, keys: &str) -> Result<()> {
         self.find(css).await?.send_keys(keys).await.doing(format!("typing into {css}"))
+    }
+
+    /// Presses a key where the focus is. Where this loads a page, [`Browser::press_to_follow`] waits
+    /// for it.
+    ///
+    /// # Errors
+    ///
+    /// When nothing takes keys.
+    pub async fn press(&self, key: Key) -> Result<()> {
+        let active = self.client.active_element().await.doing("looking for the focus")?;
+        active.send_keys(&char::from(key).to_string()).await.doing("pressing a key")
+    }
+
+    /// Presses a key where the focus is and waits until another page has taken the place of this
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// When nothing takes keys, or the page stays for 30 s.
+    pub async fn press_to_follow(&self, key: Key) -> Result<()> {
+        let old = self.find("html").await?;
+        self.press(key).await?;
+        self.until("for another page after a key", || is_gone(&old)).await?;
+        self.wait_for("body").await
     }
 
     /// Clicks an element. Where this loads a page, [`Browser::follow`] waits for it.

@@ -26,11 +26,13 @@ pub struct Options {
     /// Size in CSS px: in Chromium of the page's area, exactly; in Firefox of the window, frame
     /// included, and never narrower than about 500 px.
     pub viewport: (u32, u32),
+    /// How many pixels of the screen one CSS px takes: 4 is a page zoomed to 400 %.
+    pub zoom: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cookies: true, scripts: false, dark: false, viewport: (1000, 800) }
+        Self { cookies: true, scripts: false, dark: false, viewport: (1000, 800), zoom: 1 }
     }
 }
 
@@ -81,6 +83,7 @@ fn firefox(binary: &Path, options: Options) -> Map<String, Value> {
         "toolkit.telemetry.enabled": false,
         // 0 is dark, 1 light.
         "layout.css.prefers-color-scheme.content-override": u8::from(!options.dark),
+        "layout.css.devPixelsPerPx": options.zoom.to_string(),
         // 2 refuses every cookie, 0 takes them.
         "network.cookie.cookieBehavior": if options.cookies { 0 } else { 2 },
     }));
@@ -138,7 +141,7 @@ fn chromium(binary: &Path, options: Options, home: &Path) -> Map<String, Value> 
             // A window cannot be made as narrow as a phone; an emulated screen can.
             "mobileEmulation": {
                 "deviceMetrics": {
-                    "width": width, "height": height, "pixelRatio": 1.0,
+                    "width": width, "height": height, "pixelRatio": options.zoom,
                     "touch": false, "mobile": false,
                 }
             },

@@ -21,3 +21,4 @@ pub use browser::Browser;
 pub use capabilities::{Kind, Options};
 pub use error::BrowserError;
 pub use fantoccini::cookies::Cookie;
+pub use fantoccini::key::Key;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -18,6 +18,8 @@ use crate::proxy::ProxyError;
 use crate::session::SessionError;
 use crate::store::StoreError;
 use crate::web::pages::{self, Message};
+use crate::web::return_to::{FRONT, ReturnTo};
+use crate::web::same_origin;
 use crate::web::visitor::Wants;
 
 /// What a visitor is told to wait when a part of this gate does not work: long enough not to
@@ -84,6 +86,18 @@ impl WebError {
         }
     }
 
+    /// Whether the same page may be there after a while; otherwise only the front page leads on.
+    const fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::MustWait(_)
+                | Self::Busy(_)
+                | Self::Unavailable(_)
+                | Self::BadGateway(_)
+                | Self::GatewayTimeout
+        )
+    }
+
     /// The name in the metric.
     const fn label(&self) -> &'static str {
         match self {
@@ -128,6 +142,7 @@ impl IntoResponse for WebError {
 pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) -> Response {
     let wants = Wants::of(request.uri().path(), request.headers());
     let language = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
+    let page = page_asked_for(&request);
     let mut response = next.run(request).await;
     let Some(error) = response.extensions_mut().remove::<WebError>() else {
         return response;
@@ -150,12 +165,29 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
     };
     let mut response = match wants {
         Wants::Json => pages::json(status, &serde_json::json!({"success": false, "message": text})),
-        Wants::Page => pages::message(status, locale, &Message::new(&locale.text(title), &text)),
+        Wants::Page => {
+            // A page without a way on would be the end of the visit.
+            let (to, label) = if error.passes() {
+                (page.as_str(), locale.text("wait-retry"))
+            } else {
+                (FRONT, locale.text("left-link"))
+            };
+            let title = locale.text(title);
+            pages::message(status, locale, &Message::new(&title, &text).link(to, &label))
+        }
     };
     if let Some(seconds) = error.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// The page that the visitor asked for, or sent a form from: what a link can ask for again.
+fn page_asked_for(request: &Request) -> ReturnTo {
+    if *request.method() == Method::GET {
+        return ReturnTo::of(request.uri());
+    }
+    ReturnTo::parse(&same_origin::referring_page(request.headers()).unwrap_or_default())
 }
 
 impl From<CircuitError> for WebError {

@@ -22,20 +22,18 @@ use crate::i18n::Locale;
 
 const STYLE: &str = include_str!("../../templates/style.css");
 
-/// Nothing may be loaded but what stands in the page, and forms go only to this site.
+/// Nothing may be loaded but what stands in the page.
+///
+/// There is no `form-action`: browsers hold it against every redirect that a form leads to, and
+/// after the right answer the service may send the visitor on to another origin, to its other
+/// address or to a payment page, say. Where our forms go stands in the templates alone.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let style = STANDARD.encode(Sha256::digest(STYLE));
     format!(
-        "default-src 'none'; img-src data:; style-src 'sha256-{style}'; form-action 'self'; \
-         base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; img-src data:; style-src 'sha256-{style}'; base-uri 'none'; \
+         frame-ancestors 'none'"
     )
 });
-
-/// As [`POLICY`], but the form may be answered with a redirect to anywhere: it is the visitor's
-/// own form on its way to the service, which may send them on to a payment page, say. Browsers
-/// hold `form-action` against redirects too.
-static POLICY_RESUME: LazyLock<String> =
-    LazyLock::new(|| POLICY.replace("form-action 'self'; ", ""));
 
 /// The headers that every body of ours has. `same-origin` and not `no-referrer`: without a
 /// referrer browsers send `Origin: null`, and a form of ours could not be told from a stranger's.
@@ -114,7 +112,8 @@ impl<'a> Message<'a> {
 #[template(path = "challenge.html")]
 struct ChallengeTemplate<'a> {
     locale: Locale<'a>,
-    notice: Option<String>,
+    alert: Option<String>,
+    another: Option<String>,
     form_note: Option<String>,
     picture: String,
     width: u16,
@@ -148,10 +147,7 @@ struct ResumeTemplate<'a> {
 #[must_use]
 pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_>) -> Response {
     let minutes = page.issued.expires_in.as_secs() / 60;
-    let notice = page.notice.map(|notice| match notice {
-        Notice::Wrong => locale.text("challenge-wrong").into_owned(),
-        Notice::Another => locale.text("challenge-another").into_owned(),
-    });
+    let says = |notice, text| (page.notice == Some(notice)).then(|| locale.text(text).into_owned());
     let form_note = match (page.carried, page.form_lost) {
         (Some(_), _) => Some(locale.text("challenge-form-kept").into_owned()),
         (None, true) => Some(locale.text("challenge-form-not-kept").into_owned()),
@@ -159,10 +155,10 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
     };
     html(
         status,
-        &POLICY,
         &ChallengeTemplate {
             locale,
-            notice,
+            alert: says(Notice::Wrong, "challenge-wrong"),
+            another: says(Notice::Another, "challenge-another"),
             form_note,
             picture: STANDARD.encode(&page.media.bytes),
             width: page.media.width,
@@ -183,14 +179,14 @@ pub fn message(status: StatusCode, locale: Locale<'_>, message: &Message<'_>) ->
     let refresh =
         link.as_ref().filter(|_| message.goes_on).map(|link| format!("0;url={}", link.to));
     let (title, text) = (message.title, message.text);
-    html(status, &POLICY, &MessageTemplate { locale, title, text, link, refresh })
+    html(status, &MessageTemplate { locale, title, text, link, refresh })
 }
 
 /// The page that sends a carried form on at the press of its one button.
 #[must_use]
 pub fn resume(locale: Locale<'_>, action: &ReturnTo, fields: &Fields) -> Response {
     let action = action.as_str();
-    html(StatusCode::OK, &POLICY_RESUME, &ResumeTemplate { locale, action, fields })
+    html(StatusCode::OK, &ResumeTemplate { locale, action, fields })
 }
 
 /// The words of a question.
@@ -255,12 +251,12 @@ pub fn set_cookies(
     }
 }
 
-fn html(status: StatusCode, policy: &str, template: &impl Template) -> Response {
+fn html(status: StatusCode, template: &impl Template) -> Response {
     let Ok(body) = template.render() else {
         return empty(StatusCode::INTERNAL_SERVER_ERROR);
     };
     let mut response = guarded(status, "text/html; charset=utf-8", body.into());
-    if let Ok(policy) = HeaderValue::from_str(policy) {
+    if let Ok(policy) = HeaderValue::from_str(&POLICY) {
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response
