@@ -10,6 +10,7 @@ use std::fmt;
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource};
 use fluent_langneg::{NegotiationStrategy, negotiate_languages};
+use fortify_captcha::Question;
 use unic_langid::LanguageIdentifier;
 
 /// The languages: a tag and the text of its file. The first is the one that has every message.
@@ -110,6 +111,18 @@ impl<'a> Locale<'a> {
         let mut arguments = FluentArgs::new();
         arguments.set(name, number);
         self.format(id, Some(&arguments))
+    }
+
+    /// The words of a question.
+    #[must_use]
+    pub fn question(&self, question: &Question) -> String {
+        let text = match question {
+            Question::TypeCharacters { count } => {
+                self.text_with(question.key(), "count", u64::from(*count))
+            }
+            _ => self.text(question.key()),
+        };
+        text.into_owned()
     }
 
     fn format(&self, id: &str, arguments: Option<&FluentArgs<'_>>) -> Cow<'a, str> {

@@ -13,7 +13,6 @@
 //! - [`cli`]: the command line.
 //! - [`gate`]: a gate that is built, bound and then run; what tests and `serve` start.
 //! - [`app`]: the state that requests share.
-//! - [`error`]: the one edge where faults become answers.
 //! - [`circuit`], [`pseudonym`]: who is asking, and the name under which that is remembered.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
@@ -25,7 +24,6 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod entropy;
-pub mod error;
 pub mod gate;
 pub mod i18n;
 pub mod proxy;

@@ -8,7 +8,7 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::SharedApp;
-use crate::error::{self, WebError};
+use crate::web::error::{self, WebError};
 use crate::web::{challenge, gate, operator, simple_api, standing};
 
 /// The gate as a service.

@@ -21,8 +21,7 @@ pub enum Action {
 }
 
 pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Result<(), CliError> {
-    let ring = KeyRing::open(&config.storage.data_dir, &SystemClock, &SystemEntropy)
-        .map_err(CliError::failed)?;
+    let ring = KeyRing::load(&config.storage.data_dir).map_err(CliError::failed)?;
     if matches!(action, Action::Rotate) {
         ring.rotate(config.session.ttl, &SystemClock, &SystemEntropy).map_err(CliError::failed)?;
     }

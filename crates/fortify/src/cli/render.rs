@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 
 use super::CliError;
 use crate::i18n::{Locale, Locales};
-use crate::web::pages;
 
 /// Pictures that one call may write: a training set of the lab is 20,000.
 const MAX_COUNT: u32 = 1_000_000;
@@ -112,7 +111,7 @@ fn label(file: &str, spec: &Spec, rendered: &Rendered, locale: Locale<'_>) -> St
         &spec.level.get().to_string(),
         spec.mode.as_str(),
         &puzzle.answer.reveal(),
-        &pages::question(locale, &puzzle.question),
+        &locale.question(&puzzle.question),
         &puzzle.choices.join("|"),
         &rendered.media.width.to_string(),
         &rendered.media.height.to_string(),

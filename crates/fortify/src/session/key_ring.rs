@@ -5,9 +5,9 @@
 //! rotation by [`KeyRing::refresh`], without a restart.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,10 @@ const MAX_KEYS: usize = 8;
 
 /// Bytes that the file may have: eight keys are about 1 KiB.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
+
+/// How long after a rotation a running gate may still sign with the old key: it looks for a new file
+/// every few seconds, and a slow disk may take some more.
+const RETIREMENT_GRACE: Duration = Duration::from_secs(60);
 
 /// Bytes of text that a signed value may have: a carried form of 16 KiB in base64 with room for
 /// its address. Longer text is refused before anything is computed over it.
@@ -70,6 +74,12 @@ pub enum KeyRingError {
         /// What is wrong with it, without any of its contents.
         problem: String,
     },
+    /// Every place in the ring holds a key that sessions still need.
+    #[error("{}: holds {MAX_KEYS} keys that still verify sessions; rotate again when the oldest has outlived session.ttl_seconds, or move the file away and restart to end every session now", .0.display())]
+    Full(PathBuf),
+    /// There is no ring yet.
+    #[error("{}: there are no keys yet; they are made when the gate first starts", .0.display())]
+    Missing(PathBuf),
     /// No new key could be made.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -118,9 +128,17 @@ pub struct KeyInfo {
 pub struct Verified<T> {
     /// What was signed.
     pub claims: T,
-    /// Since when its key no longer signs; a value that claims to be younger is a forgery with a
-    /// stolen old key.
-    pub key_retired_at: Option<Timestamp>,
+    /// Since when its key no longer signs.
+    key_retired_at: Option<Timestamp>,
+}
+
+impl<T> Verified<T> {
+    /// Whether its key still signed at `issued_at`: a value that claims to be younger than its key's
+    /// retirement was made with a stolen old key.
+    #[must_use]
+    pub fn signed_while_its_key_did(&self, issued_at: Timestamp) -> bool {
+        self.key_retired_at.is_none_or(|at| issued_at <= at.after(RETIREMENT_GRACE))
+    }
 }
 
 impl KeyRing {
@@ -134,11 +152,25 @@ impl KeyRing {
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Result<Self, KeyRingError> {
-        jws::install();
         let path = data_dir.join(FILE_NAME);
         if !path.exists() {
             create_dir(data_dir)?;
             write_file(&path, &RingFile::fresh(clock.now(), entropy)?, entropy, IfPresent::Keep)?;
+        }
+        Self::load(data_dir)
+    }
+
+    /// Opens the ring in `data_dir` and makes none: for whoever only looks, perhaps as another user
+    /// than the gate's, whom the gate's keys must not belong to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], and [`KeyRingError::Missing`].
+    pub fn load(data_dir: &Path) -> Result<Self, KeyRingError> {
+        jws::install();
+        let path = data_dir.join(FILE_NAME);
+        if !path.exists() {
+            return Err(KeyRingError::Missing(path));
         }
         let ring = Ring::read(&path)?;
         Ok(Self { path, ring: ArcSwap::from_pointee(ring) })
@@ -178,7 +210,9 @@ impl KeyRing {
         }
         contents.keys.retain(|key| key.retired_at.is_none_or(|at| now < at.after(lifetime)));
         contents.keys.insert(0, KeyRecord::fresh(now, entropy)?);
-        contents.keys.truncate(MAX_KEYS);
+        if contents.keys.len() > MAX_KEYS {
+            return Err(KeyRingError::Full(self.path.clone()));
+        }
         write_file(&self.path, &contents, entropy, IfPresent::Replace)?;
         self.ring.store(Arc::new(Ring::read(&self.path)?));
         self.list().into_iter().next().ok_or(KeyRingError::Signing)
@@ -448,7 +482,10 @@ fn write_file(
         file.write_all(&text)?;
         file.sync_all()?;
         match if_present {
-            IfPresent::Replace => fs::rename(&temporary, path),
+            IfPresent::Replace => {
+                keep_owner(&file, &fs::metadata(path)?)?;
+                fs::rename(&temporary, path)
+            }
             IfPresent::Keep => match fs::hard_link(&temporary, path) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                 linked => linked,
@@ -459,6 +496,15 @@ fn write_file(
     // After a rename it is gone already; after a link or a failure it must not stay.
     let _gone = fs::remove_file(&temporary);
     written.map_err(io_error("write it", path, ADVICE))
+}
+
+/// Gives a new file to whom the old one belongs: a rotation by root must leave the gate its keys.
+fn keep_owner(file: &File, old: &Metadata) -> io::Result<()> {
+    let new = file.metadata()?;
+    if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
+        return Ok(());
+    }
+    fchown(file, Some(old.uid()), Some(old.gid()))
 }
 
 fn io_error<'a>(
@@ -542,10 +588,35 @@ mod tests {
         operator.rotate(HOUR, &clock, &SystemEntropy).unwrap();
         assert!(!verifies(&operator, Purpose::Session, &old), "a dead key verified");
         assert!(verifies(&operator, Purpose::Session, &new));
-        for _ in 0..20 {
+        while operator.list().len() < MAX_KEYS {
             operator.rotate(HOUR, &clock, &SystemEntropy).unwrap();
         }
-        assert!(operator.list().len() <= MAX_KEYS);
+        let full = operator.rotate(HOUR, &clock, &SystemEntropy);
+        assert!(matches!(full, Err(KeyRingError::Full(_))), "a live key was dropped");
+        assert!(verifies(&operator, Purpose::Session, &new));
+        clock.advance(HOUR);
+        operator.rotate(HOUR, &clock, &SystemEntropy).unwrap();
+        assert_eq!(operator.list().len(), 2);
+    }
+
+    #[test]
+    fn a_rotation_by_root_leaves_the_keys_to_their_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = open(dir.path()).unwrap();
+        let path = dir.path().join(FILE_NAME);
+        if std::os::unix::fs::chown(&path, Some(12_345), Some(54_321)).is_err() {
+            return; // Only root can give a file away, and only for root does it matter.
+        }
+        ring.rotate(HOUR, &ManualClock::at(NOW), &SystemEntropy).unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (12_345, 54_321, 0o600));
+    }
+
+    #[test]
+    fn whoever_only_looks_makes_no_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(KeyRing::load(dir.path()), Err(KeyRingError::Missing(_))));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -10,13 +10,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::form::{self, Fields};
-use super::return_to::{FRONT, ReturnTo};
+use super::return_to::ReturnTo;
 use crate::clock::{Clock, Timestamp};
 use crate::pseudonym::CircuitTag;
+use crate::session::MAX_CLOCK_SKEW;
 use crate::session::key_ring::{KeyRing, Purpose};
 
 /// Bytes of a form that is carried: the requirement's figure. Larger ones are sent again.
 pub const MAX_FORM_BYTES: usize = 16 * 1024;
+
+/// Bytes of a form's seal: base64 and the rest of the claims around [`MAX_FORM_BYTES`], within what
+/// an answer's form may have.
+const MAX_SEALED_BYTES: usize = 24 * 1024;
 
 /// How long a form may be on its way: three challenges of five minutes.
 const LIFETIME: Duration = Duration::from_secs(900);
@@ -25,7 +30,7 @@ const LIFETIME: Duration = Duration::from_secs(900);
 #[serde(deny_unknown_fields)]
 struct Claims {
     circuit_id: CircuitTag,
-    expires_at: Timestamp,
+    issued_at: Timestamp,
     action: String,
     body: String,
 }
@@ -48,17 +53,18 @@ pub fn seal(
     action: &ReturnTo,
     body: &[u8],
 ) -> Option<String> {
-    if body.len() > MAX_FORM_BYTES || action.as_str() == FRONT && body.is_empty() {
+    if body.len() > MAX_FORM_BYTES {
         return None;
     }
     form::parse(body)?;
     let claims = Claims {
         circuit_id: circuit,
-        expires_at: clock.now().after(LIFETIME),
+        issued_at: clock.now(),
         action: action.as_str().to_owned(),
         body: std::str::from_utf8(body).ok()?.to_owned(),
     };
-    keys.sign(Purpose::CarriedForm, &claims).ok()
+    // What JSON has to escape doubles: the form may be small enough and its seal too large.
+    keys.sign(Purpose::CarriedForm, &claims).ok().filter(|sealed| sealed.len() <= MAX_SEALED_BYTES)
 }
 
 /// The form in `sealed`, if this circuit sealed it and not too long ago.
@@ -69,8 +75,12 @@ pub fn open(
     circuit: CircuitTag,
     sealed: &str,
 ) -> Option<CarriedForm> {
-    let claims = keys.verify::<Claims>(Purpose::CarriedForm, sealed)?.claims;
-    if claims.circuit_id != circuit || clock.now() >= claims.expires_at {
+    let verified = keys.verify::<Claims>(Purpose::CarriedForm, sealed)?;
+    let (claims, now) = (&verified.claims, clock.now());
+    let in_force = now < claims.issued_at.after(LIFETIME)
+        && claims.issued_at <= now.after(MAX_CLOCK_SKEW)
+        && verified.signed_while_its_key_did(claims.issued_at);
+    if !in_force || claims.circuit_id != circuit {
         return None;
     }
     let fields = form::parse(claims.body.as_bytes())?;
@@ -110,6 +120,8 @@ mod tests {
         assert!(open(&keys, &clock, CircuitTag::from_bytes([2; 16]), &sealed).is_none());
         assert!(open(&keys, &clock, CIRCUIT, &sealed[1..]).is_none());
         assert!(open(&keys, &clock, CIRCUIT, "").is_none());
+        keys.rotate(LIFETIME, &clock, &SystemEntropy).unwrap();
+        assert!(open(&keys, &clock, CIRCUIT, &sealed).is_some(), "a rotation lost a form");
         clock.advance(LIFETIME);
         assert!(open(&keys, &clock, CIRCUIT, &sealed).is_none());
     }
@@ -121,6 +133,8 @@ mod tests {
         let largest = format!("a={}", "x".repeat(MAX_FORM_BYTES - 2));
         let sealed = seal(&keys, &clock, CIRCUIT, &action, largest.as_bytes()).unwrap();
         assert!(open(&keys, &clock, CIRCUIT, &sealed).is_some());
+        let doubled = "\"".repeat(MAX_FORM_BYTES);
+        assert!(seal(&keys, &clock, CIRCUIT, &action, doubled.as_bytes()).is_none());
         let larger = format!("{largest}x");
         assert!(seal(&keys, &clock, CIRCUIT, &action, larger.as_bytes()).is_none());
     }

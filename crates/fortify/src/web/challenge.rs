@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::carried::{self, CarriedForm};
 use super::cookies::Hint;
 use super::form::{self, Fields};
-use super::pages::{self, ChallengePage, Notice};
+use super::pages::{self, ChallengePage, FormFate, Notice};
 use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
 use super::{gate, same_origin};
 use crate::app::{App, SharedApp};
 use crate::challenge::{Issued, Redeemed};
-use crate::error::WebError;
+use crate::web::error::WebError;
 use crate::store::record::ChallengeToken;
 
 /// Bytes of an answer's form: a carried form of 16 KiB in base64, and the rest of the fields.
@@ -51,7 +51,7 @@ impl ChallengeJson {
             variant: issued.variant,
             level: issued.level,
             mode: issued.mode,
-            question: pages::question(locale, &issued.question),
+            question: locale.question(&issued.question),
             choices: issued.choices.clone(),
             expires_in: issued.expires_in.as_secs(),
             stage: 1,
@@ -114,6 +114,10 @@ pub async fn validate(
     request: Request,
 ) -> Result<Response, WebError> {
     let (parts, body) = request.into_parts();
+    // A page of another site must not be able to use up a visitor's tries.
+    if same_origin::is_foreign(&parts.headers) {
+        return Err(WebError::Forbidden);
+    }
     if !form::is_urlencoded(&parts.headers) {
         return Err(WebError::BadRequest("content_type"));
     }
@@ -186,10 +190,12 @@ fn admit(
             let locale = app.locales.negotiate(visitor.language.as_deref());
             pages::resume(locale, &form.action, &form.fields)
         }
+        // The page that carries a form set the hint, so a jar without it keeps nothing.
+        (Some(_), Wants::Page) => gate::cookies_off(app, visitor, &waiting.return_to),
         (None, Wants::Page) if keeps_cookies => pages::see_other(to),
-        // The hint that came with the challenge did not come back. Either the page was somebody
-        // else's, or cookies are off; one more step tells.
-        (_, Wants::Page) => {
+        // The hint did not come back: either the page was somebody else's, or cookies are off. One
+        // more step tells.
+        (None, Wants::Page) => {
             pages::see_other(&format!("{}?to={}", gate::ENTER, waiting.return_to.encode()))
         }
     };
@@ -220,9 +226,8 @@ async fn retry(
         issued: &issued,
         media: &media,
         return_to: &waiting.return_to,
-        carried: waiting.form.as_ref().map(|(_, sealed)| *sealed),
         notice: Some(notice),
-        form_lost: false,
+        form: waiting.form.as_ref().map_or(FormFate::None, |(_, sealed)| FormFate::Carried(sealed)),
     };
     Ok(gate::challenge_page(app, visitor, &page))
 }

@@ -16,8 +16,9 @@ pub const SESSION: &str = OUR_COOKIES[0];
 /// The hint's cookie.
 pub const HINT: &str = OUR_COOKIES[1];
 
-/// Bytes of `Cookie` headers that are looked at; a request may have as many as the server takes.
-const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Sessions of one request that are looked at. Another site, or a page of the service, can plant a
+/// cookie of the same name beside ours; the right one among a few is found by its signature.
+const MAX_SESSIONS: usize = 4;
 
 /// What the hint says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,37 +32,37 @@ pub enum Hint {
 /// What a request's cookies say.
 #[derive(Clone, Default)]
 pub struct Cookies {
-    /// The text of the session, unless there is none or more than one.
-    pub session: Option<String>,
+    /// The texts that came under the session's name, at most [`MAX_SESSIONS`].
+    pub sessions: Vec<String>,
     /// The hint.
     pub hint: Option<Hint>,
 }
 
 impl Cookies {
-    /// Reads the request's cookies.
+    /// Reads the request's cookies. Read as bytes: the service behind the gate may set cookies that
+    /// are no text, and they come along with ours.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let mut cookies = Self::default();
-        let mut sessions = 0;
-        let mut budget = MAX_HEADER_BYTES;
-        for value in headers.get_all(header::COOKIE) {
-            let Some(rest) = budget.checked_sub(value.len()) else { break };
-            budget = rest;
-            for cookie in Cookie::split_parse(value.to_str().unwrap_or_default()).flatten() {
-                match cookie.name() {
-                    SESSION => {
-                        sessions += 1;
-                        cookies.session = Some(cookie.value().to_owned());
-                    }
-                    HINT if cookie.value() == "member" => cookies.hint = Some(Hint::Member),
-                    HINT => cookies.hint = Some(cookies.hint.unwrap_or(Hint::Seen)),
-                    _ => {}
-                }
+        for header in headers.get_all(header::COOKIE) {
+            for pair in header.as_bytes().split(|byte| *byte == b';') {
+                cookies.read(pair.trim_ascii());
             }
         }
-        // Which of two the visitor means cannot be told, and a stranger may have planted one.
-        cookies.session = cookies.session.filter(|_| sessions == 1);
         cookies
+    }
+
+    fn read(&mut self, pair: &[u8]) {
+        let session = pair.strip_prefix(SESSION.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        let hint = pair.strip_prefix(HINT.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        match (session.map(str::from_utf8), hint) {
+            (Some(Ok(text)), _) if self.sessions.len() < MAX_SESSIONS => {
+                self.sessions.push(text.to_owned());
+            }
+            (_, Some(b"member")) => self.hint = Some(Hint::Member),
+            (_, Some(_)) => self.hint = self.hint.or(Some(Hint::Seen)),
+            _ => {}
+        }
     }
 }
 
@@ -141,19 +142,28 @@ mod tests {
 
     #[test]
     fn cookies_are_read_among_others() {
-        let cookies = read("a=b; cerberus_session=x.y.z; cerberus_hint=member; c");
-        assert_eq!(cookies.session.as_deref(), Some("x.y.z"));
+        let cookies = read("a=b; cerberus_session=x.y.z;cerberus_hint=member; c");
+        assert_eq!(cookies.sessions, ["x.y.z"]);
         assert_eq!(cookies.hint, Some(Hint::Member));
         assert_eq!(read("cerberus_hint=seen").hint, Some(Hint::Seen));
+        assert_eq!(read("cerberus_hint=member; cerberus_hint=x").hint, Some(Hint::Member));
         assert_eq!(read("").hint, None);
+        assert!(read("Cerberus_Session=a; cerberus_sessions=b; cerberus_session").sessions.is_empty());
     }
 
     #[test]
-    fn abuse_23_a_cookie_jar_in_disorder_is_no_session() {
-        assert_eq!(read("cerberus_session=a; cerberus_session=b").session, None);
-        assert_eq!(read("cerberus_session=a; cerberus_session=a").session, None);
-        assert_eq!(read("Cerberus_Session=a").session, None);
-        assert_eq!(read(&format!("x={}; cerberus_session=a", "y".repeat(20_000))).session, None);
-        let _odd_bytes_are_no_panic = read("cerberus_session=\u{e9}\u{e9}; =; ;;;==");
+    fn abuse_23_a_strange_cookie_does_not_hide_ours() {
+        for strange in ["city=Z\u{fc}rich", "\u{e9}\u{e9}", "=", ";;;==", "a=\"x;y\""] {
+            let cookies = read(&format!("{strange}; cerberus_session=a.b.c; cerberus_hint=seen"));
+            assert_eq!(cookies.sessions, ["a.b.c"], "{strange}");
+            assert_eq!(cookies.hint, Some(Hint::Seen), "{strange}");
+        }
+        assert!(read("cerberus_session=\u{e9}").sessions.len() <= 1);
+    }
+
+    #[test]
+    fn abuse_23_planted_sessions_are_few() {
+        let many = vec!["cerberus_session=x"; 1_000].join(";");
+        assert_eq!(read(&many).sessions.len(), MAX_SESSIONS);
     }
 }

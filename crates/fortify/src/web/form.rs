@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::percent_decode;
 
-use crate::error::WebError;
+use crate::web::error::WebError;
 
 /// Fields that one form may have: ours have five, and a carried one that needs more is rather sent
 /// again than drawn as a page of a thousand inputs.

@@ -1,28 +1,24 @@
 //! Every request that is not for this gate itself: let through, or met with a challenge.
 
-use std::sync::LazyLock;
-
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::Response;
 use tokio::time::Instant;
 
 use super::cookies::Hint;
 use super::form;
-use super::pages::{self, ChallengePage, Message};
+use super::pages::{self, ChallengePage, FormFate, Message};
 use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
 use super::{carried, same_origin};
 use crate::app::{App, SharedApp};
-use crate::error::WebError;
+use crate::web::error::WebError;
 use crate::session::Session;
 
 /// Where a visitor whose cookies are in question is sent, to come back as one of this site.
 pub const ENTER: &str = "/_fortify/enter";
 
-static SEC_FETCH_DEST: LazyLock<header::HeaderName> =
-    LazyLock::new(|| header::HeaderName::from_static("sec-fetch-dest"));
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Whether a request may pass. A fault of this side is neither: it is an error, and refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,17 +36,7 @@ pub enum Decision {
 /// When the store cannot say whether the session is in force.
 pub async fn decide(app: &App, visitor: &Visitor) -> Result<Decision, WebError> {
     let started = Instant::now();
-    let decided = match &visitor.cookies.session {
-        None => Ok(Decision::Challenge),
-        Some(token) => match app.sessions.check(token, visitor.circuit).await {
-            Ok(Ok(session)) => Ok(Decision::Admit(session)),
-            Ok(Err(rejection)) => {
-                app.metrics.session_rejected(rejection.label());
-                Ok(Decision::Challenge)
-            }
-            Err(error) => Err(error.into()),
-        },
-    };
+    let decided = find_session(app, visitor).await;
     let label = match &decided {
         Ok(Decision::Admit(_)) => "admit",
         Ok(Decision::Challenge) => "challenge",
@@ -58,6 +44,16 @@ pub async fn decide(app: &App, visitor: &Visitor) -> Result<Decision, WebError> 
     };
     app.metrics.decision(started.elapsed(), label);
     decided
+}
+
+async fn find_session(app: &App, visitor: &Visitor) -> Result<Decision, WebError> {
+    for token in &visitor.cookies.sessions {
+        match app.sessions.check(token, visitor.circuit).await? {
+            Ok(session) => return Ok(Decision::Admit(session)),
+            Err(rejection) => app.metrics.session_rejected(rejection.label()),
+        }
+    }
+    Ok(Decision::Challenge)
 }
 
 /// The gate in proxy mode.
@@ -85,11 +81,19 @@ pub async fn pass(
 /// # Errors
 ///
 /// Faults of the store, as 503: nginx refuses on it.
-pub async fn auth(State(app): State<SharedApp>, visitor: Visitor) -> Result<Response, WebError> {
-    Ok(pages::empty(match decide(&app, &visitor).await? {
-        Decision::Admit(_) => StatusCode::NO_CONTENT,
-        Decision::Challenge => StatusCode::UNAUTHORIZED,
-    }))
+pub async fn auth(
+    State(app): State<SharedApp>,
+    visitor: Result<Visitor, WebError>,
+) -> Result<Response, WebError> {
+    let status = match visitor {
+        Ok(visitor) => match decide(&app, &visitor).await? {
+            Decision::Admit(_) => StatusCode::NO_CONTENT,
+            Decision::Challenge => StatusCode::UNAUTHORIZED,
+        },
+        Err(WebError::Circuit(_)) => StatusCode::FORBIDDEN,
+        Err(fault) => return Err(fault),
+    };
+    Ok(pages::empty(status))
 }
 
 /// Where a visitor comes back to as one of this site, so that `SameSite=Strict` gives up the
@@ -111,7 +115,7 @@ pub async fn enter(
         Decision::Challenge if visitor.cookies.hint.is_none() => {
             Ok(cookies_off(&app, &visitor, &to))
         }
-        Decision::Challenge => challenge(&app, &visitor, &to, None, false).await,
+        Decision::Challenge => challenge(&app, &visitor, &to, FormFate::None).await,
     }
 }
 
@@ -131,47 +135,50 @@ async fn meet(app: &App, visitor: &Visitor, request: Request) -> Result<Response
         // A picture or a style sheet of a page would show nobody a challenge.
         return Err(WebError::Forbidden);
     }
-    let asked_for = ReturnTo::of(request.uri());
-    if matches!(*request.method(), Method::GET) {
-        if visitor.cookies.session.is_none() && visitor.cookies.hint == Some(Hint::Member) {
+    if *request.method() == Method::GET {
+        let asked_for = ReturnTo::of(request.uri());
+        if visitor.cookies.sessions.is_empty() && visitor.cookies.hint == Some(Hint::Member) {
             return Ok(bounce(app, visitor, &asked_for));
         }
-        return challenge(app, visitor, &asked_for, None, false).await;
+        return challenge(app, visitor, &asked_for, FormFate::None).await;
     }
     let back = same_origin::referring_page(request.headers()).unwrap_or_default();
-    match carry(app, visitor, &asked_for, request).await? {
-        Some(sealed) => challenge(app, visitor, &asked_for, Some(&sealed), false).await,
-        None => challenge(app, visitor, &ReturnTo::parse(&back), None, true).await,
+    match carry(app, visitor, request).await? {
+        Some((action, sealed)) => {
+            challenge(app, visitor, &action, FormFate::Carried(&sealed)).await
+        }
+        None => challenge(app, visitor, &ReturnTo::parse(&back), FormFate::Lost).await,
     }
 }
 
 /// Whether the answer to this request is something that a person reads.
 fn shows_pages(method: &Method, headers: &HeaderMap) -> bool {
-    let navigates = headers.get(&*SEC_FETCH_DEST).is_none_or(|dest| {
-        matches!(dest.as_bytes(), b"document" | b"iframe" | b"frame" | b"embed" | b"object")
-    });
+    // In a frame the page would not be shown: it refuses to be framed.
+    let navigates = headers.get(SEC_FETCH_DEST).is_none_or(|dest| dest.as_bytes() == b"document");
     navigates && *method != Method::HEAD
 }
 
-/// Seals the request's form, if it is one that may be carried.
+/// Seals the request's form with the address it was sent to, if it is one that may be carried.
 async fn carry(
     app: &App,
     visitor: &Visitor,
-    action: &ReturnTo,
     request: Request,
-) -> Result<Option<String>, WebError> {
+) -> Result<Option<(ReturnTo, String)>, WebError> {
     let (parts, body) = request.into_parts();
     let carries = parts.method == Method::POST
         && same_origin::is_same_origin(&parts.headers)
         && form::is_urlencoded(&parts.headers);
-    if !carries {
+    // Sent on to another address than its own, a form would tell a stranger what it holds.
+    let Some(action) = ReturnTo::exactly(&parts.uri).filter(|_| carries) else {
         return Ok(None);
-    }
-    match form::read_body(body, carried::MAX_FORM_BYTES).await {
-        Ok(body) => Ok(carried::seal(&app.keys, &*app.clock, visitor.circuit, action, &body)),
-        Err(WebError::TooLarge) => Ok(None),
-        Err(error) => Err(error),
-    }
+    };
+    let body = match form::read_body(body, carried::MAX_FORM_BYTES).await {
+        Ok(body) => body,
+        Err(WebError::TooLarge) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let sealed = carried::seal(&app.keys, &*app.clock, visitor.circuit, &action, &body);
+    Ok(sealed.map(|sealed| (action, sealed)))
 }
 
 /// A page of this site that comes back at once: the visitor probably has a session, and the cookie
@@ -188,18 +195,10 @@ async fn challenge(
     app: &App,
     visitor: &Visitor,
     return_to: &ReturnTo,
-    carried: Option<&str>,
-    form_lost: bool,
+    form: FormFate<'_>,
 ) -> Result<Response, WebError> {
     let (issued, media) = app.challenges.issue_with_picture(visitor.circuit).await?;
-    let page = ChallengePage {
-        issued: &issued,
-        media: &media,
-        return_to,
-        carried,
-        notice: None,
-        form_lost,
-    };
+    let page = ChallengePage { issued: &issued, media: &media, return_to, notice: None, form };
     Ok(challenge_page(app, visitor, &page))
 }
 
@@ -213,6 +212,6 @@ pub fn challenge_page(app: &App, visitor: &Visitor, page: &ChallengePage<'_>) ->
 }
 
 /// An address of ours that was asked with another method than it takes.
-pub async fn wrong_method(_body: Body) -> WebError {
+pub async fn wrong_method() -> WebError {
     WebError::MethodNotAllowed
 }

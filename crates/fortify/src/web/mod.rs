@@ -8,12 +8,14 @@
 //! - [`standing`]: a visitor's own session.
 //! - [`operator`]: health, readiness, metrics.
 //! - [`visitor`]: who is asking, read once per request.
+//! - [`error`]: the one edge where faults become answers.
 //! - [`pages`]: HTML and JSON bodies with their headers.
 //! - [`form`], [`return_to`], [`carried`], [`cookies`], [`same_origin`]: one job each, pure.
 
 pub mod carried;
 pub mod challenge;
 pub mod cookies;
+pub mod error;
 pub mod form;
 pub mod gate;
 pub mod operator;

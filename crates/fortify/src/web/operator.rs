@@ -9,7 +9,7 @@ use super::pages;
 use crate::app::SharedApp;
 use crate::circuit::{CIRCUIT_HEADER, Connection};
 use crate::config::OperatorEndpoints;
-use crate::error::WebError;
+use crate::web::error::WebError;
 
 /// Headers by which a proxy tells that a request is not its own.
 const FORWARDED: [&str; 5] =

@@ -3,6 +3,7 @@
 //! A page is plain HTML with its style inside and nothing else: no script, no font, no request
 //! besides itself. The policy says so to the browser, and names the style by its hash.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use askama::Template;
@@ -11,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fortify_captcha::{Media, Question};
+use fortify_captcha::Media;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -56,12 +57,21 @@ pub struct ChallengePage<'a> {
     pub media: &'a Media,
     /// Where the right answer leads.
     pub return_to: &'a ReturnTo,
-    /// A form that waits, sealed.
-    pub carried: Option<&'a str>,
     /// What the page says first.
     pub notice: Option<Notice>,
-    /// Whether a form was sent here that is not carried.
-    pub form_lost: bool,
+    /// What becomes of the form that was sent here.
+    pub form: FormFate<'a>,
+}
+
+/// What becomes of a form that met the challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormFate<'a> {
+    /// None was sent.
+    None,
+    /// It travels in the page, sealed.
+    Carried(&'a str),
+    /// It has to be sent again.
+    Lost,
 }
 
 /// What a challenge page says first.
@@ -148,10 +158,10 @@ struct ResumeTemplate<'a> {
 pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_>) -> Response {
     let minutes = page.issued.expires_in.as_secs() / 60;
     let says = |notice, text| (page.notice == Some(notice)).then(|| locale.text(text).into_owned());
-    let form_note = match (page.carried, page.form_lost) {
-        (Some(_), _) => Some(locale.text("challenge-form-kept").into_owned()),
-        (None, true) => Some(locale.text("challenge-form-not-kept").into_owned()),
-        (None, false) => None,
+    let (carried, form_note) = match page.form {
+        FormFate::None => (None, None),
+        FormFate::Carried(sealed) => (Some(sealed), Some(locale.text("challenge-form-kept"))),
+        FormFate::Lost => (None, Some(locale.text("challenge-form-not-kept"))),
     };
     html(
         status,
@@ -159,14 +169,14 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
             locale,
             alert: says(Notice::Wrong, "challenge-wrong"),
             another: says(Notice::Another, "challenge-another"),
-            form_note,
+            form_note: form_note.map(Cow::into_owned),
             picture: STANDARD.encode(&page.media.bytes),
             width: page.media.width,
             height: page.media.height,
-            question: question(locale, &page.issued.question),
+            question: locale.question(&page.issued.question),
             token: page.issued.token.encode(),
             return_to: page.return_to.as_str(),
-            carried: page.carried,
+            carried,
             hint: locale.text_with("challenge-hint", "minutes", minutes.max(1)).into_owned(),
         },
     )
@@ -187,18 +197,6 @@ pub fn message(status: StatusCode, locale: Locale<'_>, message: &Message<'_>) ->
 pub fn resume(locale: Locale<'_>, action: &ReturnTo, fields: &Fields) -> Response {
     let action = action.as_str();
     html(StatusCode::OK, &ResumeTemplate { locale, action, fields })
-}
-
-/// The words of a question.
-#[must_use]
-pub fn question(locale: Locale<'_>, question: &Question) -> String {
-    let text = match question {
-        Question::TypeCharacters { count } => {
-            locale.text_with(question.key(), "count", u64::from(*count))
-        }
-        _ => locale.text(question.key()),
-    };
-    text.into_owned()
 }
 
 /// A JSON body.

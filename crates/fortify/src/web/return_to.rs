@@ -10,7 +10,9 @@ pub const FRONT: &str = "/";
 const MAX_BYTES: usize = 2048;
 
 /// Our own addresses, to which a return would be a loop or an error.
-const OWN: [&str; 3] = ["/_fortify/", "/validate-captcha", "/captcha/"];
+const OWN: [&str; 2] = ["/_fortify/", "/captcha/"];
+/// And one that is a whole path.
+const OWN_PATH: &str = "/validate-captcha";
 
 /// A path, with its query, on this very site: made only by [`ReturnTo::parse`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +29,14 @@ impl ReturnTo {
         if is_local_path(address) { Self(address.to_owned()) } else { Self(FRONT.to_owned()) }
     }
 
-    /// The address that was asked for.
+    /// The address that was asked for, where it can be returned to as it is.
+    #[must_use]
+    pub fn exactly(uri: &Uri) -> Option<Self> {
+        let address = uri.path_and_query()?.as_str();
+        is_local_path(address).then(|| Self(address.to_owned()))
+    }
+
+    /// The address that was asked for, or the front page.
     #[must_use]
     pub fn of(uri: &Uri) -> Self {
         Self::parse(uri.path_and_query().map_or(FRONT, |path| path.as_str()))
@@ -54,6 +63,7 @@ fn is_local_path(address: &str) -> bool {
         && !matches!(bytes.next(), Some(b'/' | b'\\'))
         && address.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
         && !OWN.iter().any(|own| address.starts_with(own))
+        && address.split('?').next() != Some(OWN_PATH)
 }
 
 #[cfg(test)]
@@ -64,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_page_of_this_site_is_kept_as_it_is() {
-        for address in ["/", "/a", "/a/b?c=d&e=%2f%2f", "/%2f%2fevil", "/a//b", "/?x=http://y/"] {
+        for address in ["/", "/a", "/validate-captcha-help", "/a/b?c=d&e=%2f%2f", "/%2f%2fevil", "/a//b", "/?x=http://y/"] {
             assert_eq!(ReturnTo::parse(address).as_str(), address);
         }
     }

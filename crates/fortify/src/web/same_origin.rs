@@ -20,6 +20,17 @@ pub fn is_same_origin(headers: &HeaderMap) -> bool {
     }
 }
 
+/// Whether the browser says that another site's page sent the request. A request that says nothing,
+/// or only `Origin: null`, is not known to be foreign: programs and strict browsers send such.
+#[must_use]
+pub fn is_foreign(headers: &HeaderMap) -> bool {
+    let foreign_site = headers
+        .get(SEC_FETCH_SITE)
+        .is_some_and(|site| matches!(site.as_bytes(), b"cross-site" | b"same-site"));
+    let named = headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes() != b"null");
+    foreign_site || named && !is_same_origin(headers)
+}
+
 /// The page of this site that a request came from, as its path and query.
 #[must_use]
 pub fn referring_page(headers: &HeaderMap) -> Option<String> {
@@ -76,6 +87,29 @@ mod tests {
         ];
         for pairs in not_ours {
             assert!(!is_same_origin(&headers(pairs)), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_browser_that_says_so_makes_a_request_foreign() {
+        const HOST: (&str, &str) = ("host", "site.onion");
+        let foreign: [&[_]; 4] = [
+            &[HOST, ("origin", "http://evil.onion")],
+            &[HOST, ("sec-fetch-site", "cross-site")],
+            &[HOST, ("sec-fetch-site", "same-site")],
+            &[HOST, ("origin", "null"), ("sec-fetch-site", "cross-site")],
+        ];
+        for pairs in foreign {
+            assert!(is_foreign(&headers(pairs)), "{pairs:?}");
+        }
+        let others: [&[_]; 4] = [
+            &[HOST],
+            &[HOST, ("origin", "null")],
+            &[HOST, ("sec-fetch-site", "none")],
+            &[HOST, ("origin", "http://site.onion"), ("sec-fetch-site", "same-origin")],
+        ];
+        for pairs in others {
+            assert!(!is_foreign(&headers(pairs)), "{pairs:?}");
         }
     }
 

@@ -13,7 +13,7 @@ use super::visitor::Visitor;
 use super::{form, pages};
 use crate::app::SharedApp;
 use crate::challenge::Redeemed;
-use crate::error::WebError;
+use crate::web::error::WebError;
 
 /// The one message of every answer that was not right.
 pub(super) const FAILED: &str = "Verification failed";

@@ -11,7 +11,7 @@ use super::return_to::FRONT;
 use super::same_origin;
 use super::visitor::{Visitor, Wants};
 use crate::app::SharedApp;
-use crate::error::WebError;
+use crate::web::error::WebError;
 
 /// How a session stands.
 #[derive(Serialize)]

@@ -10,7 +10,7 @@ use super::cookies::{Cookies, Jar};
 use crate::app::SharedApp;
 use crate::circuit::{self, Connection, IdentityMode, PeerAddress};
 use crate::config::SecureCookie;
-use crate::error::WebError;
+use crate::web::error::WebError;
 use crate::proxy::{Forwarded, Proto};
 use crate::pseudonym::CircuitTag;
 
