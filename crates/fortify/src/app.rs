@@ -1,5 +1,6 @@
 //! The state of one gate, built once and shared by every request.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -17,7 +18,7 @@ use crate::pseudonym::Pseudonyms;
 use crate::session::Sessions;
 use crate::session::key_ring::{KeyRing, KeyRingError};
 use crate::store::StateStore;
-use crate::store::memory::MemoryStore;
+use crate::store::memory::{MemoryBounds, MemoryStore};
 use crate::telemetry::metrics::Metrics;
 
 /// How requests hold the [`App`].
@@ -54,6 +55,9 @@ pub enum BuildError {
     /// The signing keys.
     #[error(transparent)]
     Keys(#[from] KeyRingError),
+    /// The store's files.
+    #[error("{}: cannot read or write what is kept there: {}; check free space and that the user that runs Fortify may write there", .0.display(), .1)]
+    Store(PathBuf, std::io::Error),
     /// The bundled fonts: a broken build.
     #[error("the bundled fonts cannot be read: {0}")]
     Fonts(#[from] FontError),
@@ -93,26 +97,34 @@ impl App {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<SharedApp, BuildError> {
+        let data_dir = &config.storage.data_dir;
+        let keys = KeyRing::open(data_dir, &*clock, &*entropy)?;
         let store: Arc<dyn StateStore> = match config.storage.backend {
             StorageBackend::Memory => {
-                Arc::new(MemoryStore::new(clock.clone(), config.captcha.max_active as u64))
+                let bounds = MemoryBounds {
+                    challenges: config.captcha.max_active as u64,
+                    challenges_per_circuit: config.captcha.max_active_per_circuit,
+                };
+                let store = MemoryStore::open(clock.clone(), bounds, data_dir);
+                Arc::new(store.map_err(|source| BuildError::Store(data_dir.clone(), source))?)
             }
         };
-        Self::with_store(config, store, clock, entropy)
+        Self::over(config, keys, store, clock, entropy)
     }
 
-    /// As [`Self::build`], over a store that the caller made.
+    /// As [`Self::build`], over keys and a store that the caller made.
     ///
     /// # Errors
     ///
     /// As [`Self::build`].
-    pub fn with_store(
+    pub fn over(
         config: Arc<Config>,
+        keys: KeyRing,
         store: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<SharedApp, BuildError> {
-        let keys = Arc::new(KeyRing::open(&config.storage.data_dir, &*clock, &*entropy)?);
+        let keys = Arc::new(keys);
         let metrics = Arc::new(Metrics::new());
         let renderer =
             Renderer::new(Arc::new(Generator::new()?), config.captcha.max_concurrent_renders);

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    fortify::cli::run(fortify::cli::Cli::parse(), std::env::vars())
+    fortify::cli::main(std::env::args_os(), std::env::vars_os())
 }

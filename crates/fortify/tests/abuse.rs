@@ -124,7 +124,6 @@ async fn abuse_06_without_a_session_nothing_reaches_the_backend() {
         "cerberus_session=".to_owned(),
         format!("cerberus_session={tampered}"),
         format!("cerberus_session={foreign}"),
-        format!("cerberus_session={good}; cerberus_session={good}"),
         format!("CERBERUS_SESSION={good}"),
         format!("cerberus_session={}", &good[..good.len() - 1]),
         format!("cerberus_hint={good}"),
@@ -185,10 +184,12 @@ async fn abuse_07_of_64_simultaneous_right_answers_one_is_a_session() {
 struct Faulty {
     store: MemoryStore,
     fails: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
 }
 
 impl Faulty {
     fn check(&self) -> Result<(), StoreError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "a mistake, made by a test");
         if self.fails.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("unplugged by a test".to_owned()));
         }
@@ -251,9 +252,26 @@ impl StateStore for Faulty {
 
 async fn faulty_bed() -> (Bed, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(false));
-    let store = Faulty { store: MemoryStore::new(support::clock(), 100), fails: fails.clone() };
-    let bed = Bed::with(|parts| parts.store = Some(Arc::new(store))).await;
-    (bed, fails)
+    (bed_over(fails.clone(), Arc::default()).await, fails)
+}
+
+async fn bed_over(fails: Arc<AtomicBool>, panics: Arc<AtomicBool>) -> Bed {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Faulty { store: support::memory_store(dir.path()), fails, panics };
+    Bed::with(|parts| parts.store = Some(Arc::new(store))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_10_a_mistake_of_ours_is_a_503_and_not_the_end() {
+    let panics = Arc::new(AtomicBool::new(false));
+    let bed = bed_over(Arc::default(), panics.clone()).await;
+    let mut member = bed.admitted().await;
+    panics.store(true, Ordering::SeqCst);
+    let reply = member.get("/").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(reply.text().contains("<h1>") && !reply.text().contains("mistake, made"));
+    panics.store(false, Ordering::SeqCst);
+    assert_eq!(member.get("/").await.status, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -342,7 +360,6 @@ async fn abuse_11_a_right_answer_never_leads_to_another_site() {
         let sent = fields(&[("token", &token), ("answer", &answer), ("return_to", address)]);
         let reply = visitor.post_form("/validate-captcha", &sent).await;
         assert_eq!(reply.header("location"), Some(expected), "{address:?}");
-        assert!(reply.header("x").is_none());
         let to = percent_encoding::utf8_percent_encode(address, percent_encoding::NON_ALPHANUMERIC);
         let entered = visitor.get(&format!("/_fortify/enter?to={to}")).await;
         assert_eq!(entered.header("location"), Some(expected), "{address:?}");
@@ -362,6 +379,12 @@ async fn abuse_12_a_denial_to_auth_request_is_401_and_a_fault_is_no_2xx() {
     }
     fails.store(true, Ordering::SeqCst);
     assert_eq!(member.get("/_fortify/auth").await.status, StatusCode::SERVICE_UNAVAILABLE);
+
+    let circuits = circuit_bed().await;
+    for odd in ["", "19"] {
+        let denied = circuits.visitor().get_with("/_fortify/auth", &[("x-circuit-id", odd)]).await;
+        assert_eq!(denied.status, StatusCode::FORBIDDEN, "no circuit");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -450,6 +473,74 @@ async fn abuse_16_failures_follow_the_circuit_and_not_the_cookie() {
     }
     let fresh = bed.visitor().circuit("fc00:dead:beef:4dad::19").get("/").await;
     assert_eq!(fresh.status, StatusCode::TOO_MANY_REQUESTS, "a new browser starts anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_16_another_sites_page_cannot_use_up_a_visitors_tries() {
+    let bed = Bed::with(|parts| parts.config.security.max_captcha_failures = 2).await;
+    let mut visitor = bed.visitor();
+    let page = visitor.get("/").await;
+    let body = support::form(&fields(&[("token", &page.field("token")), ("answer", "NO")]));
+    for headers in [[("origin", "http://evil.onion")], [("sec-fetch-site", "cross-site")]] {
+        for _ in 0..5 {
+            let refused = visitor.post_body("/validate-captcha", &body, &headers).await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN);
+            assert!(!refused.is_challenge());
+        }
+    }
+    assert!(bed.solve(&mut visitor, &page).await.admits(), "the challenge was taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_16_an_answer_to_nothing_locks_nobody_out() {
+    let bed = Bed::with(|parts| {
+        parts.config.security.max_captcha_failures = 2;
+        parts.config.captcha.max_active_per_circuit = 3;
+    })
+    .await;
+    let mut visitor = bed.visitor();
+    let mut tabs = Vec::new();
+    for _ in 0..8 {
+        tabs.push(visitor.get("/").await);
+    }
+    // Five of eight tabs are older than a circuit may have; the visitor tries those first.
+    for tab in &tabs[..5] {
+        assert!(bed.submit(&mut visitor, tab, "ACDEFH").await.is_challenge());
+    }
+    assert!(visitor.get("/").await.is_challenge(), "locked out for old tabs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_18_a_flood_of_challenge_requests_costs_another_circuit_nothing() {
+    let bed = Bed::with(|parts| {
+        parts.config.security.identity = IdentityMode::Circuit;
+        parts.config.captcha.max_active = 100;
+        parts.config.captcha.max_active_per_circuit = 3;
+    })
+    .await;
+    let mut victim = bed.visitor().circuit(CIRCUIT);
+    let page = victim.get("/").await;
+    let mut loud = bed.visitor().circuit("fc00:dead:beef:4dad::bad");
+    for _ in 0..500 {
+        loud.send(Method::POST, "/captcha/generate", &[], Body::empty()).await;
+    }
+    assert!(bed.app.store.active_challenges().await.unwrap() <= 4);
+    assert!(bed.solve(&mut victim, &page).await.admits());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_27_a_log_out_holds_over_a_restart() {
+    let bed = Bed::start().await;
+    let mut member = bed.admitted().await;
+    let cookies = member.cookies.clone();
+    assert_eq!(member.post_form("/api/session/logout", &[]).await.status, StatusCode::OK);
+    let data_dir = bed.app.config.storage.data_dir.clone();
+    let kept_alive = &bed.data_dir;
+    let again = Bed::with(|parts| parts.config.storage.data_dir = data_dir).await;
+    let mut thief = again.visitor();
+    thief.cookies = cookies;
+    assert!(thief.get("/").await.is_challenge(), "the session is back");
+    assert!(kept_alive.path().exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -583,7 +674,6 @@ async fn abuse_24_odd_bytes_on_the_wire_get_a_clean_4xx_or_a_closed_connection()
     for (name, bytes) in [
         ("no HTTP", "\x16\x03\x01\r\n\r\n".to_owned()),
         ("a NUL in a header", format!("{head}X: a\0b\r\n\r\n")),
-        ("bytes above ASCII in a cookie", format!("{head}Cookie: \u{ff}\u{e9}=;;\r\n\r\n")),
         ("64 KiB of header", format!("{head}X: {}\r\n\r\n", "a".repeat(64 * 1024))),
         ("10,000 headers", format!("{head}{}\r\n", "X: a\r\n".repeat(10_000))),
         ("slow headers", "GET / HTTP/1.1\r\nHost:".to_owned()),
@@ -594,22 +684,34 @@ async fn abuse_24_odd_bytes_on_the_wire_get_a_clean_4xx_or_a_closed_connection()
             "CL and TE",
             format!("{form}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         ),
-        (
-            "a path of 8 KiB",
-            format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "a".repeat(8192)),
-        ),
-        (
-            "a path that climbs",
-            "GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
-        ),
     ] {
         let reply = raw(&bed, bytes).await;
         let status = reply.split(' ').nth(1).unwrap_or_default();
-        assert!(reply.is_empty() || status.starts_with('4'), "{name}: {reply:.80}");
-        assert!(!reply.contains("evil"), "{name}");
+        let refused = status.starts_with('4') && !reply.contains("name=\"token\"");
+        assert!(reply.is_empty() || refused, "{name}: {reply:.80}");
     }
     assert!(bed.visitor().get("/").await.is_challenge(), "the gate is gone");
     assert!(bed.site.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_24_strange_and_still_sound_requests_are_treated_like_any_other() {
+    let bed = Bed::start().await;
+    let member = bed.admitted().await;
+    let session = &member.cookies["cerberus_session"];
+    let long = "a".repeat(8192);
+    for target in ["/../../etc/passwd", "/%00", "/a%0d%0ab", "/%", "/\"<>", &format!("/{long}")] {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        let stranger = raw(&bed, format!("{head}\r\n")).await;
+        assert!(stranger.starts_with("HTTP/1.1 4"), "{target:.20}: {stranger:.80}");
+        assert!(!stranger.contains("<>\""), "{target:.20} is in the page as it came");
+    }
+    assert_eq!(bed.site.seen().len(), 0);
+    let head =
+        b"GET /guestbook HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: city=Z\xfcrich; ";
+    let cookie = format!("cerberus_session={session}; \u{e9}=;;\r\n\r\n");
+    let admitted = raw(&bed, [head.as_slice(), cookie.as_bytes()].concat()).await;
+    assert!(admitted.starts_with("HTTP/1.1 200"), "a strange cookie locked out: {admitted:.80}");
 }
 
 /// Sends bytes and reads until the gate closes, within a bound.

@@ -47,12 +47,44 @@ fn complaint(command: &mut Command) -> (String, i32) {
     (lines[0].to_owned(), output.status.code().unwrap())
 }
 
+/// Starts the gate and stops it again, so that it has its keys.
+fn first_start(config: &str) {
+    let mut child = fortify(&["serve", "--config", config]).stderr(Stdio::piped()).spawn().unwrap();
+    listening(&mut BufReader::new(child.stderr.take().unwrap()));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    wait(&mut child);
+}
+
 /// Writes a configuration whose data is in `dir`.
 fn config(dir: &Path, more: &str) -> String {
     let path = dir.join("fortify.toml");
     let data = dir.join("data");
     std::fs::write(&path, format!("[storage]\ndata_dir = \"{}\"\n{more}", data.display())).unwrap();
     path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_mistake_in_the_arguments_is_64_and_help_is_none() {
+    for args in [&["serve", "--confg", "x"][..], &["render", "--count", "0"], &["nothing"], &[]] {
+        assert_eq!(output(&mut fortify(args)).status.code(), Some(64), "{args:?}");
+    }
+    for args in [&["--help"][..], &["--version"], &["render", "--help"]] {
+        assert_eq!(output(&mut fortify(args)).status.code(), Some(0), "{args:?}");
+    }
+}
+
+#[test]
+fn an_environment_that_is_no_text_is_no_panic() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = std::ffi::OsStr::from_bytes(b"\xff");
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "");
+    let foreign = output(fortify(&["check-config", "--config", &path]).env("SOMETHING", odd));
+    assert_eq!(foreign.status.code(), Some(0));
+    let (message, code) =
+        complaint(fortify(&["check-config", "--config", &path]).env("FORTIFY__LOG__LEVEL", odd));
+    assert_eq!(code, 64);
+    assert!(message.contains("FORTIFY__LOG__LEVEL"), "{message}");
 }
 
 #[test]
@@ -97,8 +129,7 @@ fn keys_that_others_may_read_stop_the_start_with_the_command_that_mends_it() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let path = config(dir.path(), "[server]\nport = 0\n");
-    let listed = output(&mut fortify(&["keys", "list", "--config", &path]));
-    assert!(listed.status.success());
+    first_start(&path);
     let keys = dir.path().join("data/keys.json");
     std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).unwrap();
     let (message, code) = complaint(&mut fortify(&["serve", "--config", &path]));
@@ -132,7 +163,7 @@ fn a_full_disk_is_said() {
     let (message, code) = complaint(&mut fortify(&["render", "--count", "3", "--out", out]));
     assert_eq!(code, 1);
     assert!(message.contains("labels.csv") && message.contains("No space left"), "{message}");
-    let closed = fortify(&["keys", "list", "--config", &config(dir.path(), "")])
+    let closed = fortify(&["check-config", "--config", &config(dir.path(), "")])
         .stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap())
         .status()
         .unwrap();
@@ -142,7 +173,11 @@ fn a_full_disk_is_said() {
 #[test]
 fn keys_are_listed_and_rotated_without_being_shown() {
     let dir = tempfile::tempdir().unwrap();
-    let path = config(dir.path(), "");
+    let path = config(dir.path(), "[server]\nport = 0\n");
+    let (message, code) = complaint(&mut fortify(&["keys", "list", "--config", &path]));
+    assert_eq!(code, 1);
+    assert!(message.contains("first starts") && !dir.path().join("data").exists(), "{message}");
+    first_start(&path);
     let run = |action| {
         let output = output(&mut fortify(&["keys", action, "--config", &path]));
         assert!(output.status.success());
@@ -180,6 +215,20 @@ fn a_gate_starts_answers_and_finishes_when_it_is_told_to() {
         let rest: Vec<_> = log.lines().map(Result::unwrap).collect();
         assert!(rest.iter().any(|line| line.contains("the gate is closed")), "{rest:?}");
     }
+}
+
+#[test]
+fn a_running_gate_notices_a_rotation() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[server]\nport = 0\n[security]\nidentity = \"peer\"\n");
+    let mut child = fortify(&["serve", "--config", &path]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    listening(&mut log);
+    assert!(output(&mut fortify(&["keys", "rotate", "--config", &path])).status.success());
+    let noticed = log.lines().map_while(Result::ok).find(|line| line.contains("were rotated"));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(noticed.is_some());
+    wait(&mut child);
 }
 
 /// The address in the line that says where the gate listens.

@@ -63,6 +63,8 @@ async fn the_page_is_small_and_says_what_it_needs_to() {
     assert!(!policy.contains("unsafe"), "{policy}");
     // Browsers would hold it against the service's own redirects after the right answer.
     assert!(!policy.contains("form-action"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'") && policy.contains("base-uri 'none'"));
+    assert_eq!(page.header("x-frame-options"), Some("DENY"));
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     assert_eq!(page.header("referrer-policy"), Some("same-origin"));
 }
@@ -214,6 +216,12 @@ async fn a_form_from_elsewhere_is_never_carried() {
     let own = format!("http://{}", bed.address);
     let large = format!("message={}", "x".repeat(16 * 1024));
     type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let long = format!("/guestbook?x={}", "x".repeat(2100));
+    for address in ["//guestbook", "/captcha/guestbook", &long] {
+        let sent = fields(&[("name", "a"), ("message", "secret")]);
+        let page = bed.visitor().post_form(address, &sent).await;
+        assert_eq!(page.try_field("carried"), None, "{address:.20} would be sent elsewhere");
+    }
     let cases: [Case<'_>; 7] = [
         ("another site", "name=a", &[("origin", "http://evil.onion")]),
         ("no word of where from", "name=a", &[]),
@@ -247,9 +255,8 @@ async fn a_carried_form_counts_only_from_a_page_of_this_site() {
         ("carried", &page.field("carried")),
         ("return_to", "/"),
     ]));
-    let reply =
-        visitor.post_body("/validate-captcha", &body, &[("origin", "http://evil.onion")]).await;
-    assert_eq!(reply.status, StatusCode::SEE_OTHER, "another site's page drove the form on");
+    let reply = visitor.post_body("/validate-captcha", &body, &[]).await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "an unknown page drove the form on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -346,9 +353,11 @@ async fn what_is_no_page_gets_no_challenge() {
         (json.status, json.json()["success"].as_bool()),
         (StatusCode::FORBIDDEN, Some(false))
     );
-    let picture = visitor.get_with("/logo.png", &[("sec-fetch-dest", "image")]).await;
-    assert_eq!(picture.status, StatusCode::FORBIDDEN);
-    assert!(!picture.is_challenge());
+    for dest in ["image", "style", "empty", "iframe", "object"] {
+        let part = visitor.get_with("/logo.png", &[("sec-fetch-dest", dest)]).await;
+        assert_eq!(part.status, StatusCode::FORBIDDEN);
+        assert!(!part.is_challenge(), "{dest}");
+    }
     let head = visitor.send(Method::HEAD, "/", &[], "".into()).await;
     assert_eq!(head.status, StatusCode::FORBIDDEN);
     assert_eq!(bed.app.store.active_challenges().await.unwrap(), 0);
@@ -382,6 +391,12 @@ async fn supervisors_are_answered_and_visitors_are_not() {
             assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path} with {forwarded}");
         }
     }
+    let distrustful = Bed::with(|parts| {
+        parts.config.server.trusted_proxies =
+            fortify::circuit::TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
+    })
+    .await;
+    assert_eq!(distrustful.visitor().get("/metrics").await.status, StatusCode::NOT_FOUND);
     let silent = Bed::with(|parts| {
         parts.config.server.operator_endpoints = fortify::config::OperatorEndpoints::Off;
     })

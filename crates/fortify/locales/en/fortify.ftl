@@ -22,6 +22,7 @@ resume-text = Thank you. Press the button to send your form on.
 resume-submit = Send my form
 
 wait-title = Please wait
+wait-retry = Try again
 wait-text = There were too many wrong answers. You can try again in { $minutes ->
     [one] one minute
    *[other] { $minutes } minutes
@@ -32,7 +33,7 @@ moment-text = This page goes on by itself. If it does not, use the link.
 moment-link = Continue
 
 cookies-title = Cookies are off
-cookies-text = Your answer was right, but your browser did not keep the cookie that says so. Allow cookies for this site, then try again.
+cookies-text = This site needs one cookie to let you in, and your browser did not send it back. Allow cookies for this site, then try again.
 cookies-retry = Try again
 
 left-title = You have left

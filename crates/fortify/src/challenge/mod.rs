@@ -5,8 +5,7 @@
 //! - [`Challenges`]: `issue`, `picture`, `redeem`.
 //! - [`policy`]: which task a level asks.
 //! - [`judge`]: whether an answer is right; pure.
-//! - `recipe`: a challenge as the store keeps it, and back. With `mod.rs` the only place that knows
-//!   the generator.
+//! - `recipe`: a challenge as the store keeps it, and back.
 //! - `renderer`: the generator off the async threads, under a bound.
 
 pub mod judge;
@@ -132,12 +131,6 @@ impl Challenges {
         Self { renderer, store, clock, entropy, metrics, settings }
     }
 
-    /// The level at which challenges are issued.
-    #[must_use]
-    pub const fn level(&self) -> Level {
-        self.settings.level
-    }
-
     /// Whether a picture can be drawn: for `/ready`.
     pub async fn is_warm(&self) -> bool {
         self.renderer.is_warm().await
@@ -249,6 +242,9 @@ impl Challenges {
         let record = self.store.take_challenge(&token).await?;
         match judge::judge(record.as_ref(), answer, circuit) {
             Verdict::Right { level } => Ok(Redeemed::Solved { level }),
+            // Nothing was guessed at where there was nothing: a visitor who answers in an old tab
+            // must not be locked out for it. The response is the same.
+            Verdict::Wrong if record.is_none() => Ok(Redeemed::Failed),
             Verdict::Wrong => {
                 let decay = self.settings.failure_decay;
                 let failures = self.store.record_failure(circuit, decay).await?;

@@ -12,13 +12,14 @@ pub mod keys;
 pub mod render;
 pub mod serve;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, ENVIRONMENT_PREFIX};
 
 /// Where the packaged configuration is, used when it is there and `--config` names no other.
 const DEFAULT_CONFIG: &str = "/etc/fortify/fortify.toml";
@@ -97,19 +98,20 @@ impl CliError {
 
 /// Does what the arguments say. The exit code is 0, 64 for a mistake in the arguments or the
 /// configuration, or 1.
-pub fn run(cli: Cli, env: impl IntoIterator<Item = (String, String)>) -> ExitCode {
-    let mut out = io::stdout().lock();
-    let done = match cli.command {
-        Command::Serve(config) => config.load(env).and_then(serve::serve),
-        Command::CheckConfig(config) => config.load(env).and_then(|_valid| {
-            writeln!(out, "the configuration is valid").map_err(|e| CliError::output(&e))
-        }),
-        Command::Keys { action, config } => {
-            config.load(env).and_then(|config| keys::run(&action, &config, &mut out))
+pub fn main(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(told) => {
+            // Help and the version come this way too, and are no mistakes.
+            let _nowhere_left_to_say_it = told.print();
+            return if told.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
-        Command::Render(args) => render::run(&args, &mut out),
-        Command::Bench(args) => bench::run(&args, &mut out),
     };
+    let mut out = io::stdout().lock();
+    let done = environment(env).and_then(|env| run(cli, env, &mut out));
     let Err(error) = done else {
         return ExitCode::SUCCESS;
     };
@@ -119,4 +121,34 @@ pub fn run(cli: Cli, env: impl IntoIterator<Item = (String, String)>) -> ExitCod
         CliError::Config(_) | CliError::Usage(_) => ExitCode::from(EXIT_USAGE),
         CliError::Failed(_) => ExitCode::FAILURE,
     }
+}
+
+fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), CliError> {
+    match cli.command {
+        Command::Serve(config) => config.load(env).and_then(serve::serve),
+        Command::CheckConfig(config) => {
+            config.load(env)?;
+            writeln!(out, "the configuration is valid").map_err(|e| CliError::output(&e))
+        }
+        Command::Keys { action, config } => keys::run(&action, &config.load(env)?, out),
+        Command::Render(args) => render::run(&args, out),
+        Command::Bench(args) => bench::run(&args, out),
+    }
+}
+
+/// The variables that are text. Others are not ours to complain about, unless they bear our name.
+fn environment(
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, CliError> {
+    let mut texts = Vec::new();
+    for (name, value) in env {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => texts.push((name, value)),
+            (Ok(name), Err(_)) if name.starts_with(ENVIRONMENT_PREFIX) => {
+                return Err(CliError::Usage(format!("environment variable {name}: not UTF-8")));
+            }
+            _ => {}
+        }
+    }
+    Ok(texts)
 }

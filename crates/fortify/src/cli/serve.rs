@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CliError;
+use crate::circuit::IdentityMode;
 use crate::clock::SystemClock;
 use crate::config::{Config, SecureCookie};
 use crate::entropy::SystemEntropy;
@@ -27,8 +28,8 @@ async fn run(config: Config) -> Result<(), CliError> {
     let gate = Gate::bind(Arc::new(config), Arc::new(SystemClock), Arc::new(SystemEntropy))
         .await
         .map_err(CliError::failed)?;
-    tracing::info!(listening = %gate.address(), "the gate is open");
     let stop = stop_signal().map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
+    tracing::info!(listening = %gate.address(), "the gate is open");
     let drained = gate.run(stop).await;
     tracing::info!(cut = drained.cut, "the gate is closed");
     Ok(())
@@ -45,6 +46,17 @@ fn warn(config: &Config) {
             "session.secure = \"auto\": on plain-http hosts that are neither onion nor loopback, \
              cookies travel without the Secure attribute"
         ),
+    }
+    let server = &config.server;
+    let one_visitor = config.security.identity == IdentityMode::Peer
+        && !server.proxy_protocol
+        && (server.socket.is_some() || server.host.is_loopback());
+    if one_visitor {
+        tracing::warn!(
+            "security.identity = \"peer\" on a loopback address or a socket: behind tor or a proxy \
+             all visitors are one, and one's wrong answers make all wait; use \"circuit\", or \
+             server.proxy_protocol"
+        );
     }
     if config.upstream.authority.is_none() {
         tracing::warn!("upstream.url is not set: admitted visitors get 404 for every page");

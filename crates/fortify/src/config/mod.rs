@@ -102,6 +102,9 @@ pub struct CaptchaConfig {
     pub max_active: usize,
     /// `max_concurrent_renders`: pictures drawn or waiting to be drawn at once, 100 by default.
     pub max_concurrent_renders: usize,
+    /// `max_active_per_circuit`: challenges of one circuit that wait for an answer, 3 by default;
+    /// its oldest makes room.
+    pub max_active_per_circuit: usize,
 }
 
 /// `[session]`: what an admitted visitor holds.
@@ -228,6 +231,7 @@ impl Default for CaptchaConfig {
             challenge_status: 403,
             max_active: 100_000,
             max_concurrent_renders: 100,
+            max_active_per_circuit: 3,
         }
     }
 }

@@ -57,6 +57,7 @@ section!(RawCaptcha, "a section headed [captcha]", {
     challenge_status: i64,
     max_active: i64,
     max_concurrent_renders: i64,
+    max_active_per_circuit: i64,
 });
 
 section!(RawSession, "a section headed [session]", {

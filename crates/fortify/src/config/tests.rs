@@ -79,12 +79,13 @@ fn every_key_takes_effect() {
         drain_seconds = 0
         operator_endpoints = "off"
         [captcha]
-        ttl_seconds = 30
+        ttl_seconds = 61
         difficulty = 9
         length = 8
         challenge_status = 200
         max_active = 100
         max_concurrent_renders = 1
+        max_active_per_circuit = 7
         [session]
         ttl_seconds = 60
         secure = "auto"
@@ -122,12 +123,13 @@ fn every_key_takes_effect() {
             operator_endpoints: OperatorEndpoints::Off,
         },
         captcha: CaptchaConfig {
-            ttl: seconds(30),
+            ttl: seconds(61),
             level: 9,
             length: 8,
             challenge_status: 200,
             max_active: 100,
             max_concurrent_renders: 1,
+            max_active_per_circuit: 7,
         },
         session: SessionConfig { ttl: seconds(60), secure: SecureCookie::Auto },
         security: SecurityConfig {
@@ -165,9 +167,10 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("server.port", "-1", "0 to 65535"),
         ("server.max_connections", "0", "1 to 65536"),
         ("server.header_timeout_seconds", "0", "1 to 3600"),
-        ("captcha.ttl_seconds", "29", "30 to 3600"),
+        ("captcha.ttl_seconds", "29", "60 to 3600"),
         ("captcha.max_active", "99", "100 to 1000000"),
         ("captcha.max_concurrent_renders", "1001", "1 to 1000"),
+        ("captcha.max_active_per_circuit", "0", "1 to 100"),
         ("session.ttl_seconds", "86401", "60 to 86400"),
         ("security.max_captcha_failures", "0", "1 to 100"),
         ("security.reputation_decay_seconds", "9223372036854775807", "1 to 86400"),

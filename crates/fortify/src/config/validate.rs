@@ -98,7 +98,7 @@ fn server(check: &mut Check<'_>, raw: RawServer, server: &mut ServerConfig) {
 }
 
 fn captcha(check: &mut Check<'_>, raw: RawCaptcha, captcha: &mut CaptchaConfig) {
-    check.seconds("captcha.ttl_seconds", raw.ttl_seconds, 30..=3600, &mut captcha.ttl);
+    check.seconds("captcha.ttl_seconds", raw.ttl_seconds, 60..=3600, &mut captcha.ttl);
     check.with("captcha.difficulty", raw.difficulty, level, &mut captcha.level);
     check.whole("captcha.length", raw.length, 4..=8, &mut captcha.length);
     let status = |status: i64| match status {
@@ -113,6 +113,8 @@ fn captcha(check: &mut Check<'_>, raw: RawCaptcha, captcha: &mut CaptchaConfig) 
     check.whole("captcha.max_active", raw.max_active, 100..=1_000_000, &mut captcha.max_active);
     let (key, target) = ("captcha.max_concurrent_renders", &mut captcha.max_concurrent_renders);
     check.whole(key, raw.max_concurrent_renders, 1..=1000, target);
+    let (key, target) = ("captcha.max_active_per_circuit", &mut captcha.max_active_per_circuit);
+    check.whole(key, raw.max_active_per_circuit, 1..=100, target);
 }
 
 fn upstream(check: &mut Check<'_>, raw: RawUpstream, upstream: &mut UpstreamConfig) {

@@ -98,8 +98,11 @@ pub(super) fn of_response(mut headers: HeaderMap, websocket: bool) -> HeaderMap 
     }
     remove_hop_by_hop(&mut headers);
     let sets_ours = |value: &HeaderValue| {
-        let name = value.as_bytes().split(|&b| b == b'=').next().unwrap_or_default();
-        is_ours(name)
+        // A cookie without a name goes out as its bare value, which may read like one of ours.
+        let mut parts = value.as_bytes().split(|&b| b == b'=');
+        let first = parts.next().unwrap_or_default();
+        let name = if first.trim_ascii().is_empty() { parts.next() } else { Some(first) };
+        is_ours(name.unwrap_or_default())
     };
     if headers.get_all(SET_COOKIE).iter().any(sets_ours) {
         let all: Vec<_> = headers.get_all(SET_COOKIE).iter().cloned().collect();
@@ -155,9 +158,21 @@ fn is_for_proxies_only(name: &str) -> bool {
     let name = name.replace('_', "-");
     name.starts_with("x-forwarded-")
         || name.starts_with("x-fortify-")
+        || name.starts_with("x-original-")
+        || name.starts_with("x-rewrite-")
         || matches!(
             name.as_str(),
-            "forwarded" | "x-forwarded" | "x-real-ip" | "via" | "x-circuit-id" | "proxy"
+            "forwarded"
+                | "x-forwarded"
+                | "x-real-ip"
+                | "x-client-ip"
+                | "x-cluster-client-ip"
+                | "client-ip"
+                | "true-client-ip"
+                | "cf-connecting-ip"
+                | "via"
+                | "x-circuit-id"
+                | "proxy"
         )
 }
 
@@ -328,6 +343,8 @@ mod tests {
                 ("set-cookie", "a=1; Path=/"),
                 ("set-cookie", "cerberus_session=forged; Path=/"),
                 ("set-cookie", " cerberus_hint =1"),
+                ("set-cookie", "=cerberus_session=planted"),
+                ("set-cookie", " = cerberus_session =planted; Path=/a"),
                 ("set-cookie", "b=cerberus_session=2"),
                 ("connection", "close, x-private"),
                 ("x-private", "1"),

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::entropy::SystemEntropy;
-    use crate::store::memory::MemoryStore;
+    use crate::store::memory::{MemoryBounds, MemoryStore};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
@@ -225,7 +225,8 @@ mod tests {
         let clock = Arc::new(ManualClock::at(NOW));
         let entropy = Arc::new(SystemEntropy);
         let keys = Arc::new(KeyRing::open(dir.path(), &*clock, &*entropy).unwrap());
-        let store = Arc::new(MemoryStore::new(clock.clone(), 10));
+        let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
+        let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()).unwrap());
         let sessions = Sessions::new(keys.clone(), store, clock.clone(), entropy, HOUR);
         Bed { clock, keys, sessions, _dir: dir }
     }

@@ -1,19 +1,23 @@
 //! The embedded store: everything in this process's memory, for one node.
 //!
-//! Challenges and failures live in bounded caches that forget the least recently used first.
-//! Revocations do not: a forgotten revocation would let a session back in, so their table has a
-//! bound of its own, and at that bound a further revocation is refused.
+//! Challenges and failures live in bounded caches that forget the least recently used first; a
+//! circuit's own oldest challenge goes first of all, so that a flood from a few circuits costs
+//! nobody else anything. Revocations are never forgotten to make room: they have a table and a
+//! file of their own (`revocations`).
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use moka::Expiry;
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use moka::sync::{Cache, CacheBuilder};
 
 use super::record::{ChallengeRecord, ChallengeToken, Failures, SessionId};
+use super::revocations::Revocations;
 use super::{StateStore, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::pseudonym::CircuitTag;
@@ -22,63 +26,117 @@ use crate::pseudonym::CircuitTag;
 /// circuits than this can also bring each of them once.
 const MAX_FAILURE_RECORDS: u64 = 200_000;
 
-/// Sessions that can be revoked at one time: about 50 bytes each. Each costs a solved challenge,
-/// and is dropped when its token has expired.
-const MAX_REVOCATIONS: usize = 1_000_000;
+/// The longest that failures are remembered: the configuration allows no longer
+/// `security.reputation_decay_seconds`.
+const MAX_DECAY: Duration = Duration::from_secs(86_400);
 
-/// The longest that the caches keep anything: the configuration allows no longer lifetime
-/// (a day of `security.reputation_decay_seconds`).
-const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryBounds {
+    /// Challenges of all circuits together.
+    pub challenges: u64,
+    /// Challenges of one circuit; its oldest makes room.
+    pub challenges_per_circuit: usize,
+}
 
 /// The embedded implementation of [`StateStore`].
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     challenges: Cache<ChallengeToken, Arc<ChallengeRecord>>,
+    /// The tokens of each circuit's live challenges, the oldest first.
+    active: Cache<CircuitTag, Arc<[ChallengeToken]>>,
+    challenges_per_circuit: usize,
     failures: Cache<CircuitTag, Failures>,
-    revocations: Mutex<Revocations>,
+    revocations: Arc<Mutex<Revocations>>,
 }
 
 impl MemoryStore {
-    /// A store that keeps at most `max_challenges` challenges and judges age by `clock`.
-    #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, max_challenges: u64) -> Self {
-        Self::with_bounds(clock, max_challenges, MAX_REVOCATIONS)
+    /// A store within `bounds` that judges age by `clock` and remembers revocations in `data_dir`.
+    ///
+    /// # Errors
+    ///
+    /// When the file of revocations cannot be read or written.
+    pub fn open(
+        clock: Arc<dyn Clock>,
+        bounds: MemoryBounds,
+        data_dir: &Path,
+    ) -> std::io::Result<Self> {
+        let revocations = Revocations::open(data_dir, clock.now())?;
+        Ok(Self::over(clock, bounds, revocations))
     }
 
-    fn with_bounds(clock: Arc<dyn Clock>, max_challenges: u64, max_revocations: usize) -> Self {
+    fn over(clock: Arc<dyn Clock>, bounds: MemoryBounds, revocations: Revocations) -> Self {
         Self {
+            challenges: bounded(bounds.challenges)
+                .expire_after(AtItsTime { clock: clock.clone() })
+                .build(),
+            // A circuit without a challenge needs no entry, so there are never more.
+            active: bounded(bounds.challenges).build(),
+            challenges_per_circuit: bounds.challenges_per_circuit,
+            failures: bounded(MAX_FAILURE_RECORDS).time_to_live(MAX_DECAY).build(),
+            revocations: Arc::new(Mutex::new(revocations)),
             clock,
-            challenges: bounded(max_challenges),
-            failures: bounded(MAX_FAILURE_RECORDS),
-            revocations: Mutex::new(Revocations {
-                until: HashMap::new(),
-                capacity: max_revocations,
-            }),
         }
-    }
-
-    fn revocations(&self) -> std::sync::MutexGuard<'_, Revocations> {
-        // A map of plain values is whole after any panic, and refusing to look would admit nobody.
-        self.revocations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn live(&self, record: Option<Arc<ChallengeRecord>>) -> Option<ChallengeRecord> {
         record.filter(|r| self.clock.now() < r.expires_at).map(Arc::unwrap_or_clone)
     }
+
+    /// Adds `token` to its circuit's and drops what is too much.
+    fn enlist(&self, circuit: CircuitTag, token: &ChallengeToken) {
+        let mut dropped = Vec::new();
+        self.active.entry(circuit).and_upsert_with(|previous| {
+            let mut tokens = previous.map_or_else(Vec::new, |entry| entry.into_value().to_vec());
+            tokens.push(token.clone());
+            let surplus = tokens.len().saturating_sub(self.challenges_per_circuit);
+            dropped = tokens.drain(..surplus).collect();
+            tokens.into()
+        });
+        for token in &dropped {
+            self.challenges.invalidate(token);
+        }
+    }
+
+    /// Takes `token` out of its circuit's.
+    fn strike(&self, circuit: CircuitTag, token: &ChallengeToken) {
+        self.active.entry(circuit).and_compute_with(|previous| {
+            let tokens = previous.map_or_else(Vec::new, |entry| entry.into_value().to_vec());
+            let rest: Vec<_> = tokens.into_iter().filter(|other| other != token).collect();
+            if rest.is_empty() { Op::Remove } else { Op::Put(rest.into()) }
+        });
+    }
 }
 
 /// A cache that makes room by forgetting the least recently used entry. The library's default
 /// policy would refuse the new entry instead, which under a flood is every visitor's.
-fn bounded<K, V>(capacity: u64) -> Cache<K, V>
+fn bounded<K, V>(capacity: u64) -> CacheBuilder<K, V, Cache<K, V>>
 where
     K: std::hash::Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    Cache::builder()
-        .max_capacity(capacity)
-        .eviction_policy(EvictionPolicy::lru())
-        .time_to_live(MAX_LIFETIME)
-        .build()
+    Cache::builder().max_capacity(capacity).eviction_policy(EvictionPolicy::lru())
+}
+
+/// Has a challenge leave memory when it expires, with its seed and its answer.
+struct AtItsTime {
+    clock: Arc<dyn Clock>,
+}
+
+impl Expiry<ChallengeToken, Arc<ChallengeRecord>> for AtItsTime {
+    fn expire_after_create(
+        &self,
+        _token: &ChallengeToken,
+        record: &Arc<ChallengeRecord>,
+        _created: Instant,
+    ) -> Option<Duration> {
+        Some(self.clock.now().until(record.expires_at))
+    }
+}
+
+/// The table of revocations is whole after any panic, and refusing to look would admit nobody.
+fn lock(revocations: &Mutex<Revocations>) -> MutexGuard<'_, Revocations> {
+    revocations.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for MemoryStore {
@@ -94,7 +152,9 @@ impl StateStore for MemoryStore {
         token: &ChallengeToken,
         record: ChallengeRecord,
     ) -> Result<(), StoreError> {
+        let circuit = record.circuit;
         self.challenges.insert(token.clone(), Arc::new(record));
+        self.enlist(circuit, token);
         Ok(())
     }
 
@@ -109,7 +169,11 @@ impl StateStore for MemoryStore {
         &self,
         token: &ChallengeToken,
     ) -> Result<Option<ChallengeRecord>, StoreError> {
-        Ok(self.live(self.challenges.remove(token)))
+        let taken = self.challenges.remove(token);
+        if let Some(record) = &taken {
+            self.strike(record.circuit, token);
+        }
+        Ok(self.live(taken))
     }
 
     async fn record_failure(
@@ -134,13 +198,15 @@ impl StateStore for MemoryStore {
     }
 
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
-        self.revocations().insert(session, until, self.clock.now())
+        // The disk is waited for off the threads that serve.
+        let (revocations, now) = (self.revocations.clone(), self.clock.now());
+        tokio::task::spawn_blocking(move || lock(&revocations).insert(session, until, now))
+            .await
+            .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
 
     async fn is_revoked(&self, session: SessionId) -> Result<bool, StoreError> {
-        // An entry counts for as long as it is there: past its time the token is dead by itself,
-        // and a clock that was set back must not bring a session back.
-        Ok(self.revocations().until.contains_key(&session))
+        Ok(lock(&self.revocations).contains(&session))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -154,91 +220,79 @@ impl StateStore for MemoryStore {
     }
 }
 
-/// Sessions that were ended, each with the time when its token ends by itself.
-struct Revocations {
-    until: HashMap<SessionId, Timestamp>,
-    capacity: usize,
-}
-
-impl Revocations {
-    fn insert(
-        &mut self,
-        session: SessionId,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        if self.until.len() >= self.capacity {
-            self.until.retain(|_, until| now < *until);
-        }
-        if self.until.len() >= self.capacity && !self.until.contains_key(&session) {
-            return Err(StoreError::Full("revocations"));
-        }
-        let kept = self.until.entry(session).or_insert(until);
-        *kept = (*kept).max(until);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
-    use crate::entropy::SystemEntropy;
+    use crate::entropy::{SystemEntropy, random_bytes};
     use crate::store::contract;
 
-    fn store(max_challenges: u64, max_revocations: usize) -> (Arc<ManualClock>, MemoryStore) {
+    fn store(challenges: u64, challenges_per_circuit: usize) -> (Arc<ManualClock>, MemoryStore) {
         let clock = Arc::new(ManualClock::at(contract::START));
-        let store = MemoryStore::with_bounds(clock.clone(), max_challenges, max_revocations);
+        let bounds = MemoryBounds { challenges, challenges_per_circuit };
+        let store = MemoryStore::over(clock.clone(), bounds, Revocations::in_memory(10));
         (clock, store)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn passes_the_contract() {
-        let (clock, store) = store(100_000, MAX_REVOCATIONS);
+        let (clock, store) = store(100_000, 100);
         contract::check(Arc::new(store), |by| clock.advance(by)).await;
     }
 
+    /// Puts a challenge for a circuit of its own.
+    async fn put_new(store: &MemoryStore, circuit: Option<CircuitTag>) -> ChallengeToken {
+        let token = ChallengeToken::random(&SystemEntropy).unwrap();
+        let random = CircuitTag::from_bytes(random_bytes(&SystemEntropy).unwrap());
+        let until = contract::START.after(Duration::from_secs(60));
+        let record =
+            ChallengeRecord { circuit: circuit.unwrap_or(random), ..contract::record(until) };
+        store.put_challenge(&token, record).await.unwrap();
+        token
+    }
+
     #[tokio::test]
-    async fn abuse_18_a_flood_of_challenges_stays_within_the_bound() {
-        let (_, store) = store(1_000, 10);
+    async fn abuse_18_a_flood_from_many_circuits_stays_within_the_bound() {
+        let (_, store) = store(1_000, 3);
         let session = SessionId::random(&SystemEntropy).unwrap();
         let until = contract::START.after(Duration::from_secs(60));
         store.revoke_session(session, until).await.unwrap();
+        let mut newest = put_new(&store, None).await;
         for _ in 0..20_000 {
-            let token = ChallengeToken::random(&SystemEntropy).unwrap();
-            store.put_challenge(&token, contract::record(until)).await.unwrap();
+            newest = put_new(&store, None).await;
         }
-        store.challenges.run_pending_tasks();
         assert!(store.active_challenges().await.unwrap() <= 1_000);
+        store.active.run_pending_tasks();
+        assert!(store.active.entry_count() <= 1_000);
         assert!(store.is_revoked(session).await.unwrap(), "the flood dropped a revocation");
+        assert!(store.take_challenge(&newest).await.unwrap().is_some(), "the newest was refused");
     }
 
     #[tokio::test]
-    async fn the_newest_challenge_is_the_one_that_stays_when_the_store_is_full() {
-        let (_, store) = store(10, 10);
-        let until = contract::START.after(Duration::from_secs(60));
-        let mut newest = ChallengeToken::random(&SystemEntropy).unwrap();
-        for _ in 0..1_000 {
-            newest = ChallengeToken::random(&SystemEntropy).unwrap();
-            store.put_challenge(&newest, contract::record(until)).await.unwrap();
+    async fn abuse_18_a_flood_from_one_circuit_costs_nobody_else_a_challenge() {
+        let (_, store) = store(100, 3);
+        let victim = put_new(&store, None).await;
+        let loud = CircuitTag::from_bytes([7; 16]);
+        let mut flood = Vec::new();
+        for _ in 0..10_000 {
+            flood.push(put_new(&store, Some(loud)).await);
         }
-        store.challenges.run_pending_tasks();
-        assert!(store.take_challenge(&newest).await.unwrap().is_some());
+        assert!(store.take_challenge(&victim).await.unwrap().is_some(), "the victim lost its own");
+        let mut live = 0;
+        for token in &flood {
+            live += u32::from(store.take_challenge(token).await.unwrap().is_some());
+        }
+        assert_eq!(live, 3, "a circuit has at most three, the newest");
     }
 
     #[tokio::test]
-    async fn a_full_revocation_table_refuses_instead_of_forgetting() {
-        let (clock, store) = store(10, 2);
-        let until = contract::START.after(Duration::from_secs(60));
-        let sessions: Vec<_> = (0..3).map(|_| SessionId::random(&SystemEntropy).unwrap()).collect();
-        store.revoke_session(sessions[0], until).await.unwrap();
-        store.revoke_session(sessions[1], until).await.unwrap();
-        assert!(matches!(store.revoke_session(sessions[2], until).await, Err(StoreError::Full(_))));
-        assert!(store.is_revoked(sessions[0]).await.unwrap());
-
-        clock.advance(Duration::from_secs(61));
-        let later = until.after(Duration::from_secs(60));
-        store.revoke_session(sessions[2], later).await.expect("expired entries make room");
-        assert!(store.is_revoked(sessions[2]).await.unwrap());
+    async fn an_answered_challenge_makes_room_for_the_next_of_its_circuit() {
+        let (_, store) = store(100, 2);
+        let circuit = Some(CircuitTag::from_bytes([7; 16]));
+        let first = put_new(&store, circuit).await;
+        let second = put_new(&store, circuit).await;
+        store.take_challenge(&second).await.unwrap().unwrap();
+        put_new(&store, circuit).await;
+        assert!(store.take_challenge(&first).await.unwrap().is_some(), "dropped without need");
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! - [`StateStore`]: the verbs, with what each promises.
 //! - [`record`]: what is kept, and under which names.
-//! - [`memory`]: the embedded store, for one node.
+//! - [`memory`]: the embedded store, for one node; `revocations` is what it keeps on disk.
 //! - `contract`: one suite of tests that every store passes.
 //!
 //! A store that cannot answer says so with a [`StoreError`], and the edge turns that into a 503:
@@ -14,6 +14,7 @@
 pub(crate) mod contract;
 pub mod memory;
 pub mod record;
+mod revocations;
 
 use std::fmt;
 use std::time::Duration;
@@ -41,8 +42,8 @@ pub enum StoreError {
 /// expired record and an absent one cannot be told apart.
 #[async_trait]
 pub trait StateStore: Send + Sync + fmt::Debug {
-    /// Keeps a challenge until `record.expires_at`. When the store's bound is reached the
-    /// challenge that was used longest ago makes room.
+    /// Keeps a challenge until `record.expires_at`. When its circuit has as many as it may, the
+    /// circuit's oldest makes room; when the store is full, the one that was used longest ago.
     async fn put_challenge(
         &self,
         token: &ChallengeToken,

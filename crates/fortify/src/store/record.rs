@@ -66,9 +66,24 @@ impl fmt::Debug for ChallengeToken {
 
 /// The name of one session: 16 random bytes, the `session_id` claim.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SessionId([u8; 16]);
+pub struct SessionId([u8; Self::BYTES]);
 
 impl SessionId {
+    /// Bytes of an id: 128 bits, so that none is met by chance.
+    pub const BYTES: usize = 16;
+
+    /// The id with these bytes: for stores that read one back.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for a store.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; Self::BYTES] {
+        self.0
+    }
+
     /// A fresh session id.
     ///
     /// # Errors

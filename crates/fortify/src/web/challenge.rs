@@ -15,8 +15,8 @@ use super::visitor::{Visitor, Wants};
 use super::{gate, same_origin};
 use crate::app::{App, SharedApp};
 use crate::challenge::{Issued, Redeemed};
-use crate::web::error::WebError;
 use crate::store::record::ChallengeToken;
+use crate::web::error::WebError;
 
 /// Bytes of an answer's form: a carried form of 16 KiB in base64, and the rest of the fields.
 const MAX_FORM_BYTES: usize = 32 * 1024;

@@ -32,7 +32,7 @@ pub enum Hint {
 /// What a request's cookies say.
 #[derive(Clone, Default)]
 pub struct Cookies {
-    /// The texts that came under the session's name, at most [`MAX_SESSIONS`].
+    /// The texts that came under the session's name, at most four.
     pub sessions: Vec<String>,
     /// The hint.
     pub hint: Option<Hint>,
@@ -53,7 +53,8 @@ impl Cookies {
     }
 
     fn read(&mut self, pair: &[u8]) {
-        let session = pair.strip_prefix(SESSION.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        let session =
+            pair.strip_prefix(SESSION.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
         let hint = pair.strip_prefix(HINT.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
         match (session.map(str::from_utf8), hint) {
             (Some(Ok(text)), _) if self.sessions.len() < MAX_SESSIONS => {
@@ -148,7 +149,9 @@ mod tests {
         assert_eq!(read("cerberus_hint=seen").hint, Some(Hint::Seen));
         assert_eq!(read("cerberus_hint=member; cerberus_hint=x").hint, Some(Hint::Member));
         assert_eq!(read("").hint, None);
-        assert!(read("Cerberus_Session=a; cerberus_sessions=b; cerberus_session").sessions.is_empty());
+        assert!(
+            read("Cerberus_Session=a; cerberus_sessions=b; cerberus_session").sessions.is_empty()
+        );
     }
 
     #[test]

@@ -243,6 +243,9 @@ mod tests {
         let locale = locales.negotiate(None);
         for error in [
             WebError::BadRequest("x"),
+            WebError::Circuit(CircuitError::Missing),
+            WebError::Unavailable(String::new()),
+            WebError::GatewayTimeout,
             WebError::Forbidden,
             WebError::NotFound,
             WebError::MethodNotAllowed,

@@ -12,8 +12,8 @@ use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
 use super::{carried, same_origin};
 use crate::app::{App, SharedApp};
-use crate::web::error::WebError;
 use crate::session::Session;
+use crate::web::error::WebError;
 
 /// Where a visitor whose cookies are in question is sent, to come back as one of this site.
 pub const ENTER: &str = "/_fortify/enter";

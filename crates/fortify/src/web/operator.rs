@@ -12,8 +12,15 @@ use crate::config::OperatorEndpoints;
 use crate::web::error::WebError;
 
 /// Headers by which a proxy tells that a request is not its own.
-const FORWARDED: [&str; 5] =
-    [CIRCUIT_HEADER, "x-forwarded-for", "x-forwarded-host", "forwarded", "via"];
+const FORWARDED: [&str; 7] = [
+    CIRCUIT_HEADER,
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "forwarded",
+    "via",
+];
 
 /// `GET /health`: the process answers.
 pub async fn health() -> Response {

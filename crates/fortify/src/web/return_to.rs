@@ -74,7 +74,15 @@ mod tests {
 
     #[test]
     fn a_page_of_this_site_is_kept_as_it_is() {
-        for address in ["/", "/a", "/validate-captcha-help", "/a/b?c=d&e=%2f%2f", "/%2f%2fevil", "/a//b", "/?x=http://y/"] {
+        for address in [
+            "/",
+            "/a",
+            "/validate-captcha-help",
+            "/a/b?c=d&e=%2f%2f",
+            "/%2f%2fevil",
+            "/a//b",
+            "/?x=http://y/",
+        ] {
             assert_eq!(ReturnTo::parse(address).as_str(), address);
         }
     }

@@ -10,9 +10,9 @@ use super::cookies::{Cookies, Jar};
 use crate::app::SharedApp;
 use crate::circuit::{self, Connection, IdentityMode, PeerAddress};
 use crate::config::SecureCookie;
-use crate::web::error::WebError;
 use crate::proxy::{Forwarded, Proto};
 use crate::pseudonym::CircuitTag;
+use crate::web::error::WebError;
 
 /// What a request says about its visitor.
 pub struct Visitor {

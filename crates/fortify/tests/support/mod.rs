@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +17,14 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use fortify::app::{App, SharedApp};
 use fortify::circuit::IdentityMode;
-use fortify::clock::{Clock, ManualClock, Timestamp};
+use fortify::clock::{ManualClock, Timestamp};
 use fortify::config::Config;
 use fortify::entropy::{Entropy, SystemEntropy};
 use fortify::gate::Gate;
 use fortify::server::LocalAddress;
+use fortify::session::key_ring::KeyRing;
 use fortify::store::StateStore;
-use fortify::store::memory::MemoryStore;
+use fortify::store::memory::{MemoryBounds, MemoryStore};
 use fortify::store::record::ChallengeToken;
 use fortify_captcha::Answer;
 use fortify_demo::DemoSite;
@@ -66,15 +68,23 @@ impl Bed {
         let mut config = Config::default();
         config.server.port = 0;
         config.captcha.level = 5;
+        // All visitors of a bed have one address.
+        config.captcha.max_active_per_circuit = 100;
         config.security.identity = IdentityMode::Peer;
         config.security.max_captcha_failures = 1000;
         config.storage.data_dir = data_dir.path().join("data");
         config.upstream.authority = Some(site.address().to_string().parse().unwrap());
         let mut parts = Parts { config, store: None, entropy: Arc::new(SystemEntropy) };
         change(&mut parts);
-        let store = parts.store.unwrap_or_else(|| Arc::new(MemoryStore::new(clock.clone(), 1_000)));
-        let app =
-            App::with_store(Arc::new(parts.config), store, clock.clone(), parts.entropy).unwrap();
+        let (config, entropy) = (Arc::new(parts.config), parts.entropy);
+        let app = match parts.store {
+            None => App::build(config, clock.clone(), entropy),
+            Some(store) => {
+                let keys = KeyRing::open(&config.storage.data_dir, &*clock, &*entropy).unwrap();
+                App::over(config, keys, store, clock.clone(), entropy)
+            }
+        };
+        let app = app.unwrap();
         let gate = Gate::with_app(app.clone()).await.unwrap();
         let LocalAddress::Tcp(address) = gate.address() else { panic!("not a port") };
         let (stop, stopped) = oneshot::channel();
@@ -176,7 +186,8 @@ impl Visitor {
 
     /// A form, sent from a page of the site.
     pub async fn post_form(&mut self, path: &str, fields: &[(String, String)]) -> Reply {
-        let origin = format!("http://{}", self.address);
+        let host = self.headers.get("host").and_then(|host| host.to_str().ok());
+        let origin = format!("http://{}", host.unwrap_or(&self.address.to_string()));
         self.post_body(path, &form(fields), &[("origin", &origin)]).await
     }
 
@@ -307,7 +318,8 @@ pub fn fields(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// The gate's clock, for a store that a test makes.
-pub fn clock() -> Arc<dyn Clock> {
-    Arc::new(ManualClock::at(NOW))
+/// A working store whose clock stands still, for a test to wrap.
+pub fn memory_store(data_dir: &Path) -> MemoryStore {
+    let bounds = MemoryBounds { challenges: 100, challenges_per_circuit: 100 };
+    MemoryStore::open(Arc::new(ManualClock::at(NOW)), bounds, data_dir).unwrap()
 }

@@ -1,0 +1,251 @@
+//! Sessions that were ended before their time, and the file that remembers them.
+//!
+//! The signing keys survive a restart, so a session does too, and so must its end. Every revocation
+//! is in the file, flushed to disk, before it is acknowledged. An entry is 24 bytes; when the file is
+//! opened, what has expired by then is left out and the rest written anew.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use super::record::SessionId;
+use crate::clock::Timestamp;
+
+/// Sessions that can be revoked at one time: about 50 bytes each. Each costs a solved challenge,
+/// and goes when its token has expired.
+pub(super) const MAX_REVOCATIONS: usize = 1_000_000;
+
+/// The file in the data directory.
+const FILE_NAME: &str = "revocations";
+
+/// Bytes of an entry: the session's id, then when its token expires, milliseconds, big-endian.
+const ENTRY_BYTES: usize = SessionId::BYTES + 8;
+
+/// The table of revocations, and the journal behind it.
+pub(super) struct Revocations {
+    until: HashMap<SessionId, Timestamp>,
+    capacity: usize,
+    journal: Option<Journal>,
+}
+
+/// The file, and how much of it is whole.
+struct Journal {
+    path: PathBuf,
+    file: File,
+    /// Bytes; more than the table can hold means that it is time to write it anew.
+    length: u64,
+}
+
+impl Revocations {
+    /// A table of at most `capacity` entries that is gone with the process.
+    #[cfg(test)]
+    pub(super) fn in_memory(capacity: usize) -> Self {
+        Self { until: HashMap::new(), capacity, journal: None }
+    }
+
+    /// The table that `data_dir` remembers.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or written.
+    pub(super) fn open(data_dir: &Path, now: Timestamp) -> io::Result<Self> {
+        let path = data_dir.join(FILE_NAME);
+        let written = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        // What a crash left of a last entry was never acknowledged.
+        let mut until = HashMap::new();
+        for entry in written.chunks_exact(ENTRY_BYTES) {
+            if let Some((session, at)) = decode(entry)
+                && now < at
+            {
+                let kept = until.entry(session).or_insert(at);
+                *kept = at.max(*kept);
+            }
+        }
+        let journal = Journal::write(path, &until)?;
+        Ok(Self { until, capacity: MAX_REVOCATIONS, journal: Some(journal) })
+    }
+
+    /// Whether `session` was ended. An entry counts for as long as it is there: past its time the
+    /// token is dead by itself.
+    pub(super) fn contains(&self, session: &SessionId) -> bool {
+        self.until.contains_key(session)
+    }
+
+    /// Ends `session` until `until`.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full of entries that still count, or the file did not take it: the session
+    /// is then not ended.
+    pub(super) fn insert(
+        &mut self,
+        session: SessionId,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if self.until.len() >= self.capacity {
+            self.until.retain(|_, until| now < *until);
+        }
+        if self.until.len() >= self.capacity && !self.contains(&session) {
+            return Err(StoreError::Full("revocations"));
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.append(session, until).map_err(|error| {
+                StoreError::Unavailable(format!("{}: {error}", journal.path.display()))
+            })?;
+        }
+        let kept = self.until.entry(session).or_insert(until);
+        *kept = (*kept).max(until);
+        self.compact();
+        Ok(())
+    }
+
+    /// Writes the file anew when it has grown to twice what the table can hold. A failure leaves
+    /// the longer file, which says the same.
+    fn compact(&mut self) {
+        let limit = 2 * self.capacity as u64 * ENTRY_BYTES as u64;
+        if let Some(journal) = self.journal.as_mut().filter(|journal| journal.length > limit)
+            && let Ok(shorter) = Journal::write(journal.path.clone(), &self.until)
+        {
+            *journal = shorter;
+        }
+    }
+}
+
+impl Journal {
+    /// Writes `entries` as the whole file, under another name first, so that no crash loses one.
+    fn write(path: PathBuf, entries: &HashMap<SessionId, Timestamp>) -> io::Result<Self> {
+        let temporary = path.with_extension("new");
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let bytes: Vec<u8> = entries.iter().flat_map(|(id, until)| encode(*id, *until)).collect();
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        if let Some(dir) = path.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(Self { path, file, length: bytes.len() as u64 })
+    }
+
+    fn append(&mut self, session: SessionId, until: Timestamp) -> io::Result<()> {
+        let written =
+            self.file.write_all(&encode(session, until)).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => self.length += ENTRY_BYTES as u64,
+            // Half an entry must not put every later one out of step.
+            Err(_) => {
+                use std::io::Seek;
+                self.file.set_len(self.length)?;
+                self.file.seek(io::SeekFrom::Start(self.length))?;
+            }
+        }
+        written
+    }
+}
+
+fn encode(session: SessionId, until: Timestamp) -> [u8; ENTRY_BYTES] {
+    let mut entry = [0; ENTRY_BYTES];
+    entry[..SessionId::BYTES].copy_from_slice(&session.to_bytes());
+    entry[SessionId::BYTES..].copy_from_slice(&until.as_millis().to_be_bytes());
+    entry
+}
+
+fn decode(entry: &[u8]) -> Option<(SessionId, Timestamp)> {
+    let (session, until) = entry.split_first_chunk()?;
+    let until = u64::from_be_bytes(until.try_into().ok()?);
+    Some((SessionId::from_bytes(*session), Timestamp::from_millis(until)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn session(number: u8) -> SessionId {
+        SessionId::from_bytes([number; SessionId::BYTES])
+    }
+
+    #[test]
+    fn abuse_27_a_revocation_that_was_acknowledged_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = Revocations::open(dir.path(), NOW).unwrap();
+        table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
+        table.insert(session(2), NOW.after(HOUR * 2), NOW).unwrap();
+        // Not dropped: a killed process closes nothing.
+        let later = Revocations::open(dir.path(), NOW.after(HOUR)).unwrap();
+        assert!(!later.contains(&session(1)), "an expired entry came back");
+        assert!(later.contains(&session(2)));
+        assert_eq!(fs::metadata(dir.path().join(FILE_NAME)).unwrap().len(), ENTRY_BYTES as u64);
+        drop(table);
+    }
+
+    #[test]
+    fn half_an_entry_at_the_end_harms_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = Revocations::open(dir.path(), NOW).unwrap();
+        table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend_from_slice(&encode(session(2), NOW.after(HOUR))[..10]);
+        fs::write(&path, bytes).unwrap();
+        let mut again = Revocations::open(dir.path(), NOW).unwrap();
+        assert!(again.contains(&session(1)));
+        again.insert(session(3), NOW.after(HOUR), NOW).unwrap();
+        let last = Revocations::open(dir.path(), NOW).unwrap();
+        assert!(last.contains(&session(1)) && last.contains(&session(3)));
+        assert!(!last.contains(&session(2)));
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_ends_no_session() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = Revocations::open(dir.path(), NOW).unwrap();
+        if let Some(journal) = &mut table.journal {
+            // Every write to this device finds the disk full.
+            journal.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        }
+        let refused = table.insert(session(1), NOW.after(HOUR), NOW);
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+        assert!(!table.contains(&session(1)));
+    }
+
+    #[test]
+    fn the_file_does_not_grow_past_twice_the_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = Revocations::open(dir.path(), NOW).unwrap();
+        table.capacity = 4;
+        for round in 0..100 {
+            table.insert(session(round % 4), NOW.after(HOUR), NOW).unwrap();
+        }
+        let length = fs::metadata(dir.path().join(FILE_NAME)).unwrap().len();
+        assert!(length <= 9 * ENTRY_BYTES as u64, "{length} bytes");
+        let again = Revocations::open(dir.path(), NOW).unwrap();
+        assert!((0..4).all(|number| again.contains(&session(number))));
+    }
+
+    #[test]
+    fn a_full_table_refuses_instead_of_forgetting() {
+        let mut table = Revocations::in_memory(2);
+        table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
+        table.insert(session(2), NOW.after(HOUR), NOW).unwrap();
+        let refused = table.insert(session(3), NOW.after(HOUR), NOW);
+        assert!(matches!(refused, Err(StoreError::Full(_))));
+        assert!(table.contains(&session(1)) && table.contains(&session(2)));
+        let later = NOW.after(HOUR);
+        table.insert(session(3), later.after(HOUR), later).expect("expired entries make room");
+        assert!(table.contains(&session(3)));
+    }
+}
