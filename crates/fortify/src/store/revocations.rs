@@ -237,6 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn a_shorter_revocation_does_not_shorten_a_longer_one() {
+        let mut table = Revocations::in_memory(2);
+        table.insert(session(1), NOW.after(HOUR * 2), NOW).unwrap();
+        table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
+        table.insert(session(2), NOW.after(HOUR), NOW).unwrap();
+        let later = NOW.after(HOUR);
+        table.insert(session(3), later.after(HOUR), later).expect("the second makes room");
+        assert!(table.contains(&session(1)), "the session is back after an hour");
+    }
+
+    #[test]
     fn a_full_table_refuses_instead_of_forgetting() {
         let mut table = Revocations::in_memory(2);
         table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
