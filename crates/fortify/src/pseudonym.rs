@@ -118,3 +118,50 @@ pub(crate) fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     }
     mac.finalize().into_bytes().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::circuit::{Origin, TorCircuit};
+
+    fn circuit(text: &str) -> TorCircuit {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_tag_tells_circuits_apart_and_not_which_they_are() {
+        let names = Pseudonyms::new([7; 32]);
+        let one = CircuitId::Header(circuit("fc00:dead:beef:4dad::19"));
+        let tag = names.tag(&one);
+        assert_eq!(tag, names.tag(&one));
+        assert_ne!(tag, names.tag(&CircuitId::Header(circuit("fc00:dead:beef:4dad::1a"))));
+        let line = CircuitId::ProxyLine(Origin::Tor(circuit("fc00:dead:beef:4dad::19")));
+        assert_ne!(tag, names.tag(&line), "two sources are two visitors");
+        assert_ne!(tag, Pseudonyms::new([8; 32]).tag(&one), "the key does not matter");
+    }
+
+    #[test]
+    fn a_tag_is_read_back_from_its_one_spelling() {
+        let tag = CircuitTag::from_bytes([0xab; TAG_BYTES]);
+        assert_eq!(CircuitTag::decode(&tag.encode()), Some(tag));
+        for text in ["", "q6urq6urq6urq6urq6urqx", "q6urq6urq6urq6urq6urqw==", "q6ur"] {
+            assert_eq!(CircuitTag::decode(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_neither_tag_nor_key() {
+        assert_eq!(format!("{:?}", CircuitTag::from_bytes([1; TAG_BYTES])), "CircuitTag(..)");
+        assert_eq!(format!("{:?}", Pseudonyms::new([1; 32])), "Pseudonyms(..)");
+    }
+
+    #[test]
+    fn the_hash_is_hmac_sha256() {
+        // RFC 4231, test case 2, with its key padded to 32 bytes, which HMAC pads with zeros anyway.
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(b"Jefe");
+        let digest = hmac_sha256(&key, &[b"what do ya want ", b"for nothing?"]);
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+}

@@ -72,3 +72,55 @@ pub fn hide_panics() {
         tracing::error!(place, "a panic: this is a mistake in Fortify, please report the place");
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: LogLevel, format: LogFormat) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = subscriber(&LogConfig { level, format }, move || writer.clone());
+        tracing::subscriber::with_default(log, || {
+            tracing::debug!(target: "hyper::proto", "a cookie that a library parsed");
+            tracing::warn!(target: "hyper::proto", "a warning of a library");
+            tracing::debug!("ours, fine");
+            tracing::error!("ours, grave");
+        });
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn libraries_are_heard_from_warnings_up_whatever_the_level() {
+        let text = logged(LogLevel::Trace, LogFormat::Text);
+        assert!(!text.contains("a cookie"), "{text}");
+        assert!(text.contains("a warning") && text.contains("ours, fine"), "{text}");
+    }
+
+    #[test]
+    fn the_level_and_the_form_are_the_configured_ones() {
+        let text = logged(LogLevel::Error, LogFormat::Json);
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 1, "{text}");
+        assert_eq!(lines[0]["fields"]["message"], "ours, grave");
+    }
+}
