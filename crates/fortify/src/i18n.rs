@@ -16,10 +16,7 @@ use unic_langid::LanguageIdentifier;
 /// The languages: a tag and the text of its file. The first is the one that has every message.
 const LOCALES: &[(&str, &str)] = &[("en", include_str!("../locales/en/fortify.ftl"))];
 
-/// Bytes of `Accept-Language` that are looked at: Tor Browser sends under 30.
-const MAX_HEADER_BYTES: usize = 256;
-
-/// Languages of a visitor that are looked at.
+/// Languages of a visitor that are looked at: Tor Browser sends two.
 const MAX_PREFERENCES: usize = 8;
 
 /// A language file is broken: a mistake in the build, found by the tests and at start.
@@ -64,7 +61,6 @@ impl Locales {
     #[must_use]
     pub fn negotiate(&self, accept_language: Option<&str>) -> Locale<'_> {
         let wanted: Vec<LanguageIdentifier> = accept_language
-            .filter(|header| header.len() <= MAX_HEADER_BYTES)
             .unwrap_or_default()
             .split(',')
             .take(MAX_PREFERENCES)
