@@ -3,10 +3,11 @@
 //! # Layout
 //!
 //! - [`Sessions`]: mints, checks and revokes; [`Session`] is one that was checked.
-//! - [`key_ring`]: the keys, their file and their rotation.
+//! - [`key_ring`]: the keys and their rotation; `key_file` is where they are kept.
 //! - `jws`: HS256 for the JWT library.
 
 mod jws;
+mod key_file;
 pub mod key_ring;
 
 use std::sync::Arc;

@@ -24,6 +24,9 @@ const MAX_FORM_BYTES: usize = 32 * 1024;
 /// Bytes of a JSON body: none of ours needs more than a token and an answer.
 pub(super) const MAX_JSON_BYTES: usize = 4 * 1024;
 
+/// The one message of every answer that was not right.
+pub(super) const FAILED: &str = "Verification failed";
+
 /// A challenge as JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct ChallengeJson {
@@ -216,7 +219,7 @@ async fn retry(
             StatusCode::FORBIDDEN,
             &serde_json::json!({
                 "success": false,
-                "message": super::simple_api::FAILED,
+                "message": FAILED,
                 "next": ChallengeJson::new(app, visitor, &issued),
             }),
         ));

@@ -7,16 +7,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::challenge::MAX_JSON_BYTES;
+use super::challenge::{FAILED, MAX_JSON_BYTES};
 use super::cookies::Hint;
 use super::visitor::Visitor;
 use super::{form, pages};
 use crate::app::SharedApp;
 use crate::challenge::Redeemed;
 use crate::web::error::WebError;
-
-/// The one message of every answer that was not right.
-pub(super) const FAILED: &str = "Verification failed";
 
 /// Carries the challenge's token.
 const CHALLENGE_ID: HeaderName = HeaderName::from_static("x-challenge-id");
