@@ -8,12 +8,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
+use crate::choice;
 use crate::error::AnswerError;
 use crate::number;
+use crate::puzzle::letter;
 use crate::spec::Level;
+use crate::synonyms;
+use crate::term::Term;
 
 /// The longest submission that is looked at, in bytes; anything longer never matches and costs
 /// nothing to refuse.
@@ -27,6 +31,8 @@ const MAX_NUMBER: u32 = 999_999;
 /// The fewest characters of a text that may be answered with a slip. With four, one free character
 /// would make blind guessing a hundred times as likely to succeed.
 const FORGIVEN_FROM: usize = 5;
+/// The most terms of an answer in words.
+const MAX_TERMS: usize = 3;
 
 /// What a visitor has to say.
 ///
@@ -40,6 +46,16 @@ pub enum Answer {
     Text(String),
     /// A whole number.
     Number(u32),
+    /// One to three shapes, colours, directions or small numbers, typed as words in any of their
+    /// synonyms.
+    Words(Vec<Term>),
+    /// One of the choices; its value or its letter, and nothing near it.
+    Choice {
+        /// Which one, from 0 for the choice A.
+        index: u8,
+        /// What the form sends for it.
+        value: String,
+    },
 }
 
 /// How many slips a submission may have.
@@ -58,6 +74,11 @@ impl Tolerance {
     pub const fn for_level(level: Level) -> Self {
         if level.get() <= 5 { Self::OneEdit } else { Self::Exact }
     }
+
+    /// Whether a text of `length` characters may be answered with a slip.
+    pub(crate) const fn forgives(self, length: usize) -> bool {
+        matches!(self, Self::OneEdit) && length >= FORGIVEN_FROM
+    }
 }
 
 impl Answer {
@@ -75,14 +96,18 @@ impl Answer {
                 let given = number::parse(submitted).unwrap_or(u32::MAX);
                 given.ct_eq(number).into()
             }
+            Self::Words(terms) => words_match(terms, submitted, tolerance),
+            Self::Choice { index, value } => choice_matches(*index, value, submitted),
         }
     }
 
-    /// The stable form for a store: `t:7K9PXM` or `n:10`.
+    /// The stable form for a store: `t:7K9PXM`, `n:10`, `w:square red` or `c:3:7K9PXM`.
     pub fn encode(&self) -> String {
         match self {
             Self::Text(text) => format!("t:{text}"),
             Self::Number(number) => format!("n:{number}"),
+            Self::Words(terms) => format!("w:{}", choice::value(terms)),
+            Self::Choice { index, value } => format!("c:{index}:{value}"),
         }
     }
 
@@ -101,6 +126,12 @@ impl Answer {
                 }
                 Ok(Self::Number(number))
             }
+            Some(("w", words)) => {
+                let terms: Option<Vec<Term>> = words.split(' ').map(Term::from_value).collect();
+                let terms = terms.filter(|terms| terms.len() <= MAX_TERMS);
+                terms.map(Self::Words).ok_or(AnswerError)
+            }
+            Some(("c", choice)) => Self::choice(choice).ok_or(AnswerError),
             _ => Err(AnswerError),
         }
     }
@@ -110,6 +141,8 @@ impl Answer {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
+            Self::Words(terms) => choice::value(terms),
+            Self::Choice { value, .. } => value.clone(),
         }
     }
 
@@ -119,6 +152,18 @@ impl Answer {
             && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
         well_formed.then(|| Self::Text(text.to_owned()))
     }
+
+    /// A choice from its number and its value.
+    fn choice(encoded: &str) -> Option<Self> {
+        let (digits, value) = encoded.split_once(':')?;
+        let index: u8 = digits.parse().ok()?;
+        let printable = |byte: u8| byte.is_ascii_alphanumeric() || byte == b' ' || byte == b'-';
+        let well_formed = (1..=MAX_ANSWER).contains(&value.len())
+            && value.bytes().all(printable)
+            && index < 26
+            && index.to_string() == digits;
+        well_formed.then(|| Self::Choice { index, value: value.to_owned() })
+    }
 }
 
 impl fmt::Debug for Answer {
@@ -126,6 +171,8 @@ impl fmt::Debug for Answer {
         f.write_str(match self {
             Self::Text(_) => "Answer::Text(..)",
             Self::Number(_) => "Answer::Number(..)",
+            Self::Words(_) => "Answer::Words(..)",
+            Self::Choice { .. } => "Answer::Choice(..)",
         })
     }
 }
@@ -135,6 +182,11 @@ impl Drop for Answer {
         match self {
             Self::Text(text) => text.zeroize(),
             Self::Number(number) => number.zeroize(),
+            Self::Words(terms) => terms.fill(Term::Count(0)),
+            Self::Choice { index, value } => {
+                index.zeroize();
+                value.zeroize();
+            }
         }
     }
 }
@@ -145,11 +197,29 @@ fn text_matches(expected: &str, submitted: &str, tolerance: Tolerance) -> bool {
     let exact = padded(&expected).ct_eq(&padded(&submitted));
     // A folded submission may be longer than the buffer: upper-casing can lengthen, and the cut
     // must not make it equal.
-    let same_length = Choice::from(u8::from(expected.len() == submitted.len()));
-    let forgiven = tolerance == Tolerance::OneEdit
-        && expected.chars().count() >= FORGIVEN_FROM
+    let same_length = subtle::Choice::from(u8::from(expected.len() == submitted.len()));
+    let forgiven = tolerance.forgives(expected.chars().count())
         && strsim::osa_distance(&expected, &submitted) <= 1;
     bool::from(exact & same_length) | forgiven
+}
+
+/// Words are looked up, which takes a time of its own for every word; what is compared in constant
+/// time is what they stand for.
+fn words_match(expected: &[Term], submitted: &str, tolerance: Tolerance) -> bool {
+    let given = synonyms::parse(submitted, expected.len(), tolerance).unwrap_or_default();
+    let (expected, given) = (synonyms::canonical(expected), synonyms::canonical(&given));
+    padded(&choice::value(&expected)).ct_eq(&padded(&choice::value(&given))).into()
+}
+
+/// The value as the form sends it, or the letter that the choice is shown under.
+fn choice_matches(index: u8, value: &str, submitted: &str) -> bool {
+    let submitted = submitted.trim();
+    let by_value = padded(value).ct_eq(&padded(submitted))
+        & subtle::Choice::from(u8::from(value.len() == submitted.len()));
+    let by_letter = padded(letter(index).encode_utf8(&mut [0; 4]))
+        .ct_eq(&padded(&submitted.to_ascii_uppercase()))
+        & subtle::Choice::from(u8::from(submitted.len() == 1));
+    (by_value | by_letter).into()
 }
 
 /// A string on a buffer of fixed size, so that comparing takes the same time whatever it holds.
