@@ -63,7 +63,7 @@ impl Path {
 
     fn step(&mut self, command: char, tokens: &mut Tokens<'_>) -> Option<()> {
         let base = if command.is_ascii_lowercase() { self.at } else { (0.0, 0.0) };
-        let mut point = |tokens: &mut Tokens<'_>| -> Option<Point> {
+        let point = |tokens: &mut Tokens<'_>| -> Option<Point> {
             Some((base.0 + tokens.number()?, base.1 + tokens.number()?))
         };
         match command.to_ascii_uppercase() {

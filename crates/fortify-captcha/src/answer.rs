@@ -13,6 +13,7 @@ use zeroize::Zeroize;
 
 use crate::choice;
 use crate::error::AnswerError;
+use crate::fold::fold;
 use crate::number;
 use crate::puzzle::letter;
 use crate::spec::Level;
@@ -231,78 +232,6 @@ fn padded(text: &str) -> [u8; MAX_SUBMITTED_CHARS] {
     buffer
 }
 
-/// The characters of `text` as they are compared: separators dropped, wide forms and foreign digits
-/// to ASCII, upper-case, look-alikes of other scripts and of the alphabet to what they look like.
-fn fold(text: &str) -> impl Iterator<Item = char> + '_ {
-    text.chars()
-        .map(number::to_ascii)
-        .filter(|character| !is_separator(*character))
-        .map(before_case)
-        .flat_map(char::to_uppercase)
-        .map(after_case)
-}
-
-/// What people put between characters without meaning it.
-fn is_separator(character: char) -> bool {
-    character.is_whitespace()
-        || character.is_control()
-        || matches!(
-            character,
-            '-' | '.' | ',' | '_' | '\'' | '"' | ';' | ':' | '/' | '|' | '+'
-                | '\u{b7}' | '\u{2010}'..='\u{2015}' | '\u{2018}'..='\u{201d}'
-                | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}'
-        )
-}
-
-/// Small letters whose capital looks different from what the small one looks like.
-fn before_case(character: char) -> char {
-    match character {
-        // Cyrillic be: its small form is a six.
-        '\u{431}' => '6',
-        other => other,
-    }
-}
-
-/// Capitals that look like a character of the alphabet.
-///
-/// Other scripts: only letters of the same shape. Within Latin, only look-alikes outside the
-/// alphabet that stand for exactly one character of it: O and 0 are what D is mistaken for, 1 is
-/// what 7 is mistaken for. Left alone, because two or more characters could have been meant: B (3,
-/// 6, R), G (6, C), I (J, L, T), Q (9, D), S (3, 6), Z (7, 2), 2, 5 and 8.
-fn after_case(character: char) -> char {
-    match character {
-        'O' | '0' | '\u{41e}' | '\u{39f}' => 'D',
-        '1' => '7',
-        // Cyrillic
-        '\u{410}' => 'A',
-        '\u{421}' => 'C',
-        '\u{415}' | '\u{401}' => 'E',
-        '\u{41d}' => 'H',
-        '\u{408}' => 'J',
-        '\u{41a}' => 'K',
-        '\u{41c}' => 'M',
-        '\u{420}' => 'P',
-        '\u{422}' => 'T',
-        '\u{423}' | '\u{4ae}' => 'Y',
-        '\u{425}' => 'X',
-        '\u{417}' => '3',
-        '\u{427}' => '4',
-        // Greek
-        '\u{391}' => 'A',
-        '\u{395}' => 'E',
-        '\u{397}' => 'H',
-        '\u{39a}' => 'K',
-        '\u{39c}' => 'M',
-        '\u{39d}' => 'N',
-        '\u{3a1}' => 'P',
-        '\u{3a4}' => 'T',
-        '\u{3a5}' => 'Y',
-        '\u{3a7}' => 'X',
-        '\u{3f9}' => 'C',
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -408,6 +337,59 @@ mod tests {
         proptest::collection::vec(0..ALPHABET.len(), 4..=8).prop_map(|indices| {
             indices.into_iter().map(|index| char::from(ALPHABET[index])).collect()
         })
+    }
+
+    #[test]
+    fn words_match_by_any_name_and_in_a_natural_order() {
+        let answer = Answer::decode("w:square red").unwrap();
+        for submitted in ["square red", "Red square", "sq, rojo", "a red box"] {
+            assert!(answer.matches(submitted, Tolerance::Exact), "{submitted}");
+        }
+        for submitted in ["", "square", "red", "square blue", "square red red", "w:square red"] {
+            assert!(!answer.matches(submitted, Tolerance::OneEdit), "{submitted}");
+        }
+        assert!(!answer.matches("squre red", Tolerance::Exact));
+        assert!(answer.matches("squre red", Tolerance::OneEdit));
+        let colours = Answer::decode("w:red blue").unwrap();
+        assert!(!colours.matches("blue red", Tolerance::OneEdit));
+        assert!(
+            Answer::decode("w:up-right 5").unwrap().matches("five, north east", Tolerance::Exact)
+        );
+    }
+
+    #[test]
+    fn a_choice_matches_by_its_value_or_its_letter_alone() {
+        let answer = Answer::decode("c:3:7K9PXM").unwrap();
+        for submitted in ["7K9PXM", " 7K9PXM\r\n", "D", "d"] {
+            assert!(answer.matches(submitted, Tolerance::OneEdit), "{submitted}");
+        }
+        for submitted in ["7k9pxm", "7K9PXN", "7K9PX", "C", "DD", "3", "", "D\0", "7K9PXM\0"] {
+            assert!(!answer.matches(submitted, Tolerance::OneEdit), "{submitted:?}");
+        }
+    }
+
+    #[test]
+    fn words_and_choices_are_read_back_and_nothing_else_is() {
+        for encoded in ["w:square", "w:up-left 9 pink", "c:0:tree", "c:11:square red", "c:2:36"] {
+            assert_eq!(Answer::decode(encoded).unwrap().encode(), encoded);
+        }
+        let bad = [
+            "w:",
+            "w:tree",
+            "w:red  blue",
+            "w:red red red red",
+            "c:1",
+            "c:1:",
+            "c:01:tree",
+            "c:26:tree",
+            "c:1:a:b",
+            "c:1:\u{e9}",
+        ];
+        for encoded in bad {
+            assert!(Answer::decode(encoded).is_err(), "{encoded}");
+        }
+        assert_eq!(format!("{:?}", Answer::decode("w:red").unwrap()), "Answer::Words(..)");
+        assert_eq!(format!("{:?}", Answer::decode("c:1:red").unwrap()), "Answer::Choice(..)");
     }
 
     proptest! {

@@ -26,7 +26,7 @@
 //! - `spec` says what is wanted; `level` turns its level into knobs, by one table.
 //! - `tasks` compose the puzzle: `answer`, question, choices, and the figures that show it.
 //!   `alphabet` holds the characters, `object` the objects, `term` shapes, colours and directions;
-//!   `number` and `synonyms` read what is typed, `choice` makes decoys.
+//!   `fold`, `number` and `synonyms` read what is typed, `choice` makes decoys.
 //! - `layout` makes polygons of the figures: glyphs from `font` and `outline`, objects from
 //!   `pictogram`, signs from `scribble`, figures of patterns from `tiles`, placed, turned and bent.
 //! - `carriers` make the polygons visible. `ink` fills them (`raster`) on an indexed `canvas`, with
@@ -45,6 +45,7 @@ mod carriers;
 mod choice;
 mod encode;
 mod error;
+mod fold;
 mod font;
 mod guess;
 mod layout;

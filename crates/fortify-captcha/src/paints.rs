@@ -9,8 +9,8 @@ use crate::term::Colour;
 /// Red, green and blue, sRGB.
 pub(crate) fn rgb(colour: Colour) -> [u8; 3] {
     match colour {
-        Colour::Red => [186, 8, 10],
-        Colour::Orange => [231, 114, 0],
+        Colour::Red => [200, 12, 12],
+        Colour::Orange => [240, 124, 0],
         Colour::Yellow => [255, 213, 0],
         Colour::Green => [75, 198, 130],
         Colour::Blue => [16, 93, 255],

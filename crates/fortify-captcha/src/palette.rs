@@ -126,6 +126,16 @@ impl Palette {
         Self { colours, texts: TEXTS, paints }
     }
 
+    /// Whether colours have names.
+    pub(crate) fn is_named(&self) -> bool {
+        !self.paints.is_empty()
+    }
+
+    /// How many of the text colours marks over the figures may have: not that of codes.
+    pub(crate) fn marks(&self) -> usize {
+        if self.is_named() { PAINTS } else { TEXTS }
+    }
+
     /// The slots of a named colour.
     pub(crate) fn paint(&self, colour: Colour) -> Ink {
         Self::ink(self.paints.iter().position(|paint| *paint == colour).unwrap_or(CHALK))

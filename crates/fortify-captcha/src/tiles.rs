@@ -51,6 +51,24 @@ pub(crate) fn arrow(
     contour(&placed(&corners, centre, size, turns + at as f32 / 8.0));
 }
 
+/// Where the marks of a number stand, as on dice, in steps from the middle: numbers are seen, not
+/// counted.
+pub(crate) fn pips(count: u8) -> impl Iterator<Item = (f32, f32)> {
+    // Cells of a square of nine, row by row.
+    let cells: &[u8] = match count {
+        1 => &[4],
+        2 => &[2, 6],
+        3 => &[2, 4, 6],
+        4 => &[0, 2, 6, 8],
+        5 => &[0, 2, 4, 6, 8],
+        6 => &[0, 2, 3, 5, 6, 8],
+        7 => &[0, 2, 3, 4, 5, 6, 8],
+        8 => &[0, 1, 2, 3, 5, 6, 7, 8],
+        _ => &[0, 1, 2, 3, 4, 5, 6, 7, 8],
+    };
+    cells.iter().map(|cell| (f32::from(cell % 3) - 1.0, f32::from(cell / 3) - 1.0))
+}
+
 /// Draws a square frame, `share` of the side thick.
 pub(crate) fn frame(centre: Point, side: f32, share: f32, contour: &mut dyn FnMut(&[Point])) {
     let square = |half: f32| edges(&[(-half, -half), (half, -half), (half, half), (-half, half)]);

@@ -8,7 +8,7 @@ use crate::font::Fonts;
 use crate::layout::{Bond, Frame, Layout, Shape, Tint};
 use crate::level::LevelProfile;
 use crate::noise::{self, Grain};
-use crate::palette::{Chalk, GROUNDS, NOISES, Palette, TEXTS};
+use crate::palette::{Chalk, GROUNDS, NOISES, Palette};
 use crate::raster::{Ink, Rasterizer};
 use crate::rng::Stream;
 use crate::tasks::Figure;
@@ -16,6 +16,9 @@ use crate::term::Colour;
 
 /// Thickness of the rim of a code's characters, half of it outside, px in a picture 100 px high.
 const RIM: f32 = 4.0;
+/// Thickness of what is drawn over pictures with named colours, beside that over a line of text:
+/// their figures are half as large.
+const FINE: f32 = 0.55;
 
 /// Buffers that a picture is drawn in, kept between pictures.
 #[derive(Debug, Default)]
@@ -51,12 +54,13 @@ pub(crate) fn draw(
     layout.compose(figures, fonts, profile, frame, rng);
     text(layout, &palette, rasterizer, canvas, rng);
     codes(layout, rasterizer, canvas, scale);
+    let over = profile.over_width * scale * if palette.is_named() { FINE } else { 1.0 };
     for _ in 0..profile.curves_over {
-        let colour = Palette::ink(rng.below(TEXTS)).full;
-        noise::curve(canvas, profile.over_width * scale, colour, frame, rng);
+        let colour = Palette::ink(rng.below(palette.marks())).full;
+        noise::curve(canvas, over, colour, frame, rng);
     }
     for _ in 0..profile.cuts {
-        noise::curve(canvas, profile.over_width * scale, rng.below(GROUNDS) as u8, frame, rng);
+        noise::curve(canvas, over, rng.below(GROUNDS) as u8, frame, rng);
     }
     let [first, second] = [Palette::noise(0), Palette::noise(1)];
     noise::dots(canvas, profile.dots, &[first, second, 0], frame, rng);

@@ -129,7 +129,7 @@ impl Layout {
                 Figure::Tinted { word, colour } => {
                     let first = self.shapes.len();
                     // Letters with a stem and a tail are twice as high as a small letter.
-                    let cap = (band * 0.56).min(setting.cap * 0.9);
+                    let cap = (band * 0.78).min(setting.cap);
                     self.word(word, 0.0, Setting { cap, ..setting }, rng);
                     for shape in self.shapes.iter_mut().skip(first) {
                         shape.tint = Tint::Paint(*colour);
@@ -205,15 +205,10 @@ impl Layout {
                 self.polygon(tint, |contour| tiles::arrow(way, centre, size, turn, contour));
             }
             Mark::Several(count, shape) => {
-                let mut cells: Vec<u8> = (0..9).collect();
-                rng.shuffle(&mut cells);
                 let step = side * 0.28;
-                for cell in cells.into_iter().take(usize::from(count)) {
-                    let at = Point::new(
-                        centre.x + step * (f32::from(cell % 3) - 1.0),
-                        centre.y + step * (f32::from(cell / 3) - 1.0),
-                    );
-                    let size = side * 0.23;
+                for (column, row) in tiles::pips(count) {
+                    let at = Point::new(centre.x + step * column, centre.y + step * row);
+                    let size = side * 0.24;
                     self.polygon(tint, |contour| tiles::shape(shape, at, size, turn, contour));
                 }
             }

@@ -156,8 +156,10 @@ fn turning(answer: Direction, profile: &LevelProfile, rng: &mut Stream) -> Row {
 fn growing(answer: u8, profile: &LevelProfile, rng: &mut Stream) -> Row {
     let inner = rng.chance(profile.inner);
     let mut fitting = Vec::new();
-    for length in [4_usize, 5] {
-        let missing = missing(length, inner, rng);
+    let gaps = |length: usize| if inner { 1..length } else { length - 1..length };
+    let all =
+        [4_usize, 5].into_iter().flat_map(|length| gaps(length).map(move |gap| (length, gap)));
+    for (length, missing) in all {
         for step in [-2_i32, -1, 1, 2] {
             let value = |tile: usize| i32::from(answer) + (tile as i32 - missing as i32) * step;
             let numbers: Vec<Option<u8>> = (0..length)
