@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cargo run --release -p fortify-captcha --example sheet -- \
-//!     VARIANT LEVEL COUNT SEED OUT.png [--size WxH] [--columns N] [--answers]
+//!     VARIANT LEVEL COUNT SEED OUT.png [--size WxH] [--columns N] [--choice] [--questions] \
+//!     [--answers]
 //! ```
 //!
 //! SEED is a number. Picture n has the seed (SEED, n). Answers are printed only with `--answers`, so
@@ -14,7 +15,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::BufWriter;
 
-use fortify_captcha::{Generator, Level, Seed, Spec, Variant};
+use fortify_captcha::{AnswerMode, Choice, Generator, Level, Seed, Spec, Variant};
 use png::{BitDepth, ColorType, Decoder, Encoder, Transformations};
 
 /// Space between pictures, px.
@@ -22,11 +23,14 @@ const GUTTER: usize = 8;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = Vec::new();
-    let (mut columns, mut size, mut answers) = (2_usize, (300_u16, 100_u16), false);
+    let (mut columns, mut size) = (2_usize, (300_u16, 100_u16));
+    let (mut answers, mut questions, mut choice) = (false, false, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--answers" => answers = true,
+            "--choice" => choice = true,
+            "--questions" => questions = true,
             "--columns" => columns = arguments.next().ok_or("--columns N")?.parse()?,
             "--size" => {
                 let value = arguments.next().ok_or("--size WxH")?;
@@ -43,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut spec = Spec::new(variant.parse::<Variant>()?, Level::new(level.parse()?)?);
     (spec.width, spec.height) = size;
+    spec.mode = if choice { AnswerMode::Choice } else { AnswerMode::Typed };
     let (count, seed): (usize, u64) = (count.parse()?, seed.parse()?);
 
     let generator = Generator::new()?;
@@ -53,8 +58,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut sheet = vec![128_u8; sheet_width * sheet_height * 3];
     for index in 0..count {
         let rendered = generator.render(&spec, &numbered(seed, index as u64))?;
+        let puzzle = &rendered.puzzle;
+        if questions {
+            let choices: Vec<String> = puzzle.choices.iter().map(Choice::value).collect();
+            println!("{:3} {:?} {}", index + 1, puzzle.question, choices.join(" | "));
+        }
         if answers {
-            println!("{:3} {}", index + 1, rendered.puzzle.answer.reveal());
+            println!("{:3} {}", index + 1, puzzle.answer.reveal());
         }
         let pixels = decode(&rendered.media.bytes)?;
         let left = GUTTER + (index % columns) * (width + GUTTER);

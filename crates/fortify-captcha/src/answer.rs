@@ -8,12 +8,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
+use crate::choice;
 use crate::error::AnswerError;
+use crate::fold::fold;
 use crate::number;
+use crate::puzzle::letter;
 use crate::spec::Level;
+use crate::synonyms;
+use crate::term::Term;
 
 /// The longest submission that is looked at, in bytes; anything longer never matches and costs
 /// nothing to refuse.
@@ -27,6 +32,8 @@ const MAX_NUMBER: u32 = 999_999;
 /// The fewest characters of a text that may be answered with a slip. With four, one free character
 /// would make blind guessing a hundred times as likely to succeed.
 const FORGIVEN_FROM: usize = 5;
+/// The most terms of an answer in words.
+const MAX_TERMS: usize = 3;
 
 /// What a visitor has to say.
 ///
@@ -40,6 +47,16 @@ pub enum Answer {
     Text(String),
     /// A whole number.
     Number(u32),
+    /// One to three shapes, colours, directions or small numbers, typed as words in any of their
+    /// synonyms.
+    Words(Vec<Term>),
+    /// One of the choices; its value or its letter, and nothing near it.
+    Choice {
+        /// Which one, from 0 for the choice A.
+        index: u8,
+        /// What the form sends for it.
+        value: String,
+    },
 }
 
 /// How many slips a submission may have.
@@ -58,6 +75,11 @@ impl Tolerance {
     pub const fn for_level(level: Level) -> Self {
         if level.get() <= 5 { Self::OneEdit } else { Self::Exact }
     }
+
+    /// Whether a text of `length` characters may be answered with a slip.
+    pub(crate) const fn forgives(self, length: usize) -> bool {
+        matches!(self, Self::OneEdit) && length >= FORGIVEN_FROM
+    }
 }
 
 impl Answer {
@@ -75,14 +97,18 @@ impl Answer {
                 let given = number::parse(submitted).unwrap_or(u32::MAX);
                 given.ct_eq(number).into()
             }
+            Self::Words(terms) => words_match(terms, submitted, tolerance),
+            Self::Choice { index, value } => choice_matches(*index, value, submitted),
         }
     }
 
-    /// The stable form for a store: `t:7K9PXM` or `n:10`.
+    /// The stable form for a store: `t:7K9PXM`, `n:10`, `w:square red` or `c:3:7K9PXM`.
     pub fn encode(&self) -> String {
         match self {
             Self::Text(text) => format!("t:{text}"),
             Self::Number(number) => format!("n:{number}"),
+            Self::Words(terms) => format!("w:{}", choice::value(terms)),
+            Self::Choice { index, value } => format!("c:{index}:{value}"),
         }
     }
 
@@ -101,6 +127,12 @@ impl Answer {
                 }
                 Ok(Self::Number(number))
             }
+            Some(("w", words)) => {
+                let terms: Option<Vec<Term>> = words.split(' ').map(Term::from_value).collect();
+                let terms = terms.filter(|terms| terms.len() <= MAX_TERMS);
+                terms.map(Self::Words).ok_or(AnswerError)
+            }
+            Some(("c", choice)) => Self::choice(choice).ok_or(AnswerError),
             _ => Err(AnswerError),
         }
     }
@@ -110,6 +142,8 @@ impl Answer {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
+            Self::Words(terms) => choice::value(terms),
+            Self::Choice { value, .. } => value.clone(),
         }
     }
 
@@ -119,6 +153,18 @@ impl Answer {
             && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
         well_formed.then(|| Self::Text(text.to_owned()))
     }
+
+    /// A choice from its number and its value.
+    fn choice(encoded: &str) -> Option<Self> {
+        let (digits, value) = encoded.split_once(':')?;
+        let index: u8 = digits.parse().ok()?;
+        let printable = |byte: u8| byte.is_ascii_alphanumeric() || byte == b' ' || byte == b'-';
+        let well_formed = (1..=MAX_ANSWER).contains(&value.len())
+            && value.bytes().all(printable)
+            && index < 26
+            && index.to_string() == digits;
+        well_formed.then(|| Self::Choice { index, value: value.to_owned() })
+    }
 }
 
 impl fmt::Debug for Answer {
@@ -126,6 +172,8 @@ impl fmt::Debug for Answer {
         f.write_str(match self {
             Self::Text(_) => "Answer::Text(..)",
             Self::Number(_) => "Answer::Number(..)",
+            Self::Words(_) => "Answer::Words(..)",
+            Self::Choice { .. } => "Answer::Choice(..)",
         })
     }
 }
@@ -135,6 +183,11 @@ impl Drop for Answer {
         match self {
             Self::Text(text) => text.zeroize(),
             Self::Number(number) => number.zeroize(),
+            Self::Words(terms) => terms.fill(Term::Count(0)),
+            Self::Choice { index, value } => {
+                index.zeroize();
+                value.zeroize();
+            }
         }
     }
 }
@@ -145,11 +198,29 @@ fn text_matches(expected: &str, submitted: &str, tolerance: Tolerance) -> bool {
     let exact = padded(&expected).ct_eq(&padded(&submitted));
     // A folded submission may be longer than the buffer: upper-casing can lengthen, and the cut
     // must not make it equal.
-    let same_length = Choice::from(u8::from(expected.len() == submitted.len()));
-    let forgiven = tolerance == Tolerance::OneEdit
-        && expected.chars().count() >= FORGIVEN_FROM
+    let same_length = subtle::Choice::from(u8::from(expected.len() == submitted.len()));
+    let forgiven = tolerance.forgives(expected.chars().count())
         && strsim::osa_distance(&expected, &submitted) <= 1;
     bool::from(exact & same_length) | forgiven
+}
+
+/// Words are looked up, which takes a time of its own for every word; what is compared in constant
+/// time is what they stand for.
+fn words_match(expected: &[Term], submitted: &str, tolerance: Tolerance) -> bool {
+    let given = synonyms::parse(submitted, expected.len(), tolerance).unwrap_or_default();
+    let (expected, given) = (synonyms::canonical(expected), synonyms::canonical(&given));
+    padded(&choice::value(&expected)).ct_eq(&padded(&choice::value(&given))).into()
+}
+
+/// The value as the form sends it, or the letter that the choice is shown under.
+fn choice_matches(index: u8, value: &str, submitted: &str) -> bool {
+    let submitted = submitted.trim();
+    let by_value = padded(value).ct_eq(&padded(submitted))
+        & subtle::Choice::from(u8::from(value.len() == submitted.len()));
+    let by_letter = padded(letter(index).encode_utf8(&mut [0; 4]))
+        .ct_eq(&padded(&submitted.to_ascii_uppercase()))
+        & subtle::Choice::from(u8::from(submitted.len() == 1));
+    (by_value | by_letter).into()
 }
 
 /// A string on a buffer of fixed size, so that comparing takes the same time whatever it holds.
@@ -159,78 +230,6 @@ fn padded(text: &str) -> [u8; MAX_SUBMITTED_CHARS] {
         *slot = byte;
     }
     buffer
-}
-
-/// The characters of `text` as they are compared: separators dropped, wide forms and foreign digits
-/// to ASCII, upper-case, look-alikes of other scripts and of the alphabet to what they look like.
-fn fold(text: &str) -> impl Iterator<Item = char> + '_ {
-    text.chars()
-        .map(number::to_ascii)
-        .filter(|character| !is_separator(*character))
-        .map(before_case)
-        .flat_map(char::to_uppercase)
-        .map(after_case)
-}
-
-/// What people put between characters without meaning it.
-fn is_separator(character: char) -> bool {
-    character.is_whitespace()
-        || character.is_control()
-        || matches!(
-            character,
-            '-' | '.' | ',' | '_' | '\'' | '"' | ';' | ':' | '/' | '|' | '+'
-                | '\u{b7}' | '\u{2010}'..='\u{2015}' | '\u{2018}'..='\u{201d}'
-                | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}'
-        )
-}
-
-/// Small letters whose capital looks different from what the small one looks like.
-fn before_case(character: char) -> char {
-    match character {
-        // Cyrillic be: its small form is a six.
-        '\u{431}' => '6',
-        other => other,
-    }
-}
-
-/// Capitals that look like a character of the alphabet.
-///
-/// Other scripts: only letters of the same shape. Within Latin, only look-alikes outside the
-/// alphabet that stand for exactly one character of it: O and 0 are what D is mistaken for, 1 is
-/// what 7 is mistaken for. Left alone, because two or more characters could have been meant: B (3,
-/// 6, R), G (6, C), I (J, L, T), Q (9, D), S (3, 6), Z (7, 2), 2, 5 and 8.
-fn after_case(character: char) -> char {
-    match character {
-        'O' | '0' | '\u{41e}' | '\u{39f}' => 'D',
-        '1' => '7',
-        // Cyrillic
-        '\u{410}' => 'A',
-        '\u{421}' => 'C',
-        '\u{415}' | '\u{401}' => 'E',
-        '\u{41d}' => 'H',
-        '\u{408}' => 'J',
-        '\u{41a}' => 'K',
-        '\u{41c}' => 'M',
-        '\u{420}' => 'P',
-        '\u{422}' => 'T',
-        '\u{423}' | '\u{4ae}' => 'Y',
-        '\u{425}' => 'X',
-        '\u{417}' => '3',
-        '\u{427}' => '4',
-        // Greek
-        '\u{391}' => 'A',
-        '\u{395}' => 'E',
-        '\u{397}' => 'H',
-        '\u{39a}' => 'K',
-        '\u{39c}' => 'M',
-        '\u{39d}' => 'N',
-        '\u{3a1}' => 'P',
-        '\u{3a4}' => 'T',
-        '\u{3a5}' => 'Y',
-        '\u{3a7}' => 'X',
-        '\u{3f9}' => 'C',
-        other => other,
-    }
 }
 
 #[cfg(test)]
@@ -338,6 +337,59 @@ mod tests {
         proptest::collection::vec(0..ALPHABET.len(), 4..=8).prop_map(|indices| {
             indices.into_iter().map(|index| char::from(ALPHABET[index])).collect()
         })
+    }
+
+    #[test]
+    fn words_match_by_any_name_and_in_a_natural_order() {
+        let answer = Answer::decode("w:square red").unwrap();
+        for submitted in ["square red", "Red square", "sq, rojo", "a red box"] {
+            assert!(answer.matches(submitted, Tolerance::Exact), "{submitted}");
+        }
+        for submitted in ["", "square", "red", "square blue", "square red red", "w:square red"] {
+            assert!(!answer.matches(submitted, Tolerance::OneEdit), "{submitted}");
+        }
+        assert!(!answer.matches("squre red", Tolerance::Exact));
+        assert!(answer.matches("squre red", Tolerance::OneEdit));
+        let colours = Answer::decode("w:red blue").unwrap();
+        assert!(!colours.matches("blue red", Tolerance::OneEdit));
+        assert!(
+            Answer::decode("w:up-right 5").unwrap().matches("five, north east", Tolerance::Exact)
+        );
+    }
+
+    #[test]
+    fn a_choice_matches_by_its_value_or_its_letter_alone() {
+        let answer = Answer::decode("c:3:7K9PXM").unwrap();
+        for submitted in ["7K9PXM", " 7K9PXM\r\n", "D", "d"] {
+            assert!(answer.matches(submitted, Tolerance::OneEdit), "{submitted}");
+        }
+        for submitted in ["7k9pxm", "7K9PXN", "7K9PX", "C", "DD", "3", "", "D\0", "7K9PXM\0"] {
+            assert!(!answer.matches(submitted, Tolerance::OneEdit), "{submitted:?}");
+        }
+    }
+
+    #[test]
+    fn words_and_choices_are_read_back_and_nothing_else_is() {
+        for encoded in ["w:square", "w:up-left 9 pink", "c:0:tree", "c:11:square red", "c:2:36"] {
+            assert_eq!(Answer::decode(encoded).unwrap().encode(), encoded);
+        }
+        let bad = [
+            "w:",
+            "w:tree",
+            "w:red  blue",
+            "w:red red red red",
+            "c:1",
+            "c:1:",
+            "c:01:tree",
+            "c:26:tree",
+            "c:1:a:b",
+            "c:1:\u{e9}",
+        ];
+        for encoded in bad {
+            assert!(Answer::decode(encoded).is_err(), "{encoded}");
+        }
+        assert_eq!(format!("{:?}", Answer::decode("w:red").unwrap()), "Answer::Words(..)");
+        assert_eq!(format!("{:?}", Answer::decode("c:1:red").unwrap()), "Answer::Choice(..)");
     }
 
     proptest! {

@@ -46,6 +46,12 @@ pub enum FontError {
         /// The character without an outline.
         character: char,
     },
+    /// A bundled pictogram cannot be read.
+    #[error("the bundled pictogram of {object} cannot be read")]
+    Pictogram {
+        /// The object's word.
+        object: &'static str,
+    },
 }
 
 /// A picture that was not drawn.

@@ -8,7 +8,9 @@ use skrifa::{DrawMemory, Font as FontFile, ScalerFont};
 
 use crate::alphabet::DRAWN;
 use crate::error::FontError;
+use crate::object::Object;
 use crate::outline::{Flattener, Outline};
+use crate::pictogram;
 
 /// A bundled font file.
 struct Bundled {
@@ -73,13 +75,19 @@ pub(crate) struct Fonts {
     drawn_by: Vec<Vec<u8>>,
     /// The faces in which whole words are set.
     words: Vec<u8>,
+    /// The outline of every object, in the order of [`Object::ALL`].
+    pictograms: Vec<Outline>,
 }
 
 impl Fonts {
     /// Parses and flattens every outline that a picture can need.
     pub(crate) fn load() -> Result<Self, FontError> {
-        let mut fonts =
-            Self { faces: Vec::new(), drawn_by: vec![Vec::new(); 128], words: Vec::new() };
+        let mut fonts = Self {
+            faces: Vec::new(),
+            drawn_by: vec![Vec::new(); 128],
+            words: Vec::new(),
+            pictograms: pictogram::load()?,
+        };
         for (index, bundled) in (0_u8..).zip(&BUNDLED) {
             let face = parse(bundled)?;
             for character in DRAWN.chars().filter(|character| !bundled.avoid.contains(*character)) {
@@ -107,6 +115,11 @@ impl Fonts {
 
     pub(crate) fn outline(&self, face: u8, character: u8) -> Option<&Outline> {
         self.faces.get(usize::from(face))?.outlines.get(usize::from(character))?.as_ref()
+    }
+
+    /// The silhouette of `object`.
+    pub(crate) fn pictogram(&self, object: Object) -> Option<&Outline> {
+        self.pictograms.get(object as usize)
     }
 
     /// Every family with its face, for contact sheets.

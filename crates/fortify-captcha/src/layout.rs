@@ -3,12 +3,15 @@
 //! Every carrier draws the same polygons, each in its own way. Points are moved here and nowhere
 //! else: size, turn, place, two waves, and in the end a fit that keeps every point on the canvas.
 
+mod scene;
+
 use crate::font::Fonts;
 use crate::level::LevelProfile;
 use crate::outline::{Bounds, Outline, Point};
 use crate::rng::{Stream, cos_turns, sin_turns};
 use crate::scribble;
 use crate::tasks::{Figure, Sign};
+use crate::term::Colour;
 
 /// Height of capitals for the height of the picture, before shrinking to its width.
 const CAP_SHARE: f32 = 0.50;
@@ -40,6 +43,19 @@ pub(crate) enum Bond {
     Word,
 }
 
+/// Which colour a shape has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tint {
+    /// Any: its colour means nothing.
+    Any,
+    /// One that the task asks for, or might.
+    Paint(Colour),
+    /// That of frames and question marks.
+    Chalk,
+    /// That of codes, which lie over other shapes and have to stand out from them.
+    Code,
+}
+
 /// One polygon with holes, ready to be filled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
@@ -50,6 +66,7 @@ pub(crate) struct Shape {
     /// How far below the line's middle the middle of the shape's box belongs, px.
     offset: f32,
     join: Join,
+    tint: Tint,
 }
 
 /// Where a shape stands beside the one on its left.
@@ -64,6 +81,11 @@ impl Shape {
     /// How the shape hangs together with the one on its left.
     pub(crate) fn bond(&self) -> Bond {
         self.join.bond
+    }
+
+    /// Which colour the shape has.
+    pub(crate) fn tint(&self) -> Tint {
+        self.tint
     }
 }
 
@@ -114,6 +136,20 @@ impl Layout {
         self.shapes.clear();
         let cap = frame.height * CAP_SHARE;
         let setting = Setting { fonts, profile, cap };
+        match figures.first() {
+            Some(Figure::Object { .. }) => self.scatter(figures, setting, frame, rng),
+            Some(Figure::Row(_) | Figure::Loose(_) | Figure::Tinted { .. }) => {
+                self.stack(figures, setting, frame, rng);
+            }
+            _ => self.line(figures, setting, frame, rng),
+        }
+        self.wave(profile, frame, rng);
+        self.fit(frame);
+    }
+
+    /// Figures side by side.
+    fn line(&mut self, figures: &[Figure], setting: Setting<'_>, frame: Frame, rng: &mut Stream) {
+        let Setting { profile, cap, .. } = setting;
         let apart = profile.gap * frame.scale();
         for figure in figures {
             let mut gap = if self.shapes.is_empty() { 0.0 } else { cap * FIGURE_GAP };
@@ -133,11 +169,11 @@ impl Layout {
                 }
                 Figure::Word(word) => self.word(word, gap, setting, rng),
                 Figure::Scribble(sign) => self.sign(*sign, gap, setting, rng),
+                // What is not in a line has a layout of its own.
+                _ => {}
             }
         }
         self.place(profile, frame, rng);
-        self.wave(profile, frame, rng);
-        self.fit(frame);
     }
 
     /// Every shape, left to right.
@@ -230,6 +266,7 @@ impl Layout {
             last_point: self.points.len(),
             offset,
             join,
+            tint: Tint::Any,
         });
     }
 

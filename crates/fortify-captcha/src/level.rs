@@ -90,6 +90,24 @@ mod table {
         digits: u8 = [2, 2, 2, 2, 3, 3, 3, 3, 3, 3];
         /// How often one operand is a word.
         word: f32 = [0.0, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45];
+        /// Choices shown in choice mode. Four are a coin thrown twice: for the calmest times only.
+        options: u8 = [4, 4, 8, 8, 8, 12, 12, 12, 12, 12];
+        /// Objects in a picture.
+        objects: u8 = [3, 3, 3, 3, 3, 4, 4, 4, 4, 4];
+        /// Largest turn of an object, degrees either way: a house on its head is no house.
+        lean: f32 = [6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0, 22.0, 24.0];
+        /// Rows of a pattern; from two on each is a question of its own.
+        lines: u8 = [1, 1, 1, 1, 1, 2, 2, 2, 2, 2];
+        /// Longest period of a pattern, tiles.
+        period: u8 = [2, 2, 2, 3, 3, 3, 3, 3, 3, 3];
+        /// How often the missing tile is not the last.
+        inner: f32 = [0.0, 0.0, 0.15, 0.30, 0.45, 0.55, 0.60, 0.65, 0.70, 0.75];
+        /// How often what is not asked changes from tile to tile as well.
+        distraction: f32 = [0.0, 0.15, 0.30, 0.45, 0.60, 0.70, 0.80, 0.90, 0.95, 1.0];
+        /// Loose tiles outside of the rows, which mean nothing.
+        herrings: u8 = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4];
+        /// Words of a colour question, each a question of its own.
+        tinted: u8 = [1, 1, 2, 2, 2, 2, 2, 2, 3, 3];
     }
 }
 

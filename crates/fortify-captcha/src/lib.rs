@@ -24,15 +24,17 @@
 //! A picture is made in this order, one module each:
 //!
 //! - `spec` says what is wanted; `level` turns its level into knobs, by one table.
-//! - `tasks` compose the puzzle: `answer`, question, and a line of figures. `alphabet` holds the
-//!   characters, `number` reads and writes numbers.
-//! - `layout` makes polygons of the figures: glyphs from `font` and `outline`, signs from
-//!   `scribble`, placed, turned and bent.
+//! - `tasks` compose the puzzle: `answer`, question, choices, and the figures that show it.
+//!   `alphabet` holds the characters, `object` the objects, `term` shapes, colours and directions;
+//!   `fold`, `number` and `synonyms` read what is typed, `choice` makes decoys.
+//! - `layout` makes polygons of the figures: glyphs from `font` and `outline`, objects from
+//!   `pictogram`, signs from `scribble`, figures of patterns from `tiles`, placed, turned and bent.
 //! - `carriers` make the polygons visible. `ink` fills them (`raster`) on an indexed `canvas`, with
-//!   colours from `palette`, among marks from `noise`.
+//!   colours from `palette` (those with a name from `paints`), among marks from `noise`.
 //! - `encode` writes the PNG.
 //!
-//! `rng` gives every part its own stream of numbers from the seed.
+//! `rng` gives every part its own stream of numbers from the seed. `weights` says which task a level
+//! asks how often, `guess` how likely a blind guess is to succeed.
 
 #![deny(missing_docs)]
 
@@ -40,33 +42,48 @@ mod alphabet;
 mod answer;
 mod canvas;
 mod carriers;
+mod choice;
 mod encode;
 mod error;
+mod fold;
 mod font;
+mod guess;
 mod layout;
 mod level;
 mod noise;
 mod number;
+mod object;
 mod outline;
+mod paints;
 mod palette;
+mod pictogram;
 mod puzzle;
 mod raster;
 mod rng;
 mod scribble;
 mod spec;
 mod specimen;
+mod synonyms;
 mod tasks;
+mod term;
+mod tiles;
+mod weights;
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 pub use alphabet::ALPHABET;
 pub use answer::{Answer, MAX_SUBMITTED_BYTES, MAX_SUBMITTED_CHARS, Tolerance};
+pub use choice::{Choice, DecoyKind, Label};
 pub use error::{AnswerError, FontError, LevelError, NameError, RenderError, SeedError};
+pub use guess::guess_probability;
+pub use object::Object;
 pub use puzzle::{Puzzle, Question};
 pub use spec::{AnswerMode, Carrier, Level, Seed, Spec, Variant};
 #[doc(hidden)]
 pub use specimen::Specimen;
+pub use term::{Aspect, Colour, Direction, Shape, Term};
+pub use weights::variant_weights;
 
 use carriers::ink::{self, Scratch};
 use font::Fonts;

@@ -1,8 +1,10 @@
 //! Sixteen colours, always in the same slots: what a slot is for never depends on the answer.
 
 use crate::level::LevelProfile;
+use crate::paints;
 use crate::raster::Ink;
 use crate::rng::Stream;
+use crate::term::Colour;
 
 /// Shades of the ground: slots 0 to 3.
 pub(crate) const GROUNDS: usize = 4;
@@ -13,10 +15,21 @@ pub(crate) const TEXTS: usize = 5;
 const FIRST_NOISE: usize = GROUNDS;
 const FIRST_TEXT: usize = FIRST_NOISE + NOISES;
 const FIRST_HALF: usize = FIRST_TEXT + TEXTS;
+/// Named colours of a picture that has some: text slots 0 to 3.
+pub(crate) const PAINTS: usize = TEXTS - 1;
+/// The text slot of frames and codes in such a picture.
+const CHALK: usize = PAINTS;
 /// Colours in all, what four bits can tell apart.
 pub(crate) const COLOURS: usize = FIRST_HALF + TEXTS;
 
 type Rgb = [u8; 3];
+
+/// The colour of frames and codes in a picture with named colours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Chalk {
+    White,
+    Grey,
+}
 
 /// A picture's colours.
 #[derive(Clone, Debug)]
@@ -24,6 +37,8 @@ pub(crate) struct Palette {
     colours: [Rgb; COLOURS],
     /// How many of the text colours differ, 3 to 5; the remaining slots repeat them.
     texts: usize,
+    /// What the first text slots are called; empty where colours mean nothing.
+    paints: Vec<Colour>,
 }
 
 impl Palette {
@@ -62,7 +77,73 @@ impl Palette {
                 _ => blend(mean, text(slot - FIRST_HALF), 0.5),
             };
         }
-        Self { colours, texts }
+        Self { colours, texts, paints: Vec::new() }
+    }
+
+    /// Colours with names, in random slots, on a dark ground; slots that are left over hold other
+    /// names. Codes are as light as can be; frames are grey, so that white is a colour too.
+    pub(crate) fn named(
+        used: &[Colour],
+        chalk: Chalk,
+        profile: &LevelProfile,
+        rng: &mut Stream,
+    ) -> Self {
+        let mut paints = used.to_vec();
+        for colour in rng.sample(&Colour::PAINTS, Colour::PAINTS.len()) {
+            if paints.len() < PAINTS && !paints.contains(&colour) {
+                paints.push(colour);
+            }
+        }
+        paints.truncate(PAINTS);
+        rng.shuffle(&mut paints);
+        let base = rng.between(0.05, 0.09);
+        let tint = hue(rng.unit());
+        let spread = f32::from(profile.grain) / 255.0 * 0.5;
+        let grounds: [Rgb; GROUNDS] = std::array::from_fn(|step| {
+            let value = base + spread * step as f32 / (GROUNDS - 1) as f32;
+            tint.map(|channel| to_byte(value * (0.88 + 0.12 * channel)))
+        });
+        let chalk = match chalk {
+            Chalk::White => [243, 243, 243],
+            Chalk::Grey => [150, 152, 156],
+        };
+        let mut text = |slot: usize| -> Rgb {
+            let colour = paints.get(slot).map_or(chalk, |colour| paints::rgb(*colour));
+            colour.map(|channel| (i32::from(channel) + rng.integer(-5, 5)).clamp(0, 255) as u8)
+        };
+        let texts: [Rgb; TEXTS] = std::array::from_fn(|slot| text(slot));
+        let [mean, nearest] = [grounds[1], grounds[GROUNDS - 1]];
+        let colours = std::array::from_fn(|slot| match slot {
+            0..FIRST_NOISE => grounds.get(slot).copied().unwrap_or(mean),
+            FIRST_NOISE..FIRST_TEXT => {
+                // Grey, for a coloured mark could be taken for part of a figure.
+                let strength = profile.noise * (0.6 + 0.2 * (slot - FIRST_NOISE) as f32);
+                blend(nearest, [150; 3], strength)
+            }
+            FIRST_TEXT..FIRST_HALF => texts.get(slot - FIRST_TEXT).copied().unwrap_or(chalk),
+            _ => blend(mean, texts.get(slot - FIRST_HALF).copied().unwrap_or(chalk), 0.5),
+        });
+        Self { colours, texts: TEXTS, paints }
+    }
+
+    /// Whether colours have names.
+    pub(crate) fn is_named(&self) -> bool {
+        !self.paints.is_empty()
+    }
+
+    /// How many of the text colours marks over the figures may have: not that of codes.
+    pub(crate) fn marks(&self) -> usize {
+        if self.is_named() { PAINTS } else { TEXTS }
+    }
+
+    /// The slots of a named colour.
+    pub(crate) fn paint(&self, colour: Colour) -> Ink {
+        Self::ink(self.paints.iter().position(|paint| *paint == colour).unwrap_or(CHALK))
+    }
+
+    /// The slots of frames and codes.
+    pub(crate) fn chalk() -> Ink {
+        Self::ink(CHALK)
     }
 
     /// Three bytes per colour, as the file has them.

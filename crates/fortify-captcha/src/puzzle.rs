@@ -1,6 +1,9 @@
 //! What is asked and what the answer is, without the picture.
 
 use crate::answer::Answer;
+use crate::choice::{Choice, DecoyKind};
+use crate::object::Object;
+use crate::term::{Aspect, Colour};
 
 /// A task as a page and a store need it.
 #[derive(Clone, Debug)]
@@ -10,20 +13,97 @@ pub struct Puzzle {
     /// What the page asks.
     pub question: Question,
     /// What can be picked, in the order in which it is shown; empty in typed mode.
-    pub choices: Vec<String>,
+    pub choices: Vec<Choice>,
+    /// What each of [`Puzzle::choices`] is beside the answer; `None` for the answer itself. Secret.
+    pub decoy_kinds: Vec<Option<DecoyKind>>,
+}
+
+impl Puzzle {
+    /// A puzzle that is answered by typing.
+    pub(crate) fn typed(answer: Answer, question: Question) -> Self {
+        Self { answer, question, choices: Vec::new(), decoy_kinds: Vec::new() }
+    }
+
+    /// A puzzle that is answered by picking the choice with the number `answer`; `kind` says what
+    /// another one is beside it.
+    pub(crate) fn picked(
+        question: Question,
+        choices: Vec<Choice>,
+        answer: usize,
+        kind: impl Fn(&Choice) -> DecoyKind,
+    ) -> Self {
+        let decoy_kinds = (0..)
+            .zip(&choices)
+            .map(|(index, choice)| (index != answer).then(|| kind(choice)))
+            .collect();
+        let value = choices.get(answer).map(Choice::value).unwrap_or_default();
+        let index = u8::try_from(answer).unwrap_or_default();
+        Self { answer: Answer::Choice { index, value }, question, choices, decoy_kinds }
+    }
+
+    /// The kind of the decoy that `submitted` picks, by its value or its letter; `None` for the
+    /// answer and for what is no choice. For counting, after the answer is judged.
+    pub fn decoy_picked(&self, submitted: &str) -> Option<DecoyKind> {
+        let submitted = submitted.trim();
+        let picked = (0_u8..).zip(&self.choices).position(|(index, choice)| {
+            choice.value() == submitted
+                || submitted.eq_ignore_ascii_case(&letter(index).to_string())
+        })?;
+        self.decoy_kinds.get(picked).copied().flatten()
+    }
+}
+
+/// The letter under which a choice is shown: A for the first.
+pub(crate) fn letter(index: u8) -> char {
+    char::from(b'A' + index.min(25))
 }
 
 /// What a page asks. The words are not here: they are translated where pages are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Question {
-    /// Type the characters in the picture.
+    /// Type (or pick) the characters in the picture.
     TypeCharacters {
         /// How many there are.
         count: u8,
     },
-    /// Type the result of the sum in the picture.
+    /// Type (or pick) the result of the sum in the picture.
     SolveSum,
+    /// Type (or pick) the letters over one of the objects in the picture.
+    TypeLettersOver {
+        /// Which object.
+        object: Object,
+    },
+    /// Pick the object that has this colour.
+    WhichObjectIs {
+        /// Which colour.
+        colour: Colour,
+    },
+    /// Which shape belongs in the frame with the question mark?
+    NextShape,
+    /// Which colour belongs there?
+    NextColour,
+    /// How many belong there?
+    NextCount,
+    /// Where does the arrow that belongs there point?
+    NextDirection,
+    /// Two rows, each with a frame to fill: what belongs in the upper, and what in the lower?
+    NextTwo {
+        /// What is asked of the upper row.
+        upper: Aspect,
+        /// What is asked of the lower row.
+        lower: Aspect,
+    },
+    /// In which colours are the words drawn, from top to bottom?
+    WhichColours {
+        /// How many words there are.
+        count: u8,
+    },
+    /// Which words are drawn, from top to bottom?
+    WhichWords {
+        /// How many words there are.
+        count: u8,
+    },
 }
 
 impl Question {
@@ -32,6 +112,25 @@ impl Question {
         match self {
             Self::TypeCharacters { .. } => "question-distorted-text",
             Self::SolveSum => "question-arithmetic",
+            Self::TypeLettersOver { .. } => "question-letters-over",
+            Self::WhichObjectIs { .. } => "question-which-object",
+            Self::NextShape => "question-next-shape",
+            Self::NextColour => "question-next-colour",
+            Self::NextCount => "question-next-count",
+            Self::NextDirection => "question-next-direction",
+            Self::NextTwo { .. } => "question-next-two",
+            Self::WhichColours { .. } => "question-which-colours",
+            Self::WhichWords { .. } => "question-which-words",
+        }
+    }
+
+    /// The question about one row.
+    pub(crate) const fn next(aspect: Aspect) -> Self {
+        match aspect {
+            Aspect::Shape => Self::NextShape,
+            Aspect::Colour => Self::NextColour,
+            Aspect::Direction => Self::NextDirection,
+            Aspect::Count => Self::NextCount,
         }
     }
 }

@@ -67,6 +67,26 @@ impl Stream {
         self.unit() < probability
     }
 
+    /// A random member; `None` where there is none.
+    pub(crate) fn pick<'a, T>(&mut self, members: &'a [T]) -> Option<&'a T> {
+        members.get(self.below(members.len()))
+    }
+
+    /// Puts `members` in random order, every order as likely as any other.
+    pub(crate) fn shuffle<T>(&mut self, members: &mut [T]) {
+        for last in (1..members.len()).rev() {
+            members.swap(last, self.below(last + 1));
+        }
+    }
+
+    /// `count` different members in random order; fewer where there are fewer.
+    pub(crate) fn sample<T: Copy>(&mut self, members: &[T], count: usize) -> Vec<T> {
+        let mut members = members.to_vec();
+        self.shuffle(&mut members);
+        members.truncate(count);
+        members
+    }
+
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         self.0.fill_bytes(bytes);
     }

@@ -19,17 +19,32 @@ pub enum Variant {
     DistortedText,
     /// A sum to be solved.
     Arithmetic,
+    /// Objects with codes over them; asked for the code over one, or for the object of a colour.
+    ObjectRecognition,
+    /// A row of tiles with one missing.
+    PatternCompletion,
+    /// Colour words drawn in other colours; asked for the words or for the colours.
+    ColorTextMismatch,
 }
 
 impl Variant {
     /// Every variant, in the order in which they are documented.
-    pub const ALL: [Self; 2] = [Self::DistortedText, Self::Arithmetic];
+    pub const ALL: [Self; 5] = [
+        Self::DistortedText,
+        Self::Arithmetic,
+        Self::ObjectRecognition,
+        Self::PatternCompletion,
+        Self::ColorTextMismatch,
+    ];
 
     /// The name used in the API, in configuration and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DistortedText => "distorted_text",
             Self::Arithmetic => "arithmetic",
+            Self::ObjectRecognition => "object_recognition",
+            Self::PatternCompletion => "pattern_completion",
+            Self::ColorTextMismatch => "color_text_mismatch",
         }
     }
 }
@@ -204,9 +219,6 @@ impl Spec {
         }
         if !Self::LENGTHS.contains(&self.length) {
             return Err(RenderError::Length { given: self.length });
-        }
-        if self.mode != AnswerMode::Typed {
-            return Err(RenderError::Unsupported { variant: self.variant, mode: self.mode });
         }
         Ok(())
     }

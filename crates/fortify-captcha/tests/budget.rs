@@ -1,7 +1,9 @@
 //! What holds for every picture, over thousands of random specs: size, format, determinism.
 
+use std::collections::BTreeSet;
+
 use fortify_captcha::{
-    ALPHABET, Answer, AnswerMode, Generator, Level, RenderError, Seed, Spec, Tolerance, Variant,
+    ALPHABET, Answer, AnswerMode, Choice, Generator, Level, Puzzle, Seed, Spec, Tolerance, Variant,
 };
 use png::{BitDepth, ColorType, Decoder};
 use proptest::prelude::*;
@@ -9,7 +11,7 @@ use proptest::prelude::*;
 /// The limit of the requirements, bytes.
 const LIMIT: usize = 50_000;
 /// Specs drawn.
-const SPECS: u64 = 10_000;
+const SPECS: u64 = 20_000;
 
 /// A small generator of its own (splitmix64), so that a failure names a number to start from.
 struct Numbers(u64);
@@ -30,7 +32,7 @@ impl Numbers {
 
 fn draw(number: u64) -> (Spec, Seed) {
     let mut numbers = Numbers(number);
-    let variant = Variant::ALL[numbers.within(0, 1) as usize];
+    let variant = Variant::ALL[numbers.within(0, 4) as usize];
     let level = Level::ALL[numbers.within(0, 9) as usize];
     let mut spec = Spec::new(variant, level);
     // Half of the pictures have the size that pages use, half any other.
@@ -40,6 +42,7 @@ fn draw(number: u64) -> (Spec, Seed) {
         spec.height = numbers.within(50, u64::from(tallest)) as u16;
     }
     spec.length = numbers.within(4, 8) as u8;
+    spec.mode = AnswerMode::ALL[numbers.within(0, 1) as usize];
     let seed = Seed::from_bytes(std::array::from_fn(|_| numbers.next() as u8));
     (spec, seed)
 }
@@ -85,17 +88,41 @@ fn every_picture_is_small_indexed_bare_and_the_same_twice() {
         assert_eq!(puzzle.question, rendered.puzzle.question, "{number}");
         let canonical = puzzle.answer.reveal();
         assert!(puzzle.answer.matches(&canonical, Tolerance::Exact), "{number}");
+        assert_eq!(Answer::decode(&puzzle.answer.encode()).unwrap(), puzzle.answer, "{number}");
+        assert_eq!(puzzle.choices, rendered.puzzle.choices, "{number}");
+        check_choices(&spec, &puzzle);
         if let Answer::Text(text) = &puzzle.answer {
-            assert_eq!(text.len(), usize::from(spec.length));
+            let length = if spec.variant == Variant::DistortedText { spec.length } else { 3 };
+            assert_eq!(text.len(), usize::from(length));
             assert!(text.bytes().all(|byte| ALPHABET.contains(&byte)), "{number}");
         }
+    }
+}
+
+/// In choice mode the answer is one of different choices; typed, there are none.
+fn check_choices(spec: &Spec, puzzle: &Puzzle) {
+    let values: BTreeSet<String> = puzzle.choices.iter().map(Choice::value).collect();
+    assert_eq!(values.len(), puzzle.choices.len());
+    assert_eq!(puzzle.decoy_kinds.len(), puzzle.choices.len());
+    let right = |value: &&String| puzzle.answer.matches(value, Tolerance::OneEdit);
+    match spec.mode {
+        AnswerMode::Choice => {
+            let least = if spec.level.get() <= 2 { 4 } else { 8 };
+            assert!(values.len() >= least);
+            assert_eq!(values.iter().filter(right).count(), 1);
+            for (choice, kind) in puzzle.choices.iter().zip(&puzzle.decoy_kinds) {
+                assert_eq!(right(&&choice.value()), kind.is_none());
+                assert_eq!(puzzle.decoy_picked(&choice.value()), *kind);
+            }
+        }
+        _ => assert!(values.is_empty()),
     }
 }
 
 #[test]
 fn the_size_of_a_file_depends_on_its_dimensions_alone() {
     let generator = Generator::new().unwrap();
-    let mut sizes = std::collections::BTreeSet::new();
+    let mut sizes = BTreeSet::new();
     for number in 0..2000 {
         let (mut spec, seed) = draw(number);
         (spec.width, spec.height) = (300, 100);
@@ -141,33 +168,23 @@ fn levels_change_the_picture() {
     }
 }
 
-#[test]
-fn choice_is_refused_with_a_word_of_what_to_do() {
-    let generator = Generator::new().unwrap();
-    let mut spec = Spec::new(Variant::DistortedText, Level::MIN);
-    spec.mode = AnswerMode::Choice;
-    let seed = Seed::from_bytes([0; 32]);
-    let error = generator.render(&spec, &seed).unwrap_err();
-    assert!(matches!(error, RenderError::Unsupported { .. }));
-    assert!(error.to_string().contains("typed"), "{error}");
-    assert_eq!(generator.puzzle(&spec, &seed).unwrap_err(), error);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn any_spec_is_drawn_or_refused(
-        variant in 0..2_usize,
+        variant in 0..5_usize,
         level in 0..10_usize,
         width in any::<u16>(),
         height in any::<u16>(),
         length in any::<u8>(),
         near in any::<bool>(),
+        choice in any::<bool>(),
         seed in any::<[u8; 32]>(),
     ) {
         let generator = GENERATOR.get_or_init(|| Generator::new().unwrap());
         let mut spec = Spec::new(Variant::ALL[variant], Level::ALL[level]);
+        spec.mode = AnswerMode::ALL[usize::from(choice)];
         // Half of the cases near the bounds, where off-by-one mistakes live.
         (spec.width, spec.height, spec.length) = if near {
             (118 + width % 486, 48 + height % 256, 3 + length % 7)

@@ -3,7 +3,7 @@
 //!
 //! When a change of the picture is meant, raise the version and take over what this test prints.
 
-use fortify_captcha::{Generator, Level, RENDERER_VERSION, Seed, Spec, Variant};
+use fortify_captcha::{AnswerMode, Generator, Level, RENDERER_VERSION, Seed, Spec, Variant};
 use sha2::{Digest, Sha256};
 
 /// Variant, level, width, height, length, first byte of the seed; answer and SHA-256 of the file.
@@ -91,6 +91,48 @@ const GOLDEN: [Case; 8] = [
         "649f1703d04db3e16b287a434523731625eec084d308f57f57a9d5750fef3f89",
     ),
 ];
+
+/// Variant, mode, level, width, height, first byte of the seed; answer and SHA-256 of the file.
+type TaskCase = (Variant, AnswerMode, u8, u16, u16, u8, &'static str, &'static str);
+
+const TASKS: [TaskCase; 11] = [
+    (Variant::ObjectRecognition, AnswerMode::Typed, 2, 300, 100, 11, "", ""),
+    (Variant::ObjectRecognition, AnswerMode::Typed, 8, 420, 140, 12, "", ""),
+    (Variant::ObjectRecognition, AnswerMode::Choice, 5, 300, 100, 13, "", ""),
+    (Variant::ObjectRecognition, AnswerMode::Choice, 9, 200, 200, 14, "", ""),
+    (Variant::PatternCompletion, AnswerMode::Typed, 3, 300, 100, 15, "", ""),
+    (Variant::PatternCompletion, AnswerMode::Typed, 8, 300, 100, 16, "", ""),
+    (Variant::PatternCompletion, AnswerMode::Choice, 6, 300, 100, 17, "", ""),
+    (Variant::ColorTextMismatch, AnswerMode::Typed, 6, 300, 100, 18, "", ""),
+    (Variant::ColorTextMismatch, AnswerMode::Choice, 10, 300, 100, 19, "", ""),
+    (Variant::DistortedText, AnswerMode::Choice, 5, 300, 100, 20, "", ""),
+    (Variant::Arithmetic, AnswerMode::Choice, 2, 300, 100, 21, "", ""),
+];
+
+#[test]
+fn tasks_and_choices_are_what_this_version_draws() {
+    let generator = Generator::new().unwrap();
+    let mut found = String::new();
+    let mut same = true;
+    for (variant, mode, level, width, height, byte, answer, hash) in TASKS {
+        let mut spec = Spec::new(variant, Level::new(level).unwrap());
+        (spec.mode, spec.width, spec.height) = (mode, width, height);
+        let seed =
+            Seed::from_bytes(std::array::from_fn(|index| byte.wrapping_mul(index as u8 + 1)));
+        let rendered = generator.render(&spec, &seed).unwrap();
+        let digest: String = Sha256::digest(&rendered.media.bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let encoded = rendered.puzzle.answer.encode();
+        same &= digest == hash && encoded == answer;
+        found += &format!(
+            "    (Variant::{variant:?}, AnswerMode::{mode:?}, {level}, {width}, {height}, {byte}, \
+             \"{encoded}\", \"{digest}\"),\n"
+        );
+    }
+    assert!(same, "this build draws:\n{found}");
+}
 
 #[test]
 fn pictures_are_what_this_version_draws() {

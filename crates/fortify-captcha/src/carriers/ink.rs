@@ -5,13 +5,20 @@
 
 use crate::canvas::Canvas;
 use crate::font::Fonts;
-use crate::layout::{Bond, Frame, Layout};
+use crate::layout::{Bond, Frame, Layout, Shape, Tint};
 use crate::level::LevelProfile;
 use crate::noise::{self, Grain};
-use crate::palette::{GROUNDS, NOISES, Palette, TEXTS};
-use crate::raster::Rasterizer;
+use crate::palette::{Chalk, GROUNDS, NOISES, Palette};
+use crate::raster::{Ink, Rasterizer};
 use crate::rng::Stream;
 use crate::tasks::Figure;
+use crate::term::Colour;
+
+/// Thickness of the rim of a code's characters, half of it outside, px in a picture 100 px high.
+const RIM: f32 = 4.0;
+/// Thickness of what is drawn over pictures with named colours, beside that over a line of text:
+/// their figures are half as large.
+const FINE: f32 = 0.55;
 
 /// Buffers that a picture is drawn in, kept between pictures.
 #[derive(Debug, Default)]
@@ -35,7 +42,7 @@ pub(crate) fn draw(
     let Scratch { canvas, layout, rasterizer, columns, .. } = scratch;
     let frame = Frame { width: canvas.width() as f32, height: canvas.height() as f32 };
     let scale = frame.scale();
-    let palette = Palette::draw(profile, rng);
+    let palette = colours(figures, profile, rng);
     grain.paint(canvas, columns, rng);
     for _ in 0..profile.curves_behind {
         let colour = Palette::noise(rng.below(NOISES));
@@ -46,12 +53,14 @@ pub(crate) fn draw(
     }
     layout.compose(figures, fonts, profile, frame, rng);
     text(layout, &palette, rasterizer, canvas, rng);
+    codes(layout, rasterizer, canvas, scale);
+    let over = profile.over_width * scale * if palette.is_named() { FINE } else { 1.0 };
     for _ in 0..profile.curves_over {
-        let colour = Palette::ink(rng.below(TEXTS)).full;
-        noise::curve(canvas, profile.over_width * scale, colour, frame, rng);
+        let colour = Palette::ink(rng.below(palette.marks())).full;
+        noise::curve(canvas, over, colour, frame, rng);
     }
     for _ in 0..profile.cuts {
-        noise::curve(canvas, profile.over_width * scale, rng.below(GROUNDS) as u8, frame, rng);
+        noise::curve(canvas, over, rng.below(GROUNDS) as u8, frame, rng);
     }
     let [first, second] = [Palette::noise(0), Palette::noise(1)];
     noise::dots(canvas, profile.dots, &[first, second, 0], frame, rng);
@@ -70,11 +79,59 @@ fn text(
     let texts = palette.texts();
     let mut colour = rng.below(texts);
     for shape in layout.shapes() {
-        if shape.bond() != Bond::Word {
+        if shape.tint() == Tint::Any && shape.bond() != Bond::Word {
             colour = (colour + 1 + rng.below(texts - 1)) % texts;
         }
-        if let Some(bounds) = layout.bounds(shape) {
-            rasterizer.fill(canvas, layout.contours(shape), &bounds, Palette::ink(colour));
+        let ink = match shape.tint() {
+            Tint::Any => Palette::ink(colour),
+            Tint::Paint(colour) => palette.paint(colour),
+            Tint::Chalk => Palette::chalk(),
+            Tint::Code => continue,
+        };
+        fill(layout, shape, ink, rasterizer, canvas);
+    }
+}
+
+/// Codes, each character with a dark rim, so that it stands out from what it lies over.
+fn codes(layout: &Layout, rasterizer: &mut Rasterizer, canvas: &mut Canvas, scale: f32) {
+    let codes = || layout.shapes().iter().filter(|shape| shape.tint() == Tint::Code);
+    let thickness = (RIM * scale + 0.5).max(1.0) as i32;
+    for shape in codes() {
+        for contour in layout.contours(shape) {
+            let nexts = contour.iter().cycle().skip(1);
+            for (from, to) in contour.iter().zip(nexts) {
+                canvas.line(*from, *to, thickness, 0);
+            }
         }
+    }
+    for shape in codes() {
+        fill(layout, shape, Palette::chalk(), rasterizer, canvas);
+    }
+}
+
+fn fill(
+    layout: &Layout,
+    shape: &Shape,
+    ink: Ink,
+    rasterizer: &mut Rasterizer,
+    canvas: &mut Canvas,
+) {
+    if let Some(bounds) = layout.bounds(shape) {
+        rasterizer.fill(canvas, layout.contours(shape), &bounds, ink);
+    }
+}
+
+/// Colours by name where a figure has one, any others elsewhere.
+fn colours(figures: &[Figure], profile: &LevelProfile, rng: &mut Stream) -> Palette {
+    let mut named: Vec<Colour> = Vec::new();
+    for colour in figures.iter().flat_map(Figure::colours) {
+        if !named.contains(&colour) {
+            named.push(colour);
+        }
+    }
+    match figures.first() {
+        _ if named.is_empty() => Palette::draw(profile, rng),
+        Some(Figure::Object { .. }) => Palette::named(&named, Chalk::White, profile, rng),
+        _ => Palette::named(&named, Chalk::Grey, profile, rng),
     }
 }

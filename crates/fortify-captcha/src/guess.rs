@@ -1,0 +1,90 @@
+//! How likely a guess is to succeed that never looked at the picture.
+
+use crate::alphabet::ALPHABET;
+use crate::answer::Tolerance;
+use crate::level::LevelProfile;
+use crate::spec::{AnswerMode, Spec, Variant};
+use crate::tasks::{arithmetic, object_recognition};
+use crate::term::{Aspect, Colour};
+
+/// The probability that the best blind guess is judged right, per try.
+///
+/// The guesser knows the spec, the generator and the question, and what a submission is forgiven;
+/// he has not seen the picture. Computed from the alphabets and distributions that tasks draw from,
+/// exactly; for sums by enumeration.
+pub fn guess_probability(spec: &Spec, tolerance: Tolerance) -> f64 {
+    let profile = LevelProfile::of(spec.level);
+    if spec.mode == AnswerMode::Choice {
+        // Every choice is as likely as any other.
+        return 1.0 / f64::from(profile.options);
+    }
+    match spec.variant {
+        Variant::DistortedText => text(spec.length, tolerance),
+        Variant::ObjectRecognition => text(object_recognition::CODE, tolerance),
+        Variant::Arithmetic => arithmetic::distribution(profile).into_values().fold(0.0, f64::max),
+        Variant::PatternCompletion => pattern(profile.lines),
+        Variant::ColorTextMismatch => colours(profile.tinted),
+    }
+}
+
+/// All texts are equally likely, so that the best guess is the one that stands for most of them:
+/// itself, every text with one other character, and every swap of two neighbours.
+fn text(length: u8, tolerance: Tolerance) -> f64 {
+    let alphabet = ALPHABET.len() as f64;
+    let all = alphabet.powi(i32::from(length));
+    let forgiven = if tolerance.forgives(usize::from(length)) {
+        f64::from(length) * (alphabet - 1.0) + f64::from(length - 1)
+    } else {
+        0.0
+    };
+    (1.0 + forgiven) / all
+}
+
+/// Each row is answered by one of as many terms as its aspect has, whatever the other says.
+fn pattern(rows: u8) -> f64 {
+    let of_one =
+        Aspect::ALL.map(|aspect| 1.0 / crate::tasks::pattern_completion::all(aspect).len() as f64);
+    // Eight of every aspect, so that the mean over the aspects is that of each.
+    let mean = of_one.iter().sum::<f64>() / of_one.len() as f64;
+    mean.powi(i32::from(rows))
+}
+
+/// Half of the questions ask for words, half for colours; none comes twice in one picture.
+fn colours(words: u8) -> f64 {
+    let of = |known: usize| {
+        (0..usize::from(words)).map(|taken| 1.0 / (known - taken) as f64).product::<f64>()
+    };
+    0.5 * of(Colour::PAINTS.len()) + 0.5 * of(Colour::ALL.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Level;
+
+    fn of(variant: Variant, level: u8, mode: AnswerMode, length: u8, tolerance: Tolerance) -> f64 {
+        let mut spec = Spec::new(variant, Level::new(level).unwrap());
+        (spec.mode, spec.length) = (mode, length);
+        guess_probability(&spec, tolerance)
+    }
+
+    #[test]
+    fn guesses_are_as_likely_as_the_alphabets_say() {
+        use AnswerMode::{Choice, Typed};
+        use Tolerance::{Exact, OneEdit};
+        let near = |found: f64, expected: f64| (found / expected - 1.0).abs() < 0.01;
+        assert!(near(of(Variant::DistortedText, 5, Typed, 6, Exact), 5.233e-9));
+        assert!(near(of(Variant::DistortedText, 5, Typed, 6, OneEdit), 144.0 * 5.233e-9));
+        // Four characters forgive nothing.
+        assert!(near(of(Variant::DistortedText, 5, Typed, 4, OneEdit), 3.014e-6));
+        assert!(near(of(Variant::ObjectRecognition, 5, Typed, 6, OneEdit), 7.234e-5));
+        assert!(near(of(Variant::PatternCompletion, 5, Typed, 6, Exact), 1.0 / 8.0));
+        assert!(near(of(Variant::PatternCompletion, 6, Typed, 6, Exact), 1.0 / 64.0));
+        assert!(near(of(Variant::ColorTextMismatch, 8, Typed, 6, Exact), 0.5 / 56.0 + 0.5 / 110.0));
+        assert!(near(of(Variant::DistortedText, 2, Choice, 6, Exact), 0.25));
+        assert!(near(of(Variant::PatternCompletion, 8, Choice, 6, Exact), 1.0 / 12.0));
+        let sums = Level::ALL.map(|l| of(Variant::Arithmetic, l.get(), Typed, 6, Exact));
+        assert!(sums.windows(2).all(|pair| pair[0] >= pair[1] - 0.005), "{sums:?}");
+        assert!(sums[0] < 0.09 && sums[9] < 0.022, "{sums:?}");
+    }
+}

@@ -1,0 +1,177 @@
+//! Objects with codes over them.
+//!
+//! Two questions in one: which of the silhouettes is the tree, and which letters are over it. In
+//! choice mode the question may also be which object has a colour.
+
+use super::{Figure, Task};
+use crate::alphabet::ALPHABET;
+use crate::answer::Answer;
+use crate::choice::{self, Choice, DecoyKind};
+use crate::level::LevelProfile;
+use crate::object::Object;
+use crate::puzzle::{Puzzle, Question};
+use crate::rng::Stream;
+use crate::term::Colour;
+
+/// Characters of a code: as many as fit over an object; 24^3 is 13,824.
+pub(crate) const CODE: u8 = 3;
+
+/// The code over one object is typed.
+pub(super) fn typed(profile: &LevelProfile, rng: &mut Stream) -> Task {
+    let objects = draw(usize::from(profile.objects), rng);
+    let mut codes: Vec<String> = Vec::new();
+    while codes.len() < objects.len() {
+        let code: String =
+            (0..CODE).filter_map(|_| rng.pick(ALPHABET)).map(|byte| char::from(*byte)).collect();
+        // No edit apart: a slip must not be another object's code.
+        if codes.iter().all(|other| strsim::osa_distance(other, &code) > 1) {
+            codes.push(code);
+        }
+    }
+    let asked = rng.below(objects.len());
+    let object = objects.get(asked).copied().unwrap_or(Object::Tree);
+    let answer = codes.get(asked).cloned().unwrap_or_default();
+    let figures = coloured(&objects, &codes, rng);
+    Task::typed(Answer::Text(answer), Question::TypeLettersOver { object }, figures)
+}
+
+/// The code over one object, or the object of one colour, is picked.
+pub(super) fn choice(profile: &LevelProfile, rng: &mut Stream) -> Task {
+    if rng.chance(0.5) { code(profile, rng) } else { colour(profile, rng) }
+}
+
+/// Which of several near codes is over the object? All objects carry one of them.
+fn code(profile: &LevelProfile, rng: &mut Stream) -> Task {
+    let objects = draw(usize::from(profile.objects), rng);
+    let options = choice::texts(CODE, usize::from(profile.options), rng);
+    let answer = rng.below(options.len());
+    let asked = rng.below(objects.len());
+    let object = objects.get(asked).copied().unwrap_or(Object::Tree);
+    let right = options.get(answer).cloned().unwrap_or_default();
+    let mut others: Vec<String> =
+        options.iter().filter(|option| **option != right).cloned().collect();
+    rng.shuffle(&mut others);
+    others.truncate(objects.len().saturating_sub(1));
+    let mut codes = others.clone();
+    codes.insert(asked.min(codes.len()), right.clone());
+    let kind = |decoy: &Choice| {
+        let value = decoy.value();
+        if others.contains(&value) { DecoyKind::Shown } else { DecoyKind::by_edits(&right, &value) }
+    };
+    let options = options.into_iter().map(Choice::Text).collect();
+    let puzzle = Puzzle::picked(Question::TypeLettersOver { object }, options, answer, kind);
+    Task { puzzle, figures: coloured(&objects, &codes, rng) }
+}
+
+/// Which of several objects is red? Some of them are in the picture, in other colours.
+fn colour(profile: &LevelProfile, rng: &mut Stream) -> Task {
+    let options = draw(usize::from(profile.options), rng);
+    let answer = rng.below(options.len());
+    let right = options.get(answer).copied().unwrap_or(Object::Tree);
+    let others: Vec<Object> = options.iter().filter(|object| **object != right).copied().collect();
+    let mut shown = rng.sample(&others, usize::from(profile.objects).saturating_sub(1));
+    let asked = rng.below(shown.len() + 1);
+    shown.insert(asked, right);
+    let figures = coloured(&shown, &[], rng);
+    let colour = figures
+        .get(asked)
+        .and_then(|figure| figure.colours().first().copied())
+        .unwrap_or(Colour::Red);
+    let kind = |decoy: &Choice| match decoy {
+        Choice::Object(object) if shown.contains(object) => DecoyKind::Shown,
+        _ => DecoyKind::Absent,
+    };
+    let options = options.into_iter().map(Choice::Object).collect();
+    let puzzle = Puzzle::picked(Question::WhichObjectIs { colour }, options, answer, kind);
+    Task { puzzle, figures }
+}
+
+/// `count` objects of different families, in random order.
+fn draw(count: usize, rng: &mut Stream) -> Vec<Object> {
+    let mut drawn: Vec<Object> = Vec::new();
+    for object in rng.sample(&Object::ALL, Object::ALL.len()) {
+        if drawn.len() == count {
+            break;
+        }
+        if drawn.iter().all(|other| other.family() != object.family()) {
+            drawn.push(object);
+        }
+    }
+    drawn
+}
+
+/// The objects in different colours, with their codes. White is the colour of codes.
+fn coloured(objects: &[Object], codes: &[String], rng: &mut Stream) -> Vec<Figure> {
+    let paints: Vec<Colour> =
+        Colour::PAINTS.into_iter().filter(|colour| *colour != Colour::White).collect();
+    let colours = rng.sample(&paints, objects.len());
+    let codes = codes.iter().cloned().chain(std::iter::repeat(String::new()));
+    objects
+        .iter()
+        .zip(colours)
+        .zip(codes)
+        .map(|((object, colour), code)| Figure::Object { object: *object, colour, code })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::spec::Level;
+
+    #[test]
+    fn objects_are_not_alike_and_codes_are_not_near() {
+        let mut rng = Stream::fixed(31);
+        for level in Level::ALL {
+            let profile = LevelProfile::of(level);
+            for _ in 0..300 {
+                let task = typed(profile, &mut rng);
+                assert_eq!(task.figures.len(), usize::from(profile.objects));
+                let Question::TypeLettersOver { object: asked } = task.puzzle.question else {
+                    panic!("another question");
+                };
+                let mut colours = HashSet::new();
+                for figure in &task.figures {
+                    let Figure::Object { object, colour, code } = figure else {
+                        panic!("another figure");
+                    };
+                    assert!(colours.insert(*colour));
+                    assert_eq!(*object == asked, task.puzzle.answer.reveal() == *code);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_families_leave_enough_for_every_list_of_choices() {
+        let mut rng = Stream::fixed(32);
+        for _ in 0..500 {
+            assert_eq!(draw(12, &mut rng).len(), 12);
+        }
+    }
+
+    #[test]
+    fn the_picked_object_is_the_one_of_the_colour() {
+        let mut rng = Stream::fixed(33);
+        let profile = LevelProfile::of(Level::MAX);
+        for _ in 0..300 {
+            let task = choice(profile, &mut rng);
+            let right = task.puzzle.answer.reveal();
+            let found =
+                task.figures.iter().find_map(|figure| match (figure, task.puzzle.question) {
+                    (
+                        Figure::Object { object, colour, .. },
+                        Question::WhichObjectIs { colour: c },
+                    ) => (*colour == c).then(|| object.as_str().to_owned()),
+                    (
+                        Figure::Object { object, code, .. },
+                        Question::TypeLettersOver { object: o },
+                    ) => (*object == o).then(|| code.clone()),
+                    _ => None,
+                });
+            assert_eq!(found, Some(right));
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! A row of tiles with one missing: which shape, colour or direction belongs there, or how many?
+//!
+//! One rule per row. What is hard at high levels is two rows, what changes without meaning
+//! anything, and loose tiles; never three rules at once, which are slow for people and free for
+//! models.
+
+use super::{Figure, Mark, Task, Tile};
+use crate::answer::Answer;
+use crate::choice::{Choice, DecoyKind};
+use crate::level::LevelProfile;
+use crate::puzzle::{Puzzle, Question};
+use crate::rng::Stream;
+use crate::spec::AnswerMode;
+use crate::term::{Aspect, Colour, Direction, Shape, Term};
+
+/// Smallest and largest number that is asked for: nine marks still fit on a tile.
+const COUNTS: std::ops::RangeInclusive<u8> = 2..=9;
+/// Colours of a picture, as many as its palette has room for.
+const PAINTS: usize = 4;
+/// Most tiles of a row.
+const LONGEST: usize = 7;
+
+pub(super) fn compose(mode: AnswerMode, profile: &LevelProfile, rng: &mut Stream) -> Task {
+    let aspects = rng.sample(&Aspect::ALL, usize::from(profile.lines));
+    let pools = pools(mode, &aspects, profile, rng);
+    let right: Vec<Term> = pools.iter().filter_map(|pool| rng.pick(pool).copied()).collect();
+    let rows: Vec<Row> =
+        right.iter().zip(&pools).map(|(term, pool)| row(*term, pool, profile, rng)).collect();
+    let figures = figures(&rows, profile, rng);
+    let question = match aspects.as_slice() {
+        [upper, lower, ..] => Question::NextTwo { upper: *upper, lower: *lower },
+        [aspect] => Question::next(*aspect),
+        [] => Question::NextShape,
+    };
+    let puzzle = match mode {
+        AnswerMode::Typed => Puzzle::typed(typed(&right), question),
+        AnswerMode::Choice => picked(question, &pools, &right, &rows, rng),
+    };
+    Task { puzzle, figures }
+}
+
+/// What each row's answer is drawn from: everything, or what is offered as a choice.
+fn pools(
+    mode: AnswerMode,
+    aspects: &[Aspect],
+    profile: &LevelProfile,
+    rng: &mut Stream,
+) -> Vec<Vec<Term>> {
+    let offered = super::grid(usize::from(profile.options), aspects.len());
+    aspects
+        .iter()
+        .zip(offered)
+        .map(|(aspect, offered)| match mode {
+            AnswerMode::Typed => all(*aspect),
+            AnswerMode::Choice => rng.sample(&all(*aspect), *offered),
+        })
+        .collect()
+}
+
+/// Every term of an aspect that an answer can be: eight of each.
+pub(crate) fn all(aspect: Aspect) -> Vec<Term> {
+    match aspect {
+        Aspect::Shape => Shape::ALL.map(Term::Shape).to_vec(),
+        Aspect::Colour => Colour::PAINTS.map(Term::Colour).to_vec(),
+        Aspect::Direction => Direction::ALL.map(Term::Direction).to_vec(),
+        Aspect::Count => COUNTS.map(Term::Count).collect(),
+    }
+}
+
+fn typed(right: &[Term]) -> Answer {
+    match right {
+        [Term::Count(count)] => Answer::Number(u32::from(*count)),
+        _ => Answer::Words(right.to_vec()),
+    }
+}
+
+/// Every combination of the pools, in random order.
+fn picked(
+    question: Question,
+    pools: &[Vec<Term>],
+    right: &[Term],
+    rows: &[Row],
+    rng: &mut Stream,
+) -> Puzzle {
+    let mut combinations: Vec<Vec<Term>> = vec![Vec::new()];
+    for pool in pools {
+        combinations = combinations
+            .iter()
+            .flat_map(|start| {
+                pool.iter().map(|term| start.iter().copied().chain([*term]).collect::<Vec<_>>())
+            })
+            .collect();
+    }
+    rng.shuffle(&mut combinations);
+    let answer = combinations.iter().position(|terms| terms == right).unwrap_or_default();
+    let shown = |terms: &[Term]| {
+        rows.iter().zip(terms).all(|(row, term)| row.iter().flatten().any(|tile| tile == term))
+    };
+    let kind = |decoy: &Choice| match decoy {
+        Choice::Terms(terms) if right.len() == 1 && shown(terms) => DecoyKind::Shown,
+        _ => super::partly(right, DecoyKind::Absent)(decoy),
+    };
+    let choices = combinations.iter().cloned().map(Choice::Terms).collect();
+    Puzzle::picked(question, choices, answer, kind)
+}
+
+/// What each tile of a row says; `None` is the missing one.
+type Row = Vec<Option<Term>>;
+
+/// A row that says `answer` where the tile is missing, the rest taken from `pool`.
+fn row(answer: Term, pool: &[Term], profile: &LevelProfile, rng: &mut Stream) -> Row {
+    let steps = rng.chance(0.5);
+    match answer {
+        Term::Direction(direction) if steps => turning(direction, profile, rng),
+        Term::Count(count) if steps => growing(count, profile, rng),
+        _ => repeating(answer, pool, profile, rng),
+    }
+}
+
+/// A short sequence again and again: AB, ABC, AAB, ABB.
+fn repeating(answer: Term, pool: &[Term], profile: &LevelProfile, rng: &mut Stream) -> Row {
+    let forms: &[&[usize]] = if profile.period < 3 {
+        &[&[0, 1]]
+    } else {
+        &[&[0, 1], &[0, 1, 2], &[0, 0, 1], &[0, 1, 1]]
+    };
+    let form = rng.pick(forms).copied().unwrap_or(&[0, 1]);
+    let inner = rng.chance(profile.inner);
+    // Two whole periods stay visible, whichever tile is missing.
+    let length = (2 * form.len() + if inner { 2 } else { 1 }).min(LONGEST);
+    let missing = missing(length, inner, rng);
+    let others: Vec<Term> = pool.iter().copied().filter(|term| *term != answer).collect();
+    let mut terms = rng.sample(&others, 3);
+    let slot_of = |tile: usize| form.get(tile % form.len()).copied().unwrap_or_default();
+    terms.insert(slot_of(missing).min(terms.len()), answer);
+    (0..length).map(|tile| terms.get(slot_of(tile)).copied().filter(|_| tile != missing)).collect()
+}
+
+/// An arrow that turns by the same angle from tile to tile.
+fn turning(answer: Direction, profile: &LevelProfile, rng: &mut Stream) -> Row {
+    let steps: &[usize] = if profile.period < 3 { &[1, 2, 6, 7] } else { &[1, 2, 3, 5, 6, 7] };
+    let step = rng.pick(steps).copied().unwrap_or(1);
+    let length = 5 + rng.below(2);
+    let missing = missing(length, rng.chance(profile.inner), rng);
+    let ways = Direction::ALL.len();
+    let at = Direction::ALL.iter().position(|way| *way == answer).unwrap_or_default();
+    (0..length)
+        .map(|tile| {
+            let turned = (at + (tile + ways - missing) * step) % ways;
+            Direction::ALL.get(turned).copied().map(Term::Direction).filter(|_| tile != missing)
+        })
+        .collect()
+}
+
+/// A number that grows or shrinks by the same step from tile to tile.
+fn growing(answer: u8, profile: &LevelProfile, rng: &mut Stream) -> Row {
+    let inner = rng.chance(profile.inner);
+    let mut fitting = Vec::new();
+    let gaps = |length: usize| if inner { 1..length } else { length - 1..length };
+    let all =
+        [4_usize, 5].into_iter().flat_map(|length| gaps(length).map(move |gap| (length, gap)));
+    for (length, missing) in all {
+        for step in [-2_i32, -1, 1, 2] {
+            let value = |tile: usize| i32::from(answer) + (tile as i32 - missing as i32) * step;
+            let numbers: Vec<Option<u8>> = (0..length)
+                .map(|tile| u8::try_from(value(tile)).ok().filter(|n| (1..=9).contains(n)))
+                .collect();
+            if numbers.iter().all(Option::is_some) {
+                fitting.push((numbers, missing));
+            }
+        }
+    }
+    let (numbers, missing) = rng.pick(&fitting).cloned().unwrap_or_default();
+    (0..)
+        .zip(numbers)
+        .map(|(tile, number): (usize, _)| number.map(Term::Count).filter(|_| tile != missing))
+        .collect()
+}
+
+/// Which tile of a row is missing: the last, or any but the first.
+fn missing(length: usize, inner: bool, rng: &mut Stream) -> usize {
+    if inner { 1 + rng.below(length - 1) } else { length - 1 }
+}
+
+/// The rows with everything on the tiles that is not asked for, and loose tiles.
+fn figures(rows: &[Row], profile: &LevelProfile, rng: &mut Stream) -> Vec<Figure> {
+    let mut paints: Vec<Colour> = Vec::new();
+    let asked = rows.iter().flatten().filter_map(|term| match term {
+        Some(Term::Colour(colour)) => Some(*colour),
+        _ => None,
+    });
+    for colour in asked.chain(rng.sample(&Colour::PAINTS, Colour::PAINTS.len())) {
+        if paints.len() < PAINTS && !paints.contains(&colour) {
+            paints.push(colour);
+        }
+    }
+    let mut figures: Vec<Figure> =
+        rows.iter().map(|row| Figure::Row(tiles(row, &paints, profile, rng))).collect();
+    for _ in 0..profile.herrings {
+        let shape = rng.pick(&Shape::ALL).copied().unwrap_or(Shape::Circle);
+        let colour = rng.pick(&paints).copied().unwrap_or(Colour::White);
+        figures.push(Figure::Loose(Tile { mark: Mark::Shape(shape), colour, size: 100 }));
+    }
+    figures
+}
+
+/// The tiles of a row. What is not asked for is the same on all tiles, or changes at random.
+fn tiles(
+    row: &Row,
+    paints: &[Colour],
+    profile: &LevelProfile,
+    rng: &mut Stream,
+) -> Vec<Option<Tile>> {
+    let (vary_colour, vary_shape) =
+        (rng.chance(profile.distraction), rng.chance(profile.distraction));
+    let paint = |rng: &mut Stream| rng.pick(paints).copied().unwrap_or(Colour::White);
+    let any_shape = |rng: &mut Stream| rng.pick(&Shape::ALL).copied().unwrap_or(Shape::Circle);
+    let (one_colour, one_shape) = (paint(rng), any_shape(rng));
+    row.iter()
+        .map(|term| {
+            let colour = if vary_colour { paint(rng) } else { one_colour };
+            let shape = if vary_shape { any_shape(rng) } else { one_shape };
+            let size = if vary_shape { 75 + rng.below(26) as u8 } else { 100 };
+            let (mark, colour) = match (*term)? {
+                Term::Shape(shape) => (Mark::Shape(shape), colour),
+                Term::Colour(colour) => (Mark::Shape(shape), colour),
+                Term::Direction(direction) => (Mark::Arrow(direction), colour),
+                Term::Count(count) => (Mark::Several(count, one_shape), colour),
+            };
+            Some(Tile { mark, colour, size })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Level;
+
+    /// What the row says if it repeats after `period` tiles; `None` if it does not.
+    fn by_period(row: &Row, period: usize) -> Option<Term> {
+        let missing = row.iter().position(Option::is_none)?;
+        let mut cycle: Vec<Option<Term>> = vec![None; period];
+        for (tile, term) in row.iter().enumerate() {
+            if let Some(term) = term {
+                if cycle[tile % period].is_some_and(|other| other != *term) {
+                    return None;
+                }
+                cycle[tile % period] = Some(*term);
+            }
+        }
+        cycle[missing % period]
+    }
+
+    #[test]
+    fn a_repeating_row_has_one_answer() {
+        let mut rng = Stream::fixed(41);
+        for level in Level::ALL {
+            let profile = LevelProfile::of(level);
+            let pool = all(Aspect::Shape);
+            for _ in 0..1000 {
+                let answer = *rng.pick(&pool).unwrap();
+                let row = repeating(answer, &pool, profile, &mut rng);
+                assert!(row.len() <= LONGEST);
+                let found: Vec<Term> =
+                    (1..=row.len() / 2).filter_map(|period| by_period(&row, period)).collect();
+                assert!(!found.is_empty() && found.iter().all(|term| *term == answer), "{row:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_growing_row_goes_on_by_its_step() {
+        let mut rng = Stream::fixed(42);
+        for level in Level::ALL {
+            for answer in COUNTS {
+                for _ in 0..50 {
+                    let row = growing(answer, LevelProfile::of(level), &mut rng);
+                    let full: Vec<i32> = row
+                        .iter()
+                        .map(|term| match term {
+                            Some(Term::Count(count)) => i32::from(*count),
+                            _ => i32::from(answer),
+                        })
+                        .collect();
+                    assert!(full.len() >= 4);
+                    let steps: Vec<i32> = full.windows(2).map(|pair| pair[1] - pair[0]).collect();
+                    assert!(steps.iter().all(|step| *step == steps[0] && *step != 0), "{row:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pictures_keep_to_their_palette_and_answers_to_their_choices() {
+        let mut rng = Stream::fixed(43);
+        for (level, mode) in Level::ALL.into_iter().flat_map(|l| AnswerMode::ALL.map(|m| (l, m))) {
+            let profile = LevelProfile::of(level);
+            for _ in 0..300 {
+                let task = compose(mode, profile, &mut rng);
+                let mut colours: Vec<Colour> =
+                    task.figures.iter().flat_map(Figure::colours).collect();
+                colours.sort_unstable();
+                colours.dedup();
+                assert!(colours.len() <= PAINTS);
+                if mode == AnswerMode::Choice {
+                    assert_eq!(task.puzzle.choices.len(), usize::from(profile.options));
+                }
+            }
+        }
+    }
+}
