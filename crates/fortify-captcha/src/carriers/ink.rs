@@ -5,7 +5,7 @@
 
 use crate::canvas::Canvas;
 use crate::font::Fonts;
-use crate::layout::{Bond, Frame, Layout};
+use crate::layout::{Bond, Frame, Hand, Layout};
 use crate::level::LevelProfile;
 use crate::noise::{self, Grain};
 use crate::palette::{GROUNDS, NOISES, Palette, TEXTS};
@@ -44,7 +44,7 @@ pub(crate) fn draw(
     for _ in 0..profile.shapes {
         noise::shape(canvas, Palette::noise(rng.below(NOISES)), frame, rng);
     }
-    layout.compose(figures, fonts, profile, frame, rng);
+    layout.compose(figures, fonts, &Hand::ink(profile), frame, rng);
     text(layout, &palette, rasterizer, canvas, rng);
     for _ in 0..profile.curves_over {
         let colour = Palette::ink(rng.below(TEXTS)).full;
