@@ -29,7 +29,8 @@
 //! - `layout` makes polygons of the figures: glyphs from `font` and `outline`, signs from
 //!   `scribble`, placed, turned and bent.
 //! - `carriers` make the polygons visible. `ink` fills them (`raster`) on an indexed `canvas`, with
-//!   colours from `palette`, among marks from `noise`.
+//!   colours from `palette`, among marks from `noise`. `motion` shows them by dots that drift (`bits`),
+//!   with a `decoy` for programs.
 //! - `encode` writes the PNG.
 //!
 //! `rng` gives every part its own stream of numbers from the seed.
@@ -38,8 +39,10 @@
 
 mod alphabet;
 mod answer;
+mod bits;
 mod canvas;
 mod carriers;
+mod decoy;
 mod encode;
 mod error;
 mod font;
@@ -68,7 +71,8 @@ pub use spec::{AnswerMode, Carrier, Level, Seed, Spec, Variant};
 #[doc(hidden)]
 pub use specimen::Specimen;
 
-use carriers::ink::{self, Scratch};
+use carriers::motion::{self, Scene};
+use carriers::{fitted, ink};
 use font::Fonts;
 use level::LevelProfile;
 use noise::Grain;
@@ -91,6 +95,13 @@ pub struct Generator {
     scratches: Mutex<Vec<Scratch>>,
 }
 
+/// Buffers that a picture is drawn in, kept between pictures.
+#[derive(Debug, Default)]
+struct Scratch {
+    ink: ink::Scratch,
+    motion: motion::Scratch,
+}
+
 /// A picture and its puzzle.
 #[derive(Clone, Debug)]
 pub struct Rendered {
@@ -107,10 +118,14 @@ pub struct Media {
     pub bytes: Vec<u8>,
     /// The media type, `image/png`.
     pub mime: &'static str,
-    /// Width, px.
+    /// Width at which a page shows it, CSS px.
     pub width: u16,
-    /// Height, px.
+    /// Height at which a page shows it, CSS px.
     pub height: u16,
+    /// CSS px per px of the file, along each axis: 1, or 3 in motion, whose dots are one px each. A
+    /// page writes `width` and `height` as attributes and `image-rendering: pixelated` in its style
+    /// sheet; that is a ninth of the bytes of larger dots, and browsers draw them just as sharp.
+    pub scale: u16,
 }
 
 impl Generator {
@@ -130,12 +145,13 @@ impl Generator {
     ///
     /// [`RenderError`] if the spec is out of bounds or asks for what this version does not offer.
     pub fn render(&self, spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError> {
+        spec.check()?;
+        let spec = &fitted(spec);
         let mut scratch = self.take_scratch();
-        let rendered = self.draw(spec, seed, &mut scratch).and_then(|(puzzle, palette)| {
-            let bytes = encode::png(&scratch.canvas, &palette, &mut scratch.packed)?;
-            let media = Media { bytes, mime: "image/png", width: spec.width, height: spec.height };
-            Ok(Rendered { media, puzzle })
-        });
+        let rendered = match spec.carrier {
+            Carrier::Ink => self.still(spec, seed, &mut scratch),
+            Carrier::Motion => self.moving(spec, seed, &mut scratch),
+        };
         self.return_scratch(scratch);
         rendered
     }
@@ -148,7 +164,14 @@ impl Generator {
     /// As [`Generator::render`].
     pub fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
         spec.check()?;
-        Ok(tasks::compose(spec, &mut Stream::new(seed, Purpose::Task)).puzzle)
+        let spec = &fitted(spec);
+        let mut puzzle = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task)).puzzle;
+        if spec.carrier == Carrier::Motion {
+            let decoy =
+                decoy::compose(spec, &puzzle.answer, &mut Stream::new(seed, Purpose::Decoy));
+            puzzle.decoy = decoy.map(|task| task.puzzle.answer);
+        }
+        Ok(puzzle)
     }
 
     /// A picture just before it is encoded, so that benches can time the encoder alone.
@@ -158,11 +181,12 @@ impl Generator {
     /// As [`Generator::render`].
     #[doc(hidden)]
     pub fn canvas(&self, spec: &Spec, seed: &Seed) -> Result<FinishedCanvas, RenderError> {
+        spec.check()?;
         let mut scratch = self.take_scratch();
-        let (_puzzle, palette) = self.draw(spec, seed, &mut scratch)?;
-        encode::png(&scratch.canvas, &palette, &mut scratch.packed)?;
+        let (_puzzle, palette) = self.draw(spec, seed, &mut scratch.ink);
+        encode::png(&scratch.ink.canvas, &palette, &mut scratch.ink.packed)?;
         Ok(FinishedCanvas {
-            packed: scratch.packed,
+            packed: scratch.ink.packed,
             palette,
             width: usize::from(spec.width),
             height: usize::from(spec.height),
@@ -175,23 +199,59 @@ impl Generator {
         specimen::draw(&self.fonts, face, text, degrees)
     }
 
-    fn draw(
+    /// A picture of one image, 4 bits per px.
+    fn still(
         &self,
         spec: &Spec,
         seed: &Seed,
         scratch: &mut Scratch,
-    ) -> Result<(Puzzle, Palette), RenderError> {
-        spec.check()?;
+    ) -> Result<Rendered, RenderError> {
+        let (puzzle, palette) = self.draw(spec, seed, &mut scratch.ink);
+        let bytes = encode::png(&scratch.ink.canvas, &palette, &mut scratch.ink.packed)?;
+        Ok(Rendered { media: Media::new(bytes, spec.width, spec.height, 1), puzzle })
+    }
+
+    fn draw(&self, spec: &Spec, seed: &Seed, scratch: &mut ink::Scratch) -> (Puzzle, Palette) {
         let task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
         let mut rng = Stream::new(seed, Purpose::Carrier);
         let profile = LevelProfile::of(spec.level);
         scratch.canvas.resize(usize::from(spec.width), usize::from(spec.height));
-        let palette = match spec.carrier {
-            Carrier::Ink => {
-                ink::draw(&task.figures, &self.fonts, &self.grain, profile, &mut rng, scratch)
-            }
+        let palette =
+            ink::draw(&task.figures, &self.fonts, &self.grain, profile, &mut rng, scratch);
+        (task.puzzle, palette)
+    }
+
+    /// An animated picture, 1 bit per cell, with a decoy.
+    fn moving(
+        &self,
+        spec: &Spec,
+        seed: &Seed,
+        scratch: &mut Scratch,
+    ) -> Result<Rendered, RenderError> {
+        let mut task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
+        let mut rng = Stream::new(seed, Purpose::Carrier);
+        let mut decoy_rng = Stream::new(seed, Purpose::Decoy);
+        let decoy = decoy::compose(spec, &task.puzzle.answer, &mut decoy_rng);
+        let (width, height) = (spec.width / motion::SCALE, spec.height / motion::SCALE);
+        let scene = Scene {
+            figures: &task.figures,
+            decoy: decoy.as_ref().map_or(&[], |task| task.figures.as_slice()),
+            fonts: &self.fonts,
+            profile: LevelProfile::of(spec.level),
+            width: usize::from(width),
+            height: usize::from(height),
         };
-        Ok((task.puzzle, palette))
+        let colours = motion::draw(&scene, &mut rng, &mut decoy_rng, &mut scratch.motion);
+        let bytes = encode::animation(
+            scene.width,
+            scene.height,
+            colours.as_flattened(),
+            motion::FRAME_MS,
+            &scratch.motion.packed,
+        )?;
+        task.puzzle.decoy = decoy.map(|task| task.puzzle.answer);
+        let media = Media::new(bytes, width * motion::SCALE, height * motion::SCALE, motion::SCALE);
+        Ok(Rendered { media, puzzle: task.puzzle })
     }
 
     fn take_scratch(&self) -> Scratch {
@@ -203,6 +263,12 @@ impl Generator {
         if scratches.len() < SCRATCHES {
             scratches.push(scratch);
         }
+    }
+}
+
+impl Media {
+    const fn new(bytes: Vec<u8>, width: u16, height: u16, scale: u16) -> Self {
+        Self { bytes, mime: "image/png", width, height, scale }
     }
 }
 
@@ -219,6 +285,7 @@ impl fmt::Debug for Media {
             .field("mime", &self.mime)
             .field("width", &self.width)
             .field("height", &self.height)
+            .field("scale", &self.scale)
             .finish()
     }
 }

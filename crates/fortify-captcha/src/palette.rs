@@ -16,7 +16,8 @@ const FIRST_HALF: usize = FIRST_TEXT + TEXTS;
 /// Colours in all, what four bits can tell apart.
 pub(crate) const COLOURS: usize = FIRST_HALF + TEXTS;
 
-type Rgb = [u8; 3];
+/// Red, green, blue.
+pub(crate) type Rgb = [u8; 3];
 
 /// A picture's colours.
 #[derive(Clone, Debug)]
@@ -85,6 +86,13 @@ impl Palette {
     pub(crate) fn texts(&self) -> usize {
         self.texts
     }
+}
+
+/// A grey of `value` (0 black, 1 white) with a little of the hue at `turns`, and a little brighter or
+/// darker.
+pub(crate) fn tinted(turns: f32, value: f32, rng: &mut Stream) -> Rgb {
+    let value = value + 0.02 * rng.signed();
+    hue(turns).map(|channel| to_byte(value * (0.92 + 0.08 * channel)))
 }
 
 /// A full colour for an angle in turns: red, yellow, green, cyan, blue, magenta.

@@ -7,6 +7,9 @@ use crate::answer::Answer;
 pub struct Puzzle {
     /// The right answer. Secret.
     pub answer: Answer,
+    /// What only a program reads, for it is in a part of the file that browsers do not show: whoever
+    /// answers it is a program. Secret as well. `None` where the carrier has no such part.
+    pub decoy: Option<Answer>,
     /// What the page asks.
     pub question: Question,
     /// What can be picked, in the order in which it is shown; empty in typed mode.

@@ -42,7 +42,7 @@ pub(crate) struct Task {
 
 impl Task {
     fn new(answer: Answer, question: Question, figures: Vec<Figure>) -> Self {
-        Self { puzzle: Puzzle { answer, question, choices: Vec::new() }, figures }
+        Self { puzzle: Puzzle { answer, decoy: None, question, choices: Vec::new() }, figures }
     }
 }
 
