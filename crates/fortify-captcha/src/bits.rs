@@ -7,7 +7,7 @@ pub(crate) const WORD: usize = u64::BITS as usize;
 
 /// Rows of cells; the leftmost cell is the highest bit of the first word. Rows are whole words: the
 /// cells beyond the picture's width exist and are never shown.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Bits {
     /// Words per row, at least one.
     stride: usize,
@@ -96,6 +96,17 @@ impl Bits {
     }
 }
 
+/// Adds a word's cells to 64 bytes, one each: the highest bit to the first byte.
+pub(crate) fn count(word: u64, counts: &mut [u8]) {
+    let (eights, _) = counts.as_chunks_mut::<8>();
+    for (bits, counts) in word.to_be_bytes().into_iter().zip(eights) {
+        // Each byte keeps the one bit that it stands for, which adding 127 carries to its top.
+        let bits = (u64::from(bits) * 0x0101_0101_0101_0101) & 0x0102_0408_1020_4080;
+        let cells = ((bits + 0x7f7f_7f7f_7f7f_7f7f) >> 7) & 0x0101_0101_0101_0101;
+        *counts = (u64::from_le_bytes(*counts) + cells).to_le_bytes();
+    }
+}
+
 /// A move by at most a cell along each axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
@@ -165,6 +176,17 @@ mod tests {
         let mut corner = with(100, 3, &[(0, 0)]);
         corner.grow(&mut Bits::default());
         assert_eq!(set(&corner), [(0, 0), (1, 0), (0, 1)]);
+    }
+
+    #[test]
+    fn cells_are_counted_where_they_are() {
+        let bits = with(128, 1, &[(0, 0), (7, 0), (8, 0), (63, 0), (64, 0), (99, 0)]);
+        let mut counts = [1; 128];
+        for (word, counts) in bits.words.iter().zip(counts.chunks_mut(WORD)) {
+            count(*word, counts);
+        }
+        let found: Vec<_> = (0..128).filter(|x| counts[*x] == 2).map(|x| (x, 0)).collect();
+        assert_eq!(found, set(&bits));
     }
 
     #[test]

@@ -29,8 +29,8 @@
 //! - `layout` makes polygons of the figures: glyphs from `font` and `outline`, signs from
 //!   `scribble`, placed, turned and bent.
 //! - `carriers` make the polygons visible. `ink` fills them (`raster`) on an indexed `canvas`, with
-//!   colours from `palette`, among marks from `noise`. `motion` shows them by dots that drift (`bits`),
-//!   with a `decoy` for programs.
+//!   colours from `palette`, among marks from `noise`. `swirl` shows them by the direction of stripes,
+//!   `motion` by dots that drift (`bits`), with a `decoy` for programs.
 //! - `encode` writes the PNG.
 //!
 //! `rng` gives every part its own stream of numbers from the seed.
@@ -58,6 +58,8 @@ mod rng;
 mod scribble;
 mod spec;
 mod specimen;
+#[cfg(test)]
+mod statistics;
 mod tasks;
 
 use std::fmt;
@@ -72,6 +74,7 @@ pub use spec::{AnswerMode, Carrier, Level, Seed, Spec, Variant};
 pub use specimen::Specimen;
 
 use carriers::motion::{self, Scene};
+use carriers::swirl::{self, Bank, Kit};
 use carriers::{fitted, ink};
 use font::Fonts;
 use level::LevelProfile;
@@ -92,6 +95,7 @@ const SCRATCHES: usize = 16;
 pub struct Generator {
     fonts: Fonts,
     grain: Grain,
+    bank: Bank,
     scratches: Mutex<Vec<Scratch>>,
 }
 
@@ -99,6 +103,7 @@ pub struct Generator {
 #[derive(Debug, Default)]
 struct Scratch {
     ink: ink::Scratch,
+    swirl: swirl::Scratch,
     motion: motion::Scratch,
 }
 
@@ -136,7 +141,12 @@ impl Generator {
     /// [`FontError`] if a bundled font cannot be used, which tests rule out.
     pub fn new() -> Result<Self, FontError> {
         let fonts = Fonts::load()?;
-        Ok(Self { fonts, grain: Grain::new(), scratches: Mutex::new(Vec::new()) })
+        Ok(Self {
+            fonts,
+            grain: Grain::new(),
+            bank: Bank::new(),
+            scratches: Mutex::new(Vec::new()),
+        })
     }
 
     /// Draws the picture that `spec` and `seed` stand for.
@@ -149,7 +159,7 @@ impl Generator {
         let spec = &fitted(spec);
         let mut scratch = self.take_scratch();
         let rendered = match spec.carrier {
-            Carrier::Ink => self.still(spec, seed, &mut scratch),
+            Carrier::Ink | Carrier::Swirl => self.still(spec, seed, &mut scratch),
             Carrier::Motion => self.moving(spec, seed, &mut scratch),
         };
         self.return_scratch(scratch);
@@ -183,7 +193,7 @@ impl Generator {
     pub fn canvas(&self, spec: &Spec, seed: &Seed) -> Result<FinishedCanvas, RenderError> {
         spec.check()?;
         let mut scratch = self.take_scratch();
-        let (_puzzle, palette) = self.draw(spec, seed, &mut scratch.ink);
+        let (_puzzle, palette) = self.draw(spec, seed, &mut scratch);
         encode::png(&scratch.ink.canvas, &palette, &mut scratch.ink.packed)?;
         Ok(FinishedCanvas {
             packed: scratch.ink.packed,
@@ -206,18 +216,23 @@ impl Generator {
         seed: &Seed,
         scratch: &mut Scratch,
     ) -> Result<Rendered, RenderError> {
-        let (puzzle, palette) = self.draw(spec, seed, &mut scratch.ink);
+        let (puzzle, palette) = self.draw(spec, seed, scratch);
         let bytes = encode::png(&scratch.ink.canvas, &palette, &mut scratch.ink.packed)?;
         Ok(Rendered { media: Media::new(bytes, spec.width, spec.height, 1), puzzle })
     }
 
-    fn draw(&self, spec: &Spec, seed: &Seed, scratch: &mut ink::Scratch) -> (Puzzle, Palette) {
+    fn draw(&self, spec: &Spec, seed: &Seed, scratch: &mut Scratch) -> (Puzzle, Palette) {
         let task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
         let mut rng = Stream::new(seed, Purpose::Carrier);
         let profile = LevelProfile::of(spec.level);
-        scratch.canvas.resize(usize::from(spec.width), usize::from(spec.height));
-        let palette =
-            ink::draw(&task.figures, &self.fonts, &self.grain, profile, &mut rng, scratch);
+        let Scratch { ink, swirl, .. } = scratch;
+        ink.canvas.resize(usize::from(spec.width), usize::from(spec.height));
+        let palette = if spec.carrier == Carrier::Swirl {
+            let kit = Kit { fonts: &self.fonts, bank: &self.bank, profile };
+            swirl::draw(&task.figures, kit, &mut rng, &mut ink.canvas, swirl)
+        } else {
+            ink::draw(&task.figures, &self.fonts, &self.grain, profile, &mut rng, ink)
+        };
         (task.puzzle, palette)
     }
 

@@ -23,7 +23,8 @@ pub(crate) type Rgb = [u8; 3];
 #[derive(Clone, Debug)]
 pub(crate) struct Palette {
     colours: [Rgb; COLOURS],
-    /// How many of the text colours differ, 3 to 5; the remaining slots repeat them.
+    /// How many of the text colours differ, 3 to 5; the remaining slots repeat them. 0 without text
+    /// colours.
     texts: usize,
 }
 
@@ -64,6 +65,15 @@ impl Palette {
             };
         }
         Self { colours, texts }
+    }
+
+    /// Sixteen shades at even distances, from a dark to a light one of the same hue.
+    pub(crate) fn shades(rng: &mut Stream) -> Self {
+        let tint = rng.unit();
+        let (dark, light) = (tinted(tint, 0.10, rng), tinted(tint, 0.94, rng));
+        let last = (COLOURS - 1) as f32;
+        let colours = std::array::from_fn(|shade| blend(dark, light, shade as f32 / last));
+        Self { colours, texts: 0 }
     }
 
     /// Three bytes per colour, as the file has them.

@@ -40,25 +40,28 @@ impl Variant {
 pub enum Carrier {
     /// Filled outlines on a textured ground, as a still PNG.
     Ink,
+    /// Stripes that turn by a right angle inside the glyphs, as a still PNG.
+    Swirl,
     /// Dots that drift against each other, as an animated PNG whose default image is a decoy.
     Motion,
 }
 
 impl Carrier {
     /// Every carrier.
-    pub const ALL: [Self; 2] = [Self::Ink, Self::Motion];
+    pub const ALL: [Self; 3] = [Self::Ink, Self::Swirl, Self::Motion];
 
     /// The name used in the API, in configuration and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ink => "ink",
+            Self::Swirl => "swirl",
             Self::Motion => "motion",
         }
     }
 
     /// Whether this carrier can show `variant`.
     ///
-    /// | | `ink` | `motion` |
+    /// | | `ink` | `swirl`, `motion` |
     /// |---|---|---|
     /// | `distorted_text` | yes | yes |
     /// | `arithmetic` | yes | yes, digits only and without `= ?` |
@@ -66,7 +69,9 @@ impl Carrier {
     pub const fn carries(self, variant: Variant) -> bool {
         match self {
             Self::Ink => true,
-            Self::Motion => matches!(variant, Variant::DistortedText | Variant::Arithmetic),
+            Self::Swirl | Self::Motion => {
+                matches!(variant, Variant::DistortedText | Variant::Arithmetic)
+            }
         }
     }
 
@@ -74,6 +79,7 @@ impl Carrier {
     pub const fn size(self) -> (u16, u16) {
         match self {
             Self::Ink => (300, 100),
+            Self::Swirl => (480, 160),
             Self::Motion => (360, 132),
         }
     }
@@ -82,6 +88,7 @@ impl Carrier {
     pub const fn smallest(self) -> (u16, u16) {
         match self {
             Self::Ink => (*Spec::WIDTHS.start(), *Spec::HEIGHTS.start()),
+            Self::Swirl => (360, 120),
             Self::Motion => (300, 108),
         }
     }

@@ -163,7 +163,9 @@ fn a_text_is_as_long_as_fits_and_the_question_says_so() {
     for carrier in others() {
         let mut spec = Spec::new(Variant::DistortedText, Level::MIN).with_carrier(carrier);
         spec.length = 8;
-        for (width, height, count) in [(360, 132, 4), (420, 140, 4), (480, 132, 5), (600, 150, 6)] {
+        for (width, height, count) in
+            [(360, 132, 4), (420, 140, 4), (480, 160, 4), (480, 140, 5), (600, 150, 6)]
+        {
             (spec.width, spec.height) = (width, height);
             let puzzle = render(&spec, 3).puzzle;
             assert_eq!(puzzle.question, Question::TypeCharacters { count });

@@ -3,6 +3,7 @@
 pub(crate) mod ink;
 pub(crate) mod motion;
 mod stencil;
+pub(crate) mod swirl;
 
 use crate::number;
 use crate::spec::{Carrier, Spec};
@@ -15,7 +16,7 @@ use crate::tasks::{Figure, Sign};
 pub(crate) fn fitted(spec: &Spec) -> Spec {
     let most = match spec.carrier {
         Carrier::Ink => u16::from(*Spec::LENGTHS.end()),
-        Carrier::Motion => spec.width * 3 / (spec.height * 2).max(1),
+        Carrier::Swirl | Carrier::Motion => spec.width * 3 / (spec.height * 2).max(1),
     };
     let most = u8::try_from(most).unwrap_or(u8::MAX).max(*Spec::LENGTHS.start());
     Spec { length: spec.length.min(most), ..*spec }

@@ -2,12 +2,11 @@
 
 use super::*;
 use crate::spec::Level;
+use crate::statistics::{Area, Map, mean, separation, variance};
 
 const WIDTH: usize = 120;
 const HEIGHT: usize = 44;
-
-/// A map over the cells, row by row.
-type Map = Vec<f32>;
+const AREA: Area = Area { width: WIDTH, height: HEIGHT };
 
 /// A drawn picture as numbers: 1 and -1 for light and dark, frame by frame, and where glyphs are.
 struct Picture {
@@ -44,80 +43,13 @@ fn unpack(packed: &[u8]) -> Map {
     (0..WIDTH * HEIGHT).map(|at| f32::from(cell(at)) * 2.0 - 1.0).collect()
 }
 
-/// `map` seen from (x + dx, y + dy), around the edges.
-fn shifted(map: &[f32], dx: i32, dy: i32) -> Map {
-    let (width, height) = (WIDTH as i32, HEIGHT as i32);
-    (0..width * height)
-        .map(|at| {
-            let (x, y) =
-                ((at % width + dx).rem_euclid(width), (at / width + dy).rem_euclid(height));
-            map[(y * width + x) as usize]
-        })
-        .collect()
-}
-
-/// Pools what is nearby, as eyes do.
-fn blurred(map: &[f32], sigma: f32) -> Map {
-    let reach = (3.0 * sigma) as i32;
-    let kernel: Vec<f32> =
-        (-reach..=reach).map(|at| (-(at * at) as f32 / (2.0 * sigma * sigma)).exp()).collect();
-    let total: f32 = kernel.iter().sum();
-    let along = |map: &[f32], step: i32, limit: i32, place: fn(i32) -> i32| -> Map {
-        (0..map.len() as i32)
-            .map(|at| {
-                let here = place(at);
-                let sum: f32 = (-reach..=reach)
-                    .zip(&kernel)
-                    .map(|(offset, weight)| {
-                        let there = (here + offset).clamp(0, limit - 1) - here;
-                        weight * map[(at + there * step) as usize]
-                    })
-                    .sum();
-                sum / total
-            })
-            .collect()
-    };
-    let across = along(map, 1, WIDTH as i32, |at| at % WIDTH as i32);
-    along(&across, WIDTH as i32, HEIGHT as i32, |at| at / WIDTH as i32)
-}
-
-fn mean_and_variance(values: impl Iterator<Item = f32> + Clone) -> (f32, f32) {
-    let count = values.clone().count().max(1) as f32;
-    let mean = values.clone().sum::<f32>() / count;
-    (mean, values.map(|value| (value - mean) * (value - mean)).sum::<f32>() / count)
-}
-
-/// How far the map's values inside and outside are apart, in standard deviations, with its sign.
-fn separation(map: &[f32], inside: &[bool], outside: &[bool]) -> f32 {
-    let of = |chosen: &[bool]| {
-        let chosen = chosen.to_vec();
-        let values: Map = map.iter().zip(chosen).filter(|(_, yes)| *yes).map(|(v, _)| *v).collect();
-        mean_and_variance(values.into_iter().collect::<Vec<_>>().iter().copied())
-    };
-    let ((inner, inner_spread), (outer, outer_spread)) = (of(inside), of(outside));
-    (inner - outer) / ((inner_spread + outer_spread) * 0.5).sqrt()
-}
-
-/// Cells whose whole square of `reach` around them is set (or not set).
-fn core(glyphs: &[bool], set: bool, reach: i32) -> Vec<bool> {
-    let plain: Map = glyphs.iter().map(|cell| f32::from(u8::from(*cell == set))).collect();
-    let mut all = vec![true; plain.len()];
-    for dy in -reach..=reach {
-        for dx in -reach..=reach {
-            let seen = shifted(&plain, dx, dy);
-            all.iter_mut().zip(seen).for_each(|(all, value)| *all &= value > 0.5);
-        }
-    }
-    all
-}
-
 /// The sensitivity d' of an observer that pools oriented correlations over a leaky 300 ms and 2
 /// cells, at a fifth of the ideal efficiency: the prototypes' model of a person.
 fn observer(picture: &Picture) -> f32 {
     const EFFICIENCY: f32 = 0.2;
     const WINDOW: usize = 5;
-    let inside = core(&picture.glyphs, true, 1);
-    let outside = core(&picture.glyphs, false, 3);
+    let inside = AREA.core(&picture.glyphs, true, 1);
+    let outside = AREA.core(&picture.glyphs, false, 3);
     let mean_outside = |map: &Map| -> f32 {
         map.iter().zip(&outside).filter(|(_, out)| **out).map(|(value, _)| *value).sum()
     };
@@ -127,7 +59,8 @@ fn observer(picture: &Picture) -> f32 {
         .map(|pair| {
             [(1, 0), (0, 1), (1, 1), (1, -1)]
                 .map(|(dx, dy)| {
-                    let (there, back) = (shifted(&pair[1], dx, dy), shifted(&pair[1], -dx, -dy));
+                    let (there, back) =
+                        (AREA.shifted(&pair[1], dx, dy), AREA.shifted(&pair[1], -dx, -dy));
                     let both = there.iter().zip(back);
                     let signed: Map =
                         pair[0].iter().zip(both).map(|(here, (t, b))| here * (t - b)).collect();
@@ -145,7 +78,7 @@ fn observer(picture: &Picture) -> f32 {
         .map(|window| {
             let sum: Map =
                 (0..WIDTH * HEIGHT).map(|at| window.iter().map(|map| map[at]).sum()).collect();
-            separation(&blurred(&sum, 2.0), &inside, &outside).abs()
+            separation(&AREA.blurred(&sum, 2.0), &inside, &outside).abs()
         })
         .sum();
     total / count * EFFICIENCY.sqrt()
@@ -154,10 +87,6 @@ fn observer(picture: &Picture) -> f32 {
 fn over_pictures(level: u8, count: u8, measure: impl Fn(&Picture) -> f32) -> Vec<f32> {
     let fonts = Fonts::load().unwrap();
     (0..count).map(|number| measure(&picture(&fonts, level, number))).collect()
-}
-
-fn mean(values: &[f32]) -> f32 {
-    values.iter().sum::<f32>() / values.len() as f32
 }
 
 #[test]
@@ -210,14 +139,14 @@ fn no_still_statistic_tells_where_the_glyphs_are() {
     let each = |picture: &Picture, of: &dyn Fn(usize) -> f32| -> f32 {
         let map: Map = (0..WIDTH * HEIGHT).map(of).collect();
         let outside: Vec<bool> = picture.glyphs.iter().map(|glyph| !glyph).collect();
-        separation(&blurred(&map, 1.5), &picture.glyphs, &outside)
+        separation(&AREA.blurred(&map, 1.5), &picture.glyphs, &outside)
     };
     type Statistic = fn(&Picture, usize) -> f32;
     let statistics: [(&str, Statistic); 7] = [
         ("first frame", |picture, at| picture.frames[0][at]),
         ("mean", |picture, at| picture.frames.iter().map(|frame| frame[at]).sum()),
         ("variance", |picture, at| {
-            mean_and_variance(picture.frames.iter().map(|frame| frame[at])).1
+            variance(&picture.frames.iter().map(|frame| frame[at]).collect::<Map>())
         }),
         ("difference", |picture, at| {
             picture.frames.windows(2).map(|pair| (pair[0][at] - pair[1][at]).abs()).sum()
