@@ -1,7 +1,8 @@
-//! Times rendering, one JSON line per variant and level, on one thread.
+//! Times rendering, one JSON line per variant, carrier and level, on one thread, each carrier at the
+//! size that pages use.
 //!
 //! `encode_us` is the `png` encoder alone on the same finished canvases in the same run; `ratio` is
-//! the median whole picture over the median encoding. Seconds per line: the first argument that is
+//! the median whole picture over the median encoding. Both are for ink alone. Seconds per line: the first argument that is
 //! a number (1 by default).
 
 #![allow(clippy::print_stdout)]
@@ -10,7 +11,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use fortify_captcha::{Generator, Level, Seed, Spec, Variant};
+use fortify_captcha::{Carrier, Generator, Level, Seed, Spec, Variant};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let seconds: f64 = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(1.0);
@@ -18,44 +19,56 @@ fn main() -> Result<(), Box<dyn Error>> {
     let generator = Generator::new()?;
     println!("{{\"load_ms\":{:.1}}}", started.elapsed().as_secs_f64() * 1e3);
     for variant in Variant::ALL {
-        for level in [1, 5, 10] {
-            let spec = Spec::new(variant, Level::new(level)?);
-            let (mut times, mut sizes) = (Vec::new(), Vec::new());
-            let mut encodings = Vec::new();
-            let budget = Duration::from_secs_f64(seconds);
-            let started = Instant::now();
-            let mut number = 0_u64;
-            while started.elapsed() < budget {
-                number += 1;
-                let seed = numbered(number);
-                let from = Instant::now();
-                let rendered = black_box(generator.render(&spec, &seed)?);
-                times.push(from.elapsed());
-                sizes.push(rendered.media.bytes.len());
-                if number.is_multiple_of(16) {
-                    let canvas = generator.canvas(&spec, &seed)?;
-                    black_box(canvas.encode()?);
-                    let from = Instant::now();
-                    black_box(canvas.encode()?);
-                    encodings.push(from.elapsed());
-                }
+        for carrier in Carrier::ALL.into_iter().filter(|carrier| carrier.carries(variant)) {
+            for level in [1, 5, 10] {
+                let spec = Spec::new(variant, Level::new(level)?).with_carrier(carrier);
+                println!("{}", measure(&generator, &spec, seconds)?);
             }
-            let total: Duration = times.iter().sum();
-            let p50 = quantile(&mut times, 0.5).as_secs_f64() * 1e6;
-            let p99 = quantile(&mut times, 0.99).as_secs_f64() * 1e6;
-            let encode = quantile(&mut encodings, 0.5).as_secs_f64() * 1e6;
-            println!(
-                "{{\"variant\":\"{variant}\",\"level\":{level},\"images_per_s\":{:.0},\
-                 \"p50_us\":{p50:.1},\"p99_us\":{p99:.1},\"encode_us\":{encode:.1},\
-                 \"ratio\":{:.2},\"bytes_p50\":{},\"bytes_max\":{}}}",
-                times.len() as f64 / total.as_secs_f64(),
-                p50 / encode,
-                quantile(&mut sizes, 0.5),
-                sizes.iter().max().copied().unwrap_or_default(),
-            );
         }
     }
     Ok(())
+}
+
+fn measure(generator: &Generator, spec: &Spec, seconds: f64) -> Result<String, Box<dyn Error>> {
+    let (mut times, mut sizes) = (Vec::new(), Vec::new());
+    let mut encodings = Vec::new();
+    let budget = Duration::from_secs_f64(seconds);
+    let started = Instant::now();
+    let mut number = 0_u64;
+    while started.elapsed() < budget {
+        number += 1;
+        let seed = numbered(number);
+        let from = Instant::now();
+        let rendered = black_box(generator.render(spec, &seed)?);
+        times.push(from.elapsed());
+        sizes.push(rendered.media.bytes.len());
+        if number.is_multiple_of(16) && spec.carrier == Carrier::Ink {
+            let canvas = generator.canvas(spec, &seed)?;
+            black_box(canvas.encode()?);
+            let from = Instant::now();
+            black_box(canvas.encode()?);
+            encodings.push(from.elapsed());
+        }
+    }
+    let total: Duration = times.iter().sum();
+    let p50 = quantile(&mut times, 0.5).as_secs_f64() * 1e6;
+    let p99 = quantile(&mut times, 0.99).as_secs_f64() * 1e6;
+    let encoder = if encodings.is_empty() {
+        String::new()
+    } else {
+        let encode = quantile(&mut encodings, 0.5).as_secs_f64() * 1e6;
+        format!("\"encode_us\":{encode:.1},\"ratio\":{:.2},", p50 / encode)
+    };
+    Ok(format!(
+        "{{\"variant\":\"{}\",\"carrier\":\"{}\",\"level\":{},\"images_per_s\":{:.0},\
+         \"p50_us\":{p50:.1},\"p99_us\":{p99:.1},{encoder}\"bytes_p50\":{},\"bytes_max\":{}}}",
+        spec.variant,
+        spec.carrier,
+        spec.level,
+        times.len() as f64 / total.as_secs_f64(),
+        quantile(&mut sizes, 0.5),
+        sizes.iter().max().copied().unwrap_or_default(),
+    ))
 }
 
 fn numbered(number: u64) -> Seed {

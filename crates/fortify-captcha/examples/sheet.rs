@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! cargo run --release -p fortify-captcha --example sheet -- \
-//!     VARIANT LEVEL COUNT SEED OUT.png [--size WxH] [--columns N] [--choice] [--questions] \
-//!     [--answers]
+//!     VARIANT LEVEL COUNT SEED OUT.png [--carrier NAME] [--size WxH] [--columns N] [--scale N] \
+//!     [--choice] [--questions] [--answers]
 //! ```
+//!
+//! Of an animated picture the default image is shown, which is the decoy.
 //!
 //! SEED is a number. Picture n has the seed (SEED, n). Answers are printed only with `--answers`, so
 //! that readings can be written down first.
@@ -15,7 +17,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::BufWriter;
 
-use fortify_captcha::{AnswerMode, Choice, Generator, Level, Seed, Spec, Variant};
+use fortify_captcha::{AnswerMode, Carrier, Choice, Generator, Level, Seed, Spec, Variant};
 use png::{BitDepth, ColorType, Decoder, Encoder, Transformations};
 
 /// Space between pictures, px.
@@ -23,7 +25,8 @@ const GUTTER: usize = 8;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = Vec::new();
-    let (mut columns, mut size) = (2_usize, (300_u16, 100_u16));
+    let (mut columns, mut scale) = (2_usize, 1_usize);
+    let (mut carrier, mut size) = (Carrier::Ink, None);
     let (mut answers, mut questions, mut choice) = (false, false, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -32,26 +35,33 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--choice" => choice = true,
             "--questions" => questions = true,
             "--columns" => columns = arguments.next().ok_or("--columns N")?.parse()?,
+            "--scale" => scale = arguments.next().ok_or("--scale N")?.parse()?,
+            "--carrier" => carrier = arguments.next().ok_or("--carrier NAME")?.parse()?,
             "--size" => {
                 let value = arguments.next().ok_or("--size WxH")?;
                 let (width, height) = value.split_once('x').ok_or("--size WxH")?;
-                size = (width.parse()?, height.parse()?);
+                size = Some((width.parse()?, height.parse()?));
             }
             _ => words.push(argument),
         }
     }
     let [variant, level, count, seed, out] = words.as_slice() else {
         return Err(
-            "sheet VARIANT LEVEL COUNT SEED OUT.png [--size WxH] [--columns N] [--answers]".into(),
+            "sheet VARIANT LEVEL COUNT SEED OUT.png [--carrier NAME] [--size WxH] [--columns N] \
+             [--scale N] [--answers]"
+                .into(),
         );
     };
-    let mut spec = Spec::new(variant.parse::<Variant>()?, Level::new(level.parse()?)?);
-    (spec.width, spec.height) = size;
+    let mut spec =
+        Spec::new(variant.parse::<Variant>()?, Level::new(level.parse()?)?).with_carrier(carrier);
+    (spec.width, spec.height) = size.unwrap_or((spec.width, spec.height));
     spec.mode = if choice { AnswerMode::Choice } else { AnswerMode::Typed };
     let (count, seed): (usize, u64) = (count.parse()?, seed.parse()?);
 
     let generator = Generator::new()?;
-    let (width, height) = (usize::from(spec.width), usize::from(spec.height));
+    let shrunk = generator.render(&spec, &numbered(seed, 0))?.media.scale;
+    let (width, height) = (spec.width / shrunk, spec.height / shrunk);
+    let (width, height) = (usize::from(width) * scale, usize::from(height) * scale);
     let rows = count.div_ceil(columns.max(1));
     let (sheet_width, sheet_height) =
         (columns * (width + GUTTER) + GUTTER, rows * (height + GUTTER) + GUTTER);
@@ -66,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if answers {
             println!("{:3} {}", index + 1, puzzle.answer.reveal());
         }
-        let pixels = decode(&rendered.media.bytes)?;
+        let pixels = enlarged(&decode(&rendered.media.bytes)?, width / scale, scale);
         let left = GUTTER + (index % columns) * (width + GUTTER);
         let top = GUTTER + (index / columns) * (height + GUTTER);
         for (y, row) in pixels.chunks_exact(width * 3).enumerate() {
@@ -82,6 +92,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     encoder.set_depth(BitDepth::Eight);
     encoder.write_header()?.write_image_data(&sheet)?;
     Ok(())
+}
+
+/// Every px as a square of `scale` by `scale`.
+fn enlarged(pixels: &[u8], width: usize, scale: usize) -> Vec<u8> {
+    let mut large = Vec::with_capacity(pixels.len() * scale * scale);
+    for row in pixels.chunks_exact(width * 3) {
+        for _ in 0..scale {
+            for pixel in row.chunks_exact(3) {
+                (0..scale).for_each(|_| large.extend_from_slice(pixel));
+            }
+        }
+    }
+    large
 }
 
 fn numbered(seed: u64, index: u64) -> Seed {

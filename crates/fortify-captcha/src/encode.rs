@@ -1,6 +1,6 @@
 //! From the canvas to a PNG of 4 bits per px.
 
-use png::{BitDepth, ColorType, Compression, Encoder, Filter};
+use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter};
 
 use crate::canvas::Canvas;
 use crate::error::RenderError;
@@ -22,6 +22,40 @@ pub(crate) fn png(
     encode(canvas.width(), canvas.height(), palette, packed, Compression::NoCompression)
 }
 
+/// Encodes an animated PNG of two colours: `packed` holds the default image, which is no frame of the
+/// animation, and then every frame, one bit per px.
+///
+/// The file holds IHDR, acTL, PLTE, IDAT, then fcTL and fdAT for each frame, and IEND. The frames are
+/// noise, so they are stored as they are, and the size of the file follows from its dimensions.
+pub(crate) fn animation(
+    width: usize,
+    height: usize,
+    palette: &[u8],
+    frame_ms: u16,
+    packed: &[u8],
+) -> Result<Vec<u8>, RenderError> {
+    let image = (width.div_ceil(8) * height).max(1);
+    let frames = (packed.len() / image).saturating_sub(1);
+    // Per frame: fcTL and the frames of chunk, deflate and Adler-32 come to 74 bytes and a filter byte
+    // per row.
+    let mut bytes = Vec::with_capacity(packed.len() + (frames + 1) * (height + 80) + 128);
+    let mut encoder = Encoder::new(&mut bytes, width as u32, height as u32);
+    encoder.set_color(ColorType::Indexed);
+    encoder.set_depth(BitDepth::One);
+    encoder.set_palette(palette);
+    encoder.set_compression(Compression::NoCompression);
+    encoder.set_filter(Filter::NoFilter);
+    encoder.set_animated(frames as u32, 0).map_err(refused)?;
+    encoder.set_sep_def_img(true).map_err(refused)?;
+    encoder.set_frame_delay(frame_ms, 1000).map_err(refused)?;
+    let mut writer = encoder.write_header().map_err(refused)?;
+    for image in packed.chunks_exact(image) {
+        writer.write_image_data(image).map_err(refused)?;
+    }
+    writer.finish().map_err(refused)?;
+    Ok(bytes)
+}
+
 /// The encoder alone, on a canvas that is packed already.
 pub(crate) fn encode(
     width: usize,
@@ -30,7 +64,6 @@ pub(crate) fn encode(
     packed: &[u8],
     compression: Compression,
 ) -> Result<Vec<u8>, RenderError> {
-    let refused = |error: png::EncodingError| RenderError::Encode { reason: error.to_string() };
     let mut bytes = Vec::with_capacity(packed.len() + 256);
     let mut encoder = Encoder::new(&mut bytes, width as u32, height as u32);
     encoder.set_color(ColorType::Indexed);
@@ -42,6 +75,10 @@ pub(crate) fn encode(
     writer.write_image_data(packed).map_err(refused)?;
     writer.finish().map_err(refused)?;
     Ok(bytes)
+}
+
+fn refused(error: EncodingError) -> RenderError {
+    RenderError::Encode { reason: error.to_string() }
 }
 
 /// Two px per byte, the left one in the upper half; a row starts on a byte.

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::spec::{AnswerMode, Spec, Variant};
+use crate::spec::{AnswerMode, Carrier, Spec, Variant};
 
 /// A level outside 1..=10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -70,6 +70,15 @@ pub enum RenderError {
         /// Height asked for, px.
         height: u16,
     },
+    /// The picture is too small for its carrier to be read.
+    #[error(
+        "a picture in {carrier} has at least {} x {} px",
+        .carrier.smallest().0, .carrier.smallest().1
+    )]
+    TooSmall {
+        /// The carrier asked for.
+        carrier: Carrier,
+    },
     /// The number of characters is out of bounds.
     #[error(
         "a text has {} to {} characters, not {given}",
@@ -86,6 +95,14 @@ pub enum RenderError {
         variant: Variant,
         /// The mode asked for.
         mode: AnswerMode,
+    },
+    /// The carrier cannot show the variant; see [`Carrier::carries`].
+    #[error("the carrier {carrier} cannot show the variant {variant}; use ink")]
+    Uncarried {
+        /// The variant asked for.
+        variant: Variant,
+        /// The carrier asked for.
+        carrier: Carrier,
     },
     /// The PNG encoder refused the canvas.
     #[error("the picture could not be encoded: {reason}")]

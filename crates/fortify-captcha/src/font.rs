@@ -20,47 +20,51 @@ struct Bundled {
     /// with a stroke or dot (an 8 under noise), ones like an I or, without a foot, like a 7, figures of small-letter height, and
     /// capitals of script fonts with loops that make them another letter.
     avoid: &'static str,
+    /// Whether it is a sans with even strokes of at least 0.15 cap heights (area over half the outline's
+    /// length, mean of 14 capitals and figures): what carriers without edges need.
+    sturdy: bool,
     /// Whether number words may be set in it.
     words: bool,
 }
 
 macro_rules! bundled {
-    ($($family:literal, $file:literal, words: $words:literal, avoid: $avoid:literal;)*) => {
+    ($($family:literal, $file:literal, sturdy: $sturdy:literal, words: $words:literal, avoid: $avoid:literal;)*) => {
         [$(Bundled {
             family: $family,
             bytes: include_bytes!(concat!("../fonts/", $file)),
             avoid: $avoid,
+            sturdy: $sturdy,
             words: $words,
         }),*]
     };
 }
 
 static BUNDLED: [Bundled; 25] = bundled! {
-    "Andika", "andika/Andika-Bold.ttf", words: true, avoid: "";
-    "Anonymous Pro", "anonymous-pro/AnonymousPro-Bold.ttf", words: true, avoid: "0";
-    "Bebas Neue", "bebas-neue/BebasNeue-Bold.otf", words: true, avoid: "1";
-    "Cabin", "cabin/Cabin-Bold.otf", words: true, avoid: "";
-    "Cantarell", "cantarell/Cantarell-Bold.otf", words: true, avoid: "1";
-    "Carlito", "carlito/Carlito-Bold.ttf", words: true, avoid: "";
-    "Comfortaa", "comfortaa/Comfortaa-Bold.ttf", words: true, avoid: "1";
-    "Comic Neue", "comic-neue/ComicNeue-Bold.otf", words: true, avoid: "";
-    "Courier Prime", "courier-prime/CourierPrime-Bold.otf", words: true, avoid: "";
-    "Dosis", "dosis/Dosis-Bold.otf", words: true, avoid: "10";
-    "EB Garamond", "eb-garamond/EBGaramond12-Bold.otf", words: true, avoid: "0123456789";
-    "Fira Code", "fira-code/FiraCode-Bold.ttf", words: true, avoid: "0";
-    "Gentium Basic", "gentium-basic/GenBasB.ttf", words: true, avoid: "";
-    "Jura", "jura/Jura-Bold.otf", words: true, avoid: "10";
-    "Karla", "karla/Karla-Bold.otf", words: true, avoid: "1";
-    "Lato", "lato/Lato-Bold.ttf", words: true, avoid: "";
-    "League Spartan", "league-spartan/LeagueSpartan-Bold.otf", words: true, avoid: "1";
-    "Leckerli One", "leckerli-one/LeckerliOne-Regular.ttf", words: false, avoid: "ACEFHJLMNTUVWXY24679?";
-    "Liberation Sans", "liberation-sans/LiberationSans-Bold.ttf", words: true, avoid: "";
-    "Lobster Two", "lobster-two/LobsterTwo-Bold.otf", words: true, avoid: "1ACDEHJLTUVWXY";
-    "Play", "play/Play-Bold.ttf", words: true, avoid: "1";
-    "Quicksand", "quicksand/Quicksand-Bold.ttf", words: true, avoid: "1";
-    "Sora", "sora/Sora-Bold.otf", words: true, avoid: "1";
-    "Vollkorn", "vollkorn/Vollkorn-Bold.ttf", words: true, avoid: "012";
-    "Yanone Kaffeesatz", "yanone-kaffeesatz/YanoneKaffeesatz-Bold.otf", words: true, avoid: "";
+    "Andika", "andika/Andika-Bold.ttf", sturdy: true, words: true, avoid: "";
+    "Anonymous Pro", "anonymous-pro/AnonymousPro-Bold.ttf", sturdy: false, words: true, avoid: "0";
+    "Bebas Neue", "bebas-neue/BebasNeue-Bold.otf", sturdy: false, words: true, avoid: "1";
+    "Cabin", "cabin/Cabin-Bold.otf", sturdy: true, words: true, avoid: "";
+    "Cantarell", "cantarell/Cantarell-Bold.otf", sturdy: true, words: true, avoid: "1";
+    "Carlito", "carlito/Carlito-Bold.ttf", sturdy: true, words: true, avoid: "";
+    "Comfortaa", "comfortaa/Comfortaa-Bold.ttf", sturdy: false, words: true, avoid: "1";
+    "Comic Neue", "comic-neue/ComicNeue-Bold.otf", sturdy: false, words: true, avoid: "";
+    "Courier Prime", "courier-prime/CourierPrime-Bold.otf", sturdy: false, words: true, avoid: "";
+    "Dosis", "dosis/Dosis-Bold.otf", sturdy: false, words: true, avoid: "10";
+    "EB Garamond", "eb-garamond/EBGaramond12-Bold.otf", sturdy: false, words: true, avoid: "0123456789";
+    "Fira Code", "fira-code/FiraCode-Bold.ttf", sturdy: true, words: true, avoid: "0";
+    "Gentium Basic", "gentium-basic/GenBasB.ttf", sturdy: false, words: true, avoid: "";
+    "Jura", "jura/Jura-Bold.otf", sturdy: false, words: true, avoid: "10";
+    "Karla", "karla/Karla-Bold.otf", sturdy: true, words: true, avoid: "1";
+    "Lato", "lato/Lato-Bold.ttf", sturdy: true, words: true, avoid: "";
+    "League Spartan", "league-spartan/LeagueSpartan-Bold.otf", sturdy: true, words: true, avoid: "1";
+    "Leckerli One", "leckerli-one/LeckerliOne-Regular.ttf", sturdy: false, words: false, avoid: "ACEFHJLMNTUVWXY24679?";
+    "Liberation Sans", "liberation-sans/LiberationSans-Bold.ttf", sturdy: true, words: true, avoid: "";
+    "Lobster Two", "lobster-two/LobsterTwo-Bold.otf", sturdy: false, words: true, avoid: "1ACDEHJLTUVWXY";
+    "Play", "play/Play-Bold.ttf", sturdy: true, words: true, avoid: "1";
+    "Quicksand", "quicksand/Quicksand-Bold.ttf", sturdy: true, words: true, avoid: "1";
+    "Sora", "sora/Sora-Bold.otf", sturdy: true, words: true, avoid: "1";
+    "Vollkorn", "vollkorn/Vollkorn-Bold.ttf", sturdy: false, words: true, avoid: "012";
+    "Yanone Kaffeesatz", "yanone-kaffeesatz/YanoneKaffeesatz-Bold.otf", sturdy: false, words: true, avoid: "";
 };
 
 /// A font's outlines, by ASCII code.
@@ -73,6 +77,8 @@ pub(crate) struct Fonts {
     faces: Vec<Face>,
     /// For each ASCII code the faces that draw it well.
     drawn_by: Vec<Vec<u8>>,
+    /// The same with thick, even strokes.
+    sturdy: Vec<Vec<u8>>,
     /// The faces in which whole words are set.
     words: Vec<u8>,
     /// The outline of every object, in the order of [`Object::ALL`].
@@ -85,6 +91,7 @@ impl Fonts {
         let mut fonts = Self {
             faces: Vec::new(),
             drawn_by: vec![Vec::new(); 128],
+            sturdy: vec![Vec::new(); 128],
             words: Vec::new(),
             pictograms: pictogram::load()?,
         };
@@ -92,6 +99,11 @@ impl Fonts {
             let face = parse(bundled)?;
             for character in DRAWN.chars().filter(|character| !bundled.avoid.contains(*character)) {
                 if let Some(faces) = fonts.drawn_by.get_mut(character as usize) {
+                    faces.push(index);
+                }
+                if let Some(faces) = fonts.sturdy.get_mut(character as usize)
+                    && bundled.sturdy
+                {
                     faces.push(index);
                 }
             }
@@ -103,9 +115,10 @@ impl Fonts {
         Ok(fonts)
     }
 
-    /// The faces that draw `character` well.
-    pub(crate) fn faces_for(&self, character: u8) -> &[u8] {
-        self.drawn_by.get(usize::from(character)).map_or(&[], Vec::as_slice)
+    /// The faces that draw `character` well; only those with thick, even strokes if `sturdy`.
+    pub(crate) fn faces_for(&self, character: u8, sturdy: bool) -> &[u8] {
+        let drawn_by = if sturdy { &self.sturdy } else { &self.drawn_by };
+        drawn_by.get(usize::from(character)).map_or(&[], Vec::as_slice)
     }
 
     /// The faces in which whole words are set.
@@ -162,11 +175,13 @@ mod tests {
     fn every_character_can_be_drawn_by_many_fonts() {
         let fonts = Fonts::load().unwrap();
         for character in ALPHABET.iter().chain(b"0123456789?") {
-            let faces = fonts.faces_for(*character);
+            let faces = fonts.faces_for(*character, false);
             assert!(faces.len() >= 12, "{} in {}", char::from(*character), faces.len());
             for face in faces {
                 assert!(fonts.outline(*face, *character).is_some());
             }
+            let sturdy = fonts.faces_for(*character, true);
+            assert!(sturdy.len() >= 6, "{} in {}", char::from(*character), sturdy.len());
         }
         assert!(fonts.word_faces().len() >= 12);
     }

@@ -13,8 +13,8 @@ use crate::scribble;
 use crate::tasks::{Figure, Sign};
 use crate::term::Colour;
 
-/// Height of capitals for the height of the picture, before shrinking to its width.
-const CAP_SHARE: f32 = 0.50;
+/// Height of capitals in ink for the height of the picture, before shrinking to its width.
+const INK_CAP: f32 = 0.50;
 /// Free border, as a share of the picture's height.
 const BORDER: f32 = 0.06;
 /// A word's size beside that of a digit: its letters are read together.
@@ -89,11 +89,52 @@ impl Shape {
     }
 }
 
+/// How figures are written: which fonts, how large, how crooked. Lengths are in px of a picture of
+/// 300 x 100 and grow with the picture.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hand {
+    /// Height of capitals, as a share of the picture's height, before shrinking to its width.
+    pub(crate) cap: f32,
+    /// Only fonts with thick, even strokes.
+    pub(crate) sturdy: bool,
+    /// Largest turn of a character, degrees either way.
+    pub(crate) rotation: f32,
+    /// Largest amplitude of each of the two waves, px.
+    pub(crate) wave: f32,
+    /// Shortest wavelength, px; the longest is twice that.
+    pub(crate) wavelength: f32,
+    /// How much smaller than the nominal size a character may be, as a share of it.
+    pub(crate) shrink: f32,
+    /// Smallest distance between the boxes of neighbours, px; below zero boxes overlap.
+    pub(crate) gap: f32,
+    /// How much of the free height a character may leave its line by.
+    pub(crate) jitter: f32,
+    /// Largest turn of an object, degrees either way.
+    pub(crate) lean: f32,
+}
+
+impl Hand {
+    /// The hand of ink, which is all that some levels differ by.
+    pub(crate) fn ink(profile: &LevelProfile) -> Self {
+        Self {
+            cap: INK_CAP,
+            sturdy: false,
+            rotation: profile.rotation,
+            wave: profile.wave,
+            wavelength: profile.wavelength,
+            shrink: profile.shrink,
+            gap: profile.gap,
+            jitter: profile.jitter,
+            lean: profile.lean,
+        }
+    }
+}
+
 /// What all figures of a picture are set with.
 #[derive(Clone, Copy)]
 struct Setting<'a> {
     fonts: &'a Fonts,
-    profile: &'a LevelProfile,
+    hand: &'a Hand,
     /// Height of capitals, px.
     cap: f32,
 }
@@ -127,15 +168,15 @@ impl Layout {
         &mut self,
         figures: &[Figure],
         fonts: &Fonts,
-        profile: &LevelProfile,
+        hand: &Hand,
         frame: Frame,
         rng: &mut Stream,
     ) {
         self.points.clear();
         self.ends.clear();
         self.shapes.clear();
-        let cap = frame.height * CAP_SHARE;
-        let setting = Setting { fonts, profile, cap };
+        let cap = frame.height * hand.cap;
+        let setting = Setting { fonts, hand, cap };
         match figures.first() {
             Some(Figure::Object { .. }) => self.scatter(figures, setting, frame, rng),
             Some(Figure::Row(_) | Figure::Loose(_) | Figure::Tinted { .. }) => {
@@ -143,14 +184,14 @@ impl Layout {
             }
             _ => self.line(figures, setting, frame, rng),
         }
-        self.wave(profile, frame, rng);
+        self.wave(hand, frame, rng);
         self.fit(frame);
     }
 
     /// Figures side by side.
     fn line(&mut self, figures: &[Figure], setting: Setting<'_>, frame: Frame, rng: &mut Stream) {
-        let Setting { profile, cap, .. } = setting;
-        let apart = profile.gap * frame.scale();
+        let Setting { hand, cap, .. } = setting;
+        let apart = hand.gap * frame.scale();
         for figure in figures {
             let mut gap = if self.shapes.is_empty() { 0.0 } else { cap * FIGURE_GAP };
             let mut bond = Bond::None;
@@ -173,7 +214,7 @@ impl Layout {
                 _ => {}
             }
         }
-        self.place(profile, frame, rng);
+        self.place(hand, frame, rng);
     }
 
     /// Every shape, left to right.
@@ -199,13 +240,13 @@ impl Layout {
 
     /// A character with a font, size and turn of its own.
     fn character(&mut self, character: u8, join: Join, setting: Setting<'_>, rng: &mut Stream) {
-        let Setting { fonts, profile, cap } = setting;
-        let faces = fonts.faces_for(character);
+        let Setting { fonts, hand, cap } = setting;
+        let faces = fonts.faces_for(character, hand.sturdy);
         let Some(face) = faces.get(rng.below(faces.len())) else {
             return;
         };
-        let size = cap * (1.0 - profile.shrink * rng.unit());
-        let turn = profile.rotation * rng.signed();
+        let size = cap * (1.0 - hand.shrink * rng.unit());
+        let turn = hand.rotation * rng.signed();
         let join = Join { gap: join.gap + cap * DIGIT_GAP * rng.unit(), ..join };
         if let Some(outline) = fonts.outline(*face, character) {
             self.glyph(outline, size, turn, 0.0, join);
@@ -214,15 +255,15 @@ impl Layout {
 
     /// A word in one font, its letters on one baseline and close together.
     fn word(&mut self, word: &str, gap: f32, setting: Setting<'_>, rng: &mut Stream) {
-        let Setting { fonts, profile, cap } = setting;
+        let Setting { fonts, hand, cap } = setting;
         let faces = fonts.word_faces();
         let Some(face) = faces.get(rng.below(faces.len())) else {
             return;
         };
-        let size = cap * WORD_SIZE * (1.0 - profile.shrink * 0.5 * rng.unit());
+        let size = cap * WORD_SIZE * (1.0 - hand.shrink * 0.5 * rng.unit());
         let mut join = Join { gap, bond: Bond::None };
         for letter in word.bytes() {
-            let turn = profile.rotation * WORD_TURN * rng.signed();
+            let turn = hand.rotation * WORD_TURN * rng.signed();
             if let Some(outline) = fonts.outline(*face, letter) {
                 // The line's middle is half a small letter's height above the baseline.
                 let offset = (outline.bounds().centre().y + SMALL_MIDDLE) * size;
@@ -234,10 +275,10 @@ impl Layout {
 
     /// A scribbled sign.
     fn sign(&mut self, sign: Sign, gap: f32, setting: Setting<'_>, rng: &mut Stream) {
-        let Setting { profile, cap, .. } = setting;
+        let Setting { hand, cap, .. } = setting;
         let (first_point, first_contour) = (self.points.len(), self.ends.len());
-        let size = cap * SIGN_SIZE * (1.0 - 0.5 * profile.shrink * rng.unit());
-        let turn = profile.rotation.min(SIGN_TURN) * rng.signed();
+        let size = cap * SIGN_SIZE * (1.0 - 0.5 * hand.shrink * rng.unit());
+        let turn = hand.rotation.min(SIGN_TURN) * rng.signed();
         scribble::draw(sign, size, turn / 360.0, rng, |contour| {
             self.points.extend_from_slice(contour);
             self.ends.push(self.points.len());
@@ -272,8 +313,8 @@ impl Layout {
 
     /// Puts the shapes side by side, shrunk until they fit the width, with what is left over spread
     /// at random, each on a height of its own.
-    fn place(&mut self, profile: &LevelProfile, frame: Frame, rng: &mut Stream) {
-        let border = frame.height * BORDER + profile.wave * frame.scale();
+    fn place(&mut self, hand: &Hand, frame: Frame, rng: &mut Stream) {
+        let border = frame.height * BORDER + hand.wave * frame.scale();
         let room = frame.width - 2.0 * border;
         let needed: f32 = self
             .shapes
@@ -296,7 +337,7 @@ impl Layout {
             if shape.join.bond == Bond::None {
                 x += share * rng.unit();
                 let free = (frame.height - 2.0 * border - bounds.height() * shrink).max(0.0) * 0.5;
-                line = frame.height * 0.5 + free * profile.jitter * rng.signed();
+                line = frame.height * 0.5 + free * hand.jitter * rng.signed();
             }
             x += shape.join.gap * shrink;
             let centre = bounds.centre();
@@ -312,11 +353,10 @@ impl Layout {
     }
 
     /// Bends everything by one wave along each axis.
-    fn wave(&mut self, profile: &LevelProfile, frame: Frame, rng: &mut Stream) {
+    fn wave(&mut self, hand: &Hand, frame: Frame, rng: &mut Stream) {
         let scale = frame.scale();
-        let amplitude = |rng: &mut Stream| profile.wave * scale * rng.between(0.5, 1.0);
-        let frequency =
-            |rng: &mut Stream| 1.0 / (profile.wavelength * scale * rng.between(1.0, 2.0));
+        let amplitude = |rng: &mut Stream| hand.wave * scale * rng.between(0.5, 1.0);
+        let frequency = |rng: &mut Stream| 1.0 / (hand.wavelength * scale * rng.between(1.0, 2.0));
         let (along, across) = (amplitude(rng), amplitude(rng));
         let (per_x, per_y) = (frequency(rng), frequency(rng));
         let (phase_x, phase_y) = (rng.unit(), rng.unit());

@@ -108,6 +108,19 @@ mod table {
         herrings: u8 = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4];
         /// Words of a colour question, each a question of its own.
         tinted: u8 = [1, 1, 2, 2, 2, 2, 2, 2, 3, 3];
+        /// Dots of motion that are flipped at each frame, in 64ths. Flipping a share is drawing twice
+        /// that share anew, so that coherence is 1 - flips / 32: 0.66 at level 5, 0.5 at 7, 0.38 at 10.
+        dot_flips: u8 = [9, 10, 10, 11, 11, 14, 16, 17, 19, 20];
+        /// Half turns that the stripes of swirl take over a few heights of the picture.
+        swirl_bend: f32 = [0.0, 0.03, 0.05, 0.07, 0.09, 0.11, 0.12, 0.13, 0.14, 0.15];
+        /// How far the middle direction of the stripes may be from level or upright, in half turns: oblique
+        /// stripes are harder to tell from those at right angles to them.
+        swirl_oblique: f32 = [0.02, 0.03, 0.03, 0.04, 0.04, 0.05, 0.05, 0.06, 0.06, 0.065];
+        /// White noise in swirl: how far it moves a px at most, in steps of which a stripe's deviation
+        /// is 40.
+        swirl_noise: u8 = [0, 4, 6, 8, 10, 11, 12, 13, 14, 15];
+        /// Wavelength of the stripes, as an index into the bank's.
+        swirl_band: u8 = [0, 0, 0, 0, 0, 1, 1, 1, 1, 2];
     }
 }
 

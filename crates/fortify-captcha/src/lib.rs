@@ -30,7 +30,8 @@
 //! - `layout` makes polygons of the figures: glyphs from `font` and `outline`, objects from
 //!   `pictogram`, signs from `scribble`, figures of patterns from `tiles`, placed, turned and bent.
 //! - `carriers` make the polygons visible. `ink` fills them (`raster`) on an indexed `canvas`, with
-//!   colours from `palette` (those with a name from `paints`), among marks from `noise`.
+//!   colours from `palette` (those with a name from `paints`), among marks from `noise`. `swirl` shows them by the direction of
+//!   stripes, `motion` by dots that drift (`bits`), with a `decoy` for programs.
 //! - `encode` writes the PNG.
 //!
 //! `rng` gives every part its own stream of numbers from the seed. `weights` says which task a level
@@ -40,9 +41,11 @@
 
 mod alphabet;
 mod answer;
+mod bits;
 mod canvas;
 mod carriers;
 mod choice;
+mod decoy;
 mod encode;
 mod error;
 mod fold;
@@ -63,6 +66,8 @@ mod rng;
 mod scribble;
 mod spec;
 mod specimen;
+#[cfg(test)]
+mod statistics;
 mod synonyms;
 mod tasks;
 mod term;
@@ -85,7 +90,9 @@ pub use specimen::Specimen;
 pub use term::{Aspect, Colour, Direction, Shape, Term};
 pub use weights::variant_weights;
 
-use carriers::ink::{self, Scratch};
+use carriers::motion::{self, Scene};
+use carriers::swirl::{self, Bank, Kit};
+use carriers::{fitted, ink};
 use font::Fonts;
 use level::LevelProfile;
 use noise::Grain;
@@ -105,7 +112,16 @@ const SCRATCHES: usize = 16;
 pub struct Generator {
     fonts: Fonts,
     grain: Grain,
+    bank: Bank,
     scratches: Mutex<Vec<Scratch>>,
+}
+
+/// Buffers that a picture is drawn in, kept between pictures.
+#[derive(Debug, Default)]
+struct Scratch {
+    ink: ink::Scratch,
+    swirl: swirl::Scratch,
+    motion: motion::Scratch,
 }
 
 /// A picture and its puzzle.
@@ -124,10 +140,14 @@ pub struct Media {
     pub bytes: Vec<u8>,
     /// The media type, `image/png`.
     pub mime: &'static str,
-    /// Width, px.
+    /// Width at which a page shows it, CSS px.
     pub width: u16,
-    /// Height, px.
+    /// Height at which a page shows it, CSS px.
     pub height: u16,
+    /// CSS px per px of the file, along each axis: 1, or 3 in motion, whose dots are one px each. A
+    /// page writes `width` and `height` as attributes and `image-rendering: pixelated` in its style
+    /// sheet; that is a ninth of the bytes of larger dots, and browsers draw them just as sharp.
+    pub scale: u16,
 }
 
 impl Generator {
@@ -138,7 +158,12 @@ impl Generator {
     /// [`FontError`] if a bundled font cannot be used, which tests rule out.
     pub fn new() -> Result<Self, FontError> {
         let fonts = Fonts::load()?;
-        Ok(Self { fonts, grain: Grain::new(), scratches: Mutex::new(Vec::new()) })
+        Ok(Self {
+            fonts,
+            grain: Grain::new(),
+            bank: Bank::new(),
+            scratches: Mutex::new(Vec::new()),
+        })
     }
 
     /// Draws the picture that `spec` and `seed` stand for.
@@ -147,12 +172,13 @@ impl Generator {
     ///
     /// [`RenderError`] if the spec is out of bounds or asks for what this version does not offer.
     pub fn render(&self, spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError> {
+        spec.check()?;
+        let spec = &fitted(spec);
         let mut scratch = self.take_scratch();
-        let rendered = self.draw(spec, seed, &mut scratch).and_then(|(puzzle, palette)| {
-            let bytes = encode::png(&scratch.canvas, &palette, &mut scratch.packed)?;
-            let media = Media { bytes, mime: "image/png", width: spec.width, height: spec.height };
-            Ok(Rendered { media, puzzle })
-        });
+        let rendered = match spec.carrier {
+            Carrier::Ink | Carrier::Swirl => self.still(spec, seed, &mut scratch),
+            Carrier::Motion => self.moving(spec, seed, &mut scratch),
+        };
         self.return_scratch(scratch);
         rendered
     }
@@ -165,7 +191,14 @@ impl Generator {
     /// As [`Generator::render`].
     pub fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
         spec.check()?;
-        Ok(tasks::compose(spec, &mut Stream::new(seed, Purpose::Task)).puzzle)
+        let spec = &fitted(spec);
+        let mut puzzle = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task)).puzzle;
+        if spec.carrier == Carrier::Motion {
+            let decoy =
+                decoy::compose(spec, &puzzle.answer, &mut Stream::new(seed, Purpose::Decoy));
+            puzzle.decoy = decoy.map(|task| task.puzzle.answer);
+        }
+        Ok(puzzle)
     }
 
     /// A picture just before it is encoded, so that benches can time the encoder alone.
@@ -175,11 +208,12 @@ impl Generator {
     /// As [`Generator::render`].
     #[doc(hidden)]
     pub fn canvas(&self, spec: &Spec, seed: &Seed) -> Result<FinishedCanvas, RenderError> {
+        spec.check()?;
         let mut scratch = self.take_scratch();
-        let (_puzzle, palette) = self.draw(spec, seed, &mut scratch)?;
-        encode::png(&scratch.canvas, &palette, &mut scratch.packed)?;
+        let (_puzzle, palette) = self.draw(spec, seed, &mut scratch);
+        encode::png(&scratch.ink.canvas, &palette, &mut scratch.ink.packed)?;
         Ok(FinishedCanvas {
-            packed: scratch.packed,
+            packed: scratch.ink.packed,
             palette,
             width: usize::from(spec.width),
             height: usize::from(spec.height),
@@ -192,23 +226,64 @@ impl Generator {
         specimen::draw(&self.fonts, face, text, degrees)
     }
 
-    fn draw(
+    /// A picture of one image, 4 bits per px.
+    fn still(
         &self,
         spec: &Spec,
         seed: &Seed,
         scratch: &mut Scratch,
-    ) -> Result<(Puzzle, Palette), RenderError> {
-        spec.check()?;
+    ) -> Result<Rendered, RenderError> {
+        let (puzzle, palette) = self.draw(spec, seed, scratch);
+        let bytes = encode::png(&scratch.ink.canvas, &palette, &mut scratch.ink.packed)?;
+        Ok(Rendered { media: Media::new(bytes, spec.width, spec.height, 1), puzzle })
+    }
+
+    fn draw(&self, spec: &Spec, seed: &Seed, scratch: &mut Scratch) -> (Puzzle, Palette) {
         let task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
         let mut rng = Stream::new(seed, Purpose::Carrier);
         let profile = LevelProfile::of(spec.level);
-        scratch.canvas.resize(usize::from(spec.width), usize::from(spec.height));
-        let palette = match spec.carrier {
-            Carrier::Ink => {
-                ink::draw(&task.figures, &self.fonts, &self.grain, profile, &mut rng, scratch)
-            }
+        let Scratch { ink, swirl, .. } = scratch;
+        ink.canvas.resize(usize::from(spec.width), usize::from(spec.height));
+        let palette = if spec.carrier == Carrier::Swirl {
+            let kit = Kit { fonts: &self.fonts, bank: &self.bank, profile };
+            swirl::draw(&task.figures, kit, &mut rng, &mut ink.canvas, swirl)
+        } else {
+            ink::draw(&task.figures, &self.fonts, &self.grain, profile, &mut rng, ink)
         };
-        Ok((task.puzzle, palette))
+        (task.puzzle, palette)
+    }
+
+    /// An animated picture, 1 bit per cell, with a decoy.
+    fn moving(
+        &self,
+        spec: &Spec,
+        seed: &Seed,
+        scratch: &mut Scratch,
+    ) -> Result<Rendered, RenderError> {
+        let mut task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
+        let mut rng = Stream::new(seed, Purpose::Carrier);
+        let mut decoy_rng = Stream::new(seed, Purpose::Decoy);
+        let decoy = decoy::compose(spec, &task.puzzle.answer, &mut decoy_rng);
+        let (width, height) = (spec.width / motion::SCALE, spec.height / motion::SCALE);
+        let scene = Scene {
+            figures: &task.figures,
+            decoy: decoy.as_ref().map_or(&[], |task| task.figures.as_slice()),
+            fonts: &self.fonts,
+            profile: LevelProfile::of(spec.level),
+            width: usize::from(width),
+            height: usize::from(height),
+        };
+        let colours = motion::draw(&scene, &mut rng, &mut decoy_rng, &mut scratch.motion);
+        let bytes = encode::animation(
+            scene.width,
+            scene.height,
+            colours.as_flattened(),
+            motion::FRAME_MS,
+            &scratch.motion.packed,
+        )?;
+        task.puzzle.decoy = decoy.map(|task| task.puzzle.answer);
+        let media = Media::new(bytes, width * motion::SCALE, height * motion::SCALE, motion::SCALE);
+        Ok(Rendered { media, puzzle: task.puzzle })
     }
 
     fn take_scratch(&self) -> Scratch {
@@ -220,6 +295,12 @@ impl Generator {
         if scratches.len() < SCRATCHES {
             scratches.push(scratch);
         }
+    }
+}
+
+impl Media {
+    const fn new(bytes: Vec<u8>, width: u16, height: u16, scale: u16) -> Self {
+        Self { bytes, mime: "image/png", width, height, scale }
     }
 }
 
@@ -236,6 +317,7 @@ impl fmt::Debug for Media {
             .field("mime", &self.mime)
             .field("width", &self.width)
             .field("height", &self.height)
+            .field("scale", &self.scale)
             .finish()
     }
 }

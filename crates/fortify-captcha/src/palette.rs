@@ -22,7 +22,8 @@ const CHALK: usize = PAINTS;
 /// Colours in all, what four bits can tell apart.
 pub(crate) const COLOURS: usize = FIRST_HALF + TEXTS;
 
-type Rgb = [u8; 3];
+/// Red, green, blue.
+pub(crate) type Rgb = [u8; 3];
 
 /// The colour of frames and codes in a picture with named colours.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,8 @@ pub(crate) enum Chalk {
 #[derive(Clone, Debug)]
 pub(crate) struct Palette {
     colours: [Rgb; COLOURS],
-    /// How many of the text colours differ, 3 to 5; the remaining slots repeat them.
+    /// How many of the text colours differ, 3 to 5; the remaining slots repeat them. 0 without text
+    /// colours.
     texts: usize,
     /// What the first text slots are called; empty where colours mean nothing.
     paints: Vec<Colour>,
@@ -146,6 +148,15 @@ impl Palette {
         Self::ink(CHALK)
     }
 
+    /// Sixteen shades at even distances, from a dark to a light one of the same hue.
+    pub(crate) fn shades(rng: &mut Stream) -> Self {
+        let tint = rng.unit();
+        let (dark, light) = (tinted(tint, 0.10, rng), tinted(tint, 0.94, rng));
+        let last = (COLOURS - 1) as f32;
+        let colours = std::array::from_fn(|shade| blend(dark, light, shade as f32 / last));
+        Self { colours, texts: 0, paints: Vec::new() }
+    }
+
     /// Three bytes per colour, as the file has them.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.colours.as_flattened()
@@ -166,6 +177,13 @@ impl Palette {
     pub(crate) fn texts(&self) -> usize {
         self.texts
     }
+}
+
+/// A grey of `value` (0 black, 1 white) with a little of the hue at `turns`, and a little brighter or
+/// darker.
+pub(crate) fn tinted(turns: f32, value: f32, rng: &mut Stream) -> Rgb {
+    let value = value + 0.02 * rng.signed();
+    hue(turns).map(|channel| to_byte(value * (0.92 + 0.08 * channel)))
 }
 
 /// A full colour for an angle in turns: red, yellow, green, cyan, blue, magenta.

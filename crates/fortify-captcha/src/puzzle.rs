@@ -10,6 +10,9 @@ use crate::term::{Aspect, Colour};
 pub struct Puzzle {
     /// The right answer. Secret.
     pub answer: Answer,
+    /// What only a program reads, for it is in a part of the file that browsers do not show: whoever
+    /// answers it is a program. Secret as well. `None` where the carrier has no such part.
+    pub decoy: Option<Answer>,
     /// What the page asks.
     pub question: Question,
     /// What can be picked, in the order in which it is shown; empty in typed mode.
@@ -21,7 +24,7 @@ pub struct Puzzle {
 impl Puzzle {
     /// A puzzle that is answered by typing.
     pub(crate) fn typed(answer: Answer, question: Question) -> Self {
-        Self { answer, question, choices: Vec::new(), decoy_kinds: Vec::new() }
+        Self { answer, decoy: None, question, choices: Vec::new(), decoy_kinds: Vec::new() }
     }
 
     /// A puzzle that is answered by picking the choice with the number `answer`; `kind` says what
@@ -38,7 +41,13 @@ impl Puzzle {
             .collect();
         let value = choices.get(answer).map(Choice::value).unwrap_or_default();
         let index = u8::try_from(answer).unwrap_or_default();
-        Self { answer: Answer::Choice { index, value }, question, choices, decoy_kinds }
+        Self {
+            answer: Answer::Choice { index, value },
+            decoy: None,
+            question,
+            choices,
+            decoy_kinds,
+        }
     }
 
     /// The kind of the decoy that `submitted` picks, by its value or its letter; `None` for the

@@ -12,12 +12,13 @@ use crate::spec::Seed;
 
 /// Which part of a picture a stream of numbers is for.
 ///
-/// Task and carrier draw from streams of their own, so that the answer does not depend on how many
+/// Task, carrier and decoy draw from streams of their own, so that the answer does not depend on how many
 /// numbers the drawing took, and can be had without drawing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     Task = 0,
     Carrier = 1,
+    Decoy = 2,
 }
 
 /// A stream of numbers that follows from a seed and a purpose.

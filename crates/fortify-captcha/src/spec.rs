@@ -55,16 +55,56 @@ impl Variant {
 pub enum Carrier {
     /// Filled outlines on a textured ground, as a still PNG.
     Ink,
+    /// Stripes that turn by a right angle inside the glyphs, as a still PNG.
+    Swirl,
+    /// Dots that drift against each other, as an animated PNG whose default image is a decoy.
+    Motion,
 }
 
 impl Carrier {
     /// Every carrier.
-    pub const ALL: [Self; 1] = [Self::Ink];
+    pub const ALL: [Self; 3] = [Self::Ink, Self::Swirl, Self::Motion];
 
     /// The name used in the API, in configuration and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ink => "ink",
+            Self::Swirl => "swirl",
+            Self::Motion => "motion",
+        }
+    }
+
+    /// Whether this carrier can show `variant`.
+    ///
+    /// | | `ink` | `swirl`, `motion` |
+    /// |---|---|---|
+    /// | `distorted_text` | yes | yes |
+    /// | `arithmetic` | yes | yes, digits only and without `= ?` |
+    /// | any other | yes | no |
+    pub const fn carries(self, variant: Variant) -> bool {
+        match self {
+            Self::Ink => true,
+            Self::Swirl | Self::Motion => {
+                matches!(variant, Variant::DistortedText | Variant::Arithmetic)
+            }
+        }
+    }
+
+    /// Width and height that a page shows, px: those at which the makers' readings were taken.
+    pub const fn size(self) -> (u16, u16) {
+        match self {
+            Self::Ink => (300, 100),
+            Self::Swirl => (480, 160),
+            Self::Motion => (360, 132),
+        }
+    }
+
+    /// The smallest width and height at which people read it, px.
+    pub const fn smallest(self) -> (u16, u16) {
+        match self {
+            Self::Ink => (*Spec::WIDTHS.start(), *Spec::HEIGHTS.start()),
+            Self::Swirl => (360, 120),
+            Self::Motion => (300, 108),
         }
     }
 }
@@ -180,6 +220,8 @@ pub struct Spec {
     /// Height in px, within [`Spec::HEIGHTS`].
     pub height: u16,
     /// Characters of [`Variant::DistortedText`], within [`Spec::LENGTHS`]; other variants ignore it.
+    /// Carriers that need large glyphs show fewer where more would not fit: see
+    /// [`Question::TypeCharacters`](crate::Question::TypeCharacters) for how many there are.
     pub length: u8,
 }
 
@@ -208,9 +250,20 @@ impl Spec {
         }
     }
 
+    /// The same in another carrier and at that carrier's size.
+    #[must_use]
+    pub const fn with_carrier(self, carrier: Carrier) -> Self {
+        let (width, height) = carrier.size();
+        Self { carrier, width, height, ..self }
+    }
+
     /// Refuses what cannot be drawn, before anything is drawn.
     pub(crate) fn check(&self) -> Result<(), RenderError> {
         let area = u32::from(self.width) * u32::from(self.height);
+        let smallest = self.carrier.smallest();
+        if self.width < smallest.0 || self.height < smallest.1 {
+            return Err(RenderError::TooSmall { carrier: self.carrier });
+        }
         if !Self::WIDTHS.contains(&self.width)
             || !Self::HEIGHTS.contains(&self.height)
             || area > Self::MAX_AREA
@@ -219,6 +272,9 @@ impl Spec {
         }
         if !Self::LENGTHS.contains(&self.length) {
             return Err(RenderError::Length { given: self.length });
+        }
+        if !self.carrier.carries(self.variant) {
+            return Err(RenderError::Uncarried { variant: self.variant, carrier: self.carrier });
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ pub(crate) fn draw(fonts: &Fonts, face: u8, text: &str, degrees: f32) -> Option<
     let mut rasterizer = Rasterizer::default();
     let (sin, cos) = (sin_turns(degrees / 360.0) * CAP, cos_turns(degrees / 360.0) * CAP);
     for (cell, character) in text.bytes().enumerate() {
-        let used = fonts.faces_for(character).contains(&face);
+        let used = fonts.faces_for(character, false).contains(&face);
         let Some(outline) = fonts.outline(face, character).filter(|_| used) else {
             continue;
         };

@@ -5,7 +5,7 @@
 
 use crate::canvas::Canvas;
 use crate::font::Fonts;
-use crate::layout::{Bond, Frame, Layout, Shape, Tint};
+use crate::layout::{Bond, Frame, Hand, Layout, Shape, Tint};
 use crate::level::LevelProfile;
 use crate::noise::{self, Grain};
 use crate::palette::{Chalk, GROUNDS, NOISES, Palette};
@@ -51,7 +51,7 @@ pub(crate) fn draw(
     for _ in 0..profile.shapes {
         noise::shape(canvas, Palette::noise(rng.below(NOISES)), frame, rng);
     }
-    layout.compose(figures, fonts, profile, frame, rng);
+    layout.compose(figures, fonts, &Hand::ink(profile), frame, rng);
     text(layout, &palette, rasterizer, canvas, rng);
     codes(layout, rasterizer, canvas, scale);
     let over = profile.over_width * scale * if palette.is_named() { FINE } else { 1.0 };

@@ -1,3 +1,38 @@
 //! Carriers: how figures become visible.
 
 pub(crate) mod ink;
+pub(crate) mod motion;
+mod stencil;
+pub(crate) mod swirl;
+
+use crate::number;
+use crate::spec::{Carrier, Spec};
+use crate::tasks::{Figure, Sign};
+
+/// `spec` with no more characters than its carrier can show with strokes that people make out.
+///
+/// Ink shows what is asked for. The others need large glyphs: three characters for every two heights
+/// of the picture's width, four at least, which is what fits beside each other at full height.
+pub(crate) fn fitted(spec: &Spec) -> Spec {
+    let most = match spec.carrier {
+        Carrier::Ink => u16::from(*Spec::LENGTHS.end()),
+        Carrier::Swirl | Carrier::Motion => spec.width * 3 / (spec.height * 2).max(1),
+    };
+    let most = u8::try_from(most).unwrap_or(u8::MAX).max(*Spec::LENGTHS.start());
+    Spec { length: spec.length.min(most), ..*spec }
+}
+
+/// The figures as carriers with large glyphs show them: numbers as digits, and a sum without the
+/// `= ?` that its question says anyway.
+fn large(figures: &[Figure]) -> Vec<Figure> {
+    let equals = figures.iter().position(|figure| *figure == Figure::Scribble(Sign::Equals));
+    let shown = figures.get(..equals.unwrap_or(figures.len())).unwrap_or(figures);
+    shown
+        .iter()
+        .map(|figure| match figure {
+            Figure::Word(word) => number::parse(word)
+                .map_or_else(|| figure.clone(), |number| Figure::Number(number.to_string())),
+            _ => figure.clone(),
+        })
+        .collect()
+}

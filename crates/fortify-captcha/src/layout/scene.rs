@@ -60,10 +60,10 @@ impl Layout {
                 continue;
             };
             let first_point = self.points.len();
-            let turn = setting.profile.lean * rng.signed();
+            let turn = setting.hand.lean * rng.signed();
             self.glyph(outline, place.height() * 0.5, turn, 0.0, Join::APART);
             self.tint_last(Tint::Paint(*colour));
-            let share = rng.between(1.0 - 0.5 * setting.profile.shrink, 1.0);
+            let share = rng.between(1.0 - 0.5 * setting.hand.shrink, 1.0);
             let over = self.put(first_point..self.points.len(), place, share, rng);
             codes.push((code, place, over));
         }
@@ -195,7 +195,7 @@ impl Layout {
         rng: &mut Stream,
     ) {
         let tint = Tint::Paint(tile.colour);
-        let turn = (setting.profile.rotation * 0.4).min(MARK_TURN) * rng.signed() / 360.0;
+        let turn = (setting.hand.rotation * 0.4).min(MARK_TURN) * rng.signed() / 360.0;
         let size = side * MARK * f32::from(tile.size) / 100.0;
         match tile.mark {
             Mark::Shape(shape) => {

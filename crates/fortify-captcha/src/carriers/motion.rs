@@ -1,0 +1,218 @@
+//! Motion: glyphs that only exist while dots move.
+//!
+//! Two fields of random dots, one seen through the glyphs and one everywhere else, drift in exactly
+//! opposite directions, as fast, as dense and as short-lived as each other. A frame is noise, and so
+//! are the mean, the variance and the difference of frames; only who follows the dots over time sees
+//! the text. Axis and sign change every two to four frames and cancel over the loop, because a steady
+//! drift is what ready-made optical flow is good at.
+//!
+//! The file's default image is no frame of the animation: it shows a decoy in plain ink. Browsers
+//! play the animation and never show it; programs that flatten an animated PNG to one picture see
+//! nothing else.
+//!
+//! # Flashing
+//!
+//! A quarter of the dots and more change at every frame. WCAG 2.2 success criterion 2.3.1 exempts "a
+//! fine, balanced pattern such as white noise" with squares under 0.1 degree: a dot of 3 CSS px is
+//! 0.064 degree at the distance that the CSS reference px is defined by, and stays under up to a
+//! zoom of 150 %. The two colours are far from black and white besides. It still is a moving picture that
+//! plays for longer than five seconds (2.2.2): a page has to offer a still one beside it.
+
+use super::stencil::{Cut, Stencil};
+use crate::bits::{Bits, Step};
+use crate::font::Fonts;
+use crate::layout::Hand;
+use crate::level::LevelProfile;
+use crate::palette::{Rgb, tinted};
+use crate::rng::Stream;
+use crate::tasks::Figure;
+
+/// CSS px that a cell is shown at.
+pub(crate) const SCALE: u16 = 3;
+/// Moves in the loop; an even number, so that each can be taken back. The first and the last frame
+/// are not joined by a move, so that there are 21 frames: 1.26 s, which people see several times.
+const MOVES: usize = 20;
+/// How long a frame is shown, ms. Slower dots stop being motion, faster ones cost bytes.
+pub(crate) const FRAME_MS: u16 = 60;
+/// Axes to drift along, either way.
+const AXES: [Step; 4] = [
+    Step { right: 1, down: 0 },
+    Step { right: 1, down: 1 },
+    Step { right: 0, down: 1 },
+    Step { right: 1, down: -1 },
+];
+/// Ways to share half a loop out among the axes, in frames: two to four for each that is used.
+const RUNS: [[u8; AXES.len()]; 4] = [[4, 4, 2, 0], [4, 3, 3, 0], [3, 3, 2, 2], [4, 2, 2, 2]];
+/// Specks in the decoy, in 64ths of its cells: enough to look like a picture with something to hide.
+const DECOY_SPECKS: u8 = 3;
+
+/// Buffers that a picture is drawn in, kept between pictures.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    stencil: Stencil,
+    glyphs: Bits,
+    fields: [Bits; 2],
+    spare: Bits,
+    random: Vec<u8>,
+    /// The default image and then every frame, as a file has them: rows of whole bytes.
+    pub(crate) packed: Vec<u8>,
+}
+
+/// What a picture is made of.
+pub(crate) struct Scene<'a> {
+    pub(crate) figures: &'a [Figure],
+    pub(crate) decoy: &'a [Figure],
+    pub(crate) fonts: &'a Fonts,
+    pub(crate) profile: &'a LevelProfile,
+    /// Size in cells.
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+impl Scene<'_> {
+    /// Thick letters, nearly upright: what moves is seen less sharply than what is printed.
+    fn cut(&self, growth: u8) -> Cut {
+        let hand = Hand {
+            cap: 0.66,
+            sturdy: true,
+            rotation: self.profile.rotation * 0.4,
+            wave: 2.0,
+            wavelength: 120.0,
+            shrink: self.profile.shrink * 0.3,
+            gap: 6.0,
+            jitter: self.profile.jitter,
+            lean: 0.0,
+        };
+        Cut { width: self.width, height: self.height, hand, growth }
+    }
+}
+
+/// Draws the default image and all frames into the scratch; returns the two colours.
+pub(crate) fn draw(
+    scene: &Scene<'_>,
+    rng: &mut Stream,
+    decoy_rng: &mut Stream,
+    scratch: &mut Scratch,
+) -> [Rgb; 2] {
+    scratch.packed.clear();
+    draw_decoy(scene, decoy_rng, scratch);
+    let colours = colours(rng);
+    let Scene { figures, fonts, .. } = scene;
+    scratch.stencil.cut(figures, fonts, &scene.cut(1), rng, &mut scratch.glyphs);
+    animate(scene, rng, scratch);
+    colours
+}
+
+/// Dark text with specks on a light ground.
+fn draw_decoy(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
+    let Scratch { stencil, glyphs, random, packed, .. } = scratch;
+    stencil.cut(scene.decoy, scene.fonts, &scene.cut(0), rng, glyphs);
+    glyphs.words_mut().iter_mut().for_each(|word| *word = !*word);
+    flip(glyphs.words_mut(), DECOY_SPECKS, random, rng);
+    pack(glyphs.rows().map(|row| row.iter().copied()), scene.width, packed);
+}
+
+/// All frames of the loop.
+fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
+    let Scratch { glyphs, fields, spare, random, packed, .. } = scratch;
+    for field in fields.iter_mut() {
+        field.reset(scene.width, scene.height);
+        flip(field.words_mut(), 32, random, rng);
+    }
+    let steps = schedule(rng);
+    show(glyphs, fields, scene.width, packed);
+    for step in steps {
+        for (field, step) in fields.iter_mut().zip([step, step.reversed()]) {
+            spare.moved(field, step);
+            std::mem::swap(field, spare);
+            flip(field.words_mut(), scene.profile.dot_flips, random, rng);
+        }
+        show(glyphs, fields, scene.width, packed);
+    }
+}
+
+/// Appends a frame: one field through the glyphs, the other around them.
+fn show(glyphs: &Bits, [front, ground]: &[Bits; 2], width: usize, packed: &mut Vec<u8>) {
+    let rows = glyphs.rows().zip(front.rows().zip(ground.rows()));
+    let seen = rows.map(|(glyphs, (front, ground))| {
+        let both = front.iter().zip(ground);
+        glyphs.iter().zip(both).map(|(glyph, (front, ground))| ground ^ (glyph & (front ^ ground)))
+    });
+    pack(seen, width, packed);
+}
+
+/// Where the dots go after each frame.
+///
+/// Every direction that occurs is kept for two to four frames, once in the loop, and its opposite for
+/// as many: what drifts comes back, so that adding up over the loop finds nothing, and whoever wants
+/// the text has to follow every turn.
+fn schedule(rng: &mut Stream) -> [Step; MOVES] {
+    let mut axes = AXES;
+    shuffle(&mut axes, rng);
+    let lengths = RUNS.get(rng.below(RUNS.len())).copied().unwrap_or_default();
+    let mut runs: [(Step, u8); 2 * AXES.len()] = [(AXES[0], 0); _];
+    for (pair, (axis, length)) in runs.chunks_mut(2).zip(axes.into_iter().zip(lengths)) {
+        for (run, step) in pair.iter_mut().zip([axis, axis.reversed()]) {
+            *run = (step, length);
+        }
+    }
+    shuffle(&mut runs, rng);
+    let mut steps = [AXES[0]; MOVES];
+    let drawn = runs.into_iter().flat_map(|(step, length)| (0..length).map(move |_| step));
+    for (step, drawn) in steps.iter_mut().zip(drawn) {
+        *step = drawn;
+    }
+    steps
+}
+
+/// Every order is as likely as any other.
+fn shuffle<T>(items: &mut [T], rng: &mut Stream) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, rng.below(last + 1));
+    }
+}
+
+/// Flips each cell with a probability of `share` 64ths.
+///
+/// A random bit is below a binary fraction if, at the highest place where they differ, the fraction
+/// has the one. From the lowest place up that is one `and` or `or` with a random word per place, for
+/// 64 cells at once; places below the fraction's lowest one are not needed.
+fn flip(words: &mut [u64], share: u8, random: &mut Vec<u8>, rng: &mut Stream) {
+    let places = share.trailing_zeros().min(6)..6;
+    random.resize(words.len() * places.len() * size_of::<u64>(), 0);
+    rng.fill(random);
+    let (draws, _) = random.as_chunks::<8>();
+    for (word, draws) in words.iter_mut().zip(draws.chunks_exact(places.len().max(1))) {
+        let mut flips = 0;
+        for (place, draw) in places.clone().zip(draws) {
+            let draw = u64::from_le_bytes(*draw);
+            flips = if share >> place & 1 == 1 { flips | draw } else { flips & draw };
+        }
+        *word ^= flips;
+    }
+}
+
+/// Appends rows as a file has them: whole bytes, the leftmost cell highest.
+fn pack<Row: Iterator<Item = u64>>(
+    rows: impl Iterator<Item = Row>,
+    width: usize,
+    packed: &mut Vec<u8>,
+) {
+    let row_bytes = width.div_ceil(8);
+    for row in rows {
+        let end = packed.len() + row_bytes;
+        for word in row {
+            packed.extend_from_slice(&word.to_be_bytes());
+        }
+        packed.truncate(end);
+    }
+}
+
+/// A dark and a light colour, near enough to each other for eyes to bear: a contrast of about 5.
+fn colours(rng: &mut Stream) -> [Rgb; 2] {
+    let tint = rng.unit();
+    [tinted(tint, 0.30, rng), tinted(tint, 0.80, rng)]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The bank: layers of striped noise, one per orientation and wavelength, made once.
+//!
+//! Every layer is the same white noise seen through another oriented band-pass filter, so that
+//! neighbouring orientations nearly agree and orientations at right angles have nothing in common.
+//! Blending two neighbours gives any orientation between them at nearly the same strength: a picture
+//! needs no transform of its own, only these tables.
+
+use crate::rng::{Stream, cos_turns, sin_turns};
+
+/// Orientations per half turn. Layers 11 degrees apart correlate by about 0.77, so that a blend is as
+/// strong as a layer to within 6 %, and equally so for two directions at right angles.
+pub(crate) const ORIENTATIONS: usize = 16;
+/// Wavelengths, px.
+pub(crate) const WAVELENGTHS: [f32; 3] = [3.9, 4.2, 4.5];
+/// Size of a layer, px; it continues seamlessly on the other side. Wider and higher than the picture
+/// that pages use, so that no part of it is seen twice there.
+pub(crate) const WIDTH: usize = 512;
+pub(crate) const HEIGHT: usize = 160;
+/// Standard deviation of a layer's values, so that a byte holds three of them either way.
+pub(crate) const DEVIATION: f32 = 40.0;
+/// Width of the filter's envelope (standard deviation) in wavelengths: longer stripes are easier to
+/// see and need more room to turn.
+const ENVELOPE: f32 = 0.9;
+/// Power of the envelope's polynomial; see [`Kernel`].
+const POWER: i32 = 4;
+
+/// A px of every orientation.
+pub(crate) type Fan = [i8; ORIENTATIONS];
+
+/// All layers.
+pub(crate) struct Bank {
+    /// By wavelength, row, column: whatever direction a px of a picture takes, it is found in one
+    /// place.
+    fans: Vec<Fan>,
+    grain: Vec<i8>,
+}
+
+impl Bank {
+    /// Makes the layers, in about 80 ms.
+    pub(crate) fn new() -> Self {
+        let mut bytes = vec![0; 2 * WIDTH * HEIGHT];
+        Stream::fixed(0x73).fill(&mut bytes);
+        let (white, grain) = bytes.split_at(WIDTH * HEIGHT);
+        let white: Vec<f32> = white.iter().map(|byte| f32::from(*byte) - 127.5).collect();
+        let grain = grain.iter().map(|byte| byte.cast_signed()).collect();
+        let mut fans = vec![[0; ORIENTATIONS]; WAVELENGTHS.len() * WIDTH * HEIGHT];
+        let mut work = Work::default();
+        for (wavelength, fans) in WAVELENGTHS.iter().zip(fans.chunks_exact_mut(WIDTH * HEIGHT)) {
+            for orientation in 0..=ORIENTATIONS / 2 {
+                let turns = orientation as f32 / (2 * ORIENTATIONS) as f32;
+                work.filter(&white, *wavelength, turns);
+                work.store(fans, orientation, -1.0);
+                // Its mirror image is made of the same two halves.
+                work.store(fans, ORIENTATIONS - orientation, 1.0);
+            }
+        }
+        Self { fans, grain }
+    }
+
+    /// Row `y` of one wavelength.
+    pub(crate) fn row(&self, band: usize, y: usize) -> &[Fan] {
+        let start = (band * HEIGHT + y % HEIGHT) * WIDTH;
+        self.fans.get(start..start + WIDTH).unwrap_or(&[])
+    }
+
+    /// White noise, -128 to 127 evenly: at least `length` values from anywhere.
+    pub(crate) fn grain(&self, length: usize, rng: &mut Stream) -> &[i8] {
+        let start = rng.below(self.grain.len().saturating_sub(length));
+        self.grain.get(start..).unwrap_or(&[])
+    }
+}
+
+/// The filter along one axis: a wave under a bell, `(1 - t^2 / (2 p s^2))^p`, which is a Gaussian but for
+/// its ends and needs no exponential, so that every platform computes the same.
+struct Kernel {
+    even: Vec<f32>,
+    odd: Vec<f32>,
+}
+
+impl Kernel {
+    /// `frequency` in waves per px, `deviation` of the bell in px.
+    fn new(frequency: f32, deviation: f32) -> Self {
+        let width = 2.0 * POWER as f32 * deviation * deviation;
+        let reach = width.sqrt() as i32;
+        let bell = |at: i32| (1.0 - (at * at) as f32 / width).max(0.0).powi(POWER);
+        let even = (-reach..=reach).map(|at| bell(at) * cos_turns(frequency * at as f32)).collect();
+        let odd = (-reach..=reach).map(|at| bell(at) * sin_turns(frequency * at as f32)).collect();
+        Self { even, odd }
+    }
+}
+
+/// Buffers of the size of a layer.
+#[derive(Default)]
+struct Work {
+    even: Vec<f32>,
+    odd: Vec<f32>,
+    even_even: Vec<f32>,
+    odd_odd: Vec<f32>,
+    padded: Vec<f32>,
+}
+
+impl Work {
+    /// Both halves of a wave along `turns`: cos(a + b) = cos a cos b - sin a sin b.
+    fn filter(&mut self, white: &[f32], wavelength: f32, turns: f32) {
+        let deviation = wavelength * ENVELOPE;
+        let along = Kernel::new(cos_turns(turns) / wavelength, deviation);
+        let across = Kernel::new(sin_turns(turns) / wavelength, deviation);
+        for (kernel, to) in [(&along.even, &mut self.even), (&along.odd, &mut self.odd)] {
+            to.clear();
+            to.resize(WIDTH * HEIGHT, 0.0);
+            let reach = kernel.len() / 2;
+            for (from, to) in white.chunks_exact(WIDTH).zip(to.chunks_exact_mut(WIDTH)) {
+                self.padded.clear();
+                self.padded.extend_from_slice(from.get(WIDTH - reach..).unwrap_or(&[]));
+                self.padded.extend_from_slice(from);
+                self.padded.extend_from_slice(from.get(..reach).unwrap_or(&[]));
+                for (weight, from) in kernel.iter().zip(self.padded.windows(WIDTH)) {
+                    add(to, from, *weight);
+                }
+            }
+        }
+        let halves = [
+            (&across.even, &self.even, &mut self.even_even),
+            (&across.odd, &self.odd, &mut self.odd_odd),
+        ];
+        for (kernel, from, to) in halves {
+            to.clear();
+            to.resize(WIDTH * HEIGHT, 0.0);
+            let reach = kernel.len() / 2;
+            for (y, to) in to.chunks_exact_mut(WIDTH).enumerate() {
+                let rows = from.chunks_exact(WIDTH).cycle().skip(y + HEIGHT - reach);
+                for (weight, from) in kernel.iter().zip(rows) {
+                    add(to, from, *weight);
+                }
+            }
+        }
+    }
+
+    /// Both halves with the second one's sign, brought to the common deviation.
+    fn store(&self, fans: &mut [Fan], orientation: usize, sign: f32) {
+        let both = || self.even_even.iter().zip(&self.odd_odd).map(|(e, o)| e + sign * o);
+        let count = fans.len().max(1) as f64;
+        let variance = both().map(|value| f64::from(value) * f64::from(value)).sum::<f64>() / count;
+        let scale = DEVIATION / (variance as f32).sqrt().max(f32::MIN_POSITIVE);
+        for (fan, value) in fans.iter_mut().zip(both()) {
+            if let Some(byte) = fan.get_mut(orientation) {
+                // Saturates, which cuts off one value in a thousand.
+                *byte = (value * scale).round() as i8;
+            }
+        }
+    }
+}
+
+fn add(to: &mut [f32], from: &[f32], weight: f32) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += from * weight;
+    }
+}

@@ -1,0 +1,60 @@
+//! Decoys: what a program reads that looks at a part of a file which people are not shown.
+//!
+//! A decoy is another puzzle of the same kind, from a stream of its own: same length, same alphabet,
+//! same distribution, so that nothing about it tells it from the answer.
+
+use crate::answer::Answer;
+use crate::rng::Stream;
+use crate::spec::Spec;
+use crate::tasks::{self, Task};
+
+/// Slips between a text and its decoy, at least: a person who mistypes twice is still no program.
+const TEXT_DISTANCE: usize = 3;
+/// Draws before giving up. A text is too near once in thousands of draws, a small sum twice in five.
+const DRAWS: usize = 64;
+
+/// A task whose answer nobody gives who means that of `answer`; `None` if there is none, which takes
+/// worse luck than a seed can have.
+pub(crate) fn compose(spec: &Spec, answer: &Answer, rng: &mut Stream) -> Option<Task> {
+    (0..DRAWS).map(|_| tasks::compose(spec, rng)).find(|task| !near(answer, &task.puzzle.answer))
+}
+
+/// Whether a person who is asked for one answer may give the other by mistake.
+fn near(answer: &Answer, decoy: &Answer) -> bool {
+    match (answer, decoy) {
+        (Answer::Text(answer), Answer::Text(decoy)) => {
+            strsim::osa_distance(answer, decoy) < TEXT_DISTANCE
+        }
+        // Miscounting by one or two, or forgetting to carry or to borrow.
+        (Answer::Number(answer), Answer::Number(decoy)) => {
+            matches!(answer.abs_diff(*decoy), 0..=2 | 10)
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Tolerance;
+    use crate::spec::{Level, Variant};
+
+    #[test]
+    fn a_decoy_is_of_the_same_kind_and_never_the_answer() {
+        let mut rng = Stream::fixed(8);
+        for variant in [Variant::DistortedText, Variant::Arithmetic] {
+            for level in Level::ALL {
+                let spec = Spec { length: 4, ..Spec::new(variant, level) };
+                for _ in 0..1000 {
+                    let answer = tasks::compose(&spec, &mut rng).puzzle.answer;
+                    let decoy = compose(&spec, &answer, &mut rng).unwrap().puzzle.answer;
+                    assert!(!answer.matches(&decoy.reveal(), Tolerance::OneEdit));
+                    if let (Answer::Text(answer), Answer::Text(decoy)) = (&answer, &decoy) {
+                        assert_eq!(answer.len(), decoy.len());
+                        assert!(strsim::osa_distance(answer, decoy) >= TEXT_DISTANCE);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What holds for every picture in a carrier other than ink: size, chunks, determinism, decoys.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use fortify_captcha::{
+    Answer, Carrier, Generator, Level, Question, RenderError, Rendered, Seed, Spec, Tolerance,
+    Variant,
+};
+use png::{BitDepth, ColorType, Decoder};
+use proptest::prelude::*;
+
+/// The limit of the requirements, bytes.
+const LIMIT: usize = 50_000;
+/// Frames of an animation.
+const FRAMES: usize = 21;
+
+fn generator() -> &'static Generator {
+    static GENERATOR: OnceLock<Generator> = OnceLock::new();
+    GENERATOR.get_or_init(|| Generator::new().unwrap())
+}
+
+fn seed(number: u64) -> Seed {
+    let mut bytes = [0x3c; 32];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    Seed::from_bytes(bytes)
+}
+
+fn render(spec: &Spec, number: u64) -> Rendered {
+    generator().render(spec, &seed(number)).unwrap()
+}
+
+fn others() -> impl Iterator<Item = Carrier> {
+    Carrier::ALL.into_iter().filter(|carrier| *carrier != Carrier::Ink)
+}
+
+fn pairs() -> impl Iterator<Item = (Variant, Carrier)> {
+    others().flat_map(|carrier| {
+        Variant::ALL
+            .into_iter()
+            .filter(move |variant| carrier.carries(*variant))
+            .map(move |variant| (variant, carrier))
+    })
+}
+
+/// The kinds and sizes of the chunks of a PNG.
+fn chunks(bytes: &[u8]) -> Vec<([u8; 4], usize)> {
+    let mut rest = bytes.strip_prefix(b"\x89PNG\r\n\x1a\n").unwrap_or_default();
+    let mut found = Vec::new();
+    while let [a, b, c, d, k0, k1, k2, k3, more @ ..] = rest {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        found.push(([*k0, *k1, *k2, *k3], length));
+        rest = &more[length + 4..];
+    }
+    found
+}
+
+fn kinds_of(carrier: Carrier) -> Vec<[u8; 4]> {
+    if carrier != Carrier::Motion {
+        return vec![*b"IHDR", *b"PLTE", *b"IDAT", *b"IEND"];
+    }
+    let mut kinds = vec![*b"IHDR", *b"acTL", *b"PLTE", *b"IDAT"];
+    kinds.extend([*b"fcTL", *b"fdAT"].repeat(FRAMES));
+    kinds.push(*b"IEND");
+    kinds
+}
+
+#[test]
+fn chunks_follow_from_the_size_alone() {
+    for carrier in others() {
+        let mut layouts = BTreeSet::new();
+        for number in 0..500 {
+            let variant = [Variant::DistortedText, Variant::Arithmetic][number as usize % 2];
+            let level = Level::ALL[number as usize / 2 % 10];
+            let spec = Spec::new(variant, level).with_carrier(carrier);
+            let media = render(&spec, number).media;
+            assert!(media.bytes.len() <= LIMIT);
+            let layout = chunks(&media.bytes);
+            let kinds: Vec<[u8; 4]> = layout.iter().map(|(kind, _)| *kind).collect();
+            assert_eq!(kinds, kinds_of(carrier), "{carrier}");
+            layouts.insert(layout);
+        }
+        assert_eq!(layouts.len(), 1, "{carrier}");
+    }
+}
+
+#[test]
+fn pictures_are_what_their_carrier_promises() {
+    for (variant, carrier) in pairs() {
+        let spec = Spec::new(variant, Level::new(5).unwrap()).with_carrier(carrier);
+        let media = render(&spec, 1).media;
+        assert_eq!((media.width, media.height), carrier.size());
+        let decoder = Decoder::new(std::io::Cursor::new(&media.bytes));
+        let reader = decoder.read_info().unwrap();
+        let info = reader.info();
+        assert_eq!(info.width * u32::from(media.scale), media.width.into());
+        assert_eq!(info.height * u32::from(media.scale), media.height.into());
+        assert_eq!(info.color_type, ColorType::Indexed);
+        let moves = carrier == Carrier::Motion;
+        assert_eq!(info.bit_depth, if moves { BitDepth::One } else { BitDepth::Four });
+        let control = info.animation_control();
+        assert_eq!(control.is_some(), moves);
+        if let Some(control) = control {
+            assert_eq!((control.num_frames as usize, control.num_plays), (FRAMES, 0));
+        }
+    }
+}
+
+#[test]
+fn the_default_image_is_no_frame_and_frames_last_60_ms() {
+    let spec = Spec::new(Variant::DistortedText, Level::MAX).with_carrier(Carrier::Motion);
+    let media = render(&spec, 1).media;
+    let mut reader = Decoder::new(std::io::Cursor::new(&media.bytes)).read_info().unwrap();
+    let mut image = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut image).unwrap();
+    assert!(reader.info().frame_control().is_none(), "the decoy has no frame control");
+    for _ in 0..FRAMES {
+        reader.next_frame(&mut image).unwrap();
+        let control = reader.info().frame_control().unwrap();
+        assert_eq!((control.delay_num, control.delay_den), (60, 1000));
+    }
+    assert!(reader.next_frame(&mut image).is_err(), "no frame is left");
+}
+
+#[test]
+fn motion_has_a_decoy_that_is_not_the_answer_and_the_others_have_none() {
+    for (variant, carrier) in pairs() {
+        for number in 0..300 {
+            let level = Level::ALL[number as usize % 10];
+            let spec = Spec::new(variant, level).with_carrier(carrier);
+            let puzzle = render(&spec, number).puzzle;
+            assert_eq!(puzzle.decoy.is_some(), carrier == Carrier::Motion);
+            let Some(decoy) = puzzle.decoy else { continue };
+            assert!(!puzzle.answer.matches(&decoy.reveal(), Tolerance::OneEdit));
+            assert!(!decoy.matches(&puzzle.answer.reveal(), Tolerance::OneEdit));
+            if let (Answer::Text(answer), Answer::Text(decoy)) = (&puzzle.answer, &decoy) {
+                assert_eq!(answer.len(), decoy.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_asked_and_answered_is_known_without_drawing() {
+    for (variant, carrier) in pairs() {
+        for number in 0..200 {
+            let mut spec = Spec::new(variant, Level::ALL[number as usize % 10]);
+            spec.length = 4 + (number % 5) as u8;
+            let spec = spec.with_carrier(carrier);
+            let (drawn, told) =
+                (render(&spec, number).puzzle, generator().puzzle(&spec, &seed(number)).unwrap());
+            assert_eq!(drawn.answer, told.answer);
+            assert_eq!(drawn.decoy, told.decoy);
+            assert_eq!(drawn.question, told.question);
+        }
+    }
+}
+
+#[test]
+fn a_text_is_as_long_as_fits_and_the_question_says_so() {
+    for carrier in others() {
+        let mut spec = Spec::new(Variant::DistortedText, Level::MIN).with_carrier(carrier);
+        spec.length = 8;
+        for (width, height, count) in
+            [(360, 132, 4), (420, 140, 4), (480, 160, 4), (480, 140, 5), (600, 150, 6)]
+        {
+            (spec.width, spec.height) = (width, height);
+            let puzzle = render(&spec, 3).puzzle;
+            assert_eq!(puzzle.question, Question::TypeCharacters { count });
+            assert_eq!(puzzle.answer.reveal().len(), usize::from(count));
+        }
+    }
+}
+
+#[test]
+fn levels_change_the_picture() {
+    for (variant, carrier) in pairs() {
+        let pictures: BTreeSet<Vec<u8>> = Level::ALL
+            .into_iter()
+            .map(|level| render(&Spec::new(variant, level).with_carrier(carrier), 9).media.bytes)
+            .collect();
+        assert_eq!(pictures.len(), 10, "{variant} in {carrier}");
+    }
+}
+
+#[test]
+fn small_pictures_are_refused_with_a_word_of_what_to_do() {
+    for carrier in others() {
+        let mut spec = Spec::new(Variant::DistortedText, Level::MIN).with_carrier(carrier);
+        spec.width = carrier.smallest().0 - 1;
+        let error = generator().render(&spec, &seed(0)).unwrap_err();
+        assert_eq!(error, RenderError::TooSmall { carrier });
+        assert!(error.to_string().contains(&carrier.smallest().0.to_string()), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn any_spec_is_drawn_or_refused(
+        variant in 0..Variant::ALL.len(),
+        carrier in 0..Carrier::ALL.len(),
+        level in 0..10_usize,
+        width in any::<u16>(),
+        height in any::<u16>(),
+        length in 3..=9_u8,
+        near in any::<bool>(),
+        seed in any::<[u8; 32]>(),
+    ) {
+        let mut spec = Spec::new(Variant::ALL[variant], Level::ALL[level])
+            .with_carrier(Carrier::ALL[carrier]);
+        spec.length = length;
+        (spec.width, spec.height) =
+            if near { (280 + width % 330, 90 + height % 215) } else { (width, height) };
+        let smallest = spec.carrier.smallest();
+        let allowed = Spec::WIDTHS.contains(&spec.width)
+            && Spec::HEIGHTS.contains(&spec.height)
+            && spec.width >= smallest.0
+            && spec.height >= smallest.1
+            && u32::from(spec.width) * u32::from(spec.height) <= Spec::MAX_AREA
+            && Spec::LENGTHS.contains(&spec.length)
+            && spec.carrier.carries(spec.variant);
+        let seed = Seed::from_bytes(seed);
+        match generator().render(&spec, &seed) {
+            Ok(rendered) => {
+                prop_assert!(allowed);
+                let media = &rendered.media;
+                prop_assert!(media.bytes.len() <= LIMIT, "{} bytes", media.bytes.len());
+                prop_assert!(spec.width - media.width < media.scale);
+                prop_assert!(spec.height - media.height < media.scale);
+                let again = generator().render(&spec, &seed).unwrap();
+                prop_assert!(again.media == rendered.media);
+            }
+            Err(error) => {
+                prop_assert!(!allowed, "{error}");
+                prop_assert!(!error.to_string().is_empty());
+                prop_assert_eq!(generator().puzzle(&spec, &seed).unwrap_err(), error);
+            }
+        }
+    }
+}
