@@ -113,7 +113,7 @@ impl Palette {
             let colour = paints.get(slot).map_or(chalk, |colour| paints::rgb(*colour));
             colour.map(|channel| (i32::from(channel) + rng.integer(-5, 5)).clamp(0, 255) as u8)
         };
-        let texts: [Rgb; TEXTS] = std::array::from_fn(|slot| text(slot));
+        let texts: [Rgb; TEXTS] = std::array::from_fn(&mut text);
         let [mean, nearest] = [grounds[1], grounds[GROUNDS - 1]];
         let colours = std::array::from_fn(|slot| match slot {
             0..FIRST_NOISE => grounds.get(slot).copied().unwrap_or(mean),

@@ -19,7 +19,7 @@ pub(crate) fn load() -> Result<Vec<Outline>, FontError> {
         .into_iter()
         .map(|object| {
             let name = object.as_str();
-            find(name).and_then(|path| outline(path)).ok_or(FontError::Pictogram { object: name })
+            find(name).and_then(outline).ok_or(FontError::Pictogram { object: name })
         })
         .collect()
 }

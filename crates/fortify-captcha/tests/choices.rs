@@ -1,6 +1,8 @@
 //! Choice mode gives nothing away: guessers who see the list, but not the picture, over 10,000
 //! puzzles per task.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop at what a test rules out")]
+
 use fortify_captcha::{AnswerMode, Choice, Generator, Level, Puzzle, Seed, Spec, Variant};
 
 /// Puzzles per task.

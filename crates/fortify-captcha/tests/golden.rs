@@ -96,17 +96,116 @@ const GOLDEN: [Case; 8] = [
 type TaskCase = (Variant, AnswerMode, u8, u16, u16, u8, &'static str, &'static str);
 
 const TASKS: [TaskCase; 11] = [
-    (Variant::ObjectRecognition, AnswerMode::Typed, 2, 300, 100, 11, "", ""),
-    (Variant::ObjectRecognition, AnswerMode::Typed, 8, 420, 140, 12, "", ""),
-    (Variant::ObjectRecognition, AnswerMode::Choice, 5, 300, 100, 13, "", ""),
-    (Variant::ObjectRecognition, AnswerMode::Choice, 9, 200, 200, 14, "", ""),
-    (Variant::PatternCompletion, AnswerMode::Typed, 3, 300, 100, 15, "", ""),
-    (Variant::PatternCompletion, AnswerMode::Typed, 8, 300, 100, 16, "", ""),
-    (Variant::PatternCompletion, AnswerMode::Choice, 6, 300, 100, 17, "", ""),
-    (Variant::ColorTextMismatch, AnswerMode::Typed, 6, 300, 100, 18, "", ""),
-    (Variant::ColorTextMismatch, AnswerMode::Choice, 10, 300, 100, 19, "", ""),
-    (Variant::DistortedText, AnswerMode::Choice, 5, 300, 100, 20, "", ""),
-    (Variant::Arithmetic, AnswerMode::Choice, 2, 300, 100, 21, "", ""),
+    (
+        Variant::ObjectRecognition,
+        AnswerMode::Typed,
+        2,
+        300,
+        100,
+        11,
+        "t:EX6",
+        "cbe1df007761832fd6c830d6f609e7caef5631cb45530eafd063bdd89ba9dedc",
+    ),
+    (
+        Variant::ObjectRecognition,
+        AnswerMode::Typed,
+        8,
+        420,
+        140,
+        12,
+        "t:V4Y",
+        "9ebc75b6b8e73763c4e6568a5edc625d3c457878436876a9d2b7abe1a23920ed",
+    ),
+    (
+        Variant::ObjectRecognition,
+        AnswerMode::Choice,
+        5,
+        300,
+        100,
+        13,
+        "c:6:FD6",
+        "de815e6c311940d00b5cf91b583be350093aa7c15f28985af2af11e1af933d08",
+    ),
+    (
+        Variant::ObjectRecognition,
+        AnswerMode::Choice,
+        9,
+        200,
+        200,
+        14,
+        "c:0:wrench",
+        "d201dacb4edccb2863f404667fc620236b96c54e89d96572160e1e11b756ac30",
+    ),
+    (
+        Variant::PatternCompletion,
+        AnswerMode::Typed,
+        3,
+        300,
+        100,
+        15,
+        "w:moon",
+        "cfa314486d30e16db6c02d6c144aceeb7ddd49cbb330f6090ab9d42ee04dc4d6",
+    ),
+    (
+        Variant::PatternCompletion,
+        AnswerMode::Typed,
+        8,
+        300,
+        100,
+        16,
+        "w:cross pink",
+        "773eddab6510736ad71379ecd1945ce1f16350740cc830e49a8c33b4a1a895f8",
+    ),
+    (
+        Variant::PatternCompletion,
+        AnswerMode::Choice,
+        6,
+        300,
+        100,
+        17,
+        "c:5:down-right 5",
+        "d15f6230eb0befb6bfad046b13e2ca698d6ac8f5c398a4424603fe66caaf9270",
+    ),
+    (
+        Variant::ColorTextMismatch,
+        AnswerMode::Typed,
+        6,
+        300,
+        100,
+        18,
+        "w:orange red",
+        "4112b8522c925b13ade6a38d53368d5e659d98ca864f05d3c13f4f9837aed7d4",
+    ),
+    (
+        Variant::ColorTextMismatch,
+        AnswerMode::Choice,
+        10,
+        300,
+        100,
+        19,
+        "c:10:orange blue yellow",
+        "e0e2ea361f7a9399730b97298d1032b32ffa20484b3a831b173bab6ccabf8b60",
+    ),
+    (
+        Variant::DistortedText,
+        AnswerMode::Choice,
+        5,
+        300,
+        100,
+        20,
+        "c:6:3YYNNA",
+        "cf1108a2b368c6d5a1c65236c93d71da364f5986bc10c1950156b08cb3401b1b",
+    ),
+    (
+        Variant::Arithmetic,
+        AnswerMode::Choice,
+        2,
+        300,
+        100,
+        21,
+        "c:2:15",
+        "4849c870966f74e351bd3da5dfd942ecf6b7542758d71edaf125148111a438e4",
+    ),
 ];
 
 #[test]
@@ -136,7 +235,7 @@ fn tasks_and_choices_are_what_this_version_draws() {
 
 #[test]
 fn pictures_are_what_this_version_draws() {
-    assert_eq!(RENDERER_VERSION, 1, "the hashes below belong to version 1");
+    assert_eq!(RENDERER_VERSION, 1, "the hashes above belong to version 1");
     let generator = Generator::new().unwrap();
     let mut found = String::new();
     let mut same = true;

@@ -16,7 +16,7 @@ pub mod renderer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fortify_captcha::{Level, Media, Question, RenderError, Seed, Spec};
+use fortify_captcha::{Choice, Level, Media, Question, RenderError, Seed, Spec};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -303,7 +303,7 @@ impl Challenges {
             question: puzzle.question,
             variant: spec.variant.as_str(),
             mode: spec.mode.as_str(),
-            choices: puzzle.choices,
+            choices: puzzle.choices.iter().map(Choice::value).collect(),
             level: spec.level.get(),
             expires_in: self.settings.ttl,
         })

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use fortify_captcha::{AnswerMode, Generator, Level, Rendered, Seed, Spec, Variant};
+use fortify_captcha::{AnswerMode, Choice, Generator, Level, Rendered, Seed, Spec, Variant};
 use sha2::{Digest, Sha256};
 
 use super::CliError;
@@ -111,8 +111,8 @@ fn label(file: &str, spec: &Spec, rendered: &Rendered, locale: Locale<'_>) -> St
         &spec.level.get().to_string(),
         spec.mode.as_str(),
         &puzzle.answer.reveal(),
-        &locale.question(&puzzle.question),
-        &puzzle.choices.join("|"),
+        &locale.question(&puzzle.question, spec.mode),
+        &puzzle.choices.iter().map(Choice::value).collect::<Vec<_>>().join("|"),
         &rendered.media.width.to_string(),
         &rendered.media.height.to_string(),
         &rendered.media.bytes.len().to_string(),
