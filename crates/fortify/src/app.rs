@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 use fortify_captcha::{FontError, Generator, Level};
 use serde::Serialize;
 
-use crate::challenge::renderer::Renderer;
+use crate::challenge::policy::Menu;
+use crate::challenge::renderer::Draw;
 use crate::challenge::{ChallengeSettings, Challenges};
 use crate::clock::Clock;
 use crate::config::{Config, StorageBackend};
@@ -109,10 +110,10 @@ impl App {
                 Arc::new(store.map_err(|source| BuildError::Store(data_dir.clone(), source))?)
             }
         };
-        Self::over(config, keys, store, clock, entropy)
+        Self::over(config, keys, store, Arc::new(Generator::new()?), clock, entropy)
     }
 
-    /// As [`Self::build`], over keys and a store that the caller made.
+    /// As [`Self::build`], over keys, a store and a drawer that the caller made.
     ///
     /// # Errors
     ///
@@ -121,22 +122,29 @@ impl App {
         config: Arc<Config>,
         keys: KeyRing,
         store: Arc<dyn StateStore>,
+        drawer: Arc<dyn Draw>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<SharedApp, BuildError> {
         let keys = Arc::new(keys);
         let metrics = Arc::new(Metrics::new());
-        let renderer =
-            Renderer::new(Arc::new(Generator::new()?), config.captcha.max_concurrent_renders);
+        let captcha = &config.captcha;
         let settings = ChallengeSettings {
-            ttl: config.captcha.ttl,
-            level: Level::new(config.captcha.level).map_err(|_out_of_range| BuildError::Level)?,
-            length: config.captcha.length,
+            ttl: captcha.ttl,
+            menu: Menu {
+                level: Level::new(captcha.level).map_err(|_out_of_range| BuildError::Level)?,
+                mode: captcha.mode,
+                length: captcha.length,
+                variants: captcha.variant_weights.clone(),
+                carriers: captcha.carrier_weights.clone(),
+            },
+            pool: captcha.drawn_ahead,
             max_failures: config.security.max_captcha_failures,
             failure_decay: config.security.reputation_decay,
         };
         let challenges = Challenges::new(
-            renderer,
+            drawer,
+            captcha.max_concurrent_renders,
             store.clone(),
             clock.clone(),
             entropy.clone(),

@@ -10,7 +10,7 @@ use std::fmt;
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource};
 use fluent_langneg::{NegotiationStrategy, negotiate_languages};
-use fortify_captcha::Question;
+use fortify_captcha::{AnswerMode, Choice, Label, Question};
 use unic_langid::LanguageIdentifier;
 
 /// The languages: a tag and the text of its file. The first is the one that has every message.
@@ -109,16 +109,45 @@ impl<'a> Locale<'a> {
         self.format(id, Some(&arguments))
     }
 
-    /// The words of a question.
+    /// The words of a question, for an answer that is typed or picked.
     #[must_use]
-    pub fn question(&self, question: &Question) -> String {
-        let text = match question {
-            Question::TypeCharacters { count } => {
-                self.text_with(question.key(), "count", u64::from(*count))
+    pub fn question(&self, question: &Question, mode: AnswerMode) -> String {
+        let mut arguments = FluentArgs::new();
+        match question {
+            Question::TypeCharacters { count }
+            | Question::WhichColours { count }
+            | Question::WhichWords { count } => arguments.set("count", u64::from(*count)),
+            Question::TypeLettersOver { object } => {
+                arguments.set("object", self.text(object.key()));
             }
-            _ => self.text(question.key()),
+            Question::WhichObjectIs { colour } => arguments.set("colour", self.text(colour.key())),
+            Question::NextTwo { upper, lower } => {
+                arguments.set("upper", self.text(upper.key()));
+                arguments.set("lower", self.text(lower.key()));
+            }
+            _ => {}
+        }
+        let picked = format!("{}-choice", question.key());
+        let id = match mode {
+            AnswerMode::Choice if self.has(&picked) => &picked,
+            _ => question.key(),
         };
-        text.into_owned()
+        self.format(id, Some(&arguments)).into_owned()
+    }
+
+    /// The words of something that can be picked.
+    #[must_use]
+    pub fn choice(&self, choice: &Choice) -> String {
+        let word = |label: Label| match label {
+            Label::Key(key) => self.text(key).into_owned(),
+            Label::Verbatim(text) => text,
+            _ => String::new(),
+        };
+        choice.labels().into_iter().map(word).collect::<Vec<_>>().join(", ")
+    }
+
+    fn has(&self, id: &str) -> bool {
+        self.locales.bundles.first().is_some_and(|bundle| bundle.has_message(id))
     }
 
     fn format(&self, id: &str, arguments: Option<&FluentArgs<'_>>) -> Cow<'a, str> {
@@ -168,6 +197,52 @@ mod tests {
         {
             assert_ne!(locales.negotiate(None).text(id), id, "no message {id}");
         }
+    }
+
+    #[test]
+    fn everything_that_a_picture_can_ask_for_has_its_word() {
+        use fortify_captcha::{Aspect, Colour, Direction, Object, Shape};
+        let locales = Locales::load().unwrap();
+        let keys = (Object::ALL.map(Object::key).into_iter())
+            .chain(Colour::ALL.map(Colour::key))
+            .chain(Shape::ALL.map(Shape::key))
+            .chain(Direction::ALL.map(Direction::key))
+            .chain(Aspect::ALL.map(Aspect::key));
+        for key in keys {
+            assert_ne!(locales.negotiate(None).text(key), key, "no word for {key}");
+        }
+    }
+
+    #[test]
+    fn every_question_has_its_words_and_its_things() {
+        use fortify_captcha::{Aspect, Colour, Object};
+        let locales = Locales::load().unwrap();
+        let locale = locales.negotiate(None);
+        let (object, colour) = (Object::ALL[0], Colour::ALL[0]);
+        let two = Question::NextTwo { upper: Aspect::Shape, lower: Aspect::Colour };
+        for question in [
+            Question::TypeCharacters { count: 6 },
+            Question::SolveSum,
+            Question::TypeLettersOver { object },
+            Question::WhichObjectIs { colour },
+            Question::NextShape,
+            Question::NextColour,
+            Question::NextCount,
+            Question::NextDirection,
+            two,
+            Question::WhichColours { count: 1 },
+            Question::WhichColours { count: 2 },
+            Question::WhichWords { count: 1 },
+            Question::WhichWords { count: 2 },
+        ] {
+            for mode in AnswerMode::ALL {
+                let words = locale.question(&question, mode);
+                assert!(words.len() > 12 && !words.contains(['{', '}']), "{question:?}: {words}");
+                assert!(!words.starts_with("question-"), "{question:?}");
+            }
+        }
+        let over = locale.question(&Question::TypeLettersOver { object }, AnswerMode::Typed);
+        assert!(over.to_lowercase().contains(&locale.text(object.key()).to_lowercase()), "{over}");
     }
 
     #[test]

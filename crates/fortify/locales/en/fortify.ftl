@@ -4,9 +4,15 @@ challenge-title = A quick check
 challenge-intro = This site asks every new visitor to read one picture, to keep automated traffic out. No scripts are needed.
 challenge-wrong = That was not right, or it took too long. Here is a new one.
 challenge-another = Here is another picture.
-challenge-picture = Picture with the characters or the sum to read
+challenge-picture = Picture with the question’s answer
 challenge-submit = Continue
 challenge-show-another = Show another picture
+challenge-show-still = Show one that does not move
+challenge-show-letters = Show letters instead
+challenge-hint-choice = The picture is good for { $minutes ->
+    [one] one minute
+   *[other] { $minutes } minutes
+}.
 challenge-hint = Capital and small letters count the same. The picture is good for { $minutes ->
     [one] one minute
    *[other] { $minutes } minutes
@@ -15,7 +21,150 @@ challenge-form-kept = The form that you sent waits here and goes on after the ch
 challenge-form-not-kept = What you sent was not delivered and is not kept here. After the check, please send it again.
 
 question-distorted-text = Type the { $count } characters that you see
+question-distorted-text-choice = Which characters do you see?
 question-arithmetic = Type the result of the sum
+question-arithmetic-choice = What is the result of the sum?
+question-letters-over = Type the letters over the { $object }
+question-letters-over-choice = Which letters are over the { $object }?
+question-which-object = Which object is { $colour }?
+question-next-shape = Which shape belongs in the frame with the question mark?
+question-next-colour = Which colour belongs in the frame with the question mark?
+question-next-count = How many belong in the frame with the question mark?
+question-next-direction = Where does the arrow point that belongs in the frame with the question mark?
+question-next-two = Two frames have a question mark. Type the { $upper } for the upper one, then the { $lower } for the lower one
+question-next-two-choice = Two frames have a question mark. Which { $upper } belongs in the upper one, and which { $lower } in the lower one?
+question-which-colours = { $count ->
+    [one] In which colour is the word drawn? Not what it says
+   *[other] In which colours are the words drawn, from top to bottom? Not what they say
+}
+question-which-words = { $count ->
+    [one] Which word is drawn? Not its colour
+   *[other] Which words are drawn, from top to bottom? Not their colours
+}
+
+aspect-shape = shape
+aspect-colour = colour
+aspect-direction = direction
+aspect-count = number
+
+shape-circle = circle
+shape-square = square
+shape-triangle = triangle
+shape-star = star
+shape-diamond = diamond
+shape-cross = cross
+shape-heart = heart
+shape-moon = moon
+
+colour-red = red
+colour-orange = orange
+colour-yellow = yellow
+colour-green = green
+colour-blue = blue
+colour-purple = purple
+colour-pink = pink
+colour-white = white
+colour-black = black
+colour-brown = brown
+colour-grey = grey
+
+direction-up = up
+direction-up-right = up right
+direction-right = right
+direction-down-right = down right
+direction-down = down
+direction-down-left = down left
+direction-left = left
+direction-up-left = up left
+
+object-airplane = AIRPLANE
+object-anchor = ANCHOR
+object-axe = AXE
+object-backpack = BACKPACK
+object-balloon = BALLOON
+object-bed = BED
+object-bell = BELL
+object-bicycle = BICYCLE
+object-bird = BIRD
+object-bone = BONE
+object-book = BOOK
+object-boot = BOOT
+object-bus = BUS
+object-butterfly = BUTTERFLY
+object-cactus = CACTUS
+object-cake = CAKE
+object-camera = CAMERA
+object-car = CAR
+object-carrot = CARROT
+object-castle = CASTLE
+object-cat = CAT
+object-chair = CHAIR
+object-cheese = CHEESE
+object-cherries = CHERRIES
+object-church = CHURCH
+object-clock = CLOCK
+object-cow = COW
+object-crown = CROWN
+object-cup = CUP
+object-dog = DOG
+object-dress = DRESS
+object-envelope = ENVELOPE
+object-eye = EYE
+object-fish = FISH
+object-flag = FLAG
+object-flower = FLOWER
+object-ghost = GHOST
+object-glasses = GLASSES
+object-guitar = GUITAR
+object-hammer = HAMMER
+object-hand = HAND
+object-hat = HAT
+object-headphones = HEADPHONES
+object-heart = HEART
+object-hourglass = HOURGLASS
+object-house = HOUSE
+object-key = KEY
+object-ladder = LADDER
+object-lamp = LAMP
+object-leaf = LEAF
+object-lightbulb = LIGHTBULB
+object-lightning = LIGHTNING
+object-lock = LOCK
+object-magnet = MAGNET
+object-moon = MOON
+object-mountains = MOUNTAINS
+object-palm = PALM
+object-pencil = PENCIL
+object-pig = PIG
+object-pizza = PIZZA
+object-rabbit = RABBIT
+object-rainbow = RAINBOW
+object-robot = ROBOT
+object-rocket = ROCKET
+object-sailboat = SAILBOAT
+object-scissors = SCISSORS
+object-shirt = SHIRT
+object-shoe = SHOE
+object-skull = SKULL
+object-snowflake = SNOWFLAKE
+object-sock = SOCK
+object-sofa = SOFA
+object-star = STAR
+object-sun = SUN
+object-sword = SWORD
+object-tent = TENT
+object-tooth = TOOTH
+object-tractor = TRACTOR
+object-train = TRAIN
+object-tree = TREE
+object-trophy = TROPHY
+object-trousers = TROUSERS
+object-truck = TRUCK
+object-umbrella = UMBRELLA
+object-watch = WATCH
+object-windmill = WINDMILL
+object-wineglass = WINEGLASS
+object-wrench = WRENCH
 
 resume-title = One more step
 resume-text = Thank you. Press the button to send your form on.

@@ -13,6 +13,9 @@ pub enum Verdict {
         /// The challenge's level.
         level: u8,
     },
+    /// It is what only a program reads: whoever gives it is one. The visitor is told nothing else
+    /// than for a wrong answer.
+    Bot,
     /// It is wrong, or there was nothing to answer.
     Wrong,
 }
@@ -30,7 +33,18 @@ pub fn judge(record: Option<&ChallengeRecord>, answer: &str, circuit: CircuitTag
     let right = matches(expected, level, answer);
     let own = record.is_some_and(|record| record.circuit == circuit);
     let current = record.is_some_and(|record| record.renderer == RENDERER_VERSION);
-    if right & own & current { Verdict::Right { level } } else { Verdict::Wrong }
+    let decoy = record.and_then(|record| record.decoy.as_ref());
+    let bot = decoy.is_some_and(|decoy| decoys(decoy.expose(), answer));
+    match right & own & current {
+        true => Verdict::Right { level },
+        false if bot => Verdict::Bot,
+        false => Verdict::Wrong,
+    }
+}
+
+/// Whether `answer` is the decoy, to the letter: a person's slip is not to be taken for it.
+fn decoys(decoy: &str, answer: &str) -> bool {
+    Answer::decode(decoy).is_ok_and(|decoy| decoy.matches(answer, Tolerance::Exact))
 }
 
 fn matches(expected: &str, level: u8, answer: &str) -> bool {
@@ -85,6 +99,16 @@ mod tests {
         let letters = record("t:ACDEFH", 5);
         let stranger = CircuitTag::from_bytes([9; 16]);
         assert_eq!(judge(Some(&letters), "ACDEFH", stranger), Verdict::Wrong);
+    }
+
+    #[test]
+    fn what_only_a_program_reads_gives_it_away() {
+        let decoy = Some(Secret::new("t:HUNTER".to_owned()));
+        let motion = ChallengeRecord { decoy, ..record("t:ACDEFH", 5) };
+        assert_eq!(judge(Some(&motion), "hunter", motion.circuit), Verdict::Bot);
+        assert_eq!(judge(Some(&motion), "HUNTE", motion.circuit), Verdict::Wrong);
+        assert!(right(&motion, "ACDEFH"));
+        assert_eq!(judge(Some(&record("t:ACDEFH", 5)), "HUNTER", motion.circuit), Verdict::Wrong);
     }
 
     #[test]

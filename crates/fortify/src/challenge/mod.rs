@@ -3,20 +3,23 @@
 //! # Layout
 //!
 //! - [`Challenges`]: `issue`, `picture`, `redeem`.
-//! - [`policy`]: which task a level asks.
+//! - [`policy`]: what a level asks, and how it is shown.
 //! - [`judge`]: whether an answer is right; pure.
 //! - `recipe`: a challenge as the store keeps it, and back.
-//! - `renderer`: the generator off the async threads, under a bound.
+//! - [`renderer`]: the generator off the async threads, under a bound, and watched.
+//! - [`pool`]: pictures drawn ahead; [`breaker`]: what to draw when drawing takes too long; pure.
 
+pub mod breaker;
 pub mod judge;
 pub mod policy;
+pub mod pool;
 mod recipe;
 pub mod renderer;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fortify_captcha::{Choice, Level, Media, Question, RenderError, Seed, Spec};
+use fortify_captcha::{AnswerMode, Choice, Media, Question, RenderError, Rendered, Seed, Spec};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -26,21 +29,23 @@ use crate::store::record::{ChallengeToken, Failures};
 use crate::store::{StateStore, StoreError};
 use crate::telemetry::metrics::{Metrics, Outcome};
 use judge::Verdict;
-use renderer::Renderer;
+use policy::{Menu, Wish};
+use pool::Pool;
+use renderer::{Draw, Renderer, Studio};
 
-/// Pictures are 300 x 100 px: the size at which the budget of 50 KB and the time of a render were
-/// measured, and wide enough for eight characters.
-const PICTURE_PX: (u16, u16) = (300, 100);
+/// Threads that draw ahead: one keeps a stock for thousands of pages a second, and leaves the other
+/// cores to those who ask.
+const POOL_THREADS: usize = 1;
 
 /// What a level and the configuration make of a challenge.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ChallengeSettings {
     /// How long an answer is accepted.
     pub ttl: Duration,
-    /// Difficulty.
-    pub level: Level,
-    /// Characters of a `distorted_text`.
-    pub length: u8,
+    /// What may be drawn.
+    pub menu: Menu,
+    /// Pictures to draw ahead.
+    pub pool: usize,
     /// Wrong answers after which a circuit has to wait.
     pub max_failures: u32,
     /// How long a circuit without a further wrong answer stays counted.
@@ -56,10 +61,12 @@ pub struct Issued {
     pub question: Question,
     /// The task, as the API names it.
     pub variant: &'static str,
-    /// How the answer is given, as the API names it.
-    pub mode: &'static str,
+    /// How it is made visible, as the API names it.
+    pub carrier: &'static str,
+    /// How the answer is given.
+    pub mode: AnswerMode,
     /// The options of a choice; empty for a typed answer.
-    pub choices: Vec<String>,
+    pub choices: Vec<Choice>,
     /// Its difficulty.
     pub level: u8,
     /// How long an answer is accepted.
@@ -109,7 +116,9 @@ impl From<RenderError> for ChallengeError {
 /// Issues, draws and judges challenges.
 #[derive(Debug)]
 pub struct Challenges {
+    studio: Arc<Studio>,
     renderer: Renderer,
+    pool: Pool<Picture>,
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -118,17 +127,33 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// Challenges by `settings`, drawn by `renderer` and kept in `store`.
+    /// Challenges by `settings`, drawn by `drawer`, at most `max_renders` at a time, and kept in
+    /// `store`.
     #[must_use]
     pub fn new(
-        renderer: Renderer,
+        drawer: Arc<dyn Draw>,
+        max_renders: usize,
         store: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         metrics: Arc<Metrics>,
         settings: ChallengeSettings,
     ) -> Self {
-        Self { renderer, store, clock, entropy, metrics, settings }
+        let studio = Arc::new(Studio::new(drawer, metrics.clone()));
+        let ahead = (studio.clone(), entropy.clone(), settings.menu.clone());
+        let pool = Pool::start(settings.pool, POOL_THREADS, move || {
+            let (spec, seed) = choose(&ahead.0, &*ahead.1, &ahead.2, Wish::Any).ok()?;
+            let rendered = ahead.0.draw(&spec, &seed).ok()?;
+            Some(Picture { spec, seed, rendered })
+        });
+        let renderer = Renderer::new(studio.clone(), max_renders);
+        Self { studio, renderer, pool, store, clock, entropy, metrics, settings }
+    }
+
+    /// How many pictures are drawn ahead: a gauge.
+    #[must_use]
+    pub fn pictures_ready(&self) -> usize {
+        self.pool.len()
     }
 
     /// Whether a picture can be drawn: for `/ready`.
@@ -143,12 +168,14 @@ impl Challenges {
     /// [`ChallengeError::MustWait`] for a circuit with too many wrong answers; everything else is a
     /// fault of this side.
     pub async fn issue(&self, circuit: CircuitTag) -> Result<Issued, ChallengeError> {
-        let (spec, seed) = self.prepare(circuit).await?;
-        let puzzle = self.renderer.puzzle(&spec, &seed)?;
+        self.require_no_wait(circuit).await?;
+        let (spec, seed) = choose(&self.studio, &*self.entropy, &self.settings.menu, Wish::Any)?;
+        let puzzle = self.studio.puzzle(&spec, &seed)?;
         self.keep(circuit, &spec, &seed, puzzle).await
     }
 
-    /// A new challenge for `circuit` with its picture, in one go: what a page needs.
+    /// A new challenge for `circuit` with its picture, in one go: what a page needs. Without a wish
+    /// it is one that was drawn ahead.
     ///
     /// # Errors
     ///
@@ -156,9 +183,18 @@ impl Challenges {
     pub async fn issue_with_picture(
         &self,
         circuit: CircuitTag,
+        wish: Wish,
     ) -> Result<(Issued, Media), ChallengeError> {
-        let (spec, seed) = self.prepare(circuit).await?;
-        let rendered = self.render(&spec, &seed).await?;
+        self.require_no_wait(circuit).await?;
+        let ahead = if wish == Wish::Any { self.pool.take() } else { None };
+        let Picture { spec, seed, rendered } = match ahead {
+            Some(picture) => picture,
+            None => {
+                let (spec, seed) = choose(&self.studio, &*self.entropy, &self.settings.menu, wish)?;
+                let rendered = self.renderer.render(&spec, &seed).await?;
+                Picture { spec, seed, rendered }
+            }
+        };
         let issued = self.keep(circuit, &spec, &seed, rendered.puzzle).await?;
         Ok((issued, rendered.media))
     }
@@ -177,10 +213,10 @@ impl Challenges {
         let Some(record) = record.filter(|record| record.circuit == circuit) else {
             return Ok(None);
         };
-        let Some((spec, seed)) = recipe::read(&record, PICTURE_PX) else {
+        let Some((spec, seed)) = recipe::read(&record) else {
             return Ok(None);
         };
-        Ok(Some(self.render(&spec, &seed).await?.media))
+        Ok(Some(self.renderer.render(&spec, &seed).await?.media))
     }
 
     /// Takes the challenge and judges `answer`. `token` is what the visitor sent, whatever it is:
@@ -196,9 +232,13 @@ impl Challenges {
         circuit: CircuitTag,
     ) -> Result<Redeemed, ChallengeError> {
         let started = Instant::now();
-        let outcome = self.judge(token, answer, circuit).await;
-        self.metrics.redeem(started.elapsed(), redeem_outcome(&outcome));
-        outcome
+        let judged = self.judge(token, answer, circuit).await;
+        let (outcome, redeemed) = match judged {
+            Ok((outcome, redeemed)) => (outcome, Ok(redeemed)),
+            Err(error) => (Outcome::Error, Err(error)),
+        };
+        self.metrics.redeem(started.elapsed(), outcome);
+        redeemed
     }
 
     /// Takes a challenge away unanswered: the visitor asked for another. What is no token is
@@ -223,14 +263,16 @@ impl Challenges {
         Ok(self.wait_after(self.store.failures(circuit).await?))
     }
 
+    /// What became of an answer, for the visitor and for the metric: only the latter tells a bot from
+    /// a slip.
     async fn judge(
         &self,
         token: &str,
         answer: &str,
         circuit: CircuitTag,
-    ) -> Result<Redeemed, ChallengeError> {
+    ) -> Result<(Outcome, Redeemed), ChallengeError> {
         if let Some(wait) = self.wait(circuit).await? {
-            return Ok(Redeemed::MustWait(wait));
+            return Ok((Outcome::Wait, Redeemed::MustWait(wait)));
         }
         // A text that is no token is looked up under a name that nothing has, so that it takes the
         // same steps as one that was never issued.
@@ -240,17 +282,19 @@ impl Challenges {
         };
         // Taken first, judged then: only the request that took the record can judge it.
         let record = self.store.take_challenge(&token).await?;
-        match judge::judge(record.as_ref(), answer, circuit) {
-            Verdict::Right { level } => Ok(Redeemed::Solved { level }),
-            // Nothing was guessed at where there was nothing: a visitor who answers in an old tab
-            // must not be locked out for it. The response is the same.
-            Verdict::Wrong if record.is_none() => Ok(Redeemed::Failed),
-            Verdict::Wrong => {
-                let decay = self.settings.failure_decay;
-                let failures = self.store.record_failure(circuit, decay).await?;
-                Ok(self.wait_after(failures).map_or(Redeemed::Failed, Redeemed::MustWait))
-            }
+        let outcome = match judge::judge(record.as_ref(), answer, circuit) {
+            Verdict::Right { level } => return Ok((Outcome::Ok, Redeemed::Solved { level })),
+            Verdict::Wrong => Outcome::Failed,
+            Verdict::Bot => Outcome::Decoy,
+        };
+        // Nothing was guessed at where there was nothing: a visitor who answers in an old tab must
+        // not be locked out for it. The response is the same.
+        if record.is_none() {
+            return Ok((outcome, Redeemed::Failed));
         }
+        let failures = self.store.record_failure(circuit, self.settings.failure_decay).await?;
+        let wait = self.wait_after(failures);
+        Ok((outcome, wait.map_or(Redeemed::Failed, Redeemed::MustWait)))
     }
 
     fn wait_after(&self, failures: Failures) -> Option<Duration> {
@@ -258,28 +302,11 @@ impl Challenges {
             .then(|| self.clock.now().until(failures.until))
     }
 
-    async fn prepare(&self, circuit: CircuitTag) -> Result<(Spec, Seed), ChallengeError> {
-        if let Some(wait) = self.wait(circuit).await? {
-            return Err(ChallengeError::MustWait(wait));
+    async fn require_no_wait(&self, circuit: CircuitTag) -> Result<(), ChallengeError> {
+        match self.wait(circuit).await? {
+            Some(wait) => Err(ChallengeError::MustWait(wait)),
+            None => Ok(()),
         }
-        let seed = Seed::from_bytes(random_bytes(&*self.entropy)?);
-        let draw = u32::from_le_bytes(random_bytes(&*self.entropy)?);
-        let mut spec = Spec::new(policy::variant(self.settings.level, draw), self.settings.level);
-        (spec.width, spec.height) = PICTURE_PX;
-        spec.length = self.settings.length;
-        Ok((spec, seed))
-    }
-
-    async fn render(
-        &self,
-        spec: &Spec,
-        seed: &Seed,
-    ) -> Result<fortify_captcha::Rendered, ChallengeError> {
-        let started = Instant::now();
-        let rendered = self.renderer.render(spec, seed).await;
-        let outcome = if rendered.is_ok() { Outcome::Ok } else { Outcome::Error };
-        self.metrics.render(started.elapsed(), spec.variant.as_str(), outcome);
-        rendered
     }
 
     async fn keep(
@@ -292,8 +319,8 @@ impl Challenges {
         let started = Instant::now();
         let token = ChallengeToken::random(&*self.entropy)?;
         let now = self.clock.now();
-        let record =
-            recipe::write(spec, seed, &puzzle.answer, circuit, now, now.after(self.settings.ttl));
+        let expires_at = now.after(self.settings.ttl);
+        let record = recipe::write(spec, seed, &puzzle, circuit, now, expires_at);
         let kept = self.store.put_challenge(&token, record).await;
         let outcome = if kept.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.issue(started.elapsed(), spec.variant.as_str(), outcome);
@@ -302,19 +329,33 @@ impl Challenges {
             token,
             question: puzzle.question,
             variant: spec.variant.as_str(),
-            mode: spec.mode.as_str(),
-            choices: puzzle.choices.iter().map(Choice::value).collect(),
+            carrier: spec.carrier.as_str(),
+            mode: spec.mode,
+            choices: puzzle.choices,
             level: spec.level.get(),
             expires_in: self.settings.ttl,
         })
     }
 }
 
-fn redeem_outcome(outcome: &Result<Redeemed, ChallengeError>) -> Outcome {
-    match outcome {
-        Ok(Redeemed::Solved { .. }) => Outcome::Ok,
-        Ok(Redeemed::Failed) => Outcome::Failed,
-        Ok(Redeemed::MustWait(_)) => Outcome::Wait,
-        Err(_) => Outcome::Error,
+/// A picture and what it was drawn from.
+struct Picture {
+    spec: Spec,
+    seed: Seed,
+    rendered: Rendered,
+}
+
+/// What to draw next, and the seed to draw it from.
+fn choose(
+    studio: &Studio,
+    entropy: &dyn Entropy,
+    menu: &Menu,
+    wish: Wish,
+) -> Result<(Spec, Seed), EntropyError> {
+    let seed = Seed::from_bytes(random_bytes(entropy)?);
+    if studio.is_strained() {
+        return Ok((menu.plain(), seed));
     }
+    let draws = [random_bytes(entropy)?, random_bytes(entropy)?].map(u32::from_le_bytes);
+    Ok((menu.choose(wish, draws), seed))
 }

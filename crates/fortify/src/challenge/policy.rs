@@ -1,42 +1,227 @@
-//! Which task a level asks.
+//! What a level asks, and how it is shown.
 
-use fortify_captcha::{Level, Variant};
+use fortify_captcha::{AnswerMode, Carrier, Level, Spec, Variant, variant_weights};
 
-/// The weights of the tasks at a level, in percent, in the order of the requirement's table. At
-/// levels 1 and 2 it is the table's own row; above, its other tasks are not drawn yet, and letters
-/// carry their share: a sum is for calm times only.
-const fn weights(level: Level) -> &'static [(Variant, u32)] {
+/// How often each carrier is wanted at a level, in percent: ink while it is calm, then stripes and
+/// motion beside it, and from level 6 on no ink where a task can do without.
+const fn carrier_weights(level: Level) -> &'static [(Carrier, u32)] {
     match level.get() {
-        1..=2 => &[(Variant::Arithmetic, 80), (Variant::DistortedText, 20)],
-        _ => &[(Variant::DistortedText, 100)],
+        1..=2 => &[(Carrier::Ink, 100)],
+        3..=5 => &[(Carrier::Ink, 40), (Carrier::Swirl, 30), (Carrier::Motion, 30)],
+        6..=8 => &[(Carrier::Swirl, 50), (Carrier::Motion, 50)],
+        _ => &[(Carrier::Swirl, 35), (Carrier::Motion, 65)],
     }
 }
 
-/// The task at `level` for a uniformly random `draw`.
-#[must_use]
-pub fn variant(level: Level, draw: u32) -> Variant {
-    let weights = weights(level);
-    let total: u32 = weights.iter().map(|(_, weight)| weight).sum();
-    let mut rest = draw % total.max(1);
-    for (variant, weight) in weights {
-        if rest < *weight {
-            return *variant;
+/// A visitor's wish for another kind of picture, so that nobody is locked out by one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// None.
+    #[default]
+    Any,
+    /// Nothing that moves.
+    Still,
+    /// Letters, rather than colours, shapes or objects.
+    Letters,
+}
+
+impl Wish {
+    /// The wish that a form names.
+    #[must_use]
+    pub fn parse(name: &str) -> Self {
+        match name {
+            "still" => Self::Still,
+            "letters" => Self::Letters,
+            _ => Self::Any,
         }
-        rest -= weight;
     }
-    Variant::DistortedText
+
+    /// The name in a form.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Still => "still",
+            Self::Letters => "letters",
+        }
+    }
+
+    const fn allows(self, carrier: Carrier) -> bool {
+        !matches!((self, carrier), (Self::Still, Carrier::Motion))
+    }
+}
+
+/// What may be drawn.
+#[derive(Clone, Debug)]
+pub struct Menu {
+    /// Difficulty.
+    pub level: Level,
+    /// How answers are given.
+    pub mode: AnswerMode,
+    /// Characters of a `distorted_text`.
+    pub length: u8,
+    /// How often each task is asked; empty for the level's own weights.
+    pub variants: Vec<(Variant, u32)>,
+    /// How often each carrier is used; empty for the level's own weights.
+    pub carriers: Vec<(Carrier, u32)>,
+}
+
+impl Menu {
+    /// The specification of the next picture, for two uniformly random draws.
+    #[must_use]
+    pub fn choose(&self, wish: Wish, draws: [u32; 2]) -> Spec {
+        let variants = or(&self.variants, variant_weights(self.level));
+        let variant = match wish {
+            Wish::Letters => Variant::DistortedText,
+            _ => pick(variants, draws[0], |_| true).unwrap_or(Variant::DistortedText),
+        };
+        // A task that none of the wanted carriers can show is shown in ink, which shows every task.
+        let fits = |carrier: Carrier| carrier.carries(variant) && wish.allows(carrier);
+        let carriers = or(&self.carriers, carrier_weights(self.level));
+        let carrier = pick(carriers, draws[1], fits).unwrap_or(Carrier::Ink);
+        self.spec(variant, carrier)
+    }
+
+    /// The plain picture for when drawing takes too long: the requirement names this task.
+    #[must_use]
+    pub fn plain(&self) -> Spec {
+        self.spec(Variant::PatternCompletion, Carrier::Ink)
+    }
+
+    fn spec(&self, variant: Variant, carrier: Carrier) -> Spec {
+        let mut spec = Spec::new(variant, self.level).with_carrier(carrier);
+        (spec.mode, spec.length) = (self.mode, self.length);
+        spec
+    }
+}
+
+fn or<'a, T>(own: &'a [T], level: &'a [T]) -> &'a [T] {
+    if own.is_empty() { level } else { own }
+}
+
+/// The member that `draw` falls on, among those that fit.
+fn pick<T: Copy>(weights: &[(T, u32)], draw: u32, fits: impl Fn(T) -> bool) -> Option<T> {
+    let fitting = || weights.iter().filter(|(member, _)| fits(*member));
+    let total: u32 = fitting().map(|(_, weight)| weight).sum();
+    let mut rest = draw.checked_rem(total)?;
+    fitting().find_map(|(member, weight)| match rest.checked_sub(*weight) {
+        None => Some(*member),
+        Some(less) => {
+            rest = less;
+            None
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::entropy::{SystemEntropy, random_bytes};
+
+    fn level(level: u8) -> Level {
+        Level::new(level).unwrap()
+    }
+
+    fn menu(level: Level) -> Menu {
+        Menu {
+            level,
+            mode: AnswerMode::Typed,
+            length: 6,
+            variants: Vec::new(),
+            carriers: Vec::new(),
+        }
+    }
+
+    fn drawn(level: Level, wish: Wish) -> Spec {
+        drawn_from(&menu(level), wish)
+    }
+
+    fn drawn_from(menu: &Menu, wish: Wish) -> Spec {
+        let bytes: [u8; 8] = random_bytes(&SystemEntropy).unwrap();
+        let (a, b) = bytes.split_at(4);
+        let draws = [a, b].map(|half| u32::from_le_bytes(half.try_into().unwrap()));
+        menu.choose(wish, draws)
+    }
+
+    /// Chi-square of 100,000 draws against the weights: with at most 3 classes, 13.8 is passed once
+    /// in a thousand honest runs, 27.6 (for one in a million) is the bound here.
+    #[test]
+    fn tasks_are_drawn_by_their_weights_at_every_level() {
+        const DRAWS: u32 = 100_000;
+        for level in Level::ALL {
+            let mut counts = BTreeMap::new();
+            for _ in 0..DRAWS {
+                *counts.entry(drawn(level, Wish::Any).variant.as_str()).or_insert(0_u32) += 1;
+            }
+            let chi: f64 = variant_weights(level)
+                .iter()
+                .map(|(variant, weight)| {
+                    let expected = f64::from(DRAWS * weight / 100);
+                    let seen = counts.remove(variant.as_str()).unwrap_or(0);
+                    (f64::from(seen) - expected).powi(2) / expected
+                })
+                .sum();
+            assert!(chi < 27.6, "level {level}: {chi}");
+            assert!(counts.is_empty(), "level {level} drew {counts:?}");
+        }
+    }
 
     #[test]
-    fn a_level_draws_its_tasks_by_their_weights() {
-        let arithmetic = |level: u8| {
-            let level = Level::new(level).unwrap();
-            (0..100).filter(|draw| variant(level, *draw) == Variant::Arithmetic).count()
+    fn letters_are_carried_by_the_weights_of_their_level() {
+        let share = |number: u8, carrier: Carrier| {
+            let letters = (0..2_000).map(|_| drawn(level(number), Wish::Letters));
+            letters.filter(|spec| spec.carrier == carrier).count()
         };
-        assert_eq!((1..=10).map(arithmetic).collect::<Vec<_>>(), [80, 80, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(share(1, Carrier::Ink), 2_000);
+        assert!((500..700).contains(&share(4, Carrier::Swirl)));
+        assert_eq!(share(7, Carrier::Ink), 0);
+        assert!(share(7, Carrier::Motion) > 800);
+    }
+
+    #[test]
+    fn a_wish_is_granted_at_every_level() {
+        for level in Level::ALL {
+            for _ in 0..500 {
+                assert_ne!(drawn(level, Wish::Still).carrier, Carrier::Motion);
+                assert_eq!(drawn(level, Wish::Letters).variant, Variant::DistortedText);
+            }
+        }
+    }
+
+    #[test]
+    fn the_operators_weights_count_instead_of_the_levels() {
+        let menu = Menu {
+            variants: vec![(Variant::Arithmetic, 1), (Variant::DistortedText, 0)],
+            carriers: vec![(Carrier::Swirl, 1)],
+            ..menu(level(9))
+        };
+        for _ in 0..500 {
+            let spec = drawn_from(&menu, Wish::Any);
+            assert_eq!((spec.variant, spec.carrier), (Variant::Arithmetic, Carrier::Swirl));
+        }
+        let objects = Menu { variants: vec![(Variant::ObjectRecognition, 1)], ..menu };
+        assert_eq!(
+            drawn_from(&objects, Wish::Any).carrier,
+            Carrier::Ink,
+            "nothing else carries it"
+        );
+    }
+
+    #[test]
+    fn weights_are_percent() {
+        for level in Level::ALL {
+            let total: u32 = carrier_weights(level).iter().map(|(_, weight)| weight).sum();
+            assert_eq!(total, 100, "{level}");
+        }
+    }
+
+    #[test]
+    fn a_wish_has_one_name() {
+        for wish in [Wish::Any, Wish::Still, Wish::Letters] {
+            assert_eq!(Wish::parse(wish.as_str()), wish);
+        }
+        assert_eq!(Wish::parse("1"), Wish::Any);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fortify_captcha::{Answer, Level, RENDERER_VERSION, Seed, Spec};
+use fortify_captcha::{Carrier, Level, Puzzle, RENDERER_VERSION, Seed, Spec};
 
 use crate::clock::Timestamp;
 use crate::pseudonym::CircuitTag;
@@ -12,7 +12,7 @@ use crate::store::record::{ChallengeRecord, Secret};
 pub(super) fn write(
     spec: &Spec,
     seed: &Seed,
-    answer: &Answer,
+    puzzle: &Puzzle,
     circuit: CircuitTag,
     created_at: Timestamp,
     expires_at: Timestamp,
@@ -24,7 +24,8 @@ pub(super) fn write(
         level: spec.level.get(),
         length: spec.length,
         seed: Secret::new(*seed.as_bytes()),
-        answer: Secret::new(answer.encode()),
+        answer: Secret::new(puzzle.answer.encode()),
+        decoy: puzzle.decoy.as_ref().map(|decoy| Secret::new(decoy.encode())),
         renderer: RENDERER_VERSION,
         circuit,
         created_at,
@@ -34,21 +35,21 @@ pub(super) fn write(
 
 /// What to draw for `record`; `None` when this version does not draw such a picture, or would draw
 /// another one.
-pub(super) fn read(record: &ChallengeRecord, (width, height): (u16, u16)) -> Option<(Spec, Seed)> {
+pub(super) fn read(record: &ChallengeRecord) -> Option<(Spec, Seed)> {
     if record.renderer != RENDERER_VERSION {
         return None;
     }
+    let carrier: Carrier = record.carrier.parse().ok()?;
     let mut spec = Spec::new(record.variant.parse().ok()?, Level::new(record.level).ok()?);
-    spec.carrier = record.carrier.parse().ok()?;
+    spec = spec.with_carrier(carrier);
     spec.mode = record.mode.parse().ok()?;
     spec.length = record.length;
-    (spec.width, spec.height) = (width, height);
     Some((spec, Seed::from_bytes(*record.seed.expose())))
 }
 
 #[cfg(test)]
 mod tests {
-    use fortify_captcha::{Generator, Variant};
+    use fortify_captcha::{AnswerMode, Generator, Variant};
 
     use super::*;
 
@@ -56,22 +57,28 @@ mod tests {
     fn a_record_draws_the_picture_it_was_made_for() {
         let generator = Generator::new().unwrap();
         for variant in Variant::ALL {
-            let (mut spec, seed) = (Spec::new(variant, Level::new(5).unwrap()), [3; 32]);
-            spec.length = 8;
-            let seed = Seed::from_bytes(seed);
-            let rendered = generator.render(&spec, &seed).unwrap();
-            let record = write(
-                &spec,
-                &seed,
-                &rendered.puzzle.answer,
-                CircuitTag::from_bytes([1; 16]),
-                Timestamp::from_secs(1),
-                Timestamp::from_secs(2),
-            );
-            let json = serde_json::to_string(&record).unwrap();
-            let record: ChallengeRecord = serde_json::from_str(&json).unwrap();
-            let (spec, seed) = read(&record, (spec.width, spec.height)).unwrap();
-            assert_eq!(generator.render(&spec, &seed).unwrap().media.bytes, rendered.media.bytes);
+            for carrier in Carrier::ALL.into_iter().filter(|carrier| carrier.carries(variant)) {
+                for mode in AnswerMode::ALL {
+                    check(&generator, variant, carrier, mode);
+                }
+            }
         }
+    }
+
+    fn check(generator: &Generator, variant: Variant, carrier: Carrier, mode: AnswerMode) {
+        let mut spec = Spec::new(variant, Level::new(5).unwrap()).with_carrier(carrier);
+        (spec.length, spec.mode) = (8, mode);
+        let seed = Seed::from_bytes([3; 32]);
+        let rendered = generator.render(&spec, &seed).unwrap();
+        let circuit = CircuitTag::from_bytes([1; 16]);
+        let times = [1, 2].map(Timestamp::from_secs);
+        let record = write(&spec, &seed, &rendered.puzzle, circuit, times[0], times[1]);
+        let json = serde_json::to_string(&record).unwrap();
+        let record: ChallengeRecord = serde_json::from_str(&json).unwrap();
+        let (spec, seed) = read(&record).unwrap();
+        let again = generator.render(&spec, &seed).unwrap();
+        assert_eq!(again.media.bytes, rendered.media.bytes, "{variant} {carrier} {mode}");
+        let decoyed = carrier == Carrier::Motion && mode == AnswerMode::Typed;
+        assert_eq!(record.decoy.is_some(), decoyed, "{variant} {carrier} {mode}");
     }
 }

@@ -1,4 +1,4 @@
-//! The generator, kept off the threads that serve requests.
+//! The generator, kept off the threads that serve requests, and watched.
 //!
 //! A hundred renders at once would hold every async worker for longer than a request takes. They
 //! run on the blocking pool, as many at a time as there are cores; others wait their turn, up to
@@ -7,17 +7,105 @@
 
 use std::fmt;
 use std::num::NonZero;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use fortify_captcha::{Generator, Level, Puzzle, RenderError, Rendered, Seed, Spec, Variant};
 use tokio::sync::Semaphore;
 
 use super::ChallengeError;
+use super::breaker::{Breaker, Change};
+use crate::telemetry::metrics::{Metrics, Outcome};
 
-/// Draws pictures under a bound.
+/// What draws. The generator does; a test may put a slow one in its place.
+pub trait Draw: Send + Sync {
+    /// The whole picture.
+    ///
+    /// # Errors
+    ///
+    /// When the specification cannot be drawn.
+    fn render(&self, spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError>;
+
+    /// The task alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::render`].
+    fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError>;
+}
+
+impl Draw for Generator {
+    fn render(&self, spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError> {
+        Self::render(self, spec, seed)
+    }
+
+    fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
+        Self::puzzle(self, spec, seed)
+    }
+}
+
+/// Draws, measures, and notices when drawing takes too long.
+pub struct Studio {
+    drawer: Arc<dyn Draw>,
+    breaker: Mutex<Breaker>,
+    metrics: Arc<Metrics>,
+}
+
+impl Studio {
+    /// A studio where `drawer` draws.
+    #[must_use]
+    pub fn new(drawer: Arc<dyn Draw>, metrics: Arc<Metrics>) -> Self {
+        Self { drawer, breaker: Mutex::default(), metrics }
+    }
+
+    /// Whether pictures take so long that only plain ones are to be drawn.
+    #[must_use]
+    pub fn is_strained(&self) -> bool {
+        self.breaker().is_open()
+    }
+
+    pub(super) fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
+        self.drawer.puzzle(spec, seed)
+    }
+
+    /// Draws in place: for threads that may take the time.
+    pub(super) fn draw(&self, spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError> {
+        let started = Instant::now();
+        let rendered = self.drawer.render(spec, seed);
+        let took = started.elapsed();
+        let outcome = if rendered.is_ok() { Outcome::Ok } else { Outcome::Error };
+        self.metrics.render(took, spec.variant.as_str(), spec.carrier.as_str(), outcome);
+        self.watch(took);
+        rendered
+    }
+
+    fn watch(&self, took: Duration) {
+        let Some(change) = self.breaker().observe(took) else {
+            return;
+        };
+        self.metrics.set_strained(change == Change::Opened);
+        match change {
+            Change::Opened => tracing::warn!("pictures take over 500 ms; drawing plain ones only"),
+            Change::Closed => tracing::info!("pictures are quick again; drawing all kinds"),
+        }
+    }
+
+    /// A breaker is two plain values, whole after any panic.
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Studio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Studio").field("strained", &self.is_strained()).finish_non_exhaustive()
+    }
+}
+
+/// Draws for requests, under a bound.
 pub struct Renderer {
-    generator: Arc<Generator>,
+    studio: Arc<Studio>,
     /// Drawing or waiting to.
     places: Arc<Semaphore>,
     /// Drawing.
@@ -29,19 +117,14 @@ pub struct Renderer {
 impl Renderer {
     /// A renderer that draws and keeps waiting at most `max_concurrent` pictures at a time.
     #[must_use]
-    pub fn new(generator: Arc<Generator>, max_concurrent: usize) -> Self {
+    pub fn new(studio: Arc<Studio>, max_concurrent: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
-            generator,
+            studio,
             places: Arc::new(Semaphore::new(max_concurrent)),
             cores: Arc::new(Semaphore::new(cores)),
             warm: AtomicBool::new(false),
         }
-    }
-
-    /// The task alone, without a picture: microseconds, so done in place.
-    pub(super) fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
-        self.generator.puzzle(spec, seed)
     }
 
     pub(super) async fn render(
@@ -51,9 +134,9 @@ impl Renderer {
     ) -> Result<Rendered, ChallengeError> {
         let place = self.places.try_acquire().map_err(|_full| ChallengeError::Busy)?;
         let core = self.cores.clone().acquire_owned().await;
-        let (generator, spec, seed) = (self.generator.clone(), *spec, seed.clone());
+        let (studio, spec, seed) = (self.studio.clone(), *spec, seed.clone());
         let render = tokio::task::spawn_blocking(move || {
-            let rendered = generator.render(&spec, &seed);
+            let rendered = studio.draw(&spec, &seed);
             drop(core);
             rendered
         });
@@ -87,7 +170,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_picture_past_the_bound_is_refused_and_not_queued() {
-        let renderer = Renderer::new(Arc::new(Generator::new().unwrap()), 1);
+        let studio = Studio::new(Arc::new(Generator::new().unwrap()), Arc::default());
+        let renderer = Renderer::new(Arc::new(studio), 1);
         let spec = Spec::new(Variant::Arithmetic, Level::MIN);
         let held = renderer.places.try_acquire().unwrap();
         let refused = renderer.render(&spec, &Seed::from_bytes([1; 32])).await;

@@ -1,9 +1,9 @@
-//! `fortify bench`: how fast this machine draws, one JSON line per task and level.
+//! `fortify bench`: how fast this machine draws, one JSON line per task, carrier and level.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use fortify_captcha::{Generator, Level, Seed, Spec, Variant};
+use fortify_captcha::{Carrier, Generator, Level, Seed, Spec, Variant};
 use serde::Serialize;
 
 use super::CliError;
@@ -22,6 +22,7 @@ pub struct Args {
 #[derive(Serialize)]
 struct Line {
     variant: &'static str,
+    carrier: &'static str,
     level: u8,
     mode: &'static str,
     images_per_s: f64,
@@ -36,9 +37,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
         return Err(CliError::Usage("--seconds: use 0.01 to 600".to_owned()));
     }
     let generator = Generator::new().map_err(CliError::failed)?;
-    for variant in Variant::ALL {
+    let pairs = Variant::ALL.into_iter().flat_map(|v| Carrier::ALL.map(|c| (v, c)));
+    for (variant, carrier) in pairs.filter(|(variant, carrier)| carrier.carries(*variant)) {
         for level in LEVELS {
-            let spec = Spec::new(variant, Level::new(level).map_err(CliError::failed)?);
+            let level = Level::new(level).map_err(CliError::failed)?;
+            let spec = Spec::new(variant, level).with_carrier(carrier);
             let line = measure(&generator, &spec, Duration::from_secs_f64(args.seconds))?;
             let line = serde_json::to_string(&line).map_err(CliError::failed)?;
             writeln!(out, "{line}").map_err(|e| CliError::output(&e))?;
@@ -65,6 +68,7 @@ fn measure(generator: &Generator, spec: &Spec, time: Duration) -> Result<Line, C
     bytes.sort_unstable();
     Ok(Line {
         variant: spec.variant.as_str(),
+        carrier: spec.carrier.as_str(),
         level: spec.level.get(),
         mode: spec.mode.as_str(),
         images_per_s: (micros.len() as f64 / seconds).round(),

@@ -3,15 +3,23 @@
 //! For looking at what visitors get, and for the lab that attacks it. The same seed gives the same
 //! bytes, so that a corpus is named by a command.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use fortify_captcha::{AnswerMode, Choice, Generator, Level, Rendered, Seed, Spec, Variant};
+use fortify_captcha::{
+    Answer, AnswerMode, Carrier, Choice, Generator, Level, Rendered, Seed, Spec, Variant,
+};
 use sha2::{Digest, Sha256};
 
 use super::CliError;
 use crate::i18n::{Locale, Locales};
+
+/// What `labels.csv` tells of each picture.
+const COLUMNS: &str =
+    "file,variant,level,mode,answer,question,choices,width,height,bytes,carrier,decoy";
 
 /// Pictures that one call may write: a training set of the lab is 20,000.
 const MAX_COUNT: u32 = 1_000_000;
@@ -22,6 +30,9 @@ pub struct Args {
     /// The task: distorted_text, arithmetic, or all.
     #[arg(long, default_value = "all")]
     variant: String,
+    /// How they are shown: ink, swirl, motion, or all. Pairs that there are not are left out of all.
+    #[arg(long, default_value = "ink")]
+    carrier: String,
     /// Difficulty, 1 to 10.
     #[arg(long, default_value_t = 2)]
     level: u8,
@@ -44,22 +55,26 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     let usage = |error: String| CliError::Usage(error);
-    let variants = variants(&args.variant)?;
+    let variants: Vec<Variant> = named("--variant", &args.variant, &Variant::ALL)?;
+    let carriers: Vec<Carrier> = named("--carrier", &args.carrier, &Carrier::ALL)?;
     let level = Level::new(args.level).map_err(|e| usage(format!("--level: {e}")))?;
     let mode: AnswerMode = args.mode.parse().map_err(|e| usage(format!("--mode: {e}")))?;
     let seeds = Seeds::parse(&args.seed)?;
     let generator = Generator::new().map_err(CliError::failed)?;
     let locales = Locales::load().map_err(CliError::failed)?;
     let (mut labels, path) = create_labels(&args.out)?;
-    for variant in variants {
-        let mut spec = Spec::new(variant, level);
-        spec.mode = mode;
-        spec.length = args.length;
+    let pairs = variants.iter().flat_map(|v| carriers.iter().map(move |c| (*v, *c)));
+    for (variant, carrier) in pairs {
+        if args.carrier == "all" && !carrier.carries(variant) {
+            continue;
+        }
+        let mut spec = Spec::new(variant, level).with_carrier(carrier);
+        (spec.mode, spec.length) = (mode, args.length);
         for index in 0..args.count {
             let rendered = generator
                 .render(&spec, &seeds.at(&spec, index))
                 .map_err(|e| usage(format!("{variant}: {e}")))?;
-            let file = format!("{variant}-{level:02}-{index:06}.png", level = level.get());
+            let file = file_name(&spec, index);
             write_file(&args.out.join(&file), &rendered.media.bytes)?;
             let line = label(&file, &spec, &rendered, locales.negotiate(None));
             writeln!(labels, "{line}").map_err(|e| write_error(&path, &e))?;
@@ -69,13 +84,21 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     writeln!(out, "{}", path.display()).map_err(|e| CliError::output(&e))
 }
 
-fn variants(name: &str) -> Result<Vec<Variant>, CliError> {
+/// The members that `name` names.
+fn named<T: Copy + FromStr>(option: &str, name: &str, all: &[T]) -> Result<Vec<T>, CliError>
+where
+    T::Err: Display,
+{
     if name == "all" {
-        return Ok(Variant::ALL.to_vec());
+        return Ok(all.to_vec());
     }
-    name.parse()
-        .map(|variant| vec![variant])
-        .map_err(|e| CliError::Usage(format!("--variant: {e}")))
+    name.parse().map(|one| vec![one]).map_err(|e| CliError::Usage(format!("{option}: {e}")))
+}
+
+/// Task, carrier, level and number.
+fn file_name(spec: &Spec, index: u32) -> String {
+    let (variant, carrier, level) = (spec.variant, spec.carrier, spec.level.get());
+    format!("{variant}-{carrier}-{level:02}-{index:06}.png")
 }
 
 /// The seeds of a set: each a hash of the set's seed, the task and the index, so that pictures of
@@ -93,8 +116,9 @@ impl Seeds {
     }
 
     fn at(&self, spec: &Spec, index: u32) -> Seed {
+        let name = format!("{}/{}/{}", spec.variant, spec.carrier, spec.mode);
         let mut hash = Sha256::new();
-        for part in [self.0.as_slice(), spec.variant.as_str().as_bytes(), &[spec.level.get()]] {
+        for part in [self.0.as_slice(), name.as_bytes(), &[spec.level.get()]] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -116,6 +140,8 @@ fn label(file: &str, spec: &Spec, rendered: &Rendered, locale: Locale<'_>) -> St
         &rendered.media.width.to_string(),
         &rendered.media.height.to_string(),
         &rendered.media.bytes.len().to_string(),
+        spec.carrier.as_str(),
+        &puzzle.decoy.as_ref().map(Answer::reveal).unwrap_or_default(),
     ]
     .map(quote)
     .join(",")
@@ -134,8 +160,7 @@ fn create_labels(dir: &Path) -> Result<(BufWriter<File>, PathBuf), CliError> {
     let path = dir.join("labels.csv");
     fs::create_dir_all(dir).map_err(|e| write_error(dir, &e))?;
     let mut labels = BufWriter::new(File::create(&path).map_err(|e| write_error(&path, &e))?);
-    writeln!(labels, "file,variant,level,mode,answer,question,choices,width,height,bytes")
-        .map_err(|e| write_error(&path, &e))?;
+    writeln!(labels, "{COLUMNS}").map_err(|e| write_error(&path, &e))?;
     Ok((labels, path))
 }
 
@@ -154,9 +179,13 @@ fn write_error(path: &Path, error: &std::io::Error) -> CliError {
 mod tests {
     use super::*;
 
+    /// Five tasks in ink, and letters and sums in the two other carriers.
+    const PAIRS: usize = 9;
+
     fn args(out: &Path, seed: &str) -> Args {
         Args {
             variant: "all".to_owned(),
+            carrier: "all".to_owned(),
             level: 5,
             mode: "typed".to_owned(),
             count: 3,
@@ -185,14 +214,10 @@ mod tests {
         let [a, b, c] = [0, 1, 2].map(|i| contents(dirs[i].path()));
         assert_eq!(a, b);
         assert_ne!(a, c);
-        assert_eq!(a.len(), 3 * Variant::ALL.len() + 1);
+        assert_eq!(a.len(), 3 * PAIRS + 1);
         let labels = fs::read_to_string(dirs[0].path().join("labels.csv")).unwrap();
-        assert_eq!(labels.lines().count(), 3 * Variant::ALL.len() + 1);
-        assert!(
-            labels.starts_with(
-                "file,variant,level,mode,answer,question,choices,width,height,bytes\n"
-            )
-        );
+        assert_eq!(labels.lines().count(), 3 * PAIRS + 1);
+        assert!(labels.starts_with(COLUMNS));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fortify_captcha::{AnswerMode, Carrier, Variant};
 use http::uri::Authority;
 
 use crate::circuit::{IdentityMode, TrustedProxies};
@@ -102,6 +103,15 @@ pub struct CaptchaConfig {
     pub max_active: usize,
     /// `max_concurrent_renders`: pictures drawn or waiting to be drawn at once, 100 by default.
     pub max_concurrent_renders: usize,
+    /// `mode`: how answers are given, `typed` by default.
+    pub mode: AnswerMode,
+    /// `variant_weights`: how often each task is asked, at every level; by default each level's own.
+    pub variant_weights: Vec<(Variant, u32)>,
+    /// `carrier_weights`: how often each carrier is used, at every level; by default each level's own.
+    pub carrier_weights: Vec<(Carrier, u32)>,
+    /// `drawn_ahead`: pictures kept ready, 64 by default (about 1 MB); 0 draws each when it is asked
+    /// for.
+    pub drawn_ahead: usize,
     /// `max_active_per_circuit`: challenges of one circuit that wait for an answer, 3 by default;
     /// its oldest makes room.
     pub max_active_per_circuit: usize,
@@ -232,6 +242,10 @@ impl Default for CaptchaConfig {
             max_active: 100_000,
             max_concurrent_renders: 100,
             max_active_per_circuit: 3,
+            mode: AnswerMode::Typed,
+            variant_weights: Vec::new(),
+            carrier_weights: Vec::new(),
+            drawn_ahead: 64,
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Numbers are wide and words are text here, so that a value out of range is a problem of
 //! `validate`, which says what to use instead, and not of the parser, which does not.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// Declares one section: all keys optional, none but these.
@@ -58,6 +60,10 @@ section!(RawCaptcha, "a section headed [captcha]", {
     max_active: i64,
     max_concurrent_renders: i64,
     max_active_per_circuit: i64,
+    mode: String,
+    variant_weights: BTreeMap<String, i64>,
+    carrier_weights: BTreeMap<String, i64>,
+    drawn_ahead: i64,
 });
 
 section!(RawSession, "a section headed [session]", {

@@ -86,6 +86,10 @@ fn every_key_takes_effect() {
         max_active = 100
         max_concurrent_renders = 1
         max_active_per_circuit = 7
+        mode = "choice"
+        drawn_ahead = 0
+        variant_weights = { arithmetic = 1, distorted_text = 3 }
+        carrier_weights = { motion = 5 }
         [session]
         ttl_seconds = 60
         secure = "auto"
@@ -130,6 +134,10 @@ fn every_key_takes_effect() {
             max_active: 100,
             max_concurrent_renders: 1,
             max_active_per_circuit: 7,
+            mode: AnswerMode::Choice,
+            drawn_ahead: 0,
+            variant_weights: vec![(Variant::Arithmetic, 1), (Variant::DistortedText, 3)],
+            carrier_weights: vec![(Carrier::Motion, 5)],
         },
         session: SessionConfig { ttl: seconds(60), secure: SecureCookie::Auto },
         security: SecurityConfig {
@@ -178,6 +186,20 @@ fn a_value_out_of_range_names_line_key_and_range() {
     ] {
         let expected = format!("fortify.toml:1: {key}: {value} is out of range, use {allowed}");
         assert_eq!(problem(&format!("{key} = {value}")), expected);
+    }
+}
+
+#[test]
+fn weights_name_what_there_is_and_weigh_something() {
+    for (key, value, words) in [
+        ("variant_weights", "{ riddle = 1 }", "\"riddle\" is not known"),
+        ("variant_weights", "{ riddle = 1 }", "distorted_text, arithmetic, object_recognition"),
+        ("carrier_weights", "{ ink = -1 }", "ink = -1 is out of range, use 0 to 1000"),
+        ("carrier_weights", "{ ink = 0, swirl = 0 }", "no weight above 0"),
+    ] {
+        let message = problem(&format!("[captcha]\n{key} = {value}\n"));
+        let place = format!("fortify.toml:2: captcha.{key}: ");
+        assert!(message.starts_with(&place) && message.contains(words), "{message}");
     }
 }
 

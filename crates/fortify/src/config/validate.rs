@@ -1,10 +1,13 @@
 //! From what was written to what may run: every value checked, every problem collected.
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use fortify_captcha::{AnswerMode, Carrier, Variant};
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
@@ -113,8 +116,38 @@ fn captcha(check: &mut Check<'_>, raw: RawCaptcha, captcha: &mut CaptchaConfig) 
     check.whole("captcha.max_active", raw.max_active, 100..=1_000_000, &mut captcha.max_active);
     let (key, target) = ("captcha.max_concurrent_renders", &mut captcha.max_concurrent_renders);
     check.whole(key, raw.max_concurrent_renders, 1..=1000, target);
+    let words = [("typed", AnswerMode::Typed), ("choice", AnswerMode::Choice)];
+    check.word("captcha.mode", raw.mode, &words, &mut captcha.mode);
+    let (key, target) = ("captcha.variant_weights", &mut captcha.variant_weights);
+    check.with(key, raw.variant_weights, |written| weights(written, &Variant::ALL), target);
+    let (key, target) = ("captcha.carrier_weights", &mut captcha.carrier_weights);
+    check.with(key, raw.carrier_weights, |written| weights(written, &Carrier::ALL), target);
+    check.whole("captcha.drawn_ahead", raw.drawn_ahead, 0..=10_000, &mut captcha.drawn_ahead);
     let (key, target) = ("captcha.max_active_per_circuit", &mut captcha.max_active_per_circuit);
     check.whole(key, raw.max_active_per_circuit, 1..=100, target);
+}
+
+/// The members that `written` names, each with its weight.
+fn weights<T: Copy + Display + FromStr>(
+    written: BTreeMap<String, i64>,
+    all: &[T],
+) -> Result<Vec<(T, u32)>, String> {
+    let known = || all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let weights: Vec<(T, u32)> = (written.iter())
+        .map(|(name, weight)| {
+            let member = name.parse().map_err(|_unknown| {
+                format!("\"{name}\" is not known, use one or more of: {}", known())
+            })?;
+            match u32::try_from(*weight) {
+                Ok(weight) if weight <= 1000 => Ok((member, weight)),
+                _ => Err(format!("{name} = {weight} is out of range, use 0 to 1000")),
+            }
+        })
+        .collect::<Result<_, String>>()?;
+    if !weights.is_empty() && weights.iter().all(|(_, weight)| *weight == 0) {
+        return Err("has no weight above 0, name one or leave it empty".to_owned());
+    }
+    Ok(weights)
 }
 
 fn upstream(check: &mut Check<'_>, raw: RawUpstream, upstream: &mut UpstreamConfig) {
@@ -185,7 +218,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn with<R, T, E: fmt::Display>(
+    fn with<R, T, E: Display>(
         &mut self,
         key: &str,
         value: Option<R>,

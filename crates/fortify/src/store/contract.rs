@@ -30,6 +30,7 @@ pub(crate) fn record(expires_at: Timestamp) -> ChallengeRecord {
         length: 6,
         seed: Secret::new([7; 32]),
         answer: Secret::new("t:ACDEFH".to_owned()),
+        decoy: None,
         renderer: 1,
         circuit: CircuitTag::from_bytes([1; 16]),
         created_at: START,

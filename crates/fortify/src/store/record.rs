@@ -153,6 +153,9 @@ pub struct ChallengeRecord {
     pub seed: Secret<[u8; 32]>,
     /// The expected answer, as `fortify_captcha::Answer::encode` writes it.
     pub answer: Secret<String>,
+    /// What only a program reads in the picture, as the answer is written; where there is one.
+    #[serde(default)]
+    pub decoy: Option<Secret<String>>,
     /// Which renderer drew it; another one may draw another picture from the same seed.
     pub renderer: u16,
     /// Who asked for it: nobody else may answer it.

@@ -28,6 +28,8 @@ pub enum Outcome {
     Ok,
     /// A wrong answer.
     Failed,
+    /// The answer that only a program gives.
+    Decoy,
     /// The circuit has to wait.
     Wait,
     /// A fault of this side.
@@ -39,6 +41,7 @@ impl Outcome {
         match self {
             Self::Ok => "ok",
             Self::Failed => "failed",
+            Self::Decoy => "decoy",
             Self::Wait => "wait",
             Self::Error => "error",
         }
@@ -48,6 +51,13 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByVariant {
     variant: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPicture {
+    variant: &'static str,
+    carrier: &'static str,
     outcome: &'static str,
 }
 
@@ -76,7 +86,7 @@ pub struct Metrics {
     registry: Registry,
     issued: Family<ByVariant, Counter>,
     issue_seconds: Histogram,
-    rendered: Family<ByVariant, Counter>,
+    rendered: Family<ByPicture, Counter>,
     render_seconds: Histogram,
     redeemed: Family<ByOutcome, Counter>,
     redeem_seconds: Histogram,
@@ -87,6 +97,8 @@ pub struct Metrics {
     connection_events: Family<ByEvent, Counter>,
     errors: Family<ByReason, Counter>,
     active_challenges: Gauge,
+    strained: Gauge,
+    pictures_ready: Gauge,
 }
 
 impl Metrics {
@@ -109,6 +121,8 @@ impl Metrics {
             connection_events: Family::default(),
             errors: Family::default(),
             active_challenges: Gauge::default(),
+            strained: Gauge::default(),
+            pictures_ready: Gauge::default(),
             registry: Registry::default(),
         };
         let m = &metrics;
@@ -137,6 +151,12 @@ impl Metrics {
             "Challenges that wait for an answer",
             m.active_challenges.clone(),
         );
+        registry.register(
+            "renders_strained",
+            "1 while only plain pictures are drawn, because drawing takes too long",
+            m.strained.clone(),
+        );
+        registry.register("pictures_ready", "Pictures drawn ahead", m.pictures_ready.clone());
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
@@ -158,9 +178,27 @@ impl Metrics {
     }
 
     /// A picture was drawn, or was not.
-    pub fn render(&self, took: Duration, variant: &'static str, outcome: Outcome) {
+    pub fn render(
+        &self,
+        took: Duration,
+        variant: &'static str,
+        carrier: &'static str,
+        outcome: Outcome,
+    ) {
         self.render_seconds.observe(took.as_secs_f64());
-        self.rendered.get_or_create(&ByVariant { variant, outcome: outcome.label() }).inc();
+        self.rendered
+            .get_or_create(&ByPicture { variant, carrier, outcome: outcome.label() })
+            .inc();
+    }
+
+    /// Whether only plain pictures are drawn, because drawing takes too long.
+    pub fn set_strained(&self, strained: bool) {
+        self.strained.set(i64::from(strained));
+    }
+
+    /// How many pictures are drawn ahead.
+    pub fn set_pictures_ready(&self, count: usize) {
+        self.pictures_ready.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// An answer was judged.

@@ -14,6 +14,7 @@ use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
 use super::{gate, same_origin};
 use crate::app::{App, SharedApp};
+use crate::challenge::policy::Wish;
 use crate::challenge::{Issued, Redeemed};
 use crate::store::record::ChallengeToken;
 use crate::web::error::WebError;
@@ -34,14 +35,24 @@ pub(super) struct ChallengeJson {
     variant: &'static str,
     level: u8,
     mode: &'static str,
+    carrier: &'static str,
     question: String,
-    choices: Vec<String>,
+    choices: Vec<ChoiceJson>,
     /// The address of the picture.
     image: String,
     /// Seconds.
     expires_in: u64,
     stage: u8,
     stages: u8,
+}
+
+/// Something that can be picked.
+#[derive(Debug, Serialize)]
+struct ChoiceJson {
+    /// What to send.
+    value: String,
+    /// What to show.
+    label: String,
 }
 
 impl ChallengeJson {
@@ -53,9 +64,12 @@ impl ChallengeJson {
             token,
             variant: issued.variant,
             level: issued.level,
-            mode: issued.mode,
-            question: locale.question(&issued.question),
-            choices: issued.choices.clone(),
+            mode: issued.mode.as_str(),
+            carrier: issued.carrier,
+            question: locale.question(&issued.question, issued.mode),
+            choices: (issued.choices.iter())
+                .map(|choice| ChoiceJson { value: choice.value(), label: locale.choice(choice) })
+                .collect(),
             expires_in: issued.expires_in.as_secs(),
             stage: 1,
             stages: 1,
@@ -128,13 +142,13 @@ pub async fn validate(
     let fields = form::parse(&body).ok_or(WebError::BadRequest("form"))?;
     let answer = AnswerForm::read(&fields)?;
     let waiting = Waiting::read(&app, &visitor, &parts.headers, &fields);
-    if answer.another {
+    if let Some(wish) = answer.another {
         app.challenges.discard(answer.token).await?;
-        return retry(&app, &visitor, &waiting, Notice::Another).await;
+        return retry(&app, &visitor, &waiting, Notice::Another, wish).await;
     }
     match app.challenges.redeem(answer.token, answer.answer, visitor.circuit).await? {
         Redeemed::Solved { level } => admit(&app, &visitor, &waiting, level),
-        Redeemed::Failed => retry(&app, &visitor, &waiting, Notice::Wrong).await,
+        Redeemed::Failed => retry(&app, &visitor, &waiting, Notice::Wrong, Wish::Any).await,
         Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
     }
 }
@@ -143,15 +157,20 @@ pub async fn validate(
 struct AnswerForm<'a> {
     token: &'a str,
     answer: &'a str,
-    /// The visitor asked for another picture instead of answering.
-    another: bool,
+    /// The visitor asked for another picture, perhaps of another kind, instead of answering.
+    another: Option<Wish>,
 }
 
 impl<'a> AnswerForm<'a> {
     fn read(fields: &'a Fields) -> Result<Self, WebError> {
         let field = |name| form::only(fields, name).ok_or(WebError::BadRequest("form"));
-        let another = form::only(fields, "another").is_some();
-        Ok(Self { token: field("token")?, answer: field("answer")?, another })
+        let another = form::only(fields, "another").map(Wish::parse);
+        let answer = match another {
+            // Nothing needs to be picked or typed for that.
+            Some(_) => "",
+            None => field("answer")?,
+        };
+        Ok(Self { token: field("token")?, answer, another })
     }
 }
 
@@ -212,6 +231,7 @@ async fn retry(
     visitor: &Visitor,
     waiting: &Waiting<'_>,
     notice: Notice,
+    wish: Wish,
 ) -> Result<Response, WebError> {
     if visitor.wants == Wants::Json {
         let issued = app.challenges.issue(visitor.circuit).await?;
@@ -224,7 +244,7 @@ async fn retry(
             }),
         ));
     }
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit).await?;
+    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, wish).await?;
     let page = ChallengePage {
         issued: &issued,
         media: &media,

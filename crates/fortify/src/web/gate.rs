@@ -12,6 +12,7 @@ use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
 use super::{carried, same_origin};
 use crate::app::{App, SharedApp};
+use crate::challenge::policy::Wish;
 use crate::session::Session;
 use crate::web::error::WebError;
 
@@ -197,7 +198,7 @@ async fn challenge(
     return_to: &ReturnTo,
     form: FormFate<'_>,
 ) -> Result<Response, WebError> {
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit).await?;
+    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, Wish::Any).await?;
     let page = ChallengePage { issued: &issued, media: &media, return_to, notice: None, form };
     Ok(challenge_page(app, visitor, &page))
 }

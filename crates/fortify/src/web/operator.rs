@@ -55,6 +55,7 @@ pub async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, WebError> {
     require_supervisor(&app, &connection, &headers)?;
+    app.metrics.set_pictures_ready(app.challenges.pictures_ready());
     if let Ok(count) = app.store.active_challenges().await {
         app.metrics.set_active_challenges(count);
     }

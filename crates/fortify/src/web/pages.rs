@@ -12,13 +12,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fortify_captcha::Media;
+use fortify_captcha::{Media, Question};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::form::Fields;
 use super::return_to::ReturnTo;
 use crate::challenge::Issued;
+use crate::challenge::policy::Wish;
 use crate::i18n::Locale;
 
 const STYLE: &str = include_str!("../../templates/style.css");
@@ -128,6 +129,12 @@ struct ChallengeTemplate<'a> {
     picture: String,
     width: u16,
     height: u16,
+    /// Whether a px of the picture is a dot to be shown sharp.
+    dots: bool,
+    /// Whether it asks for letters.
+    letters: bool,
+    /// What a form sends and what a person reads, for each thing that can be picked.
+    choices: Vec<(String, String)>,
     question: String,
     token: String,
     return_to: &'a str,
@@ -156,7 +163,9 @@ struct ResumeTemplate<'a> {
 /// The challenge page.
 #[must_use]
 pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_>) -> Response {
-    let minutes = page.issued.expires_in.as_secs() / 60;
+    let issued = page.issued;
+    let minutes = issued.expires_in.as_secs() / 60;
+    let hint = if issued.choices.is_empty() { "challenge-hint" } else { "challenge-hint-choice" };
     let says = |notice, text| (page.notice == Some(notice)).then(|| locale.text(text).into_owned());
     let (carried, form_note) = match page.form {
         FormFate::None => (None, None),
@@ -173,11 +182,16 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
             picture: STANDARD.encode(&page.media.bytes),
             width: page.media.width,
             height: page.media.height,
-            question: locale.question(&page.issued.question),
-            token: page.issued.token.encode(),
+            dots: page.media.scale > 1,
+            letters: matches!(issued.question, Question::TypeCharacters { .. }),
+            choices: (issued.choices.iter())
+                .map(|choice| (choice.value(), locale.choice(choice)))
+                .collect(),
+            question: locale.question(&issued.question, issued.mode),
+            token: issued.token.encode(),
             return_to: page.return_to.as_str(),
             carried,
-            hint: locale.text_with("challenge-hint", "minutes", minutes.max(1)).into_owned(),
+            hint: locale.text_with(hint, "minutes", minutes.max(1)).into_owned(),
         },
     )
 }

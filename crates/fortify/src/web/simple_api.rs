@@ -13,6 +13,7 @@ use super::visitor::Visitor;
 use super::{form, pages};
 use crate::app::SharedApp;
 use crate::challenge::Redeemed;
+use crate::challenge::policy::Wish;
 use crate::web::error::WebError;
 
 /// Carries the challenge's token.
@@ -33,7 +34,7 @@ pub async fn image(
     if query.as_ref().and_then(|query| form::only(query, "challenge")) != Some("new") {
         return Err(WebError::BadRequest("query"));
     }
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit).await?;
+    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, Wish::Any).await?;
     let mut response = pages::picture(media);
     let token = HeaderValue::from_str(&issued.token.encode())
         .map_err(|_never| WebError::Unavailable("a token that is no header".to_owned()))?;

@@ -26,7 +26,7 @@ use fortify::session::key_ring::KeyRing;
 use fortify::store::StateStore;
 use fortify::store::memory::{MemoryBounds, MemoryStore};
 use fortify::store::record::ChallengeToken;
-use fortify_captcha::Answer;
+use fortify_captcha::{Answer, Carrier, Generator, Variant};
 use fortify_demo::DemoSite;
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client;
@@ -68,6 +68,9 @@ impl Bed {
         let mut config = Config::default();
         config.server.port = 0;
         config.captcha.level = 5;
+        // Letters in ink, so that a test knows what it gets.
+        config.captcha.variant_weights = vec![(Variant::DistortedText, 1)];
+        config.captcha.carrier_weights = vec![(Carrier::Ink, 1)];
         // All visitors of a bed have one address.
         config.captcha.max_active_per_circuit = 100;
         config.security.identity = IdentityMode::Peer;
@@ -80,8 +83,9 @@ impl Bed {
         let app = match parts.store {
             None => App::build(config, clock.clone(), entropy),
             Some(store) => {
+                let drawer = Arc::new(Generator::new().unwrap());
                 let keys = KeyRing::open(&config.storage.data_dir, &*clock, &*entropy).unwrap();
-                App::over(config, keys, store, clock.clone(), entropy)
+                App::over(config, keys, store, drawer, clock.clone(), entropy)
             }
         };
         let app = app.unwrap();
