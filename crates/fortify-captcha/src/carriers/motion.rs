@@ -79,7 +79,7 @@ impl Scene<'_> {
             wave: 2.0,
             wavelength: 120.0,
             shrink: self.profile.shrink * 0.3,
-            gap: 6.0,
+            gap: 11.0,
             jitter: self.profile.jitter,
         };
         Cut { width: self.width, height: self.height, hand, growth }
