@@ -3,6 +3,16 @@
 //! The picture is striped noise whose direction follows a smooth random field; inside the glyphs the
 //! stripes stand at right angles to it. Brightness, contrast and fineness are the same everywhere, so
 //! that nothing is left for programs that look for dark and light.
+//!
+//! # What it resists
+//!
+//! Ready-made recognition, and nobody who writes code for it. Tesseract 5 with the alphabet given, three
+//! page modes, size 1 and 2, read 0 of 25 pictures at each of levels 1, 5 and 10, and 0 of 12 after
+//! blurring or sharpening, where it read 11 of 15 in ink at level 2. After a structure tensor (eight
+//! lines) it read 8 of 12 at level 3 and 5 of 12 at level 10, and 12 of 12 at both once the tensor's
+//! angle was doubled to follow the field. A stronger bend does not change that; it only keeps people
+//! from reading. Whatever reads letters out of stripes as people do, by looking, reads these: settings
+//! that people read and such a reader misses were not found.
 
 mod bank;
 
