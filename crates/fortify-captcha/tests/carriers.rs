@@ -71,8 +71,10 @@ fn kinds_of(carrier: Carrier) -> Vec<[u8; 4]> {
 fn chunks_follow_from_the_size_alone() {
     for carrier in others() {
         let mut layouts = BTreeSet::new();
+        let variants: Vec<Variant> =
+            pairs().filter(|pair| pair.1 == carrier).map(|p| p.0).collect();
         for number in 0..500 {
-            let variant = [Variant::DistortedText, Variant::Arithmetic][number as usize % 2];
+            let variant = variants[number as usize % variants.len()];
             let level = Level::ALL[number as usize / 2 % 10];
             let spec = Spec::new(variant, level).with_carrier(carrier);
             let media = render(&spec, number).media;
@@ -182,6 +184,17 @@ fn levels_change_the_picture() {
             .map(|level| render(&Spec::new(variant, level).with_carrier(carrier), 9).media.bytes)
             .collect();
         assert_eq!(pictures.len(), 10, "{variant} in {carrier}");
+    }
+}
+
+#[test]
+fn pairs_that_are_not_offered_are_refused() {
+    for carrier in others() {
+        for variant in Variant::ALL.into_iter().filter(|variant| !carrier.carries(*variant)) {
+            let spec = Spec::new(variant, Level::MIN).with_carrier(carrier);
+            let error = generator().render(&spec, &seed(0)).unwrap_err();
+            assert_eq!(error, RenderError::Uncarried { variant, carrier });
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::spec::Level;
 use crate::statistics::{Area, Map, mean, separation, variance};
 
-const WIDTH: usize = 120;
+const WIDTH: usize = 128;
 const HEIGHT: usize = 44;
 const AREA: Area = Area { width: WIDTH, height: HEIGHT };
 

@@ -71,7 +71,7 @@ fn brightness_contrast_and_fineness_are_the_same_inside_and_out() {
         ("sharpness", sharpness),
     ];
     for level in [1, 5, 10] {
-        let pictures = pictures(level, 40);
+        let pictures = pictures(level, 16);
         for (name, statistic) in statistics {
             for sigma in [1.5, 4.0] {
                 let found: Vec<f32> = pictures
@@ -92,7 +92,7 @@ fn brightness_contrast_and_fineness_are_the_same_inside_and_out() {
 #[test]
 fn outlines_are_not_sharper_than_the_rest() {
     for level in [1, 5, 10] {
-        let found: Vec<f32> = pictures(level, 40)
+        let found: Vec<f32> = pictures(level, 16)
             .iter()
             .map(|picture| {
                 let inner = AREA.core(&picture.glyphs, true, 1);

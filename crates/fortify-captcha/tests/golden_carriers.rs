@@ -1,0 +1,83 @@
+//! Pinned pictures of the carriers other than ink; see `golden.rs`.
+
+use fortify_captcha::{Carrier, Generator, Level, RENDERER_VERSION, Seed, Spec, Variant};
+use sha2::{Digest, Sha256};
+
+/// What is drawn, and what comes out.
+struct Case {
+    variant: Variant,
+    carrier: Carrier,
+    level: u8,
+    size: (u16, u16),
+    length: u8,
+    /// First byte of the seed.
+    seed: u8,
+    /// Answer and decoy.
+    texts: (&'static str, &'static str),
+    /// SHA-256 of the file.
+    hash: &'static str,
+}
+
+macro_rules! cases {
+    ($($variant:ident $carrier:ident $level:literal $size:tt $length:literal $seed:literal
+       $texts:tt $hash:literal;)*) => {
+        [$(Case {
+            variant: Variant::$variant,
+            carrier: Carrier::$carrier,
+            level: $level,
+            size: $size,
+            length: $length,
+            seed: $seed,
+            texts: $texts,
+            hash: $hash,
+        }),*]
+    };
+}
+
+const GOLDEN: [Case; 8] = cases! {
+    DistortedText Swirl 1 (480, 160) 6 21 ("t:DNDL", "")
+        "7c9f20e6d3660deefdec4193995b7ffb65e90b7fd0fcd65b6cb14b93bb1fef85";
+    DistortedText Swirl 5 (480, 160) 6 22 ("t:XK6K", "")
+        "eede2bb9072abaaf183c654857ac01bc0733e797395439694ddf52d7e33271ca";
+    DistortedText Swirl 10 (599, 150) 8 23 ("t:JRHW4", "")
+        "5bbf4e502feb5a515024556140d70906f096249aa64ac787fb7aa366270ae208";
+    DistortedText Swirl 8 (361, 121) 4 24 ("t:6CAX", "")
+        "4b15d2f0eb9f3be39afd354405f460baac6421c57607867839fe7d866f6055ab";
+    DistortedText Motion 1 (384, 132) 6 25 ("t:3TJD", "t:JWM9")
+        "9e9c8247f6f7d0f30bf80e7fbfdd4f529b087af99ac11e20d1c077f71297b93d";
+    DistortedText Motion 5 (301, 109) 4 26 ("t:UX9C", "t:PL3X")
+        "4c6f7e59e3280d2b59a27b937213782a630694a6c5ef9b61c8e1307245f29d37";
+    DistortedText Motion 10 (600, 150) 8 27 ("t:UCAJC6", "t:6N4CHX")
+        "44b8223d6500bbcfb50939b979e20ec1a03c57b7989b3aa969f874367505a6a7";
+    Arithmetic Motion 7 (384, 132) 4 28 ("n:23", "n:35")
+        "d2dc6296f6d372d1ab1d48830b3e83ab2b0785978b2b5ad547208517a5820748";
+};
+
+#[test]
+fn pictures_are_what_this_version_draws() {
+    assert_eq!(RENDERER_VERSION, 1, "the hashes below belong to version 1");
+    let generator = Generator::new().unwrap();
+    let mut found = String::new();
+    let mut same = true;
+    for case in GOLDEN {
+        let level = Level::new(case.level).unwrap();
+        let mut spec = Spec::new(case.variant, level).with_carrier(case.carrier);
+        (spec.width, spec.height) = case.size;
+        spec.length = case.length;
+        let seed =
+            Seed::from_bytes(std::array::from_fn(|index| case.seed.wrapping_mul(index as u8 + 1)));
+        let rendered = generator.render(&spec, &seed).unwrap();
+        let digest: String = Sha256::digest(&rendered.media.bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let answer = rendered.puzzle.answer.encode();
+        let decoy = rendered.puzzle.decoy.map(|decoy| decoy.encode()).unwrap_or_default();
+        same &= digest == case.hash && (answer.as_str(), decoy.as_str()) == case.texts;
+        found += &format!(
+            "    {:?} {:?} {} {:?} {} {} (\"{answer}\", \"{decoy}\")\n        \"{digest}\";\n",
+            case.variant, case.carrier, case.level, case.size, case.length, case.seed,
+        );
+    }
+    assert!(same, "this build draws:\n{found}");
+}
