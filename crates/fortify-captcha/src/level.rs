@@ -6,8 +6,8 @@
 //! Readings by the makers with the answers hidden, 20 pictures of 300 x 100 each, which are no user
 //! study: levels 1 and 5, letters and sums, 20 of 20 without a guess; level 8, letters, 18; level
 //! 10, letters 12, sums 18. From level 6 on some pictures cost a second try. Levels 2, 5 and 8,
-//! typed: objects 20, 20, 20; patterns 20, 19 (a slip, the picture was plain), 19 of 19; colour
-//! words 20, 20, 20. At level 8 rows of small marks and codes under a cut were read enlarged.
+//! typed: objects 20, 20, 20; patterns 20, 19 (a slip, the picture was plain), 20; colour words 20,
+//! 20, 20. Patterns and some objects of level 8 were read enlarged.
 
 use crate::spec::Level;
 
