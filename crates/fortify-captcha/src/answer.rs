@@ -412,6 +412,9 @@ mod tests {
             prop_assert!(!text("7K9PXM").matches(&submitted, Tolerance::OneEdit));
             text("DDDDDD").matches(&submitted, Tolerance::OneEdit);
             Answer::Number(7).matches(&submitted, Tolerance::OneEdit);
+            for encoded in ["w:square red", "c:3:7K9PXM"] {
+                prop_assert!(!Answer::decode(encoded).unwrap().matches(&submitted, Tolerance::OneEdit));
+            }
         }
 
         #[test]

@@ -82,8 +82,8 @@ pub use answer::{Answer, MAX_SUBMITTED_BYTES, MAX_SUBMITTED_CHARS, Tolerance};
 pub use choice::{Choice, DecoyKind, Label};
 pub use error::{AnswerError, FontError, LevelError, NameError, RenderError, SeedError};
 pub use guess::guess_probability;
-pub use object::Object;
 pub use level::carrier_weights;
+pub use object::Object;
 pub use puzzle::{Puzzle, Question};
 pub use spec::{AnswerMode, Carrier, Level, Seed, Spec, Variant};
 #[doc(hidden)]

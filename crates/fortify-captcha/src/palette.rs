@@ -285,4 +285,36 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_slot_of_a_named_colour_tells_nothing() {
+        let mut rng = Stream::fixed(7);
+        let profile = LevelProfile::of(Level::MIN);
+        for used in [&[Colour::Red][..], &[Colour::Blue, Colour::Red, Colour::White]] {
+            let mut counts = [0_i32; PAINTS];
+            for _ in 0..4000 {
+                let palette = Palette::named(used, Chalk::Grey, profile, &mut rng);
+                counts[usize::from(palette.paint(Colour::Red).full) - FIRST_TEXT] += 1;
+            }
+            assert!(counts.iter().all(|count| (count - 1000).abs() < 150), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn named_colours_stand_out_from_their_ground() {
+        let mut rng = Stream::fixed(8);
+        for level in Level::ALL {
+            for _ in 0..100 {
+                let profile = LevelProfile::of(level);
+                let palette = Palette::named(&Colour::PAINTS[..4], Chalk::White, profile, &mut rng);
+                for slot in FIRST_TEXT..FIRST_HALF {
+                    let ratio = |ground: &Rgb| {
+                        contrast(luminance(palette.colours[slot]), luminance(*ground))
+                    };
+                    let least = palette.colours[..GROUNDS].iter().map(ratio).fold(21.0, f32::min);
+                    assert!(least >= if level.get() <= 5 { 2.0 } else { 1.7 }, "{level}: {least}");
+                }
+            }
+        }
+    }
 }

@@ -116,6 +116,21 @@ pub enum Question {
 }
 
 impl Question {
+    /// Every identifier that [`Question::key`] gives, so that a translation can be checked.
+    pub const KEYS: [&str; 11] = [
+        "question-distorted-text",
+        "question-arithmetic",
+        "question-letters-over",
+        "question-which-object",
+        "question-next-shape",
+        "question-next-colour",
+        "question-next-count",
+        "question-next-direction",
+        "question-next-two",
+        "question-which-colours",
+        "question-which-words",
+    ];
+
     /// The identifier under which the words are found (a Fluent message id).
     pub const fn key(self) -> &'static str {
         match self {

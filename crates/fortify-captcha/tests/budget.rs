@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use fortify_captcha::{
-    ALPHABET, Answer, AnswerMode, Choice, Generator, Level, Puzzle, Seed, Spec, Tolerance, Variant,
+    ALPHABET, Answer, AnswerMode, Choice, Generator, Level, Puzzle, Question, Seed, Spec,
+    Tolerance, Variant,
 };
 use png::{BitDepth, ColorType, Decoder};
 use proptest::prelude::*;
@@ -91,6 +92,7 @@ fn every_picture_is_small_indexed_bare_and_the_same_twice() {
         assert_eq!(Answer::decode(&puzzle.answer.encode()).unwrap(), puzzle.answer, "{number}");
         assert_eq!(puzzle.choices, rendered.puzzle.choices, "{number}");
         check_choices(&spec, &puzzle);
+        assert!(Question::KEYS.contains(&puzzle.question.key()), "{number}");
         if let Answer::Text(text) = &puzzle.answer {
             let length = if spec.variant == Variant::DistortedText { spec.length } else { 3 };
             assert_eq!(text.len(), usize::from(length));
