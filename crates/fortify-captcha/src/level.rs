@@ -108,9 +108,9 @@ mod table {
         /// Thickness of the curves over the text, px.
         over_width: f32 = [1.0, 1.0, 1.0, 1.0, 1.0, 1.4, 1.6, 1.8, 2.0, 2.0];
         /// Largest operand of a sum or a difference.
-        operand: u16 = [9, 10, 12, 15, 20, 30, 45, 60, 80, 99];
+        operand: u16 = [20, 20, 25, 25, 30, 30, 45, 60, 80, 99];
         /// Largest factor of a product.
-        factor: u16 = [5, 5, 6, 7, 8, 9, 10, 11, 12, 12];
+        factor: u16 = [9, 9, 9, 9, 9, 9, 10, 11, 12, 12];
         /// Fewest digits of both operands together.
         digits: u8 = [2, 2, 2, 2, 3, 3, 3, 3, 3, 3];
         /// How often one operand is a word.
@@ -122,7 +122,7 @@ mod table {
         /// Largest turn of an object, degrees either way: a house on its head is no house.
         lean: f32 = [6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0, 22.0, 24.0];
         /// Rows of a pattern; from two on each is a question of its own.
-        lines: u8 = [1, 1, 1, 1, 1, 2, 2, 2, 2, 2];
+        lines: u8 = [1, 1, 2, 2, 2, 2, 2, 2, 2, 2];
         /// Longest period of a pattern, tiles.
         period: u8 = [2, 2, 2, 3, 3, 3, 3, 3, 3, 3];
         /// How often the missing tile is not the last.

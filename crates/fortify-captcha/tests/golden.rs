@@ -57,8 +57,8 @@ const GOLDEN: [Case; 8] = [
         100,
         6,
         5,
-        "n:3",
-        "39c16112bb17616a6efc68e83baf60c8eedbcffab580cda8923a04277c9605e1",
+        "n:10",
+        "41210790fc4627786b152775ed60a8df28d5cb876ac4747ae4ced8f4667604d4",
     ),
     (
         Variant::Arithmetic,
@@ -67,8 +67,8 @@ const GOLDEN: [Case; 8] = [
         100,
         6,
         6,
-        "n:37",
-        "5ba7eaf5ca384afa527cda423933aae85ddb39d24ebeeeeb74221f83e909cf0e",
+        "n:54",
+        "c108d790f79405b0eb180810272965f597bb2dec024985dcdb7b8fc760c5c5b4",
     ),
     (
         Variant::Arithmetic,
@@ -143,8 +143,8 @@ const TASKS: [TaskCase; 11] = [
         300,
         100,
         15,
-        "w:moon",
-        "cfa314486d30e16db6c02d6c144aceeb7ddd49cbb330f6090ab9d42ee04dc4d6",
+        "w:moon 4",
+        "283e2fd7fdf0528d9cd81e913e4cb874b9e7d0fb4eb750f35ecfe0b9687445a7",
     ),
     (
         Variant::PatternCompletion,
@@ -203,8 +203,8 @@ const TASKS: [TaskCase; 11] = [
         300,
         100,
         21,
-        "c:2:15",
-        "4849c870966f74e351bd3da5dfd942ecf6b7542758d71edaf125148111a438e4",
+        "c:2:11",
+        "d427b91c1aeb8cc708081a28c8ca7555c4113a9ef675e37ba4ca18388349236e",
     ),
 ];
 

@@ -49,8 +49,8 @@ const GOLDEN: [Case; 8] = cases! {
         "4c6f7e59e3280d2b59a27b937213782a630694a6c5ef9b61c8e1307245f29d37";
     DistortedText Motion 10 (600, 150) 8 27 ("t:UCAJC6", "t:6N4CHX")
         "44b8223d6500bbcfb50939b979e20ec1a03c57b7989b3aa969f874367505a6a7";
-    Arithmetic Motion 7 (384, 132) 4 28 ("n:23", "n:35")
-        "d2dc6296f6d372d1ab1d48830b3e83ab2b0785978b2b5ad547208517a5820748";
+    Arithmetic Motion 7 (384, 132) 4 28 ("n:29", "n:35")
+        "32394fd44d1be0eab35024eaf116a8855ff75f4fb40d392d35458b73b8d98be7";
 };
 
 #[test]

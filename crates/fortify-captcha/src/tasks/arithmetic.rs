@@ -46,7 +46,7 @@ impl Sum {
             Sign::Times => low >= 2 && high <= factor,
             Sign::Minus => {
                 let least = if two_digits { 10 } else { 2 };
-                (least..=operand).contains(&self.left) && (1..=self.left).contains(&self.right)
+                (least..=operand).contains(&self.left) && (1..self.left).contains(&self.right)
             }
             Sign::Plus => low >= 1 && high <= operand && (!two_digits || high >= 10),
             Sign::Equals => false,
@@ -59,26 +59,23 @@ pub(crate) fn distribution(profile: &LevelProfile) -> BTreeMap<u32, f64> {
     let (operand, factor) = (u32::from(profile.operand), u32::from(profile.factor));
     let two_digits = profile.digits > 2;
     let mut likely = BTreeMap::new();
-    let mut add = |sign: Sign,
-                   share: f64,
-                   lefts: RangeInclusive<u32>,
-                   right: &dyn Fn(u32) -> RangeInclusive<u32>| {
-        let of_left = share / lefts.clone().count() as f64;
-        for left in lefts {
-            let rights = right(left);
-            let of_both = of_left / rights.clone().count() as f64;
-            for right in rights {
-                *likely.entry(Sum { left, right, sign }.result()).or_insert(0.0) += of_both;
+    let mut add =
+        |sign: Sign, share: f64, lefts: RangeInclusive<u32>, rights: RangeInclusive<u32>| {
+            let of_both = share / (lefts.clone().count() * rights.clone().count()) as f64;
+            for left in lefts {
+                for right in rights.clone() {
+                    *likely.entry(Sum { left, right, sign }.result()).or_insert(0.0) += of_both;
+                }
             }
-        }
-    };
-    let least = |one: u32| if two_digits { 10 } else { one };
-    add(Sign::Plus, 0.5, least(1)..=operand, &|_| 1..=operand);
-    add(Sign::Minus, 0.3, least(2)..=operand, &|left| 1..=left.min(99));
+        };
+    add(Sign::Plus, 0.5, if two_digits { 10 } else { 1 }..=operand, 1..=operand);
     if two_digits {
-        add(Sign::Times, 0.2, 10..=factor.max(12), &|_| 2..=factor.min(9));
+        add(Sign::Times, 0.2, 10..=factor.max(12), 2..=factor.min(9));
     } else {
-        add(Sign::Times, 0.2, 2..=factor, &|_| 2..=factor);
+        add(Sign::Times, 0.2, 2..=factor, 2..=factor);
+    }
+    for result in 1..operand {
+        *likely.entry(result).or_insert(0.0) += 0.3 / f64::from(operand - 1);
     }
     likely
 }
@@ -177,8 +174,12 @@ fn draw(profile: &LevelProfile, rng: &mut Stream) -> Sum {
         Sign::Times if two_digits => (between(10, factor.max(12)), between(2, factor.min(9))),
         Sign::Times => (between(2, factor), between(2, factor)),
         Sign::Minus => {
-            let left = between(if two_digits { 10 } else { 2 }, largest);
-            (left, between(1, left.min(99) as i32))
+            // The result is drawn first, so that small ones are no likelier than large ones.
+            let result = between(1, largest - 1);
+            let result = i32::try_from(result).unwrap_or(1);
+            let least = if two_digits { 10 - result } else { 1 };
+            let right = between(least.max(1), largest - result);
+            (right + result.unsigned_abs(), right)
         }
         _ => (between(if two_digits { 10 } else { 1 }, largest), between(1, largest)),
     };
@@ -250,7 +251,7 @@ mod tests {
 
     #[test]
     fn blind_guesses_seldom_succeed() {
-        for (level, bound) in [(1, 0.16), (5, 0.07), (10, 0.03)] {
+        for (level, bound) in [(1, 0.06), (5, 0.045), (10, 0.03)] {
             let profile = LevelProfile::of(Level::new(level).unwrap());
             let mut rng = Stream::fixed(4);
             let mut counts: HashMap<String, u32> = HashMap::new();
