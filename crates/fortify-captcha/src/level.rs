@@ -128,7 +128,7 @@ mod table {
         /// How often the missing tile is not the last.
         inner: f32 = [0.0, 0.0, 0.15, 0.30, 0.45, 0.55, 0.60, 0.65, 0.70, 0.75];
         /// How often what is not asked changes from tile to tile as well.
-        distraction: f32 = [0.0, 0.15, 0.30, 0.45, 0.60, 0.70, 0.80, 0.90, 0.95, 1.0];
+        distraction: f32 = [0.0, 0.10, 0.15, 0.20, 0.30, 0.50, 0.60, 0.70, 0.85, 1.0];
         /// Loose tiles outside of the rows, which mean nothing.
         herrings: u8 = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4];
         /// Words of a colour question, each a question of its own.

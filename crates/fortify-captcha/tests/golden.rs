@@ -144,7 +144,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         15,
         "w:moon 4",
-        "283e2fd7fdf0528d9cd81e913e4cb874b9e7d0fb4eb750f35ecfe0b9687445a7",
+        "6a420c46b897252a7a59026c91863ae29a3b9bf396f36d013869c0bc77ed7dd1",
     ),
     (
         Variant::PatternCompletion,
@@ -154,7 +154,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         16,
         "w:cross pink",
-        "773eddab6510736ad71379ecd1945ce1f16350740cc830e49a8c33b4a1a895f8",
+        "a494301cde24c048dbdddf96703763f1c5e9cf41fde7230215f7a4b6e3e7279f",
     ),
     (
         Variant::PatternCompletion,
@@ -164,7 +164,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         17,
         "c:5:down-right 5",
-        "d15f6230eb0befb6bfad046b13e2ca698d6ac8f5c398a4424603fe66caaf9270",
+        "f9c779b203ea022fa2794be6f41bbc2f49fc4bd24606a3c64db09fa22478b170",
     ),
     (
         Variant::ColorTextMismatch,
