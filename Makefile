@@ -7,7 +7,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test setup setup-run bench fmt fmt-check lint doc deny
+.PHONY: help run build test setup setup-run bench sheets fmt fmt-check lint doc deny
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ bench: setup-run ## Measure: pictures per second, redeems and gate decisions
 	$(CARGO) bench --workspace --exclude fortify-demo --exclude fortify-e2e --locked --benches
 	$(CARGO) build --release --locked -p fortify
 	$(BUILD)/release/fortify bench
+
+sheets: setup-run ## Contact sheets of every task, carrier and level, in target/sheets
+	@./scripts/sheets.sh
 
 fmt: ## Format the code
 	$(CARGO) fmt --all
