@@ -40,7 +40,26 @@ async fn on_a_narrow_phone_no_kind_is_cut_off() -> Outcome {
             assert!(left >= 0.0 && left + width <= 320.0, "{css}: {left} + {width}");
         }
         assert_targets_are_large(&visit).await?;
+        if carrier == Carrier::Motion {
+            assert_dots_are_squares(&visit, 2.0).await?;
+        }
     }
+    visit.end().await
+}
+
+/// Three px are what the moving kind is made for; most phones have the width for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_most_phones_dots_are_as_large_as_on_a_screen() -> Outcome {
+    let options = Options { viewport: (390, 700), ..Options::default() };
+    let visit = Visit::with(Kind::Chromium, options, |parts| {
+        draw(parts, Variant::DistortedText, Carrier::Motion, AnswerMode::Typed);
+    })
+    .await?;
+    visit.open("/").await?;
+    visit.challenge().await?;
+    visit.take_picture("kind-distorted_text-motion-phone").await?;
+    assert!(visit.browser.number("html", "scrollWidth").await? <= 390.0, "scrolls sideways");
+    assert_dots_are_squares(&visit, 3.0).await?;
     visit.end().await
 }
 
@@ -180,8 +199,7 @@ pub(crate) async fn record(visit: &Visit) -> Result<ChallengeRecord, BrowserErro
     Ok(visit.bed.app.store.challenge(&token).await.unwrap().expect("a live challenge"))
 }
 
-/// Nothing of it is lost to scaling: it is shown at its own size at least, and dots as squares of
-/// whole px.
+/// Nothing of it is lost to scaling: it is shown at its own size at least, and dots as squares.
 async fn assert_picture_is_large_and_sharp(visit: &Visit, carrier: Carrier) -> Outcome {
     let browser = &visit.browser;
     let (left, _, width, height) = browser.rectangle("img").await?;
@@ -193,10 +211,22 @@ async fn assert_picture_is_large_and_sharp(visit: &Visit, carrier: Carrier) -> O
     assert!(width >= 300.0 && height >= 100.0, "{carrier}: {width} x {height} px");
     assert!((width / height * own_height / own - 1.0).abs() < 0.03, "{carrier}: distorted");
     if carrier == Carrier::Motion {
-        assert_eq!(browser.css_value("img", "image-rendering").await?, "pixelated");
-        assert!((width / own).fract() < 0.001, "a dot is {} px wide", width / own);
-        assert!(width >= 3.0 * own, "a dot is {} px wide", width / own);
+        assert_dots_are_squares(visit, 3.0).await?;
+        assert!(browser.text("#moves").await?.starts_with("This picture moves."));
     }
+    Ok(())
+}
+
+/// A dot is `px` wide and high, with nothing between one and the next.
+async fn assert_dots_are_squares(visit: &Visit, px: f64) -> Outcome {
+    let browser = &visit.browser;
+    assert_eq!(browser.css_value("img", "image-rendering").await?, "pixelated");
+    let (left, _, width, height) = browser.rectangle("img").await?;
+    let border = 2.0 * border(visit, "img").await?;
+    let wide = (width - border) / browser.number("img", "naturalWidth").await?;
+    let high = (height - border) / browser.number("img", "naturalHeight").await?;
+    assert!(left >= 0.0 && left + width <= browser.number("html", "clientWidth").await?);
+    assert!((wide - px).abs() < 0.001 && (high - px).abs() < 0.001, "a dot is {wide} x {high} px");
     Ok(())
 }
 
