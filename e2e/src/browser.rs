@@ -329,6 +329,25 @@ impl Browser {
         std::fs::write(file, png).doing(format!("writing {}", file.display()))
     }
 
+    /// What an element shows now, borders included, as a PNG; it is scrolled into the window first.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such element, or the browser gives no picture.
+    pub async fn screenshot_of(&self, css: &str) -> Result<Vec<u8>> {
+        self.find(css).await?.screenshot().await.doing(format!("taking a picture of {css}"))
+    }
+
+    /// An attribute of the element that gets the keys, if it has it.
+    ///
+    /// # Errors
+    ///
+    /// When nothing takes keys.
+    pub async fn attribute_of_focused(&self, name: &str) -> Result<Option<String>> {
+        let active = self.client.active_element().await.doing("looking for the focus")?;
+        active.attr(name).await.doing(format!("reading {name} of what has the focus"))
+    }
+
     /// The WebDriver session, for what this type has no method for.
     pub fn client(&self) -> &Client {
         &self.client

@@ -9,7 +9,9 @@ mod support;
 
 mod cookies_off;
 mod forms;
+mod kinds;
 mod layout;
+mod moving;
 mod other_site;
 mod visit;
 mod waiting;
