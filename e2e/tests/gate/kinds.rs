@@ -95,6 +95,10 @@ async fn every_kind_lets_in_who_picks_what_it_shows(kind: Kind) -> Outcome {
         assert!(!visit.browser.text("legend").await?.is_empty(), "{name}");
         assert_targets_are_large(&visit).await?;
         assert_targets_are_seen(&visit).await?;
+        let page = visit.bed.visitor().get("/").await.text();
+        let picture = page.split("base64,").nth(1).unwrap().split('"').next().unwrap();
+        let rest = page.len() - picture.len();
+        assert!(rest < 10_000, "{name}: {rest} bytes without the picture");
         visit.take_picture(&format!("kind-{variant}-{carrier}-choice-{kind:?}")).await?;
 
         let right = visit.bed.answer(&token).await;
