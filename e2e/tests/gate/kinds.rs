@@ -5,11 +5,9 @@ use fortify::store::record::ChallengeRecord;
 use fortify_captcha::{AnswerMode, Carrier, Variant};
 use fortify_e2e::{BrowserError, Key, Kind, Options};
 
+use crate::layout::{BORDER_CONTRAST, TEXT_CONTRAST, TOUCH, contrast};
 use crate::support::Parts;
 use crate::visit::{CONTINUE, INPUT, Outcome, Visit, WRONG};
-
-/// CSS px: the least that a finger hits (WCAG 2.5.5).
-const TOUCH: f64 = 44.0;
 
 /// What every page says after an answer that does not count, whatever was wrong with it.
 pub(crate) const FAILURE: &str = "That was not right, or it took too long. Here is a new one.";
@@ -96,6 +94,11 @@ async fn every_kind_lets_in_who_picks_what_it_shows(kind: Kind) -> Outcome {
         assert!(visit.browser.has("fieldset > legend:first-child").await?, "{name}: no question");
         assert!(!visit.browser.text("legend").await?.is_empty(), "{name}");
         assert_targets_are_large(&visit).await?;
+        assert_targets_are_seen(&visit).await?;
+        let page = visit.bed.visitor().get("/").await.text();
+        let picture = page.split("base64,").nth(1).unwrap().split('"').next().unwrap();
+        let rest = page.len() - picture.len();
+        assert!(rest < 10_000, "{name}: {rest} bytes without the picture");
         visit.take_picture(&format!("kind-{variant}-{carrier}-choice-{kind:?}")).await?;
 
         let right = visit.bed.answer(&token).await;
@@ -115,7 +118,8 @@ async fn every_kind_lets_in_who_picks_what_it_shows(kind: Kind) -> Outcome {
 }
 
 async fn the_keyboard_alone_picks(kind: Kind) -> Outcome {
-    let visit = Visit::with(kind, Options::default(), |parts| {
+    let options = Options { dark: true, ..Options::default() };
+    let visit = Visit::with(kind, options, |parts| {
         draw(parts, Variant::ObjectRecognition, Carrier::Ink, AnswerMode::Choice);
     })
     .await?;
@@ -137,6 +141,11 @@ async fn the_keyboard_alone_picks(kind: Kind) -> Outcome {
     assert_eq!(browser.attribute_of_focused("value").await?, Some(right.clone()));
     assert_eq!(browser.attribute(&format!("{PICK}:checked"), "value").await?, Some(right));
     assert_eq!(browser.css_value(&format!("{PICK}:checked"), "outline-style").await?, "solid");
+    assert_targets_are_seen(&visit).await?;
+    let picked = "fieldset .choice:has(:checked)";
+    let words = browser.css_value(picked, "color").await?;
+    let behind = browser.css_value(picked, "background-color").await?;
+    assert!(contrast(&words, &behind) >= TEXT_CONTRAST, "{words} on {behind}");
     visit.take_picture(&format!("picked-{kind:?}")).await?;
 
     browser.press(Key::Tab).await?;
@@ -244,6 +253,21 @@ async fn assert_targets_are_large(visit: &Visit) -> Outcome {
         let label = format!("fieldset .choice:nth-of-type({nth})");
         let (_, _, width, height) = visit.browser.rectangle(&label).await?;
         assert!(width >= TOUCH && height >= TOUCH, "{label} is {width} x {height} px");
+    }
+    Ok(())
+}
+
+/// In the colours of the page, question, words and edges stand out.
+async fn assert_targets_are_seen(visit: &Visit) -> Outcome {
+    let card = visit.browser.css_value("main", "background-color").await?;
+    let parts = [
+        ("legend", "color", TEXT_CONTRAST),
+        ("fieldset .choice", "color", TEXT_CONTRAST),
+        ("fieldset .choice", "border-top-color", BORDER_CONTRAST),
+    ];
+    for (css, property, least) in parts {
+        let colour = visit.browser.css_value(css, property).await?;
+        assert!(contrast(&colour, &card) >= least, "{css}: {colour} on {card}");
     }
     Ok(())
 }

@@ -5,11 +5,11 @@ use fortify_e2e::{Browser, Kind, Options};
 use crate::visit::{ANOTHER, CONTINUE, INPUT, Outcome, Visit, WRONG, other_site};
 
 /// CSS px: the least that a finger hits (WCAG 2.5.5).
-const TOUCH: f64 = 44.0;
+pub(crate) const TOUCH: f64 = 44.0;
 
 /// The least contrast of text (WCAG 1.4.3), and of what shows where a field is (1.4.11).
-const TEXT_CONTRAST: f64 = 4.5;
-const BORDER_CONTRAST: f64 = 3.0;
+pub(crate) const TEXT_CONTRAST: f64 = 4.5;
+pub(crate) const BORDER_CONTRAST: f64 = 3.0;
 
 crate::in_both_browsers!(
     every_page_is_legible_in_the_light,
@@ -149,7 +149,7 @@ async fn assert_contrast(visit: &Visit) -> Outcome {
 
 /// The contrast of two colours that a browser gives as `rgb(r, g, b)` or `rgba(r, g, b, 1)`, by
 /// WCAG; 0 where one is see-through.
-fn contrast(one: &str, other: &str) -> f64 {
+pub(crate) fn contrast(one: &str, other: &str) -> f64 {
     let (Some(one), Some(other)) = (luminance(one), luminance(other)) else { return 0.0 };
     (one.max(other) + 0.05) / (one.min(other) + 0.05)
 }
