@@ -55,7 +55,7 @@ LAB := PYTHONPATH=lab $(LAB_PYTHON) -m
 LAB_OUT := $(BUILD)/lab
 LEVELS ?= 1 3 5 8 10
 COUNT ?= 100
-TUNING ?= 40
+TUNING ?= 24
 TIME ?= 8
 N ?= 20000
 LEVEL ?= 5
@@ -64,7 +64,7 @@ CARRIER ?=
 STYLES ?=
 UNSEEN ?=
 
-lab: lab-setup ## Attack: engines and informed attacks (LEVELS="1 5", COUNT=100, TUNING=40)
+lab: lab-setup ## Attack: engines and informed attacks (LEVELS="1 5", COUNT=100, TUNING=24)
 	$(CARGO) build --release --locked -p fortify
 	rm -rf $(LAB_OUT)/tune $(LAB_OUT)/test
 	$(LAB) fortify_lab.sets --fortify $(BUILD)/release/fortify --out $(LAB_OUT) --levels $(LEVELS) --tuning $(TUNING) --count $(COUNT)
@@ -76,7 +76,7 @@ lab-train: lab-setup ## Attack: a network that learns (TIME=minutes N=20000 LEVE
 	$(LAB) fortify_lab.school --fortify $(BUILD)/release/fortify --out $(LAB_OUT) --variant $(VARIANT) --level $(LEVEL) \
 		--minutes $(TIME) --number $(N) $(if $(CARRIER),--carrier $(CARRIER)) $(if $(STYLES),--styles $(STYLES)) $(if $(UNSEEN),--unseen $(UNSEEN))
 
-lab-peers: lab-setup ## Attack: the same engines on pictures of other generators (COUNT=100, TUNING=40)
+lab-peers: lab-setup ## Attack: the same engines on pictures of other generators (COUNT=100, TUNING=24)
 	CARGO_TARGET_DIR=$(BUILD)/lab-peers $(CARGO) build --release --locked --manifest-path lab/peers/Cargo.toml
 	rm -rf $(LAB_OUT)/peers
 	$(BUILD)/lab-peers/release/lab-peers $(LAB_OUT)/peers $(TUNING) $(COUNT)

@@ -22,8 +22,8 @@ from .reading import plausibility, submission
 from .stats import wilson
 
 # Pictures that every chain is tried on, and chains that go on to the whole tuning set.
-FIRST_ROUND = 12
-KEPT = 4
+FIRST_ROUND = 8
+KEPT = 2
 
 
 @dataclass
@@ -65,11 +65,13 @@ class Plan:
 class Attack:
     """All solvers against one cell at a time."""
 
-    def __init__(self, solvers: list, log=lambda line: print(line, file=sys.stderr, flush=True)):
+    def __init__(self, solvers: list, only: str = "", log=lambda line: print(line, file=sys.stderr, flush=True)):
         self._solvers = solvers
+        self._only = only
         self._log = log
         # Images after preprocessing, by chain and file: engines share them.
         self._images: dict[tuple[str, Path], tuple[list, float]] = {}
+        self._scores: dict[tuple[str, Plan, int, str], tuple[float, float]] = {}
 
     def run(self, tune: list[Sample], test: list[Sample], label: str = "") -> list[Result]:
         """Results of every solver on `test`, set up on `tune`."""
@@ -79,7 +81,7 @@ class Attack:
         if test[0].decoy:
             results += self._decoys(tune, test)
         for group in ("ocr", "informed"):
-            chains = chains_for(test[0].carrier, group)
+            chains = [c for c in chains_for(test[0].carrier, group) if self._only in c.name]
             read = []
             for solver in self._solvers if chains else ():
                 plan = self._choose(solver, chains, tune, vocabulary)
@@ -94,6 +96,7 @@ class Attack:
                 results += [result for _, result in read]
                 results += self._together(group, [result for _, result in read], test)
             self._images.clear()
+            self._scores.clear()
         for result in results:
             result.label = label
         return results
@@ -116,6 +119,12 @@ class Attack:
 
     def _score(self, solver, plan: Plan, samples: list[Sample], vocabulary) -> tuple[float, float]:
         """Share accepted, and how near the submissions are, to tell chains apart that read nothing."""
+        key = (solver.name, plan, len(samples), samples[0].answer)
+        if key not in self._scores:
+            self._scores[key] = self._scored(solver, plan, samples, vocabulary)
+        return self._scores[key]
+
+    def _scored(self, solver, plan: Plan, samples: list[Sample], vocabulary) -> tuple[float, float]:
         submitted, _ = self._submissions(solver, plan, samples, vocabulary)
         accepted = sum(matches(s, text, True) for s, text in zip(samples, submitted))
         near = sum(
@@ -135,7 +144,7 @@ class Attack:
             images, spent = self._prepared(plan.chain, sample)
             prepared.append(images)
             seconds += spent
-        characters = engines.characters_for(samples[0].variant)
+        characters = engines.characters_for(samples[0])
         started = time.perf_counter()
         flat = [image for images in prepared for image in images]
         readings = solver.read(flat, plan.option, characters)
@@ -237,16 +246,19 @@ def main() -> None:
     results: list[Result] = []
     with open(arguments.out / "results.jsonl", "w", encoding="utf-8") as lines:
         for cell in sorted(test, key=_order):
+            if arguments.levels and cell[3] not in arguments.levels:
+                continue
+            if arguments.variants and cell[0] not in arguments.variants:
+                continue
             if cell not in tune:
                 sys.exit(f"attack: no tuning set for {cell}")
             pictures = test[cell][: arguments.count]
-            for result in Attack(solvers).run(tune[cell][: arguments.tuning], pictures, arguments.label):
+            for result in Attack(solvers, arguments.chains).run(tune[cell][: arguments.tuning], pictures, arguments.label):
                 results.append(result)
-                record = {k: v for k, v in asdict(result).items() if k != "submissions"}
-                lines.write(json.dumps(record) + "\n")
+                lines.write(json.dumps({k: v for k, v in asdict(result).items() if k != "submissions"}) + "\n")
             lines.flush()
     load = os.getloadavg()
-    table = report.table(results)
+    table = report.table([asdict(result) for result in results])
     Path(arguments.out, "results.md").write_text(
         f"{table}\nLoad of the machine at the end: {load[0]:.1f} (one minute), "
         f"{os.cpu_count()} processors. {engines.Tesseract.version()}.\n"
@@ -264,9 +276,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tune", type=Path, nargs="+", required=True, help="sets to choose chains on")
     parser.add_argument("--test", type=Path, nargs="+", required=True, help="sets to measure on")
     parser.add_argument("--out", type=Path, required=True, help="folder for results.jsonl and results.md")
-    parser.add_argument("--tuning", type=int, default=40, help="pictures per cell to choose on")
+    parser.add_argument("--tuning", type=int, default=24, help="pictures per cell to choose on")
     parser.add_argument("--count", type=int, default=100, help="pictures per cell to measure on")
     parser.add_argument("--engines", nargs="*", help="tesseract ddddocr ddddocr-beta rapidocr; all unless named")
+    parser.add_argument("--levels", type=int, nargs="*", help="all unless named")
+    parser.add_argument("--variants", nargs="*", help="all unless named")
+    parser.add_argument("--chains", default="", help="only chains whose name has this in it, such as flow")
     parser.add_argument("--label", default="", help="a name for these rows, such as a peer's")
     return parser.parse_args()
 

@@ -158,6 +158,9 @@ def _moving(name: str, function: Callable[[np.ndarray], np.ndarray], group: str 
 
 MOVING = [
     Chain("default image", ("motion",), lambda p: [p.still]),
+    Chain("default image, opening, x3", ("motion",), lambda p: [
+        enlarged(cv2.morphologyEx(grey(p.still), cv2.MORPH_CLOSE, np.ones((2, 2), np.uint8)), 3)
+    ]),
     Chain("default image, x3", ("motion",), lambda p: [enlarged(grey(p.still), 3)]),
     Chain("default image, median 3, x3", ("motion",), lambda p: [enlarged(median(grey(p.still), 3), 3)]),
     _moving("first frame", lambda f: _cells(f[0])),
@@ -183,9 +186,7 @@ INFORMED = [
     _moving("flow, Farneback", lambda f: _cells(maps.optical_flow(f, "farneback")), "informed"),
     _moving("correlator 1.2", lambda f: _cells(maps.motion_correlator(f, 1.2)), "informed"),
     _moving("correlator 1.6", lambda f: _cells(maps.motion_correlator(f, 1.6)), "informed"),
-    _moving("correlator 2.0", lambda f: _cells(maps.motion_correlator(f, 2.0)), "informed"),
     _moving("likelihood 1.4", lambda f: _cells(maps.motion_likelihood(f, 1.4)), "informed"),
-    _moving("likelihood 1.8", lambda f: _cells(maps.motion_likelihood(f, 1.8)), "informed"),
 ]
 
 

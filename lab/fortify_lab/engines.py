@@ -5,6 +5,7 @@
 """
 
 import os
+import string
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 import onnxruntime
 
 from .answers import ALPHABET
+from .labels import Sample
 
 Image = np.ndarray
 Reading = tuple[str, float]
@@ -22,9 +24,11 @@ Reading = tuple[str, float]
 SUM_CHARACTERS = "0123456789+-x=?" + "efghilnorstuvwx"
 
 
-def characters_for(variant: str) -> str:
+def characters_for(sample: Sample) -> str:
     """What a task's pictures can hold."""
-    return SUM_CHARACTERS if variant == "arithmetic" else ALPHABET
+    if sample.alphabet == "any":
+        return string.digits + string.ascii_letters
+    return SUM_CHARACTERS if sample.variant == "arithmetic" else ALPHABET
 
 
 @dataclass(frozen=True)

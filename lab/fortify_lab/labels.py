@@ -24,6 +24,8 @@ class Sample:
     carrier: str = "ink"
     decoy: str = ""
     style: str = ""
+    # The project's, unless "any": letters and digits of other generators.
+    alphabet: str = ""
 
     @property
     def cell(self) -> "Cell":
@@ -71,6 +73,7 @@ def read_labels(folder: Path, style: str = "") -> list[Sample]:
                     carrier=row.get("carrier") or "ink",
                     decoy=row.get("decoy") or "",
                     style=row.get("style") or style,
+                    alphabet=row.get("alphabet") or "",
                 )
             )
     return samples

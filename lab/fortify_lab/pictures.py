@@ -17,11 +17,14 @@ class Picture:
 
     @property
     def still(self) -> np.ndarray:
-        """BGR; of an animated PNG the default image."""
+        """BGR; of an animated PNG the default image, as Pillow has it.
+
+        Pillow and OpenCV's `imread` have the same. OpenCV 5.0's `imdecode`
+        returns the first frame instead, which the chain `first frame` stands for.
+        """
         if "still" not in self._cache:
-            self._cache["still"] = cv2.imdecode(
-                np.frombuffer(self.path.read_bytes(), np.uint8), cv2.IMREAD_COLOR
-            )
+            with Image.open(self.path) as image:
+                self._cache["still"] = cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)
         return self._cache["still"]
 
     @property

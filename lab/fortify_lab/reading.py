@@ -35,6 +35,8 @@ def _value(sample: Sample, reading: str) -> str:
     if sample.variant == "arithmetic":
         result = evaluate(reading, tail=sample.carrier == "ink")
         return "" if result is None or result < 0 else str(result)
+    if sample.alphabet == "any":
+        return "".join(c for c in reading if c.isascii() and c.isalnum())
     if sample.kind == "text" or sample.variant in ("distorted_text", "object_recognition"):
         return "".join(c for c in fold(reading).translate(_OUTSIDE) if c in ALPHABET)
     return reading
