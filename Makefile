@@ -53,7 +53,10 @@ deny: ## Check licences, advisories and sources (needs cargo-deny)
 LAB_PYTHON := .tools/lab-venv/bin/python
 LAB := PYTHONPATH=lab $(LAB_PYTHON) -m
 LAB_OUT := $(BUILD)/lab
-LEVELS ?= 1 3 5 8 10
+LEVELS ?= 3 8
+VARIANTS ?=
+CARRIERS ?=
+MODES ?=
 COUNT ?= 100
 TUNING ?= 24
 TIME ?= 8
@@ -64,10 +67,11 @@ CARRIER ?=
 STYLES ?=
 UNSEEN ?=
 
-lab: lab-setup ## Attack: engines and informed attacks (LEVELS="1 5", COUNT=100, TUNING=24)
+lab: lab-setup ## Attack: engines and informed attacks (LEVELS="3 8" COUNT=100 VARIANTS= CARRIERS= MODES=)
 	$(CARGO) build --release --locked -p fortify
 	rm -rf $(LAB_OUT)/tune $(LAB_OUT)/test
-	$(LAB) fortify_lab.sets --fortify $(BUILD)/release/fortify --out $(LAB_OUT) --levels $(LEVELS) --tuning $(TUNING) --count $(COUNT)
+	$(LAB) fortify_lab.sets --fortify $(BUILD)/release/fortify --out $(LAB_OUT) --levels $(LEVELS) --tuning $(TUNING) --count $(COUNT) \
+		$(if $(VARIANTS),--variants $(VARIANTS)) $(if $(CARRIERS),--carriers $(CARRIERS)) $(if $(MODES),--modes $(MODES))
 	$(LAB) fortify_lab.attack --tune $(LAB_OUT)/tune/* --test $(LAB_OUT)/test/* --tuning $(TUNING) --count $(COUNT) --out $(LAB_OUT)
 	@echo "results: $(LAB_OUT)/results.md and results.jsonl"
 

@@ -38,10 +38,12 @@ const PEERS: [Peer; 7] = [
             .apply_filter(Wave::new(2.0, 10.0));
         finished(picture.view(220, 120).apply_filter(Dots::new(10)))
     }),
-    ("captcha-rs-readme", || rs(captcha_rs::CaptchaBuilder::new().length(5).width(130).height(40).complexity(1))),
-    ("captcha-rs-hardest", || {
-        let builder = captcha_rs::CaptchaBuilder::new().length(6).width(220).height(80).complexity(10);
-        rs(builder.distortion(10).interference_lines(4).interference_ellipses(4))
+    ("captcha-rs-readme", || {
+        rs(captcha_rs::CaptchaBuilder::new().length(5).width(130).height(40).complexity(1))
+    }),
+    // `distortion`, which it has besides, tears letters apart until nobody reads them.
+    ("captcha-rs-complexity-10", || {
+        rs(captcha_rs::CaptchaBuilder::new().length(6).width(220).height(80).complexity(10))
     }),
     ("captcha_rust", || {
         let picture = captcha_rust::Captcha::new(5, 130, 40);
@@ -66,7 +68,10 @@ fn rs(builder: captcha_rs::CaptchaBuilder) -> Drawn {
 /// `captcha-a` has no fonts of its own: it is given two of ours.
 fn a(width: u32, height: u32, length: u32) -> Drawn {
     let fonts = [
-        include_bytes!("../../../crates/fortify-captcha/fonts/liberation-sans/LiberationSans-Bold.ttf").as_slice(),
+        include_bytes!(
+            "../../../crates/fortify-captcha/fonts/liberation-sans/LiberationSans-Bold.ttf"
+        )
+        .as_slice(),
         include_bytes!("../../../crates/fortify-captcha/fonts/carlito/Carlito-Bold.ttf").as_slice(),
     ];
     let fonts: Vec<Font<'_>> = fonts.into_iter().filter_map(Font::try_from_bytes).collect();
@@ -97,7 +102,10 @@ fn write(folder: &Path, count: u32, draw: fn() -> Drawn) -> Result<(), Box<dyn E
         // One of them writes JPEG; the readers look at the bytes, not at the name.
         let file = format!("{index:06}.png");
         let length = answer.chars().count();
-        writeln!(labels, "{file},distorted_text,5,typed,{answer},Type the {length} characters,ink,any")?;
+        writeln!(
+            labels,
+            "{file},distorted_text,5,typed,{answer},Type the {length} characters,ink,any"
+        )?;
         fs::write(folder.join(file), bytes)?;
     }
     fs::write(folder.join("labels.csv"), labels)?;
