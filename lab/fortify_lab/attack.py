@@ -258,7 +258,8 @@ def main() -> None:
                 lines.write(json.dumps({k: v for k, v in asdict(result).items() if k != "submissions"}) + "\n")
             lines.flush()
     load = os.getloadavg()
-    table = report.table([asdict(result) for result in results])
+    records = [asdict(result) for result in results]
+    table = f"{report.summary(records)}\n{report.table(records)}"
     Path(arguments.out, "results.md").write_text(
         f"{table}\nLoad of the machine at the end: {load[0]:.1f} (one minute), "
         f"{os.cpu_count()} processors. {engines.Tesseract.version()}.\n"

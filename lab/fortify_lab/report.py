@@ -1,4 +1,4 @@
-"""Results as a Markdown table; by itself, from files of JSON lines:
+"""Results as Markdown tables; by itself, from files of JSON lines:
 
     python -m fortify_lab.report results.jsonl ...
 """
@@ -20,6 +20,36 @@ def percent(share: float) -> str:
 def table(results: list[dict]) -> str:
     """One line per cell and solver. Accepted is at the tolerance that is in force there."""
     return HEAD + "".join(map(_line, results))
+
+
+def summary(results: list[dict]) -> str:
+    """One line per cell: of each group the solver that was best in tuning, and the vote."""
+    cells: dict[tuple, dict[str, dict]] = {}
+    for r in results:
+        own = cells.setdefault((r["variant"], r["label"] or r["carrier"], r["mode"], r["level"]), {})
+        voted = r["solver"].startswith("vote")
+        if not r["solver"].startswith("any"):
+            own.setdefault(f"{r['group']} vote" if voted else r["group"], r)
+        if r["group"] == "decoy" and r["decoys"] > own["decoy"]["decoys"]:
+            own["decoy"] = r
+    columns = ("blind", "ocr", "ocr vote", "informed", "informed vote")
+    lines = [
+        "| Task | Carrier | Mode | Level | No look | Best engine | Vote of engines | Best informed | Informed vote "
+        "| Flattened: decoy |\n|---|---|---|---|---|---|---|---|---|---|\n"
+    ]
+    for cell, own in cells.items():
+        shares = [_share(own.get(column)) for column in columns]
+        decoy = own.get("decoy")
+        shares.append(f"{percent(decoy['decoys'] / decoy['trials'])} %" if decoy else "")
+        lines.append(f"| {' | '.join([*map(str, cell), *shares])} |\n")
+    return "".join(lines)
+
+
+def _share(r: dict | None) -> str:
+    if r is None:
+        return ""
+    name = "" if r["solver"].startswith(("vote", "no look")) else f" {r['solver']}"
+    return f"{percent(r['accepted'] / r['trials'])} %{name}"
 
 
 def _line(r: dict) -> str:
@@ -46,7 +76,8 @@ def main() -> None:
     for name in sys.argv[1:]:
         with open(name, encoding="utf-8") as lines:
             results += map(json.loads, lines)
-    print(table(results), end="")
+    results.sort(key=lambda r: (r["label"], r["carrier"], r["variant"], r["mode"], r["level"]))
+    print(f"{summary(results)}\n{table(results)}", end="")
 
 
 if __name__ == "__main__":
