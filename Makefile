@@ -7,10 +7,10 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test setup setup-run bench sheets fmt fmt-check lint doc deny
+.PHONY: help run build test setup setup-run bench sheets fmt fmt-check lint doc deny lab lab-train lab-peers lab-test lab-setup
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup-run ## Show Fortify in front of a demonstration site, on 127.0.0.1:10002 (PORT=... for another)
 	$(CARGO) build --release --locked -p fortify -p fortify-demo
@@ -51,3 +51,56 @@ doc: ## Build the API documentation, warnings refused
 deny: ## Check licences, advisories and sources (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }
 	$(CARGO) deny --all-features check
+
+# The lab: programs that read the challenges. See lab/README.md.
+LAB_PYTHON := .tools/lab-venv/bin/python
+LAB := PYTHONPATH=lab $(LAB_PYTHON) -m
+LAB_OUT := $(BUILD)/lab
+LEVELS ?= 3 8
+VARIANTS ?=
+CARRIERS ?=
+MODES ?=
+COUNT ?= 100
+TUNING ?= 24
+TIME ?= 8
+N ?= 20000
+LEVEL ?= 5
+VARIANT ?= distorted_text
+CARRIER ?=
+STYLES ?=
+UNSEEN ?=
+
+lab: lab-setup ## Attack: engines and informed attacks (LEVELS="3 8" COUNT=100 VARIANTS= CARRIERS= MODES=)
+	$(CARGO) build --release --locked -p fortify
+	rm -rf $(LAB_OUT)/tune $(LAB_OUT)/test
+	$(LAB) fortify_lab.sets --fortify $(BUILD)/release/fortify --out $(LAB_OUT) --levels $(LEVELS) --tuning $(TUNING) --count $(COUNT) \
+		$(if $(VARIANTS),--variants $(VARIANTS)) $(if $(CARRIERS),--carriers $(CARRIERS)) $(if $(MODES),--modes $(MODES))
+	$(LAB) fortify_lab.attack --tune $(LAB_OUT)/tune/* --test $(LAB_OUT)/test/* --tuning $(TUNING) --count $(COUNT) --out $(LAB_OUT)
+	@echo "results: $(LAB_OUT)/results.md and results.jsonl"
+
+lab-train: lab-setup ## Attack: a network that learns (TIME=minutes N=20000 LEVEL=5 VARIANT= CARRIER= STYLES="aa bb")
+	$(CARGO) build --release --locked -p fortify
+	$(LAB) fortify_lab.school --fortify $(BUILD)/release/fortify --out $(LAB_OUT) --variant $(VARIANT) --level $(LEVEL) \
+		--minutes $(TIME) --number $(N) $(if $(CARRIER),--carrier $(CARRIER)) $(if $(STYLES),--styles $(STYLES)) $(if $(UNSEEN),--unseen $(UNSEEN))
+
+lab-peers: lab-setup ## Attack: the same engines on pictures of other generators (COUNT=100, TUNING=24)
+	CARGO_TARGET_DIR=$(BUILD)/lab-peers $(CARGO) build --release --locked --manifest-path lab/peers/Cargo.toml
+	rm -rf $(LAB_OUT)/peers
+	$(BUILD)/lab-peers/release/lab-peers $(LAB_OUT)/peers $(TUNING) $(COUNT)
+	for peer in $(LAB_OUT)/peers/test/*; do \
+		name=$$(basename "$$peer"); \
+		$(LAB) fortify_lab.attack --tune "$(LAB_OUT)/peers/tune/$$name" --test "$$peer" --label "$$name" --tuning $(TUNING) --count $(COUNT) --out "$(LAB_OUT)/peers/out/$$name"; \
+	done
+
+lab-test: lab-setup ## Test the lab itself
+	cd lab && ../$(LAB_PYTHON) -m pytest
+
+# Tesseract from the system, the rest in an environment of its own.
+lab-setup: .tools/lab-venv/ready
+	@./scripts/setup.sh lab
+
+.tools/lab-venv/ready: lab/requirements.txt
+	@./scripts/setup.sh lab
+	python3 -m venv --clear .tools/lab-venv
+	$(LAB_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --requirement lab/requirements.txt
+	@touch $@

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs what `make run` or `make test` needs on a Debian system with a Rust toolchain.
+# Installs what `make run`, `make test` or `make lab` needs on a Debian system with a Rust toolchain.
 #
 #   scripts/setup.sh run    a C linker
 #   scripts/setup.sh test   also rustfmt, clippy, Firefox, Chromium and their WebDriver servers
+#   scripts/setup.sh lab    a C linker, Python 3.11 or later, Tesseract
 #
 # What is there is left alone, so a second run takes no time and asks for nothing.
 set -euo pipefail
@@ -15,8 +16,8 @@ missing=()
 main() {
     local purpose=${1:-}
     case $purpose in
-        run | test) ;;
-        *) fail "usage: scripts/setup.sh run|test" ;;
+        run | test | lab) ;;
+        *) fail "usage: scripts/setup.sh run|test|lab" ;;
     esac
     need_rust
     need_linker
@@ -26,6 +27,10 @@ main() {
         need_program firefox-esr firefox-esr firefox
         need_program chromium chromium chromium-browser google-chrome
         need_program chromium-driver chromedriver
+    fi
+    if [[ $purpose == lab ]]; then
+        need_python
+        need_program tesseract-ocr tesseract
     fi
     install_missing
     if [[ $purpose == test ]]; then
@@ -53,6 +58,15 @@ need_component() {
         command -v rustup >/dev/null || fail "cargo $1 is missing: install the $2 of your Rust toolchain"
         say "installing: $2 (a component of the Rust toolchain)"
         (cd "$root" && rustup component add "$2")
+    fi
+}
+
+# Environments of one's own are a Debian package apart.
+need_python() {
+    if ! command -v python3 >/dev/null || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        missing+=(python3 python3-venv)
+    elif ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        fail "the lab needs Python 3.11 or later"
     fi
 }
 

@@ -113,6 +113,12 @@ async fn nobody_is_locked_out_by_one_kind() {
     assert!(page.text().contains("value=\"still\""));
     let still = another(&mut visitor, &page, "still").await;
     assert_eq!(record(&moving, &still.field("token")).await.carrier, "ink");
+    let after = moving.submit(&mut visitor, &still, "wrong").await;
+    assert_eq!(
+        record(&moving, &after.field("token")).await.carrier,
+        "ink",
+        "the wish is forgotten"
+    );
 
     let colours = bed(Variant::ColorTextMismatch, Carrier::Ink, |parts| {
         parts.config.security.max_captcha_failures = 1;
@@ -122,7 +128,7 @@ async fn nobody_is_locked_out_by_one_kind() {
     assert!(page.text().contains("value=\"letters\"") && !page.text().contains("value=\"still\""));
     let letters = another(&mut visitor, &page, "letters").await;
     assert_eq!(record(&colours, &letters.field("token")).await.variant, "distorted_text");
-    assert!(!letters.text().contains("value=\"letters\""));
+    assert!(!letters.text().contains("name=\"another\" value=\"letters\""));
     assert!(colours.solve(&mut visitor, &letters).await.admits(), "a wish cost a failure");
 }
 

@@ -142,13 +142,13 @@ pub async fn validate(
     let fields = form::parse(&body).ok_or(WebError::BadRequest("form"))?;
     let answer = AnswerForm::read(&fields)?;
     let waiting = Waiting::read(&app, &visitor, &parts.headers, &fields);
-    if let Some(wish) = answer.another {
+    if answer.another {
         app.challenges.discard(answer.token).await?;
-        return retry(&app, &visitor, &waiting, Notice::Another, wish).await;
+        return retry(&app, &visitor, &waiting, Notice::Another, answer.wish).await;
     }
     match app.challenges.redeem(answer.token, answer.answer, visitor.circuit).await? {
         Redeemed::Solved { level } => admit(&app, &visitor, &waiting, level),
-        Redeemed::Failed => retry(&app, &visitor, &waiting, Notice::Wrong, Wish::Any).await,
+        Redeemed::Failed => retry(&app, &visitor, &waiting, Notice::Wrong, answer.wish).await,
         Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
     }
 }
@@ -157,20 +157,24 @@ pub async fn validate(
 struct AnswerForm<'a> {
     token: &'a str,
     answer: &'a str,
-    /// The visitor asked for another picture, perhaps of another kind, instead of answering.
-    another: Option<Wish>,
+    /// The visitor asked for another picture instead of answering.
+    another: bool,
+    /// The kind wished for: just now, or before.
+    wish: Wish,
 }
 
 impl<'a> AnswerForm<'a> {
     fn read(fields: &'a Fields) -> Result<Self, WebError> {
         let field = |name| form::only(fields, name).ok_or(WebError::BadRequest("form"));
-        let another = form::only(fields, "another").map(Wish::parse);
-        let answer = match another {
-            // Nothing needs to be picked or typed for that.
-            Some(_) => "",
-            None => field("answer")?,
+        let another = form::only(fields, "another");
+        let before = form::only(fields, "wish").map(Wish::parse).unwrap_or_default();
+        let wish = match another.map(Wish::parse).unwrap_or_default() {
+            Wish::Any => before,
+            now => now,
         };
-        Ok(Self { token: field("token")?, answer, another })
+        // Nothing needs to be picked or typed to get another picture.
+        let answer = if another.is_some() { "" } else { field("answer")? };
+        Ok(Self { token: field("token")?, answer, another: another.is_some(), wish })
     }
 }
 
@@ -250,6 +254,7 @@ async fn retry(
         media: &media,
         return_to: &waiting.return_to,
         notice: Some(notice),
+        wish,
         form: waiting.form.as_ref().map_or(FormFate::None, |(_, sealed)| FormFate::Carried(sealed)),
     };
     Ok(gate::challenge_page(app, visitor, &page))

@@ -199,7 +199,14 @@ async fn challenge(
     form: FormFate<'_>,
 ) -> Result<Response, WebError> {
     let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, Wish::Any).await?;
-    let page = ChallengePage { issued: &issued, media: &media, return_to, notice: None, form };
+    let page = ChallengePage {
+        issued: &issued,
+        media: &media,
+        return_to,
+        notice: None,
+        form,
+        wish: Wish::Any,
+    };
     Ok(challenge_page(app, visitor, &page))
 }
 

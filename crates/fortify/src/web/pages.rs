@@ -62,6 +62,8 @@ pub struct ChallengePage<'a> {
     pub notice: Option<Notice>,
     /// What becomes of the form that was sent here.
     pub form: FormFate<'a>,
+    /// The kind that the visitor wished for, which the next picture is of too.
+    pub wish: Wish,
 }
 
 /// What becomes of a form that met the challenge.
@@ -139,6 +141,8 @@ struct ChallengeTemplate<'a> {
     token: String,
     return_to: &'a str,
     carried: Option<&'a str>,
+    /// The kind wished for.
+    wish: Option<&'static str>,
     hint: String,
 }
 
@@ -165,7 +169,12 @@ struct ResumeTemplate<'a> {
 pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_>) -> Response {
     let issued = page.issued;
     let minutes = issued.expires_in.as_secs() / 60;
-    let hint = if issued.choices.is_empty() { "challenge-hint" } else { "challenge-hint-choice" };
+    let letters = matches!(
+        issued.question,
+        Question::TypeCharacters { .. } | Question::TypeLettersOver { .. }
+    );
+    let typed_letters = letters && issued.choices.is_empty();
+    let hint = if typed_letters { "challenge-hint" } else { "challenge-hint-choice" };
     let says = |notice, text| (page.notice == Some(notice)).then(|| locale.text(text).into_owned());
     let (carried, form_note) = match page.form {
         FormFate::None => (None, None),
@@ -191,6 +200,7 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
             token: issued.token.encode(),
             return_to: page.return_to.as_str(),
             carried,
+            wish: (page.wish != Wish::Any).then(|| page.wish.as_str()),
             hint: locale.text_with(hint, "minutes", minutes.max(1)).into_owned(),
         },
     )

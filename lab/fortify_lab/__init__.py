@@ -1,0 +1,1 @@
+"""The adversary of the project: programs that read what `fortify render` writes."""
