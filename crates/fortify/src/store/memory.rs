@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -47,7 +47,7 @@ pub struct MemoryStore {
     active: Cache<CircuitTag, Arc<[ChallengeToken]>>,
     challenges_per_circuit: usize,
     failures: Cache<CircuitTag, Failures>,
-    revocations: Arc<Mutex<Revocations>>,
+    revocations: Arc<Revocations>,
 }
 
 impl MemoryStore {
@@ -74,7 +74,7 @@ impl MemoryStore {
             active: bounded(bounds.challenges).build(),
             challenges_per_circuit: bounds.challenges_per_circuit,
             failures: bounded(MAX_FAILURE_RECORDS).time_to_live(MAX_DECAY).build(),
-            revocations: Arc::new(Mutex::new(revocations)),
+            revocations: Arc::new(revocations),
             clock,
         }
     }
@@ -132,11 +132,6 @@ impl Expiry<ChallengeToken, Arc<ChallengeRecord>> for AtItsTime {
     ) -> Option<Duration> {
         Some(self.clock.now().until(record.expires_at))
     }
-}
-
-/// The table of revocations is whole after any panic, and refusing to look would admit nobody.
-fn lock(revocations: &Mutex<Revocations>) -> MutexGuard<'_, Revocations> {
-    revocations.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for MemoryStore {
@@ -200,13 +195,13 @@ impl StateStore for MemoryStore {
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
         // The disk is waited for off the threads that serve.
         let (revocations, now) = (self.revocations.clone(), self.clock.now());
-        tokio::task::spawn_blocking(move || lock(&revocations).insert(session, until, now))
+        tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
             .await
             .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
 
     async fn is_revoked(&self, session: SessionId) -> Result<bool, StoreError> {
-        Ok(lock(&self.revocations).contains(&session))
+        Ok(self.revocations.contains(&session))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::StoreError;
 use super::record::SessionId;
@@ -25,10 +26,14 @@ const FILE_NAME: &str = "revocations";
 const ENTRY_BYTES: usize = SessionId::BYTES + 8;
 
 /// The table of revocations, and the journal behind it.
+///
+/// Two locks, so that whoever asks never waits for the disk: every admitted request asks, and a
+/// flush takes milliseconds. Who writes holds the journal's from beginning to end and the table's
+/// for a moment.
 pub(super) struct Revocations {
-    until: HashMap<SessionId, Timestamp>,
+    until: RwLock<HashMap<SessionId, Timestamp>>,
     capacity: usize,
-    journal: Option<Journal>,
+    journal: Mutex<Option<Journal>>,
 }
 
 /// The file, and how much of it is whole.
@@ -43,7 +48,7 @@ impl Revocations {
     /// A table of at most `capacity` entries that is gone with the process.
     #[cfg(test)]
     pub(super) fn in_memory(capacity: usize) -> Self {
-        Self { until: HashMap::new(), capacity, journal: None }
+        Self { until: RwLock::default(), capacity, journal: Mutex::new(None) }
     }
 
     /// The table that `data_dir` remembers.
@@ -68,14 +73,14 @@ impl Revocations {
                 *kept = at.max(*kept);
             }
         }
-        let journal = Journal::write(path, &until)?;
-        Ok(Self { until, capacity: MAX_REVOCATIONS, journal: Some(journal) })
+        let journal = Mutex::new(Some(Journal::write(path, &encode_all(&until))?));
+        Ok(Self { until: RwLock::new(until), capacity: MAX_REVOCATIONS, journal })
     }
 
     /// Whether `session` was ended. An entry counts for as long as it is there: past its time the
     /// token is dead by itself.
     pub(super) fn contains(&self, session: &SessionId) -> bool {
-        self.until.contains_key(session)
+        self.table().contains_key(session)
     }
 
     /// Ends `session` until `until`.
@@ -85,49 +90,68 @@ impl Revocations {
     /// When the table is full of entries that still count, or the file did not take it: the session
     /// is then not ended.
     pub(super) fn insert(
-        &mut self,
+        &self,
         session: SessionId,
         until: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if self.until.len() >= self.capacity {
-            self.until.retain(|_, until| now < *until);
-        }
-        if self.until.len() >= self.capacity && !self.contains(&session) {
-            return Err(StoreError::Full("revocations"));
-        }
-        if let Some(journal) = &mut self.journal {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        self.make_room(&session, now)?;
+        if let Some(journal) = journal.as_mut() {
             journal.append(session, until).map_err(|error| {
                 StoreError::Unavailable(format!("{}: {error}", journal.path.display()))
             })?;
         }
-        let kept = self.until.entry(session).or_insert(until);
-        *kept = (*kept).max(until);
-        self.compact();
+        {
+            let mut table = self.table_mut();
+            let kept = table.entry(session).or_insert(until);
+            *kept = (*kept).max(until);
+        }
+        self.compact(&mut journal);
+        Ok(())
+    }
+
+    fn make_room(&self, session: &SessionId, now: Timestamp) -> Result<(), StoreError> {
+        let mut table = self.table_mut();
+        if table.len() >= self.capacity {
+            table.retain(|_, until| now < *until);
+        }
+        if table.len() >= self.capacity && !table.contains_key(session) {
+            return Err(StoreError::Full("revocations"));
+        }
         Ok(())
     }
 
     /// Writes the file anew when it has grown to twice what the table can hold. A failure leaves
     /// the longer file, which says the same.
-    fn compact(&mut self) {
+    fn compact(&self, journal: &mut Option<Journal>) {
         let limit = 2 * self.capacity as u64 * ENTRY_BYTES as u64;
-        if let Some(journal) = self.journal.as_mut().filter(|journal| journal.length > limit)
-            && let Ok(shorter) = Journal::write(journal.path.clone(), &self.until)
-        {
-            *journal = shorter;
+        if let Some(long) = journal.as_ref().filter(|journal| journal.length > limit) {
+            let entries = encode_all(&self.table());
+            if let Ok(shorter) = Journal::write(long.path.clone(), &entries) {
+                *journal = Some(shorter);
+            }
         }
+    }
+
+    /// The table is whole after any panic, and refusing to look would admit nobody.
+    fn table(&self) -> RwLockReadGuard<'_, HashMap<SessionId, Timestamp>> {
+        self.until.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table_mut(&self) -> RwLockWriteGuard<'_, HashMap<SessionId, Timestamp>> {
+        self.until.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Journal {
-    /// Writes `entries` as the whole file, under another name first, so that no crash loses one.
-    fn write(path: PathBuf, entries: &HashMap<SessionId, Timestamp>) -> io::Result<Self> {
+    /// Writes `bytes` as the whole file, under another name first, so that no crash loses one.
+    fn write(path: PathBuf, bytes: &[u8]) -> io::Result<Self> {
         let temporary = path.with_extension("new");
         let mut options = OpenOptions::new();
         let mut file =
             options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        let bytes: Vec<u8> = entries.iter().flat_map(|(id, until)| encode(*id, *until)).collect();
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
         if let Some(dir) = path.parent() {
@@ -150,6 +174,10 @@ impl Journal {
         }
         written
     }
+}
+
+fn encode_all(entries: &HashMap<SessionId, Timestamp>) -> Vec<u8> {
+    entries.iter().flat_map(|(session, until)| encode(*session, *until)).collect()
 }
 
 fn encode(session: SessionId, until: Timestamp) -> [u8; ENTRY_BYTES] {
@@ -181,7 +209,7 @@ mod tests {
     #[test]
     fn abuse_27_a_revocation_that_was_acknowledged_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let mut table = Revocations::open(dir.path(), NOW).unwrap();
+        let table = Revocations::open(dir.path(), NOW).unwrap();
         table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
         table.insert(session(2), NOW.after(HOUR * 2), NOW).unwrap();
         // Not dropped: a killed process closes nothing.
@@ -193,15 +221,25 @@ mod tests {
     }
 
     #[test]
+    fn whoever_asks_does_not_wait_for_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = Revocations::open(dir.path(), NOW).unwrap();
+        table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
+        // As while another session's end is being flushed.
+        let _flushing = table.journal.lock().unwrap();
+        assert!(table.contains(&session(1)) && !table.contains(&session(2)));
+    }
+
+    #[test]
     fn half_an_entry_at_the_end_harms_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        let mut table = Revocations::open(dir.path(), NOW).unwrap();
+        let table = Revocations::open(dir.path(), NOW).unwrap();
         table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
         let path = dir.path().join(FILE_NAME);
         let mut bytes = fs::read(&path).unwrap();
         bytes.extend_from_slice(&encode(session(2), NOW.after(HOUR))[..10]);
         fs::write(&path, bytes).unwrap();
-        let mut again = Revocations::open(dir.path(), NOW).unwrap();
+        let again = Revocations::open(dir.path(), NOW).unwrap();
         assert!(again.contains(&session(1)));
         again.insert(session(3), NOW.after(HOUR), NOW).unwrap();
         let last = Revocations::open(dir.path(), NOW).unwrap();
@@ -213,7 +251,7 @@ mod tests {
     fn a_disk_that_takes_nothing_ends_no_session() {
         let dir = tempfile::tempdir().unwrap();
         let mut table = Revocations::open(dir.path(), NOW).unwrap();
-        if let Some(journal) = &mut table.journal {
+        if let Some(journal) = table.journal.get_mut().unwrap() {
             // Every write to this device finds the disk full.
             journal.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         }
@@ -238,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_shorter_revocation_does_not_shorten_a_longer_one() {
-        let mut table = Revocations::in_memory(2);
+        let table = Revocations::in_memory(2);
         table.insert(session(1), NOW.after(HOUR * 2), NOW).unwrap();
         table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
         table.insert(session(2), NOW.after(HOUR), NOW).unwrap();
@@ -249,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_full_table_refuses_instead_of_forgetting() {
-        let mut table = Revocations::in_memory(2);
+        let table = Revocations::in_memory(2);
         table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
         table.insert(session(2), NOW.after(HOUR), NOW).unwrap();
         let refused = table.insert(session(3), NOW.after(HOUR), NOW);
