@@ -96,6 +96,11 @@ async fn what_only_a_program_reads_is_a_failure_like_any_other_and_is_counted() 
         let page = visitor.get("/").await;
         let decoy = record(&bed, &page.field("token")).await.decoy.expect("a decoy");
         let decoy = Answer::decode(decoy.expose()).unwrap().reveal();
+        if variant == Variant::DistortedText {
+            let text = page.text().replace(&page.field("token"), "");
+            let picture = text.split("base64,").nth(1).unwrap().split('"').next().unwrap();
+            assert!(!text.replace(picture, "").contains(&decoy), "the decoy is in the page");
+        }
         let fooled = bed.submit(&mut visitor, &page, &decoy).await;
         assert!(fooled.is_challenge() && !fooled.admits());
         assert!(fooled.text().contains("That was not right"));
