@@ -11,25 +11,31 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use fortify_captcha::{Carrier, Generator, Level, Seed, Spec, Variant};
+use fortify_captcha::{Carrier, Generator, Level, Seed, Spec, Style, StyleKey, Variant};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let seconds: f64 = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(1.0);
     let started = Instant::now();
     let generator = Generator::new()?;
+    let style = generator.style(&StyleKey::PUBLIC);
     println!("{{\"load_ms\":{:.1}}}", started.elapsed().as_secs_f64() * 1e3);
     for variant in Variant::ALL {
         for carrier in Carrier::ALL.into_iter().filter(|carrier| carrier.carries(variant)) {
             for level in [1, 5, 10] {
                 let spec = Spec::new(variant, Level::new(level)?).with_carrier(carrier);
-                println!("{}", measure(&generator, &spec, seconds)?);
+                println!("{}", measure(&generator, &style, &spec, seconds)?);
             }
         }
     }
     Ok(())
 }
 
-fn measure(generator: &Generator, spec: &Spec, seconds: f64) -> Result<String, Box<dyn Error>> {
+fn measure(
+    generator: &Generator,
+    style: &Style,
+    spec: &Spec,
+    seconds: f64,
+) -> Result<String, Box<dyn Error>> {
     let (mut times, mut sizes) = (Vec::new(), Vec::new());
     let mut encodings = Vec::new();
     let budget = Duration::from_secs_f64(seconds);
@@ -39,11 +45,11 @@ fn measure(generator: &Generator, spec: &Spec, seconds: f64) -> Result<String, B
         number += 1;
         let seed = numbered(number);
         let from = Instant::now();
-        let rendered = black_box(generator.render(spec, &seed)?);
+        let rendered = black_box(generator.render(spec, style, &seed)?);
         times.push(from.elapsed());
         sizes.push(rendered.media.bytes.len());
         if number.is_multiple_of(16) && spec.carrier == Carrier::Ink {
-            let canvas = generator.canvas(spec, &seed)?;
+            let canvas = generator.canvas(spec, style, &seed)?;
             black_box(canvas.encode()?);
             let from = Instant::now();
             black_box(canvas.encode()?);

@@ -17,7 +17,9 @@ use std::error::Error;
 use std::fs::File;
 use std::io::BufWriter;
 
-use fortify_captcha::{AnswerMode, Carrier, Choice, Generator, Level, Seed, Spec, Variant};
+use fortify_captcha::{
+    AnswerMode, Carrier, Choice, Generator, Level, Seed, Spec, StyleKey, Variant,
+};
 use png::{BitDepth, ColorType, Decoder, Encoder, Transformations};
 
 /// Space between pictures, px.
@@ -59,7 +61,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (count, seed): (usize, u64) = (count.parse()?, seed.parse()?);
 
     let generator = Generator::new()?;
-    let shrunk = generator.render(&spec, &numbered(seed, 0))?.media.scale;
+    let style = generator.style(&StyleKey::PUBLIC);
+    let shrunk = generator.render(&spec, &style, &numbered(seed, 0))?.media.scale;
     let (width, height) = (spec.width / shrunk, spec.height / shrunk);
     let (width, height) = (usize::from(width) * scale, usize::from(height) * scale);
     let rows = count.div_ceil(columns.max(1));
@@ -67,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         (columns * (width + GUTTER) + GUTTER, rows * (height + GUTTER) + GUTTER);
     let mut sheet = vec![128_u8; sheet_width * sheet_height * 3];
     for index in 0..count {
-        let rendered = generator.render(&spec, &numbered(seed, index as u64))?;
+        let rendered = generator.render(&spec, &style, &numbered(seed, index as u64))?;
         let puzzle = &rendered.puzzle;
         if questions {
             let choices: Vec<String> = puzzle.choices.iter().map(Choice::value).collect();

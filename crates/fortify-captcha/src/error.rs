@@ -23,6 +23,11 @@ pub struct NameError {
 #[error("a seed is 64 hexadecimal digits")]
 pub struct SeedError;
 
+/// A style key that is not 64 hexadecimal digits. It does not say what was given: that may be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a style is 64 hexadecimal digits")]
+pub struct StyleKeyError;
+
 /// A stored answer that this version cannot read. It does not say what was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not an encoded answer")]
@@ -72,10 +77,12 @@ pub enum RenderError {
     },
     /// The picture is too small for its carrier to be read.
     #[error(
-        "a picture in {carrier} has at least {} x {} px",
-        .carrier.smallest().0, .carrier.smallest().1
+        "a picture of {variant} in {carrier} has at least {} x {} px",
+        .carrier.smallest(*.variant).0, .carrier.smallest(*.variant).1
     )]
     TooSmall {
+        /// The variant asked for.
+        variant: Variant,
         /// The carrier asked for.
         carrier: Carrier,
     },

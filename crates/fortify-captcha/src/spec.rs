@@ -10,6 +10,7 @@ use std::str::FromStr;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::error::{LevelError, NameError, RenderError, SeedError};
+use crate::hex;
 
 /// The task: what a visitor is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,21 +95,21 @@ impl Carrier {
 
     /// Width and height for pages, px: large enough for four characters with strokes that people make
     /// out, and in `swirl` those at which the makers' readings were taken.
-    pub const fn size(self) -> (u16, u16) {
-        match self {
-            Self::Ink => (300, 100),
-            Self::Swirl => (480, 160),
-            Self::Motion => (384, 132),
+    pub const fn size(self, variant: Variant) -> (u16, u16) {
+        match (self, variant) {
+            (Self::Ink, _) => (300, 100),
+            (Self::Swirl, _) => (480, 160),
+            (Self::Motion, _) => (384, 132),
         }
     }
 
     /// The smallest width and height accepted, px: below, strokes are thinner than three stripes or
     /// three dots.
-    pub const fn smallest(self) -> (u16, u16) {
-        match self {
-            Self::Ink => (*Spec::WIDTHS.start(), *Spec::HEIGHTS.start()),
-            Self::Swirl => (360, 120),
-            Self::Motion => (300, 108),
+    pub const fn smallest(self, variant: Variant) -> (u16, u16) {
+        match (self, variant) {
+            (Self::Ink, _) => (*Spec::WIDTHS.start(), *Spec::HEIGHTS.start()),
+            (Self::Swirl, _) => (360, 120),
+            (Self::Motion, _) => (300, 108),
         }
     }
 }
@@ -257,16 +258,16 @@ impl Spec {
     /// The same in another carrier and at that carrier's size.
     #[must_use]
     pub const fn with_carrier(self, carrier: Carrier) -> Self {
-        let (width, height) = carrier.size();
+        let (width, height) = carrier.size(self.variant);
         Self { carrier, width, height, ..self }
     }
 
     /// Refuses what cannot be drawn, before anything is drawn.
     pub(crate) fn check(&self) -> Result<(), RenderError> {
         let area = u32::from(self.width) * u32::from(self.height);
-        let smallest = self.carrier.smallest();
+        let smallest = self.carrier.smallest(self.variant);
         if self.width < smallest.0 || self.height < smallest.1 {
-            return Err(RenderError::TooSmall { carrier: self.carrier });
+            return Err(RenderError::TooSmall { variant: self.variant, carrier: self.carrier });
         }
         if !Self::WIDTHS.contains(&self.width)
             || !Self::HEIGHTS.contains(&self.height)
@@ -308,24 +309,12 @@ impl Seed {
     ///
     /// [`SeedError`] for any other length or character.
     pub fn from_hex(hex: &str) -> Result<Self, SeedError> {
-        let digits = hex.as_bytes();
-        if digits.len() != 64 {
-            return Err(SeedError);
-        }
-        let mut seed = Self([0; 32]);
-        for (byte, pair) in seed.0.iter_mut().zip(digits.chunks_exact(2)) {
-            for digit in pair {
-                let value = char::from(*digit).to_digit(16).ok_or(SeedError)?;
-                *byte = (*byte << 4) | value as u8;
-            }
-        }
-        Ok(seed)
+        hex::decode(hex).map(Self).ok_or(SeedError)
     }
 
     /// 64 lower-case hexadecimal digits, for a command line that reproduces a picture.
     pub fn to_hex(&self) -> String {
-        let nibble = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-        self.0.iter().flat_map(|byte| [nibble(byte >> 4), nibble(byte & 15)]).collect()
+        hex::encode(&self.0)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use fortify_captcha::{
-    ALPHABET, Answer, AnswerMode, Choice, Generator, Level, Puzzle, Question, Seed, Spec,
-    Tolerance, Variant,
+    ALPHABET, Answer, AnswerMode, Choice, Generator, Level, Puzzle, Question, Seed, Spec, Style,
+    StyleKey, Tolerance, Variant,
 };
 use png::{BitDepth, ColorType, Decoder};
 use proptest::prelude::*;
@@ -63,10 +63,11 @@ fn chunks(bytes: &[u8]) -> Vec<[u8; 4]> {
 #[test]
 fn every_picture_is_small_indexed_bare_and_the_same_twice() {
     let generator = Generator::new().unwrap();
+    let style = generator.style(&StyleKey::PUBLIC);
     let other = Generator::new().unwrap();
     for number in 0..SPECS {
         let (spec, seed) = draw(number);
-        let rendered = generator.render(&spec, &seed).unwrap();
+        let rendered = generator.render(&spec, &style, &seed).unwrap();
         let bytes = &rendered.media.bytes;
         assert!(bytes.len() <= LIMIT, "{number}: {} bytes", bytes.len());
         assert_eq!(chunks(bytes), [*b"IHDR", *b"PLTE", *b"IDAT", *b"IEND"], "{number}");
@@ -81,8 +82,8 @@ fn every_picture_is_small_indexed_bare_and_the_same_twice() {
 
         // The other generator's buffers come from another picture.
         let (before, by) = draw(SPECS + number * 7);
-        other.render(&before, &by).unwrap();
-        let again = other.render(&spec, &seed).unwrap();
+        other.render(&before, &style, &by).unwrap();
+        let again = other.render(&spec, &style, &seed).unwrap();
         assert!(*bytes == again.media.bytes, "{number}: another generator draws another picture");
         let puzzle = other.puzzle(&spec, &seed).unwrap();
         assert_eq!(puzzle.answer, rendered.puzzle.answer, "{number}");
@@ -124,12 +125,13 @@ fn check_choices(spec: &Spec, puzzle: &Puzzle) {
 #[test]
 fn the_size_of_a_file_depends_on_its_dimensions_alone() {
     let generator = Generator::new().unwrap();
+    let style = generator.style(&StyleKey::PUBLIC);
     let mut sizes = BTreeSet::new();
     for number in 0..2000 {
         let (mut spec, seed) = draw(number);
         (spec.width, spec.height) = (300, 100);
-        let bytes = generator.render(&spec, &seed).unwrap().media.bytes;
-        let compressed = generator.canvas(&spec, &seed).unwrap().encode().unwrap();
+        let bytes = generator.render(&spec, &style, &seed).unwrap().media.bytes;
+        let compressed = generator.canvas(&spec, &style, &seed).unwrap().encode().unwrap();
         assert!(compressed.len() >= bytes.len(), "{number}: compressing would gain something");
         sizes.insert(bytes.len());
     }
@@ -138,11 +140,12 @@ fn the_size_of_a_file_depends_on_its_dimensions_alone() {
 
 #[test]
 fn threads_share_a_generator() {
-    let generator = std::sync::Arc::new(Generator::new().unwrap());
+    let generator = Generator::new().unwrap();
+    let style = generator.style(&StyleKey::PUBLIC);
     let expected: Vec<_> = (0..64)
         .map(|number| {
             let (spec, seed) = draw(number);
-            generator.render(&spec, &seed).unwrap().media
+            generator.render(&spec, &style, &seed).unwrap().media
         })
         .collect();
     std::thread::scope(|scope| {
@@ -150,7 +153,7 @@ fn threads_share_a_generator() {
             scope.spawn(|| {
                 for (number, media) in (0..).zip(&expected) {
                     let (spec, seed) = draw(number);
-                    assert!(generator.render(&spec, &seed).unwrap().media == *media);
+                    assert!(generator.render(&spec, &style, &seed).unwrap().media == *media);
                 }
             });
         }
@@ -160,11 +163,14 @@ fn threads_share_a_generator() {
 #[test]
 fn levels_change_the_picture() {
     let generator = Generator::new().unwrap();
+    let style = generator.style(&StyleKey::PUBLIC);
     let seed = Seed::from_bytes([9; 32]);
     for variant in Variant::ALL {
         let pictures: std::collections::HashSet<Vec<u8>> = Level::ALL
             .into_iter()
-            .map(|level| generator.render(&Spec::new(variant, level), &seed).unwrap().media.bytes)
+            .map(|level| {
+                generator.render(&Spec::new(variant, level), &style, &seed).unwrap().media.bytes
+            })
             .collect();
         assert_eq!(pictures.len(), 10, "{variant}");
     }
@@ -184,7 +190,11 @@ proptest! {
         choice in any::<bool>(),
         seed in any::<[u8; 32]>(),
     ) {
-        let generator = GENERATOR.get_or_init(|| Generator::new().unwrap());
+        let (generator, style) = GENERATOR.get_or_init(|| {
+            let generator = Generator::new().unwrap();
+            let style = generator.style(&StyleKey::PUBLIC);
+            (generator, style)
+        });
         let mut spec = Spec::new(Variant::ALL[variant], Level::ALL[level]);
         spec.mode = AnswerMode::ALL[usize::from(choice)];
         // Half of the cases near the bounds, where off-by-one mistakes live.
@@ -197,7 +207,7 @@ proptest! {
             && Spec::HEIGHTS.contains(&spec.height)
             && u32::from(spec.width) * u32::from(spec.height) <= Spec::MAX_AREA
             && Spec::LENGTHS.contains(&spec.length);
-        match generator.render(&spec, &Seed::from_bytes(seed)) {
+        match generator.render(&spec, style, &Seed::from_bytes(seed)) {
             Ok(rendered) => {
                 prop_assert!(allowed);
                 prop_assert!(rendered.media.bytes.len() <= LIMIT);
@@ -210,4 +220,4 @@ proptest! {
     }
 }
 
-static GENERATOR: std::sync::OnceLock<Generator> = std::sync::OnceLock::new();
+static GENERATOR: std::sync::OnceLock<(Generator, Style)> = std::sync::OnceLock::new();

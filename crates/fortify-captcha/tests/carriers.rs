@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use fortify_captcha::{
-    Answer, Carrier, Generator, Level, Question, RenderError, Rendered, Seed, Spec, Tolerance,
-    Variant,
+    Answer, Carrier, Generator, Level, Question, RenderError, Rendered, Seed, Spec, Style,
+    StyleKey, Tolerance, Variant,
 };
 use png::{BitDepth, ColorType, Decoder};
 use proptest::prelude::*;
@@ -17,9 +17,19 @@ const LIMIT: usize = 50_000;
 /// Frames of an animation.
 const FRAMES: usize = 21;
 
-fn generator() -> &'static Generator {
-    static GENERATOR: OnceLock<Generator> = OnceLock::new();
-    GENERATOR.get_or_init(|| Generator::new().unwrap())
+/// The generator, and the style that everybody can draw.
+fn drawing() -> &'static (Generator, Style) {
+    static DRAWING: OnceLock<(Generator, Style)> = OnceLock::new();
+    DRAWING.get_or_init(|| {
+        let generator = Generator::new().unwrap();
+        let style = generator.style(&StyleKey::PUBLIC);
+        (generator, style)
+    })
+}
+
+fn try_render(spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError> {
+    let (generator, style) = drawing();
+    generator.render(spec, style, seed)
 }
 
 fn seed(number: u64) -> Seed {
@@ -29,7 +39,7 @@ fn seed(number: u64) -> Seed {
 }
 
 fn render(spec: &Spec, number: u64) -> Rendered {
-    generator().render(spec, &seed(number)).unwrap()
+    try_render(spec, &seed(number)).unwrap()
 }
 
 fn others() -> impl Iterator<Item = Carrier> {
@@ -93,7 +103,7 @@ fn pictures_are_what_their_carrier_promises() {
     for (variant, carrier) in pairs() {
         let spec = Spec::new(variant, Level::new(5).unwrap()).with_carrier(carrier);
         let media = render(&spec, 1).media;
-        assert_eq!((media.width, media.height), carrier.size());
+        assert_eq!((media.width, media.height), carrier.size(spec.variant));
         let decoder = Decoder::new(std::io::Cursor::new(&media.bytes));
         let reader = decoder.read_info().unwrap();
         let info = reader.info();
@@ -152,7 +162,7 @@ fn what_is_asked_and_answered_is_known_without_drawing() {
             spec.length = 4 + (number % 5) as u8;
             let spec = spec.with_carrier(carrier);
             let (drawn, told) =
-                (render(&spec, number).puzzle, generator().puzzle(&spec, &seed(number)).unwrap());
+                (render(&spec, number).puzzle, drawing().0.puzzle(&spec, &seed(number)).unwrap());
             assert_eq!(drawn.answer, told.answer);
             assert_eq!(drawn.decoy, told.decoy);
             assert_eq!(drawn.question, told.question);
@@ -192,7 +202,7 @@ fn pairs_that_are_not_offered_are_refused() {
     for carrier in others() {
         for variant in Variant::ALL.into_iter().filter(|variant| !carrier.carries(*variant)) {
             let spec = Spec::new(variant, Level::MIN).with_carrier(carrier);
-            let error = generator().render(&spec, &seed(0)).unwrap_err();
+            let error = try_render(&spec, &seed(0)).unwrap_err();
             assert_eq!(error, RenderError::Uncarried { variant, carrier });
         }
     }
@@ -202,10 +212,13 @@ fn pairs_that_are_not_offered_are_refused() {
 fn small_pictures_are_refused_with_a_word_of_what_to_do() {
     for carrier in others() {
         let mut spec = Spec::new(Variant::DistortedText, Level::MIN).with_carrier(carrier);
-        spec.width = carrier.smallest().0 - 1;
-        let error = generator().render(&spec, &seed(0)).unwrap_err();
-        assert_eq!(error, RenderError::TooSmall { carrier });
-        assert!(error.to_string().contains(&carrier.smallest().0.to_string()), "{error}");
+        spec.width = carrier.smallest(spec.variant).0 - 1;
+        let error = try_render(&spec, &seed(0)).unwrap_err();
+        assert_eq!(error, RenderError::TooSmall { variant: spec.variant, carrier });
+        assert!(
+            error.to_string().contains(&carrier.smallest(spec.variant).0.to_string()),
+            "{error}"
+        );
     }
 }
 
@@ -228,7 +241,7 @@ proptest! {
         spec.length = length;
         (spec.width, spec.height) =
             if near { (280 + width % 330, 90 + height % 215) } else { (width, height) };
-        let smallest = spec.carrier.smallest();
+        let smallest = spec.carrier.smallest(spec.variant);
         let allowed = Spec::WIDTHS.contains(&spec.width)
             && Spec::HEIGHTS.contains(&spec.height)
             && spec.width >= smallest.0
@@ -237,20 +250,20 @@ proptest! {
             && Spec::LENGTHS.contains(&spec.length)
             && spec.carrier.carries(spec.variant);
         let seed = Seed::from_bytes(seed);
-        match generator().render(&spec, &seed) {
+        match try_render(&spec, &seed) {
             Ok(rendered) => {
                 prop_assert!(allowed);
                 let media = &rendered.media;
                 prop_assert!(media.bytes.len() <= LIMIT, "{} bytes", media.bytes.len());
                 prop_assert!(spec.width - media.width < media.scale);
                 prop_assert!(spec.height - media.height < media.scale);
-                let again = generator().render(&spec, &seed).unwrap();
+                let again = try_render(&spec, &seed).unwrap();
                 prop_assert!(again.media == rendered.media);
             }
             Err(error) => {
                 prop_assert!(!allowed, "{error}");
                 prop_assert!(!error.to_string().is_empty());
-                prop_assert_eq!(generator().puzzle(&spec, &seed).unwrap_err(), error);
+                prop_assert_eq!(drawing().0.puzzle(&spec, &seed).unwrap_err(), error);
             }
         }
     }

@@ -3,7 +3,9 @@
 //!
 //! When a change of the picture is meant, raise the version and take over what this test prints.
 
-use fortify_captcha::{AnswerMode, Generator, Level, RENDERER_VERSION, Seed, Spec, Variant};
+use fortify_captcha::{
+    AnswerMode, Generator, Level, RENDERER_VERSION, Seed, Spec, StyleKey, Variant,
+};
 use sha2::{Digest, Sha256};
 
 /// Variant, level, width, height, length, first byte of the seed; answer and SHA-256 of the file.
@@ -211,6 +213,7 @@ const TASKS: [TaskCase; 11] = [
 #[test]
 fn tasks_and_choices_are_what_this_version_draws() {
     let generator = Generator::new().unwrap();
+    let style = generator.style(&StyleKey::PUBLIC);
     let mut found = String::new();
     let mut same = true;
     for (variant, mode, level, width, height, byte, answer, hash) in TASKS {
@@ -218,7 +221,7 @@ fn tasks_and_choices_are_what_this_version_draws() {
         (spec.mode, spec.width, spec.height) = (mode, width, height);
         let seed =
             Seed::from_bytes(std::array::from_fn(|index| byte.wrapping_mul(index as u8 + 1)));
-        let rendered = generator.render(&spec, &seed).unwrap();
+        let rendered = generator.render(&spec, &style, &seed).unwrap();
         let digest: String = Sha256::digest(&rendered.media.bytes)
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -237,6 +240,7 @@ fn tasks_and_choices_are_what_this_version_draws() {
 fn pictures_are_what_this_version_draws() {
     assert_eq!(RENDERER_VERSION, 1, "the hashes above belong to version 1");
     let generator = Generator::new().unwrap();
+    let style = generator.style(&StyleKey::PUBLIC);
     let mut found = String::new();
     let mut same = true;
     for (variant, level, width, height, length, byte, answer, hash) in GOLDEN {
@@ -244,7 +248,7 @@ fn pictures_are_what_this_version_draws() {
         (spec.width, spec.height, spec.length) = (width, height, length);
         let seed =
             Seed::from_bytes(std::array::from_fn(|index| byte.wrapping_mul(index as u8 + 1)));
-        let rendered = generator.render(&spec, &seed).unwrap();
+        let rendered = generator.render(&spec, &style, &seed).unwrap();
         let digest: String = Sha256::digest(&rendered.media.bytes)
             .iter()
             .map(|byte| format!("{byte:02x}"))

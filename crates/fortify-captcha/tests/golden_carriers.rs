@@ -1,6 +1,6 @@
 //! Pinned pictures of the carriers other than ink; see `golden.rs`.
 
-use fortify_captcha::{Carrier, Generator, Level, RENDERER_VERSION, Seed, Spec, Variant};
+use fortify_captcha::{Carrier, Generator, Level, RENDERER_VERSION, Seed, Spec, StyleKey, Variant};
 use sha2::{Digest, Sha256};
 
 /// What is drawn, and what comes out.
@@ -57,6 +57,7 @@ const GOLDEN: [Case; 8] = cases! {
 fn pictures_are_what_this_version_draws() {
     assert_eq!(RENDERER_VERSION, 1, "the hashes below belong to version 1");
     let generator = Generator::new().unwrap();
+    let style = generator.style(&StyleKey::PUBLIC);
     let mut found = String::new();
     let mut same = true;
     for case in GOLDEN {
@@ -66,7 +67,7 @@ fn pictures_are_what_this_version_draws() {
         spec.length = case.length;
         let seed =
             Seed::from_bytes(std::array::from_fn(|index| case.seed.wrapping_mul(index as u8 + 1)));
-        let rendered = generator.render(&spec, &seed).unwrap();
+        let rendered = generator.render(&spec, &style, &seed).unwrap();
         let digest: String = Sha256::digest(&rendered.media.bytes)
             .iter()
             .map(|byte| format!("{byte:02x}"))
