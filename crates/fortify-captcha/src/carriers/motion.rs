@@ -26,11 +26,11 @@
 
 use super::stencil::{Cut, Stencil};
 use crate::bits::{Bits, Step};
-use crate::font::Fonts;
 use crate::layout::Hand;
 use crate::level::LevelProfile;
 use crate::palette::{Rgb, tinted};
 use crate::rng::Stream;
+use crate::style::Style;
 use crate::tasks::Figure;
 
 /// CSS px that a cell is shown at.
@@ -38,8 +38,8 @@ pub(crate) const SCALE: u16 = 3;
 /// Moves in the loop; an even number, so that each can be taken back. The first and the last frame
 /// are not joined by a move, so that there are 21 frames: 1.26 s, which people see several times.
 const MOVES: usize = 20;
-/// How long a frame is shown, ms. Slower dots stop being motion, faster ones cost bytes.
-pub(crate) const FRAME_MS: u16 = 60;
+/// How long a frame is shown, ms, from and to. Slower dots stop being motion, faster ones cost bytes.
+const FRAME_MS: (i32, i32) = (54, 66);
 /// Axes to drift along, either way.
 const AXES: [Step; 4] = [
     Step { right: 1, down: 0 },
@@ -49,6 +49,9 @@ const AXES: [Step; 4] = [
 ];
 /// Ways to share half a loop out among the axes, in frames: two to four for each that is used.
 const RUNS: [[u8; AXES.len()]; 4] = [[4, 4, 2, 0], [4, 3, 3, 0], [3, 3, 2, 2], [4, 2, 2, 2]];
+/// Flips that a style may leave out of the level's, in 64ths: never more than the level's, which
+/// observers were measured with.
+const EASE: usize = 3;
 /// Specks in the decoy, in 64ths of its cells: enough to look like a picture with something to hide.
 const DECOY_SPECKS: u8 = 3;
 
@@ -68,7 +71,7 @@ pub(crate) struct Scratch {
 pub(crate) struct Scene<'a> {
     pub(crate) figures: &'a [Figure],
     pub(crate) decoy: &'a [Figure],
-    pub(crate) fonts: &'a Fonts,
+    pub(crate) style: &'a Style,
     pub(crate) profile: &'a LevelProfile,
     /// Size in cells.
     pub(crate) width: usize,
@@ -88,6 +91,7 @@ impl Scene<'_> {
             gap: 11.0,
             jitter: self.profile.jitter,
             lean: 0.0,
+            manner: self.style.manner,
         };
         Cut { width: self.width, height: self.height, hand, growth }
     }
@@ -102,9 +106,9 @@ pub(crate) fn draw(
 ) -> [Rgb; 2] {
     scratch.packed.clear();
     draw_decoy(scene, decoy_rng, scratch);
-    let colours = colours(rng);
-    let Scene { figures, fonts, .. } = scene;
-    scratch.stencil.cut(figures, fonts, &scene.cut(1), rng, &mut scratch.glyphs);
+    let colours = scene.style.dots.colours(rng);
+    let Scene { figures, style, .. } = scene;
+    scratch.stencil.cut(figures, &style.fonts, &scene.cut(1), rng, &mut scratch.glyphs);
     animate(scene, rng, scratch);
     colours
 }
@@ -112,7 +116,7 @@ pub(crate) fn draw(
 /// Dark text with specks on a light ground.
 fn draw_decoy(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
     let Scratch { stencil, glyphs, random, packed, .. } = scratch;
-    stencil.cut(scene.decoy, scene.fonts, &scene.cut(0), rng, glyphs);
+    stencil.cut(scene.decoy, &scene.style.fonts, &scene.cut(0), rng, glyphs);
     glyphs.words_mut().iter_mut().for_each(|word| *word = !*word);
     flip(glyphs.words_mut(), DECOY_SPECKS, random, rng);
     pack(glyphs.rows().map(|row| row.iter().copied()), scene.width, packed);
@@ -125,13 +129,15 @@ fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
         field.reset(scene.width, scene.height);
         flip(field.words_mut(), 32, random, rng);
     }
-    let steps = schedule(rng);
+    let Dots { runs, ease, .. } = scene.style.dots;
+    let flips = scene.profile.dot_flips.saturating_sub(ease);
+    let steps = schedule(&runs, rng);
     show(glyphs, fields, scene.width, packed);
     for step in steps {
         for (field, step) in fields.iter_mut().zip([step, step.reversed()]) {
             spare.moved(field, step);
             std::mem::swap(field, spare);
-            flip(field.words_mut(), scene.profile.dot_flips, random, rng);
+            flip(field.words_mut(), flips, random, rng);
         }
         show(glyphs, fields, scene.width, packed);
     }
@@ -152,10 +158,11 @@ fn show(glyphs: &Bits, [front, ground]: &[Bits; 2], width: usize, packed: &mut V
 /// Every direction that occurs is kept for two to four frames, once in the loop, and its opposite for
 /// as many: what drifts comes back, so that adding up over the loop finds nothing, and whoever wants
 /// the text has to follow every turn.
-fn schedule(rng: &mut Stream) -> [Step; MOVES] {
+fn schedule(runs: &[[u8; AXES.len()]; 2], rng: &mut Stream) -> [Step; MOVES] {
     let mut axes = AXES;
     shuffle(&mut axes, rng);
-    let lengths = RUNS.get(rng.below(RUNS.len())).copied().unwrap_or_default();
+    let [first, second] = *runs;
+    let lengths = if rng.chance(0.5) { first } else { second };
     let mut runs: [(Step, u8); 2 * AXES.len()] = [(AXES[0], 0); _];
     for (pair, (axis, length)) in runs.chunks_mut(2).zip(axes.into_iter().zip(lengths)) {
         for (run, step) in pair.iter_mut().zip([axis, axis.reversed()]) {
@@ -214,10 +221,43 @@ fn pack<Row: Iterator<Item = u64>>(
     }
 }
 
-/// A dark and a light colour, near enough to each other for eyes to bear: a contrast of about 5.
-fn colours(rng: &mut Stream) -> [Rgb; 2] {
-    let tint = rng.unit();
-    [tinted(tint, 0.30, rng), tinted(tint, 0.80, rng)]
+/// How the dots of a style move and look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dots {
+    /// How half a loop is shared out among the axes: one of two in each picture.
+    runs: [[u8; AXES.len()]; 2],
+    /// How many of the level's flips are left out, in 64ths.
+    ease: u8,
+    /// How long a frame is shown, ms.
+    pub(crate) frame_ms: u16,
+    /// Hues of the two colours: the first, and how far they reach, turns.
+    hue: (f32, f32),
+    /// Brightness of the dark and of the light colour.
+    dark: f32,
+    light: f32,
+}
+
+impl Dots {
+    /// The dots of a style.
+    pub(crate) fn draw(rng: &mut Stream) -> Self {
+        let mut runs = RUNS;
+        shuffle(&mut runs, rng);
+        let [first, second, ..] = runs;
+        Self {
+            runs: [first, second],
+            ease: rng.below(EASE) as u8,
+            frame_ms: rng.integer(FRAME_MS.0, FRAME_MS.1) as u16,
+            hue: (rng.unit(), rng.between(0.2, 0.6)),
+            dark: rng.between(0.24, 0.34),
+            light: rng.between(0.76, 0.86),
+        }
+    }
+
+    /// A dark and a light colour, near enough to each other for eyes to bear: a contrast of about 5.
+    fn colours(&self, rng: &mut Stream) -> [Rgb; 2] {
+        let tint = self.hue.0 + self.hue.1 * rng.unit();
+        [tinted(tint, self.dark, rng), tinted(tint, self.light, rng)]
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::bits::Bits;
 use crate::canvas::Canvas;
 use crate::font::Fonts;
 use crate::layout::{Frame, Hand, Layout};
-use crate::raster::{Ink, Rasterizer};
+use crate::raster::{Fill, Ink, Rasterizer};
 use crate::rng::Stream;
 use crate::tasks::Figure;
 
@@ -47,8 +47,8 @@ impl Stencil {
         layout.compose(&large(figures), fonts, &cut.hand, frame, rng);
         for shape in layout.shapes() {
             if let Some(bounds) = layout.bounds(shape) {
-                let ink = Ink { full: 1, half: 1 };
-                rasterizer.fill(canvas, layout.contours(shape), &bounds, ink);
+                let fill = Fill::solid(Ink { full: 1, half: 1 });
+                rasterizer.fill(canvas, layout.contours(shape), &bounds, fill);
             }
         }
         cells.trace(canvas);

@@ -1,8 +1,10 @@
 //! What a picture in motion tells, and to whom.
 
 use super::*;
+use crate::font::Fonts;
 use crate::spec::Level;
 use crate::statistics::{Area, Map, mean, separation, variance};
+use crate::style::StyleKey;
 
 const WIDTH: usize = 128;
 const HEIGHT: usize = 44;
@@ -14,14 +16,14 @@ struct Picture {
     glyphs: Vec<bool>,
 }
 
-fn picture(fonts: &Fonts, level: u8, number: u8) -> Picture {
+fn picture(style: &Style, level: u8, number: u8) -> Picture {
     let mut rng = Stream::fixed(number);
     let text: String =
         (0..4).map(|_| char::from(crate::ALPHABET[rng.below(crate::ALPHABET.len())])).collect();
     let scene = Scene {
         figures: &[Figure::Characters(text)],
         decoy: &[],
-        fonts,
+        style,
         profile: LevelProfile::of(Level::new(level).unwrap()),
         width: WIDTH,
         height: HEIGHT,
@@ -86,7 +88,10 @@ fn observer(picture: &Picture) -> f32 {
 
 fn over_pictures(level: u8, count: u8, measure: impl Fn(&Picture) -> f32) -> Vec<f32> {
     let fonts = Fonts::load().unwrap();
-    (0..count).map(|number| measure(&picture(&fonts, level, number))).collect()
+    let styles: Vec<Style> =
+        (0..4).map(|key| Style::new(&StyleKey::from_bytes([key; 32]), &fonts)).collect();
+    let numbered = (0..count).zip(styles.iter().cycle());
+    numbered.map(|(number, style)| measure(&picture(style, level, number))).collect()
 }
 
 #[test]
@@ -113,7 +118,7 @@ fn drift(picture: &Picture, at: usize, step: usize) -> f32 {
 fn a_direction_is_kept_for_two_to_four_frames_and_taken_back() {
     let mut rng = Stream::fixed(2);
     for _ in 0..1000 {
-        let steps = schedule(&mut rng);
+        let steps = schedule(&Dots::draw(&mut rng).runs, &mut rng);
         let sum = |of: fn(&Step) -> isize| steps.iter().map(of).sum::<isize>();
         assert_eq!((sum(|step| step.right), sum(|step| step.down)), (0, 0));
         for run in steps.chunk_by(|one, other| one == other) {
