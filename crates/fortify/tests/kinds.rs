@@ -210,6 +210,30 @@ async fn nobody_is_locked_out_by_one_kind() {
     assert!(colours.solve(&mut visitor, &letters).await.admits(), "a wish cost a failure");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_is_not_plain_to_see_comes_with_what_to_look_for() {
+    for (carrier, words) in [
+        (Carrier::Ink, None),
+        (Carrier::Swirl, Some("where its stripes change direction")),
+        (Carrier::Motion, Some("This picture moves")),
+    ] {
+        for (mode, answers) in [(AnswerMode::Typed, "<input id"), (AnswerMode::Choice, "<fieldset")]
+        {
+            let bed = bed(Variant::DistortedText, carrier, |parts| {
+                parts.config.captcha.mode = mode;
+            })
+            .await;
+            let page = start(&bed).await.1.text();
+            let field = page.split(answers).nth(1).unwrap().split('>').next().unwrap();
+            let described = if words.is_some() { "\"look hint\"" } else { "\"hint\"" };
+            assert!(field.contains(&format!("aria-describedby={described}")), "{carrier}: {field}");
+            let look = page.split("<p id=\"look\">").nth(1).map(|p| p.split('<').next().unwrap());
+            assert_eq!(look.is_some(), words.is_some(), "{carrier}");
+            assert!(look.is_none_or(|look| look.contains(words.unwrap())), "{carrier}: {look:?}");
+        }
+    }
+}
+
 async fn start(bed: &Bed) -> (support::Visitor, support::Reply) {
     let mut visitor = bed.visitor();
     let page = visitor.get("/").await;
