@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::entropy::{Entropy, EntropyError, random_bytes};
 use crate::pseudonym::CircuitTag;
-use crate::store::record::{ChallengeToken, Failures};
+use crate::store::record::{ChallengeRecord, ChallengeToken, Failures};
 use crate::store::{StateStore, StoreError};
 use crate::telemetry::metrics::{Metrics, Outcome};
 use judge::Verdict;
@@ -299,12 +299,31 @@ impl Challenges {
         };
         // Nothing was guessed at where there was nothing: a visitor who answers in an old tab must
         // not be locked out for it. The response is the same.
-        if record.is_none() {
+        let Some(record) = record else {
             return Ok((outcome, Redeemed::Failed));
-        }
+        };
+        self.count_pick(&record, answer, circuit);
         let failures = self.store.record_failure(circuit, self.settings.failure_decay).await?;
         let wait = self.wait_after(failures);
         Ok((outcome, wait.map_or(Redeemed::Failed, Redeemed::MustWait)))
+    }
+
+    /// Counts what a wrong answer picked, so that an operator sees which decoys mislead. Another
+    /// circuit's answers say nothing about reading and are left out.
+    ///
+    /// The store keeps no choices: the task is made once more from its seed, which takes a few
+    /// microseconds and no picture. Where it cannot be, nothing is counted.
+    fn count_pick(&self, record: &ChallengeRecord, answer: &str, circuit: CircuitTag) {
+        if record.circuit != circuit || record.mode != AnswerMode::Choice.as_str() {
+            return;
+        }
+        let Some(Recipe { spec, seed, .. }) = recipe::read(record) else {
+            return;
+        };
+        let picked = self.studio.puzzle(&spec, &seed).ok().and_then(|p| p.decoy_picked(answer));
+        if let Some(kind) = picked {
+            self.metrics.wrong_pick(spec.variant.as_str(), kind.as_str());
+        }
     }
 
     fn wait_after(&self, failures: Failures) -> Option<Duration> {
