@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use fortify_captcha::{AnswerMode, Choice, Media, Question, RenderError, Rendered, Seed};
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::entropy::{Entropy, EntropyError, random_bytes};
@@ -35,8 +34,7 @@ use judge::Verdict;
 use policy::{Menu, Wish};
 use pool::Pool;
 use recipe::Recipe;
-use renderer::{Draw, Renderer, Studio};
-use wardrobe::Wardrobe;
+use renderer::{Renderer, Studio};
 
 /// Threads that draw ahead: one keeps a stock for thousands of pages a second, and leaves the other
 /// cores to those who ask.
@@ -49,8 +47,6 @@ pub struct ChallengeSettings {
     pub ttl: Duration,
     /// What may be drawn.
     pub menu: Menu,
-    /// How long pictures are drawn in one style.
-    pub style_epoch: Duration,
     /// Pictures to draw ahead.
     pub pool: usize,
     /// Wrong answers after which a circuit has to wait.
@@ -134,12 +130,11 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// Challenges by `settings`, drawn by `drawer`, at most `max_renders` at a time, and kept in
+    /// Challenges by `settings`, drawn in `studio`, at most `max_renders` at a time, and kept in
     /// `store`.
     #[must_use]
     pub fn new(
-        drawer: Arc<dyn Draw>,
-        style_secret: Zeroizing<[u8; 32]>,
+        studio: Arc<Studio>,
         max_renders: usize,
         store: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
@@ -147,9 +142,6 @@ impl Challenges {
         metrics: Arc<Metrics>,
         settings: ChallengeSettings,
     ) -> Self {
-        let wardrobe =
-            Wardrobe::new(drawer.clone(), clock.clone(), style_secret, settings.style_epoch);
-        let studio = Arc::new(Studio::new(drawer, wardrobe, metrics.clone()));
         let ahead = (studio.clone(), entropy.clone(), settings.menu.clone());
         let pool = Pool::start(settings.pool, POOL_THREADS, move || {
             let recipe = choose(&ahead.0, &*ahead.1, &ahead.2, Wish::Any).ok()?;
