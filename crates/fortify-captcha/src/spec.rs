@@ -88,8 +88,11 @@ impl Carrier {
     pub const fn carries(self, variant: Variant) -> bool {
         match self {
             Self::Ink => true,
-            Self::Swirl => matches!(variant, Variant::DistortedText),
-            Self::Motion => matches!(variant, Variant::DistortedText | Variant::Arithmetic),
+            Self::Swirl => matches!(variant, Variant::DistortedText | Variant::PatternCompletion),
+            Self::Motion => matches!(
+                variant,
+                Variant::DistortedText | Variant::Arithmetic | Variant::PatternCompletion
+            ),
         }
     }
 
@@ -98,7 +101,9 @@ impl Carrier {
     pub const fn size(self, variant: Variant) -> (u16, u16) {
         match (self, variant) {
             (Self::Ink, _) => (300, 100),
+            (Self::Swirl, Variant::PatternCompletion) => (500, 180),
             (Self::Swirl, _) => (480, 160),
+            (Self::Motion, Variant::PatternCompletion) => (510, 174),
             (Self::Motion, _) => (384, 132),
         }
     }

@@ -47,12 +47,19 @@ const STRONGER: u8 = 2;
 /// common.
 const STRENGTHS: [[i32; 2]; FADE + 1] = [[64, 0], [59, 24], [45, 45], [59, 24]];
 
+/// Shades of a plain line and of its rim.
+const DARK: u8 = 0;
+const LIGHT: u8 = 15;
+
 /// Buffers that a picture is drawn in, kept between pictures.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     stencil: Stencil,
     /// The glyphs, and how they grow.
     grown: [Bits; FADE + 1],
+    /// Frames and question marks, and the same with a rim.
+    lines: Bits,
+    rim: Bits,
     spare: Bits,
     field: Field,
     row: Row,
@@ -74,10 +81,11 @@ pub(crate) fn draw(
     canvas: &mut Canvas,
     scratch: &mut Scratch,
 ) -> Palette {
-    let Scratch { stencil, grown, spare, field, row } = scratch;
+    let Scratch { stencil, grown, lines, rim, spare, field, row } = scratch;
     let palette = Palette::shades(rng);
     let [glyphs, ..] = grown;
     stencil.cut(figures, kit.fonts, &cut(canvas, kit.profile), rng, glyphs);
+    stencil.plain(lines);
     for index in 1..grown.len() {
         if let [.., last, next] = grown.get_mut(..=index).unwrap_or(&mut []) {
             next.clone_from(last);
@@ -92,6 +100,11 @@ pub(crate) fn draw(
         rng,
     );
     paint(kit, grown, field, row, rng, canvas);
+    if matches!(figures.first(), Some(Figure::Row(_))) {
+        rim.clone_from(lines);
+        rim.grow(spare);
+        rule(lines, rim, canvas);
+    }
     palette
 }
 
@@ -164,6 +177,23 @@ fn paint(
         row.stripe(fans, left);
         row.fade(fans, left);
         row.finish(kit.bank.grain(width, rng), kit.profile.swirl_noise, pixels);
+    }
+}
+
+/// Draws frames and question marks as plain lines: dark ones with a light rim, which stripes of every
+/// direction leave alone.
+fn rule(lines: &Bits, rim: &Bits, canvas: &mut Canvas) {
+    for ((pixels, lines), rim) in canvas.rows_mut().zip(lines.rows()).zip(rim.rows()) {
+        for ((pixels, line), rim) in pixels.chunks_mut(WORD).zip(lines).zip(rim) {
+            for (place, pixel) in pixels.iter_mut().enumerate().filter(|_| *rim != 0) {
+                let bit = 1 << (WORD - 1 - place);
+                if line & bit != 0 {
+                    *pixel = DARK;
+                } else if rim & bit != 0 {
+                    *pixel = LIGHT;
+                }
+            }
+        }
     }
 }
 
