@@ -47,18 +47,23 @@ fn near(answer: &Answer, decoy: &Answer) -> bool {
 mod tests {
     use super::*;
     use crate::answer::Tolerance;
-    use crate::spec::{Level, Variant};
+    use crate::spec::{Carrier, Level, Variant};
 
     #[test]
     fn a_decoy_is_of_the_same_kind_and_never_the_answer() {
         let mut rng = Stream::fixed(8);
-        for variant in [Variant::DistortedText, Variant::Arithmetic] {
+        let variants = [Variant::DistortedText, Variant::Arithmetic, Variant::PatternCompletion];
+        for variant in variants {
             for level in Level::ALL {
                 let spec = Spec { length: 4, ..Spec::new(variant, level) };
+                let spec = spec.with_carrier(Carrier::Motion);
                 for _ in 0..1000 {
                     let puzzle = tasks::compose(&spec, &mut rng).puzzle;
-                    let decoy = compose(&spec, &puzzle, &mut rng).unwrap().puzzle.answer;
-                    let answer = puzzle.answer;
+                    let decoy = compose(&spec, &puzzle, &mut rng).unwrap().puzzle;
+                    if variant == Variant::PatternCompletion {
+                        assert_eq!(puzzle.question, decoy.question);
+                    }
+                    let (answer, decoy) = (puzzle.answer, decoy.answer);
                     assert!(!answer.matches(&decoy.reveal(), Tolerance::OneEdit));
                     if let (Answer::Text(answer), Answer::Text(decoy)) = (&answer, &decoy) {
                         assert_eq!(answer.len(), decoy.len());

@@ -51,7 +51,7 @@ fn colours(words: u8) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Level;
+    use crate::spec::{Carrier, Level};
 
     fn of(variant: Variant, level: u8, mode: AnswerMode, length: u8, tolerance: Tolerance) -> f64 {
         let mut spec = Spec::new(variant, Level::new(level).unwrap());
@@ -72,6 +72,12 @@ mod tests {
         assert!(near(of(Variant::PatternCompletion, 2, Typed, 6, Exact), 1.0 / 8.0));
         assert!(near(of(Variant::PatternCompletion, 3, Typed, 6, Exact), 1.0 / 64.0));
         assert!(near(of(Variant::PatternCompletion, 6, Typed, 6, Exact), 1.0 / 64.0));
+        let carried = |carrier: Carrier| {
+            let spec = Spec::new(Variant::PatternCompletion, Level::new(7).unwrap());
+            guess_probability(&spec.with_carrier(carrier), Exact)
+        };
+        assert!(near(carried(Carrier::Swirl), 1.0 / 64.0));
+        assert!(near(carried(Carrier::Motion), 1.0 / 56.0));
         assert!(near(of(Variant::ColorTextMismatch, 8, Typed, 6, Exact), 0.5 / 56.0 + 0.5 / 110.0));
         assert!(near(of(Variant::DistortedText, 2, Choice, 6, Exact), 0.25));
         assert!(near(of(Variant::PatternCompletion, 8, Choice, 6, Exact), 1.0 / 12.0));

@@ -85,7 +85,6 @@ pub(crate) fn draw(
     let palette = Palette::shades(rng);
     let [glyphs, ..] = grown;
     stencil.cut(figures, kit.fonts, &cut(canvas, kit.profile), rng, glyphs);
-    stencil.plain(lines);
     for index in 1..grown.len() {
         if let [.., last, next] = grown.get_mut(..=index).unwrap_or(&mut []) {
             next.clone_from(last);
@@ -101,6 +100,7 @@ pub(crate) fn draw(
     );
     paint(kit, grown, field, row, rng, canvas);
     if matches!(figures.first(), Some(Figure::Row(_))) {
+        stencil.plain(lines);
         rim.clone_from(lines);
         rim.grow(spare);
         rule(lines, rim, canvas);
@@ -184,8 +184,9 @@ fn paint(
 /// direction leave alone.
 fn rule(lines: &Bits, rim: &Bits, canvas: &mut Canvas) {
     for ((pixels, lines), rim) in canvas.rows_mut().zip(lines.rows()).zip(rim.rows()) {
-        for ((pixels, line), rim) in pixels.chunks_mut(WORD).zip(lines).zip(rim) {
-            for (place, pixel) in pixels.iter_mut().enumerate().filter(|_| *rim != 0) {
+        let words = pixels.chunks_mut(WORD).zip(lines).zip(rim);
+        for ((pixels, line), rim) in words.filter(|(_, rim)| **rim != 0) {
+            for (place, pixel) in pixels.iter_mut().enumerate() {
                 let bit = 1 << (WORD - 1 - place);
                 if line & bit != 0 {
                     *pixel = DARK;
