@@ -34,7 +34,7 @@ macro_rules! cases {
     };
 }
 
-const GOLDEN: [Case; 8] = cases! {
+const GOLDEN: [Case; 12] = cases! {
     DistortedText Swirl 1 (480, 160) 6 21 ("t:DNDL", "")
         "7c9f20e6d3660deefdec4193995b7ffb65e90b7fd0fcd65b6cb14b93bb1fef85";
     DistortedText Swirl 5 (480, 160) 6 22 ("t:XK6K", "")
@@ -51,11 +51,19 @@ const GOLDEN: [Case; 8] = cases! {
         "44b8223d6500bbcfb50939b979e20ec1a03c57b7989b3aa969f874367505a6a7";
     Arithmetic Motion 7 (384, 132) 4 28 ("n:29", "n:35")
         "32394fd44d1be0eab35024eaf116a8855ff75f4fb40d392d35458b73b8d98be7";
+    PatternCompletion Swirl 2 (500, 180) 4 29 ("w:down-right", "")
+        "30f49929e06f018c7a8f8d326833d95774a7eae7f96b18212af0d8083b381fb0";
+    PatternCompletion Swirl 8 (450, 162) 4 30 ("w:cross down-right", "")
+        "a7724838376eb471860b265188b47a653a583d995f347f5c767105d4f8f54365";
+    PatternCompletion Motion 5 (540, 198) 4 31 ("w:up-right moon", "w:down-left heart")
+        "7153bf4d8f64dd808e97204ac910a5a5811b012852d75aa80cd572b73ddfe597";
+    PatternCompletion Motion 9 (600, 225) 4 32 ("w:left diamond", "w:right star")
+        "a4bf8c0a247c19fee601eadb1a74bf3559fe57d0ec33d6a9dd84b8be4b9012b3";
 };
 
 #[test]
 fn pictures_are_what_this_version_draws() {
-    assert_eq!(RENDERER_VERSION, 1, "the hashes below belong to version 1");
+    assert_eq!(RENDERER_VERSION, 2, "the hashes below belong to version 2");
     let generator = Generator::new().unwrap();
     let style = generator.style(&StyleKey::PUBLIC);
     let mut found = String::new();
