@@ -123,12 +123,14 @@ impl Step {
 
 /// The bits `plane` of up to 64 px, the first one highest.
 fn gather(pixels: &[u8], plane: u32) -> u64 {
+    let (eights, rest) = pixels.as_chunks::<8>();
+    let mut last = [0; 8];
+    last.iter_mut().zip(rest).for_each(|(byte, pixel)| *byte = *pixel);
     let mut word = 0;
-    for (index, eight) in pixels.chunks(8).enumerate() {
-        let mut bytes = [0; 8];
-        bytes.iter_mut().zip(eight).for_each(|(byte, pixel)| *byte = pixel >> plane & 1);
+    for (index, bytes) in eights.iter().chain([&last]).take(WORD / 8).enumerate() {
         // The product adds up shifted copies so that its highest byte holds the eight bits in order.
-        let bits = u64::from_le_bytes(bytes).wrapping_mul(0x8040_2010_0804_0201) >> (WORD - 8);
+        let bits = (u64::from_le_bytes(*bytes) >> plane) & 0x0101_0101_0101_0101;
+        let bits = bits.wrapping_mul(0x8040_2010_0804_0201) >> (WORD - 8);
         word |= bits << (WORD - 8 - 8 * index);
     }
     word
