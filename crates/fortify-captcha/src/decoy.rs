@@ -4,6 +4,7 @@
 //! same distribution, so that nothing about it tells it from the answer.
 
 use crate::answer::Answer;
+use crate::puzzle::Puzzle;
 use crate::rng::Stream;
 use crate::spec::Spec;
 use crate::tasks::{self, Task};
@@ -13,10 +14,15 @@ const TEXT_DISTANCE: usize = 3;
 /// Draws before giving up. A text is too near once in thousands of draws, a small sum twice in five.
 const DRAWS: usize = 64;
 
-/// A task whose answer nobody gives who means that of `answer`; `None` if there is none, which takes
+/// A task whose answer nobody gives who means that of `puzzle`; `None` if there is none, which takes
 /// worse luck than a seed can have.
-pub(crate) fn compose(spec: &Spec, answer: &Answer, rng: &mut Stream) -> Option<Task> {
-    (0..DRAWS).map(|_| tasks::compose(spec, rng)).find(|task| !near(answer, &task.puzzle.answer))
+pub(crate) fn compose(spec: &Spec, puzzle: &Puzzle, rng: &mut Stream) -> Option<Task> {
+    let fits = |other: &Puzzle| {
+        // What is asked of each row is on the page, and a decoy has to answer that.
+        let rows = matches!(puzzle.answer, Answer::Words(_));
+        (!rows || puzzle.question == other.question) && !near(&puzzle.answer, &other.answer)
+    };
+    (0..DRAWS).map(|_| tasks::compose(spec, rng)).find(|task| fits(&task.puzzle))
 }
 
 /// Whether a person who is asked for one answer may give the other by mistake.
@@ -29,6 +35,10 @@ fn near(answer: &Answer, decoy: &Answer) -> bool {
         (Answer::Number(answer), Answer::Number(decoy)) => {
             matches!(answer.abs_diff(*decoy), 0..=2 | 10)
         }
+        // Who takes one row for the next is right in one of them.
+        (Answer::Words(answer), Answer::Words(decoy)) => {
+            answer.len() != decoy.len() || answer.iter().zip(decoy).any(|(one, other)| one == other)
+        }
         _ => true,
     }
 }
@@ -37,17 +47,23 @@ fn near(answer: &Answer, decoy: &Answer) -> bool {
 mod tests {
     use super::*;
     use crate::answer::Tolerance;
-    use crate::spec::{Level, Variant};
+    use crate::spec::{Carrier, Level, Variant};
 
     #[test]
     fn a_decoy_is_of_the_same_kind_and_never_the_answer() {
         let mut rng = Stream::fixed(8);
-        for variant in [Variant::DistortedText, Variant::Arithmetic] {
+        let variants = [Variant::DistortedText, Variant::Arithmetic, Variant::PatternCompletion];
+        for variant in variants {
             for level in Level::ALL {
                 let spec = Spec { length: 4, ..Spec::new(variant, level) };
+                let spec = spec.with_carrier(Carrier::Motion);
                 for _ in 0..1000 {
-                    let answer = tasks::compose(&spec, &mut rng).puzzle.answer;
-                    let decoy = compose(&spec, &answer, &mut rng).unwrap().puzzle.answer;
+                    let puzzle = tasks::compose(&spec, &mut rng).puzzle;
+                    let decoy = compose(&spec, &puzzle, &mut rng).unwrap().puzzle;
+                    if variant == Variant::PatternCompletion {
+                        assert_eq!(puzzle.question, decoy.question);
+                    }
+                    let (answer, decoy) = (puzzle.answer, decoy.answer);
                     assert!(!answer.matches(&decoy.reveal(), Tolerance::OneEdit));
                     if let (Answer::Text(answer), Answer::Text(decoy)) = (&answer, &decoy) {
                         assert_eq!(answer.len(), decoy.len());

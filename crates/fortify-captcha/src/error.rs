@@ -65,9 +65,10 @@ pub enum FontError {
 pub enum RenderError {
     /// Width, height or their product is out of bounds.
     #[error(
-        "{width} x {height} px cannot be drawn: width {}..={}, height {}..={}, at most {} px in all",
-        Spec::WIDTHS.start(), Spec::WIDTHS.end(),
-        Spec::HEIGHTS.start(), Spec::HEIGHTS.end(), Spec::MAX_AREA
+        "{width} x {height} px cannot be drawn: width {}..={}, height {}..={}, at most {} px in all \
+         ({} in motion)",
+        Spec::WIDTHS.start(), Spec::WIDTHS.end(), Spec::HEIGHTS.start(), Spec::HEIGHTS.end(),
+        Spec::MAX_AREA, Carrier::Motion.max_area()
     )]
     Size {
         /// Width asked for, px.

@@ -14,8 +14,12 @@
 //! 420 x 140 (level 3: 16), a bend of 0.18 and more (15), 0.6 (hardly a letter). Hardening swirl costs
 //! people more than programs, so its columns move little.
 //!
+//! Patterns in swirl, 500 x 180, marks of about 55 px, 20 pictures each, enlarged twice: levels 2, 5 and
+//! 8, 20 of 20.
+//!
 //! Motion cannot be read from stills. Its `dot_flips` follow a model of an observer, in the carrier's
-//! tests: d' 4.1 at level 3, 4.0 at 5, 3.4 at 7, 2.9 at 9, 2.7 at 10.
+//! tests: d' 4.1 at level 3, 4.0 at 5, 3.4 at 7, 2.9 at 9, 2.7 at 10; for the marks of patterns, which are
+//! smaller, 3.7, 3.7, 3.1, 2.7 and 2.5.
 
 use crate::spec::{Carrier, Level};
 

@@ -199,8 +199,7 @@ impl Generator {
         let spec = &fitted(spec);
         let mut puzzle = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task)).puzzle;
         if spec.carrier == Carrier::Motion {
-            let decoy =
-                decoy::compose(spec, &puzzle.answer, &mut Stream::new(seed, Purpose::Decoy));
+            let decoy = decoy::compose(spec, &puzzle, &mut Stream::new(seed, Purpose::Decoy));
             puzzle.decoy = decoy.map(|task| task.puzzle.answer);
         }
         Ok(puzzle)
@@ -281,7 +280,7 @@ impl Generator {
         let mut task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
         let mut rng = Stream::new(seed, Purpose::Carrier);
         let mut decoy_rng = Stream::new(seed, Purpose::Decoy);
-        let decoy = decoy::compose(spec, &task.puzzle.answer, &mut decoy_rng);
+        let decoy = decoy::compose(spec, &task.puzzle, &mut decoy_rng);
         let (width, height) = (spec.width / motion::SCALE, spec.height / motion::SCALE);
         let scene = Scene {
             figures: &task.figures,

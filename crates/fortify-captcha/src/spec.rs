@@ -81,6 +81,7 @@ impl Carrier {
     /// |---|---|---|---|
     /// | `distorted_text` | yes | yes | yes |
     /// | `arithmetic` | yes | no | yes, digits only and without `= ?` |
+    /// | `pattern_completion` | yes | shapes and directions | the same |
     /// | any other | yes | no | no |
     ///
     /// Sums are not for `swirl`: of ten at level 8 the makers read seven, for 3, 5, 6, 8 and 9 have
@@ -88,28 +89,47 @@ impl Carrier {
     pub const fn carries(self, variant: Variant) -> bool {
         match self {
             Self::Ink => true,
-            Self::Swirl => matches!(variant, Variant::DistortedText),
-            Self::Motion => matches!(variant, Variant::DistortedText | Variant::Arithmetic),
+            Self::Swirl => matches!(variant, Variant::DistortedText | Variant::PatternCompletion),
+            Self::Motion => matches!(
+                variant,
+                Variant::DistortedText | Variant::Arithmetic | Variant::PatternCompletion
+            ),
         }
     }
 
     /// Width and height for pages, px: large enough for four characters with strokes that people make
-    /// out, and in `swirl` those at which the makers' readings were taken.
+    /// out, or two rows of six tiles with marks of 55 px; in `swirl` those at which the makers' readings
+    /// were taken.
     pub const fn size(self, variant: Variant) -> (u16, u16) {
         match (self, variant) {
             (Self::Ink, _) => (300, 100),
+            (Self::Swirl, Variant::PatternCompletion) => (500, 180),
             (Self::Swirl, _) => (480, 160),
+            (Self::Motion, Variant::PatternCompletion) => (540, 198),
             (Self::Motion, _) => (384, 132),
         }
     }
 
     /// The smallest width and height accepted, px: below, strokes are thinner than three stripes or
-    /// three dots.
+    /// three dots, and marks on tiles hard to tell from each other.
     pub const fn smallest(self, variant: Variant) -> (u16, u16) {
         match (self, variant) {
             (Self::Ink, _) => (*Spec::WIDTHS.start(), *Spec::HEIGHTS.start()),
+            (Self::Swirl, Variant::PatternCompletion) => (450, 162),
             (Self::Swirl, _) => (360, 120),
+            (Self::Motion, Variant::PatternCompletion) => (480, 174),
             (Self::Motion, _) => (300, 108),
+        }
+    }
+
+    /// Largest area accepted, px of the page: at this size 50 KB hold whatever the seed is.
+    ///
+    /// At 4 bits per px an incompressible still picture takes 45 KB. In `motion` a cell of 9 px takes 22
+    /// bits, which is half of that, so that its pictures may be half as large again.
+    pub const fn max_area(self) -> u32 {
+        match self {
+            Self::Ink | Self::Swirl => 90_000,
+            Self::Motion => 135_000,
         }
     }
 }
@@ -236,9 +256,8 @@ impl Spec {
     pub const WIDTHS: RangeInclusive<u16> = 120..=600;
     /// Heights accepted, in px.
     pub const HEIGHTS: RangeInclusive<u16> = 50..=300;
-    /// Largest area accepted, in px. At 4 bits per px an incompressible picture of this size takes
-    /// 45 KB, so that 50 KB hold whatever the seed is.
-    pub const MAX_AREA: u32 = 90_000;
+    /// Largest area that every carrier accepts, in px; see [`Carrier::max_area`].
+    pub const MAX_AREA: u32 = Carrier::Ink.max_area();
     /// Lengths of [`Variant::DistortedText`] accepted, in characters.
     pub const LENGTHS: RangeInclusive<u8> = 4..=8;
 
@@ -271,7 +290,7 @@ impl Spec {
         }
         if !Self::WIDTHS.contains(&self.width)
             || !Self::HEIGHTS.contains(&self.height)
-            || area > Self::MAX_AREA
+            || area > self.carrier.max_area()
         {
             return Err(RenderError::Size { width: self.width, height: self.height });
         }

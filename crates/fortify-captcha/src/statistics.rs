@@ -34,6 +34,15 @@ impl Area {
         self.pooled(&across, sigma, self.width, self.height, |at| at / self.width)
     }
 
+    /// The same from what is `seen` alone, as if the rest were not there.
+    pub(crate) fn blurred_among(self, map: &[f32], seen: &[bool], sigma: f32) -> Map {
+        let weights: Map = seen.iter().map(|seen| f32::from(u8::from(*seen))).collect();
+        let weighted: Map =
+            map.iter().zip(&weights).map(|(value, weight)| value * weight).collect();
+        let both = self.blurred(&weighted, sigma).into_iter().zip(self.blurred(&weights, sigma));
+        both.map(|(value, weight)| value / weight.max(1e-6)).collect()
+    }
+
     fn pooled(
         self,
         map: &[f32],

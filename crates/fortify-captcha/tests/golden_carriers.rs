@@ -34,7 +34,7 @@ macro_rules! cases {
     };
 }
 
-const GOLDEN: [Case; 8] = cases! {
+const GOLDEN: [Case; 12] = cases! {
     DistortedText Swirl 1 (480, 160) 6 21 ("t:DNDL", "")
         "4eadeee91881c2d918a965eac8d56dfeca48868b3a2827e8dabbe40e2a9646df";
     DistortedText Swirl 5 (480, 160) 6 22 ("t:XK6K", "")
@@ -51,6 +51,14 @@ const GOLDEN: [Case; 8] = cases! {
         "ecde49089c65d6c4568c619dd67485ca5f502e8b29098b186fa16059d2823c69";
     Arithmetic Motion 7 (384, 132) 4 28 ("n:29", "n:35")
         "080ae392c3f8987217eff158a55240748efa985535daeb04edd9d173ee5404b8";
+    PatternCompletion Swirl 2 (500, 180) 4 29 ("w:down-right", "")
+        "ebec6802c2ab9f07d02552dfe8c34af7b5982b58e474a65f146f8e733d1973d5";
+    PatternCompletion Swirl 8 (450, 162) 4 30 ("w:cross down-right", "")
+        "3948aa92428fb05fb21b71d5ddfd841e6d288a8ba5fb96a2958163b8daebd140";
+    PatternCompletion Motion 5 (540, 198) 4 31 ("w:up-right moon", "w:down-left heart")
+        "42ce156842251947acfe9e34e39ab3a415e44ad678139951025372bf9dc5cab0";
+    PatternCompletion Motion 9 (600, 225) 4 32 ("w:left diamond", "w:right star")
+        "e6b703c4ea3b927b90c150639013ef7d473863a652e6c9503254e018e6aee1ba";
 };
 
 #[test]

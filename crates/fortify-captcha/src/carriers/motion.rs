@@ -60,6 +60,8 @@ const DECOY_SPECKS: u8 = 3;
 pub(crate) struct Scratch {
     stencil: Stencil,
     glyphs: Bits,
+    /// Frames and question marks.
+    lines: Bits,
     fields: [Bits; 2],
     spare: Bits,
     random: Vec<u8>,
@@ -97,6 +99,14 @@ impl Scene<'_> {
     }
 }
 
+impl Scene<'_> {
+    /// Cells that what moves grows by: strokes of letters need it, marks on tiles would lose their
+    /// corners.
+    fn growth(&self) -> u8 {
+        u8::from(!matches!(self.figures.first(), Some(Figure::Row(_))))
+    }
+}
+
 /// Draws the default image and all frames into the scratch; returns the two colours.
 pub(crate) fn draw(
     scene: &Scene<'_>,
@@ -108,23 +118,27 @@ pub(crate) fn draw(
     draw_decoy(scene, decoy_rng, scratch);
     let colours = scene.style.dots.colours(rng);
     let Scene { figures, style, .. } = scene;
-    scratch.stencil.cut(figures, &style.fonts, &scene.cut(1), rng, &mut scratch.glyphs);
+    let cut = scene.cut(scene.growth());
+    scratch.stencil.cut(figures, &style.fonts, &cut, rng, &mut scratch.glyphs);
+    scratch.stencil.plain(&mut scratch.lines);
     animate(scene, rng, scratch);
     colours
 }
 
 /// Dark text with specks on a light ground.
 fn draw_decoy(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
-    let Scratch { stencil, glyphs, random, packed, .. } = scratch;
+    let Scratch { stencil, glyphs, lines, random, packed, .. } = scratch;
     stencil.cut(scene.decoy, &scene.style.fonts, &scene.cut(0), rng, glyphs);
-    glyphs.words_mut().iter_mut().for_each(|word| *word = !*word);
+    stencil.plain(lines);
+    let both = glyphs.words_mut().iter_mut().zip(lines.words_mut());
+    both.for_each(|(word, line)| *word = !(*word | *line));
     flip(glyphs.words_mut(), DECOY_SPECKS, random, rng);
     pack(glyphs.rows().map(|row| row.iter().copied()), scene.width, packed);
 }
 
 /// All frames of the loop.
 fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
-    let Scratch { glyphs, fields, spare, random, packed, .. } = scratch;
+    let Scratch { glyphs, lines, fields, spare, random, packed, .. } = scratch;
     for field in fields.iter_mut() {
         field.reset(scene.width, scene.height);
         flip(field.words_mut(), 32, random, rng);
@@ -132,24 +146,33 @@ fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
     let Dots { runs, ease, .. } = scene.style.dots;
     let flips = scene.profile.dot_flips.saturating_sub(ease);
     let steps = schedule(&runs, rng);
-    show(glyphs, fields, scene.width, packed);
+    show([glyphs, lines], fields, scene.width, packed);
     for step in steps {
         for (field, step) in fields.iter_mut().zip([step, step.reversed()]) {
             spare.moved(field, step);
             std::mem::swap(field, spare);
             flip(field.words_mut(), flips, random, rng);
         }
-        show(glyphs, fields, scene.width, packed);
+        show([glyphs, lines], fields, scene.width, packed);
     }
 }
 
-/// Appends a frame: one field through the glyphs, the other around them.
-fn show(glyphs: &Bits, [front, ground]: &[Bits; 2], width: usize, packed: &mut Vec<u8>) {
-    let rows = glyphs.rows().zip(front.rows().zip(ground.rows()));
-    let seen = rows.map(|(glyphs, (front, ground))| {
-        let both = front.iter().zip(ground);
-        glyphs.iter().zip(both).map(|(glyph, (front, ground))| ground ^ (glyph & (front ^ ground)))
-    });
+/// Appends a frame: one field through the glyphs, the other around them, and over both the lines,
+/// whose cells stay dark.
+fn show(
+    [glyphs, lines]: [&Bits; 2],
+    [front, ground]: &[Bits; 2],
+    width: usize,
+    packed: &mut Vec<u8>,
+) {
+    let rows = glyphs.rows().zip(lines.rows()).zip(front.rows().zip(ground.rows()));
+    let seen =
+        rows.map(|((glyphs, lines), (front, ground))| {
+            let both = front.iter().zip(ground);
+            glyphs.iter().zip(lines).zip(both).map(|((glyph, line), (front, ground))| {
+                (ground ^ (glyph & (front ^ ground))) & !line
+            })
+        });
     pack(seen, width, packed);
 }
 

@@ -1,10 +1,11 @@
-//! Stencils: the cells that figures cover, for carriers that show figures without drawing them.
+//! Stencils: the cells that figures cover, for carriers that show figures without drawing them, and the
+//! cells of what is drawn plainly: frames, and question marks in them.
 
 use super::large;
 use crate::bits::Bits;
 use crate::canvas::Canvas;
 use crate::font::Fonts;
-use crate::layout::{Frame, Hand, Layout};
+use crate::layout::{Frame, Hand, Layout, Tint};
 use crate::raster::{Fill, Ink, Rasterizer};
 use crate::rng::Stream;
 use crate::tasks::Figure;
@@ -17,6 +18,10 @@ pub(crate) struct Stencil {
     rasterizer: Rasterizer,
     spare: Bits,
 }
+
+/// Bits of a px on the stencil's canvas: what the carrier shows, and what is drawn plainly.
+const SHOWN: u32 = 0;
+const PLAIN: u32 = 1;
 
 /// How large a stencil is and how it is cut.
 #[derive(Clone, Copy, Debug)]
@@ -47,13 +52,19 @@ impl Stencil {
         layout.compose(&large(figures), fonts, &cut.hand, frame, rng);
         for shape in layout.shapes() {
             if let Some(bounds) = layout.bounds(shape) {
-                let fill = Fill::solid(Ink { full: 1, half: 1 });
+                let bit = 1 << if shape.tint() == Tint::Chalk { PLAIN } else { SHOWN };
+                let fill = Fill::solid(Ink { full: bit, half: bit });
                 rasterizer.fill(canvas, layout.contours(shape), &bounds, fill);
             }
         }
-        cells.trace(canvas);
+        cells.trace(canvas, SHOWN);
         for _ in 0..cut.growth {
             cells.grow(spare);
         }
+    }
+
+    /// Sets the cells of the frames and question marks of what was cut last.
+    pub(crate) fn plain(&self, cells: &mut Bits) {
+        cells.trace(&self.canvas, PLAIN);
     }
 }

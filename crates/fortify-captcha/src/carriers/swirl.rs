@@ -38,14 +38,16 @@ const RIGHT_ANGLE: u16 = (HALF_TURN / 2) as u16;
 /// Px over which glyph and ground blend. Stripes that end abruptly are a faint outline, which sharpening
 /// filters find; strokes grow by half of it.
 const FADE: usize = 3;
-/// How far into the fade a px is that is wholly inside, and from where on the glyph is the stronger
-/// part.
-const INSIDE: u8 = FADE as u8 + 1;
+/// How far into the fade a px is from where on the glyph is the stronger part.
 const STRONGER: u8 = 2;
 /// Strengths of the stronger and of the weaker direction in 64ths, by how far into the fade a px is.
 /// Their squares add up to the same, and so does the variance of two patterns that have nothing in
 /// common.
 const STRENGTHS: [[i32; 2]; FADE + 1] = [[64, 0], [59, 24], [45, 45], [59, 24]];
+
+/// Shades of a plain line and of its rim.
+const DARK: u8 = 0;
+const LIGHT: u8 = 15;
 
 /// Buffers that a picture is drawn in, kept between pictures.
 #[derive(Debug, Default)]
@@ -53,6 +55,9 @@ pub(crate) struct Scratch {
     stencil: Stencil,
     /// The glyphs, and how they grow.
     grown: [Bits; FADE + 1],
+    /// Frames and question marks, and the same with a rim.
+    lines: Bits,
+    rim: Bits,
     spare: Bits,
     field: Field,
     row: Row,
@@ -73,7 +78,7 @@ pub(crate) fn draw(
     canvas: &mut Canvas,
     scratch: &mut Scratch,
 ) -> Palette {
-    let Scratch { stencil, grown, spare, field, row } = scratch;
+    let Scratch { stencil, grown, lines, rim, spare, field, row } = scratch;
     let palette = Palette::shades(&kit.style.scheme, rng);
     let [glyphs, ..] = grown;
     stencil.cut(figures, &kit.style.fonts, &cut(canvas, kit), rng, glyphs);
@@ -91,6 +96,12 @@ pub(crate) fn draw(
         rng,
     );
     paint(kit, grown, field, row, rng, canvas);
+    if matches!(figures.first(), Some(Figure::Row(_))) {
+        stencil.plain(lines);
+        rim.clone_from(lines);
+        rim.grow(spare);
+        rule(lines, rim, canvas);
+    }
     palette
 }
 
@@ -193,8 +204,26 @@ fn paint(
         row.count(grown, y);
         row.direct(field, y);
         row.stripe(fans, left);
-        row.fade(fans, left);
+        row.fade(grown, y, fans, left);
         row.finish(bank.grain(width, rng), kit.profile.swirl_noise, pixels);
+    }
+}
+
+/// Draws frames and question marks as plain lines: dark ones with a light rim, which stripes of every
+/// direction leave alone.
+fn rule(lines: &Bits, rim: &Bits, canvas: &mut Canvas) {
+    for ((pixels, lines), rim) in canvas.rows_mut().zip(lines.rows()).zip(rim.rows()) {
+        let words = pixels.chunks_mut(WORD).zip(lines).zip(rim);
+        for ((pixels, line), rim) in words.filter(|(_, rim)| **rim != 0) {
+            // 1 on the rim, 2 on the line.
+            let mut counts = [0; WORD];
+            bits::count(*rim, &mut counts);
+            bits::count(*line, &mut counts);
+            for (pixel, count) in pixels.iter_mut().zip(counts) {
+                let ruled = if count == 2 { DARK } else { LIGHT };
+                *pixel = if count == 0 { *pixel } else { ruled };
+            }
+        }
     }
 }
 
@@ -202,7 +231,7 @@ fn paint(
 /// compilers turn into one over many px at once.
 #[derive(Debug, Default)]
 struct Row {
-    /// How far into the fade a px is: 0 outside, [`INSIDE`] inside.
+    /// How far into the fade a px is: 0 outside, one more than [`FADE`] wholly inside.
     counts: Vec<u8>,
     /// Direction of the stripes, the glyph's where it is the stronger part.
     directions: Vec<u16>,
@@ -217,7 +246,8 @@ impl Row {
         for bits in grown {
             let row = bits.rows().nth(y).unwrap_or(&[]);
             self.counts.resize(row.len() * WORD, 0);
-            for (word, counts) in row.iter().zip(self.counts.chunks_exact_mut(WORD)) {
+            let words = row.iter().zip(self.counts.chunks_exact_mut(WORD));
+            for (word, counts) in words.filter(|(word, _)| **word != 0) {
                 bits::count(*word, counts);
             }
         }
@@ -250,17 +280,30 @@ impl Row {
     }
 
     /// Adds the other direction where glyph and ground meet.
-    fn fade(&mut self, fans: &[Fan], left: usize) {
-        let each = self.striped.iter_mut().zip(&self.directions).zip(&self.counts).enumerate();
-        for (x, ((striped, direction), count)) in each {
-            if matches!(*count, 1..INSIDE)
-                && let Some(fan) = fans.get((left + x) % bank::WIDTH)
-                && let Some([stronger, weaker]) = STRENGTHS.get(usize::from(*count))
-            {
-                let direction = direction.wrapping_add(RIGHT_ANGLE);
-                let other = i32::from(blend(layers(fan, direction), direction));
-                *striped = ((i32::from(*striped) * stronger + other * weaker + 32) >> 6) as i16;
+    fn fade(&mut self, grown: &[Bits; FADE + 1], y: usize, fans: &[Fan], left: usize) {
+        let [inner, .., outer] = grown;
+        let words = inner.rows().nth(y).unwrap_or(&[]).iter();
+        let words = words.zip(outer.rows().nth(y).unwrap_or(&[]));
+        for (first, (inner, outer)) in (0..).step_by(WORD).zip(words) {
+            let mut edge = outer & !inner;
+            while edge != 0 {
+                let place = edge.leading_zeros();
+                edge ^= 1 << (WORD as u32 - 1 - place);
+                self.mix(first + place as usize, fans, left);
             }
+        }
+    }
+
+    fn mix(&mut self, x: usize, fans: &[Fan], left: usize) {
+        if let Some(striped) = self.striped.get_mut(x)
+            && let Some(direction) = self.directions.get(x)
+            && let Some(count) = self.counts.get(x)
+            && let Some([stronger, weaker]) = STRENGTHS.get(usize::from(*count))
+            && let Some(fan) = fans.get((left + x) % bank::WIDTH)
+        {
+            let direction = direction.wrapping_add(RIGHT_ANGLE);
+            let other = i32::from(blend(layers(fan, direction), direction));
+            *striped = ((i32::from(*striped) * stronger + other * weaker + 32) >> 6) as i16;
         }
     }
 

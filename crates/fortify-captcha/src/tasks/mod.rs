@@ -107,7 +107,9 @@ pub(crate) fn compose(spec: &Spec, rng: &mut Stream) -> Task {
         (Variant::ObjectRecognition, AnswerMode::Choice) => {
             object_recognition::choice(profile, rng)
         }
-        (Variant::PatternCompletion, mode) => pattern_completion::compose(mode, profile, rng),
+        (Variant::PatternCompletion, mode) => {
+            pattern_completion::compose(spec.carrier, mode, profile, rng)
+        }
         (Variant::ColorTextMismatch, mode) => color_text_mismatch::compose(mode, profile, rng),
     }
 }
