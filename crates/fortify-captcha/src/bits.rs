@@ -139,6 +139,7 @@ fn gather(pixels: &[u8], plane: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canvas::Dye;
 
     fn cell(bits: &Bits, x: usize, y: usize) -> bool {
         bits.words[y * bits.stride + x / WORD] >> (WORD - 1 - x % WORD) & 1 == 1
@@ -149,7 +150,7 @@ mod tests {
         canvas.resize(width, height);
         canvas.rows_mut().for_each(|row| row.fill(0));
         for (x, y) in cells {
-            canvas.set(*x as i32, *y as i32, 1);
+            canvas.set(*x as i32, *y as i32, Dye::plain(1));
         }
         let mut bits = Bits::default();
         bits.trace(&canvas, 0);

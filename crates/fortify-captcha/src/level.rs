@@ -97,6 +97,8 @@ mod table {
         contrast: f32 = [6.5, 6.2, 5.9, 5.6, 5.3, 4.9, 4.5, 4.1, 3.7, 3.3];
         /// How far the shades of the ground are apart, 8-bit steps from the lightest to the darkest.
         grain: u8 = [10, 13, 16, 20, 24, 28, 32, 36, 40, 44];
+        /// How often the ground changes between light and dark, and the text with it.
+        counterchange: f32 = [0.0, 0.2, 0.8, 0.85, 0.9, 0.95, 0.96, 0.97, 0.98, 1.0];
         /// Strength of the noise marks' colour, from 0 (ground) to 1 (text).
         noise: f32 = [0.25, 0.28, 0.31, 0.34, 0.37, 0.41, 0.45, 0.49, 0.53, 0.57];
         /// Dots of one or two px.

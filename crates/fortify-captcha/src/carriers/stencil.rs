@@ -53,7 +53,7 @@ impl Stencil {
         for shape in layout.shapes() {
             if let Some(bounds) = layout.bounds(shape) {
                 let bit = 1 << if shape.tint() == Tint::Chalk { PLAIN } else { SHOWN };
-                let fill = Fill::solid(Ink { full: bit, half: bit });
+                let fill = Fill::solid(Ink::plain(bit, bit));
                 rasterizer.fill(canvas, layout.contours(shape), &bounds, fill);
             }
         }
