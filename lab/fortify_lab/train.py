@@ -2,8 +2,8 @@
 
     python -m fortify_lab.train --train DIR ... --test NAME=DIR ... --minutes 8 --out DIR
 
-A picture becomes a grey image 120 px wide; four convolutions, then one classifier per position of the
-answer. Sets of several styles are given as several folders after --train.
+A picture becomes an image 120 px wide, of one channel or more; four convolutions, then one classifier per
+position of the answer. Sets of several styles are given as several folders after --train.
 """
 
 import argparse
@@ -33,8 +33,8 @@ CLASSES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def prepared(sample: Sample) -> np.ndarray:
-    """What the network sees: how far each pixel is from the ground, or the map of the informed attack
-    for carriers that only have one."""
+    """What the network sees: colours, how far each pixel is from the ground and how sharp the edge at it is,
+    or the map of the informed attack for carriers that only have one. Channels last."""
     picture = Picture(sample.path)
     if sample.carrier == "motion":
         image = maps.to_grey8(maps.motion_correlator(picture.frames))
@@ -46,9 +46,20 @@ def prepared(sample: Sample) -> np.ndarray:
         colour = picture.still.astype(np.float32)
         apart = colour - np.median(colour[::4, ::4].reshape(-1, 3), 0).astype(np.float32)
         distance = np.sqrt(np.einsum("ijk,ijk->ij", apart, apart))
-        top = np.percentile(distance[::3, ::3], 98) + 1e-6
-        image = (distance * (255 / top)).clip(0, 255).astype(np.uint8)
+        # Edges are the same where text is light on dark and where it is dark on light.
+        edges = np.maximum(*(np.abs(cv2.Sobel(colour, cv2.CV_32F, *d)).max(2) for d in ((1, 0), (0, 1))))
+        return np.dstack([_small(picture.still), _small(_scaled(distance)), _small(_scaled(edges))])
+    return _small(image)[..., None]
+
+
+def _small(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+def _scaled(plane: np.ndarray) -> np.ndarray:
+    """To 0..255, with the largest fiftieth cut off."""
+    top = np.percentile(plane[::3, ::3], 98) + 1e-6
+    return (plane * (255 / top)).clip(0, 255).astype(np.uint8)
 
 
 def load(samples: list[Sample], positions: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,14 +71,14 @@ def load(samples: list[Sample], positions: int) -> tuple[np.ndarray, np.ndarray]
     return images, labels
 
 
-def start(key, positions: int) -> dict:
-    """Weights; He for the convolutions."""
+def start(key, positions: int, channels: int) -> dict:
+    """Weights for pictures of so many channels; He for the convolutions."""
     keys = iter(jax.random.split(key, 8))
 
     def drawn(shape, fan_in):
         return jax.random.normal(next(keys), shape) * np.sqrt(2 / fan_in)
 
-    weights, channels = {}, 1
+    weights = {}
     for index, (size, out) in enumerate(zip((5, 3, 3, 3), CHANNELS)):
         weights[f"k{index}"] = drawn((size, size, channels, out), size * size * channels)
         weights[f"s{index}"], weights[f"b{index}"] = jnp.ones(out), jnp.zeros(out)
@@ -81,7 +92,7 @@ def start(key, positions: int) -> dict:
 
 def scores(weights: dict, images, positions: int, dropped=None):
     """Of each class at each position."""
-    x = images[..., None].astype(jnp.float32) / 127.5 - 1
+    x = images.astype(jnp.float32) / 127.5 - 1
     for index, stride in enumerate((2, 2, 1, 2)):
         x = jax.lax.conv_general_dilated(
             x, weights[f"k{index}"], (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -126,7 +137,7 @@ def read(weights, images: np.ndarray, positions: int) -> list[str]:
     answers = []
     for at in range(0, len(images), 250):
         batch = images[at : at + 250]
-        padded = np.concatenate([batch, np.zeros((250 - len(batch), HEIGHT, WIDTH), np.uint8)])
+        padded = np.concatenate([batch, np.zeros((250 - len(batch), *images.shape[1:]), np.uint8)])
         for row in np.asarray(_best(weights, padded, positions))[: len(batch)]:
             answers.append("".join(CLASSES[c] for c in row if c < len(CLASSES)))
     return answers
@@ -155,7 +166,7 @@ def train(images, labels, minutes: float, seed: int, check) -> dict:
     """Weights after `minutes` of wall time; the rate falls to nothing by then."""
     positions = labels.shape[1]
     random = np.random.default_rng(seed)
-    weights = start(jax.random.key(seed), positions)
+    weights = start(jax.random.key(seed), positions, images.shape[-1])
     zeros = partial(jax.tree.map, jnp.zeros_like)
     moments = {"count": 0, "first": zeros(weights), "second": zeros(weights)}
     began, checked, seen, loss = time.monotonic(), 0.0, 0, float("nan")
