@@ -133,22 +133,27 @@ impl Palette {
     }
 
     /// A light and a dark ground, each with text colours of its own: no threshold and no distance from
-    /// the commonest colour finds the text.
+    /// the commonest colour finds the text. What is dark is colourful and what is light is pale, ground
+    /// and text alike, so that saturation changes sides as well.
     fn counterchanged(profile: &LevelProfile, scheme: &Scheme, rng: &mut Stream) -> Self {
-        let tint = hue(scheme.ground_hue(rng));
-        let shade = |value: f32| -> Rgb {
-            tint.map(|channel| to_byte(value * (1.0 - scheme.tint + scheme.tint * channel)))
+        let tints = [hue(scheme.ground_hue(rng)), hue(scheme.ground_hue(rng))];
+        let depths = [scheme.tint, rng.between(0.65, 0.9)];
+        let shade = |(side, value): (usize, f32)| -> Rgb {
+            let (tint, depth) = (tints[side & 1], depths[side & 1]);
+            tint.map(|channel| to_byte(value * (1.0 - depth + depth * channel)))
         };
         let spread = f32::from(profile.grain) / 255.0 * 0.5;
-        let (high, low) = (rng.between(0.90, 0.97), rng.between(0.07, 0.13));
+        let (high, low) = (rng.between(0.90, 0.97), rng.between(0.12, 0.22));
         // Of each side first the shade that is farther from its texts.
-        let grounds = [high, low, high - spread, low + spread].map(shade);
+        let values = [(0, high), (1, low), (0, high - spread), (1, low + spread)];
+        let grounds = values.map(shade);
         let [_, _, light, dark] = grounds;
         let first_hue = scheme.text.0 + scheme.text.1 * rng.unit();
         let mut text = |index: usize| -> Rgb {
             let turn = first_hue + index as f32 * scheme.spread * 0.5 + 0.06 * rng.signed();
             let wanted = profile.contrast * (1.0 + 0.25 * rng.unit());
             let full = hue(turn).map(|channel| 0.5 + (channel - 0.5) * scheme.colour);
+            let full = if index.is_multiple_of(2) { full } else { full.map(pale) };
             let (ground, light) =
                 if index.is_multiple_of(2) { (light, true) } else { (dark, false) };
             contrasting(full, ground, wanted, light)
@@ -298,6 +303,11 @@ fn hue(turns: f32) -> [f32; 3] {
         let place = (turns * 6.0 + shift) % 6.0;
         ((place - 3.0).abs() - 1.0).clamp(0.0, 1.0)
     })
+}
+
+/// A channel of a colour with much white in it.
+fn pale(channel: f32) -> f32 {
+    0.72 + 0.28 * channel
 }
 
 /// `colour` darkened (on a light ground) or lightened until it stands out from `ground`.
