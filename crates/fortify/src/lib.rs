@@ -25,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod entropy;
 pub mod gate;
+pub mod haproxy;
 pub mod i18n;
 pub mod proxy;
 pub mod pseudonym;
