@@ -360,6 +360,31 @@ async fn abuse_27_ten_thousand_bans_are_told_at_once_and_again_to_every_process_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn abuse_20_no_ban_of_those_that_come_during_a_reload_is_lost() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    let until = in_half_an_hour(&bed);
+    let reputation = bed.app.reputation.clone();
+    let bans = tokio::spawn(async move {
+        for number in 1..=400 {
+            reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    haproxy.reload().await;
+    bans.await.unwrap();
+    let started = Instant::now();
+    eventually("all are there", || haproxy.banned() == 400).await;
+    println!("bans during a reload: all there {:?} after the last", started.elapsed());
+    // And stay, through what the process before teaches.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    eventually("all are still there", || haproxy.banned() == 400).await;
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn abuse_20_a_connection_held_across_a_reload_hides_no_ban() {
     use std::io::{Read as _, Write as _};
     let (bed, mut haproxy) = stack().await;

@@ -341,6 +341,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn it_speaks_over_tcp_too() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(Endpoint::Tcp(listener.local_addr().unwrap()));
+        let asked = tokio::spawn(async move { client.info().await });
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut line = [0; 10];
+        stream.read_exact(&mut line).await.unwrap();
+        assert_eq!(&line, b"show info\n");
+        stream.write_all(b"Pid: 7\nUptime_sec: 1\n\n").await.unwrap();
+        drop(stream);
+        assert_eq!(asked.await.unwrap().unwrap().pid, 7);
+    }
+
+    #[tokio::test]
     async fn an_endless_answer_is_cut_off() {
         let (result, _) = told(&vec![b'\n'; 8 * MAX_BATCH_ANSWER], 2).await;
         assert!(matches!(result, Err(ClientError::NotUnderstood(_))));
