@@ -2,7 +2,7 @@
 # Installs what `make run`, `make test` or `make lab` needs on a Debian system with a Rust toolchain.
 #
 #   scripts/setup.sh run    a C linker
-#   scripts/setup.sh test   also rustfmt, clippy, Firefox, Chromium and their WebDriver servers
+#   scripts/setup.sh test   also rustfmt, clippy, HAProxy, Firefox, Chromium and their WebDriver servers
 #   scripts/setup.sh lab    a C linker, Python 3.11 or later, Tesseract
 #
 # What is there is left alone, so a second run takes no time and asks for nothing.
@@ -12,6 +12,8 @@ readonly GECKODRIVER_VERSION=0.37.1
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 missing=()
+# Debian installs servers where only root looks.
+PATH=$PATH:/usr/sbin
 
 main() {
     local purpose=${1:-}
@@ -24,6 +26,7 @@ main() {
     if [[ $purpose == test ]]; then
         need_component fmt rustfmt
         need_component clippy clippy
+        need_program haproxy haproxy
         need_program firefox-esr firefox-esr firefox
         need_program chromium chromium chromium-browser google-chrome
         need_program chromium-driver chromedriver

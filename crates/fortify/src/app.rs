@@ -14,9 +14,11 @@ use crate::challenge::{ChallengeSettings, Challenges};
 use crate::clock::Clock;
 use crate::config::{Config, StorageBackend};
 use crate::entropy::Entropy;
+use crate::haproxy::reconciler::Health;
 use crate::i18n::{LocaleError, Locales};
 use crate::proxy::Upstream;
 use crate::pseudonym::Pseudonyms;
+use crate::reputation::{Reputation, ReputationError};
 use crate::session::Sessions;
 use crate::session::key_ring::{KeyRing, KeyRingError};
 use crate::store::StateStore;
@@ -43,6 +45,10 @@ pub struct App {
     pub challenges: Challenges,
     /// Mints and checks sessions.
     pub sessions: Sessions,
+    /// How circuits stand.
+    pub reputation: Arc<Reputation>,
+    /// How it goes with telling `HAProxy`.
+    pub haproxy: Arc<Health>,
     /// The service behind the gate, in proxy mode.
     pub upstream: Option<Upstream>,
     /// What visitors read.
@@ -60,6 +66,9 @@ pub enum BuildError {
     /// The store's files.
     #[error("{}: cannot read or write what is kept there: {}; check free space and that the user that runs Fortify may write there", .0.display(), .1)]
     Store(PathBuf, std::io::Error),
+    /// The file of standings.
+    #[error(transparent)]
+    Reputation(#[from] ReputationError),
     /// The bundled fonts: a broken build.
     #[error("the bundled fonts cannot be read: {0}")]
     Fonts(#[from] FontError),
@@ -78,6 +87,21 @@ pub struct Readiness {
     pub store: bool,
     /// A picture can be drawn.
     pub renderer: bool,
+    /// Whether `HAProxy` is told. Without it requests go on and bans count here, so that this does
+    /// not make the gate unready.
+    pub haproxy: HaproxyState,
+}
+
+/// How it goes with telling `HAProxy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HaproxyState {
+    /// None is configured.
+    Off,
+    /// Its table is kept as wanted.
+    Ok,
+    /// It is not reached, or refuses; what is wanted waits.
+    Degraded,
 }
 
 impl Readiness {
@@ -143,6 +167,7 @@ impl App {
             max_failures: config.security.max_captcha_failures,
             failure_decay: config.security.reputation_decay,
         };
+        let reputation = Reputation::open(&config.storage.data_dir, clock.clone())?;
         let (secret, epoch) = (keys.style_secret(), captcha.style_epoch);
         let wardrobe = Wardrobe::new(drawer.clone(), clock.clone(), secret, epoch);
         let studio = Arc::new(Studio::new(drawer, wardrobe, metrics.clone()));
@@ -159,6 +184,8 @@ impl App {
             Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy, config.session.ttl);
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),
+            reputation: Arc::new(reputation),
+            haproxy: Arc::default(),
             locales: Locales::load()?,
             pseudonyms: keys.pseudonyms(),
             config,
@@ -182,6 +209,11 @@ impl App {
         Readiness {
             store: self.store.ping().await.is_ok(),
             renderer: self.challenges.is_warm().await,
+            haproxy: match self.config.haproxy.endpoint {
+                None => HaproxyState::Off,
+                Some(_) if self.haproxy.is_up() => HaproxyState::Ok,
+                Some(_) => HaproxyState::Degraded,
+            },
         }
     }
 }

@@ -165,6 +165,15 @@ pub enum CircuitId {
 }
 
 impl CircuitId {
+    /// The circuit of tor's; `None` for a visitor of clearnet.
+    #[must_use]
+    pub const fn tor(&self) -> Option<TorCircuit> {
+        match *self {
+            Self::Header(circuit) | Self::ProxyLine(Origin::Tor(circuit)) => Some(circuit),
+            Self::ProxyLine(Origin::Address(_)) | Self::Peer(_) => None,
+        }
+    }
+
     /// One spelling of this identity in bytes, to be hashed with a key.
     ///
     /// Every field has its fixed place, so two different identities never give the same bytes:
@@ -233,7 +242,7 @@ impl fmt::Debug for Origin {
 /// The number alone is not enough: it is a small counter that starts again when tor does, and
 /// two tor processes count alike. Instance and epoch keep those apart; both are 0 until the
 /// instances are told apart by the control port.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TorCircuit {
     instance: u16,
     epoch: u32,
@@ -255,6 +264,21 @@ impl TorCircuit {
         }
         let number = u32::from(high) << 16 | u32::from(low);
         Ok(Self { instance: 0, epoch: 0, number })
+    }
+
+    /// The circuit that is known by these three: for stores that read one back.
+    #[must_use]
+    pub const fn from_parts(instance: u16, epoch: u32, number: u32) -> Self {
+        Self { instance, epoch, number }
+    }
+
+    /// The address that Tor makes for the circuit, which knows nothing of instance and epoch: what
+    /// `HAProxy` has it under.
+    #[must_use]
+    pub const fn address(&self) -> Ipv6Addr {
+        let [a, b, c, d] = TOR_PREFIX;
+        let [high, low] = [(self.number >> 16) as u16, (self.number & 0xffff) as u16];
+        Ipv6Addr::new(a, b, c, d, 0, 0, high, low)
     }
 
     /// The tor process, counted from 0 in the order of the configuration.

@@ -9,6 +9,8 @@ use crate::app::{App, BuildError, SharedApp};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
+use crate::haproxy::client::Client;
+use crate::haproxy::reconciler::Reconciler;
 use crate::router::router;
 use crate::server::{self, BindError, DrainReport, Limits, Listener, LocalAddress, ServerEvent};
 
@@ -73,13 +75,27 @@ impl Gate {
     /// Answers requests until `stop` is done, then finishes what is under way.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> DrainReport {
         let keys = tokio::spawn(follow_rotation(self.app.clone()));
+        let haproxy = tell_haproxy(&self.app);
         let limits = Limits::from(&self.app.config.server);
         let metrics = self.app.metrics.clone();
         let count = Arc::new(move |event: ServerEvent| metrics.connection_event(event.label()));
         let report = server::serve(self.listener, router(self.app), limits, count, stop).await;
         keys.abort();
+        if let Some(haproxy) = haproxy {
+            haproxy.abort();
+        }
         report
     }
+}
+
+/// Starts keeping `HAProxy`'s table as wanted, where one is configured.
+fn tell_haproxy(app: &SharedApp) -> Option<tokio::task::JoinHandle<std::convert::Infallible>> {
+    let haproxy = &app.config.haproxy;
+    let client = Client::new(haproxy.endpoint.clone()?);
+    let (reputation, health) = (app.reputation.clone(), app.haproxy.clone());
+    let reconciler =
+        Reconciler::new(client, haproxy.table.clone(), reputation, health, app.metrics.clone());
+    Some(tokio::spawn(reconciler.run()))
 }
 
 /// Reads the key file again when it changed. A file that cannot be read leaves the keys as they

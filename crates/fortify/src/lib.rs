@@ -14,6 +14,7 @@
 //! - [`gate`]: a gate that is built, bound and then run; what tests and `serve` start.
 //! - [`app`]: the state that requests share.
 //! - [`circuit`], [`pseudonym`]: who is asking, and the name under which that is remembered.
+//! - [`reputation`], [`haproxy`]: how circuits stand, and the table that is told.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
 
@@ -25,9 +26,11 @@ pub mod clock;
 pub mod config;
 pub mod entropy;
 pub mod gate;
+pub mod haproxy;
 pub mod i18n;
 pub mod proxy;
 pub mod pseudonym;
+pub mod reputation;
 pub mod router;
 pub mod server;
 pub mod session;

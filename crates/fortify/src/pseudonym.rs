@@ -1,7 +1,8 @@
 //! A circuit under another name.
 //!
-//! The raw circuit never leaves the request that carried it: records, cookies and logs know it by
-//! a keyed hash, which tells two circuits apart and tells nobody which they are.
+//! Records, cookies and logs know a circuit by a keyed hash, which tells two circuits apart and tells
+//! nobody which they are. Only its standing is kept under its number ([`crate::reputation`]), because
+//! that is what `HAProxy` knows it by.
 
 use std::fmt;
 

@@ -233,6 +233,10 @@ impl StateStore for Faulty {
         self.check()?;
         self.store.failures(circuit).await
     }
+    async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError> {
+        self.check()?;
+        self.store.forget_failures(circuit).await
+    }
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
         self.check()?;
         self.store.revoke_session(session, until).await
@@ -472,7 +476,8 @@ async fn abuse_16_failures_follow_the_circuit_and_not_the_cookie() {
         bed.submit(&mut fresh, &page, "NO").await;
     }
     let fresh = bed.visitor().circuit("fc00:dead:beef:4dad::19").get("/").await;
-    assert_eq!(fresh.status, StatusCode::TOO_MANY_REQUESTS, "a new browser starts anew");
+    assert_eq!(fresh.status, StatusCode::FORBIDDEN);
+    assert!(!fresh.is_challenge(), "a new browser starts anew");
 }
 
 #[tokio::test(flavor = "multi_thread")]

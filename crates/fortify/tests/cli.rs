@@ -1,7 +1,7 @@
 //! The program as an operator starts it: exit codes, messages, signals.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read as _, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -229,6 +229,113 @@ fn a_running_gate_notices_a_rotation() {
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert!(noticed.is_some());
     wait(&mut child);
+}
+
+#[test]
+fn circuits_are_asked_for_by_address_in_the_file_of_a_gate() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[server]\nport = 0\n");
+    let circuits = |args: &[&str]| {
+        let mut command = fortify(&["circuits", "--config", &path]);
+        command.args(args);
+        command
+    };
+    let (message, code) = complaint(&mut circuits(&["list"]));
+    assert_eq!(code, 1);
+    assert!(message.contains("reputation.sqlite: is not there; start the gate once"), "{message}");
+    first_start(&path);
+    for address in ["25", "fc00:dead:beef::19", "127.0.0.1", "", "fc00:dead:beef:4dad::19;x"] {
+        assert_eq!(output(&mut circuits(&["ban", address])).status.code(), Some(64), "{address}");
+    }
+    let address = "fc00:dead:beef:4dad::0:19";
+    for seconds in ["0", "31536001", "x"] {
+        let mut command = circuits(&["ban", address, "--seconds", seconds]);
+        assert_eq!(output(&mut command).status.code(), Some(64));
+    }
+    // Without a gate that runs.
+    assert!(output(&mut circuits(&["ban", address, "--seconds", "60"])).status.success());
+    let said = output(&mut circuits(&["show", "fc00:dead:beef:4dad::19"])).stdout;
+    assert!(String::from_utf8(said).unwrap().starts_with("banned (operator), "));
+    std::fs::write(dir.path().join("data/reputation.sqlite"), "no database at all").unwrap();
+    for mut command in [circuits(&["list"]), fortify(&["serve", "--config", &path])] {
+        let (message, code) = complaint(&mut command);
+        assert_eq!(code, 1);
+        assert!(message.contains("reputation.sqlite: is damaged"), "{message}");
+    }
+}
+
+#[test]
+fn abuse_27_a_gate_that_is_killed_under_load_has_every_ban_that_it_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = "[server]\nport = 0\n[captcha]\ndrawn_ahead = 0\n\
+                [security]\nmax_captcha_failures = 1\n";
+    let path = config(dir.path(), more);
+    let mut child = fortify(&["serve", "--config", &path]).stderr(Stdio::piped()).spawn().unwrap();
+    let address = listening(&mut BufReader::new(child.stderr.take().unwrap()));
+    let (told, acknowledged) = std::sync::mpsc::channel();
+    let guessers: Vec<_> = (0..4_u32)
+        .map(|guesser| {
+            let told = told.clone();
+            std::thread::spawn(move || {
+                for number in (guesser << 16).. {
+                    match guess_wrong(address, number) {
+                        Some(429) => told.send(number).unwrap(),
+                        Some(other) => panic!("{other} in place of a ban"),
+                        None => return,
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut banned: Vec<u32> = acknowledged.iter().take(200).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(told);
+    banned.extend(acknowledged.iter());
+    for guesser in guessers {
+        guesser.join().unwrap();
+    }
+    let list = ["circuits", "list", "--show-circuits", "--config", &path];
+    let list = String::from_utf8(output(&mut fortify(&list)).stdout).unwrap();
+    let there: std::collections::HashSet<_> =
+        list.lines().filter_map(|line| line.rsplit(' ').next()).collect();
+    for number in &banned {
+        let address: std::net::Ipv6Addr = circuit_address(*number).parse().unwrap();
+        assert!(there.contains(address.to_string().as_str()), "a ban is lost");
+    }
+    println!("{} bans acknowledged, {} there", banned.len(), there.len() - 1);
+    let mut child = fortify(&["serve", "--config", &path]).stderr(Stdio::piped()).spawn().unwrap();
+    let again = listening(&mut BufReader::new(child.stderr.take().unwrap()));
+    assert_eq!(request(again, banned[0], "/captcha/generate", "").unwrap().0, 403);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    wait(&mut child);
+}
+
+/// The status of a wrong answer of a circuit's; `None` once the gate is gone.
+fn guess_wrong(gate: SocketAddr, number: u32) -> Option<u16> {
+    let (_, body) = request(gate, number, "/captcha/generate", "")?;
+    let challenge: serde_json::Value = serde_json::from_str(&body).ok()?;
+    let answer = serde_json::json!({"challenge_id": challenge["token"], "solution": "no"});
+    Some(request(gate, number, "/verify-captcha", &answer.to_string())?.0)
+}
+
+/// The status and the body of a `POST`; `None` unless all of it came.
+fn request(gate: SocketAddr, number: u32, path: &str, body: &str) -> Option<(u16, String)> {
+    let mut socket = TcpStream::connect(gate).ok()?;
+    let (circuit, length) = (circuit_address(number), body.len());
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nX-Circuit-ID: {circuit}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    socket.write_all(head.as_bytes()).ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+fn circuit_address(number: u32) -> String {
+    format!("fc00:dead:beef:4dad::{:x}:{:x}", number >> 16, number & 0xffff)
 }
 
 /// The address in the line that says where the gate listens.

@@ -281,6 +281,7 @@ async fn ten_slow_pictures_in_a_row_make_the_next_ones_plain_until_they_are_quic
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(support::NOW));
     let mut config = Config::default();
+    config.storage.data_dir = dir.path().to_owned();
     config.captcha.drawn_ahead = 0;
     config.captcha.level = 5;
     config.captcha.variant_weights = vec![(Variant::DistortedText, 1)];

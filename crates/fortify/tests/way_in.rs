@@ -146,15 +146,20 @@ async fn too_many_wrong_answers_make_a_circuit_wait_and_nobody_else() {
     assert_eq!(wait.header("retry-after"), Some("3600"));
     assert!(wait.text().contains("60 minutes"));
     let refused = guesser.get("/articles/1?a=b").await;
-    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(!refused.is_challenge() && refused.text().contains("30 minutes"), "not banned");
     assert!(refused.text().contains("href=\"/articles/1?a=b\""), "no way to try again");
     let right = bed.submit(&mut guesser, &good, &answer).await;
-    assert_eq!(right.status, StatusCode::TOO_MANY_REQUESTS, "a right answer while waiting");
+    assert_eq!(right.status, StatusCode::FORBIDDEN, "a right answer while banned");
+    assert!(!right.admits());
 
     let mut other = bed.visitor().circuit("fc00:dead:beef:4dad::2");
     assert!(other.get("/").await.is_challenge());
 
-    bed.clock.advance(Duration::from_secs(3600));
+    bed.clock.advance(Duration::from_secs(1800));
+    let wait = guesser.get("/").await;
+    assert_eq!(wait.status, StatusCode::TOO_MANY_REQUESTS, "the ban's end gives no new tries");
+    bed.clock.advance(Duration::from_secs(1800));
     assert!(guesser.get("/").await.is_challenge(), "failures are not forgotten");
 }
 
@@ -372,7 +377,10 @@ async fn supervisors_are_answered_and_visitors_are_not() {
     assert_eq!(visitor.get("/health").await.status, StatusCode::OK);
     let ready = visitor.get("/ready").await;
     assert_eq!(ready.status, StatusCode::OK);
-    assert_eq!(ready.json(), serde_json::json!({"store": true, "renderer": true}));
+    assert_eq!(
+        ready.json(),
+        serde_json::json!({"store": true, "renderer": true, "haproxy": "off"})
+    );
     let metrics = visitor.get("/metrics").await;
     for name in [
         "fortify_challenges_issued_total",

@@ -4,10 +4,12 @@
 //!
 //! - [`serve`]: the gate itself, and `check-config`.
 //! - [`keys`]: the signing keys.
+//! - [`circuits`]: how circuits stand.
 //! - [`render`]: challenges as files, for people and for the lab.
 //! - [`bench`](mod@bench): how fast this machine draws.
 
 pub mod bench;
+pub mod circuits;
 pub mod keys;
 pub mod render;
 pub mod serve;
@@ -45,6 +47,13 @@ enum Command {
     Keys {
         #[command(subcommand)]
         action: keys::Action,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Look at, ban, favour or forgive circuits, beside a running gate or without one.
+    Circuits {
+        #[command(subcommand)]
+        action: circuits::Action,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -131,6 +140,7 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
             writeln!(out, "the configuration is valid").map_err(|e| CliError::output(&e))
         }
         Command::Keys { action, config } => keys::run(&action, &config.load(env)?, out),
+        Command::Circuits { action, config } => circuits::run(&action, &config.load(env)?, out),
         Command::Render(args) => render::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
     }

@@ -58,6 +58,12 @@ fn warn(config: &Config) {
              server.proxy_protocol"
         );
     }
+    if config.haproxy.endpoint.is_some() && config.security.identity == IdentityMode::Peer {
+        tracing::warn!(
+            "[haproxy] is set and security.identity is \"peer\": HAProxy's table is of circuits, so \
+             that it is told nothing; use \"circuit\", or leave haproxy.socket and address out"
+        );
+    }
     if config.upstream.authority.is_none() {
         tracing::warn!("upstream.url is not set: admitted visitors get 404 for every page");
     }

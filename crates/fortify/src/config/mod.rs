@@ -26,6 +26,8 @@ use fortify_captcha::{AnswerMode, Carrier, Variant};
 use http::uri::Authority;
 
 use crate::circuit::{IdentityMode, TrustedProxies};
+use crate::haproxy::client::Endpoint;
+use crate::haproxy::command::TableName;
 
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
 
@@ -40,6 +42,10 @@ pub struct Config {
     pub session: SessionConfig,
     /// `[security]`: who is asking, and what failures cost.
     pub security: SecurityConfig,
+    /// `[reputation]`: how long circuits are favoured and refused.
+    pub reputation: ReputationConfig,
+    /// `[haproxy]`: the table that is told.
+    pub haproxy: HaproxyConfig,
     /// `[storage]`: where state lives.
     pub storage: StorageConfig,
     /// `[upstream]`: the service behind the gate.
@@ -149,6 +155,26 @@ pub struct SecurityConfig {
     pub max_captcha_failures: u32,
     /// `reputation_decay_seconds`: after how long a failure is forgotten, 3600 s.
     pub reputation_decay: Duration,
+}
+
+/// `[reputation]`: how long circuits are favoured and refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReputationConfig {
+    /// `vip_seconds`: how long a circuit is favoured that answered a challenge, 1800 s.
+    pub vip: Duration,
+    /// `ban_seconds`: how long a circuit is refused that gave `security.max_captcha_failures` wrong
+    /// answers, 1800 s.
+    pub ban: Duration,
+}
+
+/// `[haproxy]`: the table that is told how circuits stand.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HaproxyConfig {
+    /// `socket` or `address`: `HAProxy`'s stats socket; none by default, and then no `HAProxy` is
+    /// told anything.
+    pub endpoint: Option<Endpoint>,
+    /// `table`: the stick table of circuits, `tor_ingress` by default.
+    pub table: TableName,
 }
 
 /// `[storage]`: where state lives.
@@ -266,6 +292,12 @@ impl Default for SecurityConfig {
             max_captcha_failures: 5,
             reputation_decay: Duration::from_secs(3600),
         }
+    }
+}
+
+impl Default for ReputationConfig {
+    fn default() -> Self {
+        Self { vip: Duration::from_secs(1800), ban: Duration::from_secs(1800) }
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) struct RawConfig {
     pub(super) captcha: RawCaptcha,
     pub(super) session: RawSession,
     pub(super) security: RawSecurity,
+    pub(super) reputation: RawReputation,
+    pub(super) haproxy: RawHaproxy,
     pub(super) storage: RawStorage,
     pub(super) upstream: RawUpstream,
     pub(super) log: RawLog,
@@ -76,6 +78,17 @@ section!(RawSecurity, "a section headed [security]", {
     identity: String,
     max_captcha_failures: i64,
     reputation_decay_seconds: i64,
+});
+
+section!(RawReputation, "a section headed [reputation]", {
+    vip_seconds: i64,
+    ban_seconds: i64,
+});
+
+section!(RawHaproxy, "a section headed [haproxy]", {
+    socket: String,
+    address: String,
+    table: String,
 });
 
 section!(RawStorage, "a section headed [storage]", {

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::raw::{RawCaptcha, RawLog, RawSecurity, RawServer, RawSession, RawStorage, RawUpstream};
+use super::raw::{
+    RawCaptcha, RawHaproxy, RawLog, RawReputation, RawSecurity, RawServer, RawSession, RawStorage,
+    RawUpstream,
+};
 use super::*;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fortify.toml");
@@ -46,6 +49,8 @@ fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
         ("captcha", RawCaptcha::KEYS),
         ("session", RawSession::KEYS),
         ("security", RawSecurity::KEYS),
+        ("reputation", RawReputation::KEYS),
+        ("haproxy", RawHaproxy::KEYS),
         ("storage", RawStorage::KEYS),
         ("upstream", RawUpstream::KEYS),
         ("log", RawLog::KEYS),
@@ -98,6 +103,12 @@ fn every_key_takes_effect() {
         identity = "peer"
         max_captcha_failures = 1
         reputation_decay_seconds = 2
+        [reputation]
+        vip_seconds = 60
+        ban_seconds = 86400
+        [haproxy]
+        socket = "/run/haproxy/fortify.sock"
+        table = "t-1"
         [storage]
         backend = "memory"
         data_dir = "data"
@@ -147,6 +158,11 @@ fn every_key_takes_effect() {
             max_captcha_failures: 1,
             reputation_decay: seconds(2),
         },
+        reputation: ReputationConfig { vip: seconds(60), ban: seconds(86_400) },
+        haproxy: HaproxyConfig {
+            endpoint: Some(Endpoint::Unix("/run/haproxy/fortify.sock".into())),
+            table: "t-1".parse().unwrap(),
+        },
         storage: StorageConfig { backend: StorageBackend::Memory, data_dir: "data".into() },
         upstream: UpstreamConfig {
             authority: Some("[::1]:8080".parse().unwrap()),
@@ -185,6 +201,8 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("security.max_captcha_failures", "0", "1 to 100"),
         ("security.reputation_decay_seconds", "9223372036854775807", "1 to 86400"),
         ("upstream.connect_timeout_seconds", "0", "1 to 300"),
+        ("reputation.vip_seconds", "59", "60 to 86400"),
+        ("reputation.ban_seconds", "86401", "60 to 86400"),
     ] {
         let expected = format!("fortify.toml:1: {key}: {value} is out of range, use {allowed}");
         assert_eq!(problem(&format!("{key} = {value}")), expected);
@@ -224,11 +242,37 @@ fn a_value_that_is_not_known_names_the_known_ones() {
         ("server.socket = \"\"", "a path of 0 bytes, use 1 to 107"),
         ("server.trusted_proxies = [\"10.0.0.0/8\", \"lan\"]", "\"lan\" is not a network, use"),
         ("storage.data_dir = \"\"", "is empty, use the path of a directory"),
+        ("haproxy.socket = \"\"", "a path of 0 bytes, use 1 to 107"),
+        ("haproxy.address = \"localhost:9999\"", "is no address with a port, use one such as"),
+        ("haproxy.address = \"127.0.0.1\"", "is no address with a port, use one such as"),
+        ("haproxy.table = \"a b\"", "is not the name of a stick table, use 1 to 64 of"),
     ] {
         let key = text.split(' ').next().unwrap();
         let said = problem(text);
         assert!(said.starts_with(&format!("fortify.toml:1: {key}: ")), "{said}");
         assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn haproxy_is_reached_one_way_and_its_table_is_a_name() {
+    let config = load("haproxy.address = \"[::1]:9999\"", &[]).unwrap();
+    let expected = Endpoint::Tcp("[::1]:9999".parse().unwrap());
+    assert_eq!(config.haproxy.endpoint, Some(expected));
+    assert_eq!(config.haproxy.table.as_str(), "tor_ingress");
+    assert_eq!(Config::default().haproxy.endpoint, None);
+    assert_eq!(
+        problem("[haproxy]\nsocket = \"/run/h.sock\"\naddress = \"127.0.0.1:9999\""),
+        "fortify.toml:3: haproxy.address: is given beside haproxy.socket, keep the one that \
+         HAProxy listens on"
+    );
+}
+
+#[test]
+fn abuse_20_no_table_name_that_says_more_than_a_name_is_taken() {
+    for bad in ["", "t;clear table t", "t\nshow info", "t <<", "t key", "t\u{0}", "tä"] {
+        let said = problem(&format!("haproxy.table = {}", toml::Value::from(bad)));
+        assert!(said.starts_with("fortify.toml:1: haproxy.table: "), "{said}");
     }
 }
 

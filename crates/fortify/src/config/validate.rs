@@ -13,12 +13,14 @@ use http::uri::{Authority, Scheme};
 
 use super::load::Problems;
 use super::origin::Origins;
-use super::raw::{RawCaptcha, RawConfig, RawDifficulty, RawServer, RawUpstream};
+use super::raw::{RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawServer, RawUpstream};
 use super::{
-    CaptchaConfig, Config, LogFormat, LogLevel, OperatorEndpoints, SecureCookie, ServerConfig,
-    StorageBackend, UpstreamConfig,
+    CaptchaConfig, Config, HaproxyConfig, LogFormat, LogLevel, OperatorEndpoints, SecureCookie,
+    ServerConfig, StorageBackend, UpstreamConfig,
 };
 use crate::circuit::{IdentityMode, TrustedProxies};
+use crate::haproxy::client::Endpoint;
+use crate::haproxy::command::TableName;
 
 /// The longest path a unix socket can have on Linux, in bytes: `sun_path` less its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -30,6 +32,13 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     server(&mut check, raw.server, &mut config.server);
     captcha(&mut check, raw.captcha, &mut config.captcha);
     upstream(&mut check, raw.upstream, &mut config.upstream);
+    haproxy(&mut check, raw.haproxy, &mut config.haproxy);
+
+    let (written, reputation) = (raw.reputation, &mut config.reputation);
+    let (key, target) = ("reputation.vip_seconds", &mut reputation.vip);
+    check.seconds(key, written.vip_seconds, 60..=86_400, target);
+    let (key, target) = ("reputation.ban_seconds", &mut reputation.ban);
+    check.seconds(key, written.ban_seconds, 60..=86_400, target);
 
     let session = &mut config.session;
     check.seconds("session.ttl_seconds", raw.session.ttl_seconds, 60..=86_400, &mut session.ttl);
@@ -158,6 +167,27 @@ fn upstream(check: &mut Check<'_>, raw: RawUpstream, upstream: &mut UpstreamConf
     check.seconds(key, raw.connect_timeout_seconds, 1..=300, target);
     let (key, target) = ("upstream.response_timeout_seconds", &mut upstream.response_timeout);
     check.seconds(key, raw.response_timeout_seconds, 1..=3600, target);
+}
+
+fn haproxy(check: &mut Check<'_>, raw: RawHaproxy, haproxy: &mut HaproxyConfig) {
+    if raw.socket.is_some() && raw.address.is_some() {
+        let message = "is given beside haproxy.socket, keep the one that HAProxy listens on";
+        check.problems.push(check.origins, "haproxy.address", message);
+    }
+    let path = |text: String| match text.len() {
+        1..=MAX_SOCKET_PATH => Ok(Some(Endpoint::Unix(PathBuf::from(text)))),
+        length => Err(format!("a path of {length} bytes, use 1 to {MAX_SOCKET_PATH}")),
+    };
+    check.with("haproxy.socket", raw.socket, path, &mut haproxy.endpoint);
+    let address = |text: String| {
+        let advice = "is no address with a port, use one such as 127.0.0.1:9999";
+        text.parse()
+            .map(|address| Some(Endpoint::Tcp(address)))
+            .map_err(|_parse| format!("{text:?} {advice}"))
+    };
+    check.with("haproxy.address", raw.address, address, &mut haproxy.endpoint);
+    let name = |text: String| text.parse::<TableName>().map_err(|bad| format!("{text:?} is {bad}"));
+    check.with("haproxy.table", raw.table, name, &mut haproxy.table);
 }
 
 fn level(written: RawDifficulty) -> Result<u8, String> {

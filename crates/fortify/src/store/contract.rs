@@ -116,6 +116,9 @@ async fn failures_count_per_circuit_and_are_forgotten(
     assert_eq!(store.failures(circuit).await.expect("failures").count, 0, "not forgotten");
     let again = store.record_failure(circuit, decay).await.expect("record_failure");
     assert_eq!(again.count, 1, "a forgotten count went on");
+    store.forget_failures(circuit).await.expect("forget_failures");
+    assert_eq!(store.failures(circuit).await.expect("failures"), Failures::NONE);
+    store.forget_failures(circuit).await.expect("nothing is forgotten without an error");
 
     let many: Vec<_> = (0..SIMULTANEOUS)
         .map(|_| {

@@ -72,6 +72,9 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// The wrong answers of `circuit` that are not forgotten yet.
     async fn failures(&self, circuit: CircuitTag) -> Result<Failures, StoreError>;
 
+    /// Forgets the wrong answers of `circuit`: an operator forgave them.
+    async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError>;
+
     /// Ends a session before its time. It stays ended until `until`, when its token has expired
     /// by itself; no other entry ever makes it forgotten sooner.
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError>;

@@ -4,6 +4,7 @@
 //! registry belongs to the [`Metrics`] that made it, so that two gates in one process count apart.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -87,6 +88,32 @@ struct ByReason {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStanding {
+    standing: &'static str,
+}
+
+/// What became of commands to `HAProxy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommandOutcome {
+    /// In the table.
+    Done,
+    /// Refused, with a text.
+    Refused,
+    /// Not known: no connection, or no answer that is understood.
+    Failed,
+}
+
+impl CommandOutcome {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Done => "ok",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The instruments of one gate.
 pub struct Metrics {
     registry: Registry,
@@ -106,6 +133,10 @@ pub struct Metrics {
     active_challenges: Gauge,
     strained: Gauge,
     pictures_ready: Gauge,
+    haproxy_up: Gauge,
+    haproxy_lag: Gauge<f64, AtomicU64>,
+    haproxy_commands: Family<ByOutcome, Counter>,
+    standings: Family<ByStanding, Gauge>,
 }
 
 impl Metrics {
@@ -131,6 +162,10 @@ impl Metrics {
             active_challenges: Gauge::default(),
             strained: Gauge::default(),
             pictures_ready: Gauge::default(),
+            haproxy_up: Gauge::default(),
+            haproxy_lag: Gauge::default(),
+            haproxy_commands: Family::default(),
+            standings: Family::default(),
             registry: Registry::default(),
         };
         let m = &metrics;
@@ -170,6 +205,23 @@ impl Metrics {
             m.strained.clone(),
         );
         registry.register("pictures_ready", "Pictures drawn ahead", m.pictures_ready.clone());
+        registry.register(
+            "haproxy_up",
+            "1 while HAProxy's table is kept as wanted",
+            m.haproxy_up.clone(),
+        );
+        registry.register_with_unit(
+            "haproxy_lag",
+            "Age of the oldest ban or favour that is not in HAProxy's table yet",
+            Unit::Seconds,
+            m.haproxy_lag.clone(),
+        );
+        registry.register(
+            "haproxy_commands",
+            "Commands sent to HAProxy",
+            m.haproxy_commands.clone(),
+        );
+        registry.register("standings", "Circuits by how they stand", m.standings.clone());
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
@@ -249,6 +301,28 @@ impl Metrics {
     /// A request ended in a fault.
     pub fn error(&self, reason: &'static str) {
         self.errors.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Whether `HAProxy`'s table is kept as wanted.
+    pub fn set_haproxy_up(&self, up: bool) {
+        self.haproxy_up.set(i64::from(up));
+    }
+
+    /// How long the oldest change has waited to be in `HAProxy`'s table.
+    pub fn set_haproxy_lag(&self, lag: Duration) {
+        self.haproxy_lag.set(lag.as_secs_f64());
+    }
+
+    /// So many commands to `HAProxy` ended so.
+    pub fn haproxy_commands(&self, count: usize, outcome: CommandOutcome) {
+        let labels = ByOutcome { outcome: outcome.label() };
+        self.haproxy_commands.get_or_create(&labels).inc_by(count as u64);
+    }
+
+    /// How many circuits stand so.
+    pub fn set_standings(&self, standing: &'static str, count: usize) {
+        let gauge = self.standings.get_or_create(&ByStanding { standing });
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// How many challenges wait for an answer.

@@ -12,7 +12,7 @@ use super::form::{self, Fields};
 use super::pages::{self, ChallengePage, FormFate, Notice};
 use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
-use super::{gate, same_origin};
+use super::{consequence, gate, same_origin};
 use crate::app::{App, SharedApp};
 use crate::challenge::policy::Wish;
 use crate::challenge::{Issued, Redeemed};
@@ -146,7 +146,7 @@ pub async fn validate(
         app.challenges.discard(answer.token).await?;
         return retry(&app, &visitor, &waiting, Notice::Another, answer.wish).await;
     }
-    match app.challenges.redeem(answer.token, answer.answer, visitor.circuit).await? {
+    match consequence::redeem(&app, &visitor, answer.token, answer.answer).await? {
         Redeemed::Solved { level } => admit(&app, &visitor, &waiting, level),
         Redeemed::Failed => retry(&app, &visitor, &waiting, Notice::Wrong, answer.wish).await,
         Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),

@@ -50,6 +50,9 @@ pub enum WebError {
     /// Too many wrong answers.
     #[error("must wait")]
     MustWait(Duration),
+    /// The circuit is banned, for so long still.
+    #[error("banned")]
+    Banned(Duration),
     /// Everything that could be done at once is being done.
     #[error("busy: {0}")]
     Busy(String),
@@ -78,6 +81,7 @@ impl WebError {
             }
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large-title", "too-large-text"),
             Self::MustWait(_) => (StatusCode::TOO_MANY_REQUESTS, "wait-title", "wait-text"),
+            Self::Banned(_) => (StatusCode::FORBIDDEN, "wait-title", "wait-text"),
             Self::Busy(_) | Self::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable-title", "unavailable-text")
             }
@@ -91,6 +95,7 @@ impl WebError {
         matches!(
             self,
             Self::MustWait(_)
+                | Self::Banned(_)
                 | Self::Busy(_)
                 | Self::Unavailable(_)
                 | Self::BadGateway(_)
@@ -108,6 +113,7 @@ impl WebError {
             Self::MethodNotAllowed => "method",
             Self::TooLarge => "too_large",
             Self::MustWait(_) => "must_wait",
+            Self::Banned(_) => "banned",
             Self::Busy(_) => "busy",
             Self::Unavailable(_) => "unavailable",
             Self::BadGateway(_) => "bad_gateway",
@@ -118,7 +124,7 @@ impl WebError {
     /// Seconds after which trying again makes sense.
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::MustWait(wait) => Some(wait.as_secs().max(1)),
+            Self::MustWait(wait) | Self::Banned(wait) => Some(wait.as_secs().max(1)),
             Self::Busy(_) => Some(1),
             Self::Unavailable(_) => Some(RETRY_AFTER_FAULT.as_secs()),
             _ => None,
@@ -158,7 +164,7 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
     let (status, title, text) = error.answer();
     let locale = app.locales.negotiate(language.as_ref().and_then(|value| value.to_str().ok()));
     let text = match &error {
-        WebError::MustWait(wait) => {
+        WebError::MustWait(wait) | WebError::Banned(wait) => {
             locale.text_with(text, "minutes", wait.as_secs().div_ceil(60).max(1))
         }
         _ => locale.text(text),
@@ -251,6 +257,7 @@ mod tests {
             WebError::MethodNotAllowed,
             WebError::TooLarge,
             WebError::MustWait(Duration::ZERO),
+            WebError::Banned(Duration::ZERO),
             WebError::Busy(String::new()),
             WebError::BadGateway(String::new()),
         ] {

@@ -91,7 +91,7 @@ pub async fn auth(
             Decision::Admit(_) => StatusCode::NO_CONTENT,
             Decision::Challenge => StatusCode::UNAUTHORIZED,
         },
-        Err(WebError::Circuit(_)) => StatusCode::FORBIDDEN,
+        Err(WebError::Circuit(_) | WebError::Banned(_)) => StatusCode::FORBIDDEN,
         Err(fault) => return Err(fault),
     };
     Ok(pages::empty(status))

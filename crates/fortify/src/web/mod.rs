@@ -5,6 +5,7 @@
 //! - [`gate`]: every request that is not one of ours: admit and forward, or challenge.
 //! - [`challenge`]: the challenge page's own addresses.
 //! - [`simple_api`]: the same engine as JSON and a bare picture, for static pages.
+//! - [`consequence`]: what an answer means for the standing of its circuit.
 //! - [`standing`]: a visitor's own session.
 //! - [`operator`]: health, readiness, metrics.
 //! - [`visitor`]: who is asking, read once per request.
@@ -14,6 +15,7 @@
 
 pub mod carried;
 pub mod challenge;
+pub mod consequence;
 pub mod cookies;
 pub mod error;
 pub mod form;

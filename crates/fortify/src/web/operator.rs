@@ -9,6 +9,7 @@ use super::pages;
 use crate::app::SharedApp;
 use crate::circuit::{CIRCUIT_HEADER, Connection};
 use crate::config::OperatorEndpoints;
+use crate::reputation::Standing;
 use crate::web::error::WebError;
 
 /// Headers by which a proxy tells that a request is not its own.
@@ -27,7 +28,8 @@ pub async fn health() -> Response {
     pages::json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
 }
 
-/// `GET /ready`: the store answers and a picture can be drawn; 503 until both do.
+/// `GET /ready`: the store answers and a picture can be drawn; 503 until both do. How it goes with
+/// `HAProxy` is told and changes nothing: requests go on without it.
 ///
 /// # Errors
 ///
@@ -58,6 +60,12 @@ pub async fn metrics(
     app.metrics.set_pictures_ready(app.challenges.pictures_ready());
     if let Ok(count) = app.store.active_challenges().await {
         app.metrics.set_active_challenges(count);
+    }
+    let counts = app.reputation.counts();
+    app.metrics.set_standings(Standing::Vip.as_str(), counts.vip);
+    app.metrics.set_standings(Standing::Banned.as_str(), counts.banned);
+    if app.config.haproxy.endpoint.is_some() {
+        app.metrics.set_haproxy_lag(app.reputation.lag());
     }
     let text = app.metrics.encode().map_err(|e| WebError::Unavailable(e.to_string()))?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

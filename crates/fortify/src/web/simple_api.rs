@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::challenge::{FAILED, MAX_JSON_BYTES};
 use super::cookies::Hint;
 use super::visitor::Visitor;
-use super::{form, pages};
+use super::{consequence, form, pages};
 use crate::app::SharedApp;
 use crate::challenge::Redeemed;
 use crate::challenge::policy::Wish;
@@ -72,7 +72,8 @@ pub async fn verify(
     let body = form::read_body(body, MAX_JSON_BYTES).await?;
     let request: VerifyRequest =
         serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?;
-    match app.challenges.redeem(&request.challenge_id, &request.solution, visitor.circuit).await? {
+    let (token, answer) = (&request.challenge_id, &request.solution);
+    match consequence::redeem(&app, &visitor, token, answer).await? {
         Redeemed::Solved { level } => {
             let minted = app.sessions.mint(visitor.circuit, level)?;
             let granted = VerifyResponse { success: true, message: "Access granted" };

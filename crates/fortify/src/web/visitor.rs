@@ -8,16 +8,20 @@ use axum::http::{HeaderMap, header};
 
 use super::cookies::{Cookies, Jar};
 use crate::app::SharedApp;
-use crate::circuit::{self, Connection, IdentityMode, PeerAddress};
+use crate::circuit::{self, CircuitId, Connection, IdentityMode, PeerAddress, TorCircuit};
 use crate::config::SecureCookie;
 use crate::proxy::{Forwarded, Proto};
 use crate::pseudonym::CircuitTag;
+use crate::reputation::Standing;
 use crate::web::error::WebError;
 
 /// What a request says about its visitor.
 pub struct Visitor {
     /// The circuit, under its pseudonym.
     pub circuit: CircuitTag,
+    /// The circuit itself, which `Debug` does not show: for standings, whose copy in `HAProxy`
+    /// knows circuits by their number.
+    pub id: CircuitId,
     /// The cookies that came along.
     pub cookies: Cookies,
     /// How cookies are written for it.
@@ -33,6 +37,8 @@ pub struct Visitor {
 impl FromRequestParts<SharedApp> for Visitor {
     type Rejection = WebError;
 
+    /// Reads who is asking. Here, where every request that is about a visitor passes, a banned
+    /// circuit is refused: `HAProxy` may be away, or not be there at all.
     async fn from_request_parts(parts: &mut Parts, app: &SharedApp) -> Result<Self, WebError> {
         let (config, headers) = (&app.config, &parts.headers);
         let connection = parts
@@ -42,6 +48,10 @@ impl FromRequestParts<SharedApp> for Visitor {
         let trusted = &config.server.trusted_proxies;
         let circuit = circuit::identify(config.security.identity, trusted, connection, headers)
             .inspect_err(|error| app.metrics.circuit_rejected(error.label()))?;
+        let tag = app.pseudonyms.tag(&circuit);
+        if let Some(circuit) = circuit.tor() {
+            meet(app, circuit, tag).await?;
+        }
         let host = text(headers, header::HOST.as_str());
         let https = trusted.trusts(&connection.peer)
             && text(headers, "x-forwarded-proto").as_deref() == Some("https");
@@ -51,7 +61,8 @@ impl FromRequestParts<SharedApp> for Visitor {
             SecureCookie::Auto => https || host.as_deref().is_some_and(is_trustworthy_host),
         };
         Ok(Self {
-            circuit: app.pseudonyms.tag(&circuit),
+            circuit: tag,
+            id: circuit,
             cookies: Cookies::of(headers),
             jar: Jar { secure, lifetime: app.sessions.lifetime() },
             language: text(headers, header::ACCEPT_LANGUAGE.as_str()),
@@ -62,6 +73,22 @@ impl FromRequestParts<SharedApp> for Visitor {
                 for_: address_of(config.security.identity, connection),
             },
         })
+    }
+}
+
+/// Lets a circuit in as it stands: refuses one that is banned, and forgets the wrong answers of one
+/// whose ban an operator took back, so that it gets a challenge and not the rest of its wait.
+async fn meet(app: &SharedApp, circuit: TorCircuit, tag: CircuitTag) -> Result<(), WebError> {
+    match app.reputation.row(circuit) {
+        Some(row) if row.standing == Standing::Banned => {
+            Err(WebError::Banned(app.clock.now().until(row.until)))
+        }
+        Some(row) if row.standing == Standing::Reset => {
+            app.store.forget_failures(tag).await?;
+            app.reputation.use_up_reset(circuit);
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

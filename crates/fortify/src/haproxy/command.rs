@@ -1,0 +1,206 @@
+//! Everything that Fortify says to `HAProxy`, as types.
+//!
+//! The Runtime API takes text, and some of that text is ruinous: `set table T` without a key
+//! answers success and clears the whole table, `data.gpc0 -1` is stored as 4294967295. None of it
+//! can be made from these types: a key is a circuit's number, a value one of three, a table's name
+//! has no character that ends a word or a command.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::circuit::TorCircuit;
+
+/// The longest name of a table, characters: far above any that people write.
+const MAX_TABLE_NAME: usize = 64;
+
+/// The name of a stick table: 1 to 64 of the characters that `HAProxy` allows in the name of a
+/// proxy (letters, digits, `.`, `_`, `-`; its `:` would be one of another process's, and is left
+/// out).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct TableName(Arc<str>);
+
+/// A text that is no table name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of a stick table, use 1 to 64 of the characters A-Z a-z 0-9 . _ -")]
+pub struct BadTableName;
+
+impl TableName {
+    /// The name as `HAProxy`'s configuration has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TableName {
+    type Err = BadTableName;
+
+    fn from_str(text: &str) -> Result<Self, BadTableName> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        match text.len() {
+            1..=MAX_TABLE_NAME if text.bytes().all(plain) => Ok(Self(text.into())),
+            _ => Err(BadTableName),
+        }
+    }
+}
+
+impl Default for TableName {
+    /// The table of the shipped `deploy/haproxy.cfg`.
+    fn default() -> Self {
+        Self("tor_ingress".into())
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TableName({})", self.0)
+    }
+}
+
+/// What `gpc0` of an entry means to the rules in `deploy/haproxy.cfg`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Flag {
+    /// Neither.
+    Normal = 0,
+    /// Answered a challenge: not held to the limits on rates.
+    Vip = 1,
+    /// Refused.
+    Banned = 2,
+}
+
+impl Flag {
+    /// The number in the table.
+    #[must_use]
+    pub const fn value(self) -> u8 {
+        self as u8
+    }
+
+    /// What a number in the table means; `None` for one that Fortify never writes.
+    #[must_use]
+    pub const fn of(value: u32) -> Option<Self> {
+        match value {
+            0 => Some(Self::Normal),
+            1 => Some(Self::Vip),
+            2 => Some(Self::Banned),
+            _ => None,
+        }
+    }
+}
+
+/// A change to the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Sets `gpc0` of one circuit's entry, which is made if there is none, and restarts its time.
+    Set {
+        /// In which table.
+        table: TableName,
+        /// Whose entry.
+        key: TorCircuit,
+        /// To what.
+        gpc0: Flag,
+    },
+}
+
+impl Command {
+    /// `circuit` answered a challenge.
+    #[must_use]
+    pub fn promote(table: &TableName, circuit: TorCircuit) -> Self {
+        Self::Set { table: table.clone(), key: circuit, gpc0: Flag::Vip }
+    }
+
+    /// `circuit` is refused.
+    #[must_use]
+    pub fn ban(table: &TableName, circuit: TorCircuit) -> Self {
+        Self::Set { table: table.clone(), key: circuit, gpc0: Flag::Banned }
+    }
+
+    /// `circuit` is like any other again. Not `clear table`: that is not told to peers, and a peer
+    /// brings the entry back.
+    #[must_use]
+    pub fn reset(table: &TableName, circuit: TorCircuit) -> Self {
+        Self::Set { table: table.clone(), key: circuit, gpc0: Flag::Normal }
+    }
+
+    /// Appends the command as `HAProxy` reads it, without what ends it.
+    pub(super) fn write(&self, line: &mut String) {
+        let Self::Set { table, key, gpc0 } = self;
+        let (address, value) = (key.address(), gpc0.value());
+        // `+=` of pieces: writing into a String cannot fail, and `write!` would have to be asked.
+        line.push_str("set table ");
+        line.push_str(table.as_str());
+        line.push_str(" key ");
+        line.push_str(&address.to_string());
+        line.push_str(" data.gpc0 ");
+        line.push(char::from(b'0' + value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(command: &Command) -> String {
+        let mut line = String::new();
+        command.write(&mut line);
+        line
+    }
+
+    #[test]
+    fn abuse_20_a_table_name_cannot_end_a_word_a_command_or_a_line() {
+        for text in
+            ["", "a b", "a;b", "a\nb", "<<", "t<<x", "a\0", "tör", "a/b", "a:b", &"a".repeat(65)]
+        {
+            assert_eq!(text.parse::<TableName>(), Err(BadTableName), "{text:?}");
+        }
+        for text in ["tor_ingress", "a", "A-1.b_C", &"a".repeat(64)] {
+            assert_eq!(text.parse::<TableName>().unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn the_three_verbs_are_one_two_and_zero() {
+        let (table, circuit) =
+            (TableName::default(), "fc00:dead:beef:4dad::0:19".parse::<TorCircuit>().unwrap());
+        let start = "set table tor_ingress key fc00:dead:beef:4dad::19 data.gpc0";
+        assert_eq!(line(&Command::promote(&table, circuit)), format!("{start} 1"));
+        assert_eq!(line(&Command::ban(&table, circuit)), format!("{start} 2"));
+        assert_eq!(line(&Command::reset(&table, circuit)), format!("{start} 0"));
+        for flag in [Flag::Normal, Flag::Vip, Flag::Banned] {
+            assert_eq!(Flag::of(flag.value().into()), Some(flag));
+        }
+        assert_eq!(Flag::of(3), None);
+    }
+
+    proptest! {
+        /// Whatever circuit and whatever name that parses: seven words, a key among them, a value
+        /// of one digit, and nothing that begins another command.
+        #[test]
+        fn abuse_20_every_command_is_one_whole_set_with_a_key(
+            number: u32,
+            name in "[A-Za-z0-9_.-]{1,64}",
+            flag in prop_oneof![Just(Flag::Normal), Just(Flag::Vip), Just(Flag::Banned)],
+        ) {
+            let key = TorCircuit::from_parts(0, 0, number);
+            let table: TableName = name.parse().unwrap();
+            let line = line(&Command::Set { table, key, gpc0: flag });
+            let words: Vec<_> = line.split(' ').collect();
+            prop_assert_eq!(words.len(), 7);
+            prop_assert_eq!((words[0], words[1], words[2]), ("set", "table", name.as_str()));
+            prop_assert_eq!((words[3], words[5]), ("key", "data.gpc0"));
+            prop_assert_eq!(words[4].parse::<TorCircuit>().unwrap().number(), number);
+            prop_assert!(matches!(words[6], "0" | "1" | "2"));
+            prop_assert!(!line.contains(['\n', '\r', ';', '\\', '#']) && !line.contains("<<"));
+            prop_assert!(line.len() < 200, "a command is short: {}", line.len());
+        }
+    }
+}

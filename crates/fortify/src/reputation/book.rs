@@ -1,0 +1,240 @@
+//! Standings in memory, and what changed since the reconciler looked.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{Row, Standing};
+use crate::circuit::TorCircuit;
+use crate::clock::Timestamp;
+
+/// Changes that are remembered one by one, 16 bytes each. One more, and a full pass, which needs no
+/// memory of changes, takes their place.
+pub(super) const MAX_CHANGES: usize = 65_536;
+
+/// What the table has not been told yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// Nothing.
+    None,
+    /// These circuits; how they stand is asked when they are written.
+    Some(Vec<TorCircuit>),
+    /// Too many to name, or nobody knows any more: the whole table has to be compared.
+    Everything,
+}
+
+/// How many circuits stand how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Favoured.
+    pub vip: usize,
+    /// Refused.
+    pub banned: usize,
+}
+
+/// Every row that was in force when it came, by circuit and by when it ends.
+#[derive(Default)]
+pub(super) struct Book {
+    rows: HashMap<TorCircuit, Row>,
+    ends: [BTreeSet<(Timestamp, TorCircuit)>; Standing::ALL.len()],
+    changes: BTreeSet<TorCircuit>,
+    /// Whether `changes` does not hold all of them.
+    overflown: bool,
+    /// When the first of `changes` came.
+    oldest: Option<Timestamp>,
+    /// The same for changes that were taken and not confirmed.
+    oldest_taken: Option<Timestamp>,
+}
+
+impl Book {
+    /// Takes a row over in place of the circuit's former one.
+    pub(super) fn put(&mut self, row: Row, now: Timestamp) {
+        if let Some(before) = self.rows.insert(row.circuit, row) {
+            self.ends[before.standing as usize].remove(&(before.until, before.circuit));
+        }
+        self.ends[row.standing as usize].insert((row.until, row.circuit));
+        self.note(row.circuit, now);
+    }
+
+    /// Forgets a circuit's row.
+    pub(super) fn remove(&mut self, circuit: TorCircuit, now: Timestamp) {
+        if let Some(row) = self.rows.remove(&circuit) {
+            self.ends[row.standing as usize].remove(&(row.until, row.circuit));
+            self.note(circuit, now);
+        }
+    }
+
+    /// Forgets what is not in force any more. Whether the table has to hear of it.
+    pub(super) fn expire(&mut self, now: Timestamp) -> bool {
+        let mut any = false;
+        for standing in Standing::ALL {
+            while let Some(&(until, circuit)) = self.ends[standing as usize].first() {
+                if now < until {
+                    break;
+                }
+                self.ends[standing as usize].pop_first();
+                self.rows.remove(&circuit);
+                // That of a reset was told when it came.
+                if standing != Standing::Reset {
+                    self.note(circuit, now);
+                    any = true;
+                }
+            }
+        }
+        any
+    }
+
+    pub(super) fn row(&self, circuit: TorCircuit, now: Timestamp) -> Option<&Row> {
+        self.rows.get(&circuit).filter(|row| now < row.until)
+    }
+
+    /// Forgets a circuit's row if it is a reset; whoever has to hear of it was told when it came.
+    pub(super) fn use_up_reset(&mut self, circuit: TorCircuit) {
+        if let Some(row) = self.rows.get(&circuit).filter(|row| row.standing == Standing::Reset) {
+            self.ends[Standing::Reset as usize].remove(&(row.until, circuit));
+            self.rows.remove(&circuit);
+        }
+    }
+
+    pub(super) fn begin_pass(&mut self, now: Timestamp) -> Vec<(TorCircuit, Standing)> {
+        // Bans first: they are what the table must have.
+        let mut wanted = Vec::with_capacity(self.rows.len());
+        for standing in [Standing::Banned, Standing::Vip] {
+            let ends = self.ends[standing as usize].iter();
+            wanted.extend(
+                ends.filter(|(until, _)| now < *until).map(|(_, circuit)| (*circuit, standing)),
+            );
+        }
+        self.changes.clear();
+        self.take(false);
+        wanted
+    }
+
+    pub(super) fn take_changes(&mut self) -> Changes {
+        if self.overflown {
+            return Changes::Everything;
+        }
+        if self.changes.is_empty() {
+            return Changes::None;
+        }
+        let taken = std::mem::take(&mut self.changes);
+        self.take(false);
+        Changes::Some(taken.into_iter().collect())
+    }
+
+    pub(super) fn confirm(&mut self) {
+        self.oldest_taken = None;
+    }
+
+    pub(super) fn fail(&mut self) {
+        self.changes.clear();
+        self.overflown = true;
+        self.oldest = self.oldest_change();
+        self.oldest_taken = None;
+    }
+
+    pub(super) fn oldest_change(&self) -> Option<Timestamp> {
+        self.oldest_taken.or(self.oldest)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let count = |standing| self.ends[standing as usize].len();
+        Counts { vip: count(Standing::Vip), banned: count(Standing::Banned) }
+    }
+
+    fn take(&mut self, overflown: bool) {
+        self.overflown = overflown;
+        self.oldest_taken = self.oldest_change();
+        self.oldest = None;
+    }
+
+    fn note(&mut self, circuit: TorCircuit, now: Timestamp) {
+        self.oldest.get_or_insert(now);
+        if self.overflown {
+            return;
+        }
+        self.changes.insert(circuit);
+        if self.changes.len() > MAX_CHANGES {
+            self.changes.clear();
+            self.overflown = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Reason;
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn circuit(number: u32) -> TorCircuit {
+        TorCircuit::from_parts(0, 0, number)
+    }
+
+    fn row(number: u32, standing: Standing, seconds: u64) -> Row {
+        let until = NOW.after(Duration::from_secs(seconds));
+        Row { circuit: circuit(number), standing, since: NOW, until, reason: Reason::Operator }
+    }
+
+    #[test]
+    fn a_standing_ends_at_its_time_and_the_table_hears_of_it() {
+        let mut book = Book::default();
+        book.put(row(1, Standing::Banned, 10), NOW);
+        book.put(row(2, Standing::Vip, 20), NOW);
+        book.put(row(3, Standing::Reset, 10), NOW);
+        assert_eq!(book.take_changes(), Changes::Some((1..=3).map(circuit).collect()));
+        assert_eq!(book.counts(), Counts { vip: 1, banned: 1 });
+        let later = NOW.after(Duration::from_secs(10));
+        assert!(book.row(circuit(1), NOW).is_some());
+        assert!(book.row(circuit(1), later).is_none(), "before anybody swept");
+        assert!(book.expire(later) && !book.expire(later));
+        assert_eq!(book.take_changes(), Changes::Some(vec![circuit(1)]));
+        assert_eq!(book.begin_pass(later), [(circuit(2), Standing::Vip)]);
+    }
+
+    #[test]
+    fn a_row_that_replaces_another_ends_at_its_own_time() {
+        let mut book = Book::default();
+        book.put(row(1, Standing::Vip, 10), NOW);
+        book.put(row(1, Standing::Banned, 30), NOW);
+        assert!(!book.expire(NOW.after(Duration::from_secs(20))));
+        assert_eq!(book.counts(), Counts { vip: 0, banned: 1 });
+        assert_eq!(book.begin_pass(NOW), [(circuit(1), Standing::Banned)]);
+    }
+
+    #[test]
+    fn an_overflow_costs_a_full_pass_and_loses_nothing() {
+        let mut book = Book::default();
+        for number in 0..=MAX_CHANGES as u32 {
+            book.put(row(number, Standing::Banned, 10), NOW);
+        }
+        assert_eq!(book.take_changes(), Changes::Everything);
+        assert_eq!(book.take_changes(), Changes::Everything, "asking takes nothing");
+        assert_eq!(book.begin_pass(NOW).len(), MAX_CHANGES + 1);
+        book.put(row(1, Standing::Reset, 10), NOW);
+        assert_eq!(book.take_changes(), Changes::Some(vec![circuit(1)]));
+    }
+
+    #[test]
+    fn the_lag_is_that_of_the_oldest_change_which_is_not_confirmed() {
+        let at = |seconds| NOW.after(Duration::from_secs(seconds));
+        let mut book = Book::default();
+        assert_eq!(book.oldest_change(), None);
+        book.put(row(1, Standing::Banned, 99), at(1));
+        book.put(row(2, Standing::Banned, 99), at(2));
+        let _taken = book.take_changes();
+        book.put(row(3, Standing::Banned, 99), at(3));
+        assert_eq!(book.oldest_change(), Some(at(1)));
+        book.confirm();
+        assert_eq!(book.oldest_change(), Some(at(3)));
+        let _taken = book.take_changes();
+        book.put(row(4, Standing::Banned, 99), at(4));
+        book.fail();
+        assert_eq!(book.take_changes(), Changes::Everything);
+        assert_eq!(book.oldest_change(), Some(at(3)));
+        let _wanted = book.begin_pass(at(5));
+        book.confirm();
+        assert_eq!((book.oldest_change(), book.take_changes()), (None, Changes::None));
+    }
+}

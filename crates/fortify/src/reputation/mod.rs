@@ -1,0 +1,397 @@
+//! How circuits stand: favoured, refused, or neither, and until when.
+//!
+//! This is the wanted state, and the only one that decides. It is in a file, so that a ban outlives
+//! the process; in memory, so that a request asks without waiting; and in `HAProxy`'s table, to which
+//! the [`reconciler`](crate::haproxy::reconciler) copies it.
+//!
+//! # Layout
+//!
+//! - [`Reputation`]: what a running gate asks and tells, from any task.
+//! - [`ledger`]: the SQLite file, also for the command line, which may write beside a running gate.
+//! - `book`: the same in memory, with what changed since somebody looked; pure.
+//! - `writer`: the one thread that writes.
+
+mod book;
+pub mod ledger;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use crate::circuit::TorCircuit;
+use crate::clock::{Clock, Timestamp};
+use book::Book;
+pub use book::{Changes, Counts};
+use ledger::{Ledger, Write, Written};
+use writer::Job;
+
+/// Standings kept at one time, 500,000: measured 150 bytes each in memory and 80 on disk, and half of
+/// what the table of the shipped `HAProxy` configuration holds. At the bound those that were reset
+/// make room first, then the VIPs whose time ends first; a ban never does.
+pub const MAX_STANDINGS: usize = 500_000;
+
+/// Writes that may wait for the disk or be on their way to it.
+const MAX_WAITING_WRITES: usize = 4096;
+
+/// How long a caller waits for a place in that queue, and then for the disk, each.
+const WRITE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How a circuit stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Like any other: a favour or a ban was taken back.
+    Reset,
+    /// Favoured.
+    Vip,
+    /// Refused.
+    Banned,
+}
+
+impl Standing {
+    /// Every standing, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Reset, Self::Vip, Self::Banned];
+
+    /// The word in metrics and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::Vip => "vip",
+            Self::Banned => "banned",
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a circuit stands as it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It answered a challenge.
+    Solved,
+    /// It gave `security.max_captcha_failures` wrong answers.
+    Failures,
+    /// An operator said so.
+    Operator,
+    /// Another version of this program said so, in a word that this one does not know.
+    Other,
+}
+
+impl Reason {
+    /// The word in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Solved => "solved",
+            Self::Failures => "failures",
+            Self::Operator => "operator",
+            Self::Other => "other",
+        }
+    }
+
+    fn parse(word: &str) -> Self {
+        let known = [Self::Solved, Self::Failures, Self::Operator];
+        known.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::Other)
+    }
+}
+
+/// How one circuit stands, since and until when, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Who.
+    pub circuit: TorCircuit,
+    /// How.
+    pub standing: Standing,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; not in force any more at this time.
+    pub until: Timestamp,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a standing could not be kept or read. Each message says what to do; none names a circuit.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReputationError {
+    /// The file cannot be opened.
+    #[error(
+        "{}: cannot be opened ({cause}); check that the user that runs Fortify may read and write \
+         it and its directory, which is storage.data_dir", path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system or SQLite said.
+        cause: String,
+    },
+    /// There is no file yet.
+    #[error(
+        "{}: is not there; start the gate once, or name its configuration with --config so that \
+         storage.data_dir is the gate's", .0.display()
+    )]
+    NotThere(PathBuf),
+    /// The file is not readable as what it should be.
+    #[error(
+        "{}: is damaged ({cause}); stop the gate and move the file away together with those of \
+         the same name that end in -wal and -shm: a new one is made, and bans start anew",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        cause: String,
+    },
+    /// A later version of this program made the file.
+    #[error(
+        "{}: was written by a later version of Fortify (schema {version}); start that version, or \
+         move the file away: bans start anew then", path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        version: i64,
+    },
+    /// A write or a read failed: nothing was changed.
+    #[error("{}: {cause}; check free space and the disk", path.display())]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        cause: String,
+    },
+    /// Every row is a ban in force.
+    #[error(
+        "there are {MAX_STANDINGS} bans in force and none is forgotten to make room; shorten \
+         reputation.ban_seconds, or find out who opens so many circuits"
+    )]
+    Full,
+    /// More writes wait than may.
+    #[error(
+        "{MAX_WAITING_WRITES} standings wait for the disk under storage.data_dir; it is too slow"
+    )]
+    Busy,
+    /// The thread that writes has ended.
+    #[error("standings are not written any more, restart the gate; the log says why")]
+    Ended,
+}
+
+/// How circuits stand, for the tasks of a running gate.
+pub struct Reputation {
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    slots: Arc<Semaphore>,
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the writer and everybody else look at.
+struct Shared {
+    book: RwLock<Book>,
+    changed: Notify,
+}
+
+impl Shared {
+    /// The book is whole after any panic: every change to it is one call.
+    fn book(&self) -> RwLockReadGuard<'_, Book> {
+        self.book.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book_mut(&self) -> RwLockWriteGuard<'_, Book> {
+        self.book.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reputation {
+    /// Opens the file in `data_dir`, making it if there is none, and reads what is in force.
+    ///
+    /// # Errors
+    ///
+    /// [`ReputationError`], with the file and what to do.
+    pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, ReputationError> {
+        Self::bounded(data_dir, clock, MAX_STANDINGS)
+    }
+
+    fn bounded(
+        data_dir: &Path,
+        clock: Arc<dyn Clock>,
+        rows: usize,
+    ) -> Result<Self, ReputationError> {
+        let mut ledger = Ledger::open(data_dir, rows)?;
+        let path = ledger.path().to_owned();
+        let mut book = Book::default();
+        for row in ledger.load(clock.now())? {
+            book.put(row, clock.now());
+        }
+        let shared = Arc::new(Shared { book: RwLock::new(book), changed: Notify::new() });
+        let (jobs, queue) = mpsc::channel();
+        let writer = writer::Writer::new(ledger, shared.clone(), clock.clone());
+        let thread = std::thread::Builder::new()
+            .name("reputation".to_owned())
+            .spawn(move || writer.run(&queue))
+            .map_err(|error| ReputationError::Open { path, cause: error.to_string() })?;
+        let slots = Arc::new(Semaphore::new(MAX_WAITING_WRITES));
+        Ok(Self { shared, clock, slots, jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Has `circuit` stand so until `until`, whatever it was before. On disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ReputationError`]: nothing has changed then, except after [`ReputationError::Busy`], where
+    /// the change may still come.
+    pub async fn set(
+        &self,
+        circuit: TorCircuit,
+        standing: Standing,
+        until: Timestamp,
+        reason: Reason,
+    ) -> Result<(), ReputationError> {
+        let since = self.clock.now();
+        self.write(Write { row: Row { circuit, standing, since, until, reason }, yields: false })
+            .await
+    }
+
+    /// Refuses `circuit` until `until`, for what it did; a ban in force that lasts longer stays. On
+    /// disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::set`].
+    pub async fn ban(
+        &self,
+        circuit: TorCircuit,
+        until: Timestamp,
+        reason: Reason,
+    ) -> Result<(), ReputationError> {
+        let (standing, since) = (Standing::Banned, self.clock.now());
+        self.write(Write { row: Row { circuit, standing, since, until, reason }, yields: true })
+            .await
+    }
+
+    /// Favours `circuit` until `until`, unless it is banned. Not waited for: a favour that a crash
+    /// loses costs a visitor nothing that the next page does not give back.
+    ///
+    /// # Errors
+    ///
+    /// [`ReputationError::Busy`] or [`ReputationError::Ended`].
+    pub fn promote(&self, circuit: TorCircuit, until: Timestamp) -> Result<(), ReputationError> {
+        let (standing, reason) = (Standing::Vip, Reason::Solved);
+        let row = Row { circuit, standing, since: self.clock.now(), until, reason };
+        let slot = self.slots.clone().try_acquire_owned();
+        let slot = slot.map_err(|_none_or_closed| ReputationError::Busy)?;
+        self.send(Job { write: Write { row, yields: true }, done: None, slot })
+    }
+
+    async fn write(&self, write: Write) -> Result<(), ReputationError> {
+        let slot = self.slots.clone().acquire_owned();
+        let slot = match tokio::time::timeout(WRITE_DEADLINE, slot).await {
+            Ok(Ok(slot)) => slot,
+            Ok(Err(_closed)) => return Err(ReputationError::Ended),
+            Err(_elapsed) => return Err(ReputationError::Busy),
+        };
+        let (done, answer) = oneshot::channel();
+        self.send(Job { write, done: Some(done), slot })?;
+        match tokio::time::timeout(WRITE_DEADLINE, answer).await {
+            Ok(Ok(Ok(Written::Done | Written::Yielded))) => Ok(()),
+            Ok(Ok(Ok(Written::Full))) => Err(ReputationError::Full),
+            Ok(Ok(Err(error))) => Err(error),
+            Ok(Err(_dropped)) => Err(ReputationError::Ended),
+            Err(_elapsed) => Err(ReputationError::Busy),
+        }
+    }
+
+    fn send(&self, job: Job) -> Result<(), ReputationError> {
+        let jobs = self.jobs.as_ref().ok_or(ReputationError::Ended)?;
+        jobs.send(job).map_err(|_ended| ReputationError::Ended)
+    }
+
+    /// The row of `circuit` that is in force, one that takes a standing back included.
+    #[must_use]
+    pub fn row(&self, circuit: TorCircuit) -> Option<Row> {
+        self.shared.book().row(circuit, self.clock.now()).copied()
+    }
+
+    /// How `circuit` stands now; `None` for one like any other.
+    #[must_use]
+    pub fn standing(&self, circuit: TorCircuit) -> Option<Standing> {
+        let row = self.row(circuit)?;
+        (row.standing != Standing::Reset).then_some(row.standing)
+    }
+
+    /// Forgets that a standing of `circuit` was taken back: what that means to this gate was done.
+    pub fn use_up_reset(&self, circuit: TorCircuit) {
+        self.shared.book_mut().use_up_reset(circuit);
+    }
+
+    /// Every favour and ban in force, for a full pass. Changes made before this call need not be
+    /// taken any more, and are not: they are in what is returned.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<(TorCircuit, Standing)> {
+        self.shared.book_mut().begin_pass(self.clock.now())
+    }
+
+    /// What changed since it was last asked. [`Self::confirm`] or [`Self::fail`] must follow.
+    #[must_use]
+    pub fn take_changes(&self) -> Changes {
+        self.shared.book_mut().take_changes()
+    }
+
+    /// What was taken is in the table.
+    pub fn confirm(&self) {
+        self.shared.book_mut().confirm();
+    }
+
+    /// What was taken may not be in the table: the next [`Self::take_changes`] says
+    /// [`Changes::Everything`].
+    pub fn fail(&self) {
+        self.shared.book_mut().fail();
+    }
+
+    /// Ends when something changed since the last time it ended.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// How long the oldest change has waited to be confirmed; zero when none waits.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        let oldest = self.shared.book().oldest_change();
+        oldest.map_or(Duration::ZERO, |oldest| oldest.until(self.clock.now()))
+    }
+
+    /// How many circuits stand how: a gauge.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.book().counts()
+    }
+}
+
+impl Drop for Reputation {
+    /// Waits for what is queued to be written, so that a gate that was told to stop loses nothing.
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            let _a_panic_was_told_already = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Reputation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reputation").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! The whole of it: file, memory and thread together.
+
+use super::*;
+use crate::clock::{ManualClock, SystemClock};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+fn circuit(number: u32) -> TorCircuit {
+    TorCircuit::from_parts(0, 0, number)
+}
+
+fn in_an_hour() -> Timestamp {
+    NOW.after(Duration::from_secs(3600))
+}
+
+fn opened(dir: &Path) -> (Reputation, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::at(NOW));
+    (Reputation::open(dir, clock.clone()).unwrap(), clock)
+}
+
+fn standing(reputation: &Reputation, number: u32) -> Option<Standing> {
+    reputation.standing(circuit(number))
+}
+
+/// Waits for a condition that another thread brings about.
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("after 5 s still not: {what}");
+}
+
+#[tokio::test]
+async fn abuse_27_an_acknowledged_ban_is_there_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reputation, _) = opened(dir.path());
+    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
+    assert_eq!(standing(&reputation, 1), Some(Standing::Banned));
+    // Opened again while the first is still open: as if it had been killed.
+    let (again, clock) = opened(dir.path());
+    assert_eq!(standing(&again, 1), Some(Standing::Banned));
+    assert_eq!(again.wanted(), [(circuit(1), Standing::Banned)]);
+    clock.set(in_an_hour());
+    assert_eq!(standing(&again, 1), None);
+    assert_eq!(again.wanted(), []);
+}
+
+#[tokio::test]
+async fn what_another_process_writes_is_noticed_and_what_ends_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reputation, clock) = opened(dir.path());
+    let (other, _) = opened(dir.path());
+    other.set(circuit(7), Standing::Banned, in_an_hour(), Reason::Operator).await.unwrap();
+    eventually("noticed", || standing(&reputation, 7) == Some(Standing::Banned)).await;
+    reputation.changed().await;
+    assert_eq!(reputation.take_changes(), Changes::Some(vec![circuit(7)]));
+    reputation.confirm();
+    clock.set(in_an_hour());
+    reputation.changed().await;
+    assert_eq!(reputation.take_changes(), Changes::Some(vec![circuit(7)]));
+    assert_eq!(standing(&reputation, 7), None);
+}
+
+#[tokio::test]
+async fn a_favour_never_lifts_a_ban_and_an_operator_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reputation, _) = opened(dir.path());
+    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
+    reputation.promote(circuit(1), in_an_hour()).unwrap();
+    reputation.promote(circuit(2), in_an_hour()).unwrap();
+    eventually("promoted", || standing(&reputation, 2) == Some(Standing::Vip)).await;
+    assert_eq!(standing(&reputation, 1), Some(Standing::Banned));
+    assert_eq!(reputation.counts(), Counts { vip: 1, banned: 1 });
+    reputation.set(circuit(1), Standing::Reset, in_an_hour(), Reason::Operator).await.unwrap();
+    assert_eq!(standing(&reputation, 1), None);
+}
+
+#[tokio::test]
+async fn ten_thousand_bans_at_once_share_transactions() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SystemClock);
+    let reputation = Arc::new(Reputation::open(dir.path(), clock.clone()).unwrap());
+    let until = clock.now().after(Duration::from_secs(3600));
+    let started = std::time::Instant::now();
+    let bans: Vec<_> = (0..10_000)
+        .map(|number| {
+            let reputation = reputation.clone();
+            tokio::spawn(async move {
+                reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
+            })
+        })
+        .collect();
+    for ban in bans {
+        ban.await.unwrap();
+    }
+    println!("10,000 bans acknowledged in {:?}", started.elapsed());
+    assert_eq!(reputation.counts().banned, 10_000);
+}
+
+#[tokio::test]
+async fn no_error_and_no_debug_names_a_circuit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reputation, _) = opened(dir.path());
+    reputation.ban(circuit(0x7a3f_19c4), in_an_hour(), Reason::Failures).await.unwrap();
+    let row = reputation.row(circuit(0x7a3f_19c4)).unwrap();
+    for text in [format!("{row:?}"), format!("{reputation:?}")] {
+        assert!(!text.contains("7a3f") && !text.contains("2050955716"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn abuse_18_a_flood_of_favours_pushes_out_favours_and_no_ban_and_memory_is_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(NOW));
+    let reputation = Reputation::bounded(dir.path(), clock, 3).unwrap();
+    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
+    for round in 0..400 {
+        // Not waited for, so that many are in one transaction, and the same circuit comes again.
+        let until = in_an_hour().after(Duration::from_secs(round));
+        reputation.promote(circuit(2 + (round as u32 % 7)), until).unwrap();
+    }
+    reputation.ban(circuit(3), in_an_hour(), Reason::Failures).await.unwrap();
+    let mut wanted = reputation.wanted();
+    let mut ledger = Ledger::open_existing(dir.path(), 3).unwrap();
+    let rows = ledger.load(NOW).unwrap();
+    let mut kept: Vec<_> = rows.iter().map(|row| (row.circuit, row.standing)).collect();
+    wanted.sort_by_key(|(circuit, _)| *circuit);
+    kept.sort_by_key(|(circuit, _)| *circuit);
+    assert_eq!(wanted, kept);
+    assert_eq!(wanted.len(), 3);
+    assert_eq!(reputation.counts(), Counts { vip: 1, banned: 2 });
+    reputation.ban(circuit(4), in_an_hour(), Reason::Failures).await.unwrap();
+    let refused = reputation.ban(circuit(5), in_an_hour(), Reason::Failures).await;
+    assert!(matches!(refused, Err(ReputationError::Full)));
+    for number in [1, 3, 4] {
+        assert_eq!(standing(&reputation, number), Some(Standing::Banned));
+    }
+}
