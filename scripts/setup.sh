@@ -2,7 +2,7 @@
 # Installs what `make run`, `make test` or `make lab` needs on a Debian system with a Rust toolchain.
 #
 #   scripts/setup.sh run    a C linker
-#   scripts/setup.sh test   also rustfmt, clippy, Firefox, Chromium and their WebDriver servers
+#   scripts/setup.sh test   also rustfmt, clippy, Redis, Firefox, Chromium and their WebDriver servers
 #   scripts/setup.sh lab    a C linker, Python 3.11 or later, Tesseract
 #
 # What is there is left alone, so a second run takes no time and asks for nothing.
@@ -22,6 +22,7 @@ main() {
     need_rust
     need_linker
     if [[ $purpose == test ]]; then
+        need_program redis-server redis-server
         need_component fmt rustfmt
         need_component clippy clippy
         need_program firefox-esr firefox-esr firefox

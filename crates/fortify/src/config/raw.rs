@@ -81,6 +81,13 @@ section!(RawSecurity, "a section headed [security]", {
 section!(RawStorage, "a section headed [storage]", {
     backend: String,
     data_dir: String,
+    url: String,
+    urls: Vec<String>,
+    cluster: bool,
+    user: String,
+    password_file: String,
+    prefix: String,
+    timeout_ms: i64,
 });
 
 section!(RawUpstream, "a section headed [upstream]", {
