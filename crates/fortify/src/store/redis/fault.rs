@@ -132,26 +132,38 @@ fn other_code(code: &str) -> String {
 }
 
 fn of_io(error: &RedisError) -> String {
-    let kind = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .map(io::Error::kind);
-    let what = match kind {
-        _ if error.is_timeout() => "no answer in time; is it overloaded or stopped?",
-        Some(io::ErrorKind::NotFound) => {
+    // Where no node of a cluster could be connected to, each one's reason is in the client's text.
+    let reasons = error.detail().unwrap_or_default();
+    let known = [("AuthenticationFailed", "WRONGPASS"), ("NOAUTH", "NOAUTH"), ("NOPERM", "NOPERM")];
+    if let Some((_, code)) = known.iter().find(|(word, _)| reasons.contains(word)) {
+        return of_code(code);
+    }
+    let what = if error.is_timeout() {
+        "no answer in time; is it overloaded or stopped?"
+    } else if error.is_connection_refusal() {
+        "the connection is refused; start Redis, or correct the address in storage.url"
+    } else if error.is_connection_dropped() {
+        "the connection was closed; was Redis stopped?"
+    } else {
+        "it cannot be reached; start Redis, or check the address in storage.url and the network"
+    };
+    what.to_owned()
+}
+
+/// Why a unix socket cannot be opened: the client does not tell these apart.
+pub(super) fn of_socket(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound => {
             "there is no such socket; start Redis, or correct the path in storage.url (in \
              redis.conf it is unixsocket)"
         }
-        Some(io::ErrorKind::PermissionDenied) => {
+        io::ErrorKind::PermissionDenied => {
             "this user may not open the socket; set unixsocketperm 770 in redis.conf and put the \
              user of Fortify into Redis' group"
         }
-        _ if error.is_connection_refusal() => {
-            "the connection is refused; start Redis, or correct the address in storage.url"
-        }
-        _ if error.is_connection_dropped() => "the connection was closed; was Redis stopped?",
-        _ => "it cannot be reached; check the address in storage.url and the network",
-    };
-    what.to_owned()
+        io::ErrorKind::ConnectionRefused => "nobody listens on the socket; start Redis",
+        _ => "the socket cannot be opened; check the path in storage.url",
+    }
 }
 
 #[cfg(test)]

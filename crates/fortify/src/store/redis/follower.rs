@@ -139,9 +139,9 @@ impl Follower {
             let whole = news.len() < BATCH;
             self.apply(news).await?;
             if self.epoch(&serving).await? != self.known.epoch {
-                return Err(self.link.unavailable("its data was lost; writing revocations back"));
-            }
-            if whole {
+                // Flushed under us. What this node knows is still true.
+                self.catch_up(&serving).await?;
+            } else if whole {
                 self.fresh.prove(asked);
             }
         }

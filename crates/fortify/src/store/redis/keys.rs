@@ -17,12 +17,7 @@ impl Keys {
 
     /// One challenge, by its token alone: whoever redeems it names nothing else.
     pub(super) fn challenge(&self, token: &ChallengeToken) -> String {
-        self.challenge_of(&token.encode())
-    }
-
-    /// As [`Self::challenge`], for a token as [`ChallengeToken::encode`] wrote it.
-    pub(super) fn challenge_of(&self, token: &str) -> String {
-        format!("{}:captcha:{token}", self.prefix.as_str())
+        format!("{}:captcha:{}", self.prefix.as_str(), token.encode())
     }
 
     /// The tokens of a circuit's live challenges, in the order they were issued.

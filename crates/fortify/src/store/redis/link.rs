@@ -18,11 +18,12 @@ use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
     ProtocolVersion, RedisConnectionInfo, RedisFuture, Value,
 };
+use tokio::net::UnixStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::fault::{Fault, unavailable};
+use super::fault::{self, Fault, unavailable};
 use crate::config::{RedisAddress, RedisConfig, RedisServer};
 use crate::store::StoreError;
 
@@ -167,6 +168,13 @@ impl Link {
             None => None,
         };
         let password = password.as_ref().map(|text| text.as_str());
+        for server in &config.servers {
+            if let RedisAddress::Unix(path) = &server.address {
+                UnixStream::connect(path)
+                    .await
+                    .map_err(|error| self.unavailable(fault::of_socket(error.kind())))?;
+            }
+        }
         let opened = async {
             if config.cluster {
                 let nodes = config.servers.iter().map(|server| info(server, config, password));

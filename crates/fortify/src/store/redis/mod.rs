@@ -168,11 +168,11 @@ impl StateStore for RedisStore {
         let mut set = cmd("SET");
         set.arg(self.keys.challenge(token)).arg(value.as_slice()).arg("PX").arg(ttl);
         let mut enlist = self.scripts.enlist.key(self.keys.active(record.circuit));
-        enlist.arg(token.encode()).arg(self.challenges_per_circuit).arg(ttl);
+        enlist.arg(token.as_bytes()).arg(self.challenges_per_circuit).arg(ttl);
         let keys = &self.keys;
         let dropped = self.link.step(|connection| async move {
             let (mut setting, mut listing) = (connection.clone(), connection.clone());
-            let (_set, dropped): (String, Vec<String>) =
+            let (_set, dropped): (String, Vec<Vec<u8>>) =
                 tokio::try_join!(set.query_async(&mut setting), enlist.invoke_async(&mut listing))?;
             unlink(connection, keys, &dropped).await?;
             Ok(dropped.len())
@@ -203,7 +203,7 @@ impl StateStore for RedisStore {
         };
         self.waiting.taken(record.expires_at);
         let mut strike = cmd("ZREM");
-        strike.arg(self.keys.active(record.circuit)).arg(token.encode());
+        strike.arg(self.keys.active(record.circuit)).arg(token.as_bytes());
         let listed: u64 = self
             .link
             .step(|mut connection| async move { Ok(strike.query_async(&mut connection).await?) })
@@ -280,10 +280,12 @@ impl StateStore for RedisStore {
 }
 
 /// Deletes challenges that made room. One by one: on a cluster they are on different nodes.
-async fn unlink(connection: Connection, keys: &Keys, tokens: &[String]) -> Result<(), Fault> {
+async fn unlink(connection: Connection, keys: &Keys, tokens: &[Vec<u8>]) -> Result<(), Fault> {
     for token in tokens {
+        let token = token.as_slice().try_into().map(ChallengeToken::from_bytes);
+        let token = token.map_err(|_length| Fault::Foreign("a circuit's list of challenges"))?;
         let mut connection = connection.clone();
-        let unlink = cmd("UNLINK").arg(keys.challenge_of(token)).to_owned();
+        let unlink = cmd("UNLINK").arg(keys.challenge(&token)).to_owned();
         unlink.query_async::<u64>(&mut connection).await?;
     }
     Ok(())

@@ -32,6 +32,9 @@ redis.call('SET', KEYS[1], string.format('%.0f %s', count, ARGV[2]), 'PX', ARGV[
 return count";
 
 /// Adds a revocation to the log, which first loses what is older than any session.
+///
+/// Redis refuses no write of a script that has written before, so after the trim a log-out is taken
+/// at the memory cap too: it is small, and must not be put off.
 const REVOKE: &str = "
 local now = redis.call('TIME')
 local oldest = string.format('%.0f', now[1] * 1000 - ARGV[4])
