@@ -23,6 +23,7 @@ main() {
     need_linker
     if [[ $purpose == test ]]; then
         need_program redis-server redis-server
+        need_program openssl openssl
         need_component fmt rustfmt
         need_component clippy clippy
         need_program firefox-esr firefox-esr firefox

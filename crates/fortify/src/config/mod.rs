@@ -30,7 +30,7 @@ use http::uri::Authority;
 use crate::circuit::{IdentityMode, TrustedProxies};
 
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
-pub use redis::{KeyPrefix, RedisAddress, RedisConfig, RedisServer};
+pub use redis::{KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls};
 
 /// Everything an operator can set, checked. [`Config::default`] is what runs without a file.
 #[derive(Clone, Debug, Default, PartialEq)]

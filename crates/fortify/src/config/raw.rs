@@ -86,6 +86,9 @@ section!(RawStorage, "a section headed [storage]", {
     cluster: bool,
     user: String,
     password_file: String,
+    tls_ca_file: String,
+    tls_certificate_file: String,
+    tls_key_file: String,
     prefix: String,
     timeout_ms: i64,
 });

@@ -28,6 +28,8 @@ pub struct RedisConfig {
     pub user: Option<String>,
     /// `password_file`: the file that holds the password and nothing else; none by default.
     pub password_file: Option<PathBuf>,
+    /// `tls_ca_file` and the two beside it: certificates, for servers that are reached over TLS.
+    pub tls: RedisTls,
     /// `prefix`: what all keys begin with, `fortify` by default.
     pub prefix: KeyPrefix,
     /// `timeout_ms`: how long one step of the store may take, 200 ms.
@@ -38,16 +40,32 @@ impl Default for RedisConfig {
     fn default() -> Self {
         Self {
             servers: vec![RedisServer {
-                address: RedisAddress::Tcp { host: "127.0.0.1".to_owned(), port: DEFAULT_PORT },
+                address: RedisAddress::Tcp {
+                    host: "127.0.0.1".to_owned(),
+                    port: DEFAULT_PORT,
+                    tls: false,
+                },
                 database: 0,
             }],
             cluster: false,
             user: None,
             password_file: None,
+            tls: RedisTls::default(),
             prefix: KeyPrefix::default(),
             timeout: Duration::from_millis(200),
         }
     }
+}
+
+/// Certificates for TLS, as the paths of PEM files: read when a connection is opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedisTls {
+    /// `tls_ca_file`: who vouches for the server; the system's authorities by default.
+    pub ca: Option<PathBuf>,
+    /// `tls_certificate_file`: what Fortify shows; none by default.
+    pub certificate: Option<PathBuf>,
+    /// `tls_key_file`: the key of that certificate.
+    pub key: Option<PathBuf>,
 }
 
 /// One server and the database on it.
@@ -68,19 +86,31 @@ pub enum RedisAddress {
         host: String,
         /// Never 0.
         port: u16,
+        /// Whether it is spoken to over TLS.
+        tls: bool,
     },
     /// A unix socket.
     Unix(PathBuf),
 }
 
+impl RedisAddress {
+    /// Whether it is spoken to over TLS.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        matches!(self, Self::Tcp { tls: true, .. })
+    }
+}
+
 impl RedisServer {
-    /// Reads `redis://HOST:PORT/DATABASE` or `unix:///PATH?db=DATABASE`.
+    /// Reads `redis://HOST:PORT/DATABASE`, the same with `rediss://` for TLS, or
+    /// `unix:///PATH?db=DATABASE`.
     ///
     /// # Errors
     ///
     /// What is wrong and what to write instead. The text is never quoted: it may hold a password.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let advice = "use redis://HOST:PORT, redis://HOST:PORT/DATABASE or unix:///PATH";
+        let advice =
+            "use redis://HOST:PORT, redis://HOST:PORT/DATABASE, rediss:// for TLS, or unix:///PATH";
         let fail = |what: &str| Err(format!("{what}, {advice}"));
         let Ok(url) = Url::parse(text) else { return fail("is no URL") };
         if !url.username().is_empty() || url.password().is_some() {
@@ -92,13 +122,9 @@ impl RedisServer {
             return fail("has a fragment");
         }
         match url.scheme() {
-            "redis" => Self::tcp(&url).or_else(fail),
+            "redis" | "rediss" => Self::tcp(&url).or_else(fail),
             "unix" => Self::unix(&url).or_else(fail),
-            "rediss" => Err("asks for TLS, which this program does not speak: use a unix socket, \
-                             a private network, or a tunnel such as stunnel or WireGuard in front \
-                             of Redis"
-                .to_owned()),
-            _ => fail("has another scheme than redis and unix"),
+            _ => fail("has another scheme than redis, rediss and unix"),
         }
     }
 
@@ -116,7 +142,8 @@ impl RedisServer {
             return Err("has a query");
         }
         let database = database(url.path().strip_prefix('/').unwrap_or_default())?;
-        Ok(Self { address: RedisAddress::Tcp { host, port }, database })
+        let tls = url.scheme() == "rediss";
+        Ok(Self { address: RedisAddress::Tcp { host, port, tls }, database })
     }
 
     fn unix(url: &Url) -> Result<Self, &'static str> {
@@ -148,8 +175,10 @@ fn database(text: &str) -> Result<i64, &'static str> {
 impl fmt::Display for RedisServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
-            RedisAddress::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            RedisAddress::Tcp { host, port } => write!(f, "{host}:{port}"),
+            RedisAddress::Tcp { host, port, .. } if host.contains(':') => {
+                write!(f, "[{host}]:{port}")
+            }
+            RedisAddress::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
             RedisAddress::Unix(path) => write!(f, "{}", path.display()),
         }
     }

@@ -105,6 +105,9 @@ fn every_key_takes_effect() {
         cluster = true
         user = "gate"
         password_file = "/run/secret"
+        tls_ca_file = "/ca"
+        tls_certificate_file = "/crt"
+        tls_key_file = "/key"
         prefix = "site-1"
         timeout_ms = 50
         [upstream]
@@ -161,6 +164,11 @@ fn every_key_takes_effect() {
                 cluster: true,
                 user: Some("gate".to_owned()),
                 password_file: Some("/run/secret".into()),
+                tls: RedisTls {
+                    ca: Some("/ca".into()),
+                    certificate: Some("/crt".into()),
+                    key: Some("/key".into()),
+                },
                 prefix: KeyPrefix::parse("site-1".to_owned()).unwrap(),
                 timeout: Duration::from_millis(50),
             },
@@ -176,7 +184,8 @@ fn every_key_takes_effect() {
 }
 
 fn tcp(host: &str, port: u16) -> RedisServer {
-    RedisServer { address: RedisAddress::Tcp { host: host.to_owned(), port }, database: 0 }
+    let address = RedisAddress::Tcp { host: host.to_owned(), port, tls: false };
+    RedisServer { address, database: 0 }
 }
 
 #[test]
@@ -188,6 +197,8 @@ fn redis_is_reached_by_one_url_or_the_nodes_of_a_cluster() {
     let socket = &redis("url = \"unix:///run/redis/a%20b.sock?db=2\"").servers[0];
     assert_eq!(socket.address, RedisAddress::Unix("/run/redis/a b.sock".into()));
     assert_eq!(socket.database, 2);
+    let tls = &redis("url = \"rediss://a\"").servers[0];
+    assert!(tls.address.is_tls() && tls.to_string() == "a:6379");
     assert!(!redis("url = \"redis://a\"").cluster);
     assert!(redis("url = \"redis://a\"\ncluster = true").cluster);
     assert!(redis("urls = [\"redis://a\", \"redis://b\"]").cluster);
@@ -198,8 +209,11 @@ fn a_redis_that_cannot_be_reached_as_written_is_refused() {
     for (text, expected) in [
         ("url = \"\"", "is no URL, use redis://HOST:PORT"),
         ("url = \"127.0.0.1:6379\"", "is no URL, use redis://HOST:PORT"),
-        ("url = \"http://a\"", "another scheme than redis and unix"),
-        ("url = \"rediss://a\"", "asks for TLS, which this program does not speak"),
+        ("url = \"http://a\"", "another scheme than redis, rediss and unix"),
+        ("urls = [\"redis://a\", \"rediss://b\"]", "has nodes with TLS and without"),
+        ("tls_key_file = \"k\"", "needs storage.tls_certificate_file beside it"),
+        ("tls_certificate_file = \"c\"", "needs storage.tls_key_file beside it"),
+        ("tls_ca_file = \"\"", "is empty, use the path of a file"),
         ("url = \"redis://\"", "names no host"),
         ("url = \"redis://a:0\"", "has port 0"),
         ("url = \"redis://a:99999\"", "is no URL"),

@@ -180,6 +180,11 @@ fn storage(check: &mut Check<'_>, raw: RawStorage, storage: &mut StorageConfig) 
     let urls_origin = raw.urls.is_some();
     check.with("storage.urls", raw.urls, several, &mut redis.servers);
     let key = if urls_origin { "storage.urls" } else { "storage.url" };
+    let over_tls = redis.servers.iter().filter(|server| server.address.is_tls()).count();
+    if over_tls > 0 && over_tls < redis.servers.len() {
+        let message = "has nodes with TLS and without, use rediss:// for all or for none";
+        check.problems.push(check.origins, key, message);
+    }
     if redis.cluster {
         let fits = |server: &RedisServer| {
             server.database == 0 && matches!(server.address, RedisAddress::Tcp { .. })
@@ -203,6 +208,23 @@ fn storage(check: &mut Check<'_>, raw: RawStorage, storage: &mut StorageConfig) 
         false => Ok(Some(PathBuf::from(text))),
     };
     check.with("storage.password_file", raw.password_file, file, &mut redis.password_file);
+    let tls = &mut redis.tls;
+    let has_tls_key = raw.tls_key_file.is_some();
+    check.with("storage.tls_ca_file", raw.tls_ca_file, file, &mut tls.ca);
+    check.with(
+        "storage.tls_certificate_file",
+        raw.tls_certificate_file,
+        file,
+        &mut tls.certificate,
+    );
+    check.with("storage.tls_key_file", raw.tls_key_file, file, &mut tls.key);
+    if tls.certificate.is_some() != tls.key.is_some() {
+        let (key, other) = match has_tls_key {
+            true => ("storage.tls_key_file", "storage.tls_certificate_file"),
+            false => ("storage.tls_certificate_file", "storage.tls_key_file"),
+        };
+        check.problems.push(check.origins, key, format!("needs {other} beside it"));
+    }
     if redis.user.is_some() && redis.password_file.is_none() {
         let message = "needs storage.password_file beside it";
         check.problems.push(check.origins, "storage.user", message);

@@ -179,7 +179,8 @@ impl Cluster {
 
 /// A server on loopback.
 pub fn server(port: u16) -> RedisServer {
-    RedisServer { address: RedisAddress::Tcp { host: "127.0.0.1".to_owned(), port }, database: 0 }
+    let address = RedisAddress::Tcp { host: "127.0.0.1".to_owned(), port, tls: false };
+    RedisServer { address, database: 0 }
 }
 
 /// A port that was free a moment ago.

@@ -138,7 +138,12 @@ fn of_io(error: &RedisError) -> String {
     if let Some((_, code)) = known.iter().find(|(word, _)| reasons.contains(word)) {
         return of_code(code);
     }
-    let what = if error.is_timeout() {
+    // The client says no more about TLS than the text of its library's error.
+    let text = error.to_string();
+    let what = if text.contains("certificate") || text.contains("UnknownIssuer") {
+        "its certificate, or the one shown to it, is refused; check storage.tls_ca_file, that the \
+         certificate names the host in storage.url, and storage.tls_certificate_file"
+    } else if error.is_timeout() {
         "no answer in time; is it overloaded or stopped?"
     } else if error.is_connection_refusal() {
         "the connection is refused; start Redis, or correct the address in storage.url"

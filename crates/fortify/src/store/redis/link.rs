@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::fault::{self, Fault, unavailable};
+use super::tls;
 use crate::config::{RedisAddress, RedisConfig, RedisServer};
 use crate::store::StoreError;
 
@@ -168,6 +169,11 @@ impl Link {
             None => None,
         };
         let password = password.as_ref().map(|text| text.as_str());
+        let over_tls = config.servers.iter().any(|server| server.address.is_tls());
+        let certificates = match over_tls {
+            true => Some(tls::certificates(&config.tls).await.map_err(|w| self.unavailable(&w))?),
+            false => None,
+        };
         for server in &config.servers {
             if let RedisAddress::Unix(path) = &server.address {
                 UnixStream::connect(path)
@@ -179,17 +185,23 @@ impl Link {
             if config.cluster {
                 let nodes = config.servers.iter().map(|server| info(server, config, password));
                 let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
-                let client = ClusterClientBuilder::new(nodes)
+                let mut client = ClusterClientBuilder::new(nodes)
                     .retries(2)
                     .min_retry_wait(5)
                     .max_retry_wait(50)
                     .connection_timeout(limit)
-                    .response_timeout(limit + patience)
-                    .build()?;
-                Ok(Connection::Cluster(client.get_async_connection().await?))
+                    .response_timeout(limit + patience);
+                if let Some(certificates) = certificates {
+                    client = client.certs(certificates);
+                }
+                Ok(Connection::Cluster(client.build()?.get_async_connection().await?))
             } else {
                 let server = config.servers.first().ok_or(Fault::Foreign("storage.url"))?;
-                let client = redis::Client::open(info(server, config, password)?)?;
+                let info = info(server, config, password)?;
+                let client = match certificates {
+                    Some(certificates) => redis::Client::build_with_tls(info, certificates)?,
+                    None => redis::Client::open(info)?,
+                };
                 let settings = AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(limit))
                     .set_response_timeout(Some(limit + patience));
@@ -228,7 +240,13 @@ fn info(
     password: Option<&str>,
 ) -> Result<ConnectionInfo, Fault> {
     let address = match &server.address {
-        RedisAddress::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
+        RedisAddress::Tcp { host, port, tls: false } => ConnectionAddr::Tcp(host.clone(), *port),
+        RedisAddress::Tcp { host, port, tls: true } => ConnectionAddr::TcpTls {
+            host: host.clone(),
+            port: *port,
+            insecure: false,
+            tls_params: None,
+        },
         RedisAddress::Unix(path) => ConnectionAddr::Unix(path.clone()),
     };
     let mut login = RedisConnectionInfo::default()

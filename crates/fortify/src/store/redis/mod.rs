@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`RedisStore`]: the verbs.
-//! - `link`: the connection, its deadline, and what happens without one.
+//! - `link`: the connection, its deadline, and what happens without one; `tls`: certificates.
 //! - `follower`: the task that opens it and keeps the revocations in memory true.
 //! - `keys`, `stored`, `scripts`: names, values and steps; `docs/redis.md` has them as a table.
 //! - `gauge`: how many challenges wait; `fault`: errors in words.
@@ -22,6 +22,7 @@ mod scripts;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::fmt;
 use std::path::Path;

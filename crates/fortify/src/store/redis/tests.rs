@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::config::{RedisAddress, RedisServer};
+use crate::config::{RedisAddress, RedisServer, RedisTls};
 use crate::entropy::{SystemEntropy, random_bytes};
 use crate::store::contract;
 use follower::MAX_STALENESS;
@@ -526,4 +526,75 @@ async fn nothing_secret_is_in_a_debug_or_an_error() {
         said.contains("one line")
     })
     .await;
+}
+
+/// A certificate and its key in `dir`, signed by `by` or by itself.
+fn certificate(dir: &Path, name: &str, by: Option<&str>) {
+    let path = |name: &str, kind: &str| dir.join(format!("{name}.{kind}")).display().to_string();
+    let (key, cert) = (path(name, "key"), path(name, "crt"));
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    openssl.args(["-nodes", "-days", "30", "-subj", &format!("/CN={name}")]);
+    openssl.args(["-keyout", &key, "-out", &cert]);
+    if let Some(by) = by {
+        openssl.args(["-CA", &path(by, "crt"), "-CAkey", &path(by, "key")]);
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
+    }
+    let made = openssl.output().expect("openssl is missing: run scripts/setup.sh test");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tls_is_spoken_to_a_server_that_its_authority_vouches_for_and_to_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, by) in
+        [("ca", None), ("other", None), ("server", Some("ca")), ("client", Some("ca"))]
+    {
+        certificate(dir.path(), name, by);
+    }
+    let file = |name: &str| dir.path().join(name);
+    let text = |name: &str| file(name).display().to_string();
+    let port = server::free_port();
+    let redis = Redis::start(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &text("server.crt"),
+        "--tls-key-file",
+        &text("server.key"),
+        "--tls-ca-cert-file",
+        &text("ca.crt"),
+    ]);
+    let with = |host: &str, ca: &str, client: bool| RedisConfig {
+        servers: vec![RedisServer {
+            address: RedisAddress::Tcp { host: host.to_owned(), port, tls: true },
+            database: 0,
+        }],
+        tls: RedisTls {
+            ca: Some(file(ca)),
+            certificate: client.then(|| file("client.crt")),
+            key: client.then(|| file("client.key")),
+        },
+        timeout: Duration::from_secs(1),
+        ..redis.config()
+    };
+    let right = bed(&with("127.0.0.1", "ca.crt", true), 3).await;
+    contract::check_bound(right.store.clone(), 3).await;
+    for (wrong, word) in [
+        (with("127.0.0.1", "other.crt", true), "storage.tls_ca_file"),
+        (with("127.0.0.1", "ca.crt", false), ""),
+        (with("localhost", "ca.crt", true), "storage.tls_ca_file"),
+        (with("127.0.0.1", "none.crt", true), "storage.tls_ca_file"),
+        (with("127.0.0.1", "ca.key.pub", true), "storage.tls_ca_file"),
+    ] {
+        std::fs::write(file("ca.key.pub"), "no certificate").unwrap();
+        let bed = unready(&wrong, 3);
+        until("the refusal", || async {
+            let said = bed.store.ping().await.unwrap_err().to_string();
+            !said.contains("not connected yet") && said.contains(word)
+        })
+        .await;
+        refuses(&bed.store, "Redis").await;
+    }
 }
