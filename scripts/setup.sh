@@ -2,7 +2,8 @@
 # Installs what `make run`, `make test` or `make lab` needs on a Debian system with a Rust toolchain.
 #
 #   scripts/setup.sh run    a C linker
-#   scripts/setup.sh test   also rustfmt, clippy, HAProxy, Firefox, Chromium and their WebDriver servers
+#   scripts/setup.sh test   also rustfmt, clippy, HAProxy, Redis, Firefox, Chromium and their WebDriver
+#                           servers
 #   scripts/setup.sh lab    a C linker, Python 3.11 or later, Tesseract
 #
 # What is there is left alone, so a second run takes no time and asks for nothing.
@@ -24,6 +25,8 @@ main() {
     need_rust
     need_linker
     if [[ $purpose == test ]]; then
+        need_program redis-server redis-server
+        need_program openssl openssl
         need_component fmt rustfmt
         need_component clippy clippy
         need_program haproxy haproxy

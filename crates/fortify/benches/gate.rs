@@ -2,6 +2,8 @@
 //! HTTP on loopback. One JSON line each; `/health` beside them is what HTTP alone costs here.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may stop")]
 
+#[path = "../tests/support/redis.rs"]
+mod server;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use fortify::challenge::Redeemed;
 use fortify::circuit::{AddressBlock, CircuitId, PeerAddress};
+use fortify::config::{RedisAddress, RedisServer, StorageBackend};
 use fortify::store::record::ChallengeToken;
 use fortify_captcha::Answer;
 use support::Bed;
@@ -19,18 +22,46 @@ const SAMPLES: usize = 2_000;
 #[tokio::main(flavor = "multi_thread")]
 async fn main() {
     let bed = Bed::with(|parts| parts.config.captcha.max_active = 100_000).await;
-    redeem_in_process(&bed).await;
-    decide_in_process(&bed).await;
+    redeem_in_process(&bed, "in process").await;
+    decide_in_process(&bed, "in process").await;
     over_http(&bed).await;
     bed.stop().await;
+    over_redis().await;
 }
 
-async fn redeem_in_process(bed: &Bed) {
+/// What a store of its own process costs beside one in Redis on this machine: over TCP, and over a
+/// socket.
+async fn over_redis() {
+    if std::process::Command::new("redis-server").arg("--version").output().is_err() {
+        println!(r#"{{"bench":"redis","skipped":"redis-server is not installed"}}"#);
+        return;
+    }
+    let redis = server::Redis::start(&[]);
+    let socket = RedisAddress::Unix(redis.socket());
+    for (place, address) in
+        [("redis over tcp", redis.config().servers[0].address.clone()), ("redis, socket", socket)]
+    {
+        let bed = Bed::with(|parts| {
+            parts.config.storage.backend = StorageBackend::Redis;
+            parts.config.storage.redis.servers = vec![RedisServer { address, database: 0 }];
+        })
+        .await;
+        server::until("redis", || async { bed.app.store.ping().await.is_ok() }).await;
+        redeem_in_process(&bed, place).await;
+        decide_in_process(&bed, place).await;
+        bed.stop().await;
+    }
+}
+
+async fn redeem_in_process(bed: &Bed, place: &str) {
     let peer = AddressBlock::of(&PeerAddress::Tcp([127, 0, 0, 1].into()));
     let circuit = bed.app.pseudonyms.tag(&CircuitId::Peer(peer));
     let mut times = Vec::with_capacity(SAMPLES);
+    let mut issue = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
+        let started = Instant::now();
         let issued = bed.app.challenges.issue(circuit).await.unwrap();
+        issue.push(started.elapsed());
         let answer = answer(bed, &issued.token).await;
         let token = issued.token.encode();
         let started = Instant::now();
@@ -38,10 +69,11 @@ async fn redeem_in_process(bed: &Bed) {
         times.push(started.elapsed());
         assert!(matches!(redeemed, Redeemed::Solved { .. }));
     }
-    print("redeem", "in process", times);
+    print("issue", place, issue);
+    print("redeem", place, times);
 }
 
-async fn decide_in_process(bed: &Bed) {
+async fn decide_in_process(bed: &Bed, place: &str) {
     let peer = AddressBlock::of(&PeerAddress::Tcp([127, 0, 0, 1].into()));
     let circuit = bed.app.pseudonyms.tag(&CircuitId::Peer(peer));
     let token = bed.app.sessions.mint(circuit, 5).unwrap().token;
@@ -52,7 +84,7 @@ async fn decide_in_process(bed: &Bed) {
         times.push(started.elapsed());
         assert!(session.is_ok());
     }
-    print("decision", "in process", times);
+    print("decision", place, times);
 }
 
 async fn over_http(bed: &Bed) {

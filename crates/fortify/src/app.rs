@@ -23,6 +23,7 @@ use crate::session::Sessions;
 use crate::session::key_ring::{KeyRing, KeyRingError};
 use crate::store::StateStore;
 use crate::store::memory::{MemoryBounds, MemoryStore};
+use crate::store::redis::RedisStore;
 use crate::telemetry::metrics::Metrics;
 
 /// How requests hold the [`App`].
@@ -132,6 +133,11 @@ impl App {
                     challenges_per_circuit: config.captcha.max_active_per_circuit,
                 };
                 let store = MemoryStore::open(clock.clone(), bounds, data_dir);
+                Arc::new(store.map_err(|source| BuildError::Store(data_dir.clone(), source))?)
+            }
+            StorageBackend::Redis => {
+                let (redis, most) = (&config.storage.redis, config.captcha.max_active_per_circuit);
+                let store = RedisStore::open(clock.clone(), entropy.clone(), redis, most, data_dir);
                 Arc::new(store.map_err(|source| BuildError::Store(data_dir.clone(), source))?)
             }
         };

@@ -18,6 +18,9 @@
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
 
+#[cfg(test)]
+extern crate self as fortify;
+
 pub mod app;
 pub mod challenge;
 pub mod circuit;

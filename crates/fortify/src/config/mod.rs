@@ -6,6 +6,7 @@
 //! - `raw`: the same sections as an operator may write them, every key optional;
 //! - `load`: the file, the environment over it, and [`ConfigError`];
 //! - `validate`: from raw to checked, with every problem collected;
+//! - `redis`: where Redis is and what its keys are called;
 //! - `origin`: where each key came from, so that every problem names a line or a variable.
 //!
 //! The `config` crate is not used: it merges its sources into a tree that has forgotten the lines
@@ -14,6 +15,7 @@
 mod load;
 mod origin;
 mod raw;
+mod redis;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -30,6 +32,7 @@ use crate::haproxy::client::Endpoint;
 use crate::haproxy::command::TableName;
 
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
+pub use redis::{KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls};
 
 /// Everything an operator can set, checked. [`Config::default`] is what runs without a file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -180,10 +183,12 @@ pub struct HaproxyConfig {
 /// `[storage]`: where state lives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StorageConfig {
-    /// `backend`: memory, the only one so far.
+    /// `backend`: memory by default.
     pub backend: StorageBackend,
     /// `data_dir`: the directory of keys and databases, `/var/lib/fortify` by default.
     pub data_dir: PathBuf,
+    /// How to reach Redis, where that is the backend.
+    pub redis: RedisConfig,
 }
 
 /// Where challenges, failures and revocations are kept.
@@ -192,6 +197,8 @@ pub enum StorageBackend {
     /// In this process.
     #[default]
     Memory,
+    /// In Redis or Valkey, for several nodes.
+    Redis,
 }
 
 /// `[upstream]`: the service behind the gate.
@@ -303,7 +310,11 @@ impl Default for ReputationConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { backend: StorageBackend::default(), data_dir: PathBuf::from("/var/lib/fortify") }
+        Self {
+            backend: StorageBackend::default(),
+            data_dir: PathBuf::from("/var/lib/fortify"),
+            redis: RedisConfig::default(),
+        }
     }
 }
 

@@ -94,6 +94,16 @@ section!(RawHaproxy, "a section headed [haproxy]", {
 section!(RawStorage, "a section headed [storage]", {
     backend: String,
     data_dir: String,
+    url: String,
+    urls: Vec<String>,
+    cluster: bool,
+    user: String,
+    password_file: String,
+    tls_ca_file: String,
+    tls_certificate_file: String,
+    tls_key_file: String,
+    prefix: String,
+    timeout_ms: i64,
 });
 
 section!(RawUpstream, "a section headed [upstream]", {

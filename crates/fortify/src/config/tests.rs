@@ -110,8 +110,17 @@ fn every_key_takes_effect() {
         socket = "/run/haproxy/fortify.sock"
         table = "t-1"
         [storage]
-        backend = "memory"
+        backend = "redis"
         data_dir = "data"
+        urls = ["redis://[::1]:7000", "redis://b"]
+        cluster = true
+        user = "gate"
+        password_file = "/run/secret"
+        tls_ca_file = "/ca"
+        tls_certificate_file = "/crt"
+        tls_key_file = "/key"
+        prefix = "site-1"
+        timeout_ms = 50
         [upstream]
         url = "http://[::1]:8080/"
         connect_timeout_seconds = 1
@@ -163,7 +172,23 @@ fn every_key_takes_effect() {
             endpoint: Some(Endpoint::Unix("/run/haproxy/fortify.sock".into())),
             table: "t-1".parse().unwrap(),
         },
-        storage: StorageConfig { backend: StorageBackend::Memory, data_dir: "data".into() },
+        storage: StorageConfig {
+            backend: StorageBackend::Redis,
+            data_dir: "data".into(),
+            redis: RedisConfig {
+                servers: vec![tcp("::1", 7000), tcp("b", 6379)],
+                cluster: true,
+                user: Some("gate".to_owned()),
+                password_file: Some("/run/secret".into()),
+                tls: RedisTls {
+                    ca: Some("/ca".into()),
+                    certificate: Some("/crt".into()),
+                    key: Some("/key".into()),
+                },
+                prefix: KeyPrefix::parse("site-1".to_owned()).unwrap(),
+                timeout: Duration::from_millis(50),
+            },
+        },
         upstream: UpstreamConfig {
             authority: Some("[::1]:8080".parse().unwrap()),
             connect_timeout: seconds(1),
@@ -172,6 +197,81 @@ fn every_key_takes_effect() {
         log: LogConfig { level: LogLevel::Trace, format: LogFormat::Json },
     };
     assert_eq!(config.unwrap(), expected);
+}
+
+fn tcp(host: &str, port: u16) -> RedisServer {
+    let address = RedisAddress::Tcp { host: host.to_owned(), port, tls: false };
+    RedisServer { address, database: 0 }
+}
+
+#[test]
+fn redis_is_reached_by_one_url_or_the_nodes_of_a_cluster() {
+    let redis = |text: &str| load(&format!("[storage]\n{text}"), &[]).unwrap().storage.redis;
+    assert_eq!(redis("").servers, [tcp("127.0.0.1", 6379)]);
+    assert_eq!(redis("url = \"redis://cache.internal/\"").servers, [tcp("cache.internal", 6379)]);
+    assert_eq!(redis("url = \"redis://10.0.0.1:7/3\"").servers[0].database, 3);
+    let socket = &redis("url = \"unix:///run/redis/a%20b.sock?db=2\"").servers[0];
+    assert_eq!(socket.address, RedisAddress::Unix("/run/redis/a b.sock".into()));
+    assert_eq!(socket.database, 2);
+    let tls = &redis("url = \"rediss://a\"").servers[0];
+    assert!(tls.address.is_tls() && tls.to_string() == "a:6379");
+    assert!(!redis("url = \"redis://a\"").cluster);
+    assert!(redis("url = \"redis://a\"\ncluster = true").cluster);
+    assert!(redis("urls = [\"redis://a\", \"redis://b\"]").cluster);
+}
+
+#[test]
+fn a_redis_that_cannot_be_reached_as_written_is_refused() {
+    for (text, expected) in [
+        ("url = \"\"", "is no URL, use redis://HOST:PORT"),
+        ("url = \"127.0.0.1:6379\"", "is no URL, use redis://HOST:PORT"),
+        ("url = \"http://a\"", "another scheme than redis, rediss and unix"),
+        ("urls = [\"redis://a\", \"rediss://b\"]", "has nodes with TLS and without"),
+        ("tls_key_file = \"k\"", "needs storage.tls_certificate_file beside it"),
+        ("tls_certificate_file = \"c\"", "needs storage.tls_key_file beside it"),
+        ("tls_ca_file = \"\"", "is empty, use the path of a file"),
+        ("url = \"redis://\"", "names no host"),
+        ("url = \"redis://a:0\"", "has port 0"),
+        ("url = \"redis://a:99999\"", "is no URL"),
+        ("url = \"redis://a/x\"", "names a database that is no number"),
+        ("url = \"redis://a/-1\"", "names a database that is no number"),
+        ("url = \"redis://a?db=1\"", "has a query"),
+        ("url = \"redis://a#b\"", "has a fragment"),
+        ("url = \"unix://run/redis.sock\"", "needs three slashes"),
+        ("url = \"unix:///\"", "has no path of at most 107 bytes"),
+        ("url = \"unix:///s?d=1\"", "has a query but db="),
+        ("urls = []", "names 0 nodes, use 1 to 32"),
+        ("urls = [\"redis://a\", \"redis://b/1\"]", "names a socket or a database"),
+        ("url = \"unix:///s1\"\ncluster = true", "names a socket or a database"),
+        ("prefix = \"\"", "is no prefix, use 1 to 32 of a-z, 0-9, _ and -"),
+        ("prefix = \"a{b}\"", "is no prefix"),
+        ("prefix = \"a:b\"", "is no prefix"),
+        ("prefix = \"a b\"", "is no prefix"),
+        ("prefix = \"a*\"", "is no prefix"),
+        ("timeout_ms = 9", "9 is out of range, use 10 to 5000"),
+        ("password_file = \"\"", "is empty, use the path of a file"),
+        ("user = \"a b\"\npassword_file = \"p\"", "is no user"),
+        ("user = \"a\"", "needs storage.password_file beside it"),
+    ] {
+        let (key, said) = (text.split(' ').next().unwrap(), problem(&format!("[storage]\n{text}")));
+        assert!(said.starts_with(&format!("fortify.toml:2: storage.{key}: ")), "{said}");
+        assert!(said.contains(expected), "{text}: {said}");
+    }
+    let both = problem("[storage]\nurls = [\"redis://a\"]\nurl = \"redis://a\"");
+    assert!(both.starts_with("fortify.toml:3: storage.url: is set beside storage.urls"), "{both}");
+    let many = "[storage]\nurls = [\"redis://a\", \"redis://b\"]\ncluster = false";
+    assert!(
+        problem(many).starts_with("fortify.toml:3: storage.cluster: is false and storage.urls")
+    );
+}
+
+#[test]
+fn a_password_in_a_url_is_refused_and_not_repeated() {
+    for url in ["redis://:hunter22@a", "redis://gate:hunter22@a:1/2", "rediss://x:hunter22@a"] {
+        let said = problem(&format!("storage.url = {url:?}"));
+        assert!(said.contains("storage.password_file"), "{said}");
+        assert!(!said.contains("hunter22") && !said.contains("gate"), "{said}");
+    }
 }
 
 #[test]
@@ -229,7 +329,7 @@ fn a_value_that_is_not_known_names_the_known_ones() {
         ("log.level = \"loud\"", "\"loud\" is not known, use \"error\" or \"warn\" or"),
         ("session.secure = \"yes\"", "\"yes\" is not known, use \"on\" or \"off\" or \"auto\""),
         ("security.identity = \"\"", "\"\" is not known, use \"circuit\" or \"peer\""),
-        ("storage.backend = \"redis\"", "\"redis\" is not known, use \"memory\""),
+        ("storage.backend = \"disk\"", "\"disk\" is not known, use \"memory\" or \"redis\""),
         ("server.operator_endpoints = \"all\"", "use \"local\" or \"off\""),
         ("captcha.difficulty = \"hard\"", "use \"low\", \"medium\", \"high\" or a level from 1"),
         ("captcha.difficulty = 11", "11 is out of range, use \"low\","),

@@ -13,10 +13,13 @@ use http::uri::{Authority, Scheme};
 
 use super::load::Problems;
 use super::origin::Origins;
-use super::raw::{RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawServer, RawUpstream};
+use super::raw::{
+    RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawServer, RawStorage, RawUpstream,
+};
 use super::{
-    CaptchaConfig, Config, HaproxyConfig, LogFormat, LogLevel, OperatorEndpoints, SecureCookie,
-    ServerConfig, StorageBackend, UpstreamConfig,
+    CaptchaConfig, Config, HaproxyConfig, KeyPrefix, LogFormat, LogLevel, OperatorEndpoints,
+    RedisAddress, RedisServer, SecureCookie, ServerConfig, StorageBackend, StorageConfig,
+    UpstreamConfig,
 };
 use crate::circuit::{IdentityMode, TrustedProxies};
 use crate::haproxy::client::Endpoint;
@@ -24,6 +27,9 @@ use crate::haproxy::command::TableName;
 
 /// The longest path a unix socket can have on Linux, in bytes: `sun_path` less its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
+
+/// Nodes by which a cluster is found: one that answers names all the others.
+const MAX_SERVERS: usize = 32;
 
 /// Starts from the defaults and takes over every key that was written and is right.
 pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problems) -> Config {
@@ -54,14 +60,7 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     let (key, target) = ("security.reputation_decay_seconds", &mut security.reputation_decay);
     check.seconds(key, written.reputation_decay_seconds, 1..=86_400, target);
 
-    let (written, storage) = (raw.storage, &mut config.storage);
-    let words = [("memory", StorageBackend::Memory)];
-    check.word("storage.backend", written.backend, &words, &mut storage.backend);
-    let directory = |text: String| match text.is_empty() {
-        true => Err("is empty, use the path of a directory"),
-        false => Ok(PathBuf::from(text)),
-    };
-    check.with("storage.data_dir", written.data_dir, directory, &mut storage.data_dir);
+    storage(&mut check, raw.storage, &mut config.storage);
 
     let words = [
         ("error", LogLevel::Error),
@@ -188,6 +187,85 @@ fn haproxy(check: &mut Check<'_>, raw: RawHaproxy, haproxy: &mut HaproxyConfig) 
     check.with("haproxy.address", raw.address, address, &mut haproxy.endpoint);
     let name = |text: String| text.parse::<TableName>().map_err(|bad| format!("{text:?} is {bad}"));
     check.with("haproxy.table", raw.table, name, &mut haproxy.table);
+}
+
+fn storage(check: &mut Check<'_>, raw: RawStorage, storage: &mut StorageConfig) {
+    let words = [("memory", StorageBackend::Memory), ("redis", StorageBackend::Redis)];
+    check.word("storage.backend", raw.backend, &words, &mut storage.backend);
+    let directory = |text: String| match text.is_empty() {
+        true => Err("is empty, use the path of a directory"),
+        false => Ok(PathBuf::from(text)),
+    };
+    check.with("storage.data_dir", raw.data_dir, directory, &mut storage.data_dir);
+
+    let redis = &mut storage.redis;
+    if raw.url.is_some() && raw.urls.is_some() {
+        let message = "is set beside storage.urls, remove one of them";
+        check.problems.push(check.origins, "storage.url", message);
+    }
+    redis.cluster = raw.cluster.unwrap_or(raw.urls.is_some());
+    let one = |url: String| RedisServer::parse(&url).map(|server| vec![server]);
+    check.with("storage.url", raw.url, one, &mut redis.servers);
+    let several = |urls: Vec<String>| match urls.len() {
+        1..=MAX_SERVERS => urls.iter().map(|url| RedisServer::parse(url)).collect(),
+        count => Err(format!("names {count} nodes, use 1 to {MAX_SERVERS}")),
+    };
+    let urls_origin = raw.urls.is_some();
+    check.with("storage.urls", raw.urls, several, &mut redis.servers);
+    let key = if urls_origin { "storage.urls" } else { "storage.url" };
+    let over_tls = redis.servers.iter().filter(|server| server.address.is_tls()).count();
+    if over_tls > 0 && over_tls < redis.servers.len() {
+        let message = "has nodes with TLS and without, use rediss:// for all or for none";
+        check.problems.push(check.origins, key, message);
+    }
+    if redis.cluster {
+        let fits = |server: &RedisServer| {
+            server.database == 0 && matches!(server.address, RedisAddress::Tcp { .. })
+        };
+        if !redis.servers.iter().all(fits) {
+            let message = "names a socket or a database, and nodes of a cluster are reached over \
+                           TCP and have database 0 alone; use redis://HOST:PORT";
+            check.problems.push(check.origins, key, message);
+        }
+    } else if redis.servers.len() > 1 {
+        let message = "is false and storage.urls has several nodes; remove it, or use storage.url";
+        check.problems.push(check.origins, "storage.cluster", message);
+    }
+    let user = |text: String| match text.len() {
+        1..=128 if !text.contains(char::is_whitespace) => Ok(Some(text)),
+        _ => Err("is no user, use 1 to 128 bytes without spaces, or remove it"),
+    };
+    check.with("storage.user", raw.user, user, &mut redis.user);
+    let file = |text: String| match text.is_empty() {
+        true => Err("is empty, use the path of a file, or remove it"),
+        false => Ok(Some(PathBuf::from(text))),
+    };
+    check.with("storage.password_file", raw.password_file, file, &mut redis.password_file);
+    let tls = &mut redis.tls;
+    let has_tls_key = raw.tls_key_file.is_some();
+    check.with("storage.tls_ca_file", raw.tls_ca_file, file, &mut tls.ca);
+    check.with(
+        "storage.tls_certificate_file",
+        raw.tls_certificate_file,
+        file,
+        &mut tls.certificate,
+    );
+    check.with("storage.tls_key_file", raw.tls_key_file, file, &mut tls.key);
+    if tls.certificate.is_some() != tls.key.is_some() {
+        let (key, other) = match has_tls_key {
+            true => ("storage.tls_key_file", "storage.tls_certificate_file"),
+            false => ("storage.tls_certificate_file", "storage.tls_key_file"),
+        };
+        check.problems.push(check.origins, key, format!("needs {other} beside it"));
+    }
+    if redis.user.is_some() && redis.password_file.is_none() {
+        let message = "needs storage.password_file beside it";
+        check.problems.push(check.origins, "storage.user", message);
+    }
+    check.with("storage.prefix", raw.prefix, KeyPrefix::parse, &mut redis.prefix);
+    let mut millis = redis.timeout.as_millis() as u64;
+    check.whole("storage.timeout_ms", raw.timeout_ms, 10..=5000, &mut millis);
+    redis.timeout = Duration::from_millis(millis);
 }
 
 fn level(written: RawDifficulty) -> Result<u8, String> {

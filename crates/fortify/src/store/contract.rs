@@ -54,6 +54,59 @@ pub(crate) async fn check(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
     an_expired_challenge_is_an_absent_one(&store, &pass).await;
 }
 
+/// Runs the rules of the bound for each circuit against a store that lets a circuit have `most`.
+///
+/// # Panics
+///
+/// When the store breaks a rule: this is a test.
+pub(crate) async fn check_bound(store: Arc<dyn StateStore>, most: usize) {
+    let (victim, loud) = (circuit(), circuit());
+    let own = put_for(&store, victim).await;
+    let mut flood = Vec::new();
+    for _ in 0..10 * most {
+        flood.push(put_for(&store, loud).await);
+    }
+    for (back, token) in flood.iter().rev().enumerate() {
+        let seen = store.challenge(token).await.expect("a look").is_some();
+        assert_eq!(seen, back < most, "number {back} from the newest, seen");
+    }
+    assert!(taken(&store, &own).await.is_some(), "another circuit's flood cost a challenge");
+
+    // An answered one makes room: the next drops none.
+    let newest = flood.last().expect("a flood");
+    assert!(taken(&store, newest).await.is_some());
+    flood.push(put_for(&store, loud).await);
+    for (back, token) in flood.iter().rev().enumerate() {
+        let live = taken(&store, token).await.is_some();
+        assert_eq!(live, back <= most && back != 1, "number {back} from the newest, taken");
+    }
+
+    // Many at once are still no more than there may be.
+    let tokens: Vec<_> = (0..SIMULTANEOUS).map(|_| token()).collect();
+    let puts = tokens.iter().map(|token| {
+        let (store, token) = (store.clone(), token.clone());
+        tokio::spawn(async move { put(&store, &token, record_of(loud)).await })
+    });
+    for put in puts.collect::<Vec<_>>() {
+        put.await.expect("a put panicked");
+    }
+    let mut live = 0;
+    for token in &tokens {
+        live += usize::from(taken(&store, token).await.is_some());
+    }
+    assert_eq!(live, most.min(SIMULTANEOUS), "simultaneous challenges of one circuit");
+}
+
+fn record_of(circuit: CircuitTag) -> ChallengeRecord {
+    ChallengeRecord { circuit, ..record(START.after(Duration::from_secs(3600))) }
+}
+
+async fn put_for(store: &Arc<dyn StateStore>, circuit: CircuitTag) -> ChallengeToken {
+    let token = token();
+    put(store, &token, record_of(circuit)).await;
+    token
+}
+
 async fn a_challenge_is_taken_once(store: &Arc<dyn StateStore>) {
     let (token, record) = (token(), record(START.after(Duration::from_secs(3600))));
     assert!(taken(store, &token).await.is_none(), "an unknown token gave a record");

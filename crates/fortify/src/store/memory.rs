@@ -240,6 +240,13 @@ mod tests {
         contract::check(Arc::new(store), |by| clock.advance(by)).await;
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
+        for most in [1, 3, 100] {
+            contract::check_bound(Arc::new(store(100_000, most).1), most).await;
+        }
+    }
+
     /// Puts a challenge for a circuit of its own.
     async fn put_new(store: &MemoryStore, circuit: Option<CircuitTag>) -> ChallengeToken {
         let token = ChallengeToken::random(&SystemEntropy).unwrap();

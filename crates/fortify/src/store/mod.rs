@@ -4,7 +4,9 @@
 //!
 //! - [`StateStore`]: the verbs, with what each promises.
 //! - [`record`]: what is kept, and under which names.
-//! - [`memory`]: the embedded store, for one node; `revocations` is what it keeps on disk.
+//! - [`memory`]: the embedded store, for one node.
+//! - [`redis`]: the shared store, for any number of nodes.
+//! - `revocations`: the table and the file of sessions that were ended; both stores have one.
 //! - `contract`: one suite of tests that every store passes.
 //!
 //! A store that cannot answer says so with a [`StoreError`], and the edge turns that into a 503:
@@ -14,6 +16,7 @@
 pub(crate) mod contract;
 pub mod memory;
 pub mod record;
+pub mod redis;
 mod revocations;
 
 use std::fmt;
@@ -26,7 +29,7 @@ use crate::pseudonym::CircuitTag;
 use record::{ChallengeRecord, ChallengeToken, Failures, SessionId};
 
 /// Why a store did not answer. What the operator should do is in the message.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store is not reachable, or too slow.
     #[error("the state store does not answer: {0}")]

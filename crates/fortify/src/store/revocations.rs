@@ -83,6 +83,34 @@ impl Revocations {
         self.table().contains_key(session)
     }
 
+    /// Until when `session` is ended, where it is.
+    pub(super) fn until(&self, session: &SessionId) -> Option<Timestamp> {
+        self.table().get(session).copied()
+    }
+
+    /// The entries that still count at `now`.
+    pub(super) fn in_force(&self, now: Timestamp) -> Vec<(SessionId, Timestamp)> {
+        let table = self.table();
+        table.iter().filter(|(_, until)| now < **until).map(|(id, until)| (*id, *until)).collect()
+    }
+
+    /// Ends all of `sessions` that still count at `now` and are not ended already, with one flush.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::insert`]; some of them may then be ended.
+    pub(super) fn insert_all(
+        &self,
+        sessions: &[(SessionId, Timestamp)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let news: Vec<_> = (sessions.iter())
+            .filter(|(id, until)| now < *until && self.until(id).is_none_or(|held| held < *until))
+            .copied()
+            .collect();
+        if news.is_empty() { Ok(()) } else { self.write(&news, now) }
+    }
+
     /// Ends `session` until `until`.
     ///
     /// # Errors
@@ -95,28 +123,36 @@ impl Revocations {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        self.write(&[(session, until)], now)
+    }
+
+    fn write(&self, news: &[(SessionId, Timestamp)], now: Timestamp) -> Result<(), StoreError> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        self.make_room(&session, now)?;
+        self.make_room(news, now)?;
         if let Some(journal) = journal.as_mut() {
-            journal.append(session, until).map_err(|error| {
+            let bytes: Vec<u8> = news.iter().flat_map(|(id, until)| encode(*id, *until)).collect();
+            journal.append(&bytes).map_err(|error| {
                 StoreError::Unavailable(format!("{}: {error}", journal.path.display()))
             })?;
         }
         {
             let mut table = self.table_mut();
-            let kept = table.entry(session).or_insert(until);
-            *kept = (*kept).max(until);
+            for (session, until) in news {
+                let kept = table.entry(*session).or_insert(*until);
+                *kept = (*kept).max(*until);
+            }
         }
         self.compact(&mut journal);
         Ok(())
     }
 
-    fn make_room(&self, session: &SessionId, now: Timestamp) -> Result<(), StoreError> {
+    fn make_room(&self, news: &[(SessionId, Timestamp)], now: Timestamp) -> Result<(), StoreError> {
         let mut table = self.table_mut();
-        if table.len() >= self.capacity {
+        if table.len() + news.len() > self.capacity {
             table.retain(|_, until| now < *until);
         }
-        if table.len() >= self.capacity && !table.contains_key(session) {
+        let new = news.iter().filter(|(session, _)| !table.contains_key(session)).count();
+        if new > 0 && table.len() + new > self.capacity {
             return Err(StoreError::Full("revocations"));
         }
         Ok(())
@@ -160,11 +196,11 @@ impl Journal {
         Ok(Self { path, file, length: bytes.len() as u64 })
     }
 
-    fn append(&mut self, session: SessionId, until: Timestamp) -> io::Result<()> {
-        let written =
-            self.file.write_all(&encode(session, until)).and_then(|()| self.file.sync_data());
+    /// Adds whole entries.
+    fn append(&mut self, entries: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(entries).and_then(|()| self.file.sync_data());
         match written {
-            Ok(()) => self.length += ENTRY_BYTES as u64,
+            Ok(()) => self.length += entries.len() as u64,
             // Half an entry must not put every later one out of step.
             Err(_) => {
                 use std::io::Seek;

@@ -1,0 +1,62 @@
+//! The Lua scripts. Each touches one key, so none of them needs a hash tag on a cluster.
+
+use redis::Script;
+
+/// Adds a token to its circuit's and gives back those that are too much, the oldest first.
+///
+/// The score is one more than the newest's, whatever the clocks say, so the oldest is exactly that.
+const ENLIST: &str = "
+local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+redis.call('ZADD', KEYS[1], newest[2] and newest[2] + 1 or 1, ARGV[1])
+local dropped = {}
+local surplus = redis.call('ZCARD', KEYS[1]) - ARGV[2]
+if surplus > 0 then
+  local oldest = redis.call('ZPOPMIN', KEYS[1], surplus)
+  for i = 1, #oldest, 2 do dropped[#dropped + 1] = oldest[i] end
+end
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+return dropped";
+
+/// Counts one failure. The time is the caller's; a count whose time has passed starts anew.
+const FAIL: &str = "
+local kept, count = redis.call('GET', KEYS[1]), 0
+if kept then
+  local n, till = string.match(kept, '^(%d+) (%d+)$')
+  if not n then return -1 end
+  if tonumber(till) > tonumber(ARGV[1]) then count = tonumber(n) end
+end
+count = math.min(count + 1, 4294967295)
+redis.call('SET', KEYS[1], string.format('%.0f %s', count, ARGV[2]), 'PX', ARGV[3])
+return count";
+
+/// Adds a revocation to the log, which first loses what is older than any session.
+///
+/// Redis refuses no write of a script that has written before, so after the trim a log-out is taken
+/// at the memory cap too: it is small, and must not be put off.
+const REVOKE: &str = "
+local now = redis.call('TIME')
+local oldest = string.format('%.0f', now[1] * 1000 - ARGV[4])
+redis.call('XTRIM', KEYS[1], 'MINID', '~', oldest)
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+redis.call('XADD', KEYS[1], '*', 's', ARGV[1], 'u', ARGV[2])
+return 1";
+
+/// The scripts with their hashes, made once.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    /// KEYS: active. ARGV: token, most, TTL in ms. Returns the dropped tokens.
+    pub(super) enlist: Script,
+    /// KEYS: failures. ARGV: now in ms, until in ms, TTL in ms. Returns the count, or -1 for a value
+    /// that is none of ours.
+    pub(super) fail: Script,
+    /// KEYS: log. ARGV: session, until in ms, most, age in ms. Returns 0 when the log is full.
+    pub(super) revoke: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self { enlist: Script::new(ENLIST), fail: Script::new(FAIL), revoke: Script::new(REVOKE) }
+    }
+}

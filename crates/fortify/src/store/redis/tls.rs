@@ -1,0 +1,84 @@
+//! What TLS to Redis needs: cryptography that is no C code, and certificates.
+//!
+//! The provider is Graviola: Rust, and assembly that was proven to compute what it should; it builds
+//! with the compiler alone. It asks for a processor of about 2014 or later, and stops the process on
+//! an older one, so that is looked at first.
+
+use std::path::Path;
+
+use redis::{ClientTlsConfig, TlsCertificates};
+use tokio::io::AsyncReadExt as _;
+
+use crate::config::RedisTls;
+
+/// Bytes of a PEM file: a chain of ten certificates has about 20 KiB.
+const MAX_PEM_BYTES: u64 = 256 * 1024;
+
+/// Reads the certificates that `config` names.
+///
+/// They are read whenever a connection is opened, so that renewed ones need no restart.
+///
+/// # Errors
+///
+/// What is wrong and what to do; never what a file holds.
+pub(super) async fn certificates(config: &RedisTls) -> Result<TlsCertificates, String> {
+    if !processor_is_able() {
+        return Err("TLS needs a processor with AES and AVX2 (x86) or AES and SHA-2 (ARM) \
+                    instructions; use a unix socket or a tunnel"
+            .to_owned());
+    }
+    // The first one installed stays: a second try changes nothing.
+    let _installed_already = rustls_graviola::default_provider().install_default().is_err();
+    let root_cert = match &config.ca {
+        Some(path) => Some(read("storage.tls_ca_file", path).await?),
+        None => None,
+    };
+    let client_tls = match (&config.certificate, &config.key) {
+        (Some(certificate), Some(key)) => Some(ClientTlsConfig {
+            client_cert: read("storage.tls_certificate_file", certificate).await?,
+            client_key: read("storage.tls_key_file", key).await?,
+        }),
+        _ => None,
+    };
+    Ok(TlsCertificates { client_tls, root_cert })
+}
+
+async fn read(key: &str, path: &Path) -> Result<Vec<u8>, String> {
+    let place = path.display();
+    let fail = |error: std::io::Error| {
+        format!(
+            "{key} {place} cannot be read ({error}); the user that runs Fortify must be able to"
+        )
+    };
+    let file = tokio::fs::File::open(path).await.map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_PEM_BYTES).read_to_end(&mut bytes).await.map_err(fail)?;
+    match bytes.windows(10).any(|window| window == b"-----BEGIN") {
+        true => Ok(bytes),
+        false => Err(format!("{key} {place} is no PEM file")),
+    }
+}
+
+/// Whether the processor has what Graviola asks for.
+fn processor_is_able() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        has!("aes")
+            && has!("pclmulqdq")
+            && has!("bmi1")
+            && has!("bmi2")
+            && has!("adx")
+            && has!("avx")
+            && has!("avx2")
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        use std::arch::is_aarch64_feature_detected as has;
+        has!("neon") && has!("aes") && has!("pmull") && has!("sha2")
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        false
+    }
+}
