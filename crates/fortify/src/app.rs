@@ -186,8 +186,9 @@ impl App {
             metrics.clone(),
             settings,
         );
+        let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
         let sessions =
-            Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy, config.session.ttl);
+            Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy, ttl, max_moves);
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),
             reputation: Arc::new(reputation),

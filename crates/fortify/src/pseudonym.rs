@@ -17,7 +17,11 @@ use zeroize::Zeroizing;
 use crate::circuit::CircuitId;
 
 /// Bytes of a tag: 128 bits, so that two circuits do not meet by chance.
-const TAG_BYTES: usize = 16;
+pub(crate) const TAG_BYTES: usize = 16;
+
+/// What stands before a session's id in the message that names its subject: with it the message is
+/// longer than any circuit's, so that no circuit has a subject's name.
+const SUBJECT: &[u8] = b"fortify subject ";
 
 /// A keyed hash of a [`CircuitId`].
 ///
@@ -30,6 +34,12 @@ impl CircuitTag {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; TAG_BYTES]) -> Self {
         Self(bytes)
+    }
+
+    /// The bytes, for a store.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; TAG_BYTES] {
+        self.0
     }
 
     /// Base64url, as the session's `circuit_id` claim carries it.
@@ -99,6 +109,14 @@ impl Pseudonyms {
         tag.copy_from_slice(&digest[..TAG_BYTES]);
         CircuitTag(tag)
     }
+
+    /// How the service behind the gate may call the session with this id: 22 characters, the same
+    /// for as long as the session lives, another on another site, and no way back to the cookie.
+    #[must_use]
+    pub fn subject(&self, session: [u8; 16]) -> String {
+        let digest = hmac_sha256(&self.key, &[SUBJECT, &session]);
+        URL_SAFE_NO_PAD.encode(&digest[..TAG_BYTES])
+    }
 }
 
 impl fmt::Debug for Pseudonyms {
@@ -139,6 +157,16 @@ mod tests {
         let line = CircuitId::ProxyLine(Origin::Tor(circuit("fc00:dead:beef:4dad::19")));
         assert_ne!(tag, names.tag(&line), "two sources are two visitors");
         assert_ne!(tag, Pseudonyms::new([8; 32]).tag(&one), "the key does not matter");
+    }
+
+    #[test]
+    fn a_subject_is_a_sessions_own_on_this_site_and_names_neither() {
+        let (here, there) = (Pseudonyms::new([7; 32]), Pseudonyms::new([8; 32]));
+        let name = here.subject([1; 16]);
+        assert_eq!((name.len(), &name), (22, &here.subject([1; 16])));
+        assert_ne!(name, here.subject([2; 16]), "two sessions are one subject");
+        assert_ne!(name, there.subject([1; 16]), "two sites can compare notes");
+        assert_ne!(name, URL_SAFE_NO_PAD.encode([1; 16]), "the id itself");
     }
 
     #[test]

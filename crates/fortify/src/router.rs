@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::SharedApp;
@@ -30,7 +30,7 @@ pub fn router(app: SharedApp) -> Router {
         .route("/api/session", get(standing::show))
         .route("/api/session/logout", post(standing::log_out))
         .route(gate::ENTER, get(gate::enter))
-        .route("/_fortify/auth", get(gate::auth))
+        .route("/_fortify/auth", any(gate::auth))
         .method_not_allowed_fallback(gate::wrong_method)
         .fallback(gate::pass)
         .layer(DefaultBodyLimit::disable())

@@ -19,7 +19,9 @@ use fortify::config::SecureCookie;
 use fortify::entropy::{Entropy, EntropyError, SystemEntropy};
 use fortify::pseudonym::CircuitTag;
 use fortify::store::memory::MemoryStore;
-use fortify::store::record::{ChallengeRecord, ChallengeToken, Failures, SessionId};
+use fortify::store::record::{
+    ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing,
+};
 use fortify::store::{StateStore, StoreError};
 use support::{Bed, Reply, Visitor, fields};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -241,9 +243,13 @@ impl StateStore for Faulty {
         self.check()?;
         self.store.revoke_session(session, until).await
     }
-    async fn is_revoked(&self, session: SessionId) -> Result<bool, StoreError> {
+    async fn standing(&self, session: SessionId) -> Result<Standing, StoreError> {
         self.check()?;
-        self.store.is_revoked(session).await
+        self.store.standing(session).await
+    }
+    async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError> {
+        self.check()?;
+        self.store.move_session(session, step).await
     }
     async fn ping(&self) -> Result<(), StoreError> {
         self.check()

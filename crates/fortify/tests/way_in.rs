@@ -421,7 +421,6 @@ async fn every_address_refuses_the_methods_that_it_does_not_take() {
         (Method::DELETE, "/captcha/x.png"),
         (Method::POST, "/api/session"),
         (Method::GET, "/api/session/logout"),
-        (Method::POST, "/_fortify/auth"),
     ] {
         let reply: Reply = bed.visitor().send(method.clone(), path, &[], "".into()).await;
         assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");

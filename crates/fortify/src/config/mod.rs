@@ -133,6 +133,9 @@ pub struct CaptchaConfig {
 pub struct SessionConfig {
     /// `ttl_seconds`: how long a session lasts, 3600 s.
     pub ttl: Duration,
+    /// `max_moves`: how often an hour a session may move to another circuit, 3 by default; 0 is
+    /// never.
+    pub max_moves: u32,
     /// `secure`: when the cookie carries `Secure`.
     pub secure: SecureCookie,
 }
@@ -288,7 +291,7 @@ impl Default for CaptchaConfig {
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { ttl: Duration::from_secs(3600), secure: SecureCookie::default() }
+        Self { ttl: Duration::from_secs(3600), max_moves: 3, secure: SecureCookie::default() }
     }
 }
 

@@ -71,6 +71,7 @@ section!(RawCaptcha, "a section headed [captcha]", {
 
 section!(RawSession, "a section headed [session]", {
     ttl_seconds: i64,
+    max_moves: i64,
     secure: String,
 });
 

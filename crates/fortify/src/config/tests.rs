@@ -98,6 +98,7 @@ fn every_key_takes_effect() {
         carrier_weights = { motion = 5 }
         [session]
         ttl_seconds = 60
+        max_moves = 0
         secure = "auto"
         [security]
         identity = "peer"
@@ -161,7 +162,7 @@ fn every_key_takes_effect() {
             variant_weights: vec![(Variant::Arithmetic, 1), (Variant::DistortedText, 3)],
             carrier_weights: vec![(Carrier::Motion, 5)],
         },
-        session: SessionConfig { ttl: seconds(60), secure: SecureCookie::Auto },
+        session: SessionConfig { ttl: seconds(60), max_moves: 0, secure: SecureCookie::Auto },
         security: SecurityConfig {
             identity: IdentityMode::Peer,
             max_captcha_failures: 1,
@@ -298,6 +299,8 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("captcha.max_concurrent_renders", "1001", "1 to 1000"),
         ("captcha.max_active_per_circuit", "0", "1 to 100"),
         ("session.ttl_seconds", "86401", "60 to 86400"),
+        ("session.max_moves", "-1", "0 to 60"),
+        ("session.max_moves", "61", "0 to 60"),
         ("security.max_captcha_failures", "0", "1 to 100"),
         ("security.reputation_decay_seconds", "9223372036854775807", "1 to 86400"),
         ("upstream.connect_timeout_seconds", "0", "1 to 300"),

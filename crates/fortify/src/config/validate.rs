@@ -48,6 +48,7 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
 
     let session = &mut config.session;
     check.seconds("session.ttl_seconds", raw.session.ttl_seconds, 60..=86_400, &mut session.ttl);
+    check.whole("session.max_moves", raw.session.max_moves, 0..=60, &mut session.max_moves);
     let words =
         [("on", SecureCookie::On), ("off", SecureCookie::Off), ("auto", SecureCookie::Auto)];
     check.word("session.secure", raw.session.secure, &words, &mut session.secure);

@@ -3,12 +3,14 @@
 //! # Layout
 //!
 //! - [`Sessions`]: mints, checks and revokes; [`Session`] is one that was checked.
+//! - `moving`: a session that arrives from another circuit than it lives on.
 //! - [`key_ring`]: the keys and their rotation; `key_file` is where they are kept.
 //! - `jws`: HS256 for the JWT library.
 
 mod jws;
 mod key_file;
 pub mod key_ring;
+mod moving;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
 use crate::pseudonym::CircuitTag;
-use crate::store::record::SessionId;
+use crate::store::record::{Secret, SessionId, Standing};
 use crate::store::{StateStore, StoreError};
 use key_ring::{KeyRing, KeyRingError, Purpose};
 
@@ -42,7 +44,17 @@ struct Claims {
     session_id: SessionId,
 }
 
-/// A session whose signature, times, circuit and standing were checked.
+impl Claims {
+    const fn session(&self) -> Session {
+        Session {
+            id: self.session_id,
+            threat_level: self.threat_level,
+            expires_at: Timestamp::from_secs(self.expires_at),
+        }
+    }
+}
+
+/// A session whose signature, times, standing and circuit were checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Its name, for revocation.
@@ -53,6 +65,18 @@ pub struct Session {
     pub expires_at: Timestamp,
 }
 
+/// A session that lets its request pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The session.
+    pub session: Session,
+    /// The cookie's new value, where the one that came was written for another circuit: the same
+    /// session with the same end.
+    pub reissued: Option<Secret<String>>,
+    /// Whether this request moved it here.
+    pub moved: bool,
+}
+
 /// Why a request has no session. Told to metrics alone: to a visitor all of them are a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
@@ -60,8 +84,10 @@ pub enum Rejection {
     Signature,
     /// Expired, not yet valid, or valid for longer than any session is.
     Time,
-    /// It belongs to another circuit.
+    /// It lives on another circuit and may not move to this one: it moved as often as it may.
     Circuit,
+    /// It was used from a circuit that it had left, which ended it: shared, not moved.
+    Shared,
     /// It was ended before its time.
     Revoked,
 }
@@ -74,6 +100,7 @@ impl Rejection {
             Self::Signature => "signature",
             Self::Time => "time",
             Self::Circuit => "circuit",
+            Self::Shared => "shared",
             Self::Revoked => "revoked",
         }
     }
@@ -87,7 +114,7 @@ pub struct Minted {
     pub session: Session,
 }
 
-/// Why a session could not be minted or revoked; the visitor gets a 503, never a session.
+/// Why a session could not be minted, checked or revoked; the visitor gets a 503, never a session.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The keys did not sign, or no id could be drawn.
@@ -106,10 +133,11 @@ pub struct Sessions {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     lifetime: Duration,
+    max_moves: u32,
 }
 
 impl Sessions {
-    /// Sessions of `lifetime`, signed by `keys`.
+    /// Sessions of `lifetime`, signed by `keys`, each of which may move `max_moves` times an hour.
     #[must_use]
     pub fn new(
         keys: Arc<KeyRing>,
@@ -117,8 +145,9 @@ impl Sessions {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         lifetime: Duration,
+        max_moves: u32,
     ) -> Self {
-        Self { keys, store, clock, entropy, lifetime }
+        Self { keys, store, clock, entropy, lifetime, max_moves }
     }
 
     /// How long a session lasts.
@@ -150,25 +179,54 @@ impl Sessions {
         Ok(Minted { token, session: Session { id, threat_level, expires_at } })
     }
 
-    /// The session that `token` is, if it is one of `circuit`'s and in force.
+    /// The session among `tokens` that lives on `circuit`, or else the first that may move there.
+    /// `rejected` hears of those that were not accepted.
+    ///
+    /// One that lives here is looked for first: a cookie that somebody else planted beside the
+    /// visitor's own must not be moved in its place.
     ///
     /// # Errors
     ///
-    /// When the store cannot say whether it was revoked: that is no admission.
+    /// When the store cannot say whether it was revoked, or cannot move it: that is no admission.
     pub async fn check(
         &self,
-        token: &str,
+        tokens: &[String],
         circuit: CircuitTag,
-    ) -> Result<Result<Session, Rejection>, StoreError> {
-        let session = match self.check_claims(token, circuit) {
-            Ok(session) => session,
-            Err(rejection) => return Ok(Err(rejection)),
-        };
-        let revoked = self.store.is_revoked(session.id).await?;
-        Ok(if revoked { Err(Rejection::Revoked) } else { Ok(session) })
+        mut rejected: impl FnMut(Rejection),
+    ) -> Result<Option<Admitted>, SessionError> {
+        let mut elsewhere = Vec::new();
+        for token in tokens {
+            let claims = match self.check_claims(token) {
+                Ok(claims) => claims,
+                Err(rejection) => {
+                    rejected(rejection);
+                    continue;
+                }
+            };
+            let lives_on = match self.store.standing(claims.session_id).await? {
+                Standing::Unmoved => claims.circuit_id,
+                Standing::LivesOn(circuit) => circuit,
+                Standing::Revoked => {
+                    rejected(Rejection::Revoked);
+                    continue;
+                }
+            };
+            if lives_on == circuit {
+                return Ok(Some(self.admit(claims, circuit, false)?));
+            }
+            elsewhere.push(claims);
+        }
+        for claims in elsewhere {
+            match self.bring(claims, circuit).await? {
+                Ok(admitted) => return Ok(Some(admitted)),
+                Err(rejection) => rejected(rejection),
+            }
+        }
+        Ok(None)
     }
 
-    fn check_claims(&self, token: &str, circuit: CircuitTag) -> Result<Session, Rejection> {
+    /// What `token` says, if one of our keys signed it and its times are right.
+    fn check_claims(&self, token: &str) -> Result<Claims, Rejection> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::Signature);
         }
@@ -184,13 +242,28 @@ impl Sessions {
         if !in_force {
             return Err(Rejection::Time);
         }
-        if claims.circuit_id != circuit {
-            return Err(Rejection::Circuit);
-        }
         if !claims.captcha_solved {
             return Err(Rejection::Signature);
         }
-        Ok(Session { id: claims.session_id, threat_level: claims.threat_level, expires_at })
+        Ok(verified.claims)
+    }
+
+    /// Lets a session pass that lives on `circuit`.
+    fn admit(
+        &self,
+        claims: Claims,
+        circuit: CircuitTag,
+        moved: bool,
+    ) -> Result<Admitted, SessionError> {
+        let session = claims.session();
+        let reissued = if claims.circuit_id == circuit {
+            None
+        } else {
+            // Nothing but the circuit changes, so a move never prolongs.
+            let claims = Claims { circuit_id: circuit, ..claims };
+            Some(Secret::new(self.keys.sign(Purpose::Session, &claims)?))
+        };
+        Ok(Admitted { session, reissued, moved })
     }
 
     /// Ends `session` now.
@@ -228,8 +301,15 @@ mod tests {
         let keys = Arc::new(KeyRing::open(dir.path(), &*clock, &*entropy).unwrap());
         let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
         let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()).unwrap());
-        let sessions = Sessions::new(keys.clone(), store, clock.clone(), entropy, HOUR);
+        let sessions = Sessions::new(keys.clone(), store, clock.clone(), entropy, HOUR, 0);
         Bed { clock, keys, sessions, _dir: dir }
+    }
+
+    async fn check(bed: &Bed, token: &str, circuit: CircuitTag) -> Result<Session, Rejection> {
+        let mut why = None;
+        let tokens = [token.to_owned()];
+        let found = bed.sessions.check(&tokens, circuit, |rejection| why = Some(rejection)).await;
+        found.unwrap().map(|admitted| admitted.session).ok_or_else(|| why.unwrap())
     }
 
     fn claims() -> Claims {
@@ -251,11 +331,11 @@ mod tests {
     async fn a_session_lasts_its_lifetime_and_no_second_longer() {
         let bed = bed();
         let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
-        assert_eq!(bed.sessions.check(&minted.token, CIRCUIT).await.unwrap(), Ok(minted.session));
+        assert_eq!(check(&bed, &minted.token, CIRCUIT).await, Ok(minted.session));
         bed.clock.advance(HOUR - Duration::from_millis(1));
-        assert!(bed.sessions.check(&minted.token, CIRCUIT).await.unwrap().is_ok());
+        assert!(check(&bed, &minted.token, CIRCUIT).await.is_ok());
         bed.clock.advance(Duration::from_millis(1));
-        assert_eq!(bed.sessions.check(&minted.token, CIRCUIT).await.unwrap(), Err(Rejection::Time));
+        assert_eq!(check(&bed, &minted.token, CIRCUIT).await, Err(Rejection::Time));
     }
 
     #[tokio::test]
@@ -263,10 +343,7 @@ mod tests {
         let bed = bed();
         let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
         let other = CircuitTag::from_bytes([2; 16]);
-        assert_eq!(
-            bed.sessions.check(&minted.token, other).await.unwrap(),
-            Err(Rejection::Circuit)
-        );
+        assert_eq!(check(&bed, &minted.token, other).await, Err(Rejection::Circuit));
     }
 
     #[tokio::test]
@@ -274,33 +351,23 @@ mod tests {
         let bed = bed();
         let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
         bed.sessions.revoke(&minted.session).await.unwrap();
-        assert_eq!(
-            bed.sessions.check(&minted.token, CIRCUIT).await.unwrap(),
-            Err(Rejection::Revoked)
-        );
+        assert_eq!(check(&bed, &minted.token, CIRCUIT).await, Err(Rejection::Revoked));
     }
 
     #[test]
     fn abuse_09_times_that_no_minted_session_has_are_refused() {
         let bed = bed();
         let ok = claims();
-        assert!(bed.sessions.check_claims(&signed(&bed, &ok), CIRCUIT).is_ok());
+        assert!(bed.sessions.check_claims(&signed(&bed, &ok)).is_ok());
         let far_future = Claims { expires_at: NOW.after(HOUR * 1000).as_secs(), ..ok.clone() };
         let endless = Claims { expires_at: u64::MAX, ..ok.clone() };
         let not_yet = Claims { issued_at: NOW.as_secs() + 6, ..ok.clone() };
         for wrong in [far_future, endless, not_yet] {
-            assert_eq!(
-                bed.sessions.check_claims(&signed(&bed, &wrong), CIRCUIT),
-                Err(Rejection::Time)
-            );
+            assert_eq!(bed.sessions.check_claims(&signed(&bed, &wrong)), Err(Rejection::Time));
         }
         let token = signed(&bed, &ok);
         bed.clock.set(Timestamp::from_secs(NOW.as_secs() - 3600));
-        assert_eq!(
-            bed.sessions.check_claims(&token, CIRCUIT),
-            Err(Rejection::Time),
-            "a clock set back"
-        );
+        assert_eq!(bed.sessions.check_claims(&token), Err(Rejection::Time), "a clock set back");
     }
 
     #[test]
@@ -315,11 +382,7 @@ mod tests {
             B64.encode(format!(r#"{{"typ":"JWT","alg":"{alg}","kid":"{kid}"}}"#))
         };
         let refused = |token: String| {
-            assert_eq!(
-                bed.sessions.check_claims(&token, CIRCUIT),
-                Err(Rejection::Signature),
-                "{token}"
-            );
+            assert_eq!(bed.sessions.check_claims(&token), Err(Rejection::Signature), "{token}");
         };
         for alg in ["none", "None", "NONE", "nOnE", "HS384", "HS512", "RS256", "ES256", "", "hs256"]
         {
@@ -351,11 +414,11 @@ mod tests {
         let forged = signed(&bed, &Claims { expires_at: young.issued_at + 3600, ..young });
         bed.keys.rotate(HOUR, &*bed.clock, &SystemEntropy).unwrap();
         bed.clock.advance(Duration::from_secs(61));
-        assert!(bed.sessions.check_claims(&old_head, CIRCUIT).is_ok());
-        assert_eq!(bed.sessions.check_claims(&forged, CIRCUIT), Err(Rejection::Time));
+        assert!(bed.sessions.check_claims(&old_head).is_ok());
+        assert_eq!(bed.sessions.check_claims(&forged), Err(Rejection::Time));
         bed.clock.advance(HOUR);
         bed.keys.rotate(HOUR, &*bed.clock, &SystemEntropy).unwrap();
-        assert_eq!(bed.sessions.check_claims(&forged, CIRCUIT), Err(Rejection::Signature));
+        assert_eq!(bed.sessions.check_claims(&forged), Err(Rejection::Signature));
     }
 
     #[test]
@@ -364,8 +427,8 @@ mod tests {
         let mut value = serde_json::to_value(claims()).unwrap();
         value["more"] = 1.into();
         let token = bed.keys.sign(Purpose::Session, &value).unwrap();
-        assert_eq!(bed.sessions.check_claims(&token, CIRCUIT), Err(Rejection::Signature));
+        assert_eq!(bed.sessions.check_claims(&token), Err(Rejection::Signature));
         let unsolved = Claims { captcha_solved: false, ..claims() };
-        assert!(bed.sessions.check_claims(&signed(&bed, &unsolved), CIRCUIT).is_err());
+        assert!(bed.sessions.check_claims(&signed(&bed, &unsolved)).is_err());
     }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::StateStore;
-use super::record::{ChallengeRecord, ChallengeToken, Failures, Secret, SessionId};
+use super::record::{
+    ChallengeRecord, ChallengeToken, Failures, Move, Moved, Secret, SessionId, Standing,
+};
 use crate::clock::Timestamp;
 use crate::entropy::{SystemEntropy, random_bytes};
 use crate::pseudonym::CircuitTag;
@@ -52,6 +54,18 @@ pub(crate) async fn check(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
     failures_count_per_circuit_and_are_forgotten(&store, &pass).await;
     a_revoked_session_stays_revoked(&store, &pass).await;
     an_expired_challenge_is_an_absent_one(&store, &pass).await;
+}
+
+/// Runs the rules of moves against a store that lets sessions move.
+///
+/// # Panics
+///
+/// When the store breaks a rule: this is a test.
+pub(crate) async fn check_moves(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
+    a_session_moves_as_often_as_it_may(&store, &pass).await;
+    a_session_used_where_it_left_is_over(&store).await;
+    a_revoked_session_does_not_move(&store).await;
+    of_many_simultaneous_moves_as_many_as_may_succeed(&store).await;
 }
 
 /// Runs the rules of the bound for each circuit against a store that lets a circuit have `most`.
@@ -188,13 +202,104 @@ async fn failures_count_per_circuit_and_are_forgotten(
 
 async fn a_revoked_session_stays_revoked(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
     let (revoked, other) = (session(), session());
-    assert!(!store.is_revoked(revoked).await.expect("is_revoked"));
+    assert_eq!(standing(store, revoked).await, Standing::Unmoved);
     let until = START.after(Duration::from_secs(3600));
     store.revoke_session(revoked, until).await.expect("revoke_session");
     store.revoke_session(revoked, START).await.expect("a second, shorter revocation");
     pass(Duration::from_secs(1));
-    assert!(store.is_revoked(revoked).await.expect("is_revoked"), "a revocation was lost");
-    assert!(!store.is_revoked(other).await.expect("is_revoked"), "the wrong session is revoked");
+    assert_eq!(standing(store, revoked).await, Standing::Revoked, "a revocation was lost");
+    assert_eq!(standing(store, other).await, Standing::Unmoved, "the wrong session is revoked");
+}
+
+/// A step from one circuit to another, at most two in two seconds.
+fn step(from: CircuitTag, to: CircuitTag) -> Move {
+    let until = START.after(Duration::from_secs(3600));
+    Move { from, to, until, most: 2, window: Duration::from_secs(2) }
+}
+
+async fn a_session_moves_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
+    let (moving, [a, b, c, d]) = (session(), [(); 4].map(|()| circuit()));
+    let strict = Move { most: 0, ..step(a, b) };
+    assert_eq!(moved(store, moving, strict).await, Moved::Refused, "none are allowed");
+    assert_eq!(moved(store, moving, step(a, a)).await, Moved::Here, "it lives at its token's");
+    assert_eq!(standing(store, moving).await, Standing::Unmoved, "neither was a move");
+    assert_eq!(moved(store, moving, step(a, b)).await, Moved::Moved);
+    for from in [a, b] {
+        assert_eq!(moved(store, moving, step(from, b)).await, Moved::Here, "a move counted twice");
+    }
+    assert_eq!(standing(store, moving).await, Standing::LivesOn(b));
+    assert_eq!(moved(store, moving, step(a, c)).await, Moved::Moved, "by its first cookie");
+    assert_eq!(moved(store, moving, step(c, d)).await, Moved::Refused, "a third move of two");
+    assert_eq!(standing(store, moving).await, Standing::LivesOn(c), "a refused move moved");
+    pass(Duration::from_secs(2));
+    assert_eq!(moved(store, moving, step(c, d)).await, Moved::Moved, "the window does not pass");
+    assert_eq!(standing(store, moving).await, Standing::LivesOn(d));
+    assert_eq!(standing(store, session()).await, Standing::Unmoved, "the wrong session moved");
+}
+
+async fn a_session_used_where_it_left_is_over(store: &Arc<dyn StateStore>) {
+    let [a, b, c] = [(); 3].map(|()| circuit());
+    // By each of its cookies; with moves to spare, without, and where none is allowed any more.
+    for (from, to) in [(a, a), (b, a), (c, a), (a, b), (b, b), (c, b)] {
+        for most in [3, 2, 0] {
+            let shared = session();
+            assert_eq!(moved(store, shared, step(a, b)).await, Moved::Moved);
+            assert_eq!(moved(store, shared, step(b, c)).await, Moved::Moved);
+            let back = Move { most, ..step(from, to) };
+            assert_eq!(moved(store, shared, back).await, Moved::Shared);
+            assert_eq!(standing(store, shared).await, Standing::Revoked);
+            assert_eq!(moved(store, shared, back).await, Moved::Revoked, "counted twice");
+            assert_eq!(moved(store, shared, step(c, c)).await, Moved::Revoked);
+        }
+    }
+}
+
+async fn a_revoked_session_does_not_move(store: &Arc<dyn StateStore>) {
+    let (revoked, [a, b]) = (session(), [(); 2].map(|()| circuit()));
+    assert_eq!(moved(store, revoked, step(a, b)).await, Moved::Moved);
+    let until = START.after(Duration::from_secs(3600));
+    store.revoke_session(revoked, until).await.expect("revoke_session");
+    assert_eq!(standing(store, revoked).await, Standing::Revoked, "its moves hide its end");
+    assert_eq!(moved(store, revoked, step(b, circuit())).await, Moved::Revoked);
+    assert_eq!(moved(store, revoked, step(a, b)).await, Moved::Revoked);
+}
+
+async fn of_many_simultaneous_moves_as_many_as_may_succeed(store: &Arc<dyn StateStore>) {
+    for most in [1, 3] {
+        let (moving, home) = (session(), circuit());
+        let barrier = Arc::new(tokio::sync::Barrier::new(SIMULTANEOUS));
+        let moves: Vec<_> = (0..SIMULTANEOUS)
+            .map(|_| {
+                let (store, barrier, to) = (store.clone(), barrier.clone(), circuit());
+                tokio::spawn(async move {
+                    barrier.wait().await;
+                    let window = Duration::from_secs(3600);
+                    let step = Move { most, window, ..step(home, to) };
+                    (to, moved(&store, moving, step).await)
+                })
+            })
+            .collect();
+        let mut reached = Vec::new();
+        for one in moves {
+            match one.await.expect("a move panicked") {
+                (to, Moved::Moved) => reached.push(to),
+                (_, refused) => assert_eq!(refused, Moved::Refused),
+            }
+        }
+        assert_eq!(reached.len(), most as usize, "simultaneous moves");
+        let Standing::LivesOn(now) = standing(store, moving).await else {
+            panic!("it lives nowhere");
+        };
+        assert_eq!(reached.iter().filter(|circuit| **circuit == now).count(), 1);
+    }
+}
+
+async fn standing(store: &Arc<dyn StateStore>, session: SessionId) -> Standing {
+    store.standing(session).await.expect("standing")
+}
+
+async fn moved(store: &Arc<dyn StateStore>, session: SessionId, step: Move) -> Moved {
+    store.move_session(session, step).await.expect("move_session")
 }
 
 async fn an_expired_challenge_is_an_absent_one(

@@ -2,8 +2,8 @@
 //!
 //! Challenges and failures live in bounded caches that forget the least recently used first; a
 //! circuit's own oldest challenge goes first of all, so that a flood from a few circuits costs
-//! nobody else anything. Revocations are never forgotten to make room: they have a table and a
-//! file of their own (`revocations`).
+//! nobody else anything. Revocations and moves are never forgotten to make room: they have tables
+//! and files of their own (`revocations`, `moves`).
 
 use std::fmt;
 use std::path::Path;
@@ -16,7 +16,8 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::{Cache, CacheBuilder};
 
-use super::record::{ChallengeRecord, ChallengeToken, Failures, SessionId};
+use super::moves::Moves;
+use super::record::{ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing};
 use super::revocations::Revocations;
 use super::{StateStore, StoreError};
 use crate::clock::{Clock, Timestamp};
@@ -48,24 +49,32 @@ pub struct MemoryStore {
     challenges_per_circuit: usize,
     failures: Cache<CircuitTag, Failures>,
     revocations: Arc<Revocations>,
+    moves: Arc<Moves>,
 }
 
 impl MemoryStore {
-    /// A store within `bounds` that judges age by `clock` and remembers revocations in `data_dir`.
+    /// A store within `bounds` that judges age by `clock` and remembers revocations and moves in
+    /// `data_dir`.
     ///
     /// # Errors
     ///
-    /// When the file of revocations cannot be read or written.
+    /// When one of their files cannot be read or written.
     pub fn open(
         clock: Arc<dyn Clock>,
         bounds: MemoryBounds,
         data_dir: &Path,
     ) -> std::io::Result<Self> {
         let revocations = Revocations::open(data_dir, clock.now())?;
-        Ok(Self::over(clock, bounds, revocations))
+        let moves = Moves::open(data_dir, clock.now())?;
+        Ok(Self::over(clock, bounds, revocations, moves))
     }
 
-    fn over(clock: Arc<dyn Clock>, bounds: MemoryBounds, revocations: Revocations) -> Self {
+    fn over(
+        clock: Arc<dyn Clock>,
+        bounds: MemoryBounds,
+        revocations: Revocations,
+        moves: Moves,
+    ) -> Self {
         Self {
             challenges: bounded(bounds.challenges)
                 .expire_after(AtItsTime { clock: clock.clone() })
@@ -75,6 +84,7 @@ impl MemoryStore {
             challenges_per_circuit: bounds.challenges_per_circuit,
             failures: bounded(MAX_FAILURE_RECORDS).time_to_live(MAX_DECAY).build(),
             revocations: Arc::new(revocations),
+            moves: Arc::new(moves),
             clock,
         }
     }
@@ -205,8 +215,25 @@ impl StateStore for MemoryStore {
             .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
 
-    async fn is_revoked(&self, session: SessionId) -> Result<bool, StoreError> {
-        Ok(self.revocations.contains(&session))
+    async fn standing(&self, session: SessionId) -> Result<Standing, StoreError> {
+        if self.revocations.contains(&session) {
+            return Ok(Standing::Revoked);
+        }
+        Ok(self.moves.lives_on(&session).map_or(Standing::Unmoved, Standing::LivesOn))
+    }
+
+    async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError> {
+        let now = self.clock.now();
+        if self.revocations.contains(&session) {
+            return Ok(Moved::Revoked);
+        }
+        if let Some(settled) = self.moves.settled(&session, &step, now) {
+            return Ok(settled);
+        }
+        let (moves, revocations) = (self.moves.clone(), self.revocations.clone());
+        tokio::task::spawn_blocking(move || moves.step(session, &step, now, &revocations))
+            .await
+            .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -230,14 +257,21 @@ mod tests {
     fn store(challenges: u64, challenges_per_circuit: usize) -> (Arc<ManualClock>, MemoryStore) {
         let clock = Arc::new(ManualClock::at(contract::START));
         let bounds = MemoryBounds { challenges, challenges_per_circuit };
-        let store = MemoryStore::over(clock.clone(), bounds, Revocations::in_memory(10));
+        let store = MemoryStore::over(
+            clock.clone(),
+            bounds,
+            Revocations::in_memory(1_000),
+            Moves::in_memory(1_000),
+        );
         (clock, store)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn passes_the_contract() {
         let (clock, store) = store(100_000, 100);
-        contract::check(Arc::new(store), |by| clock.advance(by)).await;
+        let store: Arc<dyn StateStore> = Arc::new(store);
+        contract::check(store.clone(), |by| clock.advance(by)).await;
+        contract::check_moves(store, |by| clock.advance(by)).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -271,7 +305,8 @@ mod tests {
         assert!(store.active_challenges().await.unwrap() <= 1_000);
         store.active.run_pending_tasks();
         assert!(store.active.entry_count() <= 1_000);
-        assert!(store.is_revoked(session).await.unwrap(), "the flood dropped a revocation");
+        let standing = store.standing(session).await.unwrap();
+        assert_eq!(standing, Standing::Revoked, "the flood dropped a revocation");
         assert!(store.take_challenge(&newest).await.unwrap().is_some(), "the newest was refused");
     }
 

@@ -6,7 +6,7 @@
 //! - [`record`]: what is kept, and under which names.
 //! - [`memory`]: the embedded store, for one node.
 //! - [`redis`]: the shared store, for any number of nodes.
-//! - `revocations`: the table and the file of sessions that were ended; both stores have one.
+//! - `revocations`, `moves`: what a node keeps on disk besides, each in a `journal`.
 //! - `contract`: one suite of tests that every store passes.
 //!
 //! A store that cannot answer says so with a [`StoreError`], and the edge turns that into a 503:
@@ -14,7 +14,9 @@
 
 #[cfg(test)]
 pub(crate) mod contract;
+mod journal;
 pub mod memory;
+mod moves;
 pub mod record;
 pub mod redis;
 mod revocations;
@@ -26,7 +28,7 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::pseudonym::CircuitTag;
-use record::{ChallengeRecord, ChallengeToken, Failures, SessionId};
+use record::{ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing};
 
 /// Why a store did not answer. What the operator should do is in the message.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -82,8 +84,36 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// by itself; no other entry ever makes it forgotten sooner.
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError>;
 
-    /// Whether [`Self::revoke_session`] was called for `session`.
-    async fn is_revoked(&self, session: SessionId) -> Result<bool, StoreError>;
+    /// What is known of `session` beyond its token. Every admitted request asks, so it is answered
+    /// from memory, and a session that was neither ended nor moved has no entry.
+    ///
+    /// [`Standing::Revoked`] outweighs every move. A store of several nodes may lag behind another
+    /// node's moves by as much as behind its revocations.
+    async fn standing(&self, session: SessionId) -> Result<Standing, StoreError>;
+
+    /// Has `session` live on the circuit `step.to` from now on, if it may. One atomic step over all
+    /// nodes: of any number of simultaneous ones at most `step.most` are [`Moved::Moved`], and the
+    /// session ends up on exactly one circuit.
+    ///
+    /// In this order:
+    ///
+    /// 1. a revoked session is [`Moved::Revoked`];
+    /// 2. one that lives on `step.to` already is [`Moved::Here`], and nothing is counted: the
+    ///    requests of one page load come with the same old cookie, and are one move. A session
+    ///    without an entry lives on `step.from`;
+    /// 3. where `step.to` is a circuit that the session left, or `step.from`, the session is revoked
+    ///    as by [`Self::revoke_session`] until `step.until`, and this one call says
+    ///    [`Moved::Shared`]: later ones find it revoked;
+    /// 4. with `step.most` moves in the last `step.window`, or no room for another entry, it is
+    ///    [`Moved::Refused`] and everything stays as it is: nothing is forgotten to make room, and a
+    ///    refused move revokes nothing;
+    /// 5. otherwise the circuit where it lived is one that it left, it lives on `step.to`, and that
+    ///    is [`Moved::Moved`]. Before the answer it is kept as safely as a revocation, until
+    ///    `step.until` at least.
+    ///
+    /// `step.from` is what the cookie says, and need not be where the session lives by now: an old
+    /// cookie from a third circuit is a further move. The times are the store's own clock's.
+    async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError>;
 
     /// Whether the store answers at all: for `/ready`.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -192,4 +193,45 @@ pub struct Failures {
 impl Failures {
     /// No failures.
     pub const NONE: Self = Self { count: 0, until: Timestamp::from_millis(0) };
+}
+
+/// What a store knows of a session beyond its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing: it is in force, and lives where its token says.
+    Unmoved,
+    /// It is in force, and lives here, whatever its token says.
+    LivesOn(CircuitTag),
+    /// It was ended before its time.
+    Revoked,
+}
+
+/// A session's step to another circuit, and what it may not exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The circuit that its token was written for.
+    pub from: CircuitTag,
+    /// The circuit that the request came from.
+    pub to: CircuitTag,
+    /// When the session ends by itself: nothing of it needs to be kept any longer.
+    pub until: Timestamp,
+    /// Moves within `window`; 0 allows none.
+    pub most: u32,
+    /// How far back moves count.
+    pub window: Duration,
+}
+
+/// What became of a [`Move`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// It lives on the new circuit now.
+    Moved,
+    /// It lived there already.
+    Here,
+    /// It moved as often as it may, or there is no room to remember another move.
+    Refused,
+    /// It was used from a circuit that it had left, and is ended by this very step.
+    Shared,
+    /// It was ended before.
+    Revoked,
 }

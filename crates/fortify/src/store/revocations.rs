@@ -5,13 +5,12 @@
 //! opened, what has expired by then is left out and the rest written anew.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::StoreError;
+use super::journal::Journal;
 use super::record::SessionId;
 use crate::clock::Timestamp;
 
@@ -36,14 +35,6 @@ pub(super) struct Revocations {
     journal: Mutex<Option<Journal>>,
 }
 
-/// The file, and how much of it is whole.
-struct Journal {
-    path: PathBuf,
-    file: File,
-    /// Bytes; more than the table can hold means that it is time to write it anew.
-    length: u64,
-}
-
 impl Revocations {
     /// A table of at most `capacity` entries that is gone with the process.
     #[cfg(test)]
@@ -58,11 +49,7 @@ impl Revocations {
     /// When the file cannot be read or written.
     pub(super) fn open(data_dir: &Path, now: Timestamp) -> io::Result<Self> {
         let path = data_dir.join(FILE_NAME);
-        let written = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
+        let written = Journal::read(&path)?;
         // What a crash left of a last entry was never acknowledged.
         let mut until = HashMap::new();
         for entry in written.chunks_exact(ENTRY_BYTES) {
@@ -132,7 +119,7 @@ impl Revocations {
         if let Some(journal) = journal.as_mut() {
             let bytes: Vec<u8> = news.iter().flat_map(|(id, until)| encode(*id, *until)).collect();
             journal.append(&bytes).map_err(|error| {
-                StoreError::Unavailable(format!("{}: {error}", journal.path.display()))
+                StoreError::Unavailable(format!("{}: {error}", journal.path().display()))
             })?;
         }
         {
@@ -162,9 +149,9 @@ impl Revocations {
     /// the longer file, which says the same.
     fn compact(&self, journal: &mut Option<Journal>) {
         let limit = 2 * self.capacity as u64 * ENTRY_BYTES as u64;
-        if let Some(long) = journal.as_ref().filter(|journal| journal.length > limit) {
+        if let Some(long) = journal.as_ref().filter(|journal| journal.length() > limit) {
             let entries = encode_all(&self.table());
-            if let Ok(shorter) = Journal::write(long.path.clone(), &entries) {
+            if let Ok(shorter) = Journal::write(long.path().to_owned(), &entries) {
                 *journal = Some(shorter);
             }
         }
@@ -177,38 +164,6 @@ impl Revocations {
 
     fn table_mut(&self) -> RwLockWriteGuard<'_, HashMap<SessionId, Timestamp>> {
         self.until.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Journal {
-    /// Writes `bytes` as the whole file, under another name first, so that no crash loses one.
-    fn write(path: PathBuf, bytes: &[u8]) -> io::Result<Self> {
-        let temporary = path.with_extension("new");
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        if let Some(dir) = path.parent() {
-            File::open(dir)?.sync_all()?;
-        }
-        Ok(Self { path, file, length: bytes.len() as u64 })
-    }
-
-    /// Adds whole entries.
-    fn append(&mut self, entries: &[u8]) -> io::Result<()> {
-        let written = self.file.write_all(entries).and_then(|()| self.file.sync_data());
-        match written {
-            Ok(()) => self.length += entries.len() as u64,
-            // Half an entry must not put every later one out of step.
-            Err(_) => {
-                use std::io::Seek;
-                self.file.set_len(self.length)?;
-                self.file.seek(io::SeekFrom::Start(self.length))?;
-            }
-        }
-        written
     }
 }
 
@@ -231,6 +186,7 @@ fn decode(entry: &[u8]) -> Option<(SessionId, Timestamp)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::time::Duration;
 
     use super::*;
@@ -288,8 +244,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut table = Revocations::open(dir.path(), NOW).unwrap();
         if let Some(journal) = table.journal.get_mut().unwrap() {
-            // Every write to this device finds the disk full.
-            journal.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+            journal.break_it().unwrap();
         }
         let refused = table.insert(session(1), NOW.after(HOUR), NOW);
         assert!(matches!(refused, Err(StoreError::Unavailable(_))));

@@ -127,6 +127,7 @@ pub struct Metrics {
     decisions: Family<ByDecision, Counter>,
     decision_seconds: Histogram,
     rejected_sessions: Family<ByReason, Counter>,
+    moved_sessions: Counter,
     rejected_circuits: Family<ByReason, Counter>,
     connection_events: Family<ByEvent, Counter>,
     errors: Family<ByReason, Counter>,
@@ -156,6 +157,7 @@ impl Metrics {
             decisions: Family::default(),
             decision_seconds: latency(),
             rejected_sessions: Family::default(),
+            moved_sessions: Counter::default(),
             rejected_circuits: Family::default(),
             connection_events: Family::default(),
             errors: Family::default(),
@@ -182,6 +184,11 @@ impl Metrics {
             "sessions_rejected",
             "Session cookies that were not accepted",
             m.rejected_sessions.clone(),
+        );
+        registry.register(
+            "session_moves",
+            "Sessions that moved to another circuit",
+            m.moved_sessions.clone(),
         );
         registry.register(
             "circuits_rejected",
@@ -286,6 +293,11 @@ impl Metrics {
     /// A session cookie was not accepted.
     pub fn session_rejected(&self, reason: &'static str) {
         self.rejected_sessions.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// A session moved to another circuit.
+    pub fn session_moved(&self) {
+        self.moved_sessions.inc();
     }
 
     /// A request's circuit could not be told.

@@ -1,11 +1,11 @@
 //! Every request that is not for this gate itself: let through, or met with a challenge.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use tokio::time::Instant;
 
-use super::cookies::Hint;
+use super::cookies::{Hint, Jar};
 use super::form;
 use super::pages::{self, ChallengePage, FormFate, Message};
 use super::return_to::ReturnTo;
@@ -13,19 +13,24 @@ use super::visitor::{Visitor, Wants};
 use super::{carried, same_origin};
 use crate::app::{App, SharedApp};
 use crate::challenge::policy::Wish;
-use crate::session::Session;
+use crate::session::{Admitted, Rejection};
 use crate::web::error::WebError;
 
 /// Where a visitor whose cookies are in question is sent, to come back as one of this site.
 pub const ENTER: &str = "/_fortify/enter";
 
+/// Names the session to the service behind nginx, without a way back to its cookie.
+const SUBJECT: HeaderName = HeaderName::from_static("x-fortify-subject");
+/// The level at which the session was earned, 1 to 10.
+const LEVEL: HeaderName = HeaderName::from_static("x-fortify-level");
+
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Whether a request may pass. A fault of this side is neither: it is an error, and refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The visitor has a session.
-    Admit(Session),
+    /// The visitor has a session; [`renew`] gives the answer its cookie.
+    Admit(Admitted),
     /// The visitor has none.
     Challenge,
 }
@@ -48,16 +53,34 @@ pub async fn decide(app: &App, visitor: &Visitor) -> Result<Decision, WebError> 
 }
 
 async fn find_session(app: &App, visitor: &Visitor) -> Result<Decision, WebError> {
-    for token in &visitor.cookies.sessions {
-        match app.sessions.check(token, visitor.circuit).await? {
-            Ok(session) => return Ok(Decision::Admit(session)),
-            Err(rejection) => app.metrics.session_rejected(rejection.label()),
+    let rejected = |rejection: Rejection| {
+        app.metrics.session_rejected(rejection.label());
+        if rejection == Rejection::Shared {
+            tracing::info!("a session was used from a circuit that it had left, and is ended");
         }
+    };
+    let found = app.sessions.check(&visitor.cookies.sessions, visitor.circuit, rejected).await?;
+    if found.as_ref().is_some_and(|admitted| admitted.moved) {
+        app.metrics.session_moved();
     }
-    Ok(Decision::Challenge)
+    Ok(found.map_or(Decision::Challenge, Decision::Admit))
 }
 
-/// The gate in proxy mode.
+/// Gives the visitor the cookie of a session that moved, with the answer to whatever was asked. It
+/// lasts as long as the session does.
+pub fn renew(app: &App, visitor: &Visitor, admitted: &Admitted, response: &mut Response) {
+    let Some(token) = &admitted.reissued else {
+        return;
+    };
+    let lifetime = app.clock.now().until(admitted.session.expires_at);
+    let jar = Jar { lifetime, ..visitor.jar };
+    pages::set_cookies(response, [jar.session(token.expose())]);
+    // Whatever the service said of its page, no cache may hand the cookie to somebody else.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+/// The gate in proxy mode; and in front of nothing, the page that nginx shows for a denial, at the
+/// address and with the form that the visitor sent.
 ///
 /// # Errors
 ///
@@ -68,10 +91,12 @@ pub async fn pass(
     request: Request,
 ) -> Result<Response, WebError> {
     match decide(&app, &visitor).await? {
-        Decision::Admit(_) => match &app.upstream {
-            Some(upstream) => Ok(upstream.forward(request, visitor.forwarded).await?),
-            None => Err(WebError::NotFound),
-        },
+        Decision::Admit(admitted) => {
+            let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
+            let mut response = upstream.forward(request, visitor.forwarded.clone()).await?;
+            renew(&app, &visitor, &admitted, &mut response);
+            Ok(response)
+        }
         Decision::Challenge => meet(&app, &visitor, request).await,
     }
 }
@@ -79,22 +104,35 @@ pub async fn pass(
 /// The same question, asked by another server: 204, 401 or 403, because nginx takes every other
 /// status of a sub-request for a pass or a fault.
 ///
+/// A 204 says whose request it is, and brings the cookie of a session that moved. Which method asks
+/// does not matter, nor what was asked for: the session alone decides.
+///
 /// # Errors
 ///
-/// Faults of the store, as 503: nginx refuses on it.
+/// Faults of the store, as 503: nginx refuses on it, with 500.
 pub async fn auth(
     State(app): State<SharedApp>,
     visitor: Result<Visitor, WebError>,
 ) -> Result<Response, WebError> {
-    let status = match visitor {
-        Ok(visitor) => match decide(&app, &visitor).await? {
-            Decision::Admit(_) => StatusCode::NO_CONTENT,
-            Decision::Challenge => StatusCode::UNAUTHORIZED,
-        },
-        Err(WebError::Circuit(_) | WebError::Banned(_)) => StatusCode::FORBIDDEN,
+    let visitor = match visitor {
+        Ok(visitor) => visitor,
+        Err(WebError::Circuit(_) | WebError::Banned(_)) => {
+            return Ok(pages::empty(StatusCode::FORBIDDEN));
+        }
         Err(fault) => return Err(fault),
     };
-    Ok(pages::empty(status))
+    let Decision::Admit(admitted) = decide(&app, &visitor).await? else {
+        return Ok(pages::empty(StatusCode::UNAUTHORIZED));
+    };
+    let mut response = pages::empty(StatusCode::NO_CONTENT);
+    let subject = app.pseudonyms.subject(admitted.session.id.to_bytes());
+    if let Ok(subject) = HeaderValue::from_str(&subject) {
+        response.headers_mut().insert(SUBJECT, subject);
+    }
+    let level = HeaderValue::from(u16::from(admitted.session.threat_level));
+    response.headers_mut().insert(LEVEL, level);
+    renew(&app, &visitor, &admitted, &mut response);
+    Ok(response)
 }
 
 /// Where a visitor comes back to as one of this site, so that `SameSite=Strict` gives up the
@@ -112,7 +150,11 @@ pub async fn enter(
     let fields = form::parse(query.as_bytes()).unwrap_or_default();
     let to = ReturnTo::parse(form::only(&fields, "to").unwrap_or_default());
     match decide(&app, &visitor).await? {
-        Decision::Admit(_) => Ok(pages::see_other(to.as_str())),
+        Decision::Admit(admitted) => {
+            let mut response = pages::see_other(to.as_str());
+            renew(&app, &visitor, &admitted, &mut response);
+            Ok(response)
+        }
         Decision::Challenge if visitor.cookies.hint.is_none() => {
             Ok(cookies_off(&app, &visitor, &to))
         }

@@ -31,16 +31,19 @@ struct Standing {
 ///
 /// [`WebError::Forbidden`] for everybody else.
 pub async fn show(State(app): State<SharedApp>, visitor: Visitor) -> Result<Response, WebError> {
-    let Decision::Admit(session) = gate::decide(&app, &visitor).await? else {
+    let Decision::Admit(admitted) = gate::decide(&app, &visitor).await? else {
         return Err(WebError::Forbidden);
     };
+    let session = admitted.session;
     let standing = Standing {
         standing: "admitted",
         level: session.threat_level,
         expires_at: session.expires_at.as_secs(),
         expires_in: app.clock.now().until(session.expires_at).as_secs(),
     };
-    Ok(pages::json(StatusCode::OK, &standing))
+    let mut response = pages::json(StatusCode::OK, &standing);
+    gate::renew(&app, &visitor, &admitted, &mut response);
+    Ok(response)
 }
 
 /// `POST /api/session/logout`: revokes the session and takes its cookie away.
@@ -57,10 +60,10 @@ pub async fn log_out(
     let from_elsewhere =
         headers.contains_key(header::ORIGIN) && !same_origin::is_same_origin(&headers);
     let decision = gate::decide(&app, &visitor).await?;
-    let (Decision::Admit(session), false) = (decision, from_elsewhere) else {
+    let (Decision::Admit(admitted), false) = (decision, from_elsewhere) else {
         return Err(WebError::Forbidden);
     };
-    app.sessions.revoke(&session).await?;
+    app.sessions.revoke(&admitted.session).await?;
     let mut response = match visitor.wants {
         Wants::Json => pages::json(StatusCode::OK, &serde_json::json!({"success": true})),
         Wants::Page => {

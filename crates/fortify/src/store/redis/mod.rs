@@ -36,7 +36,7 @@ use redis::{Cmd, cmd};
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
-use super::record::{ChallengeRecord, ChallengeToken, Failures, SessionId};
+use super::record::{ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing};
 use super::revocations::{MAX_REVOCATIONS, Revocations};
 use super::{StateStore, StoreError};
 use crate::clock::{Clock, Timestamp};
@@ -270,9 +270,21 @@ impl StateStore for RedisStore {
             .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
 
-    async fn is_revoked(&self, session: SessionId) -> Result<bool, StoreError> {
+    async fn standing(&self, session: SessionId) -> Result<Standing, StoreError> {
         self.require_fresh()?;
-        Ok(self.revocations.contains(&session))
+        let revoked = self.revocations.contains(&session);
+        Ok(if revoked { Standing::Revoked } else { Standing::Unmoved })
+    }
+
+    /// Refused, however many `step` allows: the nodes do not tell each other where a session lives
+    /// yet, and one that moved on one of them would be found on two circuits by the others. A
+    /// visitor whose circuit changed is challenged again.
+    async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError> {
+        Ok(match self.standing(session).await? {
+            Standing::Revoked => Moved::Revoked,
+            Standing::Unmoved | Standing::LivesOn(_) if step.from == step.to => Moved::Here,
+            Standing::Unmoved | Standing::LivesOn(_) => Moved::Refused,
+        })
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -162,7 +162,7 @@ async fn abuse_19_every_word_of_trouble_is_a_refusal_within_the_deadline() {
         refuses(&bed.store, "Redis").await;
         assert!(started.elapsed() < config.timeout * 6, "{word}: {:?}", started.elapsed());
         let session = SessionId::random(&SystemEntropy).unwrap();
-        assert!(bed.store.is_revoked(session).await.is_err(), "{word}: nobody was asked");
+        assert!(bed.store.standing(session).await.is_err(), "{word}: nobody was asked");
         assert!(bed.store.revoke_session(session, contract::START).await.is_err(), "{word}");
 
         config.cluster = true;
@@ -199,7 +199,7 @@ async fn abuse_19_a_server_out_of_memory_refuses_and_comes_back() {
     let until = contract::START.after(Duration::from_secs(60));
     // A log-out is small and must not be put off.
     bed.store.revoke_session(session, until).await.unwrap();
-    assert!(bed.store.is_revoked(session).await.unwrap());
+    assert_eq!(bed.store.standing(session).await.unwrap(), Standing::Revoked);
     // What was given out can still be answered.
     assert!(bed.store.take_challenge(&token).await.unwrap().is_some());
     assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "0"]), "+OK");
@@ -224,7 +224,11 @@ async fn abuse_19_at_the_memory_cap_challenges_make_room_and_log_outs_stay() {
     assert_ne!(redis.info("evicted_keys"), "0");
     assert!(newest.is_some());
     let other = self::bed(&redis.config(), 100).await;
-    assert!(other.store.is_revoked(session).await.unwrap(), "the flood dropped a revocation");
+    assert_eq!(
+        other.store.standing(session).await.unwrap(),
+        Standing::Revoked,
+        "the flood dropped a revocation"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -304,10 +308,8 @@ async fn abuse_19_a_server_that_stands_still_refuses_in_time_and_admits_nobody_f
     let stopped = Instant::now();
     assert!(bed.store.ping().await.is_err());
     assert!(stopped.elapsed() < Duration::from_millis(400), "{:?}", stopped.elapsed());
-    until("the revocations to be too old", || async {
-        bed.store.is_revoked(session).await.is_err()
-    })
-    .await;
+    until("the revocations to be too old", || async { bed.store.standing(session).await.is_err() })
+        .await;
     let believed = stopped.elapsed();
     assert!(believed <= MAX_STALENESS + Duration::from_millis(500), "believed for {believed:?}");
     // By now nobody waits any more: there is no connection to wait on.
@@ -317,7 +319,7 @@ async fn abuse_19_a_server_that_stands_still_refuses_in_time_and_admits_nobody_f
     redis.signal(rustix::process::Signal::CONT);
     let back = ready(&bed.store).await;
     assert!(back < Duration::from_secs(3), "{back:?}");
-    assert!(!bed.store.is_revoked(session).await.unwrap());
+    assert_eq!(bed.store.standing(session).await.unwrap(), Standing::Unmoved);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -329,7 +331,7 @@ async fn abuse_19_log_outs_reach_other_nodes_and_survive_an_empty_restart() {
     let mut slowest = Duration::ZERO;
     for session in &sessions {
         one.store.revoke_session(*session, until_when).await.unwrap();
-        let met = || async { two.store.is_revoked(*session).await.unwrap() };
+        let met = || async { two.store.standing(*session).await.unwrap() == Standing::Revoked };
         slowest = slowest.max(until("the other node to know", met).await);
     }
     assert!(slowest < MAX_STALENESS, "{slowest:?}");
@@ -347,7 +349,7 @@ async fn abuse_19_log_outs_reach_other_nodes_and_survive_an_empty_restart() {
     let new = bed(&redis.config(), 3).await;
     for session in &sessions {
         for bed in [&one, &two, &new] {
-            assert!(bed.store.is_revoked(*session).await.unwrap());
+            assert_eq!(bed.store.standing(*session).await.unwrap(), Standing::Revoked);
         }
     }
     // A flush takes no connection away and is noticed all the same.
@@ -375,7 +377,7 @@ async fn abuse_19_log_outs_survive_a_restart_of_everything() {
     let entropy = Arc::new(SystemEntropy);
     let again = RedisStore::open(clock, entropy, &redis.config(), 3, data_dir.path()).unwrap();
     ready(&again).await;
-    assert!(again.is_revoked(session).await.unwrap());
+    assert_eq!(again.standing(session).await.unwrap(), Standing::Revoked);
     assert_eq!(redis.tell(&["XLEN", "fortify:{revocations}:log"]), ":1");
 }
 
@@ -393,7 +395,8 @@ async fn a_full_log_refuses_a_log_out_and_forgets_none() {
     // Once more is no further one.
     bed.store.revoke_session(sessions[0], until_when).await.unwrap();
     for (session, revoked) in sessions.iter().zip([true, true, false]) {
-        assert_eq!(bed.store.is_revoked(*session).await.unwrap(), revoked);
+        let standing = bed.store.standing(*session).await.unwrap();
+        assert_eq!(standing == Standing::Revoked, revoked);
     }
 }
 

@@ -1,0 +1,428 @@
+//! Sessions that live on another circuit than their token says, and the file that remembers them.
+//!
+//! Only a session that moved has an entry, until it ends. A move is in the file, flushed to disk,
+//! before it is acknowledged: after a restart the circuit that was left is still one that was left.
+//! An entry of the file is one move, 64 bytes.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::StoreError;
+use super::journal::Journal;
+use super::record::{Move, Moved, SessionId};
+use super::revocations::Revocations;
+use crate::clock::Timestamp;
+use crate::pseudonym::{CircuitTag, TAG_BYTES};
+
+/// Moves that are remembered at one time: about 150 bytes each, 40 MB. A session has
+/// `session.max_moves` an hour, and costs a solved challenge.
+pub(super) const MAX_MOVES: usize = 250_000;
+
+/// The file in the data directory.
+const FILE_NAME: &str = "moves";
+
+/// Bytes of an entry: the session's id, the circuits left and gone to, then when it moved and when
+/// its token expires, milliseconds, big-endian.
+const ENTRY_BYTES: usize = SessionId::BYTES + 2 * TAG_BYTES + 2 * 8;
+
+/// The table of moves, and the journal behind it.
+///
+/// Two locks, as in `revocations`: whoever asks never waits for the disk. Who moves a session holds
+/// the journal's from the decision to its end, so that every decision sees the one before.
+pub(super) struct Moves {
+    table: RwLock<Table>,
+    /// Moves, not sessions: one session may make many.
+    capacity: usize,
+    journal: Mutex<Option<Journal>>,
+}
+
+#[derive(Default)]
+struct Table {
+    sessions: HashMap<SessionId, Residence>,
+    /// Moves of all sessions together.
+    moves: usize,
+    /// When the first of the sessions ends.
+    soonest: Option<Timestamp>,
+}
+
+/// Where a session lives, and where it lived.
+struct Residence {
+    lives_on: CircuitTag,
+    /// When its token expires.
+    until: Timestamp,
+    /// The circuits that it left, in their order.
+    left: Vec<Departure>,
+}
+
+struct Departure {
+    circuit: CircuitTag,
+    at: Timestamp,
+}
+
+/// A line of the file.
+#[derive(Clone, Copy)]
+struct Record {
+    session: SessionId,
+    from: CircuitTag,
+    to: CircuitTag,
+    at: Timestamp,
+    until: Timestamp,
+}
+
+/// What a step comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The session moves from the circuit where it lived.
+    Go(CircuitTag),
+    Here,
+    Shared,
+    Refused,
+}
+
+impl Moves {
+    /// A table of at most `capacity` moves that is gone with the process.
+    #[cfg(test)]
+    pub(super) fn in_memory(capacity: usize) -> Self {
+        Self { table: RwLock::default(), capacity, journal: Mutex::new(None) }
+    }
+
+    /// The table that `data_dir` remembers.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or written.
+    pub(super) fn open(data_dir: &Path, now: Timestamp) -> io::Result<Self> {
+        let path = data_dir.join(FILE_NAME);
+        let written = Journal::read(&path)?;
+        let mut table = Table::default();
+        // What a crash left of a last entry was never acknowledged.
+        for record in written.chunks_exact(ENTRY_BYTES).filter_map(Record::decode) {
+            if now < record.until {
+                table.apply(&record);
+            }
+        }
+        let journal = Mutex::new(Some(Journal::write(path, &table.encode())?));
+        Ok(Self { table: RwLock::new(table), capacity: MAX_MOVES, journal })
+    }
+
+    /// Where `session` lives, if it ever moved.
+    pub(super) fn lives_on(&self, session: &SessionId) -> Option<CircuitTag> {
+        self.table().sessions.get(session).map(|residence| residence.lives_on)
+    }
+
+    /// What `step` comes to if that needs nothing written: so that requests which are refused, or
+    /// late for a move that was made, cost no flush and wait for none.
+    pub(super) fn settled(
+        &self,
+        session: &SessionId,
+        step: &Move,
+        now: Timestamp,
+    ) -> Option<Moved> {
+        match self.table().judge(session, step, now) {
+            Verdict::Here => Some(Moved::Here),
+            Verdict::Refused => Some(Moved::Refused),
+            Verdict::Shared | Verdict::Go(_) => None,
+        }
+    }
+
+    /// Makes `step`, or ends the session in `revocations` when it was used where it had left.
+    ///
+    /// # Errors
+    ///
+    /// When a file did not take it, or the session cannot be ended: everything is then as before.
+    pub(super) fn step(
+        &self,
+        session: SessionId,
+        step: &Move,
+        now: Timestamp,
+        revocations: &Revocations,
+    ) -> Result<Moved, StoreError> {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        if revocations.contains(&session) {
+            return Ok(Moved::Revoked);
+        }
+        let verdict = self.table().judge(&session, step, now);
+        let from = match verdict {
+            Verdict::Here => return Ok(Moved::Here),
+            Verdict::Refused => return Ok(Moved::Refused),
+            Verdict::Shared => {
+                revocations.insert(session, step.until, now)?;
+                return Ok(Moved::Shared);
+            }
+            Verdict::Go(from) => from,
+        };
+        if !self.has_room(now) {
+            return Ok(Moved::Refused);
+        }
+        let record = Record { session, from, to: step.to, at: now, until: step.until };
+        if let Some(journal) = journal.as_mut() {
+            journal.append(&record.encode()).map_err(|error| {
+                StoreError::Unavailable(format!("{}: {error}", journal.path().display()))
+            })?;
+        }
+        self.table_mut().apply(&record);
+        self.compact(&mut journal);
+        Ok(Moved::Moved)
+    }
+
+    /// Whether one more move can be remembered, once those of sessions that ended are forgotten.
+    fn has_room(&self, now: Timestamp) -> bool {
+        {
+            let table = self.table();
+            // In a full table nobody is to wait for a search that finds nothing.
+            let something_ended = table.soonest.is_some_and(|soonest| soonest <= now);
+            if table.moves < self.capacity || !something_ended {
+                return table.moves < self.capacity;
+            }
+        }
+        let mut table = self.table_mut();
+        table.sessions.retain(|_, residence| now < residence.until);
+        table.moves = table.sessions.values().map(|residence| residence.left.len()).sum();
+        table.soonest = table.sessions.values().map(|residence| residence.until).min();
+        table.moves < self.capacity
+    }
+
+    /// Writes the file anew when it has grown to twice what the table can hold. A failure leaves
+    /// the longer file, which says the same.
+    fn compact(&self, journal: &mut Option<Journal>) {
+        let limit = 2 * self.capacity as u64 * ENTRY_BYTES as u64;
+        if let Some(long) = journal.as_ref().filter(|journal| journal.length() > limit) {
+            let entries = self.table().encode();
+            if let Ok(shorter) = Journal::write(long.path().to_owned(), &entries) {
+                *journal = Some(shorter);
+            }
+        }
+    }
+
+    /// The table is whole after any panic, and refusing to look would admit nobody.
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// What `step` comes to, as [`super::StateStore::move_session`] promises.
+    fn judge(&self, session: &SessionId, step: &Move, now: Timestamp) -> Verdict {
+        let residence = self.sessions.get(session);
+        let lives_on = residence.map_or(step.from, |residence| residence.lives_on);
+        if lives_on == step.to {
+            return Verdict::Here;
+        }
+        let left = residence.map_or(&[][..], |residence| &residence.left);
+        // A cookie that was written for this circuit was used here, so the session left it.
+        if step.to == step.from || left.iter().any(|departure| departure.circuit == step.to) {
+            return Verdict::Shared;
+        }
+        let recent = left.iter().filter(|departure| now < departure.at.after(step.window)).count();
+        if recent >= step.most as usize { Verdict::Refused } else { Verdict::Go(lives_on) }
+    }
+
+    fn apply(&mut self, record: &Record) {
+        let departure = Departure { circuit: record.from, at: record.at };
+        match self.sessions.entry(record.session) {
+            Entry::Occupied(mut entry) => {
+                let residence = entry.get_mut();
+                residence.left.push(departure);
+                residence.lives_on = record.to;
+                residence.until = residence.until.max(record.until);
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Residence {
+                    lives_on: record.to,
+                    until: record.until,
+                    // Most sessions that move do so once.
+                    left: Vec::from([departure]),
+                });
+            }
+        }
+        self.moves += 1;
+        self.soonest = Some(self.soonest.map_or(record.until, |soonest| soonest.min(record.until)));
+    }
+
+    /// All moves, those of each session in their order.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.moves * ENTRY_BYTES);
+        for (session, residence) in &self.sessions {
+            let next = residence.left.iter().skip(1).map(|departure| departure.circuit);
+            for (departure, to) in residence.left.iter().zip(next.chain([residence.lives_on])) {
+                let record = Record {
+                    session: *session,
+                    from: departure.circuit,
+                    to,
+                    at: departure.at,
+                    until: residence.until,
+                };
+                bytes.extend_from_slice(&record.encode());
+            }
+        }
+        bytes
+    }
+}
+
+impl Record {
+    fn encode(&self) -> [u8; ENTRY_BYTES] {
+        let mut entry = [0; ENTRY_BYTES];
+        let (ids, times) = entry.split_at_mut(SessionId::BYTES + 2 * TAG_BYTES);
+        ids[..SessionId::BYTES].copy_from_slice(&self.session.to_bytes());
+        ids[SessionId::BYTES..][..TAG_BYTES].copy_from_slice(&self.from.to_bytes());
+        ids[SessionId::BYTES + TAG_BYTES..].copy_from_slice(&self.to.to_bytes());
+        times[..8].copy_from_slice(&self.at.as_millis().to_be_bytes());
+        times[8..].copy_from_slice(&self.until.as_millis().to_be_bytes());
+        entry
+    }
+
+    fn decode(entry: &[u8]) -> Option<Self> {
+        let (session, rest) = entry.split_first_chunk()?;
+        let (from, rest) = rest.split_first_chunk()?;
+        let (to, rest) = rest.split_first_chunk()?;
+        let (at, rest) = rest.split_first_chunk()?;
+        let until = rest.try_into().ok()?;
+        Some(Self {
+            session: SessionId::from_bytes(*session),
+            from: CircuitTag::from_bytes(*from),
+            to: CircuitTag::from_bytes(*to),
+            at: Timestamp::from_millis(u64::from_be_bytes(*at)),
+            until: Timestamp::from_millis(u64::from_be_bytes(until)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn session(number: u8) -> SessionId {
+        SessionId::from_bytes([number; SessionId::BYTES])
+    }
+
+    fn circuit(number: u8) -> CircuitTag {
+        CircuitTag::from_bytes([number; TAG_BYTES])
+    }
+
+    /// A step of a session that ends in an hour, at most three within an hour.
+    fn to(from: u8, to: u8) -> Move {
+        let until = NOW.after(HOUR);
+        Move { from: circuit(from), to: circuit(to), until, most: 3, window: HOUR }
+    }
+
+    fn revocations() -> Revocations {
+        Revocations::in_memory(10)
+    }
+
+    #[test]
+    fn abuse_27_a_move_that_was_acknowledged_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, ended) = (Moves::open(dir.path(), NOW).unwrap(), revocations());
+        let short = Move { until: NOW.after(HOUR / 2), ..to(1, 2) };
+        assert_eq!(table.step(session(1), &short, NOW, &ended).unwrap(), Moved::Moved);
+        for (from, next) in [(1, 2), (2, 3)] {
+            table.step(session(2), &to(from, next), NOW, &ended).unwrap();
+        }
+        // Not dropped: a killed process closes nothing. Twice, because opening writes anew.
+        let later = NOW.after(HOUR / 2);
+        Moves::open(dir.path(), later).unwrap();
+        let again = Moves::open(dir.path(), later).unwrap();
+        assert_eq!(again.lives_on(&session(1)), None, "an expired entry came back");
+        assert_eq!(again.lives_on(&session(2)), Some(circuit(3)));
+        let length = fs::metadata(dir.path().join(FILE_NAME)).unwrap().len();
+        assert_eq!(length, 2 * ENTRY_BYTES as u64);
+        assert_eq!(again.settled(&session(2), &to(3, 3), later), Some(Moved::Here));
+        let full = Move { most: 2, ..to(3, 4) };
+        assert_eq!(again.step(session(2), &full, later, &ended).unwrap(), Moved::Refused);
+        assert_eq!(again.step(session(2), &to(3, 1), later, &ended).unwrap(), Moved::Shared);
+        assert!(ended.contains(&session(2)));
+        drop(table);
+    }
+
+    #[test]
+    fn half_an_entry_at_the_end_harms_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = Moves::open(dir.path(), NOW).unwrap();
+        table.step(session(1), &to(1, 2), NOW, &revocations()).unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend_from_within(..40);
+        fs::write(&path, bytes).unwrap();
+        let again = Moves::open(dir.path(), NOW).unwrap();
+        again.step(session(2), &to(1, 2), NOW, &revocations()).unwrap();
+        let last = Moves::open(dir.path(), NOW).unwrap();
+        assert_eq!(last.lives_on(&session(1)), Some(circuit(2)));
+        assert_eq!(last.lives_on(&session(2)), Some(circuit(2)));
+        assert_eq!(last.table().moves, 2);
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_moves_no_session() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = Moves::open(dir.path(), NOW).unwrap();
+        table.journal.get_mut().unwrap().as_mut().unwrap().break_it().unwrap();
+        let refused = table.step(session(1), &to(1, 2), NOW, &revocations());
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+        assert_eq!(table.lives_on(&session(1)), None);
+    }
+
+    #[test]
+    fn a_full_table_refuses_a_move_and_forgets_none() {
+        let (table, ended) = (Moves::in_memory(2), revocations());
+        assert_eq!(table.step(session(1), &to(1, 2), NOW, &ended).unwrap(), Moved::Moved);
+        assert_eq!(table.step(session(1), &to(2, 3), NOW, &ended).unwrap(), Moved::Moved);
+        assert_eq!(table.step(session(2), &to(1, 2), NOW, &ended).unwrap(), Moved::Refused);
+        assert_eq!(table.lives_on(&session(1)), Some(circuit(3)));
+        let later = NOW.after(HOUR);
+        let next = Move { until: later.after(HOUR), ..to(1, 2) };
+        assert_eq!(table.step(session(2), &next, later, &ended).unwrap(), Moved::Moved);
+        assert_eq!(table.table().moves, 1, "what ended was not forgotten");
+    }
+
+    #[test]
+    fn the_file_does_not_grow_past_twice_the_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = Moves::open(dir.path(), NOW).unwrap();
+        table.capacity = 4;
+        let (ended, length) =
+            (revocations(), || fs::metadata(dir.path().join(FILE_NAME)).unwrap().len());
+        for round in 0..100_u8 {
+            let now = NOW.after(HOUR * u32::from(round));
+            let step = Move { until: now.after(HOUR), ..to(1, 2) };
+            let moved = table.step(session(round), &step, now, &ended).unwrap();
+            assert_eq!(moved, Moved::Moved);
+            assert!(length() <= 9 * ENTRY_BYTES as u64, "{} bytes", length());
+        }
+        let now = NOW.after(HOUR * 99);
+        assert!(Moves::open(dir.path(), now).unwrap().lives_on(&session(99)).is_some());
+    }
+
+    #[test]
+    fn whoever_asks_or_is_refused_does_not_wait_for_the_disk() {
+        let (table, ended) = (Moves::in_memory(2), revocations());
+        table.step(session(1), &to(1, 2), NOW, &ended).unwrap();
+        // As while another move is being flushed.
+        let _flushing = table.journal.lock().unwrap();
+        assert_eq!(table.lives_on(&session(1)), Some(circuit(2)));
+        assert_eq!(table.settled(&session(1), &to(1, 2), NOW), Some(Moved::Here));
+        let none = Move { most: 0, ..to(1, 2) };
+        assert_eq!(table.settled(&session(2), &none, NOW), Some(Moved::Refused));
+        assert_eq!(table.settled(&session(2), &to(1, 2), NOW), None);
+    }
+
+    #[test]
+    fn a_cookie_used_where_it_was_written_for_is_shared_also_when_the_way_there_was_forgotten() {
+        // A store that came back empty knows of the later move alone.
+        let (table, ended) = (Moves::in_memory(9), revocations());
+        table.step(session(1), &to(1, 3), NOW, &ended).unwrap();
+        assert_eq!(table.step(session(1), &to(2, 2), NOW, &ended).unwrap(), Moved::Shared);
+    }
+}
