@@ -7,8 +7,9 @@
 pub const ALPHABET: &[u8; 24] = b"ACDEFHJKLMNPRTUVWXY34679";
 
 /// Every character that a task may ask a carrier to draw: the alphabet, all digits for numbers,
-/// small letters for number words, and the question mark.
-pub(crate) const DRAWN: &str = "ACDEFHJKLMNPRTUVWXY0123456789abcdefghijklmnopqrstuvwxyz?";
+/// small letters for number words, the question mark, and what colour words in capitals need
+/// besides.
+pub(crate) const DRAWN: &str = "ACDEFHJKLMNPRTUVWXY0123456789abcdefghijklmnopqrstuvwxyz?BGIO";
 
 #[cfg(test)]
 mod tests {

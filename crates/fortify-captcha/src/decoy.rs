@@ -1,22 +1,38 @@
 //! Decoys: what a program reads that looks at a part of a file which people are not shown.
 //!
 //! A decoy is another puzzle of the same kind, from a stream of its own: same length, same alphabet,
-//! same distribution, so that nothing about it tells it from the answer.
+//! same distribution, so that nothing about it tells it from the answer. Where the question names what
+//! the picture shows, the decoy shows the same with other letters or words: it is the question that
+//! such a program answers.
 
 use crate::answer::Answer;
+use crate::puzzle::Question;
 use crate::rng::Stream;
-use crate::spec::Spec;
-use crate::tasks::{self, Task};
+use crate::spec::{AnswerMode, Spec};
+use crate::tasks::{self, Task, color_text_mismatch, object_recognition};
 
 /// Slips between a text and its decoy, at least: a person who mistypes twice is still no program.
 const TEXT_DISTANCE: usize = 3;
 /// Draws before giving up. A text is too near once in thousands of draws, a small sum twice in five.
 const DRAWS: usize = 64;
 
-/// A task whose answer nobody gives who means that of `answer`; `None` if there is none, which takes
-/// worse luck than a seed can have.
-pub(crate) fn compose(spec: &Spec, answer: &Answer, rng: &mut Stream) -> Option<Task> {
-    (0..DRAWS).map(|_| tasks::compose(spec, rng)).find(|task| !near(answer, &task.puzzle.answer))
+/// A task whose answer nobody gives who means that of `task`; `None` if it is picked, not typed, or
+/// if there is no such task, which takes worse luck than a seed can have.
+pub(crate) fn compose(spec: &Spec, task: &Task, rng: &mut Stream) -> Option<Task> {
+    match (spec.mode, task.puzzle.question) {
+        (AnswerMode::Typed, Question::TypeLettersOverEach { objects }) => {
+            Some(object_recognition::decoy(&task.figures, objects, rng))
+        }
+        (AnswerMode::Typed, Question::WordsOn { colours }) => {
+            Some(color_text_mismatch::decoy(&task.figures, colours, rng))
+        }
+        _ => {
+            let answer = &task.puzzle.answer;
+            (0..DRAWS)
+                .map(|_| tasks::compose(spec, rng))
+                .find(|task| !near(answer, &task.puzzle.answer))
+        }
+    }
 }
 
 /// Whether a person who is asked for one answer may give the other by mistake.
@@ -46,8 +62,9 @@ mod tests {
             for level in Level::ALL {
                 let spec = Spec { length: 4, ..Spec::new(variant, level) };
                 for _ in 0..1000 {
-                    let answer = tasks::compose(&spec, &mut rng).puzzle.answer;
-                    let decoy = compose(&spec, &answer, &mut rng).unwrap().puzzle.answer;
+                    let task = tasks::compose(&spec, &mut rng);
+                    let decoy = compose(&spec, &task, &mut rng).unwrap().puzzle.answer;
+                    let answer = task.puzzle.answer;
                     assert!(!answer.matches(&decoy.reveal(), Tolerance::OneEdit));
                     if let (Answer::Text(answer), Answer::Text(decoy)) = (&answer, &decoy) {
                         assert_eq!(answer.len(), decoy.len());

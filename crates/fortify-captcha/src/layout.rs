@@ -54,6 +54,8 @@ pub(crate) enum Tint {
     Chalk,
     /// That of codes, which lie over other shapes and have to stand out from them.
     Code,
+    /// None: the shape is no glyph for the carrier to show, it is plain ink.
+    Plain,
 }
 
 /// One polygon with holes, ready to be filled.
@@ -111,6 +113,8 @@ pub(crate) struct Hand {
     pub(crate) jitter: f32,
     /// Largest turn of an object, degrees either way.
     pub(crate) lean: f32,
+    /// How much of the picture's height objects under characters take.
+    pub(crate) strip: f32,
 }
 
 impl Hand {
@@ -126,6 +130,7 @@ impl Hand {
             gap: profile.gap,
             jitter: profile.jitter,
             lean: profile.lean,
+            strip: 0.0,
         }
     }
 }
@@ -182,6 +187,8 @@ impl Layout {
             Some(Figure::Row(_) | Figure::Loose(_) | Figure::Tinted { .. }) => {
                 self.stack(figures, setting, frame, rng);
             }
+            Some(Figure::Over { .. }) => self.columns(figures, setting, frame, rng),
+            Some(Figure::Banner { .. }) => self.banners(figures, setting, frame, rng),
             _ => self.line(figures, setting, frame, rng),
         }
         self.wave(hand, frame, rng);

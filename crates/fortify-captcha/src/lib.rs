@@ -197,13 +197,12 @@ impl Generator {
     pub fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
         spec.check()?;
         let spec = &fitted(spec);
-        let mut puzzle = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task)).puzzle;
+        let mut task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
         if spec.carrier == Carrier::Motion {
-            let decoy =
-                decoy::compose(spec, &puzzle.answer, &mut Stream::new(seed, Purpose::Decoy));
-            puzzle.decoy = decoy.map(|task| task.puzzle.answer);
+            let decoy = decoy::compose(spec, &task, &mut Stream::new(seed, Purpose::Decoy));
+            task.puzzle.decoy = decoy.map(|task| task.puzzle.answer);
         }
-        Ok(puzzle)
+        Ok(task.puzzle)
     }
 
     /// A picture just before it is encoded, so that benches can time the encoder alone.
@@ -270,7 +269,7 @@ impl Generator {
         (task.puzzle, palette)
     }
 
-    /// An animated picture, 1 bit per cell, with a decoy.
+    /// An animated picture, 1 or 2 bits per cell, with a decoy.
     fn moving(
         &self,
         spec: &Spec,
@@ -281,7 +280,7 @@ impl Generator {
         let mut task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
         let mut rng = Stream::new(seed, Purpose::Carrier);
         let mut decoy_rng = Stream::new(seed, Purpose::Decoy);
-        let decoy = decoy::compose(spec, &task.puzzle.answer, &mut decoy_rng);
+        let decoy = decoy::compose(spec, &task, &mut decoy_rng);
         let (width, height) = (spec.width / motion::SCALE, spec.height / motion::SCALE);
         let scene = Scene {
             figures: &task.figures,
@@ -295,7 +294,7 @@ impl Generator {
         let bytes = encode::animation(
             scene.width,
             scene.height,
-            colours.as_flattened(),
+            &colours,
             motion::FRAME_MS,
             &scratch.motion.packed,
         )?;

@@ -238,7 +238,7 @@ fn tasks_and_choices_are_what_this_version_draws() {
 
 #[test]
 fn pictures_are_what_this_version_draws() {
-    assert_eq!(RENDERER_VERSION, 1, "the hashes above belong to version 1");
+    assert_eq!(RENDERER_VERSION, 2, "the hashes belong to version 2");
     let generator = Generator::new().unwrap();
     let style = generator.style(&StyleKey::PUBLIC);
     let mut found = String::new();

@@ -34,7 +34,7 @@ macro_rules! cases {
     };
 }
 
-const GOLDEN: [Case; 8] = cases! {
+const GOLDEN: [Case; 14] = cases! {
     DistortedText Swirl 1 (480, 160) 6 21 ("t:DNDL", "")
         "7c9f20e6d3660deefdec4193995b7ffb65e90b7fd0fcd65b6cb14b93bb1fef85";
     DistortedText Swirl 5 (480, 160) 6 22 ("t:XK6K", "")
@@ -51,11 +51,23 @@ const GOLDEN: [Case; 8] = cases! {
         "44b8223d6500bbcfb50939b979e20ec1a03c57b7989b3aa969f874367505a6a7";
     Arithmetic Motion 7 (384, 132) 4 28 ("n:29", "n:35")
         "32394fd44d1be0eab35024eaf116a8855ff75f4fb40d392d35458b73b8d98be7";
+    ObjectRecognition Swirl 4 (480, 187) 4 31 ("t:F7D", "")
+        "28b18e84359ce7883c613ec13e77395a91415ddaf188a12a7e416037191103af";
+    ObjectRecognition Swirl 10 (421, 165) 4 32 ("t:C36", "")
+        "a6b0866d24693cc25a5ea7ae46f831cd1c568fd0e8648111ccda6db4cd7ce05d";
+    ObjectRecognition Motion 6 (384, 204) 4 33 ("t:DLY", "t:JNA")
+        "c45d5137be60c3d1f04dd4cb709d7e3a5897ae80e0d5d66f0f495c6a4dc5513b";
+    ColorTextMismatch Swirl 7 (400, 224) 4 34 ("w:white pink", "")
+        "592dacf28ee11f56d7e501f667594f7cfea28dfa82a89957fb62f6e8f1174c7b";
+    ColorTextMismatch Motion 5 (384, 186) 4 35 ("w:orange pink", "w:grey blue")
+        "430dd39836dcbcfea552c3b9306efe9fe8d49935786bb2b71150dd920bac0a24";
+    ColorTextMismatch Motion 9 (361, 176) 4 36 ("w:black purple", "w:blue white")
+        "b5b7b68b4fcd0bcd74162f0b85ee73f4518b13bc28b4cfd508d01c2f36b23069";
 };
 
 #[test]
 fn pictures_are_what_this_version_draws() {
-    assert_eq!(RENDERER_VERSION, 1, "the hashes below belong to version 1");
+    assert_eq!(RENDERER_VERSION, 2, "the hashes belong to version 2");
     let generator = Generator::new().unwrap();
     let style = generator.style(&StyleKey::PUBLIC);
     let mut found = String::new();

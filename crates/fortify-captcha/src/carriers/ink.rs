@@ -86,7 +86,8 @@ fn text(
             Tint::Any => Palette::ink(colour),
             Tint::Paint(colour) => palette.paint(colour),
             Tint::Chalk => Palette::chalk(),
-            Tint::Code => continue,
+            // Codes come last; what is plain in the other carriers is not drawn in this one.
+            Tint::Code | Tint::Plain => continue,
         };
         fill(layout, shape, ink, rasterizer, canvas);
     }

@@ -10,6 +10,10 @@
 //! play the animation and never show it; programs that flatten an animated PNG to one picture see
 //! nothing else.
 //!
+//! Objects that letters stand over stand still in a strip of their own, and words drift on bands of two
+//! colours, which take a second bit per dot. The decoy then has the same objects or bands, and other
+//! letters or words.
+//!
 //! # What it resists
 //!
 //! Whatever looks at frames, at their sum or at their differences; see the tests. Not who writes code
@@ -21,7 +25,7 @@
 //! Half of the dots change at every frame. WCAG 2.2 success criterion 2.3.1 exempts "a
 //! fine, balanced pattern such as white noise" with squares under 0.1 degree: a dot of 3 CSS px is
 //! 0.064 degree at the distance that the CSS reference px is defined by, and stays under up to a
-//! zoom of 150 %. The two colours are far from black and white besides. It still is a moving picture that
+//! zoom of 150 %. The two colours are far from black and white besides, and never a red. It still is a moving picture that
 //! plays for longer than five seconds (2.2.2): a page has to offer a still one beside it.
 
 use super::stencil::{Cut, Stencil};
@@ -29,7 +33,7 @@ use crate::bits::{Bits, Step};
 use crate::font::Fonts;
 use crate::layout::Hand;
 use crate::level::LevelProfile;
-use crate::palette::{Rgb, tinted};
+use crate::palette::{Rgb, dots, tinted};
 use crate::rng::Stream;
 use crate::tasks::Figure;
 
@@ -49,6 +53,8 @@ const AXES: [Step; 4] = [
 ];
 /// Ways to share half a loop out among the axes, in frames: two to four for each that is used.
 const RUNS: [[u8; AXES.len()]; 4] = [[4, 4, 2, 0], [4, 3, 3, 0], [3, 3, 2, 2], [4, 2, 2, 2]];
+/// How much of the picture's height objects under letters take.
+const STRIP: f32 = 0.35;
 /// Specks in the decoy, in 64ths of its cells: enough to look like a picture with something to hide.
 const DECOY_SPECKS: u8 = 3;
 
@@ -60,8 +66,35 @@ pub(crate) struct Scratch {
     fields: [Bits; 2],
     spare: Bits,
     random: Vec<u8>,
+    /// Where plain objects are.
+    plain: Bits,
     /// The default image and then every frame, as a file has them: rows of whole bytes.
     pub(crate) packed: Vec<u8>,
+}
+
+/// The colours of an animation: a dark and a light one, or both for each of two bands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Colours {
+    One([Rgb; 2]),
+    Two([Rgb; 4]),
+}
+
+impl Colours {
+    /// Three bytes per colour, as the file has them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::One(colours) => colours.as_flattened(),
+            Self::Two(colours) => colours.as_flattened(),
+        }
+    }
+
+    /// Bits per cell in the file.
+    pub(crate) fn depth(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Two(_) => 2,
+        }
+    }
 }
 
 /// What a picture is made of.
@@ -78,8 +111,9 @@ pub(crate) struct Scene<'a> {
 impl Scene<'_> {
     /// Thick letters, nearly upright: what moves is seen less sharply than what is printed.
     fn cut(&self, growth: u8) -> Cut {
+        let over = matches!(self.figures.first(), Some(Figure::Over { .. }));
         let hand = Hand {
-            cap: 0.66,
+            cap: if over { 0.66 * (1.0 - STRIP) } else { 0.66 },
             sturdy: true,
             rotation: self.profile.rotation * 0.4,
             wave: 2.0,
@@ -87,64 +121,71 @@ impl Scene<'_> {
             shrink: self.profile.shrink * 0.3,
             gap: 11.0,
             jitter: self.profile.jitter,
-            lean: 0.0,
+            lean: self.profile.lean,
+            strip: if over { STRIP } else { 0.0 },
         };
         Cut { width: self.width, height: self.height, hand, growth }
     }
 }
 
-/// Draws the default image and all frames into the scratch; returns the two colours.
+/// Draws the default image and all frames into the scratch; returns the colours.
 pub(crate) fn draw(
     scene: &Scene<'_>,
     rng: &mut Stream,
     decoy_rng: &mut Stream,
     scratch: &mut Scratch,
-) -> [Rgb; 2] {
+) -> Colours {
     scratch.packed.clear();
     draw_decoy(scene, decoy_rng, scratch);
-    let colours = colours(rng);
+    let colours = colours(scene.figures, rng);
     let Scene { figures, fonts, .. } = scene;
-    scratch.stencil.cut(figures, fonts, &scene.cut(1), rng, &mut scratch.glyphs);
+    let cut = scene.cut(1);
+    scratch.stencil.cut(figures, fonts, &cut, rng, &mut scratch.glyphs);
+    scratch.stencil.trace(&cut, &mut scratch.plain);
     animate(scene, rng, scratch);
     colours
 }
 
 /// Dark text with specks on a light ground.
 fn draw_decoy(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
-    let Scratch { stencil, glyphs, random, packed, .. } = scratch;
-    stencil.cut(scene.decoy, scene.fonts, &scene.cut(0), rng, glyphs);
+    let Scratch { stencil, glyphs, random, plain, packed, .. } = scratch;
+    let cut = scene.cut(0);
+    stencil.cut(scene.decoy, scene.fonts, &cut, rng, glyphs);
+    stencil.trace(&cut, plain);
     glyphs.words_mut().iter_mut().for_each(|word| *word = !*word);
     flip(glyphs.words_mut(), DECOY_SPECKS, random, rng);
-    pack(glyphs.rows().map(|row| row.iter().copied()), scene.width, packed);
+    let rows = glyphs.rows().map(|row| row.iter().copied());
+    pack(rows, &Page { plain, strip: cut.strip(), scene }, packed);
 }
 
 /// All frames of the loop.
 fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
-    let Scratch { glyphs, fields, spare, random, packed, .. } = scratch;
+    let Scratch { glyphs, fields, spare, random, plain, packed, .. } = scratch;
+    let page = Page { plain, strip: scene.cut(1).strip(), scene };
     for field in fields.iter_mut() {
         field.reset(scene.width, scene.height);
         flip(field.words_mut(), 32, random, rng);
     }
     let steps = schedule(rng);
-    show(glyphs, fields, scene.width, packed);
+    show(glyphs, fields, &page, packed);
     for step in steps {
         for (field, step) in fields.iter_mut().zip([step, step.reversed()]) {
             spare.moved(field, step);
             std::mem::swap(field, spare);
             flip(field.words_mut(), scene.profile.dot_flips, random, rng);
         }
-        show(glyphs, fields, scene.width, packed);
+        show(glyphs, fields, &page, packed);
     }
 }
 
 /// Appends a frame: one field through the glyphs, the other around them.
-fn show(glyphs: &Bits, [front, ground]: &[Bits; 2], width: usize, packed: &mut Vec<u8>) {
+fn show(glyphs: &Bits, [front, ground]: &[Bits; 2], page: &Page<'_>, packed: &mut Vec<u8>) {
     let rows = glyphs.rows().zip(front.rows().zip(ground.rows()));
     let seen = rows.map(|(glyphs, (front, ground))| {
         let both = front.iter().zip(ground);
         glyphs.iter().zip(both).map(|(glyph, (front, ground))| ground ^ (glyph & (front ^ ground)))
     });
-    pack(seen, width, packed);
+    pack(seen, page, packed);
 }
 
 /// Where the dots go after each frame.
@@ -198,26 +239,64 @@ fn flip(words: &mut [u64], share: u8, random: &mut Vec<u8>, rng: &mut Stream) {
     }
 }
 
-/// Appends rows as a file has them: whole bytes, the leftmost cell highest.
+/// What stands still in every frame, and in the default image.
+struct Page<'a> {
+    plain: &'a Bits,
+    /// First row of the strip of plain objects.
+    strip: usize,
+    scene: &'a Scene<'a>,
+}
+
+/// Appends rows as a file has them, whole bytes, the leftmost cell highest: in the strip plain objects
+/// on light in place of the row, and with two bits per cell where there are bands, of which the upper
+/// one says the band and the lower one is the row's.
 fn pack<Row: Iterator<Item = u64>>(
     rows: impl Iterator<Item = Row>,
-    width: usize,
+    page: &Page<'_>,
     packed: &mut Vec<u8>,
 ) {
-    let row_bytes = width.div_ceil(8);
-    for row in rows {
+    let Scene { width, height, .. } = page.scene;
+    let bands = Figure::bands(page.scene.figures).is_some();
+    let row_bytes = if bands { 2 * width } else { *width }.div_ceil(8);
+    for (y, (row, plain)) in rows.zip(page.plain.rows()).enumerate() {
         let end = packed.len() + row_bytes;
-        for word in row {
-            packed.extend_from_slice(&word.to_be_bytes());
+        if bands {
+            let band = if y < height / 2 { 0 } else { 0xaaaa_aaaa_aaaa_aaaa };
+            for word in row {
+                for half in [word >> 32, word & 0xffff_ffff] {
+                    packed.extend_from_slice(&(spread(half) | band).to_be_bytes());
+                }
+            }
+        } else if y < page.strip {
+            row.for_each(|word| packed.extend_from_slice(&word.to_be_bytes()));
+        } else {
+            plain.iter().for_each(|word| packed.extend_from_slice(&(!word).to_be_bytes()));
         }
         packed.truncate(end);
     }
 }
 
-/// A dark and a light colour, near enough to each other for eyes to bear: a contrast of about 5.
-fn colours(rng: &mut Stream) -> [Rgb; 2] {
+/// 32 bits with a zero before each.
+fn spread(bits: u64) -> u64 {
+    let steps = [
+        (16, 0x0000_ffff_0000_ffff),
+        (8, 0x00ff_00ff_00ff_00ff),
+        (4, 0x0f0f_0f0f_0f0f_0f0f),
+        (2, 0x3333_3333_3333_3333),
+        (1, 0x5555_5555_5555_5555),
+    ];
+    steps.into_iter().fold(bits, |bits, (by, kept)| (bits | bits << by) & kept)
+}
+
+/// A dark and a light colour, near enough to each other for eyes to bear: a contrast of about 5. Of
+/// each band where there are two.
+fn colours(figures: &[Figure], rng: &mut Stream) -> Colours {
+    if let Some([upper, lower]) = Figure::bands(figures) {
+        let ([upper_dark, upper_light], [lower_dark, lower_light]) = (dots(upper), dots(lower));
+        return Colours::Two([upper_dark, upper_light, lower_dark, lower_light]);
+    }
     let tint = rng.unit();
-    [tinted(tint, 0.30, rng), tinted(tint, 0.80, rng)]
+    Colours::One([tinted(tint, 0.30, rng), tinted(tint, 0.80, rng)])
 }
 
 #[cfg(test)]

@@ -4,6 +4,10 @@
 //! stripes stand at right angles to it. Brightness, contrast and fineness are the same everywhere, so
 //! that nothing is left for programs that look for dark and light.
 //!
+//! Objects that letters stand over are plain ink in a strip of their own, and words stand on bands of
+//! a plain colour: neither says anything about the glyphs, which stay stripes. Letters before coloured
+//! silhouettes were tried; the silhouettes' edges are all that one sees.
+//!
 //! # What it resists
 //!
 //! Ready-made recognition, and nobody who writes code for it. Tesseract 5 with the alphabet given, three
@@ -24,7 +28,8 @@ use crate::canvas::Canvas;
 use crate::font::Fonts;
 use crate::layout::Hand;
 use crate::level::LevelProfile;
-use crate::palette::Palette;
+use crate::palette::{self, Palette};
+use crate::raster::Ink;
 use crate::rng::{Stream, sin_turns};
 use crate::tasks::Figure;
 use bank::{Fan, ORIENTATIONS};
@@ -46,6 +51,9 @@ const STRONGER: u8 = 2;
 /// Their squares add up to the same, and so does the variance of two patterns that have nothing in
 /// common.
 const STRENGTHS: [[i32; 2]; FADE + 1] = [[64, 0], [59, 24], [45, 45], [59, 24]];
+
+/// How much of the picture's height objects under letters take.
+const STRIP: f32 = 0.245;
 
 /// Buffers that a picture is drawn in, kept between pictures.
 #[derive(Debug, Default)]
@@ -75,9 +83,11 @@ pub(crate) fn draw(
     scratch: &mut Scratch,
 ) -> Palette {
     let Scratch { stencil, grown, spare, field, row } = scratch;
-    let palette = Palette::shades(rng);
+    let bands = Figure::bands(figures);
+    let palette = bands.map_or_else(|| Palette::shades(rng), Palette::bands);
     let [glyphs, ..] = grown;
-    stencil.cut(figures, kit.fonts, &cut(canvas, kit.profile), rng, glyphs);
+    let cut = cut(canvas, kit.profile, figures);
+    stencil.cut(figures, kit.fonts, &cut, rng, glyphs);
     for index in 1..grown.len() {
         if let [.., last, next] = grown.get_mut(..=index).unwrap_or(&mut []) {
             next.clone_from(last);
@@ -92,13 +102,23 @@ pub(crate) fn draw(
         rng,
     );
     paint(kit, grown, field, row, rng, canvas);
+    if bands.is_some() {
+        tint(canvas);
+    }
+    if cut.hand.strip > 0.0 {
+        let light = (palette::COLOURS - 1) as u8;
+        let top = cut.strip();
+        canvas.rows_mut().skip(top).for_each(|pixels| pixels.fill(light));
+        stencil.ink(Ink { full: 0, half: light / 2 }, canvas);
+    }
     palette
 }
 
 /// Large upright letters with strokes of three to four wavelengths.
-fn cut(canvas: &Canvas, profile: &LevelProfile) -> Cut {
+fn cut(canvas: &Canvas, profile: &LevelProfile, figures: &[Figure]) -> Cut {
+    let over = matches!(figures.first(), Some(Figure::Over { .. }));
     let hand = Hand {
-        cap: 0.74,
+        cap: if over { 0.60 } else { 0.74 },
         sturdy: true,
         rotation: profile.rotation * 0.3,
         wave: 1.5,
@@ -106,9 +126,12 @@ fn cut(canvas: &Canvas, profile: &LevelProfile) -> Cut {
         shrink: profile.shrink * 0.2,
         gap: 14.0,
         jitter: profile.jitter * 0.7,
-        lean: 0.0,
+        lean: profile.lean,
+        strip: if over { STRIP } else { 0.0 },
     };
-    Cut { width: canvas.width(), height: canvas.height(), hand, growth: 0 }
+    // Words have more letters, which are smaller for it.
+    let growth = if Figure::bands(figures).is_some() { 1 } else { 0 };
+    Cut { width: canvas.width(), height: canvas.height(), hand, growth }
 }
 
 /// The direction of the ground's stripes, in steps of [`HALF_TURN`]: the sum of a part that depends on
@@ -164,6 +187,16 @@ fn paint(
         row.stripe(fans, left);
         row.fade(fans, left);
         row.finish(kit.bank.grain(width, rng), kit.profile.swirl_noise, pixels);
+    }
+}
+
+/// Makes eight shades of each of two bands of sixteen shades: the stripes go on as if nothing were
+/// there.
+fn tint(canvas: &mut Canvas) {
+    let middle = canvas.height() / 2;
+    for (y, pixels) in canvas.rows_mut().enumerate() {
+        let band = if y < middle { 0 } else { palette::SHADES as u8 };
+        pixels.iter_mut().for_each(|pixel| *pixel = *pixel / 2 + band);
     }
 }
 

@@ -1,38 +1,47 @@
 //! What a picture in swirl tells, and to whom.
 
 use super::*;
-use crate::spec::Level;
+use crate::spec::{Carrier, Level, Spec, Variant};
 use crate::statistics::{Area, Map, at, mean, separation, variance};
+use crate::tasks;
 
-const AREA: Area = Area { width: 480, height: 160 };
+/// The tasks that swirl shows.
+const VARIANTS: [Variant; 3] =
+    [Variant::DistortedText, Variant::ObjectRecognition, Variant::ColorTextMismatch];
 
-/// A drawn picture: shades, and where glyphs are.
+/// A drawn picture: shades, of which a picture of two bands has as many in each, and where glyphs
+/// are; without the strip of plain objects.
 struct Picture {
+    area: Area,
     shades: Map,
     glyphs: Vec<bool>,
 }
 
-fn pictures(level: u8, count: u8) -> Vec<Picture> {
+fn pictures(variant: Variant, level: u8, count: u8) -> Vec<Picture> {
     let (fonts, bank) = (Fonts::load().unwrap(), Bank::new());
-    let profile = LevelProfile::of(Level::new(level).unwrap());
+    let spec = Spec::new(variant, Level::new(level).unwrap()).with_carrier(Carrier::Swirl);
+    let profile = LevelProfile::of(spec.level);
     let kit = Kit { fonts: &fonts, bank: &bank, profile };
-    (0..count).map(|number| picture(kit, number)).collect()
+    (0..count).map(|number| picture(kit, Spec { length: 4, ..spec }, number)).collect()
 }
 
-fn picture(kit: Kit<'_>, number: u8) -> Picture {
+fn picture(kit: Kit<'_>, spec: Spec, number: u8) -> Picture {
     let mut rng = Stream::fixed(number);
-    let text: String =
-        (0..4).map(|_| char::from(crate::ALPHABET[rng.below(crate::ALPHABET.len())])).collect();
+    let figures = tasks::compose(&spec, &mut rng).figures;
     let (mut canvas, mut scratch) = (Canvas::default(), Scratch::default());
-    canvas.resize(AREA.width, AREA.height);
-    draw(&[Figure::Characters(text)], kit, &mut rng, &mut canvas, &mut scratch);
-    let shades = canvas.rows().flatten().map(|shade| f32::from(*shade)).collect();
+    let (width, height) = (usize::from(spec.width), usize::from(spec.height));
+    canvas.resize(width, height);
+    draw(&figures, kit, &mut rng, &mut canvas, &mut scratch);
+    let area = Area { width, height: cut(&canvas, kit.profile, &figures).strip() };
+    let shades = if Figure::bands(&figures).is_some() { 8 } else { 16 };
+    let rows = canvas.rows().take(area.height);
+    let shades = rows.flatten().map(|shade| f32::from(*shade % shades)).collect();
     // Where the fade is half done.
-    let rows = scratch.grown[2].rows();
+    let rows = scratch.grown[2].rows().take(area.height);
     let glyphs = rows
-        .flat_map(|row| (0..AREA.width).map(|x| row[x / WORD] >> (WORD - 1 - x % WORD) & 1 == 1))
+        .flat_map(|row| (0..width).map(|x| row[x / WORD] >> (WORD - 1 - x % WORD) & 1 == 1))
         .collect();
-    Picture { shades, glyphs }
+    Picture { area, shades, glyphs }
 }
 
 fn not(cells: &[bool]) -> Vec<bool> {
@@ -40,16 +49,16 @@ fn not(cells: &[bool]) -> Vec<bool> {
 }
 
 /// The square of the change along each axis.
-fn changes(shades: &Map) -> [Map; 2] {
+fn changes(area: Area, shades: &Map) -> [Map; 2] {
     [(1, 0), (0, 1)].map(|(dx, dy)| {
-        let next = AREA.shifted(shades, dx, dy);
+        let next = area.shifted(shades, dx, dy);
         shades.iter().zip(next).map(|(here, there)| (here - there) * (here - there)).collect()
     })
 }
 
 /// How sharply a px stands out from its four neighbours.
-fn sharpness(shades: &Map) -> Map {
-    let around = [(1, 0), (-1, 0), (0, 1), (0, -1)].map(|(dx, dy)| AREA.shifted(shades, dx, dy));
+fn sharpness(area: Area, shades: &Map) -> Map {
+    let around = [(1, 0), (-1, 0), (0, 1), (0, -1)].map(|(dx, dy)| area.shifted(shades, dx, dy));
     (0..shades.len())
         .map(|at| (around.iter().map(|map| map[at]).sum::<f32>() - 4.0 * shades[at]).powi(2))
         .collect()
@@ -57,32 +66,36 @@ fn sharpness(shades: &Map) -> Map {
 
 #[test]
 fn brightness_contrast_and_fineness_are_the_same_inside_and_out() {
-    type Statistic = fn(&Map) -> Map;
+    type Statistic = fn(Area, &Map) -> Map;
     let statistics: [(&str, Statistic); 4] = [
-        ("brightness", |shades| shades.clone()),
-        ("contrast", |shades| {
+        ("brightness", |_, shades| shades.clone()),
+        ("contrast", |_, shades| {
             let middle = mean(shades);
             shades.iter().map(|shade| (shade - middle) * (shade - middle)).collect()
         }),
-        ("fineness", |shades| {
-            let [across, down] = changes(shades);
+        ("fineness", |area, shades| {
+            let [across, down] = changes(area, shades);
             across.iter().zip(down).map(|(x, y)| x + y).collect()
         }),
         ("sharpness", sharpness),
     ];
-    for level in [1, 5, 10] {
-        let pictures = pictures(level, 16);
+    for (variant, level) in VARIANTS.into_iter().flat_map(|v| [1, 5, 10].map(|level| (v, level))) {
+        let pictures = pictures(variant, level, 16);
         for (name, statistic) in statistics {
             for sigma in [1.5, 4.0] {
                 let found: Vec<f32> = pictures
                     .iter()
                     .map(|picture| {
-                        let map = AREA.blurred(&statistic(&picture.shades), sigma);
+                        let map =
+                            picture.area.blurred(&statistic(picture.area, &picture.shades), sigma);
                         separation(&map, &picture.glyphs, &not(&picture.glyphs))
                     })
                     .collect();
                 let size = mean(&found.iter().map(|value| value.abs()).collect::<Vec<_>>());
-                println!("level {level} {name} {sigma}: signed {:.3} size {size:.3}", mean(&found));
+                println!(
+                    "{variant} level {level} {name} {sigma}: signed {:.3} size {size:.3}",
+                    mean(&found)
+                );
                 assert!(size < 0.3 && mean(&found).abs() < 0.15, "{name}: {size}");
             }
         }
@@ -91,29 +104,33 @@ fn brightness_contrast_and_fineness_are_the_same_inside_and_out() {
 
 #[test]
 fn outlines_are_not_sharper_than_the_rest() {
-    for level in [1, 5, 10] {
-        let found: Vec<f32> = pictures(level, 16)
+    for (variant, level) in VARIANTS.into_iter().flat_map(|v| [1, 5, 10].map(|level| (v, level))) {
+        let found: Vec<f32> = pictures(variant, level, 16)
             .iter()
             .map(|picture| {
-                let inner = AREA.core(&picture.glyphs, true, 1);
-                let outer = AREA.core(&picture.glyphs, false, 1);
+                let inner = picture.area.core(&picture.glyphs, true, 1);
+                let outer = picture.area.core(&picture.glyphs, false, 1);
                 let rest: Vec<bool> = inner.iter().zip(&outer).map(|(i, o)| *i || *o).collect();
-                separation(&AREA.blurred(&sharpness(&picture.shades), 1.0), &not(&rest), &rest)
+                separation(
+                    &picture.area.blurred(&sharpness(picture.area, &picture.shades), 1.0),
+                    &not(&rest),
+                    &rest,
+                )
             })
             .collect();
-        println!("level {level} outlines: signed {:.3}", mean(&found));
-        assert!(mean(&found).abs() < 0.3, "level {level}: {found:?}");
+        println!("{variant} level {level} outlines: signed {:.3}", mean(&found));
+        assert!(mean(&found).abs() < 0.3, "{variant} level {level}: {found:?}");
     }
 }
 
 #[test]
 fn stripes_stand_at_right_angles_to_the_ground_inside() {
-    for picture in pictures(1, 20) {
-        let [across, down] = changes(&picture.shades);
+    for picture in VARIANTS.into_iter().flat_map(|variant| pictures(variant, 1, 20)) {
+        let [across, down] = changes(picture.area, &picture.shades);
         let lean: Map = across.iter().zip(&down).map(|(x, y)| x - y).collect();
-        let inside = AREA.core(&picture.glyphs, true, 3);
-        let outside = AREA.core(&picture.glyphs, false, 3);
-        let found = separation(&AREA.blurred(&lean, 4.0), &inside, &outside);
+        let inside = picture.area.core(&picture.glyphs, true, 3);
+        let outside = picture.area.core(&picture.glyphs, false, 3);
+        let found = separation(&picture.area.blurred(&lean, 4.0), &inside, &outside);
         assert!(found.abs() > 3.0, "{found}");
     }
 }
