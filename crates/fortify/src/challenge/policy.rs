@@ -192,12 +192,8 @@ mod tests {
             let spec = drawn_from(&menu, Wish::Any);
             assert_eq!((spec.variant, spec.carrier), (Variant::Arithmetic, Carrier::Motion));
         }
-        let objects = Menu { variants: vec![(Variant::ObjectRecognition, 1)], ..menu };
-        assert_eq!(
-            drawn_from(&objects, Wish::Any).carrier,
-            Carrier::Ink,
-            "nothing else carries it"
-        );
+        let sums = Menu { carriers: vec![(Carrier::Swirl, 1)], ..menu };
+        assert_eq!(drawn_from(&sums, Wish::Any).carrier, Carrier::Ink, "swirl has no sums");
     }
 
     #[test]
