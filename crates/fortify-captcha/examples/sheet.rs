@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut words = Vec::new();
     let (mut columns, mut scale) = (2_usize, 1_usize);
     let (mut carrier, mut size) = (Carrier::Ink, None);
+    let (mut key, mut by_row) = (StyleKey::PUBLIC, false);
     let (mut answers, mut questions, mut choice) = (false, false, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -39,6 +40,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--columns" => columns = arguments.next().ok_or("--columns N")?.parse()?,
             "--scale" => scale = arguments.next().ok_or("--scale N")?.parse()?,
             "--carrier" => carrier = arguments.next().ok_or("--carrier NAME")?.parse()?,
+            "--style" => key = StyleKey::from_hex(&arguments.next().ok_or("--style HEX")?)?,
+            "--styles" => by_row = true,
             "--size" => {
                 let value = arguments.next().ok_or("--size WxH")?;
                 let (width, height) = value.split_once('x').ok_or("--size WxH")?;
@@ -49,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let [variant, level, count, seed, out] = words.as_slice() else {
         return Err(
-            "sheet VARIANT LEVEL COUNT SEED OUT.png [--carrier NAME] [--size WxH] [--columns N] \
+            "sheet VARIANT LEVEL COUNT SEED OUT.png [--carrier NAME] [--size WxH] [--style HEX | --styles] [--columns N] \
              [--scale N] [--answers]"
                 .into(),
         );
@@ -61,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (count, seed): (usize, u64) = (count.parse()?, seed.parse()?);
 
     let generator = Generator::new()?;
-    let style = generator.style(&StyleKey::PUBLIC);
+    let mut style = generator.style(&key);
     let shrunk = generator.render(&spec, &style, &numbered(seed, 0))?.media.scale;
     let (width, height) = (spec.width / shrunk, spec.height / shrunk);
     let (width, height) = (usize::from(width) * scale, usize::from(height) * scale);
@@ -70,6 +73,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         (columns * (width + GUTTER) + GUTTER, rows * (height + GUTTER) + GUTTER);
     let mut sheet = vec![128_u8; sheet_width * sheet_height * 3];
     for index in 0..count {
+        if by_row && index % columns.max(1) == 0 {
+            style = generator.style(&StyleKey::from_bytes([(index / columns.max(1)) as u8; 32]));
+        }
         let rendered = generator.render(&spec, &style, &numbered(seed, index as u64))?;
         let puzzle = &rendered.puzzle;
         if questions {

@@ -9,8 +9,26 @@ use skrifa::{DrawMemory, Font as FontFile, ScalerFont};
 use crate::alphabet::DRAWN;
 use crate::error::FontError;
 use crate::object::Object;
-use crate::outline::{Flattener, Outline};
+use crate::outline::{Flattener, Outline, Point};
 use crate::pictogram;
+use crate::rng::{Stream, sin_turns};
+
+/// Faces in play in a style, at least; more where a character or a word has too few.
+const IN_PLAY: usize = 9;
+/// Faces in play for each character, at least; thick ones; and for words. Fewer than this and a reader
+/// would learn the few by heart.
+const LEAST: usize = 4;
+const LEAST_STURDY: usize = 3;
+const LEAST_WORDS: usize = 3;
+/// How far a style slants a face, in widths for a height.
+const SLANT: f32 = 0.14;
+/// How much narrower or wider a style makes a face.
+const STRETCH: f32 = 0.11;
+/// How much bolder a style makes a face, at most, cap heights. Never lighter: strokes have to be seen.
+const WEIGHT: f32 = 0.016;
+/// How far a style moves the points of a glyph, cap heights: a serif stays a serif, and no two styles
+/// have the same letter.
+const DENT: f32 = 0.026;
 
 /// A bundled font file.
 struct Bundled {
@@ -115,6 +133,59 @@ impl Fonts {
         Ok(fonts)
     }
 
+    /// The fonts of a style: some of the faces, each with a slant, a width and a weight of its own, and
+    /// each glyph a little out of shape; objects seen from either side.
+    pub(crate) fn styled(&self, rng: &mut Stream) -> Self {
+        let chosen = self.choose(rng);
+        let only = |lists: &[Vec<u8>]| -> Vec<Vec<u8>> {
+            let filter =
+                |list: &Vec<u8>| list.iter().copied().filter(|f| chosen.contains(f)).collect();
+            lists.iter().map(filter).collect()
+        };
+        let faces = (0_u8..)
+            .zip(&self.faces)
+            .map(|(index, face)| {
+                let outlines: &[Option<Outline>] =
+                    if chosen.contains(&index) { &face.outlines } else { &[] };
+                let shape = Reshape::draw(rng);
+                let outlines =
+                    outlines.iter().map(|o| o.as_ref().map(|o| shape.apply(o, rng))).collect();
+                Face { outlines }
+            })
+            .collect();
+        let pictograms = self.pictograms.iter().map(|outline| {
+            let mirror = if rng.chance(0.5) { 1.0 } else { -1.0 };
+            let shape = Reshape { slant: 0.0, weight: 0.0, ..Reshape::draw(rng) };
+            shape.apply(&outline.reshaped(0.0, |p| Point::new(p.x * mirror, p.y)), rng)
+        });
+        Self {
+            drawn_by: only(&self.drawn_by),
+            sturdy: only(&self.sturdy),
+            words: self.words.iter().copied().filter(|face| chosen.contains(face)).collect(),
+            pictograms: pictograms.collect(),
+            faces,
+        }
+    }
+
+    /// Faces in random order until every character, and words, have enough of them.
+    fn choose(&self, rng: &mut Stream) -> Vec<u8> {
+        let mut order: Vec<u8> = (0_u8..).zip(&self.faces).map(|(index, _)| index).collect();
+        rng.shuffle(&mut order);
+        let lists = self.drawn_by.iter().map(|list| (list, LEAST));
+        let lists = lists.chain(self.sturdy.iter().map(|list| (list, LEAST_STURDY)));
+        let lists: Vec<(&Vec<u8>, usize)> = lists.chain([(&self.words, LEAST_WORDS)]).collect();
+        let mut chosen: Vec<u8> = Vec::new();
+        for face in order {
+            let wanted = |(list, least): &(&Vec<u8>, usize)| {
+                list.contains(&face) && list.iter().filter(|f| chosen.contains(f)).count() < *least
+            };
+            if chosen.len() < IN_PLAY || lists.iter().any(wanted) {
+                chosen.push(face);
+            }
+        }
+        chosen
+    }
+
     /// The faces that draw `character` well; only those with thick, even strokes if `sturdy`.
     pub(crate) fn faces_for(&self, character: u8, sturdy: bool) -> &[u8] {
         let drawn_by = if sturdy { &self.sturdy } else { &self.drawn_by };
@@ -138,6 +209,38 @@ impl Fonts {
     /// Every family with its face, for contact sheets.
     pub(crate) fn families() -> impl Iterator<Item = &'static str> {
         BUNDLED.iter().map(|bundled| bundled.family)
+    }
+}
+
+/// How a style changes a face.
+#[derive(Clone, Copy, Debug)]
+struct Reshape {
+    /// Widths for a height.
+    slant: f32,
+    /// Width beside the font's own.
+    width: f32,
+    /// How far edges move outwards, cap heights.
+    weight: f32,
+}
+
+impl Reshape {
+    fn draw(rng: &mut Stream) -> Self {
+        Self {
+            slant: SLANT * rng.signed(),
+            width: 1.0 + STRETCH * rng.signed(),
+            weight: WEIGHT * rng.unit(),
+        }
+    }
+
+    /// `outline` changed like every other of its face, and dented as none.
+    fn apply(self, outline: &Outline, rng: &mut Stream) -> Outline {
+        let mut dent = || (rng.between(0.5, 1.1), rng.unit());
+        let ((per_y, phase_y), (per_x, phase_x)) = (dent(), dent());
+        outline.reshaped(self.weight, |point| {
+            let x = point.x + DENT * sin_turns(point.y * per_y + phase_y);
+            let y = point.y + DENT * sin_turns(point.x * per_x + phase_x);
+            Point::new((x - y * self.slant) * self.width, y)
+        })
     }
 }
 
@@ -184,5 +287,25 @@ mod tests {
             assert!(sturdy.len() >= 6, "{} in {}", char::from(*character), sturdy.len());
         }
         assert!(fonts.word_faces().len() >= 12);
+    }
+
+    #[test]
+    fn every_style_has_enough_fonts_for_every_character_and_not_all_of_them() {
+        let fonts = Fonts::load().unwrap();
+        let mut rng = Stream::fixed(1);
+        for _ in 0..50 {
+            let styled = fonts.styled(&mut rng);
+            let in_play = styled.faces.iter().filter(|face| !face.outlines.is_empty()).count();
+            assert!((IN_PLAY..BUNDLED.len() - 3).contains(&in_play), "{in_play}");
+            for character in DRAWN.bytes() {
+                for (sturdy, least) in [(false, LEAST), (true, LEAST_STURDY)] {
+                    let faces = styled.faces_for(character, sturdy);
+                    let there = fonts.faces_for(character, sturdy).len();
+                    assert!(faces.len() >= least.min(there), "{}", char::from(character));
+                    assert!(faces.iter().all(|face| styled.outline(*face, character).is_some()));
+                }
+            }
+            assert!(styled.word_faces().len() >= LEAST_WORDS);
+        }
     }
 }

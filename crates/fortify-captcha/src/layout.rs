@@ -3,7 +3,10 @@
 //! Every carrier draws the same polygons, each in its own way. Points are moved here and nowhere
 //! else: size, turn, place, two waves, and in the end a fit that keeps every point on the canvas.
 
+mod manner;
 mod scene;
+
+pub(crate) use manner::Manner;
 
 use crate::font::Fonts;
 use crate::level::LevelProfile;
@@ -115,11 +118,13 @@ pub(crate) struct Hand {
     pub(crate) lean: f32,
     /// How much of the picture's height objects under characters take.
     pub(crate) strip: f32,
+    /// How the style goes about it.
+    pub(crate) manner: Manner,
 }
 
 impl Hand {
     /// The hand of ink, which is all that some levels differ by.
-    pub(crate) fn ink(profile: &LevelProfile) -> Self {
+    pub(crate) fn ink(profile: &LevelProfile, manner: Manner) -> Self {
         Self {
             cap: INK_CAP,
             sturdy: false,
@@ -131,6 +136,7 @@ impl Hand {
             jitter: profile.jitter,
             lean: profile.lean,
             strip: 0.0,
+            manner,
         }
     }
 }
@@ -180,7 +186,7 @@ impl Layout {
         self.points.clear();
         self.ends.clear();
         self.shapes.clear();
-        let cap = frame.height * hand.cap;
+        let cap = frame.height * hand.cap * hand.manner.cap;
         let setting = Setting { fonts, hand, cap };
         match figures.first() {
             Some(Figure::Object { .. }) => self.scatter(figures, setting, frame, rng),
@@ -253,7 +259,7 @@ impl Layout {
             return;
         };
         let size = cap * (1.0 - hand.shrink * rng.unit());
-        let turn = hand.rotation * rng.signed();
+        let turn = hand.rotation * hand.manner.turn(self.shapes.len(), rng);
         let join = Join { gap: join.gap + cap * DIGIT_GAP * rng.unit(), ..join };
         if let Some(outline) = fonts.outline(*face, character) {
             self.glyph(outline, size, turn, 0.0, join);
@@ -330,9 +336,11 @@ impl Layout {
             .sum();
         let shrink = (room / needed.max(1.0)).min(1.0);
         let spare = (room - needed * shrink).max(0.0);
-        // Half of the spare width is shared out between the figures, the rest moves the line.
-        let share = spare * 0.5 / self.shapes.len().max(1) as f32;
-        let mut x = border + spare * 0.5 * rng.unit();
+        // Some of the spare width is shared out between the figures, the rest moves the line.
+        let airy = hand.manner.airy;
+        let share = spare * airy / self.shapes.len().max(1) as f32;
+        let mut x = border + spare * (1.0 - airy) * rng.unit();
+        let way = if rng.chance(0.5) { 1.0 } else { -1.0 };
         let mut line = 0.0;
         for index in 0..self.shapes.len() {
             let Some(shape) = self.shapes.get(index).copied() else {
@@ -344,7 +352,8 @@ impl Layout {
             if shape.join.bond == Bond::None {
                 x += share * rng.unit();
                 let free = (frame.height - 2.0 * border - bounds.height() * shrink).max(0.0) * 0.5;
-                line = frame.height * 0.5 + free * hand.jitter * rng.signed();
+                let height = hand.manner.height(index, self.shapes.len(), way, rng);
+                line = frame.height * 0.5 + free * hand.jitter * height;
             }
             x += shape.join.gap * shrink;
             let centre = bounds.centre();
@@ -363,13 +372,18 @@ impl Layout {
     fn wave(&mut self, hand: &Hand, frame: Frame, rng: &mut Stream) {
         let scale = frame.scale();
         let amplitude = |rng: &mut Stream| hand.wave * scale * rng.between(0.5, 1.0);
-        let frequency = |rng: &mut Stream| 1.0 / (hand.wavelength * scale * rng.between(1.0, 2.0));
+        let (shortest, longest) = hand.manner.lengths;
+        let frequency =
+            |rng: &mut Stream| 1.0 / (hand.wavelength * scale * rng.between(shortest, longest));
+        let bend = |rng: &mut Stream| hand.manner.bend(rng);
         let (along, across) = (amplitude(rng), amplitude(rng));
         let (per_x, per_y) = (frequency(rng), frequency(rng));
         let (phase_x, phase_y) = (rng.unit(), rng.unit());
+        let (bend_x, bend_y) = (bend(rng), bend(rng));
         for point in &mut self.points {
-            let dx = along * sin_turns(point.y * per_y + phase_y);
-            let dy = across * sin_turns(point.x * per_x + phase_x);
+            let (u, v) = (2.0 * point.x / frame.width - 1.0, 2.0 * point.y / frame.height - 1.0);
+            let dx = along * bend_x.at(point.y * per_y + phase_y, v, u);
+            let dy = across * bend_y.at(point.x * per_x + phase_x, u, v);
             *point = Point::new(point.x + dx, point.y + dy);
         }
     }

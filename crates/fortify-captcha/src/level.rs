@@ -149,8 +149,9 @@ mod table {
         /// White noise in swirl: how far it moves a px at most, in steps of which a stripe's deviation
         /// is 40.
         swirl_noise: u8 = [0, 4, 6, 8, 9, 10, 10, 11, 11, 12];
-        /// Wavelength of the stripes, as an index into the bank's.
-        swirl_band: u8 = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+        /// Shortest wavelength of the stripes that a picture has the choice of, as an index into the
+        /// style's.
+        swirl_band: u8 = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3];
     }
 }
 

@@ -87,6 +87,45 @@ impl Outline {
     }
 }
 
+impl Outline {
+    /// The outline with every point moved, and before that every edge moved outwards by `weight`.
+    pub(crate) fn reshaped(&self, weight: f32, to: impl Fn(Point) -> Point) -> Self {
+        let mut points = self.points.to_vec();
+        // Fonts differ in which way round they draw; what is enclosed is on the same side of all of
+        // one font's edges, holes included.
+        let outwards = if self.area() > 0.0 { weight } else { -weight };
+        let mut start = 0;
+        for end in self.ends.iter().map(|end| usize::from(*end)) {
+            let contour = self.points.get(start..end).unwrap_or(&[]);
+            let before = contour.iter().cycle().skip(contour.len().saturating_sub(1));
+            let after = contour.iter().cycle().skip(1);
+            let moved = points.get_mut(start..end).unwrap_or(&mut []);
+            for ((point, before), after) in moved.iter_mut().zip(before).zip(after) {
+                let (dx, dy) = (after.x - before.x, after.y - before.y);
+                let length = (dx * dx + dy * dy).sqrt().max(f32::MIN_POSITIVE);
+                let (x, y) = (dy / length * outwards, -dx / length * outwards);
+                *point = to(Point::new(point.x + x, point.y + y));
+            }
+            start = end;
+        }
+        let bounds = Bounds::of(&points).unwrap_or(self.bounds);
+        Self { points: points.into(), ends: self.ends.clone(), bounds }
+    }
+
+    /// The enclosed area, less than zero where contours run the other way round.
+    fn area(&self) -> f32 {
+        let mut start = 0;
+        let mut area = 0.0;
+        for end in self.ends.iter().map(|end| usize::from(*end)) {
+            let contour = self.points.get(start..end).unwrap_or(&[]);
+            let nexts = contour.iter().cycle().skip(1);
+            area += contour.iter().zip(nexts).map(|(a, b)| a.x * b.y - b.x * a.y).sum::<f32>();
+            start = end;
+        }
+        area * 0.5
+    }
+}
+
 /// Longest edge left in an outline, in cap heights: 10 px at 50 px, short enough to follow a wave
 /// of 60 px to within half a px.
 const LONGEST_EDGE: f32 = 0.2;
@@ -233,6 +272,26 @@ mod tests {
         assert_eq!(outline.ends(), [20]);
         assert_eq!(outline.bounds().min, Point::new(0.0, -1.0));
         assert_eq!(outline.bounds().max, Point::new(1.0, 0.0));
+    }
+
+    #[test]
+    fn weight_grows_a_square_and_closes_its_hole_whichever_way_round_it_is() {
+        for turned in [false, true] {
+            let mut pen = Flattener::default();
+            for (low, high, hole) in [(0.0, 1.0, false), (0.3, 0.7, true)] {
+                let mut corners = [(low, low), (high, low), (high, high), (low, high)];
+                if hole != turned {
+                    corners.reverse();
+                }
+                pen.move_to(corners[0].0, corners[0].1);
+                corners[1..].iter().for_each(|corner| pen.line_to(corner.0, corner.1));
+                pen.close();
+            }
+            let outline = pen.finish(1.0).unwrap();
+            let bolder = outline.reshaped(0.05, |point| point);
+            assert!((bolder.bounds().width() - 1.07).abs() < 0.04, "{:?}", bolder.bounds());
+            assert!(bolder.area().abs() > outline.area().abs() + 0.2);
+        }
     }
 
     #[test]

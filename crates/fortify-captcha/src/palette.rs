@@ -43,6 +43,42 @@ pub(crate) enum Chalk {
     Grey,
 }
 
+/// Which colours a style has, beside what tasks and levels ask of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scheme {
+    /// How often a ground is light.
+    light: f32,
+    /// Hues of grounds: the first, and how far they reach, turns.
+    ground: (f32, f32),
+    /// Hues of texts, likewise.
+    text: (f32, f32),
+    /// How far apart the hues of one picture's texts are, all together, turns.
+    spread: f32,
+    /// How colourful texts are, from grey (0) to full (1).
+    colour: f32,
+    /// How colourful grounds are, likewise.
+    tint: f32,
+}
+
+impl Scheme {
+    /// The scheme of a style.
+    pub(crate) fn draw(rng: &mut Stream) -> Self {
+        Self {
+            light: rng.pick(&[0.0, 0.3, 0.7, 1.0]).copied().unwrap_or(0.7),
+            ground: (rng.unit(), rng.between(0.15, 0.6)),
+            text: (rng.unit(), rng.between(0.2, 1.0)),
+            spread: rng.between(0.35, 1.0),
+            colour: rng.between(0.55, 1.0),
+            tint: rng.between(0.03, 0.12),
+        }
+    }
+
+    /// The hue of a ground, turns.
+    fn ground_hue(&self, rng: &mut Stream) -> f32 {
+        self.ground.0 + self.ground.1 * rng.unit()
+    }
+}
+
 /// A picture's colours.
 #[derive(Clone, Debug)]
 pub(crate) struct Palette {
@@ -57,26 +93,28 @@ pub(crate) struct Palette {
 impl Palette {
     /// Draws a ground, light more often than dark, and text colours that stand out from every
     /// shade of it by the level's contrast.
-    pub(crate) fn draw(profile: &LevelProfile, rng: &mut Stream) -> Self {
-        let light = rng.chance(0.7);
-        let tint = hue(rng.unit());
+    pub(crate) fn draw(profile: &LevelProfile, scheme: &Scheme, rng: &mut Stream) -> Self {
+        let light = rng.chance(scheme.light);
+        let tint = hue(scheme.ground_hue(rng));
         let base = if light { rng.between(0.90, 0.97) } else { rng.between(0.07, 0.13) };
         let spread = f32::from(profile.grain) / 255.0;
         let ground = |step: usize| -> Rgb {
             let away = spread * step as f32 / (GROUNDS - 1) as f32;
             let value = if light { base - away } else { base + away };
-            tint.map(|channel| to_byte(value * (0.94 + 0.06 * channel)))
+            tint.map(|channel| to_byte(value * (1.0 - scheme.tint + scheme.tint * channel)))
         };
         let mut colours = [[0; 3]; COLOURS];
         let grounds: [Rgb; GROUNDS] = std::array::from_fn(ground);
         // The shade nearest to the text is the one that contrast is measured against.
         let [mean, nearest] = [grounds[1], grounds[GROUNDS - 1]];
         let texts = 3 + rng.below(TEXTS - 2);
-        let first_hue = rng.unit();
+        let first_hue = scheme.text.0 + scheme.text.1 * rng.unit();
         let distinct: [Rgb; TEXTS] = std::array::from_fn(|index| {
-            let turn = first_hue + (index % texts) as f32 / texts as f32 + 0.06 * rng.signed();
+            let step = scheme.spread / texts as f32;
+            let turn = first_hue + (index % texts) as f32 * step + 0.06 * rng.signed();
             let wanted = profile.contrast * (1.0 + 0.25 * rng.unit());
-            contrasting(hue(turn), nearest, wanted, light)
+            let full = hue(turn).map(|channel| 0.5 + (channel - 0.5) * scheme.colour);
+            contrasting(full, nearest, wanted, light)
         });
         let text = |index: usize| distinct.get(index % texts).copied().unwrap_or_default();
         for (slot, colour) in colours.iter_mut().enumerate() {
@@ -99,6 +137,7 @@ impl Palette {
         used: &[Colour],
         chalk: Chalk,
         profile: &LevelProfile,
+        scheme: &Scheme,
         rng: &mut Stream,
     ) -> Self {
         let mut paints = used.to_vec();
@@ -110,7 +149,7 @@ impl Palette {
         paints.truncate(PAINTS);
         rng.shuffle(&mut paints);
         let base = rng.between(0.05, 0.09);
-        let tint = hue(rng.unit());
+        let tint = hue(scheme.ground_hue(rng));
         let spread = f32::from(profile.grain) / 255.0 * 0.5;
         let grounds: [Rgb; GROUNDS] = std::array::from_fn(|step| {
             let value = base + spread * step as f32 / (GROUNDS - 1) as f32;
@@ -160,8 +199,8 @@ impl Palette {
     }
 
     /// Sixteen shades at even distances, from a dark to a light one of the same hue.
-    pub(crate) fn shades(rng: &mut Stream) -> Self {
-        let tint = rng.unit();
+    pub(crate) fn shades(scheme: &Scheme, rng: &mut Stream) -> Self {
+        let tint = scheme.ground_hue(rng);
         let (dark, light) = (tinted(tint, 0.10, rng), tinted(tint, 0.94, rng));
         let last = (COLOURS - 1) as f32;
         let colours = std::array::from_fn(|shade| blend(dark, light, shade as f32 / last));
@@ -314,7 +353,8 @@ mod tests {
         for level in Level::ALL {
             let profile = LevelProfile::of(level);
             for _ in 0..500 {
-                let palette = Palette::draw(profile, &mut rng);
+                let scheme = Scheme::draw(&mut rng);
+                let palette = Palette::draw(profile, &scheme, &mut rng);
                 assert!((3..=5).contains(&palette.texts()));
                 for text in 0..TEXTS {
                     let ink = palette.colours[usize::from(Palette::ink(text).full)];
@@ -338,11 +378,11 @@ mod tests {
     #[test]
     fn the_slot_of_a_named_colour_tells_nothing() {
         let mut rng = Stream::fixed(7);
-        let profile = LevelProfile::of(Level::MIN);
+        let (profile, scheme) = (LevelProfile::of(Level::MIN), Scheme::draw(&mut rng));
         for used in [&[Colour::Red][..], &[Colour::Blue, Colour::Red, Colour::White]] {
             let mut counts = [0_i32; PAINTS];
             for _ in 0..4000 {
-                let palette = Palette::named(used, Chalk::Grey, profile, &mut rng);
+                let palette = Palette::named(used, Chalk::Grey, profile, &scheme, &mut rng);
                 counts[usize::from(palette.paint(Colour::Red).full) - FIRST_TEXT] += 1;
             }
             assert!(counts.iter().all(|count| (count - 1000).abs() < 150), "{counts:?}");
@@ -355,7 +395,9 @@ mod tests {
         for level in Level::ALL {
             for _ in 0..100 {
                 let profile = LevelProfile::of(level);
-                let palette = Palette::named(&Colour::PAINTS[..4], Chalk::White, profile, &mut rng);
+                let scheme = Scheme::draw(&mut rng);
+                let paints = &Colour::PAINTS[..4];
+                let palette = Palette::named(paints, Chalk::White, profile, &scheme, &mut rng);
                 for slot in FIRST_TEXT..FIRST_HALF {
                     let ratio = |ground: &Rgb| {
                         contrast(luminance(palette.colours[slot]), luminance(*ground))

@@ -37,6 +37,52 @@ pub(crate) struct Ink {
     pub(crate) half: u8,
 }
 
+/// How two inks share a shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hatch {
+    /// The first alone.
+    Solid,
+    /// Level stripes, so many px high.
+    Rows(u8),
+    /// Stripes from the upper left to the lower right in steps, so many px high.
+    Slant(u8),
+    /// Checks, as wide as a chunk and so many px high.
+    Checks(u8),
+    /// The first above, the second below.
+    Split,
+}
+
+/// What a shape is filled with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fill {
+    pub(crate) inks: [Ink; 2],
+    pub(crate) hatch: Hatch,
+}
+
+impl Fill {
+    /// One ink alone.
+    pub(crate) const fn solid(ink: Ink) -> Self {
+        Self { inks: [ink; 2], hatch: Hatch::Solid }
+    }
+
+    /// The inks of the chunks in a row of a shape `rows` high, which repeat after four. By chunks and
+    /// not by px, so that a hatch costs hardly more than one colour.
+    fn inks(&self, row: usize, rows: usize) -> [Ink; 4] {
+        let [one, other] = self.inks;
+        let odd = |at: usize, height: u8| (at / usize::from(height.max(1))) % 2 == 1;
+        let second: [bool; 4] = match self.hatch {
+            Hatch::Solid => return [one; 4],
+            Hatch::Rows(height) => [odd(row, height); 4],
+            Hatch::Slant(height) => {
+                array::from_fn(|chunk| odd(row + chunk * usize::from(height / 2), height))
+            }
+            Hatch::Checks(height) => array::from_fn(|chunk| odd(row, height) ^ (chunk % 2 == 1)),
+            Hatch::Split => [2 * row > rows; 4],
+        };
+        second.map(|second| if second { other } else { one })
+    }
+}
+
 impl Rasterizer {
     /// Fills the contours, which lie within `bounds`, with the non-zero rule for contours that turn
     /// the same way. Whatever is off the canvas is cut off.
@@ -45,7 +91,7 @@ impl Rasterizer {
         canvas: &mut Canvas,
         contours: impl Iterator<Item = &'a [Point]>,
         bounds: &Bounds,
-        ink: Ink,
+        fill: Fill,
     ) {
         let left = bounds.min.x.floor().max(0.0) as i32;
         let top = bounds.min.y.floor().max(0.0) as i32;
@@ -71,7 +117,7 @@ impl Rasterizer {
                 from = *to;
             }
         }
-        self.resolve(canvas, grid, stride, ink);
+        self.resolve(canvas, grid, stride, fill);
     }
 
     /// Adds an edge: at every sub-scanline that it crosses, coverage starts (or ends) to its right.
@@ -103,16 +149,17 @@ impl Rasterizer {
     }
 
     /// Sums the changes up along each row, colours what is covered, and leaves the cells at zero.
-    fn resolve(&mut self, canvas: &mut Canvas, grid: Grid, stride: usize, ink: Ink) {
+    fn resolve(&mut self, canvas: &mut Canvas, grid: Grid, stride: usize, fill: Fill) {
         let rows = self.cells.chunks_exact_mut(stride).zip(grid.top..grid.top + grid.rows);
-        for (cells, y) in rows {
+        for (row, (cells, y)) in rows.enumerate() {
             // Whole chunks: to the right of the last column nothing is covered.
             let from = grid.left as usize;
             let pixels = canvas.span_mut(y as usize, from, from + stride);
             let mut pixels = pixels.chunks_mut(CHUNK);
             let (cells, _) = cells.as_chunks_mut::<CHUNK>();
             let mut sum = 0;
-            for cells in cells {
+            let inks = fill.inks(row, grid.rows as usize);
+            for (cells, ink) in cells.iter_mut().zip(inks.into_iter().cycle()) {
                 let pixels = pixels.next().unwrap_or(&mut []);
                 if let Ok(pixels) = <&mut [u8; CHUNK]>::try_from(&mut *pixels) {
                     sum = colour(pixels, cells, sum, ink);
@@ -172,7 +219,7 @@ mod tests {
         let mut rasterizer = Rasterizer::default();
         let all: Vec<Point> = contours.iter().flatten().copied().collect();
         let bounds = Bounds::of(&all).unwrap();
-        let ink = Ink { full: 2, half: 1 };
+        let ink = Fill::solid(Ink { full: 2, half: 1 });
         rasterizer.fill(&mut canvas, contours.iter().map(Vec::as_slice), &bounds, ink);
         assert!(rasterizer.cells.iter().all(|cell| *cell == 0));
         canvas.rows().map(<[u8]>::to_vec).collect()
@@ -204,6 +251,25 @@ mod tests {
         assert_eq!(rows[2], [0, 2, 0, 0, 2, 0, 0, 0]);
         let rows = filled(&[square(1.0, 1.0, 5.0, 5.0), square(2.0, 2.0, 4.0, 4.0)]);
         assert_eq!(rows[2], [0, 2, 2, 2, 2, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_hatch_shares_a_shape_between_two_inks() {
+        let inks = [Ink { full: 2, half: 1 }, Ink { full: 4, half: 3 }];
+        let column = |hatch| -> Vec<u8> {
+            let mut canvas = Canvas::default();
+            canvas.resize(8, 6);
+            canvas.rows_mut().for_each(|row| row.fill(0));
+            let whole = square(0.0, 0.0, 8.0, 6.0);
+            let bounds = Bounds::of(&whole).unwrap();
+            let contours = std::iter::once(whole.as_slice());
+            Rasterizer::default().fill(&mut canvas, contours, &bounds, Fill { inks, hatch });
+            canvas.rows().map(|row| row[3]).collect()
+        };
+        assert_eq!(column(Hatch::Solid), [2; 6]);
+        assert_eq!(column(Hatch::Rows(2)), [2, 2, 4, 4, 2, 2]);
+        assert_eq!(column(Hatch::Checks(3)), [2, 2, 2, 4, 4, 4]);
+        assert_eq!(column(Hatch::Split), [2, 2, 2, 2, 4, 4]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use chacha20::ChaCha12Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 
 use crate::spec::Seed;
+use crate::style::StyleKey;
 
 /// Which part of a picture a stream of numbers is for.
 ///
@@ -21,6 +22,21 @@ pub(crate) enum Purpose {
     Decoy = 2,
 }
 
+/// Which part of a style a stream of numbers is for: a family that is added or taken away leaves the
+/// others as they were.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Family {
+    Fonts = 0,
+    Manner = 1,
+    Scheme = 2,
+    Ground = 3,
+    Marks = 4,
+    Stripes = 5,
+    Weave = 6,
+    Dots = 7,
+    Textures = 8,
+}
+
 /// A stream of numbers that follows from a seed and a purpose.
 pub(crate) struct Stream(ChaCha12Rng);
 
@@ -31,7 +47,15 @@ impl Stream {
         Self(rng)
     }
 
-    /// A stream for what is the same in every picture, such as the grain of the ground.
+    /// A stream for what is the same in every picture of a style.
+    pub(crate) fn of_style(key: &StyleKey, family: Family) -> Self {
+        let mut rng = ChaCha12Rng::from_seed(*key.as_bytes());
+        rng.set_stream(family as u64);
+        Self(rng)
+    }
+
+    /// A stream for tests, the same each time.
+    #[cfg(test)]
     pub(crate) fn fixed(label: u8) -> Self {
         Self(ChaCha12Rng::from_seed([label; 32]))
     }

@@ -3,7 +3,7 @@
 use crate::canvas::Canvas;
 use crate::font::Fonts;
 use crate::outline::{Bounds, Point};
-use crate::raster::{Ink, Rasterizer};
+use crate::raster::{Fill, Ink, Rasterizer};
 use crate::rng::{cos_turns, sin_turns};
 
 /// Height of capitals in a specimen, px: that of a picture 100 px high, shrunk to its width.
@@ -57,7 +57,7 @@ pub(crate) fn draw(fonts: &Fonts, face: u8, text: &str, degrees: f32) -> Option<
             start = usize::from(*end);
             contour
         });
-        rasterizer.fill(&mut canvas, contours, &bounds, Ink { full: 2, half: 1 });
+        rasterizer.fill(&mut canvas, contours, &bounds, Fill::solid(Ink { full: 2, half: 1 }));
     }
     let pixels = canvas.rows().flatten().copied().collect();
     Some(Specimen { family, width: canvas.width(), pixels })

@@ -9,21 +9,45 @@ use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::carriers::swirl::Bank;
+use crate::carriers::ink::Textures;
+use crate::carriers::motion::Dots;
+use crate::carriers::swirl::{Bank, Weave};
 use crate::error::StyleKeyError;
+use crate::font::Fonts;
 use crate::hex;
-use crate::noise::Grain;
+use crate::layout::Manner;
+use crate::noise::{Ground, Marks};
+use crate::palette::Scheme;
+use crate::rng::{Family, Stream};
 
 /// A style, ready to draw in: see [`Generator::style`](crate::Generator::style).
 pub struct Style {
-    pub(crate) grain: Grain,
+    pub(crate) fonts: Fonts,
+    pub(crate) manner: Manner,
+    pub(crate) scheme: Scheme,
+    pub(crate) ground: Ground,
+    pub(crate) marks: Marks,
+    pub(crate) textures: Textures,
     pub(crate) bank: Bank,
+    pub(crate) weave: Weave,
+    pub(crate) dots: Dots,
 }
 
 impl Style {
-    /// The style that follows from `key`.
-    pub(crate) fn new(_key: &StyleKey) -> Self {
-        Self { grain: Grain::new(), bank: Bank::new() }
+    /// The style that follows from `key`, its fonts made of `fonts`.
+    pub(crate) fn new(key: &StyleKey, fonts: &Fonts) -> Self {
+        let rng = |family| Stream::of_style(key, family);
+        Self {
+            fonts: fonts.styled(&mut rng(Family::Fonts)),
+            manner: Manner::draw(&mut rng(Family::Manner)),
+            scheme: Scheme::draw(&mut rng(Family::Scheme)),
+            ground: Ground::draw(&mut rng(Family::Ground)),
+            marks: Marks::draw(&mut rng(Family::Marks)),
+            textures: Textures::draw(&mut rng(Family::Textures)),
+            bank: Bank::draw(&mut rng(Family::Stripes)),
+            weave: Weave::draw(&mut rng(Family::Weave)),
+            dots: Dots::draw(&mut rng(Family::Dots)),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ const GOLDEN: [Case; 8] = [
         6,
         1,
         "t:VTT6TJ",
-        "d97caeadb5bb17af85817c409a47ca1d2d886c1b4cac60d7b08c15c4ff91a74f",
+        "ebdfe10b0c238002cba34f981d9ec3a39f21cdd1c5a40aefd325f2058738828e",
     ),
     (
         Variant::DistortedText,
@@ -30,7 +30,7 @@ const GOLDEN: [Case; 8] = [
         6,
         2,
         "t:MPJF9F",
-        "b0d74fbb2c1661680693e833109f2bd7f97dbc600bda4f24dc5ccc23e0d1d5b2",
+        "5a325783b6cac59207f38e60d673422af52e7ca7a6bf4201a4aea5e4b2b60829",
     ),
     (
         Variant::DistortedText,
@@ -40,7 +40,7 @@ const GOLDEN: [Case; 8] = [
         8,
         3,
         "t:FRANHC46",
-        "efd6557a262649a5d13d85801ef41d42d17f789d5b047040296f60741283d17a",
+        "6436d02dff27c15cb70b004d994046936a85c4c20e6679929fb0d7156bec206f",
     ),
     (
         Variant::DistortedText,
@@ -50,7 +50,7 @@ const GOLDEN: [Case; 8] = [
         4,
         4,
         "t:M6CC",
-        "69b358fac8699fed1bb9cb601908a8cfb868c3bb42f78925ebb7aef07d9374f0",
+        "b122a3f899a46d56c1de02dc050cb03fbd765e24620f4a3c632bd3a8f613644f",
     ),
     (
         Variant::Arithmetic,
@@ -60,7 +60,7 @@ const GOLDEN: [Case; 8] = [
         6,
         5,
         "n:10",
-        "41210790fc4627786b152775ed60a8df28d5cb876ac4747ae4ced8f4667604d4",
+        "3c09093bbeff2c550eb0109edc0114281d31074ff3b58dae565593ef9b4c1726",
     ),
     (
         Variant::Arithmetic,
@@ -70,7 +70,7 @@ const GOLDEN: [Case; 8] = [
         6,
         6,
         "n:54",
-        "c108d790f79405b0eb180810272965f597bb2dec024985dcdb7b8fc760c5c5b4",
+        "80fe5cded9ad4e977eae47a5010dbf7188f5b1c88804c761dc1fa9f8a75bf866",
     ),
     (
         Variant::Arithmetic,
@@ -80,7 +80,7 @@ const GOLDEN: [Case; 8] = [
         6,
         7,
         "n:112",
-        "5dc04a797289edb5bee49a43d48a0a8b5efca3d113aa42d56b4b6d4afe304a7f",
+        "4aa1149cc25cb9a62dc982f0ed1d2298f7989ba5c02b7cbdf1a20b388677d22b",
     ),
     (
         Variant::Arithmetic,
@@ -90,7 +90,7 @@ const GOLDEN: [Case; 8] = [
         6,
         8,
         "n:92",
-        "649f1703d04db3e16b287a434523731625eec084d308f57f57a9d5750fef3f89",
+        "a6f35f8c364c57c898512a9a14405625ffb4cfbc7adbb360b416f9da21513d61",
     ),
 ];
 
@@ -106,7 +106,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         11,
         "t:EX6",
-        "cbe1df007761832fd6c830d6f609e7caef5631cb45530eafd063bdd89ba9dedc",
+        "3a98f2cb782e285ce4de01eb219c93744a6c3e0e0c85a0bea6f781dcb4947a86",
     ),
     (
         Variant::ObjectRecognition,
@@ -116,7 +116,7 @@ const TASKS: [TaskCase; 11] = [
         140,
         12,
         "t:V4Y",
-        "9ebc75b6b8e73763c4e6568a5edc625d3c457878436876a9d2b7abe1a23920ed",
+        "a471bad73359eb7cbc30ac09618364a4b225fe96f4e61cdd28cec0f49926a469",
     ),
     (
         Variant::ObjectRecognition,
@@ -126,7 +126,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         13,
         "c:6:FD6",
-        "de815e6c311940d00b5cf91b583be350093aa7c15f28985af2af11e1af933d08",
+        "5e5ffc102ff6c558995dbd0db02d5a3744f8f8f6f266bbf6dddd96763f575616",
     ),
     (
         Variant::ObjectRecognition,
@@ -136,7 +136,7 @@ const TASKS: [TaskCase; 11] = [
         200,
         14,
         "c:0:wrench",
-        "d201dacb4edccb2863f404667fc620236b96c54e89d96572160e1e11b756ac30",
+        "45b9254b778c3bbc1966c4ad1839d21f72ed4b92a47323687748f097433409f9",
     ),
     (
         Variant::PatternCompletion,
@@ -146,7 +146,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         15,
         "w:moon 4",
-        "6a420c46b897252a7a59026c91863ae29a3b9bf396f36d013869c0bc77ed7dd1",
+        "936e1e52a882b5a1b122029cef076a024d9792044822217fb653b5397ed2c2fb",
     ),
     (
         Variant::PatternCompletion,
@@ -156,7 +156,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         16,
         "w:cross pink",
-        "a494301cde24c048dbdddf96703763f1c5e9cf41fde7230215f7a4b6e3e7279f",
+        "49a52ccea9a22056726459473b1eb70b78636d249a9439cbe925a3250e8af76c",
     ),
     (
         Variant::PatternCompletion,
@@ -166,7 +166,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         17,
         "c:5:down-right 5",
-        "f9c779b203ea022fa2794be6f41bbc2f49fc4bd24606a3c64db09fa22478b170",
+        "887d9cdb0a89080757f018f60c0c376140d1275ed269069d54a7c9fad3f29b6a",
     ),
     (
         Variant::ColorTextMismatch,
@@ -176,7 +176,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         18,
         "w:orange red",
-        "4112b8522c925b13ade6a38d53368d5e659d98ca864f05d3c13f4f9837aed7d4",
+        "defd9b48bfcae994b1f407df3e59072712ba0a2b60039201cac57005d4a0b762",
     ),
     (
         Variant::ColorTextMismatch,
@@ -186,7 +186,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         19,
         "c:10:orange blue yellow",
-        "e0e2ea361f7a9399730b97298d1032b32ffa20484b3a831b173bab6ccabf8b60",
+        "dcedc335546abc329c5842eec1b6d5ead78e7f092e17937d6e1b418617ee3250",
     ),
     (
         Variant::DistortedText,
@@ -196,7 +196,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         20,
         "c:6:3YYNNA",
-        "cf1108a2b368c6d5a1c65236c93d71da364f5986bc10c1950156b08cb3401b1b",
+        "735bd97376bc03d8788dfa5f0a6f2d4b09e94157bc7358037b1aa2d1e6b989f4",
     ),
     (
         Variant::Arithmetic,
@@ -206,14 +206,15 @@ const TASKS: [TaskCase; 11] = [
         100,
         21,
         "c:2:11",
-        "d427b91c1aeb8cc708081a28c8ca7555c4113a9ef675e37ba4ca18388349236e",
+        "7d6c2ceb7461ae7bf5aec4e48d9164a564050da71c5085b1c769a90f30b097b3",
     ),
 ];
 
 #[test]
 fn tasks_and_choices_are_what_this_version_draws() {
     let generator = Generator::new().unwrap();
-    let style = generator.style(&StyleKey::PUBLIC);
+    // The style that everybody can draw, and another.
+    let styles = [0, 1].map(|key| generator.style(&StyleKey::from_bytes([key; 32])));
     let mut found = String::new();
     let mut same = true;
     for (variant, mode, level, width, height, byte, answer, hash) in TASKS {
@@ -221,7 +222,8 @@ fn tasks_and_choices_are_what_this_version_draws() {
         (spec.mode, spec.width, spec.height) = (mode, width, height);
         let seed =
             Seed::from_bytes(std::array::from_fn(|index| byte.wrapping_mul(index as u8 + 1)));
-        let rendered = generator.render(&spec, &style, &seed).unwrap();
+        let style = &styles[usize::from(byte % 2)];
+        let rendered = generator.render(&spec, style, &seed).unwrap();
         let digest: String = Sha256::digest(&rendered.media.bytes)
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -238,9 +240,10 @@ fn tasks_and_choices_are_what_this_version_draws() {
 
 #[test]
 fn pictures_are_what_this_version_draws() {
-    assert_eq!(RENDERER_VERSION, 2, "the hashes belong to version 2");
+    assert_eq!(RENDERER_VERSION, 2, "the hashes above belong to version 2");
     let generator = Generator::new().unwrap();
-    let style = generator.style(&StyleKey::PUBLIC);
+    // The style that everybody can draw, and another.
+    let styles = [0, 1].map(|key| generator.style(&StyleKey::from_bytes([key; 32])));
     let mut found = String::new();
     let mut same = true;
     for (variant, level, width, height, length, byte, answer, hash) in GOLDEN {
@@ -248,7 +251,8 @@ fn pictures_are_what_this_version_draws() {
         (spec.width, spec.height, spec.length) = (width, height, length);
         let seed =
             Seed::from_bytes(std::array::from_fn(|index| byte.wrapping_mul(index as u8 + 1)));
-        let rendered = generator.render(&spec, &style, &seed).unwrap();
+        let style = &styles[usize::from(byte % 2)];
+        let rendered = generator.render(&spec, style, &seed).unwrap();
         let digest: String = Sha256::digest(&rendered.media.bytes)
             .iter()
             .map(|byte| format!("{byte:02x}"))

@@ -138,12 +138,14 @@ impl App {
                 variants: captcha.variant_weights.clone(),
                 carriers: captcha.carrier_weights.clone(),
             },
+            style_epoch: captcha.style_epoch,
             pool: captcha.drawn_ahead,
             max_failures: config.security.max_captcha_failures,
             failure_decay: config.security.reputation_decay,
         };
         let challenges = Challenges::new(
             drawer,
+            keys.style_secret(),
             captcha.max_concurrent_renders,
             store.clone(),
             clock.clone(),

@@ -18,7 +18,8 @@ use fortify::pseudonym::CircuitTag;
 use fortify::session::key_ring::KeyRing;
 use fortify::store::record::{ChallengeRecord, ChallengeToken};
 use fortify_captcha::{
-    Answer, AnswerMode, Carrier, Generator, Puzzle, RenderError, Rendered, Seed, Spec, Variant,
+    Answer, AnswerMode, Carrier, Generator, Puzzle, RenderError, Rendered, Seed, Spec, Style,
+    StyleKey, Variant,
 };
 use support::{Bed, Parts, fields};
 
@@ -159,9 +160,13 @@ struct Slow {
 }
 
 impl Draw for Slow {
-    fn render(&self, spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError> {
+    fn style(&self, key: &StyleKey) -> Style {
+        self.generator.style(key)
+    }
+
+    fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError> {
         let started = Instant::now();
-        let rendered = self.generator.render(spec, seed);
+        let rendered = self.generator.render(spec, style, seed);
         while self.slow.load(Ordering::SeqCst) && started.elapsed() < Duration::from_millis(510) {
             std::hint::spin_loop();
         }

@@ -4,13 +4,13 @@
 //! of the text's own colour at the levels that people have to read without a second look.
 
 use crate::canvas::Canvas;
-use crate::font::Fonts;
 use crate::layout::{Bond, Frame, Hand, Layout, Shape, Tint};
 use crate::level::LevelProfile;
-use crate::noise::{self, Grain};
-use crate::palette::{Chalk, GROUNDS, NOISES, Palette};
-use crate::raster::{Ink, Rasterizer};
+use crate::noise;
+use crate::palette::{Chalk, GROUNDS, NOISES, Palette, Scheme};
+use crate::raster::{Fill, Hatch, Rasterizer};
 use crate::rng::Stream;
+use crate::style::Style;
 use crate::tasks::Figure;
 use crate::term::Colour;
 
@@ -20,6 +20,41 @@ const RIM: f32 = 4.0;
 /// their figures are half as large.
 const FINE: f32 = 0.55;
 
+/// How characters are filled, where their colours mean nothing.
+#[derive(Clone, Copy, Debug)]
+struct Texture {
+    hatch: Hatch,
+    /// A thin line of the second colour along the edges.
+    rim: bool,
+}
+
+/// How a style fills characters: one of two ways in each picture.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Textures([Texture; 2]);
+
+impl Textures {
+    /// The textures of a style.
+    pub(crate) fn draw(rng: &mut Stream) -> Self {
+        let mut height = || rng.integer(3, 7) as u8;
+        let mut hatches = [
+            Hatch::Solid,
+            Hatch::Rows(height()),
+            Hatch::Slant(height()),
+            Hatch::Checks(height()),
+            Hatch::Split,
+        ];
+        rng.shuffle(&mut hatches);
+        let [first, second, ..] = hatches;
+        let mut texture = |hatch| Texture { hatch, rim: rng.chance(0.4) };
+        Self([texture(first), texture(second)])
+    }
+
+    fn pick(&self, rng: &mut Stream) -> Texture {
+        let [first, second] = self.0;
+        if rng.chance(0.5) { first } else { second }
+    }
+}
+
 /// Buffers that a picture is drawn in, kept between pictures.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
@@ -27,43 +62,44 @@ pub(crate) struct Scratch {
     pub(crate) packed: Vec<u8>,
     layout: Layout,
     rasterizer: Rasterizer,
-    columns: Vec<u8>,
+    waves: Vec<u8>,
 }
 
 /// Draws `figures` on the scratch's canvas, which has its size already; returns the colours.
 pub(crate) fn draw(
     figures: &[Figure],
-    fonts: &Fonts,
-    grain: &Grain,
+    style: &Style,
     profile: &LevelProfile,
     rng: &mut Stream,
     scratch: &mut Scratch,
 ) -> Palette {
-    let Scratch { canvas, layout, rasterizer, columns, .. } = scratch;
+    let Scratch { canvas, layout, rasterizer, waves, .. } = scratch;
     let frame = Frame { width: canvas.width() as f32, height: canvas.height() as f32 };
     let scale = frame.scale();
-    let palette = colours(figures, profile, rng);
-    grain.paint(canvas, columns, rng);
+    let palette = colours(figures, profile, &style.scheme, rng);
+    style.ground.paint(canvas, waves, rng);
+    let marks = &style.marks;
     for _ in 0..profile.curves_behind {
         let colour = Palette::noise(rng.below(NOISES));
-        noise::curve(canvas, rng.between(1.0, 2.0) * scale, colour, frame, rng);
+        noise::line(canvas, marks, rng.between(1.0, 2.0) * scale, colour, frame, rng);
     }
     for _ in 0..profile.shapes {
-        noise::shape(canvas, Palette::noise(rng.below(NOISES)), frame, rng);
+        noise::shape(canvas, marks, Palette::noise(rng.below(NOISES)), frame, rng);
     }
-    layout.compose(figures, fonts, &Hand::ink(profile), frame, rng);
-    text(layout, &palette, rasterizer, canvas, rng);
+    layout.compose(figures, &style.fonts, &Hand::ink(profile, style.manner), frame, rng);
+    let texture = style.textures.pick(rng);
+    text(layout, &palette, texture, rasterizer, canvas, rng);
     codes(layout, rasterizer, canvas, scale);
     let over = profile.over_width * scale * if palette.is_named() { FINE } else { 1.0 };
     for _ in 0..profile.curves_over {
         let colour = Palette::ink(rng.below(palette.marks())).full;
-        noise::curve(canvas, over, colour, frame, rng);
+        noise::line(canvas, marks, over, colour, frame, rng);
     }
     for _ in 0..profile.cuts {
-        noise::curve(canvas, over, rng.below(GROUNDS) as u8, frame, rng);
+        noise::line(canvas, marks, over, rng.below(GROUNDS) as u8, frame, rng);
     }
     let [first, second] = [Palette::noise(0), Palette::noise(1)];
-    noise::dots(canvas, profile.dots, &[first, second, 0], frame, rng);
+    noise::dots(canvas, marks, profile.dots, &[first, second, 0], frame, rng);
     palette
 }
 
@@ -72,6 +108,7 @@ pub(crate) fn draw(
 fn text(
     layout: &Layout,
     palette: &Palette,
+    texture: Texture,
     rasterizer: &mut Rasterizer,
     canvas: &mut Canvas,
     rng: &mut Stream,
@@ -83,13 +120,22 @@ fn text(
             colour = (colour + 1 + rng.below(texts - 1)) % texts;
         }
         let ink = match shape.tint() {
-            Tint::Any => Palette::ink(colour),
+            Tint::Any => {
+                // Both stand out from the ground as the level says.
+                let inks = [Palette::ink(colour), Palette::ink((colour + 1) % texts)];
+                let fill = Fill { inks, hatch: texture.hatch };
+                fill_with(layout, shape, fill, rasterizer, canvas);
+                if texture.rim {
+                    rim(layout, shape, 1, inks[1].full, canvas);
+                }
+                continue;
+            }
             Tint::Paint(colour) => palette.paint(colour),
             Tint::Chalk => Palette::chalk(),
             // Codes come last; what is plain in the other carriers is not drawn in this one.
             Tint::Code | Tint::Plain => continue,
         };
-        fill(layout, shape, ink, rasterizer, canvas);
+        fill_with(layout, shape, Fill::solid(ink), rasterizer, canvas);
     }
 }
 
@@ -98,32 +144,42 @@ fn codes(layout: &Layout, rasterizer: &mut Rasterizer, canvas: &mut Canvas, scal
     let codes = || layout.shapes().iter().filter(|shape| shape.tint() == Tint::Code);
     let thickness = (RIM * scale + 0.5).max(1.0) as i32;
     for shape in codes() {
-        for contour in layout.contours(shape) {
-            let nexts = contour.iter().cycle().skip(1);
-            for (from, to) in contour.iter().zip(nexts) {
-                canvas.line(*from, *to, thickness, 0);
-            }
-        }
+        rim(layout, shape, thickness, 0, canvas);
     }
     for shape in codes() {
-        fill(layout, shape, Palette::chalk(), rasterizer, canvas);
+        fill_with(layout, shape, Fill::solid(Palette::chalk()), rasterizer, canvas);
     }
 }
 
-fn fill(
+/// Draws along the edges of a shape, half inside and half outside.
+fn rim(layout: &Layout, shape: &Shape, thickness: i32, colour: u8, canvas: &mut Canvas) {
+    for contour in layout.contours(shape) {
+        let nexts = contour.iter().cycle().skip(1);
+        for (from, to) in contour.iter().zip(nexts) {
+            canvas.line(*from, *to, thickness, colour);
+        }
+    }
+}
+
+fn fill_with(
     layout: &Layout,
     shape: &Shape,
-    ink: Ink,
+    fill: Fill,
     rasterizer: &mut Rasterizer,
     canvas: &mut Canvas,
 ) {
     if let Some(bounds) = layout.bounds(shape) {
-        rasterizer.fill(canvas, layout.contours(shape), &bounds, ink);
+        rasterizer.fill(canvas, layout.contours(shape), &bounds, fill);
     }
 }
 
 /// Colours by name where a figure has one, any others elsewhere.
-fn colours(figures: &[Figure], profile: &LevelProfile, rng: &mut Stream) -> Palette {
+fn colours(
+    figures: &[Figure],
+    profile: &LevelProfile,
+    scheme: &Scheme,
+    rng: &mut Stream,
+) -> Palette {
     let mut named: Vec<Colour> = Vec::new();
     for colour in figures.iter().flat_map(Figure::colours) {
         if !named.contains(&colour) {
@@ -131,8 +187,8 @@ fn colours(figures: &[Figure], profile: &LevelProfile, rng: &mut Stream) -> Pale
         }
     }
     match figures.first() {
-        _ if named.is_empty() => Palette::draw(profile, rng),
-        Some(Figure::Object { .. }) => Palette::named(&named, Chalk::White, profile, rng),
-        _ => Palette::named(&named, Chalk::Grey, profile, rng),
+        _ if named.is_empty() => Palette::draw(profile, scheme, rng),
+        Some(Figure::Object { .. }) => Palette::named(&named, Chalk::White, profile, scheme, rng),
+        _ => Palette::named(&named, Chalk::Grey, profile, scheme, rng),
     }
 }

@@ -30,11 +30,11 @@
 
 use super::stencil::{Cut, Stencil};
 use crate::bits::{Bits, Step};
-use crate::font::Fonts;
 use crate::layout::Hand;
 use crate::level::LevelProfile;
 use crate::palette::{Rgb, dots, tinted};
 use crate::rng::Stream;
+use crate::style::Style;
 use crate::tasks::Figure;
 
 /// CSS px that a cell is shown at.
@@ -42,8 +42,8 @@ pub(crate) const SCALE: u16 = 3;
 /// Moves in the loop; an even number, so that each can be taken back. The first and the last frame
 /// are not joined by a move, so that there are 21 frames: 1.26 s, which people see several times.
 const MOVES: usize = 20;
-/// How long a frame is shown, ms. Slower dots stop being motion, faster ones cost bytes.
-pub(crate) const FRAME_MS: u16 = 60;
+/// How long a frame is shown, ms, from and to. Slower dots stop being motion, faster ones cost bytes.
+const FRAME_MS: (i32, i32) = (54, 66);
 /// Axes to drift along, either way.
 const AXES: [Step; 4] = [
     Step { right: 1, down: 0 },
@@ -55,6 +55,9 @@ const AXES: [Step; 4] = [
 const RUNS: [[u8; AXES.len()]; 4] = [[4, 4, 2, 0], [4, 3, 3, 0], [3, 3, 2, 2], [4, 2, 2, 2]];
 /// How much of the picture's height objects under letters take.
 const STRIP: f32 = 0.35;
+/// Flips that a style may leave out of the level's, in 64ths: never more than the level's, which
+/// observers were measured with.
+const EASE: usize = 3;
 /// Specks in the decoy, in 64ths of its cells: enough to look like a picture with something to hide.
 const DECOY_SPECKS: u8 = 3;
 
@@ -101,7 +104,7 @@ impl Colours {
 pub(crate) struct Scene<'a> {
     pub(crate) figures: &'a [Figure],
     pub(crate) decoy: &'a [Figure],
-    pub(crate) fonts: &'a Fonts,
+    pub(crate) style: &'a Style,
     pub(crate) profile: &'a LevelProfile,
     /// Size in cells.
     pub(crate) width: usize,
@@ -123,6 +126,7 @@ impl Scene<'_> {
             jitter: self.profile.jitter,
             lean: self.profile.lean,
             strip: if over { STRIP } else { 0.0 },
+            manner: self.style.manner,
         };
         Cut { width: self.width, height: self.height, hand, growth }
     }
@@ -137,10 +141,10 @@ pub(crate) fn draw(
 ) -> Colours {
     scratch.packed.clear();
     draw_decoy(scene, decoy_rng, scratch);
-    let colours = colours(scene.figures, rng);
-    let Scene { figures, fonts, .. } = scene;
+    let colours = scene.style.dots.colours(scene.figures, rng);
+    let Scene { figures, style, .. } = scene;
     let cut = scene.cut(1);
-    scratch.stencil.cut(figures, fonts, &cut, rng, &mut scratch.glyphs);
+    scratch.stencil.cut(figures, &style.fonts, &cut, rng, &mut scratch.glyphs);
     scratch.stencil.trace(&cut, &mut scratch.plain);
     animate(scene, rng, scratch);
     colours
@@ -150,7 +154,7 @@ pub(crate) fn draw(
 fn draw_decoy(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
     let Scratch { stencil, glyphs, random, plain, packed, .. } = scratch;
     let cut = scene.cut(0);
-    stencil.cut(scene.decoy, scene.fonts, &cut, rng, glyphs);
+    stencil.cut(scene.decoy, &scene.style.fonts, &cut, rng, glyphs);
     stencil.trace(&cut, plain);
     glyphs.words_mut().iter_mut().for_each(|word| *word = !*word);
     flip(glyphs.words_mut(), DECOY_SPECKS, random, rng);
@@ -166,13 +170,15 @@ fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
         field.reset(scene.width, scene.height);
         flip(field.words_mut(), 32, random, rng);
     }
-    let steps = schedule(rng);
+    let Dots { runs, ease, .. } = scene.style.dots;
+    let flips = scene.profile.dot_flips.saturating_sub(ease);
+    let steps = schedule(&runs, rng);
     show(glyphs, fields, &page, packed);
     for step in steps {
         for (field, step) in fields.iter_mut().zip([step, step.reversed()]) {
             spare.moved(field, step);
             std::mem::swap(field, spare);
-            flip(field.words_mut(), scene.profile.dot_flips, random, rng);
+            flip(field.words_mut(), flips, random, rng);
         }
         show(glyphs, fields, &page, packed);
     }
@@ -193,10 +199,11 @@ fn show(glyphs: &Bits, [front, ground]: &[Bits; 2], page: &Page<'_>, packed: &mu
 /// Every direction that occurs is kept for two to four frames, once in the loop, and its opposite for
 /// as many: what drifts comes back, so that adding up over the loop finds nothing, and whoever wants
 /// the text has to follow every turn.
-fn schedule(rng: &mut Stream) -> [Step; MOVES] {
+fn schedule(runs: &[[u8; AXES.len()]; 2], rng: &mut Stream) -> [Step; MOVES] {
     let mut axes = AXES;
     shuffle(&mut axes, rng);
-    let lengths = RUNS.get(rng.below(RUNS.len())).copied().unwrap_or_default();
+    let [first, second] = *runs;
+    let lengths = if rng.chance(0.5) { first } else { second };
     let mut runs: [(Step, u8); 2 * AXES.len()] = [(AXES[0], 0); _];
     for (pair, (axis, length)) in runs.chunks_mut(2).zip(axes.into_iter().zip(lengths)) {
         for (run, step) in pair.iter_mut().zip([axis, axis.reversed()]) {
@@ -288,15 +295,48 @@ fn spread(bits: u64) -> u64 {
     steps.into_iter().fold(bits, |bits, (by, kept)| (bits | bits << by) & kept)
 }
 
-/// A dark and a light colour, near enough to each other for eyes to bear: a contrast of about 5. Of
-/// each band where there are two.
-fn colours(figures: &[Figure], rng: &mut Stream) -> Colours {
-    if let Some([upper, lower]) = Figure::bands(figures) {
-        let ([upper_dark, upper_light], [lower_dark, lower_light]) = (dots(upper), dots(lower));
-        return Colours::Two([upper_dark, upper_light, lower_dark, lower_light]);
+/// How the dots of a style move and look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dots {
+    /// How half a loop is shared out among the axes: one of two in each picture.
+    runs: [[u8; AXES.len()]; 2],
+    /// How many of the level's flips are left out, in 64ths.
+    ease: u8,
+    /// How long a frame is shown, ms.
+    pub(crate) frame_ms: u16,
+    /// Hues of the two colours: the first, and how far they reach, turns.
+    hue: (f32, f32),
+    /// Brightness of the dark and of the light colour.
+    dark: f32,
+    light: f32,
+}
+
+impl Dots {
+    /// The dots of a style.
+    pub(crate) fn draw(rng: &mut Stream) -> Self {
+        let mut runs = RUNS;
+        shuffle(&mut runs, rng);
+        let [first, second, ..] = runs;
+        Self {
+            runs: [first, second],
+            ease: rng.below(EASE) as u8,
+            frame_ms: rng.integer(FRAME_MS.0, FRAME_MS.1) as u16,
+            hue: (rng.unit(), rng.between(0.2, 0.6)),
+            dark: rng.between(0.24, 0.34),
+            light: rng.between(0.76, 0.86),
+        }
     }
-    let tint = rng.unit();
-    Colours::One([tinted(tint, 0.30, rng), tinted(tint, 0.80, rng)])
+
+    /// A dark and a light colour, near enough to each other for eyes to bear: a contrast of about 5.
+    /// Of each band where there are two; their colours have names, which no style may blur.
+    fn colours(&self, figures: &[Figure], rng: &mut Stream) -> Colours {
+        if let Some([upper, lower]) = Figure::bands(figures) {
+            let ([upper_dark, upper_light], [lower_dark, lower_light]) = (dots(upper), dots(lower));
+            return Colours::Two([upper_dark, upper_light, lower_dark, lower_light]);
+        }
+        let tint = self.hue.0 + self.hue.1 * rng.unit();
+        Colours::One([tinted(tint, self.dark, rng), tinted(tint, self.light, rng)])
+    }
 }
 
 #[cfg(test)]

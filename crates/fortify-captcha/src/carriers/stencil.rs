@@ -5,7 +5,7 @@ use crate::bits::Bits;
 use crate::canvas::Canvas;
 use crate::font::Fonts;
 use crate::layout::{Frame, Hand, Layout, Tint};
-use crate::raster::{Ink, Rasterizer};
+use crate::raster::{Fill, Ink, Rasterizer};
 use crate::rng::Stream;
 use crate::tasks::Figure;
 
@@ -86,7 +86,7 @@ fn fill(
 ) {
     for shape in layout.shapes().iter().filter(|shape| chosen(shape.tint())) {
         if let Some(bounds) = layout.bounds(shape) {
-            rasterizer.fill(canvas, layout.contours(shape), &bounds, ink);
+            rasterizer.fill(canvas, layout.contours(shape), &bounds, Fill::solid(ink));
         }
     }
 }

@@ -25,12 +25,12 @@ pub(crate) use bank::Bank;
 use super::stencil::{Cut, Stencil};
 use crate::bits::{self, Bits, WORD};
 use crate::canvas::Canvas;
-use crate::font::Fonts;
 use crate::layout::Hand;
 use crate::level::LevelProfile;
 use crate::palette::{self, Palette};
 use crate::raster::Ink;
 use crate::rng::{Stream, sin_turns};
+use crate::style::Style;
 use crate::tasks::Figure;
 use bank::{Fan, ORIENTATIONS};
 
@@ -69,8 +69,7 @@ pub(crate) struct Scratch {
 /// What a picture is made of, besides what it shows.
 #[derive(Clone, Copy)]
 pub(crate) struct Kit<'a> {
-    pub(crate) fonts: &'a Fonts,
-    pub(crate) bank: &'a Bank,
+    pub(crate) style: &'a Style,
     pub(crate) profile: &'a LevelProfile,
 }
 
@@ -84,10 +83,10 @@ pub(crate) fn draw(
 ) -> Palette {
     let Scratch { stencil, grown, spare, field, row } = scratch;
     let bands = Figure::bands(figures);
-    let palette = bands.map_or_else(|| Palette::shades(rng), Palette::bands);
+    let palette = bands.map_or_else(|| Palette::shades(&kit.style.scheme, rng), Palette::bands);
     let [glyphs, ..] = grown;
-    let cut = cut(canvas, kit.profile, figures);
-    stencil.cut(figures, kit.fonts, &cut, rng, glyphs);
+    let cut = cut(canvas, kit, figures);
+    stencil.cut(figures, &kit.style.fonts, &cut, rng, glyphs);
     for index in 1..grown.len() {
         if let [.., last, next] = grown.get_mut(..=index).unwrap_or(&mut []) {
             next.clone_from(last);
@@ -95,8 +94,8 @@ pub(crate) fn draw(
         }
     }
     field.bend(
-        canvas.width(),
-        canvas.height(),
+        kit.style.weave,
+        (canvas.width(), canvas.height()),
         kit.profile.swirl_bend,
         kit.profile.swirl_oblique,
         rng,
@@ -115,7 +114,7 @@ pub(crate) fn draw(
 }
 
 /// Large upright letters with strokes of three to four wavelengths.
-fn cut(canvas: &Canvas, profile: &LevelProfile, figures: &[Figure]) -> Cut {
+fn cut(canvas: &Canvas, Kit { style, profile }: Kit<'_>, figures: &[Figure]) -> Cut {
     let over = matches!(figures.first(), Some(Figure::Over { .. }));
     let hand = Hand {
         cap: if over { 0.60 } else { 0.74 },
@@ -128,10 +127,33 @@ fn cut(canvas: &Canvas, profile: &LevelProfile, figures: &[Figure]) -> Cut {
         jitter: profile.jitter * 0.7,
         lean: profile.lean,
         strip: if over { STRIP } else { 0.0 },
+        manner: style.manner,
     };
     // Words have more letters, which are smaller for it.
     let growth = if Figure::bands(figures).is_some() { 1 } else { 0 };
     Cut { width: canvas.width(), height: canvas.height(), hand, growth }
+}
+
+/// How the stripes of a style bend: shares of the bend that go into a steady turn, into waves along
+/// the columns, the rows and the diagonal, and the lengths of those waves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weave {
+    slope: f32,
+    columns: f32,
+    rows: f32,
+    diagonals: f32,
+    /// Waves in a height of the picture, beside the middle of each range.
+    frequency: f32,
+}
+
+impl Weave {
+    /// The weave of a style. The shares come to what the readings were taken with.
+    pub(crate) fn draw(rng: &mut Stream) -> Self {
+        let shares: [f32; 4] = std::array::from_fn(|_| 0.1 + rng.unit());
+        let [slope, columns, rows, diagonals] =
+            shares.map(|share| 1.05 * share / shares.iter().sum::<f32>());
+        Self { slope, columns, rows, diagonals, frequency: rng.between(0.85, 1.1) }
+    }
 }
 
 /// The direction of the ground's stripes, in steps of [`HALF_TURN`]: the sum of a part that depends on
@@ -148,17 +170,25 @@ struct Field {
 impl Field {
     /// A new field for a picture. `bend` is how many half turns the stripes take over a few heights of
     /// it: 0 is straight stripes.
-    fn bend(&mut self, width: usize, height: usize, bend: f32, oblique: f32, rng: &mut Stream) {
+    fn bend(
+        &mut self,
+        weave: Weave,
+        (width, height): (usize, usize),
+        bend: f32,
+        oblique: f32,
+        rng: &mut Stream,
+    ) {
         let heights = |px: usize| px as f32 / height.max(1) as f32;
         let steps = |half_turns: f32| (half_turns * HALF_TURN as f32) as i32 as u16;
         let start = if rng.chance(0.5) { 0.5 } else { 0.0 } + oblique * rng.signed();
-        let slope = bend * 0.35 * if rng.chance(0.5) { 1.0 } else { -1.0 };
+        let slope = bend * weave.slope * if rng.chance(0.5) { 1.0 } else { -1.0 };
         let mut wave = |strength: f32, low: f32, high: f32| {
-            let (frequency, phase) = (rng.between(low, high), rng.unit());
+            let frequency = weave.frequency * rng.between(low, high);
+            let phase = rng.unit();
             move |at: f32| bend * strength * sin_turns(at * frequency + phase)
         };
-        let (along, across) = (wave(0.30, 0.25, 0.45), wave(0.20, 0.4, 0.7));
-        let diagonal = wave(0.20, 0.25, 0.45);
+        let (along, across) = (wave(weave.columns, 0.25, 0.45), wave(weave.rows, 0.4, 0.7));
+        let diagonal = wave(weave.diagonals, 0.25, 0.45);
         self.columns.clear();
         self.columns.extend((0..width).map(heights).map(|x| steps(start + slope * x + along(x))));
         self.rows.clear();
@@ -178,15 +208,16 @@ fn paint(
     canvas: &mut Canvas,
 ) {
     let (left, top) = (rng.below(bank::WIDTH), rng.below(bank::HEIGHT));
-    let band = usize::from(kit.profile.swirl_band);
+    let bank = &kit.style.bank;
+    let band = usize::from(kit.profile.swirl_band) + rng.below(bank::BANDS);
     let width = canvas.width();
     for (y, pixels) in canvas.rows_mut().enumerate() {
-        let fans = kit.bank.row(band, top + y);
+        let fans = bank.row(band, top + y);
         row.count(grown, y);
         row.direct(field, y);
         row.stripe(fans, left);
         row.fade(fans, left);
-        row.finish(kit.bank.grain(width, rng), kit.profile.swirl_noise, pixels);
+        row.finish(bank.grain(width, rng), kit.profile.swirl_noise, pixels);
     }
 }
 

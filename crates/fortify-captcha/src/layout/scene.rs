@@ -275,6 +275,7 @@ impl Layout {
             let share = rng.between(1.0 - 0.5 * hand.shrink, 1.0);
             self.put(first_point..self.points.len(), place, share, rng);
         }
+        let way = if rng.chance(0.5) { 1.0 } else { -1.0 };
         for (index, figure) in figures.iter().enumerate() {
             let Figure::Over { character, .. } = figure else {
                 continue;
@@ -286,7 +287,7 @@ impl Layout {
             let gap = hand.gap * frame.scale() * 0.3;
             let place = column(index, border, strip - border, gap);
             let free = (place.height() - height).max(0.0) * 0.5;
-            let shift = free * hand.jitter * rng.signed();
+            let shift = free * hand.jitter * hand.manner.height(index, figures.len(), way, rng);
             let place = Place { top: place.top + shift, bottom: place.bottom + shift, ..place };
             let aside = pitch * 0.05 * rng.signed();
             self.put_run(first..self.shapes.len(), place, (place.left + place.right) * 0.5 + aside);

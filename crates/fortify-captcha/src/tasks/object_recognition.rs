@@ -151,7 +151,7 @@ fn over(objects: &[Object], asked: &[Object], code: &str, rest: &str) -> Vec<Fig
     let rest = rest.bytes().next().unwrap_or(b'A');
     let letter = |object: &Object| {
         let place = asked.iter().position(|asked| asked == object)?;
-        code.bytes().nth(place)
+        code.as_bytes().get(place).copied()
     };
     objects
         .iter()

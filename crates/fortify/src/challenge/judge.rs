@@ -65,6 +65,7 @@ mod tests {
         ChallengeRecord {
             answer: Secret::new(answer.to_owned()),
             level,
+            style_epoch: 0,
             renderer: RENDERER_VERSION,
             ..contract::record(Timestamp::from_secs(0))
         }

@@ -7,6 +7,7 @@
 //! - [`judge`]: whether an answer is right; pure.
 //! - `recipe`: a challenge as the store keeps it, and back.
 //! - [`renderer`]: the generator off the async threads, under a bound, and watched.
+//! - [`wardrobe`]: the styles that pictures are drawn in.
 //! - [`pool`]: pictures drawn ahead; [`breaker`]: what to draw when drawing takes too long; pure.
 
 pub mod breaker;
@@ -15,12 +16,14 @@ pub mod policy;
 pub mod pool;
 mod recipe;
 pub mod renderer;
+pub mod wardrobe;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fortify_captcha::{AnswerMode, Choice, Media, Question, RenderError, Rendered, Seed, Spec};
+use fortify_captcha::{AnswerMode, Choice, Media, Question, RenderError, Rendered, Seed};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::entropy::{Entropy, EntropyError, random_bytes};
@@ -31,7 +34,9 @@ use crate::telemetry::metrics::{Metrics, Outcome};
 use judge::Verdict;
 use policy::{Menu, Wish};
 use pool::Pool;
+use recipe::Recipe;
 use renderer::{Draw, Renderer, Studio};
+use wardrobe::Wardrobe;
 
 /// Threads that draw ahead: one keeps a stock for thousands of pages a second, and leaves the other
 /// cores to those who ask.
@@ -44,6 +49,8 @@ pub struct ChallengeSettings {
     pub ttl: Duration,
     /// What may be drawn.
     pub menu: Menu,
+    /// How long pictures are drawn in one style.
+    pub style_epoch: Duration,
     /// Pictures to draw ahead.
     pub pool: usize,
     /// Wrong answers after which a circuit has to wait.
@@ -132,6 +139,7 @@ impl Challenges {
     #[must_use]
     pub fn new(
         drawer: Arc<dyn Draw>,
+        style_secret: Zeroizing<[u8; 32]>,
         max_renders: usize,
         store: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
@@ -139,12 +147,14 @@ impl Challenges {
         metrics: Arc<Metrics>,
         settings: ChallengeSettings,
     ) -> Self {
-        let studio = Arc::new(Studio::new(drawer, metrics.clone()));
+        let wardrobe =
+            Wardrobe::new(drawer.clone(), clock.clone(), style_secret, settings.style_epoch);
+        let studio = Arc::new(Studio::new(drawer, wardrobe, metrics.clone()));
         let ahead = (studio.clone(), entropy.clone(), settings.menu.clone());
         let pool = Pool::start(settings.pool, POOL_THREADS, move || {
-            let (spec, seed) = choose(&ahead.0, &*ahead.1, &ahead.2, Wish::Any).ok()?;
-            let rendered = ahead.0.draw(&spec, &seed).ok()?;
-            Some(Picture { spec, seed, rendered })
+            let recipe = choose(&ahead.0, &*ahead.1, &ahead.2, Wish::Any).ok()?;
+            let rendered = ahead.0.draw(&recipe).ok()?;
+            Some(Picture { recipe, rendered })
         });
         let renderer = Renderer::new(studio.clone(), max_renders);
         Self { studio, renderer, pool, store, clock, entropy, metrics, settings }
@@ -169,9 +179,9 @@ impl Challenges {
     /// fault of this side.
     pub async fn issue(&self, circuit: CircuitTag) -> Result<Issued, ChallengeError> {
         self.require_no_wait(circuit).await?;
-        let (spec, seed) = choose(&self.studio, &*self.entropy, &self.settings.menu, Wish::Any)?;
-        let puzzle = self.studio.puzzle(&spec, &seed)?;
-        self.keep(circuit, &spec, &seed, puzzle).await
+        let recipe = choose(&self.studio, &*self.entropy, &self.settings.menu, Wish::Any)?;
+        let puzzle = self.studio.puzzle(&recipe.spec, &recipe.seed)?;
+        self.keep(circuit, &recipe, puzzle).await
     }
 
     /// A new challenge for `circuit` with its picture, in one go: what a page needs. Without a wish
@@ -187,15 +197,15 @@ impl Challenges {
     ) -> Result<(Issued, Media), ChallengeError> {
         self.require_no_wait(circuit).await?;
         let ahead = if wish == Wish::Any { self.pool.take() } else { None };
-        let Picture { spec, seed, rendered } = match ahead {
+        let Picture { recipe, rendered } = match ahead {
             Some(picture) => picture,
             None => {
-                let (spec, seed) = choose(&self.studio, &*self.entropy, &self.settings.menu, wish)?;
-                let rendered = self.renderer.render(&spec, &seed).await?;
-                Picture { spec, seed, rendered }
+                let recipe = choose(&self.studio, &*self.entropy, &self.settings.menu, wish)?;
+                let rendered = self.renderer.render(&recipe).await?;
+                Picture { recipe, rendered }
             }
         };
-        let issued = self.keep(circuit, &spec, &seed, rendered.puzzle).await?;
+        let issued = self.keep(circuit, &recipe, rendered.puzzle).await?;
         Ok((issued, rendered.media))
     }
 
@@ -213,10 +223,10 @@ impl Challenges {
         let Some(record) = record.filter(|record| record.circuit == circuit) else {
             return Ok(None);
         };
-        let Some((spec, seed)) = recipe::read(&record) else {
+        let Some(recipe) = recipe::read(&record) else {
             return Ok(None);
         };
-        Ok(Some(self.renderer.render(&spec, &seed).await?.media))
+        Ok(Some(self.renderer.render(&recipe).await?.media))
     }
 
     /// Takes the challenge and judges `answer`. `token` is what the visitor sent, whatever it is:
@@ -312,15 +322,14 @@ impl Challenges {
     async fn keep(
         &self,
         circuit: CircuitTag,
-        spec: &Spec,
-        seed: &Seed,
+        recipe: &Recipe,
         puzzle: fortify_captcha::Puzzle,
     ) -> Result<Issued, ChallengeError> {
-        let started = Instant::now();
+        let (started, spec) = (Instant::now(), &recipe.spec);
         let token = ChallengeToken::random(&*self.entropy)?;
         let now = self.clock.now();
         let expires_at = now.after(self.settings.ttl);
-        let record = recipe::write(spec, seed, &puzzle, circuit, now, expires_at);
+        let record = recipe::write(recipe, &puzzle, circuit, now, expires_at);
         let kept = self.store.put_challenge(&token, record).await;
         let outcome = if kept.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.issue(started.elapsed(), spec.variant.as_str(), outcome);
@@ -340,8 +349,7 @@ impl Challenges {
 
 /// A picture and what it was drawn from.
 struct Picture {
-    spec: Spec,
-    seed: Seed,
+    recipe: Recipe,
     rendered: Rendered,
 }
 
@@ -351,11 +359,9 @@ fn choose(
     entropy: &dyn Entropy,
     menu: &Menu,
     wish: Wish,
-) -> Result<(Spec, Seed), EntropyError> {
+) -> Result<Recipe, EntropyError> {
     let seed = Seed::from_bytes(random_bytes(entropy)?);
-    if studio.is_strained() {
-        return Ok((menu.plain(), seed));
-    }
     let draws = [random_bytes(entropy)?, random_bytes(entropy)?].map(u32::from_le_bytes);
-    Ok((menu.choose(wish, draws), seed))
+    let spec = if studio.is_strained() { menu.plain() } else { menu.choose(wish, draws) };
+    Ok(Recipe { spec, epoch: studio.epoch(), seed })
 }

@@ -4,19 +4,31 @@ use std::borrow::Cow;
 
 use fortify_captcha::{Carrier, Level, Puzzle, RENDERER_VERSION, Seed, Spec};
 
+use super::wardrobe::StyleEpoch;
 use crate::clock::Timestamp;
 use crate::pseudonym::CircuitTag;
 use crate::store::record::{ChallengeRecord, Secret};
 
+/// All that a picture is drawn from.
+#[derive(Clone, Debug)]
+pub(super) struct Recipe {
+    /// What to draw.
+    pub(super) spec: Spec,
+    /// In the style of which epoch.
+    pub(super) epoch: StyleEpoch,
+    /// From which seed.
+    pub(super) seed: Seed,
+}
+
 /// The record of a challenge.
 pub(super) fn write(
-    spec: &Spec,
-    seed: &Seed,
+    recipe: &Recipe,
     puzzle: &Puzzle,
     circuit: CircuitTag,
     created_at: Timestamp,
     expires_at: Timestamp,
 ) -> ChallengeRecord {
+    let Recipe { spec, epoch, seed } = recipe;
     ChallengeRecord {
         variant: Cow::Borrowed(spec.variant.as_str()),
         carrier: Cow::Borrowed(spec.carrier.as_str()),
@@ -27,6 +39,7 @@ pub(super) fn write(
         answer: Secret::new(puzzle.answer.encode()),
         decoy: puzzle.decoy.as_ref().map(|decoy| Secret::new(decoy.encode())),
         renderer: RENDERER_VERSION,
+        style_epoch: *epoch,
         circuit,
         created_at,
         expires_at,
@@ -35,7 +48,7 @@ pub(super) fn write(
 
 /// What to draw for `record`; `None` when this version does not draw such a picture, or would draw
 /// another one.
-pub(super) fn read(record: &ChallengeRecord) -> Option<(Spec, Seed)> {
+pub(super) fn read(record: &ChallengeRecord) -> Option<Recipe> {
     if record.renderer != RENDERER_VERSION {
         return None;
     }
@@ -44,12 +57,13 @@ pub(super) fn read(record: &ChallengeRecord) -> Option<(Spec, Seed)> {
     spec = spec.with_carrier(carrier);
     spec.mode = record.mode.parse().ok()?;
     spec.length = record.length;
-    Some((spec, Seed::from_bytes(*record.seed.expose())))
+    let seed = Seed::from_bytes(*record.seed.expose());
+    Some(Recipe { spec, epoch: record.style_epoch, seed })
 }
 
 #[cfg(test)]
 mod tests {
-    use fortify_captcha::{AnswerMode, Generator, Variant};
+    use fortify_captcha::{AnswerMode, Generator, StyleKey, Variant};
 
     use super::*;
 
@@ -68,15 +82,17 @@ mod tests {
     fn check(generator: &Generator, variant: Variant, carrier: Carrier, mode: AnswerMode) {
         let mut spec = Spec::new(variant, Level::new(5).unwrap()).with_carrier(carrier);
         (spec.length, spec.mode) = (8, mode);
-        let seed = Seed::from_bytes([3; 32]);
-        let rendered = generator.render(&spec, &seed).unwrap();
+        let recipe = Recipe { spec, epoch: 86_400, seed: Seed::from_bytes([3; 32]) };
+        let style = generator.style(&StyleKey::PUBLIC);
+        let rendered = generator.render(&recipe.spec, &style, &recipe.seed).unwrap();
         let circuit = CircuitTag::from_bytes([1; 16]);
         let times = [1, 2].map(Timestamp::from_secs);
-        let record = write(&spec, &seed, &rendered.puzzle, circuit, times[0], times[1]);
+        let record = write(&recipe, &rendered.puzzle, circuit, times[0], times[1]);
         let json = serde_json::to_string(&record).unwrap();
         let record: ChallengeRecord = serde_json::from_str(&json).unwrap();
-        let (spec, seed) = read(&record).unwrap();
-        let again = generator.render(&spec, &seed).unwrap();
+        let Recipe { spec, epoch, seed } = read(&record).unwrap();
+        assert_eq!(epoch, recipe.epoch);
+        let again = generator.render(&spec, &style, &seed).unwrap();
         assert_eq!(again.media.bytes, rendered.media.bytes, "{variant} {carrier} {mode}");
         let decoyed = carrier == Carrier::Motion && mode == AnswerMode::Typed;
         assert_eq!(record.decoy.is_some(), decoyed, "{variant} {carrier} {mode}");

@@ -11,21 +11,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fortify_captcha::{Generator, Level, Puzzle, RenderError, Rendered, Seed, Spec, Variant};
+use fortify_captcha::{
+    Generator, Level, Puzzle, RenderError, Rendered, Seed, Spec, Style, StyleKey, Variant,
+};
 use tokio::sync::Semaphore;
 
 use super::ChallengeError;
 use super::breaker::{Breaker, Change};
+use super::recipe::Recipe;
+use super::wardrobe::{StyleEpoch, Wardrobe};
 use crate::telemetry::metrics::{Metrics, Outcome};
 
 /// What draws. The generator does; a test may put a slow one in its place.
 pub trait Draw: Send + Sync {
+    /// The style that follows from `key`.
+    fn style(&self, key: &StyleKey) -> Style;
+
     /// The whole picture.
     ///
     /// # Errors
     ///
     /// When the specification cannot be drawn.
-    fn render(&self, spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError>;
+    fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError>;
 
     /// The task alone.
     ///
@@ -36,8 +43,12 @@ pub trait Draw: Send + Sync {
 }
 
 impl Draw for Generator {
-    fn render(&self, spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError> {
-        Self::render(self, spec, seed)
+    fn style(&self, key: &StyleKey) -> Style {
+        Self::style(self, key)
+    }
+
+    fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError> {
+        Self::render(self, spec, style, seed)
     }
 
     fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
@@ -48,15 +59,21 @@ impl Draw for Generator {
 /// Draws, measures, and notices when drawing takes too long.
 pub struct Studio {
     drawer: Arc<dyn Draw>,
+    wardrobe: Wardrobe,
     breaker: Mutex<Breaker>,
     metrics: Arc<Metrics>,
 }
 
 impl Studio {
-    /// A studio where `drawer` draws.
+    /// A studio where `drawer` draws, in the styles of `wardrobe`.
     #[must_use]
-    pub fn new(drawer: Arc<dyn Draw>, metrics: Arc<Metrics>) -> Self {
-        Self { drawer, breaker: Mutex::default(), metrics }
+    pub fn new(drawer: Arc<dyn Draw>, wardrobe: Wardrobe, metrics: Arc<Metrics>) -> Self {
+        Self { drawer, wardrobe, breaker: Mutex::default(), metrics }
+    }
+
+    /// The style epoch that pictures are drawn in now.
+    pub(super) fn epoch(&self) -> StyleEpoch {
+        self.wardrobe.epoch()
     }
 
     /// Whether pictures take so long that only plain ones are to be drawn.
@@ -70,9 +87,12 @@ impl Studio {
     }
 
     /// Draws in place: for threads that may take the time.
-    pub(super) fn draw(&self, spec: &Spec, seed: &Seed) -> Result<Rendered, RenderError> {
+    pub(super) fn draw(&self, recipe: &Recipe) -> Result<Rendered, RenderError> {
+        let Recipe { spec, epoch, seed } = recipe;
+        // Made once in an epoch: the breaker is about pictures.
+        let style = self.wardrobe.style(*epoch);
         let started = Instant::now();
-        let rendered = self.drawer.render(spec, seed);
+        let rendered = self.drawer.render(spec, &style, seed);
         let took = started.elapsed();
         let outcome = if rendered.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.render(took, spec.variant.as_str(), spec.carrier.as_str(), outcome);
@@ -127,16 +147,12 @@ impl Renderer {
         }
     }
 
-    pub(super) async fn render(
-        &self,
-        spec: &Spec,
-        seed: &Seed,
-    ) -> Result<Rendered, ChallengeError> {
+    pub(super) async fn render(&self, recipe: &Recipe) -> Result<Rendered, ChallengeError> {
         let place = self.places.try_acquire().map_err(|_full| ChallengeError::Busy)?;
         let core = self.cores.clone().acquire_owned().await;
-        let (studio, spec, seed) = (self.studio.clone(), *spec, seed.clone());
+        let (studio, recipe) = (self.studio.clone(), recipe.clone());
         let render = tokio::task::spawn_blocking(move || {
-            let rendered = studio.draw(&spec, &seed);
+            let rendered = studio.draw(&recipe);
             drop(core);
             rendered
         });
@@ -153,7 +169,8 @@ impl Renderer {
             return true;
         }
         let spec = Spec::new(Variant::DistortedText, Level::MIN);
-        let rendered = self.render(&spec, &Seed::from_bytes([0; 32])).await;
+        let seed = Seed::from_bytes([0; 32]);
+        let rendered = self.render(&Recipe { spec, epoch: self.studio.epoch(), seed }).await;
         matches!(rendered, Ok(_) | Err(ChallengeError::Busy))
     }
 }
@@ -166,17 +183,25 @@ impl fmt::Debug for Renderer {
 
 #[cfg(test)]
 mod tests {
+    use zeroize::Zeroizing;
+
     use super::*;
+    use crate::clock::{ManualClock, Timestamp};
 
     #[tokio::test]
     async fn a_picture_past_the_bound_is_refused_and_not_queued() {
-        let studio = Studio::new(Arc::new(Generator::new().unwrap()), Arc::default());
+        let drawer = Arc::new(Generator::new().unwrap());
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(0)));
+        let day = Duration::from_secs(86_400);
+        let wardrobe = Wardrobe::new(drawer.clone(), clock, Zeroizing::new([1; 32]), day);
+        let studio = Studio::new(drawer, wardrobe, Arc::default());
         let renderer = Renderer::new(Arc::new(studio), 1);
         let spec = Spec::new(Variant::Arithmetic, Level::MIN);
+        let recipe = Recipe { spec, epoch: 0, seed: Seed::from_bytes([1; 32]) };
         let held = renderer.places.try_acquire().unwrap();
-        let refused = renderer.render(&spec, &Seed::from_bytes([1; 32])).await;
+        let refused = renderer.render(&recipe).await;
         assert!(matches!(refused, Err(ChallengeError::Busy)));
         drop(held);
-        assert!(renderer.render(&spec, &Seed::from_bytes([1; 32])).await.is_ok());
+        assert!(renderer.render(&recipe).await.is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use fortify_captcha::{Carrier, Generator, Level, Seed, Spec, Variant};
+use fortify_captcha::{Carrier, Generator, Level, Seed, Spec, Style, StyleKey, Variant};
 use serde::Serialize;
 
 use super::CliError;
@@ -37,12 +37,13 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
         return Err(CliError::Usage("--seconds: use 0.01 to 600".to_owned()));
     }
     let generator = Generator::new().map_err(CliError::failed)?;
+    let style = generator.style(&StyleKey::PUBLIC);
     let pairs = Variant::ALL.into_iter().flat_map(|v| Carrier::ALL.map(|c| (v, c)));
     for (variant, carrier) in pairs.filter(|(variant, carrier)| carrier.carries(*variant)) {
         for level in LEVELS {
             let level = Level::new(level).map_err(CliError::failed)?;
             let spec = Spec::new(variant, level).with_carrier(carrier);
-            let line = measure(&generator, &spec, Duration::from_secs_f64(args.seconds))?;
+            let line = measure(&generator, &style, &spec, Duration::from_secs_f64(args.seconds))?;
             let line = serde_json::to_string(&line).map_err(CliError::failed)?;
             writeln!(out, "{line}").map_err(|e| CliError::output(&e))?;
         }
@@ -50,7 +51,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     Ok(())
 }
 
-fn measure(generator: &Generator, spec: &Spec, time: Duration) -> Result<Line, CliError> {
+fn measure(
+    generator: &Generator,
+    style: &Style,
+    spec: &Spec,
+    time: Duration,
+) -> Result<Line, CliError> {
     let (mut micros, mut bytes) = (Vec::new(), Vec::new());
     let started = Instant::now();
     let mut drawn: u64 = 0;
@@ -58,7 +64,8 @@ fn measure(generator: &Generator, spec: &Spec, time: Duration) -> Result<Line, C
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&drawn.to_le_bytes());
         let one = Instant::now();
-        let rendered = generator.render(spec, &Seed::from_bytes(seed)).map_err(CliError::failed)?;
+        let seed = Seed::from_bytes(seed);
+        let rendered = generator.render(spec, style, &seed).map_err(CliError::failed)?;
         micros.push(one.elapsed().as_secs_f64() * 1e6);
         bytes.push(rendered.media.bytes.len());
         drawn += 1;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use fortify_captcha::{
-    Answer, AnswerMode, Carrier, Choice, Generator, Level, Rendered, Seed, Spec, Variant,
+    Answer, AnswerMode, Carrier, Choice, Generator, Level, Rendered, Seed, Spec, StyleKey, Variant,
 };
 use sha2::{Digest, Sha256};
 
@@ -48,6 +48,9 @@ pub struct Args {
     /// Any hexadecimal digits, up to 64: the whole set follows from them.
     #[arg(long, default_value = "00")]
     seed: String,
+    /// The style to draw in, 64 hexadecimal digits; without it the one that everybody can draw.
+    #[arg(long)]
+    style: Option<String>,
     /// The folder to write to; made when it is missing.
     #[arg(long)]
     out: PathBuf,
@@ -61,6 +64,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     let mode: AnswerMode = args.mode.parse().map_err(|e| usage(format!("--mode: {e}")))?;
     let seeds = Seeds::parse(&args.seed)?;
     let generator = Generator::new().map_err(CliError::failed)?;
+    let style = generator.style(&style_key(args.style.as_deref())?);
     let locales = Locales::load().map_err(CliError::failed)?;
     let (mut labels, path) = create_labels(&args.out)?;
     let pairs = variants.iter().flat_map(|v| carriers.iter().map(move |c| (*v, *c)));
@@ -72,7 +76,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
         (spec.mode, spec.length) = (mode, args.length);
         for index in 0..args.count {
             let rendered = generator
-                .render(&spec, &seeds.at(&spec, index))
+                .render(&spec, &style, &seeds.at(&spec, index))
                 .map_err(|e| usage(format!("{variant}: {e}")))?;
             let file = file_name(&spec, index);
             write_file(&args.out.join(&file), &rendered.media.bytes)?;
@@ -82,6 +86,13 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     }
     labels.flush().map_err(|e| write_error(&path, &e))?;
     writeln!(out, "{}", path.display()).map_err(|e| CliError::output(&e))
+}
+
+/// The key that `hex` stands for.
+fn style_key(hex: Option<&str>) -> Result<StyleKey, CliError> {
+    let read =
+        |hex: &str| StyleKey::from_hex(hex).map_err(|e| CliError::Usage(format!("--style: {e}")));
+    hex.map_or(Ok(StyleKey::PUBLIC), read)
 }
 
 /// The members that `name` names.
@@ -191,6 +202,7 @@ mod tests {
             count: 3,
             length: 6,
             seed: seed.to_owned(),
+            style: None,
             out: out.to_owned(),
         }
     }
@@ -223,7 +235,8 @@ mod tests {
     #[test]
     fn what_cannot_be_drawn_is_said() {
         let dir = tempfile::tempdir().unwrap();
-        let wrong: [fn(&mut Args); 5] = [
+        let wrong: [fn(&mut Args); 6] = [
+            |a| a.style = Some("00".to_owned()),
             |a| a.variant = "puzzle".to_owned(),
             |a| a.level = 11,
             |a| a.mode = "spoken".to_owned(),

@@ -112,6 +112,8 @@ pub struct CaptchaConfig {
     /// `drawn_ahead`: pictures kept ready, 64 by default (about 1 MB); 0 draws each when it is asked
     /// for.
     pub drawn_ahead: usize,
+    /// `style_epoch_seconds`: how long pictures are drawn in one style, 86,400 s (a day).
+    pub style_epoch: Duration,
     /// `max_active_per_circuit`: challenges of one circuit that wait for an answer, 3 by default;
     /// its oldest makes room.
     pub max_active_per_circuit: usize,
@@ -246,6 +248,7 @@ impl Default for CaptchaConfig {
             variant_weights: Vec::new(),
             carrier_weights: Vec::new(),
             drawn_ahead: 64,
+            style_epoch: Duration::from_secs(86_400),
         }
     }
 }

@@ -64,6 +64,7 @@ section!(RawCaptcha, "a section headed [captcha]", {
     variant_weights: BTreeMap<String, i64>,
     carrier_weights: BTreeMap<String, i64>,
     drawn_ahead: i64,
+    style_epoch_seconds: i64,
 });
 
 section!(RawSession, "a section headed [session]", {

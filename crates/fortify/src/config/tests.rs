@@ -88,6 +88,7 @@ fn every_key_takes_effect() {
         max_active_per_circuit = 7
         mode = "choice"
         drawn_ahead = 0
+        style_epoch_seconds = 3600
         variant_weights = { arithmetic = 1, distorted_text = 3 }
         carrier_weights = { motion = 5 }
         [session]
@@ -136,6 +137,7 @@ fn every_key_takes_effect() {
             max_active_per_circuit: 7,
             mode: AnswerMode::Choice,
             drawn_ahead: 0,
+            style_epoch: seconds(3600),
             variant_weights: vec![(Variant::Arithmetic, 1), (Variant::DistortedText, 3)],
             carrier_weights: vec![(Carrier::Motion, 5)],
         },

@@ -123,6 +123,8 @@ fn captcha(check: &mut Check<'_>, raw: RawCaptcha, captcha: &mut CaptchaConfig) 
     let (key, target) = ("captcha.carrier_weights", &mut captcha.carrier_weights);
     check.with(key, raw.carrier_weights, |written| weights(written, &Carrier::ALL), target);
     check.whole("captcha.drawn_ahead", raw.drawn_ahead, 0..=10_000, &mut captcha.drawn_ahead);
+    let (key, target) = ("captcha.style_epoch_seconds", &mut captcha.style_epoch);
+    check.seconds(key, raw.style_epoch_seconds, 3600..=2_592_000, target);
     let (key, target) = ("captcha.max_active_per_circuit", &mut captcha.max_active_per_circuit);
     check.whole(key, raw.max_active_per_circuit, 1..=100, target);
 }

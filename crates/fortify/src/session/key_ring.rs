@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::jws;
 use super::key_file::{
@@ -226,6 +226,13 @@ impl KeyRing {
         self.ring.load().pseudonyms.clone()
     }
 
+    /// The secret from which this deployment's styles follow. Rotation does not change it, so that
+    /// pictures on their way are drawn the same after one.
+    #[must_use]
+    pub fn style_secret(&self) -> Zeroizing<[u8; 32]> {
+        self.ring.load().style_secret.clone()
+    }
+
     /// Signs `claims` as a compact JWT.
     ///
     /// # Errors
@@ -279,6 +286,7 @@ fn validation() -> Validation {
 struct Ring {
     keys: Vec<Key>,
     pseudonyms: Pseudonyms,
+    style_secret: Zeroizing<[u8; 32]>,
     stamp: FileStamp,
 }
 
@@ -312,7 +320,9 @@ impl Ring {
             secret(&contents.pseudonym_key).ok_or_else(|| malformed("pseudonym_key is no key"))?;
         let keys = contents.keys.iter().map(Key::new).collect::<Option<_>>();
         let keys = keys.ok_or_else(|| malformed("a key's secret is no key"))?;
-        Ok(Self { keys, pseudonyms: Pseudonyms::new(pseudonym_key), stamp })
+        // A circuit is named by twelve bytes, so that none has this text's hash.
+        let style_secret = Zeroizing::new(hmac_sha256(&pseudonym_key, &[b"fortify styles"]));
+        Ok(Self { keys, pseudonyms: Pseudonyms::new(pseudonym_key), style_secret, stamp })
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) fn record(expires_at: Timestamp) -> ChallengeRecord {
         seed: Secret::new([7; 32]),
         answer: Secret::new("t:ACDEFH".to_owned()),
         decoy: None,
+        style_epoch: 86_400,
         renderer: 1,
         circuit: CircuitTag::from_bytes([1; 16]),
         created_at: START,

@@ -158,6 +158,8 @@ pub struct ChallengeRecord {
     pub decoy: Option<Secret<String>>,
     /// Which renderer drew it; another one may draw another picture from the same seed.
     pub renderer: u16,
+    /// The style it is drawn in, by the start of its epoch, s since the Unix epoch.
+    pub style_epoch: u64,
     /// Who asked for it: nobody else may answer it.
     pub circuit: CircuitTag,
     /// When it was issued.

@@ -1,8 +1,10 @@
 //! What a picture in motion tells, and to whom.
 
 use super::*;
+use crate::font::Fonts;
 use crate::spec::{Carrier, Level, Spec, Variant};
 use crate::statistics::{Area, Map, mean, separation, variance};
+use crate::style::StyleKey;
 use crate::tasks;
 
 /// What a picture shows, and the size at which pages show it, cells.
@@ -34,13 +36,13 @@ struct Picture {
     glyphs: Vec<bool>,
 }
 
-fn picture(fonts: &Fonts, kind: Kind, level: u8, number: u8) -> Picture {
+fn picture(style: &Style, kind: Kind, level: u8, number: u8) -> Picture {
     let mut rng = Stream::fixed(number);
     let spec = Spec { level: Level::new(level).unwrap(), ..kind.spec() };
     let scene = Scene {
         figures: &tasks::compose(&spec, &mut rng).figures,
         decoy: &[],
-        fonts,
+        style,
         profile: LevelProfile::of(spec.level),
         width: usize::from(spec.width / SCALE),
         height: usize::from(spec.height / SCALE),
@@ -117,7 +119,10 @@ fn observer(picture: &Picture) -> f32 {
 
 fn over_pictures(kind: Kind, level: u8, count: u8, measure: impl Fn(&Picture) -> f32) -> Vec<f32> {
     let fonts = Fonts::load().unwrap();
-    (0..count).map(|number| measure(&picture(&fonts, kind, level, number))).collect()
+    let styles: Vec<Style> =
+        (0..4).map(|key| Style::new(&StyleKey::from_bytes([key; 32]), &fonts)).collect();
+    let numbered = (0..count).zip(styles.iter().cycle());
+    numbered.map(|(number, style)| measure(&picture(style, kind, level, number))).collect()
 }
 
 #[test]
@@ -146,7 +151,7 @@ fn drift(picture: &Picture, at: usize, step: usize) -> f32 {
 fn a_direction_is_kept_for_two_to_four_frames_and_taken_back() {
     let mut rng = Stream::fixed(2);
     for _ in 0..1000 {
-        let steps = schedule(&mut rng);
+        let steps = schedule(&Dots::draw(&mut rng).runs, &mut rng);
         let sum = |of: fn(&Step) -> isize| steps.iter().map(of).sum::<isize>();
         assert_eq!((sum(|step| step.right), sum(|step| step.down)), (0, 0));
         for run in steps.chunk_by(|one, other| one == other) {

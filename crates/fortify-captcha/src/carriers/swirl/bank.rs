@@ -10,17 +10,23 @@ use crate::rng::{Stream, cos_turns, sin_turns};
 /// Orientations per half turn. Layers 11 degrees apart correlate by about 0.77, so that a blend is as
 /// strong as a layer to within 6 %, and equally so for two directions at right angles.
 pub(crate) const ORIENTATIONS: usize = 16;
-/// Wavelengths, px.
-pub(crate) const WAVELENGTHS: [f32; 2] = [3.9, 4.2];
+/// Wavelengths of a style. Sixteen orientations of each make 112 layers.
+pub(crate) const WAVELENGTHS: usize = 7;
+/// Wavelengths that a picture has the choice of; the level says from which one on.
+pub(crate) const BANDS: usize = 4;
+/// The shortest wavelength of a style, px, from and to, and how far the longest is from it. People read
+/// 3.9 to 4.2.
+const SHORTEST: (f32, f32) = (3.7, 4.0);
+const REACH: f32 = 0.4;
 /// Size of a layer, px; it continues seamlessly on the other side. Wider and higher than the picture
 /// that pages use, so that no part of it is seen twice there.
 pub(crate) const WIDTH: usize = 512;
 pub(crate) const HEIGHT: usize = 160;
 /// Standard deviation of a layer's values, so that a byte holds three of them either way.
 pub(crate) const DEVIATION: f32 = 40.0;
-/// Width of the filter's envelope (standard deviation) in wavelengths: longer stripes are easier to
-/// see and need more room to turn.
-const ENVELOPE: f32 = 0.9;
+/// Width of the filter's envelope (standard deviation) in wavelengths, from and to: longer stripes are
+/// easier to see and need more room to turn.
+const ENVELOPE: (f32, f32) = (0.80, 0.92);
 
 /// A px of every orientation.
 pub(crate) type Fan = [i8; ORIENTATIONS];
@@ -34,19 +40,22 @@ pub(crate) struct Bank {
 }
 
 impl Bank {
-    /// Makes the layers, in about 30 ms and 2.6 MB.
-    pub(crate) fn new() -> Self {
+    /// The layers of a style, in about 100 ms and 9 MB.
+    pub(crate) fn draw(rng: &mut Stream) -> Self {
+        let shortest = rng.between(SHORTEST.0, SHORTEST.1);
+        let envelope = rng.between(ENVELOPE.0, ENVELOPE.1);
         let mut bytes = vec![0; 2 * WIDTH * HEIGHT];
-        Stream::fixed(0x73).fill(&mut bytes);
+        rng.fill(&mut bytes);
         let (white, grain) = bytes.split_at(WIDTH * HEIGHT);
         let white: Vec<f32> = white.iter().map(|byte| f32::from(*byte) - 127.5).collect();
         let grain = grain.iter().map(|byte| byte.cast_signed()).collect();
-        let mut fans = vec![[0; ORIENTATIONS]; WAVELENGTHS.len() * WIDTH * HEIGHT];
+        let mut fans = vec![[0; ORIENTATIONS]; WAVELENGTHS * WIDTH * HEIGHT];
         let mut work = Work::default();
-        for (wavelength, fans) in WAVELENGTHS.iter().zip(fans.chunks_exact_mut(WIDTH * HEIGHT)) {
+        for (band, fans) in fans.chunks_exact_mut(WIDTH * HEIGHT).enumerate() {
+            let wavelength = shortest + REACH * band as f32 / (WAVELENGTHS - 1) as f32;
             for orientation in 0..=ORIENTATIONS / 2 {
                 let turns = orientation as f32 / (2 * ORIENTATIONS) as f32;
-                work.filter(&white, *wavelength, turns);
+                work.filter(&white, wavelength, wavelength * envelope, turns);
                 work.store(fans, orientation, -1.0);
                 // Its mirror image is made of the same two halves.
                 work.store(fans, ORIENTATIONS - orientation, 1.0);
@@ -102,8 +111,7 @@ struct Work {
 
 impl Work {
     /// Both halves of a wave along `turns`: cos(a + b) = cos a cos b - sin a sin b.
-    fn filter(&mut self, white: &[f32], wavelength: f32, turns: f32) {
-        let deviation = wavelength * ENVELOPE;
+    fn filter(&mut self, white: &[f32], wavelength: f32, deviation: f32, turns: f32) {
         let along = Kernel::new(cos_turns(turns) / wavelength, deviation);
         let across = Kernel::new(sin_turns(turns) / wavelength, deviation);
         for (kernel, to) in [(&along.even, &mut self.even), (&along.odd, &mut self.odd)] {

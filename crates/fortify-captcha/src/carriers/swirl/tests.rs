@@ -1,8 +1,10 @@
 //! What a picture in swirl tells, and to whom.
 
 use super::*;
+use crate::font::Fonts;
 use crate::spec::{Carrier, Level, Spec, Variant};
 use crate::statistics::{Area, Map, at, mean, separation, variance};
+use crate::style::StyleKey;
 use crate::tasks;
 
 /// The tasks that swirl shows.
@@ -18,11 +20,24 @@ struct Picture {
 }
 
 fn pictures(variant: Variant, level: u8, count: u8) -> Vec<Picture> {
-    let (fonts, bank) = (Fonts::load().unwrap(), Bank::new());
     let spec = Spec::new(variant, Level::new(level).unwrap()).with_carrier(Carrier::Swirl);
+    let spec = Spec { length: 4, ..spec };
     let profile = LevelProfile::of(spec.level);
-    let kit = Kit { fonts: &fonts, bank: &bank, profile };
-    (0..count).map(|number| picture(kit, Spec { length: 4, ..spec }, number)).collect()
+    // Four pictures in each of a few styles.
+    let styles = (0..count.div_ceil(4)).map(styled);
+    let numbers = |style: usize| (0..4).map(move |number| (style * 4 + number) as u8);
+    styles
+        .enumerate()
+        .flat_map(|(at, style)| {
+            numbers(at)
+                .map(|number| picture(Kit { style: &style, profile }, spec, number))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn styled(number: u8) -> Style {
+    Style::new(&StyleKey::from_bytes([number; 32]), &Fonts::load().unwrap())
 }
 
 fn picture(kit: Kit<'_>, spec: Spec, number: u8) -> Picture {
@@ -32,7 +47,7 @@ fn picture(kit: Kit<'_>, spec: Spec, number: u8) -> Picture {
     let (width, height) = (usize::from(spec.width), usize::from(spec.height));
     canvas.resize(width, height);
     draw(&figures, kit, &mut rng, &mut canvas, &mut scratch);
-    let area = Area { width, height: cut(&canvas, kit.profile, &figures).strip() };
+    let area = Area { width, height: cut(&canvas, kit, &figures).strip() };
     let shades = if Figure::bands(&figures).is_some() { 8 } else { 16 };
     let rows = canvas.rows().take(area.height);
     let shades = rows.flatten().map(|shade| f32::from(*shade % shades)).collect();
@@ -137,13 +152,13 @@ fn stripes_stand_at_right_angles_to_the_ground_inside() {
 
 #[test]
 fn layers_are_as_strong_as_each_other_and_neighbours_agree() {
-    let bank = Bank::new();
+    let bank = styled(3).bank;
     let layer = |band: usize, orientation: usize| -> Map {
         (0..bank::HEIGHT)
             .flat_map(|y| bank.row(band, y).iter().map(|fan| f32::from(fan[orientation])))
             .collect()
     };
-    for band in 0..bank::WAVELENGTHS.len() {
+    for band in 0..bank::WAVELENGTHS {
         for orientation in 0..ORIENTATIONS {
             let (one, next) =
                 (layer(band, orientation), layer(band, (orientation + 1) % ORIENTATIONS));
