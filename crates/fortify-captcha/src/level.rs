@@ -14,8 +14,8 @@
 //! 420 x 140 (level 3: 16), a bend of 0.18 and more (15), 0.6 (hardly a letter). Hardening swirl costs
 //! people more than programs, so its columns move little.
 //!
-//! Objects and colour words in swirl, typed, 20 pictures each at levels 5 and 8: all 80 read; twice an E
-//! at first sight was an F when enlarged. Tried and given up: objects as coloured silhouettes behind
+//! Objects and colour words in swirl, typed, 40 pictures each, half of them in five styles: level 5, 40
+//! and 40; level 8, 39 (a W for an M) and 40. Some were read enlarged: an E at first sight was an F. Tried and given up: objects as coloured silhouettes behind
 //! the letters, whose edges hide the turn of the stripes.
 //!
 //! Motion cannot be read from stills. Its `dot_flips` follow a model of an observer, in the carrier's
