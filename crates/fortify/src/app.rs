@@ -8,7 +8,8 @@ use fortify_captcha::{FontError, Generator, Level};
 use serde::Serialize;
 
 use crate::challenge::policy::Menu;
-use crate::challenge::renderer::Draw;
+use crate::challenge::renderer::{Draw, Studio};
+use crate::challenge::wardrobe::Wardrobe;
 use crate::challenge::{ChallengeSettings, Challenges};
 use crate::clock::Clock;
 use crate::config::{Config, StorageBackend};
@@ -138,14 +139,15 @@ impl App {
                 variants: captcha.variant_weights.clone(),
                 carriers: captcha.carrier_weights.clone(),
             },
-            style_epoch: captcha.style_epoch,
             pool: captcha.drawn_ahead,
             max_failures: config.security.max_captcha_failures,
             failure_decay: config.security.reputation_decay,
         };
+        let (secret, epoch) = (keys.style_secret(), captcha.style_epoch);
+        let wardrobe = Wardrobe::new(drawer.clone(), clock.clone(), secret, epoch);
+        let studio = Arc::new(Studio::new(drawer, wardrobe, metrics.clone()));
         let challenges = Challenges::new(
-            drawer,
-            keys.style_secret(),
+            studio,
             captcha.max_concurrent_renders,
             store.clone(),
             clock.clone(),

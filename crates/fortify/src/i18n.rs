@@ -253,8 +253,31 @@ mod tests {
                 assert!(!words.starts_with("question-"), "{question:?}");
             }
         }
-        let over = locale.question(&Question::TypeLettersOver { object }, AnswerMode::Typed);
-        assert!(over.to_lowercase().contains(&locale.text(object.key()).to_lowercase()), "{over}");
+        for mode in AnswerMode::ALL {
+            let over = locale.question(&Question::TypeLettersOver { object }, mode);
+            let word = locale.text(object.key()).to_lowercase();
+            assert!(over.to_lowercase().contains(&word), "{over}");
+            assert!(over.contains("letters and digits"), "{over}");
+        }
+    }
+
+    #[test]
+    fn who_types_several_words_is_told_how_to_separate_them() {
+        use fortify_captcha::Aspect;
+        let locales = Locales::load().unwrap();
+        let locale = locales.negotiate(None);
+        for (question, several) in [
+            (Question::NextTwo { upper: Aspect::Shape, lower: Aspect::Colour }, true),
+            (Question::WhichColours { count: 1 }, false),
+            (Question::WhichColours { count: 3 }, true),
+            (Question::WhichWords { count: 1 }, false),
+            (Question::WhichWords { count: 3 }, true),
+        ] {
+            let typed = locale.question(&question, AnswerMode::Typed);
+            assert_eq!(typed.ends_with("with a space"), several, "{typed}");
+            let picked = locale.question(&question, AnswerMode::Choice);
+            assert!(!picked.contains("space"), "{picked}");
+        }
     }
 
     #[test]

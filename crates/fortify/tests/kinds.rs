@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use fortify::app::App;
+use fortify::challenge::Redeemed;
 use fortify::challenge::renderer::Draw;
 use fortify::clock::ManualClock;
 use fortify::config::Config;
@@ -18,8 +19,8 @@ use fortify::pseudonym::CircuitTag;
 use fortify::session::key_ring::KeyRing;
 use fortify::store::record::{ChallengeRecord, ChallengeToken};
 use fortify_captcha::{
-    Answer, AnswerMode, Carrier, Generator, Puzzle, RenderError, Rendered, Seed, Spec, Style,
-    StyleKey, Variant,
+    Answer, AnswerMode, Carrier, Choice, Generator, Level, Puzzle, RenderError, Rendered, Seed,
+    Spec, Style, StyleKey, Variant,
 };
 use support::{Bed, Parts, fields};
 
@@ -80,6 +81,77 @@ async fn every_kind_lets_in_whoever_picks_the_right_one_and_nobody_else() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_pick_is_counted_by_what_it_is_beside_the_answer() {
+    let generator = Generator::new().unwrap();
+    for (variant, carrier) in kinds() {
+        let bed = choice_bed(variant, carrier).await;
+        let (mut visitor, page) = start(&bed).await;
+        let puzzle = puzzle(&generator, &record(&bed, &page.field("token")).await);
+        let at = puzzle.decoy_kinds.iter().position(Option::is_some).unwrap();
+        let kind = puzzle.decoy_kinds[at].unwrap();
+        bed.submit(&mut visitor, &page, &puzzle.choices[at].value()).await;
+        let line = format!(
+            "fortify_wrong_picks_total{{variant=\"{variant}\",kind=\"{}\"}} 1",
+            kind.as_str()
+        );
+        assert_eq!(counted_picks(&mut visitor).await, [line], "{variant} in {carrier}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_but_a_wrong_pick_of_an_own_challenge_is_counted_as_one() {
+    let generator = Generator::new().unwrap();
+    let bed = choice_bed(Variant::DistortedText, Carrier::Ink).await;
+    let (mut visitor, page) = start(&bed).await;
+    let kept = record(&bed, &page.field("token")).await;
+    let made = puzzle(&generator, &kept);
+    let wrong = made.choices.iter().map(Choice::value).find(|v| made.decoy_picked(v).is_some());
+    let wrong = wrong.unwrap();
+
+    let unknown = ChallengeToken::random(&SystemEntropy).unwrap();
+    let old = ChallengeToken::random(&SystemEntropy).unwrap();
+    let outdated = ChallengeRecord { renderer: kept.renderer + 1, ..kept.clone() };
+    bed.app.store.put_challenge(&old, outdated).await.unwrap();
+    let foreign = ChallengeToken::random(&SystemEntropy).unwrap();
+    let circuit = CircuitTag::from_bytes([7; 16]);
+    let others = ChallengeRecord { circuit, ..kept.clone() };
+    bed.app.store.put_challenge(&foreign, others).await.unwrap();
+    let typed = ChallengeToken::random(&SystemEntropy).unwrap();
+    let mode = AnswerMode::Typed.as_str().into();
+    bed.app.store.put_challenge(&typed, ChallengeRecord { mode, ..kept.clone() }).await.unwrap();
+    for token in [unknown, old, foreign, typed] {
+        let circuit = kept.circuit;
+        let redeemed = bed.app.challenges.redeem(&token.encode(), &wrong, circuit).await.unwrap();
+        assert_eq!(redeemed, Redeemed::Failed);
+    }
+    let next = bed.submit(&mut visitor, &page, "no choice").await;
+    assert!(bed.solve(&mut visitor, &next).await.admits());
+    assert_eq!(counted_picks(&mut visitor).await, [""; 0]);
+}
+
+async fn choice_bed(variant: Variant, carrier: Carrier) -> Bed {
+    bed(variant, carrier, |parts| {
+        parts.config.captcha.mode = AnswerMode::Choice;
+        parts.config.security.max_captcha_failures = 100;
+    })
+    .await
+}
+
+fn puzzle(generator: &Generator, record: &ChallengeRecord) -> Puzzle {
+    let level = Level::new(record.level).unwrap();
+    let mut spec = Spec::new(record.variant.parse().unwrap(), level);
+    spec = spec.with_carrier(record.carrier.parse().unwrap());
+    (spec.mode, spec.length) = (record.mode.parse().unwrap(), record.length);
+    generator.puzzle(&spec, &Seed::from_bytes(*record.seed.expose())).unwrap()
+}
+
+async fn counted_picks(visitor: &mut support::Visitor) -> Vec<String> {
+    let metrics = visitor.get("/metrics").await.text();
+    let picks = metrics.lines().filter(|line| line.starts_with("fortify_wrong_picks_total"));
+    picks.map(str::to_owned).collect()
+}
+
 /// What the page's form can send.
 fn picks(page: &str) -> Vec<String> {
     let radio = "type=\"radio\" name=\"answer\" value=\"";
@@ -136,6 +208,30 @@ async fn nobody_is_locked_out_by_one_kind() {
     assert_eq!(record(&colours, &letters.field("token")).await.variant, "distorted_text");
     assert!(!letters.text().contains("name=\"another\" value=\"letters\""));
     assert!(colours.solve(&mut visitor, &letters).await.admits(), "a wish cost a failure");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_is_not_plain_to_see_comes_with_what_to_look_for() {
+    for (carrier, words) in [
+        (Carrier::Ink, None),
+        (Carrier::Swirl, Some("where its stripes change direction")),
+        (Carrier::Motion, Some("This picture moves")),
+    ] {
+        for (mode, answers) in [(AnswerMode::Typed, "<input id"), (AnswerMode::Choice, "<fieldset")]
+        {
+            let bed = bed(Variant::DistortedText, carrier, |parts| {
+                parts.config.captcha.mode = mode;
+            })
+            .await;
+            let page = start(&bed).await.1.text();
+            let field = page.split(answers).nth(1).unwrap().split('>').next().unwrap();
+            let described = if words.is_some() { "\"look hint\"" } else { "\"hint\"" };
+            assert!(field.contains(&format!("aria-describedby={described}")), "{carrier}: {field}");
+            let look = page.split("<p id=\"look\">").nth(1).map(|p| p.split('<').next().unwrap());
+            assert_eq!(look.is_some(), words.is_some(), "{carrier}");
+            assert!(look.is_none_or(|look| look.contains(words.unwrap())), "{carrier}: {look:?}");
+        }
+    }
 }
 
 async fn start(bed: &Bed) -> (support::Visitor, support::Reply) {

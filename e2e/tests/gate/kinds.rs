@@ -221,7 +221,7 @@ async fn assert_picture_is_large_and_sharp(visit: &Visit, carrier: Carrier) -> O
     assert!((width / height * own_height / own - 1.0).abs() < 0.03, "{carrier}: distorted");
     if carrier == Carrier::Motion {
         assert_dots_are_squares(visit, 3.0).await?;
-        assert!(browser.text("#moves").await?.starts_with("This picture moves."));
+        assert!(browser.text("#look").await?.starts_with("This picture moves."));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ challenge-intro = This site asks every new visitor to read one picture, to keep 
 challenge-wrong = That was not right, or it took too long. Here is a new one.
 challenge-another = Here is another picture.
 challenge-moves = This picture moves. Look at the whole of it for a moment, and what it shows stands out.
+challenge-stripes = What this picture shows is where its stripes change direction.
 challenge-picture = Picture with the question’s answer
 challenge-submit = Continue
 challenge-show-another = Show another picture
@@ -25,27 +26,35 @@ question-distorted-text = Type the { $count } characters that you see
 question-distorted-text-choice = Which characters do you see?
 question-arithmetic = Type the result of the calculation
 question-arithmetic-choice = What is the result of the calculation?
-question-letters-over = Type the letters over the { $object }
-question-letters-over-choice = Which letters are over the { $object }?
-question-letters-over-each = Type the letter over the { $first }, then the one over the { $second }, then the one over the { $third }
-question-letters-over-each-choice = Which letters are over the { $first }, the { $second } and the { $third }, in this order?
+question-letters-over = Type the letters and digits over the { $object }
+question-letters-over-choice = Which letters and digits are over the { $object }?
+question-letters-over-each = Type the letter or digit over the { $first }, then the one over the { $second }, then the one over the { $third }
+question-letters-over-each-choice = Which letters and digits are over the { $first }, the { $second } and the { $third }, in this order?
 question-which-object = Which object is { $colour }?
 question-next-shape = Which shape belongs in the frame with the question mark?
 question-next-colour = Which colour belongs in the frame with the question mark?
 question-next-count = How many shapes belong in the frame with the question mark?
 question-next-direction = Where does the arrow point that belongs in the frame with the question mark? Type for example “up” or “down left”
 question-next-direction-choice = Where does the arrow point that belongs in the frame with the question mark?
-question-next-two = Two frames have a question mark. Type the { $upper } for the upper one, then the { $lower } for the lower one
+question-next-two = Two frames have a question mark. Type the { $upper } for the upper one, then the { $lower } for the lower one. Separate them with a space
 question-next-two-choice = Two frames have a question mark. Which { $upper } belongs in the upper one, and which { $lower } in the lower one?
 question-which-colours = { $count ->
+    [one] In which colour is the word drawn? Not what it says
+   *[other] In which colours are the words drawn, from top to bottom? Not what they say. Separate the colours with a space
+}
+question-which-colours-choice = { $count ->
     [one] In which colour is the word drawn? Not what it says
    *[other] In which colours are the words drawn, from top to bottom? Not what they say
 }
 question-which-words = { $count ->
     [one] Which word is drawn? Not its colour
+   *[other] Which words are drawn, from top to bottom? Not their colours. Separate the words with a space
+}
+question-which-words-choice = { $count ->
+    [one] Which word is drawn? Not its colour
    *[other] Which words are drawn, from top to bottom? Not their colours
 }
-question-words-on = Type the word written on { $first }, then the word written on { $second }. Not the colours
+question-words-on = Type the word written on { $first }, then the word written on { $second }. Not the colours. Separate the words with a space
 question-words-on-choice = Which word is written on { $first }, and which on { $second }?
 
 aspect-shape = shape

@@ -23,20 +23,18 @@ use std::time::Duration;
 
 use fortify_captcha::{AnswerMode, Choice, Media, Question, RenderError, Rendered, Seed};
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::entropy::{Entropy, EntropyError, random_bytes};
 use crate::pseudonym::CircuitTag;
-use crate::store::record::{ChallengeToken, Failures};
+use crate::store::record::{ChallengeRecord, ChallengeToken, Failures};
 use crate::store::{StateStore, StoreError};
 use crate::telemetry::metrics::{Metrics, Outcome};
 use judge::Verdict;
 use policy::{Menu, Wish};
 use pool::Pool;
 use recipe::Recipe;
-use renderer::{Draw, Renderer, Studio};
-use wardrobe::Wardrobe;
+use renderer::{Renderer, Studio};
 
 /// Threads that draw ahead: one keeps a stock for thousands of pages a second, and leaves the other
 /// cores to those who ask.
@@ -49,8 +47,6 @@ pub struct ChallengeSettings {
     pub ttl: Duration,
     /// What may be drawn.
     pub menu: Menu,
-    /// How long pictures are drawn in one style.
-    pub style_epoch: Duration,
     /// Pictures to draw ahead.
     pub pool: usize,
     /// Wrong answers after which a circuit has to wait.
@@ -134,12 +130,11 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// Challenges by `settings`, drawn by `drawer`, at most `max_renders` at a time, and kept in
+    /// Challenges by `settings`, drawn in `studio`, at most `max_renders` at a time, and kept in
     /// `store`.
     #[must_use]
     pub fn new(
-        drawer: Arc<dyn Draw>,
-        style_secret: Zeroizing<[u8; 32]>,
+        studio: Arc<Studio>,
         max_renders: usize,
         store: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
@@ -147,9 +142,6 @@ impl Challenges {
         metrics: Arc<Metrics>,
         settings: ChallengeSettings,
     ) -> Self {
-        let wardrobe =
-            Wardrobe::new(drawer.clone(), clock.clone(), style_secret, settings.style_epoch);
-        let studio = Arc::new(Studio::new(drawer, wardrobe, metrics.clone()));
         let ahead = (studio.clone(), entropy.clone(), settings.menu.clone());
         let pool = Pool::start(settings.pool, POOL_THREADS, move || {
             let recipe = choose(&ahead.0, &*ahead.1, &ahead.2, Wish::Any).ok()?;
@@ -299,12 +291,31 @@ impl Challenges {
         };
         // Nothing was guessed at where there was nothing: a visitor who answers in an old tab must
         // not be locked out for it. The response is the same.
-        if record.is_none() {
+        let Some(record) = record else {
             return Ok((outcome, Redeemed::Failed));
-        }
+        };
+        self.count_pick(&record, answer, circuit);
         let failures = self.store.record_failure(circuit, self.settings.failure_decay).await?;
         let wait = self.wait_after(failures);
         Ok((outcome, wait.map_or(Redeemed::Failed, Redeemed::MustWait)))
+    }
+
+    /// Counts what a wrong answer picked, so that an operator sees which decoys mislead. Another
+    /// circuit's answers say nothing about reading and are left out.
+    ///
+    /// The store keeps no choices: the task is made once more from its seed, which takes a few
+    /// microseconds and no picture. Where it cannot be, nothing is counted.
+    fn count_pick(&self, record: &ChallengeRecord, answer: &str, circuit: CircuitTag) {
+        if record.circuit != circuit || record.mode != AnswerMode::Choice.as_str() {
+            return;
+        }
+        let Some(Recipe { spec, seed, .. }) = recipe::read(record) else {
+            return;
+        };
+        let picked = self.studio.puzzle(&spec, &seed).ok().and_then(|p| p.decoy_picked(answer));
+        if let Some(kind) = picked {
+            self.metrics.wrong_pick(spec.variant.as_str(), kind.as_str());
+        }
     }
 
     fn wait_after(&self, failures: Failures) -> Option<Duration> {

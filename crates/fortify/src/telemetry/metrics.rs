@@ -67,6 +67,12 @@ struct ByOutcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPick {
+    variant: &'static str,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByDecision {
     decision: &'static str,
 }
@@ -90,6 +96,7 @@ pub struct Metrics {
     render_seconds: Histogram,
     redeemed: Family<ByOutcome, Counter>,
     redeem_seconds: Histogram,
+    wrong_picks: Family<ByPick, Counter>,
     decisions: Family<ByDecision, Counter>,
     decision_seconds: Histogram,
     rejected_sessions: Family<ByReason, Counter>,
@@ -114,6 +121,7 @@ impl Metrics {
             render_seconds: latency(),
             redeemed: Family::default(),
             redeem_seconds: latency(),
+            wrong_picks: Family::default(),
             decisions: Family::default(),
             decision_seconds: latency(),
             rejected_sessions: Family::default(),
@@ -129,6 +137,11 @@ impl Metrics {
         registry.register("challenges_issued", "Challenges issued", m.issued.clone());
         registry.register("renders", "Pictures drawn", m.rendered.clone());
         registry.register("redeems", "Answers judged", m.redeemed.clone());
+        registry.register(
+            "wrong_picks",
+            "Wrong choices picked, by what they are beside the answer",
+            m.wrong_picks.clone(),
+        );
         registry.register("decisions", "Requests decided at the gate", m.decisions.clone());
         registry.register(
             "sessions_rejected",
@@ -205,6 +218,11 @@ impl Metrics {
     pub fn redeem(&self, took: Duration, outcome: Outcome) {
         self.redeem_seconds.observe(took.as_secs_f64());
         self.redeemed.get_or_create(&ByOutcome { outcome: outcome.label() }).inc();
+    }
+
+    /// A wrong choice was picked: `kind` says what it is beside the answer.
+    pub fn wrong_pick(&self, variant: &'static str, kind: &'static str) {
+        self.wrong_picks.get_or_create(&ByPick { variant, kind }).inc();
     }
 
     /// The gate decided about a request.

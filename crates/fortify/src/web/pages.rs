@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fortify_captcha::{Media, Question};
+use fortify_captcha::{Carrier, Media, Question};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -131,6 +131,8 @@ struct ChallengeTemplate<'a> {
     picture: String,
     width: u16,
     height: u16,
+    /// What to look for, where it is not plain to see.
+    look: Option<Cow<'a, str>>,
     /// Whether a px of the picture is a dot to be shown sharp.
     dots: bool,
     /// Whether it asks for letters.
@@ -193,6 +195,7 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
             picture: STANDARD.encode(&page.media.bytes),
             width: page.media.width,
             height: page.media.height,
+            look: look(issued.carrier, locale),
             dots: page.media.scale > 1,
             letters: matches!(issued.question, Question::TypeCharacters { .. }),
             choices: (issued.choices.iter())
@@ -206,6 +209,15 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
             hint: locale.text_with(hint, "minutes", minutes.max(1)).into_owned(),
         },
     )
+}
+
+/// What people who never saw such a picture have to know before they see anything in it.
+fn look<'a>(carrier: &str, locale: Locale<'a>) -> Option<Cow<'a, str>> {
+    match carrier.parse() {
+        Ok(Carrier::Motion) => Some(locale.text("challenge-moves")),
+        Ok(Carrier::Swirl) => Some(locale.text("challenge-stripes")),
+        _ => None,
+    }
 }
 
 /// A page with a message.
