@@ -11,6 +11,9 @@ pub const ALPHABET: &[u8; 24] = b"ACDEFHJKLMNPRTUVWXY34679";
 /// besides.
 pub(crate) const DRAWN: &str = "ACDEFHJKLMNPRTUVWXY0123456789abcdefghijklmnopqrstuvwxyz?BGIO";
 
+/// The last of them: what only colour words need.
+pub(crate) const COLOUR_WORDS: &str = "BGIO";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -20,6 +23,7 @@ mod tests {
         for byte in b"BGIOQSZ012580" {
             assert!(!ALPHABET.contains(byte), "{}", char::from(*byte));
         }
+        assert!(DRAWN.ends_with(COLOUR_WORDS));
         assert!(ALPHABET.iter().all(|byte| DRAWN.contains(char::from(*byte))));
     }
 }
