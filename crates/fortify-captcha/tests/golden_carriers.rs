@@ -52,17 +52,17 @@ const GOLDEN: [Case; 14] = cases! {
     Arithmetic Motion 7 (384, 132) 4 28 ("n:29", "n:35")
         "080ae392c3f8987217eff158a55240748efa985535daeb04edd9d173ee5404b8";
     ObjectRecognition Swirl 4 (480, 187) 4 31 ("t:F7D", "")
-        "28b18e84359ce7883c613ec13e77395a91415ddaf188a12a7e416037191103af";
+        "34f66ea1e4d7e5403d1497cc8f27325b79a2079b8ad43525f1b019ad7d6529aa";
     ObjectRecognition Swirl 10 (421, 165) 4 32 ("t:C36", "")
-        "a6b0866d24693cc25a5ea7ae46f831cd1c568fd0e8648111ccda6db4cd7ce05d";
+        "4d74ddfbb8956889d1100307cf8ebb7d35f5f406dd85f731091b1049bec3d052";
     ObjectRecognition Motion 6 (384, 204) 4 33 ("t:DLY", "t:JNA")
-        "c45d5137be60c3d1f04dd4cb709d7e3a5897ae80e0d5d66f0f495c6a4dc5513b";
+        "37c2e47afcac9a8ee223fb290e0a3f78ed682d30db46add46dd50b9f1d9a4fce";
     ColorTextMismatch Swirl 7 (400, 224) 4 34 ("w:white pink", "")
-        "592dacf28ee11f56d7e501f667594f7cfea28dfa82a89957fb62f6e8f1174c7b";
+        "7ebd484e2c6612f43cc0a5a9b39f8fc28a5b1a7771f6e0c4e6fb843eba9b5496";
     ColorTextMismatch Motion 5 (384, 186) 4 35 ("w:orange pink", "w:grey blue")
-        "430dd39836dcbcfea552c3b9306efe9fe8d49935786bb2b71150dd920bac0a24";
+        "fa331f593cc8099496a7949821eacfaf3d204cf44841eb30c135214655aa4650";
     ColorTextMismatch Motion 9 (361, 176) 4 36 ("w:black purple", "w:blue white")
-        "b5b7b68b4fcd0bcd74162f0b85ee73f4518b13bc28b4cfd508d01c2f36b23069";
+        "0a84f0c91661af896cecc0aea4cebd7121a731ea7220a32d2d1e863dc0a076a2";
 };
 
 #[test]
