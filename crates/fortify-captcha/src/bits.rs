@@ -32,16 +32,18 @@ impl Bits {
         self.words.chunks_exact(self.stride.max(1))
     }
 
-    fn rows_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut [u64]> + ExactSizeIterator {
+    pub(crate) fn rows_mut(
+        &mut self,
+    ) -> impl DoubleEndedIterator<Item = &mut [u64]> + ExactSizeIterator {
         self.words.chunks_exact_mut(self.stride.max(1))
     }
 
-    /// Takes over the canvas: a cell for each px, set where its lowest bit is.
-    pub(crate) fn trace(&mut self, canvas: &Canvas) {
+    /// Takes over the canvas: a cell for each px, set where the bit `plane` of its colour is.
+    pub(crate) fn trace(&mut self, canvas: &Canvas, plane: u32) {
         self.reset(canvas.width(), canvas.height());
         for (from, to) in canvas.rows().zip(self.rows_mut()) {
             for (pixels, word) in from.chunks(WORD).zip(to) {
-                *word = gather(pixels);
+                *word = gather(pixels, plane);
             }
         }
     }
@@ -121,14 +123,16 @@ impl Step {
     }
 }
 
-/// The lowest bits of up to 64 px, the first one highest.
-fn gather(pixels: &[u8]) -> u64 {
+/// The bits `plane` of up to 64 px, the first one highest.
+fn gather(pixels: &[u8], plane: u32) -> u64 {
+    let (eights, rest) = pixels.as_chunks::<8>();
+    let mut last = [0; 8];
+    last.iter_mut().zip(rest).for_each(|(byte, pixel)| *byte = *pixel);
     let mut word = 0;
-    for (index, eight) in pixels.chunks(8).enumerate() {
-        let mut bytes = [0; 8];
-        bytes.iter_mut().zip(eight).for_each(|(byte, pixel)| *byte = pixel & 1);
+    for (index, bytes) in eights.iter().chain([&last]).take(WORD / 8).enumerate() {
         // The product adds up shifted copies so that its highest byte holds the eight bits in order.
-        let bits = u64::from_le_bytes(bytes).wrapping_mul(0x8040_2010_0804_0201) >> (WORD - 8);
+        let bits = (u64::from_le_bytes(*bytes) >> plane) & 0x0101_0101_0101_0101;
+        let bits = bits.wrapping_mul(0x8040_2010_0804_0201) >> (WORD - 8);
         word |= bits << (WORD - 8 - 8 * index);
     }
     word
@@ -137,6 +141,7 @@ fn gather(pixels: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canvas::Dye;
 
     fn cell(bits: &Bits, x: usize, y: usize) -> bool {
         bits.words[y * bits.stride + x / WORD] >> (WORD - 1 - x % WORD) & 1 == 1
@@ -147,10 +152,10 @@ mod tests {
         canvas.resize(width, height);
         canvas.rows_mut().for_each(|row| row.fill(0));
         for (x, y) in cells {
-            canvas.set(*x as i32, *y as i32, 1);
+            canvas.set(*x as i32, *y as i32, Dye::plain(1));
         }
         let mut bits = Bits::default();
-        bits.trace(&canvas);
+        bits.trace(&canvas, 0);
         bits
     }
 

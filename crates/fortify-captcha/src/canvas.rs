@@ -3,6 +3,25 @@
 use crate::outline::Point;
 use crate::rng::floor;
 
+/// A colour for either side of a ground that changes between light and dark: what lies on a px with an
+/// even index has the first, on one with an odd index the second. Where there is one ground, both are
+/// the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dye(pub(crate) [u8; 2]);
+
+impl Dye {
+    /// The same on either side.
+    pub(crate) const fn plain(colour: u8) -> Self {
+        Self([colour; 2])
+    }
+
+    /// The colour over `pixel`.
+    const fn over(self, pixel: u8) -> u8 {
+        let Self([even, odd]) = self;
+        if pixel & 1 == 0 { even } else { odd }
+    }
+}
+
 /// Pixels as palette indices, row by row.
 #[derive(Debug, Default)]
 pub(crate) struct Canvas {
@@ -43,19 +62,19 @@ impl Canvas {
     }
 
     /// One px, if it is on the canvas.
-    pub(crate) fn set(&mut self, x: i32, y: i32, colour: u8) {
+    pub(crate) fn set(&mut self, x: i32, y: i32, dye: Dye) {
         let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else {
             return;
         };
         if x < self.width
             && let Some(pixel) = self.pixels.get_mut(y * self.width + x)
         {
-            *pixel = colour;
+            *pixel = dye.over(*pixel);
         }
     }
 
     /// A straight stroke of `thickness` px, measured along the axis that it is steeper to, clipped.
-    pub(crate) fn line(&mut self, from: Point, to: Point, thickness: i32, colour: u8) {
+    pub(crate) fn line(&mut self, from: Point, to: Point, thickness: i32, dye: Dye) {
         let (dx, dy) = (to.x - from.x, to.y - from.y);
         let flat = dx.abs() >= dy.abs();
         // `along` is the axis on which the stroke advances by a px at a time.
@@ -76,7 +95,7 @@ impl Canvas {
         for along in first..last {
             for across in (at >> 16)..(at >> 16) + thickness {
                 let (x, y) = if flat { (along, across) } else { (across, along) };
-                self.set(x, y, colour);
+                self.set(x, y, dye);
             }
             at = at.saturating_add(step);
         }

@@ -4,8 +4,8 @@ use crate::alphabet::ALPHABET;
 use crate::answer::Tolerance;
 use crate::level::LevelProfile;
 use crate::spec::{AnswerMode, Carrier, Spec, Variant};
-use crate::tasks::{arithmetic, object_recognition};
-use crate::term::{Aspect, Colour};
+use crate::tasks::{arithmetic, object_recognition, pattern_completion};
+use crate::term::Colour;
 
 /// The probability that the best blind guess is judged right, per try.
 ///
@@ -22,7 +22,7 @@ pub fn guess_probability(spec: &Spec, tolerance: Tolerance) -> f64 {
         Variant::DistortedText => text(spec.length, tolerance),
         Variant::ObjectRecognition => text(object_recognition::CODE, tolerance),
         Variant::Arithmetic => arithmetic::distribution(profile).into_values().fold(0.0, f64::max),
-        Variant::PatternCompletion => pattern(profile.lines),
+        Variant::PatternCompletion => pattern_completion::blind(spec.carrier, profile.lines),
         Variant::ColorTextMismatch if spec.carrier != Carrier::Ink => banners(),
         Variant::ColorTextMismatch => colours(profile.tinted),
     }
@@ -39,15 +39,6 @@ fn text(length: u8, tolerance: Tolerance) -> f64 {
         0.0
     };
     (1.0 + forgiven) / all
-}
-
-/// Each row is answered by one of as many terms as its aspect has, whatever the other says.
-fn pattern(rows: u8) -> f64 {
-    let of_one =
-        Aspect::ALL.map(|aspect| 1.0 / crate::tasks::pattern_completion::all(aspect).len() as f64);
-    // Eight of every aspect, so that the mean over the aspects is that of each.
-    let mean = of_one.iter().sum::<f64>() / of_one.len() as f64;
-    mean.powi(i32::from(rows))
 }
 
 /// Half of the questions ask for words, half for colours; none comes twice in one picture.
@@ -68,7 +59,7 @@ fn banners() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Level;
+    use crate::spec::{Carrier, Level};
 
     fn of(variant: Variant, level: u8, mode: AnswerMode, length: u8, tolerance: Tolerance) -> f64 {
         let mut spec = Spec::new(variant, Level::new(level).unwrap());
@@ -89,6 +80,12 @@ mod tests {
         assert!(near(of(Variant::PatternCompletion, 2, Typed, 6, Exact), 1.0 / 8.0));
         assert!(near(of(Variant::PatternCompletion, 3, Typed, 6, Exact), 1.0 / 64.0));
         assert!(near(of(Variant::PatternCompletion, 6, Typed, 6, Exact), 1.0 / 64.0));
+        let carried = |carrier: Carrier| {
+            let spec = Spec::new(Variant::PatternCompletion, Level::new(7).unwrap());
+            guess_probability(&spec.with_carrier(carrier), Exact)
+        };
+        assert!(near(carried(Carrier::Swirl), 1.0 / 64.0));
+        assert!(near(carried(Carrier::Motion), 1.0 / 56.0));
         assert!(near(of(Variant::ColorTextMismatch, 8, Typed, 6, Exact), 0.5 / 56.0 + 0.5 / 110.0));
         assert!(near(of(Variant::DistortedText, 2, Choice, 6, Exact), 0.25));
         assert!(near(of(Variant::PatternCompletion, 8, Choice, 6, Exact), 1.0 / 12.0));

@@ -53,12 +53,11 @@ pub(crate) enum Tint {
     Any,
     /// One that the task asks for, or might.
     Paint(Colour),
-    /// That of frames and question marks.
+    /// That of what is plain to see in every carrier: frames, question marks and objects under
+    /// characters.
     Chalk,
     /// That of codes, which lie over other shapes and have to stand out from them.
     Code,
-    /// None: the shape is no glyph for the carrier to show, it is plain ink.
-    Plain,
 }
 
 /// One polygon with holes, ready to be filled.

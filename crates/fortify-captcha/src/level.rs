@@ -14,26 +14,34 @@
 //! 420 x 140 (level 3: 16), a bend of 0.18 and more (15), 0.6 (hardly a letter). Hardening swirl costs
 //! people more than programs, so its columns move little.
 //!
-//! Objects and colour words in swirl, typed, 40 pictures each, half of them in five styles: level 5, 40
-//! and 40; level 8, 39 (a W for an M) and 40. Some were read enlarged: an E at first sight was an F. Tried and given up: objects as coloured silhouettes behind
-//! the letters, whose edges hide the turn of the stripes.
+//! Patterns in swirl, 500 x 180, marks of about 55 px, 20 pictures each, enlarged twice: levels 2, 5 and
+//! 8, 20 of 20. Objects and colour words in swirl, 40 pictures each, half of them in five styles: level 5,
+//! 40 and 40; level 8, 39 (a W for an M) and 40. Some were read enlarged: an E at first sight was an F.
+//! Tried and given up: objects as coloured silhouettes behind the letters, whose edges hide the turn of
+//! the stripes.
 //!
 //! Motion cannot be read from stills. Its `dot_flips` follow a model of an observer, in the carrier's
-//! tests: d' 4.1 at level 3, 4.0 at 5, 3.4 at 7, 2.9 at 9, 2.7 at 10 for letters, 3.6, 3.5, 3.1, 2.7,
-//! 2.6 for letters over objects, and 4.2, 4.1, 3.4, 2.9, 2.7 for words.
+//! tests, whose d' is:
+//!
+//! | level | 3 | 5 | 7 | 9 | 10 |
+//! |---|---|---|---|---|---|
+//! | letters | 4.2 | 4.1 | 3.5 | 3.1 | 2.9 |
+//! | letters over objects | 4.3 | 4.2 | 3.6 | 3.2 | 3.0 |
+//! | marks of patterns | 3.8 | 3.7 | 3.2 | 2.8 | 2.6 |
+//! | words on bands | 4.3 | 4.1 | 3.5 | 3.0 | 2.9 |
 
 use crate::spec::{Carrier, Level};
 
 /// How often each carrier is drawn at a level, as weights; the carriers left out are not.
 ///
 /// Levels 1 and 2 are friction and take what everybody knows. From level 3 on carriers that ready-made
-/// character recognition does not read take over; from level 6 on ink is gone, for programs read it
-/// better than people. Whoever draws leaves out the carriers that do not show the variant
+/// character recognition does not read take over, seven pictures in ten; from level 6 on ink is gone, for
+/// programs read it better than people. Whoever draws leaves out the carriers that do not show the variant
 /// ([`Carrier::carries`]) and takes [`Carrier::Ink`] where none is left.
 pub const fn carrier_weights(level: Level) -> &'static [(Carrier, u32)] {
     match level.get() {
         ..=2 => &[(Carrier::Ink, 100)],
-        3..=5 => &[(Carrier::Ink, 40), (Carrier::Swirl, 40), (Carrier::Motion, 20)],
+        3..=5 => &[(Carrier::Ink, 30), (Carrier::Swirl, 45), (Carrier::Motion, 25)],
         6..=8 => &[(Carrier::Swirl, 50), (Carrier::Motion, 50)],
         _ => &[(Carrier::Swirl, 30), (Carrier::Motion, 70)],
     }
@@ -98,6 +106,8 @@ mod table {
         contrast: f32 = [6.5, 6.2, 5.9, 5.6, 5.3, 4.9, 4.5, 4.1, 3.7, 3.3];
         /// How far the shades of the ground are apart, 8-bit steps from the lightest to the darkest.
         grain: u8 = [10, 13, 16, 20, 24, 28, 32, 36, 40, 44];
+        /// How often the ground changes between light and dark, and the text with it.
+        counterchange: f32 = [0.0, 0.2, 0.8, 0.85, 0.9, 0.95, 0.96, 0.97, 0.98, 1.0];
         /// Strength of the noise marks' colour, from 0 (ground) to 1 (text).
         noise: f32 = [0.25, 0.28, 0.31, 0.34, 0.37, 0.41, 0.45, 0.49, 0.53, 0.57];
         /// Dots of one or two px.
@@ -167,8 +177,13 @@ mod tests {
         for level in Level::ALL {
             let weights = carrier_weights(level);
             assert_eq!(weights.iter().map(|(_, weight)| weight).sum::<u32>(), 100);
-            let ink = weights.iter().any(|(carrier, _)| *carrier == Carrier::Ink);
-            assert_eq!(ink, level.get() <= 5);
+            let ink = weights.iter().find(|(carrier, _)| *carrier == Carrier::Ink);
+            let expected = match level.get() {
+                ..=2 => Some(100),
+                3..=5 => Some(30),
+                _ => None,
+            };
+            assert_eq!(ink.map(|(_, weight)| *weight), expected, "{level:?}");
         }
     }
 

@@ -31,8 +31,8 @@
 //! - `layout` makes polygons of the figures: glyphs from `font` and `outline`, objects from
 //!   `pictogram`, signs from `scribble`, figures of patterns from `tiles`, placed, turned and bent.
 //! - `carriers` make the polygons visible. `ink` fills them (`raster`) on an indexed `canvas`, with
-//!   colours from `palette` (those with a name from `paints`), among marks from `noise`. `swirl` shows them by the direction of
-//!   stripes, `motion` by dots that drift (`bits`), with a `decoy` for programs.
+//!   colours from `palette` (those with a name from `paints`), among marks from `noise`. `swirl` shows
+//!   them by the direction of stripes, `motion` by dots that drift (`bits`), with a `decoy` for programs.
 //! - `encode` writes the PNG.
 //! - `style` is what the pictures of one site and day have in common.
 //!

@@ -1,12 +1,15 @@
 //! What is on the canvas besides the text: the ground, and marks behind and over it.
 
-use crate::canvas::Canvas;
+use crate::canvas::{Canvas, Dye};
 use crate::layout::Frame;
 use crate::outline::Point;
 use crate::rng::{Stream, cos_turns, sin_turns};
 
 /// Bytes of prepared grain; rows start at random places in it.
 const GRAIN: usize = 8192;
+
+/// Half of what the waves of a ground come to.
+const MIDDLE: u8 = 62;
 
 /// The ground of a style: broad shades in its own pattern, roughened by its own grain.
 pub(crate) struct Ground {
@@ -15,6 +18,8 @@ pub(crate) struct Ground {
     pattern: Pattern,
     /// Waves per px, from the longest to the shortest.
     frequency: (f32, f32),
+    /// The same where the ground changes between light and dark.
+    broad: (f32, f32),
 }
 
 /// How the shades of a ground lie: the heights of waves along the columns, the rows and the diagonal,
@@ -47,16 +52,30 @@ impl Ground {
             shares.map(|share| 126.0 * share / shares.iter().sum::<f32>());
         let pattern = Pattern { columns, rows, diagonals, hard: rng.chance(0.3) };
         let longest = rng.between(0.003, 0.012);
-        Self { grain, pattern, frequency: (longest, longest + 0.014) }
+        let broad = rng.between(0.003, 0.005);
+        Self {
+            grain,
+            pattern,
+            frequency: (longest, longest + 0.014),
+            broad: (broad, broad + 0.004),
+        }
     }
 
-    /// Fills the canvas with the ground's four shades (slots 0 to 3).
-    pub(crate) fn paint(&self, canvas: &mut Canvas, waves: &mut Vec<u8>, rng: &mut Stream) {
+    /// Fills the canvas with the ground's four shades (slots 0 to 3); a counterchanged one with the light
+    /// ones (0 and 2) and the dark ones (1 and 3) in broad fields.
+    pub(crate) fn paint(
+        &self,
+        counterchanged: bool,
+        canvas: &mut Canvas,
+        waves: &mut Vec<u8>,
+        rng: &mut Stream,
+    ) {
         let Pattern { columns, rows, diagonals, hard } = self.pattern;
         let (width, height) = (canvas.width(), canvas.height());
+        let (longest, shortest) = if counterchanged { self.broad } else { self.frequency };
         waves.clear();
         for (strength, length) in [(columns, width), (rows, height), (diagonals, width + height)] {
-            let (frequency, phase) = (rng.between(self.frequency.0, self.frequency.1), rng.unit());
+            let (frequency, phase) = (rng.between(longest, shortest), rng.unit());
             waves.extend((0..length).map(|at| {
                 let wave = sin_turns(at as f32 * frequency + phase);
                 let wave = if hard { (wave * 4.0).clamp(-1.0, 1.0) } else { wave };
@@ -70,9 +89,15 @@ impl Ground {
             let grain = self.grain.get(rng.below(span)..).unwrap_or(&[]);
             let diagonals = diagonals.get(y..).unwrap_or(&[]);
             let each = pixels.iter_mut().zip(columns).zip(diagonals).zip(grain);
-            for (((pixel, column), diagonal), grain) in each {
-                // At most 126 and 127.
-                *pixel = (column + row + diagonal + grain) >> 6;
+            // The waves come to 126 at most, the grain to 127.
+            if counterchanged {
+                for (((pixel, column), diagonal), grain) in each {
+                    *pixel = u8::from(column + row + diagonal > MIDDLE) | (grain >> 6) << 1;
+                }
+            } else {
+                for (((pixel, column), diagonal), grain) in each {
+                    *pixel = (column + row + diagonal + grain) >> 6;
+                }
             }
         }
     }
@@ -147,7 +172,7 @@ pub(crate) fn dots(
     canvas: &mut Canvas,
     marks: &Marks,
     count: u16,
-    colours: &[u8],
+    dyes: &[Dye],
     frame: Frame,
     rng: &mut Stream,
 ) {
@@ -158,10 +183,10 @@ pub(crate) fn dots(
         let y = rng.below(canvas.height()) as i32;
         let bits = rng.u32() as usize;
         let (width, height) = (1 + (bits & 0xff) % wide, 1 + (bits >> 8 & 0xff) % high);
-        if let Some(colour) = colours.get((bits >> 16) % colours.len().max(1)) {
+        if let Some(dye) = dyes.get((bits >> 16) % dyes.len().max(1)) {
             for offset in 0..(width * height) as i32 {
                 let width = width as i32;
-                canvas.set(x + offset % width, y + offset / width, *colour);
+                canvas.set(x + offset % width, y + offset / width, *dye);
             }
         }
     }
@@ -172,7 +197,7 @@ pub(crate) fn line(
     canvas: &mut Canvas,
     marks: &Marks,
     width: f32,
-    colour: u8,
+    dye: Dye,
     frame: Frame,
     rng: &mut Stream,
 ) {
@@ -198,14 +223,14 @@ pub(crate) fn line(
         Line::Bow => {
             let control = Point::new(rng.unit() * w, rng.between(-0.5, 1.5) * h);
             let length = from.distance(control) + control.distance(to);
-            path(canvas, width, colour, length, |t| {
+            path(canvas, width, dye, length, |t| {
                 from.towards(control, t).towards(control.towards(to, t), t)
             });
         }
-        Line::Straight => path(canvas, width, colour, length, |t| from.towards(to, t)),
+        Line::Straight => path(canvas, width, dye, length, |t| from.towards(to, t)),
         Line::Wave(waves, height) => {
             let phase = rng.unit();
-            path(canvas, width, colour, length * 1.6, |t| {
+            path(canvas, width, dye, length * 1.6, |t| {
                 aside(from.towards(to, t), height * sin_turns(t * waves + phase))
             });
         }
@@ -217,12 +242,12 @@ pub(crate) fn line(
             };
             for edge in 0..edges {
                 let (from, to) = (corner(edge), corner(edge + 1));
-                path(canvas, width, colour, from.distance(to), |t| from.towards(to, t));
+                path(canvas, width, dye, from.distance(to), |t| from.towards(to, t));
             }
         }
         Line::Arc => {
             let bulge = rng.between(0.2, 0.6) * if rng.chance(0.5) { 1.0 } else { -1.0 };
-            path(canvas, width, colour, length * 1.3, |t| {
+            path(canvas, width, dye, length * 1.3, |t| {
                 aside(from.towards(to, t), bulge * sin_turns(0.5 * t))
             });
         }
@@ -230,13 +255,7 @@ pub(crate) fn line(
 }
 
 /// A small open shape.
-pub(crate) fn shape(
-    canvas: &mut Canvas,
-    marks: &Marks,
-    colour: u8,
-    frame: Frame,
-    rng: &mut Stream,
-) {
+pub(crate) fn shape(canvas: &mut Canvas, marks: &Marks, dye: Dye, frame: Frame, rng: &mut Stream) {
     let radius = rng.between(4.0, 11.0) * frame.scale();
     let centre = Point::new(rng.unit() * frame.width, rng.unit() * frame.height);
     let turn = rng.unit();
@@ -246,7 +265,7 @@ pub(crate) fn shape(
         Point::new(centre.x + radius * cos_turns(turns), centre.y + radius * sin_turns(turns))
     };
     let mut straight = |from: Point, to: Point| {
-        path(canvas, width, colour, from.distance(to), |t| from.towards(to, t));
+        path(canvas, width, dye, from.distance(to), |t| from.towards(to, t));
     };
     let mut polygon = |corners: u32| {
         for corner in 0..corners {
@@ -266,21 +285,21 @@ pub(crate) fn shape(
             straight(at(turn, 1.0), at(turn + 0.4, 1.0));
             straight(at(turn + 0.4, 1.0), at(turn + 0.65, 1.0));
         }
-        Mark::Ring => path(canvas, width, colour, radius * 20.0, |t| at(t, 1.0)),
+        Mark::Ring => path(canvas, width, dye, radius * 20.0, |t| at(t, 1.0)),
         Mark::Spiral => {
-            path(canvas, width, colour, radius * 20.0, |t| at(turn + 1.6 * t, 0.15 + 0.85 * t));
+            path(canvas, width, dye, radius * 20.0, |t| at(turn + 1.6 * t, 0.15 + 0.85 * t));
         }
     }
 }
 
 /// Draws a path of about `length` px as straight strokes of about a dozen px.
-fn path(canvas: &mut Canvas, width: f32, colour: u8, length: f32, at: impl Fn(f32) -> Point) {
+fn path(canvas: &mut Canvas, width: f32, dye: Dye, length: f32, at: impl Fn(f32) -> Point) {
     let thickness = (width + 0.5).max(1.0) as i32;
     let pieces = (length * (1.0 / 12.0)).clamp(1.0, 200.0) as u32 + 1;
     let mut from = at(0.0);
     for piece in 1..=pieces {
         let to = at(piece as f32 / pieces as f32);
-        canvas.line(from, to, thickness, colour);
+        canvas.line(from, to, thickness, dye);
         from = to;
     }
 }

@@ -1,5 +1,6 @@
 //! Sixteen colours, always in the same slots: what a slot is for never depends on the answer.
 
+use crate::canvas::Dye;
 use crate::level::LevelProfile;
 use crate::paints;
 use crate::raster::Ink;
@@ -12,6 +13,8 @@ pub(crate) const GROUNDS: usize = 4;
 pub(crate) const NOISES: usize = 2;
 /// Colours of text, full in slots 6 to 10 and half blended with the ground in slots 11 to 15.
 pub(crate) const TEXTS: usize = 5;
+/// Text colours of a counterchanged picture, each in two slots for either ground.
+const COUNTERCHANGED: usize = 2;
 const FIRST_NOISE: usize = GROUNDS;
 const FIRST_TEXT: usize = FIRST_NOISE + NOISES;
 const FIRST_HALF: usize = FIRST_TEXT + TEXTS;
@@ -58,6 +61,8 @@ pub(crate) struct Scheme {
     colour: f32,
     /// How colourful grounds are, likewise.
     tint: f32,
+    /// How much of the level's share of counterchanged pictures there are.
+    counterchange: f32,
 }
 
 impl Scheme {
@@ -70,6 +75,7 @@ impl Scheme {
             spread: rng.between(0.35, 1.0),
             colour: rng.between(0.55, 1.0),
             tint: rng.between(0.03, 0.12),
+            counterchange: rng.between(0.75, 1.0),
         }
     }
 
@@ -83,17 +89,23 @@ impl Scheme {
 #[derive(Clone, Debug)]
 pub(crate) struct Palette {
     colours: [Rgb; COLOURS],
-    /// How many of the text colours differ, 3 to 5; the remaining slots repeat them. 0 without text
+    /// How many of the text colours differ, 2 to 5; the remaining slots repeat them. 0 without text
     /// colours.
     texts: usize,
     /// What the first text slots are called; empty where colours mean nothing.
     paints: Vec<Colour>,
+    /// Whether the ground changes between light and dark, and everything on it with it: then even slots
+    /// are what is seen on the light side, odd ones on the dark side.
+    counterchanged: bool,
 }
 
 impl Palette {
     /// Draws a ground, light more often than dark, and text colours that stand out from every
     /// shade of it by the level's contrast.
     pub(crate) fn draw(profile: &LevelProfile, scheme: &Scheme, rng: &mut Stream) -> Self {
+        if rng.chance(profile.counterchange * scheme.counterchange) {
+            return Self::counterchanged(profile, scheme, rng);
+        }
         let light = rng.chance(scheme.light);
         let tint = hue(scheme.ground_hue(rng));
         let base = if light { rng.between(0.90, 0.97) } else { rng.between(0.07, 0.13) };
@@ -128,7 +140,44 @@ impl Palette {
                 _ => blend(mean, text(slot - FIRST_HALF), 0.5),
             };
         }
-        Self { colours, texts, paints: Vec::new() }
+        Self { colours, texts, paints: Vec::new(), counterchanged: false }
+    }
+
+    /// A light and a dark ground, each with text colours of its own: no threshold and no distance from
+    /// the commonest colour finds the text.
+    fn counterchanged(profile: &LevelProfile, scheme: &Scheme, rng: &mut Stream) -> Self {
+        let tint = hue(scheme.ground_hue(rng));
+        let shade = |value: f32| -> Rgb {
+            tint.map(|channel| to_byte(value * (1.0 - scheme.tint + scheme.tint * channel)))
+        };
+        let spread = f32::from(profile.grain) / 255.0 * 0.5;
+        let (high, low) = (rng.between(0.90, 0.97), rng.between(0.07, 0.13));
+        // Of each side first the shade that is farther from its texts.
+        let grounds = [high, low, high - spread, low + spread].map(shade);
+        let [_, _, light, dark] = grounds;
+        let first_hue = scheme.text.0 + scheme.text.1 * rng.unit();
+        let mut text = |index: usize| -> Rgb {
+            let turn = first_hue + index as f32 * scheme.spread * 0.5 + 0.06 * rng.signed();
+            let wanted = profile.contrast * (1.0 + 0.25 * rng.unit());
+            let full = hue(turn).map(|channel| 0.5 + (channel - 0.5) * scheme.colour);
+            let (ground, light) =
+                if index.is_multiple_of(2) { (light, true) } else { (dark, false) };
+            contrasting(full, ground, wanted, light)
+        };
+        let texts = [text(0), text(1), text(2), text(3)];
+        let [on_light, on_dark, ..] = texts;
+        let mut colours = [[0; 3]; COLOURS];
+        let noises = [blend(light, on_light, profile.noise), blend(dark, on_dark, profile.noise)];
+        let halves: [Rgb; 4] = std::array::from_fn(|index| {
+            let ground = if index.is_multiple_of(2) { light } else { dark };
+            blend(ground, texts.get(index).copied().unwrap_or_default(), 0.5)
+        });
+        // One slot of full colours and one of halves are left over.
+        let all = grounds.iter().chain(&noises).chain(&texts).chain([&on_light, &on_dark]);
+        for (slot, colour) in colours.iter_mut().zip(all.chain(&halves)) {
+            *slot = *colour;
+        }
+        Self { colours, texts: COUNTERCHANGED, paints: Vec::new(), counterchanged: true }
     }
 
     /// Colours with names, in random slots, on a dark ground; slots that are left over hold other
@@ -175,7 +224,7 @@ impl Palette {
             FIRST_TEXT..FIRST_HALF => texts.get(slot - FIRST_TEXT).copied().unwrap_or(chalk),
             _ => blend(mean, texts.get(slot - FIRST_HALF).copied().unwrap_or(chalk), 0.5),
         });
-        Self { colours, texts: TEXTS, paints }
+        Self { colours, texts: TEXTS, paints, counterchanged: false }
     }
 
     /// Whether colours have names.
@@ -185,17 +234,22 @@ impl Palette {
 
     /// How many of the text colours marks over the figures may have: not that of codes.
     pub(crate) fn marks(&self) -> usize {
-        if self.is_named() { PAINTS } else { TEXTS }
+        if self.is_named() { PAINTS } else { self.texts }
+    }
+
+    /// Whether the ground changes between light and dark.
+    pub(crate) fn is_counterchanged(&self) -> bool {
+        self.counterchanged
     }
 
     /// The slots of a named colour.
     pub(crate) fn paint(&self, colour: Colour) -> Ink {
-        Self::ink(self.paints.iter().position(|paint| *paint == colour).unwrap_or(CHALK))
+        self.ink(self.paints.iter().position(|paint| *paint == colour).unwrap_or(CHALK))
     }
 
     /// The slots of frames and codes.
-    pub(crate) fn chalk() -> Ink {
-        Self::ink(CHALK)
+    pub(crate) fn chalk(&self) -> Ink {
+        self.ink(CHALK)
     }
 
     /// Sixteen shades at even distances, from a dark to a light one of the same hue.
@@ -204,7 +258,7 @@ impl Palette {
         let (dark, light) = (tinted(tint, 0.10, rng), tinted(tint, 0.94, rng));
         let last = (COLOURS - 1) as f32;
         let colours = std::array::from_fn(|shade| blend(dark, light, shade as f32 / last));
-        Self { colours, texts: 0, paints: Vec::new() }
+        Self { colours, texts: 0, paints: Vec::new(), counterchanged: false }
     }
 
     /// Eight shades of each of two colours, from dark to light.
@@ -217,7 +271,7 @@ impl Palette {
         for (slot, colour) in colours.iter_mut().zip(upper.into_iter().chain(lower)) {
             *slot = colour;
         }
-        Self { colours, texts: 0, paints: Vec::new() }
+        Self { colours, texts: 0, paints: Vec::new(), counterchanged: false }
     }
 
     /// Three bytes per colour, as the file has them.
@@ -225,18 +279,30 @@ impl Palette {
         self.colours.as_flattened()
     }
 
-    /// The two slots of a text colour.
-    pub(crate) fn ink(index: usize) -> Ink {
+    /// The slots of a text colour.
+    pub(crate) fn ink(&self, index: usize) -> Ink {
+        if self.counterchanged {
+            let index = 2 * (index % COUNTERCHANGED) as u8;
+            let (full, half) = (FIRST_TEXT as u8 + index, FIRST_HALF as u8 + 1 + index);
+            return Ink { full: Dye([full, full + 1]), half: Dye([half, half + 1]) };
+        }
         let index = (index % TEXTS) as u8;
-        Ink { full: FIRST_TEXT as u8 + index, half: FIRST_HALF as u8 + index }
+        Ink::plain(FIRST_TEXT as u8 + index, FIRST_HALF as u8 + index)
     }
 
-    /// The slot of a noise colour.
-    pub(crate) fn noise(index: usize) -> u8 {
-        (FIRST_NOISE + index % NOISES) as u8
+    /// The slots of a noise colour.
+    pub(crate) fn noise(&self, index: usize) -> Dye {
+        let slot = |index: usize| (FIRST_NOISE + index % NOISES) as u8;
+        if self.counterchanged { Dye([slot(0), slot(1)]) } else { Dye::plain(slot(index)) }
     }
 
-    /// How many text colours there are, 3 to 5.
+    /// The slots of a shade of the ground.
+    pub(crate) fn ground(&self, index: usize) -> Dye {
+        let index = (index % GROUNDS) as u8;
+        if self.counterchanged { Dye([index & !1, index | 1]) } else { Dye::plain(index) }
+    }
+
+    /// How many text colours there are, 2 to 5.
     pub(crate) fn texts(&self) -> usize {
         self.texts
     }
@@ -350,27 +416,48 @@ mod tests {
     #[test]
     fn text_stands_out_from_every_ground() {
         let mut rng = Stream::fixed(5);
+        let mut counterchanged = 0;
         for level in Level::ALL {
             let profile = LevelProfile::of(level);
             for _ in 0..500 {
                 let scheme = Scheme::draw(&mut rng);
                 let palette = Palette::draw(profile, &scheme, &mut rng);
-                assert!((3..=5).contains(&palette.texts()));
-                for text in 0..TEXTS {
-                    let ink = palette.colours[usize::from(Palette::ink(text).full)];
-                    for ground in &palette.colours[..GROUNDS] {
-                        let ratio = contrast(luminance(ink), luminance(*ground));
-                        assert!(ratio >= profile.contrast * 0.98, "level {level}: {ratio}");
-                    }
-                    for noise in 0..NOISES {
-                        let noise = palette.colours[usize::from(Palette::noise(noise))];
-                        let ratio = contrast(luminance(ink), luminance(noise));
-                        assert!(
-                            ratio >= if level.get() <= 5 { 1.7 } else { 1.0 },
-                            "level {level}: text over noise {ratio}"
-                        );
+                assert!((2..=5).contains(&palette.texts()));
+                counterchanged += u32::from(palette.is_counterchanged());
+                let all = |count: usize, dye: &dyn Fn(usize) -> Dye, side: usize| -> Vec<f32> {
+                    let slot = |index: usize| usize::from(dye(index).0[side]);
+                    (0..count).map(|index| luminance(palette.colours[slot(index)])).collect()
+                };
+                for side in [0, 1] {
+                    let grounds = all(GROUNDS, &|index| palette.ground(index), side);
+                    let noises = all(NOISES, &|index| palette.noise(index), side);
+                    for ink in all(TEXTS, &|index| palette.ink(index).full, side) {
+                        for ground in &grounds {
+                            let ratio = contrast(ink, *ground);
+                            assert!(ratio >= profile.contrast * 0.98, "level {level}: {ratio}");
+                        }
+                        for noise in &noises {
+                            let least = if level.get() <= 5 { 1.7 } else { 1.0 };
+                            let ratio = contrast(ink, *noise);
+                            assert!(ratio >= least, "level {level}: text over noise {ratio}");
+                        }
                     }
                 }
+            }
+        }
+        assert!((2000..4500).contains(&counterchanged), "{counterchanged}");
+    }
+
+    #[test]
+    fn what_is_drawn_on_a_side_stays_on_its_side() {
+        let mut rng = Stream::fixed(6);
+        let profile = LevelProfile::of(Level::MAX);
+        let scheme = Scheme { counterchange: 1.0, ..Scheme::draw(&mut rng) };
+        let palette = Palette::draw(profile, &scheme, &mut rng);
+        for index in 0..TEXTS {
+            let Ink { full, half } = palette.ink(index);
+            for dye in [full, half, palette.noise(index), palette.ground(index)] {
+                assert_eq!(dye.0.map(|slot| slot % 2), [0, 1]);
             }
         }
     }
@@ -383,7 +470,7 @@ mod tests {
             let mut counts = [0_i32; PAINTS];
             for _ in 0..4000 {
                 let palette = Palette::named(used, Chalk::Grey, profile, &scheme, &mut rng);
-                counts[usize::from(palette.paint(Colour::Red).full) - FIRST_TEXT] += 1;
+                counts[usize::from(palette.paint(Colour::Red).full.0[0]) - FIRST_TEXT] += 1;
             }
             assert!(counts.iter().all(|count| (count - 1000).abs() < 150), "{counts:?}");
         }

@@ -7,7 +7,7 @@
 
 use std::array;
 
-use crate::canvas::Canvas;
+use crate::canvas::{Canvas, Dye};
 use crate::outline::{Bounds, Point};
 use crate::rng::floor;
 
@@ -33,8 +33,15 @@ pub(crate) struct Rasterizer {
 /// Colours of the px that a shape covers, as palette indices.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ink {
-    pub(crate) full: u8,
-    pub(crate) half: u8,
+    pub(crate) full: Dye,
+    pub(crate) half: Dye,
+}
+
+impl Ink {
+    /// The same on either side of a ground.
+    pub(crate) const fn plain(full: u8, half: u8) -> Self {
+        Self { full: Dye::plain(full), half: Dye::plain(half) }
+    }
 }
 
 /// How two inks share a shape.
@@ -193,7 +200,8 @@ fn colour(pixels: &mut [u8; CHUNK], changes: &[i16; CHUNK], sum: i16, ink: Ink) 
     for (pixel, change) in pixels.iter_mut().zip(sums) {
         let covered = (sum + change).unsigned_abs();
         let (full, half) = (covered >= FULL as u16 * 3 / 4, covered >= FULL as u16 / 4);
-        let inked = if full { ink.full } else { ink.half };
+        let Dye([even, odd]) = if full { ink.full } else { ink.half };
+        let inked = if *pixel & 1 == 0 { even } else { odd };
         *pixel = if half { inked } else { *pixel };
     }
     sum + sums[CHUNK - 1]
@@ -219,7 +227,7 @@ mod tests {
         let mut rasterizer = Rasterizer::default();
         let all: Vec<Point> = contours.iter().flatten().copied().collect();
         let bounds = Bounds::of(&all).unwrap();
-        let ink = Fill::solid(Ink { full: 2, half: 1 });
+        let ink = Fill::solid(Ink::plain(2, 1));
         rasterizer.fill(&mut canvas, contours.iter().map(Vec::as_slice), &bounds, ink);
         assert!(rasterizer.cells.iter().all(|cell| *cell == 0));
         canvas.rows().map(<[u8]>::to_vec).collect()
@@ -255,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_hatch_shares_a_shape_between_two_inks() {
-        let inks = [Ink { full: 2, half: 1 }, Ink { full: 4, half: 3 }];
+        let inks = [Ink::plain(2, 1), Ink::plain(4, 3)];
         let column = |hatch| -> Vec<u8> {
             let mut canvas = Canvas::default();
             canvas.resize(8, 6);

@@ -83,56 +83,58 @@ impl Carrier {
     /// | `distorted_text` | yes | yes | yes |
     /// | `arithmetic` | yes | no | yes, digits only and without `= ?` |
     /// | `object_recognition` | yes | yes, a letter over each of four | as in `swirl` |
-    /// | `pattern_completion` | yes | no | no |
+    /// | `pattern_completion` | yes | yes, shapes and directions | as in `swirl` |
     /// | `color_text_mismatch` | yes | yes, two words on bands | as in `swirl` |
     ///
     /// Sums are not for `swirl`: of ten at level 8 the makers read seven, for 3, 5, 6, 8 and 9 have
     /// small gaps that stripes fill.
     pub const fn carries(self, variant: Variant) -> bool {
-        match self {
-            Self::Ink => true,
-            Self::Swirl => matches!(
-                variant,
-                Variant::DistortedText | Variant::ObjectRecognition | Variant::ColorTextMismatch
-            ),
-            Self::Motion => !matches!(variant, Variant::PatternCompletion),
-        }
-    }
-
-    /// The largest area accepted, px: what fits into 50 KB whatever the seed is. Motion takes two
-    /// bits per dot where there are coloured bands, and one bit otherwise.
-    pub const fn largest_area(self, variant: Variant) -> u32 {
-        match (self, variant) {
-            (Self::Motion, Variant::ColorTextMismatch) => 72_000,
-            _ => Spec::MAX_AREA,
-        }
+        !matches!((self, variant), (Self::Swirl, Variant::Arithmetic))
     }
 
     /// Width and height for pages, px: large enough for four characters with strokes that people make
-    /// out, and in `swirl` those at which the makers' readings were taken.
+    /// out, or two rows of six tiles with marks of 55 px; in `swirl` those at which the makers' readings
+    /// were taken.
     pub const fn size(self, variant: Variant) -> (u16, u16) {
         match (self, variant) {
             (Self::Ink, _) => (300, 100),
             (Self::Swirl, Variant::ObjectRecognition) => (480, 187),
-            (Self::Motion, Variant::ObjectRecognition) => (384, 204),
+            (Self::Swirl, Variant::PatternCompletion) => (500, 180),
             (Self::Swirl, Variant::ColorTextMismatch) => (400, 224),
-            (Self::Motion, Variant::ColorTextMismatch) => (384, 186),
             (Self::Swirl, _) => (480, 160),
+            (Self::Motion, Variant::ObjectRecognition) => (384, 204),
+            (Self::Motion, Variant::PatternCompletion) => (540, 198),
+            (Self::Motion, Variant::ColorTextMismatch) => (384, 186),
             (Self::Motion, _) => (384, 132),
         }
     }
 
     /// The smallest width and height accepted, px: below, strokes are thinner than three stripes or
-    /// three dots.
+    /// three dots, and marks on tiles hard to tell from each other.
     pub const fn smallest(self, variant: Variant) -> (u16, u16) {
         match (self, variant) {
             (Self::Ink, _) => (*Spec::WIDTHS.start(), *Spec::HEIGHTS.start()),
             (Self::Swirl, Variant::ObjectRecognition) => (420, 164),
-            (Self::Motion, Variant::ObjectRecognition) => (345, 183),
+            (Self::Swirl, Variant::PatternCompletion) => (450, 162),
             (Self::Swirl, Variant::ColorTextMismatch) => (360, 200),
-            (Self::Motion, Variant::ColorTextMismatch) => (360, 174),
             (Self::Swirl, _) => (360, 120),
+            (Self::Motion, Variant::ObjectRecognition) => (345, 183),
+            (Self::Motion, Variant::PatternCompletion) => (480, 174),
+            (Self::Motion, Variant::ColorTextMismatch) => (360, 174),
             (Self::Motion, _) => (300, 108),
+        }
+    }
+
+    /// The largest area accepted, px of the page: at this size 50 KB hold whatever the seed is.
+    ///
+    /// At 4 bits per px an incompressible still picture takes 45 KB. In `motion` a cell of 9 px takes 22
+    /// bits, so that the rows of a pattern may have half as much room again; on bands of two colours it
+    /// takes twice as many.
+    pub const fn largest_area(self, variant: Variant) -> u32 {
+        match (self, variant) {
+            (Self::Motion, Variant::PatternCompletion) => 135_000,
+            (Self::Motion, Variant::ColorTextMismatch) => 72_000,
+            _ => 90_000,
         }
     }
 }
@@ -259,9 +261,6 @@ impl Spec {
     pub const WIDTHS: RangeInclusive<u16> = 120..=600;
     /// Heights accepted, in px.
     pub const HEIGHTS: RangeInclusive<u16> = 50..=300;
-    /// Largest area accepted, in px. At 4 bits per px an incompressible picture of this size takes
-    /// 45 KB, so that 50 KB hold whatever the seed is.
-    pub const MAX_AREA: u32 = 90_000;
     /// Lengths of [`Variant::DistortedText`] accepted, in characters.
     pub const LENGTHS: RangeInclusive<u8> = 4..=8;
 

@@ -30,8 +30,27 @@ pub(crate) fn shape(
     contour(&placed(&corners, centre, size, turns));
 }
 
+/// Half of an arrow's outline, from the tip.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrow {
+    /// Height of the tip over the middle.
+    tip: f32,
+    /// How far the head reaches to each side, and where its base is.
+    head: (f32, f32),
+    /// Half of the shaft's width.
+    shaft: f32,
+}
+
+impl Arrow {
+    /// What is drawn.
+    pub(crate) const SLENDER: Self = Self { tip: 0.58, head: (0.40, -0.10), shaft: 0.14 };
+    /// What stripes or dots show: a head that is no cross-bar.
+    pub(crate) const STURDY: Self = Self { tip: 0.58, head: (0.52, 0.0), shaft: 0.16 };
+}
+
 /// Draws an arrow that points `way`.
 pub(crate) fn arrow(
+    arrow: Arrow,
     way: Direction,
     centre: Point,
     size: f32,
@@ -39,14 +58,15 @@ pub(crate) fn arrow(
     contour: &mut dyn FnMut(&[Point]),
 ) {
     let at = Direction::ALL.iter().position(|other| *other == way).unwrap_or_default();
+    let Arrow { tip, head: (reach, base), shaft } = arrow;
     let corners = edges(&[
-        (0.0, -0.58),
-        (0.40, -0.10),
-        (0.14, -0.10),
-        (0.14, 0.54),
-        (-0.14, 0.54),
-        (-0.14, -0.10),
-        (-0.40, -0.10),
+        (0.0, -tip),
+        (reach, base),
+        (shaft, base),
+        (shaft, 0.54),
+        (-shaft, 0.54),
+        (-shaft, base),
+        (-reach, base),
     ]);
     contour(&placed(&corners, centre, size, turns + at as f32 / 8.0));
 }

@@ -183,7 +183,11 @@ impl Pair {
         let specs = (SPECS + number * 7 + 1..).map(|number| draw(self.carrier, number));
         let fits = |spec: &Spec| {
             let least = self.carrier.smallest(spec.variant);
-            width >= least.0 && height >= least.1 && deep == is_deep(spec)
+            let area = u32::from(width) * u32::from(height);
+            width >= least.0
+                && height >= least.1
+                && area <= self.carrier.largest_area(spec.variant)
+                && deep == is_deep(spec)
         };
         let (mut spec, seed) = { specs }.find(|(spec, _)| fits(spec)).unwrap();
         (spec.width, spec.height) = (width, height);

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use fortify_captcha::{
     Answer, AnswerMode, Carrier, Generator, Level, Question, RenderError, Rendered, Seed, Spec,
-    Style, StyleKey, Tolerance, Variant,
+    Style, StyleKey, Term, Tolerance, Variant,
 };
 use png::{BitDepth, ColorType, Decoder};
 use proptest::prelude::*;
@@ -82,7 +82,7 @@ fn kinds_of(carrier: Carrier) -> Vec<[u8; 4]> {
 fn chunks_follow_from_the_size_alone() {
     for (variant, carrier) in pairs() {
         let mut layouts = BTreeSet::new();
-        for number in 0..200 {
+        for number in 0..250 {
             let mut spec = Spec::new(variant, Level::ALL[number as usize % 10]);
             spec.mode = AnswerMode::ALL[number as usize / 10 % 2];
             let media = render(&spec.with_carrier(carrier), number).media;
@@ -168,8 +168,19 @@ fn motion_has_a_decoy_that_is_not_the_answer_and_the_others_have_none() {
             let Some(decoy) = puzzle.decoy else { continue };
             assert!(!puzzle.answer.matches(&decoy.reveal(), Tolerance::OneEdit));
             assert!(!decoy.matches(&puzzle.answer.reveal(), Tolerance::OneEdit));
-            if let (Answer::Text(answer), Answer::Text(decoy)) = (&puzzle.answer, &decoy) {
-                assert_eq!(answer.len(), decoy.len());
+            match (&puzzle.answer, &decoy) {
+                (Answer::Text(answer), Answer::Text(decoy)) => {
+                    assert_eq!(answer.len(), decoy.len());
+                }
+                // Whoever reads the decoy answers what is asked, and is wrong in every row.
+                (Answer::Words(answer), Answer::Words(decoy)) => {
+                    assert_eq!(answer.len(), decoy.len());
+                    for (one, other) in answer.iter().zip(decoy) {
+                        assert_eq!(one.aspect(), other.aspect());
+                        assert_ne!(one, other);
+                    }
+                }
+                _ => {}
             }
             if matches!(
                 puzzle.question,
@@ -217,6 +228,23 @@ fn a_text_is_as_long_as_fits_and_the_question_says_so() {
             let puzzle = render(&spec, 3).puzzle;
             assert_eq!(puzzle.question, Question::TypeCharacters { count });
             assert_eq!(puzzle.answer.reveal().len(), usize::from(count));
+        }
+    }
+}
+
+#[test]
+fn patterns_ask_for_what_has_no_colour() {
+    for carrier in others() {
+        for number in 0..500 {
+            let level = Level::ALL[number as usize % 10];
+            let spec = Spec::new(Variant::PatternCompletion, level).with_carrier(carrier);
+            let puzzle = drawing().0.puzzle(&spec, &seed(number)).unwrap();
+            let Answer::Words(terms) = &puzzle.answer else { panic!("{:?}", puzzle.question) };
+            assert_eq!(terms.len(), if level.get() < 3 { 1 } else { 2 });
+            assert!(
+                terms.iter().all(|term| matches!(term, Term::Shape(_) | Term::Direction(_))),
+                "{terms:?}"
+            );
         }
     }
 }
@@ -287,7 +315,8 @@ proptest! {
             && Spec::HEIGHTS.contains(&spec.height)
             && spec.width >= smallest.0
             && spec.height >= smallest.1
-            && u32::from(spec.width) * u32::from(spec.height) <= spec.carrier.largest_area(spec.variant)
+            && u32::from(spec.width) * u32::from(spec.height)
+                <= spec.carrier.largest_area(spec.variant)
             && Spec::LENGTHS.contains(&spec.length)
             && spec.carrier.carries(spec.variant);
         let seed = Seed::from_bytes(seed);

@@ -20,7 +20,7 @@ const GOLDEN: [Case; 8] = [
         6,
         1,
         "t:VTT6TJ",
-        "ebdfe10b0c238002cba34f981d9ec3a39f21cdd1c5a40aefd325f2058738828e",
+        "55cd0251c80e3e6221a8c08461b900a02d43323f7aa2a76cdb1983b40a687f81",
     ),
     (
         Variant::DistortedText,
@@ -30,7 +30,7 @@ const GOLDEN: [Case; 8] = [
         6,
         2,
         "t:MPJF9F",
-        "5a325783b6cac59207f38e60d673422af52e7ca7a6bf4201a4aea5e4b2b60829",
+        "3db74f7ab1e823a238a9fdb8a06dbe72d0a6e0508a6f48e22d53a2b405727c8c",
     ),
     (
         Variant::DistortedText,
@@ -40,7 +40,7 @@ const GOLDEN: [Case; 8] = [
         8,
         3,
         "t:FRANHC46",
-        "6436d02dff27c15cb70b004d994046936a85c4c20e6679929fb0d7156bec206f",
+        "5783bc0115eb1df9d4e24d86ad70eac7199aa064355c30ec6d1e50f954036538",
     ),
     (
         Variant::DistortedText,
@@ -50,7 +50,7 @@ const GOLDEN: [Case; 8] = [
         4,
         4,
         "t:M6CC",
-        "b122a3f899a46d56c1de02dc050cb03fbd765e24620f4a3c632bd3a8f613644f",
+        "f0ce5a6cfbd8fd99e8336324e2c05a7e97d9e3af885b8a005c44781d04a2eb8e",
     ),
     (
         Variant::Arithmetic,
@@ -60,7 +60,7 @@ const GOLDEN: [Case; 8] = [
         6,
         5,
         "n:10",
-        "3c09093bbeff2c550eb0109edc0114281d31074ff3b58dae565593ef9b4c1726",
+        "452d05aca6c060aa6f8c2d324789f2c18d066e9e779343acca79cf6a4e16bde5",
     ),
     (
         Variant::Arithmetic,
@@ -70,7 +70,7 @@ const GOLDEN: [Case; 8] = [
         6,
         6,
         "n:54",
-        "80fe5cded9ad4e977eae47a5010dbf7188f5b1c88804c761dc1fa9f8a75bf866",
+        "c9ebda1312de916150189dac73c477b2cfecbc4b2219e050cf1e580ed817aab5",
     ),
     (
         Variant::Arithmetic,
@@ -80,7 +80,7 @@ const GOLDEN: [Case; 8] = [
         6,
         7,
         "n:112",
-        "4aa1149cc25cb9a62dc982f0ed1d2298f7989ba5c02b7cbdf1a20b388677d22b",
+        "1365458075d41b8b71da44bac2bd037b7e745745e42546bdd80c1cb81dbfd5dc",
     ),
     (
         Variant::Arithmetic,
@@ -90,7 +90,7 @@ const GOLDEN: [Case; 8] = [
         6,
         8,
         "n:92",
-        "a6f35f8c364c57c898512a9a14405625ffb4cfbc7adbb360b416f9da21513d61",
+        "23b860441b13066e254a048c6bb945eec141d17c73d11196b9105dd80c95ad13",
     ),
 ];
 
@@ -196,7 +196,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         20,
         "c:6:3YYNNA",
-        "735bd97376bc03d8788dfa5f0a6f2d4b09e94157bc7358037b1aa2d1e6b989f4",
+        "104583c326b768d4e6a452636880c472bc87e9d168388e2709c4fcaa336c7a62",
     ),
     (
         Variant::Arithmetic,
@@ -206,7 +206,7 @@ const TASKS: [TaskCase; 11] = [
         100,
         21,
         "c:2:11",
-        "7d6c2ceb7461ae7bf5aec4e48d9164a564050da71c5085b1c769a90f30b097b3",
+        "017dee8e8a21e6b96d3c3cb138d00ee6d5a482e25c00181c6c97cc221ed388cf",
     ),
 ];
 

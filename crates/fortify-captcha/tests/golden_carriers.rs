@@ -34,7 +34,7 @@ macro_rules! cases {
     };
 }
 
-const GOLDEN: [Case; 14] = cases! {
+const GOLDEN: [Case; 18] = cases! {
     DistortedText Swirl 1 (480, 160) 6 21 ("t:DNDL", "")
         "4eadeee91881c2d918a965eac8d56dfeca48868b3a2827e8dabbe40e2a9646df";
     DistortedText Swirl 5 (480, 160) 6 22 ("t:XK6K", "")
@@ -51,12 +51,20 @@ const GOLDEN: [Case; 14] = cases! {
         "ecde49089c65d6c4568c619dd67485ca5f502e8b29098b186fa16059d2823c69";
     Arithmetic Motion 7 (384, 132) 4 28 ("n:29", "n:35")
         "080ae392c3f8987217eff158a55240748efa985535daeb04edd9d173ee5404b8";
+    PatternCompletion Swirl 2 (500, 180) 4 29 ("w:down-right", "")
+        "ebec6802c2ab9f07d02552dfe8c34af7b5982b58e474a65f146f8e733d1973d5";
+    PatternCompletion Swirl 8 (450, 162) 4 30 ("w:cross down-right", "")
+        "3948aa92428fb05fb21b71d5ddfd841e6d288a8ba5fb96a2958163b8daebd140";
+    PatternCompletion Motion 5 (540, 198) 4 31 ("w:up-right moon", "w:down-left heart")
+        "42ce156842251947acfe9e34e39ab3a415e44ad678139951025372bf9dc5cab0";
+    PatternCompletion Motion 9 (600, 225) 4 32 ("w:left diamond", "w:right star")
+        "e6b703c4ea3b927b90c150639013ef7d473863a652e6c9503254e018e6aee1ba";
     ObjectRecognition Swirl 4 (480, 187) 4 31 ("t:F7D", "")
-        "34f66ea1e4d7e5403d1497cc8f27325b79a2079b8ad43525f1b019ad7d6529aa";
+        "035771e83c4d5eed1c69ec859b3f05b41abc83492a96a724c9002be16995c4a4";
     ObjectRecognition Swirl 10 (421, 165) 4 32 ("t:C36", "")
-        "4d74ddfbb8956889d1100307cf8ebb7d35f5f406dd85f731091b1049bec3d052";
+        "56011b9e433641eb04f0aa14d5a29c274dfcd578af5ce41a38cc918b14665e3a";
     ObjectRecognition Motion 6 (384, 204) 4 33 ("t:DLY", "t:JNA")
-        "37c2e47afcac9a8ee223fb290e0a3f78ed682d30db46add46dd50b9f1d9a4fce";
+        "6c3d15480d312c7f2c25b760b3dbe7faafce7dcfa06fdf843b08922b41690d81";
     ColorTextMismatch Swirl 7 (400, 224) 4 34 ("w:white pink", "")
         "7ebd484e2c6612f43cc0a5a9b39f8fc28a5b1a7771f6e0c4e6fb843eba9b5496";
     ColorTextMismatch Motion 5 (384, 186) 4 35 ("w:orange pink", "w:grey blue")

@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 
 use fortify::config::Config;
 use fortify_captcha::{
-    AnswerMode, Carrier, Level, Spec, Tolerance, Variant, guess_probability, variant_weights,
+    AnswerMode, Carrier, Level, Spec, Tolerance, Variant, carrier_weights, guess_probability,
+    variant_weights,
 };
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guessing.md");
@@ -20,7 +21,15 @@ fn easiest(level: Level, mode: AnswerMode) -> f64 {
     let tasks = variant_weights(level).iter().map(|(variant, _)| *variant);
     // "Show letters instead" is always there.
     let tasks = tasks.chain([Variant::DistortedText]);
-    tasks.map(|variant| per_try(variant, Carrier::Ink, level, mode)).fold(0.0, f64::max)
+    let drawn = tasks.flat_map(|variant| {
+        let carriers = carrier_weights(level).iter().map(|(carrier, _)| *carrier);
+        // Ink is what is drawn where no carrier of the level shows the task.
+        carriers
+            .chain([Carrier::Ink])
+            .filter(move |carrier| carrier.carries(variant))
+            .map(move |carrier| per_try(variant, carrier, level, mode))
+    });
+    drawn.fold(0.0, f64::max)
 }
 
 fn per_try(variant: Variant, carrier: Carrier, level: Level, mode: AnswerMode) -> f64 {

@@ -3,7 +3,7 @@
 //! Friction for calm times. What is drawn over the text is never wider than half a stroke, and never
 //! of the text's own colour at the levels that people have to read without a second look.
 
-use crate::canvas::Canvas;
+use crate::canvas::{Canvas, Dye};
 use crate::layout::{Bond, Frame, Hand, Layout, Shape, Tint};
 use crate::level::LevelProfile;
 use crate::noise;
@@ -77,29 +77,29 @@ pub(crate) fn draw(
     let frame = Frame { width: canvas.width() as f32, height: canvas.height() as f32 };
     let scale = frame.scale();
     let palette = colours(figures, profile, &style.scheme, rng);
-    style.ground.paint(canvas, waves, rng);
+    style.ground.paint(palette.is_counterchanged(), canvas, waves, rng);
     let marks = &style.marks;
     for _ in 0..profile.curves_behind {
-        let colour = Palette::noise(rng.below(NOISES));
+        let colour = palette.noise(rng.below(NOISES));
         noise::line(canvas, marks, rng.between(1.0, 2.0) * scale, colour, frame, rng);
     }
     for _ in 0..profile.shapes {
-        noise::shape(canvas, marks, Palette::noise(rng.below(NOISES)), frame, rng);
+        noise::shape(canvas, marks, palette.noise(rng.below(NOISES)), frame, rng);
     }
     layout.compose(figures, &style.fonts, &Hand::ink(profile, style.manner), frame, rng);
     let texture = style.textures.pick(rng);
     text(layout, &palette, texture, rasterizer, canvas, rng);
-    codes(layout, rasterizer, canvas, scale);
+    codes(layout, &palette, rasterizer, canvas, scale);
     let over = profile.over_width * scale * if palette.is_named() { FINE } else { 1.0 };
     for _ in 0..profile.curves_over {
-        let colour = Palette::ink(rng.below(palette.marks())).full;
+        let colour = palette.ink(rng.below(palette.marks())).full;
         noise::line(canvas, marks, over, colour, frame, rng);
     }
     for _ in 0..profile.cuts {
-        noise::line(canvas, marks, over, rng.below(GROUNDS) as u8, frame, rng);
+        noise::line(canvas, marks, over, palette.ground(rng.below(GROUNDS)), frame, rng);
     }
-    let [first, second] = [Palette::noise(0), Palette::noise(1)];
-    noise::dots(canvas, marks, profile.dots, &[first, second, 0], frame, rng);
+    let dyes = [palette.noise(0), palette.noise(1), palette.ground(0)];
+    noise::dots(canvas, marks, profile.dots, &dyes, frame, rng);
     palette
 }
 
@@ -122,7 +122,7 @@ fn text(
         let ink = match shape.tint() {
             Tint::Any => {
                 // Both stand out from the ground as the level says.
-                let inks = [Palette::ink(colour), Palette::ink((colour + 1) % texts)];
+                let inks = [palette.ink(colour), palette.ink((colour + 1) % texts)];
                 let fill = Fill { inks, hatch: texture.hatch };
                 fill_with(layout, shape, fill, rasterizer, canvas);
                 if texture.rim {
@@ -131,32 +131,37 @@ fn text(
                 continue;
             }
             Tint::Paint(colour) => palette.paint(colour),
-            Tint::Chalk => Palette::chalk(),
-            // Codes come last; what is plain in the other carriers is not drawn in this one.
-            Tint::Code | Tint::Plain => continue,
+            Tint::Chalk => palette.chalk(),
+            Tint::Code => continue,
         };
         fill_with(layout, shape, Fill::solid(ink), rasterizer, canvas);
     }
 }
 
 /// Codes, each character with a dark rim, so that it stands out from what it lies over.
-fn codes(layout: &Layout, rasterizer: &mut Rasterizer, canvas: &mut Canvas, scale: f32) {
+fn codes(
+    layout: &Layout,
+    palette: &Palette,
+    rasterizer: &mut Rasterizer,
+    canvas: &mut Canvas,
+    scale: f32,
+) {
     let codes = || layout.shapes().iter().filter(|shape| shape.tint() == Tint::Code);
     let thickness = (RIM * scale + 0.5).max(1.0) as i32;
     for shape in codes() {
-        rim(layout, shape, thickness, 0, canvas);
+        rim(layout, shape, thickness, palette.ground(0), canvas);
     }
     for shape in codes() {
-        fill_with(layout, shape, Fill::solid(Palette::chalk()), rasterizer, canvas);
+        fill_with(layout, shape, Fill::solid(palette.chalk()), rasterizer, canvas);
     }
 }
 
 /// Draws along the edges of a shape, half inside and half outside.
-fn rim(layout: &Layout, shape: &Shape, thickness: i32, colour: u8, canvas: &mut Canvas) {
+fn rim(layout: &Layout, shape: &Shape, thickness: i32, dye: Dye, canvas: &mut Canvas) {
     for contour in layout.contours(shape) {
         let nexts = contour.iter().cycle().skip(1);
         for (from, to) in contour.iter().zip(nexts) {
-            canvas.line(*from, *to, thickness, colour);
+            canvas.line(*from, *to, thickness, dye);
         }
     }
 }

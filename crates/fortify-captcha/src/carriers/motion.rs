@@ -10,9 +10,9 @@
 //! play the animation and never show it; programs that flatten an animated PNG to one picture see
 //! nothing else.
 //!
-//! Objects that letters stand over stand still in a strip of their own, and words drift on bands of two
-//! colours, which take a second bit per dot. The decoy then has the same objects or bands, and other
-//! letters or words.
+//! What is plain stands still: frames of tiles with their question marks, and objects under letters,
+//! which have a strip of their own. Words drift on bands of two colours, which take a second bit per dot.
+//! The decoy then asks for the same rows, or has the same objects or bands, and other answers.
 //!
 //! # What it resists
 //!
@@ -25,10 +25,11 @@
 //! Half of the dots change at every frame. WCAG 2.2 success criterion 2.3.1 exempts "a
 //! fine, balanced pattern such as white noise" with squares under 0.1 degree: a dot of 3 CSS px is
 //! 0.064 degree at the distance that the CSS reference px is defined by, and stays under up to a
-//! zoom of 150 %. The two colours are far from black and white besides, and never a red. It still is a moving picture that
-//! plays for longer than five seconds (2.2.2): a page has to offer a still one beside it.
+//! zoom of 150 %. The two colours are far from black and white besides, and never a red. It still is a
+//! moving picture that plays for longer than five seconds (2.2.2): a page has to offer a still one
+//! beside it.
 
-use super::stencil::{Cut, Stencil};
+use super::stencil::{Cut, Plain, Stencil};
 use crate::bits::{Bits, Step};
 use crate::layout::Hand;
 use crate::level::LevelProfile;
@@ -66,11 +67,10 @@ const DECOY_SPECKS: u8 = 3;
 pub(crate) struct Scratch {
     stencil: Stencil,
     glyphs: Bits,
+    plain: Plain,
     fields: [Bits; 2],
     spare: Bits,
     random: Vec<u8>,
-    /// Where plain objects are.
-    plain: Bits,
     /// The default image and then every frame, as a file has them: rows of whole bytes.
     pub(crate) packed: Vec<u8>,
 }
@@ -128,7 +128,13 @@ impl Scene<'_> {
             strip: if over { STRIP } else { 0.0 },
             manner: self.style.manner,
         };
-        Cut { width: self.width, height: self.height, hand, growth }
+        Cut { width: self.width, height: self.height, hand, growth, rim: 0 }
+    }
+
+    /// Cells that what moves grows by: strokes of letters need it, marks on tiles would lose their
+    /// corners.
+    fn growth(&self) -> u8 {
+        u8::from(!matches!(self.figures.first(), Some(Figure::Row(_))))
     }
 }
 
@@ -143,29 +149,29 @@ pub(crate) fn draw(
     draw_decoy(scene, decoy_rng, scratch);
     let colours = scene.style.dots.colours(scene.figures, rng);
     let Scene { figures, style, .. } = scene;
-    let cut = scene.cut(1);
+    let cut = scene.cut(scene.growth());
     scratch.stencil.cut(figures, &style.fonts, &cut, rng, &mut scratch.glyphs);
-    scratch.stencil.trace(&cut, &mut scratch.plain);
+    scratch.stencil.plain(&cut, &mut scratch.plain);
     animate(scene, rng, scratch);
     colours
 }
 
 /// Dark text with specks on a light ground.
 fn draw_decoy(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
-    let Scratch { stencil, glyphs, random, plain, packed, .. } = scratch;
+    let Scratch { stencil, glyphs, plain, random, packed, .. } = scratch;
     let cut = scene.cut(0);
     stencil.cut(scene.decoy, &scene.style.fonts, &cut, rng, glyphs);
-    stencil.trace(&cut, plain);
-    glyphs.words_mut().iter_mut().for_each(|word| *word = !*word);
+    stencil.plain(&cut, plain);
+    let both = glyphs.words_mut().iter_mut().zip(plain.dark.words_mut());
+    both.for_each(|(word, dark)| *word = !(*word | *dark));
     flip(glyphs.words_mut(), DECOY_SPECKS, random, rng);
     let rows = glyphs.rows().map(|row| row.iter().copied());
-    pack(rows, &Page { plain, strip: cut.strip(), scene }, packed);
+    pack(rows, scene, packed);
 }
 
 /// All frames of the loop.
 fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
-    let Scratch { glyphs, fields, spare, random, plain, packed, .. } = scratch;
-    let page = Page { plain, strip: scene.cut(1).strip(), scene };
+    let Scratch { glyphs, plain, fields, spare, random, packed, .. } = scratch;
     for field in fields.iter_mut() {
         field.reset(scene.width, scene.height);
         flip(field.words_mut(), 32, random, rng);
@@ -173,25 +179,34 @@ fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
     let Dots { runs, ease, .. } = scene.style.dots;
     let flips = scene.profile.dot_flips.saturating_sub(ease);
     let steps = schedule(&runs, rng);
-    show(glyphs, fields, &page, packed);
+    show(glyphs, plain, fields, scene, packed);
     for step in steps {
         for (field, step) in fields.iter_mut().zip([step, step.reversed()]) {
             spare.moved(field, step);
             std::mem::swap(field, spare);
             flip(field.words_mut(), flips, random, rng);
         }
-        show(glyphs, fields, &page, packed);
+        show(glyphs, plain, fields, scene, packed);
     }
 }
 
-/// Appends a frame: one field through the glyphs, the other around them.
-fn show(glyphs: &Bits, [front, ground]: &[Bits; 2], page: &Page<'_>, packed: &mut Vec<u8>) {
-    let rows = glyphs.rows().zip(front.rows().zip(ground.rows()));
-    let seen = rows.map(|(glyphs, (front, ground))| {
-        let both = front.iter().zip(ground);
-        glyphs.iter().zip(both).map(|(glyph, (front, ground))| ground ^ (glyph & (front ^ ground)))
+/// Appends a frame: one field through the glyphs, the other around them, and over both what is plain,
+/// whose cells stay dark or light.
+fn show(
+    glyphs: &Bits,
+    plain: &Plain,
+    [front, ground]: &[Bits; 2],
+    scene: &Scene<'_>,
+    packed: &mut Vec<u8>,
+) {
+    let rows = glyphs.rows().zip(plain.rows()).zip(front.rows().zip(ground.rows()));
+    let seen = rows.map(|((glyphs, (dark, light)), (front, ground))| {
+        let dots = glyphs.iter().zip(front.iter().zip(ground));
+        dots.zip(dark.iter().zip(light)).map(|((glyph, (front, ground)), (dark, light))| {
+            (ground ^ (glyph & (front ^ ground)) | light) & !dark
+        })
     });
-    pack(seen, page, packed);
+    pack(seen, scene, packed);
 }
 
 /// Where the dots go after each frame.
@@ -246,26 +261,17 @@ fn flip(words: &mut [u64], share: u8, random: &mut Vec<u8>, rng: &mut Stream) {
     }
 }
 
-/// What stands still in every frame, and in the default image.
-struct Page<'a> {
-    plain: &'a Bits,
-    /// First row of the strip of plain objects.
-    strip: usize,
-    scene: &'a Scene<'a>,
-}
-
-/// Appends rows as a file has them, whole bytes, the leftmost cell highest: in the strip plain objects
-/// on light in place of the row, and with two bits per cell where there are bands, of which the upper
-/// one says the band and the lower one is the row's.
+/// Appends rows as a file has them, whole bytes, the leftmost cell highest; with two bits per cell
+/// where there are bands, of which the upper one says the band and the lower one is the row's.
 fn pack<Row: Iterator<Item = u64>>(
     rows: impl Iterator<Item = Row>,
-    page: &Page<'_>,
+    scene: &Scene<'_>,
     packed: &mut Vec<u8>,
 ) {
-    let Scene { width, height, .. } = page.scene;
-    let bands = Figure::bands(page.scene.figures).is_some();
+    let Scene { figures, width, height, .. } = scene;
+    let bands = Figure::bands(figures).is_some();
     let row_bytes = if bands { 2 * width } else { *width }.div_ceil(8);
-    for (y, (row, plain)) in rows.zip(page.plain.rows()).enumerate() {
+    for (y, row) in rows.enumerate() {
         let end = packed.len() + row_bytes;
         if bands {
             let band = if y < height / 2 { 0 } else { 0xaaaa_aaaa_aaaa_aaaa };
@@ -274,10 +280,8 @@ fn pack<Row: Iterator<Item = u64>>(
                     packed.extend_from_slice(&(spread(half) | band).to_be_bytes());
                 }
             }
-        } else if y < page.strip {
-            row.for_each(|word| packed.extend_from_slice(&word.to_be_bytes()));
         } else {
-            plain.iter().for_each(|word| packed.extend_from_slice(&(!word).to_be_bytes()));
+            row.for_each(|word| packed.extend_from_slice(&word.to_be_bytes()));
         }
         packed.truncate(end);
     }

@@ -1,4 +1,6 @@
-//! Stencils: the cells that figures cover, for carriers that show figures without drawing them.
+//! Stencils: the cells that figures cover, for carriers that show figures without drawing them, and the
+//! cells of what is plain to see in every carrier: frames, question marks in them, and objects under
+//! letters.
 
 use super::large;
 use crate::bits::Bits;
@@ -18,6 +20,10 @@ pub(crate) struct Stencil {
     spare: Bits,
 }
 
+/// Bits of a px on the stencil's canvas: what the carrier shows, and what is plain to see.
+const SHOWN: u32 = 0;
+const PLAIN: u32 = 1;
+
 /// How large a stencil is and how it is cut.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
@@ -28,17 +34,36 @@ pub(crate) struct Cut {
     pub(crate) hand: Hand,
     /// Cells that strokes grow by on each side.
     pub(crate) growth: u8,
+    /// Cells of light around what is plain.
+    pub(crate) rim: u8,
 }
 
 impl Cut {
-    /// The first row of the strip of plain objects; beyond the last row where there is none.
-    pub(crate) fn strip(&self) -> usize {
+    /// The first row of the strip of objects under letters; beyond the last row where there is none.
+    fn strip(&self) -> usize {
         (self.height as f32 * (1.0 - self.hand.strip)) as usize
     }
 }
 
+/// What is plain to see in every carrier, and stands still where others move: it says nothing about what
+/// the carrier shows.
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    /// Frames, question marks and objects.
+    pub(crate) dark: Bits,
+    /// The same, a rim around it, and all of the strip that objects stand in.
+    pub(crate) light: Bits,
+}
+
+impl Plain {
+    /// The dark and the light cells of each row.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&[u64], &[u64])> {
+        self.dark.rows().zip(self.light.rows())
+    }
+}
+
 impl Stencil {
-    /// Sets the cells that `figures` cover, but for what is plain ink.
+    /// Sets the cells that `figures` cover, but for what is plain.
     pub(crate) fn cut(
         &mut self,
         figures: &[Figure],
@@ -48,45 +73,35 @@ impl Stencil {
         cells: &mut Bits,
     ) {
         let Self { canvas, layout, rasterizer, spare } = self;
-        let frame = Frame { width: cut.width as f32, height: cut.height as f32 };
-        layout.compose(&large(figures), fonts, &cut.hand, frame, rng);
         canvas.resize(cut.width, cut.height);
         canvas.rows_mut().for_each(|row| row.fill(0));
-        let ink = Ink { full: 1, half: 1 };
-        fill(layout, |tint| tint != Tint::Plain, ink, rasterizer, canvas);
-        cells.trace(canvas);
+        let frame = Frame { width: cut.width as f32, height: cut.height as f32 };
+        layout.compose(&large(figures), fonts, &cut.hand, frame, rng);
+        for shape in layout.shapes() {
+            if let Some(bounds) = layout.bounds(shape) {
+                let bit = 1 << if shape.tint() == Tint::Chalk { PLAIN } else { SHOWN };
+                let fill = Fill::solid(Ink::plain(bit, bit));
+                rasterizer.fill(canvas, layout.contours(shape), &bounds, fill);
+            }
+        }
+        cells.trace(canvas, SHOWN);
         for _ in 0..cut.growth {
             cells.grow(spare);
         }
     }
 
-    /// Fills what is plain ink in the picture whose figures were cut last.
-    pub(crate) fn ink(&mut self, ink: Ink, canvas: &mut Canvas) {
-        let Self { layout, rasterizer, .. } = self;
-        fill(layout, |tint| tint == Tint::Plain, ink, rasterizer, canvas);
+    /// Whether anything is plain in what was cut last.
+    pub(crate) fn has_plain(&self) -> bool {
+        self.layout.shapes().iter().any(|shape| shape.tint() == Tint::Chalk)
     }
 
-    /// Sets the cells that plain ink covers in the picture whose figures were cut last.
-    pub(crate) fn trace(&mut self, cut: &Cut, cells: &mut Bits) {
-        let Self { canvas, layout, rasterizer, .. } = self;
-        canvas.resize(cut.width, cut.height);
-        canvas.rows_mut().for_each(|row| row.fill(0));
-        let ink = Ink { full: 1, half: 0 };
-        fill(layout, |tint| tint == Tint::Plain, ink, rasterizer, canvas);
-        cells.trace(canvas);
-    }
-}
-
-fn fill(
-    layout: &Layout,
-    chosen: impl Fn(Tint) -> bool,
-    ink: Ink,
-    rasterizer: &mut Rasterizer,
-    canvas: &mut Canvas,
-) {
-    for shape in layout.shapes().iter().filter(|shape| chosen(shape.tint())) {
-        if let Some(bounds) = layout.bounds(shape) {
-            rasterizer.fill(canvas, layout.contours(shape), &bounds, Fill::solid(ink));
+    /// Sets the cells of what is plain in what was cut last.
+    pub(crate) fn plain(&mut self, cut: &Cut, Plain { dark, light }: &mut Plain) {
+        dark.trace(&self.canvas, PLAIN);
+        light.clone_from(dark);
+        for _ in 0..cut.rim {
+            light.grow(&mut self.spare);
         }
+        light.rows_mut().skip(cut.strip()).for_each(|row| row.fill(u64::MAX));
     }
 }

@@ -4,9 +4,10 @@
 //! stripes stand at right angles to it. Brightness, contrast and fineness are the same everywhere, so
 //! that nothing is left for programs that look for dark and light.
 //!
-//! Objects that letters stand over are plain ink in a strip of their own, and words stand on bands of
-//! a plain colour: neither says anything about the glyphs, which stay stripes. Letters before coloured
-//! silhouettes were tried; the silhouettes' edges are all that one sees.
+//! What is plain is dark on light: frames of tiles with their question marks, and objects under letters,
+//! which have a strip of their own. Words stand on bands of two colours. None of that says anything about
+//! the glyphs, which stay stripes. Letters before coloured silhouettes were tried; the silhouettes' edges
+//! are all that one sees.
 //!
 //! # What it resists
 //!
@@ -22,13 +23,12 @@ mod bank;
 
 pub(crate) use bank::Bank;
 
-use super::stencil::{Cut, Stencil};
+use super::stencil::{Cut, Plain, Stencil};
 use crate::bits::{self, Bits, WORD};
 use crate::canvas::Canvas;
 use crate::layout::Hand;
 use crate::level::LevelProfile;
 use crate::palette::{self, Palette};
-use crate::raster::Ink;
 use crate::rng::{Stream, sin_turns};
 use crate::style::Style;
 use crate::tasks::Figure;
@@ -43,9 +43,7 @@ const RIGHT_ANGLE: u16 = (HALF_TURN / 2) as u16;
 /// Px over which glyph and ground blend. Stripes that end abruptly are a faint outline, which sharpening
 /// filters find; strokes grow by half of it.
 const FADE: usize = 3;
-/// How far into the fade a px is that is wholly inside, and from where on the glyph is the stronger
-/// part.
-const INSIDE: u8 = FADE as u8 + 1;
+/// How far into the fade a px is from where on the glyph is the stronger part.
 const STRONGER: u8 = 2;
 /// Strengths of the stronger and of the weaker direction in 64ths, by how far into the fade a px is.
 /// Their squares add up to the same, and so does the variance of two patterns that have nothing in
@@ -54,6 +52,11 @@ const STRENGTHS: [[i32; 2]; FADE + 1] = [[64, 0], [59, 24], [45, 45], [59, 24]];
 
 /// How much of the picture's height objects under letters take.
 const STRIP: f32 = 0.245;
+/// Px of light around what is plain.
+const RIM: u8 = 1;
+/// Shades of what is plain and of what is around it.
+const DARK: u8 = 0;
+const LIGHT: u8 = palette::COLOURS as u8 - 1;
 
 /// Buffers that a picture is drawn in, kept between pictures.
 #[derive(Debug, Default)]
@@ -61,6 +64,7 @@ pub(crate) struct Scratch {
     stencil: Stencil,
     /// The glyphs, and how they grow.
     grown: [Bits; FADE + 1],
+    plain: Plain,
     spare: Bits,
     field: Field,
     row: Row,
@@ -81,7 +85,7 @@ pub(crate) fn draw(
     canvas: &mut Canvas,
     scratch: &mut Scratch,
 ) -> Palette {
-    let Scratch { stencil, grown, spare, field, row } = scratch;
+    let Scratch { stencil, grown, plain, spare, field, row } = scratch;
     let bands = Figure::bands(figures);
     let palette = bands.map_or_else(|| Palette::shades(&kit.style.scheme, rng), Palette::bands);
     let [glyphs, ..] = grown;
@@ -104,11 +108,9 @@ pub(crate) fn draw(
     if bands.is_some() {
         tint(canvas);
     }
-    if cut.hand.strip > 0.0 {
-        let light = (palette::COLOURS - 1) as u8;
-        let top = cut.strip();
-        canvas.rows_mut().skip(top).for_each(|pixels| pixels.fill(light));
-        stencil.ink(Ink { full: 0, half: light / 2 }, canvas);
+    if stencil.has_plain() {
+        stencil.plain(&cut, plain);
+        lay(plain, canvas);
     }
     palette
 }
@@ -131,7 +133,7 @@ fn cut(canvas: &Canvas, Kit { style, profile }: Kit<'_>, figures: &[Figure]) -> 
     };
     // Words have more letters, which are smaller for it.
     let growth = if Figure::bands(figures).is_some() { 1 } else { 0 };
-    Cut { width: canvas.width(), height: canvas.height(), hand, growth }
+    Cut { width: canvas.width(), height: canvas.height(), hand, growth, rim: RIM }
 }
 
 /// How the stripes of a style bend: shares of the bend that go into a steady turn, into waves along
@@ -216,7 +218,7 @@ fn paint(
         row.count(grown, y);
         row.direct(field, y);
         row.stripe(fans, left);
-        row.fade(fans, left);
+        row.fade(grown, y, fans, left);
         row.finish(bank.grain(width, rng), kit.profile.swirl_noise, pixels);
     }
 }
@@ -231,11 +233,29 @@ fn tint(canvas: &mut Canvas) {
     }
 }
 
+/// Lays what is plain over the stripes, dark on light: next to light, stripes of every direction look
+/// alike.
+fn lay(plain: &Plain, canvas: &mut Canvas) {
+    for (pixels, (dark, light)) in canvas.rows_mut().zip(plain.rows()) {
+        let words = pixels.chunks_mut(WORD).zip(dark).zip(light);
+        for ((pixels, dark), light) in words.filter(|(_, light)| **light != 0) {
+            // 1 where it is light, 2 where it is dark.
+            let mut counts = [0; WORD];
+            bits::count(*light, &mut counts);
+            bits::count(*dark, &mut counts);
+            for (pixel, count) in pixels.iter_mut().zip(counts) {
+                let laid = if count == 2 { DARK } else { LIGHT };
+                *pixel = if count == 0 { *pixel } else { laid };
+            }
+        }
+    }
+}
+
 /// What the px of a row are made of, step by step: each step is a plain loop over the row, which
 /// compilers turn into one over many px at once.
 #[derive(Debug, Default)]
 struct Row {
-    /// How far into the fade a px is: 0 outside, [`INSIDE`] inside.
+    /// How far into the fade a px is: 0 outside, one more than [`FADE`] wholly inside.
     counts: Vec<u8>,
     /// Direction of the stripes, the glyph's where it is the stronger part.
     directions: Vec<u16>,
@@ -250,7 +270,8 @@ impl Row {
         for bits in grown {
             let row = bits.rows().nth(y).unwrap_or(&[]);
             self.counts.resize(row.len() * WORD, 0);
-            for (word, counts) in row.iter().zip(self.counts.chunks_exact_mut(WORD)) {
+            let words = row.iter().zip(self.counts.chunks_exact_mut(WORD));
+            for (word, counts) in words.filter(|(word, _)| **word != 0) {
                 bits::count(*word, counts);
             }
         }
@@ -283,17 +304,30 @@ impl Row {
     }
 
     /// Adds the other direction where glyph and ground meet.
-    fn fade(&mut self, fans: &[Fan], left: usize) {
-        let each = self.striped.iter_mut().zip(&self.directions).zip(&self.counts).enumerate();
-        for (x, ((striped, direction), count)) in each {
-            if matches!(*count, 1..INSIDE)
-                && let Some(fan) = fans.get((left + x) % bank::WIDTH)
-                && let Some([stronger, weaker]) = STRENGTHS.get(usize::from(*count))
-            {
-                let direction = direction.wrapping_add(RIGHT_ANGLE);
-                let other = i32::from(blend(layers(fan, direction), direction));
-                *striped = ((i32::from(*striped) * stronger + other * weaker + 32) >> 6) as i16;
+    fn fade(&mut self, grown: &[Bits; FADE + 1], y: usize, fans: &[Fan], left: usize) {
+        let [inner, .., outer] = grown;
+        let words = inner.rows().nth(y).unwrap_or(&[]).iter();
+        let words = words.zip(outer.rows().nth(y).unwrap_or(&[]));
+        for (first, (inner, outer)) in (0..).step_by(WORD).zip(words) {
+            let mut edge = outer & !inner;
+            while edge != 0 {
+                let place = edge.leading_zeros();
+                edge ^= 1 << (WORD as u32 - 1 - place);
+                self.mix(first + place as usize, fans, left);
             }
+        }
+    }
+
+    fn mix(&mut self, x: usize, fans: &[Fan], left: usize) {
+        if let Some(striped) = self.striped.get_mut(x)
+            && let Some(direction) = self.directions.get(x)
+            && let Some(count) = self.counts.get(x)
+            && let Some([stronger, weaker]) = STRENGTHS.get(usize::from(*count))
+            && let Some(fan) = fans.get((left + x) % bank::WIDTH)
+        {
+            let direction = direction.wrapping_add(RIGHT_ANGLE);
+            let other = i32::from(blend(layers(fan, direction), direction));
+            *striped = ((i32::from(*striped) * stronger + other * weaker + 32) >> 6) as i16;
         }
     }
 

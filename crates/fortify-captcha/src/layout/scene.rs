@@ -6,7 +6,7 @@ use super::{Bond, Frame, Join, Layout, Setting, Tint};
 use crate::outline::{Bounds, Point};
 use crate::rng::Stream;
 use crate::tasks::{Figure, Mark, Tile};
-use crate::tiles;
+use crate::tiles::{self, Arrow};
 
 /// Free border, as a share of the picture's height.
 const BORDER: f32 = 0.04;
@@ -18,6 +18,8 @@ const FRAME: f32 = 0.045;
 const TILE_GAP: f32 = 0.06;
 /// Size of the largest figure on a tile, as a share of the tile.
 const MARK: f32 = 0.68;
+/// The same where stripes or dots show it, which take more room for the same detail.
+const STURDY_MARK: f32 = 0.76;
 /// Largest turn of a tile's figure, degrees: a square stays a square and no diamond.
 const MARK_TURN: f32 = 5.0;
 /// Height of a banner's capitals, as a share of its band.
@@ -198,13 +200,15 @@ impl Layout {
     ) {
         let tint = Tint::Paint(tile.colour);
         let turn = (setting.hand.rotation * 0.4).min(MARK_TURN) * rng.signed() / 360.0;
-        let size = side * MARK * f32::from(tile.size) / 100.0;
+        let (share, arrow) =
+            if setting.hand.sturdy { (STURDY_MARK, Arrow::STURDY) } else { (MARK, Arrow::SLENDER) };
+        let size = side * share * f32::from(tile.size) / 100.0;
         match tile.mark {
             Mark::Shape(shape) => {
                 self.polygon(tint, |contour| tiles::shape(shape, centre, size, turn, contour));
             }
             Mark::Arrow(way) => {
-                self.polygon(tint, |contour| tiles::arrow(way, centre, size, turn, contour));
+                self.polygon(tint, |contour| tiles::arrow(arrow, way, centre, size, turn, contour));
             }
             Mark::Several(count, shape) => {
                 let step = side * 0.28;
@@ -269,7 +273,7 @@ impl Layout {
             };
             let first_point = self.points.len();
             self.glyph(outline, pitch, hand.lean * rng.signed(), 0.0, Join::APART);
-            self.tint_last(Tint::Plain);
+            self.tint_last(Tint::Chalk);
             let gap = hand.wave * frame.scale();
             let place = column(index, strip + gap, frame.height - border, pitch * 0.18);
             let share = rng.between(1.0 - 0.5 * hand.shrink, 1.0);

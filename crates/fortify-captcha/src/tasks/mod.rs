@@ -41,7 +41,7 @@ pub(crate) enum Figure {
     Loose(Tile),
     /// A word in one colour on a line of its own.
     Tinted { word: &'static str, colour: Colour },
-    /// A character over an object, side by side with others of its kind. The object is plain ink in
+    /// A character over an object, side by side with others of its kind. The object is plain to see in
     /// every carrier.
     Over { character: u8, object: Object },
     /// A word on a band of one colour, over or under another one. The colour is plain to see in every
@@ -133,7 +133,9 @@ pub(crate) fn compose(spec: &Spec, rng: &mut Stream) -> Task {
         (Variant::ObjectRecognition, AnswerMode::Choice) => {
             object_recognition::choice(profile, rng)
         }
-        (Variant::PatternCompletion, mode) => pattern_completion::compose(mode, profile, rng),
+        (Variant::PatternCompletion, mode) => {
+            pattern_completion::compose(spec.carrier, mode, profile, rng)
+        }
         (Variant::ColorTextMismatch, _) if spec.carrier != Carrier::Ink => {
             color_text_mismatch::banners(spec, profile, rng)
         }

@@ -10,23 +10,88 @@ use crate::choice::{Choice, DecoyKind};
 use crate::level::LevelProfile;
 use crate::puzzle::{Puzzle, Question};
 use crate::rng::Stream;
-use crate::spec::AnswerMode;
+use crate::spec::{AnswerMode, Carrier};
 use crate::term::{Aspect, Colour, Direction, Shape, Term};
 
 /// Smallest and largest number that is asked for: nine marks still fit on a tile.
 const COUNTS: std::ops::RangeInclusive<u8> = 2..=9;
 /// Colours of a picture, as many as its palette has room for.
 const PAINTS: usize = 4;
-/// Most tiles of a row.
-const LONGEST: usize = 7;
 
-pub(super) fn compose(mode: AnswerMode, profile: &LevelProfile, rng: &mut Stream) -> Task {
-    let aspects = rng.sample(&Aspect::ALL, usize::from(profile.lines));
-    let pools = pools(mode, &aspects, profile, rng);
+/// Shapes that can be told apart when edges are blurred: a disc is too near to a square.
+const COARSE: [Shape; 7] = [
+    Shape::Square,
+    Shape::Triangle,
+    Shape::Star,
+    Shape::Diamond,
+    Shape::Cross,
+    Shape::Heart,
+    Shape::Moon,
+];
+
+/// What tiles can show in a carrier.
+#[derive(Clone, Copy, Debug)]
+struct Sight {
+    aspects: &'static [Aspect],
+    shapes: &'static [Shape],
+    /// Whether marks have colours, and so may stand loose as well: without a frame and a colour
+    /// nobody finds them.
+    coloured: bool,
+    /// Most tiles of a row.
+    longest: usize,
+    /// Size of the smallest mark beside the largest that fits, percent.
+    smallest: u8,
+}
+
+impl Sight {
+    const fn of(carrier: Carrier) -> Self {
+        match carrier {
+            Carrier::Ink => Self {
+                aspects: &Aspect::ALL,
+                shapes: &Shape::ALL,
+                coloured: true,
+                longest: 7,
+                smallest: 75,
+            },
+            // Neither colours nor marks so small that nine fit on a tile.
+            Carrier::Swirl => Self {
+                aspects: &[Aspect::Shape, Aspect::Direction],
+                shapes: &Shape::ALL,
+                coloured: false,
+                longest: 6,
+                smallest: 85,
+            },
+            Carrier::Motion => Self { shapes: &COARSE, ..Self::of(Carrier::Swirl) },
+        }
+    }
+
+    /// Every term of an aspect that an answer can be.
+    fn terms(self, aspect: Aspect) -> Vec<Term> {
+        match aspect {
+            Aspect::Shape => self.shapes.iter().copied().map(Term::Shape).collect(),
+            Aspect::Colour => Colour::PAINTS.map(Term::Colour).to_vec(),
+            Aspect::Direction => Direction::ALL.map(Term::Direction).to_vec(),
+            Aspect::Count => COUNTS.map(Term::Count).collect(),
+        }
+    }
+}
+
+pub(super) fn compose(
+    carrier: Carrier,
+    mode: AnswerMode,
+    profile: &LevelProfile,
+    rng: &mut Stream,
+) -> Task {
+    let sight = Sight::of(carrier);
+    let aspects = rng.sample(sight.aspects, usize::from(profile.lines));
+    let pools = pools(sight, mode, &aspects, profile, rng);
     let right: Vec<Term> = pools.iter().filter_map(|pool| rng.pick(pool).copied()).collect();
-    let rows: Vec<Row> =
-        right.iter().zip(&pools).map(|(term, pool)| row(*term, pool, profile, rng)).collect();
-    let figures = figures(&rows, profile, rng);
+    let rows: Vec<Row> = right
+        .iter()
+        .zip(&pools)
+        .map(|(term, pool)| row(*term, pool, sight, profile, rng))
+        .collect();
+    let figures = figures(&rows, sight, profile, rng);
     let question = match aspects.as_slice() {
         [upper, lower, ..] => Question::NextTwo { upper: *upper, lower: *lower },
         [aspect] => Question::next(*aspect),
@@ -41,6 +106,7 @@ pub(super) fn compose(mode: AnswerMode, profile: &LevelProfile, rng: &mut Stream
 
 /// What each row's answer is drawn from: everything, or what is offered as a choice.
 fn pools(
+    sight: Sight,
     mode: AnswerMode,
     aspects: &[Aspect],
     profile: &LevelProfile,
@@ -51,20 +117,27 @@ fn pools(
         .iter()
         .zip(offered)
         .map(|(aspect, offered)| match mode {
-            AnswerMode::Typed => all(*aspect),
-            AnswerMode::Choice => rng.sample(&all(*aspect), *offered),
+            AnswerMode::Typed => sight.terms(*aspect),
+            AnswerMode::Choice => rng.sample(&sight.terms(*aspect), *offered),
         })
         .collect()
 }
 
-/// Every term of an aspect that an answer can be: eight of each.
-pub(crate) fn all(aspect: Aspect) -> Vec<Term> {
-    match aspect {
-        Aspect::Shape => Shape::ALL.map(Term::Shape).to_vec(),
-        Aspect::Colour => Colour::PAINTS.map(Term::Colour).to_vec(),
-        Aspect::Direction => Direction::ALL.map(Term::Direction).to_vec(),
-        Aspect::Count => COUNTS.map(Term::Count).collect(),
+/// How likely the best blind guess of all rows is right: each is answered by one of as many terms as
+/// its aspect has, whatever the other says.
+pub(crate) fn blind(carrier: Carrier, rows: u8) -> f64 {
+    let sight = Sight::of(carrier);
+    let of_one = |aspect: Aspect| 1.0 / sight.terms(aspect).len() as f64;
+    let aspects = sight.aspects.iter().copied();
+    let count = sight.aspects.len() as f64;
+    if rows < 2 {
+        return aspects.map(of_one).sum::<f64>() / count;
     }
+    // Any two different aspects, each pair as likely as any other.
+    let pairs = aspects.clone().flat_map(|one| {
+        aspects.clone().filter(move |other| *other != one).map(move |other| (one, other))
+    });
+    pairs.map(|(one, other)| of_one(one) * of_one(other)).sum::<f64>() / (count * (count - 1.0))
 }
 
 fn typed(right: &[Term]) -> Answer {
@@ -108,17 +181,23 @@ fn picked(
 type Row = Vec<Option<Term>>;
 
 /// A row that says `answer` where the tile is missing, the rest taken from `pool`.
-fn row(answer: Term, pool: &[Term], profile: &LevelProfile, rng: &mut Stream) -> Row {
+fn row(answer: Term, pool: &[Term], sight: Sight, profile: &LevelProfile, rng: &mut Stream) -> Row {
     let steps = rng.chance(0.5);
     match answer {
         Term::Direction(direction) if steps => turning(direction, profile, rng),
         Term::Count(count) if steps => growing(count, profile, rng),
-        _ => repeating(answer, pool, profile, rng),
+        _ => repeating(answer, pool, sight.longest, profile, rng),
     }
 }
 
 /// A short sequence again and again: AB, ABC, AAB, ABB.
-fn repeating(answer: Term, pool: &[Term], profile: &LevelProfile, rng: &mut Stream) -> Row {
+fn repeating(
+    answer: Term,
+    pool: &[Term],
+    longest: usize,
+    profile: &LevelProfile,
+    rng: &mut Stream,
+) -> Row {
     let forms: &[&[usize]] = if profile.period < 3 {
         &[&[0, 1]]
     } else {
@@ -126,8 +205,8 @@ fn repeating(answer: Term, pool: &[Term], profile: &LevelProfile, rng: &mut Stre
     };
     let form = rng.pick(forms).copied().unwrap_or(&[0, 1]);
     let inner = rng.chance(profile.inner);
-    // Two whole periods stay visible, whichever tile is missing.
-    let length = (2 * form.len() + if inner { 2 } else { 1 }).min(LONGEST);
+    // Two whole periods stay visible, whichever tile is missing, or nearly.
+    let length = (2 * form.len() + if inner { 2 } else { 1 }).min(longest);
     let missing = missing(length, inner, rng);
     let others: Vec<Term> = pool.iter().copied().filter(|term| *term != answer).collect();
     let mut terms = rng.sample(&others, 3);
@@ -183,7 +262,11 @@ fn missing(length: usize, inner: bool, rng: &mut Stream) -> usize {
 }
 
 /// The rows with everything on the tiles that is not asked for, and loose tiles.
-fn figures(rows: &[Row], profile: &LevelProfile, rng: &mut Stream) -> Vec<Figure> {
+fn figures(rows: &[Row], sight: Sight, profile: &LevelProfile, rng: &mut Stream) -> Vec<Figure> {
+    if !sight.coloured {
+        let tiles = |row: &Row| tiles(row, &[], sight, profile, rng);
+        return rows.iter().map(tiles).map(Figure::Row).collect();
+    }
     let mut paints: Vec<Colour> = Vec::new();
     let asked = rows.iter().flatten().filter_map(|term| match term {
         Some(Term::Colour(colour)) => Some(*colour),
@@ -195,7 +278,7 @@ fn figures(rows: &[Row], profile: &LevelProfile, rng: &mut Stream) -> Vec<Figure
         }
     }
     let mut figures: Vec<Figure> =
-        rows.iter().map(|row| Figure::Row(tiles(row, &paints, profile, rng))).collect();
+        rows.iter().map(|row| Figure::Row(tiles(row, &paints, sight, profile, rng))).collect();
     for _ in 0..profile.herrings {
         let shape = rng.pick(&Shape::ALL).copied().unwrap_or(Shape::Circle);
         let colour = rng.pick(&paints).copied().unwrap_or(Colour::White);
@@ -208,6 +291,7 @@ fn figures(rows: &[Row], profile: &LevelProfile, rng: &mut Stream) -> Vec<Figure
 fn tiles(
     row: &Row,
     paints: &[Colour],
+    sight: Sight,
     profile: &LevelProfile,
     rng: &mut Stream,
 ) -> Vec<Option<Tile>> {
@@ -220,7 +304,8 @@ fn tiles(
         .map(|term| {
             let colour = if vary_colour { paint(rng) } else { one_colour };
             let shape = if vary_shape { any_shape(rng) } else { one_shape };
-            let size = if vary_shape { 75 + rng.below(26) as u8 } else { 100 };
+            let varied = usize::from(101 - sight.smallest);
+            let size = if vary_shape { sight.smallest + rng.below(varied) as u8 } else { 100 };
             let (mark, colour) = match (*term)? {
                 Term::Shape(shape) => (Mark::Shape(shape), colour),
                 Term::Colour(colour) => (Mark::Shape(shape), colour),
@@ -257,11 +342,12 @@ mod tests {
         let mut rng = Stream::fixed(41);
         for level in Level::ALL {
             let profile = LevelProfile::of(level);
-            let pool = all(Aspect::Shape);
-            for _ in 0..1000 {
+            for number in 0..2000 {
+                let sight = Sight::of(Carrier::ALL[number % Carrier::ALL.len()]);
+                let pool = sight.terms(Aspect::Shape);
                 let answer = *rng.pick(&pool).unwrap();
-                let row = repeating(answer, &pool, profile, &mut rng);
-                assert!(row.len() <= LONGEST);
+                let row = repeating(answer, &pool, sight.longest, profile, &mut rng);
+                assert!(row.len() <= sight.longest);
                 let found: Vec<Term> =
                     (1..=row.len() / 2).filter_map(|period| by_period(&row, period)).collect();
                 assert!(!found.is_empty() && found.iter().all(|term| *term == answer), "{row:?}");
@@ -296,8 +382,9 @@ mod tests {
         let mut rng = Stream::fixed(43);
         for (level, mode) in Level::ALL.into_iter().flat_map(|l| AnswerMode::ALL.map(|m| (l, m))) {
             let profile = LevelProfile::of(level);
-            for _ in 0..300 {
-                let task = compose(mode, profile, &mut rng);
+            for number in 0..300 {
+                let carrier = Carrier::ALL[number % Carrier::ALL.len()];
+                let task = compose(carrier, mode, profile, &mut rng);
                 let mut colours: Vec<Colour> =
                     task.figures.iter().flat_map(Figure::colours).collect();
                 colours.sort_unstable();

@@ -166,7 +166,7 @@ mod tests {
             letters.filter(|spec| spec.carrier == carrier).count()
         };
         assert_eq!(share(1, Carrier::Ink), 2_000);
-        assert!((700..900).contains(&share(4, Carrier::Swirl)));
+        assert!((800..1000).contains(&share(4, Carrier::Swirl)));
         assert_eq!(share(7, Carrier::Ink), 0);
         assert!(share(7, Carrier::Motion) > 800);
     }
