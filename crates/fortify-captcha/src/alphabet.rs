@@ -7,8 +7,12 @@
 pub const ALPHABET: &[u8; 24] = b"ACDEFHJKLMNPRTUVWXY34679";
 
 /// Every character that a task may ask a carrier to draw: the alphabet, all digits for numbers,
-/// small letters for number words, and the question mark.
-pub(crate) const DRAWN: &str = "ACDEFHJKLMNPRTUVWXY0123456789abcdefghijklmnopqrstuvwxyz?";
+/// small letters for number words, the question mark, and what colour words in capitals need
+/// besides.
+pub(crate) const DRAWN: &str = "ACDEFHJKLMNPRTUVWXY0123456789abcdefghijklmnopqrstuvwxyz?BGIO";
+
+/// The last of them: what only colour words need.
+pub(crate) const COLOUR_WORDS: &str = "BGIO";
 
 #[cfg(test)]
 mod tests {
@@ -19,6 +23,7 @@ mod tests {
         for byte in b"BGIOQSZ012580" {
             assert!(!ALPHABET.contains(byte), "{}", char::from(*byte));
         }
+        assert!(DRAWN.ends_with(COLOUR_WORDS));
         assert!(ALPHABET.iter().all(|byte| DRAWN.contains(char::from(*byte))));
     }
 }

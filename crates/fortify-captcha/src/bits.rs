@@ -32,7 +32,9 @@ impl Bits {
         self.words.chunks_exact(self.stride.max(1))
     }
 
-    fn rows_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut [u64]> + ExactSizeIterator {
+    pub(crate) fn rows_mut(
+        &mut self,
+    ) -> impl DoubleEndedIterator<Item = &mut [u64]> + ExactSizeIterator {
         self.words.chunks_exact_mut(self.stride.max(1))
     }
 

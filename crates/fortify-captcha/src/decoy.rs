@@ -1,28 +1,39 @@
 //! Decoys: what a program reads that looks at a part of a file which people are not shown.
 //!
-//! A decoy is another puzzle of the same kind, from a stream of its own: same length, same alphabet,
-//! same distribution, so that nothing about it tells it from the answer.
+//! A decoy is another puzzle of the same kind, from a stream of its own: same question, same length,
+//! same alphabet, same distribution, so that nothing about it tells it from the answer. Where the question
+//! names what the picture shows, the decoy shows the same with other letters or words: it is the question
+//! that such a program answers.
 
 use crate::answer::Answer;
-use crate::puzzle::Puzzle;
+use crate::puzzle::{Puzzle, Question};
 use crate::rng::Stream;
-use crate::spec::Spec;
-use crate::tasks::{self, Task};
+use crate::spec::{AnswerMode, Spec};
+use crate::tasks::{self, Task, color_text_mismatch, object_recognition};
 
 /// Slips between a text and its decoy, at least: a person who mistypes twice is still no program.
 const TEXT_DISTANCE: usize = 3;
 /// Draws before giving up. A text is too near once in thousands of draws, a small sum twice in five.
 const DRAWS: usize = 64;
 
-/// A task whose answer nobody gives who means that of `puzzle`; `None` if there is none, which takes
-/// worse luck than a seed can have.
-pub(crate) fn compose(spec: &Spec, puzzle: &Puzzle, rng: &mut Stream) -> Option<Task> {
-    let fits = |other: &Puzzle| {
-        // What is asked of each row is on the page, and a decoy has to answer that.
-        let rows = matches!(puzzle.answer, Answer::Words(_));
-        (!rows || puzzle.question == other.question) && !near(&puzzle.answer, &other.answer)
-    };
-    (0..DRAWS).map(|_| tasks::compose(spec, rng)).find(|task| fits(&task.puzzle))
+/// A task with the question of `task` whose answer nobody gives who means that of `task`; `None` if it
+/// is picked, not typed, or if there is no such task, which takes worse luck than a seed can have.
+pub(crate) fn compose(spec: &Spec, task: &Task, rng: &mut Stream) -> Option<Task> {
+    match (spec.mode, task.puzzle.question) {
+        (AnswerMode::Typed, Question::TypeLettersOverEach { objects }) => {
+            Some(object_recognition::decoy(&task.figures, objects, rng))
+        }
+        (AnswerMode::Typed, Question::WordsOn { colours }) => {
+            Some(color_text_mismatch::decoy(&task.figures, colours, rng))
+        }
+        (AnswerMode::Typed, question) => {
+            let fits = |other: &Puzzle| {
+                question == other.question && !near(&task.puzzle.answer, &other.answer)
+            };
+            (0..DRAWS).map(|_| tasks::compose(spec, rng)).find(|task| fits(&task.puzzle))
+        }
+        (AnswerMode::Choice, _) => None,
+    }
 }
 
 /// Whether a person who is asked for one answer may give the other by mistake.
@@ -52,18 +63,15 @@ mod tests {
     #[test]
     fn a_decoy_is_of_the_same_kind_and_never_the_answer() {
         let mut rng = Stream::fixed(8);
-        let variants = [Variant::DistortedText, Variant::Arithmetic, Variant::PatternCompletion];
-        for variant in variants {
+        for variant in Variant::ALL {
             for level in Level::ALL {
                 let spec = Spec { length: 4, ..Spec::new(variant, level) };
                 let spec = spec.with_carrier(Carrier::Motion);
                 for _ in 0..1000 {
-                    let puzzle = tasks::compose(&spec, &mut rng).puzzle;
-                    let decoy = compose(&spec, &puzzle, &mut rng).unwrap().puzzle;
-                    if variant == Variant::PatternCompletion {
-                        assert_eq!(puzzle.question, decoy.question);
-                    }
-                    let (answer, decoy) = (puzzle.answer, decoy.answer);
+                    let task = tasks::compose(&spec, &mut rng);
+                    let decoy = compose(&spec, &task, &mut rng).unwrap().puzzle;
+                    assert_eq!(task.puzzle.question, decoy.question);
+                    let (answer, decoy) = (task.puzzle.answer, decoy.answer);
                     assert!(!answer.matches(&decoy.reveal(), Tolerance::OneEdit));
                     if let (Answer::Text(answer), Answer::Text(decoy)) = (&answer, &decoy) {
                         assert_eq!(answer.len(), decoy.len());

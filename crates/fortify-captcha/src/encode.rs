@@ -3,6 +3,7 @@
 use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter};
 
 use crate::canvas::Canvas;
+use crate::carriers::motion::Colours;
 use crate::error::RenderError;
 use crate::palette::Palette;
 
@@ -22,27 +23,28 @@ pub(crate) fn png(
     encode(canvas.width(), canvas.height(), palette, packed, Compression::NoCompression)
 }
 
-/// Encodes an animated PNG of two colours: `packed` holds the default image, which is no frame of the
-/// animation, and then every frame, one bit per px.
+/// Encodes an animated PNG of two or four colours: `packed` holds the default image, which is no frame
+/// of the animation, and then every frame, one or two bits per px.
 ///
 /// The file holds IHDR, acTL, PLTE, IDAT, then fcTL and fdAT for each frame, and IEND. The frames are
 /// noise, so they are stored as they are, and the size of the file follows from its dimensions.
 pub(crate) fn animation(
     width: usize,
     height: usize,
-    palette: &[u8],
+    colours: &Colours,
     frame_ms: u16,
     packed: &[u8],
 ) -> Result<Vec<u8>, RenderError> {
-    let image = (width.div_ceil(8) * height).max(1);
+    let depth = colours.depth();
+    let image = ((depth * width).div_ceil(8) * height).max(1);
     let frames = (packed.len() / image).saturating_sub(1);
     // Per frame: fcTL and the frames of chunk, deflate and Adler-32 come to 74 bytes and a filter byte
     // per row.
     let mut bytes = Vec::with_capacity(packed.len() + (frames + 1) * (height + 80) + 128);
     let mut encoder = Encoder::new(&mut bytes, width as u32, height as u32);
     encoder.set_color(ColorType::Indexed);
-    encoder.set_depth(BitDepth::One);
-    encoder.set_palette(palette);
+    encoder.set_depth(if depth == 1 { BitDepth::One } else { BitDepth::Two });
+    encoder.set_palette(colours.bytes());
     encoder.set_compression(Compression::NoCompression);
     encoder.set_filter(Filter::NoFilter);
     encoder.set_animated(frames as u32, 0).map_err(refused)?;

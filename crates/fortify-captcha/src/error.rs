@@ -65,16 +65,18 @@ pub enum FontError {
 pub enum RenderError {
     /// Width, height or their product is out of bounds.
     #[error(
-        "{width} x {height} px cannot be drawn: width {}..={}, height {}..={}, at most {} px in all \
-         ({} in motion)",
-        Spec::WIDTHS.start(), Spec::WIDTHS.end(), Spec::HEIGHTS.start(), Spec::HEIGHTS.end(),
-        Spec::MAX_AREA, Carrier::Motion.max_area()
+        "{width} x {height} px cannot be drawn: width {}..={}, height {}..={}, at most {largest} px \
+         in all",
+        Spec::WIDTHS.start(), Spec::WIDTHS.end(),
+        Spec::HEIGHTS.start(), Spec::HEIGHTS.end()
     )]
     Size {
         /// Width asked for, px.
         width: u16,
         /// Height asked for, px.
         height: u16,
+        /// Largest area of the variant in the carrier, px.
+        largest: u32,
     },
     /// The picture is too small for its carrier to be read.
     #[error(

@@ -6,7 +6,7 @@
 
 use skrifa::{DrawMemory, Font as FontFile, ScalerFont};
 
-use crate::alphabet::DRAWN;
+use crate::alphabet::{COLOUR_WORDS, DRAWN};
 use crate::error::FontError;
 use crate::object::Object;
 use crate::outline::{Flattener, Outline, Point};
@@ -142,15 +142,18 @@ impl Fonts {
                 |list: &Vec<u8>| list.iter().copied().filter(|f| chosen.contains(f)).collect();
             lists.iter().map(filter).collect()
         };
-        let faces = (0_u8..)
+        let mut shapes = Vec::new();
+        let mut faces: Vec<Face> = (0_u8..)
             .zip(&self.faces)
             .map(|(index, face)| {
                 let outlines: &[Option<Outline>] =
                     if chosen.contains(&index) { &face.outlines } else { &[] };
                 let shape = Reshape::draw(rng);
-                let outlines =
-                    outlines.iter().map(|o| o.as_ref().map(|o| shape.apply(o, rng))).collect();
-                Face { outlines }
+                shapes.push(shape);
+                let mut apply = |(code, outline): (usize, &Option<Outline>)| {
+                    outline.as_ref().filter(|_| !is_late(code)).map(|o| shape.apply(o, rng))
+                };
+                Face { outlines: outlines.iter().enumerate().map(&mut apply).collect() }
             })
             .collect();
         let pictograms = self.pictograms.iter().map(|outline| {
@@ -158,11 +161,18 @@ impl Fonts {
             let shape = Reshape { slant: 0.0, weight: 0.0, ..Reshape::draw(rng) };
             shape.apply(&outline.reshaped(0.0, |p| Point::new(p.x * mirror, p.y)), rng)
         });
+        let pictograms = pictograms.collect();
+        for ((face, styled), shape) in self.faces.iter().zip(&mut faces).zip(shapes) {
+            let both = face.outlines.iter().zip(&mut styled.outlines).enumerate();
+            for (_, (outline, slot)) in both.filter(|(code, _)| is_late(*code)) {
+                *slot = outline.as_ref().map(|outline| shape.apply(outline, rng));
+            }
+        }
         Self {
             drawn_by: only(&self.drawn_by),
             sturdy: only(&self.sturdy),
             words: self.words.iter().copied().filter(|face| chosen.contains(face)).collect(),
-            pictograms: pictograms.collect(),
+            pictograms,
             faces,
         }
     }
@@ -210,6 +220,12 @@ impl Fonts {
     pub(crate) fn families() -> impl Iterator<Item = &'static str> {
         BUNDLED.iter().map(|bundled| bundled.family)
     }
+}
+
+/// Whether a style shapes a character after all others: those that only colour words need, so that
+/// they change nothing about the rest.
+fn is_late(code: usize) -> bool {
+    u8::try_from(code).is_ok_and(|code| COLOUR_WORDS.contains(char::from(code)))
 }
 
 /// How a style changes a face.

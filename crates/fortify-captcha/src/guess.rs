@@ -3,7 +3,7 @@
 use crate::alphabet::ALPHABET;
 use crate::answer::Tolerance;
 use crate::level::LevelProfile;
-use crate::spec::{AnswerMode, Spec, Variant};
+use crate::spec::{AnswerMode, Carrier, Spec, Variant};
 use crate::tasks::{arithmetic, object_recognition, pattern_completion};
 use crate::term::Colour;
 
@@ -23,6 +23,7 @@ pub fn guess_probability(spec: &Spec, tolerance: Tolerance) -> f64 {
         Variant::ObjectRecognition => text(object_recognition::CODE, tolerance),
         Variant::Arithmetic => arithmetic::distribution(profile).into_values().fold(0.0, f64::max),
         Variant::PatternCompletion => pattern_completion::blind(spec.carrier, profile.lines),
+        Variant::ColorTextMismatch if spec.carrier != Carrier::Ink => banners(),
         Variant::ColorTextMismatch => colours(profile.tinted),
     }
 }
@@ -46,6 +47,13 @@ fn colours(words: u8) -> f64 {
         (0..usize::from(words)).map(|taken| 1.0 / (known - taken) as f64).product::<f64>()
     };
     0.5 * of(Colour::PAINTS.len()) + 0.5 * of(Colour::ALL.len())
+}
+
+/// Two different words, of which neither is the colour that the question names for it: 10 times 10,
+/// but for the nine words that both could be.
+fn banners() -> f64 {
+    let words = Colour::ALL.len() as f64;
+    1.0 / ((words - 1.0) * (words - 1.0) - (words - 2.0))
 }
 
 #[cfg(test)]
@@ -81,6 +89,9 @@ mod tests {
         assert!(near(of(Variant::ColorTextMismatch, 8, Typed, 6, Exact), 0.5 / 56.0 + 0.5 / 110.0));
         assert!(near(of(Variant::DistortedText, 2, Choice, 6, Exact), 0.25));
         assert!(near(of(Variant::PatternCompletion, 8, Choice, 6, Exact), 1.0 / 12.0));
+        let level = Level::new(8).unwrap();
+        let banners = Spec::new(Variant::ColorTextMismatch, level).with_carrier(Carrier::Swirl);
+        assert!(near(guess_probability(&banners, Exact), 1.0 / 91.0));
         let sums = Level::ALL.map(|l| of(Variant::Arithmetic, l.get(), Typed, 6, Exact));
         assert!(sums.windows(2).all(|pair| pair[0] >= pair[1] - 0.005), "{sums:?}");
         assert!(sums[0] < 0.05 && sums[9] < 0.023, "{sums:?}");

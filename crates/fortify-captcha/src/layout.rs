@@ -53,7 +53,8 @@ pub(crate) enum Tint {
     Any,
     /// One that the task asks for, or might.
     Paint(Colour),
-    /// That of frames and question marks.
+    /// That of what is plain to see in every carrier: frames, question marks and objects under
+    /// characters.
     Chalk,
     /// That of codes, which lie over other shapes and have to stand out from them.
     Code,
@@ -114,6 +115,8 @@ pub(crate) struct Hand {
     pub(crate) jitter: f32,
     /// Largest turn of an object, degrees either way.
     pub(crate) lean: f32,
+    /// How much of the picture's height objects under characters take.
+    pub(crate) strip: f32,
     /// How the style goes about it.
     pub(crate) manner: Manner,
 }
@@ -131,6 +134,7 @@ impl Hand {
             gap: profile.gap,
             jitter: profile.jitter,
             lean: profile.lean,
+            strip: 0.0,
             manner,
         }
     }
@@ -188,6 +192,8 @@ impl Layout {
             Some(Figure::Row(_) | Figure::Loose(_) | Figure::Tinted { .. }) => {
                 self.stack(figures, setting, frame, rng);
             }
+            Some(Figure::Over { .. }) => self.columns(figures, setting, frame, rng),
+            Some(Figure::Banner { .. }) => self.banners(figures, setting, frame, rng),
             _ => self.line(figures, setting, frame, rng),
         }
         self.wave(hand, frame, rng);

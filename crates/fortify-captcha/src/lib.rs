@@ -31,8 +31,8 @@
 //! - `layout` makes polygons of the figures: glyphs from `font` and `outline`, objects from
 //!   `pictogram`, signs from `scribble`, figures of patterns from `tiles`, placed, turned and bent.
 //! - `carriers` make the polygons visible. `ink` fills them (`raster`) on an indexed `canvas`, with
-//!   colours from `palette` (those with a name from `paints`), among marks from `noise`. `swirl` shows them by the direction of
-//!   stripes, `motion` by dots that drift (`bits`), with a `decoy` for programs.
+//!   colours from `palette` (those with a name from `paints`), among marks from `noise`. `swirl` shows
+//!   them by the direction of stripes, `motion` by dots that drift (`bits`), with a `decoy` for programs.
 //! - `encode` writes the PNG.
 //! - `style` is what the pictures of one site and day have in common.
 //!
@@ -197,12 +197,12 @@ impl Generator {
     pub fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
         spec.check()?;
         let spec = &fitted(spec);
-        let mut puzzle = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task)).puzzle;
+        let mut task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
         if spec.carrier == Carrier::Motion {
-            let decoy = decoy::compose(spec, &puzzle, &mut Stream::new(seed, Purpose::Decoy));
-            puzzle.decoy = decoy.map(|task| task.puzzle.answer);
+            let decoy = decoy::compose(spec, &task, &mut Stream::new(seed, Purpose::Decoy));
+            task.puzzle.decoy = decoy.map(|task| task.puzzle.answer);
         }
-        Ok(puzzle)
+        Ok(task.puzzle)
     }
 
     /// A picture just before it is encoded, so that benches can time the encoder alone.
@@ -269,7 +269,7 @@ impl Generator {
         (task.puzzle, palette)
     }
 
-    /// An animated picture, 1 bit per cell, with a decoy.
+    /// An animated picture, 1 or 2 bits per cell, with a decoy.
     fn moving(
         &self,
         spec: &Spec,
@@ -280,7 +280,7 @@ impl Generator {
         let mut task = tasks::compose(spec, &mut Stream::new(seed, Purpose::Task));
         let mut rng = Stream::new(seed, Purpose::Carrier);
         let mut decoy_rng = Stream::new(seed, Purpose::Decoy);
-        let decoy = decoy::compose(spec, &task.puzzle, &mut decoy_rng);
+        let decoy = decoy::compose(spec, &task, &mut decoy_rng);
         let (width, height) = (spec.width / motion::SCALE, spec.height / motion::SCALE);
         let scene = Scene {
             figures: &task.figures,
@@ -294,7 +294,7 @@ impl Generator {
         let bytes = encode::animation(
             scene.width,
             scene.height,
-            colours.as_flattened(),
+            &colours,
             style.dots.frame_ms,
             &scratch.motion.packed,
         )?;

@@ -27,6 +27,7 @@ pub(crate) fn rgb(colour: Colour) -> [u8; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::palette;
 
     type Matrix = [[f64; 3]; 3];
 
@@ -70,9 +71,13 @@ mod tests {
         matrix.map(|row| row.iter().zip(vector).map(|(a, b)| a * b).sum())
     }
 
-    /// CIELAB under D65 of a colour as it is seen.
-    fn lab(colour: [u8; 3], vision: &Matrix) -> [f64; 3] {
-        let seen = times(vision, colour.map(linear)).map(|value| value.clamp(0.0, 1.0));
+    fn distance(one: [f64; 3], other: [f64; 3]) -> f64 {
+        one.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+    }
+
+    /// CIELAB under D65 of a colour, in linear light, as it is seen.
+    fn lab(colour: [f64; 3], vision: &Matrix) -> [f64; 3] {
+        let seen = times(vision, colour).map(|value| value.clamp(0.0, 1.0));
         let xyz = times(
             &[
                 [0.412_456_4, 0.357_576_1, 0.180_437_5],
@@ -93,6 +98,26 @@ mod tests {
     }
 
     #[test]
+    fn bands_can_be_told_apart_with_every_vision() {
+        // The shades of stripes and dots, mixed as eyes mix what is small.
+        const FAR_ENOUGH: f64 = 18.0;
+        let mean = |colour| {
+            let shades: Vec<[u8; 3]> =
+                (0..8).map(|step| palette::shade(colour, f32::from(step as u8) / 7.0)).collect();
+            [0, 1, 2]
+                .map(|channel| shades.iter().map(|shade| linear(shade[channel])).sum::<f64>() / 8.0)
+        };
+        for (vision, matrix) in &VISIONS {
+            for (index, one) in Colour::BANDS.into_iter().enumerate() {
+                for other in Colour::BANDS.into_iter().skip(index + 1) {
+                    let distance = distance(lab(mean(one), matrix), lab(mean(other), matrix));
+                    assert!(distance >= FAR_ENOUGH, "{one:?} {other:?} {vision}: {distance:.1}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn every_pair_can_be_told_apart_with_every_vision() {
         // Ten times what is just noticeable. The palette moves each channel by at most 5.
         const FAR_ENOUGH: f64 = 23.0;
@@ -100,9 +125,8 @@ mod tests {
         for (vision, matrix) in &VISIONS {
             for (index, one) in Colour::PAINTS.into_iter().enumerate() {
                 for other in Colour::PAINTS.into_iter().skip(index + 1) {
-                    let (a, b) = (lab(rgb(one), matrix), lab(rgb(other), matrix));
-                    let distance =
-                        a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+                    let seen = |colour| lab(rgb(colour).map(linear), matrix);
+                    let distance = distance(seen(one), seen(other));
                     assert!(distance >= FAR_ENOUGH, "{one:?} {other:?} {vision}: {distance:.1}");
                     nearest = nearest.min(distance);
                 }

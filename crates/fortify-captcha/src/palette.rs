@@ -25,6 +25,17 @@ const CHALK: usize = PAINTS;
 /// Colours in all, what four bits can tell apart.
 pub(crate) const COLOURS: usize = FIRST_HALF + TEXTS;
 
+/// Shades of each band in a picture of two.
+pub(crate) const SHADES: usize = COLOURS / 2;
+/// How light a band's shade is that has the named colour itself: darker ones are mixed with black,
+/// lighter ones with white.
+const PEAK: f32 = 0.75;
+/// How much of the colour is in its darkest shade.
+const DARKEST: f32 = 0.22;
+/// How much white is in its lightest one.
+const LIGHTEST: f32 = 0.35;
+/// Contrast of the two colours of dots (WCAG 2.2 ratio): what eyes bear that watch them flicker.
+const DOTS_CONTRAST: f32 = 5.0;
 /// Red, green, blue.
 pub(crate) type Rgb = [u8; 3];
 
@@ -255,6 +266,19 @@ impl Palette {
         Self { colours, texts: 0, paints: Vec::new(), counterchanged: false }
     }
 
+    /// Eight shades of each of two colours, from dark to light.
+    pub(crate) fn bands(bands: [Colour; 2]) -> Self {
+        let last = (SHADES - 1) as f32;
+        let [upper, lower] = bands.map(|colour| {
+            std::array::from_fn::<Rgb, SHADES, _>(|step| shade(colour, step as f32 / last))
+        });
+        let mut colours = [[0; 3]; COLOURS];
+        for (slot, colour) in colours.iter_mut().zip(upper.into_iter().chain(lower)) {
+            *slot = colour;
+        }
+        Self { colours, texts: 0, paints: Vec::new(), counterchanged: false }
+    }
+
     /// Three bytes per colour, as the file has them.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.colours.as_flattened()
@@ -287,6 +311,31 @@ impl Palette {
     pub(crate) fn texts(&self) -> usize {
         self.texts
     }
+}
+
+/// `colour` from dark (a `share` of 0) to light (1): a band's stripes or dots.
+pub(crate) fn shade(colour: Colour, share: f32) -> Rgb {
+    let paint = paints::rgb(colour);
+    if share < PEAK {
+        blend(blend([0; 3], paint, DARKEST), paint, share / PEAK)
+    } else {
+        blend(paint, [255; 3], LIGHTEST * (share - PEAK) / (1.0 - PEAK))
+    }
+}
+
+/// A dark and a light shade of `colour` that stand out from each other as those of a grey do, if the
+/// colour has any as dark.
+pub(crate) fn dots(colour: Colour) -> [Rgb; 2] {
+    let light = shade(colour, 0.95);
+    let steps = (0_u8..16).rev().map(|step| shade(colour, f32::from(step) / 16.0));
+    let mut dark = shade(colour, 0.0);
+    for candidate in steps {
+        if contrast(luminance(candidate), luminance(light)) >= DOTS_CONTRAST {
+            dark = candidate;
+            break;
+        }
+    }
+    [dark, light]
 }
 
 /// A grey of `value` (0 black, 1 white) with a little of the hue at `turns`, and a little brighter or

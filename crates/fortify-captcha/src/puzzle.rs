@@ -83,6 +83,12 @@ pub enum Question {
         /// Which object.
         object: Object,
     },
+    /// Type (or pick) the letter over each of these objects, in this order, which is not that of
+    /// the picture.
+    TypeLettersOverEach {
+        /// Which objects; the picture shows one more.
+        objects: [Object; 3],
+    },
     /// Pick the object that has this colour.
     WhichObjectIs {
         /// Which colour.
@@ -113,14 +119,21 @@ pub enum Question {
         /// How many words there are.
         count: u8,
     },
+    /// Which word is on the first of these colours, and which on the second?
+    WordsOn {
+        /// What the words are on, in the order in which they are asked, which is not that of the
+        /// picture.
+        colours: [Colour; 2],
+    },
 }
 
 impl Question {
     /// Every identifier that [`Question::key`] gives, so that a translation can be checked.
-    pub const KEYS: [&str; 11] = [
+    pub const KEYS: [&str; 13] = [
         "question-distorted-text",
         "question-arithmetic",
         "question-letters-over",
+        "question-letters-over-each",
         "question-which-object",
         "question-next-shape",
         "question-next-colour",
@@ -129,6 +142,7 @@ impl Question {
         "question-next-two",
         "question-which-colours",
         "question-which-words",
+        "question-words-on",
     ];
 
     /// The identifier under which the words are found (a Fluent message id).
@@ -137,6 +151,7 @@ impl Question {
             Self::TypeCharacters { .. } => "question-distorted-text",
             Self::SolveSum => "question-arithmetic",
             Self::TypeLettersOver { .. } => "question-letters-over",
+            Self::TypeLettersOverEach { .. } => "question-letters-over-each",
             Self::WhichObjectIs { .. } => "question-which-object",
             Self::NextShape => "question-next-shape",
             Self::NextColour => "question-next-colour",
@@ -145,6 +160,7 @@ impl Question {
             Self::NextTwo { .. } => "question-next-two",
             Self::WhichColours { .. } => "question-which-colours",
             Self::WhichWords { .. } => "question-which-words",
+            Self::WordsOn { .. } => "question-words-on",
         }
     }
 

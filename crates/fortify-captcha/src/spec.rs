@@ -20,11 +20,12 @@ pub enum Variant {
     DistortedText,
     /// A sum to be solved.
     Arithmetic,
-    /// Objects with codes over them; asked for the code over one, or for the object of a colour.
+    /// Objects with codes over them; asked for the code over one, for the letters over three, or for
+    /// the object of a colour.
     ObjectRecognition,
     /// A row of tiles with one missing.
     PatternCompletion,
-    /// Colour words drawn in other colours; asked for the words or for the colours.
+    /// Colour words drawn in, or on, other colours; asked for the words or for the colours.
     ColorTextMismatch,
 }
 
@@ -81,20 +82,14 @@ impl Carrier {
     /// |---|---|---|---|
     /// | `distorted_text` | yes | yes | yes |
     /// | `arithmetic` | yes | no | yes, digits only and without `= ?` |
-    /// | `pattern_completion` | yes | shapes and directions | the same |
-    /// | any other | yes | no | no |
+    /// | `object_recognition` | yes | yes, a letter over each of four | as in `swirl` |
+    /// | `pattern_completion` | yes | yes, shapes and directions | as in `swirl` |
+    /// | `color_text_mismatch` | yes | yes, two words on bands | as in `swirl` |
     ///
     /// Sums are not for `swirl`: of ten at level 8 the makers read seven, for 3, 5, 6, 8 and 9 have
     /// small gaps that stripes fill.
     pub const fn carries(self, variant: Variant) -> bool {
-        match self {
-            Self::Ink => true,
-            Self::Swirl => matches!(variant, Variant::DistortedText | Variant::PatternCompletion),
-            Self::Motion => matches!(
-                variant,
-                Variant::DistortedText | Variant::Arithmetic | Variant::PatternCompletion
-            ),
-        }
+        !matches!((self, variant), (Self::Swirl, Variant::Arithmetic))
     }
 
     /// Width and height for pages, px: large enough for four characters with strokes that people make
@@ -103,9 +98,13 @@ impl Carrier {
     pub const fn size(self, variant: Variant) -> (u16, u16) {
         match (self, variant) {
             (Self::Ink, _) => (300, 100),
+            (Self::Swirl, Variant::ObjectRecognition) => (480, 187),
             (Self::Swirl, Variant::PatternCompletion) => (500, 180),
+            (Self::Swirl, Variant::ColorTextMismatch) => (400, 224),
             (Self::Swirl, _) => (480, 160),
+            (Self::Motion, Variant::ObjectRecognition) => (384, 204),
             (Self::Motion, Variant::PatternCompletion) => (540, 198),
+            (Self::Motion, Variant::ColorTextMismatch) => (384, 186),
             (Self::Motion, _) => (384, 132),
         }
     }
@@ -115,21 +114,27 @@ impl Carrier {
     pub const fn smallest(self, variant: Variant) -> (u16, u16) {
         match (self, variant) {
             (Self::Ink, _) => (*Spec::WIDTHS.start(), *Spec::HEIGHTS.start()),
+            (Self::Swirl, Variant::ObjectRecognition) => (420, 164),
             (Self::Swirl, Variant::PatternCompletion) => (450, 162),
+            (Self::Swirl, Variant::ColorTextMismatch) => (360, 200),
             (Self::Swirl, _) => (360, 120),
+            (Self::Motion, Variant::ObjectRecognition) => (345, 183),
             (Self::Motion, Variant::PatternCompletion) => (480, 174),
+            (Self::Motion, Variant::ColorTextMismatch) => (360, 174),
             (Self::Motion, _) => (300, 108),
         }
     }
 
-    /// Largest area accepted, px of the page: at this size 50 KB hold whatever the seed is.
+    /// The largest area accepted, px of the page: at this size 50 KB hold whatever the seed is.
     ///
     /// At 4 bits per px an incompressible still picture takes 45 KB. In `motion` a cell of 9 px takes 22
-    /// bits, which is half of that, so that its pictures may be half as large again.
-    pub const fn max_area(self) -> u32 {
-        match self {
-            Self::Ink | Self::Swirl => 90_000,
-            Self::Motion => 135_000,
+    /// bits, so that the rows of a pattern may have half as much room again; on bands of two colours it
+    /// takes twice as many.
+    pub const fn largest_area(self, variant: Variant) -> u32 {
+        match (self, variant) {
+            (Self::Motion, Variant::PatternCompletion) => 135_000,
+            (Self::Motion, Variant::ColorTextMismatch) => 72_000,
+            _ => 90_000,
         }
     }
 }
@@ -256,8 +261,6 @@ impl Spec {
     pub const WIDTHS: RangeInclusive<u16> = 120..=600;
     /// Heights accepted, in px.
     pub const HEIGHTS: RangeInclusive<u16> = 50..=300;
-    /// Largest area that every carrier accepts, in px; see [`Carrier::max_area`].
-    pub const MAX_AREA: u32 = Carrier::Ink.max_area();
     /// Lengths of [`Variant::DistortedText`] accepted, in characters.
     pub const LENGTHS: RangeInclusive<u8> = 4..=8;
 
@@ -285,14 +288,15 @@ impl Spec {
     pub(crate) fn check(&self) -> Result<(), RenderError> {
         let area = u32::from(self.width) * u32::from(self.height);
         let smallest = self.carrier.smallest(self.variant);
+        let largest = self.carrier.largest_area(self.variant);
         if self.width < smallest.0 || self.height < smallest.1 {
             return Err(RenderError::TooSmall { variant: self.variant, carrier: self.carrier });
         }
         if !Self::WIDTHS.contains(&self.width)
             || !Self::HEIGHTS.contains(&self.height)
-            || area > self.carrier.max_area()
+            || area > largest
         {
-            return Err(RenderError::Size { width: self.width, height: self.height });
+            return Err(RenderError::Size { width: self.width, height: self.height, largest });
         }
         if !Self::LENGTHS.contains(&self.length) {
             return Err(RenderError::Length { given: self.length });

@@ -1,6 +1,8 @@
 //! What can be computed of a picture without reading it: the tests of carriers use it to hold what a
 //! picture gives away.
 
+use crate::bits::{Bits, WORD};
+
 /// A value per cell, row by row.
 pub(crate) type Map = Vec<f32>;
 
@@ -14,6 +16,15 @@ pub(crate) struct Area {
 impl Area {
     pub(crate) fn cells(self) -> usize {
         self.width * self.height
+    }
+
+    /// Which cells are set; none where the bits were never drawn.
+    pub(crate) fn traced(self, bits: &Bits) -> Vec<bool> {
+        let cell = |row: &[u64], x: usize| row[x / WORD] >> (WORD - 1 - x % WORD) & 1 == 1;
+        let mut cells: Vec<bool> =
+            bits.rows().flat_map(|row| (0..self.width).map(move |x| cell(row, x))).collect();
+        cells.resize(self.cells(), false);
+        cells
     }
 
     /// `map` seen from (x + dx, y + dy), around the edges.
@@ -82,6 +93,14 @@ impl Area {
         }
         all
     }
+}
+
+pub(crate) fn both(one: &[bool], other: &[bool]) -> Vec<bool> {
+    one.iter().zip(other).map(|(one, other)| *one && *other).collect()
+}
+
+pub(crate) fn not(cells: &[bool]) -> Vec<bool> {
+    cells.iter().map(|cell| !cell).collect()
 }
 
 pub(crate) fn mean(values: &[f32]) -> f32 {

@@ -76,6 +76,11 @@ impl Colour {
         Self::Pink,
         Self::White,
     ];
+
+    /// The colours that bands of texture or of dots are drawn in: mixed with dark, the others have no
+    /// name that everybody gives them.
+    pub(crate) const BANDS: [Self; 6] =
+        [Self::Red, Self::Orange, Self::Yellow, Self::Green, Self::Blue, Self::Purple];
 }
 
 terms! {

@@ -50,9 +50,10 @@ fn draw(carrier: Carrier, number: u64) -> (Spec, Seed) {
     // Half of the pictures have the size that pages use, half any other.
     if numbers.next().is_multiple_of(2) {
         let (least_width, least_height) = carrier.smallest(variant);
-        let widest = (Spec::MAX_AREA / u32::from(least_height)).min((*Spec::WIDTHS.end()).into());
+        let area = carrier.largest_area(variant);
+        let widest = (area / u32::from(least_height)).min((*Spec::WIDTHS.end()).into());
         spec.width = numbers.within(least_width.into(), widest.into()) as u16;
-        let tallest = (Spec::MAX_AREA / u32::from(spec.width)).min((*Spec::HEIGHTS.end()).into());
+        let tallest = (area / u32::from(spec.width)).min((*Spec::HEIGHTS.end()).into());
         spec.height = numbers.within(least_height.into(), tallest.into()) as u16;
     }
     spec.length = numbers.within(4, 8) as u8;
@@ -99,8 +100,8 @@ struct Pair {
     one: Generator,
     other: Generator,
     styles: [Vec<Style>; 2],
-    /// Bytes by width and height.
-    sizes: Mutex<BTreeMap<(u16, u16), usize>>,
+    /// Bytes by width, height and whether there are two bits per dot.
+    sizes: Mutex<BTreeMap<(u16, u16, bool), usize>>,
 }
 
 #[test]
@@ -157,6 +158,7 @@ impl Pair {
         let cells = [media.width, media.height].map(|px| u32::from(px / media.scale));
         assert_eq!([info.width, info.height], cells, "{number}");
         let (depth, palette) = match self.carrier {
+            Carrier::Motion if is_deep(spec) => (BitDepth::Two, 12),
             Carrier::Motion => (BitDepth::One, 6),
             _ => (BitDepth::Four, 48),
         };
@@ -165,9 +167,10 @@ impl Pair {
     }
 
     /// A file is as large as every other one of its carrier and dimensions: its length tells nothing
-    /// about the task, the level, the mode, the style or the answer.
+    /// about the task, the level, the mode, the style or the answer. But for motion on coloured bands,
+    /// which the question gives away as well.
     fn check_size(&self, number: u64, spec: &Spec, bytes: usize) {
-        let size = (spec.width, spec.height);
+        let size = (spec.width, spec.height, is_deep(spec));
         let known = self.sizes.lock().unwrap().get(&size).copied();
         // Few random sizes come twice, so each is held against one more picture.
         let known = known.unwrap_or_else(|| self.twin(number, size));
@@ -176,17 +179,26 @@ impl Pair {
     }
 
     /// What another picture of this size takes, bytes.
-    fn twin(&self, number: u64, (width, height): (u16, u16)) -> usize {
+    fn twin(&self, number: u64, (width, height, deep): (u16, u16, bool)) -> usize {
         let specs = (SPECS + number * 7 + 1..).map(|number| draw(self.carrier, number));
         let fits = |spec: &Spec| {
             let least = self.carrier.smallest(spec.variant);
-            width >= least.0 && height >= least.1
+            let area = u32::from(width) * u32::from(height);
+            width >= least.0
+                && height >= least.1
+                && area <= self.carrier.largest_area(spec.variant)
+                && deep == is_deep(spec)
         };
         let (mut spec, seed) = { specs }.find(|(spec, _)| fits(spec)).unwrap();
         (spec.width, spec.height) = (width, height);
         let style = style_of(&self.styles[1], number + 1);
         self.other.render(&spec, style, &seed).unwrap().media.bytes.len()
     }
+}
+
+/// Whether dots take two bits each: those of one task do.
+fn is_deep(spec: &Spec) -> bool {
+    (spec.carrier, spec.variant) == (Carrier::Motion, Variant::ColorTextMismatch)
 }
 
 fn check_puzzle(number: u64, spec: &Spec, puzzle: &Puzzle) {

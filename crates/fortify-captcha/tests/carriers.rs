@@ -83,16 +83,34 @@ fn chunks_follow_from_the_size_alone() {
     for (variant, carrier) in pairs() {
         let mut layouts = BTreeSet::new();
         for number in 0..250 {
-            let level = Level::ALL[number as usize % 10];
-            let spec = Spec::new(variant, level).with_carrier(carrier);
-            let media = render(&spec, number).media;
+            let mut spec = Spec::new(variant, Level::ALL[number as usize % 10]);
+            spec.mode = AnswerMode::ALL[number as usize / 10 % 2];
+            let media = render(&spec.with_carrier(carrier), number).media;
             assert!(media.bytes.len() <= LIMIT);
             let layout = chunks(&media.bytes);
             let kinds: Vec<[u8; 4]> = layout.iter().map(|(kind, _)| *kind).collect();
-            assert_eq!(kinds, kinds_of(carrier), "{carrier}");
+            assert_eq!(kinds, kinds_of(carrier), "{variant} in {carrier}");
             layouts.insert(layout);
         }
         assert_eq!(layouts.len(), 1, "{variant} in {carrier}");
+    }
+}
+
+#[test]
+fn the_largest_pictures_of_every_shape_are_small_enough() {
+    for (variant, carrier) in pairs() {
+        let (narrow, low) = carrier.smallest(variant);
+        for width in (narrow..=*Spec::WIDTHS.end()).step_by(7) {
+            let tallest = carrier.largest_area(variant) / u32::from(width);
+            let height = tallest.min(u32::from(*Spec::HEIGHTS.end())) as u16;
+            if height < low {
+                continue;
+            }
+            let spec =
+                Spec { width, height, ..Spec::new(variant, Level::MIN).with_carrier(carrier) };
+            let bytes = render(&spec, 1).media.bytes.len();
+            assert!(bytes <= LIMIT, "{variant} in {carrier}, {width} x {height}: {bytes} bytes");
+        }
     }
 }
 
@@ -109,7 +127,12 @@ fn pictures_are_what_their_carrier_promises() {
         assert_eq!(info.height * u32::from(media.scale), media.height.into());
         assert_eq!(info.color_type, ColorType::Indexed);
         let moves = carrier == Carrier::Motion;
-        assert_eq!(info.bit_depth, if moves { BitDepth::One } else { BitDepth::Four });
+        let depth = match (carrier, variant) {
+            (Carrier::Motion, Variant::ColorTextMismatch) => BitDepth::Two,
+            (Carrier::Motion, _) => BitDepth::One,
+            _ => BitDepth::Four,
+        };
+        assert_eq!(info.bit_depth, depth);
         let control = info.animation_control();
         assert_eq!(control.is_some(), moves);
         if let Some(control) = control {
@@ -158,6 +181,20 @@ fn motion_has_a_decoy_that_is_not_the_answer_and_the_others_have_none() {
                     }
                 }
                 _ => {}
+            }
+            if matches!(
+                puzzle.question,
+                Question::TypeLettersOverEach { .. } | Question::WordsOn { .. }
+            ) {
+                let differs = |(one, other): (String, String)| one != other;
+                let parts = |answer: &Answer| -> Vec<String> {
+                    match answer {
+                        Answer::Words(terms) => terms.iter().map(|term| term.value()).collect(),
+                        _ => answer.reveal().chars().map(String::from).collect(),
+                    }
+                };
+                let both = parts(&puzzle.answer).into_iter().zip(parts(&decoy));
+                assert!(both.into_iter().all(differs), "a part of the decoy is right");
             }
         }
     }
@@ -278,7 +315,8 @@ proptest! {
             && Spec::HEIGHTS.contains(&spec.height)
             && spec.width >= smallest.0
             && spec.height >= smallest.1
-            && u32::from(spec.width) * u32::from(spec.height) <= spec.carrier.max_area()
+            && u32::from(spec.width) * u32::from(spec.height)
+                <= spec.carrier.largest_area(spec.variant)
             && Spec::LENGTHS.contains(&spec.length)
             && spec.carrier.carries(spec.variant);
         let seed = Seed::from_bytes(seed);

@@ -1,15 +1,14 @@
-//! Choice mode gives nothing away: guessers who see the list, but not the picture, over 10,000
-//! puzzles per task.
+//! Choice mode gives nothing away: guessers who see the list, but not the picture, over thousands of
+//! puzzles of every task in every carrier that shows it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop at what a test rules out")]
 
-use fortify_captcha::{AnswerMode, Choice, Generator, Level, Puzzle, Seed, Spec, Variant};
+use fortify_captcha::{AnswerMode, Carrier, Choice, Generator, Level, Puzzle, Seed, Spec, Variant};
 
-/// Puzzles per task.
-const PUZZLES: u64 = 10_000;
-/// How much better than chance a guesser may be by accident: about five standard deviations of
-/// 10,000 tries at one in eight.
-const LUCK: f64 = 0.02;
+/// Puzzles of each.
+const PUZZLES: u64 = 4_000;
+/// How much better than chance a guesser may be by accident, in standard deviations.
+const LUCK: f64 = 5.0;
 
 fn seed(number: u64) -> Seed {
     let mut bytes = [0xc4; 32];
@@ -17,9 +16,17 @@ fn seed(number: u64) -> Seed {
     Seed::from_bytes(bytes)
 }
 
-fn puzzles(generator: &Generator, variant: Variant, level: u8) -> Vec<Puzzle> {
-    let mut spec = Spec::new(variant, Level::new(level).unwrap());
-    spec.mode = AnswerMode::Choice;
+fn pairs() -> impl Iterator<Item = (Variant, Carrier)> {
+    Carrier::ALL.into_iter().flat_map(|carrier| {
+        let shown = Variant::ALL.into_iter().filter(move |variant| carrier.carries(*variant));
+        shown.map(move |variant| (variant, carrier))
+    })
+}
+
+/// Puzzles of one task, carrier and level.
+fn puzzles(generator: &Generator, variant: Variant, carrier: Carrier, level: u8) -> Vec<Puzzle> {
+    let spec = Spec::new(variant, Level::new(level).unwrap()).with_carrier(carrier);
+    let spec = Spec { mode: AnswerMode::Choice, ..spec };
     (0..PUZZLES).map(|number| generator.puzzle(&spec, &seed(number)).unwrap()).collect()
 }
 
@@ -31,9 +38,9 @@ fn answer(puzzle: &Puzzle) -> usize {
 #[test]
 fn the_answer_stands_anywhere() {
     let generator = Generator::new().unwrap();
-    for variant in Variant::ALL {
+    for (variant, carrier) in pairs() {
         for level in [2, 5, 8] {
-            let puzzles = puzzles(&generator, variant, level);
+            let puzzles = puzzles(&generator, variant, carrier, level);
             let mut counts = vec![0_u32; puzzles[0].choices.len()];
             for puzzle in &puzzles {
                 assert_eq!(puzzle.choices.len(), counts.len());
@@ -49,8 +56,9 @@ fn the_answer_stands_anywhere() {
                 12 => 37.4,
                 other => panic!("{other} choices"),
             };
-            println!("{variant} {level}: chi-square {square:.1} of {} choices", counts.len());
-            assert!(square < bound, "{variant} {level}: chi-square {square:.1}: {counts:?}");
+            let pair = format!("{variant} in {carrier} {level}");
+            println!("{pair}: chi-square {square:.1} of {} choices", counts.len());
+            assert!(square < bound, "{pair}: chi-square {square:.1}: {counts:?}");
         }
     }
 }
@@ -95,9 +103,9 @@ fn best(values: &[String], score: impl Fn(&str) -> i64) -> usize {
 #[test]
 fn the_list_alone_tells_nothing() {
     let generator = Generator::new().unwrap();
-    for variant in Variant::ALL {
+    for (variant, carrier) in pairs() {
         for level in [2, 8] {
-            let puzzles = puzzles(&generator, variant, level);
+            let puzzles = puzzles(&generator, variant, carrier, level);
             for (name, guess) in GUESSERS {
                 let right = puzzles
                     .iter()
@@ -109,8 +117,10 @@ fn the_list_alone_tells_nothing() {
                     .count();
                 let rate = right as f64 / PUZZLES as f64;
                 let chance = 1.0 / puzzles[0].choices.len() as f64;
-                println!("{variant} {level}: {name} {:.1} % of {:.1}", rate * 1e2, chance * 1e2);
-                assert!(rate < chance + LUCK, "{variant} {level}: {name} is right in {rate}");
+                let deviation = (chance * (1.0 - chance) / PUZZLES as f64).sqrt();
+                let pair = format!("{variant} in {carrier} {level}");
+                println!("{pair}: {name} {:.1} % of {:.1}", rate * 1e2, chance * 1e2);
+                assert!(rate < chance + LUCK * deviation, "{pair}: {name} is right in {rate}");
             }
         }
     }

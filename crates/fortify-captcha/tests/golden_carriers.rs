@@ -34,7 +34,7 @@ macro_rules! cases {
     };
 }
 
-const GOLDEN: [Case; 12] = cases! {
+const GOLDEN: [Case; 18] = cases! {
     DistortedText Swirl 1 (480, 160) 6 21 ("t:DNDL", "")
         "4eadeee91881c2d918a965eac8d56dfeca48868b3a2827e8dabbe40e2a9646df";
     DistortedText Swirl 5 (480, 160) 6 22 ("t:XK6K", "")
@@ -59,6 +59,18 @@ const GOLDEN: [Case; 12] = cases! {
         "42ce156842251947acfe9e34e39ab3a415e44ad678139951025372bf9dc5cab0";
     PatternCompletion Motion 9 (600, 225) 4 32 ("w:left diamond", "w:right star")
         "e6b703c4ea3b927b90c150639013ef7d473863a652e6c9503254e018e6aee1ba";
+    ObjectRecognition Swirl 4 (480, 187) 4 31 ("t:F7D", "")
+        "035771e83c4d5eed1c69ec859b3f05b41abc83492a96a724c9002be16995c4a4";
+    ObjectRecognition Swirl 10 (421, 165) 4 32 ("t:C36", "")
+        "56011b9e433641eb04f0aa14d5a29c274dfcd578af5ce41a38cc918b14665e3a";
+    ObjectRecognition Motion 6 (384, 204) 4 33 ("t:DLY", "t:JNA")
+        "6c3d15480d312c7f2c25b760b3dbe7faafce7dcfa06fdf843b08922b41690d81";
+    ColorTextMismatch Swirl 7 (400, 224) 4 34 ("w:white pink", "")
+        "7ebd484e2c6612f43cc0a5a9b39f8fc28a5b1a7771f6e0c4e6fb843eba9b5496";
+    ColorTextMismatch Motion 5 (384, 186) 4 35 ("w:orange pink", "w:grey blue")
+        "fa331f593cc8099496a7949821eacfaf3d204cf44841eb30c135214655aa4650";
+    ColorTextMismatch Motion 9 (361, 176) 4 36 ("w:black purple", "w:blue white")
+        "0a84f0c91661af896cecc0aea4cebd7121a731ea7220a32d2d1e863dc0a076a2";
 };
 
 #[test]

@@ -120,6 +120,16 @@ impl<'a> Locale<'a> {
             Question::TypeLettersOver { object } => {
                 arguments.set("object", self.text(object.key()));
             }
+            Question::TypeLettersOverEach { objects } => {
+                for (name, object) in ["first", "second", "third"].into_iter().zip(objects) {
+                    arguments.set(name, self.text(object.key()));
+                }
+            }
+            Question::WordsOn { colours } => {
+                for (name, colour) in ["first", "second"].into_iter().zip(colours) {
+                    arguments.set(name, self.text(colour.key()));
+                }
+            }
             Question::WhichObjectIs { colour } => arguments.set("colour", self.text(colour.key())),
             Question::NextTwo { upper, lower } => {
                 arguments.set("upper", self.text(upper.key()));
@@ -224,6 +234,8 @@ mod tests {
             Question::TypeCharacters { count: 6 },
             Question::SolveSum,
             Question::TypeLettersOver { object },
+            Question::TypeLettersOverEach { objects: [object, Object::Bell, Object::Fish] },
+            Question::WordsOn { colours: [colour, Colour::Blue] },
             Question::WhichObjectIs { colour },
             Question::NextShape,
             Question::NextColour,

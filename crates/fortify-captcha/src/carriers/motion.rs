@@ -10,6 +10,10 @@
 //! play the animation and never show it; programs that flatten an animated PNG to one picture see
 //! nothing else.
 //!
+//! What is plain stands still: frames of tiles with their question marks, and objects under letters,
+//! which have a strip of their own. Words drift on bands of two colours, which take a second bit per dot.
+//! The decoy then asks for the same rows, or has the same objects or bands, and other answers.
+//!
 //! # What it resists
 //!
 //! Whatever looks at frames, at their sum or at their differences; see the tests. Not who writes code
@@ -21,14 +25,15 @@
 //! Half of the dots change at every frame. WCAG 2.2 success criterion 2.3.1 exempts "a
 //! fine, balanced pattern such as white noise" with squares under 0.1 degree: a dot of 3 CSS px is
 //! 0.064 degree at the distance that the CSS reference px is defined by, and stays under up to a
-//! zoom of 150 %. The two colours are far from black and white besides. It still is a moving picture that
-//! plays for longer than five seconds (2.2.2): a page has to offer a still one beside it.
+//! zoom of 150 %. The two colours are far from black and white besides, and never a red. It still is a
+//! moving picture that plays for longer than five seconds (2.2.2): a page has to offer a still one
+//! beside it.
 
-use super::stencil::{Cut, Stencil};
+use super::stencil::{Cut, Plain, Stencil};
 use crate::bits::{Bits, Step};
 use crate::layout::Hand;
 use crate::level::LevelProfile;
-use crate::palette::{Rgb, tinted};
+use crate::palette::{Rgb, dots, tinted};
 use crate::rng::Stream;
 use crate::style::Style;
 use crate::tasks::Figure;
@@ -49,6 +54,8 @@ const AXES: [Step; 4] = [
 ];
 /// Ways to share half a loop out among the axes, in frames: two to four for each that is used.
 const RUNS: [[u8; AXES.len()]; 4] = [[4, 4, 2, 0], [4, 3, 3, 0], [3, 3, 2, 2], [4, 2, 2, 2]];
+/// How much of the picture's height objects under letters take.
+const STRIP: f32 = 0.35;
 /// Flips that a style may leave out of the level's, in 64ths: never more than the level's, which
 /// observers were measured with.
 const EASE: usize = 3;
@@ -60,13 +67,37 @@ const DECOY_SPECKS: u8 = 3;
 pub(crate) struct Scratch {
     stencil: Stencil,
     glyphs: Bits,
-    /// Frames and question marks.
-    lines: Bits,
+    plain: Plain,
     fields: [Bits; 2],
     spare: Bits,
     random: Vec<u8>,
     /// The default image and then every frame, as a file has them: rows of whole bytes.
     pub(crate) packed: Vec<u8>,
+}
+
+/// The colours of an animation: a dark and a light one, or both for each of two bands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Colours {
+    One([Rgb; 2]),
+    Two([Rgb; 4]),
+}
+
+impl Colours {
+    /// Three bytes per colour, as the file has them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::One(colours) => colours.as_flattened(),
+            Self::Two(colours) => colours.as_flattened(),
+        }
+    }
+
+    /// Bits per cell in the file.
+    pub(crate) fn depth(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Two(_) => 2,
+        }
+    }
 }
 
 /// What a picture is made of.
@@ -83,8 +114,9 @@ pub(crate) struct Scene<'a> {
 impl Scene<'_> {
     /// Thick letters, nearly upright: what moves is seen less sharply than what is printed.
     fn cut(&self, growth: u8) -> Cut {
+        let over = matches!(self.figures.first(), Some(Figure::Over { .. }));
         let hand = Hand {
-            cap: 0.66,
+            cap: if over { 0.66 * (1.0 - STRIP) } else { 0.66 },
             sturdy: true,
             rotation: self.profile.rotation * 0.4,
             wave: 2.0,
@@ -92,14 +124,13 @@ impl Scene<'_> {
             shrink: self.profile.shrink * 0.3,
             gap: 11.0,
             jitter: self.profile.jitter,
-            lean: 0.0,
+            lean: self.profile.lean,
+            strip: if over { STRIP } else { 0.0 },
             manner: self.style.manner,
         };
-        Cut { width: self.width, height: self.height, hand, growth }
+        Cut { width: self.width, height: self.height, hand, growth, rim: 0 }
     }
-}
 
-impl Scene<'_> {
     /// Cells that what moves grows by: strokes of letters need it, marks on tiles would lose their
     /// corners.
     fn growth(&self) -> u8 {
@@ -107,38 +138,40 @@ impl Scene<'_> {
     }
 }
 
-/// Draws the default image and all frames into the scratch; returns the two colours.
+/// Draws the default image and all frames into the scratch; returns the colours.
 pub(crate) fn draw(
     scene: &Scene<'_>,
     rng: &mut Stream,
     decoy_rng: &mut Stream,
     scratch: &mut Scratch,
-) -> [Rgb; 2] {
+) -> Colours {
     scratch.packed.clear();
     draw_decoy(scene, decoy_rng, scratch);
-    let colours = scene.style.dots.colours(rng);
+    let colours = scene.style.dots.colours(scene.figures, rng);
     let Scene { figures, style, .. } = scene;
     let cut = scene.cut(scene.growth());
     scratch.stencil.cut(figures, &style.fonts, &cut, rng, &mut scratch.glyphs);
-    scratch.stencil.plain(&mut scratch.lines);
+    scratch.stencil.plain(&cut, &mut scratch.plain);
     animate(scene, rng, scratch);
     colours
 }
 
 /// Dark text with specks on a light ground.
 fn draw_decoy(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
-    let Scratch { stencil, glyphs, lines, random, packed, .. } = scratch;
-    stencil.cut(scene.decoy, &scene.style.fonts, &scene.cut(0), rng, glyphs);
-    stencil.plain(lines);
-    let both = glyphs.words_mut().iter_mut().zip(lines.words_mut());
-    both.for_each(|(word, line)| *word = !(*word | *line));
+    let Scratch { stencil, glyphs, plain, random, packed, .. } = scratch;
+    let cut = scene.cut(0);
+    stencil.cut(scene.decoy, &scene.style.fonts, &cut, rng, glyphs);
+    stencil.plain(&cut, plain);
+    let both = glyphs.words_mut().iter_mut().zip(plain.dark.words_mut());
+    both.for_each(|(word, dark)| *word = !(*word | *dark));
     flip(glyphs.words_mut(), DECOY_SPECKS, random, rng);
-    pack(glyphs.rows().map(|row| row.iter().copied()), scene.width, packed);
+    let rows = glyphs.rows().map(|row| row.iter().copied());
+    pack(rows, scene, packed);
 }
 
 /// All frames of the loop.
 fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
-    let Scratch { glyphs, lines, fields, spare, random, packed, .. } = scratch;
+    let Scratch { glyphs, plain, fields, spare, random, packed, .. } = scratch;
     for field in fields.iter_mut() {
         field.reset(scene.width, scene.height);
         flip(field.words_mut(), 32, random, rng);
@@ -146,34 +179,34 @@ fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
     let Dots { runs, ease, .. } = scene.style.dots;
     let flips = scene.profile.dot_flips.saturating_sub(ease);
     let steps = schedule(&runs, rng);
-    show([glyphs, lines], fields, scene.width, packed);
+    show(glyphs, plain, fields, scene, packed);
     for step in steps {
         for (field, step) in fields.iter_mut().zip([step, step.reversed()]) {
             spare.moved(field, step);
             std::mem::swap(field, spare);
             flip(field.words_mut(), flips, random, rng);
         }
-        show([glyphs, lines], fields, scene.width, packed);
+        show(glyphs, plain, fields, scene, packed);
     }
 }
 
-/// Appends a frame: one field through the glyphs, the other around them, and over both the lines,
-/// whose cells stay dark.
+/// Appends a frame: one field through the glyphs, the other around them, and over both what is plain,
+/// whose cells stay dark or light.
 fn show(
-    [glyphs, lines]: [&Bits; 2],
+    glyphs: &Bits,
+    plain: &Plain,
     [front, ground]: &[Bits; 2],
-    width: usize,
+    scene: &Scene<'_>,
     packed: &mut Vec<u8>,
 ) {
-    let rows = glyphs.rows().zip(lines.rows()).zip(front.rows().zip(ground.rows()));
-    let seen =
-        rows.map(|((glyphs, lines), (front, ground))| {
-            let both = front.iter().zip(ground);
-            glyphs.iter().zip(lines).zip(both).map(|((glyph, line), (front, ground))| {
-                (ground ^ (glyph & (front ^ ground))) & !line
-            })
-        });
-    pack(seen, width, packed);
+    let rows = glyphs.rows().zip(plain.rows()).zip(front.rows().zip(ground.rows()));
+    let seen = rows.map(|((glyphs, (dark, light)), (front, ground))| {
+        let dots = glyphs.iter().zip(front.iter().zip(ground));
+        dots.zip(dark.iter().zip(light)).map(|((glyph, (front, ground)), (dark, light))| {
+            (ground ^ (glyph & (front ^ ground)) | light) & !dark
+        })
+    });
+    pack(seen, scene, packed);
 }
 
 /// Where the dots go after each frame.
@@ -228,20 +261,42 @@ fn flip(words: &mut [u64], share: u8, random: &mut Vec<u8>, rng: &mut Stream) {
     }
 }
 
-/// Appends rows as a file has them: whole bytes, the leftmost cell highest.
+/// Appends rows as a file has them, whole bytes, the leftmost cell highest; with two bits per cell
+/// where there are bands, of which the upper one says the band and the lower one is the row's.
 fn pack<Row: Iterator<Item = u64>>(
     rows: impl Iterator<Item = Row>,
-    width: usize,
+    scene: &Scene<'_>,
     packed: &mut Vec<u8>,
 ) {
-    let row_bytes = width.div_ceil(8);
-    for row in rows {
+    let Scene { figures, width, height, .. } = scene;
+    let bands = Figure::bands(figures).is_some();
+    let row_bytes = if bands { 2 * width } else { *width }.div_ceil(8);
+    for (y, row) in rows.enumerate() {
         let end = packed.len() + row_bytes;
-        for word in row {
-            packed.extend_from_slice(&word.to_be_bytes());
+        if bands {
+            let band = if y < height / 2 { 0 } else { 0xaaaa_aaaa_aaaa_aaaa };
+            for word in row {
+                for half in [word >> 32, word & 0xffff_ffff] {
+                    packed.extend_from_slice(&(spread(half) | band).to_be_bytes());
+                }
+            }
+        } else {
+            row.for_each(|word| packed.extend_from_slice(&word.to_be_bytes()));
         }
         packed.truncate(end);
     }
+}
+
+/// 32 bits with a zero before each.
+fn spread(bits: u64) -> u64 {
+    let steps = [
+        (16, 0x0000_ffff_0000_ffff),
+        (8, 0x00ff_00ff_00ff_00ff),
+        (4, 0x0f0f_0f0f_0f0f_0f0f),
+        (2, 0x3333_3333_3333_3333),
+        (1, 0x5555_5555_5555_5555),
+    ];
+    steps.into_iter().fold(bits, |bits, (by, kept)| (bits | bits << by) & kept)
 }
 
 /// How the dots of a style move and look.
@@ -277,9 +332,14 @@ impl Dots {
     }
 
     /// A dark and a light colour, near enough to each other for eyes to bear: a contrast of about 5.
-    fn colours(&self, rng: &mut Stream) -> [Rgb; 2] {
+    /// Of each band where there are two; their colours have names, which no style may blur.
+    fn colours(&self, figures: &[Figure], rng: &mut Stream) -> Colours {
+        if let Some([upper, lower]) = Figure::bands(figures) {
+            let ([upper_dark, upper_light], [lower_dark, lower_light]) = (dots(upper), dots(lower));
+            return Colours::Two([upper_dark, upper_light, lower_dark, lower_light]);
+        }
         let tint = self.hue.0 + self.hue.1 * rng.unit();
-        [tinted(tint, self.dark, rng), tinted(tint, self.light, rng)]
+        Colours::One([tinted(tint, self.dark, rng), tinted(tint, self.light, rng)])
     }
 }
 

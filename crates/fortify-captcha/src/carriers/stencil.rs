@@ -1,5 +1,6 @@
 //! Stencils: the cells that figures cover, for carriers that show figures without drawing them, and the
-//! cells of what is drawn plainly: frames, and question marks in them.
+//! cells of what is plain to see in every carrier: frames, question marks in them, and objects under
+//! letters.
 
 use super::large;
 use crate::bits::Bits;
@@ -19,7 +20,7 @@ pub(crate) struct Stencil {
     spare: Bits,
 }
 
-/// Bits of a px on the stencil's canvas: what the carrier shows, and what is drawn plainly.
+/// Bits of a px on the stencil's canvas: what the carrier shows, and what is plain to see.
 const SHOWN: u32 = 0;
 const PLAIN: u32 = 1;
 
@@ -33,10 +34,36 @@ pub(crate) struct Cut {
     pub(crate) hand: Hand,
     /// Cells that strokes grow by on each side.
     pub(crate) growth: u8,
+    /// Cells of light around what is plain.
+    pub(crate) rim: u8,
+}
+
+impl Cut {
+    /// The first row of the strip of objects under letters; beyond the last row where there is none.
+    fn strip(&self) -> usize {
+        (self.height as f32 * (1.0 - self.hand.strip)) as usize
+    }
+}
+
+/// What is plain to see in every carrier, and stands still where others move: it says nothing about what
+/// the carrier shows.
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    /// Frames, question marks and objects.
+    pub(crate) dark: Bits,
+    /// The same, a rim around it, and all of the strip that objects stand in.
+    pub(crate) light: Bits,
+}
+
+impl Plain {
+    /// The dark and the light cells of each row.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&[u64], &[u64])> {
+        self.dark.rows().zip(self.light.rows())
+    }
 }
 
 impl Stencil {
-    /// Sets the cells that `figures` cover.
+    /// Sets the cells that `figures` cover, but for what is plain.
     pub(crate) fn cut(
         &mut self,
         figures: &[Figure],
@@ -63,8 +90,18 @@ impl Stencil {
         }
     }
 
-    /// Sets the cells of the frames and question marks of what was cut last.
-    pub(crate) fn plain(&self, cells: &mut Bits) {
-        cells.trace(&self.canvas, PLAIN);
+    /// Whether anything is plain in what was cut last.
+    pub(crate) fn has_plain(&self) -> bool {
+        self.layout.shapes().iter().any(|shape| shape.tint() == Tint::Chalk)
+    }
+
+    /// Sets the cells of what is plain in what was cut last.
+    pub(crate) fn plain(&mut self, cut: &Cut, Plain { dark, light }: &mut Plain) {
+        dark.trace(&self.canvas, PLAIN);
+        light.clone_from(dark);
+        for _ in 0..cut.rim {
+            light.grow(&mut self.spare);
+        }
+        light.rows_mut().skip(cut.strip()).for_each(|row| row.fill(u64::MAX));
     }
 }

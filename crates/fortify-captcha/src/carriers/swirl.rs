@@ -4,6 +4,11 @@
 //! stripes stand at right angles to it. Brightness, contrast and fineness are the same everywhere, so
 //! that nothing is left for programs that look for dark and light.
 //!
+//! What is plain is dark on light: frames of tiles with their question marks, and objects under letters,
+//! which have a strip of their own. Words stand on bands of two colours. None of that says anything about
+//! the glyphs, which stay stripes. Letters before coloured silhouettes were tried; the silhouettes' edges
+//! are all that one sees.
+//!
 //! # What it resists
 //!
 //! Ready-made recognition, and nobody who writes code for it. Tesseract 5 with the alphabet given, three
@@ -18,12 +23,12 @@ mod bank;
 
 pub(crate) use bank::Bank;
 
-use super::stencil::{Cut, Stencil};
+use super::stencil::{Cut, Plain, Stencil};
 use crate::bits::{self, Bits, WORD};
 use crate::canvas::Canvas;
 use crate::layout::Hand;
 use crate::level::LevelProfile;
-use crate::palette::Palette;
+use crate::palette::{self, Palette};
 use crate::rng::{Stream, sin_turns};
 use crate::style::Style;
 use crate::tasks::Figure;
@@ -45,9 +50,13 @@ const STRONGER: u8 = 2;
 /// common.
 const STRENGTHS: [[i32; 2]; FADE + 1] = [[64, 0], [59, 24], [45, 45], [59, 24]];
 
-/// Shades of a plain line and of its rim.
+/// How much of the picture's height objects under letters take.
+const STRIP: f32 = 0.245;
+/// Px of light around what is plain.
+const RIM: u8 = 1;
+/// Shades of what is plain and of what is around it.
 const DARK: u8 = 0;
-const LIGHT: u8 = 15;
+const LIGHT: u8 = palette::COLOURS as u8 - 1;
 
 /// Buffers that a picture is drawn in, kept between pictures.
 #[derive(Debug, Default)]
@@ -55,9 +64,7 @@ pub(crate) struct Scratch {
     stencil: Stencil,
     /// The glyphs, and how they grow.
     grown: [Bits; FADE + 1],
-    /// Frames and question marks, and the same with a rim.
-    lines: Bits,
-    rim: Bits,
+    plain: Plain,
     spare: Bits,
     field: Field,
     row: Row,
@@ -78,10 +85,12 @@ pub(crate) fn draw(
     canvas: &mut Canvas,
     scratch: &mut Scratch,
 ) -> Palette {
-    let Scratch { stencil, grown, lines, rim, spare, field, row } = scratch;
-    let palette = Palette::shades(&kit.style.scheme, rng);
+    let Scratch { stencil, grown, plain, spare, field, row } = scratch;
+    let bands = Figure::bands(figures);
+    let palette = bands.map_or_else(|| Palette::shades(&kit.style.scheme, rng), Palette::bands);
     let [glyphs, ..] = grown;
-    stencil.cut(figures, &kit.style.fonts, &cut(canvas, kit), rng, glyphs);
+    let cut = cut(canvas, kit, figures);
+    stencil.cut(figures, &kit.style.fonts, &cut, rng, glyphs);
     for index in 1..grown.len() {
         if let [.., last, next] = grown.get_mut(..=index).unwrap_or(&mut []) {
             next.clone_from(last);
@@ -96,19 +105,21 @@ pub(crate) fn draw(
         rng,
     );
     paint(kit, grown, field, row, rng, canvas);
-    if matches!(figures.first(), Some(Figure::Row(_))) {
-        stencil.plain(lines);
-        rim.clone_from(lines);
-        rim.grow(spare);
-        rule(lines, rim, canvas);
+    if bands.is_some() {
+        tint(canvas);
+    }
+    if stencil.has_plain() {
+        stencil.plain(&cut, plain);
+        lay(plain, canvas);
     }
     palette
 }
 
 /// Large upright letters with strokes of three to four wavelengths.
-fn cut(canvas: &Canvas, Kit { style, profile }: Kit<'_>) -> Cut {
+fn cut(canvas: &Canvas, Kit { style, profile }: Kit<'_>, figures: &[Figure]) -> Cut {
+    let over = matches!(figures.first(), Some(Figure::Over { .. }));
     let hand = Hand {
-        cap: 0.74,
+        cap: if over { 0.60 } else { 0.74 },
         sturdy: true,
         rotation: profile.rotation * 0.3,
         wave: 1.5,
@@ -116,10 +127,13 @@ fn cut(canvas: &Canvas, Kit { style, profile }: Kit<'_>) -> Cut {
         shrink: profile.shrink * 0.2,
         gap: 14.0,
         jitter: profile.jitter * 0.7,
-        lean: 0.0,
+        lean: profile.lean,
+        strip: if over { STRIP } else { 0.0 },
         manner: style.manner,
     };
-    Cut { width: canvas.width(), height: canvas.height(), hand, growth: 0 }
+    // Words have more letters, which are smaller for it.
+    let growth = if Figure::bands(figures).is_some() { 1 } else { 0 };
+    Cut { width: canvas.width(), height: canvas.height(), hand, growth, rim: RIM }
 }
 
 /// How the stripes of a style bend: shares of the bend that go into a steady turn, into waves along
@@ -209,19 +223,29 @@ fn paint(
     }
 }
 
-/// Draws frames and question marks as plain lines: dark ones with a light rim, which stripes of every
-/// direction leave alone.
-fn rule(lines: &Bits, rim: &Bits, canvas: &mut Canvas) {
-    for ((pixels, lines), rim) in canvas.rows_mut().zip(lines.rows()).zip(rim.rows()) {
-        let words = pixels.chunks_mut(WORD).zip(lines).zip(rim);
-        for ((pixels, line), rim) in words.filter(|(_, rim)| **rim != 0) {
-            // 1 on the rim, 2 on the line.
+/// Makes eight shades of each of two bands of sixteen shades: the stripes go on as if nothing were
+/// there.
+fn tint(canvas: &mut Canvas) {
+    let middle = canvas.height() / 2;
+    for (y, pixels) in canvas.rows_mut().enumerate() {
+        let band = if y < middle { 0 } else { palette::SHADES as u8 };
+        pixels.iter_mut().for_each(|pixel| *pixel = *pixel / 2 + band);
+    }
+}
+
+/// Lays what is plain over the stripes, dark on light: next to light, stripes of every direction look
+/// alike.
+fn lay(plain: &Plain, canvas: &mut Canvas) {
+    for (pixels, (dark, light)) in canvas.rows_mut().zip(plain.rows()) {
+        let words = pixels.chunks_mut(WORD).zip(dark).zip(light);
+        for ((pixels, dark), light) in words.filter(|(_, light)| **light != 0) {
+            // 1 where it is light, 2 where it is dark.
             let mut counts = [0; WORD];
-            bits::count(*rim, &mut counts);
-            bits::count(*line, &mut counts);
+            bits::count(*light, &mut counts);
+            bits::count(*dark, &mut counts);
             for (pixel, count) in pixels.iter_mut().zip(counts) {
-                let ruled = if count == 2 { DARK } else { LIGHT };
-                *pixel = if count == 0 { *pixel } else { ruled };
+                let laid = if count == 2 { DARK } else { LIGHT };
+                *pixel = if count == 0 { *pixel } else { laid };
             }
         }
     }

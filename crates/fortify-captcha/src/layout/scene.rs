@@ -22,6 +22,8 @@ const MARK: f32 = 0.68;
 const STURDY_MARK: f32 = 0.76;
 /// Largest turn of a tile's figure, degrees: a square stays a square and no diamond.
 const MARK_TURN: f32 = 5.0;
+/// Height of a banner's capitals, as a share of its band.
+const BANNER_CAP: f32 = 0.76;
 /// Smallest loose tile, px: what is smaller is noise.
 const SMALLEST_LOOSE: f32 = 7.0;
 
@@ -240,6 +242,97 @@ impl Layout {
             rng.between(top + side * 0.5, bottom - side * 0.5),
         );
         self.tile(tile, centre, side, setting, rng);
+    }
+
+    /// Characters in columns of one width, each over its object.
+    ///
+    /// Nothing about an object follows from its character: objects are laid out first, and a column is
+    /// as wide whatever stands in it.
+    pub(super) fn columns(
+        &mut self,
+        figures: &[Figure],
+        setting: Setting<'_>,
+        frame: Frame,
+        rng: &mut Stream,
+    ) {
+        let Setting { fonts, hand, .. } = setting;
+        // Room for both waves, so that neither the edge nor the strip cuts anything off.
+        let border = frame.height * BORDER * 0.6 + hand.wave * frame.scale();
+        let pitch = (frame.width - 2.0 * border) / figures.len().max(1) as f32;
+        let strip = frame.height * (1.0 - hand.strip);
+        let column = |index: usize, top: f32, bottom: f32, gap: f32| {
+            let left = border + pitch * index as f32;
+            Place { left: left + gap, top, right: left + pitch - gap, bottom }
+        };
+        for (index, figure) in figures.iter().enumerate() {
+            let Figure::Over { object, .. } = figure else {
+                continue;
+            };
+            let Some(outline) = fonts.pictogram(*object) else {
+                continue;
+            };
+            let first_point = self.points.len();
+            self.glyph(outline, pitch, hand.lean * rng.signed(), 0.0, Join::APART);
+            self.tint_last(Tint::Chalk);
+            let gap = hand.wave * frame.scale();
+            let place = column(index, strip + gap, frame.height - border, pitch * 0.18);
+            let share = rng.between(1.0 - 0.5 * hand.shrink, 1.0);
+            self.put(first_point..self.points.len(), place, share, rng);
+        }
+        let way = if rng.chance(0.5) { 1.0 } else { -1.0 };
+        for (index, figure) in figures.iter().enumerate() {
+            let Figure::Over { character, .. } = figure else {
+                continue;
+            };
+            let first = self.shapes.len();
+            self.character(*character, Join::APART, setting, rng);
+            let shape = self.shapes.last().and_then(|shape| self.bounds(shape));
+            let height = shape.map_or(0.0, |bounds| bounds.height());
+            let gap = hand.gap * frame.scale() * 0.3;
+            let place = column(index, border, strip - border, gap);
+            let free = (place.height() - height).max(0.0) * 0.5;
+            let shift = free * hand.jitter * hand.manner.height(index, figures.len(), way, rng);
+            let place = Place { top: place.top + shift, bottom: place.bottom + shift, ..place };
+            let aside = pitch * 0.05 * rng.signed();
+            self.put_run(first..self.shapes.len(), place, (place.left + place.right) * 0.5 + aside);
+        }
+    }
+
+    /// Words in capitals, each in a band of its own from edge to edge.
+    pub(super) fn banners(
+        &mut self,
+        figures: &[Figure],
+        setting: Setting<'_>,
+        frame: Frame,
+        rng: &mut Stream,
+    ) {
+        let Setting { fonts, hand, .. } = setting;
+        let border = frame.height * BORDER;
+        let band = frame.height / figures.len().max(1) as f32;
+        let cap = band * BANNER_CAP * (1.0 - hand.shrink * rng.unit());
+        for (index, figure) in figures.iter().enumerate() {
+            let Figure::Banner { word, .. } = figure else {
+                continue;
+            };
+            // One font per word, so that it is read as a whole.
+            let faces = fonts.faces_for(b'E', hand.sturdy);
+            let Some(face) = faces.get(rng.below(faces.len())) else {
+                continue;
+            };
+            let first = self.shapes.len();
+            for letter in word.bytes() {
+                let turn = hand.rotation * 0.5 * rng.signed();
+                let join = Join { gap: cap * (0.13 + 0.05 * rng.unit()), bond: Bond::Word };
+                if let Some(outline) = fonts.outline(*face, letter.to_ascii_uppercase()) {
+                    self.glyph(outline, cap, turn, 0.0, join);
+                }
+            }
+            let top = band * index as f32;
+            let place =
+                Place { left: border, top, right: frame.width - border, bottom: top + band };
+            let x = place.left + place.width() * rng.unit();
+            self.put_run(first..self.shapes.len(), place, x);
+        }
     }
 
     /// A shape from contours that are where they belong already.

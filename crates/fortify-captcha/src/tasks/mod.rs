@@ -15,13 +15,14 @@ use crate::level::LevelProfile;
 use crate::object::Object;
 use crate::puzzle::{Puzzle, Question};
 use crate::rng::Stream;
-use crate::spec::{AnswerMode, Spec, Variant};
+use crate::spec::{AnswerMode, Carrier, Spec, Variant};
 use crate::term::{Colour, Direction, Shape, Term};
 
 /// One thing that a picture shows.
 ///
 /// A picture holds figures of one arrangement: characters, numbers, words and scribbles stand in a
-/// line; objects are scattered; rows, loose tiles and tinted words are stacked.
+/// line; objects are scattered; rows, loose tiles and tinted words are stacked; characters
+/// over objects stand in columns and two banners fill the picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Figure {
     /// Characters that stand apart, each with a font, size and turn of its own.
@@ -40,16 +41,38 @@ pub(crate) enum Figure {
     Loose(Tile),
     /// A word in one colour on a line of its own.
     Tinted { word: &'static str, colour: Colour },
+    /// A character over an object, side by side with others of its kind. The object is plain to see in
+    /// every carrier.
+    Over { character: u8, object: Object },
+    /// A word on a band of one colour, over or under another one. The colour is plain to see in every
+    /// carrier.
+    Banner { word: &'static str, colour: Colour },
 }
 
 impl Figure {
     /// The colours that the figure is drawn in, where it says so.
     pub(crate) fn colours(&self) -> Vec<Colour> {
         match self {
-            Self::Object { colour, .. } | Self::Tinted { colour, .. } => vec![*colour],
+            Self::Object { colour, .. }
+            | Self::Tinted { colour, .. }
+            | Self::Banner { colour, .. } => vec![*colour],
             Self::Loose(tile) => vec![tile.colour],
             Self::Row(tiles) => tiles.iter().flatten().map(|tile| tile.colour).collect(),
-            Self::Characters(_) | Self::Number(_) | Self::Word(_) | Self::Scribble(_) => Vec::new(),
+            Self::Characters(_)
+            | Self::Number(_)
+            | Self::Word(_)
+            | Self::Scribble(_)
+            | Self::Over { .. } => Vec::new(),
+        }
+    }
+
+    /// The colours of a picture of two bands.
+    pub(crate) fn bands(figures: &[Self]) -> Option<[Colour; 2]> {
+        match figures {
+            [Self::Banner { colour: upper, .. }, Self::Banner { colour: lower, .. }] => {
+                Some([*upper, *lower])
+            }
+            _ => None,
         }
     }
 }
@@ -103,12 +126,18 @@ pub(crate) fn compose(spec: &Spec, rng: &mut Stream) -> Task {
         }
         (Variant::Arithmetic, AnswerMode::Typed) => arithmetic::typed(profile, rng),
         (Variant::Arithmetic, AnswerMode::Choice) => arithmetic::choice(profile, rng),
+        (Variant::ObjectRecognition, mode) if spec.carrier != Carrier::Ink => {
+            object_recognition::each(mode, profile, rng)
+        }
         (Variant::ObjectRecognition, AnswerMode::Typed) => object_recognition::typed(profile, rng),
         (Variant::ObjectRecognition, AnswerMode::Choice) => {
             object_recognition::choice(profile, rng)
         }
         (Variant::PatternCompletion, mode) => {
             pattern_completion::compose(spec.carrier, mode, profile, rng)
+        }
+        (Variant::ColorTextMismatch, _) if spec.carrier != Carrier::Ink => {
+            color_text_mismatch::banners(spec, profile, rng)
         }
         (Variant::ColorTextMismatch, mode) => color_text_mismatch::compose(mode, profile, rng),
     }

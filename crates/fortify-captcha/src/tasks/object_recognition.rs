@@ -2,6 +2,10 @@
 //!
 //! Two questions in one: which of the silhouettes is the tree, and which letters are over it. In
 //! choice mode the question may also be which object has a colour.
+//!
+//! In carriers that need large glyphs one letter is over each object, and the letters over three of
+//! four objects are asked in an order of the question's own: as many answers as a code has, and a
+//! program that only reads the letters from left to right is right once in 24.
 
 use super::{Figure, Task};
 use crate::alphabet::ALPHABET;
@@ -11,6 +15,7 @@ use crate::level::LevelProfile;
 use crate::object::Object;
 use crate::puzzle::{Puzzle, Question};
 use crate::rng::Stream;
+use crate::spec::AnswerMode;
 use crate::term::Colour;
 
 /// Characters of a code: as many as fit over an object; 24^3 is 13,824.
@@ -86,6 +91,74 @@ fn colour(profile: &LevelProfile, rng: &mut Stream) -> Task {
     Task { puzzle, figures }
 }
 
+/// Objects of a picture with one letter over each.
+const OVER: usize = 4;
+
+/// The letters over three of four objects are typed, or picked among near codes.
+pub(super) fn each(mode: AnswerMode, profile: &LevelProfile, rng: &mut Stream) -> Task {
+    let objects = draw(OVER, rng);
+    let mut asked = [Object::Tree; CODE as usize];
+    for (slot, object) in asked.iter_mut().zip(rng.sample(&objects, CODE.into())) {
+        *slot = object;
+    }
+    let question = Question::TypeLettersOverEach { objects: asked };
+    let (puzzle, right) = match mode {
+        AnswerMode::Typed => {
+            let right: String = letters(ALPHABET, asked.len(), rng);
+            (Puzzle::typed(Answer::Text(right.clone()), question), right)
+        }
+        AnswerMode::Choice => {
+            let options = choice::texts(CODE, usize::from(profile.options), rng);
+            let answer = rng.below(options.len());
+            let right = options.get(answer).cloned().unwrap_or_default();
+            let kind = |decoy: &Choice| DecoyKind::by_edits(&right, &decoy.value());
+            let options = options.into_iter().map(Choice::Text).collect();
+            (Puzzle::picked(question, options, answer, kind), right)
+        }
+    };
+    let figures = over(&objects, &asked, &right, letters(ALPHABET, 1, rng).as_str());
+    Task { puzzle, figures }
+}
+
+/// The same objects and question as in `figures` with other letters: none that the picture shows, for
+/// a person who mixes objects up is no program.
+pub(crate) fn decoy(figures: &[Figure], asked: [Object; CODE as usize], rng: &mut Stream) -> Task {
+    let shown: Vec<(u8, Object)> = figures
+        .iter()
+        .filter_map(|figure| match figure {
+            Figure::Over { character, object } => Some((*character, *object)),
+            _ => None,
+        })
+        .collect();
+    let others: Vec<u8> = ALPHABET
+        .iter()
+        .copied()
+        .filter(|letter| shown.iter().all(|(character, _)| character != letter))
+        .collect();
+    let objects: Vec<Object> = shown.iter().map(|(_, object)| *object).collect();
+    let answer = letters(&others, asked.len(), rng);
+    let figures = over(&objects, &asked, &answer, letters(&others, 1, rng).as_str());
+    Task::typed(Answer::Text(answer), Question::TypeLettersOverEach { objects: asked }, figures)
+}
+
+/// `count` of the letters `from`.
+fn letters(from: &[u8], count: usize, rng: &mut Stream) -> String {
+    (0..count).filter_map(|_| rng.pick(from)).map(|byte| char::from(*byte)).collect()
+}
+
+/// `objects` with the letters of `code` before those that are asked, and `rest` before the others.
+fn over(objects: &[Object], asked: &[Object], code: &str, rest: &str) -> Vec<Figure> {
+    let rest = rest.bytes().next().unwrap_or(b'A');
+    let letter = |object: &Object| {
+        let place = asked.iter().position(|asked| asked == object)?;
+        code.as_bytes().get(place).copied()
+    };
+    objects
+        .iter()
+        .map(|object| Figure::Over { character: letter(object).unwrap_or(rest), object: *object })
+        .collect()
+}
+
 /// `count` objects of different families, in random order.
 fn draw(count: usize, rng: &mut Stream) -> Vec<Object> {
     let mut drawn: Vec<Object> = Vec::new();
@@ -142,6 +215,49 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn letters_over_each_object_are_asked_in_an_order_of_their_own() {
+        let mut rng = Stream::fixed(34);
+        let profile = LevelProfile::of(Level::MAX);
+        let mut in_order = 0;
+        for mode in AnswerMode::ALL.into_iter().cycle().take(2400) {
+            let task = each(mode, profile, &mut rng);
+            let Question::TypeLettersOverEach { objects } = task.puzzle.question else {
+                panic!("another question");
+            };
+            let read = |figures: &[Figure]| -> String {
+                let over = |asked: &Object| {
+                    figures.iter().find_map(|figure| match figure {
+                        Figure::Over { character, object } if object == asked => {
+                            Some(char::from(*character))
+                        }
+                        _ => None,
+                    })
+                };
+                objects.iter().map(|asked| over(asked).unwrap()).collect()
+            };
+            assert_eq!(task.figures.len(), OVER);
+            assert_eq!(read(&task.figures), task.puzzle.answer.reveal());
+            let decoy = decoy(&task.figures, objects, &mut rng);
+            assert_eq!(decoy.puzzle.question, task.puzzle.question);
+            assert_eq!(read(&decoy.figures), decoy.puzzle.answer.reveal());
+            let shown = |figures: &[Figure]| -> (Vec<Object>, HashSet<u8>) {
+                figures
+                    .iter()
+                    .map(|figure| match figure {
+                        Figure::Over { character, object } => (*object, *character),
+                        _ => panic!("another figure"),
+                    })
+                    .unzip()
+            };
+            let (real, other) = (shown(&task.figures), shown(&decoy.figures));
+            assert_eq!(real.0, other.0, "the same objects");
+            assert!(real.1.is_disjoint(&other.1), "other letters");
+            in_order += u32::from(objects == real.0[..3]);
+        }
+        assert!((60..140).contains(&in_order), "once in 24: {in_order}");
     }
 
     #[test]

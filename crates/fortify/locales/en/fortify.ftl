@@ -28,6 +28,8 @@ question-arithmetic = Type the result of the calculation
 question-arithmetic-choice = What is the result of the calculation?
 question-letters-over = Type the letters and digits over the { $object }
 question-letters-over-choice = Which letters and digits are over the { $object }?
+question-letters-over-each = Type the letter or digit over the { $first }, then the one over the { $second }, then the one over the { $third }
+question-letters-over-each-choice = Which letters and digits are over the { $first }, the { $second } and the { $third }, in this order?
 question-which-object = Which object is { $colour }?
 question-next-shape = Which shape belongs in the frame with the question mark?
 question-next-colour = Which colour belongs in the frame with the question mark?
@@ -52,6 +54,8 @@ question-which-words-choice = { $count ->
     [one] Which word is drawn? Not its colour
    *[other] Which words are drawn, from top to bottom? Not their colours
 }
+question-words-on = Type the word written on { $first }, then the word written on { $second }. Not the colours. Separate the words with a space
+question-words-on-choice = Which word is written on { $first }, and which on { $second }?
 
 aspect-shape = shape
 aspect-colour = colour

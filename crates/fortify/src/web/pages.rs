@@ -173,7 +173,9 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
     let minutes = issued.expires_in.as_secs() / 60;
     let letters = matches!(
         issued.question,
-        Question::TypeCharacters { .. } | Question::TypeLettersOver { .. }
+        Question::TypeCharacters { .. }
+            | Question::TypeLettersOver { .. }
+            | Question::TypeLettersOverEach { .. }
     );
     let typed_letters = letters && issued.choices.is_empty();
     let hint = if typed_letters { "challenge-hint" } else { "challenge-hint-choice" };

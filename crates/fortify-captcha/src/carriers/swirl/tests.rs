@@ -3,14 +3,21 @@
 use super::*;
 use crate::font::Fonts;
 use crate::spec::{Carrier, Level, Spec, Variant};
-use crate::statistics::{Area, Map, at, mean, separation, variance};
+use crate::statistics::{Area, Map, at, both, mean, not, separation, variance};
 use crate::style::StyleKey;
 use crate::tasks;
 
-const VARIANTS: [Variant; 2] = [Variant::DistortedText, Variant::PatternCompletion];
+/// The tasks that swirl shows.
+const VARIANTS: [Variant; 4] = [
+    Variant::DistortedText,
+    Variant::ObjectRecognition,
+    Variant::PatternCompletion,
+    Variant::ColorTextMismatch,
+];
 
-/// A drawn picture: shades, where glyphs or marks are, and where stripes are that have stripes all around.
-/// Frames of tiles are seen by everybody and tell nothing.
+/// A drawn picture: shades, of which a picture of two bands has as many in each; where glyphs or marks
+/// are, and where stripes are that have stripes all around. What is plain is seen by everybody and tells
+/// nothing.
 struct Picture {
     area: Area,
     shades: Map,
@@ -42,24 +49,12 @@ fn picture(kit: Kit<'_>, spec: &Spec, number: u8) -> Picture {
     canvas.resize(area.width, area.height);
     let figures = tasks::compose(spec, &mut rng).figures;
     draw(&figures, kit, &mut rng, &mut canvas, &mut scratch);
-    let shades = canvas.rows().flatten().map(|shade| f32::from(*shade)).collect();
-    let cells = |bits: &Bits| -> Vec<bool> {
-        let cell = |row: &[u64], x: usize| row[x / WORD] >> (WORD - 1 - x % WORD) & 1 == 1;
-        bits.rows().flat_map(|row| (0..area.width).map(move |x| cell(row, x))).collect()
-    };
-    scratch.rim.grow(&mut scratch.spare);
-    let mut striped = not(&cells(&scratch.rim));
-    striped.resize(area.cells(), true);
+    let colours =
+        if Figure::bands(&figures).is_some() { palette::SHADES } else { palette::COLOURS };
+    let shades = canvas.rows().flatten().map(|shade| f32::from(*shade % colours as u8)).collect();
+    let striped = area.core(&area.traced(&scratch.plain.light), false, 1);
     // Where the fade is half done.
-    Picture { area, shades, glyphs: cells(&scratch.grown[2]), striped }
-}
-
-fn both(one: &[bool], other: &[bool]) -> Vec<bool> {
-    one.iter().zip(other).map(|(one, other)| *one && *other).collect()
-}
-
-fn not(cells: &[bool]) -> Vec<bool> {
-    cells.iter().map(|cell| !cell).collect()
+    Picture { area, shades, glyphs: area.traced(&scratch.grown[2]), striped }
 }
 
 impl Picture {
