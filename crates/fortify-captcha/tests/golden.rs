@@ -30,7 +30,7 @@ const GOLDEN: [Case; 8] = [
         6,
         2,
         "t:MPJF9F",
-        "3db74f7ab1e823a238a9fdb8a06dbe72d0a6e0508a6f48e22d53a2b405727c8c",
+        "72e2bf65218891838a0f975c0739246a154952f1112369497520f45d8abc9228",
     ),
     (
         Variant::DistortedText,
@@ -40,7 +40,7 @@ const GOLDEN: [Case; 8] = [
         8,
         3,
         "t:FRANHC46",
-        "5783bc0115eb1df9d4e24d86ad70eac7199aa064355c30ec6d1e50f954036538",
+        "a62c289dfdbd95096b2cae12892c1967fe8ddf43366fc1f37a273e4dcb11319c",
     ),
     (
         Variant::DistortedText,
@@ -70,7 +70,7 @@ const GOLDEN: [Case; 8] = [
         6,
         6,
         "n:54",
-        "c9ebda1312de916150189dac73c477b2cfecbc4b2219e050cf1e580ed817aab5",
+        "5a18cca40a3c26fde1793ca181dea04712446404c9118b72a6b098c77c01321a",
     ),
     (
         Variant::Arithmetic,
@@ -90,7 +90,7 @@ const GOLDEN: [Case; 8] = [
         6,
         8,
         "n:92",
-        "23b860441b13066e254a048c6bb945eec141d17c73d11196b9105dd80c95ad13",
+        "c5158db8a82712d295f6979b4aac0db5a06fad419bed4a659b027bdddd7f9b99",
     ),
 ];
 
