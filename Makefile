@@ -22,7 +22,7 @@ build: setup-run ## Build everything in release mode
 test: setup fmt-check lint doc ## Run every check and every test, browsers included
 	$(CARGO) test --workspace --locked
 
-setup: ## Install what the tests need: browsers, drivers, HAProxy, a C linker
+setup: ## Install what the tests need: browsers, drivers, HAProxy, Redis, a C linker
 	@./scripts/setup.sh test
 
 setup-run:

@@ -48,7 +48,7 @@ pub enum StoreError {
 #[async_trait]
 pub trait StateStore: Send + Sync + fmt::Debug {
     /// Keeps a challenge until `record.expires_at`. When its circuit has as many as it may, the
-    /// circuit's oldest makes room; when the store is full, the one that was used longest ago.
+    /// circuit's oldest makes room; a store that is full makes room by an old one, or refuses.
     async fn put_challenge(
         &self,
         token: &ChallengeToken,

@@ -86,8 +86,8 @@ fn advice(error: &RedisError) -> String {
 fn of_code(code: &str) -> String {
     let what = match code {
         "OOM" => {
-            "out of memory (OOM); raise maxmemory, or set maxmemory-policy volatile-ttl, with which \
-             old challenges make room"
+            "out of memory (OOM); raise maxmemory, or set maxmemory-policy volatile-ttl, with \
+             which old challenges make room"
         }
         "READONLY" => {
             "a replica, which takes no writes (READONLY); name its primary in storage.url"

@@ -123,7 +123,7 @@ impl Follower {
         self.require_safe_policy(&serving).await?;
         let reading = self.link.open(WAIT_FOR_NEWS).await?;
         self.catch_up(&serving).await?;
-        self.link.serve(serving.clone());
+        self.link.serve(serving.clone()).await;
         if said.take().is_some() {
             tracing::info!("the state store answers again");
         }

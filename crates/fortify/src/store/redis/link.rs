@@ -119,7 +119,21 @@ impl Link {
         let Ok(_slot) = self.in_flight.try_acquire() else {
             return Err(self.unavailable("1024 steps wait for an answer already"));
         };
-        self.within_deadline(&connection, step).await
+        let done = self.try_within(self.config.timeout, &connection, step).await;
+        done.map_err(|failed| match failed {
+            None => self.too_slow(self.config.timeout),
+            Some(fault) => {
+                // A cluster's client opens the connection to a lost node again by itself. A step
+                // that ends after its connection was replaced says nothing about the new one.
+                let serves =
+                    self.current.load().as_ref().is_some_and(|c| Arc::ptr_eq(c, &connection));
+                let single = matches!(*connection, Connection::Single(_));
+                if single && serves && fault.ends_connection() {
+                    self.broken.notify_one();
+                }
+                fault.at(&self.place)
+            }
+        })
     }
 
     /// As [`Self::step`], on a connection that does not serve yet.
@@ -144,20 +158,30 @@ impl Link {
     where
         F: Future<Output = Result<T, Fault>>,
     {
+        self.try_within(limit, connection, step)
+            .await
+            .map_err(|failed| failed.map_or_else(|| self.too_slow(limit), |f| f.at(&self.place)))
+    }
+
+    /// The step, or why it failed; `None` when it took too long.
+    async fn try_within<T, F>(
+        &self,
+        limit: Duration,
+        connection: &Connection,
+        step: impl FnOnce(Connection) -> F,
+    ) -> Result<T, Option<Fault>>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
         match timeout(limit, step(connection.clone())).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(fault)) => {
-                // A cluster's client opens the connection to a lost node again by itself.
-                if fault.ends_connection() && matches!(connection, Connection::Single(_)) {
-                    self.broken.notify_one();
-                }
-                Err(fault.at(&self.place))
-            }
-            Err(_elapsed) => Err(self.unavailable(&format!(
-                "no answer within {} ms; is it overloaded or stopped?",
-                limit.as_millis()
-            ))),
+            Ok(done) => done.map_err(Some),
+            Err(_elapsed) => Err(None),
         }
+    }
+
+    fn too_slow(&self, limit: Duration) -> StoreError {
+        let limit = limit.as_millis();
+        self.unavailable(&format!("no answer within {limit} ms; is it overloaded or stopped?"))
     }
 
     /// Opens a connection. `patience` is how long an answer may take beyond the deadline: a
@@ -218,7 +242,13 @@ impl Link {
     }
 
     /// From now on steps are done on `connection`.
-    pub(super) fn serve(&self, connection: Connection) {
+    pub(super) async fn serve(&self, connection: Connection) {
+        // What was said of the one before is over.
+        tokio::select! {
+            biased;
+            () = self.broken.notified() => {}
+            () = std::future::ready(()) => {}
+        }
         self.current.store(Some(Arc::new(connection)));
     }
 

@@ -75,8 +75,8 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// A store that Redis keeps, as `config` says where, and that remembers revocations in
-    /// `data_dir` too. It connects by itself, from now on and whenever the connection is lost; until
-    /// then it refuses.
+    /// `data_dir` too. It connects by itself, from now on and whenever the connection is lost;
+    /// until then it refuses.
     ///
     /// # Errors
     ///

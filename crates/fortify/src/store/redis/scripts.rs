@@ -48,8 +48,8 @@ return 1";
 pub(super) struct Scripts {
     /// KEYS: active. ARGV: token, most, TTL in ms. Returns the dropped tokens.
     pub(super) enlist: Script,
-    /// KEYS: failures. ARGV: now in ms, until in ms, TTL in ms. Returns the count, or -1 for a value
-    /// that is none of ours.
+    /// KEYS: failures. ARGV: now in ms, until in ms, TTL in ms. Returns the count, or -1 for a
+    /// value that is none of ours.
     pub(super) fail: Script,
     /// KEYS: log. ARGV: session, until in ms, most, age in ms. Returns 0 when the log is full.
     pub(super) revoke: Script,

@@ -19,8 +19,8 @@ const MAX_BYTES: usize = 4096;
 ///
 /// Times are in seconds, as the requirement counts them, with fractions where there are any: a
 /// double holds a millisecond of this era exactly enough to give it back. What the requirement does
-/// not name is a list without names: with 252 bytes a value fits into an allocation of 256, the next
-/// larger one is 320, and there are a hundred thousand of them.
+/// not name is a list without names: with 252 bytes a value fits into an allocation of 256, the
+/// next larger one is 320, and there are a hundred thousand of them.
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     answer: Cow<'a, str>,

@@ -601,3 +601,33 @@ async fn tls_is_spoken_to_a_server_that_its_authority_vouches_for_and_to_no_othe
         refuses(&bed.store, "Redis").await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_18_a_challenge_that_is_not_listed_any_more_is_an_absent_one() {
+    let redis = Redis::start(&[]);
+    let bed = bed(&redis.config(), 3).await;
+    let token = put(&bed.store).await;
+    let circuit = CircuitTag::from_bytes([1; 16]);
+    assert_eq!(redis.tell(&["DEL", &format!("fortify:active:{}", circuit.encode())]), ":1");
+    assert!(bed.store.take_challenge(&token).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_no_more_steps_wait_than_may() {
+    let redis = Redis::start(&[]);
+    let bed = bed(&RedisConfig { timeout: Duration::from_secs(1), ..redis.config() }, 3).await;
+    redis.signal(rustix::process::Signal::STOP);
+    let steps: Vec<_> = (0..1100)
+        .map(|_| {
+            let store = bed.store.clone();
+            tokio::spawn(async move { store.ping().await.unwrap_err().to_string() })
+        })
+        .collect();
+    let mut refused = 0;
+    for step in steps {
+        refused += u32::from(step.await.unwrap().contains("1024 steps"));
+    }
+    assert_eq!(refused, 1100 - 1024);
+    redis.signal(rustix::process::Signal::CONT);
+    ready(&bed.store).await;
+}

@@ -1,8 +1,8 @@
 //! What TLS to Redis needs: cryptography that is no C code, and certificates.
 //!
-//! The provider is Graviola: Rust, and assembly that was proven to compute what it should; it builds
-//! with the compiler alone. It asks for a processor of about 2014 or later, and stops the process on
-//! an older one, so that is looked at first.
+//! The provider is Graviola: Rust, and assembly that was proven to compute what it should; it
+//! builds with the compiler alone. It asks for a processor of about 2014 or later, and stops the
+//! process on an older one, so that is looked at first.
 
 use std::path::Path;
 
