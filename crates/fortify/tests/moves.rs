@@ -174,13 +174,11 @@ async fn abuse_17_after_a_restart_the_circuit_that_was_left_still_is() {
     let data_dir = bed.app.config.storage.data_dir.clone();
     // The first gate is not stopped: a killed one would not have closed anything either.
     let again = bed_with(|parts| parts.config.storage.data_dir = data_dir).await;
-    let mut after = on(&first, 2);
-    after.address = again.address;
-    assert_eq!(after.get("/").await.status, StatusCode::OK, "the move was forgotten");
-    let mut before = first.clone();
-    before.address = again.address;
-    assert!(before.get("/").await.is_challenge(), "two circuits share one session");
-    assert!(after.get("/").await.is_challenge());
+    let (mut left, mut lives) = (first.clone(), on(&first, 2));
+    (left.address, lives.address) = (again.address, again.address);
+    assert!(left.get("/").await.is_challenge(), "the move was forgotten");
+    assert!(lives.get("/").await.is_challenge(), "two circuits used one session");
+    assert!(metric(&again, "fortify_sessions_rejected_total{reason=\"shared\"} 1").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
