@@ -174,14 +174,11 @@ async fn abuse_17_after_a_restart_the_circuit_that_was_left_still_is() {
     let data_dir = bed.app.config.storage.data_dir.clone();
     // The first gate is not stopped: a killed one would not have closed anything either.
     let again = bed_with(|parts| parts.config.storage.data_dir = data_dir).await;
-    let at = |visitor: &Visitor| {
-        let mut visitor = visitor.clone();
-        visitor.address = again.address;
-        visitor
-    };
-    assert_eq!(at(&on(&first, 2)).get("/").await.status, StatusCode::OK, "the move was forgotten");
-    assert!(at(&first).get("/").await.is_challenge(), "two circuits share one session");
-    assert!(at(&on(&first, 2)).get("/").await.is_challenge());
+    let (mut left, mut lives) = (first.clone(), on(&first, 2));
+    (left.address, lives.address) = (again.address, again.address);
+    assert!(left.get("/").await.is_challenge(), "the move was forgotten");
+    assert!(lives.get("/").await.is_challenge(), "two circuits used one session");
+    assert!(metric(&again, "fortify_sessions_rejected_total{reason=\"shared\"} 1").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

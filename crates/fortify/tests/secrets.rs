@@ -19,6 +19,8 @@ use support::{Bed, Reply, fields};
 /// The raw circuit, and its spellings.
 const CIRCUIT: &str = "fc00:dead:beef:4dad::7a3f:19c4";
 const CIRCUIT_NUMBER: u32 = 0x7a3f_19c4;
+/// Where its session moves to.
+const OTHER_CIRCUIT: &str = "fc00:dead:beef:4dad::51c2:a9b7";
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -120,7 +122,29 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
     for path in ["/", "/echo", "/api/session", "/api/status", "/_fortify/auth", "/nowhere"] {
         replies.push(visitor.get(path).await);
     }
-    replies.push(visitor.post_form("/api/session/logout", &[]).await);
+    // The session moves to another circuit, is used on both, and ends.
+    let mut moved = visitor.clone().circuit(OTHER_CIRCUIT);
+    replies.push(moved.get("/_fortify/auth").await);
+    replies.push(moved.get("/echo").await);
+    let moved_token = moved.cookies["cerberus_session"].clone();
+    assert_ne!(moved_token, token);
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    let id = URL_SAFE_NO_PAD.decode(claims["session_id"].as_str().unwrap()).unwrap();
+    secrets.add_binary("a session's id", &id);
+    secrets.add("the other circuit", OTHER_CIRCUIT);
+    secrets.add("the other circuit's number", "51c2a9b7");
+    secrets.add("the other circuit's number", 0x51c2_a9b7_u32.to_string());
+    replies.push(visitor.get("/_fortify/auth").await);
+    let again = visitor.get("/").await;
+    learn.push(again.field("token"));
+    let solved = bed.solve(&mut visitor, &again).await;
+    assert!(solved.admits());
+    let last_token = visitor.cookies["cerberus_session"].clone();
+    replies.extend([again, solved]);
+    let left = visitor.post_form("/api/session/logout", &[]).await;
+    assert!(left.status.is_success());
+    replies.push(left);
     replies.push(visitor.post_body("/validate-captcha", "token=%ff", &[]).await);
     for _ in 0..5 {
         let sent = fields(&[("token", &learn[2]), ("answer", "NONSENSE")]);
@@ -149,10 +173,14 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
     for request in bed.site.seen().requests() {
         let seen = format!("{:?}", request.headers);
         secrets.assert_absent("what the backend saw", seen.as_bytes());
-        assert!(!seen.contains(&token), "the backend saw the session");
+        for token in [&token, &moved_token, &last_token] {
+            assert!(!seen.contains(token), "the backend saw the session");
+        }
     }
     // Tokens and cookies may leave in replies, never in a log.
-    secrets.add("a session", &token);
+    for token in [&token, &moved_token, &last_token] {
+        secrets.add("a session", token);
+    }
     for token in &learn {
         secrets.add("a challenge token", token);
     }
