@@ -12,7 +12,10 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 /// The folder of what is shipped.
 pub fn deploy(file: &str) -> PathBuf {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy")).join(file).canonicalize().unwrap()
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy"))
+        .join(file)
+        .canonicalize()
+        .unwrap()
 }
 
 /// A loopback port that was free just now.
@@ -67,7 +70,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let started = Instant::now();
-        drop(kill_process(Pid::from_child(&self.child), Signal::TERM));
+        let _ended_already = kill_process(Pid::from_child(&self.child), Signal::TERM);
         while matches!(self.child.try_wait(), Ok(None)) {
             if started.elapsed() > Duration::from_secs(10) {
                 drop(self.child.kill());
