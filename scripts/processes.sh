@@ -29,7 +29,8 @@ began() {
 # runs NAME: whether the process that was noted still runs.
 runs() {
     local id since
-    read -r id since <"$run/$1.pid" 2>/dev/null || return 1
+    [[ -e $run/$1.pid ]] || return 1
+    read -r id since <"$run/$1.pid"
     [[ -n $since && $(began "$id") == "$since" ]]
 }
 

@@ -4,6 +4,7 @@
 #   scripts/stack.sh run    until Ctrl-C (make stack)
 #   scripts/stack.sh up     starts them and comes back
 #   scripts/stack.sh down   stops them (make stack-down)
+#   scripts/stack.sh running   whether all of them run
 #
 # PORT_BASE (10000) is HAProxy's port; nginx has the next, Fortify the one after, then the site, and
 # HAProxy's peers 100 above. STACK_DIR is the folder. STORE is "redis" or "memory". DIFFICULTY is
@@ -29,7 +30,8 @@ main() {
         run) run_until_stopped ;;
         up) up && explain ;;
         down) down ;;
-        *) fail "usage: scripts/stack.sh run|up|down" ;;
+        running) all_run ;;
+        *) fail "usage: scripts/stack.sh run|up|down|running" ;;
     esac
 }
 
@@ -42,14 +44,18 @@ run_until_stopped() {
     while all_run; do
         sleep 0.5
     done
+    local name
+    for name in "${names[@]}"; do
+        # `make stack-down` takes these files away, the last server's first.
+        [[ -e $run/$name.pid ]] || exit 0
+        runs "$name" || [[ ! -e $run/$name.pid ]] || fail "$name ended by itself; see $run/$name.log"
+    done
 }
 
 all_run() {
     local name
     for name in "${names[@]}"; do
-        # `make stack-down` took it away in order.
-        [[ -e $run/$name.pid ]] || exit 0
-        runs "$name" || fail "$name ended by itself; see $run/$name.log"
+        runs "$name" || return 1
     done
 }
 

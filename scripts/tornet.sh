@@ -217,13 +217,13 @@ bootstrapped() {
     grep -q 'Bootstrapped 100%' "$run/$1.log"
 }
 
-# Any answer will do: the challenge is a 403. Where nothing listens at the target, the service is
-# there all the same, which the client knows by another error than "unreachable".
+# Any answer will do: the challenge is a 403. Where nothing listens at the target yet, the service is
+# there all the same: the client then says 1 or 5 (failed, refused), and not 4 or 6 (unreachable).
 reachable() {
-    local status=0
-    curl -s -m 15 -o /dev/null --proxy "socks5h://probe:x@$socks" "http://$(onion)/" || status=$?
-    # 97: refused by SOCKS, 52: closed without a byte. 97 also while it cannot be reached yet.
-    [[ $status == 0 || $status == 52 ]]
+    local status=0 error
+    error=$(curl -sS -m 15 -o /dev/null --proxy "socks5h://probe:x@$socks" "http://$(onion)/" 2>&1) ||
+        status=$?
+    [[ $status == 0 || $status == 52 || $status == 97 && $error == *". ("[15]")" ]]
 }
 
 onion() {

@@ -1,9 +1,12 @@
 //! The servers around the gate, started from the files in `deploy/` on free ports, each with its
 //! places in a temporary folder, and ended by their process id when dropped.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -145,8 +148,12 @@ pub struct Haproxy {
 impl Haproxy {
     /// In front of `behind`.
     pub fn start(behind: SocketAddr) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (address, peers) = (free_address(), free_address());
+        Self::start_at(free_address(), behind)
+    }
+
+    /// As [`Self::start`], where tor was told to find it.
+    pub fn start_at(address: SocketAddr, behind: SocketAddr) -> Self {
+        let (folder, peers) = (tempfile::tempdir().unwrap(), free_address());
         let socket = folder.path().join("socket");
         let mut haproxy = command("haproxy");
         haproxy
@@ -158,6 +165,25 @@ impl Haproxy {
             .env("FORTIFY_STATS_SOCKET", &socket);
         let process = Process::start(&mut haproxy, address, &folder.path().join("log"));
         Self { address, socket, _process: process, _folder: folder }
+    }
+}
+
+impl Haproxy {
+    /// Asks its Runtime API.
+    pub fn ask(&self, command: &str) -> String {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(format!("{command}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// The circuits that its table knows.
+    pub fn circuits(&self) -> BTreeSet<String> {
+        let table = self.ask("show table tor_ingress");
+        let keys = table.lines().filter_map(|line| line.split("key=").nth(1)?.split(' ').next());
+        keys.map(str::to_owned).collect()
     }
 }
 
