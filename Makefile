@@ -7,14 +7,30 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test setup setup-run bench sheets fmt fmt-check lint doc deny lab lab-train lab-peers lab-test lab-setup
+.PHONY: help run build test setup setup-run stack stack-down tor tor-down test-tor bench bench-gate bench-http sheets fmt fmt-check lint doc deny lab lab-train lab-peers lab-test lab-setup
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup-run ## Show Fortify in front of a demonstration site, on 127.0.0.1:10002 (PORT=... for another)
 	$(CARGO) build --release --locked -p fortify -p fortify-demo
 	@exec ./scripts/run-demo.sh
+
+# Between them, the two keep everything in target/stack and target/tornet.
+stack: setup-stack ## HAProxy, nginx, Redis, Fortify and the demonstration site, until Ctrl-C (PORT_BASE=10000)
+	$(CARGO) build --release --locked -p fortify -p fortify-demo
+	@exec ./scripts/stack.sh run
+
+stack-down: ## Stop what make stack or make tor started
+	@./scripts/stack.sh down
+
+tor: setup-stack ## The stack behind an onion service, on a Tor network of its own on loopback
+	$(CARGO) build --release --locked -p fortify -p fortify-demo
+	@./scripts/stack.sh running || ./scripts/stack.sh up
+	@./scripts/tornet.sh up
+
+tor-down: ## Stop the Tor network; the stack stays (make stack-down)
+	@./scripts/tornet.sh down
 
 build: setup-run ## Build everything in release mode
 	$(CARGO) build --release --locked
@@ -22,8 +38,14 @@ build: setup-run ## Build everything in release mode
 test: setup fmt-check lint doc ## Run every check and every test, browsers included
 	$(CARGO) test --workspace --locked
 
-setup: ## Install what the tests need: browsers, drivers, HAProxy, Redis, a C linker
+test-tor: setup-stack ## Tests over an onion service, on a Tor network of its own: two to four minutes
+	@./scripts/test-tor.sh
+
+setup: ## Install what the tests need: browsers, drivers, servers, a C linker
 	@./scripts/setup.sh test
+
+setup-stack:
+	@./scripts/setup.sh stack
 
 setup-run:
 	@./scripts/setup.sh run
@@ -37,6 +59,13 @@ bench: setup-run ## Measure: pictures per second, also of other generators; rede
 	$(BUILD)/release/fortify bench
 	$(BUILD_PEERS)
 	RAYON_NUM_THREADS=1 $(BUILD)/lab-peers/release/bench-peers
+
+# Loopback only; LOAD_SECONDS and LOAD_CONNECTIONS bound them.
+bench-gate: setup-stack ## Measure /_fortify/auth with a session beside nginx's constant 204, under wrk
+	$(CARGO) bench --locked -p fortify --bench load -- gate
+
+bench-http: setup-stack ## Measure complete rounds over HTTP: a challenge, its picture, its answer
+	$(CARGO) bench --locked -p fortify --bench load -- http
 
 sheets: setup-run ## Contact sheets of every task, carrier and level, in target/sheets
 	@./scripts/sheets.sh

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what `make run`, `make test` or `make lab` needs on a Debian system with a Rust toolchain.
+# Installs what `make run`, `make stack`, `make test` or `make lab` needs on a Debian system with a Rust toolchain.
 #
 #   scripts/setup.sh run    a C linker
-#   scripts/setup.sh test   also rustfmt, clippy, HAProxy, Redis, Firefox, Chromium and their WebDriver
-#                           servers
+#   scripts/setup.sh stack  also the servers around the gate: HAProxy, nginx, Redis, tor; curl, wrk, socat
+#   scripts/setup.sh test   also openssl, rustfmt, clippy, Firefox, Chromium and their WebDriver servers, systemd
 #   scripts/setup.sh lab    a C linker, Python 3.11 or later, Tesseract
 #
-# What is there is left alone, so a second run takes no time and asks for nothing.
+# What is there is left alone, so a second run takes no time and asks for nothing. Servers that are
+# installed here are not left running: everything that needs one starts its own.
 set -euo pipefail
 
 readonly GECKODRIVER_VERSION=0.37.1
@@ -15,24 +16,29 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 missing=()
 # Debian installs servers where only root looks.
 PATH=$PATH:/usr/sbin
+# The servers among them.
+unwanted=()
 
 main() {
     local purpose=${1:-}
     case $purpose in
-        run | test | lab) ;;
-        *) fail "usage: scripts/setup.sh run|test|lab" ;;
+        run | stack | test | lab) ;;
+        *) fail "usage: scripts/setup.sh run|stack|test|lab" ;;
     esac
     need_rust
     need_linker
+    if [[ $purpose == stack || $purpose == test ]]; then
+        need_servers
+    fi
     if [[ $purpose == test ]]; then
-        need_program redis-server redis-server
         need_program openssl openssl
         need_component fmt rustfmt
         need_component clippy clippy
-        need_program haproxy haproxy
         need_program firefox-esr firefox-esr firefox
         need_program chromium chromium chromium-browser google-chrome
         need_program chromium-driver chromedriver
+        # For systemd-analyze, which reads units without a running systemd.
+        need_program systemd systemd-analyze
     fi
     if [[ $purpose == lab ]]; then
         need_python
@@ -76,6 +82,26 @@ need_python() {
     fi
 }
 
+# Debian keeps servers where a user's PATH may not look.
+need_servers() {
+    PATH=$PATH:/usr/sbin:/sbin
+    need_server haproxy haproxy
+    need_server nginx-light nginx
+    need_server redis-server redis-server
+    need_server tor tor
+    need_program tor tor-gencert
+    need_program curl curl
+    need_program wrk wrk
+    need_program socat socat
+}
+
+# need_server PACKAGE NAME: Debian starts a server when it is installed. None of those is wanted.
+need_server() {
+    local before=${#missing[@]}
+    need_program "$@"
+    ((${#missing[@]} == before)) || unwanted+=("$1")
+}
+
 # need_program PACKAGE NAME...: any one of the names will do.
 need_program() {
     local package=$1 name
@@ -106,6 +132,21 @@ install_missing() {
     fi
     apt_get update || fail "apt-get update failed; as root, run: apt-get update && $by_hand"
     apt_get install -y --no-install-recommends "${missing[@]}" || fail "failed: $by_hand"
+    leave_none_running
+}
+
+# Only what was installed just now: a server that was there before is somebody's.
+leave_none_running() {
+    local package service
+    for package in "${unwanted[@]}"; do
+        service=${package%-light}
+        say "stopping: $service, which Debian starts when it is installed"
+        if [[ -d /run/systemd/system ]]; then
+            "${as_root[@]}" systemctl disable --now "$service" || fail "cannot stop $service"
+        else
+            "${as_root[@]}" service "$service" stop >/dev/null || say "cannot stop $service; perhaps it was not started"
+        fi
+    done
 }
 
 # Waits for another apt to finish. The option covers dpkg's lock only; the locks of the package

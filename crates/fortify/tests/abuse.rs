@@ -335,6 +335,26 @@ impl Entropy for Dry {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn abuse_10_a_store_that_fails_lets_nobody_in_behind_nginx() {
+    let (bed, fails) = faulty_bed().await;
+    let nginx = support::servers::Nginx::start(bed.address, bed.site.address());
+    let mut member = support::Visitor::at(nginx.address);
+    let page = member.get("/").await;
+    assert!(bed.solve(&mut member, &page).await.admits());
+    assert_eq!(member.get("/").await.status, StatusCode::OK);
+    bed.site.seen().clear();
+    fails.store(true, Ordering::SeqCst);
+    for mut visitor in [member.clone(), support::Visitor::at(nginx.address)] {
+        let refused = visitor.get("/").await;
+        assert!(!refused.status.is_success(), "{}", refused.text());
+        assert!(bed.site.seen().is_empty());
+    }
+    assert_eq!(member.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    fails.store(false, Ordering::SeqCst);
+    assert_eq!(member.get("/").await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn abuse_10_without_randomness_there_is_no_session_and_no_challenge() {
     let dry = Arc::new(AtomicBool::new(false));
     let source = Arc::new(Dry(dry.clone()));

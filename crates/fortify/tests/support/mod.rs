@@ -7,6 +7,8 @@
     reason = "a broken bed fails the test"
 )]
 
+pub mod servers;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -103,6 +105,11 @@ impl Bed {
 
     /// Stops the gate and waits for it.
     pub async fn stop(mut self) {
+        self.stop_gate().await;
+    }
+
+    /// Stops the gate alone: its site and its store stay.
+    pub async fn stop_gate(&mut self) {
         drop(self.stop.take());
         if let Some(running) = self.running.take() {
             running.await.unwrap();
