@@ -11,6 +11,7 @@ use crate::challenge::policy::Menu;
 use crate::challenge::renderer::{Draw, Studio};
 use crate::challenge::wardrobe::Wardrobe;
 use crate::challenge::{ChallengeSettings, Challenges};
+use crate::circuit::TorBoot;
 use crate::clock::Clock;
 use crate::config::{Config, StorageBackend};
 use crate::entropy::Entropy;
@@ -22,6 +23,7 @@ use crate::session::key_ring::{KeyRing, KeyRingError};
 use crate::store::StateStore;
 use crate::store::memory::{MemoryBounds, MemoryStore};
 use crate::telemetry::metrics::Metrics;
+use crate::tor::{EpochError, Tor};
 
 /// How requests hold the [`App`].
 pub type SharedApp = Arc<App>;
@@ -45,6 +47,8 @@ pub struct App {
     pub sessions: Sessions,
     /// The service behind the gate, in proxy mode.
     pub upstream: Option<Upstream>,
+    /// Tor's control port, where it is asked.
+    pub tor: Option<Arc<Tor>>,
     /// What visitors read.
     pub locales: Locales,
     /// What is counted.
@@ -60,6 +64,9 @@ pub enum BuildError {
     /// The store's files.
     #[error("{}: cannot read or write what is kept there: {}; check free space and that the user that runs Fortify may write there", .0.display(), .1)]
     Store(PathBuf, std::io::Error),
+    /// The file that counts tor's starts.
+    #[error(transparent)]
+    Tor(#[from] EpochError),
     /// The bundled fonts: a broken build.
     #[error("the bundled fonts cannot be read: {0}")]
     Fonts(#[from] FontError),
@@ -78,10 +85,23 @@ pub struct Readiness {
     pub store: bool,
     /// A picture can be drawn.
     pub renderer: bool,
+    /// Where tor is watched: whether it answers. Requests go on without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tor: Option<TorStanding>,
+}
+
+/// Whether tor's control port answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TorStanding {
+    /// It does, and circuits have the epoch of this start of tor.
+    Up,
+    /// It does not: circuits have a provisional epoch, and the log says why.
+    Degraded,
 }
 
 impl Readiness {
-    /// Whether all of it works.
+    /// Whether the gate can do its work; it can without tor's word.
     #[must_use]
     pub const fn is_ready(&self) -> bool {
         self.store && self.renderer
@@ -155,12 +175,16 @@ impl App {
             metrics.clone(),
             settings,
         );
+        let data_dir = &config.storage.data_dir;
+        let (watched, seeds) = (metrics.clone(), entropy.clone());
+        let tor = Tor::open(&config.tor, data_dir, clock.clone(), seeds, watched)?;
         let sessions =
             Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy, config.session.ttl);
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),
             locales: Locales::load()?,
             pseudonyms: keys.pseudonyms(),
+            tor,
             config,
             clock,
             store,
@@ -182,6 +206,17 @@ impl App {
         Readiness {
             store: self.store.ping().await.is_ok(),
             renderer: self.challenges.is_warm().await,
+            tor: self.tor.as_ref().map(|tor| match tor.is_up() {
+                true => TorStanding::Up,
+                false => TorStanding::Degraded,
+            }),
         }
+    }
+
+    /// Between which two starts of which tor a request arrives now: to be read once for each.
+    #[must_use]
+    pub fn boot(&self) -> TorBoot {
+        let unwatched = TorBoot { instance: self.config.tor.instance, epoch: 0 };
+        self.tor.as_ref().map_or(unwatched, |tor| tor.boot())
     }
 }

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::app::{App, BuildError, SharedApp};
+use crate::circuit::{CircuitId, Origin};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
 use crate::router::router;
 use crate::server::{self, BindError, DrainReport, Limits, Listener, LocalAddress, ServerEvent};
+use crate::tor::{Tor, TorEvent, TorEvents};
 
 /// How often the key file is looked at, so that `fortify keys rotate` needs no restart.
 const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -73,12 +76,47 @@ impl Gate {
     /// Answers requests until `stop` is done, then finishes what is under way.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> DrainReport {
         let keys = tokio::spawn(follow_rotation(self.app.clone()));
+        let tor = watch_tor(&self.app).await;
         let limits = Limits::from(&self.app.config.server);
         let metrics = self.app.metrics.clone();
         let count = Arc::new(move |event: ServerEvent| metrics.connection_event(event.label()));
         let report = server::serve(self.listener, router(self.app), limits, count, stop).await;
         keys.abort();
+        tor.iter().for_each(JoinHandle::abort);
         report
+    }
+}
+
+/// Starts to watch tor where the configuration says so, and waits a moment for its first word, so
+/// that visitors with a session need not solve again because Fortify was restarted.
+async fn watch_tor(app: &SharedApp) -> Vec<JoinHandle<()>> {
+    let Some((tor, watcher)) = app.tor.as_ref().and_then(|tor| Some((tor, tor.take_watcher()?)))
+    else {
+        return Vec::new();
+    };
+    // The listener is there before there is anything to hear.
+    let forgetting = tokio::spawn(forget_closed(app.clone(), tor.clone(), tor.events()));
+    let watching = tokio::spawn(watcher.run(tor.clone()));
+    tor.settled().await;
+    vec![forgetting, watching]
+}
+
+/// Drops what is kept about circuits that are no more.
+async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
+    while let Some(event) = events.next(&tor).await {
+        match event {
+            // What the store keeps bears the epoch, so nothing of it is found again. A table that knows
+            // circuits by number alone, such as HAProxy's, is to be emptied here.
+            TorEvent::NewEpoch(_boot) => {}
+            TorEvent::CircuitClosed(circuit) => {
+                for id in [CircuitId::Header(circuit), CircuitId::ProxyLine(Origin::Tor(circuit))] {
+                    if let Err(error) = app.store.forget_circuit(app.pseudonyms.tag(&id)).await {
+                        // It goes by itself when its time is over.
+                        tracing::debug!(%error, "a closed circuit was not forgotten");
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 //! - [`gate`]: a gate that is built, bound and then run; what tests and `serve` start.
 //! - [`app`]: the state that requests share.
 //! - [`circuit`], [`pseudonym`]: who is asking, and the name under which that is remembered.
+//! - [`tor`]: tor's control port: when it starts anew, which circuits close.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
 
@@ -33,4 +34,5 @@ pub mod server;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod tor;
 pub mod web;

@@ -4,6 +4,7 @@
 //!
 //! - [`serve`]: the gate itself, and `check-config`.
 //! - [`keys`]: the signing keys.
+//! - [`tor`]: what tor's control port says, and a circuit closed by hand.
 //! - [`render`]: challenges as files, for people and for the lab.
 //! - [`bench`](mod@bench): how fast this machine draws.
 
@@ -11,6 +12,7 @@ pub mod bench;
 pub mod keys;
 pub mod render;
 pub mod serve;
+pub mod tor;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -45,6 +47,13 @@ enum Command {
     Keys {
         #[command(subcommand)]
         action: keys::Action,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Ask tor over its control port.
+    Tor {
+        #[command(subcommand)]
+        action: tor::Action,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -131,6 +140,7 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
             writeln!(out, "the configuration is valid").map_err(|e| CliError::output(&e))
         }
         Command::Keys { action, config } => keys::run(&action, &config.load(env)?, out),
+        Command::Tor { action, config } => tor::run(&action, &config.load(env)?, out),
         Command::Render(args) => render::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
     }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::raw::{RawCaptcha, RawLog, RawSecurity, RawServer, RawSession, RawStorage, RawUpstream};
+use super::raw::{
+    RawCaptcha, RawLog, RawSecurity, RawServer, RawSession, RawStorage, RawTor, RawUpstream,
+};
 use super::*;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fortify.toml");
@@ -48,6 +50,7 @@ fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
         ("security", RawSecurity::KEYS),
         ("storage", RawStorage::KEYS),
         ("upstream", RawUpstream::KEYS),
+        ("tor", RawTor::KEYS),
         ("log", RawLog::KEYS),
     ] {
         let body = sections.remove(0).strip_prefix(&format!("{section}]")).unwrap();
@@ -105,6 +108,10 @@ fn every_key_takes_effect() {
         url = "http://[::1]:8080/"
         connect_timeout_seconds = 1
         response_timeout_seconds = 2
+        [tor]
+        control = "unix:/run/tor/control"
+        cookie_file = "/run/tor/control.authcookie"
+        instance = 3
         [log]
         level = "trace"
         format = "json"
@@ -153,6 +160,12 @@ fn every_key_takes_effect() {
             connect_timeout: seconds(1),
             response_timeout: seconds(2),
         },
+        tor: TorConfig {
+            control: Some(ControlAddress::Unix("/run/tor/control".into())),
+            cookie_file: Some("/run/tor/control.authcookie".into()),
+            password_file: None,
+            instance: 3,
+        },
         log: LogConfig { level: LogLevel::Trace, format: LogFormat::Json },
     };
     assert_eq!(config.unwrap(), expected);
@@ -185,6 +198,7 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("security.max_captcha_failures", "0", "1 to 100"),
         ("security.reputation_decay_seconds", "9223372036854775807", "1 to 86400"),
         ("upstream.connect_timeout_seconds", "0", "1 to 300"),
+        ("tor.instance", "65536", "0 to 65535"),
     ] {
         let expected = format!("fortify.toml:1: {key}: {value} is out of range, use {allowed}");
         assert_eq!(problem(&format!("{key} = {value}")), expected);
@@ -262,6 +276,40 @@ fn an_upstream_is_plain_http_host_and_port() {
         let start = format!("fortify.toml:1: upstream.url: {bad:?} ");
         assert!(said.starts_with(&start) && said.contains("use http://HOST:PORT"), "{said}");
     }
+}
+
+#[test]
+fn a_control_port_is_a_socket_or_an_address_and_has_one_way_in() {
+    for (good, control) in [
+        ("unix:/run/tor/control", ControlAddress::Unix("/run/tor/control".into())),
+        ("127.0.0.1:9051", ControlAddress::Tcp("127.0.0.1:9051".parse().unwrap())),
+        ("[::1]:9051", ControlAddress::Tcp("[::1]:9051".parse().unwrap())),
+    ] {
+        let config = load(&format!("tor.control = {good:?}\ntor.password_file = \"p\""), &[]);
+        let tor = config.unwrap().tor;
+        assert_eq!((tor.control, tor.password_file), (Some(control.clone()), Some("p".into())));
+        assert_eq!(control.to_string(), good);
+    }
+    for (bad, words) in [
+        ("", "is no control port, use \"unix:/run/tor/control\" or \"127.0.0.1:9051\""),
+        ("localhost:9051", "is no control port"),
+        ("127.0.0.1", "is no control port"),
+        ("127.0.0.1:0", "is no control port"),
+        ("/run/tor/control", "is no control port"),
+        ("unix:", "a path of 0 bytes, use 1 to 107"),
+        (&format!("unix:/{}", "x".repeat(107)), "a path of 108 bytes, use 1 to 107"),
+    ] {
+        let said = problem(&format!("tor.control = {bad:?}"));
+        assert!(said.starts_with("fortify.toml:1: tor.control: "), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+    for key in ["cookie_file", "password_file"] {
+        let said = problem(&format!("tor.{key} = \"/x\""));
+        assert!(said.contains("without tor.control"), "{said}");
+    }
+    let both = "[tor]\ncontrol = \"[::1]:9051\"\ncookie_file = \"/a\"\npassword_file = \"/b\"";
+    let said = problem(both);
+    assert!(said.starts_with("fortify.toml:4: tor.password_file: is set beside"), "{said}");
 }
 
 #[test]

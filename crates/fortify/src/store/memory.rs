@@ -192,6 +192,11 @@ impl StateStore for MemoryStore {
         Ok(self.failures.get(&circuit).filter(|f| now < f.until).unwrap_or(Failures::NONE))
     }
 
+    async fn forget_circuit(&self, circuit: CircuitTag) -> Result<(), StoreError> {
+        self.failures.invalidate(&circuit);
+        Ok(())
+    }
+
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
         // The disk is waited for off the threads that serve.
         let (revocations, now) = (self.revocations.clone(), self.clock.now());

@@ -72,6 +72,13 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// The wrong answers of `circuit` that are not forgotten yet.
     async fn failures(&self, circuit: CircuitTag) -> Result<Failures, StoreError>;
 
+    /// Drops the wrong answers of a circuit that is closed and will not come back. They would go by
+    /// themselves; a store that has no use for this does nothing.
+    async fn forget_circuit(&self, circuit: CircuitTag) -> Result<(), StoreError> {
+        let _goes_by_itself = circuit;
+        Ok(())
+    }
+
     /// Ends a session before its time. It stays ended until `until`, when its token has expired
     /// by itself; no other entry ever makes it forgotten sooner.
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError>;
