@@ -11,6 +11,7 @@ use crate::challenge::policy::Menu;
 use crate::challenge::renderer::{Draw, Studio};
 use crate::challenge::wardrobe::Wardrobe;
 use crate::challenge::{ChallengeSettings, Challenges};
+use crate::circuit::TorBoot;
 use crate::clock::Clock;
 use crate::config::{Config, StorageBackend};
 use crate::entropy::Entropy;
@@ -25,6 +26,7 @@ use crate::store::StateStore;
 use crate::store::memory::{MemoryBounds, MemoryStore};
 use crate::store::redis::RedisStore;
 use crate::telemetry::metrics::Metrics;
+use crate::tor::{EpochError, Tor};
 
 /// How requests hold the [`App`].
 pub type SharedApp = Arc<App>;
@@ -52,6 +54,8 @@ pub struct App {
     pub haproxy: Arc<Health>,
     /// The service behind the gate, in proxy mode.
     pub upstream: Option<Upstream>,
+    /// Tor's control port, where it is asked.
+    pub tor: Option<Arc<Tor>>,
     /// What visitors read.
     pub locales: Locales,
     /// What is counted.
@@ -70,6 +74,9 @@ pub enum BuildError {
     /// The file of standings.
     #[error(transparent)]
     Reputation(#[from] ReputationError),
+    /// The file that counts tor's starts.
+    #[error(transparent)]
+    Tor(#[from] EpochError),
     /// The bundled fonts: a broken build.
     #[error("the bundled fonts cannot be read: {0}")]
     Fonts(#[from] FontError),
@@ -91,6 +98,9 @@ pub struct Readiness {
     /// Whether `HAProxy` is told. Without it requests go on and bans count here, so that this does
     /// not make the gate unready.
     pub haproxy: HaproxyState,
+    /// Where tor is watched: whether it answers. Requests go on without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tor: Option<TorStanding>,
 }
 
 /// How it goes with telling `HAProxy`.
@@ -105,8 +115,18 @@ pub enum HaproxyState {
     Degraded,
 }
 
+/// Whether tor's control port answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TorStanding {
+    /// It does, and circuits have the epoch of this start of tor.
+    Up,
+    /// It does not: circuits have a provisional epoch, and the log says why.
+    Degraded,
+}
+
 impl Readiness {
-    /// Whether all of it works.
+    /// Whether the gate can do its work; it can without tor's word.
     #[must_use]
     pub const fn is_ready(&self) -> bool {
         self.store && self.renderer
@@ -187,6 +207,9 @@ impl App {
             settings,
         );
         let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
+        let data_dir = &config.storage.data_dir;
+        let (watched, seeds) = (metrics.clone(), entropy.clone());
+        let tor = Tor::open(&config.tor, data_dir, clock.clone(), seeds, watched)?;
         let sessions =
             Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy, ttl, max_moves);
         Ok(Arc::new(Self {
@@ -195,6 +218,7 @@ impl App {
             haproxy: Arc::default(),
             locales: Locales::load()?,
             pseudonyms: keys.pseudonyms(),
+            tor,
             config,
             clock,
             store,
@@ -221,6 +245,17 @@ impl App {
                 Some(_) if self.haproxy.is_up() => HaproxyState::Ok,
                 Some(_) => HaproxyState::Degraded,
             },
+            tor: self.tor.as_ref().map(|tor| match tor.is_up() {
+                true => TorStanding::Up,
+                false => TorStanding::Degraded,
+            }),
         }
+    }
+
+    /// Between which two starts of which tor a request arrives now: to be read once for each.
+    #[must_use]
+    pub fn boot(&self) -> TorBoot {
+        let unwatched = TorBoot { instance: self.config.tor.instance, epoch: 0 };
+        self.tor.as_ref().map_or(unwatched, |tor| tor.boot())
     }
 }

@@ -54,7 +54,8 @@ pub enum IdentityMode {
 
 /// Decides who is asking, or why that cannot be said.
 ///
-/// Pure: a function of the configuration, of what the accept loop knows and of the headers.
+/// Pure: a function of the configuration, of what the accept loop knows, of the headers, and of
+/// `boot`, which says between which two starts of tor the request arrived: read it once per request.
 ///
 /// A PROXY line counts from trusted peers only, like the header: whoever can reach the listener
 /// could write one. Where there is a PROXY line, all bytes after it are the visitor's own, so a
@@ -66,6 +67,7 @@ pub enum IdentityMode {
 pub fn identify(
     mode: IdentityMode,
     trusted: &TrustedProxies,
+    boot: TorBoot,
     connection: &Connection,
     headers: &HeaderMap,
 ) -> Result<CircuitId, CircuitError> {
@@ -76,9 +78,16 @@ pub fn identify(
         (IdentityMode::Circuit, Some(_)) if headers.contains_key(CIRCUIT_HEADER) => {
             Err(CircuitError::HeaderBesideProxyLine)
         }
-        (IdentityMode::Circuit, Some(line)) => Ok(CircuitId::ProxyLine(Origin::Tor(line.tor()?))),
-        (IdentityMode::Circuit, None) => from_header(trusted, connection, headers),
-        (IdentityMode::Peer, Some(line)) => Ok(CircuitId::ProxyLine(line.origin()?)),
+        (IdentityMode::Circuit, Some(line)) => {
+            Ok(CircuitId::ProxyLine(Origin::Tor(line.tor()?.during(boot))))
+        }
+        (IdentityMode::Circuit, None) => {
+            from_header(trusted, connection, headers).map(|c| CircuitId::Header(c.during(boot)))
+        }
+        (IdentityMode::Peer, Some(line)) => Ok(CircuitId::ProxyLine(match line.origin()? {
+            Origin::Tor(circuit) => Origin::Tor(circuit.during(boot)),
+            address => address,
+        })),
         (IdentityMode::Peer, None) => Ok(CircuitId::Peer(AddressBlock::of(&connection.peer))),
     }
 }
@@ -87,7 +96,7 @@ fn from_header(
     trusted: &TrustedProxies,
     connection: &Connection,
     headers: &HeaderMap,
-) -> Result<CircuitId, CircuitError> {
+) -> Result<TorCircuit, CircuitError> {
     let mut values = headers.get_all(CIRCUIT_HEADER).iter();
     let Some(value) = values.next() else {
         return Err(CircuitError::Missing);
@@ -100,7 +109,7 @@ fn from_header(
         return Err(CircuitError::Duplicate);
     }
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_utf8| CircuitError::Malformed)?;
-    text.parse().map(CircuitId::Header)
+    text.parse()
 }
 
 /// Why a visitor's circuit cannot be told.
@@ -237,11 +246,22 @@ impl fmt::Debug for Origin {
     }
 }
 
+/// Which tor process, and between which two of its starts.
+///
+/// Both are 0 where the configuration has no section `[tor]`; then nothing tells the circuits of
+/// one start from those of the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TorBoot {
+    /// `tor.instance`.
+    pub instance: u16,
+    /// A number that no earlier start of that process had; see [`crate::tor`].
+    pub epoch: u32,
+}
+
 /// A circuit of one tor process, between two of its restarts.
 ///
 /// The number alone is not enough: it is a small counter that starts again when tor does, and
-/// two tor processes count alike. Instance and epoch keep those apart; both are 0 until the
-/// instances are told apart by the control port.
+/// two tor processes count alike. Instance and epoch ([`TorBoot`]) keep those apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TorCircuit {
     instance: u16,
@@ -251,6 +271,8 @@ pub struct TorCircuit {
 
 impl TorCircuit {
     /// Reads the circuit's number out of the address Tor made for it.
+    ///
+    /// Instance and epoch are 0: an address does not tell them ([`Self::during`]).
     ///
     /// # Errors
     ///
@@ -281,13 +303,19 @@ impl TorCircuit {
         Ipv6Addr::new(a, b, c, d, 0, 0, high, low)
     }
 
-    /// The tor process, counted from 0 in the order of the configuration.
+    /// The circuit of this number that there was during `boot`.
+    #[must_use]
+    pub const fn during(self, boot: TorBoot) -> Self {
+        Self { instance: boot.instance, epoch: boot.epoch, number: self.number }
+    }
+
+    /// The tor process: `tor.instance` in the configuration.
     #[must_use]
     pub fn instance(&self) -> u16 {
         self.instance
     }
 
-    /// How often that process was seen to start.
+    /// Between which two starts of that process; see [`crate::tor`].
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.epoch

@@ -3,19 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 use crate::app::{App, BuildError, SharedApp};
+use crate::circuit::{CircuitId, Origin, TorBoot};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
 use crate::haproxy::client::Client;
 use crate::haproxy::reconciler::Reconciler;
+use crate::reputation::{Reason, Standing};
 use crate::router::router;
 use crate::server::{self, BindError, DrainReport, Limits, Listener, LocalAddress, ServerEvent};
+use crate::tor::{Tor, TorEvent, TorEvents};
 
 /// How often the key file is looked at, so that `fortify keys rotate` needs no restart.
 const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Standings that are taken back at a time when tor started anew: what one batch of the file holds.
+const VOIDED_TOGETHER: usize = 256;
 
 /// A gate that holds its address and waits to be run.
 #[derive(Debug)]
@@ -76,6 +83,7 @@ impl Gate {
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> DrainReport {
         let keys = tokio::spawn(follow_rotation(self.app.clone()));
         let haproxy = tell_haproxy(&self.app);
+        let tor = watch_tor(&self.app).await;
         let limits = Limits::from(&self.app.config.server);
         let metrics = self.app.metrics.clone();
         let count = Arc::new(move |event: ServerEvent| metrics.connection_event(event.label()));
@@ -84,18 +92,74 @@ impl Gate {
         if let Some(haproxy) = haproxy {
             haproxy.abort();
         }
+        tor.iter().for_each(JoinHandle::abort);
         report
     }
 }
 
 /// Starts keeping `HAProxy`'s table as wanted, where one is configured.
-fn tell_haproxy(app: &SharedApp) -> Option<tokio::task::JoinHandle<std::convert::Infallible>> {
+fn tell_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>> {
     let haproxy = &app.config.haproxy;
     let client = Client::new(haproxy.endpoint.clone()?);
     let (reputation, health) = (app.reputation.clone(), app.haproxy.clone());
     let reconciler =
         Reconciler::new(client, haproxy.table.clone(), reputation, health, app.metrics.clone());
     Some(tokio::spawn(reconciler.run()))
+}
+
+/// Starts to watch tor where the configuration says so, and waits a moment for its first word, so
+/// that visitors with a session need not solve again because Fortify was restarted.
+async fn watch_tor(app: &SharedApp) -> Vec<JoinHandle<()>> {
+    let Some((tor, watcher)) = app.tor.as_ref().and_then(|tor| Some((tor, tor.take_watcher()?)))
+    else {
+        return Vec::new();
+    };
+    // The listener is there before there is anything to hear.
+    let forgetting = tokio::spawn(forget_closed(app.clone(), tor.clone(), tor.events()));
+    let watching = tokio::spawn(watcher.run(tor.clone()));
+    tor.settled().await;
+    vec![forgetting, watching]
+}
+
+/// Drops what is kept about circuits that are no more.
+async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
+    while let Some(event) = events.next(&tor).await {
+        match event {
+            // What the store keeps bears the epoch, so nothing of it is found again. HAProxy's table
+            // knows circuits by number alone.
+            TorEvent::NewEpoch(boot) => void_before(&app, boot).await,
+            TorEvent::CircuitClosed(circuit) => {
+                for id in [CircuitId::Header(circuit), CircuitId::ProxyLine(Origin::Tor(circuit))] {
+                    if let Err(error) = app.store.forget_failures(app.pseudonyms.tag(&id)).await {
+                        // It goes by itself when its time is over.
+                        tracing::debug!(%error, "a closed circuit was not forgotten");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Takes back the favours and bans of circuits that ended with the tor before `boot`, so that nobody
+/// inherits one with a number.
+async fn void_before(app: &SharedApp, boot: TorBoot) {
+    let stale = app.reputation.stale_at(boot);
+    // For long enough that HAProxy is told, whenever it is back.
+    let until = app.clock.now().after(app.config.reputation.ban);
+    for circuits in stale.chunks(VOIDED_TOGETHER) {
+        let mut writes = JoinSet::new();
+        for circuit in circuits.iter().copied() {
+            let reputation = app.reputation.clone();
+            writes.spawn(async move {
+                reputation.set(circuit, Standing::Reset, until, Reason::Restart).await
+            });
+        }
+        while let Some(written) = writes.join_next().await {
+            if let Ok(Err(error)) = written {
+                tracing::error!(%error, "a ban from before tor's restart stays until its end");
+            }
+        }
+    }
 }
 
 /// Reads the key file again when it changed. A file that cannot be read leaves the keys as they

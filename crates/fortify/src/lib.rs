@@ -15,6 +15,7 @@
 //! - [`app`]: the state that requests share.
 //! - [`circuit`], [`pseudonym`]: who is asking, and the name under which that is remembered.
 //! - [`reputation`], [`haproxy`]: how circuits stand, and the table that is told.
+//! - [`tor`]: tor's control port: when it starts anew, which circuits close.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
 
@@ -39,4 +40,5 @@ pub mod server;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod tor;
 pub mod web;

@@ -126,11 +126,12 @@ impl fmt::Debug for Pseudonyms {
 }
 
 /// HMAC-SHA256 of the parts one after another; callers delimit them.
-pub(crate) fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn hmac_sha256<const N: usize>(key: &[u8; N], parts: &[&[u8]]) -> [u8; 32] {
+    const { assert!(N <= 64, "a longer key would have to be hashed first") };
     // A key shorter than SHA-256's block of 64 bytes is padded with zeros (RFC 2104); done here,
     // it has the one length that cannot be refused.
     let mut block = [0; 64];
-    block[..key.len()].copy_from_slice(key);
+    block[..N].copy_from_slice(key);
     let mut mac = <Hmac<Sha256> as KeyInit>::new(&block.into());
     for part in parts {
         mac.update(part);

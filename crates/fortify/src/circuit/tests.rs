@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const BOOT: TorBoot = TorBoot { instance: 0, epoch: 0 };
+
 const TOR_LINE: &[u8] = b"PROXY TCP6 fc00:dead:beef:4dad::0:19 ::1 25 81\r\n";
 
 fn circuit(text: &str) -> Result<u32, CircuitError> {
@@ -29,11 +31,11 @@ fn with_line(peer: &str, line: &[u8]) -> Connection {
 }
 
 fn ask(connection: &Connection, values: &[&str]) -> Result<CircuitId, CircuitError> {
-    identify(IdentityMode::Circuit, &TrustedProxies::default(), connection, &headers(values))
+    identify(IdentityMode::Circuit, &TrustedProxies::default(), BOOT, connection, &headers(values))
 }
 
 fn ask_peer(connection: &Connection, values: &[&str]) -> Result<CircuitId, CircuitError> {
-    identify(IdentityMode::Peer, &TrustedProxies::default(), connection, &headers(values))
+    identify(IdentityMode::Peer, &TrustedProxies::default(), BOOT, connection, &headers(values))
 }
 
 #[test]
@@ -254,6 +256,25 @@ fn different_identities_have_different_canonical_bytes() {
     let spellings: HashSet<_> = ids.iter().map(CircuitId::canonical_bytes).collect();
     assert_eq!(spellings.len(), ids.len());
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+}
+
+#[test]
+fn abuse_03_04_the_same_number_of_another_start_or_another_tor_is_another_circuit() {
+    let modes = [IdentityMode::Circuit, IdentityMode::Peer];
+    let line = modes.map(|mode| (mode, with_line("127.0.0.1", TOR_LINE), headers(&[])));
+    let header = (IdentityMode::Circuit, tcp("127.0.0.1"), headers(&["fc00:dead:beef:4dad::19"]));
+    for (mode, connection, headers) in line.into_iter().chain([header]) {
+        let at = |instance, epoch| {
+            let boot = TorBoot { instance, epoch };
+            identify(mode, &TrustedProxies::default(), boot, &connection, &headers).unwrap()
+        };
+        let one = at(3, 7);
+        assert_eq!(one, at(3, 7));
+        for other in [at(3, 8), at(4, 7), at(7, 3), at(0, 0)] {
+            assert_ne!(one, other);
+            assert_ne!(one.canonical_bytes(), other.canonical_bytes());
+        }
+    }
 }
 
 #[test]

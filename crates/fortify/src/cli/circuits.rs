@@ -16,6 +16,7 @@ use crate::pseudonym::Pseudonyms;
 use crate::reputation::ledger::{self, Ledger, Written};
 use crate::reputation::{MAX_STANDINGS, Reason, ReputationError, Row, Standing};
 use crate::session::key_ring::KeyRing;
+use crate::tor;
 
 /// Characters of a circuit's pseudonym that are shown: 48 bits, enough to tell rows apart.
 const SHORT_TAG: usize = 8;
@@ -72,6 +73,7 @@ pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Resu
     let data_dir = &config.storage.data_dir;
     let mut ledger = Ledger::open_existing(data_dir, MAX_STANDINGS).map_err(CliError::failed)?;
     let now = SystemClock.now();
+    let boot = tor::last_boot(&config.tor, data_dir).map_err(CliError::failed)?;
     match action {
         Action::List { show_circuits } => {
             let names = KeyRing::load(data_dir).map_err(CliError::failed)?.pseudonyms();
@@ -82,7 +84,7 @@ pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Resu
             list.write(&rows, *show_circuits, out).map_err(|e| CliError::output(&e))
         }
         Action::Show(Circuit { circuit }) => {
-            let row = ledger.find(*circuit, now).map_err(CliError::failed)?;
+            let row = ledger.find(circuit.during(boot), now).map_err(CliError::failed)?;
             let said = match row.filter(|row| row.standing != Standing::Reset) {
                 None => "like any other".to_owned(),
                 Some(row) => {
@@ -94,28 +96,28 @@ pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Resu
         }
         Action::Ban { circuit, seconds } => {
             let time = seconds.map_or(config.reputation.ban, Duration::from_secs);
-            set(&mut ledger, circuit, Standing::Banned, time, now)
+            set(&mut ledger, circuit.circuit.during(boot), Standing::Banned, time, now)
         }
         Action::Promote { circuit, seconds } => {
             let time = seconds.map_or(config.reputation.vip, Duration::from_secs);
-            set(&mut ledger, circuit, Standing::Vip, time, now)
+            set(&mut ledger, circuit.circuit.during(boot), Standing::Vip, time, now)
         }
         // Kept for as long as there may be failures to forget.
         Action::Reset(circuit) => {
             let time = config.security.reputation_decay;
-            set(&mut ledger, circuit, Standing::Reset, time, now)
+            set(&mut ledger, circuit.circuit.during(boot), Standing::Reset, time, now)
         }
     }
 }
 
 fn set(
     ledger: &mut Ledger,
-    circuit: &Circuit,
+    circuit: TorCircuit,
     standing: Standing,
     time: Duration,
     now: Timestamp,
 ) -> Result<(), CliError> {
-    let (circuit, reason) = (circuit.circuit, Reason::Operator);
+    let reason = Reason::Operator;
     let row = Row { circuit, standing, since: now, until: now.after(time), reason };
     let write = ledger::Write { row, yields: false };
     let applied = ledger.apply(&[write], now).map_err(CliError::failed)?;

@@ -5,6 +5,7 @@
 //! - [`serve`]: the gate itself, and `check-config`.
 //! - [`keys`]: the signing keys.
 //! - [`circuits`]: how circuits stand.
+//! - [`tor`]: what tor's control port says, and a circuit closed by hand.
 //! - [`render`]: challenges as files, for people and for the lab.
 //! - [`bench`](mod@bench): how fast this machine draws.
 
@@ -13,6 +14,7 @@ pub mod circuits;
 pub mod keys;
 pub mod render;
 pub mod serve;
+pub mod tor;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -54,6 +56,13 @@ enum Command {
     Circuits {
         #[command(subcommand)]
         action: circuits::Action,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Ask tor over its control port.
+    Tor {
+        #[command(subcommand)]
+        action: tor::Action,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -141,6 +150,7 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
         }
         Command::Keys { action, config } => keys::run(&action, &config.load(env)?, out),
         Command::Circuits { action, config } => circuits::run(&action, &config.load(env)?, out),
+        Command::Tor { action, config } => tor::run(&action, &config.load(env)?, out),
         Command::Render(args) => render::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
     }

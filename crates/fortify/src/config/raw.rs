@@ -36,6 +36,7 @@ pub(super) struct RawConfig {
     pub(super) haproxy: RawHaproxy,
     pub(super) storage: RawStorage,
     pub(super) upstream: RawUpstream,
+    pub(super) tor: RawTor,
     pub(super) log: RawLog,
 }
 
@@ -111,6 +112,13 @@ section!(RawUpstream, "a section headed [upstream]", {
     url: String,
     connect_timeout_seconds: i64,
     response_timeout_seconds: i64,
+});
+
+section!(RawTor, "a section headed [tor]", {
+    control: String,
+    cookie_file: String,
+    password_file: String,
+    instance: i64,
 });
 
 section!(RawLog, "a section headed [log]", {

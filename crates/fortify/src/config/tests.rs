@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::raw::{
     RawCaptcha, RawHaproxy, RawLog, RawReputation, RawSecurity, RawServer, RawSession, RawStorage,
-    RawUpstream,
+    RawTor, RawUpstream,
 };
 use super::*;
 
@@ -53,6 +53,7 @@ fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
         ("haproxy", RawHaproxy::KEYS),
         ("storage", RawStorage::KEYS),
         ("upstream", RawUpstream::KEYS),
+        ("tor", RawTor::KEYS),
         ("log", RawLog::KEYS),
     ] {
         let body = sections.remove(0).strip_prefix(&format!("{section}]")).unwrap();
@@ -126,6 +127,10 @@ fn every_key_takes_effect() {
         url = "http://[::1]:8080/"
         connect_timeout_seconds = 1
         response_timeout_seconds = 2
+        [tor]
+        control = "unix:/run/tor/control"
+        cookie_file = "/run/tor/control.authcookie"
+        instance = 3
         [log]
         level = "trace"
         format = "json"
@@ -194,6 +199,12 @@ fn every_key_takes_effect() {
             authority: Some("[::1]:8080".parse().unwrap()),
             connect_timeout: seconds(1),
             response_timeout: seconds(2),
+        },
+        tor: TorConfig {
+            control: Some(ControlAddress::Unix("/run/tor/control".into())),
+            cookie_file: Some("/run/tor/control.authcookie".into()),
+            password_file: None,
+            instance: 3,
         },
         log: LogConfig { level: LogLevel::Trace, format: LogFormat::Json },
     };
@@ -306,6 +317,7 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("upstream.connect_timeout_seconds", "0", "1 to 300"),
         ("reputation.vip_seconds", "59", "60 to 86400"),
         ("reputation.ban_seconds", "86401", "60 to 86400"),
+        ("tor.instance", "65536", "0 to 65535"),
     ] {
         let expected = format!("fortify.toml:1: {key}: {value} is out of range, use {allowed}");
         assert_eq!(problem(&format!("{key} = {value}")), expected);
@@ -409,6 +421,40 @@ fn an_upstream_is_plain_http_host_and_port() {
         let start = format!("fortify.toml:1: upstream.url: {bad:?} ");
         assert!(said.starts_with(&start) && said.contains("use http://HOST:PORT"), "{said}");
     }
+}
+
+#[test]
+fn a_control_port_is_a_socket_or_an_address_and_has_one_way_in() {
+    for (good, control) in [
+        ("unix:/run/tor/control", ControlAddress::Unix("/run/tor/control".into())),
+        ("127.0.0.1:9051", ControlAddress::Tcp("127.0.0.1:9051".parse().unwrap())),
+        ("[::1]:9051", ControlAddress::Tcp("[::1]:9051".parse().unwrap())),
+    ] {
+        let config = load(&format!("tor.control = {good:?}\ntor.password_file = \"p\""), &[]);
+        let tor = config.unwrap().tor;
+        assert_eq!((tor.control, tor.password_file), (Some(control.clone()), Some("p".into())));
+        assert_eq!(control.to_string(), good);
+    }
+    for (bad, words) in [
+        ("", "is no control port, use \"unix:/run/tor/control\" or \"127.0.0.1:9051\""),
+        ("localhost:9051", "is no control port"),
+        ("127.0.0.1", "is no control port"),
+        ("127.0.0.1:0", "is no control port"),
+        ("/run/tor/control", "is no control port"),
+        ("unix:", "a path of 0 bytes, use 1 to 107"),
+        (&format!("unix:/{}", "x".repeat(107)), "a path of 108 bytes, use 1 to 107"),
+    ] {
+        let said = problem(&format!("tor.control = {bad:?}"));
+        assert!(said.starts_with("fortify.toml:1: tor.control: "), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+    for key in ["cookie_file", "password_file"] {
+        let said = problem(&format!("tor.{key} = \"/x\""));
+        assert!(said.contains("without tor.control"), "{said}");
+    }
+    let both = "[tor]\ncontrol = \"[::1]:9051\"\ncookie_file = \"/a\"\npassword_file = \"/b\"";
+    let said = problem(both);
+    assert!(said.starts_with("fortify.toml:4: tor.password_file: is set beside"), "{said}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,12 +15,12 @@ use http::uri::{Authority, Scheme};
 use super::load::Problems;
 use super::origin::Origins;
 use super::raw::{
-    RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawServer, RawStorage, RawUpstream,
+    RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawServer, RawStorage, RawTor, RawUpstream,
 };
 use super::{
-    CaptchaConfig, Config, HaproxyConfig, KeyPrefix, LogFormat, LogLevel, OperatorEndpoints,
-    RedisAddress, RedisServer, SecureCookie, ServerConfig, StorageBackend, StorageConfig,
-    UpstreamConfig,
+    CaptchaConfig, Config, ControlAddress, HaproxyConfig, KeyPrefix, LogFormat, LogLevel,
+    OperatorEndpoints, RedisAddress, RedisServer, SecureCookie, ServerConfig, StorageBackend,
+    StorageConfig, TorConfig, UpstreamConfig,
 };
 use crate::circuit::{IdentityMode, TrustedProxies};
 use crate::haproxy::client::Endpoint;
@@ -45,6 +46,7 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     check.seconds(key, written.vip_seconds, 60..=86_400, target);
     let (key, target) = ("reputation.ban_seconds", &mut reputation.ban);
     check.seconds(key, written.ban_seconds, 60..=86_400, target);
+    tor(&mut check, raw.tor, &mut config.tor);
 
     let session = &mut config.session;
     check.seconds("session.ttl_seconds", raw.session.ttl_seconds, 60..=86_400, &mut session.ttl);
@@ -83,10 +85,7 @@ fn server(check: &mut Check<'_>, raw: RawServer, server: &mut ServerConfig) {
     };
     check.with("server.host", raw.host, address, &mut server.host);
     check.whole("server.port", raw.port, 0..=65_535, &mut server.port);
-    let path = |text: String| match text.len() {
-        1..=MAX_SOCKET_PATH => Ok(Some(PathBuf::from(text))),
-        length => Err(format!("a path of {length} bytes, use 1 to {MAX_SOCKET_PATH}")),
-    };
+    let path = |text: String| socket_path(&text).map(Some);
     check.with("server.socket", raw.socket, path, &mut server.socket);
     check.with("server.socket_mode", raw.socket_mode, octal, &mut server.socket_mode);
     if let Some(on) = raw.proxy_protocol {
@@ -267,6 +266,49 @@ fn storage(check: &mut Check<'_>, raw: RawStorage, storage: &mut StorageConfig) 
     let mut millis = redis.timeout.as_millis() as u64;
     check.whole("storage.timeout_ms", raw.timeout_ms, 10..=5000, &mut millis);
     redis.timeout = Duration::from_millis(millis);
+}
+
+fn tor(check: &mut Check<'_>, raw: RawTor, tor: &mut TorConfig) {
+    let written = raw.control.is_some();
+    let control = |text: String| control_address(&text).map(Some);
+    check.with("tor.control", raw.control, control, &mut tor.control);
+    let needless = "is set without tor.control, set that too or remove this one";
+    for (key, value, target) in [
+        ("tor.cookie_file", raw.cookie_file, &mut tor.cookie_file),
+        ("tor.password_file", raw.password_file, &mut tor.password_file),
+    ] {
+        let path = |text: String| match (text.is_empty(), written) {
+            (true, _) => Err("is empty, use the path of a file"),
+            (false, false) => Err(needless),
+            (false, true) => Ok(Some(PathBuf::from(text))),
+        };
+        check.with(key, value, path, target);
+    }
+    if tor.cookie_file.is_some() && tor.password_file.is_some() {
+        let message = "is set beside tor.cookie_file, keep the one that torrc asks for";
+        check.problems.push(check.origins, "tor.password_file", message);
+    }
+    check.whole("tor.instance", raw.instance, 0..=65_535, &mut tor.instance);
+}
+
+fn control_address(text: &str) -> Result<ControlAddress, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket_path(path).map(ControlAddress::Unix);
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(ControlAddress::Tcp(address)),
+        _ => Err(format!(
+            "{text:?} is no control port, use \"unix:/run/tor/control\" or \"127.0.0.1:9051\", as \
+             ControlSocket or ControlPort in torrc say"
+        )),
+    }
+}
+
+fn socket_path(text: &str) -> Result<PathBuf, String> {
+    match text.len() {
+        1..=MAX_SOCKET_PATH => Ok(PathBuf::from(text)),
+        length => Err(format!("a path of {length} bytes, use 1 to {MAX_SOCKET_PATH}")),
+    }
 }
 
 fn level(written: RawDifficulty) -> Result<u8, String> {

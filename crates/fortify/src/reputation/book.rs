@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Row, Standing};
-use crate::circuit::TorCircuit;
+use crate::circuit::{TorBoot, TorCircuit};
 use crate::clock::Timestamp;
 
 /// Changes that are remembered one by one, 16 bytes each. One more, and a full pass, which needs no
@@ -92,6 +92,14 @@ impl Book {
             self.ends[Standing::Reset as usize].remove(&(row.until, circuit));
             self.rows.remove(&circuit);
         }
+    }
+
+    /// The circuits with a favour or a ban from another start of `boot`'s tor.
+    pub(super) fn stale_at(&self, boot: TorBoot) -> Vec<TorCircuit> {
+        let all = self.ends[Standing::Banned as usize].iter();
+        let all = all.chain(&self.ends[Standing::Vip as usize]).map(|(_, circuit)| *circuit);
+        let others = |c: &TorCircuit| c.instance() == boot.instance && c.epoch() != boot.epoch;
+        all.filter(others).collect()
     }
 
     pub(super) fn begin_pass(&mut self, now: Timestamp) -> Vec<(TorCircuit, Standing)> {

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::circuit::TorCircuit;
+use crate::circuit::{TorBoot, TorCircuit};
 use crate::clock::{Clock, Timestamp};
 use book::Book;
 pub use book::{Changes, Counts};
@@ -82,6 +82,8 @@ pub enum Reason {
     Failures,
     /// An operator said so.
     Operator,
+    /// Tor started anew, and the circuit is no more.
+    Restart,
     /// Another version of this program said so, in a word that this one does not know.
     Other,
 }
@@ -94,12 +96,13 @@ impl Reason {
             Self::Solved => "solved",
             Self::Failures => "failures",
             Self::Operator => "operator",
+            Self::Restart => "restart",
             Self::Other => "other",
         }
     }
 
     fn parse(word: &str) -> Self {
-        let known = [Self::Solved, Self::Failures, Self::Operator];
+        let known = [Self::Solved, Self::Failures, Self::Operator, Self::Restart];
         known.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::Other)
     }
 }
@@ -314,6 +317,13 @@ impl Reputation {
     fn send(&self, job: Job) -> Result<(), ReputationError> {
         let jobs = self.jobs.as_ref().ok_or(ReputationError::Ended)?;
         jobs.send(job).map_err(|_ended| ReputationError::Ended)
+    }
+
+    /// The circuits that are favoured or banned since another start of `boot`'s tor: they are no more,
+    /// and their numbers are others' now.
+    #[must_use]
+    pub fn stale_at(&self, boot: TorBoot) -> Vec<TorCircuit> {
+        self.shared.book().stale_at(boot)
     }
 
     /// The row of `circuit` that is in force, one that takes a standing back included.

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::circuit::{Connection, IdentityMode, PeerAddress, TrustedProxies, identify};
+use crate::circuit::{Connection, IdentityMode, PeerAddress, TorBoot, TrustedProxies, identify};
 
 /// Longer than anything here should take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,7 +113,7 @@ async fn response(socket: &mut (impl AsyncRead + Unpin)) -> String {
 fn app() -> Router {
     let who = |Extension(connection): Extension<Connection>, headers: http::HeaderMap| async move {
         let trusted = TrustedProxies::default();
-        match identify(IdentityMode::Circuit, &trusted, &connection, &headers) {
+        match identify(IdentityMode::Circuit, &trusted, TorBoot::default(), &connection, &headers) {
             Ok(id) => format!("{:02x?}", id.canonical_bytes()),
             Err(error) => error.label().to_owned(),
         }

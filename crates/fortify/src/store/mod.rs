@@ -77,7 +77,8 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// The wrong answers of `circuit` that are not forgotten yet.
     async fn failures(&self, circuit: CircuitTag) -> Result<Failures, StoreError>;
 
-    /// Forgets the wrong answers of `circuit`: an operator forgave them.
+    /// Forgets the wrong answers of `circuit`: an operator forgave them, or it is closed and will not come
+    /// back.
     async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError>;
 
     /// Ends a session before its time. It stays ended until `until`, when its token has expired

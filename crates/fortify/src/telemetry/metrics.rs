@@ -114,6 +114,9 @@ impl CommandOutcome {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Unlabelled {}
+
 /// The instruments of one gate.
 pub struct Metrics {
     registry: Registry,
@@ -138,6 +141,10 @@ pub struct Metrics {
     haproxy_lag: Gauge<f64, AtomicU64>,
     haproxy_commands: Family<ByOutcome, Counter>,
     standings: Family<ByStanding, Gauge>,
+    // Families, so that they are absent where tor is not watched: 0 would look like an alarm.
+    tor_up: Family<Unlabelled, Gauge>,
+    tor_restarts: Family<Unlabelled, Counter>,
+    tor_circuits_closed: Family<Unlabelled, Counter>,
 }
 
 impl Metrics {
@@ -168,6 +175,9 @@ impl Metrics {
             haproxy_lag: Gauge::default(),
             haproxy_commands: Family::default(),
             standings: Family::default(),
+            tor_up: Family::default(),
+            tor_restarts: Family::default(),
+            tor_circuits_closed: Family::default(),
             registry: Registry::default(),
         };
         let m = &metrics;
@@ -229,6 +239,21 @@ impl Metrics {
             m.haproxy_commands.clone(),
         );
         registry.register("standings", "Circuits by how they stand", m.standings.clone());
+        registry.register(
+            "tor_up",
+            "1 while tor's control port is connected and its epoch confirmed",
+            m.tor_up.clone(),
+        );
+        registry.register(
+            "tor_restarts",
+            "How often another tor was met than before",
+            m.tor_restarts.clone(),
+        );
+        registry.register(
+            "tor_circuits_closed",
+            "Visitors' circuits that tor said were closed",
+            m.tor_circuits_closed.clone(),
+        );
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
@@ -340,6 +365,23 @@ impl Metrics {
     /// How many challenges wait for an answer.
     pub fn set_active_challenges(&self, count: u64) {
         self.active_challenges.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether tor is watched. From the first call on, all three figures about tor are shown.
+    pub fn set_tor_up(&self, up: bool) {
+        self.tor_up.get_or_create(&Unlabelled {}).set(i64::from(up));
+        self.tor_restarts.get_or_create(&Unlabelled {}).inc_by(0);
+        self.tor_circuits_closed.get_or_create(&Unlabelled {}).inc_by(0);
+    }
+
+    /// Another tor was met than before.
+    pub fn tor_restarted(&self) {
+        self.tor_restarts.get_or_create(&Unlabelled {}).inc();
+    }
+
+    /// Tor closed a visitor's circuit.
+    pub fn tor_circuit_closed(&self) {
+        self.tor_circuits_closed.get_or_create(&Unlabelled {}).inc();
     }
 
     /// All of it, in the text form that Prometheus reads.

@@ -46,7 +46,8 @@ impl FromRequestParts<SharedApp> for Visitor {
             .get::<Connection>()
             .ok_or_else(|| WebError::Unavailable("a request without its connection".to_owned()))?;
         let trusted = &config.server.trusted_proxies;
-        let circuit = circuit::identify(config.security.identity, trusted, connection, headers)
+        let (identity, boot) = (config.security.identity, app.boot());
+        let circuit = circuit::identify(identity, trusted, boot, connection, headers)
             .inspect_err(|error| app.metrics.circuit_rejected(error.label()))?;
         let tag = app.pseudonyms.tag(&circuit);
         if let Some(circuit) = circuit.tor() {

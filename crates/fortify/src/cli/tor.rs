@@ -1,0 +1,68 @@
+//! `fortify tor status` and `fortify tor kill-circuit`.
+
+use std::io::Write;
+
+use clap::Subcommand;
+
+use super::CliError;
+use crate::circuit::TorCircuit;
+use crate::config::{Config, ControlAddress};
+use crate::tor::{self, Closed, Status};
+
+/// What to ask of tor.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Say whether tor's control port lets Fortify in, which tor it is, and under which epoch the gate
+    /// knows it.
+    Status,
+    /// Close a circuit: it frees what the circuit holds and cuts its downloads. The client comes back
+    /// on another one.
+    KillCircuit {
+        /// The circuit's address, as tor writes it: fc00:dead:beef:4dad::HHHH:LLLL.
+        address: String,
+    },
+}
+
+pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Result<(), CliError> {
+    let Some(control) = &config.tor.control else {
+        let advice = "tor.control is not set: name tor's control port in the section [tor]";
+        return Err(CliError::Usage(advice.to_owned()));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
+    match action {
+        Action::Status => {
+            let asked = tor::status(&config.tor, control, &config.storage.data_dir);
+            let status = runtime.block_on(asked).map_err(CliError::failed)?;
+            table(control, &status, out)
+        }
+        Action::KillCircuit { address } => {
+            let circuit: TorCircuit =
+                address.parse().map_err(|e| CliError::Usage(format!("kill-circuit: {e}")))?;
+            let asked = tor::close_circuit(&config.tor, control, circuit);
+            let closed = runtime.block_on(asked).map_err(CliError::failed)?;
+            writeln!(out, "{}", outcome(closed))
+        }
+    }
+    .map_err(|e| CliError::output(&e))
+}
+
+const fn outcome(closed: Closed) -> &'static str {
+    match closed {
+        Closed::Now => "closed",
+        Closed::Before => "tor has no such circuit, or no longer",
+    }
+}
+
+fn table(control: &ControlAddress, status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "{:<13} {control}", "CONTROL PORT")?;
+    writeln!(out, "{:<13} {}", "VERSION", status.version)?;
+    writeln!(out, "{:<13} {}", "PROCESS ID", status.run.pid)?;
+    writeln!(out, "{:<13} {} s", "UPTIME", status.run.uptime)?;
+    match status.epoch {
+        Some(epoch) => writeln!(out, "{:<13} {epoch}", "EPOCH"),
+        None => writeln!(out, "{:<13} none yet: no gate has met this start of tor", "EPOCH"),
+    }
+}
