@@ -419,6 +419,26 @@ mod tests {
     }
 
     #[test]
+    fn abuse_17_of_moves_that_wait_for_the_disk_each_sees_the_one_before() {
+        let (table, ended) = (Moves::in_memory(99), revocations());
+        let flushing = table.journal.lock().unwrap();
+        std::thread::scope(|scope| {
+            let moves: Vec<_> = (2..10)
+                .map(|number| {
+                    let step = Move { most: 1, ..to(1, number) };
+                    let (table, ended) = (&table, &ended);
+                    scope.spawn(move || table.step(session(1), &step, NOW, ended).unwrap())
+                })
+                .collect();
+            // Long enough for all of them to stand and wait.
+            std::thread::sleep(Duration::from_millis(200));
+            drop(flushing);
+            let results = moves.into_iter().map(|one| one.join().unwrap());
+            assert_eq!(results.filter(|result| *result == Moved::Moved).count(), 1);
+        });
+    }
+
+    #[test]
     fn a_cookie_used_where_it_was_written_for_is_shared_also_when_the_way_there_was_forgotten() {
         // A store that came back empty knows of the later move alone.
         let (table, ended) = (Moves::in_memory(9), revocations());
