@@ -229,7 +229,7 @@ async fn abuse_05_a_visitors_own_circuit_never_reaches_the_gate() {
         // With the spelling of tor, which is not the canonical one.
         let request = format!(
             "PROXY TCP6 fc00:dead:beef:4dad::0:19 ::1 25 80\r\n\
-             GET /_fortify/x HTTP/1.1\r\nHost: a.onion\r\nConnection: close\r\n{forged}\r\n"
+             GET /_fortify/x HTTP/1.1\r\nHost: a.onion\r\nX-First: 1\r\n{forged}Connection: close\r\n\r\n"
         );
         let answer = raw(haproxy.address, request.as_bytes());
         if wanted == "400" {
@@ -252,8 +252,9 @@ async fn abuse_05_a_visitors_own_circuit_never_reaches_the_gate() {
         ("PROXY UNKNOWN\r\n", "unknown"),
     ] {
         gate.seen().clear();
-        let request =
-            format!("{line}GET /_fortify/x HTTP/1.1\r\nHost: a\r\nX-Circuit-ID: {CIRCUIT}\r\n\r\n");
+        let request = format!(
+            "{line}GET /_fortify/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Circuit-ID: {CIRCUIT}\r\n\r\n"
+        );
         let answer = raw(haproxy.address, request.as_bytes());
         assert!(!answer.contains(" 200 ") && gate.seen().is_empty(), "{why}: {answer}");
     }
