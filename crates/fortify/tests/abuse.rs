@@ -328,13 +328,13 @@ impl Entropy for Dry {
 async fn abuse_10_a_store_that_fails_lets_nobody_in_behind_nginx() {
     let (bed, fails) = faulty_bed().await;
     let nginx = support::servers::Nginx::start(bed.address, bed.site.address());
-    let mut member = support::Visitor::at(nginx.address);
+    let mut member = Visitor::at(nginx.address);
     let page = member.get("/").await;
     assert!(bed.solve(&mut member, &page).await.admits());
     assert_eq!(member.get("/").await.status, StatusCode::OK);
     bed.site.seen().clear();
     fails.store(true, Ordering::SeqCst);
-    for mut visitor in [member.clone(), support::Visitor::at(nginx.address)] {
+    for mut visitor in [member.clone(), Visitor::at(nginx.address)] {
         let refused = visitor.get("/").await;
         assert!(!refused.status.is_success(), "{}", refused.text());
         assert!(bed.site.seen().is_empty());

@@ -1,5 +1,6 @@
 //! The whole way: a client of tor, a network of its own, the onion service, `HAProxy`, nginx, the gate
 //! and the service. `make test-tor` starts the network and runs these; by themselves they are left out.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod support;
 
