@@ -44,11 +44,11 @@ run_until_stopped() {
     while all_run; do
         sleep 0.5
     done
+    # `make stack-down`, from elsewhere.
+    [[ ! -e $run/stopping ]] || exit 0
     local name
     for name in "${names[@]}"; do
-        # `make stack-down` takes these files away, the last server's first.
-        [[ -e $run/$name.pid ]] || exit 0
-        runs "$name" || [[ ! -e $run/$name.pid ]] || fail "$name ended by itself; see $run/$name.log"
+        runs "$name" || fail "$name ended by itself; see $run/$name.log"
     done
 }
 
@@ -72,6 +72,7 @@ up() {
     done
     mkdir -p "$run"
     chmod 700 "$run"
+    rm -f "$run/stopping"
     # Whatever happens from here on, nothing is left behind half started.
     trap down EXIT
     start_site
@@ -173,6 +174,7 @@ start_haproxy() {
 down() {
     trap '' INT TERM
     local i
+    [[ ! -d $run ]] || : >"$run/stopping"
     for ((i = ${#names[@]} - 1; i >= 0; i--)); do
         end "${names[i]}"
     done

@@ -1,4 +1,5 @@
 //! Gate mode with the real servers: nginx, and `HAProxy` in front of it, as `deploy/` sets them up.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
@@ -70,7 +71,12 @@ async fn a_visitor_solves_behind_nginx_and_lands_on_the_page_first_asked_for() {
     assert_eq!(visitor.get("/api/session").await.json()["standing"], "admitted");
     assert_eq!(bed.site.seen().len(), 1);
     let other = &mut visitor.clone().circuit("fc00:dead:beef:4dad::1a");
-    assert!(other.get("/").await.is_challenge(), "another circuit has the session");
+    let moved = other.get("/").await;
+    assert_eq!(moved.status, StatusCode::OK, "a session moves with its visitor");
+    let cookie = moved.header("set-cookie").unwrap_or_default();
+    assert!(cookie.starts_with("cerberus_session="), "nginx kept the new cookie to itself");
+    assert_eq!(other.get("/").await.status, StatusCode::OK);
+    assert!(visitor.get("/").await.is_challenge(), "one session on two circuits");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,7 +237,7 @@ async fn abuse_05_a_visitors_own_circuit_never_reaches_the_gate() {
         // With the spelling of tor, which is not the canonical one.
         let request = format!(
             "PROXY TCP6 fc00:dead:beef:4dad::0:19 ::1 25 80\r\n\
-             GET /_fortify/x HTTP/1.1\r\nHost: a.onion\r\nConnection: close\r\n{forged}\r\n"
+             GET /_fortify/x HTTP/1.1\r\nHost: a.onion\r\nX-First: 1\r\n{forged}Connection: close\r\n\r\n"
         );
         let answer = raw(haproxy.address, request.as_bytes());
         if wanted == "400" {
@@ -254,8 +260,9 @@ async fn abuse_05_a_visitors_own_circuit_never_reaches_the_gate() {
         ("PROXY UNKNOWN\r\n", "unknown"),
     ] {
         gate.seen().clear();
-        let request =
-            format!("{line}GET /_fortify/x HTTP/1.1\r\nHost: a\r\nX-Circuit-ID: {CIRCUIT}\r\n\r\n");
+        let request = format!(
+            "{line}GET /_fortify/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Circuit-ID: {CIRCUIT}\r\n\r\n"
+        );
         let answer = raw(haproxy.address, request.as_bytes());
         assert!(!answer.contains(" 200 ") && gate.seen().is_empty(), "{why}: {answer}");
     }

@@ -1,7 +1,6 @@
 //! The whole way: a client of tor, a network of its own, the onion service, `HAProxy`, nginx, the gate
 //! and the service. `make test-tor` starts the network and runs these; by themselves they are left out.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod support;
 
@@ -69,16 +68,23 @@ async fn arrive(visitor: &mut Visitor, path: &str) -> Reply {
     let started = Instant::now();
     loop {
         match try_get(visitor, path).await {
-            Some(reply) => return reply,
+            Some((after, reply)) => {
+                *visitor = after;
+                return reply;
+            }
             None => assert!(started.elapsed() < Duration::from_secs(90), "nothing arrives"),
         }
     }
 }
 
-/// What comes back, if anything does.
-async fn try_get(visitor: &Visitor, path: &str) -> Option<Reply> {
+/// What comes back, if anything does, and the visitor with its new cookies.
+async fn try_get(visitor: &Visitor, path: &str) -> Option<(Visitor, Reply)> {
     let (mut visitor, path) = (visitor.clone(), path.to_owned());
-    tokio::spawn(async move { visitor.get(&path).await }).await.ok()
+    let asking = tokio::spawn(async move {
+        let reply = visitor.get(&path).await;
+        (visitor, reply)
+    });
+    asking.await.ok()
 }
 
 /// A port on this machine behind which every connection goes to `onion` as `name`.
@@ -102,15 +108,19 @@ async fn through_tor(socks: SocketAddr, name: String, onion: String) -> SocketAd
 /// SOCKS 5 with a name (RFC 1928, RFC 1929).
 async fn connect(socks: SocketAddr, name: &str, onion: &str) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(socks).await.ok()?;
-    let mut hello = vec![5, 1, 2, 1, u8::try_from(name.len()).ok()?];
-    hello.extend(name.as_bytes());
-    hello.extend([1, b'x', 5, 1, 0, 3, u8::try_from(onion.len()).ok()?]);
-    hello.extend(onion.as_bytes());
-    hello.extend([0, 80]);
-    stream.write_all(&hello).await.ok()?;
-    let mut answer = [0; 2 + 2 + 10];
-    stream.read_exact(&mut answer).await.ok()?;
-    (answer[5] == 0).then_some(stream)
+    let mut say = vec![1, u8::try_from(name.len()).ok()?];
+    say.extend(name.as_bytes());
+    say.extend([1, b'x']);
+    let mut ask = vec![5, 1, 0, 3, u8::try_from(onion.len()).ok()?];
+    ask.extend(onion.as_bytes());
+    ask.extend([0, 80]);
+    // One step at a time: tor closes on who does not wait for its answers.
+    let mut answer = [0; 10];
+    for (step, length) in [(&[5, 1, 2][..], 2), (&say, 2), (&ask, 10)] {
+        stream.write_all(step).await.ok()?;
+        stream.read_exact(&mut answer[..length]).await.ok()?;
+    }
+    (answer[1] == 0).then_some(stream)
 }
 
 #[tokio::test(flavor = "multi_thread")]

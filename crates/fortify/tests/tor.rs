@@ -160,7 +160,7 @@ async fn is_in(visitor: &mut Visitor) -> bool {
     visitor.get("/").await.status == StatusCode::OK
 }
 
-/// Answers wrongly until it has to wait.
+/// Answers wrongly until it is banned.
 async fn held_back(bed: &Bed, circuit: &str) -> Visitor {
     let mut visitor = bed.visitor().circuit(circuit);
     for _ in 0..2 {
@@ -172,7 +172,8 @@ async fn held_back(bed: &Bed, circuit: &str) -> Visitor {
 }
 
 async fn waits(visitor: &mut Visitor) -> bool {
-    visitor.get("/").await.status == StatusCode::TOO_MANY_REQUESTS
+    let reply = visitor.get("/").await;
+    reply.status == StatusCode::FORBIDDEN && !reply.is_challenge()
 }
 
 async fn ready(bed: &Bed) -> Reply {
