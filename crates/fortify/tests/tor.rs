@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ impl RealTor {
     fn new(torrc: impl FnOnce(&Path) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path();
+        // Tor puts its socket into no folder that others may look into.
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o700)).unwrap();
         let text = format!(
             "DataDirectory {0}/tor\nDisableNetwork 1\nSocksPort 0\nShutdownWaitLength 0\n\
              Log notice file {0}/log\n{1}\n",
@@ -73,7 +76,12 @@ impl RealTor {
     async fn started(mut self) -> Self {
         self.start();
         let log = self.path("log");
-        let opened = || std::fs::read_to_string(&log).is_ok_and(|t| t.contains("Opened Control"));
+        let child = self.running.as_mut().unwrap();
+        let opened = || {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "tor ended: {:?}", std::fs::read_to_string(&log));
+            std::fs::read_to_string(&log).is_ok_and(|text| text.contains("Opened Control"))
+        };
         until("tor opens its control port", opened).await;
         self
     }
@@ -99,7 +107,8 @@ impl RealTor {
     /// Where `ControlPort auto` led.
     fn port(&self) -> ControlAddress {
         let text = std::fs::read_to_string(self.path("port")).unwrap();
-        ControlAddress::Tcp(text.trim().strip_prefix("PORT=").unwrap().parse().unwrap())
+        let port = text.lines().find_map(|line| line.strip_prefix("PORT=")).unwrap();
+        ControlAddress::Tcp(port.parse().unwrap())
     }
 }
 
@@ -182,7 +191,8 @@ async fn ready(bed: &Bed) -> Reply {
 
 async fn metric(bed: &Bed, name: &str) -> Option<String> {
     let text = bed.visitor().get("/metrics").await.text();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    // An empty set of labels is written, and means the same as none.
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("{} "));
     value.map(str::to_owned)
 }
 
@@ -504,6 +514,8 @@ struct PlayedTor {
     dir: tempfile::TempDir,
     says: broadcast::Sender<String>,
     heard: Arc<Mutex<Vec<String>>>,
+    /// Its process id: another one is another tor.
+    pid: Arc<AtomicU32>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -513,7 +525,8 @@ impl PlayedTor {
         let listener = UnixListener::bind(dir.path().join("control")).unwrap();
         let (says, _) = broadcast::channel(4096);
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let (speaker, ears) = (says.clone(), heard.clone());
+        let pid = Arc::new(AtomicU32::new(1));
+        let (speaker, ears, pid_now) = (says.clone(), heard.clone(), pid.clone());
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -525,7 +538,7 @@ impl PlayedTor {
                         line = lines.next_line() => match line {
                             Ok(Some(line)) => {
                                 ears.lock().unwrap().push(line.clone());
-                                Self::answer(&line)
+                                Self::answer(&line, pid_now.load(Ordering::SeqCst))
                             }
                             _ => break,
                         },
@@ -537,13 +550,15 @@ impl PlayedTor {
                 }
             }
         });
-        Self { dir, says, heard, task }
+        Self { dir, says, heard, pid, task }
     }
 
-    fn answer(line: &str) -> String {
+    fn answer(line: &str, pid: u32) -> String {
+        if line == "GETINFO uptime process/pid" {
+            return format!("250-uptime=9\r\n250-process/pid={pid}\r\n250 OK\r\n");
+        }
         match line {
             "PROTOCOLINFO 1" => "250-PROTOCOLINFO 1\r\n250-AUTH METHODS=NULL\r\n250 OK\r\n",
-            "GETINFO uptime process/pid" => "250-uptime=9\r\n250-process/pid=1\r\n250 OK\r\n",
             "CLOSECIRCUIT 25" => "650 CIRC 3 BUILT\r\n250 OK\r\n",
             "CLOSECIRCUIT 26" => "552 Unknown circuit \"26\"\r\n",
             "CLOSECIRCUIT 2050955716" => "512 Bad arguments: 2050955716\r\n",
@@ -613,8 +628,29 @@ async fn a_listener_that_falls_behind_loses_closed_circuits_and_no_epoch() {
     while counted().await != "3000" {
         assert!(started.elapsed() < BOUND, "{}", counted().await);
     }
-    let next = tokio::time::timeout(BOUND, slow.next(tor(&bed))).await.unwrap();
-    assert!(matches!(next, Some(TorEvent::CircuitClosed(_))));
+    let mut slower = tor(&bed).events();
+    let mut next = async || tokio::time::timeout(BOUND, slow.next(tor(&bed))).await.unwrap();
+    assert!(matches!(next().await, Some(TorEvent::CircuitClosed(_))));
+
+    // Another tor, and then so much that the news of it is lost.
+    let first = bed.app.boot();
+    played.pid.store(2, Ordering::SeqCst);
+    played.say("nonsense\r\n");
+    until("another tor is met", || tor(&bed).is_up() && bed.app.boot() != first).await;
+    let asked = || {
+        let heard = played.heard.lock().unwrap();
+        heard.iter().filter(|line| *line == "SETEVENTS CIRC").count() == 2
+    };
+    until("circuits are asked for again", asked).await;
+    played.say(&closed);
+    let started = Instant::now();
+    while counted().await != "6000" {
+        assert!(started.elapsed() < BOUND, "{}", counted().await);
+    }
+    let told = tokio::time::timeout(BOUND, slower.next(tor(&bed))).await.unwrap();
+    assert_eq!(told, Some(TorEvent::NewEpoch(bed.app.boot())));
+    let told = tokio::time::timeout(BOUND, slower.next(tor(&bed))).await.unwrap();
+    assert!(matches!(told, Some(TorEvent::CircuitClosed(_))), "the epoch was told twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
