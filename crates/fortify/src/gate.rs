@@ -7,7 +7,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 use crate::app::{App, BuildError, SharedApp};
-use crate::circuit::{CircuitId, Origin, TorBoot};
+use crate::circuit::{CircuitId, Origin, TorBoot, TorCircuit};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
@@ -21,8 +21,8 @@ use crate::tor::{Tor, TorEvent, TorEvents};
 /// How often the key file is looked at, so that `fortify keys rotate` needs no restart.
 const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Standings that are taken back at a time when tor started anew: what one batch of the file holds.
-const VOIDED_TOGETHER: usize = 256;
+/// Standings that are taken back at a time: what one batch of the file holds.
+const TAKEN_BACK_TOGETHER: usize = 256;
 
 /// A gate that holds its address and waits to be run.
 #[derive(Debug)]
@@ -129,6 +129,9 @@ async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
             // knows circuits by number alone.
             TorEvent::NewEpoch(boot) => void_before(&app, boot).await,
             TorEvent::CircuitClosed(circuit) => {
+                if app.reputation.standing(circuit).is_some() {
+                    take_back(&app, &[circuit]).await;
+                }
                 for id in [CircuitId::Header(circuit), CircuitId::ProxyLine(Origin::Tor(circuit))] {
                     if let Err(error) = app.store.forget_failures(app.pseudonyms.tag(&id)).await {
                         // It goes by itself when its time is over.
@@ -143,20 +146,24 @@ async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
 /// Takes back the favours and bans of circuits that ended with the tor before `boot`, so that nobody
 /// inherits one with a number.
 async fn void_before(app: &SharedApp, boot: TorBoot) {
-    let stale = app.reputation.stale_at(boot);
+    take_back(app, &app.reputation.stale_at(boot)).await;
+}
+
+/// Takes the favours and bans of `circuits` back, which are no more.
+async fn take_back(app: &SharedApp, circuits: &[TorCircuit]) {
     // For long enough that HAProxy is told, whenever it is back.
     let until = app.clock.now().after(app.config.reputation.ban);
-    for circuits in stale.chunks(VOIDED_TOGETHER) {
+    for circuits in circuits.chunks(TAKEN_BACK_TOGETHER) {
         let mut writes = JoinSet::new();
         for circuit in circuits.iter().copied() {
             let reputation = app.reputation.clone();
             writes.spawn(async move {
-                reputation.set(circuit, Standing::Reset, until, Reason::Restart).await
+                reputation.set(circuit, Standing::Reset, until, Reason::Closed).await
             });
         }
         while let Some(written) = writes.join_next().await {
             if let Ok(Err(error)) = written {
-                tracing::error!(%error, "a ban from before tor's restart stays until its end");
+                tracing::error!(%error, "the ban of a circuit that is no more stays until its end");
             }
         }
     }

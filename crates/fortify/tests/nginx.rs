@@ -1,6 +1,4 @@
 //! Gate mode with the real servers: nginx, and `HAProxy` in front of it, as `deploy/` sets them up.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
-
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod support;

@@ -82,8 +82,8 @@ pub enum Reason {
     Failures,
     /// An operator said so.
     Operator,
-    /// Tor started anew, and the circuit is no more.
-    Restart,
+    /// Tor closed the circuit, or started anew: it is no more.
+    Closed,
     /// Another version of this program said so, in a word that this one does not know.
     Other,
 }
@@ -96,13 +96,13 @@ impl Reason {
             Self::Solved => "solved",
             Self::Failures => "failures",
             Self::Operator => "operator",
-            Self::Restart => "restart",
+            Self::Closed => "closed",
             Self::Other => "other",
         }
     }
 
     fn parse(word: &str) -> Self {
-        let known = [Self::Solved, Self::Failures, Self::Operator, Self::Restart];
+        let known = [Self::Solved, Self::Failures, Self::Operator, Self::Closed];
         known.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::Other)
     }
 }

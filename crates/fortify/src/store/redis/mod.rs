@@ -231,7 +231,7 @@ impl StateStore for RedisStore {
     async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError> {
         let key = self.keys.failures(circuit);
         let forgotten = self.link.step(|mut connection| async move {
-            Ok(cmd("DEL").arg(key).query_async::<()>(&mut connection).await?)
+            Ok(cmd("UNLINK").arg(key).query_async::<()>(&mut connection).await?)
         });
         forgotten.await
     }
