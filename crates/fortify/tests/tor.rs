@@ -137,6 +137,8 @@ async fn gate(config: TorConfig, data: Option<&Path>) -> Bed {
 fn settings(parts: &mut Parts, config: TorConfig, data: Option<&Path>) {
     parts.config.security.identity = IdentityMode::Circuit;
     parts.config.security.max_captcha_failures = 2;
+    // What a circuit has is to be told from what a visitor takes along.
+    parts.config.session.max_moves = 0;
     parts.config.tor = config;
     if let Some(data) = data {
         parts.config.storage.data_dir = data.to_owned();
@@ -169,7 +171,7 @@ async fn is_in(visitor: &mut Visitor) -> bool {
     visitor.get("/").await.status == StatusCode::OK
 }
 
-/// Answers wrongly until it is banned.
+/// Answers wrongly until it is refused.
 async fn held_back(bed: &Bed, circuit: &str) -> Visitor {
     let mut visitor = bed.visitor().circuit(circuit);
     for _ in 0..2 {
@@ -182,7 +184,9 @@ async fn held_back(bed: &Bed, circuit: &str) -> Visitor {
 
 async fn waits(visitor: &mut Visitor) -> bool {
     let reply = visitor.get("/").await;
-    reply.status == StatusCode::FORBIDDEN && !reply.is_challenge()
+    // Banned here, or held back for what it did at another node of the same store.
+    let refused = [StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS].contains(&reply.status);
+    refused && !reply.is_challenge()
 }
 
 async fn ready(bed: &Bed) -> Reply {
