@@ -2,7 +2,7 @@
 # Installs what `make run`, `make test` or `make lab` needs on a Debian system with a Rust toolchain.
 #
 #   scripts/setup.sh run    a C linker
-#   scripts/setup.sh test   also rustfmt, clippy, Firefox, Chromium and their WebDriver servers
+#   scripts/setup.sh test   also rustfmt, clippy, tor, Firefox, Chromium and their WebDriver servers
 #   scripts/setup.sh lab    a C linker, Python 3.11 or later, Tesseract
 #
 # What is there is left alone, so a second run takes no time and asks for nothing.
@@ -12,6 +12,7 @@ readonly GECKODRIVER_VERSION=0.37.1
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 missing=()
+as_root=()
 
 main() {
     local purpose=${1:-}
@@ -27,6 +28,7 @@ main() {
         need_program firefox-esr firefox-esr firefox
         need_program chromium chromium chromium-browser google-chrome
         need_program chromium-driver chromedriver
+        need_program tor tor
     fi
     if [[ $purpose == lab ]]; then
         need_python
@@ -89,7 +91,7 @@ install_missing() {
     local by_hand="apt-get install -y ${missing[*]}"
     command -v apt-get >/dev/null ||
         fail "missing: ${missing[*]} (named as in Debian); install them with your system's package manager"
-    local as_root=()
+    as_root=()
     if ((EUID == 0)); then
         say "installing: ${missing[*]}"
     elif command -v sudo >/dev/null; then
@@ -99,7 +101,20 @@ install_missing() {
         fail "missing: ${missing[*]}; as root, run: apt-get update && $by_hand"
     fi
     apt_get update || fail "apt-get update failed; as root, run: apt-get update && $by_hand"
+    keep_tor_from_starting
     apt_get install -y --no-install-recommends "${missing[@]}" || fail "failed: $by_hand"
+}
+
+# Debian's package of tor starts a tor of its own at once. The tests start theirs and leave that one
+# alone, and a machine that only runs tests should not join the network: masked until this script
+# ends, it is not started now. It is enabled, though, and starts with the next boot.
+keep_tor_from_starting() {
+    if [[ " ${missing[*]} " != *" tor "* || ! -d /run/systemd/system ]]; then
+        return
+    fi
+    trap '"${as_root[@]}" systemctl --runtime --quiet unmask tor.service tor@default.service' EXIT
+    "${as_root[@]}" systemctl --runtime --quiet mask tor.service tor@default.service
+    say "tor's own service is not started now; it would be at the next boot: systemctl disable tor"
 }
 
 # Waits for another apt to finish. The option covers dpkg's lock only; the locks of the package
