@@ -121,7 +121,7 @@ install_missing() {
     local by_hand="apt-get install -y ${missing[*]}"
     command -v apt-get >/dev/null ||
         fail "missing: ${missing[*]} (named as in Debian); install them with your system's package manager"
-    local as_root=()
+    as_root=()
     if ((EUID == 0)); then
         say "installing: ${missing[*]}"
     elif command -v sudo >/dev/null; then
@@ -131,6 +131,7 @@ install_missing() {
         fail "missing: ${missing[*]}; as root, run: apt-get update && $by_hand"
     fi
     apt_get update || fail "apt-get update failed; as root, run: apt-get update && $by_hand"
+    keep_tor_from_starting
     apt_get install -y --no-install-recommends "${missing[@]}" || fail "failed: $by_hand"
     leave_none_running
 }
@@ -147,6 +148,18 @@ leave_none_running() {
             "${as_root[@]}" service "$service" stop >/dev/null || say "cannot stop $service; perhaps it was not started"
         fi
     done
+}
+
+# Debian's package of tor starts a tor of its own at once. The tests start theirs and leave that one
+# alone, and a machine that only runs tests should not join the network: masked until this script
+# ends, it is not started now. It is enabled, though, and starts with the next boot.
+keep_tor_from_starting() {
+    if [[ " ${missing[*]} " != *" tor "* || ! -d /run/systemd/system ]]; then
+        return
+    fi
+    trap '"${as_root[@]}" systemctl --runtime --quiet unmask tor.service tor@default.service' EXIT
+    "${as_root[@]}" systemctl --runtime --quiet mask tor.service tor@default.service
+    say "tor's own service is not started now; it would be at the next boot: systemctl disable tor"
 }
 
 # Waits for another apt to finish. The option covers dpkg's lock only; the locks of the package
