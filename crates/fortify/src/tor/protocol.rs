@@ -23,10 +23,10 @@ pub(super) const MAX_MESSAGE: usize = 64 * 1024;
 /// What was sent is not the control protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// A line over [`MAX_LINE`].
+    /// A line over 16 KiB.
     #[error("a line of more than 16 KiB")]
     LongLine,
-    /// A message over [`MAX_MESSAGE`].
+    /// A message over 64 KiB.
     #[error("a message of more than 64 KiB")]
     LongMessage,
     /// A line that does not begin with three digits and one of `-`, `+`, space.
