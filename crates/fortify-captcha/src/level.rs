@@ -9,6 +9,9 @@
 //! typed: objects 20, 20, 20; patterns 20, 19 (a slip, the picture was plain), 20; colour words 20,
 //! 20, 20. Patterns and some objects of level 8 were read enlarged.
 //!
+//! Ink in styles, on grounds that change between light and dark: of 20 at level 5 in one style 18, with
+//! characters in two inks; both misses were due to those, and such pictures have one ink now. Not read anew.
+//!
 //! The same for four letters in swirl, 480 x 160, 20 pictures each: level 3, 20 of 20; level 5, 19;
 //! level 8, 19; level 10, 17, each miss a single letter. Tried and given up because too few were read:
 //! 420 x 140 (level 3: 16), a bend of 0.18 and more (15), 0.6 (hardly a letter). Hardening swirl costs

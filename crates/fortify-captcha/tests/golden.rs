@@ -30,7 +30,7 @@ const GOLDEN: [Case; 8] = [
         6,
         2,
         "t:MPJF9F",
-        "72e2bf65218891838a0f975c0739246a154952f1112369497520f45d8abc9228",
+        "4b1a0cebfa582d8829e20956830bea6986e07b0abb27617309c3e432b0e76585",
     ),
     (
         Variant::DistortedText,
@@ -40,7 +40,7 @@ const GOLDEN: [Case; 8] = [
         8,
         3,
         "t:FRANHC46",
-        "a62c289dfdbd95096b2cae12892c1967fe8ddf43366fc1f37a273e4dcb11319c",
+        "019549c98d63759b9ccee0f0d05fa5464ab5a603b8bd1f84a4b923d913cdd48c",
     ),
     (
         Variant::DistortedText,
@@ -70,7 +70,7 @@ const GOLDEN: [Case; 8] = [
         6,
         6,
         "n:54",
-        "5a18cca40a3c26fde1793ca181dea04712446404c9118b72a6b098c77c01321a",
+        "bd3422cfa6b1a62b0df304c85a9483b4b1913942eb2caec0d20eb94125e94d35",
     ),
     (
         Variant::Arithmetic,
@@ -90,7 +90,7 @@ const GOLDEN: [Case; 8] = [
         6,
         8,
         "n:92",
-        "c5158db8a82712d295f6979b4aac0db5a06fad419bed4a659b027bdddd7f9b99",
+        "37a89ae75055d0cd4e730d9140cb70110b5c7f9620de44cd2230f046e1ea9f6c",
     ),
 ];
 

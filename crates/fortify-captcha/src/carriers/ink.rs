@@ -28,6 +28,10 @@ struct Texture {
     rim: bool,
 }
 
+impl Texture {
+    const PLAIN: Self = Self { hatch: Hatch::Solid, rim: false };
+}
+
 /// How a style fills characters: one of two ways in each picture.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Textures([Texture; 2]);
@@ -87,7 +91,10 @@ pub(crate) fn draw(
         noise::shape(canvas, marks, palette.noise(rng.below(NOISES)), frame, rng);
     }
     layout.compose(figures, &style.fonts, &Hand::ink(profile, style.manner), frame, rng);
-    let texture = style.textures.pick(rng);
+    let drawn = style.textures.pick(rng);
+    // Two inks on two grounds are more than eyes tell apart at one look: a checked R was read as a K, a
+    // split 9 as an 8.
+    let texture = if palette.is_counterchanged() { Texture::PLAIN } else { drawn };
     text(layout, &palette, texture, rasterizer, canvas, rng);
     codes(layout, &palette, rasterizer, canvas, scale);
     let over = profile.over_width * scale * if palette.is_named() { FINE } else { 1.0 };
