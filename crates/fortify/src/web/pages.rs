@@ -135,6 +135,8 @@ struct ChallengeTemplate<'a> {
     look: Option<Cow<'a, str>>,
     /// Whether a px of the picture is a dot to be shown sharp.
     dots: bool,
+    /// Whether there are more dots in a row than of four characters.
+    wide: bool,
     /// Whether it asks for letters.
     letters: bool,
     /// What a form sends and what a person reads, for each thing that can be picked.
@@ -197,6 +199,7 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
             height: page.media.height,
             look: look(issued.carrier, locale),
             dots: page.media.scale > 1,
+            wide: page.media.width > WIDTH_OF_DOTS,
             letters: matches!(issued.question, Question::TypeCharacters { .. }),
             choices: (issued.choices.iter())
                 .map(|choice| (choice.value(), locale.choice(choice)))
@@ -210,6 +213,9 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
         },
     )
 }
+
+/// Width at which pages show moving characters, CSS px: the style sheet has it, and one for what is wider.
+const WIDTH_OF_DOTS: u16 = 384;
 
 /// What people who never saw such a picture have to know before they see anything in it.
 fn look<'a>(carrier: &str, locale: Locale<'a>) -> Option<Cow<'a, str>> {
