@@ -15,9 +15,13 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use fortify::circuit::{IdentityMode, TorBoot, TorCircuit};
+use fortify::clock::{Clock, SystemClock};
 use fortify::config::{ControlAddress, TorConfig};
+use fortify::haproxy::client::Endpoint;
+use fortify::reputation::Standing;
 use fortify::store::StateStore;
 use fortify::tor::{Closed, Tor, TorError, TorEvent};
+use support::servers::{Haproxy, free_address};
 use support::{Bed, Parts, Reply, Visitor, memory_store};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -444,6 +448,46 @@ async fn a_tor_that_asks_for_nothing_or_for_something_else_is_met_as_torrc_says(
     let config = TorConfig { password_file: Some(real.path("torrc")), ..config };
     let said = fortify::tor::status(&config, &real.socket(), &data).await.unwrap_err();
     assert!(matches!(said, TorError::PasswordNeedless), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_03_bans_by_name_end_with_their_tor_in_haproxys_table_too() {
+    let mut real = RealTor::with_cookie().started().await;
+    let haproxy = Haproxy::start(free_address());
+    let config = real.config();
+    let bed = Bed::with(|parts| {
+        settings(parts, config, None);
+        parts.config.haproxy.endpoint = Some(Endpoint::Unix(haproxy.socket.clone()));
+    })
+    .await;
+    // The command reads the system's clock.
+    bed.clock.set(SystemClock.now());
+    up(&bed).await;
+    let ControlAddress::Unix(control) = real.socket() else { panic!("another address") };
+    let banned = Command::new(env!("CARGO_BIN_EXE_fortify"))
+        .args(["circuits", "ban", ONE])
+        .env("FORTIFY__STORAGE__DATA_DIR", &bed.app.config.storage.data_dir)
+        .env("FORTIFY__TOR__CONTROL", format!("unix:{}", control.display()))
+        .output()
+        .unwrap();
+    assert!(banned.status.success(), "{}", String::from_utf8_lossy(&banned.stderr));
+    let gpc0 = |value: u8| {
+        let shown = haproxy.ask("show table tor_ingress key fc00:dead:beef:4dad::19");
+        shown.contains(&format!(" gpc0={value} "))
+    };
+    until("the ban is in the table", || gpc0(2)).await;
+    let named = of_this_boot(&bed, ONE);
+    assert_eq!(bed.app.reputation.standing(named), Some(Standing::Banned));
+    assert!(waits(&mut bed.visitor().circuit(ONE)).await, "a ban of another start of tor");
+
+    real.kill();
+    down(&bed).await;
+    let real = real.started().await;
+    up(&bed).await;
+    until("the ban has left the table", || gpc0(0)).await;
+    assert_eq!(bed.app.reputation.standing(named), None);
+    bed.stop().await;
+    drop(real);
 }
 
 /// The program as an operator starts it, as another user where the tests run as root.

@@ -61,6 +61,22 @@ async fn passes_the_contract_on_a_cluster_of_three() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_17_a_session_stays_where_it_is() {
+    let redis = Redis::start(&[]);
+    let bed = bed(&redis.config(), 3).await;
+    let session = SessionId::random(&SystemEntropy).unwrap();
+    let [from, to] = [1, 2].map(|byte| CircuitTag::from_bytes([byte; 16]));
+    let until = contract::START.after(Duration::from_secs(3600));
+    let step = Move { from, to, until, most: 3, window: Duration::from_secs(3600) };
+    assert_eq!(bed.store.move_session(session, step).await.unwrap(), Moved::Refused);
+    assert_eq!(bed.store.standing(session).await.unwrap(), Standing::Unmoved);
+    let back = Move { to: from, ..step };
+    assert_eq!(bed.store.move_session(session, back).await.unwrap(), Moved::Here);
+    bed.store.revoke_session(session, until).await.unwrap();
+    assert_eq!(bed.store.move_session(session, step).await.unwrap(), Moved::Revoked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
     let (redis, cluster) = (Redis::start(&[]), Cluster::start());
     for most in [1, 3, 100] {
