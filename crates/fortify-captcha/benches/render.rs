@@ -2,8 +2,10 @@
 //! size that pages use.
 //!
 //! `encode_us` is the `png` encoder alone on the same finished canvases in the same run; `ratio` is
-//! the median whole picture over the median encoding. Both are for ink alone. Seconds per line: the first argument that is
-//! a number (1 by default).
+//! the median whole picture over the median encoding. Both are for ink alone.
+//!
+//! Arguments: the seconds per line (1 by default), and names of variants and carriers, of which only those
+//! are timed.
 
 #![allow(clippy::print_stdout)]
 
@@ -19,8 +21,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let generator = Generator::new()?;
     let style = generator.style(&StyleKey::PUBLIC);
     println!("{{\"load_ms\":{:.1}}}", started.elapsed().as_secs_f64() * 1e3);
-    for variant in Variant::ALL {
-        for carrier in Carrier::ALL.into_iter().filter(|carrier| carrier.carries(variant)) {
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    let chosen = |name: &str, all: &[&str]| {
+        names.iter().any(|said| said == name)
+            || !names.iter().any(|said| all.contains(&said.as_str()))
+    };
+    let (variants, carriers) =
+        (Variant::ALL.map(Variant::as_str), Carrier::ALL.map(Carrier::as_str));
+    for variant in Variant::ALL.into_iter().filter(|it| chosen(it.as_str(), &variants)) {
+        let carriers = Carrier::ALL.into_iter().filter(|it| chosen(it.as_str(), &carriers));
+        for carrier in carriers.filter(|carrier| carrier.carries(variant)) {
             for level in [1, 5, 10] {
                 let spec = Spec::new(variant, Level::new(level)?).with_carrier(carrier);
                 println!("{}", measure(&generator, &style, &spec, seconds)?);

@@ -260,7 +260,7 @@ struct Row {
     /// Direction of the stripes, the glyph's where it is the stronger part.
     directions: Vec<u16>,
     /// The two layers next to the direction.
-    layers: Vec<[i8; 2]>,
+    layers: Vec<u16>,
     striped: Vec<i16>,
 }
 
@@ -292,15 +292,15 @@ impl Row {
     /// Stripes in one direction, from column `left` of the bank's row, which goes on from its start
     /// where it ends.
     fn stripe(&mut self, fans: &[Fan], left: usize) {
-        self.layers.clear();
+        self.striped.clear();
         for fans in [fans.get(left..).unwrap_or(&[]), fans, fans] {
-            let rest = self.directions.get(self.layers.len()..).unwrap_or(&[]);
+            let rest = self.directions.get(self.striped.len()..).unwrap_or(&[]);
+            self.layers.clear();
             self.layers
                 .extend(rest.iter().zip(fans).map(|(direction, fan)| layers(fan, *direction)));
+            let both = self.layers.iter().zip(rest);
+            self.striped.extend(both.map(|(layers, direction)| blend(*layers, *direction)));
         }
-        let both = self.layers.iter().zip(&self.directions);
-        self.striped.clear();
-        self.striped.extend(both.map(|(layers, direction)| blend(*layers, *direction)));
     }
 
     /// Adds the other direction where glyph and ground meet.
@@ -342,16 +342,17 @@ impl Row {
     }
 }
 
-/// The two layers next to `direction`.
-fn layers(fan: &Fan, direction: u16) -> [i8; 2] {
-    let layer = usize::from(direction) / BLEND;
-    [fan[layer % ORIENTATIONS], fan[(layer + 1) % ORIENTATIONS]]
+/// The two layers next to `direction`, the first in the lower half.
+fn layers(fan: &Fan, direction: u16) -> u16 {
+    let layer = usize::from(direction) / BLEND % ORIENTATIONS;
+    u16::from_le_bytes([fan[layer].cast_unsigned(), fan[layer + 1].cast_unsigned()])
 }
 
 /// What lies between two layers: at most 127 * 256, which 16 bits hold.
-fn blend([first, second]: [i8; 2], direction: u16) -> i16 {
+fn blend(layers: u16, direction: u16) -> i16 {
+    let [first, second] = [(layers << 8).cast_signed() >> 8, layers.cast_signed() >> 8];
     let share = (direction % BLEND as u16) as i16;
-    (i16::from(first) * (BLEND as i16 - share) + i16::from(second) * share) >> 8
+    (first * (BLEND as i16 - share) + second * share) >> 8
 }
 
 #[cfg(test)]
