@@ -60,18 +60,27 @@ class Tesseract:
             for index, image in enumerate(images):
                 names.append(f"{folder}/{index:05d}.png")
                 cv2.imwrite(names[-1], image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            options = ["-l", "eng", "--psm", str(option.psm), "--dpi", "100"]
+            if option.alphabet:
+                options += ["-c", f"tessedit_char_whitelist={characters}"]
             listing = Path(folder, "list.txt")
             listing.write_text("\n".join(names) + "\n")
-            command = ["tesseract", str(listing), "-", "-l", "eng", "--psm", str(option.psm)]
-            command += ["--dpi", "100"]
-            if option.alphabet:
-                command += ["-c", f"tessedit_char_whitelist={characters}"]
-            environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
-            done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        pages = done.stdout.split("\f")
-        if done.returncode != 0 or len(pages) < len(images):
-            raise RuntimeError(f"tesseract: {done.stderr.strip()[-300:]}")
-        return [("".join(page.split()), 0.0) for page in pages[: len(images)]]
+            pages = self._pages(listing, options)
+            if len(pages) < len(names):
+                # One picture that it crashes over ends the whole list.
+                alone = [self._pages(name, options)[:1] for name in names]
+                if not any(alone):
+                    raise RuntimeError("tesseract reads no picture at all; are its English data there?")
+                pages = [page for pages in alone for page in pages or [""]]
+        return [("".join(page.split()), 0.0) for page in pages[: len(names)]]
+
+    @staticmethod
+    def _pages(what: Path | str, options: list[str]) -> list[str]:
+        """The text of each page; none where it gave up."""
+        environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+        command = ["tesseract", str(what), "-", *options]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        return done.stdout.split("\f") if done.returncode == 0 else []
 
     @staticmethod
     def version() -> str:
