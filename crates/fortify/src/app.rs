@@ -17,6 +17,7 @@ use crate::config::{Config, StorageBackend};
 use crate::entropy::Entropy;
 use crate::haproxy::reconciler::Health;
 use crate::i18n::{LocaleError, Locales};
+use crate::limits::Limits;
 use crate::proxy::Upstream;
 use crate::pseudonym::Pseudonyms;
 use crate::reputation::{Reputation, ReputationError};
@@ -46,6 +47,8 @@ pub struct App {
     pub pseudonyms: Pseudonyms,
     /// Issues and judges challenges.
     pub challenges: Challenges,
+    /// How much may be asked for.
+    pub limits: Limits,
     /// Mints and checks sessions.
     pub sessions: Sessions,
     /// How circuits stand.
@@ -190,7 +193,7 @@ impl App {
                 carriers: captcha.carrier_weights.clone(),
             },
             pool: captcha.drawn_ahead,
-            max_failures: config.security.max_captcha_failures,
+            waits: config.limits.failure_waits.clone(),
             failure_decay: config.security.reputation_decay,
         };
         let reputation = Reputation::open(&config.storage.data_dir, clock.clone())?;
@@ -206,6 +209,8 @@ impl App {
             metrics.clone(),
             settings,
         );
+        let (circuit, service) = (config.limits.challenges_per_minute, config.limits.service);
+        let limits = Limits::new(store.clone(), clock.clone(), circuit, service);
         let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
         let data_dir = &config.storage.data_dir;
         let (watched, seeds) = (metrics.clone(), entropy.clone());
@@ -224,6 +229,7 @@ impl App {
             store,
             keys,
             challenges,
+            limits,
             sessions,
             metrics,
         }))
@@ -233,6 +239,16 @@ impl App {
     #[must_use]
     pub fn challenge_status(&self) -> StatusCode {
         StatusCode::from_u16(self.config.captcha.challenge_status).unwrap_or(StatusCode::FORBIDDEN)
+    }
+
+    /// How many challenges a circuit may ask for in an hour.
+    #[must_use]
+    pub fn challenges_per_hour(&self) -> u32 {
+        match self.config.captcha.level {
+            ..=2 => 60,
+            3..=5 => 30,
+            _ => 10,
+        }
     }
 
     /// Whether the gate can do its work now.

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource};
@@ -109,6 +110,22 @@ impl<'a> Locale<'a> {
         self.format(id, Some(&arguments))
     }
 
+    /// The message `id` with a time in it, and perhaps a number of visitors.
+    #[must_use]
+    pub fn text_of_wait(&self, id: &str, wait: Duration, ahead: Option<u64>) -> Cow<'a, str> {
+        let seconds = whole_seconds(wait);
+        let time = match seconds {
+            ..120 => self.text_with("time-seconds", "seconds", seconds),
+            _ => self.text_with("time-minutes", "minutes", seconds.div_ceil(60)),
+        };
+        let mut arguments = FluentArgs::new();
+        arguments.set("time", time);
+        if let Some(ahead) = ahead {
+            arguments.set("ahead", ahead);
+        }
+        self.format(id, Some(&arguments))
+    }
+
     /// The words of a question, for an answer that is typed or picked.
     #[must_use]
     pub fn question(&self, question: &Question, mode: AnswerMode) -> String {
@@ -172,6 +189,12 @@ impl<'a> Locale<'a> {
             // A test holds the identifiers in use against the file, so this is never read.
             .unwrap_or_else(|| Cow::Owned(id.to_owned()))
     }
+}
+
+/// A wait in seconds, of which none is over too early.
+#[must_use]
+pub fn whole_seconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -284,8 +307,12 @@ mod tests {
     fn numbers_have_their_plural() {
         let locales = Locales::load().unwrap();
         let locale = locales.negotiate(Some("en-GB,en;q=0.5"));
-        assert!(locale.text_with("wait-text", "minutes", 1).ends_with("one minute."));
-        assert!(locale.text_with("wait-text", "minutes", 5).ends_with("5 minutes."));
+        let wait = |millis| locale.text_of_wait("wait-text", Duration::from_millis(millis), None);
+        assert!(wait(1000).contains(" one second,"));
+        assert!(wait(29_001).contains(" 30 seconds,"));
+        assert!(wait(120_000).contains(" 2 minutes,"));
+        let queue = locale.text_of_wait("queue-text", Duration::from_secs(5), Some(1));
+        assert!(queue.contains("One visitor is before you; it takes about 5 seconds."));
         assert_eq!(locale.text("unknown-message"), "unknown-message");
     }
 

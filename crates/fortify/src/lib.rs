@@ -32,6 +32,7 @@ pub mod entropy;
 pub mod gate;
 pub mod haproxy;
 pub mod i18n;
+pub mod limits;
 pub mod proxy;
 pub mod pseudonym;
 pub mod reputation;

@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::SharedApp;
 use crate::web::error::{self, WebError};
-use crate::web::{challenge, gate, operator, simple_api, standing};
+use crate::web::{challenge, gate, operator, simple_api, standing, turn};
 
 /// The gate as a service.
 ///
@@ -30,6 +30,7 @@ pub fn router(app: SharedApp) -> Router {
         .route("/api/session", get(standing::show))
         .route("/api/session/logout", post(standing::log_out))
         .route(gate::ENTER, get(gate::enter))
+        .route(turn::TURN, get(gate::turn))
         .route("/_fortify/auth", any(gate::auth))
         .method_not_allowed_fallback(gate::wrong_method)
         .fallback(gate::pass)

@@ -20,7 +20,7 @@ use fortify::entropy::{Entropy, EntropyError, SystemEntropy};
 use fortify::pseudonym::CircuitTag;
 use fortify::store::memory::MemoryStore;
 use fortify::store::record::{
-    ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing,
+    Asked, Bound, ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing,
 };
 use fortify::store::{StateStore, StoreError};
 use support::{Bed, Reply, Visitor, fields};
@@ -238,6 +238,10 @@ impl StateStore for Faulty {
     async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError> {
         self.check()?;
         self.store.forget_failures(circuit).await
+    }
+    async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError> {
+        self.check()?;
+        self.store.ask(circuit, bounds).await
     }
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
         self.check()?;

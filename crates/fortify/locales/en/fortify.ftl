@@ -187,10 +187,22 @@ resume-submit = Send my form
 
 wait-title = Please wait
 wait-retry = Try again
-wait-text = There were too many wrong answers. You can try again in { $minutes ->
+wait-text = There were too many wrong answers. You can try again in { $time }, and this page goes on by itself then.
+many-text = You asked for many pictures in a short time. You can go on in { $time }, and this page goes on by itself then.
+queue-title = You are in line
+queue-text = Many people are coming in right now. { $ahead ->
+    [0] You are next
+    [one] One visitor is before you
+   *[other] { $ahead } visitors are before you
+}; it takes about { $time }. This page goes on by itself.
+time-seconds = { $seconds ->
+    [one] one second
+   *[other] { $seconds } seconds
+}
+time-minutes = { $minutes ->
     [one] one minute
    *[other] { $minutes } minutes
-}.
+}
 
 moment-title = One moment
 moment-text = This page goes on by itself. If it does not, use the link.

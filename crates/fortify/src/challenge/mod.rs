@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::entropy::{Entropy, EntropyError, random_bytes};
+use crate::limits::waits::Waits;
 use crate::pseudonym::CircuitTag;
 use crate::store::record::{ChallengeRecord, ChallengeToken, Failures};
 use crate::store::{StateStore, StoreError};
@@ -49,8 +50,8 @@ pub struct ChallengeSettings {
     pub menu: Menu,
     /// Pictures to draw ahead.
     pub pool: usize,
-    /// Wrong answers after which a circuit has to wait.
-    pub max_failures: u32,
+    /// How long a circuit waits after its wrong answers.
+    pub waits: Waits,
     /// How long a circuit without a further wrong answer stays counted.
     pub failure_decay: Duration,
 }
@@ -86,6 +87,13 @@ pub enum Redeemed {
     },
     /// It was not. Unknown, expired, foreign and wrong are one.
     Failed,
+    /// It was not, and its circuit has to wait for that.
+    HeldBack {
+        /// How long.
+        wait: Duration,
+        /// How many wrong answers it has given.
+        failures: u32,
+    },
     /// The circuit has to wait first; the challenge was not touched.
     MustWait(Duration),
 }
@@ -296,8 +304,11 @@ impl Challenges {
         };
         self.count_pick(&record, answer, circuit);
         let failures = self.store.record_failure(circuit, self.settings.failure_decay).await?;
-        let wait = self.wait_after(failures);
-        Ok((outcome, wait.map_or(Redeemed::Failed, Redeemed::MustWait)))
+        let redeemed = match self.wait_after(failures) {
+            Some(wait) => Redeemed::HeldBack { wait, failures: failures.count },
+            None => Redeemed::Failed,
+        };
+        Ok((outcome, redeemed))
     }
 
     /// Counts what a wrong answer picked, so that an operator sees which decoys mislead. Another
@@ -319,8 +330,7 @@ impl Challenges {
     }
 
     fn wait_after(&self, failures: Failures) -> Option<Duration> {
-        (failures.count >= self.settings.max_failures)
-            .then(|| self.clock.now().until(failures.until))
+        self.settings.waits.left(failures, self.settings.failure_decay, self.clock.now())
     }
 
     async fn require_no_wait(&self, circuit: CircuitTag) -> Result<(), ChallengeError> {

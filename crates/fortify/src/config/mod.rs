@@ -31,6 +31,8 @@ use http::uri::Authority;
 use crate::circuit::{IdentityMode, TrustedProxies};
 use crate::haproxy::client::Endpoint;
 use crate::haproxy::command::TableName;
+use crate::limits::turnstile::Rate;
+use crate::limits::waits::Waits;
 
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
 pub use redis::{KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls};
@@ -46,6 +48,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// `[security]`: who is asking, and what failures cost.
     pub security: SecurityConfig,
+    /// `[limits]`: how much may be asked for.
+    pub limits: LimitsConfig,
     /// `[reputation]`: how long circuits are favoured and refused.
     pub reputation: ReputationConfig,
     /// `[haproxy]`: the table that is told.
@@ -160,10 +164,23 @@ pub enum SecureCookie {
 pub struct SecurityConfig {
     /// `identity`: which source says who is asking; the circuit by default.
     pub identity: IdentityMode,
-    /// `max_captcha_failures`: wrong answers a visitor has before being held back, 5 by default.
+    /// `max_captcha_failures`: wrong answers from which on a circuit is banned for its waits, 5 by
+    /// default.
     pub max_captcha_failures: u32,
     /// `reputation_decay_seconds`: after how long a failure is forgotten, 3600 s.
     pub reputation_decay: Duration,
+}
+
+/// `[limits]`: how much may be asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitsConfig {
+    /// `failure_waits_seconds`: how long a circuit waits after its first, second, ... wrong answer.
+    pub failure_waits: Waits,
+    /// `challenges_per_minute`: challenges of one circuit, 10 by default.
+    pub challenges_per_minute: u32,
+    /// `service_challenges_per_minute` and `service_challenges_per_second`: challenges of all circuits,
+    /// 1,000 each by default; more wait in turn.
+    pub service: Rate,
 }
 
 /// `[reputation]`: how long circuits are favoured and refused.
@@ -171,8 +188,7 @@ pub struct SecurityConfig {
 pub struct ReputationConfig {
     /// `vip_seconds`: how long a circuit is favoured that answered a challenge, 1800 s.
     pub vip: Duration,
-    /// `ban_seconds`: how long a circuit is refused that gave `security.max_captcha_failures` wrong
-    /// answers, 1800 s.
+    /// `ban_seconds`: how long a circuit is refused whose conduct is a program's, 1800 s.
     pub ban: Duration,
 }
 
@@ -337,6 +353,16 @@ impl Default for SecurityConfig {
             identity: IdentityMode::default(),
             max_captcha_failures: 5,
             reputation_decay: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            failure_waits: Waits::default(),
+            challenges_per_minute: 10,
+            service: Rate { per_minute: 1000, per_second: 1000 },
         }
     }
 }

@@ -32,6 +32,7 @@ pub(super) struct RawConfig {
     pub(super) captcha: RawCaptcha,
     pub(super) session: RawSession,
     pub(super) security: RawSecurity,
+    pub(super) limits: RawLimits,
     pub(super) reputation: RawReputation,
     pub(super) haproxy: RawHaproxy,
     pub(super) storage: RawStorage,
@@ -80,6 +81,13 @@ section!(RawSecurity, "a section headed [security]", {
     identity: String,
     max_captcha_failures: i64,
     reputation_decay_seconds: i64,
+});
+
+section!(RawLimits, "a section headed [limits]", {
+    failure_waits_seconds: Vec<i64>,
+    challenges_per_minute: i64,
+    service_challenges_per_minute: i64,
+    service_challenges_per_second: i64,
 });
 
 section!(RawReputation, "a section headed [reputation]", {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::raw::{
-    RawCaptcha, RawHaproxy, RawLog, RawReputation, RawSecurity, RawServer, RawSession, RawStorage,
-    RawTor, RawUpstream,
+    RawCaptcha, RawHaproxy, RawLimits, RawLog, RawReputation, RawSecurity, RawServer, RawSession,
+    RawStorage, RawTor, RawUpstream,
 };
 use super::*;
 
@@ -49,6 +49,7 @@ fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
         ("captcha", RawCaptcha::KEYS),
         ("session", RawSession::KEYS),
         ("security", RawSecurity::KEYS),
+        ("limits", RawLimits::KEYS),
         ("reputation", RawReputation::KEYS),
         ("haproxy", RawHaproxy::KEYS),
         ("storage", RawStorage::KEYS),
@@ -105,6 +106,11 @@ fn every_key_takes_effect() {
         identity = "peer"
         max_captcha_failures = 1
         reputation_decay_seconds = 2
+        [limits]
+        failure_waits_seconds = [1, 2]
+        challenges_per_minute = 20
+        service_challenges_per_minute = 500
+        service_challenges_per_second = 50
         [reputation]
         vip_seconds = 60
         ban_seconds = 86400
@@ -172,6 +178,11 @@ fn every_key_takes_effect() {
             identity: IdentityMode::Peer,
             max_captcha_failures: 1,
             reputation_decay: seconds(2),
+        },
+        limits: LimitsConfig {
+            failure_waits: Waits::new([1, 2].map(Duration::from_secs).to_vec()).unwrap(),
+            challenges_per_minute: 20,
+            service: Rate { per_minute: 500, per_second: 50 },
         },
         reputation: ReputationConfig { vip: seconds(60), ban: seconds(86_400) },
         haproxy: HaproxyConfig {
@@ -315,6 +326,9 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("security.max_captcha_failures", "0", "1 to 100"),
         ("security.reputation_decay_seconds", "9223372036854775807", "1 to 86400"),
         ("upstream.connect_timeout_seconds", "0", "1 to 300"),
+        ("limits.challenges_per_minute", "0", "1 to 1000"),
+        ("limits.service_challenges_per_minute", "9", "10 to 6000000"),
+        ("limits.service_challenges_per_second", "0", "1 to 100000"),
         ("reputation.vip_seconds", "59", "60 to 86400"),
         ("reputation.ban_seconds", "86401", "60 to 86400"),
         ("tor.instance", "65536", "0 to 65535"),

@@ -15,16 +15,18 @@ use http::uri::{Authority, Scheme};
 use super::load::Problems;
 use super::origin::Origins;
 use super::raw::{
-    RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawServer, RawStorage, RawTor, RawUpstream,
+    RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawLimits, RawServer, RawStorage, RawTor,
+    RawUpstream,
 };
 use super::{
-    CaptchaConfig, Config, ControlAddress, HaproxyConfig, KeyPrefix, LogFormat, LogLevel,
-    OperatorEndpoints, RedisAddress, RedisServer, SecureCookie, ServerConfig, StorageBackend,
-    StorageConfig, TorConfig, UpstreamConfig,
+    CaptchaConfig, Config, ControlAddress, HaproxyConfig, KeyPrefix, LimitsConfig, LogFormat,
+    LogLevel, OperatorEndpoints, RedisAddress, RedisServer, SecureCookie, ServerConfig,
+    StorageBackend, StorageConfig, TorConfig, UpstreamConfig,
 };
 use crate::circuit::{IdentityMode, TrustedProxies};
 use crate::haproxy::client::Endpoint;
 use crate::haproxy::command::TableName;
+use crate::limits::waits::Waits;
 
 /// The longest path a unix socket can have on Linux, in bytes: `sun_path` less its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -40,6 +42,8 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     captcha(&mut check, raw.captcha, &mut config.captcha);
     upstream(&mut check, raw.upstream, &mut config.upstream);
     haproxy(&mut check, raw.haproxy, &mut config.haproxy);
+
+    limits(&mut check, raw.limits, &mut config.limits);
 
     let (written, reputation) = (raw.reputation, &mut config.reputation);
     let (key, target) = ("reputation.vip_seconds", &mut reputation.vip);
@@ -158,6 +162,27 @@ fn weights<T: Copy + Display + FromStr>(
         return Err("has no weight above 0, name one or leave it empty".to_owned());
     }
     Ok(weights)
+}
+
+fn limits(check: &mut Check<'_>, raw: RawLimits, limits: &mut LimitsConfig) {
+    let advice = "use 1 to 20 waits of 0 to 86400 seconds, none shorter than the one before";
+    let waits = |written: Vec<i64>| {
+        let seconds = |wait: &i64| u64::try_from(*wait).ok().filter(|wait| *wait <= 86_400);
+        let waits: Option<Vec<u64>> = written.iter().map(seconds).collect();
+        let waits = waits.filter(|waits| waits.len() <= 20);
+        let waits = waits.map(|waits| waits.into_iter().map(Duration::from_secs).collect());
+        waits.and_then(Waits::new).ok_or_else(|| format!("{written:?} are no waits, {advice}"))
+    };
+    let (key, target) = ("limits.failure_waits_seconds", &mut limits.failure_waits);
+    check.with(key, raw.failure_waits_seconds, waits, target);
+    let (key, target) = ("limits.challenges_per_minute", &mut limits.challenges_per_minute);
+    check.whole(key, raw.challenges_per_minute, 1..=1000, target);
+    let key = "limits.service_challenges_per_minute";
+    let target = &mut limits.service.per_minute;
+    check.whole(key, raw.service_challenges_per_minute, 10..=6_000_000, target);
+    let key = "limits.service_challenges_per_second";
+    let target = &mut limits.service.per_second;
+    check.whole(key, raw.service_challenges_per_second, 1..=100_000, target);
 }
 
 fn upstream(check: &mut Check<'_>, raw: RawUpstream, upstream: &mut UpstreamConfig) {

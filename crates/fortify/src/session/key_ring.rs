@@ -91,6 +91,8 @@ pub enum Purpose {
     Session,
     /// A form that waits in a challenge page to be sent on.
     CarriedForm,
+    /// A place in the queue.
+    Ticket,
 }
 
 impl Purpose {
@@ -98,6 +100,7 @@ impl Purpose {
         match self {
             Self::Session => b"fortify/1/session",
             Self::CarriedForm => b"fortify/1/carried-form",
+            Self::Ticket => b"fortify/1/ticket",
         }
     }
 }
@@ -294,6 +297,7 @@ struct Key {
     info: KeyInfo,
     session: Derived,
     carried_form: Derived,
+    ticket: Derived,
 }
 
 /// A key of one purpose.
@@ -337,6 +341,7 @@ impl Key {
             },
             session: Derived::new(&master, Purpose::Session),
             carried_form: Derived::new(&master, Purpose::CarriedForm),
+            ticket: Derived::new(&master, Purpose::Ticket),
         };
         master.zeroize();
         Some(key)
@@ -346,6 +351,7 @@ impl Key {
         match purpose {
             Purpose::Session => &self.session,
             Purpose::CarriedForm => &self.carried_form,
+            Purpose::Ticket => &self.ticket,
         }
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::StateStore;
 use super::record::{
-    ChallengeRecord, ChallengeToken, Failures, Move, Moved, Secret, SessionId, Standing,
+    Asked, Bound, ChallengeRecord, ChallengeToken, Failures, Move, Moved, Secret, SessionId,
+    Standing,
 };
 use crate::clock::Timestamp;
 use crate::entropy::{SystemEntropy, random_bytes};
@@ -54,6 +55,39 @@ pub(crate) async fn check(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
     failures_count_per_circuit_and_are_forgotten(&store, &pass).await;
     a_revoked_session_stays_revoked(&store, &pass).await;
     an_expired_challenge_is_an_absent_one(&store, &pass).await;
+    a_circuit_asks_as_often_as_it_may(&store, &pass).await;
+}
+
+async fn a_circuit_asks_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
+    let bounds = [
+        Bound { within: Duration::from_secs(60), most: 3 },
+        Bound { within: Duration::from_secs(3600), most: 5 },
+    ];
+    let (own, other) = (circuit(), circuit());
+    let ask = async |circuit| store.ask(circuit, bounds).await.expect("it asks");
+    for lately in 1..=3 {
+        assert_eq!(ask(own).await, Asked::Granted { lately });
+        pass(Duration::from_secs(1));
+    }
+    assert_eq!(ask(own).await, Asked::Full(Duration::from_secs(57)), "of the first of three");
+    assert_eq!(ask(other).await, Asked::Granted { lately: 1 }, "another circuit");
+    pass(Duration::from_secs(57));
+    assert_eq!(ask(own).await, Asked::Granted { lately: 4 }, "what was refused did not count");
+    pass(Duration::from_secs(60));
+    assert_eq!(ask(own).await, Asked::Granted { lately: 5 });
+    assert_eq!(ask(own).await, Asked::Full(Duration::from_secs(3480)), "of the hour");
+
+    // Of many at once no more than may.
+    let flood = circuit();
+    let asks = (0..SIMULTANEOUS).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.ask(flood, bounds).await.expect("it asks") })
+    });
+    let mut granted = 0;
+    for ask in asks.collect::<Vec<_>>() {
+        granted += usize::from(matches!(ask.await.expect("it ran"), Asked::Granted { .. }));
+    }
+    assert_eq!(granted, 3, "simultaneous ones");
 }
 
 /// Runs the rules of moves against a store that lets sessions move.

@@ -17,15 +17,21 @@ use moka::policy::EvictionPolicy;
 use moka::sync::{Cache, CacheBuilder};
 
 use super::moves::Moves;
-use super::record::{ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing};
+use super::record::{
+    Asked, Bound, ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing,
+};
 use super::revocations::Revocations;
-use super::{StateStore, StoreError};
+use super::{StateStore, StoreError, window};
 use crate::clock::{Clock, Timestamp};
 use crate::pseudonym::CircuitTag;
 
 /// Circuits whose failures are remembered: about 100 bytes each, 20 MB in all. Who can bring more
 /// circuits than this can also bring each of them once.
 const MAX_FAILURE_RECORDS: u64 = 200_000;
+
+/// Circuits of which is remembered what they asked for: at most 60 times of 8 bytes each, 120 MB in all if
+/// each of them asked as often as it may. The least recently seen is forgotten first.
+const MAX_ASKING: u64 = 200_000;
 
 /// The longest that failures are remembered: the configuration allows no longer
 /// `security.reputation_decay_seconds`.
@@ -48,6 +54,8 @@ pub struct MemoryStore {
     active: Cache<CircuitTag, Arc<[ChallengeToken]>>,
     challenges_per_circuit: usize,
     failures: Cache<CircuitTag, Failures>,
+    /// When each circuit asked for a challenge.
+    asked: Cache<CircuitTag, Arc<[Timestamp]>>,
     revocations: Arc<Revocations>,
     moves: Arc<Moves>,
 }
@@ -83,6 +91,7 @@ impl MemoryStore {
             active: bounded(bounds.challenges).build(),
             challenges_per_circuit: bounds.challenges_per_circuit,
             failures: bounded(MAX_FAILURE_RECORDS).time_to_live(MAX_DECAY).build(),
+            asked: bounded(MAX_ASKING).time_to_live(MAX_DECAY).build(),
             revocations: Arc::new(revocations),
             moves: Arc::new(moves),
             clock,
@@ -205,6 +214,21 @@ impl StateStore for MemoryStore {
     async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError> {
         self.failures.invalidate(&circuit);
         Ok(())
+    }
+
+    async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError> {
+        let now = self.clock.now();
+        let mut asked = Asked::Full(Duration::ZERO);
+        self.asked.entry(circuit).and_compute_with(|previous| {
+            let times = previous.map(moka::Entry::into_value);
+            let times = times.as_deref().unwrap_or_default();
+            asked = window::ask(times, &bounds, now);
+            match asked {
+                Asked::Granted { .. } => Op::Put(window::add(times, &bounds, now).into()),
+                Asked::Full(_) => Op::Nop,
+            }
+        });
+        Ok(asked)
     }
 
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@
 //! - [`record`]: what is kept, and under which names.
 //! - [`memory`]: the embedded store, for one node.
 //! - [`redis`]: the shared store, for any number of nodes.
+//! - `window`: what a circuit asked for lately; pure.
 //! - `revocations`, `moves`: what a node keeps on disk besides, each in a `journal`.
 //! - `contract`: one suite of tests that every store passes.
 //!
@@ -20,6 +21,7 @@ mod moves;
 pub mod record;
 pub mod redis;
 mod revocations;
+mod window;
 
 use std::fmt;
 use std::time::Duration;
@@ -28,7 +30,9 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::pseudonym::CircuitTag;
-use record::{ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing};
+use record::{
+    Asked, Bound, ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing,
+};
 
 /// Why a store did not answer. What the operator should do is in the message.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -80,6 +84,11 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// Forgets the wrong answers of `circuit`: an operator forgave them, or it is closed and will not come
     /// back.
     async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError>;
+
+    /// Counts that `circuit` asks for a challenge, if that is within both bounds, which are exact: they
+    /// decide about a person. What does not count is not remembered, so that asking on does not
+    /// prolong the wait.
+    async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError>;
 
     /// Ends a session before its time. It stays ended until `until`, when its token has expired
     /// by itself; no other entry ever makes it forgotten sooner.

@@ -195,6 +195,27 @@ impl Failures {
     pub const NONE: Self = Self { count: 0, until: Timestamp::from_millis(0) };
 }
 
+/// At most so many within so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// How far back it counts.
+    pub within: Duration,
+    /// How many there may be, at least 1.
+    pub most: u32,
+}
+
+/// What became of asking for a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is within all bounds, and counted.
+    Granted {
+        /// How often was asked within the widest of them, this time included.
+        lately: u32,
+    },
+    /// Not before this has passed; not counted.
+    Full(Duration),
+}
+
 /// What a store knows of a session beyond its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {

@@ -10,9 +10,9 @@ use super::carried::{self, CarriedForm};
 use super::cookies::Hint;
 use super::form::{self, Fields};
 use super::pages::{self, ChallengePage, FormFate, Notice};
-use super::return_to::ReturnTo;
+use super::return_to::{FRONT, ReturnTo};
 use super::visitor::{Visitor, Wants};
-use super::{consequence, gate, same_origin};
+use super::{consequence, gate, same_origin, turn};
 use crate::app::{App, SharedApp};
 use crate::challenge::policy::Wish;
 use crate::challenge::{Issued, Redeemed};
@@ -77,10 +77,13 @@ impl ChallengeJson {
     }
 }
 
-/// `POST /captcha/generate` takes no parameters: what is asked is not the visitor's to choose.
-#[derive(Deserialize)]
+/// `POST /captcha/generate` takes a ticket or nothing: what is asked is not the visitor's to choose.
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct GenerateRequest {}
+struct GenerateRequest {
+    /// The place in the queue that an earlier request was given.
+    ticket: Option<String>,
+}
 
 /// `POST /captcha/generate`: a challenge for a page that somebody else draws.
 ///
@@ -93,10 +96,13 @@ pub async fn generate(
     body: Body,
 ) -> Result<Response, WebError> {
     let body = form::read_body(body, MAX_JSON_BYTES).await?;
-    if !body.is_empty() {
-        let GenerateRequest {} =
-            serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?;
-    }
+    let request: GenerateRequest = match body.is_empty() {
+        true => GenerateRequest::default(),
+        false => {
+            serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?
+        }
+    };
+    turn::take(&app, &visitor, request.ticket.as_deref(), &ReturnTo::parse(FRONT)).await?;
     let issued = app.challenges.issue(visitor.circuit).await?;
     Ok(pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued)))
 }
@@ -149,7 +155,7 @@ pub async fn validate(
     match consequence::redeem(&app, &visitor, answer.token, answer.answer).await? {
         Redeemed::Solved { level } => admit(&app, &visitor, &waiting, level),
         Redeemed::Failed => retry(&app, &visitor, &waiting, Notice::Wrong, answer.wish).await,
-        Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
+        Redeemed::HeldBack { wait, .. } | Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
     }
 }
 
@@ -237,6 +243,7 @@ async fn retry(
     notice: Notice,
     wish: Wish,
 ) -> Result<Response, WebError> {
+    turn::take(app, visitor, None, &waiting.return_to).await?;
     if visitor.wants == Wants::Json {
         let issued = app.challenges.issue(visitor.circuit).await?;
         return Ok(pages::json(

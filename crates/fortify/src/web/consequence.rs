@@ -7,9 +7,8 @@ use crate::reputation::Reason;
 use crate::web::error::WebError;
 
 /// Judges an answer. A circuit of tor's that was right is favoured; one that has used up its tries
-/// is banned, whether or not there is a `HAProxy` to be told. Its failures stay counted: a ban that
-/// ends before they are forgotten gives no new tries, so that the ban's length changes nothing about
-/// how often a circuit may guess in an hour.
+/// is banned for as long as it has to wait, whether or not there is a `HAProxy` to be told. Its failures
+/// stay counted, so that the next wrong answer brings the next wait.
 ///
 /// A clearnet address is neither: it may be many people's, so its wrong answers make it wait for
 /// challenges and keep nobody out who has a session.
@@ -30,21 +29,21 @@ pub(super) async fn redeem(
     };
     let (now, durations) = (app.clock.now(), &app.config.reputation);
     match redeemed {
-        Redeemed::Failed => Ok(redeemed),
+        Redeemed::Failed | Redeemed::MustWait(_) => Ok(redeemed),
         Redeemed::Solved { .. } => {
             if let Err(error) = app.reputation.promote(circuit, now.after(durations.vip)) {
                 tracing::warn!(%error, "a visitor who solved is not favoured");
             }
             Ok(redeemed)
         }
-        Redeemed::MustWait(wait) => {
-            match app.reputation.ban(circuit, now.after(durations.ban), Reason::Failures).await {
-                Ok(()) => Ok(Redeemed::MustWait(wait.max(durations.ban))),
-                Err(error) => {
-                    tracing::error!(%error, "a circuit that used up its tries is not banned");
-                    Ok(redeemed)
-                }
+        Redeemed::HeldBack { wait, failures } => {
+            if failures >= app.config.security.max_captcha_failures
+                && let Err(error) =
+                    app.reputation.ban(circuit, now.after(wait), Reason::Failures).await
+            {
+                tracing::error!(%error, "a circuit that used up its tries is not banned");
             }
+            Ok(redeemed)
         }
     }
 }

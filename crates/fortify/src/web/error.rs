@@ -14,12 +14,14 @@ use axum::response::{IntoResponse, Response};
 use crate::app::SharedApp;
 use crate::challenge::ChallengeError;
 use crate::circuit::CircuitError;
+use crate::i18n::whole_seconds;
 use crate::proxy::ProxyError;
 use crate::session::SessionError;
 use crate::store::StoreError;
 use crate::web::pages::{self, Message};
 use crate::web::return_to::{FRONT, ReturnTo};
 use crate::web::same_origin;
+use crate::web::turn::Queued;
 use crate::web::visitor::Wants;
 
 /// What a visitor is told to wait when a part of this gate does not work: long enough not to
@@ -53,6 +55,12 @@ pub enum WebError {
     /// The circuit is banned, for so long still.
     #[error("banned")]
     Banned(Duration),
+    /// The circuit asked for as many challenges as it may.
+    #[error("too many challenges")]
+    TooMany(Duration),
+    /// More challenges are wanted than drawn: it waits in turn.
+    #[error("queued")]
+    Queued(Box<Queued>),
     /// Everything that could be done at once is being done.
     #[error("busy: {0}")]
     Busy(String),
@@ -82,6 +90,8 @@ impl WebError {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large-title", "too-large-text"),
             Self::MustWait(_) => (StatusCode::TOO_MANY_REQUESTS, "wait-title", "wait-text"),
             Self::Banned(_) => (StatusCode::FORBIDDEN, "wait-title", "wait-text"),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "wait-title", "many-text"),
+            Self::Queued(_) => (StatusCode::SERVICE_UNAVAILABLE, "queue-title", "queue-text"),
             Self::Busy(_) | Self::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable-title", "unavailable-text")
             }
@@ -96,6 +106,8 @@ impl WebError {
             self,
             Self::MustWait(_)
                 | Self::Banned(_)
+                | Self::TooMany(_)
+                | Self::Queued(_)
                 | Self::Busy(_)
                 | Self::Unavailable(_)
                 | Self::BadGateway(_)
@@ -114,6 +126,8 @@ impl WebError {
             Self::TooLarge => "too_large",
             Self::MustWait(_) => "must_wait",
             Self::Banned(_) => "banned",
+            Self::TooMany(_) => "too_many",
+            Self::Queued(_) => "queued",
             Self::Busy(_) => "busy",
             Self::Unavailable(_) => "unavailable",
             Self::BadGateway(_) => "bad_gateway",
@@ -124,7 +138,10 @@ impl WebError {
     /// Seconds after which trying again makes sense.
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::MustWait(wait) | Self::Banned(wait) => Some(wait.as_secs().max(1)),
+            Self::MustWait(wait) | Self::Banned(wait) | Self::TooMany(wait) => {
+                Some(whole_seconds(*wait))
+            }
+            Self::Queued(queued) => Some(whole_seconds(queued.ask_again())),
             Self::Busy(_) => Some(1),
             Self::Unavailable(_) => Some(RETRY_AFTER_FAULT.as_secs()),
             _ => None,
@@ -164,25 +181,40 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
     let (status, title, text) = error.answer();
     let locale = app.locales.negotiate(language.as_ref().and_then(|value| value.to_str().ok()));
     let text = match &error {
-        WebError::MustWait(wait) | WebError::Banned(wait) => {
-            locale.text_with(text, "minutes", wait.as_secs().div_ceil(60).max(1))
+        WebError::MustWait(wait) | WebError::Banned(wait) | WebError::TooMany(wait) => {
+            locale.text_of_wait(text, *wait, None)
+        }
+        WebError::Queued(queued) => {
+            locale.text_of_wait(text, queued.place.estimate, Some(queued.place.ahead))
         }
         _ => locale.text(text),
     };
+    let retry_after = error.retry_after();
     let mut response = match wants {
-        Wants::Json => pages::json(status, &serde_json::json!({"success": false, "message": text})),
+        Wants::Json => {
+            let mut body = serde_json::json!({"success": false, "message": text});
+            if let (WebError::Queued(queued), Some(body)) = (&error, body.as_object_mut()) {
+                body.insert("ticket".to_owned(), queued.ticket.expose().into());
+                body.insert("ahead".to_owned(), queued.place.ahead.into());
+            }
+            pages::json(status, &body)
+        }
         Wants::Page => {
             // A page without a way on would be the end of the visit.
-            let (to, label) = if error.passes() {
-                (page.as_str(), locale.text("wait-retry"))
-            } else {
-                (FRONT, locale.text("left-link"))
+            let (to, label) = match &error {
+                WebError::Queued(queued) => (queued.address(), locale.text("moment-link")),
+                _ if error.passes() => (page.as_str().to_owned(), locale.text("wait-retry")),
+                _ => (FRONT.to_owned(), locale.text("left-link")),
             };
             let title = locale.text(title);
-            pages::message(status, locale, &Message::new(&title, &text).link(to, &label))
+            let mut message = Message::new(&title, &text).link(&to, &label);
+            if let (true, Some(seconds)) = (error.passes(), retry_after) {
+                message = message.goes_on_after(seconds);
+            }
+            pages::message(status, locale, &message)
         }
     };
-    if let Some(seconds) = error.retry_after() {
+    if let Some(seconds) = retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
@@ -258,6 +290,7 @@ mod tests {
             WebError::TooLarge,
             WebError::MustWait(Duration::ZERO),
             WebError::Banned(Duration::ZERO),
+            WebError::TooMany(Duration::ZERO),
             WebError::Busy(String::new()),
             WebError::BadGateway(String::new()),
         ] {

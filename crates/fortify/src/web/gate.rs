@@ -10,7 +10,7 @@ use super::form;
 use super::pages::{self, ChallengePage, FormFate, Message};
 use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
-use super::{carried, same_origin};
+use super::{carried, same_origin, turn};
 use crate::app::{App, SharedApp};
 use crate::challenge::policy::Wish;
 use crate::session::{Admitted, Rejection};
@@ -234,7 +234,44 @@ fn bounce(app: &App, visitor: &Visitor, to: &ReturnTo) -> Response {
     pages::message(app.challenge_status(), locale, &page)
 }
 
+/// Where one who waits in turn comes back.
+///
+/// # Errors
+///
+/// As [`pass`].
+pub async fn turn(
+    State(app): State<SharedApp>,
+    visitor: Visitor,
+    request: Request,
+) -> Result<Response, WebError> {
+    let query = request.uri().query().unwrap_or_default();
+    let fields = form::parse(query.as_bytes()).unwrap_or_default();
+    let to = ReturnTo::parse(form::only(&fields, "to").unwrap_or_default());
+    match decide(&app, &visitor).await? {
+        Decision::Admit(admitted) => {
+            let mut response = pages::see_other(to.as_str());
+            renew(&app, &visitor, &admitted, &mut response);
+            Ok(response)
+        }
+        Decision::Challenge => {
+            let ticket = form::only(&fields, "ticket");
+            turn::take(&app, &visitor, ticket, &to).await?;
+            draw(&app, &visitor, &to, FormFate::None).await
+        }
+    }
+}
+
 async fn challenge(
+    app: &App,
+    visitor: &Visitor,
+    return_to: &ReturnTo,
+    form: FormFate<'_>,
+) -> Result<Response, WebError> {
+    turn::take(app, visitor, None, return_to).await?;
+    draw(app, visitor, return_to, form).await
+}
+
+async fn draw(
     app: &App,
     visitor: &Visitor,
     return_to: &ReturnTo,

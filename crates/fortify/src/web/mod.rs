@@ -6,6 +6,7 @@
 //! - [`challenge`]: the challenge page's own addresses.
 //! - [`simple_api`]: the same engine as JSON and a bare picture, for static pages.
 //! - [`consequence`]: what an answer means for the standing of its circuit.
+//! - [`turn`]: whether a visitor may have a challenge now, and tickets.
 //! - [`standing`]: a visitor's own session.
 //! - [`operator`]: health, readiness, metrics.
 //! - [`visitor`]: who is asking, read once per request.
@@ -26,4 +27,5 @@ pub mod return_to;
 pub mod same_origin;
 pub mod simple_api;
 pub mod standing;
+pub mod turn;
 pub mod visitor;

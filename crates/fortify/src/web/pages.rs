@@ -91,7 +91,8 @@ pub struct Message<'a> {
     title: &'a str,
     text: &'a str,
     link: Option<Link<'a>>,
-    goes_on: bool,
+    /// After how many seconds it follows its link by itself.
+    goes_on_after: Option<u64>,
 }
 
 struct Link<'a> {
@@ -103,7 +104,7 @@ impl<'a> Message<'a> {
     /// A title and a sentence.
     #[must_use]
     pub const fn new(title: &'a str, text: &'a str) -> Self {
-        Self { title, text, link: None, goes_on: false }
+        Self { title, text, link: None, goes_on_after: None }
     }
 
     /// With a link.
@@ -115,8 +116,14 @@ impl<'a> Message<'a> {
 
     /// A page that follows its link by itself, without a script.
     #[must_use]
-    pub const fn goes_on(mut self) -> Self {
-        self.goes_on = true;
+    pub const fn goes_on(self) -> Self {
+        self.goes_on_after(0)
+    }
+
+    /// A page that does so after this many seconds.
+    #[must_use]
+    pub const fn goes_on_after(mut self, seconds: u64) -> Self {
+        self.goes_on_after = Some(seconds);
         self
     }
 }
@@ -230,8 +237,8 @@ fn look<'a>(carrier: &str, locale: Locale<'a>) -> Option<Cow<'a, str>> {
 #[must_use]
 pub fn message(status: StatusCode, locale: Locale<'_>, message: &Message<'_>) -> Response {
     let link = message.link.as_ref().map(|link| Link { to: link.to, label: link.label });
-    let refresh =
-        link.as_ref().filter(|_| message.goes_on).map(|link| format!("0;url={}", link.to));
+    let refresh = link.as_ref().zip(message.goes_on_after);
+    let refresh = refresh.map(|(link, seconds)| format!("{seconds};url={}", link.to));
     let (title, text) = (message.title, message.text);
     html(status, &MessageTemplate { locale, title, text, link, refresh })
 }

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::challenge::{FAILED, MAX_JSON_BYTES};
 use super::cookies::Hint;
+use super::return_to::{FRONT, ReturnTo};
 use super::visitor::Visitor;
-use super::{consequence, form, pages};
+use super::{consequence, form, pages, turn};
 use crate::app::SharedApp;
 use crate::challenge::Redeemed;
 use crate::challenge::policy::Wish;
@@ -30,10 +31,12 @@ pub async fn image(
     visitor: Visitor,
     uri: Uri,
 ) -> Result<Response, WebError> {
-    let query = form::parse(uri.query().unwrap_or_default().as_bytes());
-    if query.as_ref().and_then(|query| form::only(query, "challenge")) != Some("new") {
+    let query = form::parse(uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
+    if form::only(&query, "challenge") != Some("new") {
         return Err(WebError::BadRequest("query"));
     }
+    let ticket = form::only(&query, "ticket");
+    turn::take(&app, &visitor, ticket, &ReturnTo::parse(FRONT)).await?;
     let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, Wish::Any).await?;
     let mut response = pages::picture(media);
     let token = HeaderValue::from_str(&issued.token.encode())
@@ -86,7 +89,7 @@ pub async fn verify(
             let failed = VerifyResponse { success: false, message: FAILED };
             Ok(pages::json(StatusCode::FORBIDDEN, &failed))
         }
-        Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
+        Redeemed::HeldBack { wait, .. } | Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
     }
 }
 

@@ -23,6 +23,7 @@ use fortify::clock::{ManualClock, Timestamp};
 use fortify::config::Config;
 use fortify::entropy::{Entropy, SystemEntropy};
 use fortify::gate::Gate;
+use fortify::limits::waits::Waits;
 use fortify::server::LocalAddress;
 use fortify::session::key_ring::KeyRing;
 use fortify::store::StateStore;
@@ -77,6 +78,8 @@ impl Bed {
         config.captcha.max_active_per_circuit = 100;
         config.security.identity = IdentityMode::Peer;
         config.security.max_captcha_failures = 1000;
+        config.limits.failure_waits = Waits::new(vec![Duration::ZERO]).unwrap();
+        config.limits.challenges_per_minute = 1000;
         config.storage.data_dir = data_dir.path().join("data");
         config.upstream.authority = Some(site.address().to_string().parse().unwrap());
         let mut parts = Parts { config, store: None, entropy: Arc::new(SystemEntropy) };

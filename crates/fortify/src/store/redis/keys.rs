@@ -30,6 +30,11 @@ impl Keys {
         format!("{}:failures:{}", self.prefix.as_str(), circuit.encode())
     }
 
+    /// When a circuit asked for challenges.
+    pub(super) fn asked(&self, circuit: CircuitTag) -> String {
+        format!("{}:asked:{}", self.prefix.as_str(), circuit.encode())
+    }
+
     /// The log of revocations.
     pub(super) fn revocations(&self) -> String {
         format!("{}:{{revocations}}:log", self.prefix.as_str())

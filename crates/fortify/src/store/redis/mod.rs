@@ -36,7 +36,9 @@ use redis::{Cmd, cmd};
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
-use super::record::{ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing};
+use super::record::{
+    Asked, Bound, ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing,
+};
 use super::revocations::{MAX_REVOCATIONS, Revocations};
 use super::{StateStore, StoreError};
 use crate::clock::{Clock, Timestamp};
@@ -246,6 +248,23 @@ impl StateStore for RedisStore {
         });
         let kept = kept.await?;
         Ok(if self.clock.now() < kept.until { kept } else { Failures::NONE })
+    }
+
+    async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError> {
+        let widest = bounds.map(|bound| bound.within).into_iter().max().unwrap_or_default();
+        let mut ask = self.scripts.ask.key(self.keys.asked(circuit));
+        ask.arg(self.clock.now().as_millis()).arg(millis(widest + GRACE));
+        for bound in bounds {
+            ask.arg(millis(bound.within)).arg(bound.most);
+        }
+        let said = self.link.step(|mut connection| async move {
+            Ok(ask.invoke_async::<i64>(&mut connection).await?)
+        });
+        let said = said.await?;
+        Ok(match u32::try_from(said) {
+            Ok(lately) => Asked::Granted { lately },
+            Err(_negative) => Asked::Full(Duration::from_millis(said.unsigned_abs())),
+        })
     }
 
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {

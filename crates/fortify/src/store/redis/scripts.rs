@@ -43,6 +43,30 @@ if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
 redis.call('XADD', KEYS[1], '*', 's', ARGV[1], 'u', ARGV[2])
 return 1";
 
+/// Asks once more for a circuit, whose times are a list, the newest last. `store::window` says the same
+/// in Rust, and a test holds both to one contract.
+const ASK: &str = "
+local now = tonumber(ARGV[1])
+local times = redis.call('LRANGE', KEYS[1], 0, -1)
+local wait, most, widest = 0, 0, 0
+for i = 3, #ARGV, 2 do
+  local within, bound = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+  local first = tonumber(times[#times - bound + 1])
+  if first and first + within > now then
+    wait = math.max(wait, math.min(first + within - now, within))
+  end
+  most, widest = math.max(most, bound), math.max(widest, within)
+end
+if wait > 0 then return -wait end
+local lately = 1
+for _, time in ipairs(times) do
+  if tonumber(time) + widest > now then lately = lately + 1 end
+end
+redis.call('RPUSH', KEYS[1], ARGV[1])
+redis.call('LTRIM', KEYS[1], -most, -1)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return lately";
+
 /// The scripts with their hashes, made once.
 #[derive(Debug)]
 pub(super) struct Scripts {
@@ -51,12 +75,20 @@ pub(super) struct Scripts {
     /// KEYS: failures. ARGV: now in ms, until in ms, TTL in ms. Returns the count, or -1 for a
     /// value that is none of ours.
     pub(super) fail: Script,
+    /// KEYS: asked. ARGV: now in ms, TTL in ms, then for each bound how far back it counts in ms, and how
+    /// many there may be. Returns how often was asked, or less than 0: the ms to wait.
+    pub(super) ask: Script,
     /// KEYS: log. ARGV: session, until in ms, most, age in ms. Returns 0 when the log is full.
     pub(super) revoke: Script,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        Self { enlist: Script::new(ENLIST), fail: Script::new(FAIL), revoke: Script::new(REVOKE) }
+        Self {
+            enlist: Script::new(ENLIST),
+            fail: Script::new(FAIL),
+            ask: Script::new(ASK),
+            revoke: Script::new(REVOKE),
+        }
     }
 }
