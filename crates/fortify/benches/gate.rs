@@ -9,7 +9,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use fortify::challenge::Redeemed;
+use fortify::challenge::{Redeemed, Submission};
 use fortify::circuit::{AddressBlock, CircuitId, PeerAddress};
 use fortify::config::{RedisAddress, RedisServer, StorageBackend};
 use fortify::store::record::ChallengeToken;
@@ -60,14 +60,19 @@ async fn redeem_in_process(bed: &Bed, place: &str) {
     let mut issue = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         let started = Instant::now();
-        let issued = bed.app.challenges.issue(circuit).await.unwrap();
+        let issued = bed.app.challenges.issue(circuit, false).await.unwrap();
         issue.push(started.elapsed());
         let answer = answer(bed, &issued.token).await;
         let token = issued.token.encode();
         let started = Instant::now();
-        let redeemed = bed.app.challenges.redeem(&token, &answer, circuit).await.unwrap();
+        let redeemed = bed
+            .app
+            .challenges
+            .redeem(Submission { token: &token, answer: &answer, trapped: false }, circuit)
+            .await
+            .unwrap();
         times.push(started.elapsed());
-        assert!(matches!(redeemed, Redeemed::Solved { .. }));
+        assert!(matches!(redeemed.redeemed, Redeemed::Solved { .. }));
     }
     print("issue", place, issue);
     print("redeem", place, times);

@@ -14,12 +14,14 @@ use crate::challenge::{ChallengeSettings, Challenges};
 use crate::circuit::TorBoot;
 use crate::clock::Clock;
 use crate::config::{Config, StorageBackend};
+use crate::decision::Admits;
 use crate::entropy::Entropy;
 use crate::haproxy::reconciler::Health;
 use crate::i18n::{LocaleError, Locales};
 use crate::limits::Limits;
 use crate::proxy::Upstream;
 use crate::pseudonym::Pseudonyms;
+use crate::reputation::conduct::Conducts;
 use crate::reputation::{Reputation, ReputationError};
 use crate::session::Sessions;
 use crate::session::key_ring::{KeyRing, KeyRingError};
@@ -51,6 +53,8 @@ pub struct App {
     pub limits: Limits,
     /// Mints and checks sessions.
     pub sessions: Sessions,
+    /// How circuits answer.
+    pub conducts: Conducts,
     /// How circuits stand.
     pub reputation: Arc<Reputation>,
     /// How it goes with telling `HAProxy`.
@@ -211,6 +215,7 @@ impl App {
         );
         let (circuit, service) = (config.limits.challenges_per_minute, config.limits.service);
         let limits = Limits::new(store.clone(), clock.clone(), circuit, service);
+        let conducts = Conducts::new(clock.clone(), config.reputation.scoring);
         let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
         let data_dir = &config.storage.data_dir;
         let (watched, seeds) = (metrics.clone(), entropy.clone());
@@ -230,6 +235,7 @@ impl App {
             keys,
             challenges,
             limits,
+            conducts,
             sessions,
             metrics,
         }))
@@ -248,6 +254,17 @@ impl App {
             ..=2 => 60,
             3..=5 => 30,
             _ => 10,
+        }
+    }
+
+    /// How many challenges in a row are asked, and what admits.
+    #[must_use]
+    pub fn rules(&self) -> (u8, Admits) {
+        match self.config.captcha.level {
+            ..=5 => (1, Admits::Either),
+            6..=8 => (1, Admits::Both),
+            9 => (2, Admits::Both),
+            _ => (3, Admits::Both),
         }
     }
 

@@ -110,6 +110,15 @@ impl<'a> Locale<'a> {
         self.format(id, Some(&arguments))
     }
 
+    /// The message `id` with the number of a stage and of all stages in it.
+    #[must_use]
+    pub fn text_of_stage(&self, id: &str, stage: u8, stages: u8) -> Cow<'a, str> {
+        let mut arguments = FluentArgs::new();
+        arguments.set("stage", u64::from(stage));
+        arguments.set("stages", u64::from(stages));
+        self.format(id, Some(&arguments))
+    }
+
     /// The message `id` with a time in it, and perhaps a number of visitors.
     #[must_use]
     pub fn text_of_wait(&self, id: &str, wait: Duration, ahead: Option<u64>) -> Cow<'a, str> {

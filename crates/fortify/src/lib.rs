@@ -28,6 +28,7 @@ pub mod circuit;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod decision;
 pub mod entropy;
 pub mod gate;
 pub mod haproxy;

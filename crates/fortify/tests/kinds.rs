@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use fortify::app::App;
-use fortify::challenge::Redeemed;
+use fortify::challenge::policy::{Order, Wish};
 use fortify::challenge::renderer::Draw;
+use fortify::challenge::{Redeemed, Submission};
 use fortify::clock::ManualClock;
 use fortify::config::Config;
 use fortify::entropy::SystemEntropy;
@@ -122,8 +123,13 @@ async fn nothing_but_a_wrong_pick_of_an_own_challenge_is_counted_as_one() {
     bed.app.store.put_challenge(&typed, ChallengeRecord { mode, ..kept.clone() }).await.unwrap();
     for token in [unknown, old, foreign, typed] {
         let circuit = kept.circuit;
-        let redeemed = bed.app.challenges.redeem(&token.encode(), &wrong, circuit).await.unwrap();
-        assert_eq!(redeemed, Redeemed::Failed);
+        let redeemed = bed
+            .app
+            .challenges
+            .redeem(Submission { token: &token.encode(), answer: &wrong, trapped: false }, circuit)
+            .await
+            .unwrap();
+        assert_eq!(redeemed.redeemed, Redeemed::Failed);
     }
     let next = bed.submit(&mut visitor, &page, "no choice").await;
     assert!(bed.solve(&mut visitor, &next).await.admits());
@@ -291,8 +297,11 @@ async fn ten_slow_pictures_in_a_row_make_the_next_ones_plain_until_they_are_quic
     let app = App::over(Arc::new(config), keys, store, drawer, clock, entropy).unwrap();
     let circuit = CircuitTag::from_bytes([1; 16]);
     let next = async || {
-        let wish = fortify::challenge::policy::Wish::Any;
-        app.challenges.issue_with_picture(circuit, wish).await.unwrap().0
+        app.challenges
+            .issue_with_picture(circuit, Order { wish: Wish::Any, harder: false })
+            .await
+            .unwrap()
+            .0
     };
     for _ in 0..10 {
         assert_eq!(next().await.variant, "distorted_text");

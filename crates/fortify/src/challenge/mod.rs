@@ -32,7 +32,7 @@ use crate::store::record::{ChallengeRecord, ChallengeToken, Failures};
 use crate::store::{StateStore, StoreError};
 use crate::telemetry::metrics::{Metrics, Outcome};
 use judge::Verdict;
-use policy::{Menu, Wish};
+use policy::{Menu, Order, Wish};
 use pool::Pool;
 use recipe::Recipe;
 use renderer::{Renderer, Studio};
@@ -75,6 +75,39 @@ pub struct Issued {
     pub level: u8,
     /// How long an answer is accepted.
     pub expires_in: Duration,
+}
+
+/// An answer as it came.
+#[derive(Clone, Copy)]
+pub struct Submission<'a> {
+    /// What names the challenge, whatever it is.
+    pub token: &'a str,
+    /// The answer.
+    pub answer: &'a str,
+    /// Whether a field that no person sees was filled in.
+    pub trapped: bool,
+}
+
+/// What became of an answer, and what that says of who gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// For the visitor.
+    pub redeemed: Redeemed,
+    /// For this side alone.
+    pub evidence: Evidence,
+}
+
+/// What an answer says of who gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// There was nothing to answer.
+    None,
+    /// It was right, this long after it was asked for.
+    Solved(Duration),
+    /// It was wrong.
+    Wrong,
+    /// It is what only a program gives.
+    Bot,
 }
 
 /// What became of an answer.
@@ -152,7 +185,7 @@ impl Challenges {
     ) -> Self {
         let ahead = (studio.clone(), entropy.clone(), settings.menu.clone());
         let pool = Pool::start(settings.pool, POOL_THREADS, move || {
-            let recipe = choose(&ahead.0, &*ahead.1, &ahead.2, Wish::Any).ok()?;
+            let recipe = choose(&ahead.0, &*ahead.1, &ahead.2, Order::default()).ok()?;
             let rendered = ahead.0.draw(&recipe).ok()?;
             Some(Picture { recipe, rendered })
         });
@@ -177,9 +210,10 @@ impl Challenges {
     ///
     /// [`ChallengeError::MustWait`] for a circuit with too many wrong answers; everything else is a
     /// fault of this side.
-    pub async fn issue(&self, circuit: CircuitTag) -> Result<Issued, ChallengeError> {
+    pub async fn issue(&self, circuit: CircuitTag, harder: bool) -> Result<Issued, ChallengeError> {
         self.require_no_wait(circuit).await?;
-        let recipe = choose(&self.studio, &*self.entropy, &self.settings.menu, Wish::Any)?;
+        let order = Order { wish: Wish::Any, harder };
+        let recipe = choose(&self.studio, &*self.entropy, &self.settings.menu, order)?;
         let puzzle = self.studio.puzzle(&recipe.spec, &recipe.seed)?;
         self.keep(circuit, &recipe, puzzle).await
     }
@@ -193,14 +227,14 @@ impl Challenges {
     pub async fn issue_with_picture(
         &self,
         circuit: CircuitTag,
-        wish: Wish,
+        order: Order,
     ) -> Result<(Issued, Media), ChallengeError> {
         self.require_no_wait(circuit).await?;
-        let ahead = if wish == Wish::Any { self.pool.take() } else { None };
+        let ahead = if order == Order::default() { self.pool.take() } else { None };
         let Picture { recipe, rendered } = match ahead {
             Some(picture) => picture,
             None => {
-                let recipe = choose(&self.studio, &*self.entropy, &self.settings.menu, wish)?;
+                let recipe = choose(&self.studio, &*self.entropy, &self.settings.menu, order)?;
                 let rendered = self.renderer.render(&recipe).await?;
                 Picture { recipe, rendered }
             }
@@ -229,26 +263,28 @@ impl Challenges {
         Ok(Some(self.renderer.render(&recipe).await?.media))
     }
 
-    /// Takes the challenge and judges `answer`. `token` is what the visitor sent, whatever it is:
-    /// one that is no token at all goes the way of a wrong answer.
+    /// Takes the challenge and judges the answer. A token that is none at all goes the way of a wrong
+    /// answer.
     ///
     /// # Errors
     ///
     /// When the store fails: nothing is solved then.
     pub async fn redeem(
         &self,
-        token: &str,
-        answer: &str,
+        submission: Submission<'_>,
         circuit: CircuitTag,
-    ) -> Result<Redeemed, ChallengeError> {
+    ) -> Result<Judged, ChallengeError> {
         let started = Instant::now();
-        let judged = self.judge(token, answer, circuit).await;
-        let (outcome, redeemed) = match judged {
-            Ok((outcome, redeemed)) => (outcome, Ok(redeemed)),
-            Err(error) => (Outcome::Error, Err(error)),
+        let judged = self.judge(submission, circuit).await;
+        let outcome = match &judged {
+            Err(_) => Outcome::Error,
+            Ok(Judged { evidence: Evidence::Bot, .. }) => Outcome::Decoy,
+            Ok(Judged { redeemed: Redeemed::Solved { .. }, .. }) => Outcome::Ok,
+            Ok(Judged { redeemed: Redeemed::MustWait(_), .. }) => Outcome::Wait,
+            Ok(_) => Outcome::Failed,
         };
         self.metrics.redeem(started.elapsed(), outcome);
-        redeemed
+        judged
     }
 
     /// Takes a challenge away unanswered: the visitor asked for another. What is no token is
@@ -273,16 +309,15 @@ impl Challenges {
         Ok(self.wait_after(self.store.failures(circuit).await?))
     }
 
-    /// What became of an answer, for the visitor and for the metric: only the latter tells a bot from
-    /// a slip.
     async fn judge(
         &self,
-        token: &str,
-        answer: &str,
+        submission: Submission<'_>,
         circuit: CircuitTag,
-    ) -> Result<(Outcome, Redeemed), ChallengeError> {
+    ) -> Result<Judged, ChallengeError> {
+        let Submission { token, answer, trapped } = submission;
         if let Some(wait) = self.wait(circuit).await? {
-            return Ok((Outcome::Wait, Redeemed::MustWait(wait)));
+            let redeemed = Redeemed::MustWait(wait);
+            return Ok(Judged { redeemed, evidence: Evidence::None });
         }
         // A text that is no token is looked up under a name that nothing has, so that it takes the
         // same steps as one that was never issued.
@@ -292,15 +327,21 @@ impl Challenges {
         };
         // Taken first, judged then: only the request that took the record can judge it.
         let record = self.store.take_challenge(&token).await?;
-        let outcome = match judge::judge(record.as_ref(), answer, circuit) {
-            Verdict::Right { level } => return Ok((Outcome::Ok, Redeemed::Solved { level })),
-            Verdict::Wrong => Outcome::Failed,
-            Verdict::Bot => Outcome::Decoy,
-        };
+        let verdict = judge::judge(record.as_ref(), answer, circuit);
         // Nothing was guessed at where there was nothing: a visitor who answers in an old tab must
         // not be locked out for it. The response is the same.
         let Some(record) = record else {
-            return Ok((outcome, Redeemed::Failed));
+            return Ok(Judged { redeemed: Redeemed::Failed, evidence: Evidence::None });
+        };
+        let evidence = match verdict {
+            _ if trapped => Evidence::Bot,
+            Verdict::Right { level } => {
+                let took = record.created_at.until(self.clock.now());
+                let redeemed = Redeemed::Solved { level };
+                return Ok(Judged { redeemed, evidence: Evidence::Solved(took) });
+            }
+            Verdict::Wrong => Evidence::Wrong,
+            Verdict::Bot => Evidence::Bot,
         };
         self.count_pick(&record, answer, circuit);
         let failures = self.store.record_failure(circuit, self.settings.failure_decay).await?;
@@ -308,7 +349,7 @@ impl Challenges {
             Some(wait) => Redeemed::HeldBack { wait, failures: failures.count },
             None => Redeemed::Failed,
         };
-        Ok((outcome, redeemed))
+        Ok(Judged { redeemed, evidence })
     }
 
     /// Counts what a wrong answer picked, so that an operator sees which decoys mislead. Another
@@ -379,10 +420,10 @@ fn choose(
     studio: &Studio,
     entropy: &dyn Entropy,
     menu: &Menu,
-    wish: Wish,
+    order: Order,
 ) -> Result<Recipe, EntropyError> {
     let seed = Seed::from_bytes(random_bytes(entropy)?);
     let draws = [random_bytes(entropy)?, random_bytes(entropy)?].map(u32::from_le_bytes);
-    let spec = if studio.is_strained() { menu.plain() } else { menu.choose(wish, draws) };
+    let spec = if studio.is_strained() { menu.plain() } else { menu.choose(order, draws) };
     Ok(Recipe { spec, epoch: studio.epoch(), seed })
 }

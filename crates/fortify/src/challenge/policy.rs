@@ -42,6 +42,16 @@ impl Wish {
     }
 }
 
+/// What a challenge is to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// What the visitor wishes for.
+    pub wish: Wish,
+    /// Whether it is for one whose answers look like a program's: a level more, and objects or patterns,
+    /// which are harder for programs. It outweighs a wish for letters.
+    pub harder: bool,
+}
+
 /// What may be drawn.
 #[derive(Clone, Debug)]
 pub struct Menu {
@@ -60,7 +70,14 @@ pub struct Menu {
 impl Menu {
     /// The specification of the next picture, for two uniformly random draws.
     #[must_use]
-    pub fn choose(&self, wish: Wish, draws: [u32; 2]) -> Spec {
+    pub fn choose(&self, Order { wish, harder }: Order, draws: [u32; 2]) -> Spec {
+        if harder {
+            let level = Level::new(self.level.get() + 1).unwrap_or(self.level);
+            let variants = vec![(Variant::ObjectRecognition, 1), (Variant::PatternCompletion, 1)];
+            let wish = if wish == Wish::Letters { Wish::Any } else { wish };
+            let menu = Self { level, variants, ..self.clone() };
+            return menu.choose(Order { wish, harder: false }, draws);
+        }
         let variants = or(&self.variants, variant_weights(self.level));
         let variant = match wish {
             Wish::Letters => Variant::DistortedText,
@@ -133,7 +150,23 @@ mod tests {
         let bytes: [u8; 8] = random_bytes(&SystemEntropy).unwrap();
         let (a, b) = bytes.split_at(4);
         let draws = [a, b].map(|half| u32::from_le_bytes(half.try_into().unwrap()));
-        menu.choose(wish, draws)
+        menu.choose(Order { wish, harder: false }, draws)
+    }
+
+    #[test]
+    fn one_who_is_suspected_gets_a_level_more_of_what_is_harder_for_programs() {
+        for (number, wish) in [(2, Wish::Any), (5, Wish::Letters), (10, Wish::Still)] {
+            for draw in 0..200 {
+                let order = Order { wish, harder: true };
+                let spec = menu(level(number)).choose(order, [draw, draw / 2]);
+                assert_eq!(spec.level.get(), (number + 1).min(10));
+                assert!(matches!(
+                    spec.variant,
+                    Variant::ObjectRecognition | Variant::PatternCompletion
+                ));
+                assert!(wish != Wish::Still || spec.carrier != Carrier::Motion);
+            }
+        }
     }
 
     /// Chi-square of 100,000 draws against the weights: with at most 3 classes, 13.8 is passed once

@@ -33,6 +33,7 @@ use crate::haproxy::client::Endpoint;
 use crate::haproxy::command::TableName;
 use crate::limits::turnstile::Rate;
 use crate::limits::waits::Waits;
+use crate::reputation::conduct::Scoring;
 
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
 pub use redis::{KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls};
@@ -190,6 +191,9 @@ pub struct ReputationConfig {
     pub vip: Duration,
     /// `ban_seconds`: how long a circuit is refused whose conduct is a program's, 1800 s.
     pub ban: Duration,
+    /// `failure_points`, `bot_points`, `ban_points`, `half_life_seconds`, `forget_seconds`: what conduct
+    /// costs.
+    pub scoring: Scoring,
 }
 
 /// `[haproxy]`: the table that is told how circuits stand.
@@ -369,7 +373,11 @@ impl Default for LimitsConfig {
 
 impl Default for ReputationConfig {
     fn default() -> Self {
-        Self { vip: Duration::from_secs(1800), ban: Duration::from_secs(1800) }
+        Self {
+            vip: Duration::from_secs(1800),
+            ban: Duration::from_secs(1800),
+            scoring: Scoring::default(),
+        }
     }
 }
 

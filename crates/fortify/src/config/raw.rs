@@ -93,6 +93,11 @@ section!(RawLimits, "a section headed [limits]", {
 section!(RawReputation, "a section headed [reputation]", {
     vip_seconds: i64,
     ban_seconds: i64,
+    failure_points: i64,
+    bot_points: i64,
+    ban_points: i64,
+    half_life_seconds: i64,
+    forget_seconds: i64,
 });
 
 section!(RawHaproxy, "a section headed [haproxy]", {

@@ -114,6 +114,11 @@ fn every_key_takes_effect() {
         [reputation]
         vip_seconds = 60
         ban_seconds = 86400
+        failure_points = 2
+        bot_points = 3
+        ban_points = 4
+        half_life_seconds = 60
+        forget_seconds = 61
         [haproxy]
         socket = "/run/haproxy/fortify.sock"
         table = "t-1"
@@ -184,7 +189,17 @@ fn every_key_takes_effect() {
             challenges_per_minute: 20,
             service: Rate { per_minute: 500, per_second: 50 },
         },
-        reputation: ReputationConfig { vip: seconds(60), ban: seconds(86_400) },
+        reputation: ReputationConfig {
+            vip: seconds(60),
+            ban: seconds(86_400),
+            scoring: Scoring {
+                failure: 2.0,
+                bot: 3.0,
+                ban: 4.0,
+                half_life: seconds(60),
+                forget: seconds(61),
+            },
+        },
         haproxy: HaproxyConfig {
             endpoint: Some(Endpoint::Unix("/run/haproxy/fortify.sock".into())),
             table: "t-1".parse().unwrap(),
@@ -331,6 +346,7 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("limits.service_challenges_per_second", "0", "1 to 100000"),
         ("reputation.vip_seconds", "59", "60 to 86400"),
         ("reputation.ban_seconds", "86401", "60 to 86400"),
+        ("reputation.ban_points", "0", "1 to 100"),
         ("tor.instance", "65536", "0 to 65535"),
     ] {
         let expected = format!("fortify.toml:1: {key}: {value} is out of range, use {allowed}");

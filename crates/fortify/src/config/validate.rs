@@ -50,6 +50,20 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     check.seconds(key, written.vip_seconds, 60..=86_400, target);
     let (key, target) = ("reputation.ban_seconds", &mut reputation.ban);
     check.seconds(key, written.ban_seconds, 60..=86_400, target);
+    let scoring = &mut reputation.scoring;
+    for (key, value, target) in [
+        ("failure_points", written.failure_points, &mut scoring.failure),
+        ("bot_points", written.bot_points, &mut scoring.bot),
+        ("ban_points", written.ban_points, &mut scoring.ban),
+    ] {
+        let mut points = *target as u8;
+        check.whole(&format!("reputation.{key}"), value, 1..=100, &mut points);
+        *target = f32::from(points);
+    }
+    let (key, target) = ("reputation.half_life_seconds", &mut scoring.half_life);
+    check.seconds(key, written.half_life_seconds, 60..=86_400, target);
+    let (key, target) = ("reputation.forget_seconds", &mut scoring.forget);
+    check.seconds(key, written.forget_seconds, 60..=86_400, target);
     tor(&mut check, raw.tor, &mut config.tor);
 
     let session = &mut config.session;

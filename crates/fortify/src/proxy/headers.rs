@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 
 /// The cookies of the gate. The service never sees them, so it cannot leak them, and cannot set
 /// them, so nothing behind the gate can let anybody in.
-pub const OUR_COOKIES: [&str; 2] = ["cerberus_session", "cerberus_hint"];
+pub const OUR_COOKIES: [&str; 4] =
+    ["cerberus_session", "cerberus_hint", "captcha_stage_1", "captcha_stage_2"];
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

@@ -8,10 +8,12 @@
 //!
 //! - [`Reputation`]: what a running gate asks and tells, from any task.
 //! - [`ledger`]: the SQLite file, also for the command line, which may write beside a running gate.
+//! - [`conduct`]: how circuits answer, what that is worth and what it looks like; in memory.
 //! - `book`: the same in memory, with what changed since somebody looked; pure.
 //! - `writer`: the one thread that writes.
 
 mod book;
+pub mod conduct;
 pub mod ledger;
 mod writer;
 
@@ -80,6 +82,8 @@ pub enum Reason {
     Solved,
     /// It gave `security.max_captcha_failures` wrong answers.
     Failures,
+    /// Its conduct came to `reputation.ban_points`.
+    Conduct,
     /// An operator said so.
     Operator,
     /// Tor closed the circuit, or started anew: it is no more.
@@ -95,6 +99,7 @@ impl Reason {
         match self {
             Self::Solved => "solved",
             Self::Failures => "failures",
+            Self::Conduct => "conduct",
             Self::Operator => "operator",
             Self::Closed => "closed",
             Self::Other => "other",
@@ -102,7 +107,7 @@ impl Reason {
     }
 
     fn parse(word: &str) -> Self {
-        let known = [Self::Solved, Self::Failures, Self::Operator, Self::Closed];
+        let known = [Self::Solved, Self::Failures, Self::Conduct, Self::Operator, Self::Closed];
         known.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::Other)
     }
 }

@@ -93,6 +93,8 @@ pub enum Purpose {
     CarriedForm,
     /// A place in the queue.
     Ticket,
+    /// A stage of a row of challenges.
+    Stage,
 }
 
 impl Purpose {
@@ -101,6 +103,7 @@ impl Purpose {
             Self::Session => b"fortify/1/session",
             Self::CarriedForm => b"fortify/1/carried-form",
             Self::Ticket => b"fortify/1/ticket",
+            Self::Stage => b"fortify/1/stage",
         }
     }
 }
@@ -298,6 +301,7 @@ struct Key {
     session: Derived,
     carried_form: Derived,
     ticket: Derived,
+    stage: Derived,
 }
 
 /// A key of one purpose.
@@ -342,6 +346,7 @@ impl Key {
             session: Derived::new(&master, Purpose::Session),
             carried_form: Derived::new(&master, Purpose::CarriedForm),
             ticket: Derived::new(&master, Purpose::Ticket),
+            stage: Derived::new(&master, Purpose::Stage),
         };
         master.zeroize();
         Some(key)
@@ -352,6 +357,7 @@ impl Key {
             Purpose::Session => &self.session,
             Purpose::CarriedForm => &self.carried_form,
             Purpose::Ticket => &self.ticket,
+            Purpose::Stage => &self.stage,
         }
     }
 }

@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::carried::{self, CarriedForm};
 use super::cookies::Hint;
+use super::demand::Asking;
 use super::form::{self, Fields};
 use super::pages::{self, ChallengePage, FormFate, Notice};
 use super::return_to::{FRONT, ReturnTo};
 use super::visitor::{Visitor, Wants};
-use super::{consequence, gate, same_origin, turn};
+use super::{consequence, demand, gate, same_origin, stages, traps, turn};
 use crate::app::{App, SharedApp};
 use crate::challenge::policy::Wish;
-use crate::challenge::{Issued, Redeemed};
+use crate::challenge::{Issued, Redeemed, Submission};
 use crate::store::record::ChallengeToken;
 use crate::web::error::WebError;
 
@@ -56,7 +57,7 @@ struct ChoiceJson {
 }
 
 impl ChallengeJson {
-    fn new(app: &App, visitor: &Visitor, issued: &Issued) -> Self {
+    fn new(app: &App, visitor: &Visitor, issued: &Issued, asking: &Asking) -> Self {
         let token = issued.token.encode();
         let locale = app.locales.negotiate(visitor.language.as_deref());
         Self {
@@ -71,8 +72,8 @@ impl ChallengeJson {
                 .map(|choice| ChoiceJson { value: choice.value(), label: locale.choice(choice) })
                 .collect(),
             expires_in: issued.expires_in.as_secs(),
-            stage: 1,
-            stages: 1,
+            stage: asking.stage,
+            stages: asking.stages,
         }
     }
 }
@@ -103,8 +104,9 @@ pub async fn generate(
         }
     };
     turn::take(&app, &visitor, request.ticket.as_deref(), &ReturnTo::parse(FRONT)).await?;
-    let issued = app.challenges.issue(visitor.circuit).await?;
-    Ok(pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued)))
+    let asking = demand::next(&app, &visitor, Wish::Any).await?;
+    let issued = app.challenges.issue(visitor.circuit, asking.order.harder).await?;
+    Ok(pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued, &asking)))
 }
 
 /// `GET /captcha/<token>.png`: the picture, the same bytes each time, for the circuit that the
@@ -152,8 +154,17 @@ pub async fn validate(
         app.challenges.discard(answer.token).await?;
         return retry(&app, &visitor, &waiting, Notice::Another, answer.wish).await;
     }
-    match consequence::redeem(&app, &visitor, answer.token, answer.answer).await? {
-        Redeemed::Solved { level } => admit(&app, &visitor, &waiting, level),
+    let AnswerForm { token, answer: text, .. } = answer;
+    let submission = Submission { token, answer: text, trapped: traps::is_caught(token, &fields) };
+    match consequence::redeem(&app, &visitor, submission).await? {
+        Redeemed::Solved { level } => {
+            let asking = demand::next(&app, &visitor, answer.wish).await?;
+            if asking.stage < asking.stages {
+                return go_on(&app, &visitor, &waiting, &asking, token).await;
+            }
+            asking.progress.use_up(&app).await?;
+            admit(&app, &visitor, &waiting, level)
+        }
         Redeemed::Failed => retry(&app, &visitor, &waiting, Notice::Wrong, answer.wish).await,
         Redeemed::HeldBack { wait, .. } | Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
     }
@@ -233,6 +244,61 @@ fn admit(
     };
     let cookies = [visitor.jar.session(&minted.token), visitor.jar.hint(Hint::Member)];
     pages::set_cookies(&mut response, cookies);
+    pages::set_cookies(&mut response, visitor.jar.no_stages());
+    Ok(response)
+}
+
+/// After a stage that is not the last: its cookie, and the next challenge.
+async fn go_on(
+    app: &App,
+    visitor: &Visitor,
+    waiting: &Waiting<'_>,
+    asking: &Asking,
+    token: &str,
+) -> Result<Response, WebError> {
+    if visitor.wants == Wants::Json {
+        return next_as_json(app, visitor, asking, token).await;
+    }
+    if visitor.cookies.hint.is_none() {
+        return Ok(gate::cookies_off(app, visitor, &waiting.return_to));
+    }
+    let (passed, cookie) = asking.progress.pass(app, visitor, token)?;
+    let order = asking.order;
+    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, order).await?;
+    let page = ChallengePage {
+        issued: &issued,
+        media: &media,
+        return_to: &waiting.return_to,
+        notice: Some(Notice::Stage),
+        wish: order.wish,
+        form: waiting.form.as_ref().map_or(FormFate::None, |(_, sealed)| FormFate::Carried(sealed)),
+        stage: (passed.saturating_add(1), asking.stages),
+    };
+    let mut response = gate::challenge_page(app, visitor, &page);
+    let cookie = visitor.jar.stage(passed, &cookie, stages::LIFETIME);
+    pages::set_cookies(&mut response, [cookie]);
+    Ok(response)
+}
+
+/// The same as JSON.
+pub(super) async fn next_as_json(
+    app: &App,
+    visitor: &Visitor,
+    asking: &Asking,
+    token: &str,
+) -> Result<Response, WebError> {
+    let (passed, cookie) = asking.progress.pass(app, visitor, token)?;
+    let issued = app.challenges.issue(visitor.circuit, asking.order.harder).await?;
+    let asking = Asking { stage: passed.saturating_add(1), ..*asking };
+    let mut response = pages::json(
+        StatusCode::OK,
+        &serde_json::json!({
+            "success": true,
+            "message": "One more",
+            "next": ChallengeJson::new(app, visitor, &issued, &asking),
+        }),
+    );
+    pages::set_cookies(&mut response, [visitor.jar.stage(passed, &cookie, stages::LIFETIME)]);
     Ok(response)
 }
 
@@ -244,24 +310,26 @@ async fn retry(
     wish: Wish,
 ) -> Result<Response, WebError> {
     turn::take(app, visitor, None, &waiting.return_to).await?;
+    let asking = demand::next(app, visitor, wish).await?;
     if visitor.wants == Wants::Json {
-        let issued = app.challenges.issue(visitor.circuit).await?;
+        let issued = app.challenges.issue(visitor.circuit, asking.order.harder).await?;
         return Ok(pages::json(
             StatusCode::FORBIDDEN,
             &serde_json::json!({
                 "success": false,
                 "message": FAILED,
-                "next": ChallengeJson::new(app, visitor, &issued),
+                "next": ChallengeJson::new(app, visitor, &issued, &asking),
             }),
         ));
     }
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, wish).await?;
+    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, asking.order).await?;
     let page = ChallengePage {
         issued: &issued,
         media: &media,
         return_to: &waiting.return_to,
         notice: Some(notice),
         wish,
+        stage: (asking.stage, asking.stages),
         form: waiting.form.as_ref().map_or(FormFate::None, |(_, sealed)| FormFate::Carried(sealed)),
     };
     Ok(gate::challenge_page(app, visitor, &page))

@@ -1,4 +1,4 @@
-//! The two cookies of this gate.
+//! The cookies of this gate.
 //!
 //! `cerberus_session` holds the session and is never sent on a request that another site caused.
 //! `cerberus_hint` holds nothing worth stealing: it tells a browser that keeps cookies from one
@@ -15,6 +15,9 @@ use crate::proxy::OUR_COOKIES;
 pub const SESSION: &str = OUR_COOKIES[0];
 /// The hint's cookie.
 pub const HINT: &str = OUR_COOKIES[1];
+
+/// The cookies of stages that were passed, in their order.
+pub const STAGES: [&str; 2] = [OUR_COOKIES[2], OUR_COOKIES[3]];
 
 /// Sessions of one request that are looked at. Another site, or a page of the service, can plant a
 /// cookie of the same name beside ours; the right one among a few is found by its signature.
@@ -36,6 +39,8 @@ pub struct Cookies {
     pub sessions: Vec<String>,
     /// The hint.
     pub hint: Option<Hint>,
+    /// The texts that came under the stages' names.
+    pub stages: [Option<String>; STAGES.len()],
 }
 
 impl Cookies {
@@ -53,6 +58,12 @@ impl Cookies {
     }
 
     fn read(&mut self, pair: &[u8]) {
+        for (name, stage) in STAGES.into_iter().zip(&mut self.stages) {
+            let text = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+            if let Some(Ok(text)) = text.map(str::from_utf8) {
+                *stage = Some(text.to_owned());
+            }
+        }
         let session =
             pair.strip_prefix(SESSION.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
         let hint = pair.strip_prefix(HINT.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
@@ -91,6 +102,19 @@ impl Jar {
             Hint::Member => "member",
         };
         self.write(HINT, text, SameSite::Lax, self.lifetime)
+    }
+
+    /// The cookie of a stage that was passed, from 1 on; `None` for one that has none.
+    #[must_use]
+    pub fn stage(&self, stage: u8, text: &str, lifetime: Duration) -> Option<HeaderValue> {
+        let name = STAGES.get(usize::from(stage).checked_sub(1)?)?;
+        self.write(name, text, SameSite::Strict, lifetime)
+    }
+
+    /// The cookies that take the stages back.
+    #[must_use]
+    pub fn no_stages(&self) -> [Option<HeaderValue>; STAGES.len()] {
+        STAGES.map(|name| self.write(name, "", SameSite::Strict, Duration::ZERO))
     }
 
     /// The cookies that end a session.

@@ -10,9 +10,11 @@ use super::form;
 use super::pages::{self, ChallengePage, FormFate, Message};
 use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
-use super::{carried, same_origin, turn};
+use super::{carried, consequence, demand, same_origin, turn};
 use crate::app::{App, SharedApp};
 use crate::challenge::policy::Wish;
+use crate::decision::{Reason, Verdict};
+use crate::reputation::Standing;
 use crate::session::{Admitted, Rejection};
 use crate::web::error::WebError;
 
@@ -31,7 +33,9 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 pub enum Decision {
     /// The visitor has a session; [`renew`] gives the answer its cookie.
     Admit(Admitted),
-    /// The visitor has none.
+    /// The visitor has none, and its circuit is favoured.
+    Favoured,
+    /// The visitor has none, or none that is enough.
     Challenge,
 }
 
@@ -45,6 +49,7 @@ pub async fn decide(app: &App, visitor: &Visitor) -> Result<Decision, WebError> 
     let decided = find_session(app, visitor).await;
     let label = match &decided {
         Ok(Decision::Admit(_)) => "admit",
+        Ok(Decision::Favoured) => "favoured",
         Ok(Decision::Challenge) => "challenge",
         Err(_) => "error",
     };
@@ -63,7 +68,31 @@ async fn find_session(app: &App, visitor: &Visitor) -> Result<Decision, WebError
     if found.as_ref().is_some_and(|admitted| admitted.moved) {
         app.metrics.session_moved();
     }
-    Ok(found.map_or(Decision::Challenge, Decision::Admit))
+    let (verdict, reasons) = demand::decide(app, visitor, found.is_some());
+    tracing::debug!(?verdict, reasons = %words(&reasons), "decided");
+    match (verdict, found) {
+        (Verdict::Admit, Some(admitted)) => {
+            keep_favoured(app, visitor);
+            Ok(Decision::Admit(admitted))
+        }
+        (Verdict::Admit, None) => Ok(Decision::Favoured),
+        (Verdict::Challenge(_), _) => Ok(Decision::Challenge),
+    }
+}
+
+fn words(reasons: &[Reason]) -> String {
+    reasons.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Favours a circuit for longer that is favoured and has a session, once half of its time has passed: who
+/// uses the site stays favoured.
+fn keep_favoured(app: &App, visitor: &Visitor) {
+    let Some(circuit) = visitor.id.tor() else { return };
+    let now = app.clock.now();
+    let row = app.reputation.row(circuit).filter(|row| row.standing == Standing::Vip);
+    if row.is_some_and(|row| now.until(row.until) < app.config.reputation.vip / 2) {
+        consequence::favour(app, circuit, now);
+    }
 }
 
 /// Gives the visitor the cookie of a session that moved, with the answer to whatever was asked. It
@@ -97,6 +126,10 @@ pub async fn pass(
             renew(&app, &visitor, &admitted, &mut response);
             Ok(response)
         }
+        Decision::Favoured => {
+            let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
+            Ok(upstream.forward(request, visitor.forwarded.clone()).await?)
+        }
         Decision::Challenge => meet(&app, &visitor, request).await,
     }
 }
@@ -121,8 +154,11 @@ pub async fn auth(
         }
         Err(fault) => return Err(fault),
     };
-    let Decision::Admit(admitted) = decide(&app, &visitor).await? else {
-        return Ok(pages::empty(StatusCode::UNAUTHORIZED));
+    let admitted = match decide(&app, &visitor).await? {
+        Decision::Admit(admitted) => admitted,
+        // There is no session whose subject and level could be told.
+        Decision::Favoured => return Ok(pages::empty(StatusCode::NO_CONTENT)),
+        Decision::Challenge => return Ok(pages::empty(StatusCode::UNAUTHORIZED)),
     };
     let mut response = pages::empty(StatusCode::NO_CONTENT);
     let subject = app.pseudonyms.subject(admitted.session.id.to_bytes());
@@ -155,6 +191,7 @@ pub async fn enter(
             renew(&app, &visitor, &admitted, &mut response);
             Ok(response)
         }
+        Decision::Favoured => Ok(pages::see_other(to.as_str())),
         Decision::Challenge if visitor.cookies.hint.is_none() => {
             Ok(cookies_off(&app, &visitor, &to))
         }
@@ -253,6 +290,7 @@ pub async fn turn(
             renew(&app, &visitor, &admitted, &mut response);
             Ok(response)
         }
+        Decision::Favoured => Ok(pages::see_other(to.as_str())),
         Decision::Challenge => {
             let ticket = form::only(&fields, "ticket");
             turn::take(&app, &visitor, ticket, &to).await?;
@@ -277,7 +315,8 @@ async fn draw(
     return_to: &ReturnTo,
     form: FormFate<'_>,
 ) -> Result<Response, WebError> {
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, Wish::Any).await?;
+    let asking = demand::next(app, visitor, Wish::Any).await?;
+    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, asking.order).await?;
     let page = ChallengePage {
         issued: &issued,
         media: &media,
@@ -285,6 +324,7 @@ async fn draw(
         notice: None,
         form,
         wish: Wish::Any,
+        stage: (asking.stage, asking.stages),
     };
     Ok(challenge_page(app, visitor, &page))
 }

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::form::Fields;
 use super::return_to::ReturnTo;
+use super::traps;
 use crate::challenge::Issued;
 use crate::challenge::policy::Wish;
 use crate::i18n::Locale;
@@ -64,6 +65,8 @@ pub struct ChallengePage<'a> {
     pub form: FormFate<'a>,
     /// The kind that the visitor wished for, which the next picture is of too.
     pub wish: Wish,
+    /// Which of how many in a row this is, from 1 on.
+    pub stage: (u8, u8),
 }
 
 /// What becomes of a form that met the challenge.
@@ -84,6 +87,8 @@ pub enum Notice {
     Wrong,
     /// The visitor asked for another picture.
     Another,
+    /// The answer was right, and there is one more.
+    Stage,
 }
 
 /// A page with a title, a sentence and perhaps a way on.
@@ -134,6 +139,10 @@ struct ChallengeTemplate<'a> {
     locale: Locale<'a>,
     alert: Option<String>,
     another: Option<String>,
+    /// Which of how many, where there are several.
+    stage: Option<String>,
+    /// The names of fields that no person sees.
+    traps: [String; 2],
     form_note: Option<String>,
     picture: String,
     width: u16,
@@ -179,6 +188,7 @@ struct ResumeTemplate<'a> {
 #[must_use]
 pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_>) -> Response {
     let issued = page.issued;
+    let token = issued.token.encode();
     let minutes = issued.expires_in.as_secs() / 60;
     let letters = matches!(
         issued.question,
@@ -199,7 +209,10 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
         &ChallengeTemplate {
             locale,
             alert: says(Notice::Wrong, "challenge-wrong"),
-            another: says(Notice::Another, "challenge-another"),
+            another: says(Notice::Another, "challenge-another")
+                .or_else(|| says(Notice::Stage, "challenge-next-stage")),
+            stage: stage(locale, page.stage),
+            traps: traps::names(&token),
             form_note: form_note.map(Cow::into_owned),
             picture: STANDARD.encode(&page.media.bytes),
             width: page.media.width,
@@ -212,13 +225,19 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
                 .map(|choice| (choice.value(), locale.choice(choice)))
                 .collect(),
             question: locale.question(&issued.question, issued.mode),
-            token: issued.token.encode(),
+            token,
             return_to: page.return_to.as_str(),
             carried,
             wish: (page.wish != Wish::Any).then(|| page.wish.as_str()),
             hint: locale.text_with(hint, "minutes", minutes.max(1)).into_owned(),
         },
     )
+}
+
+/// Which challenge this is, where several are asked.
+fn stage(locale: Locale<'_>, (stage, stages): (u8, u8)) -> Option<String> {
+    let text = || locale.text_of_stage("challenge-stage", stage, stages).into_owned();
+    (stages > 1).then(text)
 }
 
 /// Width at which pages show moving characters, CSS px: the style sheet has it, and one for what is wider.

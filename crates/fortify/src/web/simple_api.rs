@@ -11,10 +11,10 @@ use super::challenge::{FAILED, MAX_JSON_BYTES};
 use super::cookies::Hint;
 use super::return_to::{FRONT, ReturnTo};
 use super::visitor::Visitor;
-use super::{consequence, form, pages, turn};
+use super::{challenge, consequence, demand, form, pages, turn};
 use crate::app::SharedApp;
-use crate::challenge::Redeemed;
 use crate::challenge::policy::Wish;
+use crate::challenge::{Redeemed, Submission};
 use crate::web::error::WebError;
 
 /// Carries the challenge's token.
@@ -37,7 +37,8 @@ pub async fn image(
     }
     let ticket = form::only(&query, "ticket");
     turn::take(&app, &visitor, ticket, &ReturnTo::parse(FRONT)).await?;
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, Wish::Any).await?;
+    let order = demand::next(&app, &visitor, Wish::Any).await?.order;
+    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, order).await?;
     let mut response = pages::picture(media);
     let token = HeaderValue::from_str(&issued.token.encode())
         .map_err(|_never| WebError::Unavailable("a token that is no header".to_owned()))?;
@@ -75,14 +76,21 @@ pub async fn verify(
     let body = form::read_body(body, MAX_JSON_BYTES).await?;
     let request: VerifyRequest =
         serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?;
-    let (token, answer) = (&request.challenge_id, &request.solution);
-    match consequence::redeem(&app, &visitor, token, answer).await? {
+    let (token, answer) = (&*request.challenge_id, &*request.solution);
+    let submission = Submission { token, answer, trapped: false };
+    match consequence::redeem(&app, &visitor, submission).await? {
         Redeemed::Solved { level } => {
+            let asking = demand::next(&app, &visitor, Wish::Any).await?;
+            if asking.stage < asking.stages {
+                return challenge::next_as_json(&app, &visitor, &asking, token).await;
+            }
+            asking.progress.use_up(&app).await?;
             let minted = app.sessions.mint(visitor.circuit, level)?;
             let granted = VerifyResponse { success: true, message: "Access granted" };
             let mut response = pages::json(StatusCode::OK, &granted);
             let cookies = [visitor.jar.session(&minted.token), visitor.jar.hint(Hint::Member)];
             pages::set_cookies(&mut response, cookies);
+            pages::set_cookies(&mut response, visitor.jar.no_stages());
             Ok(response)
         }
         Redeemed::Failed => {

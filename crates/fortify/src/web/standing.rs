@@ -11,11 +11,12 @@ use super::return_to::FRONT;
 use super::same_origin;
 use super::visitor::{Visitor, Wants};
 use crate::app::SharedApp;
+use crate::reputation::Standing;
 use crate::web::error::WebError;
 
 /// How a session stands.
 #[derive(Serialize)]
-struct Standing {
+struct Shown {
     standing: &'static str,
     /// The level at which the session was earned.
     level: u8,
@@ -35,7 +36,7 @@ pub async fn show(State(app): State<SharedApp>, visitor: Visitor) -> Result<Resp
         return Err(WebError::Forbidden);
     };
     let session = admitted.session;
-    let standing = Standing {
+    let standing = Shown {
         standing: "admitted",
         level: session.threat_level,
         expires_at: session.expires_at.as_secs(),
@@ -64,6 +65,13 @@ pub async fn log_out(
         return Err(WebError::Forbidden);
     };
     app.sessions.revoke(&admitted.session).await?;
+    // Who leaves is not let in again for having been here.
+    if let Some(circuit) = visitor.id.tor()
+        && app.reputation.standing(circuit) == Some(Standing::Vip)
+        && let Err(error) = app.reputation.promote(circuit, app.clock.now())
+    {
+        tracing::warn!(%error, "a visitor who left is still favoured");
+    }
     let mut response = match visitor.wants {
         Wants::Json => pages::json(StatusCode::OK, &serde_json::json!({"success": true})),
         Wants::Page => {

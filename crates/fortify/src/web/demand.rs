@@ -1,0 +1,59 @@
+//! What is asked of a visitor now: collects what is known, and has [`decision`](crate::decision) decide.
+
+use super::stages::Progress;
+use super::visitor::Visitor;
+use crate::app::App;
+use crate::challenge::policy::{Order, Wish};
+use crate::decision::{self, Demand, Facts, Reason, Verdict};
+use crate::reputation::Standing;
+use crate::reputation::conduct::Suspicion;
+use crate::store::StoreError;
+
+/// The next challenge of a visitor.
+pub struct Asking {
+    /// What it is to be.
+    pub order: Order,
+    /// Which of how many in a row it is, from 1 on.
+    pub stage: u8,
+    /// How many in a row are asked.
+    pub stages: u8,
+    /// What was passed already.
+    pub progress: Progress,
+}
+
+/// Decides about a visitor with or without a session.
+pub(super) fn decide(app: &App, visitor: &Visitor, session: bool) -> (Verdict, Vec<Reason>) {
+    let suspicions = app.conducts.suspicions(visitor.circuit);
+    decision::decide(&facts(app, visitor, session, &suspicions))
+}
+
+/// What `visitor`, who is not admitted, is asked next.
+///
+/// # Errors
+///
+/// When the store cannot say how far it has got.
+pub(super) async fn next(app: &App, visitor: &Visitor, wish: Wish) -> Result<Asking, StoreError> {
+    let (demand, progress) = (demand(app, visitor), Progress::of(app, visitor).await?);
+    let stage = progress.passed.saturating_add(1).min(demand.stages);
+    let order = Order { wish, harder: demand.hard };
+    Ok(Asking { order, stage, stages: demand.stages, progress })
+}
+
+/// What is asked of `visitor`.
+pub(super) fn demand(app: &App, visitor: &Visitor) -> Demand {
+    let suspicions = app.conducts.suspicions(visitor.circuit);
+    decision::demand(&facts(app, visitor, false, &suspicions))
+}
+
+fn facts<'a>(
+    app: &App,
+    visitor: &Visitor,
+    session: bool,
+    suspicions: &'a [Suspicion],
+) -> Facts<'a> {
+    let standing = |circuit| app.reputation.standing(circuit) == Some(Standing::Vip);
+    let (stages, admits) = app.rules();
+    let level = app.config.captcha.level;
+    let favoured = visitor.id.tor().map(standing);
+    Facts { session, favoured, suspicions, level, stages, admits }
+}
