@@ -48,8 +48,8 @@ return 1";
 ///
 /// What a step comes to is judged by the caller (`residence`), in one place for every store; here is
 /// only a comparison: of any number of callers who thought the same, one writes. The log comes first,
-/// because that write may be refused (no memory, another type), and nothing is then written. It loses
-/// what ended, of which there is more in it than one move adds.
+/// because that write may be refused (no memory, another type), and nothing is then written. From its
+/// head go the moves of sessions that ended: up to 100 for each that comes, so it does not lag.
 const MOVE: &str = "
 local kept = redis.call('GET', KEYS[1]) or ''
 if kept ~= ARGV[1] then return {0, kept} end
