@@ -6,7 +6,8 @@
 //! - [`record`]: what is kept, and under which names.
 //! - [`memory`]: the embedded store, for one node.
 //! - [`redis`]: the shared store, for any number of nodes.
-//! - `revocations`, `moves`: what a node keeps on disk besides, each in a `journal`.
+//! - `revocations`, `moves`: what a node keeps on disk besides, each in a `journal`; `residence`:
+//!   where one session lives and lived.
 //! - `contract`: one suite of tests that every store passes.
 //!
 //! A store that cannot answer says so with a [`StoreError`], and the edge turns that into a 503:
@@ -19,6 +20,7 @@ pub mod memory;
 mod moves;
 pub mod record;
 pub mod redis;
+mod residence;
 mod revocations;
 
 use std::fmt;
