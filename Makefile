@@ -60,12 +60,16 @@ bench: setup-run ## Measure: pictures per second, also of other generators; rede
 	$(BUILD_PEERS)
 	RAYON_NUM_THREADS=1 $(BUILD)/lab-peers/release/bench-peers
 
-# Loopback only; LOAD_SECONDS and LOAD_CONNECTIONS bound them.
+# Loopback only; LOAD_SECONDS and LOAD_CONNECTIONS bound them. One store after the other: they would
+# take each other's processors.
 bench-gate: setup-stack ## Measure /_fortify/auth with a session beside nginx's constant 204, under wrk
-	$(CARGO) bench --locked -p fortify --bench load -- gate
+	LOAD_STORE=memory $(CARGO) bench --locked -p fortify --bench load -- gate
+	LOAD_STORE=redis $(CARGO) bench --locked -p fortify --bench load -- gate
 
+bench-http: export LOAD_SECONDS ?= 60
 bench-http: setup-stack ## Measure complete rounds over HTTP: a challenge, its picture, its answer
-	$(CARGO) bench --locked -p fortify --bench load -- http
+	LOAD_STORE=memory $(CARGO) bench --locked -p fortify --bench load -- http
+	LOAD_STORE=redis $(CARGO) bench --locked -p fortify --bench load -- http
 
 sheets: setup-run ## Contact sheets of every task, carrier and level, in target/sheets
 	@./scripts/sheets.sh

@@ -5,9 +5,17 @@
 //! - `http`: complete rounds of many circuits: a challenge, its picture, its answer. The load runs in
 //!   the same process and takes its share of the processors; the answers come from the store.
 //!
-//! `LOAD_SECONDS` is how long each measurement takes, `LOAD_CONNECTIONS` how many connections it holds.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may stop")]
+//! `LOAD_SECONDS` is how long each measurement takes, `LOAD_CONNECTIONS` how many connections it holds;
+//! `LOAD_STORE` is `memory`, or `redis` for a Redis of the bench's own on loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench prints and may stop"
+)]
 
+#[path = "../tests/support/redis.rs"]
+mod redis;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -20,6 +28,8 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use fortify::circuit::IdentityMode;
+use fortify::config::StorageBackend;
+use redis::{Redis, until};
 use support::Bed;
 use support::servers::{Process, check, command, free_address};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -42,8 +52,38 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-async fn bed() -> Bed {
-    Bed::with(|parts| {
+/// The store of this run, as `LOAD_STORE` says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Store {
+    Memory,
+    Redis,
+}
+
+impl Store {
+    fn chosen() -> Self {
+        match std::env::var("LOAD_STORE").as_deref() {
+            Err(_) | Ok("memory") => Self::Memory,
+            Ok("redis") => Self::Redis,
+            Ok(other) => panic!("LOAD_STORE is memory or redis, not {other:?}"),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// The gate, and the Redis under it where there is one, which ends when it is dropped.
+async fn bed(store: Store) -> (Bed, Option<Redis>) {
+    let redis = (store == Store::Redis).then(|| Redis::start(&[]));
+    let bed = Bed::with(|parts| {
+        if let Some(redis) = &redis {
+            parts.config.storage.backend = StorageBackend::Redis;
+            parts.config.storage.redis = redis.config();
+        }
         parts.config.security.identity = IdentityMode::Circuit;
         parts.config.upstream.authority = None;
         parts.config.captcha.level = 2;
@@ -52,7 +92,9 @@ async fn bed() -> Bed {
         parts.config.captcha.max_active = 100_000;
         parts.config.captcha.max_active_per_circuit = 3;
     })
-    .await
+    .await;
+    until("the store to answer", || async { bed.app.store.ping().await.is_ok() }).await;
+    (bed, redis)
 }
 
 fn machine() -> String {
@@ -63,7 +105,8 @@ fn machine() -> String {
 
 async fn gate() {
     let (seconds, connections) = (setting("LOAD_SECONDS", 5), setting("LOAD_CONNECTIONS", 16));
-    let bed = bed().await;
+    let store = Store::chosen();
+    let (bed, _redis) = bed(store).await;
     let mut visitor = bed.visitor().circuit("fc00:dead:beef:4dad::19");
     let page = visitor.get("/").await;
     assert!(bed.solve(&mut visitor, &page).await.admits());
@@ -82,7 +125,8 @@ async fn gate() {
             if round > 0 {
                 rates[which].push(answer.rate);
                 println!(
-                    r#"{{"bench":"gate","server":"{}","round":{round},"seconds":{took},"connections":{connections},"per_second":{:.0},"p99_ms":{:.3},"errors":{},{}}}"#,
+                    r#"{{"bench":"gate","store":"{}","server":"{}","round":{round},"seconds":{took},"connections":{connections},"per_second":{:.0},"p99_ms":{:.3},"errors":{},{}}}"#,
+                    store.name(),
                     ["fortify", "nginx"][which],
                     answer.rate,
                     answer.p99_ms,
@@ -94,7 +138,8 @@ async fn gate() {
     }
     let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
     println!(
-        r#"{{"bench":"gate","fortify_per_second":{:.0},"nginx_per_second":{:.0},"ratio":{:.2}}}"#,
+        r#"{{"bench":"gate","store":"{}","fortify_per_second":{:.0},"nginx_per_second":{:.0},"ratio":{:.2}}}"#,
+        store.name(),
         mean(&rates[0]),
         mean(&rates[1]),
         mean(&rates[0]) / mean(&rates[1])
@@ -164,7 +209,9 @@ fn wrk(address: SocketAddr, cookie: &str, seconds: u64, connections: u64) -> Mea
 
 async fn http() {
     let (seconds, connections) = (setting("LOAD_SECONDS", 15), setting("LOAD_CONNECTIONS", 32));
-    let bed = Arc::new(bed().await);
+    let store = Store::chosen();
+    let (bed, _redis) = bed(store).await;
+    let bed = Arc::new(bed);
     let next = Arc::new(AtomicU64::new(0));
     // Two seconds of warm-up: styles, the stock of pictures, allocations.
     rounds(&bed, &next, Duration::from_secs(2), connections).await;
@@ -175,7 +222,8 @@ async fn http() {
         times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
     println!(
-        r#"{{"bench":"http","store":"memory","seconds":{seconds},"connections":{connections},"circuits":{CIRCUITS},"rounds":{},"rounds_per_second":{:.0},"p50_ms":{:.2},"p99_ms":{:.2},"errors":{errors},"rss_start_mib":{before:.1},"rss_end_mib":{:.1},{}}}"#,
+        r#"{{"bench":"http","store":"{}","seconds":{seconds},"connections":{connections},"circuits":{CIRCUITS},"rounds":{},"rounds_per_second":{:.0},"p50_ms":{:.2},"p99_ms":{:.2},"errors":{errors},"rss_start_mib":{before:.1},"rss_end_mib":{:.1},{}}}"#,
+        store.name(),
         times.len(),
         times.len() as f64 / seconds as f64,
         at(0.5),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode};
+use fortify::circuit::IdentityMode;
 use fortify::config::StorageBackend;
 use fortify::entropy::{SystemEntropy, random_bytes};
 use fortify::pseudonym::CircuitTag;
@@ -231,6 +232,47 @@ async fn two_gates_over_one_redis_are_one() {
         async move { thief.get("/").await.is_challenge() }
     };
     until("the other gate to know", refused).await;
+}
+
+/// The same browser on another circuit, at another node.
+fn on(visitor: &Visitor, circuit: usize, bed: &Bed) -> Visitor {
+    let mut visitor = visitor.clone().circuit(&format!("fc00:dead:beef:4dad::{circuit:x}"));
+    visitor.address = bed.address;
+    visitor
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_17_a_session_moves_at_one_gate_and_is_over_where_it_left_at_another() {
+    let redis = Redis::start(&[]);
+    let config = redis.config();
+    let change = |parts: &mut support::Parts| {
+        parts.config.security.identity = IdentityMode::Circuit;
+        parts.config.storage.backend = StorageBackend::Redis;
+        parts.config.storage.redis = config.clone();
+    };
+    let one = Bed::with(change).await;
+    is_ready(&one).await;
+    let keys = one.app.config.storage.data_dir.join("keys.json");
+    let two = Bed::with(|parts| {
+        change(parts);
+        let data_dir = &parts.config.storage.data_dir;
+        std::fs::create_dir_all(data_dir).unwrap();
+        std::fs::copy(&keys, data_dir.join("keys.json")).unwrap();
+    })
+    .await;
+    is_ready(&two).await;
+
+    let mut first = on(&one.visitor(), 1, &one);
+    assert!(way_in(&one, &mut first).await.admits());
+    let mut second = on(&first, 2, &one);
+    assert_eq!(second.get("/").await.status, StatusCode::OK, "it does not move");
+    assert_ne!(second.cookies["cerberus_session"], first.cookies["cerberus_session"]);
+    // Its new cookie is good at the other gate at once, heard of or not.
+    assert_eq!(on(&second, 2, &two).get("/").await.status, StatusCode::OK);
+    let left = || async { on(&first, 1, &two).get("/").await.is_challenge() };
+    until("the circuit that was left to be refused", left).await;
+    let ended = || async { on(&second, 2, &one).get("/").await.is_challenge() };
+    until("the session to be over", ended).await;
 }
 
 /// Challenges that the requirement names.

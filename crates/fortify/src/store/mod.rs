@@ -7,7 +7,8 @@
 //! - [`memory`]: the embedded store, for one node.
 //! - [`redis`]: the shared store, for any number of nodes.
 //! - `window`: what a circuit asked for lately; pure.
-//! - `revocations`, `moves`: what a node keeps on disk besides, each in a `journal`.
+//! - `revocations`, `moves`: what a node keeps on disk besides, each in a `journal`; `residence`:
+//!   where one session lives and lived.
 //! - `contract`: one suite of tests that every store passes.
 //!
 //! A store that cannot answer says so with a [`StoreError`], and the edge turns that into a 503:
@@ -20,6 +21,7 @@ pub mod memory;
 mod moves;
 pub mod record;
 pub mod redis;
+mod residence;
 mod revocations;
 mod window;
 

@@ -2,10 +2,10 @@
 //!
 //! Only a session that moved has an entry, until it ends. A move is in the file, flushed to disk,
 //! before it is acknowledged: after a restart the circuit that was left is still one that was left.
-//! An entry of the file is one move, 64 bytes.
+//! The embedded store decides here what moves ([`Moves::step`]); with Redis a node takes in what was
+//! decided there ([`Moves::insert_all`]).
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -13,20 +13,17 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::StoreError;
 use super::journal::Journal;
 use super::record::{Move, Moved, SessionId};
+use super::residence::{Relocation, Residence, Verdict};
 use super::revocations::Revocations;
 use crate::clock::Timestamp;
-use crate::pseudonym::{CircuitTag, TAG_BYTES};
+use crate::pseudonym::CircuitTag;
 
-/// Moves that are remembered at one time: about 150 bytes each, 40 MB. A session has
+/// Moves that are remembered at one time: about 200 bytes each, 50 MB. A session has
 /// `session.max_moves` an hour, and costs a solved challenge.
 pub(super) const MAX_MOVES: usize = 250_000;
 
 /// The file in the data directory.
 const FILE_NAME: &str = "moves";
-
-/// Bytes of an entry: the session's id, the circuits left and gone to, then when it moved and when
-/// its token expires, milliseconds, big-endian.
-const ENTRY_BYTES: usize = SessionId::BYTES + 2 * TAG_BYTES + 2 * 8;
 
 /// The table of moves, and the journal behind it.
 ///
@@ -48,40 +45,6 @@ struct Table {
     soonest: Option<Timestamp>,
 }
 
-/// Where a session lives, and where it lived.
-struct Residence {
-    lives_on: CircuitTag,
-    /// When its token expires.
-    until: Timestamp,
-    /// The circuits that it left, in their order.
-    left: Vec<Departure>,
-}
-
-struct Departure {
-    circuit: CircuitTag,
-    at: Timestamp,
-}
-
-/// A line of the file.
-#[derive(Clone, Copy)]
-struct Record {
-    session: SessionId,
-    from: CircuitTag,
-    to: CircuitTag,
-    at: Timestamp,
-    until: Timestamp,
-}
-
-/// What a step comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// The session moves from the circuit where it lived.
-    Go(CircuitTag),
-    Here,
-    Shared,
-    Refused,
-}
-
 impl Moves {
     /// A table of at most `capacity` moves that is gone with the process.
     #[cfg(test)]
@@ -99,9 +62,9 @@ impl Moves {
         let written = Journal::read(&path)?;
         let mut table = Table::default();
         // What a crash left of a last entry was never acknowledged.
-        for record in written.chunks_exact(ENTRY_BYTES).filter_map(Record::decode) {
+        for record in written.chunks_exact(Relocation::BYTES).filter_map(Relocation::decode) {
             if now < record.until {
-                table.apply(&record);
+                table.apply(record);
             }
         }
         let journal = Mutex::new(Some(Journal::write(path, &table.encode())?));
@@ -110,7 +73,19 @@ impl Moves {
 
     /// Where `session` lives, if it ever moved.
     pub(super) fn lives_on(&self, session: &SessionId) -> Option<CircuitTag> {
-        self.table().sessions.get(session).map(|residence| residence.lives_on)
+        self.table().sessions.get(session).and_then(Residence::lives_on)
+    }
+
+    /// All that is known of where `session` lives and lived.
+    pub(super) fn residence(&self, session: &SessionId) -> Residence {
+        self.table().sessions.get(session).cloned().unwrap_or_default()
+    }
+
+    /// The moves of sessions that have not ended at `now`.
+    pub(super) fn in_force(&self, now: Timestamp) -> Vec<Relocation> {
+        let table = self.table();
+        let all = table.sessions.values().flat_map(Residence::moves);
+        all.filter(|one| now < one.until).copied().collect()
     }
 
     /// What `step` comes to if that needs nothing written: so that requests which are refused, or
@@ -121,7 +96,7 @@ impl Moves {
         step: &Move,
         now: Timestamp,
     ) -> Option<Moved> {
-        match self.table().judge(session, step, now) {
+        match self.table().judge(*session, step, now) {
             Verdict::Here => Some(Moved::Here),
             Verdict::Refused => Some(Moved::Refused),
             Verdict::Shared | Verdict::Go(_) => None,
@@ -144,51 +119,83 @@ impl Moves {
         if revocations.contains(&session) {
             return Ok(Moved::Revoked);
         }
-        let verdict = self.table().judge(&session, step, now);
-        let from = match verdict {
-            Verdict::Here => return Ok(Moved::Here),
-            Verdict::Refused => return Ok(Moved::Refused),
+        let verdict = self.table().judge(session, step, now);
+        match verdict {
+            Verdict::Here => Ok(Moved::Here),
+            Verdict::Refused => Ok(Moved::Refused),
             Verdict::Shared => {
                 revocations.insert(session, step.until, now)?;
-                return Ok(Moved::Shared);
+                Ok(Moved::Shared)
             }
-            Verdict::Go(from) => from,
-        };
-        if !self.has_room(now) {
-            return Ok(Moved::Refused);
+            Verdict::Go(_) if !self.has_room(1, now) => Ok(Moved::Refused),
+            Verdict::Go(relocation) => {
+                self.write(&mut journal, &[relocation])?;
+                Ok(Moved::Moved)
+            }
         }
-        let record = Record { session, from, to: step.to, at: now, until: step.until };
+    }
+
+    /// Takes in moves that were decided elsewhere, those that are news, with one flush.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for them, or the file did not take them: none is then taken in.
+    pub(super) fn insert_all(
+        &self,
+        moves: &[Relocation],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let news: Vec<_> = {
+            let table = self.table();
+            let news = moves.iter().filter(|one| now < one.until && !table.holds(one));
+            news.copied().collect()
+        };
+        if news.is_empty() {
+            return Ok(());
+        }
+        if !self.has_room(news.len(), now) {
+            return Err(StoreError::Full("moves of sessions"));
+        }
+        self.write(&mut journal, &news)
+    }
+
+    fn write(&self, journal: &mut Option<Journal>, moves: &[Relocation]) -> Result<(), StoreError> {
         if let Some(journal) = journal.as_mut() {
-            journal.append(&record.encode()).map_err(|error| {
+            let bytes: Vec<u8> = moves.iter().flat_map(Relocation::encode).collect();
+            journal.append(&bytes).map_err(|error| {
                 StoreError::Unavailable(format!("{}: {error}", journal.path().display()))
             })?;
         }
-        self.table_mut().apply(&record);
-        self.compact(&mut journal);
-        Ok(Moved::Moved)
+        {
+            let mut table = self.table_mut();
+            moves.iter().for_each(|one| table.apply(*one));
+        }
+        self.compact(journal);
+        Ok(())
     }
 
-    /// Whether one more move can be remembered, once those of sessions that ended are forgotten.
-    fn has_room(&self, now: Timestamp) -> bool {
+    /// Whether `more` moves can be remembered, once those of sessions that ended are forgotten.
+    fn has_room(&self, more: usize, now: Timestamp) -> bool {
         {
             let table = self.table();
             // In a full table nobody is to wait for a search that finds nothing.
             let something_ended = table.soonest.is_some_and(|soonest| soonest <= now);
-            if table.moves < self.capacity || !something_ended {
-                return table.moves < self.capacity;
+            if table.moves + more <= self.capacity || !something_ended {
+                return table.moves + more <= self.capacity;
             }
         }
         let mut table = self.table_mut();
-        table.sessions.retain(|_, residence| now < residence.until);
-        table.moves = table.sessions.values().map(|residence| residence.left.len()).sum();
-        table.soonest = table.sessions.values().map(|residence| residence.until).min();
-        table.moves < self.capacity
+        table.sessions.retain(|_, residence| now < residence.until());
+        table.moves = table.sessions.values().map(|residence| residence.moves().len()).sum();
+        table.soonest = table.sessions.values().map(Residence::until).min();
+        table.moves + more <= self.capacity
     }
 
     /// Writes the file anew when it has grown to twice what the table can hold. A failure leaves
     /// the longer file, which says the same.
     fn compact(&self, journal: &mut Option<Journal>) {
-        let limit = 2 * self.capacity as u64 * ENTRY_BYTES as u64;
+        let limit = 2 * self.capacity as u64 * Relocation::BYTES as u64;
         if let Some(long) = journal.as_ref().filter(|journal| journal.length() > limit) {
             let entries = self.table().encode();
             if let Ok(shorter) = Journal::write(long.path().to_owned(), &entries) {
@@ -208,89 +215,27 @@ impl Moves {
 }
 
 impl Table {
-    /// What `step` comes to, as [`super::StateStore::move_session`] promises.
-    fn judge(&self, session: &SessionId, step: &Move, now: Timestamp) -> Verdict {
-        let residence = self.sessions.get(session);
-        let lives_on = residence.map_or(step.from, |residence| residence.lives_on);
-        if lives_on == step.to {
-            return Verdict::Here;
+    fn judge(&self, session: SessionId, step: &Move, now: Timestamp) -> Verdict {
+        match self.sessions.get(&session) {
+            Some(residence) => residence.judge(session, step, now),
+            None => Residence::default().judge(session, step, now),
         }
-        let left = residence.map_or(&[][..], |residence| &residence.left);
-        // A cookie that was written for this circuit was used here, so the session left it.
-        if step.to == step.from || left.iter().any(|departure| departure.circuit == step.to) {
-            return Verdict::Shared;
-        }
-        let recent = left.iter().filter(|departure| now < departure.at.after(step.window)).count();
-        if recent >= step.most as usize { Verdict::Refused } else { Verdict::Go(lives_on) }
     }
 
-    fn apply(&mut self, record: &Record) {
-        let departure = Departure { circuit: record.from, at: record.at };
-        match self.sessions.entry(record.session) {
-            Entry::Occupied(mut entry) => {
-                let residence = entry.get_mut();
-                residence.left.push(departure);
-                residence.lives_on = record.to;
-                residence.until = residence.until.max(record.until);
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(Residence {
-                    lives_on: record.to,
-                    until: record.until,
-                    // Most sessions that move do so once.
-                    left: Vec::from([departure]),
-                });
-            }
+    fn holds(&self, one: &Relocation) -> bool {
+        self.sessions.get(&one.session).is_some_and(|residence| residence.holds(one))
+    }
+
+    fn apply(&mut self, one: Relocation) {
+        if self.sessions.entry(one.session).or_default().add(one) {
+            self.moves += 1;
+            self.soonest = Some(self.soonest.map_or(one.until, |soonest| soonest.min(one.until)));
         }
-        self.moves += 1;
-        self.soonest = Some(self.soonest.map_or(record.until, |soonest| soonest.min(record.until)));
     }
 
     /// All moves, those of each session in their order.
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.moves * ENTRY_BYTES);
-        for (session, residence) in &self.sessions {
-            let next = residence.left.iter().skip(1).map(|departure| departure.circuit);
-            for (departure, to) in residence.left.iter().zip(next.chain([residence.lives_on])) {
-                let record = Record {
-                    session: *session,
-                    from: departure.circuit,
-                    to,
-                    at: departure.at,
-                    until: residence.until,
-                };
-                bytes.extend_from_slice(&record.encode());
-            }
-        }
-        bytes
-    }
-}
-
-impl Record {
-    fn encode(&self) -> [u8; ENTRY_BYTES] {
-        let mut entry = [0; ENTRY_BYTES];
-        let (ids, times) = entry.split_at_mut(SessionId::BYTES + 2 * TAG_BYTES);
-        ids[..SessionId::BYTES].copy_from_slice(&self.session.to_bytes());
-        ids[SessionId::BYTES..][..TAG_BYTES].copy_from_slice(&self.from.to_bytes());
-        ids[SessionId::BYTES + TAG_BYTES..].copy_from_slice(&self.to.to_bytes());
-        times[..8].copy_from_slice(&self.at.as_millis().to_be_bytes());
-        times[8..].copy_from_slice(&self.until.as_millis().to_be_bytes());
-        entry
-    }
-
-    fn decode(entry: &[u8]) -> Option<Self> {
-        let (session, rest) = entry.split_first_chunk()?;
-        let (from, rest) = rest.split_first_chunk()?;
-        let (to, rest) = rest.split_first_chunk()?;
-        let (at, rest) = rest.split_first_chunk()?;
-        let until = rest.try_into().ok()?;
-        Some(Self {
-            session: SessionId::from_bytes(*session),
-            from: CircuitTag::from_bytes(*from),
-            to: CircuitTag::from_bytes(*to),
-            at: Timestamp::from_millis(u64::from_be_bytes(*at)),
-            until: Timestamp::from_millis(u64::from_be_bytes(until)),
-        })
+        self.sessions.values().flat_map(Residence::encode).collect()
     }
 }
 
@@ -300,6 +245,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::pseudonym::TAG_BYTES;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
@@ -338,7 +284,7 @@ mod tests {
         assert_eq!(again.lives_on(&session(1)), None, "an expired entry came back");
         assert_eq!(again.lives_on(&session(2)), Some(circuit(3)));
         let length = fs::metadata(dir.path().join(FILE_NAME)).unwrap().len();
-        assert_eq!(length, 2 * ENTRY_BYTES as u64);
+        assert_eq!(length, 2 * Relocation::BYTES as u64);
         assert_eq!(again.settled(&session(2), &to(3, 3), later), Some(Moved::Here));
         let full = Move { most: 2, ..to(3, 4) };
         assert_eq!(again.step(session(2), &full, later, &ended).unwrap(), Moved::Refused);
@@ -399,7 +345,7 @@ mod tests {
             let step = Move { until: now.after(HOUR), ..to(1, 2) };
             let moved = table.step(session(round), &step, now, &ended).unwrap();
             assert_eq!(moved, Moved::Moved);
-            assert!(length() <= 9 * ENTRY_BYTES as u64, "{} bytes", length());
+            assert!(length() <= 9 * Relocation::BYTES as u64, "{} bytes", length());
         }
         let now = NOW.after(HOUR * 99);
         assert!(Moves::open(dir.path(), now).unwrap().lives_on(&session(99)).is_some());

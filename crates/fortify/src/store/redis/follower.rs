@@ -1,12 +1,13 @@
-//! The task that keeps this node's revocations true and the connection open.
+//! The task that keeps this node's revocations and moves true and the connection open.
 //!
-//! Every admitted request asks whether its session was ended, so the answer is in memory (and in
-//! the file that the embedded store has too). What makes it true is a log in Redis, a stream, that
-//! every node writes its log-outs to and reads with `XREAD BLOCK`: news comes at once, none is
-//! lost, and an answer without news is proof that there is none. A node without that proof for
-//! [`MAX_STALENESS`] does not know who was logged out, and refuses everybody until it does.
+//! Every admitted request asks whether its session was ended and where it lives, so the answer is in
+//! memory (and in the files that the embedded store has too). What makes it true are two logs in
+//! Redis, streams, one of log-outs and one of moves, that every node writes its own to and reads with
+//! one `XREAD BLOCK`: news comes at once, none is lost, and an answer without news is proof that
+//! there is none. A node without that proof for [`MAX_STALENESS`] does not know who was logged out or
+//! moved away, and refuses everybody until it does.
 //!
-//! The log's life has a name, the epoch. A Redis that came back empty has none, so the first node
+//! The logs' life has a name, the epoch. A Redis that came back empty has none, so the first node
 //! that notices gives it a new one, and every node writes back what it still holds.
 
 use std::collections::HashSet;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use redis::{FromRedisValue, Value, cmd, pipe};
+use redis::{FromRedisValue, Pipeline, Value, cmd, pipe};
 use tokio::time::{Instant, sleep};
 
 use super::fault::Fault;
@@ -25,23 +26,25 @@ use super::link::{Connection, Link};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::{Entropy, random_bytes};
 use crate::store::StoreError;
+use crate::store::moves::Moves;
 use crate::store::record::SessionId;
+use crate::store::residence::Relocation;
 use crate::store::revocations::Revocations;
 
-/// How old the proof may be that no revocation is missing. Redis may restart within it without a
-/// visitor noticing; a log-out on another node is met at most this much later.
+/// How old the proof may be that no revocation and no move is missing. Redis may restart within it
+/// without a visitor noticing; a log-out or a move on another node is met at most this much later.
 pub(super) const MAX_STALENESS: Duration = Duration::from_secs(2);
 
 /// How long one read waits for news: a quarter of what the proof may age.
 const WAIT_FOR_NEWS: Duration = Duration::from_millis(500);
 
-/// Entries read at once: about 60 KiB.
+/// Entries of each log read at once: about 150 KiB.
 const BATCH: usize = 1000;
 
 /// The pause before a connection is opened again: the first, and the longest.
 const BACK_OFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
-/// When the log was last known to be read to its end.
+/// When the logs were last known to be read to their ends.
 #[derive(Debug)]
 pub(super) struct Freshness {
     started: Instant,
@@ -54,14 +57,14 @@ impl Freshness {
         Self { started: Instant::now(), at: AtomicU64::new(0) }
     }
 
-    /// Whether it was so lately enough to believe the table.
+    /// Whether it was so lately enough to believe the tables.
     pub(super) fn is_fresh(&self) -> bool {
         let (at, now) = (self.at.load(Ordering::Acquire), self.millis(Instant::now()));
         at > 0 && now.saturating_sub(at) < MAX_STALENESS.as_millis() as u64
     }
 
     /// It was so at `then`.
-    fn prove(&self, then: Instant) {
+    pub(super) fn prove(&self, then: Instant) {
         self.at.fetch_max(self.millis(then), Ordering::AcqRel);
     }
 
@@ -76,19 +79,59 @@ pub(super) struct Follower {
     pub(super) link: Arc<Link>,
     pub(super) keys: Keys,
     pub(super) revocations: Arc<Revocations>,
+    pub(super) moves: Arc<Moves>,
     pub(super) fresh: Arc<Freshness>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) known: Known,
 }
 
-/// What this node has read of the log.
+/// What this node has read of the logs.
 #[derive(Default)]
 pub(super) struct Known {
-    /// The name of the log's life.
+    /// The name of the logs' life.
     epoch: Vec<u8>,
-    /// The last entry.
-    last: String,
+    /// The last entry of each log.
+    last: Places,
+}
+
+/// An entry of each log.
+#[derive(Clone)]
+struct Places {
+    revocations: String,
+    moves: String,
+}
+
+impl Default for Places {
+    /// Before the first ones.
+    fn default() -> Self {
+        Self { revocations: "0-0".to_owned(), moves: "0-0".to_owned() }
+    }
+}
+
+/// What one read found, in the order of each log.
+#[derive(Default)]
+struct News {
+    revoked: Vec<(String, (SessionId, Timestamp))>,
+    moved: Vec<(String, Relocation)>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.revoked.is_empty() && self.moved.is_empty()
+    }
+
+    /// Whether there is no more of either log.
+    fn is_whole(&self) -> bool {
+        self.revoked.len() < BATCH && self.moved.len() < BATCH
+    }
+}
+
+/// What the logs hold.
+#[derive(Default)]
+struct There {
+    revoked: HashSet<SessionId>,
+    moved: HashSet<Relocation>,
 }
 
 impl Follower {
@@ -136,7 +179,7 @@ impl Follower {
                 news = self.read(&reading, Some(WAIT_FOR_NEWS)) => news?,
             };
             let asked = if news.is_empty() { asked } else { Instant::now() };
-            let whole = news.len() < BATCH;
+            let whole = news.is_whole();
             self.apply(news).await?;
             if self.epoch(&serving).await? != self.known.epoch {
                 // Flushed under us. What this node knows is still true.
@@ -147,15 +190,15 @@ impl Follower {
         }
     }
 
-    /// Reads what is new, or everything where the log is another one; then writes back what it
-    /// misses.
+    /// Reads what is new, or everything where the logs are other ones; then writes back what they
+    /// miss.
     async fn catch_up(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let epoch = self.begin_epoch(connection).await?;
         let same = epoch == self.known.epoch;
         if !same {
-            self.known.last = "0-0".to_owned();
+            self.known.last = Places::default();
         }
-        let mut there = HashSet::new();
+        let mut there = There::default();
         let whole = loop {
             let asked = Instant::now();
             let news = self.read(connection, None).await?;
@@ -163,19 +206,21 @@ impl Follower {
                 break asked;
             }
             if !same {
-                there.extend(news.iter().map(|entry| entry.session));
+                there.revoked.extend(news.revoked.iter().map(|(_, (session, _))| *session));
+                there.moved.extend(news.moved.iter().map(|(_, relocation)| *relocation));
             }
             self.apply(news).await?;
         };
         if !same {
-            self.write_back(connection, &there).await?;
+            self.write_back_revocations(connection, &there.revoked).await?;
+            self.write_back_moves(connection, &there.moved).await?;
             self.known.epoch = epoch;
         }
         self.fresh.prove(whole);
         Ok(())
     }
 
-    /// The name of the log's life, given now if it has none.
+    /// The name of the logs' life, given now if it has none.
     async fn begin_epoch(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
         let fresh: [u8; 16] = random_bytes(&*self.entropy)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -197,40 +242,57 @@ impl Follower {
         Ok(epoch.await?.unwrap_or_default())
     }
 
-    /// The entries after the last one known, at most [`BATCH`]; waits for some if told to.
+    /// The entries after the last ones known, at most [`BATCH`] of each log; waits for some if told
+    /// to.
     async fn read(
         &self,
         connection: &Connection,
         wait: Option<Duration>,
-    ) -> Result<Vec<Entry>, StoreError> {
+    ) -> Result<News, StoreError> {
         let mut read = cmd("XREAD");
         read.arg("COUNT").arg(BATCH);
         if let Some(wait) = wait {
             read.arg("BLOCK").arg(wait.as_millis() as u64);
         }
-        read.arg("STREAMS").arg(self.keys.revocations()).arg(&self.known.last);
+        let (revocations, moves) = (self.keys.revocations(), self.keys.moves());
+        read.arg("STREAMS").arg(&revocations).arg(&moves);
+        read.arg(&self.known.last.revocations).arg(&self.known.last.moves);
         let limit = self.link.timeout() + wait.unwrap_or_default();
         let answer = self.link.within(limit, connection, |mut connection| async move {
-            entries(read.query_async(&mut connection).await?)
+            news(read.query_async(&mut connection).await?, &revocations, &moves)
         });
         answer.await
     }
 
-    /// Takes entries over into the table and its file.
-    async fn apply(&mut self, news: Vec<Entry>) -> Result<(), StoreError> {
-        let Some(last) = news.last().map(|entry| entry.id.clone()) else { return Ok(()) };
-        let (revocations, now) = (self.revocations.clone(), self.clock.now());
-        let news = news.into_iter().map(|entry| (entry.session, entry.until)).collect::<Vec<_>>();
+    /// Takes entries over into the tables and their files.
+    async fn apply(&mut self, news: News) -> Result<(), StoreError> {
+        if news.is_empty() {
+            return Ok(());
+        }
+        let mut last = self.known.last.clone();
+        if let Some((id, _)) = news.revoked.last() {
+            last.revocations.clone_from(id);
+        }
+        if let Some((id, _)) = news.moved.last() {
+            last.moves.clone_from(id);
+        }
+        let (revocations, moves) = (self.revocations.clone(), self.moves.clone());
+        let now = self.clock.now();
         // The disk is waited for off the threads that serve.
-        tokio::task::spawn_blocking(move || revocations.insert_all(&news, now))
-            .await
-            .map_err(|ended| StoreError::Unavailable(ended.to_string()))??;
+        tokio::task::spawn_blocking(move || {
+            let revoked: Vec<_> = news.revoked.into_iter().map(|(_, entry)| entry).collect();
+            revocations.insert_all(&revoked, now)?;
+            let moved: Vec<_> = news.moved.into_iter().map(|(_, entry)| entry).collect();
+            moves.insert_all(&moved, now)
+        })
+        .await
+        .map_err(|ended| StoreError::Unavailable(ended.to_string()))??;
         self.known.last = last;
         Ok(())
     }
 
-    /// Writes what this node holds and the log does not: what was acknowledged stays so.
-    async fn write_back(
+    /// Writes the log-outs that this node holds and the log does not: what was acknowledged stays so.
+    async fn write_back_revocations(
         &self,
         connection: &Connection,
         there: &HashSet<SessionId>,
@@ -245,15 +307,43 @@ impl Follower {
                 let add = all.cmd("XADD").arg(self.keys.revocations()).arg("*");
                 add.arg("s").arg(s).arg("u").arg(u).ignore();
             }
-            let written = self.link.within_deadline(connection, |mut connection| async move {
-                Ok(all.query_async::<()>(&mut connection).await?)
-            });
-            written.await?;
+            self.write_all(connection, all).await?;
         }
         if !missing.is_empty() {
             tracing::warn!(count = missing.len(), "wrote revocations back that Redis had lost");
         }
         Ok(())
+    }
+
+    /// Writes the moves that this node holds and the log does not. The session's own key is written
+    /// when it moves again: what a node has heard counts as much.
+    async fn write_back_moves(
+        &self,
+        connection: &Connection,
+        there: &HashSet<Relocation>,
+    ) -> Result<(), StoreError> {
+        let held = self.moves.in_force(self.clock.now());
+        let missing: Vec<_> = held.into_iter().filter(|one| !there.contains(one)).collect();
+        for batch in missing.chunks(BATCH) {
+            let mut all = pipe();
+            for relocation in batch {
+                let add = all.cmd("XADD").arg(self.keys.moves()).arg("*");
+                add.arg("m").arg(&relocation.encode()[..]);
+                add.arg("u").arg(relocation.until.as_millis()).ignore();
+            }
+            self.write_all(connection, all).await?;
+        }
+        if !missing.is_empty() {
+            tracing::warn!(count = missing.len(), "wrote moves back that Redis had lost");
+        }
+        Ok(())
+    }
+
+    async fn write_all(&self, connection: &Connection, all: Pipeline) -> Result<(), StoreError> {
+        let written = self.link.within_deadline(connection, |mut connection| async move {
+            Ok(all.query_async::<()>(&mut connection).await?)
+        });
+        written.await
     }
 
     /// Refuses a Redis that makes room by forgetting keys that have no TTL: a log-out would be one.
@@ -276,7 +366,7 @@ impl Follower {
                 ),
                 _ => {
                     return Err(self.link.unavailable(
-                        "its maxmemory-policy lets it forget log-outs; set maxmemory-policy \
+                        "its maxmemory-policy lets it forget log-outs and moves; set maxmemory-policy \
                          volatile-ttl (or noeviction) in redis.conf",
                     ));
                 }
@@ -286,35 +376,33 @@ impl Follower {
     }
 }
 
-/// One entry of the log.
-struct Entry {
-    id: String,
-    session: SessionId,
-    until: Timestamp,
-}
-
-/// What `XREAD` of one stream gives: nil, or the stream's name with its entries.
-fn entries(answer: Value) -> Result<Vec<Entry>, Fault> {
-    const WHAT: Fault = Fault::Foreign("an entry of the log of revocations");
-    type Entries = Vec<(String, Vec<(String, String)>)>;
+/// What `XREAD` of the two logs gives: nil, or the names of those that have news with their entries.
+fn news(answer: Value, revocations: &str, moves: &str) -> Result<News, Fault> {
+    type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
+    const WHAT: Fault = Fault::Foreign("an entry of a log");
     let streams: Option<Vec<(String, Entries)>> =
         FromRedisValue::from_redis_value(answer).map_err(|_parse| WHAT)?;
-    let all = streams.into_iter().flatten().flat_map(|(_name, entries)| entries);
-    all.map(|(id, fields)| {
-        let field = |name| fields.iter().find(|(n, _)| n == name).map(|(_, value)| value);
-        let session = field("s").and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-        let session = session.and_then(|bytes| bytes.try_into().ok());
-        let until = field("u").and_then(|text| text.parse().ok());
-        match (session, until) {
-            (Some(session), Some(until)) => Ok(Entry {
-                id,
-                session: SessionId::from_bytes(session),
-                until: Timestamp::from_millis(until),
-            }),
-            _ => Err(WHAT),
+    let mut news = News::default();
+    for (name, entries) in streams.into_iter().flatten() {
+        for (id, fields) in entries {
+            let field = |name| fields.iter().find(|(n, _)| n == name).map(|(_, value)| &value[..]);
+            if name == revocations {
+                news.revoked.push((id, revocation(field("s"), field("u")).ok_or(WHAT)?));
+            } else if name == moves {
+                let moved = field("m").filter(|bytes| bytes.len() == Relocation::BYTES);
+                news.moved.push((id, moved.and_then(Relocation::decode).ok_or(WHAT)?));
+            } else {
+                return Err(WHAT);
+            }
         }
-    })
-    .collect()
+    }
+    Ok(news)
+}
+
+fn revocation(session: Option<&[u8]>, until: Option<&[u8]>) -> Option<(SessionId, Timestamp)> {
+    let session = URL_SAFE_NO_PAD.decode(session?).ok()?.try_into().ok()?;
+    let until = std::str::from_utf8(until?).ok()?.parse().ok()?;
+    Some((SessionId::from_bytes(session), Timestamp::from_millis(until)))
 }
 
 /// Every text in an answer: one from a server, one for each node from a cluster.

@@ -1,8 +1,12 @@
-//! What each key is called. Nothing but a parsed token or a circuit's tag ever enters a name.
+//! What each key is called. Nothing but a parsed token, a circuit's tag or a session's id ever enters
+//! a name.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::config::KeyPrefix;
 use crate::pseudonym::CircuitTag;
-use crate::store::record::ChallengeToken;
+use crate::store::record::{ChallengeToken, SessionId};
 
 /// Names keys under one prefix. `docs/redis.md` says what each of them holds.
 #[derive(Clone, Debug)]
@@ -40,8 +44,20 @@ impl Keys {
         format!("{}:{{revocations}}:log", self.prefix.as_str())
     }
 
-    /// A name for the life of that log. The hash tag keeps it on the same node, so that what loses
-    /// the one loses the other.
+    /// The log of moves. It is where the revocations are, so that one read tells of both.
+    pub(super) fn moves(&self) -> String {
+        format!("{}:{{revocations}}:moves", self.prefix.as_str())
+    }
+
+    /// Where one session lives and lived. It is where the log of moves is, so that one script
+    /// decides and tells.
+    pub(super) fn residence(&self, session: SessionId) -> String {
+        let session = URL_SAFE_NO_PAD.encode(session.to_bytes());
+        format!("{}:{{revocations}}:moved:{session}", self.prefix.as_str())
+    }
+
+    /// A name for the life of the logs. The hash tag keeps it on the same node, so that what loses
+    /// the one loses the others.
     pub(super) fn epoch(&self) -> String {
         format!("{}:{{revocations}}:epoch", self.prefix.as_str())
     }

@@ -4,7 +4,7 @@
 //!
 //! - [`RedisStore`]: the verbs.
 //! - `link`: the connection, its deadline, and what happens without one; `tls`: certificates.
-//! - `follower`: the task that opens it and keeps the revocations in memory true.
+//! - `follower`: the task that opens it and keeps the revocations and moves in memory true.
 //! - `keys`, `stored`, `scripts`: names, values and steps; `docs/redis.md` has them as a table.
 //! - `gauge`: how many challenges wait; `fault`: errors in words.
 //!
@@ -22,6 +22,8 @@ mod scripts;
 mod stored;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_moves;
 mod tls;
 
 use std::fmt;
@@ -36,9 +38,11 @@ use redis::{Cmd, cmd};
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
+use super::moves::{MAX_MOVES, Moves};
 use super::record::{
     Asked, Bound, ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing,
 };
+use super::residence::{Relocation, Residence, Verdict};
 use super::revocations::{MAX_REVOCATIONS, Revocations};
 use super::{StateStore, StoreError};
 use crate::clock::{Clock, Timestamp};
@@ -60,6 +64,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// an hour is for clocks.
 const REVOCATION_AGE: Duration = Duration::from_secs(90_000);
 
+/// Entries that the log of moves may have: half of what a node can remember. The other half is for
+/// what nodes write back that others had not read before Redis lost it.
+const MAX_LOGGED_MOVES: usize = MAX_MOVES / 2;
+
 /// The shared implementation of [`StateStore`].
 pub struct RedisStore {
     clock: Arc<dyn Clock>,
@@ -69,20 +77,23 @@ pub struct RedisStore {
     challenges_per_circuit: usize,
     /// Entries that the log may have.
     most_revocations: usize,
+    /// Entries that the log of moves may have.
+    most_moves: usize,
     revocations: Arc<Revocations>,
+    moves: Arc<Moves>,
     fresh: Arc<Freshness>,
     waiting: Gauge,
     follower: AbortHandle,
 }
 
 impl RedisStore {
-    /// A store that Redis keeps, as `config` says where, and that remembers revocations in
-    /// `data_dir` too. It connects by itself, from now on and whenever the connection is lost;
+    /// A store that Redis keeps, as `config` says where, and that remembers revocations and moves
+    /// in `data_dir` too. It connects by itself, from now on and whenever the connection is lost;
     /// until then it refuses.
     ///
     /// # Errors
     ///
-    /// When the file of revocations cannot be read or written, or no tokio runtime is there.
+    /// When one of their files cannot be read or written, or no tokio runtime is there.
     pub fn open(
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
@@ -92,12 +103,14 @@ impl RedisStore {
     ) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Handle::try_current().map_err(std::io::Error::other)?;
         let revocations = Arc::new(Revocations::open(data_dir, clock.now())?);
+        let moves = Arc::new(Moves::open(data_dir, clock.now())?);
         let link = Arc::new(Link::new(config.clone()));
         let (keys, fresh) = (Keys::new(config.prefix.clone()), Arc::new(Freshness::never()));
         let follower = Follower {
             link: link.clone(),
             keys: keys.clone(),
             revocations: revocations.clone(),
+            moves: moves.clone(),
             fresh: fresh.clone(),
             clock: clock.clone(),
             entropy,
@@ -112,7 +125,9 @@ impl RedisStore {
             scripts,
             challenges_per_circuit,
             most_revocations: MAX_REVOCATIONS,
+            most_moves: MAX_LOGGED_MOVES,
             revocations,
+            moves,
             fresh,
             waiting,
             follower,
@@ -123,7 +138,9 @@ impl RedisStore {
         if self.fresh.is_fresh() {
             return Ok(());
         }
-        Err(self.link.unavailable("whose sessions were ended is not known; it does not answer"))
+        Err(self
+            .link
+            .unavailable("which sessions were ended or moved is not known; it does not answer"))
     }
 
     async fn get(&self, command: Cmd) -> Result<Option<ChallengeRecord>, StoreError> {
@@ -138,6 +155,56 @@ impl RedisStore {
                  the same storage.prefix",
             )),
         }
+    }
+
+    /// What `step` comes to, over all nodes; where the session moves, it moved when this returns.
+    ///
+    /// What this node has `heard` may be a moment old, and what Redis keeps may have been lost with
+    /// it or for want of memory, so both count. Who finds that another step was first judges anew:
+    /// each such turn is a move that somebody made, so there are no more turns than moves allowed.
+    async fn decide(
+        &self,
+        session: SessionId,
+        step: &Move,
+        now: Timestamp,
+        heard: Residence,
+    ) -> Result<Verdict, StoreError> {
+        const FOREIGN: Fault = Fault::Foreign("where a session lives");
+        let (key, log) = (self.keys.residence(session), self.keys.moves());
+        let decided = self.link.step(|mut connection| async move {
+            let get = cmd("GET").arg(&key).to_owned();
+            let kept: Option<Vec<u8>> = get.query_async(&mut connection).await?;
+            let mut kept = kept.unwrap_or_default();
+            let mut residence = heard;
+            loop {
+                residence.merge(session, &kept).ok_or(FOREIGN)?;
+                let verdict = residence.judge(session, step, now);
+                let Verdict::Go(relocation) = verdict else { return Ok(verdict) };
+                let mut next = residence.clone();
+                next.add(relocation);
+                let mut relocate = self.scripts.relocate.key(&key);
+                relocate.key(&log).arg(&kept).arg(next.encode());
+                relocate.arg(&relocation.encode()[..]).arg(step.until.as_millis());
+                relocate.arg(millis(now.until(next.until()) + GRACE));
+                // The other nodes' clocks may be behind.
+                relocate.arg(now.as_millis().saturating_sub(millis(GRACE))).arg(self.most_moves);
+                match relocate.invoke_async::<(u8, Vec<u8>)>(&mut connection).await? {
+                    (0, other) => kept = other,
+                    (1, _) => return Ok(verdict),
+                    _ => return Ok(Verdict::Refused),
+                }
+            }
+        });
+        decided.await
+    }
+
+    /// Takes a move into this node's memory and onto its disk.
+    async fn remember(&self, relocation: Relocation, now: Timestamp) -> Result<(), StoreError> {
+        let moves = self.moves.clone();
+        // The disk is waited for off the threads that serve.
+        tokio::task::spawn_blocking(move || moves.insert_all(&[relocation], now))
+            .await
+            .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
 
     fn is_live(&self, record: &ChallengeRecord) -> bool {
@@ -291,19 +358,34 @@ impl StateStore for RedisStore {
 
     async fn standing(&self, session: SessionId) -> Result<Standing, StoreError> {
         self.require_fresh()?;
-        let revoked = self.revocations.contains(&session);
-        Ok(if revoked { Standing::Revoked } else { Standing::Unmoved })
+        if self.revocations.contains(&session) {
+            return Ok(Standing::Revoked);
+        }
+        Ok(self.moves.lives_on(&session).map_or(Standing::Unmoved, Standing::LivesOn))
     }
 
-    /// Refused, however many `step` allows: the nodes do not tell each other where a session lives
-    /// yet, and one that moved on one of them would be found on two circuits by the others. A
-    /// visitor whose circuit changed is challenged again.
     async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError> {
-        Ok(match self.standing(session).await? {
-            Standing::Revoked => Moved::Revoked,
-            Standing::Unmoved | Standing::LivesOn(_) if step.from == step.to => Moved::Here,
-            Standing::Unmoved | Standing::LivesOn(_) => Moved::Refused,
-        })
+        self.require_fresh()?;
+        let now = self.clock.now();
+        if self.revocations.contains(&session) {
+            return Ok(Moved::Revoked);
+        }
+        if let Some(settled) = self.moves.settled(&session, &step, now) {
+            return Ok(settled);
+        }
+        let heard = self.moves.residence(&session);
+        match self.decide(session, &step, now, heard).await? {
+            Verdict::Here => Ok(Moved::Here),
+            Verdict::Refused => Ok(Moved::Refused),
+            Verdict::Shared => {
+                self.revoke_session(session, step.until).await?;
+                Ok(Moved::Shared)
+            }
+            Verdict::Go(relocation) => {
+                self.remember(relocation, now).await?;
+                Ok(Moved::Moved)
+            }
+        }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,4 +1,5 @@
-//! The Lua scripts. Each touches one key, so none of them needs a hash tag on a cluster.
+//! The Lua scripts. Each touches one key, but the one that moves a session: its two have one hash tag,
+//! and are on one node of a cluster.
 
 use redis::Script;
 
@@ -67,6 +68,30 @@ redis.call('LTRIM', KEYS[1], -most, -1)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return lately";
 
+/// Makes a move if the session is still where the caller thinks, and tells of it, in one step.
+///
+/// What a step comes to is judged by the caller (`residence`), in one place for every store; here is
+/// only a comparison: of any number of callers who thought the same, one writes. The log comes first,
+/// because that write may be refused (no memory, another type), and nothing is then written. From its
+/// head go the moves of sessions that ended: up to 100 for each that comes, so it does not lag.
+const MOVE: &str = "
+local kept = redis.call('GET', KEYS[1]) or ''
+if kept ~= ARGV[1] then return {0, kept} end
+local ended = 0
+for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 100)) do
+  if tonumber(entry[2][4]) > tonumber(ARGV[6]) then break end
+  ended = ended + 1
+end
+local length = redis.call('XLEN', KEYS[2]) - ended
+local full = length >= tonumber(ARGV[7])
+if not full then
+  redis.call('XADD', KEYS[2], '*', 'm', ARGV[3], 'u', ARGV[4])
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[5])
+  length = length + 1
+end
+if ended > 0 then redis.call('XTRIM', KEYS[2], 'MAXLEN', length) end
+return {full and 2 or 1, ''}";
+
 /// The scripts with their hashes, made once.
 #[derive(Debug)]
 pub(super) struct Scripts {
@@ -80,6 +105,10 @@ pub(super) struct Scripts {
     pub(super) ask: Script,
     /// KEYS: log. ARGV: session, until in ms, most, age in ms. Returns 0 when the log is full.
     pub(super) revoke: Script,
+    /// KEYS: a session's moves, the log of moves. ARGV: what the first holds, what it is to hold,
+    /// the move, until in ms, TTL in ms, until when entries have ended in ms, most. Returns 1; or 0
+    /// with what the first key holds where that is something else; or 2 when the log is full.
+    pub(super) relocate: Script,
 }
 
 impl Scripts {
@@ -89,6 +118,7 @@ impl Scripts {
             fail: Script::new(FAIL),
             ask: Script::new(ASK),
             revoke: Script::new(REVOKE),
+            relocate: Script::new(MOVE),
         }
     }
 }

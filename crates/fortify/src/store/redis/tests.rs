@@ -1,7 +1,7 @@
 //! The store against real servers.
 
 #[path = "../../../tests/support/redis.rs"]
-mod server;
+pub(super) mod server;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ use follower::MAX_STALENESS;
 use server::{Cluster, Redis, until};
 
 /// A store over a server, and the hand on its clock.
-struct Bed {
-    store: Arc<RedisStore>,
-    clock: Arc<ManualClock>,
-    _data_dir: tempfile::TempDir,
+pub(super) struct Bed {
+    pub(super) store: Arc<RedisStore>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) data_dir: tempfile::TempDir,
 }
 
 /// A store that has connected.
-async fn bed(config: &RedisConfig, challenges_per_circuit: usize) -> Bed {
+pub(super) async fn bed(config: &RedisConfig, challenges_per_circuit: usize) -> Bed {
     let bed = unready(config, challenges_per_circuit);
     ready(&bed.store).await;
     bed
@@ -38,11 +38,11 @@ fn unready(config: &RedisConfig, challenges_per_circuit: usize) -> Bed {
         challenges_per_circuit,
         data_dir.path(),
     );
-    Bed { store: Arc::new(store.unwrap()), clock, _data_dir: data_dir }
+    Bed { store: Arc::new(store.unwrap()), clock, data_dir }
 }
 
 /// Waits until the store answers; how long it took.
-async fn ready(store: &RedisStore) -> Duration {
+pub(super) async fn ready(store: &RedisStore) -> Duration {
     until("the store to answer", || async { store.ping().await.is_ok() }).await
 }
 
@@ -51,6 +51,7 @@ async fn passes_the_contract_on_one_server() {
     let redis = Redis::start(&[]);
     let bed = bed(&redis.config(), 100).await;
     contract::check(bed.store.clone(), |by| bed.clock.advance(by)).await;
+    contract::check_moves(bed.store.clone(), |by| bed.clock.advance(by)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -58,22 +59,7 @@ async fn passes_the_contract_on_a_cluster_of_three() {
     let cluster = Cluster::start();
     let bed = bed(&cluster.config(), 100).await;
     contract::check(bed.store.clone(), |by| bed.clock.advance(by)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn abuse_17_a_session_stays_where_it_is() {
-    let redis = Redis::start(&[]);
-    let bed = bed(&redis.config(), 3).await;
-    let session = SessionId::random(&SystemEntropy).unwrap();
-    let [from, to] = [1, 2].map(|byte| CircuitTag::from_bytes([byte; 16]));
-    let until = contract::START.after(Duration::from_secs(3600));
-    let step = Move { from, to, until, most: 3, window: Duration::from_secs(3600) };
-    assert_eq!(bed.store.move_session(session, step).await.unwrap(), Moved::Refused);
-    assert_eq!(bed.store.standing(session).await.unwrap(), Standing::Unmoved);
-    let back = Move { to: from, ..step };
-    assert_eq!(bed.store.move_session(session, back).await.unwrap(), Moved::Here);
-    bed.store.revoke_session(session, until).await.unwrap();
-    assert_eq!(bed.store.move_session(session, step).await.unwrap(), Moved::Revoked);
+    contract::check_moves(bed.store.clone(), |by| bed.clock.advance(by)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -87,6 +73,13 @@ async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
     // What was taken or made room left nothing behind but what ends by itself.
     assert_eq!(redis.tell(&["EVAL", "return #redis.call('KEYS', '*:captcha:*')", "0"]), ":0");
     assert_eq!(redis.tell(&["EVAL", "return #redis.call('KEYS', '*:active:*')", "0"]), ":0");
+}
+
+/// A step of a session that ends in an hour, at most three in an hour.
+pub(super) fn step(from: u8, to: u8) -> Move {
+    let [from, to] = [from, to].map(|byte| CircuitTag::from_bytes([byte; 16]));
+    let hour = Duration::from_secs(3600);
+    Move { from, to, until: contract::START.after(hour), most: 3, window: hour }
 }
 
 /// What every verb says while nothing can be had from Redis.
@@ -180,6 +173,7 @@ async fn abuse_19_every_word_of_trouble_is_a_refusal_within_the_deadline() {
         let session = SessionId::random(&SystemEntropy).unwrap();
         assert!(bed.store.standing(session).await.is_err(), "{word}: nobody was asked");
         assert!(bed.store.revoke_session(session, contract::START).await.is_err(), "{word}");
+        assert!(bed.store.move_session(session, step(1, 2)).await.is_err(), "{word}");
 
         config.cluster = true;
         let bed = unready(&config, 3);
@@ -216,6 +210,10 @@ async fn abuse_19_a_server_out_of_memory_refuses_and_comes_back() {
     // A log-out is small and must not be put off.
     bed.store.revoke_session(session, until).await.unwrap();
     assert_eq!(bed.store.standing(session).await.unwrap(), Standing::Revoked);
+    // A move is no more than a new challenge is, and not made; one that was made counts.
+    let moving = SessionId::random(&SystemEntropy).unwrap();
+    assert!(bed.store.move_session(moving, step(1, 2)).await.is_err());
+    assert_eq!(bed.store.standing(moving).await.unwrap(), Standing::Unmoved);
     // What was given out can still be answered.
     assert!(bed.store.take_challenge(&token).await.unwrap().is_some());
     assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "0"]), "+OK");
@@ -386,7 +384,7 @@ async fn abuse_19_log_outs_survive_a_restart_of_everything() {
     let session = SessionId::random(&SystemEntropy).unwrap();
     let until_when = contract::START.after(Duration::from_secs(3600));
     bed.store.revoke_session(session, until_when).await.unwrap();
-    let Bed { store, clock, _data_dir: data_dir } = bed;
+    let Bed { store, clock, data_dir } = bed;
     drop(store);
     redis.kill();
     redis.run();
@@ -495,6 +493,7 @@ async fn a_user_with_the_documented_rights_can_do_everything_and_a_new_password_
         }
         contract::check_bound(bed.store.clone(), 3).await;
         contract::check(bed.store.clone(), |by| bed.clock.advance(by)).await;
+        contract::check_moves(bed.store.clone(), |by| bed.clock.advance(by)).await;
         for node in nodes {
             assert_eq!(node.tell(&["ACL", "LOG"]), "*0", "a command was denied");
         }
