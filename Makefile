@@ -35,10 +35,11 @@ tor-down: ## Stop the Tor network; the stack stays (make stack-down)
 build: setup-run ## Build everything in release mode
 	$(CARGO) build --release --locked
 
-test: setup fmt-check lint doc ## Run every check and every test, browsers included
+test: setup fmt-check lint doc ## Run every check and every test, browsers and an onion service included
 	$(CARGO) test --workspace --locked
+	@./scripts/test-tor.sh
 
-test-tor: setup-stack ## Tests over an onion service, on a Tor network of its own: two to four minutes
+test-tor: setup-stack ## Tests over an onion service, on a Tor network of its own: less than a minute
 	@./scripts/test-tor.sh
 
 setup: ## Install what the tests need: browsers, drivers, servers, a C linker

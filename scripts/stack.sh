@@ -9,12 +9,15 @@
 # PORT_BASE (10000) is HAProxy's port; nginx has the next, Fortify the one after, then the site, and
 # HAProxy's peers 100 above. STACK_DIR is the folder. STORE is "redis" or "memory". DIFFICULTY is
 # captcha.difficulty. The configurations are the ones in deploy/; only places differ.
+#
+# Fortify watches the tor that `make tor` starts in TORNET_DIR, before and after: it need not be there.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 readonly programs=${CARGO_TARGET_DIR:-target}/release
 readonly run=${STACK_DIR:-$root/target/stack}
+readonly tor=${TORNET_DIR:-$root/target/tornet}/service/control
 readonly base=${PORT_BASE:-10000}
 readonly haproxy=127.0.0.1:$base nginx=127.0.0.1:$((base + 1)) gate=127.0.0.1:$((base + 2))
 readonly site=127.0.0.1:$((base + 3)) peers=127.0.0.1:$((base + 100))
@@ -106,7 +109,7 @@ CONF
 }
 
 start_fortify() {
-    local store=${STORE:-$(knows 'url = "redis' && echo redis || echo memory)}
+    local store=${STORE:-redis}
     {
         cat <<TOML
 [server]
@@ -116,6 +119,10 @@ port = ${gate##*:}
 difficulty = "${DIFFICULTY:-low}"
 [session]
 secure = "auto"
+[haproxy]
+socket = "$run/haproxy.sock"
+[tor]
+control = "unix:$tor"
 [storage]
 data_dir = "$run/data"
 backend = "$store"
@@ -123,19 +130,10 @@ TOML
         if [[ $store == redis ]]; then
             say "url = \"unix://$run/redis.sock\""
         fi
-        if knows '[haproxy]'; then
-            say "[haproxy]"
-            say "socket = \"$run/haproxy.sock\""
-        fi
     } >"$run/fortify.toml"
     "$programs/fortify" check-config --config "$run/fortify.toml" >/dev/null
     begin fortify "$programs/fortify" serve --config "$run/fortify.toml"
     ready fortify 30 accepts "$gate"
-}
-
-# knows TEXT: whether this version of Fortify has a key; fortify.toml lists every one.
-knows() {
-    grep -qF "$1" fortify.toml
 }
 
 start_nginx() {
@@ -196,6 +194,8 @@ explain() {
     curl -i -H 'X-Circuit-ID: fc00:dead:beef:4dad::19' http://$nginx/_fortify/challenge.html
 
   A real onion service in front, on a Tor network of its own:  make tor
+  Fortify watches its tor, and says "tor":"degraded" in /ready until it runs:
+    $programs/fortify tor status --config $run/fortify.toml
 
 TEXT
 }

@@ -6,12 +6,12 @@
 #   scripts/tornet.sh down     stops it (make tor-down)
 #   scripts/tornet.sh restart  stops the onion service's tor and starts it again: circuits count anew
 #
-# TORNET_DIR is the folder; its keys are kept, so the address stays and the next start is quicker.
+# TORNET_DIR is the folder; its keys are kept, so the address stays, and no more.
 # TARGET is where the service sends its visitors (127.0.0.1:10000, the stack's HAProxy). TORNET_PORT is
 # the first of the ports that are used (15000).
 #
-# The service's configuration is deploy/torrc, with its places put into TORNET_DIR. First start: up to
-# a minute, because authorities vote; later 10 to 20 s. About 460 MiB.
+# The service's configuration is deploy/torrc, with its places put into TORNET_DIR. A start takes about
+# 25 s, because authorities vote, and up to a minute on a busy machine. About 460 MiB.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -48,6 +48,7 @@ up() {
     umask 077
     mkdir -p "$run"
     trap down EXIT
+    forget
     make_keys
     configure
     for name in "${relays[@]}"; do
@@ -85,6 +86,14 @@ restart() {
     start service
     within 60 bootstrapped service || fail "the service's tor did not start; see $run/service.log"
     within 120 reachable || fail "the onion service was not reached within 120 s"
+}
+
+# What was known of a former network, of which nobody is where it was if ports are others; keys stay.
+forget() {
+    local name
+    for name in "${relays[@]}" service client; do
+        [[ ! -d $run/$name ]] || find "$run/$name" -mindepth 1 -maxdepth 1 ! -name keys ! -name site -exec rm -r {} +
+    done
 }
 
 # An authority signs with a key that a program of its own makes, and everybody knows it by that key and

@@ -20,6 +20,7 @@ mod tests;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use http::HeaderMap;
@@ -262,11 +263,14 @@ pub struct TorBoot {
 ///
 /// The number alone is not enough: it is a small counter that starts again when tor does, and
 /// two tor processes count alike. Instance and epoch ([`TorBoot`]) keep those apart.
+///
+/// In order, those of one number are side by side ([`Self::all_of`]): where a number is all that is
+/// known, they share what is said of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TorCircuit {
+    number: u32,
     instance: u16,
     epoch: u32,
-    number: u32,
 }
 
 impl TorCircuit {
@@ -301,6 +305,12 @@ impl TorCircuit {
         let [a, b, c, d] = TOR_PREFIX;
         let [high, low] = [(self.number >> 16) as u16, (self.number & 0xffff) as u16];
         Ipv6Addr::new(a, b, c, d, 0, 0, high, low)
+    }
+
+    /// All that have this number, whichever tor gave it and when.
+    #[must_use]
+    pub const fn all_of(number: u32) -> RangeInclusive<Self> {
+        Self::from_parts(0, 0, number)..=Self::from_parts(u16::MAX, u32::MAX, number)
     }
 
     /// The circuit of this number that there was during `boot`.

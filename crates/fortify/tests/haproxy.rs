@@ -325,6 +325,28 @@ async fn a_ban_ends_in_the_table_when_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn abuse_03_what_a_former_tors_circuit_had_is_taken_back_and_its_successors_ban_stays() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    let (reputation, until) = (&bed.app.reputation, in_half_an_hour(&bed));
+    let before = |number| TorCircuit::from_parts(0, 1, number);
+    let after = |number| TorCircuit::from_parts(0, 2, number);
+    for number in [7, 8] {
+        reputation.ban(before(number), until, Reason::Failures).await.unwrap();
+        haproxy.gpc0_becomes(number, 2).await;
+    }
+    reputation.ban(after(7), until, Reason::Failures).await.unwrap();
+    // Late: the successor of one is banned already.
+    for number in [7, 8] {
+        reputation.set(before(number), Standing::Reset, until, Reason::Closed).await.unwrap();
+    }
+    haproxy.gpc0_becomes(8, 0).await;
+    assert_eq!(haproxy.gpc0(7), Some(2), "a ban was taken back with that of another circuit");
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn abuse_27_ten_thousand_bans_are_told_at_once_and_again_to_every_process_that_follows() {
     let (bed, mut haproxy) = stack().await;
     haproxy.start().await;

@@ -471,11 +471,8 @@ async fn abuse_03_bans_by_name_end_with_their_tor_in_haproxys_table_too() {
         .output()
         .unwrap();
     assert!(banned.status.success(), "{}", String::from_utf8_lossy(&banned.stderr));
-    let gpc0 = |value: u8| {
-        let shown = haproxy.ask("show table tor_ingress key fc00:dead:beef:4dad::19");
-        shown.contains(&format!(" gpc0={value} "))
-    };
-    until("the ban is in the table", || gpc0(2)).await;
+    let gpc0 = || haproxy.gpc0("fc00:dead:beef:4dad::19");
+    until("the ban is in the table", || gpc0() == Some(2)).await;
     let named = of_this_boot(&bed, ONE);
     assert_eq!(bed.app.reputation.standing(named), Some(Standing::Banned));
     assert!(waits(&mut bed.visitor().circuit(ONE)).await, "a ban of another start of tor");
@@ -484,7 +481,7 @@ async fn abuse_03_bans_by_name_end_with_their_tor_in_haproxys_table_too() {
     down(&bed).await;
     let real = real.started().await;
     up(&bed).await;
-    until("the ban has left the table", || gpc0(0)).await;
+    until("the ban has left the table", || gpc0() == Some(0)).await;
     assert_eq!(bed.app.reputation.standing(named), None);
     bed.stop().await;
     drop(real);

@@ -178,9 +178,11 @@ impl Reconciler {
         }
     }
 
+    /// Tells how the numbers of `circuits` stand now. By number, as the table has them: a circuit that
+    /// is named may be a former tor's, and its number another visitor's since.
     async fn tell(&self, circuits: impl Iterator<Item = TorCircuit>) -> Result<(), ClientError> {
         let commands: Vec<Command> = circuits
-            .map(|circuit| match flag(self.reputation.standing(circuit)) {
+            .map(|circuit| match flag(self.reputation.standing_of_number(circuit.number())) {
                 Flag::Normal => Command::reset(&self.table, circuit),
                 Flag::Vip => Command::promote(&self.table, circuit),
                 Flag::Banned => Command::ban(&self.table, circuit),

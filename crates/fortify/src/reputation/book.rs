@@ -1,6 +1,6 @@
 //! Standings in memory, and what changed since the reconciler looked.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Row, Standing};
 use crate::circuit::{TorBoot, TorCircuit};
@@ -33,7 +33,7 @@ pub struct Counts {
 /// Every row that was in force when it came, by circuit and by when it ends.
 #[derive(Default)]
 pub(super) struct Book {
-    rows: HashMap<TorCircuit, Row>,
+    rows: BTreeMap<TorCircuit, Row>,
     ends: [BTreeSet<(Timestamp, TorCircuit)>; Standing::ALL.len()],
     changes: BTreeSet<TorCircuit>,
     /// Whether `changes` does not hold all of them.
@@ -84,6 +84,14 @@ impl Book {
 
     pub(super) fn row(&self, circuit: TorCircuit, now: Timestamp) -> Option<&Row> {
         self.rows.get(&circuit).filter(|row| now < row.until)
+    }
+
+    /// What a table that knows circuits by their numbers has to say of one: the latest favour or ban
+    /// in force. That of a former tor's circuit which is taken back says nothing of its successor.
+    pub(super) fn of_number(&self, number: u32, now: Timestamp) -> Option<Standing> {
+        let rows = self.rows.range(TorCircuit::all_of(number)).map(|(_, row)| row);
+        let rows = rows.filter(|row| row.standing != Standing::Reset && now < row.until);
+        rows.max_by_key(|row| row.since).map(|row| row.standing)
     }
 
     /// Forgets a circuit's row if it is a reset; whoever has to hear of it was told when it came.
@@ -209,6 +217,29 @@ mod tests {
         assert!(!book.expire(NOW.after(Duration::from_secs(20))));
         assert_eq!(book.counts(), Counts { vip: 0, banned: 1 });
         assert_eq!(book.begin_pass(NOW), [(circuit(1), Standing::Banned)]);
+    }
+
+    #[test]
+    fn a_number_stands_as_the_latest_circuit_that_has_it() {
+        let mut book = Book::default();
+        let mut put = |epoch, number, standing, since: u64, until: u64| {
+            let [since, until] = [since, until].map(|s| NOW.after(Duration::from_secs(s)));
+            let circuit = TorCircuit::from_parts(0, epoch, number);
+            let reason = Reason::Operator;
+            book.put(Row { circuit, standing, since, until, reason }, NOW);
+            [7, 8].map(|number| book.of_number(number, NOW.after(Duration::from_secs(5))))
+        };
+        let (vip, banned) = (Some(Standing::Vip), Some(Standing::Banned));
+        assert_eq!(put(2, 7, Standing::Banned, 1, 99), [banned, None]);
+        assert_eq!(put(3, 7, Standing::Vip, 2, 99), [vip, None]);
+        assert_eq!(
+            put(2, 7, Standing::Reset, 3, 99),
+            [vip, None],
+            "a late reset of its predecessor"
+        );
+        assert_eq!(put(1, 7, Standing::Banned, 4, 5), [vip, None], "a ban that is over");
+        assert_eq!(put(9, 8, Standing::Banned, 4, 99), [vip, banned]);
+        assert_eq!(put(3, 7, Standing::Reset, 4, 99), [None, banned]);
     }
 
     #[test]

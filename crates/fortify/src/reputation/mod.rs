@@ -344,6 +344,13 @@ impl Reputation {
         (row.standing != Standing::Reset).then_some(row.standing)
     }
 
+    /// How a table that knows no more of circuits than their numbers has to have `number`: as the
+    /// latest circuit that has it and is favoured or banned. `None` for one like any other.
+    #[must_use]
+    pub fn standing_of_number(&self, number: u32) -> Option<Standing> {
+        self.shared.book().of_number(number, self.clock.now())
+    }
+
     /// Forgets that a standing of `circuit` was taken back: what that means to this gate was done.
     pub fn use_up_reset(&self, circuit: TorCircuit) {
         self.shared.book_mut().use_up_reset(circuit);

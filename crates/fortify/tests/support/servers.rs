@@ -95,8 +95,12 @@ pub struct Nginx {
 impl Nginx {
     /// Between a gate at `fortify` and a service at `service`.
     pub fn start(fortify: SocketAddr, service: SocketAddr) -> Self {
+        Self::start_at(free_address(), fortify, service)
+    }
+
+    /// As [`Self::start`], where `HAProxy` was told to find it.
+    pub fn start_at(address: SocketAddr, fortify: SocketAddr, service: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = free_address();
         let config = write_nginx(folder.path(), address, fortify, service);
         let mut nginx = command("nginx");
         nginx.args(["-e", "stderr", "-g", "daemon off;", "-p"]).arg(folder.path());
@@ -184,6 +188,12 @@ impl Haproxy {
         let table = self.ask("show table tor_ingress");
         let keys = table.lines().filter_map(|line| line.split("key=").nth(1)?.split(' ').next());
         keys.map(str::to_owned).collect()
+    }
+
+    /// How its table says that a circuit stands, which is `gpc0`; `None` where it has no entry.
+    pub fn gpc0(&self, circuit: &str) -> Option<u8> {
+        let entry = self.ask(&format!("show table tor_ingress key {circuit}"));
+        entry.split(" gpc0=").nth(1)?.split(' ').next()?.parse().ok()
     }
 }
 
