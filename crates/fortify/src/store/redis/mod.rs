@@ -6,6 +6,7 @@
 //! - `link`: the connection, its deadline, and what happens without one; `tls`: certificates.
 //! - `follower`: the task that opens it and keeps the revocations in memory true.
 //! - `keys`, `stored`, `scripts`: names, values and steps; `docs/redis.md` has them as a table.
+//! - `dial`: the threat dial, one for all nodes.
 //! - `gauge`: how many challenges wait; `fault`: errors in words.
 //!
 //! A challenge's key is its token's alone, because whoever redeems it names nothing else. Its
@@ -13,6 +14,7 @@
 //! decides: a challenge counts while its token is listed. So the bound for each circuit is exact
 //! without a script that would need both keys in one place.
 
+mod dial;
 mod fault;
 mod follower;
 mod gauge;
@@ -33,16 +35,20 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::{Cmd, cmd};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
-use super::record::{ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing};
+use super::record::{
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId, Standing,
+};
 use super::revocations::{MAX_REVOCATIONS, Revocations};
 use super::{StateStore, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::config::RedisConfig;
 use crate::entropy::Entropy;
 use crate::pseudonym::CircuitTag;
+use dial::SharedDial;
 use fault::Fault;
 use follower::{Follower, Freshness, Known};
 use gauge::Gauge;
@@ -70,6 +76,7 @@ pub struct RedisStore {
     revocations: Arc<Revocations>,
     fresh: Arc<Freshness>,
     waiting: Gauge,
+    dial: SharedDial,
     follower: AbortHandle,
 }
 
@@ -103,6 +110,7 @@ impl RedisStore {
         };
         let follower = runtime.spawn(follower.run()).abort_handle();
         let (scripts, waiting) = (Arc::new(Scripts::new()), Gauge::default());
+        let dial = SharedDial::follow(&runtime, link.clone(), keys.dial());
         Ok(Self {
             clock,
             link,
@@ -113,6 +121,7 @@ impl RedisStore {
             revocations,
             fresh,
             waiting,
+            dial,
             follower,
         })
     }
@@ -285,6 +294,14 @@ impl StateStore for RedisStore {
             Standing::Unmoved | Standing::LivesOn(_) if step.from == step.to => Moved::Here,
             Standing::Unmoved | Standing::LivesOn(_) => Moved::Refused,
         })
+    }
+
+    async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {
+        self.dial.set(dial).await
+    }
+
+    fn dial(&self) -> watch::Receiver<Option<DialRecord>> {
+        self.dial.news()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
