@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use fortify_captcha::{FontError, Generator, Level};
+use fortify_captcha::{FontError, Generator};
 use serde::Serialize;
 
-use crate::challenge::policy::Menu;
+use crate::challenge::policy::{Menu, Terms};
 use crate::challenge::renderer::{Draw, Studio};
 use crate::challenge::wardrobe::Wardrobe;
 use crate::challenge::{ChallengeSettings, Challenges};
 use crate::circuit::TorBoot;
 use crate::clock::Clock;
 use crate::config::{Config, StorageBackend};
-use crate::entropy::Entropy;
+use crate::entropy::{Entropy, EntropyError, random_bytes};
 use crate::haproxy::reconciler::Health;
 use crate::i18n::{LocaleError, Locales};
 use crate::proxy::Upstream;
@@ -26,6 +26,9 @@ use crate::store::StateStore;
 use crate::store::memory::{MemoryBounds, MemoryStore};
 use crate::store::redis::RedisStore;
 use crate::telemetry::metrics::Metrics;
+use crate::threat::audit::AuditError;
+use crate::threat::table::{Basis, LevelPolicy, LevelTable};
+use crate::threat::{Settings, Threat, ThreatLevel};
 use crate::tor::{EpochError, Tor};
 
 /// How requests hold the [`App`].
@@ -50,6 +53,8 @@ pub struct App {
     pub sessions: Sessions,
     /// How circuits stand.
     pub reputation: Arc<Reputation>,
+    /// The threat dial.
+    pub threat: Arc<Threat>,
     /// How it goes with telling `HAProxy`.
     pub haproxy: Arc<Health>,
     /// The service behind the gate, in proxy mode.
@@ -74,6 +79,12 @@ pub enum BuildError {
     /// The file of standings.
     #[error(transparent)]
     Reputation(#[from] ReputationError),
+    /// The file of the threat dial.
+    #[error(transparent)]
+    Threat(#[from] AuditError),
+    /// No key for counting circuits.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
     /// The file that counts tor's starts.
     #[error(transparent)]
     Tor(#[from] EpochError),
@@ -180,15 +191,16 @@ impl App {
         let keys = Arc::new(keys);
         let metrics = Arc::new(Metrics::new());
         let captcha = &config.captcha;
+        let threat = Arc::new(Threat::open(
+            &config.storage.data_dir,
+            dial_settings(&config)?,
+            random_bytes(&*entropy)?,
+            store.clone(),
+            clock.clone(),
+            metrics.clone(),
+        )?);
         let settings = ChallengeSettings {
-            ttl: captcha.ttl,
-            menu: Menu {
-                level: Level::new(captcha.level).map_err(|_out_of_range| BuildError::Level)?,
-                mode: captcha.mode,
-                length: captcha.length,
-                variants: captcha.variant_weights.clone(),
-                carriers: captcha.carrier_weights.clone(),
-            },
+            terms: terms(&config, threat.policy()),
             pool: captcha.drawn_ahead,
             max_failures: config.security.max_captcha_failures,
             failure_decay: config.security.reputation_decay,
@@ -212,9 +224,11 @@ impl App {
         let tor = Tor::open(&config.tor, data_dir, clock.clone(), seeds, watched)?;
         let sessions =
             Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy, ttl, max_moves);
+        sessions.set_lifetime(threat.policy().session_ttl);
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),
             reputation: Arc::new(reputation),
+            threat,
             haproxy: Arc::default(),
             locales: Locales::load()?,
             pseudonyms: keys.pseudonyms(),
@@ -227,6 +241,13 @@ impl App {
             sessions,
             metrics,
         }))
+    }
+
+    /// Has challenges and sessions be what the level in force asks.
+    pub fn follow_dial(&self) {
+        let policy = self.threat.policy();
+        self.challenges.set_terms(terms(&self.config, policy));
+        self.sessions.set_lifetime(policy.session_ttl);
     }
 
     /// The status of a page that stands in for the one that was asked for.
@@ -258,4 +279,30 @@ impl App {
         let unwatched = TorBoot { instance: self.config.tor.instance, epoch: 0 };
         self.tor.as_ref().map_or(unwatched, |tor| tor.boot())
     }
+}
+
+/// What the configuration says about the dial.
+fn dial_settings(config: &Config) -> Result<Settings, BuildError> {
+    let (captcha, threat) = (&config.captcha, &config.threat);
+    let basis = Basis {
+        variants: captcha.variant_weights.clone(),
+        carriers: captcha.carrier_weights.clone(),
+        challenge_ttl: captcha.ttl,
+        session_ttl: config.session.ttl,
+    };
+    let start = threat.level.or(ThreatLevel::new(captcha.level)).ok_or(BuildError::Level)?;
+    let table = LevelTable::new(&basis, &threat.levels);
+    Ok(Settings { mode: threat.mode, start, table })
+}
+
+/// What `policy` makes of challenges.
+fn terms(config: &Config, policy: &LevelPolicy) -> Terms {
+    let menu = Menu {
+        level: policy.level.difficulty(),
+        mode: config.captcha.mode,
+        length: config.captcha.length,
+        variants: policy.variants.clone(),
+        carriers: policy.carriers.clone(),
+    };
+    Terms { ttl: policy.challenge_ttl, menu }
 }

@@ -1,5 +1,7 @@
 //! What a level asks, and how it is shown.
 
+use std::time::Duration;
+
 use fortify_captcha::{
     AnswerMode, Carrier, Level, Spec, Variant, carrier_weights, variant_weights,
 };
@@ -40,6 +42,15 @@ impl Wish {
     const fn allows(self, carrier: Carrier) -> bool {
         !matches!((self, carrier), (Self::Still, Carrier::Motion))
     }
+}
+
+/// What holds for challenges that are issued now.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How long an answer is accepted.
+    pub ttl: Duration,
+    /// What may be drawn.
+    pub menu: Menu,
 }
 
 /// What may be drawn.

@@ -31,6 +31,8 @@ use http::uri::Authority;
 use crate::circuit::{IdentityMode, TrustedProxies};
 use crate::haproxy::client::Endpoint;
 use crate::haproxy::command::TableName;
+use crate::threat::table::LevelOverride;
+use crate::threat::{Mode, ThreatLevel};
 
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
 pub use redis::{KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls};
@@ -56,6 +58,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// `[tor]`: tor's control port.
     pub tor: TorConfig,
+    /// `[threat]`: the dial.
+    pub threat: ThreatConfig,
     /// `[log]`: what is written about it.
     pub log: LogConfig,
 }
@@ -250,6 +254,17 @@ impl fmt::Display for ControlAddress {
             Self::Tcp(address) => write!(f, "{address}"),
         }
     }
+}
+
+/// `[threat]`: the dial, and what each of its levels asks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ThreatConfig {
+    /// `mode`: who may turn it, `auto` by default.
+    pub mode: Mode,
+    /// `level`: where it starts and rests; that of `captcha.difficulty` by default.
+    pub level: Option<ThreatLevel>,
+    /// `levels`: what is otherwise than by default; nothing by default.
+    pub levels: Vec<LevelOverride>,
 }
 
 /// `[log]`: what is written about it.

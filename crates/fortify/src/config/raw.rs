@@ -37,6 +37,7 @@ pub(super) struct RawConfig {
     pub(super) storage: RawStorage,
     pub(super) upstream: RawUpstream,
     pub(super) tor: RawTor,
+    pub(super) threat: RawThreat,
     pub(super) log: RawLog,
 }
 
@@ -119,6 +120,23 @@ section!(RawTor, "a section headed [tor]", {
     cookie_file: String,
     password_file: String,
     instance: i64,
+});
+
+section!(RawThreat, "a section headed [threat]", {
+    mode: String,
+    level: i64,
+    levels: Vec<RawLevel>,
+});
+
+section!(RawLevel, "a table headed [[threat.levels]]", {
+    level: i64,
+    variant_weights: BTreeMap<String, i64>,
+    carrier_weights: BTreeMap<String, i64>,
+    stages: i64,
+    challenge_ttl_seconds: i64,
+    challenges_per_hour: i64,
+    session_ttl_seconds: i64,
+    admits: String,
 });
 
 section!(RawLog, "a section headed [log]", {

@@ -97,7 +97,7 @@ pub async fn generate(
         let GenerateRequest {} =
             serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?;
     }
-    let issued = app.challenges.issue(visitor.circuit).await?;
+    let issued = consequence::issue(&app, &visitor).await?;
     Ok(pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued)))
 }
 
@@ -238,7 +238,7 @@ async fn retry(
     wish: Wish,
 ) -> Result<Response, WebError> {
     if visitor.wants == Wants::Json {
-        let issued = app.challenges.issue(visitor.circuit).await?;
+        let issued = consequence::issue(app, visitor).await?;
         return Ok(pages::json(
             StatusCode::FORBIDDEN,
             &serde_json::json!({
@@ -248,7 +248,7 @@ async fn retry(
             }),
         ));
     }
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, wish).await?;
+    let (issued, media) = consequence::issue_with_picture(app, visitor, wish).await?;
     let page = ChallengePage {
         issued: &issued,
         media: &media,

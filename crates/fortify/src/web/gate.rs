@@ -10,7 +10,7 @@ use super::form;
 use super::pages::{self, ChallengePage, FormFate, Message};
 use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
-use super::{carried, same_origin};
+use super::{carried, consequence, same_origin};
 use crate::app::{App, SharedApp};
 use crate::challenge::policy::Wish;
 use crate::session::{Admitted, Rejection};
@@ -93,7 +93,9 @@ pub async fn pass(
     match decide(&app, &visitor).await? {
         Decision::Admit(admitted) => {
             let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
-            let mut response = upstream.forward(request, visitor.forwarded.clone()).await?;
+            let forwarded = upstream.forward(request, visitor.forwarded.clone()).await;
+            let mut response =
+                forwarded.inspect_err(|_fault| app.threat.signals().upstream_error())?;
             renew(&app, &visitor, &admitted, &mut response);
             Ok(response)
         }
@@ -240,7 +242,7 @@ async fn challenge(
     return_to: &ReturnTo,
     form: FormFate<'_>,
 ) -> Result<Response, WebError> {
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, Wish::Any).await?;
+    let (issued, media) = consequence::issue_with_picture(app, visitor, Wish::Any).await?;
     let page = ChallengePage {
         issued: &issued,
         media: &media,

@@ -34,7 +34,7 @@ pub async fn image(
     if query.as_ref().and_then(|query| form::only(query, "challenge")) != Some("new") {
         return Err(WebError::BadRequest("query"));
     }
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, Wish::Any).await?;
+    let (issued, media) = consequence::issue_with_picture(&app, &visitor, Wish::Any).await?;
     let mut response = pages::picture(media);
     let token = HeaderValue::from_str(&issued.token.encode())
         .map_err(|_never| WebError::Unavailable("a token that is no header".to_owned()))?;
