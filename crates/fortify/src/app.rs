@@ -4,18 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use fortify_captcha::{FontError, Generator, Level};
+use fortify_captcha::{FontError, Generator};
 use serde::Serialize;
 
-use crate::challenge::policy::Menu;
+use crate::challenge::policy::{Menu, Terms};
 use crate::challenge::renderer::{Draw, Studio};
 use crate::challenge::wardrobe::Wardrobe;
 use crate::challenge::{ChallengeSettings, Challenges};
 use crate::circuit::TorBoot;
 use crate::clock::Clock;
 use crate::config::{Config, StorageBackend};
-use crate::decision::Admits;
-use crate::entropy::Entropy;
+use crate::entropy::{Entropy, EntropyError, random_bytes};
 use crate::haproxy::reconciler::Health;
 use crate::i18n::{LocaleError, Locales};
 use crate::limits::Limits;
@@ -29,6 +28,9 @@ use crate::store::StateStore;
 use crate::store::memory::{MemoryBounds, MemoryStore};
 use crate::store::redis::RedisStore;
 use crate::telemetry::metrics::Metrics;
+use crate::threat::audit::AuditError;
+use crate::threat::table::{Basis, LevelPolicy, LevelTable};
+use crate::threat::{Settings, Threat, ThreatLevel};
 use crate::tor::{EpochError, Tor};
 
 /// How requests hold the [`App`].
@@ -57,6 +59,8 @@ pub struct App {
     pub conducts: Conducts,
     /// How circuits stand.
     pub reputation: Arc<Reputation>,
+    /// The threat dial.
+    pub threat: Arc<Threat>,
     /// How it goes with telling `HAProxy`.
     pub haproxy: Arc<Health>,
     /// The service behind the gate, in proxy mode.
@@ -81,6 +85,12 @@ pub enum BuildError {
     /// The file of standings.
     #[error(transparent)]
     Reputation(#[from] ReputationError),
+    /// The file of the threat dial.
+    #[error(transparent)]
+    Threat(#[from] AuditError),
+    /// No key for counting circuits.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
     /// The file that counts tor's starts.
     #[error(transparent)]
     Tor(#[from] EpochError),
@@ -187,15 +197,16 @@ impl App {
         let keys = Arc::new(keys);
         let metrics = Arc::new(Metrics::new());
         let captcha = &config.captcha;
+        let threat = Arc::new(Threat::open(
+            &config.storage.data_dir,
+            dial_settings(&config)?,
+            random_bytes(&*entropy)?,
+            store.clone(),
+            clock.clone(),
+            metrics.clone(),
+        )?);
         let settings = ChallengeSettings {
-            ttl: captcha.ttl,
-            menu: Menu {
-                level: Level::new(captcha.level).map_err(|_out_of_range| BuildError::Level)?,
-                mode: captcha.mode,
-                length: captcha.length,
-                variants: captcha.variant_weights.clone(),
-                carriers: captcha.carrier_weights.clone(),
-            },
+            terms: terms(&config, threat.policy()),
             pool: captcha.drawn_ahead,
             waits: config.limits.failure_waits.clone(),
             failure_decay: config.security.reputation_decay,
@@ -222,9 +233,11 @@ impl App {
         let tor = Tor::open(&config.tor, data_dir, clock.clone(), seeds, watched)?;
         let sessions =
             Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy, ttl, max_moves);
+        sessions.set_lifetime(threat.policy().session_ttl);
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),
             reputation: Arc::new(reputation),
+            threat,
             haproxy: Arc::default(),
             locales: Locales::load()?,
             pseudonyms: keys.pseudonyms(),
@@ -241,31 +254,17 @@ impl App {
         }))
     }
 
+    /// Has challenges and sessions be what the level in force asks.
+    pub fn follow_dial(&self) {
+        let policy = self.threat.policy();
+        self.challenges.set_terms(terms(&self.config, policy));
+        self.sessions.set_lifetime(policy.session_ttl);
+    }
+
     /// The status of a page that stands in for the one that was asked for.
     #[must_use]
     pub fn challenge_status(&self) -> StatusCode {
         StatusCode::from_u16(self.config.captcha.challenge_status).unwrap_or(StatusCode::FORBIDDEN)
-    }
-
-    /// How many challenges a circuit may ask for in an hour.
-    #[must_use]
-    pub fn challenges_per_hour(&self) -> u32 {
-        match self.config.captcha.level {
-            ..=2 => 60,
-            3..=5 => 30,
-            _ => 10,
-        }
-    }
-
-    /// How many challenges in a row are asked, and what admits.
-    #[must_use]
-    pub fn rules(&self) -> (u8, Admits) {
-        match self.config.captcha.level {
-            ..=5 => (1, Admits::Either),
-            6..=8 => (1, Admits::Both),
-            9 => (2, Admits::Both),
-            _ => (3, Admits::Both),
-        }
     }
 
     /// Whether the gate can do its work now.
@@ -291,4 +290,30 @@ impl App {
         let unwatched = TorBoot { instance: self.config.tor.instance, epoch: 0 };
         self.tor.as_ref().map_or(unwatched, |tor| tor.boot())
     }
+}
+
+/// What the configuration says about the dial.
+fn dial_settings(config: &Config) -> Result<Settings, BuildError> {
+    let (captcha, threat) = (&config.captcha, &config.threat);
+    let basis = Basis {
+        variants: captcha.variant_weights.clone(),
+        carriers: captcha.carrier_weights.clone(),
+        challenge_ttl: captcha.ttl,
+        session_ttl: config.session.ttl,
+    };
+    let start = threat.level.or(ThreatLevel::new(captcha.level)).ok_or(BuildError::Level)?;
+    let table = LevelTable::new(&basis, &threat.levels);
+    Ok(Settings { mode: threat.mode, start, table })
+}
+
+/// What `policy` makes of challenges.
+fn terms(config: &Config, policy: &LevelPolicy) -> Terms {
+    let menu = Menu {
+        level: policy.level.difficulty(),
+        mode: config.captcha.mode,
+        length: config.captcha.length,
+        variants: policy.variants.clone(),
+        carriers: policy.carriers.clone(),
+    };
+    Terms { ttl: policy.challenge_ttl, menu }
 }

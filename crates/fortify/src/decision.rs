@@ -4,19 +4,11 @@
 //! layer collects the one and carries out the other.
 
 use crate::reputation::conduct::Suspicion;
+use crate::threat::table::Admits;
 
 /// The most that may be asked for.
 const MOST_LEVEL: u8 = 10;
 const MOST_STAGES: u8 = 3;
-
-/// What admits at a level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admits {
-    /// A session, or a circuit that is favoured.
-    Either,
-    /// A session on a circuit that is favoured.
-    Both,
-}
 
 /// What is known of a request.
 #[derive(Clone, Copy, Debug)]

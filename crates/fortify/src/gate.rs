@@ -83,6 +83,7 @@ impl Gate {
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> DrainReport {
         let keys = tokio::spawn(follow_rotation(self.app.clone()));
         let haproxy = tell_haproxy(&self.app);
+        let threat = turn_dial(&self.app);
         let tor = watch_tor(&self.app).await;
         let limits = Limits::from(&self.app.config.server);
         let metrics = self.app.metrics.clone();
@@ -92,7 +93,7 @@ impl Gate {
         if let Some(haproxy) = haproxy {
             haproxy.abort();
         }
-        tor.iter().for_each(JoinHandle::abort);
+        threat.iter().chain(&tor).for_each(JoinHandle::abort);
         report
     }
 }
@@ -105,6 +106,17 @@ fn tell_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>>
     let reconciler =
         Reconciler::new(client, haproxy.table.clone(), reputation, health, app.metrics.clone());
     Some(tokio::spawn(reconciler.run()))
+}
+
+/// Starts to turn the threat dial, and has everything else follow it.
+fn turn_dial(app: &SharedApp) -> [JoinHandle<()>; 2] {
+    let (mut changed, following) = (app.threat.changed(), app.clone());
+    let follow = async move {
+        while changed.changed().await.is_ok() {
+            following.follow_dial();
+        }
+    };
+    [tokio::spawn(follow), tokio::spawn(app.threat.clone().run())]
 }
 
 /// Starts to watch tor where the configuration says so, and waits a moment for its first word, so

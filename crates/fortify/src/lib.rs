@@ -15,6 +15,7 @@
 //! - [`app`]: the state that requests share.
 //! - [`circuit`], [`pseudonym`]: who is asking, and the name under which that is remembered.
 //! - [`reputation`], [`haproxy`]: how circuits stand, and the table that is told.
+//! - [`threat`]: the dial: how severe the gate is, and when it becomes so.
 //! - [`tor`]: tor's control port: when it starts anew, which circuits close.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
@@ -42,5 +43,6 @@ pub mod server;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod threat;
 pub mod tor;
 pub mod web;

@@ -20,12 +20,14 @@ use fortify::entropy::{Entropy, EntropyError, SystemEntropy};
 use fortify::pseudonym::CircuitTag;
 use fortify::store::memory::MemoryStore;
 use fortify::store::record::{
-    Asked, Bound, ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing,
+    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
+    Standing,
 };
 use fortify::store::{StateStore, StoreError};
 use support::{Bed, Reply, Visitor, fields};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 const CIRCUIT: &str = "fc00:dead:beef:4dad::0:19";
 
@@ -254,6 +256,13 @@ impl StateStore for Faulty {
     async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError> {
         self.check()?;
         self.store.move_session(session, step).await
+    }
+    async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {
+        self.check()?;
+        self.store.set_dial(dial).await
+    }
+    fn dial(&self) -> watch::Receiver<Option<DialRecord>> {
+        self.store.dial()
     }
     async fn ping(&self) -> Result<(), StoreError> {
         self.check()

@@ -312,6 +312,57 @@ fn abuse_27_a_gate_that_is_killed_under_load_has_every_ban_that_it_acknowledged(
 }
 
 /// The status of a wrong answer of a circuit's; `None` once the gate is gone.
+#[test]
+fn abuse_27_an_acknowledged_turn_of_the_dial_outlives_a_gate_that_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[server]\nport = 0\n");
+    let run = |args: &[&str]| {
+        let output = output(fortify(args).args(["--config", &path]).env("USER", "ada"));
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (message, code) = complaint(&mut fortify(&["dial", "get", "--config", &path]));
+    assert_eq!(code, 1);
+    assert!(message.contains("start the gate once"), "{message}");
+    for level in ["7", "3", "9"] {
+        let mut gate = fortify(&["serve", "--config", &path]);
+        let mut gate = gate.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(gate.stderr.take().unwrap());
+        listening(&mut log);
+        assert!(run(&["dial", "set", level, "--reason", "a rush"]).0);
+        // At once: what the gate has noticed of it does not matter.
+        gate.kill().unwrap();
+        wait(&mut gate);
+        let (_, told) = run(&["dial", "get"]);
+        assert!(told.starts_with(&format!("level {level}, auto, does not turn by itself for ")));
+    }
+    let (_, rows) = run(&["audit", "--json", "--last", "2"]);
+    let last: serde_json::Value = serde_json::from_str(rows.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["from"], &last["to"], &last["by"]),
+        (&3.into(), &9.into(), &"operator:ada".into())
+    );
+    assert_eq!(rows.lines().count(), 2);
+    assert!(run(&["audit"]).1.contains("operator:ada"));
+
+    assert!(run(&["dial", "pin", "1", "--reason", "a test"]).0);
+    assert!(!run(&["dial", "set", "2", "--reason", "a test"]).0, "it is pinned");
+    assert_eq!(run(&["dial", "auto"]), (true, "level 1, auto\n".to_owned()));
+    for wrong in [&["dial", "set", "11", "--reason", "x"][..], &["dial", "set", "5"]] {
+        assert_eq!(output(&mut fortify(wrong)).status.code(), Some(64), "{wrong:?}");
+    }
+}
+
+#[test]
+fn attacks_are_played_to_the_dial_and_drawn() {
+    let told = output(&mut fortify(&["simulate", "--trace", "flood"]));
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.starts_with("Flood: from 2 to 8; 6 rises, 6 falls\n"), "{told}");
+    assert_eq!(told.lines().count(), 62);
+    let told = output(&mut fortify(&["simulate", "--trace", "one-loud", "--json"]));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!((&told["highest"], &told["trace"]), (&2.into(), &"one-loud".into()));
+}
+
 fn guess_wrong(gate: SocketAddr, number: u32) -> Option<u16> {
     let (_, body) = request(gate, number, "/captcha/generate", "")?;
     let challenge: serde_json::Value = serde_json::from_str(&body).ok()?;

@@ -19,6 +19,9 @@ use fortify::entropy::SystemEntropy;
 use fortify::pseudonym::CircuitTag;
 use fortify::session::key_ring::KeyRing;
 use fortify::store::record::{ChallengeRecord, ChallengeToken};
+use fortify::threat::ThreatLevel;
+use fortify::threat::audit::Audit;
+use fortify::threat::table::LevelOverride;
 use fortify_captcha::{
     Answer, AnswerMode, Carrier, Choice, Generator, Level, Puzzle, RenderError, Rendered, Seed,
     Spec, Style, StyleKey, Variant,
@@ -316,14 +319,49 @@ async fn ten_slow_pictures_in_a_row_make_the_next_ones_plain_until_they_are_quic
     assert!(app.metrics.encode().unwrap().contains("fortify_renders_strained 0"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn pages_take_pictures_that_were_drawn_ahead() {
-    let bed = Bed::with(|parts| parts.config.captcha.drawn_ahead = 8).await;
+async fn stocked(bed: &Bed) {
     let started = Instant::now();
     while bed.app.challenges.pictures_ready() < 8 {
         assert!(started.elapsed() < Duration::from_secs(20), "the stock does not fill");
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_and_sessions_follow_the_dial() {
+    let bed = Bed::with(|parts| {
+        parts.config.captcha.drawn_ahead = 8;
+        let row = LevelOverride::of(ThreatLevel::MAX);
+        let ttl = Some(Duration::from_secs(60));
+        let variants = Some(vec![(Variant::Arithmetic, 1)]);
+        parts.config.threat.levels = vec![LevelOverride { challenge_ttl: ttl, variants, ..row }];
+    })
+    .await;
+    stocked(&bed).await;
+    assert_eq!(bed.app.sessions.lifetime(), Duration::from_secs(3600));
+    let mut changed = bed.app.threat.changed();
+    let mut audit = Audit::open_existing(&bed.app.config.storage.data_dir).unwrap();
+    audit.turn(None, |dial| Some(dial.pin(ThreatLevel::MAX))).unwrap();
+    tokio::time::timeout(Duration::from_secs(20), changed.changed()).await.unwrap().unwrap();
+    bed.app.follow_dial();
+    let circuit = CircuitTag::from_bytes([1; 16]);
+    for _ in 0..20 {
+        let (issued, _) =
+            bed.app.challenges.issue_with_picture(circuit, Order::default()).await.unwrap();
+        assert_eq!((issued.level, issued.variant), (10, "arithmetic"));
+        assert_eq!(issued.expires_in, Duration::from_secs(60));
+    }
+    assert_eq!(bed.app.sessions.lifetime(), Duration::from_secs(900));
+    let mut visitor = bed.visitor();
+    let page = visitor.get("/").await;
+    let solved = bed.solve(&mut visitor, &page).await;
+    assert!(solved.set_cookies().iter().any(|cookie| cookie.contains("Max-Age=900")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_take_pictures_that_were_drawn_ahead() {
+    let bed = Bed::with(|parts| parts.config.captcha.drawn_ahead = 8).await;
+    stocked(&bed).await;
     let mut visitor = bed.visitor();
     let mut page = visitor.get("/").await;
     for _ in 0..20 {

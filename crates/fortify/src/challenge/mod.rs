@@ -21,6 +21,7 @@ pub mod wardrobe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use fortify_captcha::{AnswerMode, Choice, Media, Question, RenderError, Rendered, Seed};
 use tokio::time::Instant;
 
@@ -32,7 +33,7 @@ use crate::store::record::{ChallengeRecord, ChallengeToken, Failures};
 use crate::store::{StateStore, StoreError};
 use crate::telemetry::metrics::{Metrics, Outcome};
 use judge::Verdict;
-use policy::{Menu, Order, Wish};
+use policy::{Menu, Order, Terms, Wish};
 use pool::Pool;
 use recipe::Recipe;
 use renderer::{Renderer, Studio};
@@ -41,13 +42,11 @@ use renderer::{Renderer, Studio};
 /// cores to those who ask.
 const POOL_THREADS: usize = 1;
 
-/// What a level and the configuration make of a challenge.
+/// What the configuration makes of challenges.
 #[derive(Clone, Debug)]
 pub struct ChallengeSettings {
-    /// How long an answer is accepted.
-    pub ttl: Duration,
-    /// What may be drawn.
-    pub menu: Menu,
+    /// What holds at first; [`Challenges::set_terms`] changes it.
+    pub terms: Terms,
     /// Pictures to draw ahead.
     pub pool: usize,
     /// How long a circuit waits after its wrong answers.
@@ -167,7 +166,9 @@ pub struct Challenges {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     metrics: Arc<Metrics>,
-    settings: ChallengeSettings,
+    terms: Arc<ArcSwap<Terms>>,
+    waits: Waits,
+    failure_decay: Duration,
 }
 
 impl Challenges {
@@ -183,14 +184,23 @@ impl Challenges {
         metrics: Arc<Metrics>,
         settings: ChallengeSettings,
     ) -> Self {
-        let ahead = (studio.clone(), entropy.clone(), settings.menu.clone());
+        let terms = Arc::new(ArcSwap::from_pointee(settings.terms));
+        let ahead = (studio.clone(), entropy.clone(), terms.clone());
         let pool = Pool::start(settings.pool, POOL_THREADS, move || {
-            let recipe = choose(&ahead.0, &*ahead.1, &ahead.2, Order::default()).ok()?;
+            let terms = ahead.2.load_full();
+            let recipe = choose(&ahead.0, &*ahead.1, &terms.menu, Order::default()).ok()?;
             let rendered = ahead.0.draw(&recipe).ok()?;
-            Some(Picture { recipe, rendered })
+            Some(Picture { recipe, rendered, terms })
         });
         let renderer = Renderer::new(studio.clone(), max_renders);
-        Self { studio, renderer, pool, store, clock, entropy, metrics, settings }
+        let ChallengeSettings { waits, failure_decay, .. } = settings;
+        Self { studio, renderer, pool, store, clock, entropy, metrics, terms, waits, failure_decay }
+    }
+
+    /// Issues by other terms from now on; pictures drawn ahead by the ones before are thrown away.
+    pub fn set_terms(&self, terms: Terms) {
+        self.terms.store(Arc::new(terms));
+        self.pool.clear();
     }
 
     /// How many pictures are drawn ahead: a gauge.
@@ -212,10 +222,10 @@ impl Challenges {
     /// fault of this side.
     pub async fn issue(&self, circuit: CircuitTag, harder: bool) -> Result<Issued, ChallengeError> {
         self.require_no_wait(circuit).await?;
-        let order = Order { wish: Wish::Any, harder };
-        let recipe = choose(&self.studio, &*self.entropy, &self.settings.menu, order)?;
+        let (terms, order) = (self.terms.load_full(), Order { wish: Wish::Any, harder });
+        let recipe = choose(&self.studio, &*self.entropy, &terms.menu, order)?;
         let puzzle = self.studio.puzzle(&recipe.spec, &recipe.seed)?;
-        self.keep(circuit, &recipe, puzzle).await
+        self.keep(circuit, &recipe, puzzle, terms.ttl).await
     }
 
     /// A new challenge for `circuit` with its picture, in one go: what a page needs. Without a wish
@@ -230,16 +240,20 @@ impl Challenges {
         order: Order,
     ) -> Result<(Issued, Media), ChallengeError> {
         self.require_no_wait(circuit).await?;
-        let ahead = if order == Order::default() { self.pool.take() } else { None };
-        let Picture { recipe, rendered } = match ahead {
-            Some(picture) => picture,
+        let terms = self.terms.load_full();
+        // One that was being drawn while the terms changed is in stock and not what they ask for.
+        let in_force = |picture: &Picture| Arc::ptr_eq(&picture.terms, &terms);
+        let plain = order == Order::default();
+        let ahead = if plain { self.pool.take().filter(in_force) } else { None };
+        let (recipe, rendered) = match ahead {
+            Some(picture) => (picture.recipe, picture.rendered),
             None => {
-                let recipe = choose(&self.studio, &*self.entropy, &self.settings.menu, order)?;
+                let recipe = choose(&self.studio, &*self.entropy, &terms.menu, order)?;
                 let rendered = self.renderer.render(&recipe).await?;
-                Picture { recipe, rendered }
+                (recipe, rendered)
             }
         };
-        let issued = self.keep(circuit, &recipe, rendered.puzzle).await?;
+        let issued = self.keep(circuit, &recipe, rendered.puzzle, terms.ttl).await?;
         Ok((issued, rendered.media))
     }
 
@@ -344,7 +358,7 @@ impl Challenges {
             Verdict::Bot => Evidence::Bot,
         };
         self.count_pick(&record, answer, circuit);
-        let failures = self.store.record_failure(circuit, self.settings.failure_decay).await?;
+        let failures = self.store.record_failure(circuit, self.failure_decay).await?;
         let redeemed = match self.wait_after(failures) {
             Some(wait) => Redeemed::HeldBack { wait, failures: failures.count },
             None => Redeemed::Failed,
@@ -371,7 +385,7 @@ impl Challenges {
     }
 
     fn wait_after(&self, failures: Failures) -> Option<Duration> {
-        self.settings.waits.left(failures, self.settings.failure_decay, self.clock.now())
+        self.waits.left(failures, self.failure_decay, self.clock.now())
     }
 
     async fn require_no_wait(&self, circuit: CircuitTag) -> Result<(), ChallengeError> {
@@ -386,11 +400,12 @@ impl Challenges {
         circuit: CircuitTag,
         recipe: &Recipe,
         puzzle: fortify_captcha::Puzzle,
+        ttl: Duration,
     ) -> Result<Issued, ChallengeError> {
         let (started, spec) = (Instant::now(), &recipe.spec);
         let token = ChallengeToken::random(&*self.entropy)?;
         let now = self.clock.now();
-        let expires_at = now.after(self.settings.ttl);
+        let expires_at = now.after(ttl);
         let record = recipe::write(recipe, &puzzle, circuit, now, expires_at);
         let kept = self.store.put_challenge(&token, record).await;
         let outcome = if kept.is_ok() { Outcome::Ok } else { Outcome::Error };
@@ -404,15 +419,16 @@ impl Challenges {
             mode: spec.mode,
             choices: puzzle.choices,
             level: spec.level.get(),
-            expires_in: self.settings.ttl,
+            expires_in: ttl,
         })
     }
 }
 
-/// A picture and what it was drawn from.
+/// A picture drawn ahead, what it was drawn from, and under which terms.
 struct Picture {
     recipe: Recipe,
     rendered: Rendered,
+    terms: Arc<Terms>,
 }
 
 /// What to draw next, and the seed to draw it from.

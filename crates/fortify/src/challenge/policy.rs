@@ -1,5 +1,7 @@
 //! What a level asks, and how it is shown.
 
+use std::time::Duration;
+
 use fortify_captcha::{
     AnswerMode, Carrier, Level, Spec, Variant, carrier_weights, variant_weights,
 };
@@ -50,6 +52,15 @@ pub struct Order {
     /// Whether it is for one whose answers look like a program's: a level more, and objects or patterns,
     /// which are harder for programs. It outweighs a wish for letters.
     pub harder: bool,
+}
+
+/// What holds for challenges that are issued now.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How long an answer is accepted.
+    pub ttl: Duration,
+    /// What may be drawn.
+    pub menu: Menu,
 }
 
 /// What may be drawn.

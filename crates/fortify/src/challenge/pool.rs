@@ -63,6 +63,12 @@ impl<T: Send + 'static> Pool<T> {
         taken
     }
 
+    /// Throws the stock away, to be made anew.
+    pub fn clear(&self) {
+        self.stock.lock().ready.clear();
+        self.stock.changed.notify_all();
+    }
+
     /// How many are in stock.
     #[must_use]
     pub fn len(&self) -> usize {

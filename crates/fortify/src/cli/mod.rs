@@ -5,15 +5,19 @@
 //! - [`serve`]: the gate itself, and `check-config`.
 //! - [`keys`]: the signing keys.
 //! - [`circuits`]: how circuits stand.
+//! - [`dial`]: the threat dial, looked at and turned, and its turns.
+//! - [`simulate`]: attacks played to the dial.
 //! - [`tor`]: what tor's control port says, and a circuit closed by hand.
 //! - [`render`]: challenges as files, for people and for the lab.
 //! - [`bench`](mod@bench): how fast this machine draws.
 
 pub mod bench;
 pub mod circuits;
+pub mod dial;
 pub mod keys;
 pub mod render;
 pub mod serve;
+pub mod simulate;
 pub mod tor;
 
 use std::ffi::OsString;
@@ -66,6 +70,22 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Look at or turn the threat dial, beside a running gate or without one.
+    Dial {
+        #[command(subcommand)]
+        action: dial::Action,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Show the last turns of the threat dial, with who and what caused them.
+    Audit {
+        #[command(flatten)]
+        args: dial::AuditArgs,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Play attacks of an hour to the threat dial and print its level over time.
+    Simulate(simulate::Args),
     /// Write challenges as pictures, with their answers in labels.csv.
     Render(render::Args),
     /// Print how fast challenges are drawn on one thread, as JSON lines.
@@ -151,6 +171,12 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
         Command::Keys { action, config } => keys::run(&action, &config.load(env)?, out),
         Command::Circuits { action, config } => circuits::run(&action, &config.load(env)?, out),
         Command::Tor { action, config } => tor::run(&action, &config.load(env)?, out),
+        Command::Dial { action, config } => {
+            let by = dial::operator(&env);
+            dial::run(&action, by, &config.load(env)?, out)
+        }
+        Command::Audit { args, config } => dial::audit(&args, &config.load(env)?, out),
+        Command::Simulate(args) => simulate::run(&args, out),
         Command::Render(args) => render::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
     }

@@ -176,7 +176,13 @@ fn deserialise(mut table: Table, origins: &Origins, problems: &mut Problems) -> 
             }
             _ => table.remove(&section),
         };
-        let name = key.map_or(section.clone(), |key| format!("{section}.{key}"));
+        let path = error.path().to_string();
+        // A key of a table in a list is named in full; what else is in a list goes by the list's name.
+        let name = match key {
+            _ if path.contains("].") => path,
+            Some(key) => format!("{section}.{key}"),
+            None => section,
+        };
         problems.push(origins, &name, plain(error.inner().message()));
         if removed.is_none() {
             // Nothing left to take out: what was read so far is not used, as there are problems.

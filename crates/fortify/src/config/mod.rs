@@ -34,6 +34,8 @@ use crate::haproxy::command::TableName;
 use crate::limits::turnstile::Rate;
 use crate::limits::waits::Waits;
 use crate::reputation::conduct::Scoring;
+use crate::threat::table::LevelOverride;
+use crate::threat::{Mode, ThreatLevel};
 
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
 pub use redis::{KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls};
@@ -61,6 +63,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// `[tor]`: tor's control port.
     pub tor: TorConfig,
+    /// `[threat]`: the dial.
+    pub threat: ThreatConfig,
     /// `[log]`: what is written about it.
     pub log: LogConfig,
 }
@@ -191,8 +195,8 @@ pub struct ReputationConfig {
     pub vip: Duration,
     /// `ban_seconds`: how long a circuit is refused whose conduct is a program's, 1800 s.
     pub ban: Duration,
-    /// `failure_points`, `bot_points`, `ban_points`, `half_life_seconds`, `forget_seconds`: what conduct
-    /// costs.
+    /// `failure_points`, `bot_points`, `ban_points`, `half_life_seconds`, `forget_seconds`,
+    /// `suspicion`: what conduct costs.
     pub scoring: Scoring,
 }
 
@@ -270,6 +274,17 @@ impl fmt::Display for ControlAddress {
             Self::Tcp(address) => write!(f, "{address}"),
         }
     }
+}
+
+/// `[threat]`: the dial, and what each of its levels asks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ThreatConfig {
+    /// `mode`: who may turn it, `auto` by default.
+    pub mode: Mode,
+    /// `level`: where it starts and rests; that of `captcha.difficulty` by default.
+    pub level: Option<ThreatLevel>,
+    /// `levels`: what is otherwise than by default; nothing by default.
+    pub levels: Vec<LevelOverride>,
 }
 
 /// `[log]`: what is written about it.

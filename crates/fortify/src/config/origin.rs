@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The origin of every key that was set, by its dotted name (`section.key`).
@@ -29,8 +30,11 @@ impl Origins {
             let DeValue::Table(keys) = value.get_ref() else {
                 continue;
             };
-            for key in keys.keys() {
+            for (key, value) in keys {
                 let name = format!("{}.{}", section.get_ref(), key.get_ref());
+                if let DeValue::Array(tables) = value.get_ref() {
+                    of_tables(&mut lines, &name, text, tables.as_ref());
+                }
                 lines.insert(name, line_of(text, key.span().start));
             }
         }
@@ -47,13 +51,16 @@ impl Origins {
         self.variables.get(key)
     }
 
-    /// Where to look for this key, or failing that for its section.
+    /// Where to look for this key, or failing that for what it stands in.
     pub(super) fn place(&self, key: &str) -> Place {
-        if let Some(variable) = self.variables.get(key) {
+        let listed = key.split('[').next().unwrap_or(key);
+        if let Some(variable) = self.variables.get(listed) {
             return Place::Variable(variable.name.clone());
         }
         let section = key.split('.').next().unwrap_or(key);
-        match (&self.file, self.lines.get(key).or_else(|| self.lines.get(section))) {
+        let table = key.rsplit_once('.').map_or(section, |(table, _)| table);
+        let line = [key, table, section].into_iter().find_map(|name| self.lines.get(name));
+        match (&self.file, line) {
             (Some(file), Some(line)) => Place::Line(file.clone(), *line),
             (file, _) => self
                 .first_variable_of(section)
@@ -66,6 +73,25 @@ impl Origins {
         let mut keys = self.variables.iter();
         let (_, variable) = keys.find(|(key, _)| key.split('.').next() == Some(section))?;
         Some(Place::Variable(variable.name.clone()))
+    }
+}
+
+/// Notes the line of each table in a list, and of its keys: `section.key[0].inner`.
+fn of_tables(
+    lines: &mut BTreeMap<String, usize>,
+    name: &str,
+    text: &str,
+    tables: &[Spanned<DeValue<'_>>],
+) {
+    for (index, table) in tables.iter().enumerate() {
+        let name = format!("{name}[{index}]");
+        if let DeValue::Table(keys) = table.get_ref() {
+            for key in keys.keys() {
+                let inner = format!("{name}.{}", key.get_ref());
+                lines.insert(inner, line_of(text, key.span().start));
+            }
+        }
+        lines.insert(name, line_of(text, table.span().start));
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) struct RawConfig {
     pub(super) storage: RawStorage,
     pub(super) upstream: RawUpstream,
     pub(super) tor: RawTor,
+    pub(super) threat: RawThreat,
     pub(super) log: RawLog,
 }
 
@@ -98,6 +99,7 @@ section!(RawReputation, "a section headed [reputation]", {
     ban_points: i64,
     half_life_seconds: i64,
     forget_seconds: i64,
+    suspicion: bool,
 });
 
 section!(RawHaproxy, "a section headed [haproxy]", {
@@ -132,6 +134,23 @@ section!(RawTor, "a section headed [tor]", {
     cookie_file: String,
     password_file: String,
     instance: i64,
+});
+
+section!(RawThreat, "a section headed [threat]", {
+    mode: String,
+    level: i64,
+    levels: Vec<RawLevel>,
+});
+
+section!(RawLevel, "a table headed [[threat.levels]]", {
+    level: i64,
+    variant_weights: BTreeMap<String, i64>,
+    carrier_weights: BTreeMap<String, i64>,
+    stages: i64,
+    challenge_ttl_seconds: i64,
+    challenges_per_hour: i64,
+    session_ttl_seconds: i64,
+    admits: String,
 });
 
 section!(RawLog, "a section headed [log]", {

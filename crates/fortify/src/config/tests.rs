@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::raw::{
-    RawCaptcha, RawHaproxy, RawLimits, RawLog, RawReputation, RawSecurity, RawServer, RawSession,
-    RawStorage, RawTor, RawUpstream,
+    RawCaptcha, RawHaproxy, RawLevel, RawLimits, RawLog, RawReputation, RawSecurity, RawServer,
+    RawSession, RawStorage, RawThreat, RawTor, RawUpstream,
 };
 use super::*;
+use crate::threat::table::Admits;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fortify.toml");
 
@@ -55,6 +56,7 @@ fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
         ("storage", RawStorage::KEYS),
         ("upstream", RawUpstream::KEYS),
         ("tor", RawTor::KEYS),
+        ("threat", &[RawThreat::KEYS, RawLevel::KEYS].concat()),
         ("log", RawLog::KEYS),
     ] {
         let body = sections.remove(0).strip_prefix(&format!("{section}]")).unwrap();
@@ -119,6 +121,7 @@ fn every_key_takes_effect() {
         ban_points = 4
         half_life_seconds = 60
         forget_seconds = 61
+        suspicion = false
         [haproxy]
         socket = "/run/haproxy/fortify.sock"
         table = "t-1"
@@ -142,6 +145,20 @@ fn every_key_takes_effect() {
         control = "unix:/run/tor/control"
         cookie_file = "/run/tor/control.authcookie"
         instance = 3
+        [threat]
+        mode = "pinned"
+        level = 4
+        [[threat.levels]]
+        level = 3
+        variant_weights = { arithmetic = 2 }
+        carrier_weights = { ink = 1 }
+        stages = 2
+        challenge_ttl_seconds = 60
+        challenges_per_hour = 7
+        session_ttl_seconds = 60
+        admits = "both"
+        [[threat.levels]]
+        level = 10
         [log]
         level = "trace"
         format = "json"
@@ -198,6 +215,7 @@ fn every_key_takes_effect() {
                 ban: 4.0,
                 half_life: seconds(60),
                 forget: seconds(61),
+                suspects: false,
             },
         },
         haproxy: HaproxyConfig {
@@ -231,6 +249,23 @@ fn every_key_takes_effect() {
             cookie_file: Some("/run/tor/control.authcookie".into()),
             password_file: None,
             instance: 3,
+        },
+        threat: ThreatConfig {
+            mode: Mode::Pinned,
+            level: ThreatLevel::new(4),
+            levels: vec![
+                LevelOverride {
+                    variants: Some(vec![(Variant::Arithmetic, 2)]),
+                    carriers: Some(vec![(Carrier::Ink, 1)]),
+                    stages: Some(2),
+                    challenge_ttl: Some(seconds(60)),
+                    challenges_per_hour: Some(7),
+                    session_ttl: Some(seconds(60)),
+                    admits: Some(Admits::Both),
+                    ..LevelOverride::of(ThreatLevel::new(3).unwrap())
+                },
+                LevelOverride::of(ThreatLevel::MAX),
+            ],
         },
         log: LogConfig { level: LogLevel::Trace, format: LogFormat::Json },
     };
@@ -485,6 +520,32 @@ fn a_control_port_is_a_socket_or_an_address_and_has_one_way_in() {
     let both = "[tor]\ncontrol = \"[::1]:9051\"\ncookie_file = \"/a\"\npassword_file = \"/b\"";
     let said = problem(both);
     assert!(said.starts_with("fortify.toml:4: tor.password_file: is set beside"), "{said}");
+}
+
+#[test]
+fn a_level_of_the_dial_is_described_once_and_within_its_bounds() {
+    let said = problems(
+        "[captcha]\nttl_seconds = 120\n[threat]\nmode = \"off\"\nlevel = 11\n\
+         [[threat.levels]]\nlevel = 3\nstages = 4\nchallenge_ttl_seconds = 121\n\
+         [[threat.levels]]\nlevel = 3\nadmits = \"none\"\n\
+         [[threat.levels]]\nsession_ttl_seconds = 60\n",
+        &[],
+    );
+    let expected = [
+        "fortify.toml:4: threat.mode: \"off\" is not known, use \"auto\" or \"manual\" or \"pinned\"",
+        "fortify.toml:5: threat.level: 11 is out of range, use 1 to 10",
+        "fortify.toml:8: threat.levels[0].stages: 4 is out of range, use 1 to 3",
+        "fortify.toml:9: threat.levels[0].challenge_ttl_seconds: 121 is out of range, use 60 to 120",
+        "fortify.toml:11: threat.levels[1].level: 3 has a table already, make one of both",
+        "fortify.toml:12: threat.levels[1].admits: \"none\" is not known, use \"either\" or \"both\"",
+        "fortify.toml:13: threat.levels[2].level: is missing, name the level that this table is for, \
+         1 to 10",
+    ];
+    assert_eq!(said, expected);
+    let unknown = problem("[threat]\n[[threat.levels]]\nlevel = 3\nstage = 2\n");
+    assert!(unknown.starts_with("fortify.toml:4: threat.levels[0].stage: not known"), "{unknown}");
+    let wrong = problem("[threat]\n[[threat.levels]]\nlevel = 3\nstages = \"2\"\n");
+    assert!(wrong.starts_with("fortify.toml:4: threat.levels[0].stages: "), "{wrong}");
 }
 
 #[test]

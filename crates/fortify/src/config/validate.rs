@@ -15,8 +15,8 @@ use http::uri::{Authority, Scheme};
 use super::load::Problems;
 use super::origin::Origins;
 use super::raw::{
-    RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawLimits, RawServer, RawStorage, RawTor,
-    RawUpstream,
+    RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawLevel, RawLimits, RawServer, RawStorage,
+    RawThreat, RawTor, RawUpstream,
 };
 use super::{
     CaptchaConfig, Config, ControlAddress, HaproxyConfig, KeyPrefix, LimitsConfig, LogFormat,
@@ -27,6 +27,8 @@ use crate::circuit::{IdentityMode, TrustedProxies};
 use crate::haproxy::client::Endpoint;
 use crate::haproxy::command::TableName;
 use crate::limits::waits::Waits;
+use crate::threat::table::{Admits, LevelOverride};
+use crate::threat::{Mode, ThreatLevel};
 
 /// The longest path a unix socket can have on Linux, in bytes: `sun_path` less its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -64,6 +66,7 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     check.seconds(key, written.half_life_seconds, 60..=86_400, target);
     let (key, target) = ("reputation.forget_seconds", &mut scoring.forget);
     check.seconds(key, written.forget_seconds, 60..=86_400, target);
+    scoring.suspects = written.suspicion.unwrap_or(scoring.suspects);
     tor(&mut check, raw.tor, &mut config.tor);
 
     let session = &mut config.session;
@@ -82,6 +85,7 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     check.seconds(key, written.reputation_decay_seconds, 1..=86_400, target);
 
     storage(&mut check, raw.storage, &mut config.storage);
+    threat(&mut check, raw.threat, &mut config);
 
     let words = [
         ("error", LogLevel::Error),
@@ -330,6 +334,69 @@ fn tor(check: &mut Check<'_>, raw: RawTor, tor: &mut TorConfig) {
     check.whole("tor.instance", raw.instance, 0..=65_535, &mut tor.instance);
 }
 
+fn threat(check: &mut Check<'_>, raw: RawThreat, config: &mut Config) {
+    let words = [("auto", Mode::Auto), ("manual", Mode::Manual), ("pinned", Mode::Pinned)];
+    check.word("threat.mode", raw.mode, &words, &mut config.threat.mode);
+    let level = |number| threat_level(number).map(Some);
+    check.with("threat.level", raw.level, level, &mut config.threat.level);
+    for (index, written) in raw.levels.unwrap_or_default().into_iter().enumerate() {
+        let table = format!("threat.levels[{index}]");
+        let Some(row) = threat_row(check, &table, written, config) else { continue };
+        if config.threat.levels.iter().any(|other| other.level == row.level) {
+            let message = format!("{} has a table already, make one of both", row.level);
+            check.problems.push(check.origins, &format!("{table}.level"), message);
+        }
+        config.threat.levels.push(row);
+    }
+}
+
+/// One table of `[[threat.levels]]`; `None` where it does not say of which level.
+fn threat_row(
+    check: &mut Check<'_>,
+    table: &str,
+    raw: RawLevel,
+    config: &Config,
+) -> Option<LevelOverride> {
+    let key = |name: &str| format!("{table}.{name}");
+    let Some(number) = raw.level else {
+        let message = "is missing, name the level that this table is for, 1 to 10";
+        check.problems.push(check.origins, &key("level"), message);
+        return None;
+    };
+    let mut level = None;
+    check.with(&key("level"), Some(number), |number| threat_level(number).map(Some), &mut level);
+    let mut row = LevelOverride::of(level?);
+    let weighed = |written| weights(written, &Variant::ALL).map(Some);
+    check.with(&key("variant_weights"), raw.variant_weights, weighed, &mut row.variants);
+    let weighed = |written| weights(written, &Carrier::ALL).map(Some);
+    check.with(&key("carrier_weights"), raw.carrier_weights, weighed, &mut row.carriers);
+    check.some(&key("stages"), raw.stages, 1..=3, &mut row.stages);
+    let (name, target) = (key("challenges_per_hour"), &mut row.challenges_per_hour);
+    check.some(&name, raw.challenges_per_hour, 1..=10_000, target);
+    for (name, written, most, target) in [
+        (
+            "challenge_ttl_seconds",
+            raw.challenge_ttl_seconds,
+            config.captcha.ttl,
+            &mut row.challenge_ttl,
+        ),
+        ("session_ttl_seconds", raw.session_ttl_seconds, config.session.ttl, &mut row.session_ttl),
+    ] {
+        let most = i64::try_from(most.as_secs()).unwrap_or(i64::MAX);
+        let mut seconds: Option<u64> = None;
+        check.some(&key(name), written, 60..=most, &mut seconds);
+        *target = seconds.map(Duration::from_secs);
+    }
+    let words = [("either", Some(Admits::Either)), ("both", Some(Admits::Both))];
+    check.word(&key("admits"), raw.admits, &words, &mut row.admits);
+    Some(row)
+}
+
+fn threat_level(number: i64) -> Result<ThreatLevel, String> {
+    let level = u8::try_from(number).ok().and_then(ThreatLevel::new);
+    level.ok_or_else(|| format!("{number} is out of range, use 1 to 10"))
+}
+
 fn control_address(text: &str) -> Result<ControlAddress, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return socket_path(path).map(ControlAddress::Unix);
@@ -437,6 +504,19 @@ impl Check<'_> {
             inside.ok_or(format!("{value} is out of range, use {least} to {most}"))
         };
         self.with(key, value, convert, target);
+    }
+
+    /// As [`Self::whole`], for what has no value unless it is written.
+    fn some<T: TryFrom<i64> + Default>(
+        &mut self,
+        key: &str,
+        value: Option<i64>,
+        allowed: RangeInclusive<i64>,
+        target: &mut Option<T>,
+    ) {
+        if value.is_some() {
+            self.whole(key, value, allowed, target.get_or_insert_default());
+        }
     }
 
     fn seconds(

@@ -54,6 +54,8 @@ pub struct Scoring {
     pub half_life: Duration,
     /// After how long without an answer everything is forgotten.
     pub forget: Duration,
+    /// Whether answers that look like a program's cost a challenge more.
+    pub suspects: bool,
 }
 
 impl Default for Scoring {
@@ -64,6 +66,7 @@ impl Default for Scoring {
             ban: 10.0,
             half_life: Duration::from_secs(1200),
             forget: Duration::from_secs(3600),
+            suspects: true,
         }
     }
 }
@@ -251,7 +254,7 @@ impl Conducts {
     /// Why a circuit's answers look like a program's; empty for most.
     #[must_use]
     pub fn suspicions(&self, circuit: CircuitTag) -> Vec<Suspicion> {
-        let conduct = self.circuits.get(&circuit);
+        let conduct = self.circuits.get(&circuit).filter(|_| self.scoring.suspects);
         conduct.map_or_else(Vec::new, |conduct| {
             conduct.suspicions(&self.scoring, self.clock.now()).collect()
         })
@@ -277,6 +280,7 @@ mod tests {
         ban: 10.0,
         half_life: Duration::from_secs(1200),
         forget: Duration::from_secs(3600),
+        suspects: true,
     };
 
     fn answers(millis: &[u64]) -> Conduct {

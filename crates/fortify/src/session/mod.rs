@@ -13,6 +13,7 @@ pub mod key_ring;
 mod moving;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -132,12 +133,15 @@ pub struct Sessions {
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    lifetime: Duration,
+    /// The longest that a session lasts.
+    longest: Duration,
+    /// How long one lasts that is minted now, ms.
+    lifetime: AtomicU64,
     max_moves: u32,
 }
 
 impl Sessions {
-    /// Sessions of `lifetime`, signed by `keys`, each of which may move `max_moves` times an hour.
+    /// Sessions of at most `lifetime`, signed by `keys`, each of which may move `max_moves` times an hour.
     #[must_use]
     pub fn new(
         keys: Arc<KeyRing>,
@@ -147,13 +151,23 @@ impl Sessions {
         lifetime: Duration,
         max_moves: u32,
     ) -> Self {
-        Self { keys, store, clock, entropy, lifetime, max_moves }
+        let sessions =
+            Self { keys, store, clock, entropy, longest: lifetime, lifetime: 0.into(), max_moves };
+        sessions.set_lifetime(lifetime);
+        sessions
     }
 
-    /// How long a session lasts.
+    /// How long a session lasts that is minted now.
     #[must_use]
-    pub const fn lifetime(&self) -> Duration {
-        self.lifetime
+    pub fn lifetime(&self) -> Duration {
+        Duration::from_millis(self.lifetime.load(Ordering::Relaxed))
+    }
+
+    /// Has sessions that are minted from now on last for `lifetime`, but never longer than was
+    /// configured: keys are kept for no longer than that.
+    pub fn set_lifetime(&self, lifetime: Duration) {
+        let millis = lifetime.min(self.longest).as_millis();
+        self.lifetime.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// A new session for `circuit`.
@@ -164,7 +178,7 @@ impl Sessions {
     pub fn mint(&self, circuit: CircuitTag, threat_level: u8) -> Result<Minted, SessionError> {
         let now = self.clock.now();
         let id = SessionId::random(&*self.entropy).map_err(KeyRingError::from)?;
-        let expires_at = Timestamp::from_secs(now.after(self.lifetime).as_secs());
+        let expires_at = Timestamp::from_secs(now.after(self.lifetime()).as_secs());
         let token = self.keys.sign(
             Purpose::Session,
             &Claims {
@@ -237,7 +251,7 @@ impl Sessions {
         let expires_at = Timestamp::from_secs(claims.expires_at);
         let in_force = now < expires_at
             && issued_at <= now.after(MAX_CLOCK_SKEW)
-            && expires_at <= issued_at.after(self.lifetime)
+            && expires_at <= issued_at.after(self.longest)
             && verified.signed_while_its_key_did(issued_at);
         if !in_force {
             return Err(Rejection::Time);

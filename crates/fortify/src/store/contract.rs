@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::StateStore;
 use super::record::{
-    Asked, Bound, ChallengeRecord, ChallengeToken, Failures, Move, Moved, Secret, SessionId,
-    Standing,
+    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, Secret,
+    SessionId, Standing,
 };
 use crate::clock::Timestamp;
 use crate::entropy::{SystemEntropy, random_bytes};
@@ -100,6 +100,57 @@ pub(crate) async fn check_moves(store: Arc<dyn StateStore>, pass: impl Fn(Durati
     a_session_used_where_it_left_is_over(&store).await;
     a_revoked_session_does_not_move(&store).await;
     of_many_simultaneous_moves_as_many_as_may_succeed(&store).await;
+}
+
+/// Runs the rules of the dial against two nodes' stores over one state, which has none yet.
+///
+/// # Panics
+///
+/// When the store breaks a rule: this is a test.
+pub(crate) async fn check_dial(here: &Arc<dyn StateStore>, there: &Arc<dyn StateStore>) {
+    let dial = |version, level| DialRecord {
+        version,
+        mode: Cow::Borrowed("auto"),
+        level,
+        paused_until: (version % 2 == 0).then_some(START),
+    };
+    let mut news = there.dial();
+    assert_eq!(*news.borrow_and_update(), None);
+    let mut previous = None;
+    for (version, level) in [(1, 2), (2, 3), (7, 9)] {
+        let kept = here.set_dial(dial(version, level)).await.expect("a turn");
+        assert_eq!(kept, dial(version, level));
+        let heard = news.wait_for(|heard| *heard != previous);
+        let heard = tokio::time::timeout(Duration::from_secs(20), heard).await;
+        previous = heard.expect("news in time").expect("the store is there").clone();
+        assert_eq!(previous, Some(kept));
+    }
+    for version in [6, 7] {
+        let kept = there.set_dial(dial(version, 1)).await.expect("a turn");
+        assert_eq!(kept, dial(7, 9), "an older turn, or another of the same version, was kept");
+    }
+
+    // Each wants another level, and all go on from the same version.
+    let bids = (0..SIMULTANEOUS).map(|number| {
+        let store = [here, there][number % 2].clone();
+        let bid = dial(8, 1 + (number % 10) as u8);
+        tokio::spawn(async move { store.set_dial(bid).await.expect("a bid") })
+    });
+    let mut kept = Vec::new();
+    for bid in bids.collect::<Vec<_>>() {
+        kept.push(bid.await.expect("a bid panicked"));
+    }
+    kept.dedup();
+    assert_eq!(kept.len(), 1, "several turns from one version were kept");
+    let last = kept.pop();
+    for store in [here, there] {
+        let mut news = store.dial();
+        let heard = news.wait_for(|heard| *heard == last);
+        tokio::time::timeout(Duration::from_secs(20), heard)
+            .await
+            .expect("in time")
+            .expect("there");
+    }
 }
 
 /// Runs the rules of the bound for each circuit against a store that lets a circuit have `most`.

@@ -15,10 +15,12 @@ use moka::Expiry;
 use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::{Cache, CacheBuilder};
+use tokio::sync::watch;
 
 use super::moves::Moves;
 use super::record::{
-    Asked, Bound, ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing,
+    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
+    Standing,
 };
 use super::revocations::Revocations;
 use super::{StateStore, StoreError, window};
@@ -58,6 +60,7 @@ pub struct MemoryStore {
     asked: Cache<CircuitTag, Arc<[Timestamp]>>,
     revocations: Arc<Revocations>,
     moves: Arc<Moves>,
+    dial: watch::Sender<Option<DialRecord>>,
 }
 
 impl MemoryStore {
@@ -94,6 +97,7 @@ impl MemoryStore {
             asked: bounded(MAX_ASKING).time_to_live(MAX_DECAY).build(),
             revocations: Arc::new(revocations),
             moves: Arc::new(moves),
+            dial: watch::Sender::default(),
             clock,
         }
     }
@@ -260,6 +264,25 @@ impl StateStore for MemoryStore {
             .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
 
+    async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {
+        let mut kept = dial;
+        self.dial.send_if_modified(|before| match before {
+            Some(before) if before.version >= kept.version => {
+                kept.clone_from(before);
+                false
+            }
+            _ => {
+                *before = Some(kept.clone());
+                true
+            }
+        });
+        Ok(kept)
+    }
+
+    fn dial(&self) -> watch::Receiver<Option<DialRecord>> {
+        self.dial.subscribe()
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -295,7 +318,8 @@ mod tests {
         let (clock, store) = store(100_000, 100);
         let store: Arc<dyn StateStore> = Arc::new(store);
         contract::check(store.clone(), |by| clock.advance(by)).await;
-        contract::check_moves(store, |by| clock.advance(by)).await;
+        contract::check_moves(store.clone(), |by| clock.advance(by)).await;
+        contract::check_dial(&store, &store).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

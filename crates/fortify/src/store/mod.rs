@@ -29,11 +29,13 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::clock::Timestamp;
 use crate::pseudonym::CircuitTag;
 use record::{
-    Asked, Bound, ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing,
+    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
+    Standing,
 };
 
 /// Why a store did not answer. What the operator should do is in the message.
@@ -126,6 +128,14 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// `step.from` is what the cookie says, and need not be where the session lives by now: an old
     /// cookie from a third circuit is a further move. The times are the store's own clock's.
     async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError>;
+
+    /// Keeps `dial` unless there is one with the same or a higher version; the one that is kept then.
+    /// Of any number of simultaneous turns from one version, on all nodes, one is kept.
+    async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError>;
+
+    /// The dial that is kept, as far as this node knows, and news of the next: at once from this node,
+    /// within 100 ms from another. `None` before there is any.
+    fn dial(&self) -> watch::Receiver<Option<DialRecord>>;
 
     /// Whether the store answers at all: for `/ready`.
     async fn ping(&self) -> Result<(), StoreError>;

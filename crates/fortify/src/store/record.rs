@@ -216,6 +216,19 @@ pub enum Asked {
     Full(Duration),
 }
 
+/// The threat dial as nodes share it: plain names and numbers, as in a challenge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialRecord {
+    /// One higher at every turn.
+    pub version: u64,
+    /// Who may turn it: `auto`, `manual`, `pinned`.
+    pub mode: Cow<'static, str>,
+    /// Where it stands, 1 to 10.
+    pub level: u8,
+    /// Until when it does not turn by itself.
+    pub paused_until: Option<Timestamp>,
+}
+
 /// What a store knows of a session beyond its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {

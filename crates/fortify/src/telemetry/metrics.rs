@@ -115,6 +115,11 @@ impl CommandOutcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByWhom {
+    by: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Unlabelled {}
 
 /// The instruments of one gate.
@@ -141,6 +146,8 @@ pub struct Metrics {
     haproxy_lag: Gauge<f64, AtomicU64>,
     haproxy_commands: Family<ByOutcome, Counter>,
     standings: Family<ByStanding, Gauge>,
+    threat_level: Gauge,
+    threat_changes: Family<ByWhom, Counter>,
     // Families, so that they are absent where tor is not watched: 0 would look like an alarm.
     tor_up: Family<Unlabelled, Gauge>,
     tor_restarts: Family<Unlabelled, Counter>,
@@ -175,6 +182,8 @@ impl Metrics {
             haproxy_lag: Gauge::default(),
             haproxy_commands: Family::default(),
             standings: Family::default(),
+            threat_level: Gauge::default(),
+            threat_changes: Family::default(),
             tor_up: Family::default(),
             tor_restarts: Family::default(),
             tor_circuits_closed: Family::default(),
@@ -239,6 +248,12 @@ impl Metrics {
             m.haproxy_commands.clone(),
         );
         registry.register("standings", "Circuits by how they stand", m.standings.clone());
+        registry.register("threat_level", "Where the threat dial stands", m.threat_level.clone());
+        registry.register(
+            "threat_changes",
+            "Turns of the threat dial, by whom: itself, an operator, another node",
+            m.threat_changes.clone(),
+        );
         registry.register(
             "tor_up",
             "1 while tor's control port is connected and its epoch confirmed",
@@ -360,6 +375,17 @@ impl Metrics {
     pub fn set_standings(&self, standing: &'static str, count: usize) {
         let gauge = self.standings.get_or_create(&ByStanding { standing });
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Where the threat dial stands.
+    pub fn set_threat_level(&self, level: u8) {
+        self.threat_level.set(level.into());
+    }
+
+    /// The threat dial was turned.
+    pub fn threat_changed(&self, by: &'static str, level: u8) {
+        self.set_threat_level(level);
+        self.threat_changes.get_or_create(&ByWhom { by }).inc();
     }
 
     /// How many challenges wait for an answer.

@@ -105,7 +105,7 @@ pub async fn generate(
     };
     turn::take(&app, &visitor, request.ticket.as_deref(), &ReturnTo::parse(FRONT)).await?;
     let asking = demand::next(&app, &visitor, Wish::Any).await?;
-    let issued = app.challenges.issue(visitor.circuit, asking.order.harder).await?;
+    let issued = consequence::issue(&app, &visitor, asking.order).await?;
     Ok(pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued, &asking)))
 }
 
@@ -264,7 +264,7 @@ async fn go_on(
     }
     let (passed, cookie) = asking.progress.pass(app, visitor, token)?;
     let order = asking.order;
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, order).await?;
+    let (issued, media) = consequence::issue_with_picture(app, visitor, order).await?;
     let page = ChallengePage {
         issued: &issued,
         media: &media,
@@ -288,7 +288,7 @@ pub(super) async fn next_as_json(
     token: &str,
 ) -> Result<Response, WebError> {
     let (passed, cookie) = asking.progress.pass(app, visitor, token)?;
-    let issued = app.challenges.issue(visitor.circuit, asking.order.harder).await?;
+    let issued = consequence::issue(app, visitor, asking.order).await?;
     let asking = Asking { stage: passed.saturating_add(1), ..*asking };
     let mut response = pages::json(
         StatusCode::OK,
@@ -312,7 +312,7 @@ async fn retry(
     turn::take(app, visitor, None, &waiting.return_to).await?;
     let asking = demand::next(app, visitor, wish).await?;
     if visitor.wants == Wants::Json {
-        let issued = app.challenges.issue(visitor.circuit, asking.order.harder).await?;
+        let issued = consequence::issue(app, visitor, asking.order).await?;
         return Ok(pages::json(
             StatusCode::FORBIDDEN,
             &serde_json::json!({
@@ -322,7 +322,7 @@ async fn retry(
             }),
         ));
     }
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, asking.order).await?;
+    let (issued, media) = consequence::issue_with_picture(app, visitor, asking.order).await?;
     let page = ChallengePage {
         issued: &issued,
         media: &media,

@@ -1,13 +1,45 @@
-//! What an answer means for the standing of its circuit.
+//! What a challenge and its answer mean for the standing of a circuit, and for the threat dial.
+
+use fortify_captcha::Media;
+use tokio::time::Instant;
 
 use super::visitor::Visitor;
 use crate::app::App;
-use crate::challenge::{Evidence, Redeemed, Submission};
+use crate::challenge::policy::Order;
+use crate::challenge::{Evidence, Issued, Redeemed, Submission};
 use crate::circuit::TorCircuit;
 use crate::clock::Timestamp;
 use crate::reputation::Reason;
 use crate::reputation::conduct::Deed;
 use crate::web::error::WebError;
+
+/// A new challenge for `visitor`, without its picture.
+///
+/// # Errors
+///
+/// As [`Challenges::issue`](crate::challenge::Challenges::issue).
+pub(super) async fn issue(app: &App, visitor: &Visitor, order: Order) -> Result<Issued, WebError> {
+    let issued = app.challenges.issue(visitor.circuit, order.harder).await?;
+    app.threat.signals().issued(visitor.circuit);
+    Ok(issued)
+}
+
+/// A new challenge for `visitor` with its picture.
+///
+/// # Errors
+///
+/// As [`Challenges::issue_with_picture`](crate::challenge::Challenges::issue_with_picture).
+pub(super) async fn issue_with_picture(
+    app: &App,
+    visitor: &Visitor,
+    order: Order,
+) -> Result<(Issued, Media), WebError> {
+    let started = Instant::now();
+    let issued = app.challenges.issue_with_picture(visitor.circuit, order).await?;
+    app.threat.signals().rendered(started.elapsed());
+    app.threat.signals().issued(visitor.circuit);
+    Ok(issued)
+}
 
 /// Judges an answer. A circuit of tor's that was right is favoured; one that has used up its tries
 /// is banned for as long as it has to wait, and one whose conduct is a program's for longer, whether or
@@ -34,31 +66,33 @@ pub(super) async fn redeem(
         Evidence::Bot => Some(Deed::Bot),
     };
     let is_a_program = deed.is_some_and(|deed| app.conducts.remember(visitor.circuit, deed));
-    let (redeemed, Some(circuit)) = (judged.redeemed, visitor.id.tor()) else {
+    match judged.redeemed {
+        Redeemed::Solved { .. } => app.threat.signals().solved(visitor.circuit),
+        _ => app.threat.signals().failed(visitor.circuit),
+    }
+    let Some(circuit) = visitor.id.tor() else {
         return Ok(judged.redeemed);
     };
     let (now, durations) = (app.clock.now(), &app.config.reputation);
     let most = app.config.security.max_captcha_failures;
-    match redeemed {
+    let ban = async |until, reason| match app.reputation.ban(circuit, until, reason).await {
+        Ok(()) => app.threat.signals().banned(visitor.circuit),
+        Err(error) => tracing::error!(%error, "a circuit that is to be banned is not"),
+    };
+    match judged.redeemed {
         Redeemed::Solved { .. } => favour(app, circuit, now),
-        _ if is_a_program => ban(app, circuit, now.after(durations.ban), Reason::Conduct).await,
+        _ if is_a_program => ban(now.after(durations.ban), Reason::Conduct).await,
         Redeemed::HeldBack { wait, failures } if failures >= most => {
-            ban(app, circuit, now.after(wait), Reason::Failures).await;
+            ban(now.after(wait), Reason::Failures).await;
         }
         Redeemed::Failed | Redeemed::HeldBack { .. } | Redeemed::MustWait(_) => {}
     }
-    Ok(redeemed)
+    Ok(judged.redeemed)
 }
 
 /// Favours a circuit from `now` on.
 pub(super) fn favour(app: &App, circuit: TorCircuit, now: Timestamp) {
     if let Err(error) = app.reputation.promote(circuit, now.after(app.config.reputation.vip)) {
         tracing::warn!(%error, "a visitor who solved is not favoured");
-    }
-}
-
-async fn ban(app: &App, circuit: TorCircuit, until: Timestamp, reason: Reason) {
-    if let Err(error) = app.reputation.ban(circuit, until, reason).await {
-        tracing::error!(%error, "a circuit that is to be banned is not");
     }
 }

@@ -52,8 +52,13 @@ fn facts<'a>(
     suspicions: &'a [Suspicion],
 ) -> Facts<'a> {
     let standing = |circuit| app.reputation.standing(circuit) == Some(Standing::Vip);
-    let (stages, admits) = app.rules();
-    let level = app.config.captcha.level;
-    let favoured = visitor.id.tor().map(standing);
-    Facts { session, favoured, suspicions, level, stages, admits }
+    let policy = app.threat.policy();
+    Facts {
+        session,
+        favoured: visitor.id.tor().map(standing),
+        suspicions,
+        level: policy.level.get(),
+        stages: policy.stages,
+        admits: policy.admits,
+    }
 }

@@ -122,7 +122,9 @@ pub async fn pass(
     match decide(&app, &visitor).await? {
         Decision::Admit(admitted) => {
             let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
-            let mut response = upstream.forward(request, visitor.forwarded.clone()).await?;
+            let forwarded = upstream.forward(request, visitor.forwarded.clone()).await;
+            let mut response =
+                forwarded.inspect_err(|_fault| app.threat.signals().upstream_error())?;
             renew(&app, &visitor, &admitted, &mut response);
             Ok(response)
         }
@@ -316,7 +318,7 @@ async fn draw(
     form: FormFate<'_>,
 ) -> Result<Response, WebError> {
     let asking = demand::next(app, visitor, Wish::Any).await?;
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, asking.order).await?;
+    let (issued, media) = consequence::issue_with_picture(app, visitor, asking.order).await?;
     let page = ChallengePage {
         issued: &issued,
         media: &media,

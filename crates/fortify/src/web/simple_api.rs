@@ -38,7 +38,7 @@ pub async fn image(
     let ticket = form::only(&query, "ticket");
     turn::take(&app, &visitor, ticket, &ReturnTo::parse(FRONT)).await?;
     let order = demand::next(&app, &visitor, Wish::Any).await?.order;
-    let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, order).await?;
+    let (issued, media) = consequence::issue_with_picture(&app, &visitor, order).await?;
     let mut response = pages::picture(media);
     let token = HeaderValue::from_str(&issued.token.encode())
         .map_err(|_never| WebError::Unavailable("a token that is no header".to_owned()))?;

@@ -103,7 +103,9 @@ pub(super) async fn take(
             }
             let standing = visitor.id.tor().and_then(|circuit| app.reputation.standing(circuit));
             let favoured = standing == Some(Standing::Vip);
-            app.limits.ask(visitor.circuit, favoured, app.challenges_per_hour()).await?
+            app.limits
+                .ask(visitor.circuit, favoured, app.threat.policy().challenges_per_hour)
+                .await?
         }
     };
     match turn {

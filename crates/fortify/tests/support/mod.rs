@@ -80,6 +80,8 @@ impl Bed {
         config.security.max_captcha_failures = 1000;
         config.limits.failure_waits = Waits::new(vec![Duration::ZERO]).unwrap();
         config.limits.challenges_per_minute = 1000;
+        // Tests answer at once.
+        config.reputation.scoring.suspects = false;
         config.storage.data_dir = data_dir.path().join("data");
         config.upstream.authority = Some(site.address().to_string().parse().unwrap());
         let mut parts = Parts { config, store: None, entropy: Arc::new(SystemEntropy) };

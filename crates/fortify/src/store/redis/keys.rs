@@ -61,4 +61,9 @@ impl Keys {
     pub(super) fn epoch(&self) -> String {
         format!("{}:{{revocations}}:epoch", self.prefix.as_str())
     }
+
+    /// The turns of the threat dial, of which the last is in force.
+    pub(super) fn dial(&self) -> String {
+        format!("{}:dial", self.prefix.as_str())
+    }
 }

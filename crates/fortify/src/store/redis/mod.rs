@@ -6,6 +6,7 @@
 //! - `link`: the connection, its deadline, and what happens without one; `tls`: certificates.
 //! - `follower`: the task that opens it and keeps the revocations and moves in memory true.
 //! - `keys`, `stored`, `scripts`: names, values and steps; `docs/redis.md` has them as a table.
+//! - `dial`: the threat dial, one for all nodes.
 //! - `gauge`: how many challenges wait; `fault`: errors in words.
 //!
 //! A challenge's key is its token's alone, because whoever redeems it names nothing else. Its
@@ -13,6 +14,7 @@
 //! decides: a challenge counts while its token is listed. So the bound for each circuit is exact
 //! without a script that would need both keys in one place.
 
+mod dial;
 mod fault;
 mod follower;
 mod gauge;
@@ -35,12 +37,14 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::{Cmd, cmd};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
 use super::moves::{MAX_MOVES, Moves};
 use super::record::{
-    Asked, Bound, ChallengeRecord, ChallengeToken, Failures, Move, Moved, SessionId, Standing,
+    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
+    Standing,
 };
 use super::residence::{Relocation, Residence, Verdict};
 use super::revocations::{MAX_REVOCATIONS, Revocations};
@@ -49,6 +53,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::RedisConfig;
 use crate::entropy::Entropy;
 use crate::pseudonym::CircuitTag;
+use dial::SharedDial;
 use fault::Fault;
 use follower::{Follower, Freshness, Known};
 use gauge::Gauge;
@@ -83,6 +88,7 @@ pub struct RedisStore {
     moves: Arc<Moves>,
     fresh: Arc<Freshness>,
     waiting: Gauge,
+    dial: SharedDial,
     follower: AbortHandle,
 }
 
@@ -118,6 +124,7 @@ impl RedisStore {
         };
         let follower = runtime.spawn(follower.run()).abort_handle();
         let (scripts, waiting) = (Arc::new(Scripts::new()), Gauge::default());
+        let dial = SharedDial::follow(&runtime, link.clone(), keys.dial());
         Ok(Self {
             clock,
             link,
@@ -130,6 +137,7 @@ impl RedisStore {
             moves,
             fresh,
             waiting,
+            dial,
             follower,
         })
     }
@@ -386,6 +394,14 @@ impl StateStore for RedisStore {
                 Ok(Moved::Moved)
             }
         }
+    }
+
+    async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {
+        self.dial.set(dial).await
+    }
+
+    fn dial(&self) -> watch::Receiver<Option<DialRecord>> {
+        self.dial.news()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

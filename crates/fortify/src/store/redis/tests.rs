@@ -494,6 +494,8 @@ async fn a_user_with_the_documented_rights_can_do_everything_and_a_new_password_
         contract::check_bound(bed.store.clone(), 3).await;
         contract::check(bed.store.clone(), |by| bed.clock.advance(by)).await;
         contract::check_moves(bed.store.clone(), |by| bed.clock.advance(by)).await;
+        let store: Arc<dyn StateStore> = bed.store.clone();
+        contract::check_dial(&store, &store).await;
         for node in nodes {
             assert_eq!(node.tell(&["ACL", "LOG"]), "*0", "a command was denied");
         }
@@ -645,4 +647,45 @@ async fn abuse_19_no_more_steps_wait_than_may() {
     assert_eq!(refused, 1100 - 1024);
     redis.signal(rustix::process::Signal::CONT);
     ready(&bed.store).await;
+}
+
+/// Two nodes over one Redis share the dial; how long a turn took to get from one to the other.
+async fn share_the_dial(config: &RedisConfig) -> Duration {
+    let (here, there) = (bed(config, 3).await, bed(config, 3).await);
+    let [one, other]: [Arc<dyn StateStore>; 2] = [here.store.clone(), there.store.clone()];
+    contract::check_dial(&one, &other).await;
+    let mut news = other.dial();
+    let dial = DialRecord { version: 100, mode: "pinned".into(), level: 4, paused_until: None };
+    let started = Instant::now();
+    one.set_dial(dial.clone()).await.unwrap();
+    news.wait_for(|heard| *heard == Some(dial.clone())).await.unwrap();
+    let took = started.elapsed();
+    // Who comes later hears of it too.
+    let late = bed(config, 3).await;
+    late.store.dial().wait_for(|heard| heard.as_ref() == Some(&dial)).await.unwrap();
+    took
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_turn_of_the_dial_is_everywhere_within_100_ms() {
+    let (redis, cluster) = (Redis::start(&[]), Cluster::start());
+    for config in [redis.config(), cluster.config()] {
+        let took = share_the_dial(&config).await;
+        println!("a turn took {took:?}, cluster: {}", config.cluster);
+        assert!(took < Duration::from_millis(100), "{took:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_dial_that_redis_lost_can_be_set_again() {
+    let mut redis = Redis::start(&[]);
+    let bed = bed(&redis.config(), 3).await;
+    let dial = DialRecord { version: 5, mode: "auto".into(), level: 4, paused_until: None };
+    bed.store.set_dial(dial.clone()).await.unwrap();
+    redis.kill();
+    redis.run();
+    let again = DialRecord { version: 2, level: 3, ..dial };
+    until("the dial to be kept", || async { bed.store.set_dial(again.clone()).await.is_ok() })
+        .await;
+    bed.store.dial().wait_for(|heard| heard.as_ref() == Some(&again)).await.unwrap();
 }

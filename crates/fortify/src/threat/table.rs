@@ -1,0 +1,229 @@
+//! What each level asks of a visitor: one row a level.
+
+use std::time::Duration;
+
+use fortify_captcha::{Carrier, Variant};
+
+use super::ThreatLevel;
+
+/// The shortest session that a level shortens to: that of `session.ttl_seconds`.
+const SHORTEST_SESSION: Duration = Duration::from_secs(60);
+
+/// What admits a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Admits {
+    /// A valid cookie or a VIP circuit.
+    Either,
+    /// A valid cookie on a VIP circuit.
+    Both,
+}
+
+/// One row: what holds at a level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LevelPolicy {
+    /// Which.
+    pub level: ThreatLevel,
+    /// How often each task is asked; empty for the level's own weights.
+    pub variants: Vec<(Variant, u32)>,
+    /// How often each carrier is used; empty for the level's own weights.
+    pub carriers: Vec<(Carrier, u32)>,
+    /// Challenges to solve one after another for a session, 1 to 3.
+    pub stages: u8,
+    /// How long a challenge can be answered.
+    pub challenge_ttl: Duration,
+    /// Challenges that a circuit may ask for in an hour.
+    pub challenges_per_hour: u32,
+    /// How long a session lasts that is earned now.
+    pub session_ttl: Duration,
+    /// What admits.
+    pub admits: Admits,
+}
+
+/// What an operator wrote for one level: a column that is there takes the default's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LevelOverride {
+    /// `level`: which.
+    pub level: ThreatLevel,
+    /// `variant_weights`, 0 to 1000 each.
+    pub variants: Option<Vec<(Variant, u32)>>,
+    /// `carrier_weights`, 0 to 1000 each.
+    pub carriers: Option<Vec<(Carrier, u32)>>,
+    /// `stages`, 1 to 3.
+    pub stages: Option<u8>,
+    /// `challenge_ttl_seconds`, at most `captcha.ttl_seconds`.
+    pub challenge_ttl: Option<Duration>,
+    /// `challenges_per_hour`, 1 to 10,000.
+    pub challenges_per_hour: Option<u32>,
+    /// `session_ttl_seconds`, at most `session.ttl_seconds`.
+    pub session_ttl: Option<Duration>,
+    /// `admits`: `either` or `both`.
+    pub admits: Option<Admits>,
+}
+
+impl LevelOverride {
+    /// Nothing written for `level` yet.
+    #[must_use]
+    pub const fn of(level: ThreatLevel) -> Self {
+        Self {
+            level,
+            variants: None,
+            carriers: None,
+            stages: None,
+            challenge_ttl: None,
+            challenges_per_hour: None,
+            session_ttl: None,
+            admits: None,
+        }
+    }
+}
+
+/// What the rest of the configuration says for every level.
+#[derive(Clone, Debug, Default)]
+pub struct Basis {
+    /// `captcha.variant_weights`.
+    pub variants: Vec<(Variant, u32)>,
+    /// `captcha.carrier_weights`.
+    pub carriers: Vec<(Carrier, u32)>,
+    /// `captcha.ttl_seconds`.
+    pub challenge_ttl: Duration,
+    /// `session.ttl_seconds`.
+    pub session_ttl: Duration,
+}
+
+/// The rows of all levels.
+#[derive(Clone, Debug)]
+pub struct LevelTable([LevelPolicy; ThreatLevel::COUNT]);
+
+impl LevelTable {
+    /// The default rows over `basis`, and `overrides` over those.
+    #[must_use]
+    pub fn new(basis: &Basis, overrides: &[LevelOverride]) -> Self {
+        Self(ThreatLevel::ALL.map(|level| {
+            let row = default_row(level, basis);
+            match overrides.iter().find(|written| written.level == level) {
+                Some(written) => overridden(row, written),
+                None => row,
+            }
+        }))
+    }
+
+    /// What holds at `level`.
+    #[must_use]
+    pub fn policy(&self, level: ThreatLevel) -> &LevelPolicy {
+        // A level is 1 to 10, and there are ten rows.
+        &self.0[usize::from(level.get()) - 1]
+    }
+}
+
+/// The requirement's numbers. Sessions get shorter above 5, so that whoever was let in during an
+/// attack is asked again soon: three quarters of `session.ttl_seconds` at 6 and 7, half at 8, a
+/// quarter above.
+fn default_row(level: ThreatLevel, basis: &Basis) -> LevelPolicy {
+    let number = level.get();
+    let quarters = match number {
+        ..=5 => 4,
+        6..=7 => 3,
+        8 => 2,
+        9.. => 1,
+    };
+    LevelPolicy {
+        level,
+        variants: basis.variants.clone(),
+        carriers: basis.carriers.clone(),
+        stages: match number {
+            ..=8 => 1,
+            9 => 2,
+            10.. => 3,
+        },
+        challenge_ttl: basis.challenge_ttl,
+        challenges_per_hour: match number {
+            ..=2 => 60,
+            3..=5 => 30,
+            6.. => 10,
+        },
+        session_ttl: (basis.session_ttl * quarters / 4).max(SHORTEST_SESSION),
+        admits: if number <= 5 { Admits::Either } else { Admits::Both },
+    }
+}
+
+fn overridden(row: LevelPolicy, written: &LevelOverride) -> LevelPolicy {
+    LevelPolicy {
+        level: row.level,
+        variants: written.variants.clone().unwrap_or(row.variants),
+        carriers: written.carriers.clone().unwrap_or(row.carriers),
+        stages: written.stages.unwrap_or(row.stages),
+        challenge_ttl: written.challenge_ttl.unwrap_or(row.challenge_ttl),
+        challenges_per_hour: written.challenges_per_hour.unwrap_or(row.challenges_per_hour),
+        session_ttl: written.session_ttl.unwrap_or(row.session_ttl),
+        admits: written.admits.unwrap_or(row.admits),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn basis() -> Basis {
+        let (challenge_ttl, session_ttl) = (Duration::from_secs(300), Duration::from_secs(3600));
+        Basis { challenge_ttl, session_ttl, ..Basis::default() }
+    }
+
+    fn level(number: u8) -> ThreatLevel {
+        ThreatLevel::new(number).unwrap()
+    }
+
+    #[test]
+    fn a_higher_level_is_never_milder() {
+        let table = LevelTable::new(&basis(), &[]);
+        for pair in ThreatLevel::ALL.windows(2) {
+            let (mild, severe) = (table.policy(pair[0]), table.policy(pair[1]));
+            assert!(mild.level < severe.level);
+            assert!(mild.stages <= severe.stages);
+            assert!(mild.challenge_ttl >= severe.challenge_ttl);
+            assert!(mild.challenges_per_hour >= severe.challenges_per_hour);
+            assert!(mild.session_ttl >= severe.session_ttl);
+            assert!(mild.admits <= severe.admits);
+        }
+    }
+
+    #[test]
+    fn the_default_rows_are_the_requirements() {
+        let table = LevelTable::new(&basis(), &[]);
+        let column =
+            |read: fn(&LevelPolicy) -> u64| ThreatLevel::ALL.map(|level| read(table.policy(level)));
+        assert_eq!(column(|row| row.stages.into()), [1, 1, 1, 1, 1, 1, 1, 1, 2, 3]);
+        assert_eq!(
+            column(|row| row.challenges_per_hour.into()),
+            [60, 60, 30, 30, 30, 10, 10, 10, 10, 10]
+        );
+        assert_eq!(column(|row| row.challenge_ttl.as_secs()), [300; 10]);
+        let sessions = [3600, 3600, 3600, 3600, 3600, 2700, 2700, 1800, 900, 900];
+        assert_eq!(column(|row| row.session_ttl.as_secs()), sessions);
+        assert_eq!(
+            column(|row| (row.admits == Admits::Both).into()),
+            [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+        );
+    }
+
+    #[test]
+    fn a_written_column_takes_the_place_of_the_defaults_and_the_rest_stays() {
+        let written = LevelOverride {
+            variants: Some(vec![(Variant::Arithmetic, 1)]),
+            stages: Some(2),
+            challenges_per_hour: Some(5),
+            admits: Some(Admits::Both),
+            ..LevelOverride::of(level(3))
+        };
+        let (plain, table) =
+            (LevelTable::new(&basis(), &[]), LevelTable::new(&basis(), &[written]));
+        assert_eq!(table.policy(level(2)), plain.policy(level(2)));
+        let expected = LevelPolicy {
+            variants: vec![(Variant::Arithmetic, 1)],
+            stages: 2,
+            challenges_per_hour: 5,
+            admits: Admits::Both,
+            ..plain.policy(level(3)).clone()
+        };
+        assert_eq!(*table.policy(level(3)), expected);
+    }
+}
