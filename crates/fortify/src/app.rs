@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use fortify_captcha::{FontError, Generator, Level};
 use serde::Serialize;
 
+use crate::behaviour::Behaviour;
 use crate::challenge::policy::Menu;
 use crate::challenge::renderer::{Draw, Studio};
 use crate::challenge::wardrobe::Wardrobe;
@@ -14,7 +15,7 @@ use crate::challenge::{ChallengeSettings, Challenges};
 use crate::circuit::TorBoot;
 use crate::clock::Clock;
 use crate::config::{Config, StorageBackend};
-use crate::entropy::Entropy;
+use crate::entropy::{Entropy, EntropyError};
 use crate::haproxy::reconciler::Health;
 use crate::i18n::{LocaleError, Locales};
 use crate::proxy::Upstream;
@@ -50,6 +51,8 @@ pub struct App {
     pub sessions: Sessions,
     /// How circuits stand.
     pub reputation: Arc<Reputation>,
+    /// What circuits do.
+    pub behaviour: Behaviour,
     /// How it goes with telling `HAProxy`.
     pub haproxy: Arc<Health>,
     /// The service behind the gate, in proxy mode.
@@ -83,6 +86,9 @@ pub enum BuildError {
     /// The bundled texts: a broken build.
     #[error(transparent)]
     Locales(#[from] LocaleError),
+    /// The key of what is counted.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
     /// The level of a configuration that was not validated.
     #[error("captcha.difficulty is out of range")]
     Level,
@@ -206,6 +212,8 @@ impl App {
             metrics.clone(),
             settings,
         );
+        let (mode, counted) = (config.behaviour.mode, metrics.clone());
+        let behaviour = Behaviour::new(mode, clock.clone(), &*entropy, counted)?;
         let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
         let data_dir = &config.storage.data_dir;
         let (watched, seeds) = (metrics.clone(), entropy.clone());
@@ -215,6 +223,7 @@ impl App {
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),
             reputation: Arc::new(reputation),
+            behaviour,
             haproxy: Arc::default(),
             locales: Locales::load()?,
             pseudonyms: keys.pseudonyms(),

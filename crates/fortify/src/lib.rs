@@ -15,6 +15,7 @@
 //! - [`app`]: the state that requests share.
 //! - [`circuit`], [`pseudonym`]: who is asking, and the name under which that is remembered.
 //! - [`reputation`], [`haproxy`]: how circuits stand, and the table that is told.
+//! - [`behaviour`]: what circuits do, and what that makes them look like.
 //! - [`tor`]: tor's control port: when it starts anew, which circuits close.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
@@ -23,6 +24,7 @@
 extern crate self as fortify;
 
 pub mod app;
+pub mod behaviour;
 pub mod challenge;
 pub mod circuit;
 pub mod cli;

@@ -30,7 +30,7 @@ pub fn router(app: SharedApp) -> Router {
         .route("/api/session", get(standing::show))
         .route("/api/session/logout", post(standing::log_out))
         .route(gate::ENTER, get(gate::enter))
-        .route("/_fortify/auth", any(gate::auth))
+        .route(gate::AUTH, any(gate::auth))
         .method_not_allowed_fallback(gate::wrong_method)
         .fallback(gate::pass)
         .layer(DefaultBodyLimit::disable())

@@ -28,6 +28,7 @@ use std::time::Duration;
 use fortify_captcha::{AnswerMode, Carrier, Variant};
 use http::uri::Authority;
 
+use crate::behaviour;
 use crate::circuit::{IdentityMode, TrustedProxies};
 use crate::haproxy::client::Endpoint;
 use crate::haproxy::command::TableName;
@@ -48,6 +49,8 @@ pub struct Config {
     pub security: SecurityConfig,
     /// `[reputation]`: how long circuits are favoured and refused.
     pub reputation: ReputationConfig,
+    /// `[behaviour]`: what is done with what requests tell.
+    pub behaviour: BehaviourConfig,
     /// `[haproxy]`: the table that is told.
     pub haproxy: HaproxyConfig,
     /// `[storage]`: where state lives.
@@ -174,6 +177,13 @@ pub struct ReputationConfig {
     /// `ban_seconds`: how long a circuit is refused that gave `security.max_captcha_failures` wrong
     /// answers, 1800 s.
     pub ban: Duration,
+}
+
+/// `[behaviour]`: what is done with what requests tell about their circuit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BehaviourConfig {
+    /// `mode`: counted, told to whoever decides, or neither; `observe` by default.
+    pub mode: behaviour::Mode,
 }
 
 /// `[haproxy]`: the table that is told how circuits stand.

@@ -33,6 +33,7 @@ pub(super) struct RawConfig {
     pub(super) session: RawSession,
     pub(super) security: RawSecurity,
     pub(super) reputation: RawReputation,
+    pub(super) behaviour: RawBehaviour,
     pub(super) haproxy: RawHaproxy,
     pub(super) storage: RawStorage,
     pub(super) upstream: RawUpstream,
@@ -85,6 +86,10 @@ section!(RawSecurity, "a section headed [security]", {
 section!(RawReputation, "a section headed [reputation]", {
     vip_seconds: i64,
     ban_seconds: i64,
+});
+
+section!(RawBehaviour, "a section headed [behaviour]", {
+    mode: String,
 });
 
 section!(RawHaproxy, "a section headed [haproxy]", {

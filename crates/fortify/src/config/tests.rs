@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::raw::{
-    RawCaptcha, RawHaproxy, RawLog, RawReputation, RawSecurity, RawServer, RawSession, RawStorage,
-    RawTor, RawUpstream,
+    RawBehaviour, RawCaptcha, RawHaproxy, RawLog, RawReputation, RawSecurity, RawServer,
+    RawSession, RawStorage, RawTor, RawUpstream,
 };
 use super::*;
 
@@ -50,6 +50,7 @@ fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
         ("session", RawSession::KEYS),
         ("security", RawSecurity::KEYS),
         ("reputation", RawReputation::KEYS),
+        ("behaviour", RawBehaviour::KEYS),
         ("haproxy", RawHaproxy::KEYS),
         ("storage", RawStorage::KEYS),
         ("upstream", RawUpstream::KEYS),
@@ -108,6 +109,8 @@ fn every_key_takes_effect() {
         [reputation]
         vip_seconds = 60
         ban_seconds = 86400
+        [behaviour]
+        mode = "act"
         [haproxy]
         socket = "/run/haproxy/fortify.sock"
         table = "t-1"
@@ -174,6 +177,7 @@ fn every_key_takes_effect() {
             reputation_decay: seconds(2),
         },
         reputation: ReputationConfig { vip: seconds(60), ban: seconds(86_400) },
+        behaviour: BehaviourConfig { mode: behaviour::Mode::Act },
         haproxy: HaproxyConfig {
             endpoint: Some(Endpoint::Unix("/run/haproxy/fortify.sock".into())),
             table: "t-1".parse().unwrap(),

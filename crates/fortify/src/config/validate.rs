@@ -22,6 +22,7 @@ use super::{
     OperatorEndpoints, RedisAddress, RedisServer, SecureCookie, ServerConfig, StorageBackend,
     StorageConfig, TorConfig, UpstreamConfig,
 };
+use crate::behaviour;
 use crate::circuit::{IdentityMode, TrustedProxies};
 use crate::haproxy::client::Endpoint;
 use crate::haproxy::command::TableName;
@@ -46,6 +47,12 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     check.seconds(key, written.vip_seconds, 60..=86_400, target);
     let (key, target) = ("reputation.ban_seconds", &mut reputation.ban);
     check.seconds(key, written.ban_seconds, 60..=86_400, target);
+    let words = [
+        ("off", behaviour::Mode::Off),
+        ("observe", behaviour::Mode::Observe),
+        ("act", behaviour::Mode::Act),
+    ];
+    check.word("behaviour.mode", raw.behaviour.mode, &words, &mut config.behaviour.mode);
     tor(&mut check, raw.tor, &mut config.tor);
 
     let session = &mut config.session;

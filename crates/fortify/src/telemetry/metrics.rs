@@ -89,6 +89,11 @@ struct ByReason {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByClass {
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStanding {
     standing: &'static str,
 }
@@ -141,6 +146,7 @@ pub struct Metrics {
     haproxy_lag: Gauge<f64, AtomicU64>,
     haproxy_commands: Family<ByOutcome, Counter>,
     standings: Family<ByStanding, Gauge>,
+    behaviour_findings: Family<ByClass, Counter>,
     // Families, so that they are absent where tor is not watched: 0 would look like an alarm.
     tor_up: Family<Unlabelled, Gauge>,
     tor_restarts: Family<Unlabelled, Counter>,
@@ -175,6 +181,7 @@ impl Metrics {
             haproxy_lag: Gauge::default(),
             haproxy_commands: Family::default(),
             standings: Family::default(),
+            behaviour_findings: Family::default(),
             tor_up: Family::default(),
             tor_restarts: Family::default(),
             tor_circuits_closed: Family::default(),
@@ -239,6 +246,11 @@ impl Metrics {
             m.haproxy_commands.clone(),
         );
         registry.register("standings", "Circuits by how they stand", m.standings.clone());
+        registry.register(
+            "behaviour_findings",
+            "Circuits that look like no visitor, by what they look like",
+            m.behaviour_findings.clone(),
+        );
         registry.register(
             "tor_up",
             "1 while tor's control port is connected and its epoch confirmed",
@@ -360,6 +372,11 @@ impl Metrics {
     pub fn set_standings(&self, standing: &'static str, count: usize) {
         let gauge = self.standings.get_or_create(&ByStanding { standing });
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A circuit was found to be something.
+    pub fn behaviour_finding(&self, class: &'static str) {
+        self.behaviour_findings.get_or_create(&ByClass { class }).inc();
     }
 
     /// How many challenges wait for an answer.

@@ -14,6 +14,7 @@ use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
 use super::{consequence, gate, same_origin};
 use crate::app::{App, SharedApp};
+use crate::behaviour::Outcome;
 use crate::challenge::policy::Wish;
 use crate::challenge::{Issued, Redeemed};
 use crate::store::record::ChallengeToken;
@@ -98,6 +99,7 @@ pub async fn generate(
             serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?;
     }
     let issued = app.challenges.issue(visitor.circuit).await?;
+    visitor.came(Outcome::Challenged);
     Ok(pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued)))
 }
 
@@ -237,6 +239,7 @@ async fn retry(
     notice: Notice,
     wish: Wish,
 ) -> Result<Response, WebError> {
+    visitor.came(Outcome::Challenged);
     if visitor.wants == Wants::Json {
         let issued = app.challenges.issue(visitor.circuit).await?;
         return Ok(pages::json(

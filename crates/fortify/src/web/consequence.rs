@@ -2,6 +2,7 @@
 
 use super::visitor::Visitor;
 use crate::app::App;
+use crate::behaviour::Outcome;
 use crate::challenge::Redeemed;
 use crate::reputation::Reason;
 use crate::web::error::WebError;
@@ -25,6 +26,8 @@ pub(super) async fn redeem(
     answer: &str,
 ) -> Result<Redeemed, WebError> {
     let redeemed = app.challenges.redeem(token, answer, visitor.circuit).await?;
+    let solved = matches!(redeemed, Redeemed::Solved { .. });
+    visitor.came(Outcome::Answered { solved });
     let Some(circuit) = visitor.id.tor() else {
         return Ok(redeemed);
     };

@@ -12,6 +12,7 @@ use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
 use super::{carried, same_origin};
 use crate::app::{App, SharedApp};
+use crate::behaviour::Outcome;
 use crate::challenge::policy::Wish;
 use crate::session::{Admitted, Rejection};
 use crate::web::error::WebError;
@@ -19,12 +20,16 @@ use crate::web::error::WebError;
 /// Where a visitor whose cookies are in question is sent, to come back as one of this site.
 pub const ENTER: &str = "/_fortify/enter";
 
+/// Where another server asks about each request.
+pub const AUTH: &str = "/_fortify/auth";
+
 /// Names the session to the service behind nginx, without a way back to its cookie.
 const SUBJECT: HeaderName = HeaderName::from_static("x-fortify-subject");
 /// The level at which the session was earned, 1 to 10.
 const LEVEL: HeaderName = HeaderName::from_static("x-fortify-level");
 
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+/// What a browser wants an answer for: a page, or something that a page loads.
+pub(super) const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Whether a request may pass. A fault of this side is neither: it is an error, and refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +98,10 @@ pub async fn pass(
     match decide(&app, &visitor).await? {
         Decision::Admit(admitted) => {
             let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
-            let mut response = upstream.forward(request, visitor.forwarded.clone()).await?;
+            let answer = upstream.forward(request, visitor.forwarded.clone()).await;
+            let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+            visitor.came(Outcome::Passed(status));
+            let mut response = answer?;
             renew(&app, &visitor, &admitted, &mut response);
             Ok(response)
         }
@@ -105,7 +113,8 @@ pub async fn pass(
 /// status of a sub-request for a pass or a fault.
 ///
 /// A 204 says whose request it is, and brings the cookie of a session that moved. Which method asks
-/// does not matter, nor what was asked for: the session alone decides.
+/// does not matter, nor what was asked for: the session alone decides. `X-Original-URI` and
+/// `X-Original-Method` are read only to be counted ([`crate::behaviour`]).
 ///
 /// # Errors
 ///
@@ -122,8 +131,13 @@ pub async fn auth(
         Err(fault) => return Err(fault),
     };
     let Decision::Admit(admitted) = decide(&app, &visitor).await? else {
+        if let Some(sighting) = &visitor.sighting {
+            // At its own address, for the challenge.
+            sighting.comes_again();
+        }
         return Ok(pages::empty(StatusCode::UNAUTHORIZED));
     };
+    visitor.came(Outcome::Passed(None));
     let mut response = pages::empty(StatusCode::NO_CONTENT);
     let subject = app.pseudonyms.subject(admitted.session.id.to_bytes());
     if let Ok(subject) = HeaderValue::from_str(&subject) {
@@ -241,6 +255,7 @@ async fn challenge(
     form: FormFate<'_>,
 ) -> Result<Response, WebError> {
     let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, Wish::Any).await?;
+    visitor.came(Outcome::Challenged);
     let page = ChallengePage {
         issued: &issued,
         media: &media,

@@ -12,6 +12,7 @@ use super::cookies::Hint;
 use super::visitor::Visitor;
 use super::{consequence, form, pages};
 use crate::app::SharedApp;
+use crate::behaviour::Outcome;
 use crate::challenge::Redeemed;
 use crate::challenge::policy::Wish;
 use crate::web::error::WebError;
@@ -35,6 +36,7 @@ pub async fn image(
         return Err(WebError::BadRequest("query"));
     }
     let (issued, media) = app.challenges.issue_with_picture(visitor.circuit, Wish::Any).await?;
+    visitor.came(Outcome::Challenged);
     let mut response = pages::picture(media);
     let token = HeaderValue::from_str(&issued.token.encode())
         .map_err(|_never| WebError::Unavailable("a token that is no header".to_owned()))?;
