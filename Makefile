@@ -7,7 +7,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test setup setup-run stack stack-down tor tor-down test-tor bench bench-gate bench-http sheets fmt fmt-check lint doc deny lab lab-train lab-peers lab-test lab-setup
+.PHONY: help run build test setup setup-run stack stack-down tor tor-down test-tor bench bench-behaviour bench-gate bench-http sheets fmt fmt-check lint doc deny lab lab-train lab-peers lab-test lab-setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench: setup-run ## Measure: pictures per second, also of other generators; rede
 	$(BUILD)/release/fortify bench
 	$(BUILD_PEERS)
 	RAYON_NUM_THREADS=1 $(BUILD)/lab-peers/release/bench-peers
+
+bench-behaviour: setup-run ## Measure what is made of visitors' requests: precision, recall, times, memory
+	$(CARGO) bench --locked -p fortify --bench behaviour
 
 # Loopback only; LOAD_SECONDS and LOAD_CONNECTIONS bound them. One store after the other: they would
 # take each other's processors.

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use fortify_captcha::{FontError, Generator};
 use serde::Serialize;
 
+use crate::behaviour::Behaviour;
 use crate::challenge::policy::{Menu, Terms};
 use crate::challenge::renderer::{Draw, Studio};
 use crate::challenge::wardrobe::Wardrobe;
@@ -61,6 +62,8 @@ pub struct App {
     pub reputation: Arc<Reputation>,
     /// The threat dial.
     pub threat: Arc<Threat>,
+    /// What circuits do.
+    pub behaviour: Behaviour,
     /// How it goes with telling `HAProxy`.
     pub haproxy: Arc<Health>,
     /// The service behind the gate, in proxy mode.
@@ -227,6 +230,8 @@ impl App {
         let (circuit, service) = (config.limits.challenges_per_minute, config.limits.service);
         let limits = Limits::new(store.clone(), clock.clone(), circuit, service);
         let conducts = Conducts::new(clock.clone(), config.reputation.scoring);
+        let (mode, counted) = (config.behaviour.mode, metrics.clone());
+        let behaviour = Behaviour::new(mode, clock.clone(), &*entropy, counted)?;
         let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
         let data_dir = &config.storage.data_dir;
         let (watched, seeds) = (metrics.clone(), entropy.clone());
@@ -238,6 +243,7 @@ impl App {
             upstream: Upstream::new(&config.upstream),
             reputation: Arc::new(reputation),
             threat,
+            behaviour,
             haproxy: Arc::default(),
             locales: Locales::load()?,
             pseudonyms: keys.pseudonyms(),

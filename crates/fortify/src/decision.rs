@@ -3,6 +3,7 @@
 //! Pure: what is known comes in as [`Facts`], and what is to be done goes out with its reasons. The web
 //! layer collects the one and carries out the other.
 
+use crate::behaviour::Class;
 use crate::reputation::conduct::Suspicion;
 use crate::threat::table::Admits;
 
@@ -20,6 +21,8 @@ pub struct Facts<'a> {
     pub favoured: Option<bool>,
     /// Why its circuit's answers look like a program's.
     pub suspicions: &'a [Suspicion],
+    /// What its circuit's requests look like, where that counts.
+    pub finding: Option<Class>,
     /// The level in force, 1 to 10.
     pub level: u8,
     /// Challenges in a row at this level, 1 to 3.
@@ -61,6 +64,8 @@ pub enum Reason {
     NotFavoured,
     /// Its circuit's answers look like a program's.
     Suspicious(Suspicion),
+    /// Its circuit's requests do.
+    Behaves(Class),
 }
 
 impl Reason {
@@ -73,6 +78,7 @@ impl Reason {
             Self::NoSession => "no session",
             Self::NotFavoured => "not favoured",
             Self::Suspicious(suspicion) => suspicion.as_str(),
+            Self::Behaves(class) => class.label(),
         }
     }
 }
@@ -89,14 +95,15 @@ pub fn decide(facts: &Facts<'_>) -> (Verdict, Vec<Reason>) {
         (_, false, _) => Reason::NoSession,
     };
     let suspicious = facts.suspicions.iter().copied().map(Reason::Suspicious);
-    let reasons = [refused].into_iter().chain(suspicious).collect();
+    let behaves = facts.finding.map(Reason::Behaves);
+    let reasons = [refused].into_iter().chain(suspicious).chain(behaves).collect();
     (Verdict::Challenge(demand(facts)), reasons)
 }
 
 /// A step more of everything for those who are suspected: one more challenge at worst.
 #[must_use]
 pub fn demand(facts: &Facts<'_>) -> Demand {
-    let suspected = !facts.suspicions.is_empty();
+    let suspected = !facts.suspicions.is_empty() || facts.finding.is_some();
     let step = u8::from(suspected);
     Demand {
         level: facts.level.saturating_add(step).min(MOST_LEVEL),
@@ -113,6 +120,7 @@ mod tests {
         session: false,
         favoured: Some(false),
         suspicions: &[],
+        finding: None,
         level: 2,
         stages: 1,
         admits: Admits::Either,
@@ -152,6 +160,8 @@ mod tests {
         assert_eq!(verdict, Verdict::Challenge(Demand { level: 3, stages: 2, hard: true }));
         assert_eq!(reasons, [Reason::NoSession, Reason::Suspicious(Suspicion::Quick)]);
         assert!(admits(&Facts { session: true, ..suspected }));
+        let scraper = Facts { finding: Some(Class::Scraping), ..CALM };
+        assert_eq!(decide(&scraper).0, verdict);
         let top = Facts { level: 10, stages: 3, ..suspected };
         assert_eq!(decide(&top).0, Verdict::Challenge(Demand { level: 10, stages: 3, hard: true }));
     }

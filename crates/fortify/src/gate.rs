@@ -145,7 +145,9 @@ async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
                     take_back(&app, &[circuit]).await;
                 }
                 for id in [CircuitId::Header(circuit), CircuitId::ProxyLine(Origin::Tor(circuit))] {
-                    if let Err(error) = app.store.forget_failures(app.pseudonyms.tag(&id)).await {
+                    let tag = app.pseudonyms.tag(&id);
+                    app.behaviour.forget(tag);
+                    if let Err(error) = app.store.forget_failures(tag).await {
                         // It goes by itself when its time is over.
                         tracing::debug!(%error, "a closed circuit was not forgotten");
                     }

@@ -16,6 +16,7 @@
 //! - [`circuit`], [`pseudonym`]: who is asking, and the name under which that is remembered.
 //! - [`reputation`], [`haproxy`]: how circuits stand, and the table that is told.
 //! - [`threat`]: the dial: how severe the gate is, and when it becomes so.
+//! - [`behaviour`]: what circuits do, and what that makes them look like.
 //! - [`tor`]: tor's control port: when it starts anew, which circuits close.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
@@ -24,6 +25,7 @@
 extern crate self as fortify;
 
 pub mod app;
+pub mod behaviour;
 pub mod challenge;
 pub mod circuit;
 pub mod cli;

@@ -31,7 +31,7 @@ pub fn router(app: SharedApp) -> Router {
         .route("/api/session/logout", post(standing::log_out))
         .route(gate::ENTER, get(gate::enter))
         .route(turn::TURN, get(gate::turn))
-        .route("/_fortify/auth", any(gate::auth))
+        .route(gate::AUTH, any(gate::auth))
         .method_not_allowed_fallback(gate::wrong_method)
         .fallback(gate::pass)
         .layer(DefaultBodyLimit::disable())

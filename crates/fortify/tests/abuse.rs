@@ -24,6 +24,7 @@ use fortify::store::record::{
     Standing,
 };
 use fortify::store::{StateStore, StoreError};
+use fortify::web::traps;
 use support::{Bed, Reply, Visitor, fields};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -459,6 +460,9 @@ fn shape(reply: &Reply) -> (StatusCode, BTreeSet<String>, String) {
         text = text.replace(&token, "TOKEN");
         let picture = text.split("base64,").nth(1).unwrap().split('"').next().unwrap().to_owned();
         text = text.replace(&picture, "PICTURE");
+        for name in traps::names(&token) {
+            text = text.replace(&name, "TRAP");
+        }
     }
     (reply.status, headers, text)
 }

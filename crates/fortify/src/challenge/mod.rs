@@ -94,6 +94,8 @@ pub struct Judged {
     pub redeemed: Redeemed,
     /// For this side alone.
     pub evidence: Evidence,
+    /// Wrong answers that its circuit has given, this one included; 0 unless it is one.
+    pub failures: u32,
 }
 
 /// What an answer says of who gave it.
@@ -119,14 +121,8 @@ pub enum Redeemed {
     },
     /// It was not. Unknown, expired, foreign and wrong are one.
     Failed,
-    /// It was not, and its circuit has to wait for that.
-    HeldBack {
-        /// How long.
-        wait: Duration,
-        /// How many wrong answers it has given.
-        failures: u32,
-    },
-    /// The circuit has to wait first; the challenge was not touched.
+    /// The circuit has to wait: for this wrong answer, or for earlier ones, and then the challenge was
+    /// not touched.
     MustWait(Duration),
 }
 
@@ -294,7 +290,7 @@ impl Challenges {
             Err(_) => Outcome::Error,
             Ok(Judged { evidence: Evidence::Bot, .. }) => Outcome::Decoy,
             Ok(Judged { redeemed: Redeemed::Solved { .. }, .. }) => Outcome::Ok,
-            Ok(Judged { redeemed: Redeemed::MustWait(_), .. }) => Outcome::Wait,
+            Ok(Judged { redeemed: Redeemed::MustWait(_), failures: 0, .. }) => Outcome::Wait,
             Ok(_) => Outcome::Failed,
         };
         self.metrics.redeem(started.elapsed(), outcome);
@@ -331,7 +327,7 @@ impl Challenges {
         let Submission { token, answer, trapped } = submission;
         if let Some(wait) = self.wait(circuit).await? {
             let redeemed = Redeemed::MustWait(wait);
-            return Ok(Judged { redeemed, evidence: Evidence::None });
+            return Ok(Judged { redeemed, evidence: Evidence::None, failures: 0 });
         }
         // A text that is no token is looked up under a name that nothing has, so that it takes the
         // same steps as one that was never issued.
@@ -345,25 +341,27 @@ impl Challenges {
         // Nothing was guessed at where there was nothing: a visitor who answers in an old tab must
         // not be locked out for it. The response is the same.
         let Some(record) = record else {
-            return Ok(Judged { redeemed: Redeemed::Failed, evidence: Evidence::None });
+            return Ok(Judged {
+                redeemed: Redeemed::Failed,
+                evidence: Evidence::None,
+                failures: 0,
+            });
         };
         let evidence = match verdict {
             _ if trapped => Evidence::Bot,
             Verdict::Right { level } => {
                 let took = record.created_at.until(self.clock.now());
                 let redeemed = Redeemed::Solved { level };
-                return Ok(Judged { redeemed, evidence: Evidence::Solved(took) });
+                return Ok(Judged { redeemed, evidence: Evidence::Solved(took), failures: 0 });
             }
             Verdict::Wrong => Evidence::Wrong,
             Verdict::Bot => Evidence::Bot,
         };
         self.count_pick(&record, answer, circuit);
         let failures = self.store.record_failure(circuit, self.failure_decay).await?;
-        let redeemed = match self.wait_after(failures) {
-            Some(wait) => Redeemed::HeldBack { wait, failures: failures.count },
-            None => Redeemed::Failed,
-        };
-        Ok(Judged { redeemed, evidence })
+        let wait = self.wait_after(failures);
+        let redeemed = wait.map_or(Redeemed::Failed, Redeemed::MustWait);
+        Ok(Judged { redeemed, evidence, failures: failures.count })
     }
 
     /// Counts what a wrong answer picked, so that an operator sees which decoys mislead. Another

@@ -28,6 +28,7 @@ use std::time::Duration;
 use fortify_captcha::{AnswerMode, Carrier, Variant};
 use http::uri::Authority;
 
+use crate::behaviour;
 use crate::circuit::{IdentityMode, TrustedProxies};
 use crate::haproxy::client::Endpoint;
 use crate::haproxy::command::TableName;
@@ -55,6 +56,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[reputation]`: how long circuits are favoured and refused.
     pub reputation: ReputationConfig,
+    /// `[behaviour]`: what is done with what requests tell.
+    pub behaviour: BehaviourConfig,
     /// `[haproxy]`: the table that is told.
     pub haproxy: HaproxyConfig,
     /// `[storage]`: where state lives.
@@ -198,6 +201,13 @@ pub struct ReputationConfig {
     /// `failure_points`, `bot_points`, `ban_points`, `half_life_seconds`, `forget_seconds`,
     /// `suspicion`: what conduct costs.
     pub scoring: Scoring,
+}
+
+/// `[behaviour]`: what is done with what requests tell about their circuit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BehaviourConfig {
+    /// `mode`: counted, told to whoever decides, or neither; `observe` by default.
+    pub mode: behaviour::Mode,
 }
 
 /// `[haproxy]`: the table that is told how circuits stand.

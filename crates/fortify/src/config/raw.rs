@@ -34,6 +34,7 @@ pub(super) struct RawConfig {
     pub(super) security: RawSecurity,
     pub(super) limits: RawLimits,
     pub(super) reputation: RawReputation,
+    pub(super) behaviour: RawBehaviour,
     pub(super) haproxy: RawHaproxy,
     pub(super) storage: RawStorage,
     pub(super) upstream: RawUpstream,
@@ -100,6 +101,10 @@ section!(RawReputation, "a section headed [reputation]", {
     half_life_seconds: i64,
     forget_seconds: i64,
     suspicion: bool,
+});
+
+section!(RawBehaviour, "a section headed [behaviour]", {
+    mode: String,
 });
 
 section!(RawHaproxy, "a section headed [haproxy]", {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::raw::{
-    RawCaptcha, RawHaproxy, RawLevel, RawLimits, RawLog, RawReputation, RawSecurity, RawServer,
-    RawSession, RawStorage, RawThreat, RawTor, RawUpstream,
+    RawBehaviour, RawCaptcha, RawHaproxy, RawLevel, RawLimits, RawLog, RawReputation, RawSecurity,
+    RawServer, RawSession, RawStorage, RawThreat, RawTor, RawUpstream,
 };
 use super::*;
 use crate::threat::table::Admits;
@@ -52,6 +52,7 @@ fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
         ("security", RawSecurity::KEYS),
         ("limits", RawLimits::KEYS),
         ("reputation", RawReputation::KEYS),
+        ("behaviour", RawBehaviour::KEYS),
         ("haproxy", RawHaproxy::KEYS),
         ("storage", RawStorage::KEYS),
         ("upstream", RawUpstream::KEYS),
@@ -122,6 +123,8 @@ fn every_key_takes_effect() {
         half_life_seconds = 60
         forget_seconds = 61
         suspicion = false
+        [behaviour]
+        mode = "act"
         [haproxy]
         socket = "/run/haproxy/fortify.sock"
         table = "t-1"
@@ -218,6 +221,7 @@ fn every_key_takes_effect() {
                 suspects: false,
             },
         },
+        behaviour: BehaviourConfig { mode: behaviour::Mode::Act },
         haproxy: HaproxyConfig {
             endpoint: Some(Endpoint::Unix("/run/haproxy/fortify.sock".into())),
             table: "t-1".parse().unwrap(),

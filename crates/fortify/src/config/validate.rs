@@ -23,6 +23,7 @@ use super::{
     LogLevel, OperatorEndpoints, RedisAddress, RedisServer, SecureCookie, ServerConfig,
     StorageBackend, StorageConfig, TorConfig, UpstreamConfig,
 };
+use crate::behaviour;
 use crate::circuit::{IdentityMode, TrustedProxies};
 use crate::haproxy::client::Endpoint;
 use crate::haproxy::command::TableName;
@@ -67,6 +68,12 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     let (key, target) = ("reputation.forget_seconds", &mut scoring.forget);
     check.seconds(key, written.forget_seconds, 60..=86_400, target);
     scoring.suspects = written.suspicion.unwrap_or(scoring.suspects);
+    let words = [
+        ("off", behaviour::Mode::Off),
+        ("observe", behaviour::Mode::Observe),
+        ("act", behaviour::Mode::Act),
+    ];
+    check.word("behaviour.mode", raw.behaviour.mode, &words, &mut config.behaviour.mode);
     tor(&mut check, raw.tor, &mut config.tor);
 
     let session = &mut config.session;

@@ -24,6 +24,7 @@ use super::body::TimedBody;
 use super::framing::Framing;
 use super::stream::{GuardedStream, Progress, Socket};
 use super::{Events, Limits, ServerEvent, Slot, Stage};
+use crate::behaviour::BodyExpired;
 use crate::circuit::{
     self, CircuitError, MAX_PROXY_LINE, PeerAddress, ProxySource, parse_proxy_line,
 };
@@ -157,6 +158,7 @@ where
     let mut request =
         request.map(|body| Body::new(TimedBody::new(body, timeout, Arc::clone(&expired))));
     request.extensions_mut().insert(connection);
+    request.extensions_mut().insert(BodyExpired(Arc::clone(&expired)));
     let response = match context.service.clone().oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},

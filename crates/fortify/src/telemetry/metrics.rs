@@ -89,6 +89,11 @@ struct ByReason {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByClass {
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStanding {
     standing: &'static str,
 }
@@ -148,6 +153,7 @@ pub struct Metrics {
     standings: Family<ByStanding, Gauge>,
     threat_level: Gauge,
     threat_changes: Family<ByWhom, Counter>,
+    behaviour_findings: Family<ByClass, Counter>,
     // Families, so that they are absent where tor is not watched: 0 would look like an alarm.
     tor_up: Family<Unlabelled, Gauge>,
     tor_restarts: Family<Unlabelled, Counter>,
@@ -184,6 +190,7 @@ impl Metrics {
             standings: Family::default(),
             threat_level: Gauge::default(),
             threat_changes: Family::default(),
+            behaviour_findings: Family::default(),
             tor_up: Family::default(),
             tor_restarts: Family::default(),
             tor_circuits_closed: Family::default(),
@@ -253,6 +260,11 @@ impl Metrics {
             "threat_changes",
             "Turns of the threat dial, by whom: itself, an operator, another node",
             m.threat_changes.clone(),
+        );
+        registry.register(
+            "behaviour_findings",
+            "Circuits that look like no visitor, by what they look like",
+            m.behaviour_findings.clone(),
         );
         registry.register(
             "tor_up",
@@ -386,6 +398,11 @@ impl Metrics {
     pub fn threat_changed(&self, by: &'static str, level: u8) {
         self.set_threat_level(level);
         self.threat_changes.get_or_create(&ByWhom { by }).inc();
+    }
+
+    /// A circuit was found to be something.
+    pub fn behaviour_finding(&self, class: &'static str) {
+        self.behaviour_findings.get_or_create(&ByClass { class }).inc();
     }
 
     /// How many challenges wait for an answer.

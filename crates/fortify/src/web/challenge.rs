@@ -166,7 +166,7 @@ pub async fn validate(
             admit(&app, &visitor, &waiting, level)
         }
         Redeemed::Failed => retry(&app, &visitor, &waiting, Notice::Wrong, answer.wish).await,
-        Redeemed::HeldBack { wait, .. } | Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
+        Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
     }
 }
 
@@ -244,7 +244,7 @@ fn admit(
     };
     let cookies = [visitor.jar.session(&minted.token), visitor.jar.hint(Hint::Member)];
     pages::set_cookies(&mut response, cookies);
-    pages::set_cookies(&mut response, visitor.jar.no_stages());
+    pages::set_cookies(&mut response, stages::take_back(visitor));
     Ok(response)
 }
 

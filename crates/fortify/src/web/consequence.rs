@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::visitor::Visitor;
 use crate::app::App;
+use crate::behaviour::Outcome;
 use crate::challenge::policy::Order;
 use crate::challenge::{Evidence, Issued, Redeemed, Submission};
 use crate::circuit::TorCircuit;
@@ -21,6 +22,7 @@ use crate::web::error::WebError;
 pub(super) async fn issue(app: &App, visitor: &Visitor, order: Order) -> Result<Issued, WebError> {
     let issued = app.challenges.issue(visitor.circuit, order.harder).await?;
     app.threat.signals().issued(visitor.circuit);
+    visitor.came(Outcome::Challenged);
     Ok(issued)
 }
 
@@ -38,13 +40,14 @@ pub(super) async fn issue_with_picture(
     let issued = app.challenges.issue_with_picture(visitor.circuit, order).await?;
     app.threat.signals().rendered(started.elapsed());
     app.threat.signals().issued(visitor.circuit);
+    visitor.came(Outcome::Challenged);
     Ok(issued)
 }
 
 /// Judges an answer. A circuit of tor's that was right is favoured; one that has used up its tries
-/// is banned for as long as it has to wait, and one whose conduct is a program's for longer, whether or
-/// not there is a `HAProxy` to be told. Its failures stay counted, so that the next wrong answer brings
-/// the next wait.
+/// is banned for as long as it has to wait, and one whose conduct is a program's, or that has no wait to
+/// serve, for `reputation.ban_seconds`, whether or not there is a `HAProxy` to be told. Its failures stay
+/// counted, so that the next wrong answer brings the next wait.
 ///
 /// A clearnet address is neither: it may be many people's, so its wrong answers make it wait for
 /// challenges and keep nobody out who has a session.
@@ -66,28 +69,39 @@ pub(super) async fn redeem(
         Evidence::Bot => Some(Deed::Bot),
     };
     let is_a_program = deed.is_some_and(|deed| app.conducts.remember(visitor.circuit, deed));
-    match judged.redeemed {
-        Redeemed::Solved { .. } => app.threat.signals().solved(visitor.circuit),
-        _ => app.threat.signals().failed(visitor.circuit),
+    let solved = matches!(judged.redeemed, Redeemed::Solved { .. });
+    visitor.came(Outcome::Answered { solved });
+    match solved {
+        true => app.threat.signals().solved(visitor.circuit),
+        false => app.threat.signals().failed(visitor.circuit),
     }
     let Some(circuit) = visitor.id.tor() else {
         return Ok(judged.redeemed);
     };
-    let (now, durations) = (app.clock.now(), &app.config.reputation);
-    let most = app.config.security.max_captcha_failures;
-    let ban = async |until, reason| match app.reputation.ban(circuit, until, reason).await {
-        Ok(()) => app.threat.signals().banned(visitor.circuit),
-        Err(error) => tracing::error!(%error, "a circuit that is to be banned is not"),
-    };
-    match judged.redeemed {
-        Redeemed::Solved { .. } => favour(app, circuit, now),
-        _ if is_a_program => ban(now.after(durations.ban), Reason::Conduct).await,
-        Redeemed::HeldBack { wait, failures } if failures >= most => {
-            ban(now.after(wait), Reason::Failures).await;
-        }
-        Redeemed::Failed | Redeemed::HeldBack { .. } | Redeemed::MustWait(_) => {}
+    let now = app.clock.now();
+    if solved {
+        favour(app, circuit, now);
+        return Ok(judged.redeemed);
     }
-    Ok(judged.redeemed)
+    let for_long = app.config.reputation.ban;
+    let (time, reason) = match judged.redeemed {
+        _ if is_a_program => (for_long, Reason::Conduct),
+        _ if judged.failures < app.config.security.max_captcha_failures => {
+            return Ok(judged.redeemed);
+        }
+        Redeemed::MustWait(wait) => (wait, Reason::Failures),
+        _ => (for_long, Reason::Failures),
+    };
+    match app.reputation.ban(circuit, now.after(time), reason).await {
+        Ok(()) => {
+            app.threat.signals().banned(visitor.circuit);
+            Ok(Redeemed::MustWait(time))
+        }
+        Err(error) => {
+            tracing::error!(%error, "a circuit that is to be banned is not");
+            Ok(judged.redeemed)
+        }
+    }
 }
 
 /// Favours a circuit from `now` on.

@@ -3,6 +3,7 @@
 use super::stages::Progress;
 use super::visitor::Visitor;
 use crate::app::App;
+use crate::behaviour::Class;
 use crate::challenge::policy::{Order, Wish};
 use crate::decision::{self, Demand, Facts, Reason, Verdict};
 use crate::reputation::Standing;
@@ -57,8 +58,17 @@ fn facts<'a>(
         session,
         favoured: visitor.id.tor().map(standing),
         suspicions,
+        finding: finding(app, visitor),
         level: policy.level.get(),
         stages: policy.stages,
         admits: policy.admits,
     }
+}
+
+/// What the circuit's requests look like. An address may be many people's, who together look like much.
+fn finding(app: &App, visitor: &Visitor) -> Option<Class> {
+    visitor.id.tor()?;
+    let finding = app.behaviour.finding(visitor.circuit)?;
+    app.threat.signals().flagged(visitor.circuit);
+    Some(finding.class)
 }

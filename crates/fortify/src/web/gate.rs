@@ -12,6 +12,7 @@ use super::return_to::ReturnTo;
 use super::visitor::{Visitor, Wants};
 use super::{carried, consequence, demand, same_origin, turn};
 use crate::app::{App, SharedApp};
+use crate::behaviour::Outcome;
 use crate::challenge::policy::Wish;
 use crate::decision::{Reason, Verdict};
 use crate::reputation::Standing;
@@ -21,12 +22,16 @@ use crate::web::error::WebError;
 /// Where a visitor whose cookies are in question is sent, to come back as one of this site.
 pub const ENTER: &str = "/_fortify/enter";
 
+/// Where another server asks about each request.
+pub const AUTH: &str = "/_fortify/auth";
+
 /// Names the session to the service behind nginx, without a way back to its cookie.
 const SUBJECT: HeaderName = HeaderName::from_static("x-fortify-subject");
 /// The level at which the session was earned, 1 to 10.
 const LEVEL: HeaderName = HeaderName::from_static("x-fortify-level");
 
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+/// What a browser wants an answer for: a page, or something that a page loads.
+pub(super) const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Whether a request may pass. A fault of this side is neither: it is an error, and refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,26 +126,30 @@ pub async fn pass(
 ) -> Result<Response, WebError> {
     match decide(&app, &visitor).await? {
         Decision::Admit(admitted) => {
-            let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
-            let forwarded = upstream.forward(request, visitor.forwarded.clone()).await;
-            let mut response =
-                forwarded.inspect_err(|_fault| app.threat.signals().upstream_error())?;
+            let mut response = forward(&app, &visitor, request).await?;
             renew(&app, &visitor, &admitted, &mut response);
             Ok(response)
         }
-        Decision::Favoured => {
-            let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
-            Ok(upstream.forward(request, visitor.forwarded.clone()).await?)
-        }
+        Decision::Favoured => forward(&app, &visitor, request).await,
         Decision::Challenge => meet(&app, &visitor, request).await,
     }
+}
+
+async fn forward(app: &App, visitor: &Visitor, request: Request) -> Result<Response, WebError> {
+    let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
+    let answer = upstream.forward(request, visitor.forwarded.clone()).await;
+    let answer = answer.inspect_err(|_fault| app.threat.signals().upstream_error());
+    let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+    visitor.came(Outcome::Passed(status));
+    Ok(answer?)
 }
 
 /// The same question, asked by another server: 204, 401 or 403, because nginx takes every other
 /// status of a sub-request for a pass or a fault.
 ///
 /// A 204 says whose request it is, and brings the cookie of a session that moved. Which method asks
-/// does not matter, nor what was asked for: the session alone decides.
+/// does not matter, nor what was asked for: the session alone decides. `X-Original-URI` and
+/// `X-Original-Method` are read only to be counted ([`crate::behaviour`]).
 ///
 /// # Errors
 ///
@@ -158,10 +167,20 @@ pub async fn auth(
     };
     let admitted = match decide(&app, &visitor).await? {
         Decision::Admit(admitted) => admitted,
-        // There is no session whose subject and level could be told.
-        Decision::Favoured => return Ok(pages::empty(StatusCode::NO_CONTENT)),
-        Decision::Challenge => return Ok(pages::empty(StatusCode::UNAUTHORIZED)),
+        Decision::Favoured => {
+            // There is no session whose subject and level could be told.
+            visitor.came(Outcome::Passed(None));
+            return Ok(pages::empty(StatusCode::NO_CONTENT));
+        }
+        Decision::Challenge => {
+            if let Some(sighting) = &visitor.sighting {
+                // At its own address, for the challenge.
+                sighting.comes_again();
+            }
+            return Ok(pages::empty(StatusCode::UNAUTHORIZED));
+        }
     };
+    visitor.came(Outcome::Passed(None));
     let mut response = pages::empty(StatusCode::NO_CONTENT);
     let subject = app.pseudonyms.subject(admitted.session.id.to_bytes());
     if let Ok(subject) = HeaderValue::from_str(&subject) {

@@ -12,6 +12,7 @@
 //! - [`standing`]: a visitor's own session.
 //! - [`operator`]: health, readiness, metrics.
 //! - [`visitor`]: who is asking, read once per request.
+//! - [`sighting`]: what became of it, told to [`crate::behaviour`].
 //! - [`error`]: the one edge where faults become answers.
 //! - [`pages`]: HTML and JSON bodies with their headers.
 //! - [`form`], [`return_to`], [`carried`], [`cookies`], [`same_origin`]: one job each, pure.
@@ -28,6 +29,7 @@ pub mod operator;
 pub mod pages;
 pub mod return_to;
 pub mod same_origin;
+pub mod sighting;
 pub mod simple_api;
 pub mod stages;
 pub mod standing;

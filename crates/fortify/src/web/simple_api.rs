@@ -11,7 +11,7 @@ use super::challenge::{FAILED, MAX_JSON_BYTES};
 use super::cookies::Hint;
 use super::return_to::{FRONT, ReturnTo};
 use super::visitor::Visitor;
-use super::{challenge, consequence, demand, form, pages, turn};
+use super::{challenge, consequence, demand, form, pages, stages, turn};
 use crate::app::SharedApp;
 use crate::challenge::policy::Wish;
 use crate::challenge::{Redeemed, Submission};
@@ -90,14 +90,14 @@ pub async fn verify(
             let mut response = pages::json(StatusCode::OK, &granted);
             let cookies = [visitor.jar.session(&minted.token), visitor.jar.hint(Hint::Member)];
             pages::set_cookies(&mut response, cookies);
-            pages::set_cookies(&mut response, visitor.jar.no_stages());
+            pages::set_cookies(&mut response, stages::take_back(&visitor));
             Ok(response)
         }
         Redeemed::Failed => {
             let failed = VerifyResponse { success: false, message: FAILED };
             Ok(pages::json(StatusCode::FORBIDDEN, &failed))
         }
-        Redeemed::HeldBack { wait, .. } | Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
+        Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
     }
 }
 

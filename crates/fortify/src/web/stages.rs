@@ -5,6 +5,7 @@
 //! A row that has led to a session is ended like a session, on every node, so that its cookies are good
 //! once.
 
+use axum::http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -86,6 +87,12 @@ impl Progress {
         let until = app.clock.now().after(LIFETIME + MAX_CLOCK_SKEW);
         app.store.revoke_session(row, until).await
     }
+}
+
+/// The cookies that take back those of stages that came along.
+pub(super) fn take_back(visitor: &Visitor) -> Vec<Option<HeaderValue>> {
+    let came = visitor.cookies.stages.iter().any(Option::is_some);
+    if came { visitor.jar.no_stages().to_vec() } else { Vec::new() }
 }
 
 /// A row is named after its first challenge, whose token nobody else had.

@@ -7,7 +7,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
 use super::cookies::{Cookies, Jar};
+use super::sighting::Sighting;
 use crate::app::SharedApp;
+use crate::behaviour::Outcome;
 use crate::circuit::{self, CircuitId, Connection, IdentityMode, PeerAddress, TorCircuit};
 use crate::config::SecureCookie;
 use crate::proxy::{Forwarded, Proto};
@@ -32,6 +34,17 @@ pub struct Visitor {
     pub wants: Wants,
     /// What the service behind the gate is told about it.
     pub forwarded: Forwarded,
+    /// What is told of the request when it is over, where requests are counted.
+    pub sighting: Option<Sighting>,
+}
+
+impl Visitor {
+    /// Says what became of the request.
+    pub(super) fn came(&self, outcome: Outcome) {
+        if let Some(sighting) = &self.sighting {
+            sighting.came(outcome);
+        }
+    }
 }
 
 impl FromRequestParts<SharedApp> for Visitor {
@@ -73,6 +86,7 @@ impl FromRequestParts<SharedApp> for Visitor {
                 host: headers.get(header::HOST).cloned(),
                 for_: address_of(config.security.identity, connection),
             },
+            sighting: Sighting::of(parts, tag, app),
         })
     }
 }

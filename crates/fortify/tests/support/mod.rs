@@ -29,6 +29,8 @@ use fortify::session::key_ring::KeyRing;
 use fortify::store::StateStore;
 use fortify::store::memory::{MemoryBounds, MemoryStore};
 use fortify::store::record::ChallengeToken;
+use fortify::threat::ThreatLevel;
+use fortify::threat::table::LevelOverride;
 use fortify_captcha::{Answer, Carrier, Generator, Variant};
 use fortify_demo::DemoSite;
 use http_body_util::BodyExt as _;
@@ -80,6 +82,9 @@ impl Bed {
         config.security.max_captcha_failures = 1000;
         config.limits.failure_waits = Waits::new(vec![Duration::ZERO]).unwrap();
         config.limits.challenges_per_minute = 1000;
+        let often =
+            |level| LevelOverride { challenges_per_hour: Some(10_000), ..LevelOverride::of(level) };
+        config.threat.levels = ThreatLevel::ALL.map(often).to_vec();
         // Tests answer at once.
         config.reputation.scoring.suspects = false;
         config.storage.data_dir = data_dir.path().join("data");

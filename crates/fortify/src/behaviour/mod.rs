@@ -1,0 +1,236 @@
+//! What circuits do, and what that makes them look like.
+//!
+//! Every request that is about a visitor is counted, in a record of fixed size for its circuit; from
+//! the record and from what is normal at this service a pure function says whether the circuit is
+//! anything. Nothing is denied here: findings are counted and reported, and where the configuration
+//! says so, told to whoever decides ([`Behaviour::finding`]).
+//!
+//! # Layout
+//!
+//! - this file: [`Behaviour`], which puts the parts together;
+//! - `target`: what an address says, and the lists of paths (pure);
+//! - `features`: the record of one circuit (pure);
+//! - `baseline`: what is normal (pure);
+//! - `classify`: classes, reasons, thresholds (pure);
+//! - `circuits`: many records, bounded.
+
+mod baseline;
+mod circuits;
+mod classify;
+mod features;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+use crate::clock::{Clock, Timestamp};
+use crate::entropy::{Entropy, EntropyError, random_bytes};
+use crate::pseudonym::CircuitTag;
+use crate::telemetry::metrics::Metrics;
+use baseline::Sample;
+use circuits::Circuits;
+
+pub use baseline::Baseline;
+pub use classify::{Class, Finding, Reason, Reasons, classify};
+pub use features::{Counts, Features, Outcome, Request};
+pub use target::Target;
+
+/// What is done with what requests tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Nothing is counted.
+    Off,
+    /// Counted and reported. The default, so that an operator sees what would be done before it is.
+    #[default]
+    Observe,
+    /// And told to whoever decides.
+    Act,
+}
+
+/// Whether the body of a request ran out of time: the server sets it, beside the request.
+#[derive(Clone, Debug)]
+pub struct BodyExpired(pub Arc<AtomicBool>);
+
+/// What circuits do.
+pub struct Behaviour {
+    mode: Mode,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    /// Of the hashes of addresses: random for each process and never kept.
+    key: [u8; 16],
+    circuits: Circuits,
+    baseline: ArcSwap<Baseline>,
+    learning: Mutex<()>,
+    requests: AtomicU64,
+    tallies: [Tally; Class::ALL.len()],
+    reasons: [AtomicU64; Reason::ALL.len()],
+}
+
+#[derive(Default)]
+struct Tally {
+    circuits: AtomicU64,
+    requests: AtomicU64,
+}
+
+/// What was seen since the start, and what would have been done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What is done with it.
+    pub mode: Mode,
+    /// Requests counted.
+    pub requests: u64,
+    /// Circuits that are remembered now.
+    pub circuits: usize,
+    /// By class, in the order of [`Class::ALL`].
+    pub classes: Vec<ClassReport>,
+    /// How often circuits were found for a reason.
+    pub reasons: Vec<(Reason, u64)>,
+}
+
+/// One class in a [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClassReport {
+    /// Which.
+    pub class: Class,
+    /// Circuits found to be it; once each, for as long as they are remembered.
+    pub circuits: u64,
+    /// Requests that came from circuits while they were it: those that would have met a dearer gate.
+    pub requests: u64,
+}
+
+impl Behaviour {
+    /// Nobody was seen yet.
+    ///
+    /// # Errors
+    ///
+    /// Without randomness for the key.
+    pub fn new(
+        mode: Mode,
+        clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, EntropyError> {
+        Ok(Self {
+            mode,
+            metrics,
+            key: random_bytes(entropy)?,
+            circuits: Circuits::new(clock.now()),
+            clock,
+            baseline: ArcSwap::default(),
+            learning: Mutex::default(),
+            requests: AtomicU64::default(),
+            tallies: Default::default(),
+            reasons: Default::default(),
+        })
+    }
+
+    /// What a request's path and query say, as they were sent.
+    #[must_use]
+    pub fn read(&self, target: &[u8]) -> Target {
+        Target::read(&self.key, target)
+    }
+
+    /// Whether anything is counted.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.mode != Mode::Off
+    }
+
+    /// Takes in one request of a circuit.
+    pub fn saw(&self, circuit: CircuitTag, request: &Request) {
+        if !self.is_on() {
+            return;
+        }
+        let (now, baseline) = (self.clock.now(), self.baseline.load());
+        let seen = self.circuits.update(circuit, now, |features| {
+            features.record(request, now);
+            let finding = classify(features, &baseline, now);
+            let is_new = finding.is_some_and(|finding| features.note(finding.class));
+            (finding, is_new, features.sample(now))
+        });
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let Some((finding, is_new, sample)) = seen else { return };
+        if let Some(finding) = finding {
+            self.count(finding, is_new);
+        }
+        if let Some(sample) = sample {
+            self.learn(&sample, now);
+        }
+    }
+
+    /// What a circuit looks like, for whoever decides; always nothing unless the mode is
+    /// [`Mode::Act`].
+    ///
+    /// A clearnet address may be many people's, who together look like a flood: whoever decides
+    /// should ask only about circuits of tor's.
+    #[must_use]
+    pub fn finding(&self, circuit: CircuitTag) -> Option<Finding> {
+        if self.mode != Mode::Act {
+            return None;
+        }
+        let features = self.circuits.get(circuit)?;
+        classify(&features, &self.baseline.load(), self.clock.now())
+    }
+
+    /// Forgets a circuit that is no more.
+    pub fn forget(&self, circuit: CircuitTag) {
+        self.circuits.forget(circuit);
+    }
+
+    /// What was seen so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let value = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Report {
+            mode: self.mode,
+            requests: value(&self.requests),
+            circuits: self.circuits.len(),
+            classes: (Class::ALL.into_iter().zip(&self.tallies))
+                .map(|(class, tally)| ClassReport {
+                    class,
+                    circuits: value(&tally.circuits),
+                    requests: value(&tally.requests),
+                })
+                .collect(),
+            reasons: Reason::ALL.into_iter().zip(self.reasons.iter().map(value)).collect(),
+        }
+    }
+
+    fn count(&self, finding: Finding, is_new: bool) {
+        let tally =
+            Class::ALL.iter().zip(&self.tallies).find(|(class, _)| **class == finding.class);
+        if let Some((_, tally)) = tally {
+            tally.requests.fetch_add(1, Ordering::Relaxed);
+            tally.circuits.fetch_add(u64::from(is_new), Ordering::Relaxed);
+        }
+        if is_new {
+            self.metrics.behaviour_finding(finding.class.label());
+            for (reason, count) in Reason::ALL.into_iter().zip(&self.reasons) {
+                count.fetch_add(u64::from(finding.reasons.has(reason)), Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn learn(&self, sample: &Sample, now: Timestamp) {
+        // Who comes while another teaches is not missed.
+        if let Ok(_alone) = self.learning.try_lock() {
+            let mut baseline = **self.baseline.load();
+            if baseline.learn(sample, now) {
+                self.baseline.store(Arc::new(baseline));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Behaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Behaviour").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
