@@ -87,7 +87,7 @@ impl Reason {
 #[must_use]
 pub fn decide(facts: &Facts<'_>) -> (Verdict, Vec<Reason>) {
     let refused = match (facts.admits, facts.session, facts.favoured) {
-        (Admits::Either, true, _) | (Admits::Both, true, Some(true) | None) => {
+        (Admits::Either | Admits::Session, true, _) | (Admits::Both, true, Some(true) | None) => {
             return (Verdict::Admit, vec![Reason::Session]);
         }
         (Admits::Either, false, Some(true)) => return (Verdict::Admit, vec![Reason::Favoured]),
@@ -135,6 +135,7 @@ mod tests {
         let all = [(false, false), (false, true), (true, false), (true, true)];
         for (admitting, expected) in [
             (Admits::Either, [false, true, true, true]),
+            (Admits::Session, [false, false, true, true]),
             (Admits::Both, [false, false, false, true]),
         ] {
             let admitted = all.map(|(session, favoured)| {
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn an_address_cannot_be_favoured_and_its_session_is_enough() {
-        for admitting in [Admits::Either, Admits::Both] {
+        for admitting in [Admits::Either, Admits::Session, Admits::Both] {
             let facts = Facts { favoured: None, admits: admitting, ..CALM };
             assert!(!admits(&facts));
             assert!(admits(&Facts { session: true, ..facts }));
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn nobody_gets_in_with_nothing() {
         for level in 1..=10 {
-            for admitting in [Admits::Either, Admits::Both] {
+            for admitting in [Admits::Either, Admits::Session, Admits::Both] {
                 for favoured in [None, Some(false)] {
                     assert!(!admits(&Facts { level, favoured, admits: admitting, ..CALM }));
                 }

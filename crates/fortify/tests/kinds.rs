@@ -16,6 +16,7 @@ use fortify::challenge::{Redeemed, Submission};
 use fortify::clock::ManualClock;
 use fortify::config::Config;
 use fortify::entropy::SystemEntropy;
+use fortify::limits::waits::Waits;
 use fortify::pseudonym::CircuitTag;
 use fortify::session::key_ring::KeyRing;
 use fortify::store::record::{ChallengeRecord, ChallengeToken};
@@ -171,7 +172,8 @@ fn picks(page: &str) -> Vec<String> {
 async fn what_only_a_program_reads_is_a_failure_like_any_other_and_is_counted() {
     for (variant, _) in kinds().filter(|(_, carrier)| *carrier == Carrier::Motion) {
         let bed = bed(variant, Carrier::Motion, |parts| {
-            parts.config.security.max_captcha_failures = 2;
+            let waits = [0, 60].map(Duration::from_secs).to_vec();
+            parts.config.limits.failure_waits = Waits::new(waits).unwrap();
         })
         .await;
         let mut visitor = bed.visitor();

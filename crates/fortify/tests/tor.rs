@@ -18,6 +18,7 @@ use fortify::circuit::{IdentityMode, TorBoot, TorCircuit};
 use fortify::clock::{Clock, SystemClock};
 use fortify::config::{ControlAddress, TorConfig};
 use fortify::haproxy::client::Endpoint;
+use fortify::limits::waits::Waits;
 use fortify::reputation::Standing;
 use fortify::store::StateStore;
 use fortify::tor::{Closed, Tor, TorError, TorEvent};
@@ -141,6 +142,8 @@ async fn gate(config: TorConfig, data: Option<&Path>) -> Bed {
 fn settings(parts: &mut Parts, config: TorConfig, data: Option<&Path>) {
     parts.config.security.identity = IdentityMode::Circuit;
     parts.config.security.max_captcha_failures = 2;
+    let waits = [0, 1800].map(Duration::from_secs).to_vec();
+    parts.config.limits.failure_waits = Waits::new(waits).unwrap();
     // What a circuit has is to be told from what a visitor takes along.
     parts.config.session.max_moves = 0;
     parts.config.tor = config;

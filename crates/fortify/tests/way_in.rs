@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use fortify::limits::waits::Waits;
 use support::{Bed, Reply, fields};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,42 +126,49 @@ async fn an_expired_challenge_is_a_wrong_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_wrong_answers_make_a_circuit_wait_and_nobody_else() {
+async fn each_wrong_answer_makes_a_circuit_wait_longer_and_nobody_else() {
     let bed = Bed::with(|parts| {
         parts.config.security.identity = fortify::circuit::IdentityMode::Circuit;
-        parts.config.security.max_captcha_failures = 3;
+        parts.config.security.max_captcha_failures = 5;
+        parts.config.limits.failure_waits = Waits::default();
     })
     .await;
     let mut guesser = bed.visitor().circuit("fc00:dead:beef:4dad::1");
-    let mut page = guesser.get("/").await;
-    let good = page.clone();
-    let answer = bed.answer(&good.field("token")).await;
-    for _ in 0..2 {
+    // How long it waits after each wrong answer, and the status of a page meanwhile: it is banned from
+    // the fifth on.
+    for (seconds, words, status) in [
+        (0, "", StatusCode::FORBIDDEN),
+        (0, "", StatusCode::FORBIDDEN),
+        (30, " 30 seconds,", StatusCode::TOO_MANY_REQUESTS),
+        (120, " 2 minutes,", StatusCode::TOO_MANY_REQUESTS),
+        (300, " 5 minutes,", StatusCode::FORBIDDEN),
+        (900, " 15 minutes,", StatusCode::FORBIDDEN),
+        (900, " 15 minutes,", StatusCode::FORBIDDEN),
+    ] {
+        let page = guesser.get("/articles/1?a=b").await;
+        let (good, answer) = (page.clone(), bed.answer(&page.field("token")).await);
         let next = guesser.get("/").await;
-        page = bed.submit(&mut guesser, &next, "NO").await;
-        assert_eq!(page.status, StatusCode::FORBIDDEN);
+        let reply = bed.submit(&mut guesser, &next, "NO").await;
+        if seconds == 0 {
+            assert!(reply.is_challenge() && !reply.admits());
+            continue;
+        }
+        assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(reply.header("retry-after"), Some(&*seconds.to_string()));
+        assert!(reply.text().contains(words), "{}", reply.text());
+        bed.clock.advance(Duration::from_secs(seconds - 1));
+        let wait = guesser.get("/articles/1?a=b").await;
+        assert_eq!((wait.status, wait.header("retry-after")), (status, Some("1")));
+        assert!(wait.text().contains("http-equiv=\"refresh\" content=\"1;url=/articles/1?a=b\""));
+        assert!(wait.text().contains("href=\"/articles/1?a=b\""), "no way to try again");
+        let right = bed.submit(&mut guesser, &good, &answer).await;
+        assert!(!right.admits(), "a right answer while it waits");
+        let mut other = bed.visitor().circuit("fc00:dead:beef:4dad::2");
+        assert!(other.get("/").await.is_challenge());
+        bed.clock.advance(Duration::from_secs(1));
     }
-    let next = guesser.get("/").await;
-    let wait = bed.submit(&mut guesser, &next, "NO").await;
-    assert_eq!(wait.status, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(wait.header("retry-after"), Some("3600"));
-    assert!(wait.text().contains("60 minutes"));
-    let refused = guesser.get("/articles/1?a=b").await;
-    assert_eq!(refused.status, StatusCode::FORBIDDEN);
-    assert!(!refused.is_challenge() && refused.text().contains("30 minutes"), "not banned");
-    assert!(refused.text().contains("href=\"/articles/1?a=b\""), "no way to try again");
-    let right = bed.submit(&mut guesser, &good, &answer).await;
-    assert_eq!(right.status, StatusCode::FORBIDDEN, "a right answer while banned");
-    assert!(!right.admits());
-
-    let mut other = bed.visitor().circuit("fc00:dead:beef:4dad::2");
-    assert!(other.get("/").await.is_challenge());
-
-    bed.clock.advance(Duration::from_secs(1800));
-    let wait = guesser.get("/").await;
-    assert_eq!(wait.status, StatusCode::TOO_MANY_REQUESTS, "the ban's end gives no new tries");
-    bed.clock.advance(Duration::from_secs(1800));
-    assert!(guesser.get("/").await.is_challenge(), "failures are not forgotten");
+    let page = guesser.get("/").await;
+    assert!(bed.solve(&mut guesser, &page).await.admits(), "who waited is not let in");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -541,7 +541,7 @@ fn a_level_of_the_dial_is_described_once_and_within_its_bounds() {
         "fortify.toml:8: threat.levels[0].stages: 4 is out of range, use 1 to 3",
         "fortify.toml:9: threat.levels[0].challenge_ttl_seconds: 121 is out of range, use 60 to 120",
         "fortify.toml:11: threat.levels[1].level: 3 has a table already, make one of both",
-        "fortify.toml:12: threat.levels[1].admits: \"none\" is not known, use \"either\" or \"both\"",
+        "fortify.toml:12: threat.levels[1].admits: \"none\" is not known, use \"either\" or \"session\" or \"both\"",
         "fortify.toml:13: threat.levels[2].level: is missing, name the level that this table is for, \
          1 to 10",
     ];

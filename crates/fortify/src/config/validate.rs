@@ -394,7 +394,11 @@ fn threat_row(
         check.some(&key(name), written, 60..=most, &mut seconds);
         *target = seconds.map(Duration::from_secs);
     }
-    let words = [("either", Some(Admits::Either)), ("both", Some(Admits::Both))];
+    let words = [
+        ("either", Some(Admits::Either)),
+        ("session", Some(Admits::Session)),
+        ("both", Some(Admits::Both)),
+    ];
     check.word(&key("admits"), raw.admits, &words, &mut row.admits);
     Some(row)
 }

@@ -14,6 +14,8 @@ const SHORTEST_SESSION: Duration = Duration::from_secs(60);
 pub enum Admits {
     /// A valid cookie or a VIP circuit.
     Either,
+    /// A valid cookie, whatever its circuit.
+    Session,
     /// A valid cookie on a VIP circuit.
     Both,
 }
@@ -199,10 +201,7 @@ mod tests {
         assert_eq!(column(|row| row.challenge_ttl.as_secs()), [300; 10]);
         let sessions = [3600, 3600, 3600, 3600, 3600, 2700, 2700, 1800, 900, 900];
         assert_eq!(column(|row| row.session_ttl.as_secs()), sessions);
-        assert_eq!(
-            column(|row| (row.admits == Admits::Both).into()),
-            [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
-        );
+        assert_eq!(column(|row| row.admits as u64), [0, 0, 0, 0, 0, 2, 2, 2, 2, 2]);
     }
 
     #[test]

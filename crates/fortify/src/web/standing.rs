@@ -11,7 +11,7 @@ use super::return_to::FRONT;
 use super::same_origin;
 use super::visitor::{Visitor, Wants};
 use crate::app::SharedApp;
-use crate::reputation::Standing;
+use crate::reputation::{Reason, Standing};
 use crate::web::error::WebError;
 
 /// How a session stands.
@@ -68,7 +68,8 @@ pub async fn log_out(
     // Who leaves is not let in again for having been here.
     if let Some(circuit) = visitor.id.tor()
         && app.reputation.standing(circuit) == Some(Standing::Vip)
-        && let Err(error) = app.reputation.promote(circuit, app.clock.now())
+        && let Err(error) =
+            app.reputation.set(circuit, Standing::Vip, app.clock.now(), Reason::Solved).await
     {
         tracing::warn!(%error, "a visitor who left is still favoured");
     }

@@ -30,7 +30,7 @@ use fortify::store::StateStore;
 use fortify::store::memory::{MemoryBounds, MemoryStore};
 use fortify::store::record::ChallengeToken;
 use fortify::threat::ThreatLevel;
-use fortify::threat::table::LevelOverride;
+use fortify::threat::table::{Admits, LevelOverride};
 use fortify_captcha::{Answer, Carrier, Generator, Variant};
 use fortify_demo::DemoSite;
 use http_body_util::BodyExt as _;
@@ -82,8 +82,11 @@ impl Bed {
         config.security.max_captcha_failures = 1000;
         config.limits.failure_waits = Waits::new(vec![Duration::ZERO]).unwrap();
         config.limits.challenges_per_minute = 1000;
-        let often =
-            |level| LevelOverride { challenges_per_hour: Some(10_000), ..LevelOverride::of(level) };
+        let often = |level| LevelOverride {
+            challenges_per_hour: Some(10_000),
+            admits: Some(Admits::Session),
+            ..LevelOverride::of(level)
+        };
         config.threat.levels = ThreatLevel::ALL.map(often).to_vec();
         // Tests answer at once.
         config.reputation.scoring.suspects = false;
