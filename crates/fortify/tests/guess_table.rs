@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use fortify::config::Config;
 use fortify_captcha::{
@@ -40,10 +41,20 @@ fn per_try(variant: Variant, carrier: Carrier, level: Level, mode: AnswerMode) -
     guess_probability(&spec, Tolerance::for_level(level))
 }
 
+/// Wrong answers that a circuit can give in an hour, from its first one on.
+fn tries() -> i32 {
+    let waits = Config::default().limits.failure_waits;
+    let (mut tries, mut at) = (0, Duration::ZERO);
+    while at < Duration::from_secs(3600) {
+        tries += 1;
+        at += waits.after(tries);
+    }
+    i32::try_from(tries).unwrap()
+}
+
 /// In an hour in which every try is used.
 fn per_hour(once: f64) -> f64 {
-    let tries = Config::default().security.max_captcha_failures;
-    1.0 - (1.0 - once).powi(i32::try_from(tries).unwrap())
+    1.0 - (1.0 - once).powi(tries())
 }
 
 fn percent(share: f64) -> String {

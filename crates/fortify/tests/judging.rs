@@ -1,5 +1,7 @@
 //! Whom the gate asks more of, whom it has wait, and in which order.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken bed fails the test")]
+
 mod support;
 
 use std::time::Duration;
