@@ -16,7 +16,7 @@ pub(crate) type Outcome = Result<(), BrowserError>;
 pub(crate) const WRONG: &str = "WRONG-ANSWER";
 
 /// The picture's box, the field and both buttons of the challenge page.
-pub(crate) const INPUT: &str = "input:not([type=hidden])";
+pub(crate) const INPUT: &str = "input:not([type=hidden]):not([tabindex='-1'])";
 pub(crate) const CONTINUE: &str = "button:not([name])";
 pub(crate) const ANOTHER: &str = "button[name=another]";
 

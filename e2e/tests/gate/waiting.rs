@@ -1,38 +1,100 @@
-//! A visitor with too many wrong answers.
+//! A visitor who has to wait, and one who is asked several times.
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
+use fortify::limits::turnstile::Rate;
+use fortify::limits::waits::Waits;
+use fortify::threat::ThreatLevel;
+use fortify::threat::table::LevelOverride;
 use fortify_e2e::{Kind, Options};
 
 use crate::visit::{Outcome, Visit, WRONG};
 
-crate::in_both_browsers!(too_many_wrong_answers_lead_to_a_page_that_says_how_long_to_wait);
+crate::in_both_browsers!(
+    a_wait_is_shown_and_ends_by_itself,
+    a_visitor_in_line_gets_a_challenge_when_it_is_their_turn,
+    three_pictures_in_a_row_are_counted_on_the_page,
+);
 
-async fn too_many_wrong_answers_lead_to_a_page_that_says_how_long_to_wait(kind: Kind) -> Outcome {
-    const FAILURES: u32 = 3;
+async fn a_wait_is_shown_and_ends_by_itself(kind: Kind) -> Outcome {
     let visit = Visit::with(kind, Options::default(), |parts| {
-        parts.config.security.max_captcha_failures = FAILURES;
+        if let Some(waits) = Waits::new([0, 0, 3, 300].map(Duration::from_secs).to_vec()) {
+            parts.config.limits.failure_waits = waits;
+        }
     })
     .await?;
     let browser = &visit.browser;
     visit.open("/articles/2").await?;
-    for _ in 0..FAILURES {
+    for _ in 0..3 {
         visit.challenge().await?;
         visit.answer(WRONG).await?;
     }
     browser.wait_for("main > a").await?;
     assert_eq!(browser.text("h1").await?, "Please wait");
-    assert!(browser.text("main p").await?.contains("60 minutes"));
+    assert!(browser.text("main p").await?.contains("3 seconds"));
     assert!(!browser.has("form").await?, "asks for an answer that does not count");
     visit.take_picture(&format!("wait-{kind:?}")).await?;
 
-    // Too early: the same page, and still one way on.
+    // Nothing is pressed: the page goes on by itself.
+    visit.bed.clock.advance(Duration::from_secs(3));
+    visit.challenge().await?;
+    visit.answer(WRONG).await?;
+
+    // The next wait is longer. Too early: the same page, and still one way on.
+    browser.wait_for("main > a").await?;
+    assert!(browser.text("main p").await?.contains("5 minutes"));
     browser.follow("main > a").await?;
     browser.wait_for("main > a").await?;
     assert_eq!(browser.text("h1").await?, "Please wait");
 
-    visit.bed.clock.advance(Duration::from_secs(3600));
+    visit.bed.clock.advance(Duration::from_secs(300));
     browser.follow("main > a").await?;
     visit.solve("#welcome").await?;
+    visit.end().await
+}
+
+async fn a_visitor_in_line_gets_a_challenge_when_it_is_their_turn(kind: Kind) -> Outcome {
+    let visit = Visit::with(kind, Options::default(), |parts| {
+        parts.config.limits.service = Rate { per_minute: 60, per_second: 60 };
+    })
+    .await?;
+    // Others take what may come at once, and five stand in line.
+    for number in 0..25 {
+        let reply = visit.bed.visitor().get("/").await;
+        let given = reply.is_challenge();
+        assert_eq!(given, number < 20, "{}", reply.status);
+        assert!(given || reply.status == StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let browser = &visit.browser;
+    visit.open("/articles/2").await?;
+    browser.wait_for("main > a").await?;
+    assert_eq!(browser.text("h1").await?, "You are in line");
+    assert!(browser.text("main p").await?.contains("5 visitors are before you"));
+    visit.take_picture(&format!("line-{kind:?}")).await?;
+
+    // Nothing is pressed: the page asks again by itself.
+    visit.bed.clock.advance(Duration::from_secs(10));
+    visit.solve("article").await?;
+    visit.end().await
+}
+
+async fn three_pictures_in_a_row_are_counted_on_the_page(kind: Kind) -> Outcome {
+    let visit = Visit::with(kind, Options::default(), |parts| {
+        let three = |level| LevelOverride { stages: Some(3), ..LevelOverride::of(level) };
+        parts.config.threat.levels = ThreatLevel::ALL.map(three).to_vec();
+    })
+    .await?;
+    let browser = &visit.browser;
+    visit.open("/articles/2").await?;
+    for stage in 1..=2 {
+        let token = visit.challenge().await?;
+        assert!(browser.text("main").await?.contains(&format!("Picture {stage} of 3")));
+        visit.answer(&visit.bed.answer(&token).await).await?;
+        browser.wait_for(&format!("input[name=token]:not([value='{token}'])")).await?;
+    }
+    assert!(browser.text("main").await?.contains("Picture 3 of 3"));
+    visit.take_picture(&format!("stages-{kind:?}")).await?;
+    visit.solve("article").await?;
     visit.end().await
 }
