@@ -264,54 +264,64 @@ fn circuits_are_asked_for_by_address_in_the_file_of_a_gate() {
     }
 }
 
+/// How often a gate is killed while it bans.
+const ROUNDS: u32 = 20;
+
 #[test]
 fn abuse_27_a_gate_that_is_killed_under_load_has_every_ban_that_it_acknowledged() {
-    let dir = tempfile::tempdir().unwrap();
     let more = "[server]\nport = 0\n[captcha]\ndrawn_ahead = 0\n\
                 [security]\nmax_captcha_failures = 1\n";
-    let path = config(dir.path(), more);
-    let mut child = fortify(&["serve", "--config", &path]).stderr(Stdio::piped()).spawn().unwrap();
-    let address = listening(&mut BufReader::new(child.stderr.take().unwrap()));
-    let (told, acknowledged) = std::sync::mpsc::channel();
-    let guessers: Vec<_> = (0..4_u32)
-        .map(|guesser| {
-            let told = told.clone();
-            std::thread::spawn(move || {
-                for number in (guesser << 16).. {
-                    match guess_wrong(address, number) {
-                        Some(429) => told.send(number).unwrap(),
-                        Some(other) => panic!("{other} in place of a ban"),
-                        None => return,
+    let (mut count, mut rate) = (0, 0.0);
+    for _ in 0..ROUNDS {
+        let dir = tempfile::tempdir().unwrap();
+        let path = config(dir.path(), more);
+        let mut child =
+            fortify(&["serve", "--config", &path]).stderr(Stdio::piped()).spawn().unwrap();
+        let address = listening(&mut BufReader::new(child.stderr.take().unwrap()));
+        let started = Instant::now();
+        let (told, acknowledged) = std::sync::mpsc::channel();
+        let guessers: Vec<_> = (0..4_u32)
+            .map(|guesser| {
+                let told = told.clone();
+                std::thread::spawn(move || {
+                    for number in (guesser << 16).. {
+                        match guess_wrong(address, number) {
+                            Some(429) => told.send(number).unwrap(),
+                            Some(other) => panic!("{other} in place of a ban"),
+                            None => return,
+                        }
                     }
-                }
+                })
             })
-        })
-        .collect();
-    let mut banned: Vec<u32> = acknowledged.iter().take(200).collect();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    drop(told);
-    banned.extend(acknowledged.iter());
-    for guesser in guessers {
-        guesser.join().unwrap();
+            .collect();
+        let mut banned: Vec<u32> = acknowledged.iter().take(100).collect();
+        rate += 100.0 / started.elapsed().as_secs_f64() / f64::from(ROUNDS);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(told);
+        banned.extend(acknowledged.iter());
+        for guesser in guessers {
+            guesser.join().unwrap();
+        }
+        let list = ["circuits", "list", "--show-circuits", "--config", &path];
+        let list = String::from_utf8(output(&mut fortify(&list)).stdout).unwrap();
+        let there: std::collections::HashSet<_> =
+            list.lines().filter_map(|line| line.rsplit(' ').next()).collect();
+        for number in &banned {
+            let address: std::net::Ipv6Addr = circuit_address(*number).parse().unwrap();
+            assert!(there.contains(address.to_string().as_str()), "a ban is lost");
+        }
+        count += banned.len();
+        let mut child =
+            fortify(&["serve", "--config", &path]).stderr(Stdio::piped()).spawn().unwrap();
+        let again = listening(&mut BufReader::new(child.stderr.take().unwrap()));
+        assert_eq!(request(again, banned[0], "/captcha/generate", "").unwrap().0, 403);
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        wait(&mut child);
     }
-    let list = ["circuits", "list", "--show-circuits", "--config", &path];
-    let list = String::from_utf8(output(&mut fortify(&list)).stdout).unwrap();
-    let there: std::collections::HashSet<_> =
-        list.lines().filter_map(|line| line.rsplit(' ').next()).collect();
-    for number in &banned {
-        let address: std::net::Ipv6Addr = circuit_address(*number).parse().unwrap();
-        assert!(there.contains(address.to_string().as_str()), "a ban is lost");
-    }
-    println!("{} bans acknowledged, {} there", banned.len(), there.len() - 1);
-    let mut child = fortify(&["serve", "--config", &path]).stderr(Stdio::piped()).spawn().unwrap();
-    let again = listening(&mut BufReader::new(child.stderr.take().unwrap()));
-    assert_eq!(request(again, banned[0], "/captcha/generate", "").unwrap().0, 403);
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    wait(&mut child);
+    println!("{count} bans acknowledged in {ROUNDS} rounds, {rate:.0} a second");
 }
 
-/// The status of a wrong answer of a circuit's; `None` once the gate is gone.
 #[test]
 fn abuse_27_an_acknowledged_turn_of_the_dial_outlives_a_gate_that_is_killed() {
     let dir = tempfile::tempdir().unwrap();
@@ -363,6 +373,7 @@ fn attacks_are_played_to_the_dial_and_drawn() {
     assert_eq!((&told["highest"], &told["trace"]), (&2.into(), &"one-loud".into()));
 }
 
+/// The status of a wrong answer of a circuit's; `None` once the gate is gone.
 fn guess_wrong(gate: SocketAddr, number: u32) -> Option<u16> {
     let (_, body) = request(gate, number, "/captcha/generate", "")?;
     let challenge: serde_json::Value = serde_json::from_str(&body).ok()?;

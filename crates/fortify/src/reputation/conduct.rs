@@ -21,8 +21,8 @@ use crate::pseudonym::CircuitTag;
 /// Answers whose times are remembered: the requirement's ten.
 pub const TIMES: usize = 10;
 
-/// Circuits that are remembered, the least recently seen of which makes room: measured 300 bytes each
-/// (`cargo bench -p fortify --bench conduct`).
+/// Circuits that are remembered, the least recently seen of which makes room: BYTES bytes each
+/// (`cargo bench -p fortify --bench judging`).
 const MAX_CIRCUITS: u64 = 100_000;
 
 /// The average below which answers are too quick, and the time below which all of them are: the

@@ -147,6 +147,7 @@ pub struct Metrics {
     active_challenges: Gauge,
     strained: Gauge,
     pictures_ready: Gauge,
+    queue_waiting: Gauge,
     haproxy_up: Gauge,
     haproxy_lag: Gauge<f64, AtomicU64>,
     haproxy_commands: Family<ByOutcome, Counter>,
@@ -184,6 +185,7 @@ impl Metrics {
             active_challenges: Gauge::default(),
             strained: Gauge::default(),
             pictures_ready: Gauge::default(),
+            queue_waiting: Gauge::default(),
             haproxy_up: Gauge::default(),
             haproxy_lag: Gauge::default(),
             haproxy_commands: Family::default(),
@@ -238,6 +240,11 @@ impl Metrics {
             m.strained.clone(),
         );
         registry.register("pictures_ready", "Pictures drawn ahead", m.pictures_ready.clone());
+        registry.register(
+            "queue_waiting",
+            "Places in the queue for a challenge that are not called yet",
+            m.queue_waiting.clone(),
+        );
         registry.register(
             "haproxy_up",
             "1 while HAProxy's table is kept as wanted",
@@ -318,6 +325,11 @@ impl Metrics {
     /// Whether only plain pictures are drawn, because drawing takes too long.
     pub fn set_strained(&self, strained: bool) {
         self.strained.set(i64::from(strained));
+    }
+
+    /// How many wait in turn.
+    pub fn set_queue_waiting(&self, count: u64) {
+        self.queue_waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// How many pictures are drawn ahead.

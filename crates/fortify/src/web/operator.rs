@@ -58,6 +58,7 @@ pub async fn metrics(
 ) -> Result<Response, WebError> {
     require_supervisor(&app, &connection, &headers)?;
     app.metrics.set_pictures_ready(app.challenges.pictures_ready());
+    app.metrics.set_queue_waiting(app.limits.waiting());
     if let Ok(count) = app.store.active_challenges().await {
         app.metrics.set_active_challenges(count);
     }

@@ -23,6 +23,7 @@ use fortify::clock::{ManualClock, Timestamp};
 use fortify::config::Config;
 use fortify::entropy::{Entropy, SystemEntropy};
 use fortify::gate::Gate;
+use fortify::limits::turnstile::Rate;
 use fortify::limits::waits::Waits;
 use fortify::server::LocalAddress;
 use fortify::session::key_ring::KeyRing;
@@ -82,6 +83,7 @@ impl Bed {
         config.security.max_captcha_failures = 1000;
         config.limits.failure_waits = Waits::new(vec![Duration::ZERO]).unwrap();
         config.limits.challenges_per_minute = 1000;
+        config.limits.service = Rate { per_minute: 6_000_000, per_second: 100_000 };
         let often = |level| LevelOverride {
             challenges_per_hour: Some(10_000),
             admits: Some(Admits::Session),

@@ -1,0 +1,90 @@
+//! What remembering 100,000 circuits costs, and how long it takes to decide about one. JSON lines.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may stop")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fortify::clock::{ManualClock, Timestamp};
+use fortify::decision::{self, Facts};
+use fortify::pseudonym::CircuitTag;
+use fortify::reputation::conduct::{Conducts, Deed, Scoring};
+use fortify::store::StateStore as _;
+use fortify::store::memory::{MemoryBounds, MemoryStore};
+use fortify::store::record::Bound;
+use fortify::threat::table::Admits;
+
+/// As many as are remembered.
+const CIRCUITS: u32 = 100_000;
+
+fn circuit(number: u32) -> CircuitTag {
+    let mut bytes = [0x5a; 16];
+    // Pseudonyms are hashes: neighbours are not near each other.
+    bytes[..4].copy_from_slice(&number.wrapping_mul(0x9e37_79b9).to_le_bytes());
+    bytes[4..8].copy_from_slice(&number.to_le_bytes());
+    CircuitTag::from_bytes(bytes)
+}
+
+#[tokio::main]
+async fn main() {
+    let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+    let conducts = Conducts::new(clock.clone(), Scoring::default());
+    let before = rss();
+    for number in 0..CIRCUITS {
+        for millis in [4000, 9000, 6000] {
+            conducts.remember(circuit(number), Deed::Solved(Duration::from_millis(millis)));
+        }
+    }
+    let answers = per_circuit(before);
+
+    let folder = tempfile::tempdir().unwrap();
+    let bounds = MemoryBounds { challenges: 1000, challenges_per_circuit: 3 };
+    let store = MemoryStore::open(clock.clone(), bounds, folder.path()).unwrap();
+    let minute = Bound { within: Duration::from_secs(60), most: 60 };
+    let hour = Bound { within: Duration::from_secs(3600), most: 60 };
+    let before = rss();
+    for number in 0..CIRCUITS {
+        for _ in 0..10 {
+            black_box(store.ask(circuit(number), [minute, hour]).await.unwrap());
+        }
+    }
+    let asked = per_circuit(before);
+    println!(
+        r#"{{"bench":"judging","circuits":{CIRCUITS},"bytes_of_answers":{answers},"bytes_of_ten_times_asked":{asked}}}"#
+    );
+
+    let mut times: Vec<Duration> = (0..CIRCUITS)
+        .map(|number| {
+            let started = Instant::now();
+            let suspicions = conducts.suspicions(circuit(number));
+            let facts = Facts {
+                session: false,
+                favoured: Some(false),
+                suspicions: &suspicions,
+                finding: None,
+                level: 5,
+                stages: 1,
+                admits: Admits::Either,
+            };
+            black_box(decision::decide(black_box(&facts)));
+            started.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    let at = |share: f64| {
+        let index = (times.len() - 1) as f64 * share;
+        times.get(index as usize).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+    };
+    println!(r#"{{"bench":"decide","p50_us":{:.2},"p99_us":{:.2}}}"#, at(0.5), at(0.99));
+}
+
+/// Bytes of this process in memory.
+fn rss() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+}
+
+fn per_circuit(before: u64) -> u64 {
+    rss().saturating_sub(before) / u64::from(CIRCUITS)
+}
