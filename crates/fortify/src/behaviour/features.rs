@@ -57,7 +57,7 @@ pub enum Outcome {
     Other,
 }
 
-/// How many there were, lately: halved every [`HALF_LIFE`]. All saturate.
+/// How many there were, lately: halved every `HALF_LIFE`. All saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests of the service that are no assets.

@@ -4,7 +4,7 @@
 //! comes when nothing is left gets a number, and numbers are called in their order, as fast as the
 //! service draws. Numbers are of a [`Lane`], and a better lane is called first: one who is favoured, and
 //! one who asks for the first time, need not stand behind a thousand of those who ask again and again.
-//! One call in [`FAIR`] begins with the last lane, so that nobody waits for ever.
+//! One call in eight (`FAIR`) begins with the last lane, so that nobody waits for ever.
 //!
 //! The numbers are with those who wait, signed, so that nothing is kept for them here but how far each
 //! lane has got, and which of the numbers called last were used: a number is good for one challenge.

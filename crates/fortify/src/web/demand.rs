@@ -1,4 +1,4 @@
-//! What is asked of a visitor now: collects what is known, and has [`decision`](crate::decision) decide.
+//! What is asked of a visitor now: collects what is known, and has [`crate::decision`] decide.
 
 use super::stages::Progress;
 use super::visitor::Visitor;
