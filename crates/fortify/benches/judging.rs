@@ -62,7 +62,6 @@ async fn main() {
                 favoured: Some(false),
                 suspicions: &suspicions,
                 finding: None,
-                level: 5,
                 stages: 1,
                 admits: Admits::Either,
             };

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use fortify_captcha::{FontError, Generator};
+use moka::sync::Cache;
 use serde::Serialize;
 
 use crate::behaviour::Behaviour;
@@ -27,12 +29,18 @@ use crate::session::Sessions;
 use crate::session::key_ring::{KeyRing, KeyRingError};
 use crate::store::StateStore;
 use crate::store::memory::{MemoryBounds, MemoryStore};
+use crate::store::record::SessionId;
 use crate::store::redis::RedisStore;
 use crate::telemetry::metrics::Metrics;
 use crate::threat::audit::AuditError;
 use crate::threat::table::{Basis, LevelPolicy, LevelTable};
 use crate::threat::{Settings, Threat, ThreatLevel};
 use crate::tor::{EpochError, Tor};
+
+/// Rows of challenges that are remembered as done, and for how long: until their cookies have expired. The
+/// store remembers them too, and for longer than it takes another node to hear of it.
+const MAX_ROWS: u64 = 100_000;
+const ROW_LIFETIME: Duration = Duration::from_secs(1000);
 
 /// How requests hold the [`App`].
 pub type SharedApp = Arc<App>;
@@ -58,6 +66,8 @@ pub struct App {
     pub sessions: Sessions,
     /// How circuits answer.
     pub conducts: Conducts,
+    /// Rows of challenges that led to a session lately: each leads to one.
+    pub rows: Cache<SessionId, ()>,
     /// How circuits stand.
     pub reputation: Arc<Reputation>,
     /// The threat dial.
@@ -228,7 +238,8 @@ impl App {
             settings,
         );
         let (circuit, service) = (config.limits.challenges_per_minute, config.limits.service);
-        let limits = Limits::new(store.clone(), clock.clone(), circuit, service);
+        let queue = u64::from_le_bytes(random_bytes(&*entropy)?);
+        let limits = Limits::new(store.clone(), clock.clone(), circuit, service, queue);
         let conducts = Conducts::new(clock.clone(), config.reputation.scoring);
         let (mode, counted) = (config.behaviour.mode, metrics.clone());
         let behaviour = Behaviour::new(mode, clock.clone(), &*entropy, counted)?;
@@ -255,6 +266,7 @@ impl App {
             challenges,
             limits,
             conducts,
+            rows: Cache::builder().max_capacity(MAX_ROWS).time_to_live(ROW_LIFETIME).build(),
             sessions,
             metrics,
         }))

@@ -7,8 +7,7 @@ use crate::behaviour::Class;
 use crate::reputation::conduct::Suspicion;
 use crate::threat::table::Admits;
 
-/// The most that may be asked for.
-const MOST_LEVEL: u8 = 10;
+/// The most challenges in a row.
 const MOST_STAGES: u8 = 3;
 
 /// What is known of a request.
@@ -23,8 +22,6 @@ pub struct Facts<'a> {
     pub suspicions: &'a [Suspicion],
     /// What its circuit's requests look like, where that counts.
     pub finding: Option<Class>,
-    /// The level in force, 1 to 10.
-    pub level: u8,
     /// Challenges in a row at this level, 1 to 3.
     pub stages: u8,
     /// What admits at this level.
@@ -34,11 +31,9 @@ pub struct Facts<'a> {
 /// What is asked of one who is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
-    /// Difficulty, 1 to 10.
-    pub level: u8,
     /// Challenges in a row, 1 to 3.
     pub stages: u8,
-    /// Whether only tasks that are harder for programs will do.
+    /// Whether a level more and only tasks that are harder for programs will do.
     pub hard: bool,
 }
 
@@ -105,11 +100,7 @@ pub fn decide(facts: &Facts<'_>) -> (Verdict, Vec<Reason>) {
 pub fn demand(facts: &Facts<'_>) -> Demand {
     let suspected = !facts.suspicions.is_empty() || facts.finding.is_some();
     let step = u8::from(suspected);
-    Demand {
-        level: facts.level.saturating_add(step).min(MOST_LEVEL),
-        stages: facts.stages.max(1 + step).min(MOST_STAGES),
-        hard: suspected,
-    }
+    Demand { stages: facts.stages.max(1 + step).min(MOST_STAGES), hard: suspected }
 }
 
 #[cfg(test)]
@@ -121,7 +112,6 @@ mod tests {
         favoured: Some(false),
         suspicions: &[],
         finding: None,
-        level: 2,
         stages: 1,
         admits: Admits::Either,
     };
@@ -158,21 +148,21 @@ mod tests {
     fn suspicion_asks_for_a_step_more_and_admits_as_before() {
         let suspected = Facts { suspicions: &[Suspicion::Quick], ..CALM };
         let (verdict, reasons) = decide(&suspected);
-        assert_eq!(verdict, Verdict::Challenge(Demand { level: 3, stages: 2, hard: true }));
+        assert_eq!(verdict, Verdict::Challenge(Demand { stages: 2, hard: true }));
         assert_eq!(reasons, [Reason::NoSession, Reason::Suspicious(Suspicion::Quick)]);
         assert!(admits(&Facts { session: true, ..suspected }));
         let scraper = Facts { finding: Some(Class::Scraping), ..CALM };
         assert_eq!(decide(&scraper).0, verdict);
-        let top = Facts { level: 10, stages: 3, ..suspected };
-        assert_eq!(decide(&top).0, Verdict::Challenge(Demand { level: 10, stages: 3, hard: true }));
+        let top = Facts { stages: 3, ..suspected };
+        assert_eq!(decide(&top).0, Verdict::Challenge(Demand { stages: 3, hard: true }));
     }
 
     #[test]
     fn nobody_gets_in_with_nothing() {
-        for level in 1..=10 {
+        for stages in 1..=3 {
             for admitting in [Admits::Either, Admits::Session, Admits::Both] {
                 for favoured in [None, Some(false)] {
-                    assert!(!admits(&Facts { level, favoured, admits: admitting, ..CALM }));
+                    assert!(!admits(&Facts { stages, favoured, admits: admitting, ..CALM }));
                 }
             }
         }

@@ -146,6 +146,7 @@ async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
                 }
                 for id in [CircuitId::Header(circuit), CircuitId::ProxyLine(Origin::Tor(circuit))] {
                     let tag = app.pseudonyms.tag(&id);
+                    app.conducts.forget(tag);
                     app.behaviour.forget(tag);
                     if let Err(error) = app.store.forget_failures(tag).await {
                         // It goes by itself when its time is over.

@@ -90,6 +90,30 @@ async fn several_challenges_in_a_row_lead_to_one_session() {
     assert!(!visitor.cookies.contains_key("captcha_stage_1"));
     assert_eq!(visitor.get("/articles/1").await.status, StatusCode::OK);
 
+    // Of answers that come at once with the same stages one is a session.
+    let mut visitor = bed.visitor().circuit(&circuit(9));
+    let first = visitor.get("/").await;
+    let second = bed.solve(&mut visitor, &first).await;
+    let third = bed.solve(&mut visitor, &second).await;
+    let mut pages = vec![third];
+    for _ in 0..2 {
+        pages.push(visitor.get("/").await);
+    }
+    let mut answers = Vec::new();
+    for page in &pages {
+        let token = page.field("token");
+        let form = fields(&[("token", &token), ("answer", &bed.answer(&token).await)]);
+        let mut visitor = visitor.clone();
+        answers.push(tokio::spawn(async move {
+            visitor.post_form("/validate-captcha", &form).await.admits()
+        }));
+    }
+    let mut sessions = 0;
+    for answer in answers {
+        sessions += u32::from(answer.await.unwrap());
+    }
+    assert_eq!(sessions, 1, "of three at once");
+
     // The stages of a row that is done are good for nothing.
     let mut replayed = before;
     assert!(replayed.get("/").await.text().contains("Picture 1 of 3"));
@@ -178,6 +202,9 @@ async fn abuse_22_who_answers_like_a_program_is_asked_once_more_and_let_in() {
     let record = bed.app.store.challenge(&token).await.unwrap().unwrap();
     assert_eq!(record.level, 6);
     assert!(["object_recognition", "pattern_completion"].contains(&&*record.variant));
+    // Whoever does not answer it is neither in nor favoured.
+    written(&bed).await;
+    assert!(bed.visitor().circuit(&circuit(2)).get("/articles/1").await.is_challenge());
     read_for(&bed, 6000).await;
     assert!(bed.solve(&mut quick, &next).await.admits(), "an honest quick one is locked out");
 }

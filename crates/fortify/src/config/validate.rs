@@ -379,7 +379,7 @@ fn threat_row(
     check.with(&key("carrier_weights"), raw.carrier_weights, weighed, &mut row.carriers);
     check.some(&key("stages"), raw.stages, 1..=3, &mut row.stages);
     let (name, target) = (key("challenges_per_hour"), &mut row.challenges_per_hour);
-    check.some(&name, raw.challenges_per_hour, 1..=10_000, target);
+    check.some(&name, raw.challenges_per_hour, 1..=1000, target);
     for (name, written, most, target) in [
         (
             "challenge_ttl_seconds",

@@ -46,19 +46,22 @@ pub struct Limits {
     clock: Arc<dyn Clock>,
     per_minute: u32,
     turnstile: Mutex<Turnstile>,
+    queue: u64,
 }
 
 impl Limits {
-    /// `per_minute` challenges of one circuit, and `service` of all.
+    /// `per_minute` challenges of one circuit, and `service` of all. `queue` is random: a place in the
+    /// queue of another process, or of this one before it started anew, is none here.
     #[must_use]
     pub fn new(
         store: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
         per_minute: u32,
         service: Rate,
+        queue: u64,
     ) -> Self {
         let turnstile = Mutex::new(Turnstile::new(service, clock.now()));
-        Self { store, clock, per_minute, turnstile }
+        Self { store, clock, per_minute, turnstile, queue }
     }
 
     /// Asks for a challenge for `circuit`, which may have `per_hour`. Asking counts, whatever the
@@ -87,6 +90,12 @@ impl Limits {
             Some(Knock::Wait(place)) => Turn::Wait(place),
             Some(Knock::Gone) | None => Turn::Full,
         })
+    }
+
+    /// The name of this queue.
+    #[must_use]
+    pub const fn queue(&self) -> u64 {
+        self.queue
     }
 
     /// Whether it is the turn of a place that was given; `None` for one that is not good any more.

@@ -16,12 +16,13 @@ use crate::clock::Timestamp;
 /// One call in this many begins with the last lane.
 const FAIR: u64 = 8;
 
-/// Numbers of a lane that may wait at one time. They cost nothing here; whoever has more ahead would wait
-/// for longer than a ticket is good.
-const MAX_WAITING: u64 = 100_000;
+/// The longest that anybody is asked to wait: well within what a ticket is good for.
+const LONGEST: Duration = Duration::from_secs(1200);
 
-/// Numbers behind the one called last that are still good: minutes at the default rate.
-const KEPT: u64 = 4096;
+/// Numbers behind the one called last that are still good: as many as a minute calls, and never more than
+/// this. They may all be used at once, so that those who hoard them get a minute's at most in each lane.
+const MAX_KEPT: u64 = 4096;
+const LEAST_KEPT: u64 = 16;
 
 /// Milliseconds in a minute, which is what one challenge costs: each millisecond earns as many units as
 /// there are challenges in a minute.
@@ -138,13 +139,18 @@ pub struct Turnstile {
 struct Line {
     issued: u64,
     called: u64,
-    /// Which of the last [`KEPT`] called numbers were used, by number modulo that.
+    /// Which of the numbers called last were used, by number modulo their count.
     used: Box<[bool]>,
 }
 
 impl Line {
-    fn new() -> Self {
-        Self { issued: 0, called: 0, used: vec![false; KEPT as usize].into() }
+    fn new(kept: u64) -> Self {
+        Self { issued: 0, called: 0, used: vec![false; kept as usize].into() }
+    }
+
+    /// How many numbers behind the one called last are good, at least 1.
+    fn kept(&self) -> u64 {
+        (self.used.len() as u64).max(1)
     }
 
     const fn waiting(&self) -> u64 {
@@ -153,15 +159,17 @@ impl Line {
 
     fn call(&mut self) {
         self.called += 1;
-        if let Some(used) = self.used.get_mut((self.called % KEPT) as usize) {
+        let slot = (self.called % self.kept()) as usize;
+        if let Some(used) = self.used.get_mut(slot) {
             *used = false;
         }
     }
 
     /// Uses a number that was called; whether it was good.
     fn use_up(&mut self, number: u64) -> bool {
-        let kept = number > self.called.saturating_sub(KEPT) && number != 0;
-        let used = self.used.get_mut((number % KEPT) as usize);
+        let kept = number > self.called.saturating_sub(self.kept()) && number != 0;
+        let slot = (number % self.kept()) as usize;
+        let used = self.used.get_mut(slot);
         kept && used.is_some_and(|used| !std::mem::replace(used, true))
     }
 }
@@ -171,7 +179,8 @@ impl Turnstile {
     #[must_use]
     pub fn new(rate: Rate, now: Timestamp) -> Self {
         let burst = rate.burst() * COST;
-        let lines = std::array::from_fn(|_| Line::new());
+        let kept = rate.evenly().clamp(LEAST_KEPT, MAX_KEPT);
+        let lines = std::array::from_fn(|_| Line::new(kept));
         Self { burst, earned: rate.evenly(), credit: burst, at: now, calls: 0, lines }
     }
 
@@ -183,13 +192,15 @@ impl Turnstile {
             self.credit = rest;
             return Some(Knock::In);
         }
-        let line = self.lines.get_mut(usize::from(lane.index()))?;
-        if line.waiting() >= MAX_WAITING {
+        let line = self.lines.get(usize::from(lane.index()))?;
+        let place = self.place(lane, line.issued + 1);
+        if place.estimate > LONGEST {
             return None;
         }
-        line.issued += 1;
-        let number = line.issued;
-        Some(Knock::Wait(self.place(lane, number)))
+        if let Some(line) = self.lines.get_mut(usize::from(lane.index())) {
+            line.issued = place.number;
+        }
+        Some(Knock::Wait(place))
     }
 
     /// One with a number comes back.
@@ -343,7 +354,7 @@ mod tests {
     fn numbers_that_were_called_long_ago_are_gone() {
         let mut queue = drained(60_000);
         let first = place(queue.enter(Lane::First, START));
-        for _ in 0..KEPT {
+        for _ in 0..MAX_KEPT {
             place(queue.enter(Lane::First, START));
         }
         queue.advance(seconds(30));
@@ -382,13 +393,28 @@ mod tests {
     }
 
     #[test]
-    fn abuse_18_memory_is_flat_however_many_wait() {
+    fn abuse_18_memory_is_flat_and_nobody_is_asked_to_wait_for_ever() {
         let mut queue = drained(60);
-        for _ in 0..MAX_WAITING {
-            assert!(queue.enter(Lane::Often, START).is_some());
+        let mut last = Duration::ZERO;
+        while let Some(Knock::Wait(place)) = queue.enter(Lane::Often, START) {
+            assert!(place.estimate <= LONGEST);
+            last = place.estimate;
         }
-        assert_eq!(queue.enter(Lane::Often, START), None);
+        assert!(last > LONGEST - Duration::from_secs(5), "{last:?}");
         assert!(queue.enter(Lane::First, START).is_some(), "a newcomer was turned away");
-        assert!(queue.lines.iter().map(|line| line.used.len()).sum::<usize>() <= 4 * KEPT as usize);
+        let kept: usize = queue.lines.iter().map(|line| line.used.len()).sum();
+        assert_eq!(kept, 4 * 40, "a minute's numbers for each lane");
+    }
+
+    #[test]
+    fn numbers_that_were_hoarded_are_a_minutes_at_most() {
+        let mut queue = drained(60);
+        let hoard: Vec<Place> = (0..300).map(|_| place(queue.enter(Lane::First, START))).collect();
+        for second in (30..=600).step_by(30) {
+            queue.advance(seconds(second));
+        }
+        let mut used =
+            |place: &Place| queue.knock(place.lane, place.number, seconds(600)) == Knock::In;
+        assert_eq!(hoard.iter().map(|place| u32::from(used(place))).sum::<u32>(), 40);
     }
 }

@@ -1,7 +1,7 @@
 //! How circuits answer: what is remembered of it, what it is worth, and what it looks like.
 //!
-//! Answers are timed by this side's own clock, from when the picture was handed out (or fetched, if that
-//! came later) to when the answer came. Nothing that a form says counts.
+//! Answers are timed by this side's own clock, from when the challenge was issued to when the answer came.
+//! Nothing that a form says counts.
 //!
 //! Suspicion never refuses anybody. It asks for one more challenge, of a kind that is harder for programs,
 //! and is gone when the answers look like a person's again or nobody came for a while. What refuses is the
@@ -21,7 +21,7 @@ use crate::pseudonym::CircuitTag;
 /// Answers whose times are remembered: the requirement's ten.
 pub const TIMES: usize = 10;
 
-/// Circuits that are remembered, the least recently seen of which makes room: BYTES bytes each
+/// Circuits that are remembered, the least recently seen of which makes room: about 350 bytes each
 /// (`cargo bench -p fortify --bench judging`).
 const MAX_CIRCUITS: u64 = 100_000;
 

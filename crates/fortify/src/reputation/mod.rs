@@ -287,7 +287,23 @@ impl Reputation {
             .await
     }
 
-    /// Favours `circuit` until `until`, unless it is banned. Not waited for: a favour that a crash
+    /// Favours `circuit` until `until`, unless it is banned; on disk when this returns. A time that has
+    /// come takes a favour back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::set`].
+    pub async fn favour(
+        &self,
+        circuit: TorCircuit,
+        until: Timestamp,
+    ) -> Result<(), ReputationError> {
+        let (standing, reason, since) = (Standing::Vip, Reason::Solved, self.clock.now());
+        self.write(Write { row: Row { circuit, standing, since, until, reason }, yields: true })
+            .await
+    }
+
+    /// The same, not waited for: a favour that a crash
     /// loses costs a visitor nothing that the next page does not give back.
     ///
     /// # Errors

@@ -31,8 +31,8 @@ use crate::pseudonym::CircuitTag;
 /// circuits than this can also bring each of them once.
 const MAX_FAILURE_RECORDS: u64 = 200_000;
 
-/// Circuits of which is remembered what they asked for: at most 60 times of 8 bytes each, 120 MB in all if
-/// each of them asked as often as it may. The least recently seen is forgotten first.
+/// Circuits of which is remembered what they asked for: at most 60 times of 8 bytes each by default, 120
+/// MB in all if each of them asked as often as it may. The least recently seen is forgotten first.
 const MAX_ASKING: u64 = 200_000;
 
 /// The longest that failures are remembered: the configuration allows no longer

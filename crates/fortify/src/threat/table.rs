@@ -54,7 +54,7 @@ pub struct LevelOverride {
     pub stages: Option<u8>,
     /// `challenge_ttl_seconds`, at most `captcha.ttl_seconds`.
     pub challenge_ttl: Option<Duration>,
-    /// `challenges_per_hour`, 1 to 10,000.
+    /// `challenges_per_hour`, 1 to 1,000.
     pub challenges_per_hour: Option<u32>,
     /// `session_ttl_seconds`, at most `session.ttl_seconds`.
     pub session_ttl: Option<Duration>,

@@ -151,6 +151,7 @@ pub async fn validate(
     let answer = AnswerForm::read(&fields)?;
     let waiting = Waiting::read(&app, &visitor, &parts.headers, &fields);
     if answer.another {
+        turn::take(&app, &visitor, None, &waiting.return_to).await?;
         app.challenges.discard(answer.token).await?;
         return retry(&app, &visitor, &waiting, Notice::Another, answer.wish).await;
     }
@@ -162,10 +163,17 @@ pub async fn validate(
             if asking.stage < asking.stages {
                 return go_on(&app, &visitor, &waiting, &asking, token).await;
             }
-            asking.progress.use_up(&app).await?;
-            admit(&app, &visitor, &waiting, level)
+            if asking.progress.use_up(&app).await? {
+                admit(&app, &visitor, &waiting, level).await
+            } else {
+                turn::take(&app, &visitor, None, &waiting.return_to).await?;
+                retry(&app, &visitor, &waiting, Notice::Wrong, answer.wish).await
+            }
         }
-        Redeemed::Failed => retry(&app, &visitor, &waiting, Notice::Wrong, answer.wish).await,
+        Redeemed::Failed => {
+            turn::take(&app, &visitor, None, &waiting.return_to).await?;
+            retry(&app, &visitor, &waiting, Notice::Wrong, answer.wish).await
+        }
         Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
     }
 }
@@ -215,13 +223,13 @@ impl<'a> Waiting<'a> {
     }
 }
 
-fn admit(
+async fn admit(
     app: &App,
     visitor: &Visitor,
     waiting: &Waiting<'_>,
     level: u8,
 ) -> Result<Response, WebError> {
-    let minted = app.sessions.mint(visitor.circuit, level)?;
+    let minted = consequence::grant(app, visitor, level).await?;
     let to = waiting.return_to.as_str();
     let keeps_cookies = visitor.cookies.hint.is_some();
     let mut response = match (&waiting.form, visitor.wants) {
@@ -309,7 +317,6 @@ async fn retry(
     notice: Notice,
     wish: Wish,
 ) -> Result<Response, WebError> {
-    turn::take(app, visitor, None, &waiting.return_to).await?;
     let asking = demand::next(app, visitor, wish).await?;
     if visitor.wants == Wants::Json {
         let issued = consequence::issue(app, visitor, asking.order).await?;

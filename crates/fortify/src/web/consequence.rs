@@ -9,9 +9,10 @@ use crate::behaviour::Outcome;
 use crate::challenge::policy::Order;
 use crate::challenge::{Evidence, Issued, Redeemed, Submission};
 use crate::circuit::TorCircuit;
-use crate::clock::Timestamp;
 use crate::reputation::Reason;
 use crate::reputation::conduct::Deed;
+use crate::session::Minted;
+use crate::threat::table::Admits;
 use crate::web::error::WebError;
 
 /// A new challenge for `visitor`, without its picture.
@@ -44,8 +45,7 @@ pub(super) async fn issue_with_picture(
     Ok(issued)
 }
 
-/// Judges an answer. A circuit of tor's that was right is favoured; one that has used up its tries
-/// is banned for as long as it has to wait, and one whose conduct is a program's, or that has no wait to
+/// Judges an answer. A circuit of tor's that has used up its tries is banned for as long as it has to wait, and one whose conduct is a program's, or that has no wait to
 /// serve, for `reputation.ban_seconds`, whether or not there is a `HAProxy` to be told. Its failures stay
 /// counted, so that the next wrong answer brings the next wait.
 ///
@@ -71,18 +71,19 @@ pub(super) async fn redeem(
     let is_a_program = deed.is_some_and(|deed| app.conducts.remember(visitor.circuit, deed));
     let solved = matches!(judged.redeemed, Redeemed::Solved { .. });
     visitor.came(Outcome::Answered { solved });
-    match solved {
-        true => app.threat.signals().solved(visitor.circuit),
-        false => app.threat.signals().failed(visitor.circuit),
+    // What was no answer to anything says nothing: it would turn the dial for everybody, for free.
+    match judged.evidence {
+        Evidence::None => {}
+        Evidence::Solved(_) => app.threat.signals().solved(visitor.circuit),
+        Evidence::Wrong | Evidence::Bot => app.threat.signals().failed(visitor.circuit),
     }
     let Some(circuit) = visitor.id.tor() else {
         return Ok(judged.redeemed);
     };
-    let now = app.clock.now();
     if solved {
-        favour(app, circuit, now);
         return Ok(judged.redeemed);
     }
+    let now = app.clock.now();
     let for_long = app.config.reputation.ban;
     let (time, reason) = match judged.redeemed {
         _ if is_a_program => (for_long, Reason::Conduct),
@@ -104,9 +105,31 @@ pub(super) async fn redeem(
     }
 }
 
-/// Favours a circuit from `now` on.
-pub(super) fn favour(app: &App, circuit: TorCircuit, now: Timestamp) {
-    if let Err(error) = app.reputation.promote(circuit, now.after(app.config.reputation.vip)) {
+/// Lets a visitor in who has passed all stages: a session, and a favour for its circuit.
+///
+/// # Errors
+///
+/// When the session cannot be made; or the favour, at a level that asks for both.
+pub(super) async fn grant(app: &App, visitor: &Visitor, level: u8) -> Result<Minted, WebError> {
+    let minted = app.sessions.mint(visitor.circuit, level)?;
+    let Some(circuit) = visitor.id.tor() else {
+        return Ok(minted);
+    };
+    if app.threat.policy().admits == Admits::Both {
+        // The next request asks for it.
+        let until = app.clock.now().after(app.config.reputation.vip);
+        let favoured = app.reputation.favour(circuit, until).await;
+        favoured.map_err(|error| WebError::Unavailable(error.to_string()))?;
+    } else {
+        keep_favoured(app, circuit);
+    }
+    Ok(minted)
+}
+
+/// Favours a circuit from now on; not waited for.
+pub(super) fn keep_favoured(app: &App, circuit: TorCircuit) {
+    let until = app.clock.now().after(app.config.reputation.vip);
+    if let Err(error) = app.reputation.promote(circuit, until) {
         tracing::warn!(%error, "a visitor who solved is not favoured");
     }
 }

@@ -24,7 +24,7 @@ pub struct Asking {
 
 /// Decides about a visitor with or without a session.
 pub(super) fn decide(app: &App, visitor: &Visitor, session: bool) -> (Verdict, Vec<Reason>) {
-    let suspicions = app.conducts.suspicions(visitor.circuit);
+    let suspicions = suspicions(app, visitor);
     decision::decide(&facts(app, visitor, session, &suspicions))
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn next(app: &App, visitor: &Visitor, wish: Wish) -> Result<Ask
 
 /// What is asked of `visitor`.
 pub(super) fn demand(app: &App, visitor: &Visitor) -> Demand {
-    let suspicions = app.conducts.suspicions(visitor.circuit);
+    let suspicions = suspicions(app, visitor);
     decision::demand(&facts(app, visitor, false, &suspicions))
 }
 
@@ -59,10 +59,14 @@ fn facts<'a>(
         favoured: visitor.id.tor().map(standing),
         suspicions,
         finding: finding(app, visitor),
-        level: policy.level.get(),
         stages: policy.stages,
         admits: policy.admits,
     }
+}
+
+/// What the circuit's answers look like. An address may be many people's.
+fn suspicions(app: &App, visitor: &Visitor) -> Vec<Suspicion> {
+    visitor.id.tor().map_or_else(Vec::new, |_| app.conducts.suspicions(visitor.circuit))
 }
 
 /// What the circuit's requests look like. An address may be many people's, who together look like much.

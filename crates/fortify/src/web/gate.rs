@@ -63,6 +63,25 @@ pub async fn decide(app: &App, visitor: &Visitor) -> Result<Decision, WebError> 
 }
 
 async fn find_session(app: &App, visitor: &Visitor) -> Result<Decision, WebError> {
+    let found = session(app, visitor).await?;
+    let (verdict, reasons) = demand::decide(app, visitor, found.is_some());
+    tracing::debug!(?verdict, reasons = %words(&reasons), "decided");
+    match (verdict, found) {
+        (Verdict::Admit, Some(admitted)) => {
+            stay_favoured(app, visitor);
+            Ok(Decision::Admit(admitted))
+        }
+        (Verdict::Admit, None) => Ok(Decision::Favoured),
+        (Verdict::Challenge(_), _) => Ok(Decision::Challenge),
+    }
+}
+
+/// The session of `visitor` that is in force here, whether or not it is enough.
+///
+/// # Errors
+///
+/// When the store cannot say whether it is in force.
+pub(super) async fn session(app: &App, visitor: &Visitor) -> Result<Option<Admitted>, WebError> {
     let rejected = |rejection: Rejection| {
         app.metrics.session_rejected(rejection.label());
         if rejection == Rejection::Shared {
@@ -73,16 +92,7 @@ async fn find_session(app: &App, visitor: &Visitor) -> Result<Decision, WebError
     if found.as_ref().is_some_and(|admitted| admitted.moved) {
         app.metrics.session_moved();
     }
-    let (verdict, reasons) = demand::decide(app, visitor, found.is_some());
-    tracing::debug!(?verdict, reasons = %words(&reasons), "decided");
-    match (verdict, found) {
-        (Verdict::Admit, Some(admitted)) => {
-            keep_favoured(app, visitor);
-            Ok(Decision::Admit(admitted))
-        }
-        (Verdict::Admit, None) => Ok(Decision::Favoured),
-        (Verdict::Challenge(_), _) => Ok(Decision::Challenge),
-    }
+    Ok(found)
 }
 
 fn words(reasons: &[Reason]) -> String {
@@ -91,12 +101,12 @@ fn words(reasons: &[Reason]) -> String {
 
 /// Favours a circuit for longer that is favoured and has a session, once half of its time has passed: who
 /// uses the site stays favoured.
-fn keep_favoured(app: &App, visitor: &Visitor) {
+fn stay_favoured(app: &App, visitor: &Visitor) {
     let Some(circuit) = visitor.id.tor() else { return };
     let now = app.clock.now();
     let row = app.reputation.row(circuit).filter(|row| row.standing == Standing::Vip);
     if row.is_some_and(|row| now.until(row.until) < app.config.reputation.vip / 2) {
-        consequence::favour(app, circuit, now);
+        consequence::keep_favoured(app, circuit);
     }
 }
 

@@ -84,8 +84,11 @@ pub async fn verify(
             if asking.stage < asking.stages {
                 return challenge::next_as_json(&app, &visitor, &asking, token).await;
             }
-            asking.progress.use_up(&app).await?;
-            let minted = app.sessions.mint(visitor.circuit, level)?;
+            if !asking.progress.use_up(&app).await? {
+                let failed = VerifyResponse { success: false, message: FAILED };
+                return Ok(pages::json(StatusCode::FORBIDDEN, &failed));
+            }
+            let minted = consequence::grant(&app, &visitor, level).await?;
             let granted = VerifyResponse { success: true, message: "Access granted" };
             let mut response = pages::json(StatusCode::OK, &granted);
             let cookies = [visitor.jar.session(&minted.token), visitor.jar.hint(Hint::Member)];

@@ -77,15 +77,20 @@ impl Progress {
         Ok((stage, sealed))
     }
 
-    /// Uses the row up: what was passed does not count again.
+    /// Uses the row up, so that what was passed does not count again; whether this was the first to do
+    /// so. Of answers that come at once one is, on each node; other nodes hear of it like of a log-out.
     ///
     /// # Errors
     ///
     /// When the store cannot remember it: then it leads to no session.
-    pub(super) async fn use_up(self, app: &App) -> Result<(), StoreError> {
-        let Some(row) = self.row else { return Ok(()) };
+    pub(super) async fn use_up(self, app: &App) -> Result<bool, StoreError> {
+        let Some(row) = self.row else { return Ok(true) };
+        if !app.rows.entry(row).or_insert(()).is_fresh() {
+            return Ok(false);
+        }
         let until = app.clock.now().after(LIFETIME + MAX_CLOCK_SKEW);
-        app.store.revoke_session(row, until).await
+        app.store.revoke_session(row, until).await?;
+        Ok(true)
     }
 }
 

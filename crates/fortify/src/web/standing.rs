@@ -11,7 +11,7 @@ use super::return_to::FRONT;
 use super::same_origin;
 use super::visitor::{Visitor, Wants};
 use crate::app::SharedApp;
-use crate::reputation::{Reason, Standing};
+use crate::reputation::Standing;
 use crate::web::error::WebError;
 
 /// How a session stands.
@@ -60,16 +60,16 @@ pub async fn log_out(
 ) -> Result<Response, WebError> {
     let from_elsewhere =
         headers.contains_key(header::ORIGIN) && !same_origin::is_same_origin(&headers);
-    let decision = gate::decide(&app, &visitor).await?;
-    let (Decision::Admit(admitted), false) = (decision, from_elsewhere) else {
+    // Also one that is not enough to be let in.
+    let session = gate::session(&app, &visitor).await?;
+    let (Some(admitted), false) = (session, from_elsewhere) else {
         return Err(WebError::Forbidden);
     };
     app.sessions.revoke(&admitted.session).await?;
     // Who leaves is not let in again for having been here.
     if let Some(circuit) = visitor.id.tor()
         && app.reputation.standing(circuit) == Some(Standing::Vip)
-        && let Err(error) =
-            app.reputation.set(circuit, Standing::Vip, app.clock.now(), Reason::Solved).await
+        && let Err(error) = app.reputation.favour(circuit, app.clock.now()).await
     {
         tracing::warn!(%error, "a visitor who left is still favoured");
     }

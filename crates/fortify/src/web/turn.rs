@@ -76,6 +76,7 @@ impl fmt::Debug for Ticket {
 struct Claims {
     circuit_id: CircuitTag,
     issued_at: Timestamp,
+    queue: u64,
     lane: u8,
     number: u64,
 }
@@ -92,7 +93,9 @@ pub(super) async fn take(
     ticket: Option<&str>,
     to: &ReturnTo,
 ) -> Result<(), WebError> {
-    let held = ticket.and_then(|ticket| open(&app.keys, &*app.clock, visitor.circuit, ticket));
+    let held = ticket.and_then(|ticket| {
+        open(&app.keys, &*app.clock, visitor.circuit, app.limits.queue(), ticket)
+    });
     let held = held.and_then(|(lane, number)| app.limits.knock(lane, number));
     let turn = match held {
         Some(turn) => turn,
@@ -113,25 +116,33 @@ pub(super) async fn take(
         Turn::TooMany(wait) => Err(WebError::TooMany(wait)),
         Turn::Full => Err(WebError::Busy("the queue is full".to_owned())),
         Turn::Wait(place) => {
-            let ticket = seal(&app.keys, &*app.clock, visitor.circuit, place)
-                .ok_or_else(|| WebError::Unavailable("a ticket cannot be signed".to_owned()))?;
+            let ticket =
+                seal(&app.keys, &*app.clock, visitor.circuit, app.limits.queue(), place)
+                    .ok_or_else(|| WebError::Unavailable("a ticket cannot be signed".to_owned()))?;
             Err(WebError::Queued(Box::new(Queued { place, ticket, to: to.clone() })))
         }
     }
 }
 
-fn seal(keys: &KeyRing, clock: &dyn Clock, circuit: CircuitTag, place: Place) -> Option<Ticket> {
+fn seal(
+    keys: &KeyRing,
+    clock: &dyn Clock,
+    circuit: CircuitTag,
+    queue: u64,
+    place: Place,
+) -> Option<Ticket> {
     let Place { lane, number, .. } = place;
     let issued_at = clock.now();
-    let claims = Claims { circuit_id: circuit, issued_at, lane: lane.index(), number };
+    let claims = Claims { circuit_id: circuit, issued_at, queue, lane: lane.index(), number };
     keys.sign(Purpose::Ticket, &claims).ok().map(Ticket)
 }
 
-/// The place that `ticket` stands for, if it is this circuit's and not too old.
+/// The place that `ticket` stands for, if it is this circuit's, in this queue, and not too old.
 fn open(
     keys: &KeyRing,
     clock: &dyn Clock,
     circuit: CircuitTag,
+    queue: u64,
     ticket: &str,
 ) -> Option<(Lane, u64)> {
     let verified = keys.verify::<Claims>(Purpose::Ticket, ticket)?;
@@ -139,7 +150,7 @@ fn open(
     let in_force = now < claims.issued_at.after(LIFETIME)
         && claims.issued_at <= now.after(MAX_CLOCK_SKEW)
         && verified.signed_while_its_key_did(claims.issued_at);
-    if !in_force || claims.circuit_id != circuit {
+    if !in_force || claims.circuit_id != circuit || claims.queue != queue {
         return None;
     }
     Some((Lane::at(claims.lane)?, claims.number))
@@ -159,10 +170,11 @@ mod tests {
         let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
         let keys = KeyRing::open(dir.path(), &clock, &SystemEntropy).unwrap();
         let place = Place { lane: Lane::Again, number: 7, ahead: 1, estimate: Duration::ZERO };
-        let Ticket(sealed) = seal(&keys, &clock, OWN, place).unwrap();
-        let open = |circuit, text: &str| open(&keys, &clock, circuit, text);
+        let Ticket(sealed) = seal(&keys, &clock, OWN, 1, place).unwrap();
+        let open = |circuit, text: &str| open(&keys, &clock, circuit, 1, text);
         assert_eq!(open(OWN, &sealed), Some((Lane::Again, 7)));
         assert_eq!(open(CircuitTag::from_bytes([2; 16]), &sealed), None);
+        assert_eq!(super::open(&keys, &clock, OWN, 2, &sealed), None, "of another queue");
         assert_eq!(open(OWN, ""), None);
         assert_eq!(open(OWN, &sealed.replacen('e', "f", 1)), None);
         clock.advance(LIFETIME);
