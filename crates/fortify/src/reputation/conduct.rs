@@ -21,7 +21,7 @@ use crate::pseudonym::CircuitTag;
 /// Answers whose times are remembered: the requirement's ten.
 pub const TIMES: usize = 10;
 
-/// Circuits that are remembered, the least recently seen of which makes room: about 350 bytes each
+/// Circuits that are remembered, the least recently seen of which makes room: 445 bytes each
 /// (`cargo bench -p fortify --bench judging`).
 const MAX_CIRCUITS: u64 = 100_000;
 
