@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use fortify::circuit::{IdentityMode, TorCircuit};
 use fortify::clock::Clock as _;
+use fortify::entropy::SystemEntropy;
 use fortify::limits::turnstile::Rate;
 use fortify::reputation::{Reason, Standing};
 use fortify::store::record::ChallengeToken;
@@ -280,6 +281,51 @@ async fn a_circuit_has_as_many_challenges_a_minute_and_an_hour_as_it_may() {
     assert!(loud.get("/").await.is_challenge());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_25_answers_to_nothing_do_not_turn_the_dial() {
+    let bed = bed(|_| {}).await;
+    let made_up = ChallengeToken::random(&SystemEntropy).unwrap().encode();
+    let body = json!({"challenge_id": made_up, "solution": "ACDEFH"});
+    for number in 0..20 {
+        let mut bot = bed.visitor().circuit(&circuit(number));
+        assert_eq!(bot.post_json("/verify-captcha", &body).await.status, StatusCode::FORBIDDEN);
+    }
+    let signals = bed.app.threat.signals();
+    assert_eq!(signals.sample(0).failing, 0);
+    // A wrong answer to a challenge does.
+    let mut visitor = bed.visitor().circuit(&circuit(99));
+    let page = visitor.get("/").await;
+    bed.submit(&mut visitor, &page, "WRONG").await;
+    assert_eq!(signals.sample(0).failing, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_a_session_can_end_it_also_where_it_is_not_enough() {
+    let bed = bed(|parts| parts.config.captcha.level = 6).await;
+    let mut visitor = bed.visitor().circuit(&circuit(1));
+    let page = visitor.get("/").await;
+    assert!(bed.solve(&mut visitor, &page).await.admits());
+    assert_eq!(visitor.get("/articles/1").await.status, StatusCode::OK);
+    let favoured = TorCircuit::from_parts(0, 0, 1);
+    bed.app.reputation.favour(favoured, bed.clock.now()).await.unwrap();
+    assert!(visitor.get("/articles/1").await.is_challenge());
+    let mut later = visitor.clone();
+    assert_eq!(visitor.post_json("/api/session/logout", &json!({})).await.status, StatusCode::OK);
+    let until = bed.clock.now().after(Duration::from_secs(600));
+    bed.app.reputation.favour(favoured, until).await.unwrap();
+    assert!(later.get("/articles/1").await.is_challenge(), "the session is still in force");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_out_takes_no_ban_back() {
+    let bed = bed(|_| {}).await;
+    let banned = TorCircuit::from_parts(0, 0, 1);
+    let until = bed.clock.now().after(Duration::from_secs(600));
+    bed.app.reputation.ban(banned, until, Reason::Conduct).await.unwrap();
+    bed.app.reputation.favour(banned, bed.clock.now()).await.unwrap();
+    assert_eq!(bed.app.reputation.standing(banned), Some(Standing::Banned));
+}
+
 /// The address at which a page that waits asks again.
 fn ask_again(reply: &Reply) -> Option<(u64, String)> {
     let text = reply.text();
@@ -329,6 +375,12 @@ async fn past_the_services_own_number_visitors_wait_in_turn() {
     assert!(!thief.get(&ticket).await.is_challenge(), "another circuit's ticket");
     assert!(first.get(&ticket).await.is_challenge());
     assert!(!first.get(&ticket).await.is_challenge(), "a ticket let in twice");
+
+    // A form that meets the line leads back to the page that it was on.
+    let mut writer = bed.visitor().circuit(&circuit(6));
+    let sent = writer.post_form("/guestbook", &fields(&[("name", "Ada")])).await;
+    let (_, address) = ask_again(&sent).unwrap();
+    assert!(!address.contains("to=%2Fguestbook"), "{address}");
 
     // As JSON.
     let mut program = bed.visitor().circuit(&circuit(4));

@@ -216,18 +216,28 @@ pub async fn enter(
     let query = request.uri().query().unwrap_or_default();
     let fields = form::parse(query.as_bytes()).unwrap_or_default();
     let to = ReturnTo::parse(form::only(&fields, "to").unwrap_or_default());
-    match decide(&app, &visitor).await? {
-        Decision::Admit(admitted) => {
-            let mut response = pages::see_other(to.as_str());
-            renew(&app, &visitor, &admitted, &mut response);
-            Ok(response)
-        }
-        Decision::Favoured => Ok(pages::see_other(to.as_str())),
-        Decision::Challenge if visitor.cookies.hint.is_none() => {
-            Ok(cookies_off(&app, &visitor, &to))
-        }
-        Decision::Challenge => challenge(&app, &visitor, &to, FormFate::None).await,
+    if let Some(passed) = pass_on(&app, &visitor, &to).await? {
+        return Ok(passed);
     }
+    if visitor.cookies.hint.is_none() {
+        return Ok(cookies_off(&app, &visitor, &to));
+    }
+    challenge(&app, &visitor, &to, FormFate::None).await
+}
+
+/// To the page asked for, for a visitor who is let in.
+async fn pass_on(
+    app: &App,
+    visitor: &Visitor,
+    to: &ReturnTo,
+) -> Result<Option<Response>, WebError> {
+    let mut response = pages::see_other(to.as_str());
+    match decide(app, visitor).await? {
+        Decision::Admit(admitted) => renew(app, visitor, &admitted, &mut response),
+        Decision::Favoured => {}
+        Decision::Challenge => return Ok(None),
+    }
+    Ok(Some(response))
 }
 
 /// Says that cookies are off, and how to go on.
@@ -254,11 +264,13 @@ async fn meet(app: &App, visitor: &Visitor, request: Request) -> Result<Response
         return challenge(app, visitor, &asked_for, FormFate::None).await;
     }
     let back = same_origin::referring_page(request.headers()).unwrap_or_default();
-    match carry(app, visitor, request).await? {
-        Some((action, sealed)) => {
-            challenge(app, visitor, &action, FormFate::Carried(&sealed)).await
-        }
-        None => challenge(app, visitor, &ReturnTo::parse(&back), FormFate::Lost).await,
+    let back = ReturnTo::parse(&back);
+    let carried = carry(app, visitor, request).await?;
+    // Whoever has to wait in line comes back to the page with the form, not to where it was sent.
+    turn::take(app, visitor, None, &back).await?;
+    match carried {
+        Some((action, sealed)) => draw(app, visitor, &action, FormFate::Carried(&sealed)).await,
+        None => draw(app, visitor, &back, FormFate::Lost).await,
     }
 }
 
@@ -315,19 +327,11 @@ pub async fn turn(
     let query = request.uri().query().unwrap_or_default();
     let fields = form::parse(query.as_bytes()).unwrap_or_default();
     let to = ReturnTo::parse(form::only(&fields, "to").unwrap_or_default());
-    match decide(&app, &visitor).await? {
-        Decision::Admit(admitted) => {
-            let mut response = pages::see_other(to.as_str());
-            renew(&app, &visitor, &admitted, &mut response);
-            Ok(response)
-        }
-        Decision::Favoured => Ok(pages::see_other(to.as_str())),
-        Decision::Challenge => {
-            let ticket = form::only(&fields, "ticket");
-            turn::take(&app, &visitor, ticket, &to).await?;
-            draw(&app, &visitor, &to, FormFate::None).await
-        }
+    if let Some(passed) = pass_on(&app, &visitor, &to).await? {
+        return Ok(passed);
     }
+    turn::take(&app, &visitor, form::only(&fields, "ticket"), &to).await?;
+    draw(&app, &visitor, &to, FormFate::None).await
 }
 
 async fn challenge(
