@@ -440,6 +440,11 @@ async fn abuse_13_a_challenge_is_answered_and_seen_by_its_own_circuit_alone() {
     let picture = format!("/captcha/{}.png", page.field("token"));
     assert_eq!(stranger.get(&picture).await.status, StatusCode::NOT_FOUND);
     assert_eq!(visitor.get(&picture).await.status, StatusCode::OK);
+    // Each look is a drawing.
+    for _ in 1..10 {
+        assert_eq!(visitor.get(&picture).await.status, StatusCode::OK);
+    }
+    assert_eq!(visitor.get(&picture).await.status, StatusCode::TOO_MANY_REQUESTS);
     let answer = bed.answer(&page.field("token")).await;
     assert!(!bed.submit(&mut stranger, &page, &answer).await.admits());
 

@@ -108,6 +108,23 @@ impl Haproxy {
         answer.split("gpc0=").nth(1)?.split([' ', '\n']).next()?.parse().ok()
     }
 
+    /// `gpc1` of a circuit; `None` without an entry.
+    fn gpc1(&self, number: u32) -> Option<u32> {
+        let key = circuit(number).address();
+        let answer = ask(&self.socket(), &format!("show table tor_ingress key {key}\n"))?;
+        answer.split("gpc1=").nth(1)?.split([' ', '\n']).next()?.parse().ok()
+    }
+
+    /// How many of so many requests in a row are refused for their rate.
+    async fn refused_of(&self, number: u32, requests: usize) -> usize {
+        let mut refused = 0;
+        for _ in 0..requests {
+            let reply = self.request(number, Method::GET, "/health", "").await.unwrap();
+            refused += usize::from(reply.status == StatusCode::TOO_MANY_REQUESTS);
+        }
+        refused
+    }
+
     /// How many entries are banned.
     fn banned(&self) -> usize {
         let answer = ask(&self.socket(), "show table tor_ingress data.gpc0 eq 2\n");
@@ -307,6 +324,37 @@ async fn a_circuit_that_solves_is_favoured_and_one_that_guesses_is_refused() {
     haproxy.gpc0_becomes(0x2_001a, 0).await;
     let back = haproxy.request(0x2_001a, Method::GET, "/", "").await.unwrap();
     assert!(back.is_challenge(), "who was forgiven has to wait: {}", back.text());
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_22_haproxy_is_strict_with_those_who_answer_like_programs_for_a_while() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    let until = in_half_an_hour(&bed);
+    let [suspect, favoured, person, plain] = [1, 2, 3, 4];
+    for number in [favoured, person] {
+        bed.app.reputation.favour(circuit(number), until).await.unwrap();
+    }
+    for number in [suspect, favoured] {
+        bed.app.reputation.penalise(circuit(number), until);
+        eventually("it has its strikes", || haproxy.gpc1(number) == Some(10)).await;
+    }
+    assert_eq!(haproxy.gpc0(favoured), Some(1), "a penalty takes no favour away");
+    assert_eq!(haproxy.refused_of(suspect, 40).await, 10);
+    assert_eq!(haproxy.refused_of(plain, 40).await, 0);
+    assert_eq!(haproxy.refused_of(favoured, 110).await, 10);
+    assert_eq!(haproxy.refused_of(person, 110).await, 0);
+
+    // A process that knows nothing is told.
+    haproxy.kill();
+    haproxy.start().await;
+    eventually("it has them again", || haproxy.gpc1(suspect) == Some(10)).await;
+    bed.app.reputation.absolve(circuit(favoured));
+    eventually("its strikes are gone", || haproxy.gpc1(favoured) == Some(0)).await;
+    bed.clock.set(until);
+    eventually("a penalty ends by itself", || haproxy.gpc1(suspect) == Some(0)).await;
     bed.stop().await;
 }
 

@@ -192,6 +192,7 @@ async fn abuse_22_who_answers_like_a_program_is_asked_once_more_and_let_in() {
     let page = person.get("/").await;
     read_for(&bed, 6000).await;
     assert!(bed.solve(&mut person, &page).await.admits());
+    assert_eq!(bed.app.reputation.penalised(), []);
 
     // An answer that comes with its page costs one more, of a harder kind.
     let mut quick = bed.visitor().circuit(&circuit(2));
@@ -199,10 +200,22 @@ async fn abuse_22_who_answers_like_a_program_is_asked_once_more_and_let_in() {
     read_for(&bed, 300).await;
     let next = bed.solve(&mut quick, &page).await;
     assert!(!next.admits() && next.text().contains("Picture 2 of 2"));
+    assert_eq!(bed.app.reputation.penalised().len(), 1, "HAProxy is not told");
     let token: ChallengeToken = next.field("token").parse().unwrap();
     let record = bed.app.store.challenge(&token).await.unwrap().unwrap();
     assert_eq!(record.level, 6);
     assert!(["object_recognition", "pattern_completion"].contains(&&*record.variant));
+    // A picture that is fetched late is answered late.
+    let mut late = bed.visitor().circuit(&circuit(3));
+    let asked = late.post_json("/captcha/generate", &json!({})).await.json();
+    read_for(&bed, 9000).await;
+    assert_eq!(late.get(asked["image"].as_str().unwrap()).await.status, StatusCode::OK);
+    read_for(&bed, 300).await;
+    let id = asked["token"].as_str().unwrap();
+    let answer = json!({"challenge_id": id, "solution": bed.answer(id).await});
+    let more = late.post_json("/verify-captcha", &answer).await;
+    assert_eq!(more.json()["message"], "One more", "timed from when it was asked for");
+
     // Whoever does not answer it is neither in nor favoured.
     written(&bed).await;
     assert!(bed.visitor().circuit(&circuit(2)).get("/articles/1").await.is_challenge());

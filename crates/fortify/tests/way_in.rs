@@ -147,7 +147,7 @@ async fn each_wrong_answer_makes_a_circuit_wait_longer_and_nobody_else() {
     ] {
         let page = guesser.get("/articles/1?a=b").await;
         let (good, answer) = (page.clone(), bed.answer(&page.field("token")).await);
-        let next = guesser.get("/").await;
+        let next = guesser.get("/articles/2").await;
         let reply = bed.submit(&mut guesser, &next, "NO").await;
         if seconds == 0 {
             assert!(reply.is_challenge() && !reply.admits());
@@ -156,6 +156,8 @@ async fn each_wrong_answer_makes_a_circuit_wait_longer_and_nobody_else() {
         assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(reply.header("retry-after"), Some(&*seconds.to_string()));
         assert!(reply.text().contains(words), "{}", reply.text());
+        let back = format!("content=\"{seconds};url=/articles/2\"");
+        assert!(reply.text().contains(&back), "the page first asked for is lost: {}", reply.text());
         bed.clock.advance(Duration::from_secs(seconds - 1));
         let wait = guesser.get("/articles/1?a=b").await;
         assert_eq!((wait.status, wait.header("retry-after")), (status, Some("1")));

@@ -7,6 +7,7 @@
 //! - [`judge`]: whether an answer is right; pure.
 //! - `recipe`: a challenge as the store keeps it, and back.
 //! - [`renderer`]: the generator off the async threads, under a bound, and watched.
+//! - `viewing`: pictures that are fetched apart from their page.
 //! - [`wardrobe`]: the styles that pictures are drawn in.
 //! - [`pool`]: pictures drawn ahead; [`breaker`]: what to draw when drawing takes too long; pure.
 
@@ -16,6 +17,7 @@ pub mod policy;
 pub mod pool;
 mod recipe;
 pub mod renderer;
+mod viewing;
 pub mod wardrobe;
 
 use std::sync::Arc;
@@ -37,6 +39,7 @@ use policy::{Menu, Order, Terms, Wish};
 use pool::Pool;
 use recipe::Recipe;
 use renderer::{Renderer, Studio};
+use viewing::Viewings;
 
 /// Threads that draw ahead: one keeps a stock for thousands of pages a second, and leaves the other
 /// cores to those who ask.
@@ -144,6 +147,9 @@ pub enum ChallengeError {
     /// The circuit has to wait before it is given another challenge.
     #[error("the circuit has used up its tries")]
     MustWait(Duration),
+    /// The picture was fetched as often as it may be.
+    #[error("the picture was fetched too often")]
+    SeenEnough,
 }
 
 impl From<RenderError> for ChallengeError {
@@ -165,6 +171,7 @@ pub struct Challenges {
     terms: Arc<ArcSwap<Terms>>,
     waits: Waits,
     failure_decay: Duration,
+    viewings: Viewings,
 }
 
 impl Challenges {
@@ -190,7 +197,19 @@ impl Challenges {
         });
         let renderer = Renderer::new(studio.clone(), max_renders);
         let ChallengeSettings { waits, failure_decay, .. } = settings;
-        Self { studio, renderer, pool, store, clock, entropy, metrics, terms, waits, failure_decay }
+        Self {
+            studio,
+            renderer,
+            pool,
+            store,
+            clock,
+            entropy,
+            metrics,
+            terms,
+            waits,
+            failure_decay,
+            viewings: Viewings::new(),
+        }
     }
 
     /// Issues by other terms from now on; pictures drawn ahead by the ones before are thrown away.
@@ -253,11 +272,12 @@ impl Challenges {
         Ok((issued, rendered.media))
     }
 
-    /// The picture of a challenge of `circuit`'s; `None` for any other token.
+    /// The picture of a challenge of `circuit`'s; `None` for any other token. Drawn anew each time, and so
+    /// not without end.
     ///
     /// # Errors
     ///
-    /// When the store or the renderer fails.
+    /// [`ChallengeError::SeenEnough`]; when the store or the renderer fails.
     pub async fn picture(
         &self,
         token: &ChallengeToken,
@@ -270,6 +290,9 @@ impl Challenges {
         let Some(recipe) = recipe::read(&record) else {
             return Ok(None);
         };
+        if !self.viewings.look(token, self.clock.now()) {
+            return Err(ChallengeError::SeenEnough);
+        }
         Ok(Some(self.renderer.render(&recipe).await?.media))
     }
 
@@ -350,7 +373,8 @@ impl Challenges {
         let evidence = match verdict {
             _ if trapped => Evidence::Bot,
             Verdict::Right { level } => {
-                let took = record.created_at.until(self.clock.now());
+                let seen = self.viewings.since(&token, record.created_at);
+                let took = seen.until(self.clock.now());
                 let redeemed = Redeemed::Solved { level };
                 return Ok(Judged { redeemed, evidence: Evidence::Solved(took), failures: 0 });
             }

@@ -103,7 +103,7 @@ pub enum ClientError {
     },
     /// The table cannot carry standings.
     #[error(
-        "the table {0} is not one for circuits; give it `type ipv6` and `store gpc0` in HAProxy's \
+        "the table {0} is not one for circuits; give it `type ipv6` and `store gpc0,gpc1` in HAProxy's \
          configuration"
     )]
     UnusableTable(TableName),

@@ -95,17 +95,32 @@ impl Flag {
     }
 }
 
+/// What `gpc1`, the count of strikes, of an entry means to the rules in `deploy/haproxy.cfg`: `HAProxy`
+/// adds one for each request that it refuses for its rate, and from ten on holds the circuit to stricter
+/// limits, which a favour does not lift.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Penalty {
+    /// None, and what `HAProxy` counted is forgiven.
+    #[default]
+    None = 0,
+    /// Answers that look like a program's.
+    Suspected = 10,
+}
+
 /// A change to the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Sets `gpc0` of one circuit's entry, which is made if there is none, and restarts its time.
+    /// Sets one circuit's entry, which is made if there is none, and restarts its time.
     Set {
         /// In which table.
         table: TableName,
         /// Whose entry.
         key: TorCircuit,
-        /// To what.
+        /// How it stands.
         gpc0: Flag,
+        /// How strict to be with it.
+        gpc1: Penalty,
     },
 }
 
@@ -113,25 +128,36 @@ impl Command {
     /// `circuit` answered a challenge.
     #[must_use]
     pub fn promote(table: &TableName, circuit: TorCircuit) -> Self {
-        Self::Set { table: table.clone(), key: circuit, gpc0: Flag::Vip }
+        Self::set(table, circuit, Flag::Vip)
     }
 
     /// `circuit` is refused.
     #[must_use]
     pub fn ban(table: &TableName, circuit: TorCircuit) -> Self {
-        Self::Set { table: table.clone(), key: circuit, gpc0: Flag::Banned }
+        Self::set(table, circuit, Flag::Banned)
     }
 
     /// `circuit` is like any other again. Not `clear table`: that is not told to peers, and a peer
     /// brings the entry back.
     #[must_use]
     pub fn reset(table: &TableName, circuit: TorCircuit) -> Self {
-        Self::Set { table: table.clone(), key: circuit, gpc0: Flag::Normal }
+        Self::set(table, circuit, Flag::Normal)
+    }
+
+    fn set(table: &TableName, circuit: TorCircuit, gpc0: Flag) -> Self {
+        Self::Set { table: table.clone(), key: circuit, gpc0, gpc1: Penalty::None }
+    }
+
+    /// The same, with this penalty.
+    #[must_use]
+    pub fn with(self, penalty: Penalty) -> Self {
+        let Self::Set { table, key, gpc0, .. } = self;
+        Self::Set { table, key, gpc0, gpc1: penalty }
     }
 
     /// Appends the command as `HAProxy` reads it, without what ends it.
     pub(super) fn write(&self, line: &mut String) {
-        let Self::Set { table, key, gpc0 } = self;
+        let Self::Set { table, key, gpc0, gpc1 } = self;
         let (address, value) = (key.address(), gpc0.value());
         // `+=` of pieces: writing into a String cannot fail, and `write!` would have to be asked.
         line.push_str("set table ");
@@ -140,6 +166,11 @@ impl Command {
         line.push_str(&address.to_string());
         line.push_str(" data.gpc0 ");
         line.push(char::from(b'0' + value));
+        line.push_str(" data.gpc1 ");
+        line.push_str(match gpc1 {
+            Penalty::None => "0",
+            Penalty::Suspected => "10",
+        });
     }
 }
 
@@ -172,9 +203,12 @@ mod tests {
         let (table, circuit) =
             (TableName::default(), "fc00:dead:beef:4dad::0:19".parse::<TorCircuit>().unwrap());
         let start = "set table tor_ingress key fc00:dead:beef:4dad::19 data.gpc0";
-        assert_eq!(line(&Command::promote(&table, circuit)), format!("{start} 1"));
-        assert_eq!(line(&Command::ban(&table, circuit)), format!("{start} 2"));
-        assert_eq!(line(&Command::reset(&table, circuit)), format!("{start} 0"));
+        assert_eq!(line(&Command::promote(&table, circuit)), format!("{start} 1 data.gpc1 0"));
+        assert_eq!(line(&Command::ban(&table, circuit)), format!("{start} 2 data.gpc1 0"));
+        assert_eq!(line(&Command::reset(&table, circuit)), format!("{start} 0 data.gpc1 0"));
+        let suspected = Command::promote(&table, circuit).with(Penalty::Suspected);
+        assert_eq!(line(&suspected), format!("{start} 1 data.gpc1 10"));
+        assert_eq!(Penalty::Suspected as u8, 10);
         for flag in [Flag::Normal, Flag::Vip, Flag::Banned] {
             assert_eq!(Flag::of(flag.value().into()), Some(flag));
         }
@@ -182,23 +216,25 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever circuit and whatever name that parses: seven words, a key among them, a value
-        /// of one digit, and nothing that begins another command.
+        /// Whatever circuit and whatever name that parses: nine words, a key among them, two values,
+        /// and nothing that begins another command.
         #[test]
         fn abuse_20_every_command_is_one_whole_set_with_a_key(
             number: u32,
             name in "[A-Za-z0-9_.-]{1,64}",
             flag in prop_oneof![Just(Flag::Normal), Just(Flag::Vip), Just(Flag::Banned)],
+            penalty in prop_oneof![Just(Penalty::None), Just(Penalty::Suspected)],
         ) {
             let key = TorCircuit::from_parts(0, 0, number);
             let table: TableName = name.parse().unwrap();
-            let line = line(&Command::Set { table, key, gpc0: flag });
+            let line = line(&Command::set(&table, key, flag).with(penalty));
             let words: Vec<_> = line.split(' ').collect();
-            prop_assert_eq!(words.len(), 7);
+            prop_assert_eq!(words.len(), 9);
             prop_assert_eq!((words[0], words[1], words[2]), ("set", "table", name.as_str()));
             prop_assert_eq!((words[3], words[5]), ("key", "data.gpc0"));
             prop_assert_eq!(words[4].parse::<TorCircuit>().unwrap().number(), number);
             prop_assert!(matches!(words[6], "0" | "1" | "2"));
+            prop_assert!(words[7] == "data.gpc1" && matches!(words[8], "0" | "10"));
             prop_assert!(!line.contains(['\n', '\r', ';', '\\', '#']) && !line.contains("<<"));
             prop_assert!(line.len() < 200, "a command is short: {}", line.len());
         }

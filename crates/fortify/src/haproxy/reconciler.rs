@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::answer::ProcessInfo;
 use super::client::{Client, ClientError, MAX_BATCH};
-use super::command::{Command, Flag, TableName};
+use super::command::{Command, Flag, Penalty, TableName};
 use super::plan::{flag, plan};
 use crate::circuit::TorCircuit;
 use crate::reputation::{Changes, Reputation};
@@ -162,6 +162,8 @@ impl Reconciler {
                 self.tell(circuits.into_iter()).await?;
             }
         }
+        // What was read does not show them, and nobody is refused or let in by them.
+        self.tell(self.reputation.penalised().into_iter()).await?;
         self.reputation.confirm();
         Ok(())
     }
@@ -182,10 +184,15 @@ impl Reconciler {
     /// is named may be a former tor's, and its number another visitor's since.
     async fn tell(&self, circuits: impl Iterator<Item = TorCircuit>) -> Result<(), ClientError> {
         let commands: Vec<Command> = circuits
-            .map(|circuit| match flag(self.reputation.standing_of_number(circuit.number())) {
-                Flag::Normal => Command::reset(&self.table, circuit),
-                Flag::Vip => Command::promote(&self.table, circuit),
-                Flag::Banned => Command::ban(&self.table, circuit),
+            .map(|circuit| {
+                let number = circuit.number();
+                let command = match flag(self.reputation.standing_of_number(number)) {
+                    Flag::Normal => Command::reset(&self.table, circuit),
+                    Flag::Vip => Command::promote(&self.table, circuit),
+                    Flag::Banned => Command::ban(&self.table, circuit),
+                };
+                let penalised = self.reputation.is_penalised(number);
+                command.with(if penalised { Penalty::Suspected } else { Penalty::None })
             })
             .collect();
         let told = self.client.run(&commands).await;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::penalties::Penalties;
 use super::{Row, Standing};
 use crate::circuit::{TorBoot, TorCircuit};
 use crate::clock::Timestamp;
@@ -35,6 +36,7 @@ pub struct Counts {
 pub(super) struct Book {
     rows: BTreeMap<TorCircuit, Row>,
     ends: [BTreeSet<(Timestamp, TorCircuit)>; Standing::ALL.len()],
+    penalties: Penalties,
     changes: BTreeSet<TorCircuit>,
     /// Whether `changes` does not hold all of them.
     overflown: bool,
@@ -51,7 +53,31 @@ impl Book {
             self.ends[before.standing as usize].remove(&(before.until, before.circuit));
         }
         self.ends[row.standing as usize].insert((row.until, row.circuit));
+        if row.standing == Standing::Reset {
+            self.penalties.remove(row.circuit);
+        }
         self.note(row.circuit, now);
+    }
+
+    /// Has the table be strict with a circuit until then. Whether it has to hear of it.
+    pub(super) fn penalise(
+        &mut self,
+        circuit: TorCircuit,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let changed = self.penalties.set(circuit, until);
+        changed.iter().for_each(|circuit| self.note(*circuit, now));
+        !changed.is_empty()
+    }
+
+    /// Has the table be as with any other again. Whether it has to hear of it.
+    pub(super) fn absolve(&mut self, circuit: TorCircuit, now: Timestamp) -> bool {
+        let had = self.penalties.remove(circuit);
+        if had {
+            self.note(circuit, now);
+        }
+        had
     }
 
     /// Forgets a circuit's row.
@@ -79,6 +105,10 @@ impl Book {
                 }
             }
         }
+        while let Some(circuit) = self.penalties.pop_ended(now) {
+            self.note(circuit, now);
+            any = true;
+        }
         any
     }
 
@@ -94,6 +124,16 @@ impl Book {
         rows.max_by_key(|row| row.since).map(|row| row.standing)
     }
 
+    /// Whether such a table has to be strict with `number`.
+    pub(super) fn is_penalised(&self, number: u32, now: Timestamp) -> bool {
+        self.penalties.is_on(number, now)
+    }
+
+    /// Those that the table is to be strict with.
+    pub(super) fn penalised(&self) -> Vec<TorCircuit> {
+        self.penalties.circuits().collect()
+    }
+
     /// Forgets a circuit's row if it is a reset; whoever has to hear of it was told when it came.
     pub(super) fn use_up_reset(&mut self, circuit: TorCircuit) {
         if let Some(row) = self.rows.get(&circuit).filter(|row| row.standing == Standing::Reset) {
@@ -102,12 +142,13 @@ impl Book {
         }
     }
 
-    /// The circuits with a favour or a ban from another start of `boot`'s tor.
+    /// The circuits with a favour, a ban or a penalty from another start of `boot`'s tor.
     pub(super) fn stale_at(&self, boot: TorBoot) -> Vec<TorCircuit> {
         let all = self.ends[Standing::Banned as usize].iter();
         let all = all.chain(&self.ends[Standing::Vip as usize]).map(|(_, circuit)| *circuit);
         let others = |c: &TorCircuit| c.instance() == boot.instance && c.epoch() != boot.epoch;
-        all.filter(others).collect()
+        let all: BTreeSet<_> = all.chain(self.penalties.circuits()).filter(others).collect();
+        all.into_iter().collect()
     }
 
     pub(super) fn begin_pass(&mut self, now: Timestamp) -> Vec<(TorCircuit, Standing)> {

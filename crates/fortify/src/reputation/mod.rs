@@ -10,11 +10,13 @@
 //! - [`ledger`]: the SQLite file, also for the command line, which may write beside a running gate.
 //! - [`conduct`]: how circuits answer, what that is worth and what it looks like; in memory.
 //! - `book`: the same in memory, with what changed since somebody looked; pure.
+//! - `penalties`: with whom `HAProxy` is strict; pure.
 //! - `writer`: the one thread that writes.
 
 mod book;
 pub mod conduct;
 pub mod ledger;
+mod penalties;
 mod writer;
 
 use std::fmt;
@@ -365,6 +367,33 @@ impl Reputation {
     #[must_use]
     pub fn standing_of_number(&self, number: u32) -> Option<Standing> {
         self.shared.book().of_number(number, self.clock.now())
+    }
+
+    /// Has `HAProxy` hold `circuit` to stricter limits until then: its answers look like a program's.
+    /// In memory, and nobody is refused for it here.
+    pub fn penalise(&self, circuit: TorCircuit, until: Timestamp) {
+        if self.shared.book_mut().penalise(circuit, until, self.clock.now()) {
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// Takes that back: its answers look like a person's again.
+    pub fn absolve(&self, circuit: TorCircuit) {
+        if self.shared.book_mut().absolve(circuit, self.clock.now()) {
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// Whether a table that knows no more of circuits than their numbers has to be strict with `number`.
+    #[must_use]
+    pub fn is_penalised(&self, number: u32) -> bool {
+        self.shared.book().is_penalised(number, self.clock.now())
+    }
+
+    /// Every circuit that is penalised, for a full pass.
+    #[must_use]
+    pub fn penalised(&self) -> Vec<TorCircuit> {
+        self.shared.book().penalised()
     }
 
     /// Forgets that a standing of `circuit` was taken back: what that means to this gate was done.

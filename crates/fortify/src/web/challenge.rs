@@ -148,31 +148,41 @@ pub async fn validate(
     }
     let body = form::read_body(body, MAX_FORM_BYTES).await?;
     let fields = form::parse(&body).ok_or(WebError::BadRequest("form"))?;
-    let answer = AnswerForm::read(&fields)?;
     let waiting = Waiting::read(&app, &visitor, &parts.headers, &fields);
-    if answer.another {
-        turn::take(&app, &visitor, None, &waiting.return_to).await?;
-        app.challenges.discard(answer.token).await?;
-        return retry(&app, &visitor, &waiting, Notice::Another, answer.wish).await;
+    let answered = answer(&app, &visitor, &fields, &waiting).await;
+    // Whoever has to wait comes back to the page first asked for, and not to where forms are sent.
+    Ok(answered.unwrap_or_else(|error| error.leading_to(waiting.return_to)))
+}
+
+async fn answer(
+    app: &App,
+    visitor: &Visitor,
+    fields: &Fields,
+    waiting: &Waiting<'_>,
+) -> Result<Response, WebError> {
+    let AnswerForm { token, answer, another, wish } = AnswerForm::read(fields)?;
+    if another {
+        turn::take(app, visitor, None, &waiting.return_to).await?;
+        app.challenges.discard(token).await?;
+        return retry(app, visitor, waiting, Notice::Another, wish).await;
     }
-    let AnswerForm { token, answer: text, .. } = answer;
-    let submission = Submission { token, answer: text, trapped: traps::is_caught(token, &fields) };
-    match consequence::redeem(&app, &visitor, submission).await? {
+    let submission = Submission { token, answer, trapped: traps::is_caught(token, fields) };
+    match consequence::redeem(app, visitor, submission).await? {
         Redeemed::Solved { level } => {
-            let asking = demand::next(&app, &visitor, answer.wish).await?;
+            let asking = demand::next(app, visitor, wish).await?;
             if asking.stage < asking.stages {
-                return go_on(&app, &visitor, &waiting, &asking, token).await;
+                return go_on(app, visitor, waiting, &asking, token).await;
             }
-            if asking.progress.use_up(&app).await? {
-                admit(&app, &visitor, &waiting, level).await
+            if asking.progress.use_up(app).await? {
+                admit(app, visitor, waiting, level).await
             } else {
-                turn::take(&app, &visitor, None, &waiting.return_to).await?;
-                retry(&app, &visitor, &waiting, Notice::Wrong, answer.wish).await
+                turn::take(app, visitor, None, &waiting.return_to).await?;
+                retry(app, visitor, waiting, Notice::Wrong, wish).await
             }
         }
         Redeemed::Failed => {
-            turn::take(&app, &visitor, None, &waiting.return_to).await?;
-            retry(&app, &visitor, &waiting, Notice::Wrong, answer.wish).await
+            turn::take(app, visitor, None, &waiting.return_to).await?;
+            retry(app, visitor, waiting, Notice::Wrong, wish).await
         }
         Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
     }

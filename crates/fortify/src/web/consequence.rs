@@ -80,6 +80,9 @@ pub(super) async fn redeem(
     let Some(circuit) = visitor.id.tor() else {
         return Ok(judged.redeemed);
     };
+    if deed.is_some() {
+        penalise(app, visitor, circuit);
+    }
     if solved {
         return Ok(judged.redeemed);
     }
@@ -102,6 +105,17 @@ pub(super) async fn redeem(
             tracing::error!(%error, "a circuit that is to be banned is not");
             Ok(judged.redeemed)
         }
+    }
+}
+
+/// Has `HAProxy` be strict with a circuit for as long as its answers look like a program's: until they do
+/// not, or half of what they cost has decayed.
+fn penalise(app: &App, visitor: &Visitor, circuit: TorCircuit) {
+    if app.conducts.suspicions(visitor.circuit).is_empty() {
+        app.reputation.absolve(circuit);
+    } else {
+        let decayed = app.clock.now().after(app.config.reputation.scoring.half_life);
+        app.reputation.penalise(circuit, decayed);
     }
 }
 

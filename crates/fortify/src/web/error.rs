@@ -28,6 +28,9 @@ use crate::web::visitor::Wants;
 /// pile up, short enough that a repaired gate is found at once. Seconds.
 const RETRY_AFTER_FAULT: Duration = Duration::from_secs(5);
 
+/// The same of whoever fetches one picture again and again: there will be another by then.
+const RETRY_AFTER_SEEN: Duration = Duration::from_secs(60);
+
 /// Why a request is not answered as it hoped.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WebError {
@@ -135,6 +138,13 @@ impl WebError {
         }
     }
 
+    /// The same as an answer whose link leads to `page`.
+    pub(super) fn leading_to(self, page: ReturnTo) -> Response {
+        let mut response = self.into_response();
+        response.extensions_mut().insert(page);
+        response
+    }
+
     /// Seconds after which trying again makes sense.
     fn retry_after(&self) -> Option<u64> {
         match self {
@@ -170,6 +180,7 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
     let Some(error) = response.extensions_mut().remove::<WebError>() else {
         return response;
     };
+    let page = response.extensions_mut().remove().unwrap_or(page);
     app.metrics.error(error.label());
     match &error {
         WebError::Unavailable(_) => tracing::error!(%error, "a request was answered with 503"),
@@ -250,6 +261,7 @@ impl From<ChallengeError> for WebError {
     fn from(error: ChallengeError) -> Self {
         match error {
             ChallengeError::MustWait(wait) => Self::MustWait(wait),
+            ChallengeError::SeenEnough => Self::TooMany(RETRY_AFTER_SEEN),
             ChallengeError::Busy => Self::Busy(error.to_string()),
             ChallengeError::Store(_) | ChallengeError::Entropy(_) | ChallengeError::Render(_) => {
                 Self::Unavailable(error.to_string())

@@ -1,0 +1,104 @@
+//! Circuits that `HAProxy` is to be strict with for a while, because their answers look like a program's.
+//!
+//! In memory alone: what a restart forgets comes back with the next answer, or was none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::circuit::TorCircuit;
+use crate::clock::Timestamp;
+
+/// Circuits at a time, about 100 bytes each; the one whose penalty ends first makes room. Each is told
+/// to `HAProxy` again once a minute, which takes 64 batches at the bound.
+const MAX: usize = 16_384;
+
+/// Penalties, by circuit and by when they end.
+#[derive(Default)]
+pub(super) struct Penalties {
+    until: BTreeMap<TorCircuit, Timestamp>,
+    ends: BTreeSet<(Timestamp, TorCircuit)>,
+}
+
+impl Penalties {
+    /// Penalises `circuit` until then; whose penalty, another's perhaps, began or ended by that.
+    pub(super) fn set(&mut self, circuit: TorCircuit, until: Timestamp) -> Vec<TorCircuit> {
+        let before = self.until.insert(circuit, until);
+        if let Some(before) = before {
+            self.ends.remove(&(before, circuit));
+        }
+        self.ends.insert((until, circuit));
+        let mut changed: Vec<_> = before.is_none().then_some(circuit).into_iter().collect();
+        if self.until.len() > MAX
+            && let Some((_, first)) = self.ends.pop_first()
+        {
+            self.until.remove(&first);
+            changed.push(first);
+        }
+        changed
+    }
+
+    /// Whether `circuit` had one, which it has no more.
+    pub(super) fn remove(&mut self, circuit: TorCircuit) -> bool {
+        let until = self.until.remove(&circuit);
+        until.is_some_and(|until| self.ends.remove(&(until, circuit)))
+    }
+
+    /// Takes one out that is over.
+    pub(super) fn pop_ended(&mut self, now: Timestamp) -> Option<TorCircuit> {
+        let (until, circuit) = *self.ends.first()?;
+        (until <= now).then(|| self.remove(circuit)).map(|_| circuit)
+    }
+
+    /// Whether a circuit of this number has one.
+    pub(super) fn is_on(&self, number: u32, now: Timestamp) -> bool {
+        self.until.range(TorCircuit::all_of(number)).any(|(_, until)| now < *until)
+    }
+
+    /// Whoever has one.
+    pub(super) fn circuits(&self) -> impl Iterator<Item = TorCircuit> {
+        self.until.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn circuit(number: u32) -> TorCircuit {
+        TorCircuit::from_parts(0, 1, number)
+    }
+
+    fn seconds(count: u64) -> Timestamp {
+        NOW.after(Duration::from_secs(count))
+    }
+
+    #[test]
+    fn a_penalty_ends_when_its_time_has_come_or_it_is_taken_back() {
+        let mut penalties = Penalties::default();
+        assert_eq!(penalties.set(circuit(7), seconds(10)), [circuit(7)]);
+        assert_eq!(penalties.set(circuit(7), seconds(20)), [], "it had one");
+        assert!(penalties.is_on(7, seconds(19)) && !penalties.is_on(8, NOW));
+        assert_eq!(penalties.pop_ended(seconds(19)), None);
+        assert_eq!(penalties.pop_ended(seconds(20)), Some(circuit(7)));
+        assert_eq!(penalties.pop_ended(seconds(20)), None);
+        penalties.set(circuit(8), seconds(10));
+        assert!(penalties.remove(circuit(8)) && !penalties.remove(circuit(8)));
+        assert_eq!(penalties.circuits().count(), 0);
+        assert!(penalties.ends.is_empty());
+    }
+
+    #[test]
+    fn at_the_bound_the_one_that_ends_first_makes_room() {
+        let mut penalties = Penalties::default();
+        for number in 0..MAX as u32 {
+            penalties.set(circuit(number), seconds(1000 + u64::from(number)));
+        }
+        assert_eq!(penalties.set(circuit(99_999), seconds(9)), [circuit(99_999), circuit(99_999)]);
+        let changed = penalties.set(circuit(88_888), seconds(99_999));
+        assert_eq!(changed, [circuit(88_888), circuit(0)]);
+        assert_eq!(penalties.circuits().count(), MAX);
+    }
+}
