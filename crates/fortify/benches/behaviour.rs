@@ -23,7 +23,8 @@ fn main() {
     let traffic = Traffic::new(7, 3_000, 100);
     let clock = traffic::clock();
     let metrics = Arc::new(Metrics::new());
-    let behaviour = Behaviour::new(Mode::Act, clock.clone(), &SameKey, metrics).unwrap();
+    let behaviour =
+        Behaviour::new(Mode::Act, traffic::START, clock.clone(), &SameKey, metrics).unwrap();
     let found = traffic.play(&behaviour, &clock);
     told_apart(&traffic, &found);
     times(&traffic);
@@ -75,7 +76,9 @@ fn told_apart(traffic: &Traffic, found: &[Option<Class>]) {
 /// the gate.
 fn times(traffic: &Traffic) {
     let metrics = Arc::new(Metrics::new());
-    let behaviour = Behaviour::new(Mode::Act, Arc::new(SystemClock), &SameKey, metrics).unwrap();
+    let behaviour =
+        Behaviour::new(Mode::Act, traffic::START, Arc::new(SystemClock), &SameKey, metrics)
+            .unwrap();
     let (mut read, mut saw, mut judged) = (Vec::new(), Vec::new(), Vec::new());
     for event in traffic.events.iter().take(400_000) {
         let circuit = circuit(event.actor);
@@ -105,7 +108,8 @@ fn timed<T>(work: impl FnOnce() -> T) -> Duration {
 /// What the process grows by when as many circuits come as are kept.
 fn memory() {
     let metrics = Arc::new(Metrics::new());
-    let behaviour = Behaviour::new(Mode::Observe, traffic::clock(), &SameKey, metrics).unwrap();
+    let behaviour =
+        Behaviour::new(Mode::Observe, traffic::START, traffic::clock(), &SameKey, metrics).unwrap();
     let event = traffic::Event {
         at: 0,
         actor: 0,

@@ -9,7 +9,7 @@ use fortify_captcha::{FontError, Generator};
 use moka::sync::Cache;
 use serde::Serialize;
 
-use crate::behaviour::Behaviour;
+use crate::behaviour::{self, Behaviour};
 use crate::challenge::policy::{Menu, Terms};
 use crate::challenge::renderer::{Draw, Studio};
 use crate::challenge::wardrobe::Wardrobe;
@@ -242,9 +242,11 @@ impl App {
         let limits = Limits::new(store.clone(), clock.clone(), circuit, service, queue);
         let conducts = Conducts::new(clock.clone(), config.reputation.scoring);
         let (mode, counted) = (config.behaviour.mode, metrics.clone());
-        let behaviour = Behaviour::new(mode, clock.clone(), &*entropy, counted)?;
-        let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
         let data_dir = &config.storage.data_dir;
+        let since = behaviour::watching_since(data_dir, clock.now())
+            .map_err(|source| BuildError::Store(data_dir.clone(), source))?;
+        let behaviour = Behaviour::new(mode, since, clock.clone(), &*entropy, counted)?;
+        let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
         let (watched, seeds) = (metrics.clone(), entropy.clone());
         let tor = Tor::open(&config.tor, data_dir, clock.clone(), seeds, watched)?;
         let sessions =

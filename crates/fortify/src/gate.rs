@@ -141,6 +141,7 @@ async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
             // knows circuits by number alone.
             TorEvent::NewEpoch(boot) => void_before(&app, boot).await,
             TorEvent::CircuitClosed(circuit) => {
+                app.reputation.absolve(circuit);
                 if app.reputation.standing(circuit).is_some() {
                     take_back(&app, &[circuit]).await;
                 }
@@ -192,6 +193,15 @@ async fn follow_rotation(app: SharedApp) {
     let mut complained = false;
     loop {
         tick.tick().await;
+        if let Some(report) = app.behaviour.end_of_first_day() {
+            tracing::info!(
+                circuits = report.found(),
+                requests = report.dearer(),
+                of = report.requests,
+                "the first day is over: circuits that look like no visitor meet a dearer gate from now \
+                 on; so many would have since the start (behaviour.mode = \"observe\" only watches)"
+            );
+        }
         match app.keys.refresh() {
             Ok(true) => tracing::info!("the signing keys were rotated"),
             Ok(false) => complained = false,

@@ -12,12 +12,14 @@
 //! - `features`: the record of one circuit (pure);
 //! - `baseline`: what is normal (pure);
 //! - `classify`: classes, reasons, thresholds (pure);
-//! - `circuits`: many records, bounded.
+//! - `circuits`: many records, bounded;
+//! - `first_day`: since when this installation has watched.
 
 mod baseline;
 mod circuits;
 mod classify;
 mod features;
+mod first_day;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ use circuits::Circuits;
 pub use baseline::Baseline;
 pub use classify::{Class, Finding, Reason, Reasons, classify};
 pub use features::{Counts, Features, Outcome, Request};
+pub use first_day::{FIRST_DAY, watching_since};
 pub use target::Target;
 
 /// What is done with what requests tell.
@@ -47,9 +50,12 @@ pub use target::Target;
 pub enum Mode {
     /// Nothing is counted.
     Off,
-    /// Counted and reported. The default, so that an operator sees what would be done before it is.
-    #[default]
+    /// Counted and reported.
     Observe,
+    /// As [`Mode::Observe`] for the first day of an installation, with a report of what would have been
+    /// done, and as [`Mode::Act`] from then on. The default.
+    #[default]
+    Learn,
     /// And told to whoever decides.
     Act,
 }
@@ -61,6 +67,10 @@ pub struct BodyExpired(pub Arc<AtomicBool>);
 /// What circuits do.
 pub struct Behaviour {
     mode: Mode,
+    /// When the first day of [`Mode::Learn`] is over.
+    acts_from: Timestamp,
+    /// Whether that was said, or needs not be.
+    announced: AtomicBool,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     /// Of the hashes of addresses: random for each process and never kept.
@@ -84,6 +94,10 @@ struct Tally {
 pub struct Report {
     /// What is done with it.
     pub mode: Mode,
+    /// Whether findings count now.
+    pub acts: bool,
+    /// Seconds until they do by themselves; 0 where they do, or never will.
+    pub acts_in: u64,
     /// Requests counted.
     pub requests: u64,
     /// Circuits that are remembered now.
@@ -105,20 +119,39 @@ pub struct ClassReport {
     pub requests: u64,
 }
 
+impl Report {
+    /// Circuits found to be anything; one that was several things counts for each.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        self.classes.iter().map(|class| class.circuits).sum()
+    }
+
+    /// Requests that meet a dearer gate, or would.
+    #[must_use]
+    pub fn dearer(&self) -> u64 {
+        self.classes.iter().map(|class| class.requests).sum()
+    }
+}
+
 impl Behaviour {
-    /// Nobody was seen yet.
+    /// Nobody was seen yet; this installation has watched `since` then.
     ///
     /// # Errors
     ///
     /// Without randomness for the key.
     pub fn new(
         mode: Mode,
+        since: Timestamp,
         clock: Arc<dyn Clock>,
         entropy: &dyn Entropy,
         metrics: Arc<Metrics>,
     ) -> Result<Self, EntropyError> {
+        let acts_from = since.after(FIRST_DAY);
+        let nothing_to_say = mode != Mode::Learn || acts_from <= clock.now();
         Ok(Self {
             mode,
+            acts_from,
+            announced: nothing_to_say.into(),
             metrics,
             key: random_bytes(entropy)?,
             circuits: Circuits::new(clock.now()),
@@ -165,14 +198,31 @@ impl Behaviour {
         }
     }
 
-    /// What a circuit looks like, for whoever decides; always nothing unless the mode is
-    /// [`Mode::Act`].
+    /// Whether findings count: never, always, or from the second day on.
+    #[must_use]
+    pub fn acts(&self) -> bool {
+        match self.mode {
+            Mode::Off | Mode::Observe => false,
+            Mode::Learn => self.acts_from <= self.clock.now(),
+            Mode::Act => true,
+        }
+    }
+
+    /// The report of the first day, once, when it is over.
+    #[must_use]
+    pub fn end_of_first_day(&self) -> Option<Report> {
+        let over = self.acts() && !self.announced.swap(true, Ordering::Relaxed);
+        over.then(|| self.report())
+    }
+
+    /// What a circuit looks like, for whoever decides; always nothing unless findings count
+    /// ([`Self::acts`]).
     ///
     /// A clearnet address may be many people's, who together look like a flood: whoever decides
     /// should ask only about circuits of tor's.
     #[must_use]
     pub fn finding(&self, circuit: CircuitTag) -> Option<Finding> {
-        if self.mode != Mode::Act {
+        if !self.acts() {
             return None;
         }
         let features = self.circuits.get(circuit)?;
@@ -190,6 +240,11 @@ impl Behaviour {
         let value = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Report {
             mode: self.mode,
+            acts: self.acts(),
+            acts_in: match self.mode {
+                Mode::Learn => self.clock.now().until(self.acts_from).as_secs(),
+                Mode::Off | Mode::Observe | Mode::Act => 0,
+            },
             requests: value(&self.requests),
             circuits: self.circuits.len(),
             classes: (Class::ALL.into_iter().zip(&self.tallies))

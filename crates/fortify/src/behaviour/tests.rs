@@ -11,7 +11,7 @@ mod traffic;
 
 fn behaviour(mode: Mode) -> (Behaviour, Arc<crate::clock::ManualClock>) {
     let (clock, metrics) = (traffic::clock(), Arc::new(Metrics::new()));
-    (Behaviour::new(mode, clock.clone(), &SameKey, metrics).unwrap(), clock)
+    (Behaviour::new(mode, START, clock.clone(), &SameKey, metrics).unwrap(), clock)
 }
 
 #[test]
@@ -73,6 +73,33 @@ fn act_tells_with_reasons_until_it_is_forgiven_and_off_counts_nothing() {
 
     let off = probed(Mode::Off).report();
     assert_eq!((off.requests, off.circuits), (0, 0));
+}
+
+#[test]
+fn a_new_installation_watches_for_a_day_says_what_it_would_have_done_and_acts() {
+    let (behaviour, clock) = behaviour(Mode::Learn);
+    let probe = || {
+        for _ in 0..5 {
+            let target = behaviour.read(b"/.git/config");
+            let outcome = Outcome::Challenged;
+            let request = Request { target, post: false, outcome, loaded: false, crawled: false };
+            behaviour.saw(circuit(1), &request);
+        }
+        behaviour.finding(circuit(1)).is_some()
+    };
+    assert!(!probe());
+    assert_eq!(behaviour.end_of_first_day(), None);
+    clock.set(START.after(FIRST_DAY - Duration::from_secs(1)));
+    assert!(!probe());
+    assert_eq!(behaviour.report().acts_in, 1);
+    clock.set(START.after(FIRST_DAY));
+    let report = behaviour.end_of_first_day().unwrap();
+    assert_eq!((report.found(), report.dearer(), report.acts), (2, 6, true));
+    assert_eq!(behaviour.end_of_first_day(), None, "said twice");
+    assert!(probe());
+    let metrics = Arc::new(Metrics::new());
+    let old = Behaviour::new(Mode::Learn, START, clock, &SameKey, metrics).unwrap();
+    assert!(old.acts() && old.end_of_first_day().is_none(), "a restart says it again");
 }
 
 #[test]

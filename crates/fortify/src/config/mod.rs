@@ -206,7 +206,7 @@ pub struct ReputationConfig {
 /// `[behaviour]`: what is done with what requests tell about their circuit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BehaviourConfig {
-    /// `mode`: counted, told to whoever decides, or neither; `observe` by default.
+    /// `mode`: counted, told to whoever decides, or neither; `learn` by default.
     pub mode: behaviour::Mode,
 }
 

@@ -71,6 +71,7 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     let words = [
         ("off", behaviour::Mode::Off),
         ("observe", behaviour::Mode::Observe),
+        ("learn", behaviour::Mode::Learn),
         ("act", behaviour::Mode::Act),
     ];
     check.word("behaviour.mode", raw.behaviour.mode, &words, &mut config.behaviour.mode);

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::MAX_CLOCK_SKEW;
 use super::jws;
 use super::key_file::{
     FileStamp, IfPresent, KeyRecord, RingFile, create_dir, malformed, open_file, secret, write_file,
@@ -137,8 +138,17 @@ impl<T> Verified<T> {
     /// Whether its key still signed at `issued_at`: a value that claims to be younger than its key's
     /// retirement was made with a stolen old key.
     #[must_use]
-    pub fn signed_while_its_key_did(&self, issued_at: Timestamp) -> bool {
+    pub(super) fn signed_while_its_key_did(&self, issued_at: Timestamp) -> bool {
         self.key_retired_at.is_none_or(|at| issued_at <= at.after(RETIREMENT_GRACE))
+    }
+
+    /// Whether what was signed at `issued_at`, by this node or one whose clock differs a little, and is
+    /// good for `lifetime`, is so at `now`.
+    #[must_use]
+    pub fn is_in_force(&self, issued_at: Timestamp, lifetime: Duration, now: Timestamp) -> bool {
+        now < issued_at.after(lifetime)
+            && issued_at <= now.after(MAX_CLOCK_SKEW)
+            && self.signed_while_its_key_did(issued_at)
     }
 }
 

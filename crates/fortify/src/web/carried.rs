@@ -13,7 +13,6 @@ use super::form::{self, Fields};
 use super::return_to::ReturnTo;
 use crate::clock::{Clock, Timestamp};
 use crate::pseudonym::CircuitTag;
-use crate::session::MAX_CLOCK_SKEW;
 use crate::session::key_ring::{KeyRing, Purpose};
 
 /// Bytes of a form that is carried: the requirement's figure. Larger ones are sent again.
@@ -77,10 +76,7 @@ pub fn open(
 ) -> Option<CarriedForm> {
     let verified = keys.verify::<Claims>(Purpose::CarriedForm, sealed)?;
     let (claims, now) = (&verified.claims, clock.now());
-    let in_force = now < claims.issued_at.after(LIFETIME)
-        && claims.issued_at <= now.after(MAX_CLOCK_SKEW)
-        && verified.signed_while_its_key_did(claims.issued_at);
-    if !in_force || claims.circuit_id != circuit {
+    if !verified.is_in_force(claims.issued_at, LIFETIME, now) || claims.circuit_id != circuit {
         return None;
     }
     let fields = form::parse(claims.body.as_bytes())?;

@@ -130,9 +130,7 @@ fn read(
 fn open(keys: &KeyRing, clock: &dyn Clock, circuit: CircuitTag, text: &str) -> Option<Claims> {
     let verified = keys.verify::<Claims>(Purpose::Stage, text)?;
     let (claims, now) = (&verified.claims, clock.now());
-    let in_force = now < claims.issued_at.after(LIFETIME)
-        && claims.issued_at <= now.after(MAX_CLOCK_SKEW)
-        && verified.signed_while_its_key_did(claims.issued_at);
+    let in_force = verified.is_in_force(claims.issued_at, LIFETIME, now);
     (in_force && claims.circuit_id == circuit).then(|| claims.clone())
 }
 

@@ -13,7 +13,6 @@ use crate::limits::Turn;
 use crate::limits::turnstile::{Lane, Place};
 use crate::pseudonym::CircuitTag;
 use crate::reputation::Standing;
-use crate::session::MAX_CLOCK_SKEW;
 use crate::session::key_ring::{KeyRing, Purpose};
 use crate::web::error::WebError;
 
@@ -147,9 +146,7 @@ fn open(
 ) -> Option<(Lane, u64)> {
     let verified = keys.verify::<Claims>(Purpose::Ticket, ticket)?;
     let (claims, now) = (&verified.claims, clock.now());
-    let in_force = now < claims.issued_at.after(LIFETIME)
-        && claims.issued_at <= now.after(MAX_CLOCK_SKEW)
-        && verified.signed_while_its_key_did(claims.issued_at);
+    let in_force = verified.is_in_force(claims.issued_at, LIFETIME, now);
     if !in_force || claims.circuit_id != circuit || claims.queue != queue {
         return None;
     }
