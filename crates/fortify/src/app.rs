@@ -13,7 +13,7 @@ use crate::behaviour::{self, Behaviour};
 use crate::challenge::policy::{Menu, Terms};
 use crate::challenge::renderer::{Draw, Studio};
 use crate::challenge::wardrobe::Wardrobe;
-use crate::challenge::{ChallengeSettings, Challenges};
+use crate::challenge::{ChallengeSettings, Challenges, Failing};
 use crate::circuit::TorBoot;
 use crate::clock::Clock;
 use crate::config::{Config, StorageBackend};
@@ -45,8 +45,9 @@ const ROW_LIFETIME: Duration = Duration::from_secs(1000);
 /// How requests hold the [`App`].
 pub type SharedApp = Arc<App>;
 
-/// Everything that a request may need.
-#[derive(Debug)]
+/// Everything that a request may need. What outlives a change of the configuration is shared between the
+/// one before and the one after.
+#[derive(Clone, Debug)]
 pub struct App {
     /// The configuration in force.
     pub config: Arc<Config>,
@@ -59,13 +60,13 @@ pub struct App {
     /// How circuits are called.
     pub pseudonyms: Pseudonyms,
     /// Issues and judges challenges.
-    pub challenges: Challenges,
+    pub challenges: Arc<Challenges>,
     /// How much may be asked for.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// Mints and checks sessions.
-    pub sessions: Sessions,
+    pub sessions: Arc<Sessions>,
     /// How circuits answer.
-    pub conducts: Conducts,
+    pub conducts: Arc<Conducts>,
     /// Rows of challenges that led to a session lately: each leads to one.
     pub rows: Cache<SessionId, ()>,
     /// How circuits stand.
@@ -73,7 +74,7 @@ pub struct App {
     /// The threat dial.
     pub threat: Arc<Threat>,
     /// What circuits do.
-    pub behaviour: Behaviour,
+    pub behaviour: Arc<Behaviour>,
     /// How it goes with telling `HAProxy`.
     pub haproxy: Arc<Health>,
     /// The service behind the gate, in proxy mode.
@@ -81,7 +82,7 @@ pub struct App {
     /// Tor's control port, where it is asked.
     pub tor: Option<Arc<Tor>>,
     /// What visitors read.
-    pub locales: Locales,
+    pub locales: Arc<Locales>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -219,10 +220,9 @@ impl App {
             metrics.clone(),
         )?);
         let settings = ChallengeSettings {
-            terms: terms(&config, threat.policy()),
+            terms: terms(&config, &threat.policy()),
             pool: captcha.drawn_ahead,
-            waits: config.limits.failure_waits.clone(),
-            failure_decay: config.security.reputation_decay,
+            failing: failing(&config),
         };
         let reputation = Reputation::open(&config.storage.data_dir, clock.clone())?;
         let (secret, epoch) = (keys.style_secret(), captcha.style_epoch);
@@ -256,28 +256,52 @@ impl App {
             upstream: Upstream::new(&config.upstream),
             reputation: Arc::new(reputation),
             threat,
-            behaviour,
+            behaviour: Arc::new(behaviour),
             haproxy: Arc::default(),
-            locales: Locales::load()?,
+            locales: Arc::new(Locales::load()?),
             pseudonyms: keys.pseudonyms(),
             tor,
             config,
             clock,
             store,
             keys,
-            challenges,
-            limits,
-            conducts,
+            challenges: Arc::new(challenges),
+            limits: Arc::new(limits),
+            conducts: Arc::new(conducts),
             rows: Cache::builder().max_capacity(MAX_ROWS).time_to_live(ROW_LIFETIME).build(),
-            sessions,
+            sessions: Arc::new(sessions),
             metrics,
         }))
+    }
+
+    /// The same gate under `config`, of which the parts that are shared go on by it at once. Keys that
+    /// only a start reads ([`crate::config::needs_restart`]) must be as before.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] where the dial cannot be written; then `self` goes on as it is but for the dial's
+    /// table.
+    pub async fn reconfigured(&self, config: Arc<Config>) -> Result<SharedApp, BuildError> {
+        self.threat.reconfigure(dial_settings(&config)?).await?;
+        let upstream = match config.upstream == self.config.upstream {
+            true => self.upstream.clone(),
+            false => Upstream::new(&config.upstream),
+        };
+        let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
+        let sessions = Arc::new(self.sessions.lasting(ttl, max_moves));
+        self.challenges.set_failing(failing(&config));
+        self.limits.set(config.limits.challenges_per_minute, config.limits.service);
+        self.conducts.set_scoring(config.reputation.scoring);
+        self.behaviour.set_mode(config.behaviour.mode);
+        let app = Self { config, upstream, sessions, ..self.clone() };
+        app.follow_dial();
+        Ok(Arc::new(app))
     }
 
     /// Has challenges and sessions be what the level in force asks.
     pub fn follow_dial(&self) {
         let policy = self.threat.policy();
-        self.challenges.set_terms(terms(&self.config, policy));
+        self.challenges.set_terms(terms(&self.config, &policy));
         self.sessions.set_lifetime(policy.session_ttl);
     }
 
@@ -324,6 +348,12 @@ fn dial_settings(config: &Config) -> Result<Settings, BuildError> {
     let start = threat.level.or(ThreatLevel::new(captcha.level)).ok_or(BuildError::Level)?;
     let table = LevelTable::new(&basis, &threat.levels);
     Ok(Settings { mode: threat.mode, start, table })
+}
+
+/// What wrong answers cost.
+fn failing(config: &Config) -> Failing {
+    let decay = config.security.reputation_decay;
+    Failing { waits: config.limits.failure_waits.clone(), decay }
 }
 
 /// What `policy` makes of challenges.

@@ -9,12 +9,12 @@ use tokio::time::MissedTickBehavior;
 use crate::app::{App, BuildError, SharedApp};
 use crate::circuit::{CircuitId, Origin, TorBoot, TorCircuit};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Written};
 use crate::entropy::Entropy;
 use crate::haproxy::client::Client;
 use crate::haproxy::reconciler::Reconciler;
+use crate::reload::{Live, Routes};
 use crate::reputation::{Reason, Standing};
-use crate::router::router;
 use crate::server::{self, BindError, DrainReport, Limits, Listener, LocalAddress, ServerEvent};
 use crate::tor::{Tor, TorEvent, TorEvents};
 
@@ -27,7 +27,7 @@ const TAKEN_BACK_TOGETHER: usize = 256;
 /// A gate that holds its address and waits to be run.
 #[derive(Debug)]
 pub struct Gate {
-    app: SharedApp,
+    live: Arc<Live>,
     listener: Listener,
 }
 
@@ -63,14 +63,23 @@ impl Gate {
     ///
     /// When the address cannot be had.
     pub async fn with_app(app: SharedApp) -> Result<Self, StartError> {
-        let listener = Listener::bind(&app.config.server).await?;
-        Ok(Self { app, listener })
+        Self::with_live(Arc::new(Live::new(app, Written::default(), None))).await
     }
 
-    /// The state that its requests share: what a test looks into.
+    /// As [`Self::bind`], for a gate whose configuration can be read again.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be had.
+    pub async fn with_live(live: Arc<Live>) -> Result<Self, StartError> {
+        let listener = Listener::bind(&live.app().config.server).await?;
+        Ok(Self { live, listener })
+    }
+
+    /// The state that its requests share, and how it is reconfigured.
     #[must_use]
-    pub fn app(&self) -> &SharedApp {
-        &self.app
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     /// Where it listens.
@@ -81,14 +90,15 @@ impl Gate {
 
     /// Answers requests until `stop` is done, then finishes what is under way.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> DrainReport {
-        let keys = tokio::spawn(follow_rotation(self.app.clone()));
-        let haproxy = tell_haproxy(&self.app);
-        let threat = turn_dial(&self.app);
-        let tor = watch_tor(&self.app).await;
-        let limits = Limits::from(&self.app.config.server);
-        let metrics = self.app.metrics.clone();
+        let app = self.live.app();
+        let keys = tokio::spawn(follow_rotation(app.clone()));
+        let haproxy = tell_haproxy(&app);
+        let threat = turn_dial(&self.live);
+        let tor = watch_tor(&app).await;
+        let limits = Limits::from(&app.config.server);
+        let metrics = app.metrics.clone();
         let count = Arc::new(move |event: ServerEvent| metrics.connection_event(event.label()));
-        let report = server::serve(self.listener, router(self.app), limits, count, stop).await;
+        let report = server::serve(self.listener, Routes(self.live), limits, count, stop).await;
         keys.abort();
         if let Some(haproxy) = haproxy {
             haproxy.abort();
@@ -109,14 +119,15 @@ fn tell_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>>
 }
 
 /// Starts to turn the threat dial, and has everything else follow it.
-fn turn_dial(app: &SharedApp) -> [JoinHandle<()>; 2] {
-    let (mut changed, following) = (app.threat.changed(), app.clone());
+fn turn_dial(live: &Arc<Live>) -> [JoinHandle<()>; 2] {
+    let threat = live.app().threat.clone();
+    let (mut changed, following) = (threat.changed(), live.clone());
     let follow = async move {
         while changed.changed().await.is_ok() {
-            following.follow_dial();
+            following.app().follow_dial();
         }
     };
-    [tokio::spawn(follow), tokio::spawn(app.threat.clone().run())]
+    [tokio::spawn(follow), tokio::spawn(threat.run())]
 }
 
 /// Starts to watch tor where the configuration says so, and waits a moment for its first word, so

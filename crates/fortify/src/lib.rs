@@ -39,6 +39,7 @@ pub mod i18n;
 pub mod limits;
 pub mod proxy;
 pub mod pseudonym;
+pub mod reload;
 pub mod reputation;
 pub mod router;
 pub mod server;

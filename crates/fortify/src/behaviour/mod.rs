@@ -25,7 +25,7 @@ mod target;
 mod tests;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -60,13 +60,17 @@ pub enum Mode {
     Act,
 }
 
+impl Mode {
+    const ALL: [Self; 4] = [Self::Off, Self::Observe, Self::Learn, Self::Act];
+}
+
 /// Whether the body of a request ran out of time: the server sets it, beside the request.
 #[derive(Clone, Debug)]
 pub struct BodyExpired(pub Arc<AtomicBool>);
 
 /// What circuits do.
 pub struct Behaviour {
-    mode: Mode,
+    mode: AtomicU8,
     /// When the first day of [`Mode::Learn`] is over.
     acts_from: Timestamp,
     /// Whether that was said, or needs not be.
@@ -149,7 +153,7 @@ impl Behaviour {
         let acts_from = since.after(FIRST_DAY);
         let nothing_to_say = mode != Mode::Learn || acts_from <= clock.now();
         Ok(Self {
-            mode,
+            mode: (mode as u8).into(),
             acts_from,
             announced: nothing_to_say.into(),
             metrics,
@@ -164,6 +168,18 @@ impl Behaviour {
         })
     }
 
+    /// What is done with what requests tell.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        let number = self.mode.load(Ordering::Relaxed);
+        Mode::ALL.into_iter().find(|mode| *mode as u8 == number).unwrap_or_default()
+    }
+
+    /// Does something else with it from now on.
+    pub fn set_mode(&self, mode: Mode) {
+        self.mode.store(mode as u8, Ordering::Relaxed);
+    }
+
     /// What a request's path and query say, as they were sent.
     #[must_use]
     pub fn read(&self, target: &[u8]) -> Target {
@@ -173,7 +189,7 @@ impl Behaviour {
     /// Whether anything is counted.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.mode != Mode::Off
+        self.mode() != Mode::Off
     }
 
     /// Takes in one request of a circuit.
@@ -201,7 +217,7 @@ impl Behaviour {
     /// Whether findings count: never, always, or from the second day on.
     #[must_use]
     pub fn acts(&self) -> bool {
-        match self.mode {
+        match self.mode() {
             Mode::Off | Mode::Observe => false,
             Mode::Learn => self.acts_from <= self.clock.now(),
             Mode::Act => true,
@@ -239,9 +255,9 @@ impl Behaviour {
     pub fn report(&self) -> Report {
         let value = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Report {
-            mode: self.mode,
+            mode: self.mode(),
             acts: self.acts(),
-            acts_in: match self.mode {
+            acts_in: match self.mode() {
                 Mode::Learn => self.clock.now().until(self.acts_from).as_secs(),
                 Mode::Off | Mode::Observe | Mode::Act => 0,
             },
@@ -286,6 +302,6 @@ impl Behaviour {
 
 impl fmt::Debug for Behaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Behaviour").field("mode", &self.mode).finish_non_exhaustive()
+        f.debug_struct("Behaviour").field("mode", &self.mode()).finish_non_exhaustive()
     }
 }

@@ -52,10 +52,17 @@ pub struct ChallengeSettings {
     pub terms: Terms,
     /// Pictures to draw ahead.
     pub pool: usize,
-    /// How long a circuit waits after its wrong answers.
+    /// What holds at first; [`Challenges::set_failing`] changes it.
+    pub failing: Failing,
+}
+
+/// What wrong answers cost.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    /// How long a circuit waits after them.
     pub waits: Waits,
-    /// How long a circuit without a further wrong answer stays counted.
-    pub failure_decay: Duration,
+    /// How long a circuit without a further one stays counted.
+    pub decay: Duration,
 }
 
 /// A challenge as the visitor gets it.
@@ -169,8 +176,7 @@ pub struct Challenges {
     entropy: Arc<dyn Entropy>,
     metrics: Arc<Metrics>,
     terms: Arc<ArcSwap<Terms>>,
-    waits: Waits,
-    failure_decay: Duration,
+    failing: ArcSwap<Failing>,
     viewings: Viewings,
 }
 
@@ -196,7 +202,7 @@ impl Challenges {
             Some(Picture { recipe, rendered, terms })
         });
         let renderer = Renderer::new(studio.clone(), max_renders);
-        let ChallengeSettings { waits, failure_decay, .. } = settings;
+        let failing = ArcSwap::from_pointee(settings.failing);
         Self {
             studio,
             renderer,
@@ -206,8 +212,7 @@ impl Challenges {
             entropy,
             metrics,
             terms,
-            waits,
-            failure_decay,
+            failing,
             viewings: Viewings::new(),
         }
     }
@@ -216,6 +221,11 @@ impl Challenges {
     pub fn set_terms(&self, terms: Terms) {
         self.terms.store(Arc::new(terms));
         self.pool.clear();
+    }
+
+    /// Has wrong answers cost this from now on, those given before included.
+    pub fn set_failing(&self, failing: Failing) {
+        self.failing.store(Arc::new(failing));
     }
 
     /// How many pictures are drawn ahead: a gauge.
@@ -382,7 +392,8 @@ impl Challenges {
             Verdict::Bot => Evidence::Bot,
         };
         self.count_pick(&record, answer, circuit);
-        let failures = self.store.record_failure(circuit, self.failure_decay).await?;
+        let decay = self.failing.load().decay;
+        let failures = self.store.record_failure(circuit, decay).await?;
         let wait = self.wait_after(failures);
         let redeemed = wait.map_or(Redeemed::Failed, Redeemed::MustWait);
         Ok(Judged { redeemed, evidence, failures: failures.count })
@@ -407,7 +418,8 @@ impl Challenges {
     }
 
     fn wait_after(&self, failures: Failures) -> Option<Duration> {
-        self.waits.left(failures, self.failure_decay, self.clock.now())
+        let failing = self.failing.load();
+        failing.waits.left(failures, failing.decay, self.clock.now())
     }
 
     async fn require_no_wait(&self, circuit: CircuitTag) -> Result<(), ChallengeError> {

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, ENVIRONMENT_PREFIX};
+use crate::config::{Config, ConfigError, ENVIRONMENT_PREFIX, Written};
 
 /// Where the packaged configuration is, used when it is there and `--config` names no other.
 const DEFAULT_CONFIG: &str = "/etc/fortify/fortify.toml";
@@ -103,9 +103,16 @@ pub struct ConfigArgs {
 
 impl ConfigArgs {
     fn load(&self, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, CliError> {
+        self.read(env).map(|(config, _)| config).map_err(CliError::Config)
+    }
+
+    fn read(
+        &self,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(Config, Written), ConfigError> {
         let packaged = Path::new(DEFAULT_CONFIG);
         let path = self.config.as_deref().or_else(|| packaged.exists().then_some(packaged));
-        Config::load(path, env).map_err(CliError::Config)
+        Config::load_written(path, env)
     }
 }
 
@@ -163,7 +170,7 @@ pub fn main(
 
 fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), CliError> {
     match cli.command {
-        Command::Serve(config) => config.load(env).and_then(serve::serve),
+        Command::Serve(config) => serve::serve(config, env),
         Command::CheckConfig(config) => {
             config.load(env)?;
             writeln!(out, "the configuration is valid").map_err(|e| CliError::output(&e))

@@ -2,37 +2,53 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::CliError;
+use super::{CliError, ConfigArgs};
+use crate::app::App;
 use crate::circuit::IdentityMode;
 use crate::clock::SystemClock;
-use crate::config::{Config, SecureCookie};
+use crate::config::{Config, SecureCookie, Written};
 use crate::entropy::SystemEntropy;
 use crate::gate::Gate;
+use crate::reload::{Live, Source};
 use crate::telemetry::logs;
 
 /// Runs the gate until it is told to stop.
-pub(super) fn serve(config: Config) -> Result<(), CliError> {
+pub(super) fn serve(args: ConfigArgs, env: Vec<(String, String)>) -> Result<(), CliError> {
+    let source: Source = Box::new(move || args.read(env.clone()));
+    let (config, written) = source().map_err(CliError::Config)?;
     logs::init(&config.log).map_err(CliError::failed)?;
     logs::hide_panics();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| CliError::Failed(format!("cannot start threads: {e}")))?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(config, written, source))
 }
 
-async fn run(config: Config) -> Result<(), CliError> {
+async fn run(config: Config, written: Written, source: Source) -> Result<(), CliError> {
     warn(&config);
-    let gate = Gate::bind(Arc::new(config), Arc::new(SystemClock), Arc::new(SystemEntropy))
-        .await
+    let app = App::build(Arc::new(config), Arc::new(SystemClock), Arc::new(SystemEntropy))
         .map_err(CliError::failed)?;
+    let live = Arc::new(Live::new(app, written, Some(source)));
+    let gate = Gate::with_live(live.clone()).await.map_err(CliError::failed)?;
+    let hangup = signal(SignalKind::hangup())
+        .map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
+    let reloading = tokio::spawn(reload_on(hangup, live));
     let stop = stop_signal().map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
     tracing::info!(listening = %gate.address(), "the gate is open");
     let drained = gate.run(stop).await;
+    reloading.abort();
     tracing::info!(cut = drained.cut, "the gate is closed");
     Ok(())
+}
+
+/// Reads the configuration again at every signal; the log says what came of it.
+async fn reload_on(mut hangup: Signal, live: Arc<Live>) {
+    while hangup.recv().await.is_some() {
+        let _told = live.reload_and_tell().await;
+    }
 }
 
 /// What is valid and still deserves a second look.

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::origin::{Origins, Place, Variable, line_of};
 use super::raw::RawConfig;
-use super::{Config, validate};
+use super::{Config, Written, validate};
 
 /// What an environment variable that sets a key begins with: `FORTIFY__SECTION__KEY`.
 pub const ENVIRONMENT_PREFIX: &str = "FORTIFY__";
@@ -30,15 +30,27 @@ impl Config {
         path: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
+        Self::load_written(path, env).map(|(config, _)| config)
+    }
+
+    /// The same, and what was written there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_written(
+        path: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(Self, Written), ConfigError> {
         let mut problems = Problems::default();
         let (mut table, mut origins) = match path {
             Some(path) => read(path)?,
             None => (Table::new(), Origins::default()),
         };
         overlay(&mut table, &mut origins, env, &mut problems);
-        let raw = deserialise(table, &origins, &mut problems);
+        let raw = deserialise(table.clone(), &origins, &mut problems);
         let config = validate::validate(raw, &origins, &mut problems);
-        problems.into_result(config)
+        Ok((problems.into_result(config)?, Written::new(table)))
     }
 }
 

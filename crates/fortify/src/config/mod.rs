@@ -7,11 +7,13 @@
 //! - `load`: the file, the environment over it, and [`ConfigError`];
 //! - `validate`: from raw to checked, with every problem collected;
 //! - `redis`: where Redis is and what its keys are called;
+//! - `changes`: what is otherwise in a file that is read again, and what waits for a restart;
 //! - `origin`: where each key came from, so that every problem names a line or a variable.
 //!
 //! The `config` crate is not used: it merges its sources into a tree that has forgotten the lines
 //! of the file, and an operator at three in the morning wants the line.
 
+mod changes;
 mod load;
 mod origin;
 mod raw;
@@ -38,6 +40,7 @@ use crate::reputation::conduct::Scoring;
 use crate::threat::table::LevelOverride;
 use crate::threat::{Mode, ThreatLevel};
 
+pub use changes::{Change, Written, needs_restart};
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
 pub use redis::{KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls};
 

@@ -71,10 +71,8 @@ fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
     assert!(sections.is_empty());
 }
 
-#[test]
-fn every_key_takes_effect() {
-    let config = load(
-        r#"
+/// A value for each key that is not its default.
+const EVERY_KEY: &str = r#"
         [server]
         host = "::1"
         port = 0
@@ -165,9 +163,11 @@ fn every_key_takes_effect() {
         [log]
         level = "trace"
         format = "json"
-        "#,
-        &[],
-    );
+        "#;
+
+#[test]
+fn every_key_takes_effect() {
+    let config = load(EVERY_KEY, &[]);
     let seconds = Duration::from_secs;
     let expected = Config {
         server: ServerConfig {
@@ -279,6 +279,57 @@ fn every_key_takes_effect() {
 fn tcp(host: &str, port: u16) -> RedisServer {
     let address = RedisAddress::Tcp { host: host.to_owned(), port, tls: false };
     RedisServer { address, database: 0 }
+}
+
+/// What needs a restart is known by key where it is told, and by field where it is held back: the same.
+#[test]
+fn a_reload_puts_in_force_what_needs_no_restart_and_that_alone() {
+    let whole: toml::Table = toml::from_str(EVERY_KEY).unwrap();
+    let only = |restart: bool| {
+        let mut table = toml::Table::new();
+        for (section, keys) in &whole {
+            let keys = keys.as_table().unwrap().iter();
+            let some =
+                keys.filter(|(key, _)| needs_restart(&format!("{section}.{key}")) == restart);
+            let some: toml::Table = some.map(|(key, value)| (key.clone(), value.clone())).collect();
+            table.insert(section.clone(), some.into());
+        }
+        // Bounds of the one half that follow from the other.
+        if restart {
+            table.remove("threat");
+        }
+        load(&toml::to_string(&table).unwrap(), &[]).unwrap()
+    };
+    let running = Config::default();
+    let (cold, hot) = (only(true), only(false));
+    assert_ne!(cold, running);
+    assert_eq!(cold.until_restart(&running), running);
+    assert_eq!(hot.clone().until_restart(&running), hot);
+}
+
+#[test]
+fn what_was_written_otherwise_is_named_with_both_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.toml");
+    let written = |text: &str, env: &[(&str, &str)]| {
+        std::fs::write(&path, text).unwrap();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load_written(Some(&path), env).unwrap().1
+    };
+    let before = written("[captcha]\nlength = 5\n[server]\nport = 1\n", &[]);
+    let after =
+        written("[captcha]\nlength = 6\nttl_seconds = 60\n", &[("FORTIFY__LOG__LEVEL", "debug")]);
+    let told: Vec<String> = before.changes(&after).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "captcha.length: 5 -> 6",
+            "captcha.ttl_seconds: default -> 60",
+            "log.level: default -> \"debug\"",
+            "server.port: 1 -> default",
+        ]
+    );
+    assert!(after.changes(&after).is_empty());
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub mod turnstile;
 pub mod waits;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub enum Turn {
 pub struct Limits {
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
-    per_minute: u32,
+    per_minute: AtomicU32,
     turnstile: Mutex<Turnstile>,
     queue: u64,
 }
@@ -61,7 +62,13 @@ impl Limits {
         queue: u64,
     ) -> Self {
         let turnstile = Mutex::new(Turnstile::new(service, clock.now()));
-        Self { store, clock, per_minute, turnstile, queue }
+        Self { store, clock, per_minute: per_minute.into(), turnstile, queue }
+    }
+
+    /// Goes on with other limits; whoever waits in turn keeps the place.
+    pub fn set(&self, per_minute: u32, service: Rate) {
+        self.per_minute.store(per_minute, Ordering::Relaxed);
+        self.turnstile().set_rate(service, self.clock.now());
     }
 
     /// Asks for a challenge for `circuit`, which may have `per_hour`. Asking counts, whatever the
@@ -77,7 +84,7 @@ impl Limits {
         per_hour: u32,
     ) -> Result<Turn, StoreError> {
         let bounds = [
-            Bound { within: MINUTE, most: self.per_minute },
+            Bound { within: MINUTE, most: self.per_minute.load(Ordering::Relaxed) },
             Bound { within: HOUR, most: per_hour },
         ];
         let lately = match self.store.ask(circuit, bounds).await? {

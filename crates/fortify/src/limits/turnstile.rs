@@ -184,6 +184,13 @@ impl Turnstile {
         Self { burst, earned: rate.evenly(), credit: burst, at: now, calls: 0, lines }
     }
 
+    /// Lets in at another rate from now on. As many called numbers stay good as at first.
+    pub fn set_rate(&mut self, rate: Rate, now: Timestamp) {
+        self.advance(now);
+        (self.burst, self.earned) = (rate.burst() * COST, rate.evenly());
+        self.credit = self.credit.min(self.burst);
+    }
+
     /// One without a number comes: in at once, or a place in the queue; `None` when that is full.
     pub fn enter(&mut self, lane: Lane, now: Timestamp) -> Option<Knock> {
         self.advance(now);

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -221,7 +222,7 @@ fn spread(times: &[u32], average: f64) -> f64 {
 pub struct Conducts {
     circuits: Cache<CircuitTag, Conduct>,
     clock: Arc<dyn Clock>,
-    scoring: Scoring,
+    scoring: ArcSwap<Scoring>,
 }
 
 impl Conducts {
@@ -233,17 +234,23 @@ impl Conducts {
             .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(scoring.forget)
             .build();
-        Self { circuits, clock, scoring }
+        Self { circuits, clock, scoring: ArcSwap::from_pointee(scoring) }
+    }
+
+    /// Judges by another scoring from now on, what was remembered included. How long a circuit is
+    /// remembered that does not come back stays as it was.
+    pub fn set_scoring(&self, scoring: Scoring) {
+        self.scoring.store(Arc::new(scoring));
     }
 
     /// Remembers a deed; whether the circuit is to be banned for all it did.
     pub fn remember(&self, circuit: CircuitTag, deed: Deed) -> bool {
-        let now = self.clock.now();
+        let (now, scoring) = (self.clock.now(), self.scoring.load());
         let entry = self.circuits.entry(circuit).and_upsert_with(|known| {
             let known = known.map(moka::Entry::into_value).unwrap_or_default();
-            known.after(deed, &self.scoring, now)
+            known.after(deed, &scoring, now)
         });
-        entry.into_value().points >= self.scoring.ban
+        entry.into_value().points >= scoring.ban
     }
 
     /// Forgets a circuit: an operator forgave it, or it is no more.
@@ -254,9 +261,10 @@ impl Conducts {
     /// Why a circuit's answers look like a program's; empty for most.
     #[must_use]
     pub fn suspicions(&self, circuit: CircuitTag) -> Vec<Suspicion> {
-        let conduct = self.circuits.get(&circuit).filter(|_| self.scoring.suspects);
+        let scoring = self.scoring.load();
+        let conduct = self.circuits.get(&circuit).filter(|_| scoring.suspects);
         conduct.map_or_else(Vec::new, |conduct| {
-            conduct.suspicions(&self.scoring, self.clock.now()).collect()
+            conduct.suspicions(&scoring, self.clock.now()).collect()
         })
     }
 }

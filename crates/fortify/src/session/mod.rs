@@ -157,6 +157,14 @@ impl Sessions {
         sessions
     }
 
+    /// The same, for sessions that last so long and move so often.
+    #[must_use]
+    pub fn lasting(&self, lifetime: Duration, max_moves: u32) -> Self {
+        let Self { keys, store, clock, entropy, .. } = self;
+        let (keys, store) = (keys.clone(), store.clone());
+        Self::new(keys, store, clock.clone(), entropy.clone(), lifetime, max_moves)
+    }
+
     /// How long a session lasts that is minted now.
     #[must_use]
     pub fn lifetime(&self) -> Duration {

@@ -154,6 +154,7 @@ pub struct Metrics {
     standings: Family<ByStanding, Gauge>,
     threat_level: Gauge,
     threat_changes: Family<ByWhom, Counter>,
+    config_reloads: Family<ByOutcome, Counter>,
     behaviour_findings: Family<ByClass, Counter>,
     // Families, so that they are absent where tor is not watched: 0 would look like an alarm.
     tor_up: Family<Unlabelled, Gauge>,
@@ -192,6 +193,7 @@ impl Metrics {
             standings: Family::default(),
             threat_level: Gauge::default(),
             threat_changes: Family::default(),
+            config_reloads: Family::default(),
             behaviour_findings: Family::default(),
             tor_up: Family::default(),
             tor_restarts: Family::default(),
@@ -267,6 +269,11 @@ impl Metrics {
             "threat_changes",
             "Turns of the threat dial, by whom: itself, an operator, another node",
             m.threat_changes.clone(),
+        );
+        registry.register(
+            "config_reloads",
+            "Times that the configuration was read again, by outcome",
+            m.config_reloads.clone(),
         );
         registry.register(
             "behaviour_findings",
@@ -410,6 +417,12 @@ impl Metrics {
     pub fn threat_changed(&self, by: &'static str, level: u8) {
         self.set_threat_level(level);
         self.threat_changes.get_or_create(&ByWhom { by }).inc();
+    }
+
+    /// The configuration was read again, or was not good.
+    pub fn config_reload(&self, ok: bool) {
+        let outcome = if ok { Outcome::Ok } else { Outcome::Error }.label();
+        self.config_reloads.get_or_create(&ByOutcome { outcome }).inc();
     }
 
     /// A circuit was found to be something.

@@ -30,6 +30,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use fortify_captcha::Level;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -230,7 +231,7 @@ pub struct Settings {
 
 /// The dial of a running gate.
 pub struct Threat {
-    table: LevelTable,
+    table: ArcSwap<LevelTable>,
     signals: Collector,
     dial: watch::Sender<Dial>,
     turning: Mutex<Turning>,
@@ -271,7 +272,7 @@ impl Threat {
         metrics.set_threat_level(dial.level.get());
         let turning = Turning { controller, audit, insists: false, said: String::new() };
         Ok(Self {
-            table: settings.table,
+            table: ArcSwap::from_pointee(settings.table),
             signals: Collector::new(key),
             dial: watch::Sender::new(dial),
             turning: Mutex::new(turning),
@@ -289,8 +290,39 @@ impl Threat {
 
     /// What holds at the level in force.
     #[must_use]
-    pub fn policy(&self) -> &LevelPolicy {
-        self.table.policy(self.level())
+    pub fn policy(&self) -> Arc<LevelPolicy> {
+        self.policy_at(self.level())
+    }
+
+    /// What holds at `level`.
+    #[must_use]
+    pub fn policy_at(&self, level: ThreatLevel) -> Arc<LevelPolicy> {
+        self.table.load().policy(level).clone()
+    }
+
+    /// Goes on by other settings. The dial stays where it is unless `threat.mode` or `threat.level` are
+    /// others than before; then it is as they say, on disk.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written: the dial stays as it is then, and the table is the new one.
+    pub async fn reconfigure(self: &Arc<Self>, settings: Settings) -> Result<(), AuditError> {
+        let Settings { mode, start, table } = settings;
+        self.table.store(Arc::new(table));
+        let configured = self.with_file(move |this, turning| {
+            let now = this.clock.now();
+            let dial = turning.audit.configure(mode, start, now)?;
+            turning.controller = DialController::new(start, &dial, now);
+            if dial != this.dial() {
+                turning.insists = true;
+                this.take_effect(turning, dial, Some("configuration"));
+            }
+            Ok(())
+        });
+        configured.await.unwrap_or(Ok(()))?;
+        // What is not published now is with the next sample.
+        let _logged = self.publish().await;
+        Ok(())
     }
 
     /// The dial in force.

@@ -1,5 +1,6 @@
 //! What each level asks of a visitor: one row a level.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fortify_captcha::{Carrier, Variant};
@@ -94,7 +95,7 @@ pub struct Basis {
 
 /// The rows of all levels.
 #[derive(Clone, Debug)]
-pub struct LevelTable([LevelPolicy; ThreatLevel::COUNT]);
+pub struct LevelTable([Arc<LevelPolicy>; ThreatLevel::COUNT]);
 
 impl LevelTable {
     /// The default rows over `basis`, and `overrides` over those.
@@ -102,16 +103,16 @@ impl LevelTable {
     pub fn new(basis: &Basis, overrides: &[LevelOverride]) -> Self {
         Self(ThreatLevel::ALL.map(|level| {
             let row = default_row(level, basis);
-            match overrides.iter().find(|written| written.level == level) {
+            Arc::new(match overrides.iter().find(|written| written.level == level) {
                 Some(written) => overridden(row, written),
                 None => row,
-            }
+            })
         }))
     }
 
     /// What holds at `level`.
     #[must_use]
-    pub fn policy(&self, level: ThreatLevel) -> &LevelPolicy {
+    pub fn policy(&self, level: ThreatLevel) -> &Arc<LevelPolicy> {
         // A level is 1 to 10, and there are ten rows.
         &self.0[usize::from(level.get()) - 1]
     }
@@ -221,8 +222,8 @@ mod tests {
             stages: 2,
             challenges_per_hour: 5,
             admits: Admits::Both,
-            ..plain.policy(level(3)).clone()
+            ..LevelPolicy::clone(plain.policy(level(3)))
         };
-        assert_eq!(*table.policy(level(3)), expected);
+        assert_eq!(**table.policy(level(3)), expected);
     }
 }
