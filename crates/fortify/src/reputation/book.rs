@@ -94,6 +94,23 @@ impl Book {
         rows.max_by_key(|row| row.since).map(|row| row.standing)
     }
 
+    /// At most `most` rows in force from `start` on, and where the next ones begin.
+    pub(super) fn in_force(
+        &self,
+        start: TorCircuit,
+        most: usize,
+        now: Timestamp,
+    ) -> (Vec<Row>, Option<TorCircuit>) {
+        let mut rows = self.rows.range(start..).map(|(_, row)| *row).filter(|row| now < row.until);
+        let some = rows.by_ref().take(most).collect();
+        (some, rows.next().map(|row| row.circuit))
+    }
+
+    /// How many rows there are from `start` on.
+    pub(super) fn count(&self, start: TorCircuit) -> usize {
+        self.rows.range(start..).count()
+    }
+
     /// Forgets a circuit's row if it is a reset; whoever has to hear of it was told when it came.
     pub(super) fn use_up_reset(&mut self, circuit: TorCircuit) {
         if let Some(row) = self.rows.get(&circuit).filter(|row| row.standing == Standing::Reset) {
