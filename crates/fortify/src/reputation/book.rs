@@ -1,6 +1,7 @@
 //! Standings in memory, and what changed since the reconciler looked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{Row, Standing};
 use crate::circuit::{TorBoot, TorCircuit};
@@ -52,6 +53,15 @@ impl Book {
         }
         self.ends[row.standing as usize].insert((row.until, row.circuit));
         self.note(row.circuit, now);
+    }
+
+    /// As [`Self::put`], for what was decided here; the row as other gates are to be told it. It is later
+    /// than the one that it replaces, whose decider's clock may be ahead of this one.
+    pub(super) fn succeed(&mut self, row: Row, now: Timestamp) -> Row {
+        let before = self.rows.get(&row.circuit).filter(|before| **before != row);
+        let after = before.map(|before| before.since.after(Duration::from_millis(1)));
+        self.put(row, now);
+        Row { since: after.map_or(row.since, |after| after.max(row.since)), ..row }
     }
 
     /// Forgets a circuit's row.
@@ -194,8 +204,6 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::Reason;
     use super::*;
 

@@ -70,10 +70,10 @@ fn wins(told: &Row, kept: &Row, word: Timestamp) -> bool {
     }
 }
 
-/// Whether `later` leaves `earlier` in force: a ban that lasts longer.
+/// Whether `later` leaves `earlier` in force: a ban that ends later.
 fn yields(later: &Row, earlier: &Row) -> bool {
     let in_force = earlier.standing == Standing::Banned && later.since < earlier.until;
-    let outlasts = later.standing == Standing::Banned && earlier.until < later.until;
+    let outlasts = later.standing == Standing::Banned && earlier.until <= later.until;
     !is_word(later) && in_force && !outlasts
 }
 
@@ -133,6 +133,8 @@ struct Waiting {
     /// Whether there is anybody to tell.
     shares: bool,
     rows: BTreeMap<TorCircuit, Row>,
+    /// Rows that are being told.
+    under_way: usize,
     /// Where telling everything in force has got to.
     sweep: Option<TorCircuit>,
     deeds: VecDeque<DeedBytes>,
@@ -240,7 +242,7 @@ impl Sharing {
     pub fn untold(&self) -> Option<usize> {
         let (shares, rows, sweep) = {
             let waiting = self.outbox.waiting();
-            (waiting.shares, waiting.rows.len(), waiting.sweep)
+            (waiting.shares, waiting.rows.len() + waiting.under_way, waiting.sweep)
         };
         let left = |from| self.reputation.upgrade().map_or(0, |all| all.shared.book().count(from));
         shares.then(|| rows + sweep.map_or(0, left))
@@ -271,23 +273,23 @@ impl Peer for Sharing {
             rows.extend(swept.into_iter().filter(|row| row.reason != Reason::Closed));
             waiting.sweep = next;
         }
+        waiting.under_way = rows.len();
         let deeds = waiting.deeds.len().min(most);
         let deeds = waiting.deeds.drain(..deeds).collect();
         Outgoing { rows: rows.iter().map(tell).collect(), deeds }
     }
 
-    fn give_back(&self, outgoing: Outgoing) {
+    fn told(&self, left: Outgoing) {
         let mut waiting = self.outbox.waiting();
-        for row in outgoing.rows.iter().filter_map(|row| read(row).ok()) {
+        waiting.under_way = 0;
+        for row in left.rows.iter().filter_map(|row| read(row).ok()) {
             waiting.rows.entry(row.row.circuit).or_insert(row.row);
         }
-        for deed in outgoing.deeds.into_iter().rev() {
+        for deed in left.deeds.into_iter().rev() {
             if waiting.deeds.len() < MAX_WAITING_DEEDS {
                 waiting.deeds.push_front(deed);
             }
         }
-        drop(waiting);
-        self.outbox.news.notify_one();
     }
 
     fn settle(

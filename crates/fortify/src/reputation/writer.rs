@@ -96,10 +96,11 @@ impl Writer {
         let now = self.clock.now();
         match self.ledger.apply(&writes, now) {
             Ok(applied) => {
+                let mut told = Vec::new();
                 {
                     let mut book = self.shared.book_mut();
                     for row in &applied.foreign {
-                        book.put(*row, now);
+                        told.push(book.succeed(*row, now));
                     }
                     // In the order of the transaction: who made room may come back in the same one.
                     let mut dropped = applied.dropped.iter().peekable();
@@ -109,15 +110,12 @@ impl Writer {
                             book.remove(*victim, now);
                         }
                         if *written == Written::Done {
-                            book.put(write.row, now);
+                            told.push(book.succeed(write.row, now));
                         }
                     }
                 }
                 self.shared.changed.notify_one();
-                let done = writes.iter().zip(&applied.written);
-                let done = done.filter(|(_, written)| **written == Written::Done);
-                self.shared.outbox.put(applied.foreign.iter().copied());
-                self.shared.outbox.put(done.map(|(write, _)| write.row));
+                self.shared.outbox.put(told);
                 for (job, written) in jobs.into_iter().zip(applied.written) {
                     answer(job, Ok(written));
                 }
@@ -160,7 +158,7 @@ impl Writer {
             }
             {
                 let mut book = self.shared.book_mut();
-                foreign.iter().for_each(|row| book.put(*row, now));
+                foreign.iter_mut().for_each(|row| *row = book.succeed(*row, now));
                 dropped.iter().for_each(|(_, victim)| book.remove(*victim, now));
                 counts.values().for_each(|row| book.put(*row, now));
             }
@@ -200,11 +198,9 @@ impl Writer {
         }
         let now = self.clock.now();
         let mut book = self.shared.book_mut();
-        for row in rows {
-            book.put(*row, now);
-        }
+        let told: Vec<Row> = rows.iter().map(|row| book.succeed(*row, now)).collect();
         drop(book);
-        self.shared.outbox.put(rows.iter().copied());
+        self.shared.outbox.put(told);
         self.shared.changed.notify_one();
     }
 

@@ -77,14 +77,6 @@ pub struct Outgoing {
     pub deeds: Vec<DeedBytes>,
 }
 
-impl Outgoing {
-    /// Whether there is nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.deeds.is_empty()
-    }
-}
-
 /// Bytes that this program did not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForeignBytes;
@@ -98,11 +90,12 @@ pub trait Peer: Send + Sync + fmt::Debug {
     /// Ends when there is something to tell.
     async fn waits(&self);
 
-    /// What is to be told next, at most so many of each; [`Self::give_back`] if it was not.
+    /// What is to be told next, at most so many of each. [`Self::told`] must follow.
     fn take(&self, most: usize) -> Outgoing;
 
-    /// It was not told, and is to be told later, unless there is something newer.
-    fn give_back(&self, outgoing: Outgoing);
+    /// What was taken is told, but for what is `left`: that is to be told later, unless there is something
+    /// newer.
+    fn told(&self, left: Outgoing);
 
     /// What a circuit's row is to be after `told`, where `kept` is what the store keeps of it; `None` where
     /// that stays as it is.

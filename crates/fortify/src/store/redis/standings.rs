@@ -185,7 +185,7 @@ impl Teller {
         }
     }
 
-    /// Tells it, or gives it back.
+    /// Tells it, as far as that works.
     async fn tell(&self, outgoing: Outgoing) -> Result<(), StoreError> {
         let told = self.tell_rows(outgoing.rows.clone()).await;
         let (rows, first) = match told {
@@ -195,14 +195,11 @@ impl Teller {
         let told = if first.is_none() { self.tell_deeds(&outgoing.deeds).await } else { Ok(()) };
         let failed = first.or(told.err());
         let deeds = if failed.is_some() { outgoing.deeds } else { Vec::new() };
-        let left = Outgoing { rows, deeds };
-        if !left.is_empty() {
-            self.peer.give_back(left);
-        }
+        self.peer.told(Outgoing { rows, deeds });
         failed.map_or(Ok(()), Err)
     }
 
-    /// Tells rows; gives back those for which other nodes were first again and again.
+    /// Tells rows; those are left for which other nodes were first again and again.
     async fn tell_rows(&self, mut rows: Vec<SharedRow>) -> Result<Vec<SharedRow>, StoreError> {
         for _bid in 0..MAX_BIDS {
             if rows.is_empty() {
