@@ -1,8 +1,8 @@
 //! Standings in memory, and what changed since the reconciler looked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
+use super::shared::TICK;
 use super::{Row, Standing};
 use crate::circuit::{TorBoot, TorCircuit};
 use crate::clock::Timestamp;
@@ -59,7 +59,7 @@ impl Book {
     /// than the one that it replaces, whose decider's clock may be ahead of this one.
     pub(super) fn succeed(&mut self, row: Row, now: Timestamp) -> Row {
         let before = self.rows.get(&row.circuit).filter(|before| **before != row);
-        let after = before.map(|before| before.since.after(Duration::from_millis(1)));
+        let after = before.map(|before| before.since.after(TICK));
         self.put(row, now);
         Row { since: after.map_or(row.since, |after| after.max(row.since)), ..row }
     }
@@ -204,6 +204,8 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::Reason;
     use super::*;
 

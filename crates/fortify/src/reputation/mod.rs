@@ -341,8 +341,8 @@ impl Reputation {
         }
     }
 
-    /// Puts rows in force that other gates told, as far as they count. One caller at a time, who waits
-    /// for as long as it takes.
+    /// Puts rows in force that other gates told, as far as they count. Two callers at most, who wait for
+    /// as long as it takes.
     async fn hear(&self, rows: Vec<HeardRow>) -> Result<(), ReputationError> {
         let (done, heard) = oneshot::channel();
         self.send(Order::Hear(Hearing { rows, done }))?;

@@ -9,6 +9,7 @@
 //!
 //! Conduct is not kept in rows: each node tells deeds, and each counts them itself.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -33,6 +34,9 @@ const MAX_WAITING: usize = 65_536;
 /// Deeds that wait, 37 bytes each; the oldest makes room.
 const MAX_WAITING_DEEDS: usize = 4096;
 
+/// What makes one change later than another.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
 /// A node's name among the senders of deeds, drawn at its start.
 pub type NodeName = [u8; 8];
 
@@ -46,27 +50,32 @@ struct Kept {
     end: Timestamp,
 }
 
+impl Kept {
+    /// A row as it was decided.
+    fn decided(row: Row) -> Self {
+        let word = if is_word(&row) { row.since } else { Timestamp::from_millis(0) };
+        Self { row, word, end: row.until }
+    }
+}
+
 /// What `told` and what is kept come to; `None` where what is kept stays.
-fn settle(kept: Option<Kept>, told: Row) -> Option<Kept> {
-    let speaks = if is_word(&told) { told.since } else { Timestamp::from_millis(0) };
-    let Some(kept) = kept else {
-        return Some(Kept { row: told, word: speaks, end: told.until });
-    };
-    let row = if wins(&told, &kept.row, kept.word) { told } else { kept.row };
-    let next = Kept { row, word: kept.word.max(speaks), end: kept.end.max(told.until) };
+fn settle(kept: Option<Kept>, told: Kept) -> Option<Kept> {
+    let Some(kept) = kept else { return Some(told) };
+    let word = kept.word.max(told.word);
+    let row = if wins(&told.row, &kept.row, word) { told.row } else { kept.row };
+    let next = Kept { row, word, end: kept.end.max(told.end) };
     (next != kept).then_some(next)
 }
 
 /// Whether `told` is in force rather than `kept`, where an operator's last word was at `word`. What was
 /// decided later wins, unless it yields; where nobody knows which was later, the stricter.
 fn wins(told: &Row, kept: &Row, word: Timestamp) -> bool {
-    if told.since < word || told.since == word && !is_word(told) {
-        return false;
-    }
+    let is_over = |row: &Row| row.since < word || row.since == word && !is_word(row);
     match told.since.cmp(&kept.since) {
-        std::cmp::Ordering::Less => yields(kept, told),
-        std::cmp::Ordering::Greater => !yields(told, kept),
-        std::cmp::Ordering::Equal => severity(told) > severity(kept),
+        _ if is_over(told) || is_over(kept) => !is_over(told),
+        Ordering::Less => yields(kept, told),
+        Ordering::Greater => !yields(told, kept),
+        Ordering::Equal => severity(told) > severity(kept),
     }
 }
 
@@ -132,12 +141,33 @@ pub(super) struct Outbox {
 struct Waiting {
     /// Whether there is anybody to tell.
     shares: bool,
-    rows: BTreeMap<TorCircuit, Row>,
+    rows: BTreeMap<TorCircuit, Kept>,
     /// Rows that are being told.
-    under_way: usize,
+    under_way: BTreeMap<TorCircuit, Kept>,
     /// Where telling everything in force has got to.
     sweep: Option<TorCircuit>,
     deeds: VecDeque<DeedBytes>,
+}
+
+impl Waiting {
+    /// Has a row wait in place of its circuit's former one, and after what an operator said before it.
+    fn insert(&mut self, mut next: Kept) {
+        if let Some(before) = self.rows.get(&next.row.circuit) {
+            if next.row.since <= before.word && next.row != before.row {
+                next = Kept { row: Row { since: before.word.after(TICK), ..next.row }, ..next };
+                next.word = if is_word(&next.row) { next.row.since } else { next.word };
+            }
+            next.word = next.word.max(before.word);
+            next.end = next.end.max(before.end);
+        }
+        self.rows.insert(next.row.circuit, next);
+    }
+
+    /// When an operator last had a word on a circuit that is not told yet.
+    fn word(&self, circuit: TorCircuit) -> Timestamp {
+        let told = [&self.rows, &self.under_way].map(|rows| rows.get(&circuit));
+        told.into_iter().flatten().map(|kept| kept.word).max().unwrap_or(Timestamp::from_millis(0))
+    }
 }
 
 impl Outbox {
@@ -153,7 +183,7 @@ impl Outbox {
             return;
         }
         for row in rows.into_iter().filter(|row| row.reason != Reason::Closed) {
-            waiting.rows.insert(row.circuit, row);
+            waiting.insert(Kept::decided(row));
         }
         if waiting.rows.len() > MAX_WAITING {
             waiting.rows.clear();
@@ -161,6 +191,11 @@ impl Outbox {
         }
         drop(waiting);
         self.news.notify_one();
+    }
+
+    /// A heard row with what an operator said here and is not told yet.
+    pub(super) fn with_word(&self, heard: HeardRow) -> HeardRow {
+        HeardRow { word: heard.word.max(self.waiting().word(heard.row.circuit)), ..heard }
     }
 
     fn put_deed(&self, deed: DeedBytes) {
@@ -242,7 +277,7 @@ impl Sharing {
     pub fn untold(&self) -> Option<usize> {
         let (shares, rows, sweep) = {
             let waiting = self.outbox.waiting();
-            (waiting.shares, waiting.rows.len() + waiting.under_way, waiting.sweep)
+            (waiting.shares, waiting.rows.len() + waiting.under_way.len(), waiting.sweep)
         };
         let left = |from| self.reputation.upgrade().map_or(0, |all| all.shared.book().count(from));
         shares.then(|| rows + sweep.map_or(0, left))
@@ -270,20 +305,23 @@ impl Peer for Sharing {
             let now = self.clock.now();
             // Nobody who holds the book waits for the outbox.
             let (swept, next) = reputation.shared.book().in_force(from, most - rows.len(), now);
-            rows.extend(swept.into_iter().filter(|row| row.reason != Reason::Closed));
+            let swept = swept.into_iter().filter(|row| row.reason != Reason::Closed);
+            rows.extend(swept.map(Kept::decided));
             waiting.sweep = next;
         }
-        waiting.under_way = rows.len();
+        waiting.under_way = rows.iter().map(|kept| (kept.row.circuit, *kept)).collect();
         let deeds = waiting.deeds.len().min(most);
         let deeds = waiting.deeds.drain(..deeds).collect();
-        Outgoing { rows: rows.iter().map(tell).collect(), deeds }
+        Outgoing { rows: rows.iter().map(encode).collect(), deeds }
     }
 
     fn told(&self, left: Outgoing) {
         let mut waiting = self.outbox.waiting();
-        waiting.under_way = 0;
+        waiting.under_way.clear();
         for row in left.rows.iter().filter_map(|row| read(row).ok()) {
-            waiting.rows.entry(row.row.circuit).or_insert(row.row);
+            let newer = waiting.rows.remove(&row.row.circuit);
+            waiting.insert(row);
+            newer.into_iter().for_each(|newer| waiting.insert(newer));
         }
         for deed in left.deeds.into_iter().rev() {
             if waiting.deeds.len() < MAX_WAITING_DEEDS {
@@ -297,9 +335,10 @@ impl Peer for Sharing {
         kept: Option<&[u8]>,
         told: &SharedRow,
     ) -> Result<Option<Settled>, ForeignBytes> {
-        let kept = kept.map(|value| value.try_into().map_err(|_length| ForeignBytes)).transpose()?;
+        let kept =
+            kept.map(|value| value.try_into().map_err(|_length| ForeignBytes)).transpose()?;
         let kept = kept.map(|value| read(&SharedRow { value, ..*told })).transpose()?;
-        let settled = settle(kept, read(told)?.row);
+        let settled = settle(kept, read(told)?);
         Ok(settled.map(|settled| Settled {
             row: encode(&settled),
             rank: match settled.row.standing {
@@ -388,11 +427,6 @@ fn name(circuit: TorCircuit) -> CircuitBytes {
     bytes
 }
 
-/// A row as it is told: without what an operator said of the circuit before.
-fn tell(row: &Row) -> SharedRow {
-    encode(&Kept { row: *row, word: Timestamp::from_millis(0), end: row.until })
-}
-
 fn encode(kept: &Kept) -> SharedRow {
     let reason = REASONS.iter().position(|reason| *reason == kept.row.reason).unwrap_or(0);
     let mut value: ValueBytes = [0; _];
@@ -463,4 +497,229 @@ fn decode_deed(bytes: &DeedBytes) -> Option<(CircuitTag, Option<Deed>, Timestamp
     };
     let at = Timestamp::from_millis(u64::from_be_bytes(*at));
     Some((CircuitTag::from_bytes(*tag), deed, at, rest.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn row(standing: Standing, reason: Reason, since: u64, until: u64) -> Row {
+        let circuit = TorCircuit::from_parts(1, 2, 3);
+        Row { circuit, standing, since: at(since), until: at(until), reason }
+    }
+
+    fn ban(since: u64, until: u64) -> Row {
+        row(Standing::Banned, Reason::Conduct, since, until)
+    }
+
+    fn favour(since: u64, until: u64) -> Row {
+        row(Standing::Vip, Reason::Solved, since, until)
+    }
+
+    fn word(standing: Standing, since: u64, until: u64) -> Row {
+        row(standing, Reason::Operator, since, until)
+    }
+
+    /// What is kept after all of `told`, in their order.
+    fn told(told: &[Row]) -> Option<Kept> {
+        let all = told.iter().copied().map(Kept::decided);
+        all.fold(None, |kept, told| settle(kept, told).or(kept))
+    }
+
+    fn standing_after(rows: &[Row]) -> Row {
+        told(rows).unwrap().row
+    }
+
+    #[test]
+    fn the_rules_hold_in_whatever_order_nodes_tell() {
+        let reset = word(Standing::Reset, 10, 100);
+        for (wins, yields) in [
+            (ban(5, 50), favour(7, 90)),
+            (favour(51, 90), ban(5, 50)),
+            (ban(8, 50), favour(7, 90)),
+            (ban(5, 50), ban(7, 40)),
+            (ban(7, 60), ban(5, 50)),
+            (favour(7, 7), favour(5, 50)),
+            (reset, ban(5, 50)),
+            (ban(11, 50), reset),
+            (favour(11, 50), reset),
+            (word(Standing::Vip, 6, 20), ban(5, 50)),
+            (word(Standing::Banned, 5, 50), favour(7, 90)),
+            // At the same instant.
+            (ban(5, 50), favour(5, 90)),
+            (reset, ban(10, 50)),
+            (word(Standing::Reset, 10, 12), reset),
+        ] {
+            assert_eq!(standing_after(&[wins, yields]), wins);
+            assert_eq!(standing_after(&[yields, wins]), wins);
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_an_operators_word_never_counts_again() {
+        let (reset, solved, late) = (word(Standing::Reset, 6, 9), favour(7, 100), ban(5, 1000));
+        assert_eq!(standing_after(&[reset, solved, late]), solved);
+        // Also where the word was not told before what followed it.
+        let mut outbox = Waiting::default();
+        [reset, solved].into_iter().for_each(|row| outbox.insert(Kept::decided(row)));
+        let waits = outbox.rows[&solved.circuit];
+        assert_eq!(settle(Some(Kept::decided(late)), waits).unwrap().row, solved);
+        // And is remembered for as long as what it ended might come.
+        let kept = told(&[late, reset]).unwrap();
+        assert_eq!((kept.row, kept.end), (reset, at(1000)));
+    }
+
+    #[test]
+    fn a_row_that_was_heard_counts_unless_there_is_a_better_one() {
+        let now = at(20);
+        let heard = |mine: Option<Row>, row, word| {
+            hear(mine.as_ref(), &HeardRow { row, word: at(word) }, now)
+        };
+        assert_eq!(heard(None, ban(5, 50), 0), Heard::Counts);
+        assert_eq!(heard(None, ban(5, 20), 0), Heard::Known, "it is over");
+        assert_eq!(heard(Some(ban(5, 50)), ban(5, 50), 0), Heard::Known);
+        assert_eq!(heard(Some(ban(5, 50)), favour(7, 90), 0), Heard::Outdone);
+        assert_eq!(heard(Some(ban(5, 50)), favour(7, 90), 6), Heard::Counts, "forgiven");
+        assert_eq!(heard(Some(favour(5, 50)), favour(7, 7), 0), Heard::Counts, "who left");
+        let closed = row(Standing::Reset, Reason::Closed, 6, 90);
+        assert_eq!(heard(Some(closed), ban(5, 50), 0), Heard::Known, "it is no more");
+    }
+
+    #[test]
+    fn bytes_that_nobody_wrote_are_told_from_rows_and_nothing_shows_a_circuit() {
+        let mut bytes = encode(&Kept::decided(ban(5, 50)));
+        assert_eq!(format!("{bytes:?}"), "SharedRow(..)");
+        bytes.value[0] = 3;
+        assert_eq!(read(&bytes), Err(ForeignBytes));
+        let mut deed = encode_deed(CircuitTag::from_bytes([1; 16]), None, at(5), [2; 8]);
+        assert!(decode_deed(&deed).is_some());
+        deed[16] = 4;
+        assert!(decode_deed(&deed).is_none());
+    }
+
+    fn any_row() -> impl Strategy<Value = Row> {
+        let standing = prop::sample::select(&Standing::ALL[..]);
+        let reason = prop::sample::select(&[Reason::Solved, Reason::Conduct, Reason::Operator][..]);
+        (standing, reason, 0_u64..40, 1_u64..60).prop_map(|(standing, reason, since, lasts)| {
+            row(standing, reason, since, since + lasts)
+        })
+    }
+
+    /// One node of a simulated site, with time as it is there.
+    #[derive(Default)]
+    struct Node {
+        mine: Option<Row>,
+        outbox: Waiting,
+        heard: usize,
+    }
+
+    impl Node {
+        /// As the ledger does and the book tells.
+        fn decide(&mut self, mut row: Row) {
+            if let Some(before) = self.mine.filter(|before| *before != row) {
+                if yields(&row, &before) && !is_word(&row) {
+                    return;
+                }
+                row.since = row.since.max(at(before.since.as_millis() + 1));
+            }
+            self.mine = Some(row);
+            self.outbox.insert(Kept::decided(row));
+        }
+
+        fn hear(&mut self, log: &[Kept]) {
+            log[self.heard..].iter().for_each(|kept| self.hear_one(kept));
+            self.heard = log.len();
+        }
+
+        fn hear_one(&mut self, kept: &Kept) {
+            let word = kept.word.max(self.outbox.word(kept.row.circuit));
+            // Nothing ends in this world, so that all that is told can be compared.
+            match hear(self.mine.as_ref(), &HeardRow { row: kept.row, word }, at(0)) {
+                Heard::Counts => self.mine = Some(kept.row),
+                Heard::Outdone => {
+                    let mine = self.mine.map(Kept::decided);
+                    mine.into_iter().for_each(|mine| self.outbox.insert(mine));
+                }
+                Heard::Known => {}
+            }
+        }
+
+        fn tell(&mut self, log: &mut Vec<Kept>) {
+            for (_, told) in std::mem::take(&mut self.outbox.rows) {
+                let kept = log.last().copied();
+                match settle(kept, told) {
+                    Some(next) => log.push(next),
+                    None => kept.iter().for_each(|kept| self.hear_one(kept)),
+                }
+            }
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Decide(Row),
+        Hear,
+        Tell,
+    }
+
+    proptest! {
+        #[test]
+        fn rows_and_deeds_read_back(row in any_row(), word in 0_u64..99, took in any::<u32>()) {
+            let kept = Kept { row, word: at(word), end: at(99) };
+            prop_assert_eq!(read(&encode(&kept)), Ok(kept));
+            let tag = CircuitTag::from_bytes([7; 16]);
+            for deed in [
+                None, Some(Deed::Failed), Some(Deed::Bot),
+                Some(Deed::Solved(Duration::from_millis(took.into()))),
+            ] {
+                let bytes = encode_deed(tag, deed, at(word), [9; 8]);
+                prop_assert_eq!(decode_deed(&bytes), Some((tag, deed, at(word), [9; 8])));
+            }
+        }
+
+        #[test]
+        fn nothing_older_than_the_last_word_is_kept_and_telling_again_changes_nothing(
+            rows in prop::collection::vec(any_row(), 1..12),
+        ) {
+            let kept = told(&rows).unwrap();
+            let spoken = rows.iter().filter(|row| is_word(row)).map(|row| row.since).max();
+            prop_assert!(spoken.is_none_or(|word| kept.row.since >= word));
+            prop_assert!(rows.contains(&kept.row));
+            prop_assert_eq!(settle(Some(kept), Kept::decided(kept.row)), None);
+        }
+
+        #[test]
+        fn all_nodes_end_up_with_what_is_kept(
+            steps in prop::collection::vec((0_usize..3, prop_oneof![
+                any_row().prop_map(Step::Decide), Just(Step::Hear), Just(Step::Tell),
+            ]), 0..40),
+        ) {
+            let (mut nodes, mut log) = ([(); 3].map(|()| Node::default()), Vec::new());
+            for (node, step) in steps {
+                match step {
+                    Step::Decide(row) => nodes[node].decide(row),
+                    Step::Hear => nodes[node].hear(&log),
+                    Step::Tell => nodes[node].tell(&mut log),
+                }
+            }
+            let mut rounds = 0;
+            while nodes.iter().any(|node| !node.outbox.rows.is_empty() || node.heard < log.len()) {
+                for node in &mut nodes {
+                    node.tell(&mut log);
+                    node.hear(&log);
+                }
+                rounds += 1;
+                prop_assert!(rounds < 20, "they talk on and on");
+            }
+            for node in &nodes {
+                prop_assert_eq!(node.mine, log.last().map(|kept| kept.row));
+            }
+        }
+    }
 }

@@ -138,11 +138,11 @@ impl Writer {
         self.poll();
         let now = self.clock.now();
         let (mut counts, mut outdone) = (BTreeMap::new(), Vec::new());
-        for heard in &hearing.rows {
-            let circuit = heard.row.circuit;
+        for heard in hearing.rows {
+            let (heard, circuit) = (self.shared.outbox.with_word(heard), heard.row.circuit);
             let book = self.shared.book();
             let mine = counts.get(&circuit).or_else(|| book.row(circuit, now));
-            match shared::hear(mine, heard, now) {
+            match shared::hear(mine, &heard, now) {
                 Heard::Counts => _ = counts.insert(circuit, heard.row),
                 Heard::Outdone => outdone.extend(mine.copied()),
                 Heard::Known => {}

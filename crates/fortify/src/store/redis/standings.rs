@@ -30,9 +30,7 @@ use super::{GRACE, millis};
 use crate::clock::Clock;
 use crate::entropy::{Entropy, random_bytes};
 use crate::store::StoreError;
-use crate::store::standings::{
-    CIRCUIT_BYTES, DeedBytes, Outgoing, Peer, SharedRow, VALUE_BYTES,
-};
+use crate::store::standings::{CIRCUIT_BYTES, DeedBytes, Outgoing, Peer, SharedRow, VALUE_BYTES};
 
 /// How long one read waits for news: a quarter of what the proof that there is none may age.
 const WAIT_FOR_NEWS: Duration = Duration::from_millis(500);
@@ -206,17 +204,18 @@ impl Teller {
                 break;
             }
             let batch = &rows;
-            rows = self.link.step(|connection| self.bid(connection, batch)).await?;
+            let bid = self.link.step(|connection| self.bid(connection, batch)).await?;
+            // Another node may know better, and have said so before this one listened.
+            if !bid.stays.is_empty() {
+                self.peer.hear(bid.stays).await?;
+            }
+            rows = bid.again;
         }
         Ok(rows)
     }
 
-    /// Has Redis keep what `rows` and what it keeps come to. Those for which another node was first.
-    async fn bid(
-        &self,
-        mut connection: Connection,
-        rows: &[SharedRow],
-    ) -> Result<Vec<SharedRow>, Fault> {
+    /// Has Redis keep what `rows` and what it keeps come to.
+    async fn bid(&self, mut connection: Connection, rows: &[SharedRow]) -> Result<Bid, Fault> {
         let mut get = cmd("HMGET");
         get.arg(self.keys.standings());
         for row in rows {
@@ -229,17 +228,21 @@ impl Teller {
             keep.key(self.keys.standings_ends(rank));
         }
         keep.arg(self.clock.now().before(GRACE).as_millis()).arg(self.most).arg(MAX_LOGGED_ROWS);
-        let mut bids = Vec::new();
+        let (mut bids, mut stays) = (Vec::new(), Vec::new());
         for (row, kept) in rows.iter().zip(kept) {
             let settled = self.peer.settle(kept.as_deref(), row).map_err(|_foreign| FOREIGN)?;
-            let Some(settled) = settled else { continue };
+            let Some(settled) = settled else {
+                let value = kept.and_then(|value| value.try_into().ok());
+                stays.extend(value.map(|value| SharedRow { value, ..*row }));
+                continue;
+            };
             keep.arg(&settled.row.circuit[..]).arg(kept.unwrap_or_default());
             keep.arg(&settled.row.value[..]).arg(settled.rank as usize + 3);
             keep.arg(settled.end.as_millis());
             bids.push(*row);
         }
         if bids.is_empty() {
-            return Ok(bids);
+            return Ok(Bid { stays, again: bids });
         }
         let said: Vec<u8> = keep.invoke_async(&mut connection).await?;
         // A ban that finds no room counts on this node alone; tried on and on it would hold up others.
@@ -250,7 +253,8 @@ impl Teller {
                 "Redis keeps as many bans as it may: further ones count on this node alone"
             );
         }
-        Ok(bids.into_iter().zip(said).filter(|(_, said)| *said == 0).map(|(row, _)| row).collect())
+        let again = bids.into_iter().zip(said).filter(|(_, said)| *said == 0);
+        Ok(Bid { stays, again: again.map(|(row, _)| row).collect() })
     }
 
     async fn tell_deeds(&self, deeds: &[DeedBytes]) -> Result<(), StoreError> {
@@ -269,6 +273,14 @@ impl Teller {
         });
         told.await
     }
+}
+
+/// What became of rows that were told.
+struct Bid {
+    /// What Redis keeps where that is not changed by what was told.
+    stays: Vec<SharedRow>,
+    /// Those for which another node was first.
+    again: Vec<SharedRow>,
 }
 
 /// The words in the names of keys, in the order of `Rank`.
@@ -506,4 +518,3 @@ fn logged(id: String, fields: &[(String, Vec<u8>)]) -> Result<(String, u64, Shar
 fn field<'a>(fields: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
     fields.iter().find(|(n, _)| n == name).map(|(_, value)| &value[..])
 }
-
