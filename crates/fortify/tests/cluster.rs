@@ -328,6 +328,37 @@ async fn a_reset_is_used_up_once_for_all_gates() {
     until("the other gate to know that it is used up", used).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_04_a_gate_behind_another_tor_does_not_take_its_circuits_for_its_own() {
+    let redis = Redis::start(&[]);
+    let one = gate(&redis.config(), suspicious).await;
+    let two = gate(&redis.config(), |parts| {
+        let keys = one.app.config.storage.data_dir.join("keys.json");
+        let data_dir = &parts.config.storage.data_dir;
+        std::fs::create_dir_all(data_dir).unwrap();
+        std::fs::copy(&keys, data_dir.join("keys.json")).unwrap();
+        parts.config.tor.instance = 1;
+        suspicious(parts);
+    })
+    .await;
+    let three = another(&redis.config(), &one, |_| {}).await;
+    ban(&one, 21).await;
+    stands(&three, 21, Some(Standing::Banned)).await;
+    // That a circuit is no more is said by the tor that it was of.
+    let until_then = one.clock.now().after(HOUR);
+    let closed = one.app.reputation.set(circuit(21), Standing::Reset, until_then, Reason::Closed);
+    closed.await.unwrap();
+    all_told(&one).await;
+    // What comes after them was heard after them.
+    one.app.sharing.remember(tag(&one, 22), Deed::Bot);
+    for other in [&two, &three] {
+        let heard = || async { !other.app.conducts.suspicions(tag(&one, 22)).is_empty() };
+        until("the deed to be heard", heard).await;
+    }
+    assert_eq!(two.app.reputation.standing_of_number(21), None);
+    assert_eq!(three.app.reputation.standing(circuit(21)), Some(Standing::Banned));
+}
+
 /// Answers that look like a program's count, as they do unless a test says otherwise.
 fn suspicious(parts: &mut Parts) {
     parts.config.reputation.scoring.suspects = true;

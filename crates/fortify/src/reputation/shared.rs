@@ -499,6 +499,12 @@ fn decode_deed(bytes: &DeedBytes) -> Option<(CircuitTag, Option<Deed>, Timestamp
     Some((CircuitTag::from_bytes(*tag), deed, at, rest.try_into().ok()?))
 }
 
+/// A row as it is told.
+#[cfg(test)]
+pub(super) fn encoded(row: Row) -> SharedRow {
+    encode(&Kept::decided(row))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -27,6 +27,8 @@ mod stored;
 mod tests;
 #[cfg(test)]
 mod tests_of_moves;
+#[cfg(test)]
+mod tests_of_standings;
 mod tls;
 
 use std::fmt;

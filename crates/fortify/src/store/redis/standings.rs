@@ -113,15 +113,7 @@ impl SharedStandings {
         peer: Arc<dyn Peer>,
     ) -> Self {
         let fresh = Arc::new(Freshness::never());
-        let teller = Teller {
-            link: link.clone(),
-            keys: keys.clone(),
-            peer: peer.clone(),
-            clock,
-            keep: Script::new(KEEP),
-            most: MAX_ROWS,
-            full: AtomicBool::new(false),
-        };
+        let teller = Teller::new(link.clone(), keys.clone(), peer.clone(), clock, MAX_ROWS);
         let (known, heard) = (Known::default(), fresh.clone());
         let follower = Follower { link, keys, peer, entropy, fresh: heard, known };
         let tasks = [runtime.spawn(follower.run()), runtime.spawn(teller.run())];
@@ -141,7 +133,7 @@ impl Drop for SharedStandings {
 }
 
 /// The task that tells.
-struct Teller {
+pub(super) struct Teller {
     link: Arc<Link>,
     keys: Keys,
     peer: Arc<dyn Peer>,
@@ -154,8 +146,20 @@ struct Teller {
 }
 
 impl Teller {
+    /// Tells Redis what `peer` has to tell, which keeps at most `most` rows.
+    pub(super) fn new(
+        link: Arc<Link>,
+        keys: Keys,
+        peer: Arc<dyn Peer>,
+        clock: Arc<dyn Clock>,
+        most: usize,
+    ) -> Self {
+        let (keep, full) = (Script::new(KEEP), AtomicBool::new(false));
+        Self { link, keys, peer, clock, keep, most, full }
+    }
+
     /// Tells whatever there is to tell; never returns.
-    async fn run(self) {
+    pub(super) async fn run(self) {
         let mut said = None;
         loop {
             self.peer.waits().await;
