@@ -496,9 +496,6 @@ async fn what_is_kept_goes_when_its_time_is_over() {
     }
     until("the rows to go", || async { rows() == ":2" }).await;
     assert_eq!((ends("banned"), ends("reset")), (":2".to_owned(), ":0".to_owned()));
-    let memory =
-        |key: &str| redis.tell(&["MEMORY", "USAGE", &format!("fortify:{{standings}}:{key}")]);
-    println!("{} {}", memory("rows"), memory("log"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
