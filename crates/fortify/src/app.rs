@@ -24,6 +24,7 @@ use crate::limits::Limits;
 use crate::proxy::Upstream;
 use crate::pseudonym::Pseudonyms;
 use crate::reputation::conduct::Conducts;
+use crate::reputation::shared::Sharing;
 use crate::reputation::{Reputation, ReputationError};
 use crate::session::Sessions;
 use crate::session::key_ring::{KeyRing, KeyRingError};
@@ -71,6 +72,8 @@ pub struct App {
     pub rows: Cache<SessionId, ()>,
     /// How circuits stand.
     pub reputation: Arc<Reputation>,
+    /// What the other nodes are told of both.
+    pub sharing: Arc<Sharing>,
     /// The threat dial.
     pub threat: Arc<Threat>,
     /// What circuits do.
@@ -224,7 +227,7 @@ impl App {
             pool: captcha.drawn_ahead,
             failing: failing(&config),
         };
-        let reputation = Reputation::open(&config.storage.data_dir, clock.clone())?;
+        let reputation = Arc::new(Reputation::open(&config.storage.data_dir, clock.clone())?);
         let (secret, epoch) = (keys.style_secret(), captcha.style_epoch);
         let wardrobe = Wardrobe::new(drawer.clone(), clock.clone(), secret, epoch);
         let studio = Arc::new(Studio::new(drawer, wardrobe, metrics.clone()));
@@ -240,7 +243,7 @@ impl App {
         let (circuit, service) = (config.limits.challenges_per_minute, config.limits.service);
         let queue = u64::from_le_bytes(random_bytes(&*entropy)?);
         let limits = Limits::new(store.clone(), clock.clone(), circuit, service, queue);
-        let conducts = Conducts::new(clock.clone(), config.reputation.scoring);
+        let conducts = Arc::new(Conducts::new(clock.clone(), config.reputation.scoring));
         let (mode, counted) = (config.behaviour.mode, metrics.clone());
         let data_dir = &config.storage.data_dir;
         let since = behaviour::watching_since(data_dir, clock.now())
@@ -249,12 +252,21 @@ impl App {
         let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
         let (watched, seeds) = (metrics.clone(), entropy.clone());
         let tor = Tor::open(&config.tor, data_dir, clock.clone(), seeds, watched)?;
+        let boot = boots(tor.clone(), config.tor.instance);
+        let (counted, node) = (conducts.clone(), random_bytes(&*entropy)?);
+        let sharing = Sharing::new(&reputation, counted, clock.clone(), boot, node);
+        let sharing = Arc::new(sharing);
+        if config.storage.backend == StorageBackend::Redis {
+            sharing.begin();
+            store.share(sharing.clone());
+        }
         let sessions =
             Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy, ttl, max_moves);
         sessions.set_lifetime(threat.policy().session_ttl);
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),
-            reputation: Arc::new(reputation),
+            reputation,
+            sharing,
             threat,
             behaviour: Arc::new(behaviour),
             haproxy: Arc::default(),
@@ -267,7 +279,7 @@ impl App {
             keys,
             challenges: Arc::new(challenges),
             limits: Arc::new(limits),
-            conducts: Arc::new(conducts),
+            conducts,
             rows: Cache::builder().max_capacity(MAX_ROWS).time_to_live(ROW_LIFETIME).build(),
             sessions: Arc::new(sessions),
             metrics,
@@ -331,8 +343,15 @@ impl App {
     /// Between which two starts of which tor a request arrives now: to be read once for each.
     #[must_use]
     pub fn boot(&self) -> TorBoot {
-        let unwatched = TorBoot { instance: self.config.tor.instance, epoch: 0 };
-        self.tor.as_ref().map_or(unwatched, |tor| tor.boot())
+        boots(self.tor.clone(), self.config.tor.instance)()
+    }
+}
+
+/// Between which two starts of which tor it is now.
+fn boots(tor: Option<Arc<Tor>>, instance: u16) -> impl Fn() -> TorBoot {
+    move || {
+        let unwatched = TorBoot { instance, epoch: 0 };
+        tor.as_ref().map_or(unwatched, |tor| tor.boot())
     }
 }
 

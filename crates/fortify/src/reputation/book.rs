@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::penalties::Penalties;
+use super::shared::TICK;
 use super::{Row, Standing};
 use crate::circuit::{TorBoot, TorCircuit};
 use crate::clock::Timestamp;
@@ -80,6 +81,15 @@ impl Book {
         had
     }
 
+    /// As [`Self::put`], for what was decided here; the row as other gates are to be told it. It is later
+    /// than the one that it replaces, whose decider's clock may be ahead of this one.
+    pub(super) fn succeed(&mut self, row: Row, now: Timestamp) -> Row {
+        let before = self.rows.get(&row.circuit).filter(|before| **before != row);
+        let after = before.map(|before| before.since.after(TICK));
+        self.put(row, now);
+        Row { since: after.map_or(row.since, |after| after.max(row.since)), ..row }
+    }
+
     /// Forgets a circuit's row.
     pub(super) fn remove(&mut self, circuit: TorCircuit, now: Timestamp) {
         if let Some(row) = self.rows.remove(&circuit) {
@@ -132,6 +142,23 @@ impl Book {
     /// Those that the table is to be strict with.
     pub(super) fn penalised(&self) -> Vec<TorCircuit> {
         self.penalties.circuits().collect()
+    }
+
+    /// At most `most` rows in force from `start` on, and where the next ones begin.
+    pub(super) fn in_force(
+        &self,
+        start: TorCircuit,
+        most: usize,
+        now: Timestamp,
+    ) -> (Vec<Row>, Option<TorCircuit>) {
+        let mut rows = self.rows.range(start..).map(|(_, row)| *row).filter(|row| now < row.until);
+        let some = rows.by_ref().take(most).collect();
+        (some, rows.next().map(|row| row.circuit))
+    }
+
+    /// How many rows there are from `start` on.
+    pub(super) fn count(&self, start: TorCircuit) -> usize {
+        self.rows.range(start..).count()
     }
 
     /// Forgets a circuit's row if it is a reset; whoever has to hear of it was told when it came.

@@ -253,6 +253,22 @@ impl Conducts {
         entry.into_value().points >= scoring.ban
     }
 
+    /// Counts a deed that another node remembered at `at`; what is forgotten by now does not count.
+    pub fn hear(&self, circuit: CircuitTag, deed: Deed, at: Timestamp) {
+        if at.until(self.clock.now()) < self.scoring.load().forget {
+            self.circuits.entry(circuit).and_upsert_with(|known| {
+                let known = known.map(moka::Entry::into_value).unwrap_or_default();
+                known.after(deed, &self.scoring.load(), at)
+            });
+        }
+    }
+
+    /// For how long without an answer a circuit is remembered.
+    #[must_use]
+    pub fn remembered_for(&self) -> Duration {
+        self.scoring.load().forget
+    }
+
     /// Forgets a circuit: an operator forgave it, or it is no more.
     pub fn forget(&self, circuit: CircuitTag) {
         self.circuits.invalidate(&circuit);

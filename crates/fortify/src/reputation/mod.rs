@@ -12,11 +12,13 @@
 //! - `book`: the same in memory, with what changed since somebody looked; pure.
 //! - `penalties`: with whom `HAProxy` is strict; pure.
 //! - `writer`: the one thread that writes.
+//! - [`shared`]: what other gates are told, and what is made of what they tell.
 
 mod book;
 pub mod conduct;
 pub mod ledger;
 mod penalties;
+pub mod shared;
 mod writer;
 
 use std::fmt;
@@ -32,7 +34,8 @@ use crate::clock::{Clock, Timestamp};
 use book::Book;
 pub use book::{Changes, Counts};
 use ledger::{Ledger, Write, Written};
-use writer::Job;
+use shared::{HeardRow, Outbox};
+use writer::{Hearing, Job, Order};
 
 /// Standings kept at one time, 500,000: measured 150 bytes each in memory and 80 on disk, and half of
 /// what the table of the shipped `HAProxy` configuration holds. At the bound those that were reset
@@ -201,7 +204,7 @@ pub struct Reputation {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     slots: Arc<Semaphore>,
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -209,6 +212,8 @@ pub struct Reputation {
 struct Shared {
     book: RwLock<Book>,
     changed: Notify,
+    /// What was decided here and other gates are to be told.
+    outbox: Arc<Outbox>,
 }
 
 impl Shared {
@@ -243,7 +248,8 @@ impl Reputation {
         for row in ledger.load(clock.now())? {
             book.put(row, clock.now());
         }
-        let shared = Arc::new(Shared { book: RwLock::new(book), changed: Notify::new() });
+        let (book, changed, outbox) = (RwLock::new(book), Notify::new(), Arc::default());
+        let shared = Arc::new(Shared { book, changed, outbox });
         let (jobs, queue) = mpsc::channel();
         let writer = writer::Writer::new(ledger, shared.clone(), clock.clone());
         let thread = std::thread::Builder::new()
@@ -316,7 +322,7 @@ impl Reputation {
         let row = Row { circuit, standing, since: self.clock.now(), until, reason };
         let slot = self.slots.clone().try_acquire_owned();
         let slot = slot.map_err(|_none_or_closed| ReputationError::Busy)?;
-        self.send(Job { write: Write { row, yields: true }, done: None, slot })
+        self.send(Order::Write(Job { write: Write { row, yields: true }, done: None, slot }))
     }
 
     async fn write(&self, write: Write) -> Result<(), ReputationError> {
@@ -327,7 +333,7 @@ impl Reputation {
             Err(_elapsed) => return Err(ReputationError::Busy),
         };
         let (done, answer) = oneshot::channel();
-        self.send(Job { write, done: Some(done), slot })?;
+        self.send(Order::Write(Job { write, done: Some(done), slot }))?;
         match tokio::time::timeout(WRITE_DEADLINE, answer).await {
             Ok(Ok(Ok(Written::Done | Written::Yielded))) => Ok(()),
             Ok(Ok(Ok(Written::Full))) => Err(ReputationError::Full),
@@ -337,9 +343,17 @@ impl Reputation {
         }
     }
 
-    fn send(&self, job: Job) -> Result<(), ReputationError> {
+    /// Puts rows in force that other gates told, as far as they count. Two callers at most, who wait for
+    /// as long as it takes.
+    async fn hear(&self, rows: Vec<HeardRow>) -> Result<(), ReputationError> {
+        let (done, heard) = oneshot::channel();
+        self.send(Order::Hear(Hearing { rows, done }))?;
+        heard.await.map_err(|_ended| ReputationError::Ended)
+    }
+
+    fn send(&self, order: Order) -> Result<(), ReputationError> {
         let jobs = self.jobs.as_ref().ok_or(ReputationError::Ended)?;
-        jobs.send(job).map_err(|_ended| ReputationError::Ended)
+        jobs.send(order).map_err(|_ended| ReputationError::Ended)
     }
 
     /// The circuits that are favoured or banned since another start of `boot`'s tor: they are no more,

@@ -139,3 +139,21 @@ async fn abuse_18_a_flood_of_favours_pushes_out_favours_and_no_ban_and_memory_is
         assert_eq!(standing(&reputation, number), Some(Standing::Banned));
     }
 }
+
+#[tokio::test]
+async fn a_ban_of_another_gate_counts_here_though_the_disk_refuses_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reputation, clock) = opened(dir.path());
+    let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
+    file.execute_batch("ALTER TABLE standings RENAME TO elsewhere").unwrap();
+    let (reputation, until) = (Arc::new(reputation), in_an_hour());
+    let conducts = Arc::new(conduct::Conducts::new(clock.clone(), conduct::Scoring::default()));
+    let boot = TorBoot::default;
+    let sharing = shared::Sharing::new(&reputation, conducts, clock, boot, [1; 8]);
+    let (banned, reason) = (Standing::Banned, Reason::Failures);
+    let row = Row { circuit: circuit(1), standing: banned, since: NOW, until, reason };
+    crate::store::standings::Peer::hear(&sharing, vec![shared::encoded(row)]).await.unwrap();
+    assert_eq!(standing(&reputation, 1), Some(Standing::Banned));
+    let refused = reputation.ban(circuit(2), until, Reason::Failures).await;
+    assert!(refused.is_err(), "the disk takes it");
+}

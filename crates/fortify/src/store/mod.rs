@@ -6,6 +6,7 @@
 //! - [`record`]: what is kept, and under which names.
 //! - [`memory`]: the embedded store, for one node.
 //! - [`redis`]: the shared store, for any number of nodes.
+//! - [`standings`]: what nodes tell each other of circuits, in bytes.
 //! - `window`: what a circuit asked for lately; pure.
 //! - `revocations`, `moves`: what a node keeps on disk besides, each in a `journal`; `residence`:
 //!   where one session lives and lived.
@@ -23,9 +24,11 @@ pub mod record;
 pub mod redis;
 mod residence;
 mod revocations;
+pub mod standings;
 mod window;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,6 +40,7 @@ use record::{
     Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
     Standing,
 };
+use standings::Peer;
 
 /// Why a store did not answer. What the operator should do is in the message.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -136,6 +140,22 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// The dial that is kept, as far as this node knows, and news of the next: at once from this node,
     /// within 100 ms from another. `None` before there is any.
     fn dial(&self) -> watch::Receiver<Option<DialRecord>>;
+
+    /// Has `peer`'s standings and deeds be those of every node, from now on and once for a store. A
+    /// store of one node has nobody to tell.
+    fn share(&self, peer: Arc<dyn Peer>) {
+        drop(peer);
+    }
+
+    /// Whether this node knows what other nodes decided: who is banned, logged out, moved. Answered from
+    /// memory; a store of one node always does.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot prove that it has heard of everything up to 2 s ago.
+    fn is_current(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Whether the store answers at all: for `/ready`.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -152,6 +152,8 @@ pub struct Metrics {
     haproxy_lag: Gauge<f64, AtomicU64>,
     haproxy_commands: Family<ByOutcome, Counter>,
     standings: Family<ByStanding, Gauge>,
+    // A family, so that it is absent where there is no other node to tell.
+    standings_untold: Family<Unlabelled, Gauge>,
     threat_level: Gauge,
     threat_changes: Family<ByWhom, Counter>,
     config_reloads: Family<ByOutcome, Counter>,
@@ -191,6 +193,7 @@ impl Metrics {
             haproxy_lag: Gauge::default(),
             haproxy_commands: Family::default(),
             standings: Family::default(),
+            standings_untold: Family::default(),
             threat_level: Gauge::default(),
             threat_changes: Family::default(),
             config_reloads: Family::default(),
@@ -264,6 +267,11 @@ impl Metrics {
             m.haproxy_commands.clone(),
         );
         registry.register("standings", "Circuits by how they stand", m.standings.clone());
+        registry.register(
+            "standings_untold",
+            "Bans, favours and resets that other nodes are not told yet",
+            m.standings_untold.clone(),
+        );
         registry.register("threat_level", "Where the threat dial stands", m.threat_level.clone());
         registry.register(
             "threat_changes",
@@ -405,6 +413,12 @@ impl Metrics {
     /// How many circuits stand so.
     pub fn set_standings(&self, standing: &'static str, count: usize) {
         let gauge = self.standings.get_or_create(&ByStanding { standing });
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How many changes of standings wait to be told to other nodes.
+    pub fn set_standings_untold(&self, count: usize) {
+        let gauge = self.standings_untold.get_or_create(&Unlabelled {});
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 

@@ -68,7 +68,7 @@ pub(super) async fn redeem(
         Evidence::Wrong => Some(Deed::Failed),
         Evidence::Bot => Some(Deed::Bot),
     };
-    let is_a_program = deed.is_some_and(|deed| app.conducts.remember(visitor.circuit, deed));
+    let is_a_program = deed.is_some_and(|deed| app.sharing.remember(visitor.circuit, deed));
     let solved = matches!(judged.redeemed, Redeemed::Solved { .. });
     visitor.came(Outcome::Answered { solved });
     // What was no answer to anything says nothing: it would turn the dial for everybody, for free.

@@ -71,7 +71,11 @@ async fn find_session(app: &App, visitor: &Visitor) -> Result<Decision, WebError
             stay_favoured(app, visitor);
             Ok(Decision::Admit(admitted))
         }
-        (Verdict::Admit, None) => Ok(Decision::Favoured),
+        (Verdict::Admit, None) => {
+            // No session was asked about, and another node may have banned the circuit since.
+            app.store.is_current()?;
+            Ok(Decision::Favoured)
+        }
         (Verdict::Challenge(_), _) => Ok(Decision::Challenge),
     }
 }

@@ -65,6 +65,9 @@ pub async fn metrics(
     let counts = app.reputation.counts();
     app.metrics.set_standings(Standing::Vip.as_str(), counts.vip);
     app.metrics.set_standings(Standing::Banned.as_str(), counts.banned);
+    if let Some(count) = app.sharing.untold() {
+        app.metrics.set_standings_untold(count);
+    }
     if app.config.haproxy.endpoint.is_some() {
         app.metrics.set_haproxy_lag(app.reputation.lag());
     }

@@ -100,8 +100,7 @@ async fn meet(app: &SharedApp, circuit: TorCircuit, tag: CircuitTag) -> Result<(
         }
         Some(row) if row.standing == Standing::Reset => {
             app.store.forget_failures(tag).await?;
-            app.conducts.forget(tag);
-            app.reputation.use_up_reset(circuit);
+            app.sharing.forgive(circuit, tag);
             Ok(())
         }
         _ => Ok(()),

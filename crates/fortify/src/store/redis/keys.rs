@@ -66,4 +66,31 @@ impl Keys {
     pub(super) fn dial(&self) -> String {
         format!("{}:dial", self.prefix.as_str())
     }
+
+    /// How circuits stand, by circuit. All keys of standings have one hash tag, so that one script keeps
+    /// a row and tells of it.
+    pub(super) fn standings(&self) -> String {
+        format!("{}:{{standings}}:rows", self.prefix.as_str())
+    }
+
+    /// The log of changes of standings.
+    pub(super) fn standings_log(&self) -> String {
+        format!("{}:{{standings}}:log", self.prefix.as_str())
+    }
+
+    /// Until when the rows that stand so are kept.
+    pub(super) fn standings_ends(&self, standing: &str) -> String {
+        format!("{}:{{standings}}:ends:{standing}", self.prefix.as_str())
+    }
+
+    /// A name for the life of these keys.
+    pub(super) fn standings_epoch(&self) -> String {
+        format!("{}:{{standings}}:epoch", self.prefix.as_str())
+    }
+
+    /// The log of what circuits did with challenges. It is where the standings are, so that one read
+    /// tells of both.
+    pub(super) fn deeds(&self) -> String {
+        format!("{}:{{standings}}:deeds", self.prefix.as_str())
+    }
 }

@@ -6,7 +6,7 @@
 //! - `link`: the connection, its deadline, and what happens without one; `tls`: certificates.
 //! - `follower`: the task that opens it and keeps the revocations and moves in memory true.
 //! - `keys`, `stored`, `scripts`: names, values and steps; `docs/redis.md` has them as a table.
-//! - `dial`: the threat dial, one for all nodes.
+//! - `dial`: the threat dial, one for all nodes; `standings`: how circuits stand and what they did.
 //! - `gauge`: how many challenges wait; `fault`: errors in words.
 //!
 //! A challenge's key is its token's alone, because whoever redeems it names nothing else. Its
@@ -21,22 +21,26 @@ mod gauge;
 mod keys;
 mod link;
 mod scripts;
+mod standings;
 mod stored;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_of_moves;
+#[cfg(test)]
+mod tests_of_standings;
 mod tls;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::{Cmd, cmd};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
@@ -48,6 +52,7 @@ use super::record::{
 };
 use super::residence::{Relocation, Residence, Verdict};
 use super::revocations::{MAX_REVOCATIONS, Revocations};
+use super::standings::Peer;
 use super::{StateStore, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::config::RedisConfig;
@@ -60,6 +65,7 @@ use gauge::Gauge;
 use keys::Keys;
 use link::{Connection, Link};
 use scripts::Scripts;
+use standings::SharedStandings;
 
 /// How much longer Redis keeps a key than its time by this node's clock, which decides: nodes'
 /// clocks differ by a second or so, and none may meet a key gone before its time.
@@ -76,6 +82,8 @@ const MAX_LOGGED_MOVES: usize = MAX_MOVES / 2;
 /// The shared implementation of [`StateStore`].
 pub struct RedisStore {
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    runtime: Handle,
     link: Arc<Link>,
     keys: Keys,
     scripts: Arc<Scripts>,
@@ -89,6 +97,8 @@ pub struct RedisStore {
     fresh: Arc<Freshness>,
     waiting: Gauge,
     dial: SharedDial,
+    /// From when there is somebody whose standings are shared.
+    standings: OnceLock<SharedStandings>,
     follower: AbortHandle,
 }
 
@@ -107,7 +117,7 @@ impl RedisStore {
         challenges_per_circuit: usize,
         data_dir: &Path,
     ) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Handle::try_current().map_err(std::io::Error::other)?;
+        let runtime = Handle::try_current().map_err(std::io::Error::other)?;
         let revocations = Arc::new(Revocations::open(data_dir, clock.now())?);
         let moves = Arc::new(Moves::open(data_dir, clock.now())?);
         let link = Arc::new(Link::new(config.clone()));
@@ -119,7 +129,7 @@ impl RedisStore {
             moves: moves.clone(),
             fresh: fresh.clone(),
             clock: clock.clone(),
-            entropy,
+            entropy: entropy.clone(),
             known: Known::default(),
         };
         let follower = runtime.spawn(follower.run()).abort_handle();
@@ -127,6 +137,8 @@ impl RedisStore {
         let dial = SharedDial::follow(&runtime, link.clone(), keys.dial());
         Ok(Self {
             clock,
+            entropy,
+            runtime,
             link,
             keys,
             scripts,
@@ -138,17 +150,23 @@ impl RedisStore {
             fresh,
             waiting,
             dial,
+            standings: OnceLock::new(),
             follower,
         })
     }
 
     fn require_fresh(&self) -> Result<(), StoreError> {
-        if self.fresh.is_fresh() {
-            return Ok(());
+        if !self.fresh.is_fresh() {
+            return Err(self.link.unavailable(
+                "which sessions were ended or moved is not known; it does not answer",
+            ));
         }
-        Err(self
-            .link
-            .unavailable("which sessions were ended or moved is not known; it does not answer"))
+        if self.standings.get().is_some_and(|standings| !standings.is_fresh()) {
+            return Err(self
+                .link
+                .unavailable("which circuits are banned is not known; the log says why"));
+        }
+        Ok(())
     }
 
     async fn get(&self, command: Cmd) -> Result<Option<ChallengeRecord>, StoreError> {
@@ -402,6 +420,18 @@ impl StateStore for RedisStore {
 
     fn dial(&self) -> watch::Receiver<Option<DialRecord>> {
         self.dial.news()
+    }
+
+    fn share(&self, peer: Arc<dyn Peer>) {
+        let _the_first_is_the_only_one = self.standings.get_or_init(|| {
+            let (link, keys) = (self.link.clone(), self.keys.clone());
+            let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
+            SharedStandings::follow(&self.runtime, link, keys, clock, entropy, peer)
+        });
+    }
+
+    fn is_current(&self) -> Result<(), StoreError> {
+        self.require_fresh()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
