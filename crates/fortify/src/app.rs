@@ -15,7 +15,7 @@ use crate::challenge::renderer::{Draw, Studio};
 use crate::challenge::wardrobe::Wardrobe;
 use crate::challenge::{ChallengeSettings, Challenges};
 use crate::circuit::TorBoot;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, StorageBackend};
 use crate::entropy::{Entropy, EntropyError, random_bytes};
 use crate::haproxy::reconciler::Health;
@@ -52,6 +52,10 @@ pub struct App {
     pub config: Arc<Config>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// When it was built.
+    pub started: Timestamp,
     /// What is remembered between requests.
     pub store: Arc<dyn StateStore>,
     /// The signing keys.
@@ -248,7 +252,7 @@ impl App {
         let (watched, seeds) = (metrics.clone(), entropy.clone());
         let tor = Tor::open(&config.tor, data_dir, clock.clone(), seeds, watched)?;
         let sessions =
-            Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy, ttl, max_moves);
+            Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy.clone(), ttl, max_moves);
         sessions.set_lifetime(threat.policy().session_ttl);
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),
@@ -259,8 +263,10 @@ impl App {
             locales: Locales::load()?,
             pseudonyms: keys.pseudonyms(),
             tor,
+            started: clock.now(),
             config,
             clock,
+            entropy,
             store,
             keys,
             challenges,

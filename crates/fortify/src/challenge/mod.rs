@@ -8,6 +8,7 @@
 //! - `recipe`: a challenge as the store keeps it, and back.
 //! - [`renderer`]: the generator off the async threads, under a bound, and watched.
 //! - [`wardrobe`]: the styles that pictures are drawn in.
+//! - [`tally`]: how challenges were answered, by kind.
 //! - [`pool`]: pictures drawn ahead; [`breaker`]: what to draw when drawing takes too long; pure.
 
 pub mod breaker;
@@ -16,6 +17,7 @@ pub mod policy;
 pub mod pool;
 mod recipe;
 pub mod renderer;
+pub mod tally;
 pub mod wardrobe;
 
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use judge::Verdict;
 use policy::{Menu, Order, Terms, Wish};
 use pool::Pool;
 use recipe::Recipe;
+use tally::{Became, Tally};
 use renderer::{Renderer, Studio};
 
 /// Threads that draw ahead: one keeps a stock for thousands of pages a second, and leaves the other
@@ -165,6 +168,7 @@ pub struct Challenges {
     terms: Arc<ArcSwap<Terms>>,
     waits: Waits,
     failure_decay: Duration,
+    tally: Tally,
 }
 
 impl Challenges {
@@ -190,13 +194,32 @@ impl Challenges {
         });
         let renderer = Renderer::new(studio.clone(), max_renders);
         let ChallengeSettings { waits, failure_decay, .. } = settings;
-        Self { studio, renderer, pool, store, clock, entropy, metrics, terms, waits, failure_decay }
+        let tally = Tally::new();
+        Self {
+            studio,
+            renderer,
+            pool,
+            store,
+            clock,
+            entropy,
+            metrics,
+            terms,
+            waits,
+            failure_decay,
+            tally,
+        }
     }
 
     /// Issues by other terms from now on; pictures drawn ahead by the ones before are thrown away.
     pub fn set_terms(&self, terms: Terms) {
         self.terms.store(Arc::new(terms));
         self.pool.clear();
+    }
+
+    /// How challenges were answered so far.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// How many pictures are drawn ahead: a gauge.
@@ -347,16 +370,20 @@ impl Challenges {
                 failures: 0,
             });
         };
+        let kind = (&*record.variant, &*record.carrier, record.level);
+        let tell = |became| self.tally.answered(kind.0, kind.1, kind.2, became);
         let evidence = match verdict {
             _ if trapped => Evidence::Bot,
             Verdict::Right { level } => {
                 let took = record.created_at.until(self.clock.now());
+                tell(Became::Solved(took));
                 let redeemed = Redeemed::Solved { level };
                 return Ok(Judged { redeemed, evidence: Evidence::Solved(took), failures: 0 });
             }
             Verdict::Wrong => Evidence::Wrong,
             Verdict::Bot => Evidence::Bot,
         };
+        tell(if evidence == Evidence::Bot { Became::Decoy } else { Became::Failed });
         self.count_pick(&record, answer, circuit);
         let failures = self.store.record_failure(circuit, self.failure_decay).await?;
         let wait = self.wait_after(failures);
@@ -409,6 +436,7 @@ impl Challenges {
         let outcome = if kept.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.issue(started.elapsed(), spec.variant.as_str(), outcome);
         kept?;
+        self.tally.issued(spec.variant.as_str(), spec.carrier.as_str(), spec.level.get());
         Ok(Issued {
             token,
             question: puzzle.question,

@@ -6,6 +6,7 @@
 //! - [`keys`]: the signing keys.
 //! - [`circuits`]: how circuits stand.
 //! - [`dial`]: the threat dial, looked at and turned, and its turns.
+//! - [`remote`]: the running gate, asked over its unix socket.
 //! - [`simulate`]: attacks played to the dial.
 //! - [`tor`]: what tor's control port says, and a circuit closed by hand.
 //! - [`render`]: challenges as files, for people and for the lab.
@@ -15,6 +16,7 @@ pub mod bench;
 pub mod circuits;
 pub mod dial;
 pub mod keys;
+pub mod remote;
 pub mod render;
 pub mod serve;
 pub mod simulate;
@@ -81,6 +83,20 @@ enum Command {
     Audit {
         #[command(flatten)]
         args: dial::AuditArgs,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Show how the running gate is doing.
+    Status {
+        #[command(flatten)]
+        format: remote::Format,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Show what the running gate would do with a circuit now, and why.
+    Explain {
+        #[command(flatten)]
+        args: remote::ExplainArgs,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -176,6 +192,14 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
             dial::run(&action, by, &config.load(env)?, out)
         }
         Command::Audit { args, config } => dial::audit(&args, &config.load(env)?, out),
+        Command::Status { format, config } => {
+            let remote = remote::Remote::of(&config.load(env.clone())?, dial::operator(&env))?;
+            remote::status(&remote, &format, out)
+        }
+        Command::Explain { args, config } => {
+            let remote = remote::Remote::of(&config.load(env.clone())?, dial::operator(&env))?;
+            remote::explain(&remote, &args, out)
+        }
         Command::Simulate(args) => simulate::run(&args, out),
         Command::Render(args) => render::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),

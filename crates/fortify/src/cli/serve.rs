@@ -1,10 +1,12 @@
 //! `fortify serve`.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CliError;
+use crate::admin::AdminListeners;
 use crate::circuit::IdentityMode;
 use crate::clock::SystemClock;
 use crate::config::{Config, SecureCookie};
@@ -29,7 +31,14 @@ async fn run(config: Config) -> Result<(), CliError> {
         .await
         .map_err(CliError::failed)?;
     let stop = stop_signal().map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
+    if let Some(notice) = gate.admin().and_then(AdminListeners::setup_notice) {
+        // A secret, for whoever starts the gate: never through the log.
+        let _nowhere_left_to_say_it = writeln!(io::stderr(), "fortify: {}", notice.line().expose());
+    }
     tracing::info!(listening = %gate.address(), "the gate is open");
+    if let Some(address) = gate.admin().and_then(AdminListeners::address) {
+        tracing::info!(listening = %address, "operators are served");
+    }
     let drained = gate.run(stop).await;
     tracing::info!(cut = drained.cut, "the gate is closed");
     Ok(())
@@ -69,7 +78,7 @@ fn warn(config: &Config) {
     }
 }
 
-fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

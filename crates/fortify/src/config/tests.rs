@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::raw::{
-    RawBehaviour, RawCaptcha, RawHaproxy, RawLevel, RawLimits, RawLog, RawReputation, RawSecurity,
+    RawAdmin, RawBehaviour, RawCaptcha, RawHaproxy, RawLevel, RawLimits, RawLog, RawReputation, RawSecurity,
     RawServer, RawSession, RawStorage, RawThreat, RawTor, RawUpstream,
 };
 use super::*;
@@ -57,6 +57,7 @@ fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
         ("storage", RawStorage::KEYS),
         ("upstream", RawUpstream::KEYS),
         ("tor", RawTor::KEYS),
+        ("admin", RawAdmin::KEYS),
         ("threat", &[RawThreat::KEYS, RawLevel::KEYS].concat()),
         ("log", RawLog::KEYS),
     ] {

@@ -20,7 +20,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use fortify::app::{App, SharedApp};
 use fortify::circuit::IdentityMode;
 use fortify::clock::{ManualClock, Timestamp};
-use fortify::config::Config;
+use fortify::config::{AdminSocket, Config};
 use fortify::entropy::{Entropy, SystemEntropy};
 use fortify::gate::Gate;
 use fortify::limits::turnstile::Rate;
@@ -73,6 +73,9 @@ impl Bed {
         let data_dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.server.port = 0;
+        // Operators come in where a test wants them.
+        config.admin.listen = None;
+        config.admin.socket = AdminSocket::Off;
         config.captcha.level = 5;
         // Letters in ink, so that a test knows what it gets.
         config.captcha.variant_weights = vec![(Variant::DistortedText, 1)];
