@@ -116,7 +116,7 @@ impl Remote {
             .header(header::HOST, "localhost")
             .header(header::CONTENT_TYPE, "application/json")
             .header("x-fortify-operator", &self.operator)
-            .body(Full::from(body))
+            .body(Full::<Bytes>::from(body))
             .map_err(CliError::failed)?;
         let response = sender.send_request(request).await.map_err(refused)?;
         let (status, body) = (response.status(), response.into_body());
