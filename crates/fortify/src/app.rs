@@ -251,8 +251,14 @@ impl App {
         let data_dir = &config.storage.data_dir;
         let (watched, seeds) = (metrics.clone(), entropy.clone());
         let tor = Tor::open(&config.tor, data_dir, clock.clone(), seeds, watched)?;
-        let sessions =
-            Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy.clone(), ttl, max_moves);
+        let sessions = Sessions::new(
+            keys.clone(),
+            store.clone(),
+            clock.clone(),
+            entropy.clone(),
+            ttl,
+            max_moves,
+        );
         sessions.set_lifetime(threat.policy().session_ttl);
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),

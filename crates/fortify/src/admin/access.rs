@@ -113,7 +113,8 @@ async fn context(admin: SharedAdmin, door: Door, parts: &Parts) -> Result<Contex
     if door == Door::Socket {
         let name = headers.get(OPERATOR).and_then(|name| name.to_str().ok());
         let name = name.filter(|name| (1..=MAX_NAME).contains(&name.len())).unwrap_or("unknown");
-        context.asker = Some(Who { name: name.to_owned(), role: Role::Admin, means: Means::Socket });
+        context.asker =
+            Some(Who { name: name.to_owned(), role: Role::Admin, means: Means::Socket });
     } else if let Some(authorization) = headers.get(header::AUTHORIZATION) {
         context.asker = by_token(&context, authorization).await?;
     } else if let Some((session, who)) = by_session(&context, headers).await? {
@@ -198,7 +199,8 @@ async fn input(
         _ => AdminError::BadRequest("the body broke off; send it again".to_owned()),
     })?;
     let headers = &parts.headers;
-    let mut token = headers.get(csrf::HEADER).and_then(|token| token.to_str().ok()).map(str::to_owned);
+    let mut token =
+        headers.get(csrf::HEADER).and_then(|token| token.to_str().ok()).map(str::to_owned);
     let is_json = form::is_json(headers);
     if is_json {
         input.json = match serde_json::from_slice(&body) {

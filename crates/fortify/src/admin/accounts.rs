@@ -234,7 +234,10 @@ impl Accounts {
     /// # Errors
     ///
     /// When the file cannot be written, or without randomness.
-    pub fn begin_setup(&self, entropy: &dyn Entropy) -> Result<Option<Secret<String>>, AccountsError> {
+    pub fn begin_setup(
+        &self,
+        entropy: &dyn Entropy,
+    ) -> Result<Option<Secret<String>>, AccountsError> {
         let text = Secret::new(URL_SAFE_NO_PAD.encode(random_bytes::<24>(entropy)?));
         let hash = hash_of(text.expose());
         let made = self.write(|writing| {
@@ -335,10 +338,11 @@ impl Accounts {
             };
             let stays = !matches!(change, UserChange::Remove)
                 && !matches!(change, UserChange::Role(role) if *role != Role::Admin);
-            let admins: i64 =
-                writing.query_row("SELECT count(*) FROM users WHERE role = 'admin'", [], |row| {
-                    row.get(0)
-                })?;
+            let admins: i64 = writing.query_row(
+                "SELECT count(*) FROM users WHERE role = 'admin'",
+                [],
+                |row| row.get(0),
+            )?;
             if user.role == Role::Admin && !stays && admins <= 1 {
                 return Ok(Err(AccountsError::LastAdmin));
             }
@@ -372,10 +376,8 @@ impl Accounts {
                     entry("user.remove").change(user.role, "")
                 }
             };
-            writing.execute(
-                "UPDATE users SET generation = generation + 1 WHERE id = ?1",
-                [user.id],
-            )?;
+            writing
+                .execute("UPDATE users SET generation = generation + 1 WHERE id = ?1", [user.id])?;
             log::append(writing, &entry)?;
             Ok(Ok(find_user(writing, name)?.map_or(user, |changed| changed.user)))
         })
@@ -442,7 +444,10 @@ impl Accounts {
         let token = Token { id, role, label, made_by, created: at, expires, revoked: None };
         let token = self.write(move |writing| {
             let over = number(at.before(TOKEN_FORGOTTEN).as_millis());
-            writing.execute("DELETE FROM tokens WHERE min(expires, coalesce(revoked, expires)) < ?1", [over])?;
+            writing.execute(
+                "DELETE FROM tokens WHERE min(expires, coalesce(revoked, expires)) < ?1",
+                [over],
+            )?;
             let tokens: i64 = writing.query_row("SELECT count(*) FROM tokens", [], |r| r.get(0))?;
             if tokens >= number(MAX_TOKENS) {
                 return Ok(Err(AccountsError::TooMany));
@@ -555,7 +560,8 @@ impl Accounts {
     ///
     /// When the file cannot be written; they stay counted.
     pub fn keep_refusals(&self) -> Result<(), AccountsError> {
-        let taken = std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
+        let taken =
+            std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
         if taken.is_empty() {
             return Ok(());
         }

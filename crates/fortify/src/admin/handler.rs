@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::error::AdminError;
 use super::SharedAdmin;
+use super::error::AdminError;
 use super::identity::{Means, Who};
 use crate::app::App;
 

@@ -76,7 +76,10 @@ impl Done {
 }
 
 /// A page before log-in.
-pub(super) async fn before(context: Context, _: Nothing) -> Result<WithCookies<Before>, AdminError> {
+pub(super) async fn before(
+    context: Context,
+    _: Nothing,
+) -> Result<WithCookies<Before>, AdminError> {
     let admin = &context.admin;
     let cookie = URL_SAFE_NO_PAD.encode(random_bytes::<16>(&*admin.app.entropy)?);
     let awaits_setup = admin.accounts.with(super::accounts::Accounts::awaits_setup).await?;
@@ -164,10 +167,8 @@ pub(super) fn begin(
     let id = admin.sessions.begin(user, generation, &*admin.app.entropy, now)?;
     let csrf = Some(admin.forms.token(id.expose()));
     let me = Me { name: who.name, role: who.role, means: Means::Session, csrf };
-    let cookies: [Option<HeaderValue>; 2] = [
-        set_cookie(SESSION, id.expose(), context.https),
-        drop_cookie(BEFORE, context.https),
-    ];
+    let cookies: [Option<HeaderValue>; 2] =
+        [set_cookie(SESSION, id.expose(), context.https), drop_cookie(BEFORE, context.https)];
     Ok(WithCookies(me, cookies.into_iter().flatten().collect()))
 }
 

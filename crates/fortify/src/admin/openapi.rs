@@ -123,7 +123,8 @@ fn body(route: &Route, takes: &Value) -> Option<Value> {
     if all.is_empty() {
         return None;
     }
-    let required: Vec<_> = all.iter().map(|(name, _)| name).filter(|it| is_required(takes, it)).collect();
+    let required: Vec<_> =
+        all.iter().map(|(name, _)| name).filter(|it| is_required(takes, it)).collect();
     let required = json!(required);
     let all: Map<String, Value> = all.into_iter().collect();
     Some(json!({"type": "object", "properties": all, "required": required}))

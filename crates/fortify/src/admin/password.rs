@@ -73,7 +73,8 @@ pub fn check(password: &str) -> Result<(), AdminError> {
     if count >= MIN_PASSWORD && password.len() <= MAX_PASSWORD {
         return Ok(());
     }
-    let message = format!("use a password of at least {MIN_PASSWORD} characters, such as four words");
+    let message =
+        format!("use a password of at least {MIN_PASSWORD} characters, such as four words");
     Err(AdminError::BadRequest(message))
 }
 

@@ -103,11 +103,35 @@ pub fn routes() -> Vec<Route> {
         api(POST, "/setup", Form, "Make the first account", with_cookies(login::set_up)),
         api(POST, "/logout", VIEWER, "Log out", with_cookies(login::log_out)),
         api(GET, "/me", VIEWER, "Who is asking", operation(login::me)),
-        api(POST, "/me/password", VIEWER, "Change one's password", with_cookies(users::own_password)),
-        api(POST, "/me/totp", VIEWER, "Begin with one-time codes anew", with_cookies(users::own_totp)),
+        api(
+            POST,
+            "/me/password",
+            VIEWER,
+            "Change one's password",
+            with_cookies(users::own_password),
+        ),
+        api(
+            POST,
+            "/me/totp",
+            VIEWER,
+            "Begin with one-time codes anew",
+            with_cookies(users::own_totp),
+        ),
         api(GET, "/status", VIEWER, "How the gate is doing", operation(status::show)),
-        api(GET, "/traffic", VIEWER, "The last hour, every ten seconds", operation(status::traffic)),
-        api(GET, "/dial", VIEWER, "Where the threat dial stands, and its table", operation(dial::get)),
+        api(
+            GET,
+            "/traffic",
+            VIEWER,
+            "The last hour, every ten seconds",
+            operation(status::traffic),
+        ),
+        api(
+            GET,
+            "/dial",
+            VIEWER,
+            "Where the threat dial stands, and its table",
+            operation(dial::get),
+        ),
         api(GET, "/dial/history", VIEWER, "The last turns of the dial", operation(dial::history)),
         api(POST, "/dial/set", OPERATOR, "Turn the dial by hand", operation(dial::set)),
         api(POST, "/dial/auto", OPERATOR, "Give the dial back to itself", operation(dial::auto)),
@@ -122,7 +146,13 @@ pub fn routes() -> Vec<Route> {
             "What the gate would do with a circuit now, and why",
             operation(explain::explain),
         ),
-        api(POST, "/circuits/{circuit}/ban", OPERATOR, "Refuse a circuit", operation(circuits::ban)),
+        api(
+            POST,
+            "/circuits/{circuit}/ban",
+            OPERATOR,
+            "Refuse a circuit",
+            operation(circuits::ban),
+        ),
         api(
             POST,
             "/circuits/{circuit}/promote",
@@ -144,17 +174,35 @@ pub fn routes() -> Vec<Route> {
             "Have tor close a circuit",
             operation(circuits::kill),
         ),
-        api(POST, "/sessions/revoke", OPERATOR, "End a visitor's session", operation(sessions::revoke)),
+        api(
+            POST,
+            "/sessions/revoke",
+            OPERATOR,
+            "End a visitor's session",
+            operation(sessions::revoke),
+        ),
         api(GET, "/challenges", VIEWER, "How challenges are answered", operation(challenges::show)),
         api(GET, "/behaviour", VIEWER, "What circuits look like", operation(behaviour::show)),
         api(GET, "/audit", VIEWER, "What was changed, the latest first", operation(audit::show)),
-        api(GET, "/audit/export", VIEWER, "The same as JSON lines", raw(audit::export, |text| text)),
+        api(
+            GET,
+            "/audit/export",
+            VIEWER,
+            "The same as JSON lines",
+            raw(audit::export, |text| text),
+        ),
         api(GET, "/config", VIEWER, "The configuration in force", operation(config::show)),
         api(GET, "/users", ADMIN, "Accounts", operation(users::list)),
         api(POST, "/users", ADMIN, "Make an account", operation(users::add)),
         api(POST, "/users/{name}/role", ADMIN, "Change a role", operation(users::role)),
         api(POST, "/users/{name}/password", ADMIN, "Set a password", operation(users::password)),
-        api(POST, "/users/{name}/totp", ADMIN, "Set or drop one-time codes", operation(users::totp)),
+        api(
+            POST,
+            "/users/{name}/totp",
+            ADMIN,
+            "Set or drop one-time codes",
+            operation(users::totp),
+        ),
         api(POST, "/users/{name}/remove", ADMIN, "Remove an account", operation(users::remove)),
         api(GET, "/tokens", ADMIN, "API tokens", operation(tokens::list)),
         api(POST, "/tokens", ADMIN, "Make an API token", operation(tokens::add)),
@@ -174,7 +222,8 @@ pub(super) fn router(admin: &SharedAdmin, door: Door) -> Router {
     router
         .method_not_allowed_fallback(async || access::refuse(AdminError::Method))
         .fallback(async || {
-            let nothing = "there is nothing here; GET /admin/api/v1/openapi.json lists what there is";
+            let nothing =
+                "there is nothing here; GET /admin/api/v1/openapi.json lists what there is";
             access::refuse(AdminError::NotFound(nothing.to_owned()))
         })
         .layer(CatchPanicLayer::custom(panicked))

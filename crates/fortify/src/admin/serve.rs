@@ -89,9 +89,7 @@ impl AdminListeners {
             None => None,
         };
         let socket = match path {
-            Some(path) => {
-                Some(Listener::bind_own(&path).await.map_err(AdminStartError::Socket)?)
-            }
+            Some(path) => Some(Listener::bind_own(&path).await.map_err(AdminStartError::Socket)?),
             None => None,
         };
         Ok(Some(Self { admin, port, socket }))

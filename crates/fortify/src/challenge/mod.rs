@@ -38,8 +38,8 @@ use judge::Verdict;
 use policy::{Menu, Order, Terms, Wish};
 use pool::Pool;
 use recipe::Recipe;
-use tally::{Became, Tally};
 use renderer::{Renderer, Studio};
+use tally::{Became, Tally};
 
 /// Threads that draw ahead: one keeps a stock for thousands of pages a second, and leaves the other
 /// cores to those who ask.

@@ -101,7 +101,8 @@ impl Tally {
     /// Of each kind of which one was issued or answered, and of all together.
     #[must_use]
     pub fn figures(&self) -> (Vec<Figures>, Figures) {
-        let (mut kinds, mut all, mut all_times) = (Vec::new(), Figures::default(), [0; BOUNDS.len()]);
+        let (mut kinds, mut all, mut all_times) =
+            (Vec::new(), Figures::default(), [0; BOUNDS.len()]);
         for (variant, carriers) in Variant::ALL.iter().zip(self.0.iter()) {
             for (carrier, levels) in Carrier::ALL.iter().zip(carriers) {
                 for (level, cell) in Level::ALL.iter().zip(levels) {

@@ -6,12 +6,14 @@
 //! - [`keys`]: the signing keys.
 //! - [`circuits`]: how circuits stand.
 //! - [`dial`]: the threat dial, looked at and turned, and its turns.
+//! - [`admin`]: accounts and API tokens of operators.
 //! - [`remote`]: the running gate, asked over its unix socket.
 //! - [`simulate`]: attacks played to the dial.
 //! - [`tor`]: what tor's control port says, and a circuit closed by hand.
 //! - [`render`]: challenges as files, for people and for the lab.
 //! - [`bench`](mod@bench): how fast this machine draws.
 
+pub mod admin;
 pub mod bench;
 pub mod circuits;
 pub mod dial;
@@ -83,6 +85,13 @@ enum Command {
     Audit {
         #[command(flatten)]
         args: dial::AuditArgs,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Look at or change the accounts and API tokens of operators, beside a running gate or without one.
+    Admin {
+        #[command(subcommand)]
+        action: admin::Action,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -192,6 +201,10 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
             dial::run(&action, by, &config.load(env)?, out)
         }
         Command::Audit { args, config } => dial::audit(&args, &config.load(env)?, out),
+        Command::Admin { action, config } => {
+            let by = dial::operator(&env);
+            admin::run(&action, by, &config.load(env)?, out)
+        }
         Command::Status { format, config } => {
             let remote = remote::Remote::of(&config.load(env.clone())?, dial::operator(&env))?;
             remote::status(&remote, &format, out)

@@ -89,7 +89,8 @@ impl Remote {
             .enable_all()
             .build()
             .map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
-        let asked = async { tokio::time::timeout(PATIENCE, self.exchange(method, path, args)).await };
+        let asked =
+            async { tokio::time::timeout(PATIENCE, self.exchange(method, path, args)).await };
         runtime.block_on(asked).map_err(|_elapsed| self.not_reached("it does not answer"))?
     }
 
@@ -175,7 +176,11 @@ pub(super) fn status(
         }
         line(out, "CHALLENGES", &format!("{} wait for an answer", status["active_challenges"]))?;
         line(out, "QUEUE", &format!("{} wait for a challenge", status["queue"]))?;
-        line(out, "CIRCUITS", &format!("{} favoured, {} banned", status["favoured"], status["banned"]))?;
+        line(
+            out,
+            "CIRCUITS",
+            &format!("{} favoured, {} banned", status["favoured"], status["banned"]),
+        )?;
         for reason in status["reasons"].as_array().into_iter().flatten() {
             line(out, "REASON", &format!("{} ({})", text(&reason["reason"]), reason["count"]))?;
         }
@@ -198,14 +203,20 @@ pub(super) fn explain(
         let reason = circuit["reason"].as_str().map(|it| format!(" ({it})")).unwrap_or_default();
         line(out, "STANDING", &format!("{standing}{reason}"))?;
         line(out, "LEVEL", &it["level"].to_string())?;
-        for (name, key) in [("WITHOUT SESSION", "without_session"), ("WITH SESSION", "with_session")] {
+        for (name, key) in
+            [("WITHOUT SESSION", "without_session"), ("WITH SESSION", "with_session")]
+        {
             line(out, name, &decided(&it[key]))?;
         }
         if let Some(conduct) = it["conduct"].as_object() {
             let of = |key: &str| conduct.get(key).cloned().unwrap_or_default();
             let points = of("points").as_f64().unwrap_or(0.0);
             let points = format!("{points:.1} of {} points", of("ban_at"));
-            line(out, "CONDUCT", &format!("{points}, {} right, {} wrong", of("solved"), of("failed")))?;
+            line(
+                out,
+                "CONDUCT",
+                &format!("{points}, {} right, {} wrong", of("solved"), of("failed")),
+            )?;
             if let Some(words) = words(&of("suspicions")) {
                 line(out, "SUSPICIONS", &words)?;
             }
@@ -215,7 +226,8 @@ pub(super) fn explain(
         if asked.is_object() {
             let (minute, hour) = (&asked["minute"], &asked["hour"]);
             let most = (&asked["minute_most"], &asked["hour_most"]);
-            let asked = format!("{minute} of {} in a minute, {hour} of {} in an hour", most.0, most.1);
+            let asked =
+                format!("{minute} of {} in a minute, {hour} of {} in an hour", most.0, most.1);
             line(out, "ASKED", &asked)?;
         }
         let behaviour = &it["behaviour"];

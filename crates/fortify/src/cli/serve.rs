@@ -37,7 +37,7 @@ async fn run(config: Config) -> Result<(), CliError> {
     }
     tracing::info!(listening = %gate.address(), "the gate is open");
     if let Some(address) = gate.admin().and_then(AdminListeners::address) {
-        tracing::info!(listening = %address, "operators are served");
+        tracing::info!(address = %address, "operators are served");
     }
     let drained = gate.run(stop).await;
     tracing::info!(cut = drained.cut, "the gate is closed");

@@ -41,8 +41,8 @@ use crate::threat::table::LevelOverride;
 use crate::threat::{Mode, ThreatLevel};
 
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
-pub use shown::Keys;
 pub use redis::{KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls};
+pub use shown::Keys;
 
 /// Everything an operator can set, checked. [`Config::default`] is what runs without a file.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::raw::{
-    RawAdmin, RawBehaviour, RawCaptcha, RawHaproxy, RawLevel, RawLimits, RawLog, RawReputation, RawSecurity,
-    RawServer, RawSession, RawStorage, RawThreat, RawTor, RawUpstream,
+    RawAdmin, RawBehaviour, RawCaptcha, RawHaproxy, RawLevel, RawLimits, RawLog, RawReputation,
+    RawSecurity, RawServer, RawSession, RawStorage, RawThreat, RawTor, RawUpstream,
 };
 use super::*;
 use crate::threat::table::Admits;

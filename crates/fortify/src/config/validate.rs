@@ -15,13 +15,13 @@ use http::uri::{Authority, Scheme};
 use super::load::Problems;
 use super::origin::Origins;
 use super::raw::{
-    RawAdmin, RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawLevel, RawLimits, RawServer, RawStorage,
-    RawThreat, RawTor, RawUpstream,
+    RawAdmin, RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawLevel, RawLimits, RawServer,
+    RawStorage, RawThreat, RawTor, RawUpstream,
 };
 use super::{
-    AdminConfig, AdminSocket, CaptchaConfig, Config, ControlAddress, HaproxyConfig, KeyPrefix, LimitsConfig, LogFormat,
-    LogLevel, OperatorEndpoints, RedisAddress, RedisServer, SecureCookie, ServerConfig,
-    StorageBackend, StorageConfig, TorConfig, UpstreamConfig,
+    AdminConfig, AdminSocket, CaptchaConfig, Config, ControlAddress, HaproxyConfig, KeyPrefix,
+    LimitsConfig, LogFormat, LogLevel, OperatorEndpoints, RedisAddress, RedisServer, SecureCookie,
+    ServerConfig, StorageBackend, StorageConfig, TorConfig, UpstreamConfig,
 };
 use crate::behaviour;
 use crate::circuit::{IdentityMode, TrustedProxies};
@@ -96,7 +96,8 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     admin(&mut check, raw.admin, &mut config.admin);
     let derived = config.admin_socket().filter(|_| config.admin.socket == AdminSocket::InDataDir);
     if let Some(Err(message)) = derived.map(|path| socket_path(&path.display().to_string())) {
-        let advice = "which is where admin.socket is by default; set that to a shorter one, or to \"\"";
+        let advice =
+            "which is where admin.socket is by default; set that to a shorter one, or to \"\"";
         let message = format!("admin.sock in it has {message}, {advice}");
         check.problems.push(check.origins, "storage.data_dir", message);
     }

@@ -414,7 +414,8 @@ impl Metrics {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let decided = |decision| self.decisions.get_or_create(&ByDecision { decision }).get();
-        let ended = |error: &'static str| self.errors.get_or_create(&ByReason { reason: error }).get();
+        let ended =
+            |error: &'static str| self.errors.get_or_create(&ByReason { reason: error }).get();
         let outcome = Outcome::Ok.label();
         Totals {
             admitted: decided("admit") + decided("favoured"),

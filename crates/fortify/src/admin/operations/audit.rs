@@ -72,7 +72,8 @@ pub async fn show(context: Context, args: Page) -> Result<Audit, AdminError> {
     let last = records.last().map(Record::at).filter(|_| more);
     // Those of the same time come again rather than never.
     let next = last.map(|at| at.as_millis().saturating_add(1));
-    let next = next.filter(|next| records.first().is_none_or(|first| first.at().as_millis() >= *next));
+    let next =
+        next.filter(|next| records.first().is_none_or(|first| first.at().as_millis() >= *next));
     Ok(Audit { records, next })
 }
 
@@ -97,7 +98,11 @@ pub async fn export(context: Context, _: Nothing) -> Result<Response, AdminError
     Ok(response)
 }
 
-async fn records(context: &Context, before: Timestamp, most: u64) -> Result<Vec<Record>, AdminError> {
+async fn records(
+    context: &Context,
+    before: Timestamp,
+    most: u64,
+) -> Result<Vec<Record>, AdminError> {
     let turns = context.app().threat.history_before(before, most).await?;
     let (changes, refusals) = (context.admin.accounts)
         .with(move |accounts| {

@@ -149,9 +149,7 @@ pub async fn list(context: Context, args: List) -> Result<Circuits, AdminError> 
             let rows = app.reputation.rows().into_iter().filter(|row| which.has(row.standing));
             rows.map(|row| Item { at: row.since, tag: None, tor: Some(row.circuit) }).collect()
         };
-        let tag = |item: &Item| {
-            item.tag.or_else(|| item.tor.map(|circuit| tag_of(&app, circuit)))
-        };
+        let tag = |item: &Item| item.tag.or_else(|| item.tor.map(|circuit| tag_of(&app, circuit)));
         cut(items, after, limit, tag)
     });
     let (page, next) = page.await?;

@@ -102,7 +102,13 @@ pub async fn explain(context: Context, args: OfCircuit) -> Result<Explanation, A
     let decided = |session| {
         if let Some(row) = banned {
             let (reasons, seconds) = (vec![row.reason.as_str()], now.until(row.until).as_secs());
-            return Decided { verdict: "refuse", reasons, stages: 0, hard: false, seconds: Some(seconds) };
+            return Decided {
+                verdict: "refuse",
+                reasons,
+                stages: 0,
+                hard: false,
+                seconds: Some(seconds),
+            };
         }
         let (verdict, reasons) = demand::foresee(app, tag, named.tor, session);
         let reasons = reasons.iter().map(|reason| reason.as_str()).collect();

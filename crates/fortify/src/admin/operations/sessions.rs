@@ -34,7 +34,8 @@ pub async fn revoke(context: Context, args: Revoke) -> Result<Revoked, AdminErro
     let (app, text) = (context.app(), Secret::new(args.session));
     let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
     let Some(session) = app.sessions.read(text.expose().trim()) else {
-        let advice = "this is no session of this gate that is in force; use the value of cerberus_session";
+        let advice =
+            "this is no session of this gate that is in force; use the value of cerberus_session";
         return Err(AdminError::NotFound(advice.to_owned()));
     };
     let subject = app.pseudonyms.subject(session.id.to_bytes());

@@ -115,7 +115,8 @@ pub struct ReasonCount {
 /// None now.
 pub async fn show(context: Context, _: Nothing) -> Result<Status, AdminError> {
     let app = context.app();
-    let (dial, readiness, sample) = (app.threat.dial(), app.readiness().await, figures::now(app).await);
+    let (dial, readiness, sample) =
+        (app.threat.dial(), app.readiness().await, figures::now(app).await);
     let before = context.admin.figures.since(sample.at, WINDOW).unwrap_or(sample);
     let counts = app.reputation.counts();
     let mut reasons: Vec<_> = (app.metrics.decision_reasons().into_iter())

@@ -252,8 +252,7 @@ fn enrol(
 async fn change(context: &Context, name: String, change: UserChange) -> Result<User, AdminError> {
     let (who, now) = (context.who()?.clone(), context.app().clock.now());
     let admin = &context.admin;
-    let user =
-        admin.accounts.with(move |all| all.change_user(&who, &name, &change, now)).await?;
+    let user = admin.accounts.with(move |all| all.change_user(&who, &name, &change, now)).await?;
     admin.sessions.end_all_of(user.id);
     Ok(user)
 }
