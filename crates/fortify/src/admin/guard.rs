@@ -13,7 +13,7 @@
 //! Somebody who tries the operator's name without end would then keep the operator out, for of those who
 //! come when a wait is over one is looked at. Three ways stay open. A right one-time code is not counted
 //! with the tries that have none: it has a limit of its own, which is reached by guessing a code of six
-//! digits, so that an account with a second factor is never shut out by passwords alone. API tokens and
+//! digits and makes wait for half a minute at most, so that an account with a second factor is not shut out. API tokens and
 //! sessions are never limited. And the unix socket asks for no password at all.
 
 use std::collections::HashMap;
@@ -31,6 +31,10 @@ const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 /// The wait after the first wrong password too many.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest wait of those who have a right one-time code: a code's life. Whoever guesses codes without
+/// end guesses one now and then, and must not keep out who has the app.
+const LONGEST_PROVEN: Duration = Duration::from_secs(30);
 
 /// Tries of a source are this many times those of an account: several people may share it.
 const SOURCE_FACTOR: u32 = 4;
@@ -92,7 +96,8 @@ impl Guard {
         let key = (one.name.to_owned(), one.proven);
         let source = one.source.map(block).filter(|source| !source.is_loopback());
         let (tries, longest) = (self.settings.tries, self.settings.longest);
-        let of_name = wait(self.names.get(&key), tries, longest, now);
+        let longest_of_name = if one.proven { longest.min(LONGEST_PROVEN) } else { longest };
+        let of_name = wait(self.names.get(&key), tries, longest_of_name, now);
         let of_source = source.and_then(|source| self.sources.get(&source));
         let of_source = wait(of_source, tries.saturating_mul(SOURCE_FACTOR), longest, now);
         // Whoever has the code is not held up by those who have not.
@@ -240,6 +245,11 @@ mod tests {
             assert_eq!(guard.enter(proven, at(1000)), Ok(()));
         }
         assert!(guard.enter(proven, at(1000)).is_err(), "codes can be guessed without end");
+        // One that was guessed, again and again, makes the app's owner wait for half a minute.
+        for second in 1000..4000 {
+            let _refused_or_not = guard.enter(proven, at(second));
+        }
+        assert_eq!(guard.enter(proven, at(4030)), Ok(()));
     }
 
     #[test]
