@@ -83,6 +83,10 @@ data_dir = "$work/data"
 
 [upstream]
 url = "$demo_url"
+
+# Operators come in over the socket in data_dir: fortify status.
+[admin]
+listen = ""
 TOML
 }
 

@@ -15,7 +15,7 @@ use crate::challenge::renderer::{Draw, Studio};
 use crate::challenge::wardrobe::Wardrobe;
 use crate::challenge::{ChallengeSettings, Challenges, Failing};
 use crate::circuit::TorBoot;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, StorageBackend};
 use crate::entropy::{Entropy, EntropyError, random_bytes};
 use crate::haproxy::reconciler::Health;
@@ -54,6 +54,10 @@ pub struct App {
     pub config: Arc<Config>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// When it was built.
+    pub started: Timestamp,
     /// What is remembered between requests.
     pub store: Arc<dyn StateStore>,
     /// The signing keys.
@@ -260,8 +264,14 @@ impl App {
             sharing.begin();
             store.share(sharing.clone());
         }
-        let sessions =
-            Sessions::new(keys.clone(), store.clone(), clock.clone(), entropy, ttl, max_moves);
+        let sessions = Sessions::new(
+            keys.clone(),
+            store.clone(),
+            clock.clone(),
+            entropy.clone(),
+            ttl,
+            max_moves,
+        );
         sessions.set_lifetime(threat.policy().session_ttl);
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),
@@ -273,8 +283,10 @@ impl App {
             locales: Arc::new(Locales::load()?),
             pseudonyms: keys.pseudonyms(),
             tor,
+            started: clock.now(),
             config,
             clock,
+            entropy,
             store,
             keys,
             challenges: Arc::new(challenges),

@@ -64,6 +64,17 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// How many there are.
+    pub const COUNT: usize = 4 + Suspicion::ALL.len() + Class::ALL.len();
+
+    /// Every reason.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let plain = [Self::Session, Self::Favoured, Self::NoSession, Self::NotFavoured];
+        let suspicious = Suspicion::ALL.map(Self::Suspicious);
+        plain.into_iter().chain(suspicious).chain(Class::ALL.map(Self::Behaves)).collect()
+    }
+
     /// The word in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

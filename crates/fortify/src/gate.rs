@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
+use crate::admin::{AdminListeners, AdminStartError};
 use crate::app::{App, BuildError, SharedApp};
 use crate::circuit::{CircuitId, Origin, TorBoot, TorCircuit};
 use crate::clock::Clock;
@@ -29,6 +31,7 @@ const TAKEN_BACK_TOGETHER: usize = 256;
 pub struct Gate {
     live: Arc<Live>,
     listener: Listener,
+    admin: Option<AdminListeners>,
 }
 
 /// Why a gate does not start. Each message says what to do.
@@ -40,6 +43,9 @@ pub enum StartError {
     /// Its address cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The operator's side.
+    #[error(transparent)]
+    Admin(#[from] AdminStartError),
 }
 
 impl Gate {
@@ -72,14 +78,22 @@ impl Gate {
     ///
     /// When the address cannot be had.
     pub async fn with_live(live: Arc<Live>) -> Result<Self, StartError> {
-        let listener = Listener::bind(&live.app().config.server).await?;
-        Ok(Self { live, listener })
+        let app = live.app();
+        let listener = Listener::bind(&app.config.server).await?;
+        let admin = AdminListeners::bind(&live).await?;
+        Ok(Self { live, listener, admin })
     }
 
     /// The state that its requests share, and how it is reconfigured.
     #[must_use]
     pub fn live(&self) -> &Arc<Live> {
         &self.live
+    }
+
+    /// The operator's side, where there is one.
+    #[must_use]
+    pub const fn admin(&self) -> Option<&AdminListeners> {
+        self.admin.as_ref()
     }
 
     /// Where it listens.
@@ -98,7 +112,14 @@ impl Gate {
         let limits = Limits::from(&app.config.server);
         let metrics = app.metrics.clone();
         let count = Arc::new(move |event: ServerEvent| metrics.connection_event(event.label()));
+        // Operators may look until the last visitor is gone.
+        let (stopping, stopped) = watch::channel(false);
+        let admin = self.admin.map(|admin| tokio::spawn(admin.run(stopped)));
         let report = server::serve(self.listener, Routes(self.live), limits, count, stop).await;
+        stopping.send_replace(true);
+        if let Some(admin) = admin {
+            let _a_panic_was_told_already = admin.await;
+        }
         keys.abort();
         if let Some(haproxy) = haproxy {
             haproxy.abort();

@@ -12,6 +12,7 @@
 //!
 //! - [`cli`]: the command line.
 //! - [`gate`]: a gate that is built, bound and then run; what tests and `serve` start.
+//! - [`admin`]: the operator's side: accounts, roles, the API, its log.
 //! - [`app`]: the state that requests share.
 //! - [`circuit`], [`pseudonym`]: who is asking, and the name under which that is remembered.
 //! - [`reputation`], [`haproxy`]: how circuits stand, and the table that is told.
@@ -24,6 +25,7 @@
 #[cfg(test)]
 extern crate self as fortify;
 
+pub mod admin;
 pub mod app;
 pub mod behaviour;
 pub mod challenge;

@@ -48,6 +48,27 @@ impl CircuitTag {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
+    /// The 32 lower-case hexadecimal digits under which operators know the circuit.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Reads [`Self::hex`] back; `None` for every other text.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        let plain = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if digits.len() != 2 * TAG_BYTES || !digits.iter().all(plain) {
+            return None;
+        }
+        let mut bytes = [0; TAG_BYTES];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
     /// Reads [`Self::encode`] back; `None` for every other text.
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {

@@ -59,7 +59,10 @@ fn first_start(config: &str) {
 fn config(dir: &Path, more: &str) -> String {
     let path = dir.join("fortify.toml");
     let data = dir.join("data");
-    std::fs::write(&path, format!("[storage]\ndata_dir = \"{}\"\n{more}", data.display())).unwrap();
+    // Gates of other tests have the usual port.
+    let end = "[admin]\nlisten = \"\"\n";
+    let text = format!("[storage]\ndata_dir = \"{}\"\n{more}\n{end}", data.display());
+    std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
@@ -410,4 +413,138 @@ fn listening(log: &mut impl BufRead) -> SocketAddr {
         line.clear();
     }
     panic!("the gate did not say where it listens");
+}
+
+/// Runs a command that reads `typed`, and gives what it wrote and its exit code.
+fn typing(command: &mut Command, typed: &str) -> (String, i32) {
+    let (input, error) = (Stdio::piped(), Stdio::piped());
+    let mut child = command.stdin(input).stdout(Stdio::piped()).stderr(error).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+    wait(&mut child);
+    let output = child.wait_with_output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8(text).unwrap(), output.status.code().unwrap())
+}
+
+/// One request to the operators' port.
+fn ask(address: SocketAddr, request: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_first_start_shows_a_setup_token_once_and_never_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[server]\nport = 0\n[log]\nlevel = \"trace\"\n");
+    let start = || {
+        let mut gate = fortify(&["serve", "--config", &path]);
+        gate.env("FORTIFY__ADMIN__LISTEN", "127.0.0.1:0");
+        let mut child = gate.stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        while !said.contains("operators are served") {
+            assert!(log.read_line(&mut said).unwrap() > 0, "{said}");
+        }
+        (child, log, said)
+    };
+    let stop = |mut child: Child, mut log: BufReader<std::process::ChildStderr>| {
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        wait(&mut child);
+        let mut rest = String::new();
+        log.read_to_string(&mut rest).unwrap();
+        rest
+    };
+    let (child, log, said) = start();
+    let shown: Vec<_> = said.lines().filter(|line| line.contains("setup token")).collect();
+    assert_eq!(shown.len(), 1, "{said}");
+    assert!(shown[0].starts_with("fortify: there is no account yet: open http://127.0.0.1:"));
+    let token = shown[0].split("setup token ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(token.len() >= 32 && said.matches(token).count() == 1, "{said}");
+    let address = said.split("address=http://").nth(1).unwrap().lines().next().unwrap();
+    let body = format!(
+        "{{\"token\":\"{token}\",\"name\":\"ada\",\"password\":\"four plain words here\"}}"
+    );
+    let head = "POST /admin/api/v1/setup HTTP/1.1\r\nhost: localhost\r\nconnection: close";
+    let request = format!(
+        "{head}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = ask(address.trim().parse().unwrap(), &request);
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("\"role\":\"admin\""),
+        "{answer}"
+    );
+    assert!(!stop(child, log).contains(token), "the token is in the log");
+    let (child, log, said) = start();
+    assert!(!said.contains("setup token"), "{said}");
+    stop(child, log);
+}
+
+#[test]
+fn accounts_are_made_beside_a_running_gate_and_the_gate_is_asked_over_its_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[server]\nport = 0\n");
+    let command = |args: &[&str]| {
+        let mut command = fortify(args);
+        command.args(["--config", &path]).env("USER", "ada");
+        command
+    };
+    let (message, code) = complaint(&mut command(&["status"]));
+    assert!(message.contains("is not reached") && message.contains("fortify serve"), "{message}");
+    assert_eq!(code, 1);
+    let (message, _) = complaint(&mut command(&["admin", "list"]));
+    assert!(message.contains("start the gate once"), "{message}");
+    let mut gate = fortify(&["serve", "--config", &path]).stderr(Stdio::piped()).spawn().unwrap();
+    listening(&mut BufReader::new(gate.stderr.take().unwrap()));
+    let (said, code) = typing(&mut command(&["admin", "add", "ada"]), "short\n");
+    assert!(said.contains("at least 12 characters") && code == 64, "{said}");
+    let password = "four plain words here\n";
+    assert_eq!(
+        typing(&mut command(&["admin", "add", "ada"]), password),
+        ("ada is admin\n".into(), 0)
+    );
+    let (said, code) = typing(&mut command(&["admin", "add", "ada"]), password);
+    assert!(said.contains("already") && code == 1, "{said}");
+    let (said, _) = typing(&mut command(&["admin", "add", "eve", "--role", "viewer"]), password);
+    assert_eq!(said, "eve is viewer\n");
+    for bad in [&["admin", "add", "E ve"][..], &["admin", "add", "x", "--role", "root"]] {
+        assert_eq!(output(&mut command(bad)).status.code(), Some(64));
+    }
+    let (said, code) = typing(&mut command(&["admin", "passwd", "eve"]), "another four words\n");
+    assert_eq!((said.as_str(), code), ("the password of eve is set; its sessions end\n", 0));
+    assert_eq!(typing(&mut command(&["admin", "passwd", "bob"]), password).1, 1);
+    let (secret, _) = typing(&mut command(&["admin", "totp", "ada"]), "");
+    assert!(secret.contains("otpauth://totp/Fortify:ada?secret="), "{secret}");
+    let token = ["admin", "token", "--role", "operator", "--label", "cron"];
+    let (token, _) = typing(&mut command(&token), "");
+    assert!(token.starts_with("fortify_"), "{token}");
+    let (list, _) = typing(&mut command(&["admin", "list"]), "");
+    for word in ["ada", "eve", "viewer", "yes", "operator", "89 days", "cron"] {
+        assert!(list.contains(word), "{word}: {list}");
+    }
+    assert!(!list.contains(token.trim()) && !list.contains("argon2"));
+    let (json, _) = typing(&mut command(&["admin", "list", "--json"]), "");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let id = json["tokens"][0]["id"].as_str().unwrap();
+    assert_eq!(typing(&mut command(&["admin", "revoke", id]), "").1, 0);
+    assert!(typing(&mut command(&["admin", "remove", "ada"]), "").0.contains("last admin"));
+    assert_eq!(typing(&mut command(&["admin", "remove", "eve"]), "").1, 0);
+    let (status, _) = typing(&mut command(&["status", "--json"]), "");
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!((&status["ready"], &status["banned"]), (&true.into(), &0.into()));
+    assert!(typing(&mut command(&["status"]), "").0.contains("LEVEL            2, auto"));
+    let circuit = "fc00:dead:beef:4dad::19";
+    assert_eq!(output(&mut command(&["circuits", "ban", circuit])).status.code(), Some(0));
+    let started = Instant::now();
+    // The gate takes it over within 100 ms.
+    while !typing(&mut command(&["explain", circuit]), "").0.contains("WITHOUT SESSION  refuse") {
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+    let (said, code) = typing(&mut command(&["explain", "nonsense"]), "");
+    assert!(said.contains("32 hexadecimal digits") && code == 1, "{said}");
+    kill_process(Pid::from_child(&gate), Signal::TERM).unwrap();
+    wait(&mut gate);
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::features::Features;
+use crate::circuit::TorCircuit;
 use crate::clock::Timestamp;
 use crate::pseudonym::CircuitTag;
 
@@ -48,6 +49,16 @@ impl Circuits {
 
     pub(super) fn get(&self, circuit: CircuitTag) -> Option<Features> {
         self.shard(circuit)?.records.get(&circuit).copied()
+    }
+
+    /// Every circuit that is remembered, which it is where that is known, and when it was last seen.
+    pub(super) fn all(&self) -> Vec<(CircuitTag, Option<TorCircuit>, Timestamp)> {
+        let shards = self.0.iter().map(|shard| {
+            let shard = lock(shard);
+            let all = shard.records.iter().map(|(tag, it)| (*tag, it.circuit(), it.last()));
+            all.collect::<Vec<_>>()
+        });
+        shards.flatten().collect()
     }
 
     pub(super) fn forget(&self, circuit: CircuitTag) {

@@ -4,6 +4,7 @@
 //! and so that one accident (a page with a hundred pictures, a mistyped password, a stalled upload)
 //! is far from it; `docs/behaviour.md` has the reasons for each.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::baseline::Baseline;
@@ -26,7 +27,7 @@ const ANSWERED_SHARE: f32 = 0.25;
 const REGULAR: f32 = 0.25;
 
 /// What a circuit looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Looks for weak places.
@@ -87,7 +88,7 @@ impl Classes {
 }
 
 /// Why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Scanner paths.

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::baseline::Sample;
 use super::classify::{Class, Classes};
 use super::target::{Probe, Target};
+use crate::circuit::TorCircuit;
 use crate::clock::Timestamp;
 
 /// After how long counts are worth half. A visit that was odd once is forgiven within the hour, and
@@ -58,7 +62,7 @@ pub enum Outcome {
 }
 
 /// How many there were, lately: halved every `HALF_LIFE`. All saturate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Requests of the service that are no assets.
     pub pages: u32,
@@ -111,6 +115,8 @@ pub struct Features {
     pub(super) loads_assets: bool,
     /// As what it was found, ever.
     found: Classes,
+    /// Which it is: its number, for operators who act on what they see here.
+    tor: Option<TorCircuit>,
 }
 
 impl Features {
@@ -130,6 +136,7 @@ impl Features {
             admitted: false,
             loads_assets: false,
             found: Classes::default(),
+            tor: None,
         }
     }
 
@@ -253,6 +260,14 @@ impl Features {
 
     pub(super) const fn last(&self) -> Timestamp {
         self.last
+    }
+
+    pub(super) const fn circuit(&self) -> Option<TorCircuit> {
+        self.tor
+    }
+
+    pub(super) const fn is(&mut self, circuit: TorCircuit) {
+        self.tor = Some(circuit);
     }
 }
 

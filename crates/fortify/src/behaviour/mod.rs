@@ -29,8 +29,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::circuit::TorCircuit;
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::{Entropy, EntropyError, random_bytes};
 use crate::pseudonym::CircuitTag;
@@ -45,7 +47,7 @@ pub use first_day::{FIRST_DAY, watching_since};
 pub use target::Target;
 
 /// What is done with what requests tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Nothing is counted.
@@ -94,7 +96,7 @@ struct Tally {
 }
 
 /// What was seen since the start, and what would have been done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Report {
     /// What is done with it.
     pub mode: Mode,
@@ -113,7 +115,7 @@ pub struct Report {
 }
 
 /// One class in a [`Report`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ClassReport {
     /// Which.
     pub class: Class,
@@ -135,6 +137,29 @@ impl Report {
     pub fn dearer(&self) -> u64 {
         self.classes.iter().map(|class| class.requests).sum()
     }
+}
+
+/// What is known of one circuit's requests, and what it looks like.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Look {
+    /// When the last one was counted, ms since the Unix epoch.
+    pub seen: Timestamp,
+    /// What it looks like; nothing for most.
+    pub class: Option<Class>,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// Whether that makes a difference here: findings count now.
+    pub counts_here: bool,
+    /// Requests in about the last minute.
+    pub requests_per_minute: f32,
+    /// Pages in about the last five minutes.
+    pub pages_per_five_minutes: f32,
+    /// About how many distinct pages in the last ten to twenty minutes.
+    pub distinct_pages: f32,
+    /// Whether it ever fetched what a page loads.
+    pub loads_assets: bool,
+    /// How many there were of each kind lately.
+    pub counts: Counts,
 }
 
 impl Behaviour {
@@ -194,11 +219,19 @@ impl Behaviour {
 
     /// Takes in one request of a circuit.
     pub fn saw(&self, circuit: CircuitTag, request: &Request) {
+        self.saw_of(circuit, None, request);
+    }
+
+    /// As [`Self::saw`], and remembers which circuit it is.
+    pub fn saw_of(&self, circuit: CircuitTag, tor: Option<TorCircuit>, request: &Request) {
         if !self.is_on() {
             return;
         }
         let (now, baseline) = (self.clock.now(), self.baseline.load());
         let seen = self.circuits.update(circuit, now, |features| {
+            if let Some(tor) = tor {
+                features.is(tor);
+            }
             features.record(request, now);
             let finding = classify(features, &baseline, now);
             let is_new = finding.is_some_and(|finding| features.note(finding.class));
@@ -243,6 +276,45 @@ impl Behaviour {
         }
         let features = self.circuits.get(circuit)?;
         classify(&features, &self.baseline.load(), self.clock.now())
+    }
+
+    /// What is known of a circuit's requests, and what that would be found to be, whatever the mode.
+    #[must_use]
+    pub fn look(&self, circuit: CircuitTag) -> Option<Look> {
+        let (features, now) = (self.circuits.get(circuit)?, self.clock.now());
+        let finding = classify(&features, &self.baseline.load(), now);
+        let seen = features.last();
+        let features = features.as_of(now);
+        Some(Look {
+            seen,
+            class: finding.map(|finding| finding.class),
+            reasons: finding.map_or_else(Vec::new, |finding| finding.reasons.iter().collect()),
+            counts_here: self.acts(),
+            requests_per_minute: features.rate,
+            pages_per_five_minutes: features.page_rate,
+            distinct_pages: features.distinct_pages(),
+            loads_assets: features.loads_assets,
+            counts: features.counts,
+        })
+    }
+
+    /// Which circuit of tor's this is, where its requests are counted.
+    #[must_use]
+    pub fn circuit(&self, circuit: CircuitTag) -> Option<TorCircuit> {
+        self.circuits.get(circuit)?.circuit()
+    }
+
+    /// When its last request was counted.
+    #[must_use]
+    pub fn last_seen(&self, circuit: CircuitTag) -> Option<Timestamp> {
+        Some(self.circuits.get(circuit)?.last())
+    }
+
+    /// Every circuit whose requests are counted, which it is where that is known, and when it was last
+    /// seen. There may be 100,000: to be asked off the threads that serve.
+    #[must_use]
+    pub fn lately(&self) -> Vec<(CircuitTag, Option<TorCircuit>, Timestamp)> {
+        self.circuits.all()
     }
 
     /// Forgets a circuit that is no more.

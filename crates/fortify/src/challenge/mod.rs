@@ -9,6 +9,7 @@
 //! - [`renderer`]: the generator off the async threads, under a bound, and watched.
 //! - `viewing`: pictures that are fetched apart from their page.
 //! - [`wardrobe`]: the styles that pictures are drawn in.
+//! - [`tally`]: how challenges were answered, by kind.
 //! - [`pool`]: pictures drawn ahead; [`breaker`]: what to draw when drawing takes too long; pure.
 
 pub mod breaker;
@@ -17,6 +18,7 @@ pub mod policy;
 pub mod pool;
 mod recipe;
 pub mod renderer;
+pub mod tally;
 mod viewing;
 pub mod wardrobe;
 
@@ -39,6 +41,7 @@ use policy::{Menu, Order, Terms, Wish};
 use pool::Pool;
 use recipe::Recipe;
 use renderer::{Renderer, Studio};
+use tally::{Became, Tally};
 use viewing::Viewings;
 
 /// Threads that draw ahead: one keeps a stock for thousands of pages a second, and leaves the other
@@ -178,6 +181,7 @@ pub struct Challenges {
     terms: Arc<ArcSwap<Terms>>,
     failing: ArcSwap<Failing>,
     viewings: Viewings,
+    tally: Tally,
 }
 
 impl Challenges {
@@ -203,6 +207,7 @@ impl Challenges {
         });
         let renderer = Renderer::new(studio.clone(), max_renders);
         let failing = ArcSwap::from_pointee(settings.failing);
+        let tally = Tally::new();
         Self {
             studio,
             renderer,
@@ -214,6 +219,7 @@ impl Challenges {
             terms,
             failing,
             viewings: Viewings::new(),
+            tally,
         }
     }
 
@@ -226,6 +232,12 @@ impl Challenges {
     /// Has wrong answers cost this from now on, those given before included.
     pub fn set_failing(&self, failing: Failing) {
         self.failing.store(Arc::new(failing));
+    }
+
+    /// How challenges were answered so far.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// How many pictures are drawn ahead: a gauge.
@@ -380,17 +392,21 @@ impl Challenges {
                 failures: 0,
             });
         };
+        let kind = (&*record.variant, &*record.carrier, record.level);
+        let tell = |became| self.tally.answered(kind.0, kind.1, kind.2, became);
         let evidence = match verdict {
             _ if trapped => Evidence::Bot,
             Verdict::Right { level } => {
                 let seen = self.viewings.since(&token, record.created_at);
                 let took = seen.until(self.clock.now());
+                tell(Became::Solved(took));
                 let redeemed = Redeemed::Solved { level };
                 return Ok(Judged { redeemed, evidence: Evidence::Solved(took), failures: 0 });
             }
             Verdict::Wrong => Evidence::Wrong,
             Verdict::Bot => Evidence::Bot,
         };
+        tell(if evidence == Evidence::Bot { Became::Decoy } else { Became::Failed });
         self.count_pick(&record, answer, circuit);
         let decay = self.failing.load().decay;
         let failures = self.store.record_failure(circuit, decay).await?;
@@ -445,6 +461,7 @@ impl Challenges {
         let outcome = if kept.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.issue(started.elapsed(), spec.variant.as_str(), outcome);
         kept?;
+        self.tally.issued(spec.variant.as_str(), spec.carrier.as_str(), spec.level.get());
         Ok(Issued {
             token,
             question: puzzle.question,

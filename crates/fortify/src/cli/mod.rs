@@ -6,15 +6,19 @@
 //! - [`keys`]: the signing keys.
 //! - [`circuits`]: how circuits stand.
 //! - [`dial`]: the threat dial, looked at and turned, and its turns.
+//! - [`admin`]: accounts and API tokens of operators.
+//! - [`remote`]: the running gate, asked over its unix socket.
 //! - [`simulate`]: attacks played to the dial.
 //! - [`tor`]: what tor's control port says, and a circuit closed by hand.
 //! - [`render`]: challenges as files, for people and for the lab.
 //! - [`bench`](mod@bench): how fast this machine draws.
 
+pub mod admin;
 pub mod bench;
 pub mod circuits;
 pub mod dial;
 pub mod keys;
+pub mod remote;
 pub mod render;
 pub mod serve;
 pub mod simulate;
@@ -81,6 +85,27 @@ enum Command {
     Audit {
         #[command(flatten)]
         args: dial::AuditArgs,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Look at or change the accounts and API tokens of operators, beside a running gate or without one.
+    Admin {
+        #[command(subcommand)]
+        action: admin::Action,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Show how the running gate is doing.
+    Status {
+        #[command(flatten)]
+        format: remote::Format,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Show what the running gate would do with a circuit now, and why.
+    Explain {
+        #[command(flatten)]
+        args: remote::ExplainArgs,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -183,6 +208,18 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
             dial::run(&action, by, &config.load(env)?, out)
         }
         Command::Audit { args, config } => dial::audit(&args, &config.load(env)?, out),
+        Command::Admin { action, config } => {
+            let by = dial::operator(&env);
+            admin::run(&action, by, &config.load(env)?, out)
+        }
+        Command::Status { format, config } => {
+            let remote = remote::Remote::of(&config.load(env.clone())?, dial::operator(&env))?;
+            remote::status(&remote, &format, out)
+        }
+        Command::Explain { args, config } => {
+            let remote = remote::Remote::of(&config.load(env.clone())?, dial::operator(&env))?;
+            remote::explain(&remote, &args, out)
+        }
         Command::Simulate(args) => simulate::run(&args, out),
         Command::Render(args) => render::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),

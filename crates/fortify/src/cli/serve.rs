@@ -1,10 +1,12 @@
 //! `fortify serve`.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, ConfigArgs};
+use crate::admin::AdminListeners;
 use crate::app::App;
 use crate::circuit::IdentityMode;
 use crate::clock::SystemClock;
@@ -37,7 +39,14 @@ async fn run(config: Config, written: Written, source: Source) -> Result<(), Cli
         .map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
     let reloading = tokio::spawn(reload_on(hangup, live));
     let stop = stop_signal().map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
+    if let Some(notice) = gate.admin().and_then(AdminListeners::setup_notice) {
+        // A secret, for whoever starts the gate: never through the log.
+        let _nowhere_left_to_say_it = writeln!(io::stderr(), "fortify: {}", notice.line().expose());
+    }
     tracing::info!(listening = %gate.address(), "the gate is open");
+    if let Some(address) = gate.admin().and_then(AdminListeners::address) {
+        tracing::info!(address = %address, "operators are served");
+    }
     let drained = gate.run(stop).await;
     reloading.abort();
     tracing::info!(cut = drained.cut, "the gate is closed");
@@ -85,7 +94,7 @@ fn warn(config: &Config) {
     }
 }
 
-fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

@@ -29,7 +29,7 @@ const AT_START: [&str; 17] = [
 ];
 
 /// Sections that only a start reads.
-const SECTIONS_AT_START: [&str; 4] = ["haproxy", "storage", "tor", "log"];
+const SECTIONS_AT_START: [&str; 5] = ["haproxy", "storage", "tor", "admin", "log"];
 
 /// Whether a change of `key` (`section.key`) takes effect at the next start, and not before.
 #[must_use]
@@ -65,6 +65,7 @@ impl Config {
             haproxy: running.haproxy.clone(),
             storage: running.storage.clone(),
             tor: running.tor.clone(),
+            admin: running.admin.clone(),
             log: running.log.clone(),
             ..self
         }

@@ -8,6 +8,7 @@
 //! - `validate`: from raw to checked, with every problem collected;
 //! - `redis`: where Redis is and what its keys are called;
 //! - `changes`: what is otherwise in a file that is read again, and what waits for a restart;
+//! - `shown`: what is in force, as text;
 //! - `origin`: where each key came from, so that every problem names a line or a variable.
 //!
 //! The `config` crate is not used: it merges its sources into a tree that has forgotten the lines
@@ -18,6 +19,7 @@ mod load;
 mod origin;
 mod raw;
 mod redis;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -43,6 +45,7 @@ use crate::threat::{Mode, ThreatLevel};
 pub use changes::{Change, Written, needs_restart};
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
 pub use redis::{KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls};
+pub use shown::Keys;
 
 /// Everything an operator can set, checked. [`Config::default`] is what runs without a file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,8 +74,22 @@ pub struct Config {
     pub tor: TorConfig,
     /// `[threat]`: the dial.
     pub threat: ThreatConfig,
+    /// `[admin]`: the operator's side.
+    pub admin: AdminConfig,
     /// `[log]`: what is written about it.
     pub log: LogConfig,
+}
+
+impl Config {
+    /// Where the operator's unix socket is; `None` where there is none.
+    #[must_use]
+    pub fn admin_socket(&self) -> Option<PathBuf> {
+        match &self.admin.socket {
+            AdminSocket::InDataDir => Some(self.storage.data_dir.join("admin.sock")),
+            AdminSocket::At(path) => Some(path.clone()),
+            AdminSocket::Off => None,
+        }
+    }
 }
 
 /// `[server]`: where to listen and how long a client may take.
@@ -298,6 +315,56 @@ pub struct ThreatConfig {
     pub level: Option<ThreatLevel>,
     /// `levels`: what is otherwise than by default; nothing by default.
     pub levels: Vec<LevelOverride>,
+}
+
+/// `[admin]`: the operator's side: where it listens, and how hard it is to get in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminConfig {
+    /// `listen`: the address of the dashboard and the API, 127.0.0.1:10009 by default; none where it is
+    /// written as "".
+    pub listen: Option<SocketAddr>,
+    /// `socket`: the unix socket of the command line.
+    pub socket: AdminSocket,
+    /// `allow_remote`: whether `listen` may be reached from other machines; not by default, because what
+    /// is spoken there is plain http.
+    pub allow_remote: bool,
+    /// `idle_minutes`: after how long without a request a session ends, 15 minutes.
+    pub idle: Duration,
+    /// `session_minutes`: after how long every session ends, 12 hours.
+    pub session: Duration,
+    /// `login_tries`: wrong passwords for one account before it waits, 5.
+    pub login_tries: u32,
+    /// `login_tries_per_minute`: passwords that are looked at for all accounts together, 30.
+    pub login_tries_per_minute: u32,
+    /// `login_wait_seconds`: the longest wait that wrong passwords bring, 900 s.
+    pub login_wait: Duration,
+}
+
+/// Where the operator's unix socket is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AdminSocket {
+    /// `admin.sock` in `storage.data_dir`. The default.
+    #[default]
+    InDataDir,
+    /// Elsewhere.
+    At(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 10009))),
+            socket: AdminSocket::default(),
+            allow_remote: false,
+            idle: Duration::from_secs(900),
+            session: Duration::from_secs(43_200),
+            login_tries: 5,
+            login_tries_per_minute: 30,
+            login_wait: Duration::from_secs(900),
+        }
+    }
 }
 
 /// `[log]`: what is written about it.

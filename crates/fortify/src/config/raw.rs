@@ -40,6 +40,7 @@ pub(super) struct RawConfig {
     pub(super) upstream: RawUpstream,
     pub(super) tor: RawTor,
     pub(super) threat: RawThreat,
+    pub(super) admin: RawAdmin,
     pub(super) log: RawLog,
 }
 
@@ -156,6 +157,17 @@ section!(RawLevel, "a table headed [[threat.levels]]", {
     challenges_per_hour: i64,
     session_ttl_seconds: i64,
     admits: String,
+});
+
+section!(RawAdmin, "a section headed [admin]", {
+    listen: String,
+    socket: String,
+    allow_remote: bool,
+    idle_minutes: i64,
+    session_minutes: i64,
+    login_tries: i64,
+    login_tries_per_minute: i64,
+    login_wait_seconds: i64,
 });
 
 section!(RawLog, "a section headed [log]", {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::raw::{
-    RawBehaviour, RawCaptcha, RawHaproxy, RawLevel, RawLimits, RawLog, RawReputation, RawSecurity,
-    RawServer, RawSession, RawStorage, RawThreat, RawTor, RawUpstream,
+    RawAdmin, RawBehaviour, RawCaptcha, RawHaproxy, RawLevel, RawLimits, RawLog, RawReputation,
+    RawSecurity, RawServer, RawSession, RawStorage, RawThreat, RawTor, RawUpstream,
 };
 use super::*;
 use crate::threat::table::Admits;
@@ -58,6 +58,7 @@ fn the_shipped_file_is_the_embedded_default_and_shows_every_key() {
         ("upstream", RawUpstream::KEYS),
         ("tor", RawTor::KEYS),
         ("threat", &[RawThreat::KEYS, RawLevel::KEYS].concat()),
+        ("admin", RawAdmin::KEYS),
         ("log", RawLog::KEYS),
     ] {
         let body = sections.remove(0).strip_prefix(&format!("{section}]")).unwrap();
@@ -160,6 +161,15 @@ const EVERY_KEY: &str = r#"
         admits = "both"
         [[threat.levels]]
         level = 10
+        [admin]
+        listen = "0.0.0.0:7"
+        socket = "/run/a.sock"
+        allow_remote = true
+        idle_minutes = 1
+        session_minutes = 2
+        login_tries = 3
+        login_tries_per_minute = 4
+        login_wait_seconds = 5
         [log]
         level = "trace"
         format = "json"
@@ -270,6 +280,16 @@ fn every_key_takes_effect() {
                 },
                 LevelOverride::of(ThreatLevel::MAX),
             ],
+        },
+        admin: AdminConfig {
+            listen: Some("0.0.0.0:7".parse().unwrap()),
+            socket: AdminSocket::At("/run/a.sock".into()),
+            allow_remote: true,
+            idle: seconds(60),
+            session: seconds(120),
+            login_tries: 3,
+            login_tries_per_minute: 4,
+            login_wait: seconds(5),
         },
         log: LogConfig { level: LogLevel::Trace, format: LogFormat::Json },
     };
@@ -438,6 +458,11 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("reputation.ban_seconds", "86401", "60 to 86400"),
         ("reputation.ban_points", "0", "1 to 100"),
         ("tor.instance", "65536", "0 to 65535"),
+        ("admin.idle_minutes", "0", "1 to 1440"),
+        ("admin.session_minutes", "10081", "1 to 10080"),
+        ("admin.login_tries", "0", "1 to 100"),
+        ("admin.login_tries_per_minute", "1001", "1 to 1000"),
+        ("admin.login_wait_seconds", "0", "1 to 86400"),
     ] {
         let expected = format!("fortify.toml:1: {key}: {value} is out of range, use {allowed}");
         assert_eq!(problem(&format!("{key} = {value}")), expected);
@@ -480,6 +505,7 @@ fn a_value_that_is_not_known_names_the_known_ones() {
         ("haproxy.socket = \"\"", "a path of 0 bytes, use 1 to 107"),
         ("haproxy.address = \"localhost:9999\"", "is no address with a port, use one such as"),
         ("haproxy.address = \"127.0.0.1\"", "is no address with a port, use one such as"),
+        ("admin.listen = \"10009\"", "is no address with a port, use one such as 127.0.0.1:10009"),
         ("haproxy.table = \"a b\"", "is not the name of a stick table, use 1 to 64 of"),
     ] {
         let key = text.split(' ').next().unwrap();
@@ -743,4 +769,69 @@ fn a_problem_never_takes_more_than_one_line() {
     for text in ["log.level = \"a\\nb\"", "\"a\\nb\" = 1", "captcha.difficulty = \"\\r\\n\""] {
         assert!(!problem(text).contains(['\n', '\r']));
     }
+}
+
+#[test]
+fn operators_are_not_served_to_the_world_by_accident() {
+    for address in ["0.0.0.0:10009", "[::]:10009", "192.0.2.1:10009"] {
+        let text = format!("admin.listen = \"{address}\"");
+        let said = problem(&text);
+        let place = "fortify.toml:1: admin.listen: ";
+        assert!(said.starts_with(place) && said.contains("admin.allow_remote = true"), "{said}");
+        assert!(said.contains("put TLS or an onion service in front"), "{said}");
+        let allowed = load(&format!("{text}\nadmin.allow_remote = true"), &[]).unwrap();
+        assert_eq!(allowed.admin.listen, Some(address.parse().unwrap()));
+    }
+    for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
+        let config = load(&format!("admin.listen = \"{address}\""), &[]).unwrap();
+        assert_eq!(config.admin.listen, Some(address.parse().unwrap()));
+    }
+    assert_eq!(load("admin.listen = \"\"", &[]).unwrap().admin.listen, None);
+}
+
+#[test]
+fn the_operators_socket_is_in_the_data_directory_unless_it_is_written() {
+    let socket = |text: &str| load(text, &[]).unwrap().admin_socket();
+    assert_eq!(socket(""), Some("/var/lib/fortify/admin.sock".into()));
+    assert_eq!(socket("storage.data_dir = \"/d\""), Some("/d/admin.sock".into()));
+    assert_eq!(socket("admin.socket = \"/a\"\nstorage.data_dir = \"/d\""), Some("/a".into()));
+    assert_eq!(socket("admin.socket = \"\""), None);
+    let long = format!("storage.data_dir = \"/{}\"", "d".repeat(100));
+    let said = problem(&long);
+    assert!(said.starts_with("fortify.toml:1: storage.data_dir: admin.sock in it"), "{said}");
+    assert!(said.contains("admin.socket"), "{said}");
+    assert_eq!(socket(&format!("{long}\nadmin.socket = \"\"")), None);
+}
+
+#[test]
+fn what_is_in_force_is_shown_with_every_key() {
+    let shown = Config::default().shown();
+    for (section, keys) in [
+        ("server", RawServer::KEYS),
+        ("captcha", RawCaptcha::KEYS),
+        ("session", RawSession::KEYS),
+        ("security", RawSecurity::KEYS),
+        ("limits", RawLimits::KEYS),
+        ("reputation", RawReputation::KEYS),
+        ("behaviour", RawBehaviour::KEYS),
+        ("haproxy", RawHaproxy::KEYS),
+        ("storage", RawStorage::KEYS),
+        ("upstream", RawUpstream::KEYS),
+        ("tor", RawTor::KEYS),
+        ("threat", RawThreat::KEYS),
+        ("admin", RawAdmin::KEYS),
+        ("log", RawLog::KEYS),
+    ] {
+        let found = &shown.iter().find(|(name, _)| *name == section).unwrap().1;
+        let names: Vec<_> = found.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, keys, "{section}");
+    }
+    let value = |section: &str, key: &str| {
+        let section = &shown.iter().find(|(name, _)| *name == section).unwrap().1;
+        section.iter().find(|(name, _)| *name == key).unwrap().1.clone()
+    };
+    assert_eq!(value("server", "socket_mode"), "0660");
+    assert_eq!(value("session", "secure"), "on");
+    assert_eq!(value("storage", "url"), "redis://127.0.0.1:6379/0");
+    assert_eq!(value("haproxy", "socket"), "not set");
 }

@@ -15,13 +15,13 @@ use http::uri::{Authority, Scheme};
 use super::load::Problems;
 use super::origin::Origins;
 use super::raw::{
-    RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawLevel, RawLimits, RawServer, RawStorage,
-    RawThreat, RawTor, RawUpstream,
+    RawAdmin, RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawLevel, RawLimits, RawServer,
+    RawStorage, RawThreat, RawTor, RawUpstream,
 };
 use super::{
-    CaptchaConfig, Config, ControlAddress, HaproxyConfig, KeyPrefix, LimitsConfig, LogFormat,
-    LogLevel, OperatorEndpoints, RedisAddress, RedisServer, SecureCookie, ServerConfig,
-    StorageBackend, StorageConfig, TorConfig, UpstreamConfig,
+    AdminConfig, AdminSocket, CaptchaConfig, Config, ControlAddress, HaproxyConfig, KeyPrefix,
+    LimitsConfig, LogFormat, LogLevel, OperatorEndpoints, RedisAddress, RedisServer, SecureCookie,
+    ServerConfig, StorageBackend, StorageConfig, TorConfig, UpstreamConfig,
 };
 use crate::behaviour;
 use crate::circuit::{IdentityMode, TrustedProxies};
@@ -94,6 +94,14 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
 
     storage(&mut check, raw.storage, &mut config.storage);
     threat(&mut check, raw.threat, &mut config);
+    admin(&mut check, raw.admin, &mut config.admin);
+    let derived = config.admin_socket().filter(|_| config.admin.socket == AdminSocket::InDataDir);
+    if let Some(Err(message)) = derived.map(|path| socket_path(&path.display().to_string())) {
+        let advice =
+            "which is where admin.socket is by default; set that to a shorter one, or to \"\"";
+        let message = format!("admin.sock in it has {message}, {advice}");
+        check.problems.push(check.origins, "storage.data_dir", message);
+    }
 
     let words = [
         ("error", LogLevel::Error),
@@ -340,6 +348,43 @@ fn tor(check: &mut Check<'_>, raw: RawTor, tor: &mut TorConfig) {
         check.problems.push(check.origins, "tor.password_file", message);
     }
     check.whole("tor.instance", raw.instance, 0..=65_535, &mut tor.instance);
+}
+
+fn admin(check: &mut Check<'_>, raw: RawAdmin, admin: &mut AdminConfig) {
+    let is_remote = |address: &SocketAddr| !address.ip().is_loopback();
+    let allow_remote = raw.allow_remote.unwrap_or(admin.allow_remote);
+    admin.allow_remote = allow_remote;
+    let listen = |text: String| match (text.as_str(), text.parse::<SocketAddr>()) {
+        ("", _) => Ok(None),
+        (_, Ok(address)) if is_remote(&address) && !allow_remote => Err(format!(
+            "{text:?} can be reached from other machines, and passwords travel there in the clear; \
+             use 127.0.0.1:10009 and put TLS or an onion service in front, or set \
+             admin.allow_remote = true if something else protects it"
+        )),
+        (_, Ok(address)) => Ok(Some(address)),
+        (_, Err(_parse)) => Err(format!(
+            "{text:?} is no address with a port, use one such as 127.0.0.1:10009, or \"\" for none"
+        )),
+    };
+    check.with("admin.listen", raw.listen, listen, &mut admin.listen);
+    let socket = |text: String| match text.is_empty() {
+        true => Ok(AdminSocket::Off),
+        false => socket_path(&text).map(AdminSocket::At),
+    };
+    check.with("admin.socket", raw.socket, socket, &mut admin.socket);
+    for (key, value, most, target) in [
+        ("admin.idle_minutes", raw.idle_minutes, 1440, &mut admin.idle),
+        ("admin.session_minutes", raw.session_minutes, 10_080, &mut admin.session),
+    ] {
+        let mut minutes = target.as_secs() / 60;
+        check.whole(key, value, 1..=most, &mut minutes);
+        *target = Duration::from_secs(minutes * 60);
+    }
+    check.whole("admin.login_tries", raw.login_tries, 1..=100, &mut admin.login_tries);
+    let (key, target) = ("admin.login_tries_per_minute", &mut admin.login_tries_per_minute);
+    check.whole(key, raw.login_tries_per_minute, 1..=1000, target);
+    let (key, target) = ("admin.login_wait_seconds", &mut admin.login_wait);
+    check.seconds(key, raw.login_wait_seconds, 1..=86_400, target);
 }
 
 fn threat(check: &mut Check<'_>, raw: RawThreat, config: &mut Config) {

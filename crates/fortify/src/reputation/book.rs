@@ -126,6 +126,11 @@ impl Book {
         self.rows.get(&circuit).filter(|row| now < row.until)
     }
 
+    pub(super) fn rows(&self, now: Timestamp) -> Vec<Row> {
+        let rows = self.rows.values().copied();
+        rows.filter(|row| row.standing != Standing::Reset && now < row.until).collect()
+    }
+
     /// What a table that knows circuits by their numbers has to say of one: the latest favour or ban
     /// in force. That of a former tor's circuit which is taken back says nothing of its successor.
     pub(super) fn of_number(&self, number: u32, now: Timestamp) -> Option<Standing> {

@@ -173,6 +173,18 @@ impl Conduct {
         Self { points: self.points * (-halves).exp2(), at: Some(at), ..self }
     }
 
+    /// Right answers; saturates.
+    #[must_use]
+    pub const fn solved(&self) -> u32 {
+        self.solved
+    }
+
+    /// Wrong answers; saturates.
+    #[must_use]
+    pub const fn failed(&self) -> u32 {
+        self.failed
+    }
+
     /// The points at `now`.
     #[must_use]
     pub fn points(&self, scoring: &Scoring, now: Timestamp) -> f32 {
@@ -272,6 +284,13 @@ impl Conducts {
     /// Forgets a circuit: an operator forgave it, or it is no more.
     pub fn forget(&self, circuit: CircuitTag) {
         self.circuits.invalidate(&circuit);
+    }
+
+    /// What is remembered of a circuit, as it is worth now.
+    #[must_use]
+    pub fn of(&self, circuit: CircuitTag) -> Option<Conduct> {
+        let conduct = self.circuits.get(&circuit)?;
+        Some(conduct.at(&self.scoring.load(), self.clock.now()))
     }
 
     /// Why a circuit's answers look like a program's; empty for most.

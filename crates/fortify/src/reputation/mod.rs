@@ -451,6 +451,13 @@ impl Reputation {
         oldest.map_or(Duration::ZERO, |oldest| oldest.until(self.clock.now()))
     }
 
+    /// Every row in force, in no order; one that takes a standing back is none. To be asked off the threads
+    /// that serve: there may be [`MAX_STANDINGS`].
+    #[must_use]
+    pub fn rows(&self) -> Vec<Row> {
+        self.shared.book().rows(self.clock.now())
+    }
+
     /// How many circuits stand how: a gauge.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -19,6 +19,8 @@ pub enum Listener {
     Tcp(TcpListener, SocketAddr),
     /// A unix socket, and its file, which goes when the listener does.
     Unix(UnixListener, SocketFile),
+    /// The same for root and who runs this alone: whoever else connects is hung up on.
+    Own(UnixListener, SocketFile),
 }
 
 impl Listener {
@@ -33,7 +35,29 @@ impl Listener {
     pub async fn bind(config: &ServerConfig) -> Result<Self, BindError> {
         match &config.socket {
             Some(path) => bind_unix(path, config.socket_mode).await,
-            None => bind_tcp(SocketAddr::new(config.host, config.port)).await,
+            None => Self::bind_tcp(SocketAddr::new(config.host, config.port)).await,
+        }
+    }
+
+    /// Binds a port.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind`].
+    pub async fn bind_tcp(address: SocketAddr) -> Result<Self, BindError> {
+        bind_tcp(address).await
+    }
+
+    /// Binds a unix socket that root and who runs this can use, and nobody else: by its permissions, and by
+    /// what the kernel says of each peer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind`].
+    pub async fn bind_own(path: &Path) -> Result<Self, BindError> {
+        match bind_unix(path, 0o600).await? {
+            Self::Unix(listener, file) => Ok(Self::Own(listener, file)),
+            other => Ok(other),
         }
     }
 
@@ -42,7 +66,7 @@ impl Listener {
     pub fn local_addr(&self) -> LocalAddress {
         match self {
             Self::Tcp(_, address) => LocalAddress::Tcp(*address),
-            Self::Unix(_, file) => LocalAddress::Unix(file.path.clone()),
+            Self::Unix(_, file) | Self::Own(_, file) => LocalAddress::Unix(file.path.clone()),
         }
     }
 
@@ -56,6 +80,17 @@ impl Listener {
             }
             Self::Unix(listener, _) => {
                 let (socket, _) = listener.accept().await?;
+                Ok((Box::new(socket), PeerAddress::Unix))
+            }
+            Self::Own(listener, _) => {
+                let (socket, _) = listener.accept().await?;
+                let own = rustix::process::geteuid().as_raw();
+                let peer = socket.peer_cred()?.uid();
+                if peer != own && peer != 0 {
+                    tracing::warn!(uid = peer, "a stranger at the operators' socket was refused");
+                    // Of that peer, and not of this listener.
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
                 Ok((Box::new(socket), PeerAddress::Unix))
             }
         }

@@ -235,6 +235,17 @@ impl StateStore for MemoryStore {
         Ok(asked)
     }
 
+    async fn asked(
+        &self,
+        circuit: CircuitTag,
+        within: [Duration; 2],
+    ) -> Result<Option<[u32; 2]>, StoreError> {
+        let (now, times) = (self.clock.now(), self.asked.get(&circuit));
+        let times = times.as_deref().unwrap_or_default();
+        let count = |within| times.iter().filter(|at| now < at.after(within)).count();
+        Ok(Some(within.map(|within| u32::try_from(count(within)).unwrap_or(u32::MAX))))
+    }
+
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
         // The disk is waited for off the threads that serve.
         let (revocations, now) = (self.revocations.clone(), self.clock.now());

@@ -98,6 +98,16 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// prolong the wait.
     async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError>;
 
+    /// How often `circuit` asked for a challenge in each of these times before now, which counts nothing;
+    /// `None` from a store that does not tell. For operators.
+    async fn asked(
+        &self,
+        _circuit: CircuitTag,
+        _within: [Duration; 2],
+    ) -> Result<Option<[u32; 2]>, StoreError> {
+        Ok(None)
+    }
+
     /// Ends a session before its time. It stays ended until `until`, when its token has expired
     /// by itself; no other entry ever makes it forgotten sooner.
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError>;

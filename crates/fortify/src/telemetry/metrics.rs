@@ -15,6 +15,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::decision::Reason;
+
 /// Bounds of the latency buckets in seconds: a decision takes tens of microseconds, a render
 /// hundreds, and the requirement's limits are 200 and 500 ms.
 const LATENCY_BUCKETS: [f64; 13] = [
@@ -127,6 +129,19 @@ struct ByWhom {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Unlabelled {}
 
+/// Requests since the start, in sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Let through.
+    pub admitted: u64,
+    /// Met with a challenge.
+    pub challenged: u64,
+    /// Refused: banned circuits, and those that have to wait.
+    pub refused: u64,
+    /// Challenges answered rightly.
+    pub solved: u64,
+}
+
 /// The instruments of one gate.
 pub struct Metrics {
     registry: Registry,
@@ -139,6 +154,10 @@ pub struct Metrics {
     wrong_picks: Family<ByPick, Counter>,
     decisions: Family<ByDecision, Counter>,
     decision_seconds: Histogram,
+    decision_reasons: Family<ByReason, Counter>,
+    admin_requests: Family<ByOutcome, Counter>,
+    admin_logins: Family<ByOutcome, Counter>,
+    admin_connections: Family<ByEvent, Counter>,
     rejected_sessions: Family<ByReason, Counter>,
     moved_sessions: Counter,
     rejected_circuits: Family<ByReason, Counter>,
@@ -180,6 +199,10 @@ impl Metrics {
             wrong_picks: Family::default(),
             decisions: Family::default(),
             decision_seconds: latency(),
+            decision_reasons: Family::default(),
+            admin_requests: Family::default(),
+            admin_logins: Family::default(),
+            admin_connections: Family::default(),
             rejected_sessions: Family::default(),
             moved_sessions: Counter::default(),
             rejected_circuits: Family::default(),
@@ -213,6 +236,22 @@ impl Metrics {
             m.wrong_picks.clone(),
         );
         registry.register("decisions", "Requests decided at the gate", m.decisions.clone());
+        registry.register(
+            "decision_reasons",
+            "Reasons of decisions at the gate",
+            m.decision_reasons.clone(),
+        );
+        registry.register(
+            "admin_requests",
+            "Requests of operators, by how they ended",
+            m.admin_requests.clone(),
+        );
+        registry.register("admin_logins", "Log-ins of operators", m.admin_logins.clone());
+        registry.register(
+            "admin_connection_events",
+            "Connections of operators opened and closed, and those that a limit ended",
+            m.admin_connections.clone(),
+        );
         registry.register(
             "sessions_rejected",
             "Session cookies that were not accepted",
@@ -367,6 +406,53 @@ impl Metrics {
     pub fn decision(&self, took: Duration, decision: &'static str) {
         self.decision_seconds.observe(took.as_secs_f64());
         self.decisions.get_or_create(&ByDecision { decision }).inc();
+    }
+
+    /// Why the gate decided as it did.
+    pub fn decided(&self, reasons: &[Reason]) {
+        for reason in reasons {
+            self.decision_reasons.get_or_create(&ByReason { reason: reason.as_str() }).inc();
+        }
+    }
+
+    /// How often each reason was one.
+    #[must_use]
+    pub fn decision_reasons(&self) -> Vec<(&'static str, u64)> {
+        let count = |reason: Reason| {
+            let reason = reason.as_str();
+            (reason, self.decision_reasons.get_or_create(&ByReason { reason }).get())
+        };
+        Reason::all().into_iter().map(count).collect()
+    }
+
+    /// Requests since the start.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let decided = |decision| self.decisions.get_or_create(&ByDecision { decision }).get();
+        let ended =
+            |error: &'static str| self.errors.get_or_create(&ByReason { reason: error }).get();
+        let outcome = Outcome::Ok.label();
+        Totals {
+            admitted: decided("admit") + decided("favoured"),
+            challenged: decided("challenge"),
+            refused: ended("banned") + ended("must_wait") + ended("too_many"),
+            solved: self.redeemed.get_or_create(&ByOutcome { outcome }).get(),
+        }
+    }
+
+    /// A request of an operator ended so.
+    pub fn admin_request(&self, outcome: &'static str) {
+        self.admin_requests.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// An operator tried to log in.
+    pub fn admin_login(&self, outcome: &'static str) {
+        self.admin_logins.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// The operators' accept loop saw something.
+    pub fn admin_connection(&self, event: &'static str) {
+        self.admin_connections.get_or_create(&ByEvent { event }).inc();
     }
 
     /// A session cookie was not accepted.

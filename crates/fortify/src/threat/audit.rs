@@ -14,6 +14,7 @@ use std::time::Duration;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::signals::Signals;
@@ -105,7 +106,7 @@ pub struct Why {
 }
 
 /// One turn, as it was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Row {
     /// When, ms since the Unix epoch.
     pub at: Timestamp,
@@ -364,6 +365,24 @@ impl Audit {
             let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
             rows.reverse();
             Ok(rows)
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
+    /// The last `count` turns before `before`, the latest first.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn before(&self, before: Timestamp, count: u64) -> Result<Vec<Row>, AuditError> {
+        let read = || {
+            let mut statement = self.connection.prepare(
+                "SELECT at, from_level, to_level, mode, by, reason, signals FROM turns
+                 WHERE at < ?1 ORDER BY seq DESC LIMIT ?2",
+            )?;
+            let bounds = [number(before.as_millis()), number(count)];
+            let rows = statement.query_map(bounds, read_row)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|error| self.failed(error))
     }

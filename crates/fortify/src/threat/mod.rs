@@ -414,6 +414,57 @@ impl Threat {
         }
     }
 
+    /// Turns the dial for an operator to what `decide` makes of it; `None` where that is nothing. It is on
+    /// disk, and in force here, when this returns; all nodes follow.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written: nothing was changed then.
+    pub async fn operate(
+        self: &Arc<Self>,
+        why: Why,
+        decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
+    ) -> Result<Option<Dial>, AuditError> {
+        let turned = self.with_file(move |this, turning| {
+            let turned = turning.audit.turn(Some(&why), decide)?;
+            if let Some(dial) = turned {
+                turning.insists = true;
+                this.take_effect(turning, dial, Some(why.by.label()));
+            }
+            Ok(turned)
+        });
+        let turned = turned.await.unwrap_or(Ok(None))?;
+        if turned.is_some() {
+            // What is not published now is with the next sample.
+            let _logged = self.publish().await;
+        }
+        Ok(turned)
+    }
+
+    /// The last `count` turns, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub async fn history(self: &Arc<Self>, count: u64) -> Result<Vec<audit::Row>, AuditError> {
+        let read = self.with_file(move |_, turning| turning.audit.last(count));
+        read.await.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// The last `count` turns before `before`, the latest first.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub async fn history_before(
+        self: &Arc<Self>,
+        before: Timestamp,
+        count: u64,
+    ) -> Result<Vec<audit::Row>, AuditError> {
+        let read = self.with_file(move |_, turning| turning.audit.before(before, count));
+        read.await.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
     /// Takes over what another node did.
     async fn heed_store(self: &Arc<Self>, kept: &DialRecord) {
         let ours = self.dial();

@@ -5,7 +5,9 @@ use super::visitor::Visitor;
 use crate::app::App;
 use crate::behaviour::Class;
 use crate::challenge::policy::{Order, Wish};
+use crate::circuit::TorCircuit;
 use crate::decision::{self, Demand, Facts, Reason, Verdict};
+use crate::pseudonym::CircuitTag;
 use crate::reputation::Standing;
 use crate::reputation::conduct::Suspicion;
 use crate::store::StoreError;
@@ -46,19 +48,42 @@ pub(super) fn demand(app: &App, visitor: &Visitor) -> Demand {
     decision::demand(&facts(app, visitor, false, &suspicions))
 }
 
+/// What [`decide`] would say of a request from `circuit`, with or without a session, if it came now. It
+/// leaves no trace: nobody was seen.
+pub(crate) fn foresee(
+    app: &App,
+    circuit: CircuitTag,
+    tor: Option<TorCircuit>,
+    session: bool,
+) -> (Verdict, Vec<Reason>) {
+    let suspicions = tor.map_or_else(Vec::new, |_| app.conducts.suspicions(circuit));
+    let finding = tor.and_then(|_| Some(app.behaviour.finding(circuit)?.class));
+    decision::decide(&known(app, tor, session, &suspicions, finding))
+}
+
 fn facts<'a>(
     app: &App,
     visitor: &Visitor,
     session: bool,
     suspicions: &'a [Suspicion],
 ) -> Facts<'a> {
+    known(app, visitor.id.tor(), session, suspicions, finding(app, visitor))
+}
+
+fn known<'a>(
+    app: &App,
+    tor: Option<TorCircuit>,
+    session: bool,
+    suspicions: &'a [Suspicion],
+    finding: Option<Class>,
+) -> Facts<'a> {
     let standing = |circuit| app.reputation.standing(circuit) == Some(Standing::Vip);
     let policy = app.threat.policy();
     Facts {
         session,
-        favoured: visitor.id.tor().map(standing),
+        favoured: tor.map(standing),
         suspicions,
-        finding: finding(app, visitor),
+        finding,
         stages: policy.stages,
         admits: policy.admits,
     }

@@ -65,6 +65,7 @@ pub async fn decide(app: &App, visitor: &Visitor) -> Result<Decision, WebError> 
 async fn find_session(app: &App, visitor: &Visitor) -> Result<Decision, WebError> {
     let found = session(app, visitor).await?;
     let (verdict, reasons) = demand::decide(app, visitor, found.is_some());
+    app.metrics.decided(&reasons);
     tracing::debug!(?verdict, reasons = %words(&reasons), "decided");
     match (verdict, found) {
         (Verdict::Admit, Some(admitted)) => {

@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use super::gate::{AUTH, SEC_FETCH_DEST};
 use crate::app::SharedApp;
 use crate::behaviour::{BodyExpired, Outcome, Request, Target};
+use crate::circuit::TorCircuit;
 use crate::pseudonym::CircuitTag;
 
 /// What nginx asks about, where it asks ([`AUTH`]).
@@ -23,6 +24,7 @@ const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method")
 pub struct Sighting {
     app: SharedApp,
     circuit: CircuitTag,
+    tor: Option<TorCircuit>,
     /// Unknown where another server asks without saying what about.
     target: Option<Target>,
     post: bool,
@@ -34,7 +36,12 @@ pub struct Sighting {
 
 impl Sighting {
     /// The request that these are the head of; `None` where nothing is counted.
-    pub(super) fn of(parts: &Parts, circuit: CircuitTag, app: &SharedApp) -> Option<Self> {
+    pub(super) fn of(
+        parts: &Parts,
+        circuit: CircuitTag,
+        tor: Option<TorCircuit>,
+        app: &SharedApp,
+    ) -> Option<Self> {
         let behaviour = &app.behaviour;
         if !behaviour.is_on() {
             return None;
@@ -50,6 +57,7 @@ impl Sighting {
         Some(Self {
             app: app.clone(),
             circuit,
+            tor,
             target,
             post,
             loaded: parts.headers.get(SEC_FETCH_DEST).is_some_and(is_loaded),
@@ -69,7 +77,7 @@ impl Sighting {
         let crawled = self.body.as_ref().is_some_and(|body| body.0.load(Ordering::Relaxed));
         let (post, loaded) = (self.post, self.loaded);
         let request = Request { target, post, outcome, loaded, crawled };
-        behaviour.saw(self.circuit, &request);
+        behaviour.saw_of(self.circuit, self.tor, &request);
     }
 
     /// Says what became of the request; the first word counts.

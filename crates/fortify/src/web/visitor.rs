@@ -63,7 +63,8 @@ impl FromRequestParts<SharedApp> for Visitor {
         let circuit = circuit::identify(identity, trusted, boot, connection, headers)
             .inspect_err(|error| app.metrics.circuit_rejected(error.label()))?;
         let tag = app.pseudonyms.tag(&circuit);
-        if let Some(circuit) = circuit.tor() {
+        let tor = circuit.tor();
+        if let Some(circuit) = tor {
             meet(app, circuit, tag).await?;
         }
         let host = text(headers, header::HOST.as_str());
@@ -86,7 +87,7 @@ impl FromRequestParts<SharedApp> for Visitor {
                 host: headers.get(header::HOST).cloned(),
                 for_: address_of(config.security.identity, connection),
             },
-            sighting: Sighting::of(parts, tag, app),
+            sighting: Sighting::of(parts, tag, tor, app),
         })
     }
 }

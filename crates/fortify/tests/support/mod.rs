@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use fortify::admin::SharedAdmin;
 use fortify::app::{App, SharedApp};
 use fortify::circuit::IdentityMode;
 use fortify::clock::{ManualClock, Timestamp};
-use fortify::config::Config;
+use fortify::config::{AdminSocket, Config};
 use fortify::entropy::{Entropy, SystemEntropy};
 use fortify::gate::Gate;
 use fortify::limits::turnstile::Rate;
@@ -50,6 +51,10 @@ pub struct Bed {
     pub site: DemoSite,
     pub address: SocketAddr,
     pub data_dir: tempfile::TempDir,
+    /// The operator's side, where the test turned it on, and where its port is.
+    pub admin: Option<SharedAdmin>,
+    pub admin_address: Option<SocketAddr>,
+    pub setup_token: Option<String>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<tokio::task::JoinHandle<()>>,
 }
@@ -73,6 +78,9 @@ impl Bed {
         let data_dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.server.port = 0;
+        // Operators come in where a test wants them.
+        config.admin.listen = None;
+        config.admin.socket = AdminSocket::Off;
         config.captcha.level = 5;
         // Letters in ink, so that a test knows what it gets.
         config.captcha.variant_weights = vec![(Variant::DistortedText, 1)];
@@ -109,6 +117,14 @@ impl Bed {
         let app = app.unwrap();
         let gate = Gate::with_app(app.clone()).await.unwrap();
         let LocalAddress::Tcp(address) = gate.address() else { panic!("not a port") };
+        let operators = gate.admin();
+        let admin = operators.map(|side| side.admin().clone());
+        let setup_token = admin.as_ref().and_then(|admin| admin.take_setup_token());
+        let setup_token = setup_token.map(|token| token.expose().clone());
+        let admin_address = operators.and_then(|side| match side.address() {
+            Some(LocalAddress::Tcp(address)) => Some(address),
+            _ => None,
+        });
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
             gate.run(async move {
@@ -116,7 +132,18 @@ impl Bed {
             })
             .await;
         });
-        Self { app, clock, site, address, data_dir, stop: Some(stop), running: Some(running) }
+        Self {
+            app,
+            clock,
+            site,
+            address,
+            data_dir,
+            admin,
+            admin_address,
+            setup_token,
+            stop: Some(stop),
+            running: Some(running),
+        }
     }
 
     /// Stops the gate and waits for it.

@@ -1,0 +1,144 @@
+//! The operator's side: who may come in, what they may do, and a record of what they did.
+//!
+//! It listens apart from the gate, on an address of its own and on a unix socket; the gate's own router
+//! serves none of it. Dashboard, API and command line call the same functions ([`operations`]).
+//!
+//! # Layout
+//!
+//! One request: `serve` (which door) → [`routes`] (one table of every address) → `access` (who, may they,
+//! did they mean it) → [`operations`] → the services of the [`App`](crate::app::App).
+//!
+//! - this file: [`Admin`], the state that requests share;
+//! - [`routes`]: the one table; router, role check and OpenAPI document are made from it;
+//! - `handler`: from a request to an operation's arguments, and from its result to an answer;
+//! - `access`: authentication, roles, and that a form was sent from our own page; deny by default;
+//! - [`identity`]: roles, and who is asking by what means;
+//! - `login`: names, passwords, one-time codes, the first account;
+//! - [`accounts`]: `admin.sqlite`: accounts, API tokens, the setup token; `schema`: the file itself;
+//! - `password`, [`totp`]: argon2id off the threads that serve; RFC 6238;
+//! - `sessions`: who is logged in, in memory; `csrf`: tokens of forms;
+//! - [`guard`]: how often passwords may be tried; pure;
+//! - [`log`]: every change, in the same file, on disk before the change is acknowledged;
+//! - `directory`: circuits by their pseudonyms;
+//! - `figures`: what was counted, every ten seconds of the last hour;
+//! - [`operations`]: what can be done, one file each; `pages`: the dashboard's place;
+//! - [`error`]: why not, and what to do; `openapi`: the document.
+
+mod access;
+pub mod accounts;
+mod csrf;
+mod directory;
+pub mod error;
+mod figures;
+pub mod guard;
+pub mod handler;
+pub mod identity;
+pub mod log;
+pub mod login;
+mod openapi;
+pub mod operations;
+pub mod pages;
+pub mod password;
+pub mod routes;
+mod schema;
+mod serve;
+mod sessions;
+pub mod totp;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::app::SharedApp;
+use crate::entropy::{EntropyError, random_bytes};
+use crate::reload::Live;
+use crate::store::record::Secret;
+use accounts::{Accounts, AccountsError};
+use csrf::FormKey;
+use figures::Figures;
+use guard::Guard;
+use password::Hasher;
+use sessions::AdminSessions;
+
+pub use serve::{AdminListeners, AdminStartError, SetupNotice};
+
+/// How requests hold the [`Admin`].
+pub type SharedAdmin = Arc<Admin>;
+
+/// What the operator's side remembers.
+pub struct Admin {
+    /// The gate that is looked at.
+    live: Arc<Live>,
+    /// Accounts, tokens, and the log.
+    pub accounts: Arc<Accounts>,
+    sessions: AdminSessions,
+    guard: Mutex<Guard>,
+    hasher: Hasher,
+    forms: FormKey,
+    figures: Figures,
+    setup: Mutex<Option<Secret<String>>>,
+}
+
+/// Why the operator's side cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminBuildError {
+    /// Its file.
+    #[error(transparent)]
+    Accounts(#[from] AccountsError),
+    /// No key for its forms.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+impl Admin {
+    /// The operator's side of the gate in force. Where there is no account yet, and never was a token to make one
+    /// with, such a token is made: [`Self::take_setup_token`].
+    ///
+    /// # Errors
+    ///
+    /// [`AdminBuildError`], with what to do.
+    pub fn build(live: Arc<Live>) -> Result<SharedAdmin, AdminBuildError> {
+        let app = live.app();
+        let config = &app.config.admin;
+        let accounts = Accounts::open(&app.config.storage.data_dir)?;
+        let setup = accounts.begin_setup(&*app.entropy)?;
+        let settings = guard::Settings {
+            tries: config.login_tries,
+            per_minute: config.login_tries_per_minute,
+            longest: config.login_wait,
+        };
+        Ok(Arc::new(Self {
+            sessions: AdminSessions::new(config.idle, config.session),
+            guard: Mutex::new(Guard::new(settings)),
+            hasher: Hasher::new(&*app.entropy)?,
+            forms: FormKey::new(random_bytes(&*app.entropy)?),
+            figures: Figures::new(),
+            setup: Mutex::new(setup),
+            accounts: Arc::new(accounts),
+            live,
+        }))
+    }
+
+    /// The gate in force.
+    #[must_use]
+    pub fn app(&self) -> SharedApp {
+        self.live.app()
+    }
+
+    /// The token that makes the first account, to be shown to the operator once; `None` from the second
+    /// time on, and where there is an account or an earlier start showed one.
+    #[must_use]
+    pub fn take_setup_token(&self) -> Option<Secret<String>> {
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn guard(&self) -> MutexGuard<'_, Guard> {
+        // Whole after any panic: every change to it is one call.
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}

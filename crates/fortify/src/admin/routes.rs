@@ -1,0 +1,265 @@
+//! Every address of the operator's side: the one table.
+//!
+//! The router, the check of roles, the OpenAPI document and the test of all roles against all routes are
+//! made from it, so that none can forget a route. A route without [`Access`] does not compile, and there is
+//! no way to a handler but through `access`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::access::{self, Door};
+use super::error::AdminError;
+use super::handler::{Describe, Handler, Operation, operation, raw, with_cookies};
+use super::identity::Role;
+use super::operations::{
+    audit, behaviour, challenges, circuits, config, dial, explain, sessions, status, tokens, users,
+};
+use super::{SharedAdmin, login, openapi, pages};
+
+/// Where the API is.
+pub const API: &str = "/admin/api/v1";
+
+/// Who may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody: it says nothing about this gate.
+    Public,
+    /// Everybody, from a form of ours: a page before log-in.
+    Form,
+    /// Who has this role or a greater one.
+    Role(Role),
+}
+
+/// One address.
+#[derive(Clone)]
+pub struct Route {
+    /// GET or POST.
+    pub method: Method,
+    /// Its path; names in braces are arguments.
+    pub path: String,
+    /// Who may.
+    pub access: Access,
+    /// What it is for, in a line.
+    pub summary: &'static str,
+    /// What answers.
+    pub handler: Handler,
+    /// The schema of its arguments.
+    pub takes: Describe,
+    /// The schema of its result; nothing where it is no JSON.
+    pub gives: Option<Describe>,
+    /// How a refusal looks: JSON, or the dashboard's page.
+    pub refuse: fn(AdminError) -> Response,
+}
+
+impl Route {
+    fn api(
+        method: Method,
+        path: &str,
+        access: Access,
+        summary: &'static str,
+        operation: Operation,
+    ) -> Self {
+        let Operation { handler, takes, gives } = operation;
+        let (path, refuse) = (format!("{API}{path}"), access::refuse as fn(_) -> _);
+        Self { method, path, access, summary, handler, takes, gives, refuse }
+    }
+
+    /// A page of the dashboard, at `path` under `/admin`: its refusals are pages too.
+    #[must_use]
+    pub fn page(
+        method: Method,
+        path: &str,
+        access: Access,
+        summary: &'static str,
+        operation: Operation,
+    ) -> Self {
+        let Operation { handler, takes, gives } = operation;
+        let (path, refuse) = (format!("/admin{path}"), pages::refuse as fn(_) -> _);
+        Self { method, path, access, summary, handler, takes, gives, refuse }
+    }
+}
+
+/// Every route.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    use Access::{Form, Public};
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    const VIEWER: Access = Access::Role(Role::Viewer);
+    const OPERATOR: Access = Access::Role(Role::Operator);
+    const ADMIN: Access = Access::Role(Role::Admin);
+    let api = Route::api;
+    let mut all = vec![
+        api(GET, "/openapi.json", Public, "This document", raw(openapi::show, |text| text)),
+        api(GET, "/login", Public, "A token for the form of a log-in", with_cookies(login::before)),
+        api(POST, "/login", Form, "Log in", with_cookies(login::log_in)),
+        api(POST, "/setup", Form, "Make the first account", with_cookies(login::set_up)),
+        api(POST, "/logout", VIEWER, "Log out", with_cookies(login::log_out)),
+        api(GET, "/me", VIEWER, "Who is asking", operation(login::me)),
+        api(
+            POST,
+            "/me/password",
+            VIEWER,
+            "Change one's password",
+            with_cookies(users::own_password),
+        ),
+        api(
+            POST,
+            "/me/totp",
+            VIEWER,
+            "Begin with one-time codes anew",
+            with_cookies(users::own_totp),
+        ),
+        api(GET, "/status", VIEWER, "How the gate is doing", operation(status::show)),
+        api(
+            GET,
+            "/traffic",
+            VIEWER,
+            "The last hour, every ten seconds",
+            operation(status::traffic),
+        ),
+        api(
+            GET,
+            "/dial",
+            VIEWER,
+            "Where the threat dial stands, and its table",
+            operation(dial::get),
+        ),
+        api(GET, "/dial/history", VIEWER, "The last turns of the dial", operation(dial::history)),
+        api(POST, "/dial/set", OPERATOR, "Turn the dial by hand", operation(dial::set)),
+        api(POST, "/dial/auto", OPERATOR, "Give the dial back to itself", operation(dial::auto)),
+        api(POST, "/dial/pin", OPERATOR, "Hold the dial", operation(dial::pin)),
+        api(GET, "/circuits", VIEWER, "Circuits, the latest first", operation(circuits::list)),
+        api(POST, "/circuits/flush", OPERATOR, "Take standings back", operation(circuits::flush)),
+        api(GET, "/circuits/{circuit}", VIEWER, "How a circuit stands", operation(circuits::show)),
+        api(
+            GET,
+            "/circuits/{circuit}/explain",
+            VIEWER,
+            "What the gate would do with a circuit now, and why",
+            operation(explain::explain),
+        ),
+        api(
+            POST,
+            "/circuits/{circuit}/ban",
+            OPERATOR,
+            "Refuse a circuit",
+            operation(circuits::ban),
+        ),
+        api(
+            POST,
+            "/circuits/{circuit}/promote",
+            OPERATOR,
+            "Favour a circuit",
+            operation(circuits::promote),
+        ),
+        api(
+            POST,
+            "/circuits/{circuit}/reset",
+            OPERATOR,
+            "Take a ban or a favour back",
+            operation(circuits::reset),
+        ),
+        api(
+            POST,
+            "/circuits/{circuit}/kill",
+            OPERATOR,
+            "Have tor close a circuit",
+            operation(circuits::kill),
+        ),
+        api(
+            POST,
+            "/sessions/revoke",
+            OPERATOR,
+            "End a visitor's session",
+            operation(sessions::revoke),
+        ),
+        api(GET, "/challenges", VIEWER, "How challenges are answered", operation(challenges::show)),
+        api(GET, "/behaviour", VIEWER, "What circuits look like", operation(behaviour::show)),
+        api(GET, "/audit", VIEWER, "What was changed, the latest first", operation(audit::show)),
+        api(
+            GET,
+            "/audit/export",
+            VIEWER,
+            "The same as JSON lines",
+            raw(audit::export, |text| text),
+        ),
+        api(GET, "/config", VIEWER, "The configuration in force", operation(config::show)),
+        api(GET, "/users", ADMIN, "Accounts", operation(users::list)),
+        api(POST, "/users", ADMIN, "Make an account", operation(users::add)),
+        api(POST, "/users/{name}/role", ADMIN, "Change a role", operation(users::role)),
+        api(POST, "/users/{name}/password", ADMIN, "Set a password", operation(users::password)),
+        api(
+            POST,
+            "/users/{name}/totp",
+            ADMIN,
+            "Set or drop one-time codes",
+            operation(users::totp),
+        ),
+        api(POST, "/users/{name}/remove", ADMIN, "Remove an account", operation(users::remove)),
+        api(GET, "/tokens", ADMIN, "API tokens", operation(tokens::list)),
+        api(POST, "/tokens", ADMIN, "Make an API token", operation(tokens::add)),
+        api(POST, "/tokens/{id}/revoke", ADMIN, "End an API token", operation(tokens::revoke)),
+    ];
+    all.extend(pages::routes());
+    all
+}
+
+/// The router of one door.
+pub(super) fn router(admin: &SharedAdmin, door: Door) -> Router {
+    let mut router = Router::new();
+    for route in routes() {
+        let path = route.path.clone();
+        router = router.route(&path, endpoint(admin.clone(), door, route));
+    }
+    router
+        .method_not_allowed_fallback(async || access::refuse(AdminError::Method))
+        .fallback(async || {
+            let nothing =
+                "there is nothing here; GET /admin/api/v1/openapi.json lists what there is";
+            access::refuse(AdminError::NotFound(nothing.to_owned()))
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(guard_answer))
+}
+
+/// The one place that leads to a handler.
+fn endpoint(admin: SharedAdmin, door: Door, route: Route) -> MethodRouter {
+    let filter = if route.method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
+    let route = Arc::new(route);
+    on(filter, move |request: Request| {
+        let (admin, route) = (admin.clone(), route.clone());
+        async move { access::answer(admin, door, &route, request).await }
+    })
+}
+
+/// What was thrown stays untold: it may hold what the handler held.
+fn panicked(_what: Box<dyn std::any::Any + Send>) -> Response {
+    access::refuse(AdminError::Unavailable("a handler panicked; please report this".to_owned()))
+}
+
+/// Says to browsers what holds for every answer: nothing of it is kept, framed, guessed or run.
+async fn guard_answer(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // A page of the dashboard has its own.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    ));
+    response
+}

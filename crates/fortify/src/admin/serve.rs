@@ -1,0 +1,167 @@
+//! The doors: a port and a unix socket, with the limits that the gate's own have.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::access::Door;
+use super::routes::router;
+use super::{Admin, AdminBuildError, SharedAdmin, figures};
+use crate::reload::Live;
+use crate::server::{self, BindError, Limits, Listener, LocalAddress, ServerEvent};
+use crate::store::record::Secret;
+
+/// Connections at each door: operators, their browsers' six each, and scrapers.
+const CONNECTIONS: usize = 256;
+
+/// How long a request may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two requests of a connection.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How often refusals are written down.
+const KEPT_EVERY: Duration = Duration::from_secs(10);
+
+/// The operator's side, with the doors it holds.
+#[derive(Debug)]
+pub struct AdminListeners {
+    admin: SharedAdmin,
+    port: Option<Listener>,
+    socket: Option<Listener>,
+}
+
+/// Why the operator's side does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminStartError {
+    /// A part of it cannot be built.
+    #[error(transparent)]
+    Build(#[from] AdminBuildError),
+    /// Its address cannot be had.
+    #[error("admin.listen: {0}; or set admin.listen to another address, or to \"\" for none")]
+    Listen(BindError),
+    /// Its socket cannot be had.
+    #[error("admin.socket: {0}; or set admin.socket to another path, or to \"\" for none")]
+    Socket(BindError),
+}
+
+/// What is to be told the operator once, where nothing keeps it: not in a log.
+#[derive(Debug)]
+pub struct SetupNotice {
+    token: Secret<String>,
+    address: Option<LocalAddress>,
+}
+
+impl SetupNotice {
+    /// The line. It holds a secret.
+    #[must_use]
+    pub fn line(&self) -> Secret<String> {
+        let token = self.token.expose();
+        Secret::new(match &self.address {
+            Some(address) => format!(
+                "there is no account yet: open {address}/admin/setup and make the first one with the \
+                 setup token {token} (it is shown once; without it, use: fortify admin add)"
+            ),
+            None => "there is no account yet: make one with: fortify admin add".to_owned(),
+        })
+    }
+}
+
+impl AdminListeners {
+    /// Builds the operator's side of the gate in force and takes its doors; `None` where the configuration has none.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminStartError`], with what to do.
+    pub async fn bind(live: &Arc<Live>) -> Result<Option<Self>, AdminStartError> {
+        let app = live.app();
+        let (listen, path) = (app.config.admin.listen, app.config.admin_socket());
+        if listen.is_none() && path.is_none() {
+            return Ok(None);
+        }
+        let admin = Admin::build(live.clone())?;
+        let port = match listen {
+            Some(address) => {
+                Some(Listener::bind_tcp(address).await.map_err(AdminStartError::Listen)?)
+            }
+            None => None,
+        };
+        let socket = match path {
+            Some(path) => Some(Listener::bind_own(&path).await.map_err(AdminStartError::Socket)?),
+            None => None,
+        };
+        Ok(Some(Self { admin, port, socket }))
+    }
+
+    /// The state that its requests share.
+    #[must_use]
+    pub fn admin(&self) -> &SharedAdmin {
+        &self.admin
+    }
+
+    /// Where the port is.
+    #[must_use]
+    pub fn address(&self) -> Option<LocalAddress> {
+        self.port.as_ref().map(Listener::local_addr)
+    }
+
+    /// What is to be told the operator, the first time that it is asked.
+    #[must_use]
+    pub fn setup_notice(&self) -> Option<SetupNotice> {
+        let token = self.admin.take_setup_token()?;
+        Some(SetupNotice { token, address: self.address() })
+    }
+
+    /// Answers requests until `stop` says so, then finishes what is under way.
+    pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
+        let Self { admin, port, socket } = self;
+        let mut doors = JoinSet::new();
+        for (listener, door) in [(port, Door::Port), (socket, Door::Socket)] {
+            let Some(listener) = listener else { continue };
+            let (service, metrics) = (router(&admin, door), admin.app().metrics.clone());
+            let count = Arc::new(move |event: ServerEvent| metrics.admin_connection(event.label()));
+            let limits = Limits {
+                max_connections: CONNECTIONS,
+                header_timeout: PATIENCE,
+                body_timeout: PATIENCE,
+                idle_timeout: IDLE,
+                drain: admin.app().config.server.drain,
+                proxy_protocol: false,
+            };
+            let mut stop = stop.clone();
+            let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+            doors.spawn(async move {
+                server::serve(listener, service, limits, count, stopped).await;
+            });
+        }
+        let keeping = tokio::spawn(keep(admin.clone()));
+        let counting = tokio::spawn(figures::follow(admin.clone()));
+        while doors.join_next().await.is_some() {}
+        keeping.abort();
+        counting.abort();
+        if let Err(error) = admin.accounts.with(super::accounts::Accounts::keep_refusals).await {
+            tracing::warn!(%error, "the last refusals of operators were not written down");
+        }
+    }
+}
+
+/// Writes refusals down, now and then; says once that it cannot.
+async fn keep(admin: SharedAdmin) {
+    let mut tick = tokio::time::interval(KEPT_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut complained = false;
+    loop {
+        tick.tick().await;
+        match admin.accounts.with(super::accounts::Accounts::keep_refusals).await {
+            Ok(()) => complained = false,
+            Err(error) if !complained => {
+                complained = true;
+                tracing::error!(%error, "refusals of operators are not written down");
+            }
+            Err(_same_as_before) => {}
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! `fortify admin`: accounts and API tokens, beside a running gate or without one.
+//!
+//! The file is the same that the gate has open, and the gate asks it with every request: what is changed
+//! here holds from the next request on.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write};
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+use rustix::termios::{self, LocalModes, OptionalActions};
+
+use super::CliError;
+use crate::admin::accounts::{Accounts, UserChange};
+use crate::admin::identity::{Means, Role, Who, is_name};
+use crate::admin::log::MAX_TEXT;
+use crate::admin::password;
+use crate::admin::totp::{self, TotpSecret};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::Config;
+use crate::entropy::{SystemEntropy, random_bytes};
+use crate::store::record::Secret;
+
+/// The longest line that is read as a password.
+const MOST_READ: u64 = 4096;
+
+/// What to do with accounts.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Make an account. The password is asked for, or read as one line from standard input.
+    Add {
+        /// a-z, 0-9, '.', '_', '@' and '-'.
+        #[arg(value_parser = parse_name)]
+        name: String,
+        /// What it may do.
+        #[arg(long, value_enum, default_value = "admin")]
+        role: RoleArg,
+    },
+    /// Set the password of an account, which is asked for or read as with add; its sessions end.
+    Passwd {
+        /// The account.
+        #[arg(value_parser = parse_name)]
+        name: String,
+    },
+    /// Make an API token and print it, this once.
+    Token {
+        /// What it may do.
+        #[arg(long, value_enum, default_value = "viewer")]
+        role: RoleArg,
+        /// Days until it ends.
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3650))]
+        days: u64,
+        /// What it is for.
+        #[arg(long, value_name = "TEXT", default_value = "", value_parser = parse_label)]
+        label: String,
+    },
+    /// End an API token now.
+    Revoke {
+        /// Its name, as list shows it.
+        id: String,
+    },
+    /// Have an account asked for one-time codes, and print the secret for its app, this once.
+    Totp {
+        /// The account.
+        #[arg(value_parser = parse_name)]
+        name: String,
+        /// Ask for none any more.
+        #[arg(long)]
+        off: bool,
+    },
+    /// Show accounts and tokens.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove an account; its sessions end.
+    Remove {
+        /// The account.
+        #[arg(value_parser = parse_name)]
+        name: String,
+    },
+}
+
+/// A role, as it is written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RoleArg {
+    /// Looks.
+    Viewer,
+    /// Turns the dial, changes how circuits stand, ends sessions.
+    Operator,
+    /// And changes accounts and tokens.
+    Admin,
+}
+
+impl From<RoleArg> for Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Viewer => Self::Viewer,
+            RoleArg::Operator => Self::Operator,
+            RoleArg::Admin => Self::Admin,
+        }
+    }
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let advice = || "use 1 to 64 of a-z, 0-9, '.', '_', '@' and '-'".to_owned();
+    is_name(text).then(|| text.to_owned()).ok_or_else(advice)
+}
+
+fn parse_label(text: &str) -> Result<String, String> {
+    let fits = text.len() <= MAX_TEXT && !text.contains(char::is_control);
+    fits.then(|| text.to_owned()).ok_or_else(|| format!("use one line of at most {MAX_TEXT} bytes"))
+}
+
+pub(super) fn run(
+    action: &Action,
+    by: String,
+    config: &Config,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let accounts = Accounts::open_existing(&config.storage.data_dir).map_err(CliError::failed)?;
+    let (now, who) = (SystemClock.now(), Who { name: by, role: Role::Admin, means: Means::File });
+    let change = |name: &str, change: &UserChange| {
+        accounts.change_user(&who, name, change, now).map_err(CliError::failed)
+    };
+    match action {
+        Action::Add { name, role } => {
+            let hash = read_hash(name)?;
+            let added = accounts.add_user(&who, name, (*role).into(), &hash, now);
+            let user = added.map_err(CliError::failed)?;
+            writeln!(out, "{} is {}", user.name, user.role)
+        }
+        Action::Passwd { name } => {
+            // Asked for in vain otherwise.
+            let users = accounts.users().map_err(CliError::failed)?;
+            if !users.iter().any(|user| user.name == *name) {
+                return Err(CliError::failed(crate::admin::accounts::AccountsError::NoUser));
+            }
+            change(name, &UserChange::Password(read_hash(name)?))?;
+            writeln!(out, "the password of {name} is set; its sessions end")
+        }
+        Action::Token { role, days, label } => {
+            let expires = now.after(Duration::from_secs(days * 86_400));
+            let made =
+                accounts.add_token(&who, (*role).into(), label, now, expires, &SystemEntropy);
+            let made = made.map_err(CliError::failed)?;
+            writeln!(out, "{}", made.text.expose())
+        }
+        Action::Revoke { id } => {
+            accounts.revoke_token(&who, id, now).map_err(CliError::failed)?;
+            writeln!(out, "{id} is ended")
+        }
+        Action::Totp { name, off: true } => {
+            change(name, &UserChange::Totp(None))?;
+            writeln!(out, "{name} is asked for no code; its sessions end")
+        }
+        Action::Totp { name, off: false } => {
+            let secret = TotpSecret::new(random_bytes(&SystemEntropy).map_err(CliError::failed)?);
+            let (text, address) = (totp::base32(&secret), totp::address(&secret, name));
+            change(name, &UserChange::Totp(Some(secret)))?;
+            writeln!(out, "{text}\n{address}")
+        }
+        Action::List { json } => list(&accounts, *json, now, out)?,
+        Action::Remove { name } => {
+            change(name, &UserChange::Remove)?;
+            writeln!(out, "{name} is removed")
+        }
+    }
+    .map_err(|e| CliError::output(&e))
+}
+
+fn list(
+    accounts: &Accounts,
+    as_json: bool,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> Result<io::Result<()>, CliError> {
+    let users = accounts.users().map_err(CliError::failed)?;
+    let tokens = accounts.tokens().map_err(CliError::failed)?;
+    if as_json {
+        let all = serde_json::json!({"users": users, "tokens": tokens});
+        return Ok(writeln!(out, "{all}"));
+    }
+    let mut write = || {
+        writeln!(out, "{:<20} {:<9} CODES", "ACCOUNT", "ROLE")?;
+        for user in &users {
+            let codes = if user.totp { "yes" } else { "no" };
+            writeln!(out, "{:<20} {:<9} {codes}", user.name, user.role)?;
+        }
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n{:<10} {:<9} {:<12} {:<20} FOR", "TOKEN", "ROLE", "ENDS IN", "MADE BY")?;
+        for token in &tokens {
+            let left = now.until(token.expires).as_secs() / 86_400;
+            let ends = match (token.revoked, now < token.expires) {
+                (Some(_), _) => "revoked".to_owned(),
+                (None, false) => "over".to_owned(),
+                (None, true) => format!("{left} days"),
+            };
+            let line = format!(
+                "{:<10} {:<9} {ends:<12} {:<20} {}",
+                token.id, token.role, token.made_by, token.label
+            );
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    };
+    Ok(write())
+}
+
+/// Asks for a password, and hashes it.
+fn read_hash(name: &str) -> Result<String, CliError> {
+    let password = read_password(name)?;
+    password::check(password.expose()).map_err(|error| CliError::Usage(error.to_string()))?;
+    password::hash(&password, &SystemEntropy).map_err(CliError::failed)
+}
+
+/// A password: typed twice where somebody types, one line otherwise.
+fn read_password(name: &str) -> Result<Secret<String>, CliError> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return read_line();
+    }
+    let ask = |what: &str| -> Result<Secret<String>, CliError> {
+        let _nowhere_left_to_ask = write!(io::stderr(), "{what} for {name}: ");
+        let silent = Silence::begin()?;
+        let password = read_line();
+        drop(silent);
+        let _nowhere_left_to_ask = writeln!(io::stderr());
+        password
+    };
+    let (first, second) = (ask("Password")?, ask("The same again")?);
+    if first.expose() != second.expose() {
+        return Err(CliError::Usage("the two are not the same; try again".to_owned()));
+    }
+    Ok(first)
+}
+
+fn read_line() -> Result<Secret<String>, CliError> {
+    let mut line = String::new();
+    let read = io::stdin().lock().take(MOST_READ).read_line(&mut line);
+    read.map_err(|error| CliError::Failed(format!("cannot read the password: {error}")))?;
+    let end = line.trim_end_matches(['\r', '\n']).len();
+    line.truncate(end);
+    Ok(Secret::new(line))
+}
+
+/// A terminal that shows nothing of what is typed, until this is dropped.
+struct Silence(termios::Termios);
+
+impl Silence {
+    fn begin() -> Result<Self, CliError> {
+        let fail = |error| CliError::Failed(format!("cannot hide what is typed: {error}"));
+        let before = termios::tcgetattr(io::stdin()).map_err(fail)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        termios::tcsetattr(io::stdin(), OptionalActions::Flush, &silent).map_err(fail)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        let _the_terminal_is_gone =
+            termios::tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
+    }
+}
