@@ -759,3 +759,20 @@ async fn a_change_that_cannot_be_written_down_is_not_made() {
     let users = office.over_socket(Method::GET, "/users", None).await;
     assert!(!users.text().contains(name));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circuit_that_asked_for_too_much_is_explained_as_one() {
+    let office = Office::with(|parts| parts.config.limits.challenges_per_minute = 2).await;
+    let name = office.pseudonym(CIRCUIT).await;
+    let mut visitor = office.visitor();
+    for (verdict, status) in [
+        ("challenge", StatusCode::FORBIDDEN),
+        ("challenge", StatusCode::FORBIDDEN),
+        ("wait", StatusCode::TOO_MANY_REQUESTS),
+    ] {
+        let path = format!("/circuits/{name}/explain");
+        let explained = office.over_socket(Method::GET, &path, None).await.json();
+        assert_eq!(explained["without_session"]["verdict"], verdict, "{explained}");
+        assert_eq!(visitor.get("/").await.status, status);
+    }
+}

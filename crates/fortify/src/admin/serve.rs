@@ -41,11 +41,25 @@ pub enum AdminStartError {
     #[error(transparent)]
     Build(#[from] AdminBuildError),
     /// Its address cannot be had.
-    #[error("admin.listen: {0}; or set admin.listen to another address, or to \"\" for none")]
+    #[error("admin.listen: {}; set another address, or \"\" for none", why(.0))]
     Listen(BindError),
     /// Its socket cannot be had.
-    #[error("admin.socket: {0}; or set admin.socket to another path, or to \"\" for none")]
+    #[error("admin.socket: {}; set another path, or \"\" for none", why(.0))]
     Socket(BindError),
+}
+
+/// What stands against an address; what to do about it is in other keys than the gate's own.
+fn why(error: &BindError) -> String {
+    match error {
+        BindError::InUse(address) => format!("{address} is in use, by another gate perhaps"),
+        BindError::Forbidden(address) => format!("this user may not listen on {address}"),
+        BindError::NotLocal(address) => format!("{address} is no address of this machine"),
+        BindError::NoDirectory(address) => format!("the directory of {address} does not exist"),
+        BindError::NotASocket(address) => {
+            format!("{address} exists and is no socket, move it away")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// What is to be told the operator once, where nothing keeps it: not in a log.
