@@ -78,7 +78,7 @@ fn get(gate: SocketAddr, path: &str) -> Option<(u16, String)> {
 fn write(path: &Path, data: &Path, more: &str) {
     let text = format!(
         "[server]\nport = 0\n[security]\nidentity = \"peer\"\n[limits]\nchallenges_per_minute = 1000\n\
-         [storage]\ndata_dir = \"{}\"\n{more}",
+         [admin]\nlisten = \"\"\n[storage]\ndata_dir = \"{}\"\n{more}",
         data.display()
     );
     std::fs::write(path, text).unwrap();
