@@ -6,6 +6,7 @@
 //! - [`keys`]: the signing keys.
 //! - [`circuits`]: how circuits stand.
 //! - [`dial`]: the threat dial, looked at and turned, and its turns.
+//! - [`doctor`]: what is wrong with a gate and around it, and what to do.
 //! - [`simulate`]: attacks played to the dial.
 //! - [`tor`]: what tor's control port says, and a circuit closed by hand.
 //! - [`render`]: challenges as files, for people and for the lab.
@@ -14,6 +15,7 @@
 pub mod bench;
 pub mod circuits;
 pub mod dial;
+pub mod doctor;
 pub mod keys;
 pub mod render;
 pub mod serve;
@@ -84,6 +86,13 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Look at the configuration, the files and all servers around the gate, and say what to do.
+    Doctor {
+        #[command(flatten)]
+        args: doctor::Args,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// Play attacks of an hour to the threat dial and print its level over time.
     Simulate(simulate::Args),
     /// Write challenges as pictures, with their answers in labels.csv.
@@ -110,9 +119,13 @@ impl ConfigArgs {
         &self,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Config, Written), ConfigError> {
+        Config::load_written(self.file(), env)
+    }
+
+    /// The file that is read, if any is.
+    fn file(&self) -> Option<&Path> {
         let packaged = Path::new(DEFAULT_CONFIG);
-        let path = self.config.as_deref().or_else(|| packaged.exists().then_some(packaged));
-        Config::load_written(path, env)
+        self.config.as_deref().or_else(|| packaged.exists().then_some(packaged))
     }
 }
 
@@ -183,6 +196,7 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
             dial::run(&action, by, &config.load(env)?, out)
         }
         Command::Audit { args, config } => dial::audit(&args, &config.load(env)?, out),
+        Command::Doctor { args, config } => doctor::run(&args, &config, env, out),
         Command::Simulate(args) => simulate::run(&args, out),
         Command::Render(args) => render::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
