@@ -137,6 +137,8 @@ pub async fn examine(patient: &Patient, clock: &dyn Clock) -> Vec<Finding> {
         findings.push(Finding::skipped("everything else", why));
         return findings;
     };
+    // Before others are asked, so that waiting for one of them is not taken for a difference.
+    let now = clock.now();
     let (gate, haproxy, redis, tor, upstream) = tokio::join!(
         gate::probe(config),
         haproxy::probe(config),
@@ -146,7 +148,6 @@ pub async fn examine(patient: &Patient, clock: &dyn Clock) -> Vec<Finding> {
     );
     let places = front::Places::find(patient, config, haproxy.as_ref(), tor.as_ref());
     let front = front::probe(config, &places).await;
-    let now = clock.now();
     let who = who::Who::find(config, gate.pid);
 
     findings.push(who.judge(config));

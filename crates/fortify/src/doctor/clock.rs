@@ -63,8 +63,8 @@ fn judge_past(now: Timestamp, others: &Others) -> Finding {
 fn judge_others(now: Timestamp, others: &Others) -> Vec<Finding> {
     let against = [
         ("clock.redis", "Redis'", others.redis, STORE_SLACK, true),
-        ("clock.gate", "the gate's Date", others.gate, HEADER_SLACK, false),
-        ("clock.upstream", "the service's Date", others.upstream, SLACK, false),
+        ("clock.gate", "the gate's (Date)", others.gate, HEADER_SLACK, false),
+        ("clock.upstream", "the service's (Date)", others.upstream, SLACK, false),
     ];
     let mut findings: Vec<_> = against
         .into_iter()

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -19,6 +21,8 @@ pub(super) struct Found {
     ready: Option<Result<Answer, Silence>>,
     /// From which address, and what came of a circuit given there.
     stranger: Option<(IpAddr, Result<Answer, Silence>)>,
+    /// The permissions of the socket, where it is one.
+    socket_mode: Option<u32>,
     pub(super) pid: Option<i32>,
 }
 
@@ -48,9 +52,18 @@ pub(super) fn address(config: &Config) -> Option<SocketAddr> {
 }
 
 pub(super) async fn probe(config: &Config) -> Found {
-    let mut found =
-        Found { place: place(config), health: None, ready: None, stranger: None, pid: None };
+    let mut found = Found {
+        place: place(config),
+        health: None,
+        ready: None,
+        stranger: None,
+        socket_mode: None,
+        pid: None,
+    };
     let Some(place) = &found.place else { return found };
+    if let Place::Unix(path) = place {
+        found.socket_mode = std::fs::metadata(path).ok().map(|meta| meta.mode() & 0o7777);
+    }
     let as_tor = config.server.proxy_protocol;
     let ask = |path| Ask { path, as_tor, ..Ask::default() };
     let asks_ready = !as_tor && config.server.operator_endpoints == OperatorEndpoints::Local;
@@ -86,7 +99,10 @@ pub(super) fn judge(config: &Config, found: &Found) -> Vec<Finding> {
         Ok(answer) if answer.status == 200 => {
             let mut findings = vec![Finding::ok(CHECK, format!("it answers at {place}"))];
             findings.push(judge_ready(config, found.ready.as_ref()));
-            findings.push(judge_stranger(config, found.stranger.as_ref()));
+            findings.push(match (place, found.socket_mode) {
+                (Place::Unix(path), mode) => judge_socket(path, mode),
+                (Place::Tcp(_), _) => judge_stranger(config, found.stranger.as_ref()),
+            });
             findings
         }
         Ok(answer) => {
@@ -162,6 +178,22 @@ fn judge_parts(parts: &Value) -> Finding {
     }
 }
 
+/// Whoever may open the socket is believed about circuits.
+fn judge_socket(path: &Path, mode: Option<u32>) -> Finding {
+    const CHECK: &str = "gate.trust";
+    let place = path.display();
+    let Some(mode) = mode else {
+        return Finding::skipped(CHECK, format!("{place} cannot be looked at as this user"));
+    };
+    let found = format!("{place}: mode {mode:04o}; whoever may open it is believed about circuits");
+    if mode & 0o002 != 0 {
+        let advice =
+            "server.socket_mode = \"0660\", and the proxy's user into the group of the socket";
+        return Finding::warn(CHECK, format!("{found}, and that is every local user"), advice);
+    }
+    Finding::ok(CHECK, found)
+}
+
 /// Whoever is not a trusted proxy must not be believed about a circuit.
 fn judge_stranger(
     config: &Config,
@@ -170,13 +202,6 @@ fn judge_stranger(
     const CHECK: &str = "gate.trust";
     if config.security.identity == IdentityMode::Peer {
         let why = "security.identity is \"peer\": no header says who asks";
-        return Finding::skipped(CHECK, why);
-    }
-    if let Some(path) = &config.server.socket {
-        let why = format!(
-            "whoever may open {} is believed about circuits: see its owner and server.socket_mode",
-            path.display()
-        );
         return Finding::skipped(CHECK, why);
     }
     let Some((from, answer)) = stranger else {
@@ -211,6 +236,14 @@ fn judge_stranger(
 mod tests {
     use super::super::Verdict;
     use super::*;
+
+    #[test]
+    fn a_socket_is_not_everybodys() {
+        let verdict = |mode| judge_socket(Path::new("/run/fortify/fortify.sock"), mode).verdict;
+        assert_eq!(verdict(Some(0o660)), Verdict::Ok);
+        assert_eq!(verdict(Some(0o666)), Verdict::Warn);
+        assert_eq!(verdict(None), Verdict::Skipped);
+    }
 
     #[test]
     fn parts_that_are_not_well_are_named() {
