@@ -1,8 +1,8 @@
 //! What `fortify doctor` asks of `HAProxy`: questions that change nothing, as types, and their answers.
 //!
 //! `show cli level` says whether the socket may set entries without setting one. `show table` tells
-//! neither what a table stores nor its `expire`: the first is seen in whether a filter on it is taken,
-//! the second only in entries.
+//! neither what a table stores nor its `expire`: both are seen in entries, and where there are none, the
+//! first in whether a filter on it is taken. A filter on a full table would have it walk through a million.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -58,15 +58,20 @@ pub async fn checkup(client: &Client, table: &TableName) -> Result<Checkup, Clie
     let info = client.info().await?;
     let level = ask(client, "show cli level\n").await?;
     let tables = ask(client, "show table\n").await?;
+    let entries = ask(client, &format!("show table {table}\n")).await?;
     let mut missing = Vec::new();
     for counter in ["gpc0", "gpc1"] {
-        // Above every number that is written: the answer is the table's first line alone.
-        let filter = format!("show table {table} data.{counter} gt 4294967294\n");
-        if ask(client, &filter).await?.contains("not stored") {
+        let stored = match seen(&entries, counter) {
+            Some(stored) => stored,
+            None => {
+                let filter = format!("show table {table} data.{counter} gt 0\n");
+                !ask(client, &filter).await?.contains("not stored")
+            }
+        };
+        if !stored {
             missing.push(counter);
         }
     }
-    let entries = ask(client, &format!("show table {table}\n")).await?;
     let servers = ask(client, "show servers conn\n").await?;
     Ok(Checkup {
         version: info.version,
@@ -109,6 +114,12 @@ fn parse_tables(text: &str) -> Vec<Table> {
         Some(table)
     };
     text.lines().filter_map(table).collect()
+}
+
+/// Whether entries have a counter; `None` where there is no entry to see it in.
+fn seen(text: &str, counter: &str) -> Option<bool> {
+    let entry = text.lines().find(|line| line.contains(" key=") && line.contains(" exp="))?;
+    Some(entry.contains(&format!(" {counter}=")))
 }
 
 /// The largest `exp=` among entries.
@@ -155,6 +166,8 @@ mod tests {
                        0x55c0f97d5c31: key=::2 use=0 exp=99 gpc0=0 gpc1=0\n\n";
         assert_eq!(parse_longest(entries), Some(1_799_778));
         assert_eq!(parse_longest(tables), None);
+        assert_eq!([seen(entries, "gpc0"), seen(entries, "gpc2")], [Some(true), Some(false)]);
+        assert_eq!(seen(tables, "gpc0"), None);
         let servers = "# bkname/svname bkid/svid addr port - purge_delay\n\
                        behind/one 5/1 127.0.0.1 19001 - 5000 0\nbehind/two 5/2 ::1 80 - 1\n\
                        behind/three 5/3 unix 0 - 1\n\n";
