@@ -61,6 +61,33 @@ impl Timestamp {
     }
 }
 
+/// The time of a calendar date and a time of day, UTC; `None` for what is no date since 1970.
+///
+/// For the dates that others tell: a `Date` header, tor's consensus.
+#[must_use]
+pub fn civil(
+    year: u64,
+    month: u64,
+    day: u64,
+    [hour, minute, second]: [u64; 3],
+) -> Option<Timestamp> {
+    let fits = (1970..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second <= 60;
+    if !fits {
+        return None;
+    }
+    // Years that begin in March end with the day that leap years add.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    // Of the same count, the first of January 1970.
+    let days = days.checked_sub(719_468)?;
+    Some(Timestamp::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))
+}
+
 /// A source of the current time.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The time now.
@@ -105,5 +132,27 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_has_its_second() {
+        for (year, month, day, time, secs) in [
+            (1970, 1, 1, [0, 0, 0], Some(0)),
+            (1999, 12, 31, [23, 59, 59], Some(946_684_799)),
+            (2000, 2, 29, [12, 0, 0], Some(951_825_600)),
+            (2027, 1, 15, [8, 0, 0], Some(1_800_000_000)),
+            (1969, 12, 31, [0, 0, 0], None),
+            (2027, 0, 1, [0, 0, 0], None),
+            (2027, 1, 32, [0, 0, 0], None),
+            (2027, 1, 1, [24, 0, 0], None),
+            (u64::MAX, 1, 1, [0, 0, 0], None),
+        ] {
+            assert_eq!(civil(year, month, day, time), secs.map(Timestamp::from_secs), "{year}");
+        }
     }
 }

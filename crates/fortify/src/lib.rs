@@ -18,6 +18,7 @@
 //! - [`reputation`], [`haproxy`]: how circuits stand, and the table that is told.
 //! - [`threat`]: the dial: how severe the gate is, and when it becomes so.
 //! - [`behaviour`]: what circuits do, and what that makes them look like.
+//! - [`doctor`]: looks at a gate and all around it, and says what to do.
 //! - [`tor`]: tor's control port: when it starts anew, which circuits close.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
@@ -34,6 +35,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod decision;
+pub mod doctor;
 pub mod entropy;
 pub mod gate;
 pub mod haproxy;

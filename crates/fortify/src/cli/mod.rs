@@ -8,6 +8,7 @@
 //! - [`dial`]: the threat dial, looked at and turned, and its turns.
 //! - [`admin`]: accounts and API tokens of operators.
 //! - [`remote`]: the running gate, asked over its unix socket.
+//! - [`doctor`]: what is wrong with a gate and around it, and what to do.
 //! - [`simulate`]: attacks played to the dial.
 //! - [`tor`]: what tor's control port says, and a circuit closed by hand.
 //! - [`render`]: challenges as files, for people and for the lab.
@@ -17,6 +18,7 @@ pub mod admin;
 pub mod bench;
 pub mod circuits;
 pub mod dial;
+pub mod doctor;
 pub mod keys;
 pub mod remote;
 pub mod render;
@@ -109,6 +111,13 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Look at the configuration, the files and all servers around the gate, and say what to do.
+    Doctor {
+        #[command(flatten)]
+        args: doctor::Args,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// Play attacks of an hour to the threat dial and print its level over time.
     Simulate(simulate::Args),
     /// Write challenges as pictures, with their answers in labels.csv.
@@ -135,9 +144,13 @@ impl ConfigArgs {
         &self,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Config, Written), ConfigError> {
+        Config::load_written(self.file(), env)
+    }
+
+    /// The file that is read, if any is.
+    fn file(&self) -> Option<&Path> {
         let packaged = Path::new(DEFAULT_CONFIG);
-        let path = self.config.as_deref().or_else(|| packaged.exists().then_some(packaged));
-        Config::load_written(path, env)
+        self.config.as_deref().or_else(|| packaged.exists().then_some(packaged))
     }
 }
 
@@ -220,6 +233,7 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
             let remote = remote::Remote::of(&config.load(env.clone())?, dial::operator(&env))?;
             remote::explain(&remote, &args, out)
         }
+        Command::Doctor { args, config } => doctor::run(&args, &config, env, out),
         Command::Simulate(args) => simulate::run(&args, out),
         Command::Render(args) => render::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),

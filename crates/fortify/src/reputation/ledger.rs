@@ -20,7 +20,7 @@ use crate::circuit::TorCircuit;
 use crate::clock::Timestamp;
 
 /// The file in the data directory.
-const FILE_NAME: &str = "reputation.sqlite";
+pub const FILE_NAME: &str = "reputation.sqlite";
 
 /// How long a write waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -49,6 +49,9 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE counter (id INTEGER PRIMARY KEY CHECK (id = 0), seq INTEGER NOT NULL) STRICT;
     INSERT INTO counter VALUES (0, 0);
 "];
+
+/// The version of the schema that this program writes: `user_version` of the file.
+pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 
 const COLUMNS: &str = "instance, epoch, number, standing, since, until, reason, seq";
 

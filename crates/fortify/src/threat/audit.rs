@@ -22,7 +22,7 @@ use super::{Dial, Mode, ThreatLevel};
 use crate::clock::Timestamp;
 
 /// The file in the data directory.
-const FILE_NAME: &str = "audit.sqlite";
+pub const FILE_NAME: &str = "audit.sqlite";
 
 /// How long a write waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -57,6 +57,9 @@ const MIGRATIONS: [&str; 1] = ["
         signals TEXT
     ) STRICT;
 "];
+
+/// The version of the schema that this program writes: `user_version` of the file.
+pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Who turned the dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
