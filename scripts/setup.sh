@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh run    a C linker
 #   scripts/setup.sh stack  also the servers around the gate: HAProxy, nginx, Redis, tor; curl, wrk, socat
-#   scripts/setup.sh test   also openssl, rustfmt, clippy, Firefox, Chromium and their WebDriver servers, systemd
+#   scripts/setup.sh test   also openssl, rustfmt, clippy, Firefox, Chromium and their WebDriver servers, systemd, Prometheus
 #   scripts/setup.sh lab    a C linker, Python 3.11 or later, Tesseract
 #
 # What is there is left alone, so a second run takes no time and asks for nothing. Servers that are
@@ -39,6 +39,8 @@ main() {
         need_program chromium-driver chromedriver
         # For systemd-analyze, which reads units without a running systemd.
         need_program systemd systemd-analyze
+        # With promtool, which tests the rules.
+        need_server prometheus prometheus
     fi
     if [[ $purpose == lab ]]; then
         need_python
