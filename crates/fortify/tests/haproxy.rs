@@ -500,6 +500,8 @@ async fn abuse_20_without_haproxy_requests_go_on_bans_count_and_it_heals() {
     let metrics = bed.visitor().get("/metrics").await.text();
     for line in [
         "fortify_haproxy_up{} 0",
+        // Once for each path.
+        "fortify_decisions_total{decision=\"refuse\"} 4",
         "fortify_haproxy_lag_seconds{} 3",
         "fortify_standings{standing=\"banned\"} 1",
         "fortify_standings{standing=\"vip\"} 1",
