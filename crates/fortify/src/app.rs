@@ -217,6 +217,7 @@ impl App {
     ) -> Result<SharedApp, BuildError> {
         let keys = Arc::new(keys);
         let metrics = Arc::new(Metrics::new());
+        metrics.set_started(clock.now());
         let captcha = &config.captcha;
         let threat = Arc::new(Threat::open(
             &config.storage.data_dir,

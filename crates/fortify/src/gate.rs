@@ -133,6 +133,8 @@ impl Gate {
 fn tell_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>> {
     let haproxy = &app.config.haproxy;
     let client = Client::new(haproxy.endpoint.clone()?);
+    // Not told yet: from now on it is known that there is one.
+    app.metrics.set_haproxy_up(false);
     let (reputation, health) = (app.reputation.clone(), app.haproxy.clone());
     let reconciler =
         Reconciler::new(client, haproxy.table.clone(), reputation, health, app.metrics.clone());

@@ -596,3 +596,40 @@ fn an_operators_address_that_is_taken_is_named_with_its_key() {
     assert!(message.contains("in use") && !message.contains("server."), "{message}");
     assert_eq!(code, 1);
 }
+
+#[test]
+fn every_command_has_a_man_page_and_completions_that_the_shell_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = output(fortify(&["generate-docs"]).arg(dir.path()));
+    assert!(said.status.success(), "{said:?}");
+    let page = |name: &str| {
+        let path = dir.path().join("man").join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let main = page("fortify.1");
+    assert!(main.contains(".SH \"EXIT STATUS\"") && main.contains("/etc/fortify/fortify.toml"));
+    // Whatever the help names has a page of its own, and the man page names it too.
+    let help = String::from_utf8(output(&mut fortify(&["help"])).stdout).unwrap();
+    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    // Further lines of a description are indented further.
+    let first = listed.lines().filter(|line| !line.starts_with("   "));
+    let names: Vec<_> = first.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.contains(&"serve"), "{help}");
+    for name in names.iter().filter(|name| **name != "help") {
+        assert!(page(&format!("fortify-{name}.1")).contains(".SH SYNOPSIS"), "{name}");
+    }
+    assert!(!help.contains("generate-docs"), "{help}");
+    let completions = dir.path().join("completions");
+    for name in ["fortify.bash", "_fortify", "fortify.fish"] {
+        let text = std::fs::read_to_string(completions.join(name)).unwrap();
+        assert!(text.contains("circuits"), "{name}");
+    }
+    // What bash offers for "fortify circuits b".
+    let script = format!(
+        "source {}; COMP_WORDS=(fortify circuits b); COMP_CWORD=2; _fortify fortify b circuits; \
+         echo \"${{COMPREPLY[@]}}\"",
+        completions.join("fortify.bash").display()
+    );
+    let offered = output(Command::new("bash").args(["-c", &script]));
+    assert_eq!(String::from_utf8_lossy(&offered.stdout).trim(), "ban", "{offered:?}");
+}

@@ -13,12 +13,14 @@
 //! - [`tor`]: what tor's control port says, and a circuit closed by hand.
 //! - [`render`]: challenges as files, for people and for the lab.
 //! - [`bench`](mod@bench): how fast this machine draws.
+//! - [`generate_docs`]: man pages and completions, for packages.
 
 pub mod admin;
 pub mod bench;
 pub mod circuits;
 pub mod dial;
 pub mod doctor;
+pub mod generate_docs;
 pub mod keys;
 pub mod remote;
 pub mod render;
@@ -124,6 +126,9 @@ enum Command {
     Render(render::Args),
     /// Print how fast challenges are drawn on one thread, as JSON lines.
     Bench(bench::Args),
+    /// Write man pages and shell completions.
+    #[command(hide = true)]
+    GenerateDocs(generate_docs::Args),
 }
 
 /// Which configuration to use.
@@ -237,6 +242,7 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
         Command::Simulate(args) => simulate::run(&args, out),
         Command::Render(args) => render::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
+        Command::GenerateDocs(args) => generate_docs::run(&args, out),
     }
 }
 

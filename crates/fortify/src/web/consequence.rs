@@ -126,6 +126,7 @@ fn penalise(app: &App, visitor: &Visitor, circuit: TorCircuit) {
 /// When the session cannot be made; or the favour, at a level that asks for both.
 pub(super) async fn grant(app: &App, visitor: &Visitor, level: u8) -> Result<Minted, WebError> {
     let minted = app.sessions.mint(visitor.circuit, level)?;
+    app.metrics.session_issued(level);
     let Some(circuit) = visitor.id.tor() else {
         return Ok(minted);
     };

@@ -2,14 +2,16 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use tokio::time::Instant;
 
 use super::pages;
 use crate::app::SharedApp;
 use crate::circuit::{CIRCUIT_HEADER, Connection};
 use crate::config::OperatorEndpoints;
 use crate::reputation::Standing;
+use crate::telemetry::exposition::Format;
 use crate::web::error::WebError;
 
 /// Headers by which a proxy tells that a request is not its own.
@@ -46,7 +48,7 @@ pub async fn ready(
     Ok(pages::json(status, &readiness))
 }
 
-/// `GET /metrics`, for Prometheus.
+/// `GET /metrics`, for Prometheus, and in the older text form for everybody else.
 ///
 /// # Errors
 ///
@@ -71,9 +73,17 @@ pub async fn metrics(
     if app.config.haproxy.endpoint.is_some() {
         app.metrics.set_haproxy_lag(app.reputation.lag());
     }
+    let started = Instant::now();
+    let store = app.store.ping().await.is_ok();
+    let took = started.elapsed();
+    app.metrics.set_ready(store, took, app.challenges.is_warm().await);
+    if let Some(key) = app.keys.list().first() {
+        app.metrics.set_signing_key_created(key.created_at);
+    }
     let text = app.metrics.encode().map_err(|e| WebError::Unavailable(e.to_string()))?;
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(pages::text(StatusCode::OK, content_type, text))
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::wanted(accept);
+    Ok(pages::text(StatusCode::OK, format.content_type(), format.write(text)))
 }
 
 /// The numbers help whoever attacks, so they are for those who ask from a trusted address on their
