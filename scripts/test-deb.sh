@@ -105,11 +105,13 @@ start() {
     # shellcheck disable=SC2086
     FORTIFY__SERVER__PORT=0 chroot --userspec="$user:$user" "$tree" $command 2>"$work/log" &
     gate=$!
-    local address='' tries
+    local address='' metrics tries
     for ((tries = 0; tries < 300; tries++)); do
         address=$(grep -oE '127\.0\.0\.1:[0-9]+' "$work/log" | head -n 1 || true)
         if [[ -n $address ]] && curl -fs "http://$address/ready" >/dev/null; then
-            curl -fs "http://$address/metrics" | grep -q '^fortify_build_info' || fail "no metrics"
+            # Not into a pipe: grep -q ends before curl has written everything.
+            metrics=$(curl -fs "http://$address/metrics")
+            [[ $metrics == *fortify_build_info* ]] || fail "no metrics"
             return
         fi
         kill -0 "$gate" 2>/dev/null || break
