@@ -1,0 +1,43 @@
+//! `fortify reload`: has the running gate read its configuration again.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::CliError;
+use super::dial::parse_reason;
+use super::remote::Remote;
+use super::show::{self, Format, HEAD, MIND, plain};
+
+/// Why, and how it is shown.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Why, for the audit.
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+    reason: Option<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+pub(super) fn run(args: &Args, gate: &Remote, out: &mut dyn Write) -> Result<(), CliError> {
+    let reloaded = gate.post("/reload", &json!({"reason": args.reason}))?;
+    show::write(args.format, &reloaded, out, |it, out| {
+        let changes = |key: &str| it[key].as_array().cloned().unwrap_or_default();
+        let (applied, at_restart) = (changes("applied"), changes("at_restart"));
+        if applied.is_empty() && at_restart.is_empty() {
+            return writeln!(out, "the configuration was read again and is as before");
+        }
+        for change in &applied {
+            writeln!(out, "{HEAD}in force{HEAD:#}           {}", told(change))?;
+        }
+        for change in &at_restart {
+            writeln!(out, "{MIND}at the next start{MIND:#}  {}", told(change))?;
+        }
+        Ok(())
+    })
+}
+
+fn told(change: &Value) -> String {
+    let word = |key: &str| plain(change[key].as_str().unwrap_or("default"));
+    format!("{}: {} > {}", word("key"), word("from"), word("to"))
+}
