@@ -19,8 +19,8 @@ use super::error::AdminError;
 use super::handler::{Describe, Handler, Operation, operation, raw, with_cookies};
 use super::identity::Role;
 use super::operations::{
-    audit, behaviour, challenges, circuits, config, dial, explain, reload, sessions, status, tokens,
-    users,
+    audit, behaviour, challenges, circuits, config, dial, explain, reload, sessions, status,
+    tokens, users,
 };
 use super::{SharedAdmin, login, openapi, pages};
 

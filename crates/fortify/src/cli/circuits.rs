@@ -6,11 +6,11 @@ use std::time::Duration;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use super::CliError;
 use super::dial::parse_reason;
 use super::progress::Progress;
 use super::remote::{Desk, desk, segment};
 use super::show::{self, BAD, Format, GOOD, line, styled, text, time};
-use super::CliError;
 use crate::admin::operations::circuits::{LONGEST, Which};
 use crate::circuit::TorCircuit;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -366,8 +366,7 @@ fn one(circuit: &Value, out: &mut dyn Write) -> io::Result<()> {
 
 /// How a circuit of an answer stands.
 pub(super) fn standing(circuit: &Value) -> (String, anstyle::Style) {
-    let (Some(standing), Some(reason)) =
-        (circuit["standing"].as_str(), circuit["reason"].as_str())
+    let (Some(standing), Some(reason)) = (circuit["standing"].as_str(), circuit["reason"].as_str())
     else {
         return ("like any other".to_owned(), anstyle::Style::new());
     };
@@ -393,9 +392,7 @@ fn flush(desk: &Desk<'_>, which: FlushArg, yes: bool, reason: &str) -> Result<Va
     let (count, what) = match which {
         FlushArg::Banned => (banned, format!("{banned} bans")),
         FlushArg::Vip => (favoured, format!("{favoured} favours")),
-        FlushArg::Standing => {
-            (banned + favoured, format!("{banned} bans and {favoured} favours"))
-        }
+        FlushArg::Standing => (banned + favoured, format!("{banned} bans and {favoured} favours")),
     };
     if !yes {
         confirm(&format!(

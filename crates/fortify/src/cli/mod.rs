@@ -189,9 +189,13 @@ impl ConfigArgs {
         &self,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Config, Written), ConfigError> {
+        Config::load_written(self.file(), env)
+    }
+
+    /// The file that is read, if any is.
+    fn file(&self) -> Option<&Path> {
         let packaged = Path::new(DEFAULT_CONFIG);
-        let path = self.config.as_deref().or_else(|| packaged.exists().then_some(packaged));
-        Config::load_written(path, env)
+        self.config.as_deref().or_else(|| packaged.exists().then_some(packaged))
     }
 }
 
@@ -276,7 +280,7 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
         Command::Sessions { action, format, config } => {
             sessions::run(&action, format, &config.gate(env)?, out)
         }
-        Command::Reload { args, config } => reload::run(&args, &config.gate(env)?, out),
+        Command::Reload { args, config } => reload::run(&args, &config, env, out),
         Command::Status { format, config } => status::status(&config.gate(env)?, format, out),
         Command::Explain { circuit, format, config } => {
             status::explain(&config.gate(env)?, &circuit, format, out)

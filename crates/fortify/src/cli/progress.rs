@@ -11,8 +11,7 @@ impl Progress {
     /// `total` of `what`, none of which is done.
     pub(super) fn new(total: u64, what: &'static str) -> Self {
         let seen = io::stderr().is_terminal() && io::stdout().is_terminal();
-        let target =
-            if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total), target).with_message(what);
         let style = ProgressStyle::with_template("{msg} {wide_bar} {pos} of {len}, {eta} left");
         Self(match style {

@@ -4,10 +4,11 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::CliError;
-use super::dial::parse_reason;
+use super::dial::{operator, parse_reason};
 use super::remote::Remote;
 use super::show::{self, Format, HEAD, MIND, plain};
+use super::{CliError, ConfigArgs};
+use crate::config::Config;
 
 /// Why, and how it is shown.
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,13 @@ pub struct Args {
     format: Format,
 }
 
-pub(super) fn run(args: &Args, gate: &Remote, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn run(
+    args: &Args,
+    config: &ConfigArgs,
+    env: Vec<(String, String)>,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let gate = gate(config, env)?;
     let reloaded = gate.post("/reload", &json!({"reason": args.reason}))?;
     show::write(args.format, &reloaded, out, |it, out| {
         let changes = |key: &str| it[key].as_array().cloned().unwrap_or_default();
@@ -35,6 +42,19 @@ pub(super) fn run(args: &Args, gate: &Remote, out: &mut dyn Write) -> Result<(),
         }
         Ok(())
     })
+}
+
+/// The gate, also where the file has mistakes: it is the gate that says so, and writes down who tried.
+fn gate(config: &ConfigArgs, env: Vec<(String, String)>) -> Result<Remote, CliError> {
+    let by = operator(&env);
+    let error = match config.read(env.clone()) {
+        Ok((config, _)) => return Remote::of(&config, by),
+        Err(error) => error,
+    };
+    let found = Config::load_despite_mistakes(config.file(), env);
+    let gate = found.ok().and_then(|config| Remote::of(&config, by).ok());
+    let gate = gate.filter(|gate| matches!(gate.is_there(), Ok(true)));
+    gate.ok_or_else(|| CliError::Failed(format!("the configuration stays as it was: {error}")))
 }
 
 fn told(change: &Value) -> String {

@@ -46,13 +46,8 @@ pub(super) enum Desk<'a> {
 /// Where there is a socket that this user may not use: the files are not theirs either, and a gate may run.
 pub(super) fn desk(config: &Config, operator: String) -> Result<Desk<'_>, CliError> {
     let why = match Remote::of(config, operator.clone()) {
-        Ok(remote) => match std::os::unix::net::UnixStream::connect(&remote.socket) {
-            Ok(_answers) => return Ok(Desk::Gate(remote)),
-            Err(error) if is_nobody(&error) => {
-                format!("no gate answers at {}", remote.socket.display())
-            }
-            Err(error) => return Err(remote.not_connected(&error)),
-        },
+        Ok(remote) if remote.is_there()? => return Ok(Desk::Gate(remote)),
+        Ok(remote) => format!("no gate answers at {}", remote.socket.display()),
         Err(_no_socket) => "admin.socket is \"\"".to_owned(),
     };
     let data_dir = config.storage.data_dir.display();
@@ -86,6 +81,21 @@ impl Remote {
         Ok(Self { socket, operator })
     }
 
+    /// Whether somebody listens at the socket.
+    ///
+    /// # Errors
+    ///
+    /// Where that cannot be found out, with what to do.
+    pub(super) fn is_there(&self) -> Result<bool, CliError> {
+        self.within(async {
+            match UnixStream::connect(&self.socket).await {
+                Ok(_answers) => Ok(true),
+                Err(error) if is_nobody(&error) => Ok(false),
+                Err(error) => Err(self.not_connected(&error)),
+            }
+        })
+    }
+
     /// What the gate says at `path`, which is below the API.
     ///
     /// # Errors
@@ -114,12 +124,16 @@ impl Remote {
     }
 
     fn ask(&self, method: Method, path: &str, args: Option<&Value>) -> Result<Bytes, CliError> {
+        self.within(self.exchange(method, path, args))
+    }
+
+    /// Waits for `work`, but not for ever.
+    fn within<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
-        let asked =
-            async { tokio::time::timeout(PATIENCE, self.exchange(method, path, args)).await };
+        let asked = async { tokio::time::timeout(PATIENCE, work).await };
         runtime.block_on(asked).map_err(|_elapsed| self.not_reached("it does not answer"))?
     }
 

@@ -49,12 +49,7 @@ pub(super) fn line(out: &mut dyn Write, name: &str, value: &str) -> io::Result<(
 }
 
 /// As [`line`], in a style.
-pub(super) fn styled(
-    out: &mut dyn Write,
-    name: &str,
-    value: &str,
-    style: Style,
-) -> io::Result<()> {
+pub(super) fn styled(out: &mut dyn Write, name: &str, value: &str, style: Style) -> io::Result<()> {
     let (name, value) = (plain(name), plain(value));
     writeln!(out, "{HEAD}{name:<16}{HEAD:#} {style}{value}{style:#}")
 }

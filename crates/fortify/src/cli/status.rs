@@ -1,6 +1,6 @@
 //! What the running gate alone knows: `fortify status`, `explain`, `challenges` and `behaviour`.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use anstyle::Style;
 use serde_json::Value;
@@ -11,11 +11,7 @@ use super::remote::Remote;
 use super::show::{self, BAD, Format, GOOD, MIND, line, styled, text, words};
 
 /// `fortify status`.
-pub(super) fn status(
-    gate: &Remote,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<(), CliError> {
+pub(super) fn status(gate: &Remote, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
     let status = gate.get("/status")?;
     show::write(format, &status, out, |status, out| {
         let (ready, style) =

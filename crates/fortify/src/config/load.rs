@@ -42,15 +42,21 @@ impl Config {
         path: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Self, Written), ConfigError> {
-        let mut problems = Problems::default();
-        let (mut table, mut origins) = match path {
-            Some(path) => read(path)?,
-            None => (Table::new(), Origins::default()),
-        };
-        overlay(&mut table, &mut origins, env, &mut problems);
-        let raw = deserialise(table.clone(), &origins, &mut problems);
-        let config = validate::validate(raw, &origins, &mut problems);
+        let (config, table, problems) = look(path, env)?;
         Ok((problems.into_result(config)?, Written::new(table)))
+    }
+
+    /// The same with the default in the place of whatever is wrong: for a command that has to find the gate,
+    /// which runs by what was right before. Nothing may be changed by it.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read or is no TOML.
+    pub fn load_despite_mistakes(
+        path: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        look(path, env).map(|(config, _, _)| config)
     }
 }
 
@@ -107,6 +113,22 @@ impl From<Problems> for ConfigError {
         });
         Self { problems: lines.collect() }
     }
+}
+
+/// What is there, with the default for what is wrong, and the problems.
+fn look(
+    path: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<(Config, Table, Problems), ConfigError> {
+    let mut problems = Problems::default();
+    let (mut table, mut origins) = match path {
+        Some(path) => read(path)?,
+        None => (Table::new(), Origins::default()),
+    };
+    overlay(&mut table, &mut origins, env, &mut problems);
+    let raw = deserialise(table.clone(), &origins, &mut problems);
+    let config = validate::validate(raw, &origins, &mut problems);
+    Ok((config, table, problems))
 }
 
 fn read(path: &Path) -> Result<(Table, Origins), ConfigError> {

@@ -271,7 +271,8 @@ pub async fn flush(context: Context, args: Flush) -> Result<Flushed, AdminError>
         rows.iter().filter(|row| args.which.has(row.standing)).map(|row| row.circuit).collect();
     let all = circuits.len();
     circuits.truncate(MOST_FLUSHED);
-    let entry = context.entry("circuit.flush", args.which.as_str())?.change(all, all - circuits.len());
+    let entry =
+        context.entry("circuit.flush", args.which.as_str())?.change(all, all - circuits.len());
     context.log(entry.because(&reason)).await?;
     let app = context.app();
     let until = app.clock.now().after(app.config.security.reputation_decay);
