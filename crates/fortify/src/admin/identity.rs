@@ -18,7 +18,7 @@ pub enum Role {
     Viewer,
     /// Turn the dial, change how circuits stand, end sessions.
     Operator,
-    /// And change accounts and tokens.
+    /// And change accounts and tokens, and have the configuration read again.
     Admin,
 }
 
