@@ -369,7 +369,7 @@ fn boots(tor: Option<Arc<Tor>>, instance: u16) -> impl Fn() -> TorBoot {
 }
 
 /// What the configuration says about the dial.
-fn dial_settings(config: &Config) -> Result<Settings, BuildError> {
+pub(crate) fn dial_settings(config: &Config) -> Result<Settings, BuildError> {
     let (captcha, threat) = (&config.captcha, &config.threat);
     let basis = Basis {
         variants: captcha.variant_weights.clone(),

@@ -258,7 +258,7 @@ fn circuits_are_asked_for_by_address_in_the_file_of_a_gate() {
     // Without a gate that runs.
     assert!(output(&mut circuits(&["ban", address, "--seconds", "60"])).status.success());
     let said = output(&mut circuits(&["show", "fc00:dead:beef:4dad::19"])).stdout;
-    assert!(String::from_utf8(said).unwrap().starts_with("banned (operator), "));
+    assert!(String::from_utf8(said).unwrap().contains(" banned (operator), "));
     std::fs::write(dir.path().join("data/reputation.sqlite"), "no database at all").unwrap();
     for mut command in [circuits(&["list"]), fortify(&["serve", "--config", &path])] {
         let (message, code) = complaint(&mut command);
@@ -349,12 +349,13 @@ fn abuse_27_an_acknowledged_turn_of_the_dial_outlives_a_gate_that_is_killed() {
         assert!(told.starts_with(&format!("level {level}, auto, does not turn by itself for ")));
     }
     let (_, rows) = run(&["audit", "--json", "--last", "2"]);
-    let last: serde_json::Value = serde_json::from_str(rows.lines().last().unwrap()).unwrap();
+    let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
+    let rows = rows["records"].as_array().unwrap();
     assert_eq!(
-        (&last["from"], &last["to"], &last["by"]),
-        (&3.into(), &9.into(), &"operator:ada".into())
+        (&rows[0]["from"], &rows[0]["to"], &rows[0]["by"]),
+        (&3.into(), &9.into(), &"operator:ada by socket".into())
     );
-    assert_eq!(rows.lines().count(), 2);
+    assert_eq!(rows.len(), 2);
     assert!(run(&["audit"]).1.contains("operator:ada"));
 
     assert!(run(&["dial", "pin", "1", "--reason", "a test"]).0);
@@ -538,13 +539,10 @@ fn accounts_are_made_beside_a_running_gate_and_the_gate_is_asked_over_its_socket
     assert!(typing(&mut command(&["status"]), "").0.contains("LEVEL            2, auto"));
     let circuit = "fc00:dead:beef:4dad::19";
     assert_eq!(output(&mut command(&["circuits", "ban", circuit])).status.code(), Some(0));
-    let started = Instant::now();
-    // The gate takes it over within 100 ms.
-    while !typing(&mut command(&["explain", circuit]), "").0.contains("WITHOUT SESSION  refuse") {
-        assert!(started.elapsed() < Duration::from_secs(20));
-    }
+    let (said, _) = typing(&mut command(&["explain", circuit]), "");
+    assert!(said.contains("WITHOUT SESSION  refuse"), "{said}");
     let (said, code) = typing(&mut command(&["explain", "nonsense"]), "");
-    assert!(said.contains("32 hexadecimal digits") && code == 1, "{said}");
+    assert!(said.contains("32 hexadecimal digits") && code == 64, "{said}");
     kill_process(Pid::from_child(&gate), Signal::TERM).unwrap();
     wait(&mut gate);
 }

@@ -521,7 +521,18 @@ impl Accounts {
     ///
     /// When the file cannot be written: the change must not be made then.
     pub fn log(&self, entry: &Entry) -> Result<(), AccountsError> {
-        self.write(|writing| log::append(writing, entry).map(Ok))
+        self.log_all(std::slice::from_ref(entry))
+    }
+
+    /// Writes all of several changes down, or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::log`].
+    pub fn log_all(&self, entries: &[Entry]) -> Result<(), AccountsError> {
+        self.write(|writing| {
+            entries.iter().try_for_each(|entry| log::append(writing, entry)).map(Ok)
+        })
     }
 
     /// The last `most` changes before `before`, the latest first.

@@ -27,7 +27,7 @@
 mod access;
 pub mod accounts;
 mod csrf;
-mod directory;
+pub(crate) mod directory;
 pub mod error;
 mod figures;
 pub mod guard;

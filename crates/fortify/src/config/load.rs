@@ -130,6 +130,7 @@ impl From<Problems> for ConfigError {
     }
 }
 
+/// What is there, with the default for what is wrong, and the problems.
 fn read(path: &Path) -> Result<(Table, Origins), ConfigError> {
     let file = path.display().to_string();
     let fail = |place: Place, message: String| ConfigError::from(Problems(vec![(place, message)]));

@@ -7,7 +7,7 @@ use axum::response::Response;
 use tokio::time::Instant;
 
 use super::pages;
-use crate::app::SharedApp;
+use crate::app::{App, SharedApp};
 use crate::circuit::{CIRCUIT_HEADER, Connection};
 use crate::config::OperatorEndpoints;
 use crate::reputation::Standing;
@@ -59,6 +59,15 @@ pub async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, WebError> {
     require_supervisor(&app, &connection, &headers)?;
+    exposition(&app, &headers).await.map_err(|e| WebError::Unavailable(e.to_string()))
+}
+
+/// Everything that is counted, as it is now, in the form that `headers` ask for: for whoever was let in.
+///
+/// # Errors
+///
+/// When it cannot be written, which would be a mistake of ours.
+pub async fn exposition(app: &App, headers: &HeaderMap) -> Result<Response, std::fmt::Error> {
     app.metrics.set_pictures_ready(app.challenges.pictures_ready());
     app.metrics.set_queue_waiting(app.limits.waiting());
     if let Ok(count) = app.store.active_challenges().await {
@@ -80,7 +89,7 @@ pub async fn metrics(
     if let Some(key) = app.keys.list().first() {
         app.metrics.set_signing_key_created(key.created_at);
     }
-    let text = app.metrics.encode().map_err(|e| WebError::Unavailable(e.to_string()))?;
+    let text = app.metrics.encode()?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::wanted(accept);
     Ok(pages::text(StatusCode::OK, format.content_type(), format.write(text)))
