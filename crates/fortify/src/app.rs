@@ -24,17 +24,17 @@ use crate::limits::Limits;
 use crate::proxy::Upstream;
 use crate::pseudonym::Pseudonyms;
 use crate::reputation::conduct::Conducts;
-use crate::reputation::{Reputation, ReputationError};
+use crate::reputation::{Reputation, ReputationError, ledger};
 use crate::session::Sessions;
 use crate::session::key_ring::{KeyRing, KeyRingError};
+use crate::sqlite::FileError;
 use crate::store::StateStore;
 use crate::store::memory::{MemoryBounds, MemoryStore};
 use crate::store::record::SessionId;
 use crate::store::redis::RedisStore;
 use crate::telemetry::metrics::Metrics;
-use crate::threat::audit::AuditError;
 use crate::threat::table::{Basis, LevelPolicy, LevelTable};
-use crate::threat::{Settings, Threat, ThreatLevel};
+use crate::threat::{Settings, Threat, ThreatLevel, audit};
 use crate::tor::{EpochError, Tor};
 
 /// Rows of challenges that are remembered as done, and for how long: until their cookies have expired. The
@@ -100,7 +100,7 @@ pub enum BuildError {
     Reputation(#[from] ReputationError),
     /// The file of the threat dial.
     #[error(transparent)]
-    Threat(#[from] AuditError),
+    Threat(#[from] FileError),
     /// No key for counting circuits.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -119,7 +119,7 @@ pub enum BuildError {
 }
 
 /// Whether the gate can do its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Readiness {
     /// The store answers.
     pub store: bool,
@@ -128,6 +128,12 @@ pub struct Readiness {
     /// Whether `HAProxy` is told. Without it requests go on and bans count here, so that this does
     /// not make the gate unready.
     pub haproxy: HaproxyState,
+    /// Whether bans outlive this process. They are in force either way, so that this does not make the
+    /// gate unready.
+    pub reputation: LedgerState,
+    /// The files that were damaged, and are new ones, since this gate started.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub begun_anew: Vec<&'static str>,
     /// Where tor is watched: whether it answers. Requests go on without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tor: Option<TorStanding>,
@@ -142,6 +148,16 @@ pub enum HaproxyState {
     /// Its table is kept as wanted.
     Ok,
     /// It is not reached, or refuses; what is wanted waits.
+    Degraded,
+}
+
+/// How it goes with the file of standings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LedgerState {
+    /// What is acknowledged is on disk.
+    Ok,
+    /// The disk takes nothing; bans and favours are in memory until it does.
     Degraded,
 }
 
@@ -295,11 +311,26 @@ impl App {
                 Some(_) if self.haproxy.is_up() => HaproxyState::Ok,
                 Some(_) => HaproxyState::Degraded,
             },
+            reputation: match self.reputation.is_degraded() {
+                true => LedgerState::Degraded,
+                false => LedgerState::Ok,
+            },
+            begun_anew: self.begun_anew(),
             tor: self.tor.as_ref().map(|tor| match tor.is_up() {
                 true => TorStanding::Up,
                 false => TorStanding::Degraded,
             }),
         }
+    }
+
+    /// The files that were damaged, and are new ones, since this gate started.
+    #[must_use]
+    pub fn begun_anew(&self) -> Vec<&'static str> {
+        let files = [
+            (ledger::FILE_NAME, self.reputation.was_begun_anew()),
+            (audit::FILE_NAME, self.threat.was_begun_anew()),
+        ];
+        files.into_iter().filter(|(_, anew)| *anew).map(|(name, _)| name).collect()
     }
 
     /// Between which two starts of which tor a request arrives now: to be read once for each.

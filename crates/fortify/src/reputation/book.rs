@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ledger::{Write, Written, outlasts};
 use super::{Row, Standing};
 use crate::circuit::{TorBoot, TorCircuit};
 use crate::clock::Timestamp;
@@ -38,6 +39,8 @@ pub(super) struct Book {
     changes: BTreeSet<TorCircuit>,
     /// Whether `changes` does not hold all of them.
     overflown: bool,
+    /// Rows that the file does not have, and whether they yield to a ban.
+    unwritten: BTreeMap<TorCircuit, bool>,
     /// When the first of `changes` came.
     oldest: Option<Timestamp>,
     /// The same for changes that were taken and not confirmed.
@@ -45,8 +48,60 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Takes a row over in place of the circuit's former one.
+    /// Takes a row of the file over in place of the circuit's former one.
     pub(super) fn put(&mut self, row: Row, now: Timestamp) {
+        self.unwritten.remove(&row.circuit);
+        self.insert(row, now);
+    }
+
+    /// Does a write that the file cannot take, by the file's own rules, for at most `max_rows` rows.
+    pub(super) fn put_unwritten(
+        &mut self,
+        write: Write,
+        max_rows: usize,
+        now: Timestamp,
+    ) -> Written {
+        let Write { row, yields } = write;
+        let before = self.row(row.circuit, now);
+        let ban = before.filter(|before| before.standing == Standing::Banned);
+        if ban.is_some_and(|ban| yields && !outlasts(&row, ban)) {
+            return Written::Yielded;
+        }
+        if !self.rows.contains_key(&row.circuit) && self.rows.len() >= max_rows {
+            let first = |standing: Standing| self.ends[standing as usize].first().copied();
+            let victim = first(Standing::Reset).or_else(|| first(Standing::Vip));
+            let Some((_until, victim)) = victim else { return Written::Full };
+            self.remove(victim, now);
+        }
+        self.insert(row, now);
+        self.unwritten.insert(row.circuit, yields);
+        Written::Done
+    }
+
+    /// The file has nothing of what is here.
+    pub(super) fn all_unwritten(&mut self) {
+        self.unwritten = self.rows.keys().map(|circuit| (*circuit, false)).collect();
+    }
+
+    /// Some of what the file does not have, at most `most`.
+    pub(super) fn some_unwritten(&self, most: usize) -> Vec<Write> {
+        let some = self.unwritten.iter().filter_map(|(circuit, yields)| {
+            Some(Write { row: *self.rows.get(circuit)?, yields: *yields })
+        });
+        some.take(most).collect()
+    }
+
+    /// The file will not have what is here of `circuit`.
+    pub(super) fn give_up_writing(&mut self, circuit: TorCircuit) {
+        self.unwritten.remove(&circuit);
+    }
+
+    /// How many rows the file does not have.
+    pub(super) fn unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
+    fn insert(&mut self, row: Row, now: Timestamp) {
         if let Some(before) = self.rows.insert(row.circuit, row) {
             self.ends[before.standing as usize].remove(&(before.until, before.circuit));
         }
@@ -57,6 +112,7 @@ impl Book {
     /// Forgets a circuit's row.
     pub(super) fn remove(&mut self, circuit: TorCircuit, now: Timestamp) {
         if let Some(row) = self.rows.remove(&circuit) {
+            self.unwritten.remove(&circuit);
             self.ends[row.standing as usize].remove(&(row.until, row.circuit));
             self.note(circuit, now);
         }
@@ -72,6 +128,7 @@ impl Book {
                 }
                 self.ends[standing as usize].pop_first();
                 self.rows.remove(&circuit);
+                self.unwritten.remove(&circuit);
                 // That of a reset was told when it came.
                 if standing != Standing::Reset {
                     self.note(circuit, now);
@@ -99,6 +156,7 @@ impl Book {
         if let Some(row) = self.rows.get(&circuit).filter(|row| row.standing == Standing::Reset) {
             self.ends[Standing::Reset as usize].remove(&(row.until, circuit));
             self.rows.remove(&circuit);
+            self.unwritten.remove(&circuit);
         }
     }
 
@@ -275,5 +333,28 @@ mod tests {
         let _wanted = book.begin_pass(at(5));
         book.confirm();
         assert_eq!((book.oldest_change(), book.take_changes()), (None, Changes::None));
+    }
+
+    #[test]
+    fn what_the_file_does_not_take_follows_its_rules_and_is_known_until_it_does() {
+        let mut book = Book::default();
+        let mut put = |number, standing, seconds| {
+            let write = Write { row: row(number, standing, seconds), yields: true };
+            book.put_unwritten(write, 2, NOW)
+        };
+        assert_eq!(put(1, Standing::Banned, 60), Written::Done);
+        assert_eq!(put(1, Standing::Vip, 90), Written::Yielded);
+        assert_eq!(put(1, Standing::Banned, 30), Written::Yielded);
+        assert_eq!(put(2, Standing::Vip, 60), Written::Done);
+        assert_eq!(put(3, Standing::Banned, 60), Written::Done, "a favour makes room");
+        assert_eq!(put(4, Standing::Banned, 60), Written::Full, "a ban does not");
+        assert_eq!(book.some_unwritten(9).len(), 2);
+        book.put(row(1, Standing::Banned, 60), NOW);
+        assert_eq!(book.unwritten(), 1);
+        book.expire(NOW.after(Duration::from_secs(60)));
+        assert_eq!(book.unwritten(), 0, "what is over need not be written");
+        book.put(row(5, Standing::Vip, 60), NOW);
+        book.all_unwritten();
+        assert_eq!(book.some_unwritten(9)[0].row, row(5, Standing::Vip, 60));
     }
 }

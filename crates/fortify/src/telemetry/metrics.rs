@@ -94,6 +94,11 @@ struct ByClass {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFile {
+    file: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStanding {
     standing: &'static str,
 }
@@ -152,6 +157,9 @@ pub struct Metrics {
     haproxy_lag: Gauge<f64, AtomicU64>,
     haproxy_commands: Family<ByOutcome, Counter>,
     standings: Family<ByStanding, Gauge>,
+    reputation_degraded: Gauge,
+    standings_unwritten: Gauge,
+    files_begun_anew: Family<ByFile, Gauge>,
     threat_level: Gauge,
     threat_changes: Family<ByWhom, Counter>,
     behaviour_findings: Family<ByClass, Counter>,
@@ -190,6 +198,9 @@ impl Metrics {
             haproxy_lag: Gauge::default(),
             haproxy_commands: Family::default(),
             standings: Family::default(),
+            reputation_degraded: Gauge::default(),
+            standings_unwritten: Gauge::default(),
+            files_begun_anew: Family::default(),
             threat_level: Gauge::default(),
             threat_changes: Family::default(),
             behaviour_findings: Family::default(),
@@ -262,6 +273,21 @@ impl Metrics {
             m.haproxy_commands.clone(),
         );
         registry.register("standings", "Circuits by how they stand", m.standings.clone());
+        registry.register(
+            "reputation_degraded",
+            "1 while the disk does not take bans and favours; they are in force in memory",
+            m.reputation_degraded.clone(),
+        );
+        registry.register(
+            "standings_unwritten",
+            "Bans and favours that are in memory alone",
+            m.standings_unwritten.clone(),
+        );
+        registry.register(
+            "files_begun_anew",
+            "1 for a file that was damaged, and is a new one, since this process started",
+            m.files_begun_anew.clone(),
+        );
         registry.register("threat_level", "Where the threat dial stands", m.threat_level.clone());
         registry.register(
             "threat_changes",
@@ -399,6 +425,17 @@ impl Metrics {
     pub fn set_standings(&self, standing: &'static str, count: usize) {
         let gauge = self.standings.get_or_create(&ByStanding { standing });
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the disk does not take bans and favours, and how many are in memory alone.
+    pub fn set_unwritten(&self, degraded: bool, count: usize) {
+        self.reputation_degraded.set(i64::from(degraded));
+        self.standings_unwritten.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A file was damaged, and is a new one.
+    pub fn file_begun_anew(&self, file: &'static str) {
+        self.files_begun_anew.get_or_create(&ByFile { file }).set(1);
     }
 
     /// Where the threat dial stands.

@@ -36,10 +36,11 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::{Clock, Timestamp};
+use crate::sqlite::FileError;
 use crate::store::record::DialRecord;
 use crate::store::{StateStore, StoreError};
 use crate::telemetry::metrics::Metrics;
-use audit::{Audit, AuditError, By, Why};
+use audit::{Audit, By, Why};
 use controller::{DialController, PAUSE, SAMPLE_INTERVAL};
 use signals::Collector;
 use table::{LevelPolicy, LevelTable};
@@ -237,6 +238,7 @@ pub struct Threat {
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    begun_anew: bool,
 }
 
 /// What turns it.
@@ -255,7 +257,7 @@ impl Threat {
     ///
     /// # Errors
     ///
-    /// [`AuditError`], with the file and what to do.
+    /// [`FileError`], with the file and what to do.
     pub fn open(
         data_dir: &Path,
         settings: Settings,
@@ -263,12 +265,13 @@ impl Threat {
         store: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-    ) -> Result<Self, AuditError> {
+    ) -> Result<Self, FileError> {
         let now = clock.now();
         let mut audit = Audit::open(data_dir, now)?;
         let dial = audit.configure(settings.mode, settings.start, now)?;
         let controller = DialController::new(settings.start, &dial, now);
         metrics.set_threat_level(dial.level.get());
+        let begun_anew = audit.was_begun_anew();
         let turning = Turning { controller, audit, insists: false, said: String::new() };
         Ok(Self {
             table: settings.table,
@@ -278,7 +281,14 @@ impl Threat {
             store,
             clock,
             metrics,
+            begun_anew,
         })
+    }
+
+    /// Whether its file was damaged when this gate started, and is a new one.
+    #[must_use]
+    pub const fn was_begun_anew(&self) -> bool {
+        self.begun_anew
     }
 
     /// The level in force.
@@ -463,7 +473,7 @@ impl Threat {
 }
 
 impl Turning {
-    fn complain(&mut self, error: &AuditError) {
+    fn complain(&mut self, error: &FileError) {
         let text = error.to_string();
         if self.said != text {
             tracing::error!(error = text, "the threat dial stays as it is");

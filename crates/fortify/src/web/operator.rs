@@ -29,7 +29,7 @@ pub async fn health() -> Response {
 }
 
 /// `GET /ready`: the store answers and a picture can be drawn; 503 until both do. How it goes with
-/// `HAProxy` is told and changes nothing: requests go on without it.
+/// `HAProxy` and with the file of standings is told and changes nothing: requests go on without them.
 ///
 /// # Errors
 ///
@@ -65,6 +65,10 @@ pub async fn metrics(
     let counts = app.reputation.counts();
     app.metrics.set_standings(Standing::Vip.as_str(), counts.vip);
     app.metrics.set_standings(Standing::Banned.as_str(), counts.banned);
+    app.metrics.set_unwritten(app.reputation.is_degraded(), app.reputation.unwritten());
+    for file in app.begun_anew() {
+        app.metrics.file_begun_anew(file);
+    }
     if app.config.haproxy.endpoint.is_some() {
         app.metrics.set_haproxy_lag(app.reputation.lag());
     }
