@@ -14,12 +14,20 @@ use std::time::{Duration, Instant};
 use program::{circuit_address, config, fortify, guess_wrong, listening, output, request, wait};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-/// A wrong answer is a ban.
+/// A wrong answer is a ban, and nobody waits in turn for a challenge.
 const STRICT: &str = "[server]\nport = 0\n[captcha]\ndrawn_ahead = 0\n\
-                      [security]\nmax_captcha_failures = 1\n";
+                      [security]\nmax_captcha_failures = 1\n\
+                      [limits]\nservice_challenges_per_minute = 6000000\n\
+                      service_challenges_per_second = 100000\n";
 
 /// How often a gate is killed while it bans.
 const ROUNDS: u32 = 20;
+
+/// How many circuits guess at one time.
+const GUESSERS: u32 = 32;
+
+/// Bans of a round before the gate is killed.
+const BANS: usize = 200;
 
 #[test]
 fn abuse_27_a_gate_that_is_killed_under_load_has_every_ban_that_it_acknowledged() {
@@ -32,7 +40,7 @@ fn abuse_27_a_gate_that_is_killed_under_load_has_every_ban_that_it_acknowledged(
         let address = listening(&mut BufReader::new(child.stderr.take().unwrap()));
         let started = Instant::now();
         let (told, acknowledged) = std::sync::mpsc::channel();
-        let guessers: Vec<_> = (0..4_u32)
+        let guessers: Vec<_> = (0..GUESSERS)
             .map(|guesser| {
                 let told = told.clone();
                 std::thread::spawn(move || {
@@ -46,8 +54,8 @@ fn abuse_27_a_gate_that_is_killed_under_load_has_every_ban_that_it_acknowledged(
                 })
             })
             .collect();
-        let mut banned: Vec<u32> = acknowledged.iter().take(100).collect();
-        rate += 100.0 / started.elapsed().as_secs_f64() / f64::from(ROUNDS);
+        let mut banned: Vec<u32> = acknowledged.iter().take(BANS).collect();
+        rate += BANS as f64 / started.elapsed().as_secs_f64() / f64::from(ROUNDS);
         child.kill().unwrap();
         child.wait().unwrap();
         drop(told);
