@@ -78,6 +78,22 @@ impl Book {
         Written::Done
     }
 
+    /// Moves every time by as much as the clock was set.
+    pub(super) fn shift(&mut self, millis: i64) {
+        let moved = |time: Timestamp| {
+            Timestamp::from_millis(time.as_millis().saturating_add_signed(millis))
+        };
+        for ends in &mut self.ends {
+            ends.clear();
+        }
+        for row in self.rows.values_mut() {
+            (row.since, row.until) = (moved(row.since), moved(row.until));
+            self.ends[row.standing as usize].insert((row.until, row.circuit));
+        }
+        self.oldest = self.oldest.map(moved);
+        self.oldest_taken = self.oldest_taken.map(moved);
+    }
+
     /// The file has nothing of what is here.
     pub(super) fn all_unwritten(&mut self) {
         self.unwritten = self.rows.keys().map(|circuit| (*circuit, false)).collect();

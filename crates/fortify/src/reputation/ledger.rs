@@ -283,6 +283,25 @@ impl Ledger {
         look(self).map_err(|error| self.failed(error))
     }
 
+    /// Moves the times of every row that this has seen by as much as the clock was set.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written: no row was moved then.
+    pub fn shift(&mut self, millis: i64) -> Result<(), FileError> {
+        let untouched = Mark::of(&self.path) == self.mark;
+        let moved = self.connection.execute(
+            "UPDATE standings SET since = max(0, since + ?1), until = max(0, until + ?1)
+             WHERE seq <= ?2",
+            [millis, self.cursor],
+        );
+        moved.map_err(|error| self.failed(error))?;
+        if untouched {
+            self.mark = Mark::of(&self.path);
+        }
+        Ok(())
+    }
+
     /// Deletes rows that are not in force any more.
     ///
     /// # Errors

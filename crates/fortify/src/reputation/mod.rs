@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::circuit::{TorBoot, TorCircuit};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, SteadyClock, Timestamp};
 use crate::sqlite::FileError;
 use book::Book;
 pub use book::{Changes, Counts};
@@ -166,7 +166,8 @@ pub enum Kept {
 /// How circuits stand, for the tasks of a running gate.
 pub struct Reputation {
     shared: Arc<Shared>,
-    clock: Arc<dyn Clock>,
+    /// A standing lasts as long as was said, however the wall clock is set meanwhile.
+    clock: Arc<SteadyClock>,
     slots: Arc<Semaphore>,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -237,6 +238,7 @@ impl Reputation {
         clock: Arc<dyn Clock>,
         rows: usize,
     ) -> Result<Self, ReputationError> {
+        let clock = Arc::new(SteadyClock::over(clock));
         let now = clock.now();
         let mut ledger = Ledger::open(data_dir, rows, now)?;
         let loaded = match ledger.load(now) {
@@ -248,7 +250,9 @@ impl Reputation {
         };
         let mut book = Book::default();
         for row in loaded {
-            book.put(row, now);
+            // A clock that was set back since makes nothing last longer than it was meant to.
+            let until = row.until.min(now.after(row.since.until(row.until)));
+            book.put(Row { until, ..row }, now);
         }
         let shared = Arc::new(Shared {
             book: RwLock::new(book),
@@ -326,13 +330,15 @@ impl Reputation {
     /// [`ReputationError::Busy`] or [`ReputationError::Ended`].
     pub fn promote(&self, circuit: TorCircuit, until: Timestamp) -> Result<(), ReputationError> {
         let (standing, reason) = (Standing::Vip, Reason::Solved);
-        let row = Row { circuit, standing, since: self.clock.now(), until, reason };
+        let (since, until) = (self.clock.now(), self.clock.translate(until));
+        let row = Row { circuit, standing, since, until, reason };
         let slot = self.slots.clone().try_acquire_owned();
         let slot = slot.map_err(|_none_or_closed| ReputationError::Busy)?;
         self.send(Job { write: Write { row, yields: true }, done: None, slot })
     }
 
-    async fn write(&self, write: Write) -> Result<Kept, ReputationError> {
+    async fn write(&self, mut write: Write) -> Result<Kept, ReputationError> {
+        write.row.until = self.clock.translate(write.row.until);
         let written = match self.queue(write).await {
             Ok((written, kept)) => return whole(written, kept),
             // Whatever became of it: from now on it is in force.

@@ -139,3 +139,41 @@ async fn abuse_18_a_flood_of_favours_pushes_out_favours_and_no_ban_and_memory_is
         assert_eq!(standing(&reputation, number), Some(Standing::Banned));
     }
 }
+
+#[tokio::test]
+async fn a_clock_that_jumps_ends_no_ban_and_makes_none_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reputation, clock) = opened(dir.path());
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
+    for to in [NOW.after(hour * 24), NOW.before(hour)] {
+        clock.jump(to);
+        assert_eq!(standing(&reputation, 1), Some(Standing::Banned), "before it was noticed");
+        let until = clock.now().after(hour);
+        eventually("followed", || reputation.row(circuit(1)).unwrap().until == until).await;
+        // A restart and the command line know the wall clock alone.
+        eventually("in the file", || {
+            let ledger = Ledger::open_existing(dir.path(), 9).unwrap();
+            let row = ledger.find(circuit(1), clock.now()).unwrap();
+            row.is_some_and(|row| row.until == until)
+        })
+        .await;
+    }
+    clock.advance(hour - minute);
+    assert_eq!(standing(&reputation, 1), Some(Standing::Banned));
+    clock.advance(minute);
+    assert_eq!(standing(&reputation, 1), None);
+}
+
+#[tokio::test]
+async fn a_ban_of_before_a_clock_was_set_back_is_no_longer_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reputation, _) = opened(dir.path());
+    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
+    drop(reputation);
+    let clock = Arc::new(ManualClock::at(NOW.before(Duration::from_secs(86_400))));
+    let again = Reputation::open(dir.path(), clock.clone()).unwrap();
+    assert_eq!(standing(&again, 1), Some(Standing::Banned));
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(standing(&again, 1), None);
+}

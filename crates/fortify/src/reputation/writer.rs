@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::ledger::{Applied, Ledger, Write, Written};
 use super::{Kept, ReputationError, Row, Shared};
-use crate::clock::Clock;
+use crate::clock::{Clock, SteadyClock};
 use crate::sqlite::FileError;
 
 /// How often other processes' writes and standings that have ended are looked for.
@@ -45,13 +45,13 @@ pub(super) struct Job {
 pub(super) struct Writer {
     ledger: Ledger,
     shared: Arc<Shared>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<SteadyClock>,
     /// When the disk was last tried while it takes nothing.
     tried: Instant,
 }
 
 impl Writer {
-    pub(super) fn new(ledger: Ledger, shared: Arc<Shared>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(ledger: Ledger, shared: Arc<Shared>, clock: Arc<SteadyClock>) -> Self {
         Self { ledger, shared, clock, tried: Instant::now() }
     }
 
@@ -145,7 +145,21 @@ impl Writer {
         written
     }
 
+    /// Where the clock was set, moves what is in force by as much: it ends when it would have, and a restart
+    /// and the command line, which know the wall clock alone, find it so.
+    fn follow_clock(&mut self) {
+        let mut book = self.shared.book_mut();
+        let Some(jump) = self.clock.follow() else { return };
+        book.shift(jump.millis);
+        drop(book);
+        if let Err(error) = self.ledger.shift(jump.millis) {
+            self.heed(error);
+            self.shared.book_mut().all_unwritten();
+        }
+    }
+
     fn poll(&mut self) {
+        self.follow_clock();
         if let Err(error) = self.ledger.verify() {
             self.heed(error);
         }

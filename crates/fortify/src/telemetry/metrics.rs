@@ -94,6 +94,11 @@ struct ByClass {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByDirection {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByFile {
     file: &'static str,
 }
@@ -160,6 +165,7 @@ pub struct Metrics {
     reputation_degraded: Gauge,
     standings_unwritten: Gauge,
     files_begun_anew: Family<ByFile, Gauge>,
+    clock_jumps: Family<ByDirection, Counter>,
     threat_level: Gauge,
     threat_changes: Family<ByWhom, Counter>,
     behaviour_findings: Family<ByClass, Counter>,
@@ -201,6 +207,7 @@ impl Metrics {
             reputation_degraded: Gauge::default(),
             standings_unwritten: Gauge::default(),
             files_begun_anew: Family::default(),
+            clock_jumps: Family::default(),
             threat_level: Gauge::default(),
             threat_changes: Family::default(),
             behaviour_findings: Family::default(),
@@ -287,6 +294,11 @@ impl Metrics {
             "files_begun_anew",
             "1 for a file that was damaged, and is a new one, since this process started",
             m.files_begun_anew.clone(),
+        );
+        registry.register(
+            "clock_jumps",
+            "How often the system's clock was set by more than a minute",
+            m.clock_jumps.clone(),
         );
         registry.register("threat_level", "Where the threat dial stands", m.threat_level.clone());
         registry.register(
@@ -436,6 +448,11 @@ impl Metrics {
     /// A file was damaged, and is a new one.
     pub fn file_begun_anew(&self, file: &'static str) {
         self.files_begun_anew.get_or_create(&ByFile { file }).set(1);
+    }
+
+    /// The system's clock was set.
+    pub fn clock_jumped(&self, direction: &'static str) {
+        self.clock_jumps.get_or_create(&ByDirection { direction }).inc();
     }
 
     /// Where the threat dial stands.
