@@ -19,6 +19,7 @@
 //! - [`threat`]: the dial: how severe the gate is, and when it becomes so.
 //! - [`behaviour`]: what circuits do, and what that makes them look like.
 //! - [`tor`]: tor's control port: when it starts anew, which circuits close.
+//! - [`sqlite`]: the files that several of them keep: opened, and put aside when damaged.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
 
@@ -46,6 +47,7 @@ pub mod reputation;
 pub mod router;
 pub mod server;
 pub mod session;
+pub mod sqlite;
 pub mod store;
 pub mod telemetry;
 pub mod threat;

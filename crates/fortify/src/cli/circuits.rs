@@ -77,7 +77,8 @@ pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Resu
     match action {
         Action::List { show_circuits } => {
             let names = KeyRing::load(data_dir).map_err(CliError::failed)?.pseudonyms();
-            let mut rows = ledger.load(now).map_err(CliError::failed)?;
+            let rows = ledger.load(now).map_err(CliError::failed)?.into_iter();
+            let mut rows: Vec<_> = rows.map(|(row, _shifted)| row).collect();
             rows.retain(|row| row.standing != Standing::Reset);
             rows.sort_by_key(|row| (row.standing as u8, row.until, row.circuit));
             let list = List { names, by_line: config.server.proxy_protocol, now };
@@ -119,7 +120,7 @@ fn set(
 ) -> Result<(), CliError> {
     let reason = Reason::Operator;
     let row = Row { circuit, standing, since: now, until: now.after(time), reason };
-    let write = ledger::Write { row, yields: false };
+    let write = ledger::Write::of(row);
     let applied = ledger.apply(&[write], now).map_err(CliError::failed)?;
     match applied.written.first() {
         Some(Written::Full) => Err(CliError::failed(ReputationError::Full)),
