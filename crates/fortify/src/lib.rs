@@ -20,6 +20,7 @@
 //! - [`behaviour`]: what circuits do, and what that makes them look like.
 //! - [`doctor`]: looks at a gate and all around it, and says what to do.
 //! - [`tor`]: tor's control port: when it starts anew, which circuits close.
+//! - [`sqlite`]: the files that several of them keep: opened, and put aside when damaged.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
 
@@ -48,6 +49,7 @@ pub mod reputation;
 pub mod router;
 pub mod server;
 pub mod session;
+pub mod sqlite;
 pub mod store;
 pub mod telemetry;
 pub mod threat;

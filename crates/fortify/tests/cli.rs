@@ -1,41 +1,16 @@
 //! The program as an operator starts it: exit codes, messages, signals.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::io::{BufRead, BufReader, Read as _, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
 
+use program::{config, fortify, listening, output, wait};
 use rustix::process::{Pid, Signal, kill_process};
-
-fn fortify(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fortify"));
-    command.args(args).env_clear();
-    command
-}
-
-/// Runs it to its end, which has to come within 20 seconds.
-fn output(command: &mut Command) -> Output {
-    let mut child =
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-    wait(&mut child);
-    child.wait_with_output().unwrap()
-}
-
-fn wait(child: &mut Child) -> i32 {
-    let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code().unwrap_or(-1);
-        }
-        if started.elapsed() > Duration::from_secs(20) {
-            child.kill().unwrap();
-            panic!("still running after 20 s");
-        }
-        std::thread::yield_now();
-    }
-}
 
 /// The one line that it said, and its exit code.
 fn complaint(command: &mut Command) -> (String, i32) {
@@ -53,17 +28,6 @@ fn first_start(config: &str) {
     listening(&mut BufReader::new(child.stderr.take().unwrap()));
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     wait(&mut child);
-}
-
-/// Writes a configuration whose data is in `dir`.
-fn config(dir: &Path, more: &str) -> String {
-    let path = dir.join("fortify.toml");
-    let data = dir.join("data");
-    // Gates of other tests have the usual port.
-    let end = "[admin]\nlisten = \"\"\n";
-    let text = format!("[storage]\ndata_dir = \"{}\"\n{more}\n{end}", data.display());
-    std::fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
 }
 
 #[test]
@@ -260,69 +224,9 @@ fn circuits_are_asked_for_by_address_in_the_file_of_a_gate() {
     let said = output(&mut circuits(&["show", "fc00:dead:beef:4dad::19"])).stdout;
     assert!(String::from_utf8(said).unwrap().contains(" banned (operator), "));
     std::fs::write(dir.path().join("data/reputation.sqlite"), "no database at all").unwrap();
-    for mut command in [circuits(&["list"]), fortify(&["serve", "--config", &path])] {
-        let (message, code) = complaint(&mut command);
-        assert_eq!(code, 1);
-        assert!(message.contains("reputation.sqlite: is damaged"), "{message}");
-    }
-}
-
-/// How often a gate is killed while it bans.
-const ROUNDS: u32 = 20;
-
-#[test]
-fn abuse_27_a_gate_that_is_killed_under_load_has_every_ban_that_it_acknowledged() {
-    let more = "[server]\nport = 0\n[captcha]\ndrawn_ahead = 0\n\
-                [security]\nmax_captcha_failures = 1\n";
-    let (mut count, mut rate) = (0, 0.0);
-    for _ in 0..ROUNDS {
-        let dir = tempfile::tempdir().unwrap();
-        let path = config(dir.path(), more);
-        let mut child =
-            fortify(&["serve", "--config", &path]).stderr(Stdio::piped()).spawn().unwrap();
-        let address = listening(&mut BufReader::new(child.stderr.take().unwrap()));
-        let started = Instant::now();
-        let (told, acknowledged) = std::sync::mpsc::channel();
-        let guessers: Vec<_> = (0..4_u32)
-            .map(|guesser| {
-                let told = told.clone();
-                std::thread::spawn(move || {
-                    for number in (guesser << 16).. {
-                        match guess_wrong(address, number) {
-                            Some(429) => told.send(number).unwrap(),
-                            Some(other) => panic!("{other} in place of a ban"),
-                            None => return,
-                        }
-                    }
-                })
-            })
-            .collect();
-        let mut banned: Vec<u32> = acknowledged.iter().take(100).collect();
-        rate += 100.0 / started.elapsed().as_secs_f64() / f64::from(ROUNDS);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        drop(told);
-        banned.extend(acknowledged.iter());
-        for guesser in guessers {
-            guesser.join().unwrap();
-        }
-        let list = ["circuits", "list", "--show-circuits", "--config", &path];
-        let list = String::from_utf8(output(&mut fortify(&list)).stdout).unwrap();
-        let there: std::collections::HashSet<_> =
-            list.lines().filter_map(|line| line.rsplit(' ').next()).collect();
-        for number in &banned {
-            let address: std::net::Ipv6Addr = circuit_address(*number).parse().unwrap();
-            assert!(there.contains(address.to_string().as_str()), "a ban is lost");
-        }
-        count += banned.len();
-        let mut child =
-            fortify(&["serve", "--config", &path]).stderr(Stdio::piped()).spawn().unwrap();
-        let again = listening(&mut BufReader::new(child.stderr.take().unwrap()));
-        assert_eq!(request(again, banned[0], "/captcha/generate", "").unwrap().0, 403);
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        wait(&mut child);
-    }
-    println!("{count} bans acknowledged in {ROUNDS} rounds, {rate:.0} a second");
+    let (message, code) = complaint(&mut circuits(&["list"]));
+    assert_eq!(code, 1);
+    assert!(message.contains("reputation.sqlite: is damaged"), "{message}");
 }
 
 #[test]
@@ -375,45 +279,6 @@ fn attacks_are_played_to_the_dial_and_drawn() {
     let told = output(&mut fortify(&["simulate", "--trace", "one-loud", "--json"]));
     let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!((&told["highest"], &told["trace"]), (&2.into(), &"one-loud".into()));
-}
-
-/// The status of a wrong answer of a circuit's; `None` once the gate is gone.
-fn guess_wrong(gate: SocketAddr, number: u32) -> Option<u16> {
-    let (_, body) = request(gate, number, "/captcha/generate", "")?;
-    let challenge: serde_json::Value = serde_json::from_str(&body).ok()?;
-    let answer = serde_json::json!({"challenge_id": challenge["token"], "solution": "no"});
-    Some(request(gate, number, "/verify-captcha", &answer.to_string())?.0)
-}
-
-/// The status and the body of a `POST`; `None` unless all of it came.
-fn request(gate: SocketAddr, number: u32, path: &str, body: &str) -> Option<(u16, String)> {
-    let mut socket = TcpStream::connect(gate).ok()?;
-    let (circuit, length) = (circuit_address(number), body.len());
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nX-Circuit-ID: {circuit}\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-    );
-    socket.write_all(head.as_bytes()).ok()?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-}
-
-fn circuit_address(number: u32) -> String {
-    format!("fc00:dead:beef:4dad::{:x}:{:x}", number >> 16, number & 0xffff)
-}
-
-/// The address in the line that says where the gate listens.
-fn listening(log: &mut impl BufRead) -> SocketAddr {
-    let mut line = String::new();
-    while log.read_line(&mut line).unwrap() > 0 {
-        if let Some((_, address)) = line.split_once("listening=http://") {
-            return address.trim().parse().unwrap();
-        }
-        line.clear();
-    }
-    panic!("the gate did not say where it listens");
 }
 
 /// Runs a command that reads `typed`, and gives what it wrote and its exit code.

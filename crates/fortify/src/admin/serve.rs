@@ -1,6 +1,7 @@
 //! The doors: a port and a unix socket, with the limits that the gate's own have.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -85,7 +86,9 @@ impl SetupNotice {
 }
 
 impl AdminListeners {
-    /// Builds the operator's side of the gate in force and takes its doors; `None` where the configuration has none.
+    /// Builds the operator's side of the gate in force and takes its doors; `None` where the configuration
+    /// has none, or its file cannot be used. That is said, and no reason to let visitors wait: whoever has
+    /// the machine says what becomes of the file.
     ///
     /// # Errors
     ///
@@ -96,7 +99,14 @@ impl AdminListeners {
         if listen.is_none() && path.is_none() {
             return Ok(None);
         }
-        let admin = Admin::build(live.clone())?;
+        let admin = match Admin::build(live.clone()) {
+            Err(AdminBuildError::Accounts(error)) => {
+                tracing::error!(%error, "operators are not served until the gate is started again");
+                app.operators_shut_out.store(true, Ordering::Relaxed);
+                return Ok(None);
+            }
+            built => built?,
+        };
         let port = match listen {
             Some(address) => {
                 Some(Listener::bind_tcp(address).await.map_err(AdminStartError::Listen)?)

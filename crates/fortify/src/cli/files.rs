@@ -30,6 +30,7 @@ use crate::pseudonym::{CircuitTag, Pseudonyms};
 use crate::reputation::ledger::{Ledger, Write, Written};
 use crate::reputation::{MAX_STANDINGS, Reason, ReputationError, Row, Standing};
 use crate::session::key_ring::KeyRing;
+use crate::sqlite::FileError;
 use crate::threat::Dial;
 use crate::threat::audit::Audit;
 use crate::tor::{self, Closed};
@@ -200,7 +201,7 @@ impl<'a> Files<'a> {
     fn accounts(&self) -> Result<Option<Accounts>, CliError> {
         match Accounts::open_existing(&self.config.storage.data_dir) {
             Ok(accounts) => Ok(Some(accounts)),
-            Err(AccountsError::NotThere(_)) => Ok(None),
+            Err(AccountsError::File(FileError::NotThere(_))) => Ok(None),
             Err(error) => Err(CliError::failed(error)),
         }
     }
@@ -241,7 +242,8 @@ impl Book {
     /// Those that stand in some way, the latest first.
     fn standing(&mut self) -> Result<Vec<(CircuitTag, Row)>, CliError> {
         let rows = self.ledger.load(self.now).map_err(CliError::failed)?;
-        let rows = rows.into_iter().filter(|row| row.standing != Standing::Reset);
+        let rows = rows.into_iter().map(|(row, _shifted)| row);
+        let rows = rows.filter(|row| row.standing != Standing::Reset);
         let mut rows: Vec<_> = rows.map(|row| (self.tag(row.circuit), row)).collect();
         rows.sort_unstable_by_key(|(tag, row)| (std::cmp::Reverse(row.since), tag.to_bytes()));
         Ok(rows)
@@ -259,7 +261,7 @@ impl Book {
             }
             CircuitArg::Pseudonym(tag) => {
                 let rows = self.ledger.load(self.now).map_err(CliError::failed)?;
-                let mut circuits = rows.into_iter().map(|row| row.circuit);
+                let mut circuits = rows.into_iter().map(|(row, _shifted)| row.circuit);
                 Ok((*tag, circuits.find(|circuit| self.tag(*circuit) == *tag)))
             }
         }
@@ -288,7 +290,7 @@ impl Book {
     ) -> Result<(), CliError> {
         let (reason, since, until) = (Reason::Operator, self.now, self.now.after(time));
         let row = |circuit: &TorCircuit| Row { circuit: *circuit, standing, since, until, reason };
-        let writes = circuits.iter().map(|circuit| Write { row: row(circuit), yields: false });
+        let writes = circuits.iter().map(|circuit| Write::of(row(circuit)));
         let writes: Vec<_> = writes.collect();
         let applied = self.ledger.apply(&writes, self.now).map_err(CliError::failed)?;
         let full = applied.written.iter().any(|written| matches!(written, Written::Full));

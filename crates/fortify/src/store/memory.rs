@@ -55,7 +55,9 @@ pub struct MemoryStore {
     /// The tokens of each circuit's live challenges, the oldest first.
     active: Cache<CircuitTag, Arc<[ChallengeToken]>>,
     challenges_per_circuit: usize,
-    failures: Cache<CircuitTag, Failures>,
+    /// Wrong answers, and until when they count, by the time that passed: a clock that is set changes
+    /// nothing about a wait.
+    failures: Cache<CircuitTag, (u32, Duration)>,
     /// When each circuit asked for a challenge.
     asked: Cache<CircuitTag, Arc<[Timestamp]>>,
     revocations: Arc<Revocations>,
@@ -100,6 +102,12 @@ impl MemoryStore {
             dial: watch::Sender::default(),
             clock,
         }
+    }
+
+    /// The time that what is asked for is kept by, the one that passed: a clock that is set changes nothing
+    /// about what may be asked for.
+    fn passed(&self) -> Timestamp {
+        Timestamp::from_millis(0).after(self.clock.elapsed())
     }
 
     fn live(&self, record: Option<Arc<ChallengeRecord>>) -> Option<ChallengeRecord> {
@@ -199,20 +207,25 @@ impl StateStore for MemoryStore {
         circuit: CircuitTag,
         decay: Duration,
     ) -> Result<Failures, StoreError> {
-        let now = self.clock.now();
+        let passed = self.clock.elapsed();
         let entry = self.failures.entry(circuit).and_upsert_with(|previous| {
             let counted = match previous.map(moka::Entry::into_value) {
-                Some(failures) if now < failures.until => failures.count,
+                Some((count, until)) if passed < until => count,
                 _ => 0,
             };
-            Failures { count: counted.saturating_add(1), until: now.after(decay) }
+            (counted.saturating_add(1), passed.saturating_add(decay))
         });
-        Ok(entry.into_value())
+        let (count, _) = entry.into_value();
+        Ok(Failures { count, until: self.clock.now().after(decay) })
     }
 
     async fn failures(&self, circuit: CircuitTag) -> Result<Failures, StoreError> {
-        let now = self.clock.now();
-        Ok(self.failures.get(&circuit).filter(|f| now < f.until).unwrap_or(Failures::NONE))
+        let passed = self.clock.elapsed();
+        let known = self.failures.get(&circuit).filter(|(_, until)| passed < *until);
+        Ok(known.map_or(Failures::NONE, |(count, until)| Failures {
+            count,
+            until: self.clock.now().after(until.saturating_sub(passed)),
+        }))
     }
 
     async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError> {
@@ -221,7 +234,7 @@ impl StateStore for MemoryStore {
     }
 
     async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError> {
-        let now = self.clock.now();
+        let now = self.passed();
         let mut asked = Asked::Full(Duration::ZERO);
         self.asked.entry(circuit).and_compute_with(|previous| {
             let times = previous.map(moka::Entry::into_value);
@@ -240,7 +253,7 @@ impl StateStore for MemoryStore {
         circuit: CircuitTag,
         within: [Duration; 2],
     ) -> Result<Option<[u32; 2]>, StoreError> {
-        let (now, times) = (self.clock.now(), self.asked.get(&circuit));
+        let (now, times) = (self.passed(), self.asked.get(&circuit));
         let times = times.as_deref().unwrap_or_default();
         let count = |within| times.iter().filter(|at| now < at.after(within)).count();
         Ok(Some(within.map(|within| u32::try_from(count(within)).unwrap_or(u32::MAX))))
@@ -337,6 +350,33 @@ mod tests {
     async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
         for most in [1, 3, 100] {
             contract::check_bound(Arc::new(store(100_000, most).1), most).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_jumps_changes_no_wait_and_no_window() {
+        let (clock, store) = store(10, 3);
+        let (circuit, hour) = (CircuitTag::from_bytes([7; 16]), Duration::from_secs(3600));
+        let bounds = [Bound { within: Duration::from_secs(60), most: 1 }; 2];
+        let waits = crate::limits::waits::Waits::default();
+        for to in [contract::START.after(hour * 24), contract::START.before(hour)] {
+            store.forget_failures(circuit).await.unwrap();
+            for _ in 0..3 {
+                store.record_failure(circuit, hour).await.unwrap();
+            }
+            assert!(matches!(store.ask(circuit, bounds).await, Ok(Asked::Granted { .. })));
+            clock.jump(to);
+            for (step, left, full) in [(0, 30, 60), (29, 1, 31), (1, 0, 30)] {
+                clock.advance(Duration::from_secs(step));
+                let failures = store.failures(circuit).await.unwrap();
+                let wait = waits.left(failures, hour, clock.now()).unwrap_or_default();
+                assert_eq!((failures.count, wait), (3, Duration::from_secs(left)));
+                let asked = store.ask(circuit, bounds).await.unwrap();
+                assert_eq!(asked, Asked::Full(Duration::from_secs(full)));
+                let lately = store.asked(circuit, [hour, Duration::from_secs(1)]).await.unwrap();
+                assert_eq!(lately.unwrap()[0], 1, "as it is told to operators");
+            }
+            clock.advance(Duration::from_secs(60));
         }
     }
 

@@ -128,6 +128,16 @@ struct ByClass {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByDirection {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFile {
+    file: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStanding {
     standing: &'static str,
 }
@@ -236,6 +246,11 @@ pub struct Metrics {
     standings: Family<ByStanding, Gauge>,
     // A family, so that it is absent where there is no other node to tell.
     standings_untold: Family<Unlabelled, Gauge>,
+    reputation_degraded: Gauge,
+    standings_unwritten: Gauge,
+    files_begun_anew: Family<ByFile, Gauge>,
+    operators_shut_out: Gauge,
+    clock_jumps: Family<ByDirection, Counter>,
     threat_level: Gauge,
     threat_changes: Family<ByWhom, Counter>,
     config_reloads: Family<ByOutcome, Counter>,
@@ -289,6 +304,11 @@ impl Metrics {
             haproxy_commands: Family::default(),
             standings: Family::default(),
             standings_untold: Family::default(),
+            reputation_degraded: Gauge::default(),
+            standings_unwritten: Gauge::default(),
+            files_begun_anew: Family::default(),
+            operators_shut_out: Gauge::default(),
+            clock_jumps: Family::default(),
             threat_level: Gauge::default(),
             threat_changes: Family::default(),
             config_reloads: Family::default(),
@@ -391,6 +411,31 @@ impl Metrics {
             "standings_untold",
             "Bans, favours and resets that other nodes are not told yet",
             m.standings_untold.clone(),
+        );
+        registry.register(
+            "reputation_degraded",
+            "1 while the disk does not take bans and favours; they are in force in memory",
+            m.reputation_degraded.clone(),
+        );
+        registry.register(
+            "standings_unwritten",
+            "Bans and favours that are in memory alone",
+            m.standings_unwritten.clone(),
+        );
+        registry.register(
+            "files_begun_anew",
+            "1 for a file that was damaged, and is a new one, since this process started",
+            m.files_begun_anew.clone(),
+        );
+        registry.register(
+            "operators_shut_out",
+            "1 where the operator's side is not served, because its file cannot be used",
+            m.operators_shut_out.clone(),
+        );
+        registry.register(
+            "clock_jumps",
+            "How often the system's clock was set by more than a minute",
+            m.clock_jumps.clone(),
         );
         registry.register("threat_level", "Where the threat dial stands", m.threat_level.clone());
         registry.register(
@@ -691,6 +736,27 @@ impl Metrics {
     pub fn set_standings_untold(&self, count: usize) {
         let gauge = self.standings_untold.get_or_create(&Unlabelled {});
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the disk does not take bans and favours, and how many are in memory alone.
+    pub fn set_unwritten(&self, degraded: bool, count: usize) {
+        self.reputation_degraded.set(i64::from(degraded));
+        self.standings_unwritten.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A file was damaged, and is a new one.
+    pub fn file_begun_anew(&self, file: &'static str) {
+        self.files_begun_anew.get_or_create(&ByFile { file }).set(1);
+    }
+
+    /// Whether operators are shut out.
+    pub fn set_operators_shut_out(&self, shut_out: bool) {
+        self.operators_shut_out.set(i64::from(shut_out));
+    }
+
+    /// The system's clock was set.
+    pub fn clock_jumped(&self, direction: &'static str) {
+        self.clock_jumps.get_or_create(&ByDirection { direction }).inc();
     }
 
     /// Where the threat dial stands.

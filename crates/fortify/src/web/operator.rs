@@ -1,5 +1,7 @@
 //! What supervisors ask: alive, ready, and in numbers.
 
+use std::sync::atomic::Ordering;
+
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -31,7 +33,7 @@ pub async fn health() -> Response {
 }
 
 /// `GET /ready`: the store answers and a picture can be drawn; 503 until both do. How it goes with
-/// `HAProxy` is told and changes nothing: requests go on without it.
+/// `HAProxy` and with the file of standings is told and changes nothing: requests go on without them.
 ///
 /// # Errors
 ///
@@ -78,6 +80,11 @@ pub async fn exposition(app: &App, headers: &HeaderMap) -> Result<Response, std:
     app.metrics.set_standings(Standing::Banned.as_str(), counts.banned);
     if let Some(count) = app.sharing.untold() {
         app.metrics.set_standings_untold(count);
+    }
+    app.metrics.set_unwritten(app.reputation.is_degraded(), app.reputation.unwritten());
+    app.metrics.set_operators_shut_out(app.operators_shut_out.load(Ordering::Relaxed));
+    for file in app.begun_anew() {
+        app.metrics.file_begun_anew(file);
     }
     if app.config.haproxy.endpoint.is_some() {
         app.metrics.set_haproxy_lag(app.reputation.lag());
