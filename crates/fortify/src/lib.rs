@@ -21,6 +21,7 @@
 //! - [`doctor`]: looks at a gate and all around it, and says what to do.
 //! - [`tor`]: tor's control port: when it starts anew, which circuits close.
 //! - [`sqlite`]: the files that several of them keep: opened, and put aside when damaged.
+//! - `recent`: what is remembered of circuits, the least recently seen of which makes room.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
 
@@ -44,6 +45,7 @@ pub mod i18n;
 pub mod limits;
 pub mod proxy;
 pub mod pseudonym;
+mod recent;
 pub mod reload;
 pub mod reputation;
 pub mod router;

@@ -23,21 +23,20 @@ use super::record::{
     Standing,
 };
 use super::revocations::Revocations;
-use super::{StateStore, StoreError, window};
+use super::window::{self, Times};
+use super::{StateStore, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::pseudonym::CircuitTag;
+use crate::recent::Recent;
 
-/// Circuits whose failures are remembered: about 100 bytes each, 20 MB in all. Who can bring more
+/// Circuits whose failures are remembered: about 80 bytes each, 16 MB in all. Who can bring more
 /// circuits than this can also bring each of them once.
-const MAX_FAILURE_RECORDS: u64 = 200_000;
+const MAX_FAILURE_RECORDS: usize = 200_000;
 
-/// Circuits of which is remembered what they asked for: at most 60 times of 8 bytes each by default, 120
-/// MB in all if each of them asked as often as it may. The least recently seen is forgotten first.
-const MAX_ASKING: u64 = 200_000;
-
-/// The longest that failures are remembered: the configuration allows no longer
-/// `security.reputation_decay_seconds`.
-const MAX_DECAY: Duration = Duration::from_secs(86_400);
+/// Circuits of which is remembered what they asked for: 137 bytes each for ten times (`cargo bench -p fortify
+/// --bench judging`), and 4 for each further one; 70 MB in all if each of them asked as often as it may by
+/// default, 60 times an hour. The least recently seen is forgotten first.
+const MAX_ASKING: usize = 200_000;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +56,9 @@ pub struct MemoryStore {
     challenges_per_circuit: usize,
     /// Wrong answers, and until when they count, by the time that passed: a clock that is set changes
     /// nothing about a wait.
-    failures: Cache<CircuitTag, (u32, Duration)>,
+    failures: Recent<(u32, Duration)>,
     /// When each circuit asked for a challenge.
-    asked: Cache<CircuitTag, Arc<[Timestamp]>>,
+    asked: Recent<Times>,
     revocations: Arc<Revocations>,
     moves: Arc<Moves>,
     dial: watch::Sender<Option<DialRecord>>,
@@ -95,8 +94,8 @@ impl MemoryStore {
             // A circuit without a challenge needs no entry, so there are never more.
             active: bounded(bounds.challenges).build(),
             challenges_per_circuit: bounds.challenges_per_circuit,
-            failures: bounded(MAX_FAILURE_RECORDS).time_to_live(MAX_DECAY).build(),
-            asked: bounded(MAX_ASKING).time_to_live(MAX_DECAY).build(),
+            failures: Recent::new(MAX_FAILURE_RECORDS),
+            asked: Recent::new(MAX_ASKING),
             revocations: Arc::new(revocations),
             moves: Arc::new(moves),
             dial: watch::Sender::default(),
@@ -208,20 +207,17 @@ impl StateStore for MemoryStore {
         decay: Duration,
     ) -> Result<Failures, StoreError> {
         let passed = self.clock.elapsed();
-        let entry = self.failures.entry(circuit).and_upsert_with(|previous| {
-            let counted = match previous.map(moka::Entry::into_value) {
-                Some((count, until)) if passed < until => count,
-                _ => 0,
-            };
-            (counted.saturating_add(1), passed.saturating_add(decay))
+        let is_over = |(_, until): &(u32, Duration)| passed >= *until;
+        let count = self.failures.change(circuit, is_over, |known| {
+            let count = known.map_or(0, |(count, _)| count).saturating_add(1);
+            ((count, passed.saturating_add(decay)), count)
         });
-        let (count, _) = entry.into_value();
         Ok(Failures { count, until: self.clock.now().after(decay) })
     }
 
     async fn failures(&self, circuit: CircuitTag) -> Result<Failures, StoreError> {
         let passed = self.clock.elapsed();
-        let known = self.failures.get(&circuit).filter(|(_, until)| passed < *until);
+        let known = self.failures.get(circuit, |(_, until)| passed >= *until);
         Ok(known.map_or(Failures::NONE, |(count, until)| Failures {
             count,
             until: self.clock.now().after(until.saturating_sub(passed)),
@@ -229,23 +225,22 @@ impl StateStore for MemoryStore {
     }
 
     async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError> {
-        self.failures.invalidate(&circuit);
+        self.failures.forget(circuit);
         Ok(())
     }
 
     async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError> {
         let now = self.passed();
-        let mut asked = Asked::Full(Duration::ZERO);
-        self.asked.entry(circuit).and_compute_with(|previous| {
-            let times = previous.map(moka::Entry::into_value);
-            let times = times.as_deref().unwrap_or_default();
-            asked = window::ask(times, &bounds, now);
-            match asked {
-                Asked::Granted { .. } => Op::Put(window::add(times, &bounds, now).into()),
-                Asked::Full(_) => Op::Nop,
+        let widest = bounds.iter().map(|bound| bound.within).max().unwrap_or_default();
+        let is_over = |known: &Times| known.newest().after(widest) <= now;
+        Ok(self.asked.change(circuit, is_over, |known| {
+            let times = known.as_ref().map(Times::all).unwrap_or_default();
+            let asked = window::ask(&times, &bounds, now);
+            match (asked, known) {
+                (Asked::Full(_), Some(known)) => (known, asked),
+                _ => (window::add(&times, &bounds, now), asked),
             }
-        });
-        Ok(asked)
+        }))
     }
 
     async fn asked(
@@ -253,8 +248,8 @@ impl StateStore for MemoryStore {
         circuit: CircuitTag,
         within: [Duration; 2],
     ) -> Result<Option<[u32; 2]>, StoreError> {
-        let (now, times) = (self.passed(), self.asked.get(&circuit));
-        let times = times.as_deref().unwrap_or_default();
+        let (now, times) = (self.passed(), self.asked.get(circuit, |_| false));
+        let times = times.as_ref().map(Times::all).unwrap_or_default();
         let count = |within| times.iter().filter(|at| now < at.after(within)).count();
         Ok(Some(within.map(|within| u32::try_from(count(within)).unwrap_or(u32::MAX))))
     }
