@@ -342,6 +342,14 @@ mod tests {
     }
 
     #[test]
+    fn a_scale_that_is_none_becomes_one() {
+        for span in [(1e305, 1e230), (5.0, 5.0), (f64::NAN, 3.0), (0.0, f64::INFINITY)] {
+            let chart = Chart::new(&[Some(2.0)], Shape::Line, Some(span));
+            assert!(chart.low().is_finite() && chart.high() > chart.low(), "{span:?}");
+        }
+    }
+
+    #[test]
     fn one_value_is_seen() {
         for shape in [Shape::Line, Shape::Steps] {
             let chart = Chart::new(&[Some(5.0)], shape, None);

@@ -140,6 +140,12 @@ impl Admin {
         self.setup.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Counts for the last hour's figures, as it is done every ten seconds.
+    pub async fn count(&self) {
+        let sample = figures::now(&self.app()).await;
+        self.figures.add(sample);
+    }
+
     fn guard(&self) -> MutexGuard<'_, Guard> {
         // Whole after any panic: every change to it is one call.
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
