@@ -353,6 +353,12 @@ impl App {
         self.sessions.set_lifetime(policy.session_ttl);
     }
 
+    /// What may be drawn at `level`, by the configuration in force.
+    #[must_use]
+    pub fn menu_at(&self, level: ThreatLevel) -> Menu {
+        terms(&self.config, &self.threat.policy_at(level)).menu
+    }
+
     /// The status of a page that stands in for the one that was asked for.
     #[must_use]
     pub fn challenge_status(&self) -> StatusCode {

@@ -12,6 +12,7 @@ mod forms;
 mod kinds;
 mod layout;
 mod moving;
+mod operator;
 mod other_site;
 mod visit;
 mod waiting;

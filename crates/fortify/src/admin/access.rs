@@ -51,30 +51,48 @@ pub(super) async fn answer(
     request: Request,
 ) -> Response {
     let metrics = admin.app().metrics.clone();
-    let refused = {
+    let count = {
         let admin = admin.clone();
-        move |error: &AdminError| {
-            let what = match error {
-                AdminError::BadLogin => Refused::Login,
-                AdminError::Wait(_) => Refused::Waiting,
-                AdminError::BadSetup => Refused::Setup,
-                AdminError::Form => Refused::Form,
-                AdminError::Role(_) => Refused::Role,
-                _ => return,
-            };
-            admin.accounts.refuse(what, admin.app().clock.now());
+        move |said: Said| {
+            if let Some(what) = said.refused {
+                admin.accounts.refuse(what, admin.app().clock.now());
+            }
+            metrics.admin_request(said.code);
         }
     };
     match enter(admin, door, route, request).await {
-        Ok(response) => {
-            metrics.admin_request("ok");
+        Ok(mut response) => {
+            let said = response.extensions_mut().remove::<Said>();
+            count(said.unwrap_or(Said { refused: None, code: "ok" }));
             response
         }
         Err(error) => {
-            refused(&error);
-            metrics.admin_request(error.code());
+            count(Said::of(&error));
             (route.refuse)(error)
         }
+    }
+}
+
+/// What an answer says, to be counted: a page that explains a refusal carries it, as an error that comes
+/// here by itself does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said {
+    refused: Option<Refused>,
+    code: &'static str,
+}
+
+impl Said {
+    /// What is counted of a refusal.
+    pub(super) const fn of(error: &AdminError) -> Self {
+        let refused = match error {
+            AdminError::BadLogin => Some(Refused::Login),
+            AdminError::Wait(_) => Some(Refused::Waiting),
+            AdminError::BadSetup => Some(Refused::Setup),
+            AdminError::Form => Some(Refused::Form),
+            AdminError::Role(_) => Some(Refused::Role),
+            _ => None,
+        };
+        Self { refused, code: error.code() }
     }
 }
 

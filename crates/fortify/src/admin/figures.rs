@@ -45,7 +45,7 @@ impl Figures {
         Self(Mutex::default())
     }
 
-    fn add(&self, sample: Sample) {
+    pub(super) fn add(&self, sample: Sample) {
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if samples.len() >= KEPT {
             samples.pop_front();
@@ -85,8 +85,7 @@ pub(super) async fn follow(admin: SharedAdmin) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let sample = now(&admin.app()).await;
-        admin.figures.add(sample);
+        admin.count().await;
     }
 }
 

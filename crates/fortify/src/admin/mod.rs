@@ -21,11 +21,12 @@
 //! - [`log`]: every change, in the same file, on disk before the change is acknowledged;
 //! - `directory`: circuits by their pseudonyms;
 //! - `figures`: what was counted, every ten seconds of the last hour;
-//! - [`operations`]: what can be done, one file each; `pages`: the dashboard's place;
+//! - [`operations`]: what can be done, one file each; `pages`: the dashboard; [`chart`]: its charts; pure;
 //! - [`error`]: why not, and what to do; `openapi`: the document.
 
 mod access;
 pub mod accounts;
+pub mod chart;
 mod csrf;
 pub(crate) mod directory;
 pub mod error;
@@ -48,6 +49,8 @@ pub mod totp;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Semaphore;
+
 use crate::app::SharedApp;
 use crate::entropy::{EntropyError, random_bytes};
 use crate::reload::Live;
@@ -60,6 +63,9 @@ use password::Hasher;
 use sessions::AdminSessions;
 
 pub use serve::{AdminListeners, AdminStartError, SetupNotice};
+
+/// Sample pictures that are drawn at one time, of as many as the renderer draws for visitors.
+const SAMPLES: usize = 1;
 
 /// How requests hold the [`Admin`].
 pub type SharedAdmin = Arc<Admin>;
@@ -75,6 +81,8 @@ pub struct Admin {
     hasher: Hasher,
     forms: FormKey,
     figures: Figures,
+    /// Pictures that are drawn for operators at one time: visitors come first.
+    samples: Semaphore,
     setup: Mutex<Option<Secret<String>>>,
 }
 
@@ -112,6 +120,7 @@ impl Admin {
             hasher: Hasher::new(&*app.entropy)?,
             forms: FormKey::new(random_bytes(&*app.entropy)?),
             figures: Figures::new(),
+            samples: Semaphore::new(SAMPLES),
             setup: Mutex::new(setup),
             accounts: Arc::new(accounts),
             live,
@@ -129,6 +138,12 @@ impl Admin {
     #[must_use]
     pub fn take_setup_token(&self) -> Option<Secret<String>> {
         self.setup.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Counts for the last hour's figures, as it is done every ten seconds.
+    pub async fn count(&self) {
+        let sample = figures::now(&self.app()).await;
+        self.figures.add(sample);
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -224,7 +224,11 @@ pub(super) fn router(admin: &SharedAdmin, door: Door) -> Router {
     }
     router
         .method_not_allowed_fallback(async || access::refuse(AdminError::Method))
-        .fallback(async || {
+        .fallback(async |request: Request| {
+            // Who types the address alone means the dashboard.
+            if request.method() == Method::GET && matches!(request.uri().path(), "/" | "/admin/") {
+                return Redirect::to("/admin").into_response();
+            }
             let nothing =
                 "there is nothing here; GET /admin/api/v1/openapi.json lists what there is";
             access::refuse(AdminError::NotFound(nothing.to_owned()))

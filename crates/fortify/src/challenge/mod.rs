@@ -320,6 +320,16 @@ impl Challenges {
         Ok(Some(self.renderer.render(&recipe).await?.media))
     }
 
+    /// A picture of what `menu` has, for whoever looks after the gate: no challenge, and no answer is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`ChallengeError::Busy`]; when the renderer fails.
+    pub async fn sample(&self, menu: &Menu) -> Result<Media, ChallengeError> {
+        let recipe = choose(&self.studio, &*self.entropy, menu, Order::default())?;
+        Ok(self.renderer.render(&recipe).await?.media)
+    }
+
     /// Takes the challenge and judges the answer. A token that is none at all goes the way of a wrong
     /// answer.
     ///

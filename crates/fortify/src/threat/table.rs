@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fortify_captcha::{Carrier, Variant};
+use fortify_captcha::{Carrier, Variant, carrier_weights, variant_weights};
 
 use super::ThreatLevel;
 
@@ -40,6 +40,26 @@ pub struct LevelPolicy {
     pub session_ttl: Duration,
     /// What admits.
     pub admits: Admits,
+}
+
+impl LevelPolicy {
+    /// How often each task is asked: as it is written, or the level's own weights.
+    #[must_use]
+    pub fn tasks(&self) -> &[(Variant, u32)] {
+        match self.variants.is_empty() {
+            true => variant_weights(self.level.difficulty()),
+            false => &self.variants,
+        }
+    }
+
+    /// How often each carrier is used: as it is written, or the level's own weights.
+    #[must_use]
+    pub fn shown_by(&self) -> &[(Carrier, u32)] {
+        match self.carriers.is_empty() {
+            true => carrier_weights(self.level.difficulty()),
+            false => &self.carriers,
+        }
+    }
 }
 
 /// What an operator wrote for one level: a column that is there takes the default's place.
