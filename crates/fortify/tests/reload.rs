@@ -76,8 +76,9 @@ fn get(gate: SocketAddr, path: &str) -> Option<(u16, String)> {
 }
 
 fn write(path: &Path, data: &Path, more: &str) {
+    // Gates of other tests have the operators' usual port.
     let text = format!(
-        "[server]\nport = 0\n[security]\nidentity = \"peer\"\n[limits]\nchallenges_per_minute = 1000\n\
+        "[admin]\nlisten = \"\"\n[server]\nport = 0\n[security]\nidentity = \"peer\"\n[limits]\nchallenges_per_minute = 1000\n\
          [storage]\ndata_dir = \"{}\"\n{more}",
         data.display()
     );
