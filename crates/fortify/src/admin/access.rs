@@ -101,7 +101,7 @@ async fn enter(
 /// Who is asking. A token or a cookie that is not good is no reason to refuse what is public.
 async fn context(admin: SharedAdmin, door: Door, parts: &Parts) -> Result<Context, AdminError> {
     let headers = &parts.headers;
-    let peer = parts.extensions.get::<Connection>().map(|connection| connection.peer.clone());
+    let peer = parts.extensions.get::<Connection>().map(|connection| connection.peer);
     let source = match &peer {
         Some(PeerAddress::Tcp(address)) => Some(*address),
         _ => None,

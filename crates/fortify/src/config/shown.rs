@@ -37,7 +37,7 @@ impl Config {
         let variants = weights(variants.map(|(it, n)| (it.to_string(), *n)).collect());
         let carriers = captcha.carrier_weights.iter();
         let carriers = weights(carriers.map(|(it, n)| (it.to_string(), *n)).collect());
-        let servers: Vec<_> = redis.servers.iter().map(|server| server_text(server)).collect();
+        let servers: Vec<_> = redis.servers.iter().map(server_text).collect();
         let (urls, url) = match servers.as_slice() {
             [one] if !redis.cluster => (NOT_SET.to_owned(), one.clone()),
             many => (many.join(", "), NOT_SET.to_owned()),
