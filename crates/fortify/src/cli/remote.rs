@@ -1,6 +1,6 @@
 //! The running gate, asked over its unix socket: `fortify status` and `fortify explain`.
 //!
-//! [`Remote`] is the client that other commands use too: the API of
+//! `Remote` is the client that other commands use too: the API of
 //! [`admin`](crate::admin::routes), one connection for each question.
 
 use std::io::{self, Write};

@@ -1,9 +1,9 @@
 //! What a gate tells the other gates of one site, and hears from them: how circuits stand, and what they
 //! did with challenges.
 //!
-//! Every change that is decided here is on this node's disk first, and then in the [`Outbox`], from which a
+//! Every change that is decided here is on this node's disk first, and then in the `Outbox`, from which a
 //! store takes it. What the store keeps of a circuit is one row, and what that and a told one come to is
-//! settled by one pure function, [`settle`], whatever the order in which nodes tell: a later change wins; a
+//! settled by one pure function, `settle`, whatever the order in which nodes tell: a later change wins; a
 //! favour, and a ban that ends sooner, yield to a ban in force; an operator's word yields to nothing, and
 //! nothing that is older than it counts any more. What is heard is put in force and not told again.
 //!

@@ -1,6 +1,6 @@
 //! The dashboard's place.
 //!
-//! A page is a [`Route::page`](super::routes::Route::page) in [`routes`], made with
+//! A page is a [`Route::page`](super::routes::Route::page) in `routes`, made with
 //! [`raw`](super::handler::raw) from a function that calls an operation and writes HTML. Forms on it carry
 //! [`Context::form_token`](super::handler::Context::form_token) in a hidden field `csrf`, and are sent with
 //! POST to a page of ours.
