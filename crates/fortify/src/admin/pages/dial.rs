@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::plot::Plot;
-use super::view::{self, STYLE, Shell, span, utc};
+use super::view::{self, STYLE, Shell, by, span, utc};
 use crate::admin::chart::Shape;
 use crate::admin::error::AdminError;
 use crate::admin::handler::{Context, Nothing};
