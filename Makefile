@@ -7,7 +7,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test setup setup-run stack stack-down tor tor-down test-tor bench bench-behaviour bench-gate bench-http sheets fmt fmt-check lint doc deny lab lab-train lab-peers lab-test lab-setup
+.PHONY: help run build test setup setup-run stack stack-down tor tor-down test-tor deb test-deb release setup-deb bench bench-behaviour bench-gate bench-http sheets fmt fmt-check lint doc deny lab lab-train lab-peers lab-test lab-setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,11 +42,23 @@ test: setup fmt-check lint doc ## Run every check and every test, browsers and a
 test-tor: setup-stack ## Tests over an onion service, on a Tor network of its own: less than a minute
 	@./scripts/test-tor.sh
 
+deb: setup-deb ## The Debian package, in target/debian
+	@./scripts/build-deb.sh
+
+test-deb: setup-deb ## The Debian package in a clean Debian: installed, upgraded, removed (root)
+	@./scripts/test-deb.sh
+
+release: setup-deb ## What is released, built twice and compared, in target/dist
+	@./scripts/release.sh
+
 setup: ## Install what the tests need: browsers, drivers, servers, a C linker
 	@./scripts/setup.sh test
 
 setup-stack:
 	@./scripts/setup.sh stack
+
+setup-deb:
+	@./scripts/setup.sh deb
 
 setup-run:
 	@./scripts/setup.sh run

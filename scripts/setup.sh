@@ -3,7 +3,8 @@
 #
 #   scripts/setup.sh run    a C linker
 #   scripts/setup.sh stack  also the servers around the gate: HAProxy, nginx, Redis, tor; curl, wrk, socat
-#   scripts/setup.sh test   also openssl, rustfmt, clippy, Firefox, Chromium and their WebDriver servers, systemd
+#   scripts/setup.sh test   also openssl, rustfmt, clippy, Firefox, Chromium and their WebDriver servers, systemd, Prometheus
+#   scripts/setup.sh deb    a C linker, cargo-deb, dpkg-dev, debootstrap and lintian
 #   scripts/setup.sh lab    a C linker, Python 3.11 or later, Tesseract
 #
 # What is there is left alone, so a second run takes no time and asks for nothing. Servers that are
@@ -11,6 +12,7 @@
 set -euo pipefail
 
 readonly GECKODRIVER_VERSION=0.37.1
+readonly CARGO_DEB_VERSION=3.8.0
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 missing=()
@@ -22,8 +24,8 @@ unwanted=()
 main() {
     local purpose=${1:-}
     case $purpose in
-        run | stack | test | lab) ;;
-        *) fail "usage: scripts/setup.sh run|stack|test|lab" ;;
+        run | stack | test | deb | lab) ;;
+        *) fail "usage: scripts/setup.sh run|stack|test|deb|lab" ;;
     esac
     need_rust
     need_linker
@@ -39,6 +41,13 @@ main() {
         need_program chromium-driver chromedriver
         # For systemd-analyze, which reads units without a running systemd.
         need_program systemd systemd-analyze
+        # With promtool, which tests the rules.
+        need_server prometheus prometheus
+    fi
+    if [[ $purpose == deb ]]; then
+        need_program dpkg-dev dpkg-shlibdeps
+        need_program debootstrap debootstrap
+        need_program lintian lintian
     fi
     if [[ $purpose == lab ]]; then
         need_python
@@ -47,6 +56,9 @@ main() {
     install_missing
     if [[ $purpose == test ]]; then
         need_geckodriver
+    fi
+    if [[ $purpose == deb ]]; then
+        need_cargo_deb
     fi
 }
 
@@ -189,6 +201,14 @@ need_geckodriver() {
     fi
     say "installing: geckodriver $GECKODRIVER_VERSION into .tools (built from source, a few minutes)"
     (cd "$root" && cargo install geckodriver --version "$GECKODRIVER_VERSION" --locked --root .tools --quiet)
+}
+
+need_cargo_deb() {
+    if [[ -x $root/.tools/bin/cargo-deb ]] || command -v cargo-deb >/dev/null; then
+        return
+    fi
+    say "installing: cargo-deb $CARGO_DEB_VERSION into .tools (built from source, a few minutes)"
+    (cd "$root" && cargo install cargo-deb --version "$CARGO_DEB_VERSION" --locked --root .tools --quiet)
 }
 
 say() {

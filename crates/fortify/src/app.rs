@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -25,17 +26,17 @@ use crate::proxy::Upstream;
 use crate::pseudonym::Pseudonyms;
 use crate::reputation::conduct::Conducts;
 use crate::reputation::shared::Sharing;
-use crate::reputation::{Reputation, ReputationError};
+use crate::reputation::{Reputation, ReputationError, ledger};
 use crate::session::Sessions;
 use crate::session::key_ring::{KeyRing, KeyRingError};
+use crate::sqlite::FileError;
 use crate::store::StateStore;
 use crate::store::memory::{MemoryBounds, MemoryStore};
 use crate::store::record::SessionId;
 use crate::store::redis::RedisStore;
 use crate::telemetry::metrics::Metrics;
-use crate::threat::audit::AuditError;
 use crate::threat::table::{Basis, LevelPolicy, LevelTable};
-use crate::threat::{Settings, Threat, ThreatLevel};
+use crate::threat::{Settings, Threat, ThreatLevel, audit};
 use crate::tor::{EpochError, Tor};
 
 /// Rows of challenges that are remembered as done, and for how long: until their cookies have expired. The
@@ -86,6 +87,8 @@ pub struct App {
     pub haproxy: Arc<Health>,
     /// The service behind the gate, in proxy mode.
     pub upstream: Option<Upstream>,
+    /// Whether there is an operator's side that cannot be served, because of its file.
+    pub operators_shut_out: Arc<AtomicBool>,
     /// Tor's control port, where it is asked.
     pub tor: Option<Arc<Tor>>,
     /// What visitors read.
@@ -108,7 +111,7 @@ pub enum BuildError {
     Reputation(#[from] ReputationError),
     /// The file of the threat dial.
     #[error(transparent)]
-    Threat(#[from] AuditError),
+    Threat(#[from] FileError),
     /// No key for counting circuits.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -127,7 +130,7 @@ pub enum BuildError {
 }
 
 /// Whether the gate can do its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Readiness {
     /// The store answers.
     pub store: bool,
@@ -136,6 +139,15 @@ pub struct Readiness {
     /// Whether `HAProxy` is told. Without it requests go on and bans count here, so that this does
     /// not make the gate unready.
     pub haproxy: HaproxyState,
+    /// Whether bans outlive this process. They are in force either way, so that this does not make the
+    /// gate unready.
+    pub reputation: LedgerState,
+    /// The files that were damaged, and are new ones, since this gate started.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub begun_anew: Vec<&'static str>,
+    /// Whether operators are shut out because their file cannot be used. Visitors are served.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub operators_shut_out: bool,
     /// Where tor is watched: whether it answers. Requests go on without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tor: Option<TorStanding>,
@@ -150,6 +162,16 @@ pub enum HaproxyState {
     /// Its table is kept as wanted.
     Ok,
     /// It is not reached, or refuses; what is wanted waits.
+    Degraded,
+}
+
+/// How it goes with the file of standings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LedgerState {
+    /// What is acknowledged is on disk.
+    Ok,
+    /// The disk takes nothing; bans and favours are in memory until it does.
     Degraded,
 }
 
@@ -217,6 +239,7 @@ impl App {
     ) -> Result<SharedApp, BuildError> {
         let keys = Arc::new(keys);
         let metrics = Arc::new(Metrics::new());
+        metrics.set_started(clock.now());
         let captcha = &config.captcha;
         let threat = Arc::new(Threat::open(
             &config.storage.data_dir,
@@ -280,6 +303,7 @@ impl App {
             threat,
             behaviour: Arc::new(behaviour),
             haproxy: Arc::default(),
+            operators_shut_out: Arc::default(),
             locales: Arc::new(Locales::load()?),
             pseudonyms: keys.pseudonyms(),
             tor,
@@ -351,11 +375,27 @@ impl App {
                 Some(_) if self.haproxy.is_up() => HaproxyState::Ok,
                 Some(_) => HaproxyState::Degraded,
             },
+            reputation: match self.reputation.is_degraded() {
+                true => LedgerState::Degraded,
+                false => LedgerState::Ok,
+            },
+            begun_anew: self.begun_anew(),
+            operators_shut_out: self.operators_shut_out.load(Ordering::Relaxed),
             tor: self.tor.as_ref().map(|tor| match tor.is_up() {
                 true => TorStanding::Up,
                 false => TorStanding::Degraded,
             }),
         }
+    }
+
+    /// The files that were damaged, and are new ones, since this gate started.
+    #[must_use]
+    pub fn begun_anew(&self) -> Vec<&'static str> {
+        let files = [
+            (ledger::FILE_NAME, self.reputation.was_begun_anew()),
+            (audit::FILE_NAME, self.threat.was_begun_anew()),
+        ];
+        files.into_iter().filter(|(_, anew)| *anew).map(|(name, _)| name).collect()
     }
 
     /// Between which two starts of which tor a request arrives now: to be read once for each.
@@ -374,7 +414,7 @@ fn boots(tor: Option<Arc<Tor>>, instance: u16) -> impl Fn() -> TorBoot {
 }
 
 /// What the configuration says about the dial.
-fn dial_settings(config: &Config) -> Result<Settings, BuildError> {
+pub(crate) fn dial_settings(config: &Config) -> Result<Settings, BuildError> {
     let (captcha, threat) = (&config.captcha, &config.threat);
     let basis = Basis {
         variants: captcha.variant_weights.clone(),

@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use crate::admin::{AdminListeners, AdminStartError};
 use crate::app::{App, BuildError, SharedApp};
 use crate::circuit::{CircuitId, Origin, TorBoot, TorCircuit};
-use crate::clock::Clock;
+use crate::clock::{Clock, Jumps};
 use crate::config::{Config, Written};
 use crate::entropy::Entropy;
 use crate::haproxy::client::Client;
@@ -20,8 +20,8 @@ use crate::reputation::{Reason, Standing};
 use crate::server::{self, BindError, DrainReport, Limits, Listener, LocalAddress, ServerEvent};
 use crate::tor::{Tor, TorEvent, TorEvents};
 
-/// How often the key file is looked at, so that `fortify keys rotate` needs no restart.
-const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the clock and the key file are looked at, so that `fortify keys rotate` needs no restart.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Standings that are taken back at a time: what one batch of the file holds.
 const TAKEN_BACK_TOGETHER: usize = 256;
@@ -105,7 +105,7 @@ impl Gate {
     /// Answers requests until `stop` is done, then finishes what is under way.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> DrainReport {
         let app = self.live.app();
-        let keys = tokio::spawn(follow_rotation(app.clone()));
+        let keys = tokio::spawn(look_around(app.clone()));
         let haproxy = tell_haproxy(&app);
         let threat = turn_dial(&self.live);
         let tor = watch_tor(&app).await;
@@ -133,6 +133,8 @@ impl Gate {
 fn tell_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>> {
     let haproxy = &app.config.haproxy;
     let client = Client::new(haproxy.endpoint.clone()?);
+    // Not told yet: from now on it is known that there is one.
+    app.metrics.set_haproxy_up(false);
     let (reputation, health) = (app.reputation.clone(), app.haproxy.clone());
     let reconciler =
         Reconciler::new(client, haproxy.table.clone(), reputation, health, app.metrics.clone());
@@ -217,14 +219,25 @@ async fn take_back(app: &SharedApp, circuits: &[TorCircuit]) {
     }
 }
 
-/// Reads the key file again when it changed. A file that cannot be read leaves the keys as they
+/// Tells of a clock that was set, and reads the key file again when it changed. A file that cannot be read leaves the keys as they
 /// are; it is said once per change of mind, not every few seconds.
-async fn follow_rotation(app: SharedApp) {
-    let mut tick = tokio::time::interval(KEY_CHECK_INTERVAL);
+async fn look_around(app: SharedApp) {
+    let jumps = Jumps::of(&*app.clock);
+    let mut tick = tokio::time::interval(LOOK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut complained = false;
     loop {
         tick.tick().await;
+        if let Some(jump) = jumps.look(&*app.clock) {
+            let (direction, seconds) = (jump.direction(), jump.size().as_secs());
+            app.metrics.clock_jumped(direction);
+            tracing::warn!(
+                direction,
+                seconds,
+                "the clock was set, or the machine slept: bans and waits last as long as was said, \
+                 sessions end by the new time"
+            );
+        }
         if let Some(report) = app.behaviour.end_of_first_day() {
             tracing::info!(
                 circuits = report.found(),

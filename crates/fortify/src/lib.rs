@@ -18,7 +18,10 @@
 //! - [`reputation`], [`haproxy`]: how circuits stand, and the table that is told.
 //! - [`threat`]: the dial: how severe the gate is, and when it becomes so.
 //! - [`behaviour`]: what circuits do, and what that makes them look like.
+//! - [`doctor`]: looks at a gate and all around it, and says what to do.
 //! - [`tor`]: tor's control port: when it starts anew, which circuits close.
+//! - [`sqlite`]: the files that several of them keep: opened, and put aside when damaged.
+//! - `recent`: what is remembered of circuits, the least recently seen of which makes room.
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
 
@@ -34,6 +37,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod decision;
+pub mod doctor;
 pub mod entropy;
 pub mod gate;
 pub mod haproxy;
@@ -41,11 +45,13 @@ pub mod i18n;
 pub mod limits;
 pub mod proxy;
 pub mod pseudonym;
+mod recent;
 pub mod reload;
 pub mod reputation;
 pub mod router;
 pub mod server;
 pub mod session;
+pub mod sqlite;
 pub mod store;
 pub mod telemetry;
 pub mod threat;

@@ -14,6 +14,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::sync::Mutex;
 use tower::util::Oneshot;
 use tower::{Service, ServiceExt as _};
@@ -37,13 +39,16 @@ pub enum ReloadError {
     /// It could not be put in force.
     #[error("the configuration stays as it was: {0}")]
     Build(#[from] BuildError),
+    /// What changes could not be written down.
+    #[error("the configuration stays as it was: the change cannot be written down: {0}")]
+    Record(String),
     /// Reading it ended with a panic.
     #[error("the configuration stays as it was: reading it failed; please report this")]
     Panicked,
 }
 
 /// What a reload changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Reloaded {
     /// Keys that have another value now.
     pub applied: Vec<Change>,
@@ -81,12 +86,26 @@ impl Live {
     ///
     /// [`ReloadError`], with file, line and key.
     pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
+        self.reload_recorded(|_| std::future::ready(Ok(()))).await
+    }
+
+    /// The same, after `record` wrote down what will be changed; what it cannot write is not done.
+    async fn reload_recorded<F>(
+        self: &Arc<Self>,
+        record: impl FnOnce(Reloaded) -> F + Send,
+    ) -> Result<Reloaded, ReloadError>
+    where
+        F: Future<Output = Result<(), String>> + Send,
+    {
         let mut written = self.written.lock().await;
         let this = self.clone();
         let read = move || this.source.as_ref().ok_or(ReloadError::NoSource)?().map_err(Into::into);
         let read = tokio::task::spawn_blocking(read).await;
         let (config, now_written) = read.unwrap_or(Err(ReloadError::Panicked))?;
         let changes = written.changes(&now_written);
+        let (at_restart, applied) = changes.into_iter().partition(Change::needs_restart);
+        let reloaded = Reloaded { applied, at_restart };
+        record(reloaded.clone()).await.map_err(ReloadError::Record)?;
         let running = self.app();
         let config = config.until_restart(&running.config);
         if config != *running.config {
@@ -94,12 +113,11 @@ impl Live {
             self.routes.store(Arc::new(router(app.clone())));
             self.app.store(app);
         }
-        let (at_restart, applied) = changes.into_iter().partition(Change::needs_restart);
         // What waits for a restart is told again at the next reload, and so stays as it was.
-        if Vec::is_empty(&at_restart) {
+        if reloaded.at_restart.is_empty() {
             *written = now_written;
         }
-        Ok(Reloaded { applied, at_restart })
+        Ok(reloaded)
     }
 
     /// The same, told to the log.
@@ -108,7 +126,22 @@ impl Live {
     ///
     /// As [`Self::reload`].
     pub async fn reload_and_tell(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
-        let reloaded = self.reload().await;
+        self.reload_on_record(|_| std::future::ready(Ok(()))).await
+    }
+
+    /// The same, once `record` wrote down what will be changed; it says why it could not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::reload`], and [`ReloadError::Record`].
+    pub async fn reload_on_record<F>(
+        self: &Arc<Self>,
+        record: impl FnOnce(Reloaded) -> F + Send,
+    ) -> Result<Reloaded, ReloadError>
+    where
+        F: Future<Output = Result<(), String>> + Send,
+    {
+        let reloaded = self.reload_recorded(record).await;
         self.app().metrics.config_reload(reloaded.is_ok());
         match &reloaded {
             Ok(Reloaded { applied, at_restart }) => {

@@ -29,9 +29,11 @@
 //! - `watch`: the task that keeps a connection and reconnects;
 //! - `control`: one connection: opened, authenticated, asked;
 //! - `protocol`: bytes to messages and commands to bytes, pure;
+//! - `checkup`: what `fortify doctor` asks;
 //! - `epoch`: which start of tor this is, and the file that remembers it;
 //! - `error`: [`TorError`], with what to do.
 
+mod checkup;
 mod control;
 mod epoch;
 mod error;
@@ -52,6 +54,7 @@ use crate::config::{ControlAddress, TorConfig};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::telemetry::metrics::Metrics;
 
+pub use checkup::{Checkup, HiddenService, checkup};
 use control::Control;
 pub use epoch::{EpochError, Run};
 pub use error::TorError;

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use fortify::circuit::IdentityMode;
-use fortify::clock::Timestamp;
+use fortify::clock::{Clock as _, Timestamp};
 use fortify::config::SecureCookie;
 use fortify::entropy::{Entropy, EntropyError, SystemEntropy};
 use fortify::pseudonym::CircuitTag;
@@ -577,6 +577,43 @@ async fn abuse_18_a_flood_of_challenge_requests_costs_another_circuit_nothing() 
     }
     assert!(bed.app.store.active_challenges().await.unwrap() <= 4);
     assert!(bed.solve(&mut victim, &page).await.admits());
+}
+
+/// A day forward, and back to an hour before.
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_27_a_clock_that_jumps_mints_no_session_forgets_no_ban_and_is_told() {
+    let bed = Bed::start().await;
+    let (day, hour) = (Duration::from_secs(86_400), Duration::from_secs(3600));
+    let mut known = bed.admitted().await;
+    let banned = fortify::circuit::TorCircuit::from_parts(0, 0, 7);
+    let (until, reason) = (bed.clock.now().after(hour), fortify::reputation::Reason::Operator);
+    bed.app.reputation.ban(banned, until, reason).await.unwrap();
+    let told = |line: &'static str| {
+        let metrics = bed.app.metrics.clone();
+        async move {
+            for _ in 0..2000 {
+                if metrics.encode().unwrap().contains(line) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("no {line}");
+        }
+    };
+    let now = bed.clock.now();
+    let ways = [
+        (now.after(day), r#"clock_jumps_total{direction="forward"} 1"#),
+        (now.before(hour), r#"clock_jumps_total{direction="back"} 1"#),
+    ];
+    for (to, line) in ways {
+        bed.clock.jump(to);
+        assert!(known.get("/").await.is_challenge(), "a session of another time");
+        assert!(bed.visitor().get("/").await.is_challenge());
+        assert!(bed.app.reputation.standing(banned).is_some());
+        told(line).await;
+        assert!(bed.app.reputation.standing(banned).is_some());
+    }
+    bed.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

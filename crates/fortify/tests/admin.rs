@@ -769,3 +769,60 @@ async fn a_change_that_cannot_be_written_down_is_not_made() {
     let users = office.over_socket(Method::GET, "/users", None).await;
     assert!(!users.text().contains(name));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circuit_that_asked_for_too_much_is_explained_as_one() {
+    let office = Office::with(|parts| parts.config.limits.challenges_per_minute = 2).await;
+    let name = office.pseudonym(CIRCUIT).await;
+    let mut visitor = office.visitor();
+    for (verdict, status) in [
+        ("challenge", StatusCode::FORBIDDEN),
+        ("challenge", StatusCode::FORBIDDEN),
+        ("wait", StatusCode::TOO_MANY_REQUESTS),
+    ] {
+        let path = format!("/circuits/{name}/explain");
+        let explained = office.over_socket(Method::GET, &path, None).await.json();
+        assert_eq!(explained["without_session"]["verdict"], verdict, "{explained}");
+        assert_eq!(visitor.get("/").await.status, status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_are_told_over_the_socket_alone_and_only_where_they_are_asked_for() {
+    let office = Office::open().await;
+    let ban = format!("/circuits/{CIRCUIT}/ban");
+    office.over_socket(Method::POST, &ban, Some(json!({}))).await;
+    let list = office.over_socket(Method::GET, "/circuits", None).await;
+    assert!(list.json()["circuits"][0]["known"] == true && !list.text().contains("fc00:"));
+    let list = office.over_socket(Method::GET, "/circuits?addresses=true", None).await.json();
+    assert_eq!(list["circuits"][0]["address"], CIRCUIT);
+    let mut admin = office.with_token(Role::Admin);
+    let reply = admin.get(&format!("{API}/circuits?addresses=true")).await;
+    assert_eq!((reply.status, code_of(&reply).as_str()), (StatusCode::BAD_REQUEST, "bad_request"));
+    let reply = admin.get(&format!("{API}/circuits?addresses=false")).await;
+    assert!(reply.status == StatusCode::OK && !reply.text().contains("fc00:"), "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_without_a_file_says_that_it_cannot_reload_and_writes_the_try_down() {
+    let office = Office::open().await;
+    let reply = office.over_socket(Method::POST, "/reload", Some(json!({}))).await;
+    assert_eq!((reply.status, code_of(&reply).as_str()), (StatusCode::CONFLICT, "conflict"));
+    let audit = office.over_socket(Method::GET, "/audit?limit=1", None).await.json();
+    let last = &audit["records"][0];
+    assert_eq!((&last["who"], &last["action"]), (&json!("ada"), &json!("config.reload")));
+    assert!(last["reason"].as_str().unwrap().contains("restart it"), "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_counted_is_read_with_a_token_where_the_gate_itself_tells_nobody() {
+    let office = Office::with(|parts| {
+        parts.config.server.operator_endpoints = fortify::config::OperatorEndpoints::Off;
+    })
+    .await;
+    let mut prometheus = office.with_token(Role::Viewer);
+    let told = prometheus.get(&format!("{API}/metrics")).await;
+    assert_eq!(told.status, StatusCode::OK);
+    assert!(told.text().contains("fortify_build_info"), "{}", told.text());
+    assert!(told.header("content-type").unwrap().starts_with("text/plain"));
+}

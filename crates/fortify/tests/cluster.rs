@@ -135,7 +135,7 @@ async fn a_ban_at_one_gate_counts_at_the_other_and_so_does_its_end() {
         let mut file = Ledger::open_existing(&two.app.config.storage.data_dir, 10).unwrap();
         let rows = file.load(two.clock.now()).unwrap();
         assert_eq!(rows.len(), 1);
-        assert_eq!(rows[0].standing, Standing::Banned);
+        assert_eq!(rows[0].0.standing, Standing::Banned);
         // The operator at the other gate takes it back, at the same instant by both clocks.
         reset(&two, 7).await;
         stands(&one, 7, None).await;
@@ -258,10 +258,10 @@ async fn a_ban_that_was_not_told_before_a_restart_is_told_after_it() {
     let one = gate(&redis.config(), |_| {}).await;
     let until = one.clock.now().after(HOUR);
     let two = another(&redis.config(), &one, |data_dir| {
-        let mut file = Ledger::open(data_dir, 10).unwrap();
+        let mut file = Ledger::open(data_dir, 10, one.clock.now()).unwrap();
         let (standing, since) = (Standing::Banned, one.clock.now());
         let row = Row { circuit: circuit(3), standing, since, until, reason: Reason::Failures };
-        file.apply(&[Write { row, yields: true }], since).unwrap();
+        file.apply(&[Write { yields: true, ..Write::of(row) }], since).unwrap();
     })
     .await;
     stands(&one, 3, Some(Standing::Banned)).await;
@@ -283,12 +283,12 @@ async fn an_operators_word_is_not_overwritten_by_a_late_older_ban() {
     all_told(&one).await;
     // A gate that was cut off since before comes with its bans.
     let two = another(&redis.config(), &one, |data_dir| {
-        let mut file = Ledger::open(data_dir, 10).unwrap();
+        let mut file = Ledger::open(data_dir, 10, before).unwrap();
         let (standing, until) = (Standing::Banned, before.after(HOUR * 4));
         for number in [4, 5] {
             let circuit = circuit(number);
             let row = Row { circuit, standing, since: before, until, reason: Reason::Conduct };
-            file.apply(&[Write { row, yields: true }], before).unwrap();
+            file.apply(&[Write { yields: true, ..Write::of(row) }], before).unwrap();
         }
     })
     .await;
@@ -346,7 +346,9 @@ async fn abuse_04_a_gate_behind_another_tor_does_not_take_its_circuits_for_its_o
     stands(&three, 21, Some(Standing::Banned)).await;
     // That a circuit is no more is said by the tor that it was of.
     let until_then = one.clock.now().after(HOUR);
-    let closed = one.app.reputation.set(circuit(21), Standing::Reset, until_then, Reason::Closed);
+    one.app.reputation.favour(circuit(23), until_then).await.unwrap();
+    stands(&three, 23, Some(Standing::Vip)).await;
+    let closed = one.app.reputation.set(circuit(23), Standing::Reset, until_then, Reason::Closed);
     closed.await.unwrap();
     all_told(&one).await;
     // What comes after them was heard after them.
@@ -356,7 +358,7 @@ async fn abuse_04_a_gate_behind_another_tor_does_not_take_its_circuits_for_its_o
         until("the deed to be heard", heard).await;
     }
     assert_eq!(two.app.reputation.standing_of_number(21), None);
-    assert_eq!(three.app.reputation.standing(circuit(21)), Some(Standing::Banned));
+    assert_eq!(three.app.reputation.standing(circuit(23)), Some(Standing::Vip));
 }
 
 /// Answers that look like a program's count, as they do unless a test says otherwise.

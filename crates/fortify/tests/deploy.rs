@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use support::servers::{check, command, deploy, free_address, haproxy_config};
 
@@ -108,4 +108,52 @@ fn systemd_reads_the_units_and_what_is_added_to_others() {
             .arg(units.join("fortify.service")),
     );
     println!("{}", score.lines().find(|line| line.contains("Overall exposure")).unwrap());
+}
+
+#[test]
+fn the_package_has_everything_in_deploy_and_names_nothing_that_is_not_there() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table =
+        fs::read_to_string(home.join("Cargo.toml")).unwrap().parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+    let sources = assets.iter().map(|asset| asset[0].as_str().unwrap());
+    // What is under target is made by scripts/build-deb.sh.
+    let patterns: Vec<_> = sources.filter(|source| !source.starts_with("target/")).collect();
+    for pattern in &patterns {
+        let (folder, name) = pattern.rsplit_once('/').unwrap();
+        let names = fs::read_dir(home.join(folder)).unwrap_or_else(|e| panic!("{pattern}: {e}"));
+        let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert!(names.any(|found| matches(name, &found)), "{pattern} is not there");
+    }
+    for file in files_below(&deploy("")) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let folder = file.parent().unwrap().strip_prefix(deploy("..")).unwrap();
+        let packaged = patterns.iter().any(|pattern| {
+            let (of, names) = pattern.rsplit_once('/').unwrap();
+            of == format!("../../{}", folder.display()) && matches(names, name)
+        });
+        // Scripts of the package itself; and the unit, with another path in it.
+        let otherwise = folder.ends_with("debian") || name == "fortify.service";
+        assert!(packaged || otherwise, "{} is not in the package", file.display());
+    }
+}
+
+#[test]
+fn the_shell_reads_the_scripts_of_the_package() {
+    for name in ["postinst", "prerm", "postrm"] {
+        check(command("sh").arg("-n").arg(deploy("debian").join(name)));
+    }
+}
+
+/// Whether `name` is what `pattern` says, which has one star at most.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        Some((before, after)) => name.starts_with(before) && name.ends_with(after),
+        None => pattern == name,
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }

@@ -499,8 +499,10 @@ async fn abuse_20_without_haproxy_requests_go_on_bans_count_and_it_heals() {
     bed.clock.advance(Duration::from_secs(3));
     let metrics = bed.visitor().get("/metrics").await.text();
     for line in [
-        "fortify_haproxy_up 0",
-        "fortify_haproxy_lag_seconds 3",
+        "fortify_haproxy_up{} 0",
+        // Once for each path.
+        "fortify_decisions_total{decision=\"refuse\"} 4",
+        "fortify_haproxy_lag_seconds{} 3",
         "fortify_standings{standing=\"banned\"} 1",
         "fortify_standings{standing=\"vip\"} 1",
     ] {
@@ -515,8 +517,8 @@ async fn abuse_20_without_haproxy_requests_go_on_bans_count_and_it_heals() {
     haproxy.gpc0_becomes(2, 2).await;
     let metrics = bed.visitor().get("/metrics").await.text();
     for line in [
-        "fortify_haproxy_up 1",
-        "fortify_haproxy_lag_seconds 0",
+        "fortify_haproxy_up{} 1",
+        "fortify_haproxy_lag_seconds{} 0",
         "fortify_haproxy_commands_total{outcome=\"ok\"} 2",
     ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");

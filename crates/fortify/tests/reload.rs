@@ -75,10 +75,11 @@ fn get(gate: SocketAddr, path: &str) -> Option<(u16, String)> {
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
+/// Gates of other tests have operators' usual port.
 fn write(path: &Path, data: &Path, more: &str) {
     let text = format!(
         "[server]\nport = 0\n[security]\nidentity = \"peer\"\n[limits]\nchallenges_per_minute = 1000\n\
-         [storage]\ndata_dir = \"{}\"\n{more}",
+         [admin]\nlisten = \"\"\n[storage]\ndata_dir = \"{}\"\n{more}",
         data.display()
     );
     std::fs::write(path, text).unwrap();

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
+use fortify::admin::identity::{Means, Role, Who};
 use fortify::circuit::{IdentityMode, TorBoot, TorCircuit};
 use fortify::clock::{Clock, SystemClock};
 use fortify::config::{ControlAddress, TorConfig};
@@ -23,7 +24,7 @@ use fortify::reputation::Standing;
 use fortify::store::StateStore;
 use fortify::tor::{Closed, Tor, TorError, TorEvent};
 use support::servers::{Haproxy, free_address};
-use support::{Bed, Parts, Reply, Visitor, memory_store};
+use support::{Bed, NOW, Parts, Reply, Visitor, memory_store};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, watch};
@@ -740,4 +741,37 @@ async fn nonsense_from_the_control_port_degrades_the_gate_and_no_more() {
         assert_eq!(up(&bed).await, watched);
         assert_eq!(ready(&bed).await.status, StatusCode::OK);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_has_tor_close_a_circuit_that_was_seen_and_learns_no_number() {
+    let played = PlayedTor::start();
+    let bed = Bed::with(|parts| {
+        settings(parts, played.config(), None);
+        parts.config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    })
+    .await;
+    up(&bed).await;
+    let who = Who { name: "test".to_owned(), role: Role::Admin, means: Means::File };
+    let (expires, entropy) = (NOW.after(Duration::from_secs(3600)), bed.app.entropy.clone());
+    let accounts = bed.admin.as_ref().unwrap().accounts.clone();
+    let token = accounts.add_token(&who, Role::Operator, "", NOW, expires, &*entropy).unwrap();
+    let mut operator = Visitor::at(bed.admin_address.unwrap());
+    let bearer = format!("Bearer {}", token.text.expose());
+    operator.headers.insert("authorization", bearer.parse().unwrap());
+    for (circuit, expected) in [(ONE, Some(true)), (TWO, Some(false)), (THREE, None)] {
+        bed.visitor().circuit(circuit).get("/").await;
+        let seen = operator.get("/admin/api/v1/circuits?which=seen&limit=10").await.json();
+        let names = seen["circuits"].as_array().unwrap();
+        let mut killed = Vec::new();
+        for name in names.iter().map(|it| it["circuit"].as_str().unwrap()) {
+            let path = format!("/admin/api/v1/circuits/{name}/kill");
+            let reply = operator.post_json(&path, &serde_json::json!({"reason": "test"})).await;
+            assert!(!reply.text().contains("2050955716"), "{}", reply.text());
+            killed.push(reply.json()["closed"].as_bool());
+        }
+        assert!(killed.contains(&expected), "{circuit}: {killed:?}");
+    }
+    let heard = played.heard.lock().unwrap().clone();
+    assert!(heard.iter().any(|line| line == "CLOSECIRCUIT 25"), "{heard:?}");
 }

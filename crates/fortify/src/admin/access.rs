@@ -119,7 +119,7 @@ async fn enter(
 /// Who is asking. A token or a cookie that is not good is no reason to refuse what is public.
 async fn context(admin: SharedAdmin, door: Door, parts: &Parts) -> Result<Context, AdminError> {
     let headers = &parts.headers;
-    let peer = parts.extensions.get::<Connection>().map(|connection| connection.peer.clone());
+    let peer = parts.extensions.get::<Connection>().map(|connection| connection.peer);
     let source = match &peer {
         Some(PeerAddress::Tcp(address)) => Some(*address),
         _ => None,
@@ -130,7 +130,7 @@ async fn context(admin: SharedAdmin, door: Door, parts: &Parts) -> Result<Contex
     let app = admin.app();
     let mut context = Context { admin, app, asker: None, session: None, source, https };
     if door == Door::Socket {
-        let name = headers.get(OPERATOR).and_then(|name| name.to_str().ok());
+        let name = headers.get(OPERATOR).and_then(|name| str::from_utf8(name.as_bytes()).ok());
         let name = name.filter(|name| (1..=MAX_NAME).contains(&name.len())).unwrap_or("unknown");
         context.asker =
             Some(Who { name: name.to_owned(), role: Role::Admin, means: Means::Socket });

@@ -1,8 +1,8 @@
 //! `admin.sqlite`: accounts, API tokens, the setup token, and the [`log`].
 //!
-//! SQLite over a write-ahead log with `synchronous = FULL`, as the file of standings: what was changed is
-//! on disk when it is acknowledged. The gate and `fortify admin` both write; every request that comes with
-//! a session or a token asks the file, so that a change holds from the next request on, whoever made it.
+//! A file of ours ([`sqlite`]): what was changed is on disk when it is acknowledged. The gate and
+//! `fortify admin` both write; every request that comes with a session or a token asks the file, so that a
+//! change holds from the next request on, whoever made it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,10 +19,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::identity::{Means, Role, Who};
 use super::log::{self, Entry, Refusals, Refused, number, timestamp};
-use super::schema;
+use super::schema::SCHEMA;
 use super::totp::{SECRET_BYTES, TotpSecret};
 use crate::clock::Timestamp;
 use crate::entropy::{Entropy, EntropyError, random_bytes};
+use crate::sqlite::{self, FileError, Opened};
 use crate::store::record::Secret;
 
 /// Accounts at one time.
@@ -38,49 +39,17 @@ const TOKEN_PREFIX: &str = "fortify_";
 /// Why the file cannot be used, or does not do what is asked. Each message says what to do.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AccountsError {
-    /// The file cannot be opened.
+    /// The file.
+    #[error(transparent)]
+    File(FileError),
+    /// The file is not readable as what it should be. It is left where it is: a new one would make whoever
+    /// has its setup token an admin.
     #[error(
-        "{}: cannot be opened ({cause}); check that the user that runs Fortify may read and write \
-         it and its directory, which is storage.data_dir", path.display()
-    )]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the system or SQLite said.
-        cause: String,
-    },
-    /// There is no file yet.
-    #[error(
-        "{}: is not there; start the gate once, or name its configuration with --config so that \
-         storage.data_dir is the gate's", .0.display()
-    )]
-    NotThere(PathBuf),
-    /// The file is not readable as what it should be.
-    #[error(
-        "{}: is damaged ({cause}); stop the gate and move the file away together with those of the \
-         same name that end in -wal and -shm: accounts start anew, with a new setup token",
+        "{}: is damaged ({cause}); stop the gate and put back a copy, or move the file away together with \
+         those of the same name that end in -wal and -shm: accounts start anew then, with a new setup token",
         path.display()
     )]
     Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
-        cause: String,
-    },
-    /// A later version of this program made the file.
-    #[error(
-        "{}: was written by a later version of Fortify (schema {version}); start that version, or \
-         move the file away: accounts start anew then", path.display()
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        version: i64,
-    },
-    /// A write or a read failed: nothing was changed.
-    #[error("{}: {cause}; check free space and the disk", path.display())]
-    Failed {
         /// The file.
         path: PathBuf,
         /// What SQLite said.
@@ -110,6 +79,15 @@ pub enum AccountsError {
     /// No randomness.
     #[error("the operating system gave no random bytes")]
     Entropy,
+}
+
+impl From<FileError> for AccountsError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Damaged { path, cause } => Self::Damaged { path, cause },
+            error => Self::File(error),
+        }
+    }
 }
 
 impl From<EntropyError> for AccountsError {
@@ -199,19 +177,20 @@ impl Accounts {
     ///
     /// [`AccountsError`], with the file and what to do.
     pub fn open(data_dir: &Path) -> Result<Self, AccountsError> {
-        schema::open(data_dir).map(Self::over)
+        Ok(Self::over(sqlite::open_sound(data_dir, &SCHEMA)?))
     }
 
     /// Opens the file of a gate that was started before.
     ///
     /// # Errors
     ///
-    /// As [`Self::open`], and [`AccountsError::NotThere`].
+    /// As [`Self::open`], and [`FileError::NotThere`].
     pub fn open_existing(data_dir: &Path) -> Result<Self, AccountsError> {
-        schema::open_existing(data_dir).map(Self::over)
+        Ok(Self::over(sqlite::open_existing(data_dir, &SCHEMA)?))
     }
 
-    fn over((connection, path): (Connection, PathBuf)) -> Self {
+    fn over(opened: Opened) -> Self {
+        let Opened { connection, path, .. } = opened;
         Self { connection: Mutex::new(connection), path, refused: Mutex::default() }
     }
 
@@ -226,7 +205,7 @@ impl Accounts {
     ) -> Result<T, AccountsError> {
         let (this, path) = (self.clone(), self.path.clone());
         let done = tokio::task::spawn_blocking(move || work(&this)).await;
-        done.map_err(|ended| AccountsError::Failed { path, cause: ended.to_string() })?
+        done.map_err(|ended| FileError::Failed { path, cause: ended.to_string() })?
     }
 
     /// Makes the token for the first account, where there is neither an account nor was ever such a token.
@@ -521,7 +500,18 @@ impl Accounts {
     ///
     /// When the file cannot be written: the change must not be made then.
     pub fn log(&self, entry: &Entry) -> Result<(), AccountsError> {
-        self.write(|writing| log::append(writing, entry).map(Ok))
+        self.log_all(std::slice::from_ref(entry))
+    }
+
+    /// Writes all of several changes down, or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::log`].
+    pub fn log_all(&self, entries: &[Entry]) -> Result<(), AccountsError> {
+        self.write(|writing| {
+            entries.iter().try_for_each(|entry| log::append(writing, entry)).map(Ok)
+        })
     }
 
     /// The last `most` changes before `before`, the latest first.
@@ -611,11 +601,7 @@ impl Accounts {
     }
 
     fn failed(&self, error: &rusqlite::Error) -> AccountsError {
-        let (path, cause) = (self.path.clone(), error.to_string());
-        match schema::is_damage(error) {
-            true => AccountsError::Damaged { path, cause },
-            false => AccountsError::Failed { path, cause },
-        }
+        FileError::of(&self.path, error).into()
     }
 }
 

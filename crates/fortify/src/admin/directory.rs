@@ -10,7 +10,7 @@ use super::error::AdminError;
 use super::handler::Context;
 use crate::app::{App, SharedApp};
 use crate::circuit::{CircuitId, Origin, TorCircuit};
-use crate::pseudonym::CircuitTag;
+use crate::pseudonym::{CircuitTag, Pseudonyms};
 
 /// A circuit that was named.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +40,17 @@ impl Named {
 
 /// The pseudonym of a circuit of tor's at this gate.
 pub(super) fn tag_of(app: &App, circuit: TorCircuit) -> CircuitTag {
-    let id = match app.config.server.proxy_protocol {
+    tag(&app.pseudonyms, app.config.server.proxy_protocol, circuit)
+}
+
+/// The same by its names, and by whether circuits come in PROXY lines, which are other visitors than those
+/// of a header.
+pub(crate) fn tag(names: &Pseudonyms, by_line: bool, circuit: TorCircuit) -> CircuitTag {
+    let id = match by_line {
         true => CircuitId::ProxyLine(Origin::Tor(circuit)),
         false => CircuitId::Header(circuit),
     };
-    app.pseudonyms.tag(&id)
+    names.tag(&id)
 }
 
 /// The circuit that `text` names: by its pseudonym, and beside the gate also by its address.

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::accounts::AccountsError;
 use crate::entropy::EntropyError;
 use crate::reputation::ReputationError;
+use crate::sqlite::FileError;
 use crate::store::StoreError;
-use crate::threat::audit::AuditError;
 
 /// Why an operator does not get what they asked for. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -159,8 +159,8 @@ impl From<ReputationError> for AdminError {
     }
 }
 
-impl From<AuditError> for AdminError {
-    fn from(error: AuditError) -> Self {
+impl From<FileError> for AdminError {
+    fn from(error: FileError) -> Self {
         Self::Unavailable(error.to_string())
     }
 }

@@ -18,7 +18,7 @@ pub enum Role {
     Viewer,
     /// Turn the dial, change how circuits stand, end sessions.
     Operator,
-    /// And change accounts and tokens.
+    /// And change accounts and tokens, and have the configuration read again.
     Admin,
 }
 
@@ -61,6 +61,8 @@ pub enum Means {
     Socket,
     /// The file itself: the command line without a gate.
     File,
+    /// SIGHUP: whoever may send signals to the gate.
+    Signal,
 }
 
 impl Means {
@@ -72,6 +74,7 @@ impl Means {
             Self::Token => "token",
             Self::Socket => "socket",
             Self::File => "file",
+            Self::Signal => "signal",
         }
     }
 }

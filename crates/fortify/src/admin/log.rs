@@ -27,7 +27,7 @@ pub struct Entry {
     pub at: Timestamp,
     /// The account, token or operator.
     pub who: String,
-    /// `session`, `token`, `socket`, `file` or `setup`.
+    /// `session`, `token`, `socket`, `file`, `signal` or `setup`.
     pub means: String,
     /// What was done, as `circuit.ban`.
     pub action: String,

@@ -28,7 +28,7 @@ mod access;
 pub mod accounts;
 pub mod chart;
 mod csrf;
-mod directory;
+pub(crate) mod directory;
 pub mod error;
 mod figures;
 pub mod guard;

@@ -19,7 +19,8 @@ use super::error::AdminError;
 use super::handler::{Describe, Handler, Operation, operation, raw, with_cookies};
 use super::identity::Role;
 use super::operations::{
-    audit, behaviour, challenges, circuits, config, dial, explain, sessions, status, tokens, users,
+    audit, behaviour, challenges, circuits, config, dial, explain, metrics, reload, sessions,
+    status, tokens, users,
 };
 use super::{SharedAdmin, login, openapi, pages};
 
@@ -191,7 +192,9 @@ pub fn routes() -> Vec<Route> {
             "The same as JSON lines",
             raw(audit::export, |text| text),
         ),
+        api(GET, "/metrics", VIEWER, "What is counted", raw(metrics::show, |text| text)),
         api(GET, "/config", VIEWER, "The configuration in force", operation(config::show)),
+        api(POST, "/reload", ADMIN, "Read the configuration again", operation(reload::reload)),
         api(GET, "/users", ADMIN, "Accounts", operation(users::list)),
         api(POST, "/users", ADMIN, "Make an account", operation(users::add)),
         api(POST, "/users/{name}/role", ADMIN, "Change a role", operation(users::role)),

@@ -1,6 +1,7 @@
 //! The doors: a port and a unix socket, with the limits that the gate's own have.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -41,11 +42,25 @@ pub enum AdminStartError {
     #[error(transparent)]
     Build(#[from] AdminBuildError),
     /// Its address cannot be had.
-    #[error("admin.listen: {0}; or set admin.listen to another address, or to \"\" for none")]
+    #[error("admin.listen: {}; set another address, or \"\" for none", why(.0))]
     Listen(BindError),
     /// Its socket cannot be had.
-    #[error("admin.socket: {0}; or set admin.socket to another path, or to \"\" for none")]
+    #[error("admin.socket: {}; set another path, or \"\" for none", why(.0))]
     Socket(BindError),
+}
+
+/// What stands against an address; what to do about it is in other keys than the gate's own.
+fn why(error: &BindError) -> String {
+    match error {
+        BindError::InUse(address) => format!("{address} is in use, by another gate perhaps"),
+        BindError::Forbidden(address) => format!("this user may not listen on {address}"),
+        BindError::NotLocal(address) => format!("{address} is no address of this machine"),
+        BindError::NoDirectory(address) => format!("the directory of {address} does not exist"),
+        BindError::NotASocket(address) => {
+            format!("{address} exists and is no socket, move it away")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// What is to be told the operator once, where nothing keeps it: not in a log.
@@ -71,7 +86,9 @@ impl SetupNotice {
 }
 
 impl AdminListeners {
-    /// Builds the operator's side of the gate in force and takes its doors; `None` where the configuration has none.
+    /// Builds the operator's side of the gate in force and takes its doors; `None` where the configuration
+    /// has none, or its file cannot be used. That is said, and no reason to let visitors wait: whoever has
+    /// the machine says what becomes of the file.
     ///
     /// # Errors
     ///
@@ -82,7 +99,14 @@ impl AdminListeners {
         if listen.is_none() && path.is_none() {
             return Ok(None);
         }
-        let admin = Admin::build(live.clone())?;
+        let admin = match Admin::build(live.clone()) {
+            Err(AdminBuildError::Accounts(error)) => {
+                tracing::error!(%error, "operators are not served until the gate is started again");
+                app.operators_shut_out.store(true, Ordering::Relaxed);
+                return Ok(None);
+            }
+            built => built?,
+        };
         let port = match listen {
             Some(address) => {
                 Some(Listener::bind_tcp(address).await.map_err(AdminStartError::Listen)?)

@@ -26,7 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use fortify_captcha::{AnswerMode, Choice, Media, Question, RenderError, Rendered, Seed};
+use fortify_captcha::{
+    AnswerMode, Choice, Level, Media, Question, RenderError, Rendered, Seed, Variant,
+};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -410,19 +412,33 @@ impl Challenges {
                 let seen = self.viewings.since(&token, record.created_at);
                 let took = seen.until(self.clock.now());
                 tell(Became::Solved(took));
+                self.count_answer(&record, Outcome::Ok);
+                if let Some(variant) = variant_of(&record) {
+                    self.metrics.answered_after(took, variant);
+                }
                 let redeemed = Redeemed::Solved { level };
                 return Ok(Judged { redeemed, evidence: Evidence::Solved(took), failures: 0 });
             }
             Verdict::Wrong => Evidence::Wrong,
             Verdict::Bot => Evidence::Bot,
         };
-        tell(if evidence == Evidence::Bot { Became::Decoy } else { Became::Failed });
+        let is_bot = evidence == Evidence::Bot;
+        tell(if is_bot { Became::Decoy } else { Became::Failed });
+        self.count_answer(&record, if is_bot { Outcome::Decoy } else { Outcome::Failed });
         self.count_pick(&record, answer, circuit);
         let decay = self.failing.load().decay;
         let failures = self.store.record_failure(circuit, decay).await?;
         let wait = self.wait_after(failures);
         let redeemed = wait.map_or(Redeemed::Failed, Redeemed::MustWait);
         Ok(Judged { redeemed, evidence, failures: failures.count })
+    }
+
+    /// Counts an answer by what was asked, so that an operator sees which task, at which level, people fail.
+    fn count_answer(&self, record: &ChallengeRecord, outcome: Outcome) {
+        // What another version kept may be no task or level that is known here.
+        if let (Some(variant), Ok(level)) = (variant_of(record), Level::new(record.level)) {
+            self.metrics.answer(variant, level.get(), outcome);
+        }
     }
 
     /// Counts what a wrong answer picked, so that an operator sees which decoys mislead. Another
@@ -483,6 +499,11 @@ impl Challenges {
             expires_in: ttl,
         })
     }
+}
+
+/// The task of a challenge, as one of the words that may be a label.
+fn variant_of(record: &ChallengeRecord) -> Option<&'static str> {
+    record.variant.parse::<Variant>().ok().map(Variant::as_str)
 }
 
 /// A picture drawn ahead, what it was drawn from, and under which terms.

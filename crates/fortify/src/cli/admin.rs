@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::entropy::{SystemEntropy, random_bytes};
 use crate::store::record::Secret;
 
-/// The longest line that is read as a password.
+/// The longest line that is read as a secret.
 const MOST_READ: u64 = 4096;
 
 /// What to do with accounts.
@@ -218,29 +218,30 @@ fn read_hash(name: &str) -> Result<String, CliError> {
 
 /// A password: typed twice where somebody types, one line otherwise.
 fn read_password(name: &str) -> Result<Secret<String>, CliError> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return read_line();
-    }
-    let ask = |what: &str| -> Result<Secret<String>, CliError> {
-        let _nowhere_left_to_ask = write!(io::stderr(), "{what} for {name}: ");
-        let silent = Silence::begin()?;
-        let password = read_line();
-        drop(silent);
-        let _nowhere_left_to_ask = writeln!(io::stderr());
-        password
-    };
-    let (first, second) = (ask("Password")?, ask("The same again")?);
-    if first.expose() != second.expose() {
+    let first = ask(&format!("Password for {name}: "))?;
+    if io::stdin().is_terminal() && ask("The same again: ")?.expose() != first.expose() {
         return Err(CliError::Usage("the two are not the same; try again".to_owned()));
     }
     Ok(first)
 }
 
+/// A secret: asked for, and not shown, where somebody types; one line otherwise.
+pub(super) fn ask(what: &str) -> Result<Secret<String>, CliError> {
+    if !io::stdin().is_terminal() {
+        return read_line();
+    }
+    let _nowhere_left_to_ask = write!(io::stderr(), "{what}");
+    let silent = Silence::begin()?;
+    let secret = read_line();
+    drop(silent);
+    let _nowhere_left_to_ask = writeln!(io::stderr());
+    secret
+}
+
 fn read_line() -> Result<Secret<String>, CliError> {
     let mut line = String::new();
     let read = io::stdin().lock().take(MOST_READ).read_line(&mut line);
-    read.map_err(|error| CliError::Failed(format!("cannot read the password: {error}")))?;
+    read.map_err(|error| CliError::Failed(format!("cannot read what was typed: {error}")))?;
     let end = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(end);
     Ok(Secret::new(line))

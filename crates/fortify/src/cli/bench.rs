@@ -7,6 +7,7 @@ use fortify_captcha::{Carrier, Generator, Level, Seed, Spec, Style, StyleKey, Va
 use serde::Serialize;
 
 use super::CliError;
+use super::progress::Progress;
 
 /// The levels that are measured: the calmest, the middle, the hardest.
 const LEVELS: [u8; 3] = [1, 5, 10];
@@ -39,13 +40,17 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     let generator = Generator::new().map_err(CliError::failed)?;
     let style = generator.style(&StyleKey::PUBLIC);
     let pairs = Variant::ALL.into_iter().flat_map(|v| Carrier::ALL.map(|c| (v, c)));
-    for (variant, carrier) in pairs.filter(|(variant, carrier)| carrier.carries(*variant)) {
+    let pairs: Vec<_> = pairs.filter(|(variant, carrier)| carrier.carries(*variant)).collect();
+    let progress = Progress::new((pairs.len() * LEVELS.len()) as u64, "measuring");
+    for (variant, carrier) in pairs {
         for level in LEVELS {
             let level = Level::new(level).map_err(CliError::failed)?;
             let spec = Spec::new(variant, level).with_carrier(carrier);
             let line = measure(&generator, &style, &spec, Duration::from_secs_f64(args.seconds))?;
             let line = serde_json::to_string(&line).map_err(CliError::failed)?;
-            writeln!(out, "{line}").map_err(|e| CliError::output(&e))?;
+            let written = progress.beside(|| writeln!(out, "{line}"));
+            written.map_err(|e| CliError::output(&e))?;
+            progress.add(1);
         }
     }
     Ok(())

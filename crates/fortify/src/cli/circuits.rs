@@ -1,34 +1,40 @@
-//! `fortify circuits`: how circuits stand, looked at and changed beside a running gate or without one.
-//!
-//! The file is the same that the gate has open; a running gate takes over what is written here within
-//! 100 ms and tells `HAProxy`.
+//! `fortify circuits`: how circuits stand, looked at and changed: by the running gate, or in its files.
 
-use std::io::Write;
+use std::io::{self, BufRead as _, IsTerminal as _, Write};
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
 
 use super::CliError;
-use crate::circuit::{CircuitId, Origin, TorCircuit};
+use super::dial::parse_reason;
+use super::progress::Progress;
+use super::remote::{Desk, desk, segment};
+use super::show::{self, BAD, Format, GOOD, line, styled, text, time};
+use crate::admin::operations::circuits::{LONGEST, Which};
+use crate::circuit::TorCircuit;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Config;
-use crate::pseudonym::Pseudonyms;
-use crate::reputation::ledger::{self, Ledger, Written};
-use crate::reputation::{MAX_STANDINGS, Reason, ReputationError, Row, Standing};
-use crate::session::key_ring::KeyRing;
-use crate::tor;
+use crate::pseudonym::CircuitTag;
+use crate::reputation::{MAX_STANDINGS, Standing};
 
-/// Characters of a circuit's pseudonym that are shown: 48 bits, enough to tell rows apart.
-const SHORT_TAG: usize = 8;
+/// Circuits on a page of the API, at most.
+const PAGE: usize = 200;
 
-/// The longest time that can be given, seconds: a year.
-const MAX_SECONDS: u64 = 31_536_000;
+/// Rounds of a flush: more than all that may stand, and some for those that come meanwhile.
+const MOST_ROUNDS: usize = MAX_STANDINGS / 10_000 + 50;
 
 /// What to do with circuits.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Show the circuits that are favoured or banned.
+    /// Show circuits, the latest first.
     List {
+        /// Which.
+        #[arg(long, value_enum, default_value = "standing")]
+        which: WhichArg,
+        /// How many; all unless given.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
         /// Show their addresses too; without, only pseudonyms.
         #[arg(long)]
         show_circuits: bool,
@@ -41,8 +47,11 @@ pub enum Action {
         #[command(flatten)]
         circuit: Circuit,
         /// For how long; reputation.ban_seconds unless given.
-        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
         seconds: Option<u64>,
+        /// Why.
+        #[command(flatten)]
+        why: Why,
     },
     /// Favour a circuit, even a banned one.
     Promote {
@@ -50,112 +59,378 @@ pub enum Action {
         #[command(flatten)]
         circuit: Circuit,
         /// For how long; reputation.vip_seconds unless given.
-        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
         seconds: Option<u64>,
+        /// Why.
+        #[command(flatten)]
+        why: Why,
     },
     /// Take a ban or a favour back; a circuit that had used up its tries has them again.
-    Reset(Circuit),
+    Reset {
+        /// Which.
+        #[command(flatten)]
+        circuit: Circuit,
+        /// Why.
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Have tor close a circuit. The client comes back on another one: to refuse it, ban it.
+    Kill {
+        /// Which.
+        #[command(flatten)]
+        circuit: Circuit,
+        /// Why.
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Take back all bans, all favours, or both.
+    Flush {
+        /// Which.
+        #[arg(value_enum)]
+        which: FlushArg,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Why.
+        #[command(flatten)]
+        why: Why,
+    },
 }
 
 /// Which circuit.
 #[derive(Debug, clap::Args)]
 pub struct Circuit {
-    /// Its address as tor and HAProxy have it, such as fc00:dead:beef:4dad::19.
-    #[arg(value_name = "ADDRESS", value_parser = parse_circuit)]
-    circuit: TorCircuit,
+    /// Its pseudonym (32 hexadecimal digits, as list and the dashboard show it), or its address as tor and
+    /// HAProxy have it, such as fc00:dead:beef:4dad::19.
+    #[arg(value_name = "CIRCUIT", value_parser = parse_circuit)]
+    circuit: CircuitArg,
 }
 
-fn parse_circuit(text: &str) -> Result<TorCircuit, String> {
-    text.parse().map_err(|error| format!("{error}; use one such as fc00:dead:beef:4dad::19"))
+/// A circuit, as it is named.
+#[derive(Clone, Debug)]
+pub enum CircuitArg {
+    /// By its pseudonym.
+    Pseudonym(CircuitTag),
+    /// By its address.
+    Address(TorCircuit),
 }
 
-pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Result<(), CliError> {
-    let data_dir = &config.storage.data_dir;
-    let mut ledger = Ledger::open_existing(data_dir, MAX_STANDINGS).map_err(CliError::failed)?;
-    let now = SystemClock.now();
-    let boot = tor::last_boot(&config.tor, data_dir).map_err(CliError::failed)?;
-    match action {
-        Action::List { show_circuits } => {
-            let names = KeyRing::load(data_dir).map_err(CliError::failed)?.pseudonyms();
-            let mut rows = ledger.load(now).map_err(CliError::failed)?;
-            rows.retain(|row| row.standing != Standing::Reset);
-            rows.sort_by_key(|row| (row.standing as u8, row.until, row.circuit));
-            let list = List { names, by_line: config.server.proxy_protocol, now };
-            list.write(&rows, *show_circuits, out).map_err(|e| CliError::output(&e))
-        }
-        Action::Show(Circuit { circuit }) => {
-            let row = ledger.find(circuit.during(boot), now).map_err(CliError::failed)?;
-            let said = match row.filter(|row| row.standing != Standing::Reset) {
-                None => "like any other".to_owned(),
-                Some(row) => {
-                    let (left, reason) = (now.until(row.until).as_secs(), row.reason.as_str());
-                    format!("{} ({reason}), {left} s left", row.standing)
-                }
-            };
-            writeln!(out, "{said}").map_err(|e| CliError::output(&e))
-        }
-        Action::Ban { circuit, seconds } => {
-            let time = seconds.map_or(config.reputation.ban, Duration::from_secs);
-            set(&mut ledger, circuit.circuit.during(boot), Standing::Banned, time, now)
-        }
-        Action::Promote { circuit, seconds } => {
-            let time = seconds.map_or(config.reputation.vip, Duration::from_secs);
-            set(&mut ledger, circuit.circuit.during(boot), Standing::Vip, time, now)
-        }
-        // Kept for as long as there may be failures to forget.
-        Action::Reset(circuit) => {
-            let time = config.security.reputation_decay;
-            set(&mut ledger, circuit.circuit.during(boot), Standing::Reset, time, now)
+impl Circuit {
+    /// Where the API has it.
+    pub(super) fn path(&self) -> String {
+        match &self.circuit {
+            CircuitArg::Pseudonym(tag) => format!("/circuits/{}", tag.hex()),
+            CircuitArg::Address(circuit) => {
+                format!("/circuits/{}", segment(&circuit.address().to_string()))
+            }
         }
     }
 }
 
-fn set(
-    ledger: &mut Ledger,
-    circuit: TorCircuit,
-    standing: Standing,
-    time: Duration,
-    now: Timestamp,
+/// Why it is changed.
+#[derive(Debug, clap::Args)]
+pub struct Why {
+    /// Why, for the audit.
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+    reason: Option<String>,
+}
+
+impl Why {
+    fn text(&self) -> &str {
+        self.reason.as_deref().unwrap_or_default()
+    }
+}
+
+/// Which circuits, as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhichArg {
+    /// Banned ones.
+    Banned,
+    /// Favoured ones.
+    Vip,
+    /// Both.
+    Standing,
+    /// Those whose requests were counted in the last hour, however they stand.
+    Seen,
+}
+
+impl From<WhichArg> for Which {
+    fn from(which: WhichArg) -> Self {
+        match which {
+            WhichArg::Banned => Self::Banned,
+            WhichArg::Vip => Self::Vip,
+            WhichArg::Standing => Self::Standing,
+            WhichArg::Seen => Self::Seen,
+        }
+    }
+}
+
+/// What is taken back, as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlushArg {
+    /// Bans.
+    Banned,
+    /// Favours.
+    Vip,
+    /// Both.
+    Standing,
+}
+
+impl From<FlushArg> for Which {
+    fn from(which: FlushArg) -> Self {
+        match which {
+            FlushArg::Banned => Self::Banned,
+            FlushArg::Vip => Self::Vip,
+            FlushArg::Standing => Self::Standing,
+        }
+    }
+}
+
+fn parse_circuit(text: &str) -> Result<CircuitArg, String> {
+    if let Some(tag) = CircuitTag::from_hex(text) {
+        return Ok(CircuitArg::Pseudonym(tag));
+    }
+    text.parse().map(CircuitArg::Address).map_err(|error| {
+        format!("{error}; use 32 hexadecimal digits, or an address such as fc00:dead:beef:4dad::19")
+    })
+}
+
+pub(super) fn run(
+    action: &Action,
+    format: Format,
+    by: String,
+    config: &Config,
+    out: &mut dyn Write,
 ) -> Result<(), CliError> {
-    let reason = Reason::Operator;
-    let row = Row { circuit, standing, since: now, until: now.after(time), reason };
-    let write = ledger::Write { row, yields: false };
-    let applied = ledger.apply(&[write], now).map_err(CliError::failed)?;
-    match applied.written.first() {
-        Some(Written::Full) => Err(CliError::failed(ReputationError::Full)),
-        _ => Ok(()),
+    let desk = desk(config, by)?;
+    match action {
+        Action::List { which, limit, show_circuits } => {
+            let (which, limit) = ((*which).into(), limit.unwrap_or(u64::MAX));
+            let list = list(&desk, which, limit, *show_circuits)?;
+            show::write(format, &list, out, |it, out| table(it, *show_circuits, out))
+        }
+        Action::Show(circuit) => {
+            let answer = match &desk {
+                Desk::Gate(gate) => gate.get(&circuit.path())?,
+                Desk::Files(files) => files.circuit(&circuit.circuit)?,
+            };
+            show::write(format, &answer, out, one)
+        }
+        Action::Ban { circuit, seconds, why } => {
+            let change = Change { action: "ban", standing: Standing::Banned, seconds: *seconds };
+            show::write(format, &change.make(&desk, circuit, why, config)?, out, one)
+        }
+        Action::Promote { circuit, seconds, why } => {
+            let change = Change { action: "promote", standing: Standing::Vip, seconds: *seconds };
+            show::write(format, &change.make(&desk, circuit, why, config)?, out, one)
+        }
+        Action::Reset { circuit, why } => {
+            let change = Change { action: "reset", standing: Standing::Reset, seconds: None };
+            show::write(format, &change.make(&desk, circuit, why, config)?, out, one)
+        }
+        Action::Kill { circuit, why } => {
+            let answer = match &desk {
+                Desk::Gate(gate) => {
+                    gate.post(&format!("{}/kill", circuit.path()), &json!({"reason": why.text()}))?
+                }
+                Desk::Files(files) => files.kill(&circuit.circuit, why.text())?,
+            };
+            show::write(format, &answer, out, |answer, out| {
+                let closed = answer["closed"] == true;
+                let none = "tor has no such circuit, or no longer";
+                writeln!(out, "{}", if closed { "closed" } else { none })
+            })
+        }
+        Action::Flush { which, yes, why } => {
+            let answer = flush(&desk, *which, *yes, why.text())?;
+            show::write(format, &answer, out, |answer, out| {
+                let left = answer["left"].as_u64().unwrap_or(0);
+                writeln!(out, "{} taken back", answer["taken_back"])?;
+                if left > 0 { writeln!(out, "{left} left; do it again") } else { Ok(()) }
+            })
+        }
     }
 }
 
-/// How a list is written.
-struct List {
-    names: Pseudonyms,
-    /// Whether circuits come in PROXY lines, which are other visitors than those of a header.
-    by_line: bool,
-    now: Timestamp,
+/// A change to how a circuit stands.
+struct Change {
+    action: &'static str,
+    standing: Standing,
+    seconds: Option<u64>,
 }
 
-impl List {
-    fn write(&self, rows: &[Row], addresses: bool, out: &mut dyn Write) -> std::io::Result<()> {
-        let head = if addresses { "ADDRESS" } else { "" };
-        let line = format!(
-            "{:<10} {:<8} {:<9} {:>8}  {head}",
-            "CIRCUIT", "STANDING", "REASON", "LEFT (S)"
-        );
-        writeln!(out, "{}", line.trim_end())?;
-        for row in rows {
-            let id = match self.by_line {
-                true => CircuitId::ProxyLine(Origin::Tor(row.circuit)),
-                false => CircuitId::Header(row.circuit),
-            };
-            let tag = self.names.tag(&id).encode();
-            let short = tag.get(..SHORT_TAG).unwrap_or_default();
-            let left = self.now.until(row.until).as_secs();
-            let address = if addresses { row.circuit.address().to_string() } else { String::new() };
-            let (standing, reason) = (row.standing, row.reason.as_str());
-            let line = format!("{short:<10} {standing:<8} {reason:<9} {left:>8}  {address}");
-            writeln!(out, "{}", line.trim_end())?;
+impl Change {
+    fn make(
+        &self,
+        desk: &Desk<'_>,
+        circuit: &Circuit,
+        why: &Why,
+        config: &Config,
+    ) -> Result<Value, CliError> {
+        match desk {
+            Desk::Gate(gate) => {
+                let args = json!({"seconds": self.seconds, "reason": why.text()});
+                gate.post(&format!("{}/{}", circuit.path(), self.action), &args)
+            }
+            Desk::Files(files) => {
+                let usual = match self.standing {
+                    Standing::Banned => config.reputation.ban,
+                    Standing::Vip => config.reputation.vip,
+                    // Kept for as long as there may be failures to forget.
+                    Standing::Reset => config.security.reputation_decay,
+                };
+                let time = self.seconds.map_or(usual, Duration::from_secs);
+                files.stand(&circuit.circuit, self.standing, time, why.text())
+            }
         }
-        Ok(())
+    }
+}
+
+/// Page after page, in one.
+fn list(desk: &Desk<'_>, which: Which, limit: u64, addresses: bool) -> Result<Value, CliError> {
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut circuits = Vec::new();
+    let mut next = match desk {
+        Desk::Files(files) => {
+            let mut list = files.circuits(which, addresses)?;
+            let all = list["circuits"].as_array_mut();
+            all.into_iter().for_each(|all| circuits.append(all));
+            Value::Null
+        }
+        Desk::Gate(gate) => {
+            let mut after = String::new();
+            loop {
+                let (which, page) = (which.as_str(), PAGE.min(most - circuits.len()));
+                let path = format!(
+                    "/circuits?which={which}&limit={page}&addresses={addresses}&after={after}"
+                );
+                let mut list = gate.get(&path)?;
+                let found = list["circuits"].as_array_mut();
+                let found = found.map_or(0, |found| {
+                    let count = found.len();
+                    circuits.append(found);
+                    count
+                });
+                let next = list["next"].take();
+                // Bounded by what a gate remembers; one that goes in circles is none of ours.
+                let enough = circuits.len() >= most.min(4 * MAX_STANDINGS) || found == 0;
+                match next.as_str() {
+                    Some(cursor) if !enough => after = segment(cursor),
+                    _ => break next,
+                }
+            }
+        }
+    };
+    if circuits.len() > most {
+        circuits.truncate(most);
+        next = Value::Null;
+    }
+    Ok(json!({"circuits": circuits, "next": next}))
+}
+
+fn table(list: &Value, addresses: bool, out: &mut dyn Write) -> io::Result<()> {
+    let address = if addresses { "ADDRESS" } else { "" };
+    let title = format!(
+        "{:<32} {:<8} {:<9} {:>8} {:<20} {address}",
+        "CIRCUIT", "STANDING", "REASON", "LEFT (S)", "SEEN"
+    );
+    show::head(out, &title)?;
+    let now = SystemClock.now();
+    for circuit in list["circuits"].as_array().into_iter().flatten() {
+        let left = left(circuit, now).map_or_else(|| "-".to_owned(), |left| left.to_string());
+        let row = format!(
+            "{:<32} {:<8} {:<9} {left:>8} {:<20} {}",
+            text(&circuit["circuit"]),
+            text(&circuit["standing"]),
+            text(&circuit["reason"]),
+            time(&circuit["seen"]),
+            circuit["address"].as_str().unwrap_or_default(),
+        );
+        show::row(out, &row)?;
+    }
+    Ok(())
+}
+
+fn one(circuit: &Value, out: &mut dyn Write) -> io::Result<()> {
+    line(out, "CIRCUIT", text(&circuit["circuit"]))?;
+    let (said, style) = standing(circuit);
+    styled(out, "STANDING", &said, style)?;
+    if circuit["since"].is_u64() {
+        line(out, "SINCE", &time(&circuit["since"]))?;
+    }
+    if circuit["seen"].is_u64() {
+        line(out, "SEEN", &time(&circuit["seen"]))?;
+    }
+    Ok(())
+}
+
+/// How a circuit of an answer stands.
+pub(super) fn standing(circuit: &Value) -> (String, anstyle::Style) {
+    let (Some(standing), Some(reason)) = (circuit["standing"].as_str(), circuit["reason"].as_str())
+    else {
+        return ("like any other".to_owned(), anstyle::Style::new());
+    };
+    let left = left(circuit, SystemClock.now()).unwrap_or(0);
+    let style = if standing == Standing::Banned.as_str() { BAD } else { GOOD };
+    (format!("{standing} ({reason}), {left} s left"), style)
+}
+
+fn left(circuit: &Value, now: Timestamp) -> Option<u64> {
+    let until = circuit["until"].as_u64().map(Timestamp::from_millis)?;
+    Some(now.until(until).as_secs())
+}
+
+fn flush(desk: &Desk<'_>, which: FlushArg, yes: bool, reason: &str) -> Result<Value, CliError> {
+    let (banned, favoured) = match desk {
+        Desk::Files(files) => files.counts()?,
+        Desk::Gate(gate) => {
+            let status = gate.get("/status")?;
+            let of = |key: &str| status[key].as_u64().unwrap_or(0);
+            (of("banned"), of("favoured"))
+        }
+    };
+    let (count, what) = match which {
+        FlushArg::Banned => (banned, format!("{banned} bans")),
+        FlushArg::Vip => (favoured, format!("{favoured} favours")),
+        FlushArg::Standing => (banned + favoured, format!("{banned} bans and {favoured} favours")),
+    };
+    if !yes {
+        confirm(&format!(
+            "This takes back {what}. Those circuits are like any other then, and have all their \
+             tries again."
+        ))?;
+    }
+    let progress = Progress::new(count, "taking back");
+    match desk {
+        Desk::Files(files) => files.flush(which.into(), reason, &progress),
+        Desk::Gate(gate) => {
+            let (mut taken_back, mut left) = (0, 0);
+            let args = json!({"which": Which::from(which).as_str(), "reason": reason});
+            for _ in 0..MOST_ROUNDS {
+                let answer = gate.post("/circuits/flush", &args)?;
+                let taken = answer["taken_back"].as_u64().unwrap_or(0);
+                (taken_back, left) = (taken_back + taken, answer["left"].as_u64().unwrap_or(0));
+                progress.add(taken);
+                if left == 0 {
+                    break;
+                }
+            }
+            Ok(json!({"taken_back": taken_back, "left": left}))
+        }
+    }
+}
+
+/// Asks at a terminal whether it is meant.
+fn confirm(what: &str) -> Result<(), CliError> {
+    if !io::stdin().is_terminal() {
+        return Err(CliError::Usage(format!("{what} If it is meant, add --yes")));
+    }
+    let _nowhere_left_to_ask = write!(io::stderr(), "{what}\nIs it meant? [y/N] ");
+    let mut answer = String::new();
+    let read = io::Read::take(io::stdin().lock(), 64).read_line(&mut answer);
+    read.map_err(|error| CliError::Failed(format!("cannot read the answer: {error}")))?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(CliError::Failed("nothing was changed".to_owned())),
     }
 }

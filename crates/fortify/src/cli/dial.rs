@@ -1,17 +1,17 @@
-//! `fortify dial` and `fortify audit`: the threat dial, beside a running gate or without one.
-//!
-//! The file is the same that the gate has open; a running gate follows within 100 ms, and with it every
-//! node of its store.
+//! `fortify dial`: the threat dial, looked at and turned: by the running gate, or in its file.
 
 use std::io::Write;
 
 use clap::Subcommand;
 
+use serde_json::{Value, json};
+
 use super::CliError;
-use crate::clock::{Clock, SystemClock, Timestamp};
+use super::remote::{Desk, desk};
+use super::show::{self, Format, text};
 use crate::config::Config;
-use crate::threat::audit::{Audit, By, MAX_NAME, MAX_REASON, MAX_ROWS, Row, Why};
-use crate::threat::{Dial, ThreatLevel};
+use crate::threat::ThreatLevel;
+use crate::threat::audit::{MAX_NAME, MAX_REASON};
 
 /// The variables that name an operator, the first that is set.
 const NAMES: [&str; 3] = ["SUDO_USER", "LOGNAME", "USER"];
@@ -55,22 +55,11 @@ pub struct Reason {
     reason: String,
 }
 
-/// Which turns to show, and how.
-#[derive(Debug, clap::Args)]
-pub struct AuditArgs {
-    /// As JSON, one object a line.
-    #[arg(long)]
-    json: bool,
-    /// How many.
-    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=MAX_ROWS))]
-    last: u64,
-}
-
 fn parse_level(text: &str) -> Result<ThreatLevel, String> {
     text.parse().ok().and_then(ThreatLevel::new).ok_or_else(|| "use 1 to 10".to_owned())
 }
 
-fn parse_reason(text: &str) -> Result<String, String> {
+pub(super) fn parse_reason(text: &str) -> Result<String, String> {
     let fits = (1..=MAX_REASON).contains(&text.len()) && !text.contains(char::is_control);
     fits.then(|| text.to_owned())
         .ok_or_else(|| format!("use one line of 1 to {MAX_REASON} bytes that says why"))
@@ -90,67 +79,41 @@ pub(super) fn operator(env: &[(String, String)]) -> String {
 
 pub(super) fn run(
     action: &Action,
+    format: Format,
     by: String,
     config: &Config,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
-    let mut audit = Audit::open_existing(&config.storage.data_dir).map_err(CliError::failed)?;
-    let at = SystemClock.now();
-    let why = |reason: &str| Why {
-        at,
-        by: By::Operator(by.clone()),
-        reason: reason.to_owned(),
-        signals: None,
-    };
-    let turned = match action {
-        Action::Get => audit.dial(),
-        Action::Set { level, why: Reason { reason } } => {
-            audit.turn(Some(&why(reason)), |dial| dial.set(*level, at))
+    let desk = desk(config, by)?;
+    let answer = match (&desk, action) {
+        (Desk::Gate(gate), Action::Get) => gate.get("/dial")?,
+        (Desk::Gate(gate), Action::Set { level, why: Reason { reason } }) => {
+            gate.post("/dial/set", &json!({"level": level.get(), "reason": reason}))?
         }
-        Action::Auto { reason } => {
-            let why = why(reason.as_deref().unwrap_or_default());
-            audit.turn(Some(&why), |dial| Some(dial.auto()))
+        (Desk::Gate(gate), Action::Auto { reason }) => {
+            gate.post("/dial/auto", &json!({"reason": reason}))?
         }
-        Action::Pin { level, why: Reason { reason } } => {
-            audit.turn(Some(&why(reason)), |dial| Some(dial.pin(*level)))
+        (Desk::Gate(gate), Action::Pin { level, why: Reason { reason } }) => {
+            gate.post("/dial/pin", &json!({"level": level.get(), "reason": reason}))?
+        }
+        (Desk::Files(files), Action::Get) => files.dial()?,
+        (Desk::Files(files), Action::Set { level, why: Reason { reason } }) => {
+            files.turn(reason, |dial, now| dial.set(*level, now))?
+        }
+        (Desk::Files(files), Action::Auto { reason }) => {
+            files.turn(reason.as_deref().unwrap_or_default(), |dial, _| Some(dial.auto()))?
+        }
+        (Desk::Files(files), Action::Pin { level, why: Reason { reason } }) => {
+            files.turn(reason, |dial, _| Some(dial.pin(*level)))?
         }
     };
-    let Some(dial) = turned.map_err(CliError::failed)? else {
-        let advice =
-            "the dial is pinned, or no gate has run here yet: fortify dial auto, then set it";
-        return Err(CliError::Failed(advice.to_owned()));
-    };
-    writeln!(out, "{}", told(&dial, at)).map_err(|e| CliError::output(&e))
+    show::write(format, &answer, out, |dial, out| show::row(out, &told(dial)))
 }
 
-fn told(dial: &Dial, now: Timestamp) -> String {
-    let line = format!("level {}, {}", dial.level, dial.mode.as_str());
-    match dial.pause(now).as_secs() {
-        0 => line,
-        left => format!("{line}, does not turn by itself for {left} s"),
+fn told(dial: &Value) -> String {
+    let line = format!("level {}, {}", dial["level"], text(&dial["mode"]));
+    match dial["paused_seconds"].as_u64() {
+        None | Some(0) => line,
+        Some(left) => format!("{line}, does not turn by itself for {left} s"),
     }
-}
-
-pub(super) fn audit(
-    args: &AuditArgs,
-    config: &Config,
-    out: &mut dyn Write,
-) -> Result<(), CliError> {
-    let audit = Audit::open_existing(&config.storage.data_dir).map_err(CliError::failed)?;
-    let rows = audit.last(args.last).map_err(CliError::failed)?;
-    let write = |out: &mut dyn Write| match args.json {
-        true => rows.iter().try_for_each(|row| writeln!(out, "{}", serde_json::json!(row))),
-        false => table(&rows, out),
-    };
-    write(out).map_err(|e| CliError::output(&e))
-}
-
-fn table(rows: &[Row], out: &mut dyn Write) -> std::io::Result<()> {
-    writeln!(out, "{:<20} {:<8} {:<7} {:<20} REASON", "AT (UNIX S)", "LEVEL", "MODE", "BY")?;
-    for row in rows {
-        let (at, level) = (row.at.as_secs(), format!("{}>{}", row.from, row.to));
-        let line = format!("{at:<20} {level:<8} {:<7} {:<20} {}", row.mode, row.by, row.reason);
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
 }

@@ -4,24 +4,40 @@
 //!
 //! - [`serve`]: the gate itself, and `check-config`.
 //! - [`keys`]: the signing keys.
+//! - [`status`]: what the running gate alone knows: how it does, why it decides, what it counted.
 //! - [`circuits`]: how circuits stand.
-//! - [`dial`]: the threat dial, looked at and turned, and its turns.
+//! - [`dial`]: the threat dial, looked at and turned.
+//! - [`audit`]: what was changed, by whom and why.
+//! - [`sessions`]: visitors' sessions, ended.
+//! - [`reload`]: the configuration, read again by the running gate.
 //! - [`admin`]: accounts and API tokens of operators.
-//! - [`remote`]: the running gate, asked over its unix socket.
+//! - [`doctor`]: what is wrong with a gate and around it, and what to do.
+//! - `remote`, `files`: who does these things: the running gate over its socket, or its files without one.
+//! - [`show`], `progress`: answers as JSON or to be read; bars for long work.
 //! - [`simulate`]: attacks played to the dial.
 //! - [`tor`]: what tor's control port says, and a circuit closed by hand.
 //! - [`render`]: challenges as files, for people and for the lab.
 //! - [`bench`](mod@bench): how fast this machine draws.
+//! - [`generate_docs`]: man pages and completions, for packages.
 
 pub mod admin;
+pub mod audit;
 pub mod bench;
 pub mod circuits;
 pub mod dial;
+pub mod doctor;
+mod files;
+pub mod generate_docs;
 pub mod keys;
-pub mod remote;
+mod progress;
+pub mod reload;
+mod remote;
 pub mod render;
 pub mod serve;
+pub mod sessions;
+pub mod show;
 pub mod simulate;
+pub mod status;
 pub mod tor;
 
 use std::ffi::OsString;
@@ -60,10 +76,12 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Look at, ban, favour or forgive circuits, beside a running gate or without one.
+    /// Look at, ban, favour, forgive or close circuits: by the running gate, or in its files without one.
     Circuits {
         #[command(subcommand)]
         action: circuits::Action,
+        #[command(flatten)]
+        format: show::Format,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -74,17 +92,35 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Look at or turn the threat dial, beside a running gate or without one.
+    /// Look at or turn the threat dial: by the running gate, or in its file without one.
     Dial {
         #[command(subcommand)]
         action: dial::Action,
         #[command(flatten)]
+        format: show::Format,
+        #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Show the last turns of the threat dial, with who and what caused them.
+    /// Show what was changed, by whom and why: turns of the dial, changes by operators, refusals.
     Audit {
         #[command(flatten)]
-        args: dial::AuditArgs,
+        args: audit::Args,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// End visitors' sessions before their time.
+    Sessions {
+        #[command(subcommand)]
+        action: sessions::Action,
+        #[command(flatten)]
+        format: show::Format,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Have the running gate read its configuration again; a mistake in it changes nothing.
+    Reload {
+        #[command(flatten)]
+        args: reload::Args,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -98,14 +134,37 @@ enum Command {
     /// Show how the running gate is doing.
     Status {
         #[command(flatten)]
-        format: remote::Format,
+        format: show::Format,
         #[command(flatten)]
         config: ConfigArgs,
     },
     /// Show what the running gate would do with a circuit now, and why.
     Explain {
         #[command(flatten)]
-        args: remote::ExplainArgs,
+        circuit: circuits::Circuit,
+        #[command(flatten)]
+        format: show::Format,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Show how challenges are answered, by task, carrier and level.
+    Challenges {
+        #[command(flatten)]
+        format: show::Format,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Show what circuits look like, and what is done about it or would be.
+    Behaviour {
+        #[command(flatten)]
+        format: show::Format,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Look at the configuration, the files and all servers around the gate, and say what to do.
+    Doctor {
+        #[command(flatten)]
+        args: doctor::Args,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -115,6 +174,9 @@ enum Command {
     Render(render::Args),
     /// Print how fast challenges are drawn on one thread, as JSON lines.
     Bench(bench::Args),
+    /// Write man pages and shell completions.
+    #[command(hide = true)]
+    GenerateDocs(generate_docs::Args),
 }
 
 /// Which configuration to use.
@@ -131,13 +193,23 @@ impl ConfigArgs {
         self.read(env).map(|(config, _)| config).map_err(CliError::Config)
     }
 
+    /// The gate that runs by it.
+    fn gate(&self, env: Vec<(String, String)>) -> Result<remote::Remote, CliError> {
+        let by = dial::operator(&env);
+        remote::Remote::of(&self.load(env)?, by)
+    }
+
     fn read(
         &self,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Config, Written), ConfigError> {
+        Config::load_written(self.file(), env)
+    }
+
+    /// The file that is read, if any is.
+    fn file(&self) -> Option<&Path> {
         let packaged = Path::new(DEFAULT_CONFIG);
-        let path = self.config.as_deref().or_else(|| packaged.exists().then_some(packaged));
-        Config::load_written(path, env)
+        self.config.as_deref().or_else(|| packaged.exists().then_some(packaged))
     }
 }
 
@@ -180,7 +252,8 @@ pub fn main(
             return if told.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let mut out = io::stdout().lock();
+    // Colours and bold type reach a terminal alone, and with NO_COLOR not even that.
+    let mut out = anstream::stdout().lock();
     let done = environment(env).and_then(|env| run(cli, env, &mut out));
     let Err(error) = done else {
         return ExitCode::SUCCESS;
@@ -201,28 +274,40 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
             writeln!(out, "the configuration is valid").map_err(|e| CliError::output(&e))
         }
         Command::Keys { action, config } => keys::run(&action, &config.load(env)?, out),
-        Command::Circuits { action, config } => circuits::run(&action, &config.load(env)?, out),
-        Command::Tor { action, config } => tor::run(&action, &config.load(env)?, out),
-        Command::Dial { action, config } => {
+        Command::Circuits { action, format, config } => {
             let by = dial::operator(&env);
-            dial::run(&action, by, &config.load(env)?, out)
+            circuits::run(&action, format, by, &config.load(env)?, out)
         }
-        Command::Audit { args, config } => dial::audit(&args, &config.load(env)?, out),
+        Command::Tor { action, config } => tor::run(&action, &config.load(env)?, out),
+        Command::Dial { action, format, config } => {
+            let by = dial::operator(&env);
+            dial::run(&action, format, by, &config.load(env)?, out)
+        }
+        Command::Audit { args, config } => {
+            let by = dial::operator(&env);
+            audit::run(&args, by, &config.load(env)?, out)
+        }
         Command::Admin { action, config } => {
             let by = dial::operator(&env);
             admin::run(&action, by, &config.load(env)?, out)
         }
-        Command::Status { format, config } => {
-            let remote = remote::Remote::of(&config.load(env.clone())?, dial::operator(&env))?;
-            remote::status(&remote, &format, out)
+        Command::Sessions { action, format, config } => {
+            sessions::run(&action, format, &config.gate(env)?, out)
         }
-        Command::Explain { args, config } => {
-            let remote = remote::Remote::of(&config.load(env.clone())?, dial::operator(&env))?;
-            remote::explain(&remote, &args, out)
+        Command::Reload { args, config } => reload::run(&args, &config, env, out),
+        Command::Status { format, config } => status::status(&config.gate(env)?, format, out),
+        Command::Explain { circuit, format, config } => {
+            status::explain(&config.gate(env)?, &circuit, format, out)
         }
+        Command::Doctor { args, config } => doctor::run(&args, &config, env, out),
+        Command::Challenges { format, config } => {
+            status::challenges(&config.gate(env)?, format, out)
+        }
+        Command::Behaviour { format, config } => status::behaviour(&config.gate(env)?, format, out),
         Command::Simulate(args) => simulate::run(&args, out),
         Command::Render(args) => render::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
+        Command::GenerateDocs(args) => generate_docs::run(&args, out),
     }
 }
 

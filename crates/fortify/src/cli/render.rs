@@ -15,6 +15,7 @@ use fortify_captcha::{
 use sha2::{Digest, Sha256};
 
 use super::CliError;
+use super::progress::Progress;
 use crate::i18n::{Locale, Locales};
 
 /// What `labels.csv` tells of each picture.
@@ -68,10 +69,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     let locales = Locales::load().map_err(CliError::failed)?;
     let (mut labels, path) = create_labels(&args.out)?;
     let pairs = variants.iter().flat_map(|v| carriers.iter().map(move |c| (*v, *c)));
+    let is_asked = |(v, c): &(Variant, Carrier)| args.carrier != "all" || c.carries(*v);
+    let pairs: Vec<_> = pairs.filter(is_asked).collect();
+    let progress = Progress::new(pairs.len() as u64 * u64::from(args.count), "drawing");
     for (variant, carrier) in pairs {
-        if args.carrier == "all" && !carrier.carries(variant) {
-            continue;
-        }
         let mut spec = Spec::new(variant, level).with_carrier(carrier);
         (spec.mode, spec.length) = (mode, args.length);
         for index in 0..args.count {
@@ -82,8 +83,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
             write_file(&args.out.join(&file), &rendered.media.bytes)?;
             let line = label(&file, &spec, &rendered, locales.negotiate(None));
             writeln!(labels, "{line}").map_err(|e| write_error(&path, &e))?;
+            progress.add(1);
         }
     }
+    drop(progress);
     labels.flush().map_err(|e| write_error(&path, &e))?;
     writeln!(out, "{}", path.display()).map_err(|e| CliError::output(&e))
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, ConfigArgs};
-use crate::admin::AdminListeners;
+use crate::admin::operations::reload;
+use crate::admin::{AdminListeners, SharedAdmin};
 use crate::app::App;
 use crate::circuit::IdentityMode;
 use crate::clock::SystemClock;
@@ -37,7 +38,8 @@ async fn run(config: Config, written: Written, source: Source) -> Result<(), Cli
     let gate = Gate::with_live(live.clone()).await.map_err(CliError::failed)?;
     let hangup = signal(SignalKind::hangup())
         .map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
-    let reloading = tokio::spawn(reload_on(hangup, live));
+    let admin = gate.admin().map(|listeners| listeners.admin().clone());
+    let reloading = tokio::spawn(reload_on(hangup, live, admin));
     let stop = stop_signal().map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
     if let Some(notice) = gate.admin().and_then(AdminListeners::setup_notice) {
         // A secret, for whoever starts the gate: never through the log.
@@ -53,10 +55,14 @@ async fn run(config: Config, written: Written, source: Source) -> Result<(), Cli
     Ok(())
 }
 
-/// Reads the configuration again at every signal; the log says what came of it.
-async fn reload_on(mut hangup: Signal, live: Arc<Live>) {
+/// Reads the configuration again at every signal; the log says what came of it, and the audit where there
+/// is one.
+async fn reload_on(mut hangup: Signal, live: Arc<Live>, admin: Option<SharedAdmin>) {
     while hangup.recv().await.is_some() {
-        let _told = live.reload_and_tell().await;
+        match &admin {
+            Some(admin) => reload::by_signal(admin).await,
+            None => drop(live.reload_and_tell().await),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::Subcommand;
+use tokio::runtime::Runtime;
 
 use super::CliError;
 use crate::circuit::TorCircuit;
@@ -24,16 +25,9 @@ pub enum Action {
 }
 
 pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Result<(), CliError> {
-    let Some(control) = &config.tor.control else {
-        let advice = "tor.control is not set: name tor's control port in the section [tor]";
-        return Err(CliError::Usage(advice.to_owned()));
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
     match action {
         Action::Status => {
+            let (control, runtime) = (control(config)?, runtime()?);
             let asked = tor::status(&config.tor, control, &config.storage.data_dir);
             let status = runtime.block_on(asked).map_err(CliError::failed)?;
             table(control, &status, out)
@@ -41,12 +35,26 @@ pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Resu
         Action::KillCircuit { address } => {
             let circuit: TorCircuit =
                 address.parse().map_err(|e| CliError::Usage(format!("kill-circuit: {e}")))?;
-            let asked = tor::close_circuit(&config.tor, control, circuit);
-            let closed = runtime.block_on(asked).map_err(CliError::failed)?;
-            writeln!(out, "{}", outcome(closed))
+            writeln!(out, "{}", outcome(close(config, circuit)?))
         }
     }
     .map_err(|e| CliError::output(&e))
+}
+
+/// Has the tor that runs now close a circuit.
+pub(super) fn close(config: &Config, circuit: TorCircuit) -> Result<Closed, CliError> {
+    let asked = tor::close_circuit(&config.tor, control(config)?, circuit);
+    runtime()?.block_on(asked).map_err(CliError::failed)
+}
+
+fn control(config: &Config) -> Result<&ControlAddress, CliError> {
+    let advice = "tor.control is not set: name tor's control port in the section [tor]";
+    config.tor.control.as_ref().ok_or_else(|| CliError::Usage(advice.to_owned()))
+}
+
+fn runtime() -> Result<Runtime, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| CliError::Failed(format!("cannot start: {e}")))
 }
 
 const fn outcome(closed: Closed) -> &'static str {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use toml::{Table, Value};
 
 use super::{CaptchaConfig, Config, ReputationConfig, SecurityConfig, ServerConfig};
@@ -77,11 +79,11 @@ impl Config {
 pub struct Written(Table);
 
 /// One key that has another value than before.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Change {
     /// `section.key`.
     pub key: String,
-    /// As it was written before; `None` where it was not.
+    /// As it was written before; nothing where it was not, which is the default.
     pub from: Option<String>,
     /// As it is written now.
     pub to: Option<String>,

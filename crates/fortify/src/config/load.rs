@@ -42,16 +42,37 @@ impl Config {
         path: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Self, Written), ConfigError> {
-        let mut problems = Problems::default();
-        let (mut table, mut origins) = match path {
-            Some(path) => read(path)?,
-            None => (Table::new(), Origins::default()),
-        };
-        overlay(&mut table, &mut origins, env, &mut problems);
-        let raw = deserialise(table.clone(), &origins, &mut problems);
-        let config = validate::validate(raw, &origins, &mut problems);
+        let (config, table, problems) = load(path, env)?;
         Ok((problems.into_result(config)?, Written::new(table)))
     }
+
+    /// What can be made of the file and the environment, with the default for each key that is wrong;
+    /// `None` for a file that cannot be read or is no TOML. For looking at what is there, and never for
+    /// running a gate.
+    pub fn load_leniently(
+        path: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> (Option<Self>, Option<ConfigError>) {
+        match load(path, env) {
+            Ok((config, _, problems)) => (Some(config.clone()), problems.into_result(config).err()),
+            Err(error) => (None, Some(error)),
+        }
+    }
+}
+
+fn load(
+    path: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<(Config, Table, Problems), ConfigError> {
+    let mut problems = Problems::default();
+    let (mut table, mut origins) = match path {
+        Some(path) => read(path)?,
+        None => (Table::new(), Origins::default()),
+    };
+    overlay(&mut table, &mut origins, env, &mut problems);
+    let raw = deserialise(table.clone(), &origins, &mut problems);
+    let config = validate::validate(raw, &origins, &mut problems);
+    Ok((config, table, problems))
 }
 
 /// Why the configuration cannot be used: one line a problem.
@@ -109,6 +130,7 @@ impl From<Problems> for ConfigError {
     }
 }
 
+/// What is there, with the default for what is wrong, and the problems.
 fn read(path: &Path) -> Result<(Table, Origins), ConfigError> {
     let file = path.display().to_string();
     let fail = |place: Place, message: String| ConfigError::from(Problems(vec![(place, message)]));

@@ -37,7 +37,7 @@ impl Config {
         let variants = weights(variants.map(|(it, n)| (it.to_string(), *n)).collect());
         let carriers = captcha.carrier_weights.iter();
         let carriers = weights(carriers.map(|(it, n)| (it.to_string(), *n)).collect());
-        let servers: Vec<_> = redis.servers.iter().map(|server| server_text(server)).collect();
+        let servers: Vec<_> = redis.servers.iter().map(server_text).collect();
         let (urls, url) = match servers.as_slice() {
             [one] if !redis.cluster => (NOT_SET.to_owned(), one.clone()),
             many => (many.join(", "), NOT_SET.to_owned()),
@@ -51,7 +51,7 @@ impl Config {
                     ("socket", path(server.socket.as_ref())),
                     ("socket_mode", format!("{:04o}", server.socket_mode)),
                     ("proxy_protocol", server.proxy_protocol.to_string()),
-                    ("trusted_proxies", format!("{:?}", server.trusted_proxies)),
+                    ("trusted_proxies", server.trusted_proxies.to_string()),
                     ("max_connections", server.max_connections.to_string()),
                     ("header_timeout_seconds", seconds(server.header_timeout)),
                     ("body_timeout_seconds", seconds(server.body_timeout)),
@@ -96,7 +96,7 @@ impl Config {
             (
                 "limits",
                 vec![
-                    ("failure_waits_seconds", format!("{:?}", self.limits.failure_waits)),
+                    ("failure_waits_seconds", self.limits.failure_waits.to_string()),
                     ("challenges_per_minute", self.limits.challenges_per_minute.to_string()),
                     ("service_challenges_per_minute", self.limits.service.per_minute.to_string()),
                     ("service_challenges_per_second", self.limits.service.per_second.to_string()),

@@ -10,10 +10,12 @@
 //!   value that means nothing, cannot be written down.
 //! - [`client`]: a connection for each batch, under a deadline, with bounded answers.
 //! - [`answer`]: what comes back, read by pure functions.
+//! - [`checkup`]: what `fortify doctor` asks, which changes nothing.
 //! - [`plan`]: what has to be said so that the table is what is wanted; pure.
 //! - [`reconciler`]: the task that says it, and how that goes.
 
 pub mod answer;
+pub mod checkup;
 pub mod client;
 pub mod command;
 pub mod plan;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ledger::{Write, Written, outlasts};
 use super::penalties::Penalties;
 use super::shared::TICK;
 use super::{Row, Standing};
@@ -41,6 +42,11 @@ pub(super) struct Book {
     changes: BTreeSet<TorCircuit>,
     /// Whether `changes` does not hold all of them.
     overflown: bool,
+    /// Rows that the file does not have, and whether they yield to a ban.
+    unwritten: BTreeMap<TorCircuit, bool>,
+    /// By how many ms rows were moved since they were decided, because the clock was set. Other gates know
+    /// them as they were decided.
+    shifted: BTreeMap<TorCircuit, i64>,
     /// When the first of `changes` came.
     oldest: Option<Timestamp>,
     /// The same for changes that were taken and not confirmed.
@@ -48,11 +54,101 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Takes a row over in place of the circuit's former one.
+    /// Takes a row of the file over in place of the circuit's former one.
     pub(super) fn put(&mut self, row: Row, now: Timestamp) {
+        self.unwritten.remove(&row.circuit);
+        self.insert(row, now);
+    }
+
+    /// Takes a row over that the file had at the start.
+    pub(super) fn load(&mut self, row: Row, shifted: i64, now: Timestamp) {
+        self.put(row, now);
+        if shifted != 0 {
+            self.shifted.insert(row.circuit, shifted);
+        }
+    }
+
+    /// As [`Self::put`], for a row of another gate's that the file does not take.
+    pub(super) fn put_heard_unwritten(&mut self, row: Row, now: Timestamp) {
+        self.insert(row, now);
+        self.unwritten.insert(row.circuit, false);
+    }
+
+    /// Does a write that the file cannot take, by the file's own rules, for at most `max_rows` rows; the row
+    /// as other gates are to be told it, if it is in force now.
+    pub(super) fn put_unwritten(
+        &mut self,
+        write: Write,
+        max_rows: usize,
+        now: Timestamp,
+    ) -> (Written, Option<Row>) {
+        let Write { row, yields, .. } = write;
+        let before = self.row(row.circuit, now);
+        let ban = before.filter(|before| before.standing == Standing::Banned);
+        if ban.is_some_and(|ban| yields && !outlasts(&row, ban)) {
+            return (Written::Yielded, None);
+        }
+        if !self.rows.contains_key(&row.circuit) && self.rows.len() >= max_rows {
+            let first = |standing: Standing| self.ends[standing as usize].first().copied();
+            let victim = first(Standing::Reset).or_else(|| first(Standing::Vip));
+            let Some((_until, victim)) = victim else { return (Written::Full, None) };
+            self.remove(victim, now);
+        }
+        let told = self.as_successor(row);
+        self.insert(row, now);
+        self.unwritten.insert(row.circuit, yields);
+        (Written::Done, Some(told))
+    }
+
+    /// Moves every time by as much as the clock was set.
+    pub(super) fn shift(&mut self, millis: i64) {
+        for ends in &mut self.ends {
+            ends.clear();
+        }
+        for row in self.rows.values_mut() {
+            *row = row.shifted(millis);
+            self.ends[row.standing as usize].insert((row.until, row.circuit));
+        }
+        for circuit in self.rows.keys() {
+            *self.shifted.entry(*circuit).or_default() += millis;
+        }
+        self.shifted.retain(|_, shifted| *shifted != 0);
+        self.penalties.shift(millis);
+        self.oldest = self.oldest.map(|time| time.shifted(millis));
+        self.oldest_taken = self.oldest_taken.map(|time| time.shifted(millis));
+    }
+
+    /// The file has nothing of what is here.
+    pub(super) fn all_unwritten(&mut self) {
+        self.unwritten = self.rows.keys().map(|circuit| (*circuit, false)).collect();
+    }
+
+    /// Some of what the file does not have, at most `most`.
+    pub(super) fn some_unwritten(&self, most: usize) -> Vec<Write> {
+        let some = self.unwritten.iter().filter_map(|(circuit, yields)| {
+            let (row, shifted) = (*self.rows.get(circuit)?, self.shift_of(*circuit));
+            Some(Write { row, yields: *yields, shifted })
+        });
+        some.take(most).collect()
+    }
+
+    /// The file has `row`, or will not have it.
+    pub(super) fn wait_no_more(&mut self, row: &Row) {
+        if self.rows.get(&row.circuit) == Some(row) {
+            self.unwritten.remove(&row.circuit);
+        }
+    }
+
+    /// How many rows the file does not have.
+    pub(super) fn unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
+    fn insert(&mut self, row: Row, now: Timestamp) {
         if let Some(before) = self.rows.insert(row.circuit, row) {
             self.ends[before.standing as usize].remove(&(before.until, before.circuit));
         }
+        self.shifted.remove(&row.circuit);
         self.ends[row.standing as usize].insert((row.until, row.circuit));
         if row.standing == Standing::Reset {
             self.penalties.remove(row.circuit);
@@ -84,18 +180,44 @@ impl Book {
     /// As [`Self::put`], for what was decided here; the row as other gates are to be told it. It is later
     /// than the one that it replaces, whose decider's clock may be ahead of this one.
     pub(super) fn succeed(&mut self, row: Row, now: Timestamp) -> Row {
-        let before = self.rows.get(&row.circuit).filter(|before| **before != row);
-        let after = before.map(|before| before.since.after(TICK));
+        let told = self.as_successor(row);
         self.put(row, now);
+        told
+    }
+
+    fn as_successor(&self, row: Row) -> Row {
+        let before = self.rows.get(&row.circuit).filter(|before| **before != row);
+        let after = before.map(|before| self.as_decided(*before).since.after(TICK));
         Row { since: after.map_or(row.since, |after| after.max(row.since)), ..row }
+    }
+
+    /// The row of a circuit that is in force, as it was decided, whatever clocks were set since.
+    pub(super) fn decided(&self, circuit: TorCircuit, now: Timestamp) -> Option<Row> {
+        self.row(circuit, now).map(|row| self.as_decided(*row))
+    }
+
+    /// `row` by the clock by which its circuit's was decided.
+    pub(super) fn as_decided(&self, row: Row) -> Row {
+        row.shifted(self.shift_of(row.circuit).saturating_neg())
+    }
+
+    fn shift_of(&self, circuit: TorCircuit) -> i64 {
+        self.shifted.get(&circuit).copied().unwrap_or(0)
     }
 
     /// Forgets a circuit's row.
     pub(super) fn remove(&mut self, circuit: TorCircuit, now: Timestamp) {
-        if let Some(row) = self.rows.remove(&circuit) {
-            self.ends[row.standing as usize].remove(&(row.until, row.circuit));
+        if self.take_out(circuit).is_some() {
             self.note(circuit, now);
         }
+    }
+
+    fn take_out(&mut self, circuit: TorCircuit) -> Option<Row> {
+        let row = self.rows.remove(&circuit)?;
+        self.unwritten.remove(&circuit);
+        self.shifted.remove(&circuit);
+        self.ends[row.standing as usize].remove(&(row.until, circuit));
+        Some(row)
     }
 
     /// Forgets what is not in force any more. Whether the table has to hear of it.
@@ -107,7 +229,7 @@ impl Book {
                     break;
                 }
                 self.ends[standing as usize].pop_first();
-                self.rows.remove(&circuit);
+                self.take_out(circuit);
                 // That of a reset was told when it came.
                 if standing != Standing::Reset {
                     self.note(circuit, now);
@@ -149,7 +271,7 @@ impl Book {
         self.penalties.circuits().collect()
     }
 
-    /// At most `most` rows in force from `start` on, and where the next ones begin.
+    /// At most `most` rows in force from `start` on, as they were decided, and where the next ones begin.
     pub(super) fn in_force(
         &self,
         start: TorCircuit,
@@ -157,7 +279,7 @@ impl Book {
         now: Timestamp,
     ) -> (Vec<Row>, Option<TorCircuit>) {
         let mut rows = self.rows.range(start..).map(|(_, row)| *row).filter(|row| now < row.until);
-        let some = rows.by_ref().take(most).collect();
+        let some = rows.by_ref().take(most).map(|row| self.as_decided(row)).collect();
         (some, rows.next().map(|row| row.circuit))
     }
 
@@ -168,9 +290,8 @@ impl Book {
 
     /// Forgets a circuit's row if it is a reset; whoever has to hear of it was told when it came.
     pub(super) fn use_up_reset(&mut self, circuit: TorCircuit) {
-        if let Some(row) = self.rows.get(&circuit).filter(|row| row.standing == Standing::Reset) {
-            self.ends[Standing::Reset as usize].remove(&(row.until, circuit));
-            self.rows.remove(&circuit);
+        if self.rows.get(&circuit).is_some_and(|row| row.standing == Standing::Reset) {
+            self.take_out(circuit);
         }
     }
 
@@ -348,5 +469,28 @@ mod tests {
         let _wanted = book.begin_pass(at(5));
         book.confirm();
         assert_eq!((book.oldest_change(), book.take_changes()), (None, Changes::None));
+    }
+
+    #[test]
+    fn what_the_file_does_not_take_follows_its_rules_and_is_known_until_it_does() {
+        let mut book = Book::default();
+        let mut put = |number, standing, seconds| {
+            let write = Write { yields: true, ..Write::of(row(number, standing, seconds)) };
+            book.put_unwritten(write, 2, NOW).0
+        };
+        assert_eq!(put(1, Standing::Banned, 60), Written::Done);
+        assert_eq!(put(1, Standing::Vip, 90), Written::Yielded);
+        assert_eq!(put(1, Standing::Banned, 30), Written::Yielded);
+        assert_eq!(put(2, Standing::Vip, 60), Written::Done);
+        assert_eq!(put(3, Standing::Banned, 60), Written::Done, "a favour makes room");
+        assert_eq!(put(4, Standing::Banned, 60), Written::Full, "a ban does not");
+        assert_eq!(book.some_unwritten(9).len(), 2);
+        book.put(row(1, Standing::Banned, 60), NOW);
+        assert_eq!(book.unwritten(), 1);
+        book.expire(NOW.after(Duration::from_secs(60)));
+        assert_eq!(book.unwritten(), 0, "what is over need not be written");
+        book.put(row(5, Standing::Vip, 60), NOW);
+        book.all_unwritten();
+        assert_eq!(book.some_unwritten(9)[0].row, row(5, Standing::Vip, 60));
     }
 }

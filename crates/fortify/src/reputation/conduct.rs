@@ -13,18 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 
 use crate::clock::{Clock, Timestamp};
 use crate::pseudonym::CircuitTag;
+use crate::recent::Recent;
 
 /// Answers whose times are remembered: the requirement's ten.
 pub const TIMES: usize = 10;
 
-/// Circuits that are remembered, the least recently seen of which makes room: 445 bytes each
+/// Circuits that are remembered, the least recently seen of which makes room: 127 bytes each
 /// (`cargo bench -p fortify --bench judging`).
-const MAX_CIRCUITS: u64 = 100_000;
+const MAX_CIRCUITS: usize = 100_000;
 
 /// The average below which answers are too quick, and the time below which all of them are: the
 /// requirement's.
@@ -130,8 +129,8 @@ pub struct Conduct {
     failed: u32,
     bot: bool,
     points: f32,
-    /// When the points were that many.
-    at: Option<Timestamp>,
+    /// When the points were that many; 1970 where there was nothing yet.
+    at: Timestamp,
 }
 
 impl Conduct {
@@ -164,13 +163,17 @@ impl Conduct {
     /// As it is worth at `now`: points decay, and after long enough nothing is left. A clock that was set
     /// back takes nothing away and adds nothing.
     fn at(self, scoring: &Scoring, now: Timestamp) -> Self {
-        let passed = self.at.map_or(Duration::ZERO, |at| at.until(now));
-        if passed >= scoring.forget {
-            return Self { at: Some(now), ..Self::default() };
+        if self.is_over(scoring, now) {
+            return Self { at: now, ..Self::default() };
         }
+        let passed = self.at.until(now);
         let halves = passed.as_secs_f32() / scoring.half_life.as_secs_f32().max(1.0);
-        let at = self.at.map_or(now, |at| at.max(now));
-        Self { points: self.points * (-halves).exp2(), at: Some(at), ..self }
+        Self { points: self.points * (-halves).exp2(), at: self.at.max(now), ..self }
+    }
+
+    /// Whether so long passed without a deed that nothing is left.
+    fn is_over(&self, scoring: &Scoring, now: Timestamp) -> bool {
+        self.at.until(now) >= scoring.forget
     }
 
     /// Right answers; saturates.
@@ -232,7 +235,7 @@ fn spread(times: &[u32], average: f64) -> f64 {
 /// The conduct of circuits, for the tasks of a running gate. Bounded, in memory alone: what a restart
 /// forgets is forgiven.
 pub struct Conducts {
-    circuits: Cache<CircuitTag, Conduct>,
+    circuits: Recent<Conduct>,
     clock: Arc<dyn Clock>,
     scoring: ArcSwap<Scoring>,
 }
@@ -241,16 +244,11 @@ impl Conducts {
     /// Nothing is remembered yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, scoring: Scoring) -> Self {
-        let circuits = Cache::builder()
-            .max_capacity(MAX_CIRCUITS)
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_idle(scoring.forget)
-            .build();
-        Self { circuits, clock, scoring: ArcSwap::from_pointee(scoring) }
+        let (circuits, scoring) = (Recent::new(MAX_CIRCUITS), ArcSwap::from_pointee(scoring));
+        Self { circuits, clock, scoring }
     }
 
-    /// Judges by another scoring from now on, what was remembered included. How long a circuit is
-    /// remembered that does not come back stays as it was.
+    /// Judges by another scoring from now on, what was remembered included.
     pub fn set_scoring(&self, scoring: Scoring) {
         self.scoring.store(Arc::new(scoring));
     }
@@ -258,20 +256,30 @@ impl Conducts {
     /// Remembers a deed; whether the circuit is to be banned for all it did.
     pub fn remember(&self, circuit: CircuitTag, deed: Deed) -> bool {
         let (now, scoring) = (self.clock.now(), self.scoring.load());
-        let entry = self.circuits.entry(circuit).and_upsert_with(|known| {
-            let known = known.map(moka::Entry::into_value).unwrap_or_default();
-            known.after(deed, &scoring, now)
-        });
-        entry.into_value().points >= scoring.ban
+        self.put(circuit, deed, &scoring, now, now) >= scoring.ban
+    }
+
+    /// Puts a deed of `at` to a circuit's account; its points then.
+    fn put(
+        &self,
+        circuit: CircuitTag,
+        deed: Deed,
+        scoring: &Scoring,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> f32 {
+        let is_over = |known: &Conduct| known.is_over(scoring, now);
+        self.circuits.change(circuit, is_over, |known| {
+            let next = known.unwrap_or_default().after(deed, scoring, at);
+            (next, next.points)
+        })
     }
 
     /// Counts a deed that another node remembered at `at`; what is forgotten by now does not count.
     pub fn hear(&self, circuit: CircuitTag, deed: Deed, at: Timestamp) {
-        if at.until(self.clock.now()) < self.scoring.load().forget {
-            self.circuits.entry(circuit).and_upsert_with(|known| {
-                let known = known.map(moka::Entry::into_value).unwrap_or_default();
-                known.after(deed, &self.scoring.load(), at)
-            });
+        let (now, scoring) = (self.clock.now(), self.scoring.load());
+        if at.until(now) < scoring.forget {
+            self.put(circuit, deed, &scoring, at, now);
         }
     }
 
@@ -283,24 +291,24 @@ impl Conducts {
 
     /// Forgets a circuit: an operator forgave it, or it is no more.
     pub fn forget(&self, circuit: CircuitTag) {
-        self.circuits.invalidate(&circuit);
+        self.circuits.forget(circuit);
     }
 
     /// What is remembered of a circuit, as it is worth now.
     #[must_use]
     pub fn of(&self, circuit: CircuitTag) -> Option<Conduct> {
-        let conduct = self.circuits.get(&circuit)?;
-        Some(conduct.at(&self.scoring.load(), self.clock.now()))
+        let (now, scoring) = (self.clock.now(), self.scoring.load());
+        let conduct = self.circuits.get(circuit, |known| known.is_over(&scoring, now))?;
+        Some(conduct.at(&scoring, now))
     }
 
     /// Why a circuit's answers look like a program's; empty for most.
     #[must_use]
     pub fn suspicions(&self, circuit: CircuitTag) -> Vec<Suspicion> {
-        let scoring = self.scoring.load();
-        let conduct = self.circuits.get(&circuit).filter(|_| scoring.suspects);
-        conduct.map_or_else(Vec::new, |conduct| {
-            conduct.suspicions(&scoring, self.clock.now()).collect()
-        })
+        let (now, scoring) = (self.clock.now(), self.scoring.load());
+        let conduct = self.circuits.get(circuit, |known| known.is_over(&scoring, now));
+        let conduct = conduct.filter(|_| scoring.suspects);
+        conduct.map_or_else(Vec::new, |conduct| conduct.suspicions(&scoring, now).collect())
     }
 }
 
@@ -386,6 +394,23 @@ mod tests {
         }
         conducts.forget(bot);
         assert_eq!(conducts.suspicions(bot), []);
+    }
+
+    #[test]
+    fn a_circuit_that_does_not_come_back_is_forgotten_with_all_it_did() {
+        let clock = Arc::new(crate::clock::ManualClock::at(NOW));
+        let conducts = Conducts::new(clock.clone(), SCORING);
+        let circuit = CircuitTag::from_bytes([1; 16]);
+        conducts.remember(circuit, Deed::Bot);
+        assert_eq!(conducts.suspicions(circuit), [Suspicion::Bot]);
+        clock.advance(SCORING.forget);
+        assert_eq!((conducts.of(circuit), conducts.suspicions(circuit)), (None, Vec::new()));
+        assert!(!conducts.remember(circuit, Deed::Bot), "it begins anew");
+        // What another node remembers of an hour ago is no more, and what is later than this clock counts.
+        conducts.hear(circuit, Deed::Bot, NOW);
+        assert!((conducts.of(circuit).unwrap().points - 5.0).abs() < 0.01);
+        conducts.hear(circuit, Deed::Bot, clock.now().after(Duration::from_secs(1)));
+        assert!(conducts.of(circuit).unwrap().points > 9.9);
     }
 
     fn deed() -> impl Strategy<Value = Deed> {

@@ -1,29 +1,18 @@
 //! The file of standings: SQLite, written by the gate's one thread and by the command line.
 //!
-//! A write is acknowledged after its transaction is on disk (`synchronous = FULL` over a write-ahead
-//! log), so that a process that is killed has lost nothing it said it had. Every row carries a
-//! number from one counter, taken inside the transaction, so that a reader that knows the last
-//! number it saw gets exactly what was written since.
+//! A file of ours ([`sqlite`]): a write is acknowledged after its transaction is on disk, so that a process
+//! that is killed has lost nothing it said it had. Every row carries a number from one counter, taken
+//! inside the transaction, so that a reader that knows the last number it saw gets exactly what was
+//! written since.
 
-use std::fs::OpenOptions;
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::{Reason, ReputationError, Row, Standing};
+use super::{Reason, Row, Standing};
 use crate::circuit::TorCircuit;
 use crate::clock::Timestamp;
-
-/// The file in the data directory.
-const FILE_NAME: &str = "reputation.sqlite";
-
-/// How long a write waits for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::sqlite::{self, FileError, Mark, Opened, Schema};
 
 /// Rows of another process's that are read at one time.
 const MAX_FOREIGN_ROWS: usize = 10_000;
@@ -31,8 +20,13 @@ const MAX_FOREIGN_ROWS: usize = 10_000;
 /// Rows out of force that one sweep deletes, so that it holds nobody up.
 const MAX_PURGED_ROWS: usize = 10_000;
 
-/// The schema, one step a version: `user_version` says how many were taken.
-const MIGRATIONS: [&str; 1] = ["
+/// The file in the data directory.
+pub const FILE_NAME: &str = "reputation.sqlite";
+
+const SCHEMA: Schema =
+    Schema { name: FILE_NAME, steps: &[TABLES, SHIFTED], anew: "bans start anew" };
+
+const TABLES: &str = "
     CREATE TABLE standings (
         instance INTEGER NOT NULL,
         epoch INTEGER NOT NULL,
@@ -48,7 +42,13 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE INDEX standings_by_end ON standings (standing, until);
     CREATE TABLE counter (id INTEGER PRIMARY KEY CHECK (id = 0), seq INTEGER NOT NULL) STRICT;
     INSERT INTO counter VALUES (0, 0);
-"];
+";
+
+/// By how many ms the times of a row were moved since it was decided, because the clock was set.
+const SHIFTED: &str = "ALTER TABLE standings ADD COLUMN shifted INTEGER NOT NULL DEFAULT 0";
+
+/// The version of the schema that this program writes: `user_version` of the file.
+pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
 
 const COLUMNS: &str = "instance, epoch, number, standing, since, until, reason, seq";
 
@@ -60,6 +60,16 @@ pub struct Write {
     /// Whether it leaves a ban in force alone, unless it is one that lasts longer. An operator's
     /// word yields to nothing.
     pub yields: bool,
+    /// By how many ms its times were moved since it was decided, because the clock was set.
+    pub shifted: i64,
+}
+
+impl Write {
+    /// An operator's word, or another gate's, as it was decided.
+    #[must_use]
+    pub const fn of(row: Row) -> Self {
+        Self { row, yields: false, shifted: 0 }
+    }
 }
 
 /// What became of a write.
@@ -89,6 +99,9 @@ pub struct Applied {
 pub struct Ledger {
     connection: Connection,
     path: PathBuf,
+    /// The file as this connection left it.
+    mark: Mark,
+    begun_anew: bool,
     /// The last number that was seen.
     cursor: i64,
     /// SQLite's own count of other connections' commits.
@@ -99,84 +112,93 @@ pub struct Ledger {
 
 impl Ledger {
     /// Opens the file in `data_dir` for at most `max_rows` rows; makes it, for its owner alone, if
-    /// there is none.
+    /// there is none. A damaged one is moved aside.
     ///
     /// # Errors
     ///
-    /// [`ReputationError`], with the file and what to do.
-    pub fn open(data_dir: &Path, max_rows: usize) -> Result<Self, ReputationError> {
-        let path = data_dir.join(FILE_NAME);
-        // SQLite gives the files beside it the same mode.
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        match made {
-            Ok(_empty) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(ReputationError::Open { path, cause: error.to_string() }),
-        }
-        Self::open_at(path, max_rows)
+    /// [`FileError`], with the file and what to do.
+    pub fn open(data_dir: &Path, max_rows: usize, now: Timestamp) -> Result<Self, FileError> {
+        Self::over(sqlite::open(data_dir, &SCHEMA, now)?, max_rows)
     }
 
-    /// Opens the file of a gate that was started before: a command that made one as another user
-    /// would keep the gate out of it.
+    /// Opens the file of a gate that was started before, for the command line.
     ///
     /// # Errors
     ///
-    /// As [`Self::open`], and [`ReputationError::NotThere`].
-    pub fn open_existing(data_dir: &Path, max_rows: usize) -> Result<Self, ReputationError> {
-        let path = data_dir.join(FILE_NAME);
-        match path.try_exists() {
-            Ok(true) => Self::open_at(path, max_rows),
-            Ok(false) => Err(ReputationError::NotThere(path)),
-            Err(error) => Err(ReputationError::Open { path, cause: error.to_string() }),
-        }
+    /// As [`Self::open`], and [`FileError::NotThere`].
+    pub fn open_existing(data_dir: &Path, max_rows: usize) -> Result<Self, FileError> {
+        Self::over(sqlite::open_existing(data_dir, &SCHEMA)?, max_rows)
     }
 
-    fn open_at(path: PathBuf, max_rows: usize) -> Result<Self, ReputationError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&path, flags);
-        let prepared = connection.and_then(|mut connection| {
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            // Who was banned is nobody's business once it is over.
-            connection.pragma_update(None, "secure_delete", "ON")?;
-            let version = migrate(&mut connection)?;
-            Ok((connection, version))
-        });
-        let (connection, version) = match prepared {
-            Ok(opened) => opened,
-            Err(error) if is_damage(&error) => {
-                return Err(ReputationError::Damaged { path, cause: error.to_string() });
-            }
-            Err(error) => return Err(ReputationError::Open { path, cause: error.to_string() }),
+    fn over(opened: Opened, max_rows: usize) -> Result<Self, FileError> {
+        let Opened { connection, path, anew } = opened;
+        let (mark, begun_anew) = (Mark::of(&path), anew);
+        let mut ledger = Self {
+            connection,
+            path,
+            mark,
+            begun_anew,
+            cursor: 0,
+            data_version: 0,
+            rows: 0,
+            max_rows,
         };
-        if version > MIGRATIONS.len() as i64 {
-            return Err(ReputationError::Newer { path, version });
-        }
-        let mut ledger = Self { connection, path, cursor: 0, data_version: 0, rows: 0, max_rows };
         ledger.recount().map_err(|error| ledger.failed(error))?;
         Ok(ledger)
     }
 
-    /// Where the file is.
+    /// Whether the file was damaged when it was opened, and is a new one.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub const fn was_begun_anew(&self) -> bool {
+        self.begun_anew
     }
 
-    /// Every row in force at `now`; later [`Self::foreign`] goes on from here.
+    /// Puts the file aside because of `damaged`, and goes on with a new one, in which nothing is yet.
+    ///
+    /// # Errors
+    ///
+    /// When it can be neither moved nor made: this is then still the old one.
+    pub fn begin_anew(&mut self, damaged: &FileError, now: Timestamp) -> Result<(), FileError> {
+        let opened = sqlite::begin_anew(&self.path, &SCHEMA, now, damaged)?;
+        *self = Self::over(opened, self.max_rows)?;
+        Ok(())
+    }
+
+    /// Whether the file on disk is still the one that this writes, and whole. It is read only if somebody
+    /// else wrote to it, which is a command's work, or damage that would be noticed after a restart.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Damaged`], or why it cannot be read.
+    pub fn verify(&mut self) -> Result<(), FileError> {
+        let mark = Mark::of(&self.path);
+        if mark == self.mark {
+            return Ok(());
+        }
+        if !mark.is_same_file(&self.mark) {
+            let cause = "it is another file than the one that was opened".to_owned();
+            return Err(FileError::Damaged { path: self.path.clone(), cause });
+        }
+        sqlite::verify(&self.path)?;
+        self.mark = mark;
+        Ok(())
+    }
+
+    /// Every row in force at `now`, with by how many ms it was moved since it was decided; later
+    /// [`Self::foreign`] goes on from here.
     ///
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn load(&mut self, now: Timestamp) -> Result<Vec<Row>, ReputationError> {
+    pub fn load(&mut self, now: Timestamp) -> Result<Vec<(Row, i64)>, FileError> {
         let load = |this: &mut Self| {
             let reading = this.connection.transaction()?;
             let cursor = reading.query_row("SELECT seq FROM counter", [], |row| row.get(0))?;
             let rows = {
-                let query = format!("SELECT {COLUMNS} FROM standings WHERE until > ?1");
+                let query = format!("SELECT {COLUMNS}, shifted FROM standings WHERE until > ?1");
                 let mut statement = reading.prepare(&query)?;
-                let rows = statement.query_map([millis(now)], read)?;
+                let rows =
+                    statement.query_map([millis(now)], |row| Ok((read(row)?, row.get(8)?)))?;
                 rows.collect::<Result<_, _>>()?
             };
             reading.finish()?;
@@ -191,7 +213,7 @@ impl Ledger {
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn find(&self, key: TorCircuit, now: Timestamp) -> Result<Option<Row>, ReputationError> {
+    pub fn find(&self, key: TorCircuit, now: Timestamp) -> Result<Option<Row>, FileError> {
         let found = find(&self.connection, key).map_err(|error| self.failed(error))?;
         Ok(found.filter(|row| now < row.until))
     }
@@ -201,11 +223,12 @@ impl Ledger {
     /// # Errors
     ///
     /// When the file cannot be written: none of them was done then.
-    pub fn apply(&mut self, writes: &[Write], now: Timestamp) -> Result<Applied, ReputationError> {
+    pub fn apply(&mut self, writes: &[Write], now: Timestamp) -> Result<Applied, FileError> {
         self.try_apply(writes, now).map_err(|error| self.failed(error))
     }
 
     fn try_apply(&mut self, writes: &[Write], now: Timestamp) -> rusqlite::Result<Applied> {
+        let untouched = Mark::of(&self.path) == self.mark;
         let behaviour = TransactionBehavior::Immediate;
         let writing = self.connection.transaction_with_behavior(behaviour)?;
         let mut applied = Applied::default();
@@ -241,13 +264,17 @@ impl Ledger {
             };
             if written == Written::Done {
                 seq += 1;
-                put(&writing, &write.row, seq)?;
+                put(&writing, write, seq)?;
             }
             applied.written.push(written);
         }
         writing.execute("UPDATE counter SET seq = ?1", [seq])?;
         writing.commit()?;
         (self.cursor, self.rows) = (seq, rows);
+        // What a commit moves from the log into the file is this connection's own doing.
+        if untouched {
+            self.mark = Mark::of(&self.path);
+        }
         Ok(applied)
     }
 
@@ -256,7 +283,7 @@ impl Ledger {
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn foreign(&mut self) -> Result<(Vec<Row>, bool), ReputationError> {
+    pub fn foreign(&mut self) -> Result<(Vec<Row>, bool), FileError> {
         let look = |this: &mut Self| {
             let version =
                 this.connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
@@ -275,12 +302,31 @@ impl Ledger {
         look(self).map_err(|error| self.failed(error))
     }
 
+    /// Moves the times of every row that this has seen by as much as the clock was set.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written: no row was moved then.
+    pub fn shift(&mut self, millis: i64) -> Result<(), FileError> {
+        let untouched = Mark::of(&self.path) == self.mark;
+        let moved = self.connection.execute(
+            "UPDATE standings SET since = max(0, since + ?1), until = max(0, until + ?1),
+             shifted = shifted + ?1 WHERE seq <= ?2",
+            [millis, self.cursor],
+        );
+        moved.map_err(|error| self.failed(error))?;
+        if untouched {
+            self.mark = Mark::of(&self.path);
+        }
+        Ok(())
+    }
+
     /// Deletes rows that are not in force any more.
     ///
     /// # Errors
     ///
     /// When the file cannot be written.
-    pub fn purge(&mut self, now: Timestamp) -> Result<(), ReputationError> {
+    pub fn purge(&mut self, now: Timestamp) -> Result<(), FileError> {
         let purged = purge(&self.connection, now).map_err(|error| self.failed(error))?;
         self.rows = self.rows.saturating_sub(purged);
         Ok(())
@@ -291,35 +337,13 @@ impl Ledger {
         Ok(())
     }
 
-    fn failed(&self, error: rusqlite::Error) -> ReputationError {
-        let (path, cause) = (self.path.clone(), error.to_string());
-        if is_damage(&error) {
-            ReputationError::Damaged { path, cause }
-        } else {
-            ReputationError::Failed { path, cause }
-        }
+    fn failed(&self, error: rusqlite::Error) -> FileError {
+        FileError::of(&self.path, &error)
     }
 }
 
-/// Takes the steps that the file has not taken; the number it is at then.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
-    let writing = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: i64 = writing.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let done = usize::try_from(version).unwrap_or(0);
-    for step in MIGRATIONS.iter().skip(done) {
-        writing.execute_batch(step)?;
-    }
-    let version = version.max(MIGRATIONS.len() as i64);
-    writing.pragma_update(None, "user_version", version)?;
-    writing.commit()?;
-    Ok(version)
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-fn outlasts(new: &Row, ban: &Row) -> bool {
+/// Whether `new` is a ban that lasts longer than `ban`.
+pub(super) fn outlasts(new: &Row, ban: &Row) -> bool {
     new.standing == Standing::Banned && ban.until < new.until
 }
 
@@ -357,15 +381,16 @@ fn read_since(
     Ok((rows, last))
 }
 
-fn put(writing: &Transaction<'_>, row: &Row, seq: i64) -> rusqlite::Result<()> {
+fn put(writing: &Transaction<'_>, write: &Write, seq: i64) -> rusqlite::Result<()> {
     let mut statement = writing.prepare_cached(
-        "INSERT INTO standings (instance, epoch, number, standing, since, until, reason, seq)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        "INSERT INTO standings
+         (instance, epoch, number, standing, since, until, reason, seq, shifted)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT (instance, epoch, number) DO UPDATE SET standing = excluded.standing,
          since = excluded.since, until = excluded.until, reason = excluded.reason,
-         seq = excluded.seq",
+         seq = excluded.seq, shifted = excluded.shifted",
     )?;
-    let key = row.circuit;
+    let (row, key) = (&write.row, write.row.circuit);
     statement.execute(params![
         key.instance(),
         key.epoch(),
@@ -375,6 +400,7 @@ fn put(writing: &Transaction<'_>, row: &Row, seq: i64) -> rusqlite::Result<()> {
         millis(row.until),
         row.reason.as_str(),
         seq,
+        write.shifted,
     ])?;
     Ok(())
 }
@@ -433,7 +459,7 @@ fn timestamp(millis: i64) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     use super::*;
 
@@ -447,7 +473,7 @@ mod tests {
         let until = NOW.after(Duration::from_secs(seconds));
         let reason = Reason::Operator;
         let row = Row { circuit: circuit(number), standing, since: NOW, until, reason };
-        Write { row, yields: true }
+        Write { yields: true, ..Write::of(row) }
     }
 
     fn standing(ledger: &Ledger, number: u32) -> Option<Standing> {
@@ -457,34 +483,20 @@ mod tests {
     #[test]
     fn abuse_27_what_was_acknowledged_is_there_for_the_next_process() {
         let dir = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(dir.path(), 10).unwrap();
+        let mut ledger = Ledger::open(dir.path(), 10, NOW).unwrap();
         let writes = [write(1, Standing::Banned, 60), write(u32::MAX, Standing::Vip, 30)];
         assert_eq!(ledger.apply(&writes, NOW).unwrap().written, [Written::Done; 2]);
         // Not closed: a killed process closes nothing.
-        let mut again = Ledger::open(dir.path(), 10).unwrap();
+        let mut again = Ledger::open(dir.path(), 10, NOW).unwrap();
         let rows = again.load(NOW.after(Duration::from_secs(30))).unwrap();
-        assert_eq!(rows, [writes[0].row]);
+        assert_eq!(rows, [(writes[0].row, 0)]);
         drop(ledger);
-    }
-
-    #[test]
-    fn the_files_are_their_owners_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(dir.path(), 10).unwrap();
-        ledger.apply(&[write(1, Standing::Banned, 60)], NOW).unwrap();
-        let mut seen = 0;
-        for file in std::fs::read_dir(dir.path()).unwrap() {
-            let mode = file.unwrap().metadata().unwrap().permissions().mode() & 0o777;
-            assert_eq!(mode, 0o600);
-            seen += 1;
-        }
-        assert_eq!(seen, 3, "the file, its log and its index");
     }
 
     #[test]
     fn a_favour_yields_to_a_ban_and_a_ban_to_a_longer_one() {
         let dir = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(dir.path(), 10).unwrap();
+        let mut ledger = Ledger::open(dir.path(), 10, NOW).unwrap();
         let mut one = |write: Write, now| ledger.apply(&[write], now).unwrap().written[0];
         assert_eq!(one(write(1, Standing::Banned, 60), NOW), Written::Done);
         assert_eq!(one(write(1, Standing::Vip, 600), NOW), Written::Yielded);
@@ -501,7 +513,7 @@ mod tests {
     #[test]
     fn at_the_bound_resets_and_favours_make_room_and_bans_never() {
         let dir = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(dir.path(), 3).unwrap();
+        let mut ledger = Ledger::open(dir.path(), 3, NOW).unwrap();
         let mut apply = |writes: &[Write], now| ledger.apply(writes, now).unwrap();
         apply(
             &[
@@ -532,7 +544,7 @@ mod tests {
     #[test]
     fn another_process_is_noticed_before_and_between_writes() {
         let dir = tempfile::tempdir().unwrap();
-        let mut gate = Ledger::open(dir.path(), 10).unwrap();
+        let mut gate = Ledger::open(dir.path(), 10, NOW).unwrap();
         gate.load(NOW).unwrap();
         let mut command = Ledger::open_existing(dir.path(), 10).unwrap();
         let numbers =
@@ -551,29 +563,9 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_used_is_named_with_what_to_do() {
-        let dir = tempfile::tempdir().unwrap();
-        let said = |result: Result<Ledger, ReputationError>| result.unwrap_err().to_string();
-        let missing = said(Ledger::open_existing(dir.path(), 10));
-        assert!(missing.contains("reputation.sqlite: is not there; start the gate once"));
-        let nowhere = said(Ledger::open(&dir.path().join("none"), 10));
-        assert!(nowhere.contains("cannot be opened") && nowhere.contains("storage.data_dir"));
-        std::fs::write(dir.path().join(FILE_NAME), vec![7; 5000]).unwrap();
-        let damaged = said(Ledger::open(dir.path(), 10));
-        assert!(damaged.contains("is damaged") && damaged.contains("move the file away"));
-
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(dir.path(), 10).unwrap();
-        ledger.connection.pragma_update(None, "user_version", 9).unwrap();
-        drop(ledger);
-        let newer = said(Ledger::open(dir.path(), 10));
-        assert!(newer.contains("later version of Fortify (schema 9)"), "{newer}");
-    }
-
-    #[test]
     fn abuse_03_04_the_same_number_of_another_run_or_another_tor_is_another_circuit() {
         let dir = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(dir.path(), 10).unwrap();
+        let mut ledger = Ledger::open(dir.path(), 10, NOW).unwrap();
         ledger.apply(&[write(1, Standing::Banned, 60)], NOW).unwrap();
         for (instance, epoch) in [(3, 8), (4, 7), (0, 0)] {
             let other = TorCircuit::from_parts(instance, epoch, 1);
@@ -583,9 +575,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_full_disk_does_not_take_changes_nothing_and_is_taken_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(dir.path(), 10_000, NOW).unwrap();
+        ledger.apply(&[write(1, Standing::Banned, 60)], NOW).unwrap();
+        let pages = |ledger: &Ledger, most: i64| {
+            ledger.connection.pragma_update(None, "max_page_count", most).unwrap();
+        };
+        pages(&ledger, 1);
+        let many: Vec<_> = (2..1000).map(|number| write(number, Standing::Banned, 60)).collect();
+        let full = ledger.apply(&many, NOW).unwrap_err();
+        assert!(matches!(full, FileError::Failed { .. }));
+        assert!(full.to_string().contains("full; check free space"), "{full}");
+        assert_eq!(count(&ledger.connection).unwrap(), 1);
+        pages(&ledger, 100_000);
+        assert!(ledger.apply(&many, NOW).unwrap().written.iter().all(|w| *w == Written::Done));
+        assert_eq!(count(&ledger.connection).unwrap(), 999);
+    }
+
+    #[test]
     fn rows_out_of_force_are_deleted() {
         let dir = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(dir.path(), 10).unwrap();
+        let mut ledger = Ledger::open(dir.path(), 10, NOW).unwrap();
         ledger.apply(&[write(1, Standing::Vip, 1), write(2, Standing::Banned, 9)], NOW).unwrap();
         ledger.purge(NOW.after(Duration::from_secs(1))).unwrap();
         assert_eq!(count(&ledger.connection).unwrap(), 1);

@@ -22,7 +22,8 @@ pub mod shared;
 mod writer;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,7 +31,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::circuit::{TorBoot, TorCircuit};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, SteadyClock, Timestamp};
+use crate::sqlite::FileError;
 use book::Book;
 pub use book::{Changes, Counts};
 use ledger::{Ledger, Write, Written};
@@ -132,57 +134,23 @@ pub struct Row {
     pub reason: Reason,
 }
 
+impl Row {
+    /// The same by a clock that was set `millis` forward, or back.
+    fn shifted(self, millis: i64) -> Self {
+        let [since, until] = [self.since, self.until].map(|time| time.shifted(millis));
+        Self { since, until, ..self }
+    }
+}
+
 /// Why a standing could not be kept or read. Each message says what to do; none names a circuit.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReputationError {
-    /// The file cannot be opened.
-    #[error(
-        "{}: cannot be opened ({cause}); check that the user that runs Fortify may read and write \
-         it and its directory, which is storage.data_dir", path.display()
-    )]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the system or SQLite said.
-        cause: String,
-    },
-    /// There is no file yet.
-    #[error(
-        "{}: is not there; start the gate once, or name its configuration with --config so that \
-         storage.data_dir is the gate's", .0.display()
-    )]
-    NotThere(PathBuf),
-    /// The file is not readable as what it should be.
-    #[error(
-        "{}: is damaged ({cause}); stop the gate and move the file away together with those of \
-         the same name that end in -wal and -shm: a new one is made, and bans start anew",
-        path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
-        cause: String,
-    },
-    /// A later version of this program made the file.
-    #[error(
-        "{}: was written by a later version of Fortify (schema {version}); start that version, or \
-         move the file away: bans start anew then", path.display()
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        version: i64,
-    },
-    /// A write or a read failed: nothing was changed.
-    #[error("{}: {cause}; check free space and the disk", path.display())]
-    Failed {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
-        cause: String,
-    },
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The thread that writes cannot be started.
+    #[error("cannot start the thread that writes standings: {0}")]
+    Thread(String),
     /// Every row is a ban in force.
     #[error(
         "there are {MAX_STANDINGS} bans in force and none is forgotten to make room; shorten \
@@ -199,10 +167,20 @@ pub enum ReputationError {
     Ended,
 }
 
+/// Where a standing is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// In the file: it outlives this process.
+    OnDisk,
+    /// In memory alone: in force, and written when the disk takes it. [`Reputation::is_degraded`] says so.
+    InMemory,
+}
+
 /// How circuits stand, for the tasks of a running gate.
 pub struct Reputation {
     shared: Arc<Shared>,
-    clock: Arc<dyn Clock>,
+    /// A standing lasts as long as was said, however the wall clock is set meanwhile.
+    clock: Arc<SteadyClock>,
     slots: Arc<Semaphore>,
     jobs: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
@@ -214,6 +192,11 @@ struct Shared {
     changed: Notify,
     /// What was decided here and other gates are to be told.
     outbox: Arc<Outbox>,
+    max_rows: usize,
+    /// Whether the file did not take the last write, or not in time.
+    failing: AtomicBool,
+    /// Whether the file was damaged, and is a new one, since this gate started.
+    begun_anew: AtomicBool,
 }
 
 impl Shared {
@@ -224,6 +207,36 @@ impl Shared {
 
     fn book_mut(&self) -> RwLockWriteGuard<'_, Book> {
         self.book.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a write that the file does not take be in force all the same, and other gates be told. What is
+    /// wrong is said once.
+    fn keep_in_memory(&self, write: Write, why: &ReputationError, now: Timestamp) -> Written {
+        self.fail(why);
+        let (written, told) = self.book_mut().put_unwritten(write, self.max_rows, now);
+        self.outbox.put(told);
+        self.changed.notify_one();
+        written
+    }
+
+    fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    fn fail(&self, why: &ReputationError) {
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                error = %why,
+                "bans and favours cannot be written; they are in force until this process ends, and \
+                 are written as soon as they can be"
+            );
+        }
+    }
+
+    fn heal(&self) {
+        if self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("bans and favours are written again, those that waited too");
+        }
     }
 }
 
@@ -242,44 +255,63 @@ impl Reputation {
         clock: Arc<dyn Clock>,
         rows: usize,
     ) -> Result<Self, ReputationError> {
-        let mut ledger = Ledger::open(data_dir, rows)?;
-        let path = ledger.path().to_owned();
+        let clock = Arc::new(SteadyClock::over(clock));
+        let now = clock.now();
+        let mut ledger = Ledger::open(data_dir, rows, now)?;
+        let loaded = match ledger.load(now) {
+            Err(damaged @ FileError::Damaged { .. }) => {
+                ledger.begin_anew(&damaged, now)?;
+                ledger.load(now)?
+            }
+            loaded => loaded?,
+        };
         let mut book = Book::default();
-        for row in ledger.load(clock.now())? {
-            book.put(row, clock.now());
+        for (row, shifted) in loaded {
+            // A clock that was set back since makes nothing last longer than it was meant to. A row that
+            // begins after its end was told so, to be later than the one before it.
+            let back = match now < row.since && row.since < row.until {
+                true => i64::try_from(now.until(row.since).as_millis()).unwrap_or(i64::MAX),
+                false => 0,
+            };
+            book.load(row.shifted(-back), shifted.saturating_sub(back), now);
         }
-        let (book, changed, outbox) = (RwLock::new(book), Notify::new(), Arc::default());
-        let shared = Arc::new(Shared { book, changed, outbox });
+        let shared = Arc::new(Shared {
+            book: RwLock::new(book),
+            changed: Notify::new(),
+            outbox: Arc::default(),
+            max_rows: rows,
+            failing: AtomicBool::new(false),
+            begun_anew: AtomicBool::new(ledger.was_begun_anew()),
+        });
         let (jobs, queue) = mpsc::channel();
         let writer = writer::Writer::new(ledger, shared.clone(), clock.clone());
         let thread = std::thread::Builder::new()
             .name("reputation".to_owned())
             .spawn(move || writer.run(&queue))
-            .map_err(|error| ReputationError::Open { path, cause: error.to_string() })?;
+            .map_err(|error| ReputationError::Thread(error.to_string()))?;
         let slots = Arc::new(Semaphore::new(MAX_WAITING_WRITES));
         Ok(Self { shared, clock, slots, jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Has `circuit` stand so until `until`, whatever it was before. On disk when this returns.
+    /// Has `circuit` stand so until `until`, whatever it was before. In force when this returns, and on disk
+    /// unless the disk does not take it.
     ///
     /// # Errors
     ///
-    /// [`ReputationError`]: nothing has changed then, except after [`ReputationError::Busy`], where
-    /// the change may still come.
+    /// [`ReputationError::Full`]: nothing has changed then.
     pub async fn set(
         &self,
         circuit: TorCircuit,
         standing: Standing,
         until: Timestamp,
         reason: Reason,
-    ) -> Result<(), ReputationError> {
+    ) -> Result<Kept, ReputationError> {
         let since = self.clock.now();
-        self.write(Write { row: Row { circuit, standing, since, until, reason }, yields: false })
-            .await
+        self.write(Write::of(Row { circuit, standing, since, until, reason })).await
     }
 
-    /// Refuses `circuit` until `until`, for what it did; a ban in force that lasts longer stays. On
-    /// disk when this returns.
+    /// Refuses `circuit` until `until`, for what it did; a ban in force that lasts longer stays. As
+    /// [`Self::set`], in force when this returns.
     ///
     /// # Errors
     ///
@@ -289,13 +321,13 @@ impl Reputation {
         circuit: TorCircuit,
         until: Timestamp,
         reason: Reason,
-    ) -> Result<(), ReputationError> {
+    ) -> Result<Kept, ReputationError> {
         let (standing, since) = (Standing::Banned, self.clock.now());
-        self.write(Write { row: Row { circuit, standing, since, until, reason }, yields: true })
-            .await
+        let row = Row { circuit, standing, since, until, reason };
+        self.write(Write { yields: true, ..Write::of(row) }).await
     }
 
-    /// Favours `circuit` until `until`, unless it is banned; on disk when this returns. A time that has
+    /// Favours `circuit` until `until`, unless it is banned; in force when this returns. A time that has
     /// come takes a favour back.
     ///
     /// # Errors
@@ -305,10 +337,10 @@ impl Reputation {
         &self,
         circuit: TorCircuit,
         until: Timestamp,
-    ) -> Result<(), ReputationError> {
+    ) -> Result<Kept, ReputationError> {
         let (standing, reason, since) = (Standing::Vip, Reason::Solved, self.clock.now());
-        self.write(Write { row: Row { circuit, standing, since, until, reason }, yields: true })
-            .await
+        let row = Row { circuit, standing, since, until, reason };
+        self.write(Write { yields: true, ..Write::of(row) }).await
     }
 
     /// The same, not waited for: a favour that a crash
@@ -319,13 +351,26 @@ impl Reputation {
     /// [`ReputationError::Busy`] or [`ReputationError::Ended`].
     pub fn promote(&self, circuit: TorCircuit, until: Timestamp) -> Result<(), ReputationError> {
         let (standing, reason) = (Standing::Vip, Reason::Solved);
-        let row = Row { circuit, standing, since: self.clock.now(), until, reason };
+        let (since, until) = (self.clock.now(), self.clock.translate(until));
+        let write =
+            Write { yields: true, ..Write::of(Row { circuit, standing, since, until, reason }) };
         let slot = self.slots.clone().try_acquire_owned();
         let slot = slot.map_err(|_none_or_closed| ReputationError::Busy)?;
-        self.send(Order::Write(Job { write: Write { row, yields: true }, done: None, slot }))
+        self.send(Order::Write(Job { write, done: None, slot }))
     }
 
-    async fn write(&self, write: Write) -> Result<(), ReputationError> {
+    async fn write(&self, mut write: Write) -> Result<Kept, ReputationError> {
+        write.row.until = self.clock.translate(write.row.until);
+        let written = match self.queue(write).await {
+            Ok((written, kept)) => return whole(written, kept),
+            // Whatever became of it: from now on it is in force.
+            Err(error) => self.shared.keep_in_memory(write, &error, self.clock.now()),
+        };
+        whole(written, Kept::InMemory)
+    }
+
+    /// Has the thread do a write, and waits for it.
+    async fn queue(&self, write: Write) -> Result<(Written, Kept), ReputationError> {
         let slot = self.slots.clone().acquire_owned();
         let slot = match tokio::time::timeout(WRITE_DEADLINE, slot).await {
             Ok(Ok(slot)) => slot,
@@ -335,9 +380,7 @@ impl Reputation {
         let (done, answer) = oneshot::channel();
         self.send(Order::Write(Job { write, done: Some(done), slot }))?;
         match tokio::time::timeout(WRITE_DEADLINE, answer).await {
-            Ok(Ok(Ok(Written::Done | Written::Yielded))) => Ok(()),
-            Ok(Ok(Ok(Written::Full))) => Err(ReputationError::Full),
-            Ok(Ok(Err(error))) => Err(error),
+            Ok(Ok(done)) => Ok(done),
             Ok(Err(_dropped)) => Err(ReputationError::Ended),
             Err(_elapsed) => Err(ReputationError::Busy),
         }
@@ -386,6 +429,7 @@ impl Reputation {
     /// Has `HAProxy` hold `circuit` to stricter limits until then: its answers look like a program's.
     /// In memory, and nobody is refused for it here.
     pub fn penalise(&self, circuit: TorCircuit, until: Timestamp) {
+        let until = self.clock.translate(until);
         if self.shared.book_mut().penalise(circuit, until, self.clock.now()) {
             self.shared.changed.notify_one();
         }
@@ -455,13 +499,39 @@ impl Reputation {
     /// that serve: there may be [`MAX_STANDINGS`].
     #[must_use]
     pub fn rows(&self) -> Vec<Row> {
-        self.shared.book().rows(self.clock.now())
+        let book = self.shared.book();
+        book.rows(self.clock.now())
+    }
+
+    /// Whether bans and favours may be in memory alone, because the disk does not take them.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.shared.is_failing() || self.unwritten() > 0
+    }
+
+    /// How many bans and favours are in memory alone: a gauge.
+    #[must_use]
+    pub fn unwritten(&self) -> usize {
+        self.shared.book().unwritten()
+    }
+
+    /// Whether the file was damaged, and is a new one, since this gate started or when it did.
+    #[must_use]
+    pub fn was_begun_anew(&self) -> bool {
+        self.shared.begun_anew.load(Ordering::Relaxed)
     }
 
     /// How many circuits stand how: a gauge.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.shared.book().counts()
+    }
+}
+
+fn whole(written: Written, kept: Kept) -> Result<Kept, ReputationError> {
+    match written {
+        Written::Done | Written::Yielded => Ok(kept),
+        Written::Full => Err(ReputationError::Full),
     }
 }
 

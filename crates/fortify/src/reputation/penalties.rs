@@ -42,6 +42,12 @@ impl Penalties {
         until.is_some_and(|until| self.ends.remove(&(until, circuit)))
     }
 
+    /// Moves every time by as much as the clock was set.
+    pub(super) fn shift(&mut self, millis: i64) {
+        self.until.values_mut().for_each(|until| *until = until.shifted(millis));
+        self.ends = self.until.iter().map(|(circuit, until)| (*until, *circuit)).collect();
+    }
+
     /// Takes one out that is over.
     pub(super) fn pop_ended(&mut self, now: Timestamp) -> Option<TorCircuit> {
         let (until, circuit) = *self.ends.first()?;
@@ -82,6 +88,9 @@ mod tests {
         assert_eq!(penalties.set(circuit(7), seconds(20)), [], "it had one");
         assert!(penalties.is_on(7, seconds(19)) && !penalties.is_on(8, NOW));
         assert_eq!(penalties.pop_ended(seconds(19)), None);
+        penalties.shift(-5000);
+        assert!(penalties.is_on(7, seconds(14)) && !penalties.is_on(7, seconds(15)));
+        penalties.shift(5000);
         assert_eq!(penalties.pop_ended(seconds(20)), Some(circuit(7)));
         assert_eq!(penalties.pop_ended(seconds(20)), None);
         penalties.set(circuit(8), seconds(10));

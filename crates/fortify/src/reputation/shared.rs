@@ -1,11 +1,15 @@
 //! What a gate tells the other gates of one site, and hears from them: how circuits stand, and what they
 //! did with challenges.
 //!
-//! Every change that is decided here is on this node's disk first, and then in the [`Outbox`], from which a
+//! Every change that is decided here is on this node's disk first, and then in the `Outbox`, from which a
 //! store takes it. What the store keeps of a circuit is one row, and what that and a told one come to is
-//! settled by one pure function, [`settle`], whatever the order in which nodes tell: a later change wins; a
+//! settled by one pure function, `settle`, whatever the order in which nodes tell: a later change wins; a
 //! favour, and a ban that ends sooner, yield to a ban in force; an operator's word yields to nothing, and
 //! nothing that is older than it counts any more. What is heard is put in force and not told again.
+//!
+//! Rows are told and compared as they were decided. A node whose clock is set moves what it has in force, so
+//! that it ends when it would have ([`SteadyClock`](crate::clock::SteadyClock)); that decides nothing, and no
+//! other node hears of it.
 //!
 //! Conduct is not kept in rows: each node tells deeds, and each counts them itself.
 
@@ -226,6 +230,7 @@ pub struct Sharing {
     reputation: Weak<Reputation>,
     outbox: Arc<Outbox>,
     conducts: Arc<Conducts>,
+    /// The time of deeds.
     clock: Arc<dyn Clock>,
     /// Which circuits are there now: rows of others say nothing here, and `HAProxy`, which knows numbers
     /// alone, would take them for this tor's.
@@ -265,10 +270,15 @@ impl Sharing {
         self.conducts.forget(tag);
         self.outbox.put_deed(encode_deed(tag, None, self.clock.now(), self.node));
         if let Some(reputation) = self.reputation.upgrade() {
-            let used = reputation.row(circuit).filter(|row| row.standing == Standing::Reset);
-            reputation.use_up_reset(circuit);
-            let now = self.clock.now();
-            self.outbox.put(used.map(|row| Row { until: now.min(row.until), ..row }));
+            let used = {
+                let mut book = reputation.shared.book_mut();
+                let now = reputation.clock.now();
+                let reset = book.row(circuit, now).filter(|row| row.standing == Standing::Reset);
+                let used = reset.map(|row| book.as_decided(Row { until: now, ..*row }));
+                book.use_up_reset(circuit);
+                used
+            };
+            self.outbox.put(used);
         }
     }
 
@@ -302,9 +312,10 @@ impl Peer for Sharing {
         }
         let sweep = waiting.sweep.filter(|_| rows.len() < most);
         if let (Some(from), Some(reputation)) = (sweep, self.reputation.upgrade()) {
-            let now = self.clock.now();
             // Nobody who holds the book waits for the outbox.
-            let (swept, next) = reputation.shared.book().in_force(from, most - rows.len(), now);
+            let book = reputation.shared.book();
+            let (swept, next) = book.in_force(from, most - rows.len(), reputation.clock.now());
+            drop(book);
             let swept = swept.into_iter().filter(|row| row.reason != Reason::Closed);
             rows.extend(swept.map(Kept::decided));
             waiting.sweep = next;
@@ -383,10 +394,11 @@ impl Peer for Sharing {
 
     fn compare(&self, kept: &HashSet<CircuitBytes>) {
         let Some(reputation) = self.reputation.upgrade() else { return };
-        let now = self.clock.now();
         let mut from = Some(TorCircuit::from_parts(0, 0, 0));
         while let Some(start) = from {
-            let (rows, next) = reputation.shared.book().in_force(start, 1000, now);
+            let book = reputation.shared.book();
+            let (rows, next) = book.in_force(start, 1000, reputation.clock.now());
+            drop(book);
             let missing = rows.into_iter().filter(|row| !kept.contains(&name(row.circuit)));
             self.outbox.put(missing);
             from = next;

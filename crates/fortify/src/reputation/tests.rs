@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
+use crate::store::standings::Peer as _;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -126,7 +127,7 @@ async fn abuse_18_a_flood_of_favours_pushes_out_favours_and_no_ban_and_memory_is
     let mut wanted = reputation.wanted();
     let mut ledger = Ledger::open_existing(dir.path(), 3).unwrap();
     let rows = ledger.load(NOW).unwrap();
-    let mut kept: Vec<_> = rows.iter().map(|row| (row.circuit, row.standing)).collect();
+    let mut kept: Vec<_> = rows.iter().map(|(row, _)| (row.circuit, row.standing)).collect();
     wanted.sort_by_key(|(circuit, _)| *circuit);
     kept.sort_by_key(|(circuit, _)| *circuit);
     assert_eq!(wanted, kept);
@@ -141,19 +142,118 @@ async fn abuse_18_a_flood_of_favours_pushes_out_favours_and_no_ban_and_memory_is
 }
 
 #[tokio::test]
-async fn a_ban_of_another_gate_counts_here_though_the_disk_refuses_it() {
+async fn bans_of_here_and_of_another_gate_count_though_the_disk_refuses_them() {
     let dir = tempfile::tempdir().unwrap();
     let (reputation, clock) = opened(dir.path());
+    let (reputation, until) = (Arc::new(reputation), in_an_hour());
+    let sharing = sharing(&reputation, &clock);
     let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
     file.execute_batch("ALTER TABLE standings RENAME TO elsewhere").unwrap();
-    let (reputation, until) = (Arc::new(reputation), in_an_hour());
-    let conducts = Arc::new(conduct::Conducts::new(clock.clone(), conduct::Scoring::default()));
-    let boot = TorBoot::default;
-    let sharing = shared::Sharing::new(&reputation, conducts, clock, boot, [1; 8]);
     let (banned, reason) = (Standing::Banned, Reason::Failures);
     let row = Row { circuit: circuit(1), standing: banned, since: NOW, until, reason };
-    crate::store::standings::Peer::hear(&sharing, vec![shared::encoded(row)]).await.unwrap();
+    sharing.hear(vec![shared::encoded(row)]).await.unwrap();
     assert_eq!(standing(&reputation, 1), Some(Standing::Banned));
-    let refused = reputation.ban(circuit(2), until, Reason::Failures).await;
-    assert!(refused.is_err(), "the disk takes it");
+    let kept = reputation.ban(circuit(2), until, Reason::Failures).await.unwrap();
+    assert_eq!(kept, Kept::InMemory);
+    assert_eq!(standing(&reputation, 2), Some(Standing::Banned));
+    assert_eq!((reputation.unwritten(), reputation.is_degraded()), (2, true));
+    // The other gates are told of the one that was decided here, once.
+    let told = sharing.take(9);
+    assert_eq!(told.rows.len(), 1);
+    sharing.told(crate::store::standings::Outgoing::default());
+    file.execute_batch("ALTER TABLE elsewhere RENAME TO standings").unwrap();
+    eventually("written", || !reputation.is_degraded()).await;
+    assert_eq!(sharing.untold(), Some(0));
+    let ledger = Ledger::open_existing(dir.path(), 9).unwrap();
+    for number in [1, 2] {
+        assert!(ledger.find(circuit(number), NOW).unwrap().is_some());
+    }
+}
+
+/// A gate among others.
+fn sharing(reputation: &Arc<Reputation>, clock: &Arc<ManualClock>) -> shared::Sharing {
+    let conducts = Arc::new(conduct::Conducts::new(clock.clone(), conduct::Scoring::default()));
+    let sharing =
+        shared::Sharing::new(reputation, conducts, clock.clone(), TorBoot::default, [1; 8]);
+    sharing.begin();
+    sharing
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_decides_nothing_that_other_gates_are_told() {
+    for jump in [NOW.after(Duration::from_secs(86_400)), NOW.before(Duration::from_secs(600))] {
+        let dir = tempfile::tempdir().unwrap();
+        let (reputation, clock) = opened(dir.path());
+        let reputation = Arc::new(reputation);
+        let one = sharing(&reputation, &clock);
+        reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
+        reputation.set(circuit(2), Standing::Vip, in_an_hour(), Reason::Operator).await.unwrap();
+        let rows = one.take(9).rows;
+        one.told(crate::store::standings::Outgoing::default());
+        clock.jump(jump);
+        let until = jump.after(Duration::from_secs(3600));
+        let has = |reputation: &Reputation, until| {
+            let row = |number| reputation.row(circuit(number)).map(|row| row.until);
+            [row(1), row(2)] == [Some(until); 2]
+        };
+        eventually("followed", || has(&reputation, until)).await;
+        assert_eq!(one.untold(), Some(0));
+        // What all have is what was decided, whoever reads it again.
+        one.hear(rows.clone()).await.unwrap();
+        assert_eq!(one.untold(), Some(0));
+        assert!(has(&reputation, until), "it lasts as long as was said");
+        // A store that lost it is told what was decided.
+        one.compare(&std::collections::HashSet::new());
+        assert!(one.take(9).rows == rows);
+        drop((one, reputation));
+        // So it is after a restart.
+        let again = Arc::new(Reputation::open(dir.path(), clock.clone()).unwrap());
+        let one = sharing(&again, &clock);
+        one.hear(rows.clone()).await.unwrap();
+        assert!(has(&again, until));
+        assert_eq!(one.untold(), Some(0));
+        // What is decided now is later than what it replaces, which was decided by another time.
+        again.set(circuit(1), Standing::Reset, in_an_hour(), Reason::Operator).await.unwrap();
+        let told = one.take(9).rows;
+        let settled = one.settle(Some(&rows[0].value[..]), &told[0]).unwrap().unwrap();
+        assert_eq!(settled.rank, crate::store::standings::Rank::Reset);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ends_no_ban_and_makes_none_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reputation, clock) = opened(dir.path());
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
+    for to in [NOW.after(hour * 24), NOW.before(hour)] {
+        clock.jump(to);
+        assert_eq!(standing(&reputation, 1), Some(Standing::Banned), "before it was noticed");
+        let until = clock.now().after(hour);
+        eventually("followed", || reputation.row(circuit(1)).unwrap().until == until).await;
+        // A restart and the command line know the wall clock alone.
+        eventually("in the file", || {
+            let ledger = Ledger::open_existing(dir.path(), 9).unwrap();
+            let row = ledger.find(circuit(1), clock.now()).unwrap();
+            row.is_some_and(|row| row.until == until)
+        })
+        .await;
+    }
+    clock.advance(hour - minute);
+    assert_eq!(standing(&reputation, 1), Some(Standing::Banned));
+    clock.advance(minute);
+    assert_eq!(standing(&reputation, 1), None);
+}
+
+#[tokio::test]
+async fn a_ban_of_before_a_clock_was_set_back_is_no_longer_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reputation, _) = opened(dir.path());
+    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
+    drop(reputation);
+    let clock = Arc::new(ManualClock::at(NOW.before(Duration::from_secs(86_400))));
+    let again = Reputation::open(dir.path(), clock.clone()).unwrap();
+    assert_eq!(standing(&again, 1), Some(Standing::Banned));
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(standing(&again, 1), None);
 }

@@ -23,21 +23,20 @@ use super::record::{
     Standing,
 };
 use super::revocations::Revocations;
-use super::{StateStore, StoreError, window};
+use super::window::{self, Times};
+use super::{StateStore, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::pseudonym::CircuitTag;
+use crate::recent::Recent;
 
-/// Circuits whose failures are remembered: about 100 bytes each, 20 MB in all. Who can bring more
+/// Circuits whose failures are remembered: about 80 bytes each, 16 MB in all. Who can bring more
 /// circuits than this can also bring each of them once.
-const MAX_FAILURE_RECORDS: u64 = 200_000;
+const MAX_FAILURE_RECORDS: usize = 200_000;
 
-/// Circuits of which is remembered what they asked for: at most 60 times of 8 bytes each by default, 120
-/// MB in all if each of them asked as often as it may. The least recently seen is forgotten first.
-const MAX_ASKING: u64 = 200_000;
-
-/// The longest that failures are remembered: the configuration allows no longer
-/// `security.reputation_decay_seconds`.
-const MAX_DECAY: Duration = Duration::from_secs(86_400);
+/// Circuits of which is remembered what they asked for: 137 bytes each for ten times (`cargo bench -p fortify
+/// --bench judging`), and 4 for each further one; 70 MB in all if each of them asked as often as it may by
+/// default, 60 times an hour. The least recently seen is forgotten first.
+const MAX_ASKING: usize = 200_000;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +54,11 @@ pub struct MemoryStore {
     /// The tokens of each circuit's live challenges, the oldest first.
     active: Cache<CircuitTag, Arc<[ChallengeToken]>>,
     challenges_per_circuit: usize,
-    failures: Cache<CircuitTag, Failures>,
+    /// Wrong answers, and until when they count, by the time that passed: a clock that is set changes
+    /// nothing about a wait.
+    failures: Recent<(u32, Duration)>,
     /// When each circuit asked for a challenge.
-    asked: Cache<CircuitTag, Arc<[Timestamp]>>,
+    asked: Recent<Times>,
     revocations: Arc<Revocations>,
     moves: Arc<Moves>,
     dial: watch::Sender<Option<DialRecord>>,
@@ -93,13 +94,19 @@ impl MemoryStore {
             // A circuit without a challenge needs no entry, so there are never more.
             active: bounded(bounds.challenges).build(),
             challenges_per_circuit: bounds.challenges_per_circuit,
-            failures: bounded(MAX_FAILURE_RECORDS).time_to_live(MAX_DECAY).build(),
-            asked: bounded(MAX_ASKING).time_to_live(MAX_DECAY).build(),
+            failures: Recent::new(MAX_FAILURE_RECORDS),
+            asked: Recent::new(MAX_ASKING),
             revocations: Arc::new(revocations),
             moves: Arc::new(moves),
             dial: watch::Sender::default(),
             clock,
         }
+    }
+
+    /// The time that what is asked for is kept by, the one that passed: a clock that is set changes nothing
+    /// about what may be asked for.
+    fn passed(&self) -> Timestamp {
+        Timestamp::from_millis(0).after(self.clock.elapsed())
     }
 
     fn live(&self, record: Option<Arc<ChallengeRecord>>) -> Option<ChallengeRecord> {
@@ -199,40 +206,41 @@ impl StateStore for MemoryStore {
         circuit: CircuitTag,
         decay: Duration,
     ) -> Result<Failures, StoreError> {
-        let now = self.clock.now();
-        let entry = self.failures.entry(circuit).and_upsert_with(|previous| {
-            let counted = match previous.map(moka::Entry::into_value) {
-                Some(failures) if now < failures.until => failures.count,
-                _ => 0,
-            };
-            Failures { count: counted.saturating_add(1), until: now.after(decay) }
+        let passed = self.clock.elapsed();
+        let is_over = |(_, until): &(u32, Duration)| passed >= *until;
+        let count = self.failures.change(circuit, is_over, |known| {
+            let count = known.map_or(0, |(count, _)| count).saturating_add(1);
+            ((count, passed.saturating_add(decay)), count)
         });
-        Ok(entry.into_value())
+        Ok(Failures { count, until: self.clock.now().after(decay) })
     }
 
     async fn failures(&self, circuit: CircuitTag) -> Result<Failures, StoreError> {
-        let now = self.clock.now();
-        Ok(self.failures.get(&circuit).filter(|f| now < f.until).unwrap_or(Failures::NONE))
+        let passed = self.clock.elapsed();
+        let known = self.failures.get(circuit, |(_, until)| passed >= *until);
+        Ok(known.map_or(Failures::NONE, |(count, until)| Failures {
+            count,
+            until: self.clock.now().after(until.saturating_sub(passed)),
+        }))
     }
 
     async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError> {
-        self.failures.invalidate(&circuit);
+        self.failures.forget(circuit);
         Ok(())
     }
 
     async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError> {
-        let now = self.clock.now();
-        let mut asked = Asked::Full(Duration::ZERO);
-        self.asked.entry(circuit).and_compute_with(|previous| {
-            let times = previous.map(moka::Entry::into_value);
-            let times = times.as_deref().unwrap_or_default();
-            asked = window::ask(times, &bounds, now);
-            match asked {
-                Asked::Granted { .. } => Op::Put(window::add(times, &bounds, now).into()),
-                Asked::Full(_) => Op::Nop,
+        let now = self.passed();
+        let widest = bounds.iter().map(|bound| bound.within).max().unwrap_or_default();
+        let is_over = |known: &Times| known.newest().after(widest) <= now;
+        Ok(self.asked.change(circuit, is_over, |known| {
+            let times = known.as_ref().map(Times::all).unwrap_or_default();
+            let asked = window::ask(&times, &bounds, now);
+            match (asked, known) {
+                (Asked::Full(_), Some(known)) => (known, asked),
+                _ => (window::add(&times, &bounds, now), asked),
             }
-        });
-        Ok(asked)
+        }))
     }
 
     async fn asked(
@@ -240,8 +248,8 @@ impl StateStore for MemoryStore {
         circuit: CircuitTag,
         within: [Duration; 2],
     ) -> Result<Option<[u32; 2]>, StoreError> {
-        let (now, times) = (self.clock.now(), self.asked.get(&circuit));
-        let times = times.as_deref().unwrap_or_default();
+        let (now, times) = (self.passed(), self.asked.get(circuit, |_| false));
+        let times = times.as_ref().map(Times::all).unwrap_or_default();
         let count = |within| times.iter().filter(|at| now < at.after(within)).count();
         Ok(Some(within.map(|within| u32::try_from(count(within)).unwrap_or(u32::MAX))))
     }
@@ -337,6 +345,33 @@ mod tests {
     async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
         for most in [1, 3, 100] {
             contract::check_bound(Arc::new(store(100_000, most).1), most).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_jumps_changes_no_wait_and_no_window() {
+        let (clock, store) = store(10, 3);
+        let (circuit, hour) = (CircuitTag::from_bytes([7; 16]), Duration::from_secs(3600));
+        let bounds = [Bound { within: Duration::from_secs(60), most: 1 }; 2];
+        let waits = crate::limits::waits::Waits::default();
+        for to in [contract::START.after(hour * 24), contract::START.before(hour)] {
+            store.forget_failures(circuit).await.unwrap();
+            for _ in 0..3 {
+                store.record_failure(circuit, hour).await.unwrap();
+            }
+            assert!(matches!(store.ask(circuit, bounds).await, Ok(Asked::Granted { .. })));
+            clock.jump(to);
+            for (step, left, full) in [(0, 30, 60), (29, 1, 31), (1, 0, 30)] {
+                clock.advance(Duration::from_secs(step));
+                let failures = store.failures(circuit).await.unwrap();
+                let wait = waits.left(failures, hour, clock.now()).unwrap_or_default();
+                assert_eq!((failures.count, wait), (3, Duration::from_secs(left)));
+                let asked = store.ask(circuit, bounds).await.unwrap();
+                assert_eq!(asked, Asked::Full(Duration::from_secs(full)));
+                let lately = store.asked(circuit, [hour, Duration::from_secs(1)]).await.unwrap();
+                assert_eq!(lately.unwrap()[0], 1, "as it is told to operators");
+            }
+            clock.advance(Duration::from_secs(60));
         }
     }
 

@@ -1,9 +1,37 @@
-//! What one circuit asked for lately: exact times, as many as the largest bound.
+//! What one circuit asked for lately: exact times, as many as the largest bound, 4 bytes each.
 
 use std::time::Duration;
 
 use super::record::{Asked, Bound};
 use crate::clock::Timestamp;
+
+/// The times of one circuit as they are kept: the newest, and how long before it the others were.
+#[derive(Clone, Debug)]
+pub(super) struct Times {
+    newest: Timestamp,
+    /// Milliseconds, the oldest first: 49 days, which is more than any bound.
+    before: Box<[u32]>,
+}
+
+impl Times {
+    /// `newest` after `times`, which are in their order.
+    fn of(times: &[Timestamp], newest: Timestamp) -> Self {
+        let before = times.iter().map(|time| time.until(newest).as_millis());
+        let before = before.map(|millis| u32::try_from(millis).unwrap_or(u32::MAX));
+        Self { newest, before: before.collect() }
+    }
+
+    /// All of them, the oldest first.
+    pub(super) fn all(&self) -> Vec<Timestamp> {
+        let ago = |millis: &u32| self.newest.before(Duration::from_millis((*millis).into()));
+        self.before.iter().map(ago).chain([self.newest]).collect()
+    }
+
+    /// The last of them.
+    pub(super) const fn newest(&self) -> Timestamp {
+        self.newest
+    }
+}
 
 /// Asks once more at `now`, after `times`, which are in their order.
 ///
@@ -26,13 +54,13 @@ pub(super) fn ask(times: &[Timestamp], bounds: &[Bound], now: Timestamp) -> Aske
 }
 
 /// What has to be remembered of `times` once `now` is one of them.
-pub(super) fn add(times: &[Timestamp], bounds: &[Bound], now: Timestamp) -> Vec<Timestamp> {
+pub(super) fn add(times: &[Timestamp], bounds: &[Bound], now: Timestamp) -> Times {
     let most = bounds.iter().map(|bound| bound.most).max().unwrap_or_default() as usize;
     let widest = bounds.iter().map(|bound| bound.within).max().unwrap_or_default();
-    let kept = times.iter().copied().filter(|time| now < time.after(widest));
-    let mut times: Vec<Timestamp> = kept.chain([now]).collect();
-    times.drain(..times.len().saturating_sub(most));
-    times
+    let mut kept: Vec<Timestamp> =
+        times.iter().copied().filter(|time| now < time.after(widest)).collect();
+    kept.drain(..kept.len().saturating_sub(most.saturating_sub(1)));
+    Times::of(&kept, now)
 }
 
 #[cfg(test)]
@@ -62,7 +90,7 @@ mod tests {
                     Asked::Granted { lately } => {
                         prop_assert!(free);
                         prop_assert_eq!(lately, within(&BOUNDS[1]) + 1);
-                        kept = add(&kept, &BOUNDS, now);
+                        kept = add(&kept, &BOUNDS, now).all();
                         granted.push(now);
                     }
                     Asked::Full(wait) => {

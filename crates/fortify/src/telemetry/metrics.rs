@@ -2,6 +2,10 @@
 //!
 //! Every label comes from a small fixed set; nothing that a visitor sends can become one. The
 //! registry belongs to the [`Metrics`] that made it, so that two gates in one process count apart.
+//!
+//! What has few labels is there from the start, at zero: a rate over a series that only begins with
+//! its first event misses that event. What an installation does not have (tor's control port,
+//! `HAProxy`) is absent: 0 would look like an alarm.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -13,8 +17,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::process::ProcessCollector;
+use crate::clock::Timestamp;
 use crate::decision::Reason;
 
 /// Bounds of the latency buckets in seconds: a decision takes tens of microseconds, a render
@@ -23,6 +30,12 @@ const LATENCY_BUCKETS: [f64; 13] = [
     0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.2, 0.5,
     2.0,
 ];
+
+/// Bounds of how long people take to answer, in seconds; a challenge lasts 300 unless it is configured.
+const ANSWER_BUCKETS: [f64; 11] = [1.0, 2.0, 4.0, 7.0, 12.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0];
+
+/// Bounds of how long the protected service takes to begin its answer, in seconds.
+const UPSTREAM_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +53,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    const ALL: [Self; 5] = [Self::Ok, Self::Failed, Self::Decoy, Self::Wait, Self::Error];
+
     const fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -62,6 +77,23 @@ struct ByPicture {
     variant: &'static str,
     carrier: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByTask {
+    variant: &'static str,
+    level: u8,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfVariant {
+    variant: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByLevel {
+    level: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -96,8 +128,48 @@ struct ByClass {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByDirection {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFile {
+    file: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStanding {
     standing: &'static str,
+}
+
+/// What the gate decided about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GateDecision {
+    /// Let through with a session.
+    Admit,
+    /// Let through without one: its circuit is favoured.
+    Favoured,
+    /// Met with a challenge.
+    Challenge,
+    /// Refused without a challenge: its circuit is banned, or cannot be told.
+    Refuse,
+    /// Not decided, for a fault of this side; refused.
+    Error,
+}
+
+impl GateDecision {
+    const ALL: [Self; 5] =
+        [Self::Admit, Self::Favoured, Self::Challenge, Self::Refuse, Self::Error];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Admit => "admit",
+            Self::Favoured => "favoured",
+            Self::Challenge => "challenge",
+            Self::Refuse => "refuse",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// What became of commands to `HAProxy`.
@@ -167,12 +239,18 @@ pub struct Metrics {
     strained: Gauge,
     pictures_ready: Gauge,
     queue_waiting: Gauge,
-    haproxy_up: Gauge,
-    haproxy_lag: Gauge<f64, AtomicU64>,
+    // Families, as those of tor below.
+    haproxy_up: Family<Unlabelled, Gauge>,
+    haproxy_lag: Family<Unlabelled, Gauge<f64, AtomicU64>>,
     haproxy_commands: Family<ByOutcome, Counter>,
     standings: Family<ByStanding, Gauge>,
     // A family, so that it is absent where there is no other node to tell.
     standings_untold: Family<Unlabelled, Gauge>,
+    reputation_degraded: Gauge,
+    standings_unwritten: Gauge,
+    files_begun_anew: Family<ByFile, Gauge>,
+    operators_shut_out: Gauge,
+    clock_jumps: Family<ByDirection, Counter>,
     threat_level: Gauge,
     threat_changes: Family<ByWhom, Counter>,
     config_reloads: Family<ByOutcome, Counter>,
@@ -181,6 +259,15 @@ pub struct Metrics {
     tor_up: Family<Unlabelled, Gauge>,
     tor_restarts: Family<Unlabelled, Counter>,
     tor_circuits_closed: Family<Unlabelled, Counter>,
+    answers: Family<ByTask, Counter>,
+    answer_seconds: Family<OfVariant, Histogram, fn() -> Histogram>,
+    sessions_issued: Family<ByLevel, Counter>,
+    upstream_seconds: Histogram,
+    store_up: Gauge,
+    store_ping: Gauge<f64, AtomicU64>,
+    renderer_up: Gauge,
+    signing_key_created: Gauge,
+    started: Gauge,
 }
 
 impl Metrics {
@@ -212,11 +299,16 @@ impl Metrics {
             strained: Gauge::default(),
             pictures_ready: Gauge::default(),
             queue_waiting: Gauge::default(),
-            haproxy_up: Gauge::default(),
-            haproxy_lag: Gauge::default(),
+            haproxy_up: Family::default(),
+            haproxy_lag: Family::default(),
             haproxy_commands: Family::default(),
             standings: Family::default(),
             standings_untold: Family::default(),
+            reputation_degraded: Gauge::default(),
+            standings_unwritten: Gauge::default(),
+            files_begun_anew: Family::default(),
+            operators_shut_out: Gauge::default(),
+            clock_jumps: Family::default(),
             threat_level: Gauge::default(),
             threat_changes: Family::default(),
             config_reloads: Family::default(),
@@ -224,6 +316,15 @@ impl Metrics {
             tor_up: Family::default(),
             tor_restarts: Family::default(),
             tor_circuits_closed: Family::default(),
+            answers: Family::default(),
+            answer_seconds: Family::new_with_constructor(|| Histogram::new(ANSWER_BUCKETS)),
+            sessions_issued: Family::default(),
+            upstream_seconds: Histogram::new(UPSTREAM_BUCKETS),
+            store_up: Gauge::default(),
+            store_ping: Gauge::default(),
+            renderer_up: Gauge::default(),
+            signing_key_created: Gauge::default(),
+            started: Gauge::default(),
             registry: Registry::default(),
         };
         let m = &metrics;
@@ -311,6 +412,31 @@ impl Metrics {
             "Bans, favours and resets that other nodes are not told yet",
             m.standings_untold.clone(),
         );
+        registry.register(
+            "reputation_degraded",
+            "1 while the disk does not take bans and favours; they are in force in memory",
+            m.reputation_degraded.clone(),
+        );
+        registry.register(
+            "standings_unwritten",
+            "Bans and favours that are in memory alone",
+            m.standings_unwritten.clone(),
+        );
+        registry.register(
+            "files_begun_anew",
+            "1 for a file that was damaged, and is a new one, since this process started",
+            m.files_begun_anew.clone(),
+        );
+        registry.register(
+            "operators_shut_out",
+            "1 where the operator's side is not served, because its file cannot be used",
+            m.operators_shut_out.clone(),
+        );
+        registry.register(
+            "clock_jumps",
+            "How often the system's clock was set by more than a minute",
+            m.clock_jumps.clone(),
+        );
         registry.register("threat_level", "Where the threat dial stands", m.threat_level.clone());
         registry.register(
             "threat_changes",
@@ -342,6 +468,7 @@ impl Metrics {
             "Visitors' circuits that tor said were closed",
             m.tor_circuits_closed.clone(),
         );
+        m.register_health(&mut registry);
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
@@ -353,7 +480,65 @@ impl Metrics {
         seconds("render", "Time to draw a picture, waiting included", &m.render_seconds);
         seconds("redeem", "Time to take and judge an answer", &m.redeem_seconds);
         seconds("decision", "Time to decide about a request", &m.decision_seconds);
+        seconds(
+            "upstream",
+            "Time until the protected service begins its answer",
+            &m.upstream_seconds,
+        );
+        m.begin_at_zero();
         Self { registry, ..metrics }
+    }
+
+    /// What people get done, and whether this gate and what it needs are well.
+    fn register_health(&self, registry: &mut Registry) {
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version of this program", version);
+        registry.register(
+            "answers",
+            "Answers to challenges that were there, by what was asked",
+            self.answers.clone(),
+        );
+        registry.register_with_unit(
+            "answer",
+            "Time from a challenge to its right answer",
+            Unit::Seconds,
+            self.answer_seconds.clone(),
+        );
+        registry.register(
+            "sessions_issued",
+            "Sessions earned, by the level in force",
+            self.sessions_issued.clone(),
+        );
+        registry.register("store_up", "1 while the store answers", self.store_up.clone());
+        registry.register_with_unit(
+            "store_ping",
+            "How long the store took to say so",
+            Unit::Seconds,
+            self.store_ping.clone(),
+        );
+        registry.register("renderer_up", "1 once a picture was drawn", self.renderer_up.clone());
+        registry.register_with_unit(
+            "signing_key_created_timestamp",
+            "When the key was made that signs sessions",
+            Unit::Seconds,
+            self.signing_key_created.clone(),
+        );
+        registry.register_with_unit(
+            "process_start_time",
+            "When this process was ready, since the epoch",
+            Unit::Seconds,
+            self.started.clone(),
+        );
+        registry.register_collector(Box::new(ProcessCollector::of_this_process()));
+    }
+
+    fn begin_at_zero(&self) {
+        for outcome in Outcome::ALL.map(Outcome::label) {
+            drop(self.redeemed.get_or_create(&ByOutcome { outcome }));
+        }
+        for decision in GateDecision::ALL.map(GateDecision::label) {
+            drop(self.decisions.get_or_create(&ByDecision { decision }));
+        }
     }
 
     /// A challenge was kept, or was not.
@@ -402,9 +587,54 @@ impl Metrics {
         self.wrong_picks.get_or_create(&ByPick { variant, kind }).inc();
     }
 
+    /// An answer was given to a challenge of this task at this level, which was there.
+    pub fn answer(&self, variant: &'static str, level: u8, outcome: Outcome) {
+        let outcome = outcome.label();
+        self.answers.get_or_create(&ByTask { variant, level, outcome }).inc();
+    }
+
+    /// A right answer came so long after its challenge.
+    pub fn answered_after(&self, took: Duration, variant: &'static str) {
+        self.answer_seconds.get_or_create(&OfVariant { variant }).observe(took.as_secs_f64());
+    }
+
+    /// A session was earned at this level.
+    pub fn session_issued(&self, level: u8) {
+        self.sessions_issued.get_or_create(&ByLevel { level }).inc();
+    }
+
+    /// The protected service began its answer, or there was none.
+    pub fn upstream(&self, took: Duration) {
+        self.upstream_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Whether the store answers, how long it took, and whether pictures can be drawn.
+    pub fn set_ready(&self, store: bool, ping: Duration, renderer: bool) {
+        self.store_up.set(i64::from(store));
+        self.store_ping.set(ping.as_secs_f64());
+        self.renderer_up.set(i64::from(renderer));
+    }
+
+    /// When the key was made that signs.
+    pub fn set_signing_key_created(&self, at: Timestamp) {
+        self.signing_key_created.set(i64::try_from(at.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// When this process was ready.
+    pub fn set_started(&self, at: Timestamp) {
+        self.started.set(i64::try_from(at.as_secs()).unwrap_or(i64::MAX));
+    }
+
     /// The gate decided about a request.
-    pub fn decision(&self, took: Duration, decision: &'static str) {
+    pub fn decision(&self, took: Duration, decision: GateDecision) {
         self.decision_seconds.observe(took.as_secs_f64());
+        self.decisions.get_or_create(&ByDecision { decision: decision.label() }).inc();
+    }
+
+    /// A request was refused before there was anything to decide: its circuit is banned, or cannot be
+    /// told. It takes no time, and a flood of them must not hide how long decisions take.
+    pub fn refused(&self) {
+        let decision = GateDecision::Refuse.label();
         self.decisions.get_or_create(&ByDecision { decision }).inc();
     }
 
@@ -482,12 +712,12 @@ impl Metrics {
 
     /// Whether `HAProxy`'s table is kept as wanted.
     pub fn set_haproxy_up(&self, up: bool) {
-        self.haproxy_up.set(i64::from(up));
+        self.haproxy_up.get_or_create(&Unlabelled {}).set(i64::from(up));
     }
 
     /// How long the oldest change has waited to be in `HAProxy`'s table.
     pub fn set_haproxy_lag(&self, lag: Duration) {
-        self.haproxy_lag.set(lag.as_secs_f64());
+        self.haproxy_lag.get_or_create(&Unlabelled {}).set(lag.as_secs_f64());
     }
 
     /// So many commands to `HAProxy` ended so.
@@ -506,6 +736,27 @@ impl Metrics {
     pub fn set_standings_untold(&self, count: usize) {
         let gauge = self.standings_untold.get_or_create(&Unlabelled {});
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the disk does not take bans and favours, and how many are in memory alone.
+    pub fn set_unwritten(&self, degraded: bool, count: usize) {
+        self.reputation_degraded.set(i64::from(degraded));
+        self.standings_unwritten.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A file was damaged, and is a new one.
+    pub fn file_begun_anew(&self, file: &'static str) {
+        self.files_begun_anew.get_or_create(&ByFile { file }).set(1);
+    }
+
+    /// Whether operators are shut out.
+    pub fn set_operators_shut_out(&self, shut_out: bool) {
+        self.operators_shut_out.set(i64::from(shut_out));
+    }
+
+    /// The system's clock was set.
+    pub fn clock_jumped(&self, direction: &'static str) {
+        self.clock_jumps.get_or_create(&ByDirection { direction }).inc();
     }
 
     /// Where the threat dial stands.
@@ -585,7 +836,8 @@ mod tests {
         let metrics = Metrics::new();
         metrics.redeem(Duration::from_micros(40), Outcome::Failed);
         metrics.issue(Duration::from_micros(40), "arithmetic", Outcome::Ok);
-        metrics.decision(Duration::from_micros(40), "admit");
+        metrics.decision(Duration::from_micros(40), GateDecision::Admit);
+        metrics.answer("arithmetic", 3, Outcome::Failed);
         let text = metrics.encode().unwrap();
         for line in [
             r#"fortify_redeems_total{outcome="failed"} 1"#,
@@ -593,8 +845,24 @@ mod tests {
             r#"fortify_decisions_total{decision="admit"} 1"#,
             r#"fortify_redeem_seconds_bucket{le="0.00005"} 1"#,
             "fortify_render_seconds_count 0",
+            // Nothing was refused, and that is said.
+            r#"fortify_decisions_total{decision="refuse"} 0"#,
+            r#"fortify_answers_total{variant="arithmetic",level="3",outcome="failed"} 1"#,
+            concat!(r#"fortify_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+            "fortify_process_open_fds ",
+            "fortify_process_resident_memory_bytes ",
+            "fortify_process_cpu_seconds_total ",
         ] {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_installed_is_absent() {
+        let text = Metrics::new().encode().unwrap();
+        for name in ["\nfortify_haproxy_up ", "\nfortify_haproxy_lag_seconds ", "\nfortify_tor_up "]
+        {
+            assert!(!text.contains(name), "{text}");
         }
     }
 }

@@ -1,6 +1,9 @@
-//! What Fortify says about itself: [`logs`] for a person, [`metrics`] for a machine.
+//! What Fortify says about itself: [`logs`] for a person, [`metrics`] for a machine, in one of the
+//! two forms of [`exposition`]; [`process`] is what the kernel says of it.
 //!
 //! Neither ever holds an answer, a seed, a token, a cookie or a raw circuit.
 
+pub mod exposition;
 pub mod logs;
 pub mod metrics;
+pub mod process;

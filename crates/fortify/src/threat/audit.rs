@@ -1,31 +1,18 @@
 //! The file of the dial: where it stands, and every turn with its cause.
 //!
-//! SQLite over a write-ahead log with `synchronous = FULL`, as the file of standings: a turn is on disk
-//! before it is acknowledged or takes effect. The gate and the command line both write; SQLite's count of
-//! other connections' commits tells the gate when to look.
+//! A file of ours ([`sqlite`]): a turn is on disk before it is acknowledged or takes effect. The gate and
+//! the command line both write; SQLite's count of other connections' commits tells the gate when to look.
 
-use std::ffi::OsString;
-use std::fs::OpenOptions;
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::signals::Signals;
 use super::{Dial, Mode, ThreatLevel};
 use crate::clock::Timestamp;
-
-/// The file in the data directory.
-const FILE_NAME: &str = "audit.sqlite";
-
-/// How long a write waits for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::sqlite::{self, FileError, Opened, Schema};
 
 /// Turns that are kept, the latest: at about 300 bytes each 30 MB, and two months of a dial that turns
 /// once a minute.
@@ -36,8 +23,13 @@ pub const MAX_REASON: usize = 500;
 /// As [`MAX_REASON`].
 pub const MAX_NAME: usize = 64;
 
-/// The schema, one step a version: `user_version` says how many were taken.
-const MIGRATIONS: [&str; 1] = ["
+/// The file in the data directory.
+pub const FILE_NAME: &str = "audit.sqlite";
+
+const SCHEMA: Schema =
+    Schema { name: FILE_NAME, steps: &[TABLES], anew: "the dial stands as configured" };
+
+const TABLES: &str = "
     CREATE TABLE dial (
         id INTEGER PRIMARY KEY CHECK (id = 0),
         version INTEGER NOT NULL,
@@ -56,7 +48,10 @@ const MIGRATIONS: [&str; 1] = ["
         reason TEXT NOT NULL,
         signals TEXT
     ) STRICT;
-"];
+";
+
+/// The version of the schema that this program writes: `user_version` of the file.
+pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
 
 /// Who turned the dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,58 +119,6 @@ pub struct Row {
     pub signals: Option<serde_json::Value>,
 }
 
-/// Why the file cannot be used. Each message says what to do.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum AuditError {
-    /// The file cannot be opened.
-    #[error(
-        "{}: cannot be opened ({cause}); check that the user that runs Fortify may read and write \
-         it and its directory, which is storage.data_dir", path.display()
-    )]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the system or SQLite said.
-        cause: String,
-    },
-    /// There is no file yet.
-    #[error(
-        "{}: is not there; start the gate once, or name its configuration with --config so that \
-         storage.data_dir is the gate's", .0.display()
-    )]
-    NotThere(PathBuf),
-    /// The file is not readable as what it should be.
-    #[error(
-        "{}: is damaged ({cause}); start the gate again, which moves it aside and begins a new one",
-        path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
-        cause: String,
-    },
-    /// A later version of this program made the file.
-    #[error(
-        "{}: was written by a later version of Fortify (schema {version}); start that version, or \
-         move the file away: the dial stands as configured then", path.display()
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        version: i64,
-    },
-    /// A write or a read failed: nothing was changed.
-    #[error("{}: {cause}; check free space and the disk", path.display())]
-    Failed {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
-        cause: String,
-    },
-}
-
 /// The open file.
 #[derive(Debug)]
 pub struct Audit {
@@ -183,6 +126,7 @@ pub struct Audit {
     path: PathBuf,
     /// SQLite's own count of other connections' commits.
     data_version: i64,
+    begun_anew: bool,
 }
 
 impl Audit {
@@ -191,69 +135,29 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`AuditError`], with the file and what to do.
-    pub fn open(data_dir: &Path, now: Timestamp) -> Result<Self, AuditError> {
-        let path = data_dir.join(FILE_NAME);
-        match Self::make(path.clone()) {
-            Err(error @ AuditError::Damaged { .. }) => {
-                let aside = format!("damaged-{}", now.as_secs());
-                move_aside(&path, &aside)
-                    .map_err(|e| AuditError::Open { path: path.clone(), cause: e.to_string() })?;
-                tracing::error!(%error, aside, "the audit file was moved aside; a new one begins");
-                Self::make(path)
-            }
-            opened => opened,
-        }
+    /// [`FileError`], with the file and what to do.
+    pub fn open(data_dir: &Path, now: Timestamp) -> Result<Self, FileError> {
+        sqlite::open(data_dir, &SCHEMA, now).map(Self::over)
     }
 
-    fn make(path: PathBuf) -> Result<Self, AuditError> {
-        // SQLite gives the files beside it the same mode.
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        match made {
-            Ok(_empty) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(AuditError::Open { path, cause: error.to_string() }),
-        }
-        Self::open_at(path)
-    }
-
-    /// Opens the file of a gate that was started before: a command that made one as another user
-    /// would keep the gate out of it.
+    /// Opens the file of a gate that was started before, for the command line.
     ///
     /// # Errors
     ///
-    /// As [`Self::open`], and [`AuditError::NotThere`].
-    pub fn open_existing(data_dir: &Path) -> Result<Self, AuditError> {
-        let path = data_dir.join(FILE_NAME);
-        match path.try_exists() {
-            Ok(true) => Self::open_at(path),
-            Ok(false) => Err(AuditError::NotThere(path)),
-            Err(error) => Err(AuditError::Open { path, cause: error.to_string() }),
-        }
+    /// As [`Self::open`], and [`FileError::NotThere`].
+    pub fn open_existing(data_dir: &Path) -> Result<Self, FileError> {
+        sqlite::open_existing(data_dir, &SCHEMA).map(Self::over)
     }
 
-    fn open_at(path: PathBuf) -> Result<Self, AuditError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let opened = Connection::open_with_flags(&path, flags).and_then(|mut connection| {
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            let version = migrate(&mut connection)?;
-            Ok((connection, version))
-        });
-        match opened {
-            Ok((_, version)) if version > MIGRATIONS.len() as i64 => {
-                Err(AuditError::Newer { path, version })
-            }
-            Ok((connection, _)) => Ok(Self { connection, path, data_version: 0 }),
-            Err(error) => {
-                let cause = error.to_string();
-                Err(match is_damage(&error) {
-                    true => AuditError::Damaged { path, cause },
-                    false => AuditError::Open { path, cause },
-                })
-            }
-        }
+    fn over(opened: Opened) -> Self {
+        let Opened { connection, path, anew } = opened;
+        Self { connection, path, data_version: 0, begun_anew: anew }
+    }
+
+    /// Whether the file was damaged when it was opened, and is a new one.
+    #[must_use]
+    pub const fn was_begun_anew(&self) -> bool {
+        self.begun_anew
     }
 
     /// The dial as it was left, if the configuration is still the one it was left under; as configured
@@ -267,7 +171,7 @@ impl Audit {
         mode: Mode,
         level: ThreatLevel,
         at: Timestamp,
-    ) -> Result<Dial, AuditError> {
+    ) -> Result<Dial, FileError> {
         let configured = format!("{} {level}", mode.as_str());
         self.write(|writing| {
             let before = writing
@@ -297,7 +201,7 @@ impl Audit {
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn dial(&self) -> Result<Option<Dial>, AuditError> {
+    pub fn dial(&self) -> Result<Option<Dial>, FileError> {
         read_dial(&self.connection).map_err(|error| self.failed(error))
     }
 
@@ -311,7 +215,7 @@ impl Audit {
         &mut self,
         why: Option<&Why>,
         decide: impl FnOnce(Dial) -> Option<Dial>,
-    ) -> Result<Option<Dial>, AuditError> {
+    ) -> Result<Option<Dial>, FileError> {
         self.write(|writing| {
             let Some(before) = read_dial(writing)? else { return Ok(None) };
             let Some(dial) = decide(before) else { return Ok(None) };
@@ -336,7 +240,7 @@ impl Audit {
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn foreign(&mut self) -> Result<Option<Dial>, AuditError> {
+    pub fn foreign(&mut self) -> Result<Option<Dial>, FileError> {
         let look = |this: &mut Self| {
             let version =
                 this.connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
@@ -355,7 +259,7 @@ impl Audit {
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn last(&self, count: u64) -> Result<Vec<Row>, AuditError> {
+    pub fn last(&self, count: u64) -> Result<Vec<Row>, FileError> {
         let read = || {
             let mut statement = self.connection.prepare(
                 "SELECT at, from_level, to_level, mode, by, reason, signals FROM turns
@@ -374,7 +278,7 @@ impl Audit {
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn before(&self, before: Timestamp, count: u64) -> Result<Vec<Row>, AuditError> {
+    pub fn before(&self, before: Timestamp, count: u64) -> Result<Vec<Row>, FileError> {
         let read = || {
             let mut statement = self.connection.prepare(
                 "SELECT at, from_level, to_level, mode, by, reason, signals FROM turns
@@ -390,7 +294,7 @@ impl Audit {
     fn write<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T, AuditError> {
+    ) -> Result<T, FileError> {
         let behaviour = TransactionBehavior::Immediate;
         let written = self.connection.transaction_with_behavior(behaviour).and_then(|writing| {
             let done = work(&writing)?;
@@ -400,48 +304,9 @@ impl Audit {
         written.map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: rusqlite::Error) -> AuditError {
-        let (path, cause) = (self.path.clone(), error.to_string());
-        match is_damage(&error) {
-            true => AuditError::Damaged { path, cause },
-            false => AuditError::Failed { path, cause },
-        }
+    fn failed(&self, error: rusqlite::Error) -> FileError {
+        FileError::of(&self.path, &error)
     }
-}
-
-/// Takes the steps that the file has not taken; the number it is at then.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
-    let writing = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: i64 = writing.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let done = usize::try_from(version).unwrap_or(0);
-    for step in MIGRATIONS.iter().skip(done) {
-        writing.execute_batch(step)?;
-    }
-    let version = version.max(MIGRATIONS.len() as i64);
-    writing.pragma_update(None, "user_version", version)?;
-    writing.commit()?;
-    Ok(version)
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-/// Renames the file and those that SQLite keeps beside it.
-fn move_aside(path: &Path, suffix: &str) -> io::Result<()> {
-    for beside in ["", "-wal", "-shm"] {
-        let named = |end: &str| {
-            let mut name = OsString::from(path);
-            name.push(beside);
-            name.push(end);
-            PathBuf::from(name)
-        };
-        match std::fs::rename(named(""), named(&format!(".{suffix}"))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn read_dial(connection: &Connection) -> rusqlite::Result<Option<Dial>> {
@@ -511,8 +376,6 @@ fn unsigned(value: i64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -549,18 +412,6 @@ mod tests {
             assert_eq!((row.from, row.to, row.at), (number - 1, number, NOW));
             assert_eq!((row.by.as_str(), row.reason.as_str()), ("operator:ada", "rush"));
         }
-    }
-
-    #[test]
-    fn the_files_are_their_owners_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let _open = open(&dir);
-        let mut seen = 0;
-        for file in std::fs::read_dir(dir.path()).unwrap() {
-            assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
-            seen += 1;
-        }
-        assert_eq!(seen, 3, "the file, its log and its index");
     }
 
     #[test]
@@ -621,19 +472,14 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_moved_aside_and_others_are_named_with_what_to_do() {
+    fn a_damaged_file_is_moved_aside_and_the_dial_stands_as_configured() {
         let dir = tempfile::tempdir().unwrap();
-        let missing = Audit::open_existing(dir.path()).unwrap_err().to_string();
-        assert!(missing.contains("audit.sqlite: is not there; start the gate once"), "{missing}");
+        let (mut audit, _) = open(&dir);
+        audit.turn(None, |dial| dial.set(level(9), NOW)).unwrap();
+        assert!(!audit.was_begun_anew());
+        drop(audit);
         std::fs::write(dir.path().join(FILE_NAME), vec![7; 5000]).unwrap();
-        let damaged = Audit::open_existing(dir.path()).unwrap_err().to_string();
-        assert!(damaged.contains("is damaged"), "{damaged}");
         let (audit, dial) = open(&dir);
-        assert_eq!(dial.level.get(), 2);
-        let aside = dir.path().join("audit.sqlite.damaged-1800000000");
-        assert_eq!(std::fs::read(aside).unwrap(), vec![7; 5000]);
-        audit.connection.pragma_update(None, "user_version", 9).unwrap();
-        let newer = Audit::open(dir.path(), NOW).unwrap_err().to_string();
-        assert!(newer.contains("later version of Fortify (schema 9)"), "{newer}");
+        assert_eq!((audit.was_begun_anew(), dial.level.get()), (true, 2));
     }
 }

@@ -37,10 +37,11 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::{Clock, Timestamp};
+use crate::sqlite::FileError;
 use crate::store::record::DialRecord;
 use crate::store::{StateStore, StoreError};
 use crate::telemetry::metrics::Metrics;
-use audit::{Audit, AuditError, By, Why};
+use audit::{Audit, By, Why};
 use controller::{DialController, PAUSE, SAMPLE_INTERVAL};
 use signals::Collector;
 use table::{LevelPolicy, LevelTable};
@@ -238,6 +239,7 @@ pub struct Threat {
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    begun_anew: bool,
 }
 
 /// What turns it.
@@ -256,7 +258,7 @@ impl Threat {
     ///
     /// # Errors
     ///
-    /// [`AuditError`], with the file and what to do.
+    /// [`FileError`], with the file and what to do.
     pub fn open(
         data_dir: &Path,
         settings: Settings,
@@ -264,12 +266,13 @@ impl Threat {
         store: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-    ) -> Result<Self, AuditError> {
+    ) -> Result<Self, FileError> {
         let now = clock.now();
         let mut audit = Audit::open(data_dir, now)?;
         let dial = audit.configure(settings.mode, settings.start, now)?;
         let controller = DialController::new(settings.start, &dial, now);
         metrics.set_threat_level(dial.level.get());
+        let begun_anew = audit.was_begun_anew();
         let turning = Turning { controller, audit, insists: false, said: String::new() };
         Ok(Self {
             table: ArcSwap::from_pointee(settings.table),
@@ -279,7 +282,14 @@ impl Threat {
             store,
             clock,
             metrics,
+            begun_anew,
         })
+    }
+
+    /// Whether its file was damaged when this gate started, and is a new one.
+    #[must_use]
+    pub const fn was_begun_anew(&self) -> bool {
+        self.begun_anew
     }
 
     /// The level in force.
@@ -306,7 +316,7 @@ impl Threat {
     /// # Errors
     ///
     /// When the file cannot be written: the dial stays as it is then, and the table is the new one.
-    pub async fn reconfigure(self: &Arc<Self>, settings: Settings) -> Result<(), AuditError> {
+    pub async fn reconfigure(self: &Arc<Self>, settings: Settings) -> Result<(), FileError> {
         let Settings { mode, start, table } = settings;
         self.table.store(Arc::new(table));
         let configured = self.with_file(move |this, turning| {
@@ -424,7 +434,7 @@ impl Threat {
         self: &Arc<Self>,
         why: Why,
         decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
-    ) -> Result<Option<Dial>, AuditError> {
+    ) -> Result<Option<Dial>, FileError> {
         let turned = self.with_file(move |this, turning| {
             let turned = turning.audit.turn(Some(&why), decide)?;
             if let Some(dial) = turned {
@@ -446,7 +456,7 @@ impl Threat {
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub async fn history(self: &Arc<Self>, count: u64) -> Result<Vec<audit::Row>, AuditError> {
+    pub async fn history(self: &Arc<Self>, count: u64) -> Result<Vec<audit::Row>, FileError> {
         let read = self.with_file(move |_, turning| turning.audit.last(count));
         read.await.unwrap_or_else(|| Ok(Vec::new()))
     }
@@ -460,7 +470,7 @@ impl Threat {
         self: &Arc<Self>,
         before: Timestamp,
         count: u64,
-    ) -> Result<Vec<audit::Row>, AuditError> {
+    ) -> Result<Vec<audit::Row>, FileError> {
         let read = self.with_file(move |_, turning| turning.audit.before(before, count));
         read.await.unwrap_or_else(|| Ok(Vec::new()))
     }
@@ -546,7 +556,7 @@ impl Threat {
 }
 
 impl Turning {
-    fn complain(&mut self, error: &AuditError) {
+    fn complain(&mut self, error: &FileError) {
         let text = error.to_string();
         if self.said != text {
             tracing::error!(error = text, "the threat dial stays as it is");

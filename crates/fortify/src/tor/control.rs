@@ -145,6 +145,18 @@ impl Control {
         Ok(version.chars().filter(|c| !c.is_control()).take(60).collect())
     }
 
+    /// The services of torrc, in its words, and when the consensus is valid, in tor's.
+    pub(super) async fn services_and_consensus(
+        &mut self,
+    ) -> Result<(Vec<String>, [Option<String>; 2]), TorError> {
+        let services = self.ask_quietly(&Command::Services).await?;
+        accepted(&services, |said| TorError::Refused("GETCONF HiddenServiceOptions", said))?;
+        let consensus = self.ask_quietly(&Command::Consensus).await?;
+        let times = ["consensus/valid-after", "consensus/valid-until"];
+        let times = times.map(|key| consensus.value(key).map(str::to_owned));
+        Ok((services.lines, times))
+    }
+
     /// Has tor tell of circuits from now on.
     pub(super) async fn watch_circuits(&mut self) -> Result<(), TorError> {
         let reply = self.ask_quietly(&Command::WatchCircuits).await?;

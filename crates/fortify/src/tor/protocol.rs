@@ -195,6 +195,10 @@ pub(super) enum Command {
     Run,
     /// `GETINFO version`.
     Version,
+    /// `GETCONF HiddenServiceOptions`.
+    Services,
+    /// `GETINFO` of when the consensus is valid.
+    Consensus,
     /// `SETEVENTS CIRC`.
     WatchCircuits,
     /// `CLOSECIRCUIT`, always of a circuit that was parsed.
@@ -215,6 +219,8 @@ impl Command {
             }
             Self::Run => "GETINFO uptime process/pid".to_owned(),
             Self::Version => "GETINFO version".to_owned(),
+            Self::Services => "GETCONF HiddenServiceOptions".to_owned(),
+            Self::Consensus => "GETINFO consensus/valid-after consensus/valid-until".to_owned(),
             Self::WatchCircuits => "SETEVENTS CIRC".to_owned(),
             Self::Close(circuit) => format!("CLOSECIRCUIT {}", circuit.number()),
         };

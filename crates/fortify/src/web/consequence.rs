@@ -54,8 +54,10 @@ pub(super) async fn issue_with_picture(
 ///
 /// # Errors
 ///
-/// Faults of the store. A ban that could not be kept is none: the wait for which the failures stand
-/// holds instead.
+/// Faults of the store. A ban that the disk does not take is in force in memory, which [`Reputation`]
+/// tells; one for which there is no room is left to the wait for which the failures stand.
+///
+/// [`Reputation`]: crate::reputation::Reputation
 pub(super) async fn redeem(
     app: &App,
     visitor: &Visitor,
@@ -97,7 +99,7 @@ pub(super) async fn redeem(
         _ => (for_long, Reason::Failures),
     };
     match app.reputation.ban(circuit, now.after(time), reason).await {
-        Ok(()) => {
+        Ok(_wherever) => {
             app.threat.signals().banned(visitor.circuit);
             Ok(Redeemed::MustWait(time))
         }
@@ -126,6 +128,7 @@ fn penalise(app: &App, visitor: &Visitor, circuit: TorCircuit) {
 /// When the session cannot be made; or the favour, at a level that asks for both.
 pub(super) async fn grant(app: &App, visitor: &Visitor, level: u8) -> Result<Minted, WebError> {
     let minted = app.sessions.mint(visitor.circuit, level)?;
+    app.metrics.session_issued(level);
     let Some(circuit) = visitor.id.tor() else {
         return Ok(minted);
     };

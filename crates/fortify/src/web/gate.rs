@@ -17,6 +17,7 @@ use crate::challenge::policy::Wish;
 use crate::decision::{Reason, Verdict};
 use crate::reputation::Standing;
 use crate::session::{Admitted, Rejection};
+use crate::telemetry::metrics::GateDecision;
 use crate::web::error::WebError;
 
 /// Where a visitor whose cookies are in question is sent, to come back as one of this site.
@@ -53,10 +54,10 @@ pub async fn decide(app: &App, visitor: &Visitor) -> Result<Decision, WebError> 
     let started = Instant::now();
     let decided = find_session(app, visitor).await;
     let label = match &decided {
-        Ok(Decision::Admit(_)) => "admit",
-        Ok(Decision::Favoured) => "favoured",
-        Ok(Decision::Challenge) => "challenge",
-        Err(_) => "error",
+        Ok(Decision::Admit(_)) => GateDecision::Admit,
+        Ok(Decision::Favoured) => GateDecision::Favoured,
+        Ok(Decision::Challenge) => GateDecision::Challenge,
+        Err(_) => GateDecision::Error,
     };
     app.metrics.decision(started.elapsed(), label);
     decided
@@ -152,7 +153,9 @@ pub async fn pass(
 
 async fn forward(app: &App, visitor: &Visitor, request: Request) -> Result<Response, WebError> {
     let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
+    let started = Instant::now();
     let answer = upstream.forward(request, visitor.forwarded.clone()).await;
+    app.metrics.upstream(started.elapsed());
     let answer = answer.inspect_err(|_fault| app.threat.signals().upstream_error());
     let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
     visitor.came(Outcome::Passed(status));

@@ -1,15 +1,19 @@
 //! What supervisors ask: alive, ready, and in numbers.
 
+use std::sync::atomic::Ordering;
+
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use tokio::time::Instant;
 
 use super::pages;
-use crate::app::SharedApp;
+use crate::app::{App, SharedApp};
 use crate::circuit::{CIRCUIT_HEADER, Connection};
 use crate::config::OperatorEndpoints;
 use crate::reputation::Standing;
+use crate::telemetry::exposition::Format;
 use crate::web::error::WebError;
 
 /// Headers by which a proxy tells that a request is not its own.
@@ -29,7 +33,7 @@ pub async fn health() -> Response {
 }
 
 /// `GET /ready`: the store answers and a picture can be drawn; 503 until both do. How it goes with
-/// `HAProxy` is told and changes nothing: requests go on without it.
+/// `HAProxy` and with the file of standings is told and changes nothing: requests go on without them.
 ///
 /// # Errors
 ///
@@ -46,7 +50,7 @@ pub async fn ready(
     Ok(pages::json(status, &readiness))
 }
 
-/// `GET /metrics`, for Prometheus.
+/// `GET /metrics`, for Prometheus, and in the older text form for everybody else.
 ///
 /// # Errors
 ///
@@ -57,6 +61,15 @@ pub async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, WebError> {
     require_supervisor(&app, &connection, &headers)?;
+    exposition(&app, &headers).await.map_err(|e| WebError::Unavailable(e.to_string()))
+}
+
+/// Everything that is counted, as it is now, in the form that `headers` ask for: for whoever was let in.
+///
+/// # Errors
+///
+/// When it cannot be written, which would be a mistake of ours.
+pub async fn exposition(app: &App, headers: &HeaderMap) -> Result<Response, std::fmt::Error> {
     app.metrics.set_pictures_ready(app.challenges.pictures_ready());
     app.metrics.set_queue_waiting(app.limits.waiting());
     if let Ok(count) = app.store.active_challenges().await {
@@ -68,12 +81,25 @@ pub async fn metrics(
     if let Some(count) = app.sharing.untold() {
         app.metrics.set_standings_untold(count);
     }
+    app.metrics.set_unwritten(app.reputation.is_degraded(), app.reputation.unwritten());
+    app.metrics.set_operators_shut_out(app.operators_shut_out.load(Ordering::Relaxed));
+    for file in app.begun_anew() {
+        app.metrics.file_begun_anew(file);
+    }
     if app.config.haproxy.endpoint.is_some() {
         app.metrics.set_haproxy_lag(app.reputation.lag());
     }
-    let text = app.metrics.encode().map_err(|e| WebError::Unavailable(e.to_string()))?;
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(pages::text(StatusCode::OK, content_type, text))
+    let started = Instant::now();
+    let store = app.store.ping().await.is_ok();
+    let took = started.elapsed();
+    app.metrics.set_ready(store, took, app.challenges.is_warm().await);
+    if let Some(key) = app.keys.list().first() {
+        app.metrics.set_signing_key_created(key.created_at);
+    }
+    let text = app.metrics.encode()?;
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::wanted(accept);
+    Ok(pages::text(StatusCode::OK, format.content_type(), format.write(text)))
 }
 
 /// The numbers help whoever attacks, so they are for those who ask from a trusted address on their

@@ -60,8 +60,12 @@ impl FromRequestParts<SharedApp> for Visitor {
             .ok_or_else(|| WebError::Unavailable("a request without its connection".to_owned()))?;
         let trusted = &config.server.trusted_proxies;
         let (identity, boot) = (config.security.identity, app.boot());
-        let circuit = circuit::identify(identity, trusted, boot, connection, headers)
-            .inspect_err(|error| app.metrics.circuit_rejected(error.label()))?;
+        let circuit = circuit::identify(identity, trusted, boot, connection, headers).inspect_err(
+            |error| {
+                app.metrics.circuit_rejected(error.label());
+                app.metrics.refused();
+            },
+        )?;
         let tag = app.pseudonyms.tag(&circuit);
         let tor = circuit.tor();
         if let Some(circuit) = tor {
@@ -97,6 +101,7 @@ impl FromRequestParts<SharedApp> for Visitor {
 async fn meet(app: &SharedApp, circuit: TorCircuit, tag: CircuitTag) -> Result<(), WebError> {
     match app.reputation.row(circuit) {
         Some(row) if row.standing == Standing::Banned => {
+            app.metrics.refused();
             Err(WebError::Banned(app.clock.now().until(row.until)))
         }
         Some(row) if row.standing == Standing::Reset => {

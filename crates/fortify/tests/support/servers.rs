@@ -100,8 +100,21 @@ impl Nginx {
 
     /// As [`Self::start`], where `HAProxy` was told to find it.
     pub fn start_at(address: SocketAddr, fortify: SocketAddr, service: SocketAddr) -> Self {
+        Self::start_with(address, fortify, service, "")
+    }
+
+    /// As [`Self::start_at`], with `more` in its `nginx-places/http.conf`.
+    pub fn start_with(
+        address: SocketAddr,
+        fortify: SocketAddr,
+        service: SocketAddr,
+        more: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = write_nginx(folder.path(), address, fortify, service);
+        let places = folder.path().join("nginx-places/http.conf");
+        let http = fs::read_to_string(&places).unwrap();
+        fs::write(&places, http + more).unwrap();
         let mut nginx = command("nginx");
         nginx.args(["-e", "stderr", "-g", "daemon off;", "-p"]).arg(folder.path());
         nginx.arg("-c").arg(config);

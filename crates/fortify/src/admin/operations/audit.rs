@@ -14,8 +14,12 @@ use crate::threat;
 use crate::threat::audit::Row;
 
 /// Records on a page, at most and unless it is said.
-const MOST: u64 = 1000;
+pub const MOST: u64 = 1000;
 const USUALLY: u64 = 100;
+
+/// Everything that is kept of one kind.
+pub(crate) const ALL: u64 =
+    if threat::audit::MAX_ROWS > log::MAX_ROWS { threat::audit::MAX_ROWS } else { log::MAX_ROWS };
 
 /// Which records.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -66,7 +70,12 @@ pub struct Audit {
 pub async fn show(context: Context, args: Page) -> Result<Audit, AdminError> {
     let limit = args.limit.unwrap_or(USUALLY).clamp(1, MOST);
     let before = args.before.map_or(Timestamp::from_millis(u64::MAX), Timestamp::from_millis);
-    let mut records = records(&context, before, limit + 1).await?;
+    let records = records(&context, before, limit + 1).await?;
+    Ok(page(records, limit))
+}
+
+/// The first `limit` of `records`, of which there is one more where there is a next page.
+pub(crate) fn page(mut records: Vec<Record>, limit: u64) -> Audit {
     let more = records.len() as u64 > limit;
     records.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let last = records.last().map(Record::at).filter(|_| more);
@@ -74,7 +83,7 @@ pub async fn show(context: Context, args: Page) -> Result<Audit, AdminError> {
     let next = last.map(|at| at.as_millis().saturating_add(1));
     let next =
         next.filter(|next| records.first().is_none_or(|first| first.at().as_millis() >= *next));
-    Ok(Audit { records, next })
+    Audit { records, next }
 }
 
 /// Everything that is kept, as JSON lines, the oldest first.
@@ -83,8 +92,15 @@ pub async fn show(context: Context, args: Page) -> Result<Audit, AdminError> {
 ///
 /// Faults of the files.
 pub async fn export(context: Context, _: Nothing) -> Result<Response, AdminError> {
-    let most = threat::audit::MAX_ROWS.max(log::MAX_ROWS);
-    let mut records = records(&context, Timestamp::from_millis(u64::MAX), most).await?;
+    let records = records(&context, Timestamp::from_millis(u64::MAX), ALL).await?;
+    let mut response = Response::new(Body::from(lines(records)));
+    let lines = HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(header::CONTENT_TYPE, lines);
+    Ok(response)
+}
+
+/// Records as JSON lines, the oldest first.
+pub(crate) fn lines(mut records: Vec<Record>) -> Vec<u8> {
     records.reverse();
     let mut text = Vec::new();
     for record in records {
@@ -92,10 +108,7 @@ pub async fn export(context: Context, _: Nothing) -> Result<Response, AdminError
             text.push(b'\n');
         }
     }
-    let mut response = Response::new(Body::from(text));
-    let lines = HeaderValue::from_static("application/x-ndjson");
-    response.headers_mut().insert(header::CONTENT_TYPE, lines);
-    Ok(response)
+    text
 }
 
 async fn records(
@@ -109,6 +122,16 @@ async fn records(
             Ok((accounts.entries(before, most)?, accounts.refusals(before, most)?))
         })
         .await?;
+    Ok(merge(turns, changes, refusals, most))
+}
+
+/// The latest `most` of what three lists hold, each with the latest first.
+pub(crate) fn merge(
+    turns: Vec<Row>,
+    changes: Vec<Entry>,
+    refusals: Vec<Refusals>,
+    most: u64,
+) -> Vec<Record> {
     let turns = turns.into_iter().map(Record::Turn);
     let mut all: Vec<_> = turns
         .chain(changes.into_iter().map(Record::Change))
@@ -117,5 +140,5 @@ async fn records(
     // Stable: those of one time stay in their order.
     all.sort_by_key(|record| std::cmp::Reverse(record.at()));
     all.truncate(usize::try_from(most).unwrap_or(usize::MAX));
-    Ok(all)
+    all
 }

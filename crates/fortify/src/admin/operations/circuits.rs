@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -25,10 +26,10 @@ const USUALLY: u32 = 50;
 const MOST_FLUSHED: usize = 10_000;
 
 /// Those that are written together: what one batch of the file holds.
-const WRITTEN_TOGETHER: usize = 256;
+pub(crate) const WRITTEN_TOGETHER: usize = 256;
 
 /// The longest time that can be given: a year.
-const LONGEST: u64 = 31_536_000;
+pub const LONGEST: u64 = 31_536_000;
 
 /// Which circuits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +55,8 @@ pub struct List {
     pub after: Option<String>,
     /// How many, 50 unless given and at most 200.
     pub limit: Option<u32>,
+    /// Whether their addresses are told too: over the unix socket alone.
+    pub addresses: Option<bool>,
 }
 
 /// A circuit.
@@ -112,6 +115,27 @@ pub struct Circuit {
     pub seen: Option<Timestamp>,
     /// Whether anything can be done about it: its number is known.
     pub known: bool,
+    /// Its address as tor and `HAProxy` have it; only where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
+}
+
+/// A circuit's address, which `Debug` keeps to itself.
+#[derive(Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Address(Ipv6Addr);
+
+impl Address {
+    /// That of `circuit`.
+    pub(crate) const fn of(circuit: &TorCircuit) -> Self {
+        Self(circuit.address())
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Address(..)")
+    }
 }
 
 /// What became of a circuit that was to be closed.
@@ -134,8 +158,14 @@ pub struct Flushed {
 ///
 /// # Errors
 ///
-/// [`AdminError::BadRequest`] where `after` is none that was given.
+/// [`AdminError::BadRequest`] where `after` is none that was given, and where addresses are asked for from
+/// elsewhere than beside the gate.
 pub async fn list(context: Context, args: List) -> Result<Circuits, AdminError> {
+    let addresses = args.addresses.unwrap_or(false);
+    if addresses && !context.is_local() {
+        let advice = "addresses: they are told over the unix socket alone; leave it out";
+        return Err(AdminError::BadRequest(advice.to_owned()));
+    }
     let limit = args.limit.unwrap_or(USUALLY).clamp(1, MOST) as usize;
     let bad = || AdminError::BadRequest("after: use the next of the page before".to_owned());
     let after = args.after.as_deref().map(|text| Cursor::parse(text).ok_or_else(bad));
@@ -153,7 +183,11 @@ pub async fn list(context: Context, args: List) -> Result<Circuits, AdminError> 
         cut(items, after, limit, tag)
     });
     let (page, next) = page.await?;
-    let circuits = page.into_iter().map(|named| view(&context, named)).collect();
+    let circuits = page.into_iter().map(|named| {
+        let address = named.tor.filter(|_| addresses).map(|circuit| Address::of(&circuit));
+        Circuit { address, ..view(&context, named) }
+    });
+    let circuits = circuits.collect();
     Ok(Circuits { circuits, next: next.map(|cursor| cursor.to_string()) })
 }
 
@@ -237,12 +271,8 @@ pub async fn flush(context: Context, args: Flush) -> Result<Flushed, AdminError>
         rows.iter().filter(|row| args.which.has(row.standing)).map(|row| row.circuit).collect();
     let all = circuits.len();
     circuits.truncate(MOST_FLUSHED);
-    let word = match args.which {
-        Which::Banned => "banned",
-        Which::Vip => "vip",
-        Which::Standing | Which::Seen => "standing",
-    };
-    let entry = context.entry("circuit.flush", word)?.change(all, all - circuits.len());
+    let entry =
+        context.entry("circuit.flush", args.which.as_str())?.change(all, all - circuits.len());
     context.log(entry.because(&reason)).await?;
     let app = context.app();
     let until = app.clock.now().after(app.config.security.reputation_decay);
@@ -282,10 +312,7 @@ async fn change(
     let circuit = named.circuit()?;
     let app = context.app();
     let before = app.reputation.standing(circuit).map_or("like any other", Standing::as_str);
-    let to = match standing {
-        Standing::Reset => "like any other".to_owned(),
-        _ => format!("{standing} for {} s", time.as_secs()),
-    };
+    let to = told(standing, time);
     let entry = context.entry(action, &named.tag.hex())?.change(before, to);
     context.log(entry.because(&reason)).await?;
     let until = app.clock.now().after(time);
@@ -297,15 +324,32 @@ async fn change(
 pub(super) fn view(context: &Context, named: Named) -> Circuit {
     let app = context.app();
     let row: Option<Row> = named.tor.and_then(|circuit| app.reputation.row(circuit));
-    let row = row.filter(|row| row.standing != Standing::Reset);
-    Circuit {
-        circuit: named.tag.hex(),
-        standing: row.map(|row| row.standing.as_str()),
-        reason: row.map(|row| row.reason.as_str()),
-        since: row.map(|row| row.since),
-        until: row.map(|row| row.until),
-        seen: app.behaviour.last_seen(named.tag),
-        known: named.tor.is_some(),
+    let seen = app.behaviour.last_seen(named.tag);
+    Circuit { seen, known: named.tor.is_some(), ..Circuit::standing(named.tag, row) }
+}
+
+impl Circuit {
+    /// One that stands as in `row`; nothing else is known of it.
+    pub(crate) fn standing(tag: CircuitTag, row: Option<Row>) -> Self {
+        let row = row.filter(|row| row.standing != Standing::Reset);
+        Self {
+            circuit: tag.hex(),
+            standing: row.map(|row| row.standing.as_str()),
+            reason: row.map(|row| row.reason.as_str()),
+            since: row.map(|row| row.since),
+            until: row.map(|row| row.until),
+            seen: None,
+            known: false,
+            address: None,
+        }
+    }
+}
+
+/// What the audit says of a change to `standing` for so long.
+pub(crate) fn told(standing: Standing, time: Duration) -> String {
+    match standing {
+        Standing::Reset => "like any other".to_owned(),
+        _ => format!("{standing} for {} s", time.as_secs()),
     }
 }
 
@@ -369,7 +413,18 @@ fn cut(
 }
 
 impl Which {
-    fn has(self, standing: Standing) -> bool {
+    /// The word in the API and in the log.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Banned => "banned",
+            Self::Vip => "vip",
+            Self::Standing => "standing",
+            Self::Seen => "seen",
+        }
+    }
+
+    /// Whether one that stands so is among them.
+    pub(crate) fn has(self, standing: Standing) -> bool {
         match self {
             Self::Banned => standing == Standing::Banned,
             Self::Vip => standing == Standing::Vip,

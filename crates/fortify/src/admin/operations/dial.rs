@@ -1,14 +1,20 @@
 //! The threat dial: looked at and turned.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::error::AdminError;
 use crate::admin::handler::{Context, Nothing, line, reason};
+use crate::admin::identity::Who;
 use crate::clock::Timestamp;
 use crate::threat::audit::{By, MAX_NAME, MAX_REASON, Row, Why};
 use crate::threat::table::{Admits, LevelPolicy};
 use crate::threat::{Dial, ThreatLevel};
+
+/// What is said of a dial that does not turn.
+pub(crate) const PINNED: &str = "the dial is pinned; give it back to itself first (fortify dial auto), or pin it at the level you want";
 
 /// Turns that are given at most.
 const MOST_TURNS: u64 = 1000;
@@ -145,19 +151,10 @@ async fn turn(
     reason: &str,
     decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
 ) -> Result<DialView, AdminError> {
-    let who = context.who()?;
-    let mut by = format!("{} by {}", who.name, who.means.as_str());
-    by.truncate(by.floor_char_boundary(MAX_NAME));
-    let mut reason = reason.to_owned();
-    reason.truncate(reason.floor_char_boundary(MAX_REASON));
-    let at: Timestamp = context.app().clock.now();
-    let why = Why { at, by: By::Operator(by), reason, signals: None };
+    let why = why(context.who()?, context.app().clock.now(), reason);
     match context.app().threat.operate(why, decide).await? {
         Some(dial) => Ok(view(context, dial)),
-        None => Err(AdminError::Conflict(
-            "the dial is pinned; give it back to itself first, or pin it at the level you want"
-                .to_owned(),
-        )),
+        None => Err(AdminError::Conflict(PINNED.to_owned())),
     }
 }
 
@@ -168,13 +165,30 @@ fn level(number: u8) -> Result<ThreatLevel, AdminError> {
 
 fn view(context: &Context, dial: Dial) -> DialView {
     let app = context.app();
-    let table = ThreatLevel::ALL.map(|level| row(&app.threat.policy_at(level)));
+    of(&dial, app.clock.now(), |level| app.threat.policy_at(level))
+}
+
+/// `dial` as it stands at `now`, by the levels' table.
+pub(crate) fn of(
+    dial: &Dial,
+    now: Timestamp,
+    policy: impl Fn(ThreatLevel) -> Arc<LevelPolicy>,
+) -> DialView {
     DialView {
         level: dial.level.get(),
         mode: dial.mode.as_str(),
-        paused_seconds: dial.pause(app.clock.now()).as_secs(),
-        table: table.into(),
+        paused_seconds: dial.pause(now).as_secs(),
+        table: ThreatLevel::ALL.map(|level| row(&policy(level))).into(),
     }
+}
+
+/// What is written beside a turn by hand.
+pub(crate) fn why(who: &Who, at: Timestamp, reason: &str) -> Why {
+    let mut by = format!("{} by {}", who.name, who.means.as_str());
+    by.truncate(by.floor_char_boundary(MAX_NAME));
+    let mut reason = reason.to_owned();
+    reason.truncate(reason.floor_char_boundary(MAX_REASON));
+    Why { at, by: By::Operator(by), reason, signals: None }
 }
 
 /// What a level asks, for people and programs.

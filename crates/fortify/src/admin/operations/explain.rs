@@ -44,8 +44,8 @@ pub struct Explanation {
 /// What happens to a request.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Decided {
-    /// `admit`, `challenge`, `wait` (it is owed a challenge, and has to wait for it) or `refuse` (it is
-    /// banned).
+    /// `admit`, `challenge`, `wait` (it is owed a challenge, and has to wait for it: after wrong answers, or
+    /// because it asked for as many as it may) or `refuse` (it is banned).
     pub verdict: &'static str,
     /// Why.
     pub reasons: Vec<&'static str>,
@@ -99,6 +99,15 @@ pub async fn explain(context: Context, args: OfCircuit) -> Result<Explanation, A
     let banned = row.filter(|row| row.standing == Standing::Banned);
     // One that was reset has its wrong answers forgiven with its next request.
     let wait = wait.filter(|_| row.is_none_or(|row| row.standing != Standing::Reset));
+    let asked = app.store.asked(tag, [MINUTE, HOUR]).await?.map(|[minute, hour]| Asked {
+        minute,
+        minute_most: app.config.limits.challenges_per_minute,
+        hour,
+        hour_most: app.threat.policy().challenges_per_hour,
+    });
+    let too_many = asked
+        .as_ref()
+        .is_some_and(|asked| asked.minute >= asked.minute_most || asked.hour >= asked.hour_most);
     let decided = |session| {
         if let Some(row) = banned {
             let (reasons, seconds) = (vec![row.reason.as_str()], now.until(row.until).as_secs());
@@ -117,7 +126,7 @@ pub async fn explain(context: Context, args: OfCircuit) -> Result<Explanation, A
                 Decided { verdict: "admit", reasons, stages: 0, hard: false, seconds: None }
             }
             (Verdict::Challenge(demand), wait) => Decided {
-                verdict: if wait.is_some() { "wait" } else { "challenge" },
+                verdict: if wait.is_some() || too_many { "wait" } else { "challenge" },
                 reasons,
                 stages: demand.stages,
                 hard: demand.hard,
@@ -132,12 +141,6 @@ pub async fn explain(context: Context, args: OfCircuit) -> Result<Explanation, A
         solved: conduct.solved(),
         failed: conduct.failed(),
         suspicions: conduct.suspicions(scoring, now).map(|suspicion| suspicion.as_str()).collect(),
-    });
-    let asked = app.store.asked(tag, [MINUTE, HOUR]).await?.map(|[minute, hour]| Asked {
-        minute,
-        minute_most: app.config.limits.challenges_per_minute,
-        hour,
-        hour_most: app.threat.policy().challenges_per_hour,
     });
     Ok(Explanation {
         level: app.threat.level().get(),

@@ -12,6 +12,8 @@ pub mod circuits;
 pub mod config;
 pub mod dial;
 pub mod explain;
+pub mod metrics;
+pub mod reload;
 pub mod sessions;
 pub mod status;
 pub mod tokens;

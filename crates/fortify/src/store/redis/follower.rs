@@ -406,7 +406,7 @@ fn revocation(session: Option<&[u8]>, until: Option<&[u8]>) -> Option<(SessionId
 }
 
 /// Every text in an answer: one from a server, one for each node from a cluster.
-fn collect_texts(value: &Value, texts: &mut Vec<String>) {
+pub(super) fn collect_texts(value: &Value, texts: &mut Vec<String>) {
     match value {
         Value::BulkString(bytes) => texts.push(String::from_utf8_lossy(bytes).into_owned()),
         Value::SimpleString(text) => texts.push(text.clone()),

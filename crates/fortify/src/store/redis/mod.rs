@@ -6,6 +6,7 @@
 //! - `link`: the connection, its deadline, and what happens without one; `tls`: certificates.
 //! - `follower`: the task that opens it and keeps the revocations and moves in memory true.
 //! - `keys`, `stored`, `scripts`: names, values and steps; `docs/redis.md` has them as a table.
+//! - `checkup`: what `fortify doctor` asks.
 //! - `dial`: the threat dial, one for all nodes; `standings`: how circuits stand and what they did.
 //! - `gauge`: how many challenges wait; `fault`: errors in words.
 //!
@@ -14,6 +15,7 @@
 //! decides: a challenge counts while its token is listed. So the bound for each circuit is exact
 //! without a script that would need both keys in one place.
 
+mod checkup;
 mod dial;
 mod fault;
 mod follower;
@@ -58,6 +60,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::RedisConfig;
 use crate::entropy::Entropy;
 use crate::pseudonym::CircuitTag;
+pub use checkup::{Checkup, SLOTS, checkup};
 use dial::SharedDial;
 use fault::Fault;
 use follower::{Follower, Freshness, Known};

@@ -1,0 +1,303 @@
+//! The gate's files, looked at and changed while no gate runs.
+//!
+//! What is given is what the admin API answers, so that it is shown by the same code. A gate that runs after
+//! all (its socket is off, say) takes over what is written here within 100 ms. Changes are in the audit, by
+//! the means `file`.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::CliError;
+use super::circuits::CircuitArg;
+use super::progress::Progress;
+use super::tor::close;
+use crate::admin::accounts::{Accounts, AccountsError};
+use crate::admin::directory;
+use crate::admin::identity::{Means, Role, Who};
+use crate::admin::log::Entry;
+use crate::admin::operations::circuits::{
+    Address, Circuit, Circuits, Flushed, Killed, WRITTEN_TOGETHER, Which, told,
+};
+use crate::admin::operations::{audit, dial};
+use crate::app::dial_settings;
+use crate::circuit::{TorBoot, TorCircuit};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::Config;
+use crate::pseudonym::{CircuitTag, Pseudonyms};
+use crate::reputation::ledger::{Ledger, Write, Written};
+use crate::reputation::{MAX_STANDINGS, Reason, ReputationError, Row, Standing};
+use crate::session::key_ring::KeyRing;
+use crate::sqlite::FileError;
+use crate::threat::Dial;
+use crate::threat::audit::Audit;
+use crate::tor::{self, Closed};
+
+/// What cannot be had without the gate.
+const GATE_ALONE: &str =
+    "the running gate alone knows this; start it (fortify serve), and let admin.socket name a path";
+
+/// The files of a gate.
+pub(super) struct Files<'a> {
+    config: &'a Config,
+    who: Who,
+}
+
+/// The circuits' file, with how circuits are named.
+struct Book {
+    ledger: Ledger,
+    names: Pseudonyms,
+    by_line: bool,
+    boot: TorBoot,
+    now: Timestamp,
+}
+
+impl<'a> Files<'a> {
+    pub(super) fn of(config: &'a Config, operator: String) -> Self {
+        Self { config, who: Who { name: operator, role: Role::Admin, means: Means::File } }
+    }
+
+    /// `GET /dial`.
+    pub(super) fn dial(&self) -> Result<Value, CliError> {
+        let dial = self.open_dial()?.dial().map_err(CliError::failed)?;
+        self.told(dial.ok_or_else(|| CliError::Failed(NEVER_RAN.to_owned()))?)
+    }
+
+    /// `POST /dial/...`: what `decide` makes of the dial.
+    pub(super) fn turn(
+        &self,
+        reason: &str,
+        decide: impl FnOnce(Dial, Timestamp) -> Option<Dial>,
+    ) -> Result<Value, CliError> {
+        let mut file = self.open_dial()?;
+        if file.dial().map_err(CliError::failed)?.is_none() {
+            return Err(CliError::Failed(NEVER_RAN.to_owned()));
+        }
+        let at = SystemClock.now();
+        let why = dial::why(&self.who, at, reason);
+        let turned = file.turn(Some(&why), |dial| decide(dial, at)).map_err(CliError::failed)?;
+        self.told(turned.ok_or_else(|| CliError::Failed(dial::PINNED.to_owned()))?)
+    }
+
+    /// `GET /audit`.
+    pub(super) fn audit(&self, limit: u64) -> Result<Value, CliError> {
+        value(&audit::page(self.records(limit + 1)?, limit))
+    }
+
+    /// `GET /audit/export`.
+    pub(super) fn export(&self) -> Result<Vec<u8>, CliError> {
+        Ok(audit::lines(self.records(audit::ALL)?))
+    }
+
+    /// `GET /circuits`, all pages of it.
+    pub(super) fn circuits(&self, which: Which, addresses: bool) -> Result<Value, CliError> {
+        if which == Which::Seen {
+            return Err(CliError::Failed(GATE_ALONE.to_owned()));
+        }
+        let mut book = self.book()?;
+        let mut rows = book.standing()?;
+        rows.retain(|(_, row)| which.has(row.standing));
+        let circuits = rows.into_iter().map(|(tag, row)| {
+            let address = addresses.then(|| Address::of(&row.circuit));
+            Circuit { known: true, address, ..Circuit::standing(tag, Some(row)) }
+        });
+        value(&Circuits { circuits: circuits.collect(), next: None })
+    }
+
+    /// `GET /circuits/{circuit}`.
+    pub(super) fn circuit(&self, circuit: &CircuitArg) -> Result<Value, CliError> {
+        let mut book = self.book()?;
+        let (tag, found) = book.named(circuit)?;
+        book.view(tag, found)
+    }
+
+    /// `POST /circuits/{circuit}/ban`, `promote` and `reset`.
+    pub(super) fn stand(
+        &self,
+        circuit: &CircuitArg,
+        standing: Standing,
+        time: Duration,
+        reason: &str,
+    ) -> Result<Value, CliError> {
+        let mut book = self.book()?;
+        let (tag, circuit) = book.known(circuit)?;
+        let before = book.ledger.find(circuit, book.now).map_err(CliError::failed)?;
+        let before = before.map_or("like any other", |row| row.standing.as_str());
+        let action = match standing {
+            Standing::Banned => "circuit.ban",
+            Standing::Vip => "circuit.promote",
+            Standing::Reset => "circuit.reset",
+        };
+        let entry = self.entry(action, &tag.hex()).change(before, told(standing, time));
+        self.log(&entry.because(reason))?;
+        book.set(&[circuit], standing, time)?;
+        book.view(tag, Some(circuit))
+    }
+
+    /// `POST /circuits/{circuit}/kill`, over a connection to tor of its own.
+    pub(super) fn kill(&self, circuit: &CircuitArg, reason: &str) -> Result<Value, CliError> {
+        let mut book = self.book()?;
+        let (tag, circuit) = book.known(circuit)?;
+        if circuit != circuit.during(book.boot) {
+            let gone = "this circuit is of an earlier start of tor, and is closed";
+            return Err(CliError::Failed(gone.to_owned()));
+        }
+        self.log(&self.entry("circuit.kill", &tag.hex()).because(reason))?;
+        let closed = close(self.config, circuit)?;
+        value(&Killed { closed: closed == Closed::Now })
+    }
+
+    /// How many circuits are banned and favoured.
+    pub(super) fn counts(&self) -> Result<(u64, u64), CliError> {
+        let rows = self.book()?.standing()?;
+        let count = |standing| rows.iter().filter(|(_, row)| row.standing == standing).count();
+        Ok((count(Standing::Banned) as u64, count(Standing::Vip) as u64))
+    }
+
+    /// `POST /circuits/flush`, until none is left.
+    pub(super) fn flush(
+        &self,
+        which: Which,
+        reason: &str,
+        progress: &Progress,
+    ) -> Result<Value, CliError> {
+        let mut book = self.book()?;
+        let rows = book.standing()?.into_iter().filter(|(_, row)| which.has(row.standing));
+        let circuits: Vec<_> = rows.map(|(_, row)| row.circuit).collect();
+        let entry = self.entry("circuit.flush", which.as_str()).change(circuits.len(), 0);
+        self.log(&entry.because(reason))?;
+        for together in circuits.chunks(WRITTEN_TOGETHER) {
+            book.set(together, Standing::Reset, self.config.security.reputation_decay)?;
+            progress.add(together.len() as u64);
+        }
+        value(&Flushed { taken_back: circuits.len() as u64, left: 0 })
+    }
+
+    fn open_dial(&self) -> Result<Audit, CliError> {
+        Audit::open_existing(&self.config.storage.data_dir).map_err(CliError::failed)
+    }
+
+    fn told(&self, dial: Dial) -> Result<Value, CliError> {
+        let table = dial_settings(self.config).map_err(CliError::failed)?.table;
+        value(&dial::of(&dial, SystemClock.now(), |level| table.policy(level).clone()))
+    }
+
+    fn records(&self, most: u64) -> Result<Vec<audit::Record>, CliError> {
+        let before = Timestamp::from_millis(u64::MAX);
+        let turns = self.open_dial()?.before(before, most).map_err(CliError::failed)?;
+        let (changes, refusals) = match self.accounts()? {
+            None => Default::default(),
+            Some(accounts) => (
+                accounts.entries(before, most).map_err(CliError::failed)?,
+                accounts.refusals(before, most).map_err(CliError::failed)?,
+            ),
+        };
+        Ok(audit::merge(turns, changes, refusals, most))
+    }
+
+    /// The record of changes; there is none where the operator's side was never on.
+    fn accounts(&self) -> Result<Option<Accounts>, CliError> {
+        match Accounts::open_existing(&self.config.storage.data_dir) {
+            Ok(accounts) => Ok(Some(accounts)),
+            Err(AccountsError::File(FileError::NotThere(_))) => Ok(None),
+            Err(error) => Err(CliError::failed(error)),
+        }
+    }
+
+    fn entry(&self, action: &str, target: &str) -> Entry {
+        Entry::new(&self.who, SystemClock.now(), action, target)
+    }
+
+    fn log(&self, entry: &Entry) -> Result<(), CliError> {
+        let Some(accounts) = self.accounts()? else {
+            let none = "note: not written down: the gate never had [admin] on, and has no audit";
+            let _nowhere_left_to_say_it = writeln!(io::stderr(), "{none}");
+            return Ok(());
+        };
+        accounts.log(entry).map_err(CliError::failed)
+    }
+
+    fn book(&self) -> Result<Book, CliError> {
+        let data_dir = &self.config.storage.data_dir;
+        let ledger = Ledger::open_existing(data_dir, MAX_STANDINGS).map_err(CliError::failed)?;
+        Ok(Book {
+            ledger,
+            names: KeyRing::load(data_dir).map_err(CliError::failed)?.pseudonyms(),
+            by_line: self.config.server.proxy_protocol,
+            boot: tor::last_boot(&self.config.tor, data_dir).map_err(CliError::failed)?,
+            now: SystemClock.now(),
+        })
+    }
+}
+
+const NEVER_RAN: &str = "no gate has run here yet: start it once (fortify serve)";
+
+impl Book {
+    fn tag(&self, circuit: TorCircuit) -> CircuitTag {
+        directory::tag(&self.names, self.by_line, circuit)
+    }
+
+    /// Those that stand in some way, the latest first.
+    fn standing(&mut self) -> Result<Vec<(CircuitTag, Row)>, CliError> {
+        let rows = self.ledger.load(self.now).map_err(CliError::failed)?;
+        let rows = rows.into_iter().map(|(row, _shifted)| row);
+        let rows = rows.filter(|row| row.standing != Standing::Reset);
+        let mut rows: Vec<_> = rows.map(|row| (self.tag(row.circuit), row)).collect();
+        rows.sort_unstable_by_key(|(tag, row)| (std::cmp::Reverse(row.since), tag.to_bytes()));
+        Ok(rows)
+    }
+
+    /// The circuit that was named, if there is one.
+    fn named(
+        &mut self,
+        circuit: &CircuitArg,
+    ) -> Result<(CircuitTag, Option<TorCircuit>), CliError> {
+        match circuit {
+            CircuitArg::Address(circuit) => {
+                let circuit = circuit.during(self.boot);
+                Ok((self.tag(circuit), Some(circuit)))
+            }
+            CircuitArg::Pseudonym(tag) => {
+                let rows = self.ledger.load(self.now).map_err(CliError::failed)?;
+                let mut circuits = rows.into_iter().map(|(row, _shifted)| row.circuit);
+                Ok((*tag, circuits.find(|circuit| self.tag(*circuit) == *tag)))
+            }
+        }
+    }
+
+    fn known(&mut self, circuit: &CircuitArg) -> Result<(CircuitTag, TorCircuit), CliError> {
+        let (tag, circuit) = self.named(circuit)?;
+        let advice = "this circuit does not stand in any way, and the running gate alone knows others; \
+                      give its address, or start the gate";
+        Ok((tag, circuit.ok_or_else(|| CliError::Failed(advice.to_owned()))?))
+    }
+
+    fn view(&self, tag: CircuitTag, circuit: Option<TorCircuit>) -> Result<Value, CliError> {
+        let row = match circuit {
+            Some(circuit) => self.ledger.find(circuit, self.now).map_err(CliError::failed)?,
+            None => None,
+        };
+        value(&Circuit { known: circuit.is_some(), ..Circuit::standing(tag, row) })
+    }
+
+    fn set(
+        &mut self,
+        circuits: &[TorCircuit],
+        standing: Standing,
+        time: Duration,
+    ) -> Result<(), CliError> {
+        let (reason, since, until) = (Reason::Operator, self.now, self.now.after(time));
+        let row = |circuit: &TorCircuit| Row { circuit: *circuit, standing, since, until, reason };
+        let writes = circuits.iter().map(|circuit| Write::of(row(circuit)));
+        let writes: Vec<_> = writes.collect();
+        let applied = self.ledger.apply(&writes, self.now).map_err(CliError::failed)?;
+        let full = applied.written.iter().any(|written| matches!(written, Written::Full));
+        if full { Err(CliError::failed(ReputationError::Full)) } else { Ok(()) }
+    }
+}
+
+fn value(answer: &impl Serialize) -> Result<Value, CliError> {
+    serde_json::to_value(answer).map_err(CliError::failed)
+}

@@ -1,0 +1,163 @@
+//! Whether this machine's clock can be right, and what other clocks say.
+
+use std::time::Duration;
+
+use super::Finding;
+use crate::clock::Timestamp;
+
+/// What a file may be ahead: coarse time stamps, and a clock that is being slewed.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// What a store's clock may differ: its keys live 5 s longer than the node thinks (`store::redis`).
+const STORE_SLACK: Duration = Duration::from_secs(5);
+
+/// What a `Date` header may differ, which has whole seconds and was on its way.
+const HEADER_SLACK: Duration = Duration::from_secs(5);
+
+/// What others tell of the time; `None` of those that did not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Others {
+    /// When the newest key was made.
+    pub(super) made: Option<Timestamp>,
+    /// When the youngest file of `storage.data_dir` was written.
+    pub(super) youngest: Option<Timestamp>,
+    /// When this program's file was written.
+    pub(super) program: Option<Timestamp>,
+    pub(super) gate: Option<Timestamp>,
+    pub(super) upstream: Option<Timestamp>,
+    pub(super) redis: Option<Timestamp>,
+    /// From when to when tor's consensus is valid.
+    pub(super) consensus: Option<[Timestamp; 2]>,
+}
+
+const ADVICE: &str = "set the clock and keep it so: timedatectl set-ntp true; sessions, bans and \
+                      challenges end by it";
+
+pub(super) fn judge(now: Timestamp, others: &Others) -> Vec<Finding> {
+    let mut findings = vec![judge_past(now, others)];
+    findings.extend(judge_others(now, others));
+    findings
+}
+
+/// Nothing that is there was made later than now.
+fn judge_past(now: Timestamp, others: &Others) -> Finding {
+    const CHECK: &str = "clock";
+    let past = [
+        ("the signing key was made", others.made),
+        ("the youngest file in storage.data_dir was written", others.youngest),
+        ("this program was built or installed", others.program),
+    ];
+    let late = past.iter().find_map(|(what, then)| {
+        let ahead = now.after(SLACK).until((*then)?);
+        (!ahead.is_zero()).then(|| (*what, now.until(then.unwrap_or(now))))
+    });
+    match late {
+        None => Finding::ok(CHECK, "not before the keys, the files and this program were made"),
+        Some((what, ahead)) => {
+            let found = format!("{what} {} after what this machine's clock shows", span(ahead));
+            Finding::fail(CHECK, found, ADVICE)
+        }
+    }
+}
+
+fn judge_others(now: Timestamp, others: &Others) -> Vec<Finding> {
+    let against = [
+        ("clock.redis", "Redis'", others.redis, STORE_SLACK, true),
+        ("clock.gate", "the gate's (Date)", others.gate, HEADER_SLACK, false),
+        ("clock.upstream", "the service's (Date)", others.upstream, SLACK, false),
+    ];
+    let mut findings: Vec<_> = against
+        .into_iter()
+        .filter_map(|(check, whose, told, slack, fails)| {
+            let told = told?;
+            let apart = now.until(told).max(told.until(now));
+            if apart <= slack {
+                return Some(Finding::ok(check, format!("{whose} clock is {} off", span(apart))));
+            }
+            let direction = if told > now { "ahead of" } else { "behind" };
+            let found = format!("{whose} clock is {} {direction} this one", span(apart));
+            Some(match fails {
+                true => Finding::fail(check, found, ADVICE),
+                false => Finding::warn(check, found, ADVICE),
+            })
+        })
+        .collect();
+    findings.extend(others.consensus.map(|[after, until]| judge_consensus(now, after, until)));
+    findings
+}
+
+fn judge_consensus(now: Timestamp, after: Timestamp, until: Timestamp) -> Finding {
+    const CHECK: &str = "clock.tor";
+    if now < after {
+        let early = span(now.until(after));
+        return Finding::fail(CHECK, format!("tor's consensus begins in {early}"), ADVICE);
+    }
+    if now > until {
+        let late = span(until.until(now));
+        let advice = "if tor reaches the network, the clock is ahead: timedatectl set-ntp true; if not, see \
+                      why in tor's log";
+        return Finding::warn(CHECK, format!("tor's consensus ended {late} ago"), advice);
+    }
+    Finding::ok(CHECK, "inside of what tor's consensus allows")
+}
+
+/// A span of time in words.
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        0 => format!("{} ms", time.as_millis()),
+        seconds @ 1..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn verdicts(others: &Others) -> Vec<Verdict> {
+        judge(NOW, others).iter().map(|finding| finding.verdict).collect()
+    }
+
+    #[test]
+    fn a_clock_behind_what_exists_is_wrong() {
+        let later = Some(NOW.after(Duration::from_secs(61)));
+        for others in [
+            Others { made: later, ..Others::default() },
+            Others { youngest: later, ..Others::default() },
+            Others { program: later, ..Others::default() },
+        ] {
+            assert_eq!(verdicts(&others), [Verdict::Fail]);
+        }
+        let just = Some(NOW.after(Duration::from_secs(60)));
+        let others = Others { made: just, youngest: just, program: Some(NOW), ..Others::default() };
+        assert_eq!(verdicts(&others), [Verdict::Ok]);
+    }
+
+    #[test]
+    fn other_clocks_may_differ_a_little() {
+        let off = |seconds| Some(NOW.before(Duration::from_secs(seconds)));
+        let redis = |seconds| Others { redis: off(seconds), ..Others::default() };
+        assert_eq!(verdicts(&redis(5)), [Verdict::Ok, Verdict::Ok]);
+        assert_eq!(verdicts(&redis(6)), [Verdict::Ok, Verdict::Fail]);
+        let gate = Others { gate: off(6), ..Others::default() };
+        assert_eq!(verdicts(&gate), [Verdict::Ok, Verdict::Warn]);
+    }
+
+    #[test]
+    fn tors_consensus_bounds_the_time() {
+        let hour = Duration::from_secs(3600);
+        for (times, verdict) in [
+            ([NOW.before(hour), NOW.after(hour)], Verdict::Ok),
+            ([NOW.after(hour), NOW.after(hour * 3)], Verdict::Fail),
+            ([NOW.before(hour * 3), NOW.before(hour)], Verdict::Warn),
+        ] {
+            let others = Others { consensus: Some(times), ..Others::default() };
+            assert_eq!(verdicts(&others)[1], verdict);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The SQLite files: whole, and of a version that this program knows.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+use rusqlite::{Connection, OpenFlags};
+
+use super::who::Who;
+use super::{Finding, LIMIT};
+use crate::config::Config;
+use crate::reputation::ledger;
+use crate::threat::audit;
+
+/// How long to wait for a gate that writes.
+const BUSY: Duration = Duration::from_millis(500);
+
+/// What stands for itself in the path of an URI.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
+
+/// A file, what this program writes into it, and what is lost without it.
+struct Database {
+    check: &'static str,
+    name: &'static str,
+    version: i64,
+    lost: &'static str,
+}
+
+const DATABASES: [Database; 2] = [
+    Database {
+        check: "databases.reputation",
+        name: ledger::FILE_NAME,
+        version: ledger::SCHEMA_VERSION,
+        lost: "bans and favours start anew",
+    },
+    Database {
+        check: "databases.audit",
+        name: audit::FILE_NAME,
+        version: audit::SCHEMA_VERSION,
+        lost: "the dial stands as configured, and its history is gone",
+    },
+];
+
+/// What looking gave: the first complaint of `quick_check` and the schema's version.
+type Looked = rusqlite::Result<(String, i64)>;
+
+pub(super) async fn judge(config: &Config, who: &Who) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for database in &DATABASES {
+        let path = config.storage.data_dir.join(database.name);
+        findings.push(match path.try_exists() {
+            Ok(true) => judge_database(database, &path, look(&path).await, who),
+            Ok(false) => Finding::skipped(
+                database.check,
+                format!("{} is not there; the gate makes it when it starts", path.display()),
+            ),
+            Err(error) => Finding::skipped(database.check, format!("{}: {error}", path.display())),
+        });
+    }
+    findings
+}
+
+/// `None` where it took too long: of a file of gigabytes, nothing is known.
+async fn look(path: &Path) -> Option<Looked> {
+    let connection = open(path);
+    let connection = match connection {
+        Ok(connection) => connection,
+        Err(error) => return Some(Err(error)),
+    };
+    let interrupt = connection.get_interrupt_handle();
+    let looking = tokio::task::spawn_blocking(move || {
+        connection.busy_timeout(BUSY)?;
+        let said = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok((said, version))
+    });
+    match tokio::time::timeout(LIMIT, looking).await {
+        Ok(looked) => looked.ok(),
+        Err(_elapsed) => {
+            interrupt.interrupt();
+            None
+        }
+    }
+}
+
+/// For reading alone. Beside a running gate as SQLite has it; without one, as a file that nobody changes,
+/// so that nothing is made that the gate could not use later.
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if beside(path, "-wal").exists() {
+        return Connection::open_with_flags(path, flags);
+    }
+    let name = percent_encoding::percent_encode(path.as_os_str().as_encoded_bytes(), PATH);
+    let uri = format!("file:{name}?immutable=1");
+    Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(end);
+    name.into()
+}
+
+fn judge_database(database: &Database, path: &Path, looked: Option<Looked>, who: &Who) -> Finding {
+    let place = path.display();
+    let damaged = |what: &str| {
+        let found = format!("{place} is damaged: {what}");
+        let advice = format!(
+            "stop the gate, move {place} and those beside it that end in -wal and -shm away, and start it: \
+             {}; look at the disk (dmesg)",
+            database.lost
+        );
+        Finding::fail(database.check, found, advice)
+    };
+    match looked {
+        None => Finding::skipped(database.check, format!("{place}: not looked through within 2 s")),
+        Some(Ok((said, _))) if said != "ok" => damaged(said.lines().next().unwrap_or_default()),
+        Some(Ok((_, version))) if version > database.version => Finding::fail(
+            database.check,
+            format!("{place} has schema {version}, this program knows {}", database.version),
+            "start the later version of Fortify that wrote it, or move the file away",
+        ),
+        Some(Ok((_, version))) => {
+            Finding::ok(database.check, format!("{place} is whole, schema {version}"))
+        }
+        Some(Err(error)) => match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                damaged(&error.to_string())
+            }
+            _ if !who.is_gate() && !who.is_root() => Finding::skipped(
+                database.check,
+                format!("{place}: {error}; run it as the gate's user"),
+            ),
+            _ => Finding::fail(
+                database.check,
+                format!("{place}: {error}"),
+                format!("chown it, its -wal and -shm to the gate's user, chmod 600 {place}"),
+            ),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_whole_or_damaged_and_nothing_is_made_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a b%.sqlite");
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+        let fill = "CREATE TABLE t (x); CREATE INDEX i ON t (x);
+                    WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000)
+                    INSERT INTO t SELECT hex(randomblob(50)) FROM c; PRAGMA user_version = 1;";
+        connection.execute_batch(fill).unwrap();
+        let database = &DATABASES[0];
+        let judged = async || judge_database(database, &path, look(&path).await, &Who::default());
+        assert_eq!(judged().await.verdict, Verdict::Ok, "beside a process that has it open");
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        let newer = judged().await;
+        assert!(newer.verdict == Verdict::Fail && newer.found.contains("99"), "{newer:?}");
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        drop(connection);
+        assert_eq!(judged().await.verdict, Verdict::Ok);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "something was made");
+
+        let mut bytes = std::fs::read(&path).unwrap();
+        let length = bytes.len();
+        bytes[4096..length - 4096].fill(0x5a);
+        std::fs::write(&path, &bytes).unwrap();
+        let inside = judged().await;
+        assert!(inside.verdict == Verdict::Fail && inside.found.contains("damaged"), "{inside:?}");
+        std::fs::write(&path, "no database at all, and long enough to be read as one").unwrap();
+        let whole = judged().await;
+        assert!(whole.verdict == Verdict::Fail && whole.found.contains("damaged"), "{whole:?}");
+    }
+}

@@ -1,0 +1,74 @@
+//! Whether the gate may open as many files as it serves connections.
+
+use std::fs;
+
+use super::Finding;
+use super::who::Who;
+use crate::config::Config;
+
+/// What a gate has open beside connections: databases, sockets, Redis, `HAProxy`, tor; some 40 seen.
+const RESERVE: u64 = 128;
+
+pub(super) fn judge(config: &Config, who: &Who) -> Finding {
+    let (path, whose) = match who.pid {
+        Some(pid) => (format!("/proc/{pid}/limits"), "the gate"),
+        None => ("/proc/self/limits".to_owned(), "this shell (no running gate was found)"),
+    };
+    let limit = fs::read_to_string(&path).ok().and_then(|text| open_files(&text));
+    let connections = config.server.max_connections as u64;
+    judge_limit(limit, connections, config.upstream.authority.is_some(), whose)
+}
+
+fn judge_limit(limit: Option<u64>, connections: u64, proxies: bool, whose: &str) -> Finding {
+    const CHECK: &str = "limits.files";
+    let Some(limit) = limit else {
+        return Finding::skipped(CHECK, "the limit cannot be read from /proc as this user");
+    };
+    // In proxy mode each visitor's connection has one to the service.
+    let needed = connections * if proxies { 2 } else { 1 } + RESERVE;
+    let found = format!(
+        "{whose} may open {limit} files; server.max_connections = {connections} needs up to {needed}"
+    );
+    if limit >= needed {
+        return Finding::ok(CHECK, found);
+    }
+    let advice = format!(
+        "set LimitNOFILE={} in the unit (systemctl edit fortify) or ulimit -n, or lower \
+         server.max_connections",
+        needed.next_power_of_two()
+    );
+    Finding::warn(CHECK, found, advice)
+}
+
+/// The soft limit in `/proc/PID/limits`.
+fn open_files(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_ascii_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    #[test]
+    fn each_connection_is_a_file_and_in_proxy_mode_two() {
+        let verdict = |limit, proxies| judge_limit(limit, 4096, proxies, "the gate").verdict;
+        assert_eq!(verdict(Some(4224), false), Verdict::Ok);
+        assert_eq!(verdict(Some(4223), false), Verdict::Warn);
+        assert_eq!(verdict(Some(4224), true), Verdict::Warn);
+        assert_eq!(verdict(None, true), Verdict::Skipped);
+    }
+
+    #[test]
+    fn the_soft_limit_counts() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                    Max open files            1024                 1048576              files     \n";
+        assert_eq!(open_files(text), Some(1024));
+        assert_eq!(open_files(""), None);
+        assert!(open_files(&fs::read_to_string("/proc/self/limits").unwrap()).is_some());
+    }
+}

@@ -1,0 +1,297 @@
+//! Owners, permissions and room on disk: `storage.data_dir`, the configuration, passwords.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use rustix::fs::{Access, access, statvfs};
+
+use super::Finding;
+use super::who::Who;
+use crate::clock::Timestamp;
+use crate::config::{Config, StorageBackend};
+
+/// Files of the directory that are looked at; it has about ten.
+const MAX_FILES: usize = 1000;
+
+/// Free bytes below which a gate soon cannot keep a standing, and those below which it is time to look.
+const NO_ROOM: u64 = 16 << 20;
+const LITTLE_ROOM: u64 = 256 << 20;
+
+/// Modes that let in more than the owner: group and others, and others alone.
+const ANYBODY_ELSE: u32 = 0o077;
+const EVERYBODY: u32 = 0o007;
+
+pub(super) fn judge(config: &Config, file: Option<&Path>, who: &Who) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(path) = file {
+        findings.push(configuration(path));
+    }
+    findings.extend(secrets(config));
+    findings.extend(data_dir(&config.storage.data_dir, who));
+    findings
+}
+
+/// The configuration names addresses and limits, and no secret.
+fn configuration(path: &Path) -> Finding {
+    const CHECK: &str = "files.configuration";
+    let place = path.display();
+    let mode = match fs::metadata(path) {
+        Ok(meta) => meta.mode() & 0o7777,
+        Err(error) => {
+            return Finding::fail(CHECK, format!("{place}: {error}"), "name it with --config");
+        }
+    };
+    let found = format!("{place}: mode {mode:04o}");
+    if mode & 0o022 != 0 {
+        let advice = format!("others may change it: chmod 640 {place}");
+        Finding::fail(CHECK, found, advice)
+    } else if mode & EVERYBODY != 0 {
+        let advice = format!("every local user reads your limits: chmod 640 {place}");
+        Finding::warn(CHECK, found, advice)
+    } else {
+        Finding::ok(CHECK, found)
+    }
+}
+
+/// The files that hold passwords and keys of others.
+fn secrets(config: &Config) -> Vec<Finding> {
+    let redis = &config.storage.redis;
+    let mut files = vec![("tor.password_file", &config.tor.password_file)];
+    if config.storage.backend == StorageBackend::Redis {
+        files.push(("storage.password_file", &redis.password_file));
+        files.push(("storage.tls_key_file", &redis.tls.key));
+    }
+    let named = files.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?)));
+    named.map(|(key, path)| secret(key, path)).collect()
+}
+
+fn secret(key: &str, path: &Path) -> Finding {
+    const CHECK: &str = "files.secrets";
+    let place = path.display();
+    match fs::metadata(path) {
+        Err(error) => Finding::fail(
+            CHECK,
+            format!("{key} {place}: {error}"),
+            format!("make it readable for the gate's user, or correct {key}"),
+        ),
+        Ok(meta) if meta.mode() & EVERYBODY != 0 => Finding::fail(
+            CHECK,
+            format!("{key} {place}: mode {:04o} lets everybody read it", meta.mode() & 0o7777),
+            format!("chmod 640 {place}, and change what it holds if others use this machine"),
+        ),
+        Ok(meta) => Finding::ok(CHECK, format!("{key} {place}: mode {:04o}", meta.mode() & 0o7777)),
+    }
+}
+
+fn data_dir(path: &Path, who: &Who) -> Vec<Finding> {
+    const CHECK: &str = "files.data_dir";
+    let place = path.display();
+    let meta = match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => meta,
+        Ok(_) => {
+            let advice = "name a directory in storage.data_dir";
+            return vec![Finding::fail(CHECK, format!("{place} is no directory"), advice)];
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let advice = "the gate makes it when it starts first (fortify serve); if it has run, correct \
+                          storage.data_dir";
+            return vec![Finding::fail(CHECK, format!("{place} is not there"), advice)];
+        }
+        Err(error) => {
+            let advice = "run this as the gate's user or as root";
+            return vec![Finding::fail(CHECK, format!("{place}: {error}"), advice)];
+        }
+    };
+    let mut findings = vec![directory(path, &meta, who)];
+    findings.push(match listed(path) {
+        Err(error) => {
+            Finding::skipped("files.data", format!("{place}: {error}; run it as the gate's user"))
+        }
+        Ok(files) => files_in(path, &meta, &files),
+    });
+    findings.extend(listed(path).ok().and_then(|files| damaged(path, &files)));
+    findings.push(match statvfs(path) {
+        Ok(disk) => room(path, disk.f_bavail.saturating_mul(disk.f_frsize)),
+        Err(error) => Finding::skipped("files.space", format!("{place}: {error}")),
+    });
+    findings
+}
+
+fn directory(path: &Path, meta: &Metadata, who: &Who) -> Finding {
+    const CHECK: &str = "files.data_dir";
+    let (place, mode, owner) = (path.display(), meta.mode() & 0o7777, meta.uid());
+    let found = format!("{place}: uid {owner}, mode {mode:04o}");
+    if let (Some(gate), Some(_)) = (who.gate, who.pid)
+        && gate != owner
+        && gate != 0
+    {
+        let advice = format!("the gate runs as uid {gate}: chown -R {gate} {place}");
+        return Finding::fail(CHECK, format!("{found}, which is not the gate's"), advice);
+    }
+    if mode & 0o300 != 0o300 || (who.is_gate() && access(path, Access::WRITE_OK).is_err()) {
+        return Finding::fail(
+            CHECK,
+            format!("{found}, and the owner cannot write there"),
+            format!("chmod 700 {place}, and see that its file system is mounted rw"),
+        );
+    }
+    if mode & EVERYBODY != 0 {
+        let advice = format!("chmod 700 {place}: it holds the keys");
+        return Finding::fail(CHECK, format!("{found} lets everybody in"), advice);
+    }
+    if mode & ANYBODY_ELSE != 0 {
+        let advice = format!("chmod 700 {place}, unless you gave the group access on purpose");
+        return Finding::warn(CHECK, format!("{found} lets its group in"), advice);
+    }
+    Finding::ok(CHECK, format!("{found}, writable by its owner"))
+}
+
+/// A file of the directory.
+struct Listed {
+    name: String,
+    meta: Metadata,
+}
+
+fn listed(path: &Path) -> io::Result<Vec<Listed>> {
+    let entries = fs::read_dir(path)?.take(MAX_FILES).flatten();
+    let files = entries.filter_map(|entry| {
+        let meta = entry.metadata().ok().filter(Metadata::is_file)?;
+        Some(Listed { name: entry.file_name().to_string_lossy().into_owned(), meta })
+    });
+    Ok(files.collect())
+}
+
+fn files_in(path: &Path, directory: &Metadata, files: &[Listed]) -> Finding {
+    const CHECK: &str = "files.data";
+    let place = path.display();
+    let open = files.iter().find(|file| file.meta.mode() & ANYBODY_ELSE != 0);
+    if let Some(Listed { name, meta }) = open {
+        let found = format!(
+            "{place}/{name}: mode {:04o} lets others than its owner read it",
+            meta.mode() & 0o7777
+        );
+        return Finding::fail(CHECK, found, format!("chmod 600 {place}/{name}"));
+    }
+    let foreign = files.iter().find(|file| file.meta.uid() != directory.uid());
+    if let Some(Listed { name, meta }) = foreign {
+        let found = format!("{place}/{name} belongs to uid {}, the directory does not", meta.uid());
+        let advice = format!("the gate cannot use it: chown {} {place}/{name}", directory.uid());
+        return Finding::fail(CHECK, found, advice);
+    }
+    Finding::ok(CHECK, format!("{} files, their owner's alone", files.len()))
+}
+
+/// Databases that were moved aside because they were damaged.
+fn damaged(path: &Path, files: &[Listed]) -> Option<Finding> {
+    let aside = files.iter().filter(|file| file.name.contains(".damaged-"));
+    let names: Vec<_> = aside.take(5).map(|file| file.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        let found = format!("{} moved aside as damaged: {}", path.display(), names.join(", "));
+        let advice =
+            "look at the disk (dmesg, smartctl); delete them when nothing in them is missed";
+        Finding::warn("files.damaged", found, advice)
+    })
+}
+
+fn room(path: &Path, free: u64) -> Finding {
+    const CHECK: &str = "files.space";
+    let found = format!("{} MiB free under {}", free >> 20, path.display());
+    match free {
+        0..NO_ROOM => Finding::fail(
+            CHECK,
+            found,
+            "make room: no ban, log-out or turn of the dial can be kept",
+        ),
+        NO_ROOM..LITTLE_ROOM => {
+            Finding::warn(CHECK, found, "make room, or give it a disk of its own")
+        }
+        _ => Finding::ok(CHECK, found),
+    }
+}
+
+/// When the youngest file of `storage.data_dir` was written.
+pub(super) fn youngest(config: &Config) -> Option<Timestamp> {
+    let files = listed(&config.storage.data_dir).ok()?;
+    files.iter().filter_map(|file| written(&file.meta)).max()
+}
+
+/// When this program's file was written: no earlier than it was built.
+pub(super) fn program() -> Option<Timestamp> {
+    let path: PathBuf = std::env::current_exe().ok()?;
+    written(&fs::metadata(path).ok()?)
+}
+
+fn written(meta: &Metadata) -> Option<Timestamp> {
+    let since = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_secs(since.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::Verdict;
+    use super::*;
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn only_the_owner_may_enter_and_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, key) = (dir.path().join("data"), dir.path().join("data/keys.json"));
+        fs::create_dir(&data).unwrap();
+        fs::write(&key, "{}").unwrap();
+        let verdicts = |mode, inside| {
+            chmod(&key, inside);
+            chmod(&data, mode);
+            let findings = data_dir(&data, &Who::default());
+            [findings[0].verdict, findings[1].verdict]
+        };
+        assert_eq!(verdicts(0o700, 0o600), [Verdict::Ok, Verdict::Ok]);
+        assert_eq!(verdicts(0o750, 0o600), [Verdict::Warn, Verdict::Ok]);
+        assert_eq!(verdicts(0o701, 0o640), [Verdict::Fail, Verdict::Fail]);
+        assert_eq!(verdicts(0o500, 0o600)[0], Verdict::Fail);
+    }
+
+    #[test]
+    fn what_was_moved_aside_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        chmod(dir.path(), 0o700);
+        let name = dir.path().join("audit.sqlite.damaged-1800000000");
+        fs::write(&name, "x").unwrap();
+        chmod(&name, 0o600);
+        let findings = data_dir(dir.path(), &Who::default());
+        let told = findings.iter().find(|finding| finding.check == "files.damaged").unwrap();
+        assert!(told.found.contains("audit.sqlite.damaged-1800000000"), "{}", told.found);
+    }
+
+    #[test]
+    fn room_is_needed() {
+        let path = Path::new("/");
+        let verdicts = [0, 20 << 20, 1 << 40].map(|free| room(path, free).verdict);
+        assert_eq!(verdicts, [Verdict::Fail, Verdict::Warn, Verdict::Ok]);
+    }
+
+    #[test]
+    fn a_password_is_not_everybodys_and_the_configuration_nobody_elses_to_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert_eq!(secret("tor.password_file", &path).verdict, Verdict::Fail);
+        fs::write(&path, "x").unwrap();
+        for (mode, of_secret, of_configuration) in [
+            (0o600, Verdict::Ok, Verdict::Ok),
+            (0o640, Verdict::Ok, Verdict::Ok),
+            (0o644, Verdict::Fail, Verdict::Warn),
+            (0o660, Verdict::Ok, Verdict::Fail),
+        ] {
+            chmod(&path, mode);
+            assert_eq!(secret("tor.password_file", &path).verdict, of_secret, "{mode:o}");
+            assert_eq!(configuration(&path).verdict, of_configuration, "{mode:o}");
+        }
+    }
+}

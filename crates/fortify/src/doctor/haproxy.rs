@@ -1,0 +1,187 @@
+//! `HAProxy`'s stats socket and its table of circuits.
+
+use super::{Finding, within};
+use crate::config::Config;
+use crate::haproxy::checkup::{self, Checkup, Table};
+use crate::haproxy::client::{Client, ClientError, Endpoint};
+
+/// The shortest `expire`: entries are refreshed once a minute (`deploy/haproxy.cfg`).
+const MIN_EXPIRE: u64 = 5 * 60 * 1000;
+
+/// How much an entry that was just refreshed may have lost when it is looked at, ms.
+const REFRESH: u64 = 60 * 1000;
+
+/// The smallest table that is worth having: below it an attack evicts visitors and bans.
+const MIN_SIZE: u64 = 10_000;
+
+pub(super) type Found = Result<Checkup, ClientError>;
+
+pub(super) async fn probe(config: &Config) -> Option<Found> {
+    let endpoint = config.haproxy.endpoint.clone()?;
+    let client = Client::new(endpoint.clone());
+    let asked = within(checkup::checkup(&client, &config.haproxy.table)).await;
+    Some(asked.unwrap_or(Err(ClientError::Slow(endpoint))))
+}
+
+pub(super) fn judge(config: &Config, found: Option<&Found>) -> Vec<Finding> {
+    const CHECK: &str = "haproxy";
+    match (found, &config.haproxy.endpoint) {
+        (Some(Ok(found)), Some(endpoint)) => judge_checkup(config, endpoint, found),
+        (Some(Err(error)), _) => vec![Finding::error(CHECK, error)],
+        _ => {
+            let why = "[haproxy] socket and address are not set: no HAProxy is told anything";
+            vec![Finding::skipped(CHECK, why)]
+        }
+    }
+}
+
+fn judge_checkup(config: &Config, endpoint: &Endpoint, found: &Checkup) -> Vec<Finding> {
+    let version = &found.version;
+    let mut findings = vec![match found.stopping {
+        false => Finding::ok("haproxy", format!("HAProxy {version} answers at {endpoint}")),
+        true => Finding::warn(
+            "haproxy",
+            format!("HAProxy {version} at {endpoint} is what a reload left of the one before"),
+            "set hard-stop-after in its global section, and see that the new one has the socket",
+        ),
+    }];
+    findings.push(judge_level(endpoint, &found.level));
+    let name = config.haproxy.table.as_str();
+    let table = found.tables.iter().find(|table| table.name == name);
+    findings.push(judge_table(name, table, found));
+    if let Some(table) = table {
+        findings.push(judge_room(table));
+        findings.push(judge_expire(name, found.longest));
+    }
+    findings
+}
+
+fn judge_level(endpoint: &Endpoint, level: &str) -> Finding {
+    const CHECK: &str = "haproxy.level";
+    if checkup::may_set(level) {
+        return Finding::ok(CHECK, format!("the socket has level {level}, and may set entries"));
+    }
+    let found = format!("the socket has level {level:?}: bans and favours are refused");
+    let advice = format!(
+        "in haproxy.cfg, global: stats socket {endpoint} mode 660 level operator; then reload HAProxy"
+    );
+    Finding::fail(CHECK, found, advice)
+}
+
+fn judge_table(name: &str, table: Option<&Table>, found: &Checkup) -> Finding {
+    const CHECK: &str = "haproxy.table";
+    const LINE: &str = "stick-table type ipv6 size 1m expire 30m store \
+                        gpc0,gpc1,conn_cur,conn_rate(10s),http_req_rate(10s),http_err_rate(10s)";
+    let Some(table) = table else {
+        let names: Vec<_> = found.tables.iter().map(|table| table.name.as_str()).collect();
+        let others = match names.is_empty() {
+            true => "it has none".to_owned(),
+            false => format!("it has {}", names.join(", ")),
+        };
+        let advice = format!(
+            "correct [haproxy] table, or add to haproxy.cfg: backend {name}, with {LINE} (deploy/haproxy.cfg)"
+        );
+        return Finding::fail(CHECK, format!("HAProxy has no table {name}; {others}"), advice);
+    };
+    if table.kind != "ipv6" {
+        let found =
+            format!("the table {name} has type {}, and circuits are IPv6 addresses", table.kind);
+        return Finding::fail(CHECK, found, format!("in haproxy.cfg: {LINE}"));
+    }
+    if !found.missing.is_empty() {
+        let missing = found.missing.join(" and ");
+        let found = format!("the table {name} does not store {missing}: bans have nowhere to be");
+        return Finding::fail(CHECK, found, format!("in haproxy.cfg, backend {name}: {LINE}"));
+    }
+    Finding::ok(CHECK, format!("{name}: type ipv6, stores gpc0 and gpc1"))
+}
+
+fn judge_room(table: &Table) -> Finding {
+    const CHECK: &str = "haproxy.room";
+    let found = format!("{} of {} entries used", table.used, table.size);
+    if table.size < MIN_SIZE {
+        let advice = "size 1m in the stick-table line (240 bytes an entry, taken when used)";
+        return Finding::warn(CHECK, found, advice);
+    }
+    if table.used >= table.size / 10 * 9 {
+        let advice = "at its size an entry makes room for each new one, bans included, until Fortify sets \
+                      them again: raise size in the stick-table line, or lower expire";
+        return Finding::warn(CHECK, found, advice);
+    }
+    Finding::ok(CHECK, found)
+}
+
+/// `HAProxy` does not tell `expire`; entries tell how long they have left.
+fn judge_expire(name: &str, longest: Option<u64>) -> Finding {
+    const CHECK: &str = "haproxy.expire";
+    match longest {
+        None => Finding::skipped(
+            CHECK,
+            format!(
+                "HAProxy tells no expire, and no entry of {name} is there to show it: see that it is 5m or \
+                 longer in haproxy.cfg"
+            ),
+        ),
+        Some(left) if left + REFRESH < MIN_EXPIRE => Finding::warn(
+            CHECK,
+            format!(
+                "no entry has more than {} s left, so that expire may be too short",
+                left / 1000
+            ),
+            format!("expire 30m in the stick-table line of {name}; 5m at least"),
+        ),
+        Some(left) => Finding::ok(CHECK, format!("entries last {} s and longer", left / 1000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    fn healthy() -> Checkup {
+        Checkup {
+            version: "2.6".to_owned(),
+            stopping: false,
+            level: "operator".to_owned(),
+            tables: vec![Table {
+                name: "tor_ingress".to_owned(),
+                kind: "ipv6".to_owned(),
+                size: 1_048_576,
+                used: 3,
+            }],
+            missing: Vec::new(),
+            longest: Some(1_799_000),
+            servers: Vec::new(),
+        }
+    }
+
+    /// The checks that are not well, of what `change` makes of a healthy one.
+    fn ills(change: impl FnOnce(&mut Checkup)) -> Vec<(&'static str, Verdict)> {
+        let mut checkup = healthy();
+        change(&mut checkup);
+        let endpoint = Endpoint::Unix("/run/haproxy/fortify.sock".into());
+        let findings = judge_checkup(&Config::default(), &endpoint, &checkup);
+        let ill = findings.iter().filter(|finding| finding.verdict != Verdict::Ok);
+        ill.map(|finding| (finding.check, finding.verdict)).collect()
+    }
+
+    #[test]
+    fn each_way_to_be_wrong_has_its_finding() {
+        assert_eq!(ills(|_| {}), []);
+        assert_eq!(ills(|c| c.stopping = true), [("haproxy", Verdict::Warn)]);
+        assert_eq!(ills(|c| c.level = "user".to_owned()), [("haproxy.level", Verdict::Fail)]);
+        assert_eq!(ills(|c| c.level = "admin".to_owned()), []);
+        assert_eq!(ills(|c| c.tables.clear()), [("haproxy.table", Verdict::Fail)]);
+        assert_eq!(
+            ills(|c| c.tables[0].kind = "ip".to_owned()),
+            [("haproxy.table", Verdict::Fail)]
+        );
+        assert_eq!(ills(|c| c.missing.push("gpc0")), [("haproxy.table", Verdict::Fail)]);
+        assert_eq!(ills(|c| c.tables[0].size = 100), [("haproxy.room", Verdict::Warn)]);
+        assert_eq!(ills(|c| c.tables[0].used = 1_000_000), [("haproxy.room", Verdict::Warn)]);
+        assert_eq!(ills(|c| c.longest = None), [("haproxy.expire", Verdict::Skipped)]);
+        assert_eq!(ills(|c| c.longest = Some(239_999)), [("haproxy.expire", Verdict::Warn)]);
+        assert_eq!(ills(|c| c.longest = Some(240_000)), []);
+    }
+}

@@ -1,0 +1,197 @@
+//! One request and its answer, bounded in time and size.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
+
+use super::within;
+use crate::circuit::TorCircuit;
+use crate::clock::{Timestamp, civil};
+
+/// Bytes of a body that are read.
+const MAX_BODY: usize = 64 * 1024;
+
+/// The circuit that probes come from: the highest number, which tor, counting from one, never reaches.
+const PROBE: TorCircuit = TorCircuit::from_parts(0, 0, u32::MAX);
+
+/// The address of that circuit.
+pub(super) fn probe_circuit() -> String {
+    PROBE.address().to_string()
+}
+
+/// Where to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A host name or an address, with a port.
+    Tcp(String),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for Place {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address.to_string())
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// What to ask, and from where.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ask<'a> {
+    pub(super) path: &'a str,
+    pub(super) headers: &'a [(&'a str, &'a str)],
+    /// The address to ask from, where it is not the one that the system takes.
+    pub(super) from: Option<IpAddr>,
+    /// Whether tor's PROXY line comes first, with the circuit of probes.
+    pub(super) as_tor: bool,
+    /// `HEAD` in place of `GET`.
+    pub(super) head: bool,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) date: Option<Timestamp>,
+    /// Empty where it is larger than is read.
+    pub(super) body: Bytes,
+    /// The process that listens, where the socket tells.
+    pub(super) pid: Option<i32>,
+}
+
+/// Why nothing did.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Silence {
+    #[error("{0}")]
+    Connect(io::Error),
+    #[error("no answer within 2 s")]
+    Slow,
+    #[error("the connection is closed without an answer")]
+    Closed,
+}
+
+/// Asks.
+pub(super) async fn ask(place: &Place, ask: Ask<'_>) -> Result<Answer, Silence> {
+    let asked = async {
+        match place {
+            Place::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(Silence::Connect)?;
+                let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+                Ok(Answer { pid, ..converse(stream, ask).await? })
+            }
+            Place::Tcp(address) => {
+                let stream = connect(address, ask.from).await.map_err(Silence::Connect)?;
+                converse(stream, ask).await
+            }
+        }
+    };
+    within(asked).await.unwrap_or(Err(Silence::Slow))
+}
+
+async fn connect(address: &str, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(from) = from else { return TcpStream::connect(address).await };
+    let of_kind = |address: &SocketAddr| address.is_ipv4() == from.is_ipv4();
+    let Some(address) = lookup_host(address).await?.find(of_kind) else {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    };
+    let socket = if from.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(address).await
+}
+
+async fn converse(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ask: Ask<'_>,
+) -> Result<Answer, Silence> {
+    let closed = |_error: hyper::Error| Silence::Closed;
+    if ask.as_tor {
+        let line = format!("PROXY TCP6 {} ::1 65535 80\r\n", probe_circuit());
+        stream.write_all(line.as_bytes()).await.map_err(Silence::Connect)?;
+    }
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(closed)?;
+    let connection = tokio::spawn(connection);
+    let exchange = async {
+        let mut request = http::Request::builder()
+            .method(if ask.head { "HEAD" } else { "GET" })
+            .uri(ask.path)
+            .header("host", "doctor.invalid")
+            .header("connection", "close");
+        for (name, value) in ask.headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::<Bytes>::new()).map_err(|_bad| Silence::Closed)?;
+        let (head, body) = sender.send_request(request).await.map_err(closed)?.into_parts();
+        let body = Limited::new(body, MAX_BODY).collect().await;
+        let date = head.headers.get("date").and_then(|date| parse_date(date.to_str().ok()?));
+        Ok(Answer {
+            status: head.status.as_u16(),
+            date,
+            body: body.map(|body| body.to_bytes()).unwrap_or_default(),
+            pid: None,
+        })
+    };
+    let answer = exchange.await;
+    connection.abort();
+    answer
+}
+
+/// Reads `Sun, 22 Nov 2026 08:03:12 GMT` (RFC 9110, section 5.6.7).
+fn parse_date(text: &str) -> Option<Timestamp> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let words: Vec<_> = text.split(' ').collect();
+    let [_, day, month, year, time, "GMT"] = words[..] else { return None };
+    let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
+    let mut times = time.split(':').map(|number| number.parse().ok());
+    let mut next = || times.next().flatten();
+    civil(year.parse().ok()?, month, day.parse().ok()?, [next()?, next()?, next()?])
+}
+
+/// An address of this machine from which `target` is reached as from elsewhere: not loopback. Nothing is
+/// sent to find it.
+pub(super) fn elsewhere(target: IpAddr) -> Option<IpAddr> {
+    // Addresses for documentation (RFC 5737, RFC 3849), so that the default route is taken.
+    let (own, far) = match target {
+        IpAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
+        IpAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
+    };
+    let socket = std::net::UdpSocket::bind(own).ok()?;
+    socket.connect(far).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_read() {
+        let date = parse_date("Fri, 15 Jan 2027 08:00:00 GMT");
+        assert_eq!(date, Some(Timestamp::from_secs(1_800_000_000)));
+        for text in ["", "Fri, 15 Jan 2027 08:00:00 CET", "Fri, 15 Foo 2027 08:00:00 GMT"] {
+            assert_eq!(parse_date(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn probes_have_a_circuit_of_tors() {
+        assert_eq!(probe_circuit(), "fc00:dead:beef:4dad::ffff:ffff");
+        assert!(probe_circuit().parse::<TorCircuit>().is_ok());
+    }
+}

@@ -1,0 +1,87 @@
+//! The keys that sign sessions: readable by the gate alone, and not too old.
+
+use std::time::Duration;
+
+use super::Finding;
+use super::who::Who;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::session::key_ring::{KeyInfo, KeyRing};
+
+/// After how long a signing key should be followed by another: a key that leaked unseen is good for this
+/// long.
+const MAX_AGE: Duration = Duration::from_secs(90 * 86_400);
+
+const CHECK: &str = "keys";
+
+/// Findings, and when the newest key was made.
+pub(super) fn judge(
+    config: &Config,
+    who: &Who,
+    now: Timestamp,
+) -> (Vec<Finding>, Option<Timestamp>) {
+    let data_dir = &config.storage.data_dir;
+    if !data_dir.is_dir() {
+        return (vec![Finding::skipped(CHECK, "storage.data_dir is not there")], None);
+    }
+    match KeyRing::load(data_dir) {
+        Ok(ring) => {
+            let keys = ring.list();
+            let made = keys.iter().map(|key| key.created_at).max();
+            (vec![judge_keys(&keys, config.session.ttl, now)], made)
+        }
+        Err(_) if !who.is_gate() && !who.is_root() => {
+            let why = "this user may not read them; run it as the gate's user, or as root";
+            (vec![Finding::skipped(CHECK, why)], None)
+        }
+        Err(error) => (vec![Finding::error(CHECK, &error)], None),
+    }
+}
+
+fn judge_keys(keys: &[KeyInfo], lifetime: Duration, now: Timestamp) -> Finding {
+    let signing = keys.iter().find(|key| key.retired_at.is_none());
+    let Some(signing) = signing else {
+        return Finding::fail(CHECK, "none signs", "fortify keys rotate");
+    };
+    let age = signing.created_at.until(now);
+    let days = age.as_secs() / 86_400;
+    let retired: Vec<_> = keys.iter().filter_map(|key| key.retired_at).collect();
+    let over = retired.iter().filter(|at| at.after(lifetime) <= now).count();
+    let found = format!(
+        "the signing key {} is {days} days old; {} retired, {over} of them verify nothing any more",
+        signing.id,
+        retired.len()
+    );
+    if age > MAX_AGE {
+        let advice = "fortify keys rotate: it logs nobody out; a line in cron does it each month";
+        return Finding::warn(CHECK, found, advice);
+    }
+    Finding::ok(CHECK, found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    #[test]
+    fn a_key_is_rotated_after_90_days() {
+        let key = |age: u64, retired: Option<u64>| KeyInfo {
+            id: "a".to_owned(),
+            created_at: NOW.before(Duration::from_secs(age)),
+            retired_at: retired.map(|age| NOW.before(Duration::from_secs(age))),
+        };
+        let hour = Duration::from_secs(3600);
+        let day = 86_400;
+        assert_eq!(judge_keys(&[key(90 * day, None)], hour, NOW).verdict, Verdict::Ok);
+        let old = judge_keys(&[key(91 * day, None)], hour, NOW);
+        assert_eq!(old.verdict, Verdict::Warn);
+        assert!(old.advice.unwrap().contains("fortify keys rotate"));
+        let keys = [key(0, None), key(day, Some(60)), key(day, Some(7200))];
+        let found = judge_keys(&keys, hour, NOW).found;
+        assert!(found.contains("2 retired, 1 of them"), "{found}");
+        assert_eq!(judge_keys(&keys[1..], hour, NOW).verdict, Verdict::Fail);
+    }
+}

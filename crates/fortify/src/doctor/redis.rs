@@ -1,0 +1,245 @@
+//! Redis: whether it lets Fortify in, and is set to what the store needs (`docs/redis.md`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Finding, within};
+use crate::config::{Config, RedisConfig, StorageBackend};
+use crate::store::StoreError;
+use crate::store::redis::{self, Checkup, SLOTS};
+
+/// The oldest version that has `GETDEL` and `XTRIM MINID`.
+const MIN_VERSION: (u64, u64) = (6, 2);
+
+pub(super) type Found = Result<Checkup, StoreError>;
+
+pub(super) async fn probe(config: &Config) -> Option<Found> {
+    if config.storage.backend != StorageBackend::Redis {
+        return None;
+    }
+    let slow = || Err(StoreError::Unavailable("Redis does not answer within 2 s".to_owned()));
+    Some(within(redis::checkup(&config.storage.redis)).await.unwrap_or_else(slow))
+}
+
+pub(super) fn judge(config: &Config, found: Option<&Found>) -> Vec<Finding> {
+    const CHECK: &str = "redis";
+    match found {
+        None => vec![Finding::skipped(CHECK, "storage.backend is \"memory\"")],
+        Some(Err(error)) => vec![Finding::error(CHECK, error)],
+        Some(Ok(found)) => judge_checkup(&config.storage.redis, found),
+    }
+}
+
+fn judge_checkup(config: &RedisConfig, found: &Checkup) -> Vec<Finding> {
+    let places: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+    let place = places.join(", ");
+    let mut findings = Vec::new();
+    for node in &found.nodes {
+        findings.push(judge_version(&place, node));
+        findings.push(judge_policy(node));
+        findings.push(judge_memory(node));
+        findings.push(judge_persistence(node));
+        findings.push(judge_role(config, node));
+    }
+    if found.nodes.is_empty() {
+        let advice = "give the user +info (docs/redis.md has the whole rule)";
+        findings.push(Finding::fail("redis", format!("{place} does not say INFO"), advice));
+    }
+    findings.extend(found.cluster.map(|(served, failing)| judge_slots(served, failing)));
+    findings.push(judge_rights(config, &found.refused));
+    findings.push(judge_latency(config.timeout, found.latency));
+    findings
+}
+
+fn field<'a>(node: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+    node.get(name).map_or("", String::as_str)
+}
+
+fn number(node: &BTreeMap<String, String>, name: &str) -> u64 {
+    field(node, name).parse().unwrap_or(0)
+}
+
+fn judge_version(place: &str, node: &BTreeMap<String, String>) -> Finding {
+    const CHECK: &str = "redis";
+    let version = field(node, "redis_version");
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    let is_old = (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < MIN_VERSION;
+    if is_old {
+        let found = format!("version {version:?} at {place} lacks commands that the store needs");
+        return Finding::fail(CHECK, found, "install Redis 6.2 or later, or Valkey");
+    }
+    let name = match node.get("valkey_version") {
+        Some(version) => format!("Valkey {version}"),
+        None => format!("Redis {version}"),
+    };
+    Finding::ok(CHECK, format!("{name} at {place} lets Fortify in"))
+}
+
+fn judge_policy(node: &BTreeMap<String, String>) -> Finding {
+    const CHECK: &str = "redis.policy";
+    const MEND: &str = "maxmemory-policy volatile-ttl in redis.conf, and at once: redis-cli config set \
+                        maxmemory-policy volatile-ttl";
+    let policy = field(node, "maxmemory_policy");
+    let found = format!("maxmemory-policy {policy}");
+    match policy {
+        "volatile-ttl" => Finding::ok(CHECK, found),
+        "noeviction" if number(node, "maxmemory") == 0 => Finding::ok(CHECK, found),
+        "noeviction" => {
+            let found = format!("{found}: at maxmemory new challenges are refused with 503");
+            Finding::warn(CHECK, found, MEND)
+        }
+        _ if policy.starts_with("volatile-") => {
+            let found = format!("{found}: failure counts may be forgotten before challenges");
+            Finding::warn(CHECK, found, MEND)
+        }
+        _ => {
+            let found = format!("{found} lets Redis forget log-outs: the gate refuses to work");
+            Finding::fail(CHECK, found, MEND)
+        }
+    }
+}
+
+fn judge_memory(node: &BTreeMap<String, String>) -> Finding {
+    const CHECK: &str = "redis.memory";
+    let (used, most) = (number(node, "used_memory"), number(node, "maxmemory"));
+    if most == 0 {
+        let found = format!("{} MiB used, and no bound: a flood may take all memory", used >> 20);
+        return Finding::warn(CHECK, found, "maxmemory 512mb in redis.conf");
+    }
+    let found = format!("{} of {} MiB used", used >> 20, most >> 20);
+    if used >= most / 10 * 9 {
+        let advice = "raise maxmemory; 100,000 challenges take 63 MB (docs/redis.md)";
+        return Finding::warn(CHECK, found, advice);
+    }
+    Finding::ok(CHECK, found)
+}
+
+fn judge_persistence(node: &BTreeMap<String, String>) -> Finding {
+    const CHECK: &str = "redis.persistence";
+    if number(node, "loading") == 1 {
+        let advice = "wait: the gate answers 503 until it is done";
+        return Finding::fail(CHECK, "it loads its data from disk", advice);
+    }
+    let failed = ["rdb_last_bgsave_status", "aof_last_write_status"]
+        .iter()
+        .find(|name| field(node, name) == "err");
+    if let Some(name) = failed {
+        let found = format!("{name} is err: Redis may take no writes");
+        return Finding::fail(CHECK, found, "see Redis' log; check free space under its dir");
+    }
+    let kept = if number(node, "aof_enabled") == 1 { "appendonly yes" } else { "appendonly no" };
+    Finding::ok(CHECK, format!("{kept}; not needed: nodes write log-outs back that Redis lost"))
+}
+
+fn judge_role(config: &RedisConfig, node: &BTreeMap<String, String>) -> Finding {
+    const CHECK: &str = "redis.role";
+    let is_cluster = number(node, "cluster_enabled") == 1;
+    if is_cluster != config.cluster {
+        let (found, advice) = match is_cluster {
+            true => ("it is a node of a cluster", "set storage.cluster = true and storage.urls"),
+            false => {
+                ("it is no cluster", "set storage.cluster = false, or name the cluster's nodes")
+            }
+        };
+        return Finding::fail(CHECK, found, advice);
+    }
+    match field(node, "role") {
+        "slave" if !is_cluster => Finding::fail(
+            CHECK,
+            "it is a replica, which takes no writes",
+            "name its primary in storage.url",
+        ),
+        role => Finding::ok(CHECK, if role == "slave" { "replica" } else { "primary" }),
+    }
+}
+
+fn judge_slots(served: u32, failing: u32) -> Finding {
+    const CHECK: &str = "redis.cluster";
+    let found = format!("{served} of {SLOTS} slots served, {failing} nodes fail");
+    let advice = "redis-cli --cluster check HOST:PORT; start the nodes that fail, or fail over";
+    match (served, failing) {
+        (SLOTS, 0) => Finding::ok(CHECK, found),
+        (SLOTS, _) => Finding::warn(CHECK, found, advice),
+        _ => Finding::fail(CHECK, found, advice),
+    }
+}
+
+fn judge_rights(config: &RedisConfig, refused: &[&str]) -> Finding {
+    const CHECK: &str = "redis.rights";
+    if refused.is_empty() {
+        return Finding::ok(CHECK, "the commands that the store gives are allowed");
+    }
+    let user = config.user.as_deref().unwrap_or("default");
+    let found = format!("the user {user} may not: {}", refused.join(", "));
+    Finding::fail(CHECK, found, "give it the ACL rule in docs/redis.md")
+}
+
+fn judge_latency(limit: Duration, latency: Duration) -> Finding {
+    const CHECK: &str = "redis.latency";
+    let found = format!(
+        "a round trip takes {} us; storage.timeout_ms is {}",
+        latency.as_micros(),
+        limit.as_millis()
+    );
+    // A step of the store has up to three.
+    if latency * 3 > limit / 2 {
+        let advice =
+            "bring Redis nearer (a unix socket), see its SLOWLOG, or raise storage.timeout_ms";
+        return Finding::warn(CHECK, found, advice);
+    }
+    Finding::ok(CHECK, found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    fn ills(fields: &[(&str, &str)]) -> Vec<(&'static str, Verdict)> {
+        let mut node: BTreeMap<String, String> = [
+            ("redis_version", "7.0.15"),
+            ("maxmemory", "536870912"),
+            ("maxmemory_policy", "volatile-ttl"),
+            ("used_memory", "1000000"),
+            ("role", "master"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        node.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let found = Checkup { nodes: vec![node], ..Checkup::default() };
+        let findings = judge_checkup(&RedisConfig::default(), &found);
+        let ill = findings.iter().filter(|finding| finding.verdict != Verdict::Ok);
+        ill.map(|finding| (finding.check, finding.verdict)).collect()
+    }
+
+    #[test]
+    fn each_setting_that_is_wrong_has_its_finding() {
+        use Verdict::{Fail, Warn};
+        assert_eq!(ills(&[]), []);
+        assert_eq!(ills(&[("redis_version", "6.0.16")]), [("redis", Fail)]);
+        assert_eq!(ills(&[("redis_version", "6.2.0")]), []);
+        assert_eq!(ills(&[("maxmemory_policy", "allkeys-lru")]), [("redis.policy", Fail)]);
+        assert_eq!(ills(&[("maxmemory_policy", "volatile-lru")]), [("redis.policy", Warn)]);
+        assert_eq!(ills(&[("maxmemory_policy", "noeviction")]), [("redis.policy", Warn)]);
+        assert_eq!(ills(&[("maxmemory", "0")]), [("redis.memory", Warn)]);
+        assert_eq!(ills(&[("used_memory", "536870000")]), [("redis.memory", Warn)]);
+        assert_eq!(ills(&[("rdb_last_bgsave_status", "err")]), [("redis.persistence", Fail)]);
+        assert_eq!(ills(&[("loading", "1")]), [("redis.persistence", Fail)]);
+        assert_eq!(ills(&[("role", "slave")]), [("redis.role", Fail)]);
+        assert_eq!(ills(&[("cluster_enabled", "1")]), [("redis.role", Fail)]);
+    }
+
+    #[test]
+    fn a_cluster_serves_all_slots() {
+        let verdicts =
+            [(SLOTS, 0), (SLOTS, 1), (SLOTS - 1, 0)].map(|(a, b)| judge_slots(a, b).verdict);
+        assert_eq!(verdicts, [Verdict::Ok, Verdict::Warn, Verdict::Fail]);
+    }
+
+    #[test]
+    fn a_round_trip_fits_into_a_step() {
+        let limit = Duration::from_millis(200);
+        let verdict = |millis| judge_latency(limit, Duration::from_millis(millis)).verdict;
+        assert_eq!([verdict(33), verdict(34)], [Verdict::Ok, Verdict::Warn]);
+    }
+}

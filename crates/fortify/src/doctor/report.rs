@@ -1,0 +1,87 @@
+//! Findings as an operator reads them, and as a monitor does.
+
+use std::io::{self, Write};
+
+use super::{Finding, Verdict};
+
+/// Writes findings for people: one line each, and what to do below those that need something.
+///
+/// # Errors
+///
+/// When `out` cannot be written.
+pub fn text(findings: &[Finding], colour: bool, out: &mut dyn Write) -> io::Result<()> {
+    let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
+    for finding in findings {
+        let word = format!("{:<8}", finding.verdict.as_str());
+        let word = if colour { painted(&word, finding.verdict) } else { word };
+        writeln!(out, "{word} {:<width$}  {}", finding.check, finding.found)?;
+        if let Some(advice) = &finding.advice {
+            writeln!(out, "{:width$}-> {advice}", "", width = 9)?;
+        }
+    }
+    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let [ok, warn, fail, skipped] =
+        [Verdict::Ok, Verdict::Warn, Verdict::Fail, Verdict::Skipped].map(count);
+    writeln!(out, "\n{ok} ok, {warn} to look at, {fail} failed, {skipped} skipped")
+}
+
+/// Writes findings for machines: one JSON object a line.
+///
+/// # Errors
+///
+/// When `out` cannot be written.
+pub fn json(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+    findings.iter().try_for_each(|finding| writeln!(out, "{}", serde_json::json!(finding)))
+}
+
+/// In a colour of the terminal's own.
+fn painted(word: &str, verdict: Verdict) -> String {
+    let code = match verdict {
+        Verdict::Ok => "32",
+        Verdict::Warn => "33",
+        Verdict::Fail => "31",
+        Verdict::Skipped => "2",
+    };
+    format!("\x1b[{code}m{word}\x1b[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings() -> Vec<Finding> {
+        vec![Finding::ok("a", "well"), Finding::fail("b.c", "ill", "mend it")]
+    }
+
+    #[test]
+    fn people_get_a_line_and_what_to_do() {
+        let mut out = Vec::new();
+        text(&findings(), false, &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "ok       a    well\nfail     b.c  ill\n         -> mend it\n\n\
+             1 ok, 0 to look at, 1 failed, 0 skipped\n"
+        );
+    }
+
+    #[test]
+    fn colour_is_only_where_it_is_asked_for() {
+        let mut out = Vec::new();
+        text(&findings(), true, &mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("\x1b[31mfail"));
+    }
+
+    #[test]
+    fn machines_get_an_object_a_line() {
+        let mut out = Vec::new();
+        json(&findings(), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(
+            lines[0],
+            serde_json::json!({"check": "a", "verdict": "ok", "found": "well", "advice": null})
+        );
+        assert_eq!(lines[1]["advice"], "mend it");
+    }
+}

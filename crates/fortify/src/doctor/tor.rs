@@ -1,0 +1,107 @@
+//! Tor's control port, and whether torrc tells circuits apart.
+
+use super::front::{self, Places};
+use super::{Finding, within};
+use crate::circuit::IdentityMode;
+use crate::config::Config;
+use crate::tor::{self, Checkup, HiddenService, TorError};
+
+pub(super) type Found = Result<Checkup, TorError>;
+
+pub(super) async fn probe(config: &Config) -> Option<Found> {
+    let address = config.tor.control.as_ref()?;
+    let asked = within(tor::checkup(&config.tor, address)).await;
+    Some(asked.unwrap_or_else(|| Err(TorError::Slow(address.clone()))))
+}
+
+pub(super) fn judge(config: &Config, found: Option<&Found>, places: &Places) -> Vec<Finding> {
+    const CHECK: &str = "tor";
+    let (Some(found), Some(address)) = (found, &config.tor.control) else {
+        let why = "tor.control is not set: a start of tor is not seen, and numbers of circuits come again";
+        return vec![Finding::skipped(CHECK, why)];
+    };
+    match found {
+        Err(error) => vec![Finding::error(CHECK, error)],
+        Ok(found) => {
+            let version = &found.version;
+            vec![
+                Finding::ok(CHECK, format!("tor {version} at {address} lets Fortify in")),
+                judge_services(config.security.identity, &found.services, places),
+            ]
+        }
+    }
+}
+
+fn judge_services(identity: IdentityMode, services: &[HiddenService], places: &Places) -> Finding {
+    const CHECK: &str = "tor.service";
+    if identity == IdentityMode::Peer {
+        return Finding::skipped(
+            CHECK,
+            "security.identity is \"peer\": circuits are not told apart",
+        );
+    }
+    if services.is_empty() {
+        let why = "torrc has no HiddenServiceDir; a service made over the control port cannot be seen here";
+        return Finding::skipped(CHECK, why);
+    }
+    // Where the way in is known, the service that leads there; otherwise any.
+    let leads = |service: &&HiddenService| match &places.ingress {
+        Some(ingress) => {
+            service.targets.iter().any(|target| front::place(target).as_ref() == Some(ingress))
+        }
+        None => true,
+    };
+    let ours: Vec<_> = services.iter().filter(leads).collect();
+    let telling = ours.iter().find(|service| service.exports_circuits);
+    let names = |services: &[&HiddenService]| {
+        let names: Vec<_> = services.iter().map(|service| service.directory.as_str()).collect();
+        names.join(", ")
+    };
+    match (telling, places.ingress.as_ref()) {
+        (Some(service), _) => {
+            let target = service.targets.join(", ");
+            Finding::ok(CHECK, format!("{} tells circuits to {target}", service.directory))
+        }
+        (None, Some(ingress)) if ours.is_empty() => Finding::fail(
+            CHECK,
+            format!("no service in torrc leads to {ingress}"),
+            format!("in torrc, below HiddenServiceDir: HiddenServicePort 80 {ingress}"),
+        ),
+        _ => Finding::fail(
+            CHECK,
+            format!(
+                "{} does not tell circuits: every visitor is one, and is refused",
+                names(&ours)
+            ),
+            "in torrc, below its HiddenServiceDir: HiddenServiceExportCircuitID haproxy; then reload tor",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    #[test]
+    fn the_service_that_leads_to_the_gate_tells_circuits() {
+        let service = |target: &str, exports_circuits| HiddenService {
+            directory: "/var/lib/tor/site".to_owned(),
+            targets: vec![target.to_owned()],
+            exports_circuits,
+        };
+        let to = |address: &str| Places { ingress: front::place(address), ..Places::default() };
+        let judged = |services: &[HiddenService], places: &Places| {
+            judge_services(IdentityMode::Circuit, services, places).verdict
+        };
+        let (here, there) = (to("127.0.0.1:10000"), to("127.0.0.1:7"));
+        let good = service("127.0.0.1:10000", true);
+        let silent = service("127.0.0.1:10000", false);
+        assert_eq!(judged(std::slice::from_ref(&good), &here), Verdict::Ok);
+        assert_eq!(judged(std::slice::from_ref(&good), &Places::default()), Verdict::Ok);
+        assert_eq!(judged(std::slice::from_ref(&good), &there), Verdict::Fail);
+        assert_eq!(judged(std::slice::from_ref(&silent), &here), Verdict::Fail);
+        assert_eq!(judged(std::slice::from_ref(&silent), &Places::default()), Verdict::Fail);
+        assert_eq!(judged(&[], &here), Verdict::Skipped);
+    }
+}

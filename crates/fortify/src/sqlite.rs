@@ -1,0 +1,464 @@
+//! The SQLite files of ours: opened, brought up to date, and put aside when they are damaged.
+//!
+//! Every one is its owner's alone, and is written over a write-ahead log with `synchronous = FULL`: what a
+//! transaction has committed is on disk. A damaged one is put aside when the gate starts, or finds it so,
+//! and a new one begins: what was in it is not worth a gate that does not run. That of accounts is left where
+//! it is, because a new one would be anybody's who has its setup token. The command line puts nothing aside;
+//! it says what is wrong.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use crate::clock::Timestamp;
+
+/// How long a write waits for another process that is writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Damaged files of one name that are kept for whoever wants to look into them, the latest.
+pub const MAX_DAMAGED: usize = 3;
+
+/// What SQLite keeps beside a file, and what ends its name. The file itself is last: until it is moved, a
+/// start that was broken off begins the move again.
+const PARTS: [&str; 3] = ["-wal", "-shm", ""];
+
+/// One of the files in `storage.data_dir`.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    /// Its name.
+    pub name: &'static str,
+    /// Its steps: `user_version` says how many were taken.
+    pub steps: &'static [&'static str],
+    /// What a new file means, for messages: `bans start anew`.
+    pub anew: &'static str,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connection.
+    pub connection: Connection,
+    /// Where the file is.
+    pub path: PathBuf,
+    /// Whether it took the place of a damaged one.
+    pub anew: bool,
+}
+
+/// Why a file cannot be used. Each message says what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file cannot be opened.
+    #[error(
+        "{}: cannot be opened ({cause}); check free space, and that the user that runs Fortify may read \
+         and write it and its directory, which is storage.data_dir", path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system or SQLite said.
+        cause: String,
+    },
+    /// There is no file yet.
+    #[error(
+        "{}: is not there; start the gate once, or name its configuration with --config so that \
+         storage.data_dir is the gate's", .0.display()
+    )]
+    NotThere(PathBuf),
+    /// The file is not readable as what it should be.
+    #[error(
+        "{}: is damaged ({cause}); start the gate again, which moves it aside and begins a new one",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        cause: String,
+    },
+    /// A later version of this program made the file.
+    #[error(
+        "{}: was written by a later version of Fortify (schema {version}); start that version, or \
+         move the file away: {anew} then", path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        version: i64,
+        /// What a new file means.
+        anew: &'static str,
+    },
+    /// A write or a read failed: nothing was changed.
+    #[error("{}: {cause}; check free space and the disk", path.display())]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        cause: String,
+    },
+}
+
+impl FileError {
+    /// What an error of SQLite's means for the file at `path`, once it is open.
+    pub fn of(path: &Path, error: &rusqlite::Error) -> Self {
+        let (path, cause) = (path.to_owned(), error.to_string());
+        match is_damage(error) {
+            true => Self::Damaged { path, cause },
+            false => Self::Failed { path, cause },
+        }
+    }
+}
+
+/// Opens the file in `data_dir`, makes it if there is none, and puts a damaged one aside, which is said in
+/// the log: for a gate.
+///
+/// # Errors
+///
+/// [`FileError`], never [`FileError::Damaged`] unless the new file is as well.
+pub fn open(data_dir: &Path, schema: &Schema, now: Timestamp) -> Result<Opened, FileError> {
+    match open_sound(data_dir, schema) {
+        Err(damaged @ FileError::Damaged { .. }) => {
+            begin_anew(&data_dir.join(schema.name), schema, now, &damaged)
+        }
+        opened => opened,
+    }
+}
+
+/// As [`open`], but leaves a damaged file where it is: for one that nobody but an operator may begin anew.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn open_sound(data_dir: &Path, schema: &Schema) -> Result<Opened, FileError> {
+    let path = data_dir.join(schema.name);
+    let opened = make(&path, schema)?;
+    check(&opened.connection).map_err(|error| FileError::of(&path, &error))?;
+    Ok(opened)
+}
+
+/// Puts the file at `path` aside, because of `damaged`, and opens a new one.
+///
+/// # Errors
+///
+/// When it can be neither moved nor made.
+pub fn begin_anew(
+    path: &Path,
+    schema: &Schema,
+    now: Timestamp,
+    damaged: &FileError,
+) -> Result<Opened, FileError> {
+    let failed = |e: io::Error| FileError::Open { path: path.to_owned(), cause: e.to_string() };
+    let aside = move_aside(path, now).map_err(failed)?;
+    let opened = make(path, schema)?;
+    let (aside, anew) = (aside.as_deref().map(Path::display), schema.anew);
+    tracing::error!(error = %damaged, ?aside, "a damaged file was moved aside, a new one begins: {anew}");
+    Ok(Opened { anew: true, ..opened })
+}
+
+/// Opens the file of a gate that was started before: a command that made one as another user would keep
+/// the gate out of it.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn open_existing(data_dir: &Path, schema: &Schema) -> Result<Opened, FileError> {
+    let path = data_dir.join(schema.name);
+    match path.try_exists() {
+        Ok(true) => open_at(&path, schema),
+        Ok(false) => Err(FileError::NotThere(path)),
+        Err(error) => Err(FileError::Open { path, cause: error.to_string() }),
+    }
+}
+
+/// What tells that somebody else changed the file at a path: which it is, how long, and when it was
+/// written. `None` where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    file: Option<(u64, u64, u64, Option<SystemTime>)>,
+}
+
+impl Mark {
+    /// As the file is now. It is not opened: closing it again would drop the locks that SQLite holds.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        let file = std::fs::metadata(path).ok();
+        Self { file: file.map(|f| (f.dev(), f.ino(), f.len(), f.modified().ok())) }
+    }
+
+    /// Whether it is still the same file, whatever was written to it.
+    #[must_use]
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        let name = |mark: &Self| mark.file.map(|(device, inode, ..)| (device, inode));
+        name(self) == name(other)
+    }
+}
+
+/// Reads the file at `path` as it is on disk, which a connection with a memory of its own does not.
+///
+/// # Errors
+///
+/// [`FileError::Damaged`], or why it cannot be read.
+pub fn verify(path: &Path) -> Result<(), FileError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let read = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        check(&connection)
+    });
+    read.map_err(|error| FileError::of(path, &error))
+}
+
+fn make(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
+    // SQLite gives the files beside it the same mode.
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_empty) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => {
+            return Err(FileError::Open { path: path.to_owned(), cause: error.to_string() });
+        }
+    }
+    open_at(path, schema)
+}
+
+fn open_at(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|mut connection| {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        // What is over is nobody's business any more.
+        connection.pragma_update(None, "secure_delete", "ON")?;
+        let version = migrate(&mut connection, schema.steps)?;
+        Ok((connection, version))
+    });
+    let path = path.to_owned();
+    match opened {
+        Ok((_, version)) if version > schema.steps.len() as i64 => {
+            Err(FileError::Newer { path, version, anew: schema.anew })
+        }
+        Ok((connection, _)) => Ok(Opened { connection, path, anew: false }),
+        Err(error) if is_damage(&error) => {
+            Err(FileError::Damaged { path, cause: error.to_string() })
+        }
+        Err(error) => Err(FileError::Open { path, cause: error.to_string() }),
+    }
+}
+
+/// Takes the steps that the file has not taken; the number it is at then. A file that has taken them all is
+/// not written to, so that it opens on a disk that is full.
+fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<i64> {
+    let version = |connection: &Connection| {
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+    };
+    let before = version(connection)?;
+    if before >= steps.len() as i64 {
+        return Ok(before);
+    }
+    let writing = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have taken them since.
+    let before = version(&writing)?;
+    for step in steps.iter().skip(usize::try_from(before).unwrap_or(0)) {
+        writing.execute_batch(step)?;
+    }
+    let version = before.max(steps.len() as i64);
+    writing.pragma_update(None, "user_version", version)?;
+    writing.commit()?;
+    Ok(version)
+}
+
+/// Looks through the whole file: about 0.1 s for 500,000 standings.
+fn check(connection: &Connection) -> rusqlite::Result<()> {
+    let said: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?;
+    if said == "ok" {
+        return Ok(());
+    }
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    Err(rusqlite::Error::SqliteFailure(code, Some(said)))
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Renames the file to `NAME.damaged-<seconds>`, with those that SQLite keeps beside it so that its tools
+/// find them; where it is then. Of an empty one, or none, nothing is worth keeping.
+fn move_aside(path: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
+    if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
+        remove(path)?;
+        return Ok(None);
+    }
+    let damaged = damaged_before(path)?;
+    let seconds =
+        damaged.last().map_or(now.as_secs(), |last| now.as_secs().max(last.saturating_add(1)));
+    let aside = with(path, &format!(".damaged-{seconds}"));
+    for part in PARTS {
+        match std::fs::rename(with(path, part), with(&aside, part)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    for old in damaged.iter().rev().skip(MAX_DAMAGED - 1) {
+        remove(&with(path, &format!(".damaged-{old}")))?;
+    }
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(Some(aside))
+}
+
+/// Deletes a file and those beside it.
+fn remove(path: &Path) -> io::Result<()> {
+    for part in PARTS {
+        match std::fs::remove_file(with(path, part)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// When files of this name were put aside, in seconds, the latest last.
+fn damaged_before(path: &Path) -> io::Result<Vec<u64>> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(Vec::new());
+    };
+    let start = format!("{}.damaged-", name.to_string_lossy());
+    let mut damaged = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?.file_name();
+        let seconds = entry.to_str().and_then(|name| name.strip_prefix(&start));
+        damaged.extend(seconds.and_then(|seconds| seconds.parse::<u64>().ok()));
+    }
+    damaged.sort_unstable();
+    Ok(damaged)
+}
+
+fn with(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(end);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const SCHEMA: Schema = Schema {
+        name: "things.sqlite",
+        steps: &["CREATE TABLE things (n INTEGER) STRICT", "CREATE INDEX by_n ON things (n)"],
+        anew: "things start anew",
+    };
+
+    fn fill(opened: &Opened) {
+        let filled = opened.connection.execute_batch(
+            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 2000)
+             INSERT INTO things SELECT n FROM n",
+        );
+        filled.unwrap();
+    }
+
+    #[test]
+    fn a_file_and_those_beside_it_are_their_owners_alone_and_it_waits_for_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(dir.path(), &SCHEMA, NOW).unwrap();
+        fill(&opened);
+        let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap).collect();
+        assert_eq!(files.len(), 3, "the file, its log and its index");
+        for file in files {
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let pragma = |name| {
+            opened.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap()
+        };
+        assert_eq!((pragma("synchronous"), pragma("user_version")), (2, 2));
+    }
+
+    #[test]
+    fn steps_that_were_not_taken_are_and_a_later_versions_file_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Schema { steps: &SCHEMA.steps[..1], ..SCHEMA };
+        fill(&open(dir.path(), &old, NOW).unwrap());
+        let opened = open(dir.path(), &SCHEMA, NOW).unwrap();
+        let count = "SELECT count(*) FROM things INDEXED BY by_n";
+        let rows: i64 = opened.connection.query_row(count, [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 2000);
+        drop(opened);
+        for opened in [open(dir.path(), &old, NOW), open_existing(dir.path(), &old)] {
+            let newer = opened.unwrap_err().to_string();
+            assert!(newer.contains("later version of Fortify (schema 2)"), "{newer}");
+            assert!(newer.contains("things start anew"), "{newer}");
+        }
+        assert!(!open(dir.path(), &SCHEMA, NOW).unwrap().anew);
+    }
+
+    /// Damage at the start of a file, in its middle, and a file that ends too soon.
+    #[test]
+    fn damaged_files_are_put_aside_with_what_is_beside_them() {
+        let damages: [fn(&mut Vec<u8>); 3] = [
+            |bytes| bytes.fill(7),
+            |bytes| bytes[4096..8192].fill(7),
+            |bytes| bytes.truncate(9000),
+        ];
+        for damage in damages {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(SCHEMA.name);
+            // Closed, so that the log is in the file.
+            fill(&open(dir.path(), &SCHEMA, NOW).unwrap());
+            let mut bytes = std::fs::read(&path).unwrap();
+            damage(&mut bytes);
+            std::fs::write(&path, &bytes).unwrap();
+            std::fs::write(with(&path, "-wal"), "left over").unwrap();
+            assert!(matches!(verify(&path), Err(FileError::Damaged { .. })));
+            assert!(matches!(open_sound(dir.path(), &SCHEMA), Err(FileError::Damaged { .. })));
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "left where it is");
+            std::fs::write(with(&path, "-wal"), "left over").unwrap();
+            let opened = open(dir.path(), &SCHEMA, NOW).unwrap();
+            assert!(opened.anew);
+            let aside = with(&path, ".damaged-1800000000");
+            assert_eq!(std::fs::read(&aside).unwrap(), bytes);
+            fill(&opened);
+            assert!(verify(&path).is_ok());
+            assert!(!open(dir.path(), &SCHEMA, NOW).unwrap().anew);
+        }
+    }
+
+    #[test]
+    fn the_command_line_puts_nothing_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = open_existing(dir.path(), &SCHEMA).unwrap_err().to_string();
+        assert!(missing.contains("things.sqlite: is not there; start the gate once"), "{missing}");
+        let nowhere = open(&dir.path().join("none"), &SCHEMA, NOW).unwrap_err().to_string();
+        assert!(nowhere.contains("cannot be opened") && nowhere.contains("storage.data_dir"));
+        std::fs::write(dir.path().join(SCHEMA.name), vec![7; 5000]).unwrap();
+        let damaged = open_existing(dir.path(), &SCHEMA).unwrap_err().to_string();
+        assert!(damaged.contains("is damaged") && damaged.contains("start the gate again"));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_bounded_number_of_damaged_files_is_kept_the_latest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(SCHEMA.name);
+        for round in 0..5_u8 {
+            std::fs::write(&path, vec![round; 5000]).unwrap();
+            // All in one second.
+            assert!(open(dir.path(), &SCHEMA, NOW).unwrap().anew);
+        }
+        let damaged: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.contains("damaged"))
+            .collect();
+        assert_eq!(damaged.len(), MAX_DAMAGED, "{damaged:?}");
+        let latest = with(&path, ".damaged-1800000004");
+        assert_eq!(std::fs::read(latest).unwrap(), vec![4; 5000]);
+    }
+}
