@@ -62,7 +62,7 @@ async fn page(
         Means::Session => "a session",
         Means::Token => "an API token",
         Means::Socket => "the unix socket",
-        Means::File => "the file",
+        Means::File | Means::Signal => "this machine",
     };
     Ok(view::html_because(&AccountTemplate { shell, session, means, codes }, error))
 }

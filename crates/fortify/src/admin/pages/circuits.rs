@@ -83,7 +83,7 @@ async fn list_page(
     let shell =
         Shell::new(&context, "/admin/circuits", "Circuits", args.done.as_deref(), error.as_ref());
     let which = args.which.unwrap_or(Which::Standing);
-    let all = List { which: Some(which), after: args.after, limit: None };
+    let all = List { which: Some(which), after: args.after, limit: None, addresses: None };
     let page = circuits::list(context, all).await?;
     let template = ListTemplate {
         shell,
