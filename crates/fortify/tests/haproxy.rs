@@ -571,7 +571,7 @@ async fn the_command_line_reaches_the_table_of_a_running_gate() {
     run(&["ban", address]);
     haproxy.gpc0_becomes(0x2_0019, 2).await;
     println!("banned by the command line and in the table in {:?}", started.elapsed());
-    assert!(run(&["show", address]).starts_with("banned (operator), 1"));
+    assert!(run(&["show", address]).contains(" banned (operator), 1"));
     let list = run(&["list"]);
     assert!(list.contains("banned") && !list.contains("fc00") && !list.contains("2:19"), "{list}");
     assert!(run(&["list", "--show-circuits"]).contains(address));
@@ -579,7 +579,7 @@ async fn the_command_line_reaches_the_table_of_a_running_gate() {
     haproxy.gpc0_becomes(0x2_0019, 1).await;
     run(&["reset", "fc00:dead:beef:4dad::0002:0019"]);
     haproxy.gpc0_becomes(0x2_0019, 0).await;
-    assert_eq!(run(&["show", address]), "like any other\n");
+    assert!(run(&["show", address]).ends_with(" like any other\n"));
     assert_eq!(run(&["list"]).lines().count(), 1, "a reset is listed");
     bed.stop().await;
 }

@@ -14,6 +14,7 @@ use fortify::behaviour::Mode;
 use fortify::circuit::{CircuitId, IdentityMode, TorCircuit};
 use fortify::reputation::Reason;
 use fortify::store::record::{ChallengeToken, Secret};
+use fortify::telemetry::metrics::GateDecision;
 use fortify::threat::audit::{By, Why};
 use fortify::threat::signals::Signals;
 use fortify::threat::{Dial, ThreatLevel};
@@ -258,10 +259,10 @@ async fn an_hour(bed: &Bed) {
         let challenged = if attack { 60 + tens % 17 * 3 } else { 5 + tens % 4 };
         let refused = if attack && tens > 165 { 45 + tens % 11 * 2 } else { tens % 2 };
         for _ in 0..admitted {
-            metrics.decision(Duration::ZERO, "admit");
+            metrics.decision(Duration::ZERO, GateDecision::Admit);
         }
         for _ in 0..challenged {
-            metrics.decision(Duration::ZERO, "challenge");
+            metrics.decision(Duration::ZERO, GateDecision::Challenge);
         }
         for _ in 0..refused {
             metrics.error("banned");

@@ -62,7 +62,8 @@ async fn page(
         Means::Session => "a session",
         Means::Token => "an API token",
         Means::Socket => "the unix socket",
-        Means::File | Means::Signal => "this machine",
+        Means::File => "the file",
+        Means::Signal => "a signal",
     };
     Ok(view::html_because(&AccountTemplate { shell, session, means, codes }, error))
 }

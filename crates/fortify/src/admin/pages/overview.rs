@@ -80,7 +80,8 @@ pub(super) async fn show(context: Context, args: Show) -> Result<Response, Admin
         Some(first) => format!("{} ago", view::span(first.at.until(status.at).as_secs() / 60 * 60)),
         None => "now".to_owned(),
     };
-    let rates: [(_, fn(&Sample) -> u64, _); 3] = [
+    type Count = fn(&Sample) -> u64;
+    let rates: [(_, Count, _); 3] = [
         ("Admitted", |sample| sample.admitted, status.per_second.admitted),
         ("Challenged", |sample| sample.challenged, status.per_second.challenged),
         ("Refused", |sample| sample.refused, status.per_second.refused),
