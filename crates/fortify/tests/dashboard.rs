@@ -470,7 +470,7 @@ async fn the_overview_renews_itself_until_it_is_told_not_to_or_was_forgotten() {
         assert_eq!(refresh(&text).as_deref(), expected, "{path}");
     }
     let text = page(&mut viewer, "/admin").await.text();
-    for name in ["store", "renderer", "haproxy", "tor"] {
+    for name in ["store", "renderer", "reputation", "haproxy", "tor"] {
         assert!(text.contains(&format!("<th scope=\"row\">{name}</th>")), "{name}");
     }
     // Each chart is there as SVG, and inside of it as PNG for who has none.

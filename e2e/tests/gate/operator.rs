@@ -60,6 +60,10 @@ fn with_circuits(parts: &mut Parts) {
     parts.config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
     parts.config.security.identity = IdentityMode::Circuit;
     parts.config.behaviour.mode = Mode::Learn;
+    // As an installation has it: the levels' own rows, tasks and carriers.
+    parts.config.threat.levels = Vec::new();
+    (parts.config.captcha.variant_weights, parts.config.captcha.carrier_weights) =
+        (Vec::new(), Vec::new());
 }
 
 fn admin_url(bed: &Bed, path: &str) -> String {
@@ -81,13 +85,7 @@ async fn from_circuit(bed: &Bed, circuit: &'static str) -> String {
 }
 
 async fn an_operator_needs_no_scripts(kind: Kind) -> Outcome {
-    let visit = Visit::with(kind, Options::default(), |parts| {
-        with_circuits(parts);
-        // As an installation has it: the level's own tasks and carriers.
-        (parts.config.captcha.variant_weights, parts.config.captcha.carrier_weights) =
-            (Vec::new(), Vec::new());
-    })
-    .await?;
+    let visit = Visit::with(kind, Options::default(), with_circuits).await?;
     let (bed, browser) = (&visit.bed, &visit.browser);
     let url = |path: &str| admin_url(bed, path);
 

@@ -80,6 +80,16 @@ impl TrustedProxies {
     }
 }
 
+impl fmt::Display for TrustedProxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all: Vec<_> = self.networks.iter().map(ToString::to_string).collect();
+        if self.unix {
+            all.push("unix".to_owned());
+        }
+        f.write_str(&all.join(", "))
+    }
+}
+
 impl Default for TrustedProxies {
     /// This machine: 127.0.0.0/8, ::1 and unix sockets.
     fn default() -> Self {

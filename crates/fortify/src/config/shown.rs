@@ -51,7 +51,7 @@ impl Config {
                     ("socket", path(server.socket.as_ref())),
                     ("socket_mode", format!("{:04o}", server.socket_mode)),
                     ("proxy_protocol", server.proxy_protocol.to_string()),
-                    ("trusted_proxies", format!("{:?}", server.trusted_proxies)),
+                    ("trusted_proxies", server.trusted_proxies.to_string()),
                     ("max_connections", server.max_connections.to_string()),
                     ("header_timeout_seconds", seconds(server.header_timeout)),
                     ("body_timeout_seconds", seconds(server.body_timeout)),
@@ -96,7 +96,7 @@ impl Config {
             (
                 "limits",
                 vec![
-                    ("failure_waits_seconds", format!("{:?}", self.limits.failure_waits)),
+                    ("failure_waits_seconds", self.limits.failure_waits.to_string()),
                     ("challenges_per_minute", self.limits.challenges_per_minute.to_string()),
                     ("service_challenges_per_minute", self.limits.service.per_minute.to_string()),
                     ("service_challenges_per_second", self.limits.service.per_second.to_string()),

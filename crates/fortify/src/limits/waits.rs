@@ -1,5 +1,6 @@
 //! How long a circuit waits after its wrong answers.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -41,6 +42,13 @@ impl Waits {
         let last = failures.until.before(decay);
         let left = now.until(last.after(wait)).min(now.until(failures.until)).min(wait);
         (!left.is_zero()).then_some(left)
+    }
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds: Vec<_> = self.0.iter().map(|wait| wait.as_secs().to_string()).collect();
+        f.write_str(&seconds.join(", "))
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::admin::error::AdminError;
 use crate::admin::figures::{self, Sample};
 use crate::admin::handler::{Context, Nothing};
-use crate::app::{HaproxyState, Readiness, TorStanding};
+use crate::app::{HaproxyState, LedgerState, Readiness, TorStanding};
 use crate::clock::Timestamp;
 
 /// Over what rates are told.
@@ -57,7 +57,7 @@ pub struct Status {
 /// One thing that the gate needs or uses.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Dependency {
-    /// `store`, `renderer`, `haproxy` or `tor`.
+    /// `store`, `renderer`, `reputation` (the file of standings), `haproxy` or `tor`.
     pub name: &'static str,
     /// How it is.
     pub state: Health,
@@ -172,6 +172,7 @@ fn dependencies(readiness: Readiness) -> Vec<Dependency> {
     [
         ("store", health(readiness.store), true),
         ("renderer", health(readiness.renderer), true),
+        ("reputation", health(readiness.reputation == LedgerState::Ok), false),
         ("haproxy", haproxy, false),
         ("tor", tor, false),
     ]

@@ -5,7 +5,7 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::view::{self, STYLE, Shell, utc};
+use super::view::{self, STYLE, Shell, by, utc};
 use crate::admin::error::AdminError;
 use crate::admin::handler::Context;
 use crate::admin::operations::audit::{self, Page, Record};
@@ -53,7 +53,7 @@ fn view_of(record: Record) -> RecordView {
     match record {
         Record::Turn(turn) => RecordView {
             at: utc(turn.at),
-            who: turn.by,
+            who: by(&turn.by).to_owned(),
             what: "dial".to_owned(),
             target: turn.mode,
             change: format!("{} → {}", turn.from, turn.to),

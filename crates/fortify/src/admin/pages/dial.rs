@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::plot::Plot;
-use super::view::{self, STYLE, Shell, span, utc};
+use super::view::{self, STYLE, Shell, by, span, utc};
 use crate::admin::chart::Shape;
 use crate::admin::error::AdminError;
 use crate::admin::handler::{Context, Nothing};
@@ -196,7 +196,8 @@ fn shares<'a>(weights: impl Iterator<Item = (&'a str, u32)> + Clone) -> String {
     let sum: u64 = weights.clone().map(|(_, weight)| u64::from(weight)).sum();
     let share = |weight: u32| (u64::from(weight) * 100 + sum / 2).checked_div(sum).unwrap_or(0);
     let each = weights.filter(|(_, weight)| *weight > 0);
-    let each = each.map(|(name, weight)| format!("{} {} %", name.replace('_', " "), share(weight)));
+    let each =
+        each.map(|(name, weight)| format!("{} {}\u{a0}%", name.replace('_', " "), share(weight)));
     each.collect::<Vec<_>>().join(", ")
 }
 
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!(told(&signals), "new circuits 130, render ms 12");
         assert_eq!(told(&Value::Null), "");
         let weights = [("a_b", 1), ("c", 2), ("d", 0)];
-        assert_eq!(shares(weights.into_iter()), "a b 33 %, c 67 %");
+        assert_eq!(shares(weights.into_iter()), "a b 33\u{a0}%, c 67\u{a0}%");
         assert_eq!(shares([("a", 0)].into_iter()), "");
     }
 }

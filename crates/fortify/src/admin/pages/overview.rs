@@ -130,6 +130,7 @@ fn part(part: &Dependency) -> Part {
     };
     let without = match part.name {
         "store" | "renderer" => "nobody gets in",
+        "reputation" => "standings are not kept over a restart",
         "haproxy" => "bans count here alone",
         "tor" => "circuits cannot be closed",
         _ if part.required => "nobody gets in",

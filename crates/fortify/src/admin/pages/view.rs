@@ -260,12 +260,18 @@ pub(super) fn number(number: impl Borrow<u64>) -> String {
 
 /// A number with a digit after the point, or without where it is large.
 pub(super) fn tenth(number: impl Into<f64>) -> String {
-    let number = number.into();
-    if number.abs() >= 100.0 || number == 0.0 {
+    // Nothing below nothing: -0 is 0.
+    let number = (number.into() * 10.0).round() / 10.0 + 0.0;
+    if number.abs() >= 100.0 || number.fract() == 0.0 {
         format!("{number:.0}")
     } else {
         format!("{number:.1}")
     }
+}
+
+/// Who turned the dial, as the file has it, for people.
+pub(super) fn by(by: &str) -> &str {
+    by.strip_prefix("operator:").unwrap_or(by)
 }
 
 /// A share in percent, or a dash where there is no whole.
@@ -314,6 +320,6 @@ mod tests {
         let spans = [0_u64, 59, 60, 61, 3600, 3661, 90_000].map(span);
         assert_eq!(spans, ["0 s", "59 s", "1 min", "1 min 1 s", "1 h", "1 h 1 min", "1 d 1 h"]);
         assert_eq!((percent(1, 0), percent(1, 3)), ("–".to_owned(), "33 %".to_owned()));
-        assert_eq!([0.0, 0.25, 3.0, 1234.5].map(tenth), ["0", "0.2", "3.0", "1234"]);
+        assert_eq!([-0.0, 0.26, 3.0, 1234.4].map(tenth), ["0", "0.3", "3", "1234"]);
     }
 }
