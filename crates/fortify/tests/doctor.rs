@@ -74,7 +74,7 @@ impl Stack {
         let text = format!(
             "[server]\nhost = \"127.0.0.1\"\nport = {}\nmax_connections = 64\n\
              proxy_protocol = {}\ntrusted_proxies = [\"{trusted}\"]\n\
-             [storage]\ndata_dir = \"{}\"\n{}{}",
+             [admin]\nlisten = \"\"\n[storage]\ndata_dir = \"{}\"\n{}{}",
             self.gate.port(),
             self.proxy_protocol,
             self.dir.path().join("data").display(),
@@ -619,6 +619,10 @@ async fn keys_that_others_may_read_are_named() {
 async fn a_damaged_database_is_named() {
     let stack = Stack::new().stopped();
     let path = stack.data("reputation.sqlite");
+    // What was written last may be beside the file still.
+    let whole = rusqlite::Connection::open(&path).unwrap();
+    whole.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap_or_default();
+    drop(whole);
     let mut bytes = fs::read(&path).unwrap();
     assert!(bytes.len() > 8192, "nothing to damage");
     bytes[4096..].fill(0x5a);
