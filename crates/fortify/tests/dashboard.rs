@@ -450,6 +450,20 @@ async fn sample_pictures_are_no_challenges() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_samples_takes_one_place_of_the_renderer() {
+    let bed = office_with(|parts| parts.config.captcha.max_concurrent_renders = 1).await;
+    let viewer = logged_in(&bed, Role::Viewer).await;
+    let all = (1..=10).map(|level| {
+        let mut viewer = viewer.clone();
+        let path = format!("/admin/challenges/sample?level={level}");
+        tokio::spawn(async move { viewer.get(&path).await.status })
+    });
+    for drawn in all.collect::<Vec<_>>() {
+        assert_eq!(drawn.await.unwrap(), StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_overview_renews_itself_until_it_is_told_not_to_or_was_forgotten() {
     let bed = office().await;
     let mut viewer = logged_in(&bed, Role::Viewer).await;
