@@ -113,10 +113,10 @@ impl Live {
             self.routes.store(Arc::new(router(app.clone())));
             self.app.store(app);
         }
+        // A turn of the dial during the swap may have been followed by the gate before.
+        self.app().follow_dial();
         // What waits for a restart is told again at the next reload, and so stays as it was.
-        if reloaded.at_restart.is_empty() {
-            *written = now_written;
-        }
+        *written = now_written.but(&written, &reloaded.at_restart);
         Ok(reloaded)
     }
 

@@ -347,6 +347,18 @@ async fn abuse_22_haproxy_is_strict_with_those_who_answer_like_programs_for_a_wh
     assert_eq!(haproxy.refused_of(favoured, 110).await, 10);
     assert_eq!(haproxy.refused_of(person, 110).await, 0);
 
+    // What HAProxy itself counted is not forgiven for an answer, and is by an operator.
+    let struck = 5;
+    let key = circuit(struck).address();
+    let set = format!("set table tor_ingress key {key} data.gpc1 12\n");
+    assert!(ask(&haproxy.socket(), &set).is_some());
+    bed.app.reputation.favour(circuit(struck), until).await.unwrap();
+    haproxy.gpc0_becomes(struck, 1).await;
+    assert_eq!(haproxy.gpc1(struck), Some(12), "an answer takes strikes away");
+    let (standing, reason) = (Standing::Reset, Reason::Operator);
+    bed.app.reputation.set(circuit(struck), standing, until, reason).await.unwrap();
+    eventually("it is forgiven", || haproxy.gpc1(struck) == Some(0)).await;
+
     // A process that knows nothing is told.
     haproxy.kill();
     haproxy.start().await;

@@ -176,7 +176,7 @@ impl Behaviour {
         metrics: Arc<Metrics>,
     ) -> Result<Self, EntropyError> {
         let acts_from = since.after(FIRST_DAY);
-        let nothing_to_say = mode != Mode::Learn || acts_from <= clock.now();
+        let nothing_to_say = acts_from <= clock.now();
         Ok(Self {
             mode: (mode as u8).into(),
             acts_from,
@@ -203,6 +203,7 @@ impl Behaviour {
     /// Does something else with it from now on.
     pub fn set_mode(&self, mode: Mode) {
         self.mode.store(mode as u8, Ordering::Relaxed);
+        self.announced.store(self.clock.now() >= self.acts_from, Ordering::Relaxed);
     }
 
     /// What a request's path and query say, as they were sent.
@@ -260,7 +261,8 @@ impl Behaviour {
     /// The report of the first day, once, when it is over.
     #[must_use]
     pub fn end_of_first_day(&self) -> Option<Report> {
-        let over = self.acts() && !self.announced.swap(true, Ordering::Relaxed);
+        let over = self.mode() == Mode::Learn && self.acts();
+        let over = over && !self.announced.swap(true, Ordering::Relaxed);
         over.then(|| self.report())
     }
 

@@ -100,6 +100,15 @@ fn a_new_installation_watches_for_a_day_says_what_it_would_have_done_and_acts() 
     let metrics = Arc::new(Metrics::new());
     let old = Behaviour::new(Mode::Learn, START, clock, &SameKey, metrics).unwrap();
     assert!(old.acts() && old.end_of_first_day().is_none(), "a restart says it again");
+    let (watched, clock) = (self::behaviour(Mode::Observe), START.after(FIRST_DAY));
+    watched.0.set_mode(Mode::Learn);
+    watched.1.set(clock);
+    assert!(watched.0.end_of_first_day().is_some(), "set to learn by a reload, it says nothing");
+    let (acting, clock) = (self::behaviour(Mode::Learn), START.after(FIRST_DAY));
+    acting.0.set_mode(Mode::Act);
+    assert!(acting.0.end_of_first_day().is_none(), "no day is over");
+    acting.1.set(clock);
+    assert!(acting.0.end_of_first_day().is_none(), "it acts anyway");
 }
 
 #[test]

@@ -109,6 +109,21 @@ impl Written {
         Self(table)
     }
 
+    /// The same, but with `former` values for the keys of `changes`.
+    #[must_use]
+    pub fn but(mut self, former: &Self, changes: &[Change]) -> Self {
+        for (section, key) in changes.iter().filter_map(|change| change.key.split_once('.')) {
+            let before = former.0.get(section).and_then(|keys| keys.get(key)).cloned();
+            let keys = self.0.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            let Value::Table(keys) = keys else { continue };
+            match before {
+                Some(before) => drop(keys.insert(key.to_owned(), before)),
+                None => drop(keys.remove(key)),
+            }
+        }
+        self
+    }
+
     /// What is otherwise in `later`, by key.
     #[must_use]
     pub fn changes(&self, later: &Self) -> Vec<Change> {

@@ -350,6 +350,12 @@ fn what_was_written_otherwise_is_named_with_both_values() {
         ]
     );
     assert!(after.changes(&after).is_empty());
+    // What waits for a restart keeps its former value, and is told again.
+    let waits: Vec<_> = before.changes(&after).into_iter().filter(Change::needs_restart).collect();
+    let running = after.clone().but(&before, &waits);
+    assert_eq!(running.changes(&after), waits);
+    let applied: Vec<String> = before.changes(&running).iter().map(|it| it.key.clone()).collect();
+    assert_eq!(applied, ["captcha.length", "captcha.ttl_seconds"]);
 }
 
 #[test]

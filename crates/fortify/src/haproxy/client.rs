@@ -312,8 +312,8 @@ mod tests {
         result.unwrap();
         assert_eq!(
             heard,
-            "set table tor_ingress key fc00:dead:beef:4dad::1 data.gpc0 2 data.gpc1 0;\
-             set table tor_ingress key fc00:dead:beef:4dad::2 data.gpc0 2 data.gpc1 0"
+            "set table tor_ingress key fc00:dead:beef:4dad::1 data.gpc0 2;\
+             set table tor_ingress key fc00:dead:beef:4dad::2 data.gpc0 2"
         );
     }
 

@@ -97,15 +97,16 @@ impl Flag {
 
 /// What `gpc1`, the count of strikes, of an entry means to the rules in `deploy/haproxy.cfg`: `HAProxy`
 /// adds one for each request that it refuses for its rate, and from ten on holds the circuit to stricter
-/// limits, which a favour does not lift.
+/// limits, which a favour does not lift. A solved challenge does not forgive what `HAProxy` counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[repr(u8)]
 pub enum Penalty {
-    /// None, and what `HAProxy` counted is forgiven.
+    /// What is there stays.
     #[default]
-    None = 0,
-    /// Answers that look like a program's.
-    Suspected = 10,
+    Unchanged,
+    /// No strikes: a penalty is over, or an operator forgave the circuit.
+    Lifted,
+    /// Ten: its answers look like a program's.
+    Suspected,
 }
 
 /// A change to the table.
@@ -145,7 +146,16 @@ impl Command {
     }
 
     fn set(table: &TableName, circuit: TorCircuit, gpc0: Flag) -> Self {
-        Self::Set { table: table.clone(), key: circuit, gpc0, gpc1: Penalty::None }
+        Self::Set { table: table.clone(), key: circuit, gpc0, gpc1: Penalty::Unchanged }
+    }
+
+    /// The number whose strikes it takes back.
+    #[must_use]
+    pub fn lifted(&self) -> Option<u32> {
+        match self {
+            Self::Set { key, gpc1: Penalty::Lifted, .. } => Some(key.number()),
+            Self::Set { .. } => None,
+        }
     }
 
     /// The same, with this penalty.
@@ -166,10 +176,10 @@ impl Command {
         line.push_str(&address.to_string());
         line.push_str(" data.gpc0 ");
         line.push(char::from(b'0' + value));
-        line.push_str(" data.gpc1 ");
         line.push_str(match gpc1 {
-            Penalty::None => "0",
-            Penalty::Suspected => "10",
+            Penalty::Unchanged => "",
+            Penalty::Lifted => " data.gpc1 0",
+            Penalty::Suspected => " data.gpc1 10",
         });
     }
 }
@@ -203,12 +213,13 @@ mod tests {
         let (table, circuit) =
             (TableName::default(), "fc00:dead:beef:4dad::0:19".parse::<TorCircuit>().unwrap());
         let start = "set table tor_ingress key fc00:dead:beef:4dad::19 data.gpc0";
-        assert_eq!(line(&Command::promote(&table, circuit)), format!("{start} 1 data.gpc1 0"));
-        assert_eq!(line(&Command::ban(&table, circuit)), format!("{start} 2 data.gpc1 0"));
-        assert_eq!(line(&Command::reset(&table, circuit)), format!("{start} 0 data.gpc1 0"));
+        assert_eq!(line(&Command::promote(&table, circuit)), format!("{start} 1"));
+        assert_eq!(line(&Command::ban(&table, circuit)), format!("{start} 2"));
+        assert_eq!(line(&Command::reset(&table, circuit)), format!("{start} 0"));
+        let forgiven = Command::reset(&table, circuit).with(Penalty::Lifted);
+        assert_eq!(line(&forgiven), format!("{start} 0 data.gpc1 0"));
         let suspected = Command::promote(&table, circuit).with(Penalty::Suspected);
         assert_eq!(line(&suspected), format!("{start} 1 data.gpc1 10"));
-        assert_eq!(Penalty::Suspected as u8, 10);
         for flag in [Flag::Normal, Flag::Vip, Flag::Banned] {
             assert_eq!(Flag::of(flag.value().into()), Some(flag));
         }
@@ -216,25 +227,27 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever circuit and whatever name that parses: nine words, a key among them, two values,
-        /// and nothing that begins another command.
+        /// Whatever circuit and whatever name that parses: seven words or nine, a key among them, a value or
+        /// two, and nothing that begins another command.
         #[test]
         fn abuse_20_every_command_is_one_whole_set_with_a_key(
             number: u32,
             name in "[A-Za-z0-9_.-]{1,64}",
             flag in prop_oneof![Just(Flag::Normal), Just(Flag::Vip), Just(Flag::Banned)],
-            penalty in prop_oneof![Just(Penalty::None), Just(Penalty::Suspected)],
+            penalty in prop_oneof![
+                Just(Penalty::Unchanged), Just(Penalty::Lifted), Just(Penalty::Suspected)
+            ],
         ) {
             let key = TorCircuit::from_parts(0, 0, number);
             let table: TableName = name.parse().unwrap();
             let line = line(&Command::set(&table, key, flag).with(penalty));
             let words: Vec<_> = line.split(' ').collect();
-            prop_assert_eq!(words.len(), 9);
+            prop_assert_eq!(words.len(), if penalty == Penalty::Unchanged { 7 } else { 9 });
             prop_assert_eq!((words[0], words[1], words[2]), ("set", "table", name.as_str()));
             prop_assert_eq!((words[3], words[5]), ("key", "data.gpc0"));
             prop_assert_eq!(words[4].parse::<TorCircuit>().unwrap().number(), number);
             prop_assert!(matches!(words[6], "0" | "1" | "2"));
-            prop_assert!(words[7] == "data.gpc1" && matches!(words[8], "0" | "10"));
+            prop_assert!(matches!(&words[7..], [] | ["data.gpc1", "0" | "10"]));
             prop_assert!(!line.contains(['\n', '\r', ';', '\\', '#']) && !line.contains("<<"));
             prop_assert!(line.len() < 200, "a command is short: {}", line.len());
         }

@@ -17,7 +17,7 @@ use super::client::{Client, ClientError, MAX_BATCH};
 use super::command::{Command, Flag, Penalty, TableName};
 use super::plan::{flag, plan};
 use crate::circuit::TorCircuit;
-use crate::reputation::{Changes, Reputation};
+use crate::reputation::{Changes, Reputation, Strikes};
 use crate::telemetry::metrics::{CommandOutcome, Metrics};
 
 /// How long changes are gathered before they are told: a twentieth of the 50 ms that a change may
@@ -191,11 +191,18 @@ impl Reconciler {
                     Flag::Vip => Command::promote(&self.table, circuit),
                     Flag::Banned => Command::ban(&self.table, circuit),
                 };
-                let penalised = self.reputation.is_penalised(number);
-                command.with(if penalised { Penalty::Suspected } else { Penalty::None })
+                command.with(match self.reputation.strikes(number) {
+                    Strikes::AsTheyAre => Penalty::Unchanged,
+                    Strikes::Lifted => Penalty::Lifted,
+                    Strikes::Given => Penalty::Suspected,
+                })
             })
             .collect();
         let told = self.client.run(&commands).await;
+        if told.is_ok() {
+            let lifted = commands.iter().filter_map(Command::lifted).collect::<Vec<u32>>();
+            self.reputation.strikes_told(&lifted);
+        }
         let all = commands.len();
         let (done, refused, failed) = match &told {
             Ok(()) => (all, 0, 0),

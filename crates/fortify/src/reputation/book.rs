@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ledger::{Write, Written, outlasts};
-use super::penalties::Penalties;
+use super::penalties::{Penalties, Strikes};
 use super::shared::TICK;
 use super::{Row, Standing};
 use crate::circuit::{TorBoot, TorCircuit};
@@ -152,6 +152,7 @@ impl Book {
         self.ends[row.standing as usize].insert((row.until, row.circuit));
         if row.standing == Standing::Reset {
             self.penalties.remove(row.circuit);
+            self.penalties.lift(row.circuit);
         }
         self.note(row.circuit, now);
     }
@@ -261,9 +262,14 @@ impl Book {
         rows.max_by_key(|row| row.since).map(|row| row.standing)
     }
 
-    /// Whether such a table has to be strict with `number`.
-    pub(super) fn is_penalised(&self, number: u32, now: Timestamp) -> bool {
-        self.penalties.is_on(number, now)
+    /// What such a table is to be told of the strikes of `number`.
+    pub(super) fn strikes(&self, number: u32, now: Timestamp) -> Strikes {
+        self.penalties.strikes(number, now)
+    }
+
+    /// The table was told that these have no strikes.
+    pub(super) fn strikes_told(&mut self, numbers: &[u32]) {
+        self.penalties.told(numbers);
     }
 
     /// Those that the table is to be strict with.

@@ -36,6 +36,7 @@ use crate::sqlite::FileError;
 use book::Book;
 pub use book::{Changes, Counts};
 use ledger::{Ledger, Write, Written};
+pub use penalties::Strikes;
 use shared::{HeardRow, Outbox};
 use writer::{Hearing, Job, Order};
 
@@ -442,10 +443,18 @@ impl Reputation {
         }
     }
 
-    /// Whether a table that knows no more of circuits than their numbers has to be strict with `number`.
+    /// What a table that knows no more of circuits than their numbers is to be told of the strikes of
+    /// `number`.
     #[must_use]
-    pub fn is_penalised(&self, number: u32) -> bool {
-        self.shared.book().is_penalised(number, self.clock.now())
+    pub fn strikes(&self, number: u32) -> Strikes {
+        self.shared.book().strikes(number, self.clock.now())
+    }
+
+    /// The table was told that these numbers have no strikes.
+    pub fn strikes_told(&self, numbers: &[u32]) {
+        if !numbers.is_empty() {
+            self.shared.book_mut().strikes_told(numbers);
+        }
     }
 
     /// Every circuit that is penalised, for a full pass.

@@ -16,6 +16,20 @@ const MAX: usize = 16_384;
 pub(super) struct Penalties {
     until: BTreeMap<TorCircuit, Timestamp>,
     ends: BTreeSet<(Timestamp, TorCircuit)>,
+    /// Numbers whose strikes are to be taken back, which `HAProxy` was not told yet. At the bound one of
+    /// them stays struck until its entry ends.
+    lifted: BTreeSet<u32>,
+}
+
+/// What `HAProxy` is to be told of the strikes of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strikes {
+    /// Nothing.
+    AsTheyAre,
+    /// There are none any more.
+    Lifted,
+    /// There are enough to be strict.
+    Given,
 }
 
 impl Penalties {
@@ -26,11 +40,13 @@ impl Penalties {
             self.ends.remove(&(before, circuit));
         }
         self.ends.insert((until, circuit));
+        self.lifted.remove(&circuit.number());
         let mut changed: Vec<_> = before.is_none().then_some(circuit).into_iter().collect();
         if self.until.len() > MAX
             && let Some((_, first)) = self.ends.pop_first()
         {
             self.until.remove(&first);
+            self.lift(first);
             changed.push(first);
         }
         changed
@@ -39,7 +55,25 @@ impl Penalties {
     /// Whether `circuit` had one, which it has no more.
     pub(super) fn remove(&mut self, circuit: TorCircuit) -> bool {
         let until = self.until.remove(&circuit);
-        until.is_some_and(|until| self.ends.remove(&(until, circuit)))
+        let had = until.is_some_and(|until| self.ends.remove(&(until, circuit)));
+        if had {
+            self.lift(circuit);
+        }
+        had
+    }
+
+    /// Has the strikes of a circuit be taken back, whoever gave them.
+    pub(super) fn lift(&mut self, circuit: TorCircuit) {
+        if self.lifted.len() < MAX {
+            self.lifted.insert(circuit.number());
+        }
+    }
+
+    /// `HAProxy` was told that these have no strikes.
+    pub(super) fn told(&mut self, numbers: &[u32]) {
+        numbers.iter().for_each(|number| {
+            self.lifted.remove(number);
+        });
     }
 
     /// Moves every time by as much as the clock was set.
@@ -54,9 +88,12 @@ impl Penalties {
         (until <= now).then(|| self.remove(circuit)).map(|_| circuit)
     }
 
-    /// Whether a circuit of this number has one.
-    pub(super) fn is_on(&self, number: u32, now: Timestamp) -> bool {
-        self.until.range(TorCircuit::all_of(number)).any(|(_, until)| now < *until)
+    /// What is to be told of a number.
+    pub(super) fn strikes(&self, number: u32, now: Timestamp) -> Strikes {
+        if self.until.range(TorCircuit::all_of(number)).any(|(_, until)| now < *until) {
+            return Strikes::Given;
+        }
+        if self.lifted.contains(&number) { Strikes::Lifted } else { Strikes::AsTheyAre }
     }
 
     /// Whoever has one.
@@ -86,13 +123,18 @@ mod tests {
         let mut penalties = Penalties::default();
         assert_eq!(penalties.set(circuit(7), seconds(10)), [circuit(7)]);
         assert_eq!(penalties.set(circuit(7), seconds(20)), [], "it had one");
-        assert!(penalties.is_on(7, seconds(19)) && !penalties.is_on(8, NOW));
+        assert_eq!(penalties.strikes(7, seconds(19)), Strikes::Given);
+        assert_eq!(penalties.strikes(8, NOW), Strikes::AsTheyAre);
         assert_eq!(penalties.pop_ended(seconds(19)), None);
         penalties.shift(-5000);
-        assert!(penalties.is_on(7, seconds(14)) && !penalties.is_on(7, seconds(15)));
+        assert_eq!(penalties.strikes(7, seconds(14)), Strikes::Given);
+        assert_ne!(penalties.strikes(7, seconds(15)), Strikes::Given);
         penalties.shift(5000);
         assert_eq!(penalties.pop_ended(seconds(20)), Some(circuit(7)));
         assert_eq!(penalties.pop_ended(seconds(20)), None);
+        assert_eq!(penalties.strikes(7, seconds(20)), Strikes::Lifted);
+        penalties.told(&[7]);
+        assert_eq!(penalties.strikes(7, seconds(20)), Strikes::AsTheyAre);
         penalties.set(circuit(8), seconds(10));
         assert!(penalties.remove(circuit(8)) && !penalties.remove(circuit(8)));
         assert_eq!(penalties.circuits().count(), 0);
