@@ -27,6 +27,7 @@ mod tests;
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -236,6 +237,8 @@ pub struct Threat {
     signals: Collector,
     dial: watch::Sender<Dial>,
     turning: Mutex<Turning>,
+    /// Whether an operator turned it on this node, which is not in the store yet.
+    insists: AtomicBool,
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -246,8 +249,6 @@ pub struct Threat {
 struct Turning {
     controller: DialController,
     audit: Audit,
-    /// An operator's turn on this node that is not in the store yet.
-    insists: bool,
     /// What was last said to be wrong with the file: once, not with every look at it.
     said: String,
 }
@@ -273,12 +274,13 @@ impl Threat {
         let controller = DialController::new(settings.start, &dial, now);
         metrics.set_threat_level(dial.level.get());
         let begun_anew = audit.was_begun_anew();
-        let turning = Turning { controller, audit, insists: false, said: String::new() };
+        let turning = Turning { controller, audit, said: String::new() };
         Ok(Self {
             table: ArcSwap::from_pointee(settings.table),
             signals: Collector::new(key),
             dial: watch::Sender::new(dial),
             turning: Mutex::new(turning),
+            insists: AtomicBool::new(false),
             store,
             clock,
             metrics,
@@ -324,7 +326,7 @@ impl Threat {
             let dial = turning.audit.configure(mode, start, now)?;
             turning.controller = DialController::new(start, &dial, now);
             if dial != this.dial() {
-                turning.insists = true;
+                this.insists.store(true, Ordering::Relaxed);
                 this.take_effect(turning, dial, Some("configuration"));
             }
             Ok(())
@@ -382,7 +384,9 @@ impl Threat {
         let active = self.store.active_challenges().await.unwrap_or(0);
         let signals = self.signals.sample(active);
         let now = self.clock.now();
-        let Some(change) = self.turning().controller.step(&signals, now) else { return };
+        let seen = signals.clone();
+        let step = move |_: &Self, turning: &mut Turning| turning.controller.step(&seen, now);
+        let Some(change) = self.with_file(step).await.flatten() else { return };
         let before = self.dial();
         let dial = Dial { level: change.to, ..before.next() };
         if published.is_err() || change.from != before.level {
@@ -408,7 +412,7 @@ impl Threat {
     pub async fn heed_file(self: &Arc<Self>) {
         let looked = self.with_file(|this, turning| match turning.audit.foreign() {
             Ok(Some(dial)) if dial != this.dial() => {
-                turning.insists = true;
+                this.insists.store(true, Ordering::Relaxed);
                 this.take_effect(turning, dial, Some("operator"));
                 true
             }
@@ -438,7 +442,7 @@ impl Threat {
         let turned = self.with_file(move |this, turning| {
             let turned = turning.audit.turn(Some(&why), decide)?;
             if let Some(dial) = turned {
-                turning.insists = true;
+                this.insists.store(true, Ordering::Relaxed);
                 this.take_effect(turning, dial, Some(why.by.label()));
             }
             Ok(turned)
@@ -482,7 +486,7 @@ impl Threat {
             tracing::warn!("the threat dial in the store is another version's and is not followed");
             return;
         };
-        if dial == ours || dial.version < ours.version || self.turning().insists {
+        if dial == ours || dial.version < ours.version || self.insists.load(Ordering::Relaxed) {
             return;
         }
         let why = Why { at: self.clock.now(), by: By::Store, reason: String::new(), signals: None };
@@ -496,10 +500,10 @@ impl Threat {
             let ours = self.dial();
             let kept = self.store.set_dial(ours.record()).await?;
             if kept == ours.record() {
-                self.turning().insists = false;
+                self.insists.store(false, Ordering::Relaxed);
                 return Ok(());
             }
-            if !self.turning().insists {
+            if !self.insists.load(Ordering::Relaxed) {
                 self.heed_store(&kept).await;
                 return Ok(());
             }
@@ -549,7 +553,8 @@ impl Threat {
         done.await.ok()
     }
 
-    /// What turns the dial is whole after any panic: its parts change one by one.
+    /// What turns the dial is whole after any panic: its parts change one by one. Held while the disk works,
+    /// and so never on a thread that serves: [`Self::with_file`].
     fn turning(&self) -> MutexGuard<'_, Turning> {
         self.turning.lock().unwrap_or_else(PoisonError::into_inner)
     }
