@@ -271,6 +271,7 @@ async fn a_healthy_stack_has_no_failure() {
         "keys",
         "databases.reputation",
         "databases.audit",
+        "databases.admin",
         "limits.files",
         "gate",
         "gate.trust",
@@ -640,6 +641,20 @@ async fn a_damaged_database_is_named() {
         "bans and favours start anew",
     );
     assert_eq!(report.finding("files.damaged")["verdict"], "warn");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_who_are_shut_out_are_named() {
+    let stack = Stack::new().stopped();
+    for name in ["admin.sqlite-wal", "admin.sqlite-shm"] {
+        let _none = fs::remove_file(stack.data(name));
+    }
+    fs::write(stack.data("admin.sqlite"), vec![0x5a; 8192]).unwrap();
+    stack.started().examined().fails(
+        &["databases.admin", "gate.ready"],
+        "operators are shut out",
+        "put back a copy",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
