@@ -74,7 +74,8 @@ pub enum Action {
         #[command(flatten)]
         why: Why,
     },
-    /// Have tor close a circuit. The client comes back on another one: to refuse it, ban it.
+    /// Have tor close a circuit: it frees what the circuit holds and cuts its downloads. The client comes
+    /// back on another one: to refuse it, ban it.
     Kill {
         /// Which.
         #[command(flatten)]

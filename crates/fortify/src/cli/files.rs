@@ -201,11 +201,13 @@ impl<'a> Files<'a> {
         }
     }
 
-    fn entry(&self, action: &str, target: &str) -> Entry {
+    /// A change that is made now, by whoever is at the command line.
+    pub(super) fn entry(&self, action: &str, target: &str) -> Entry {
         Entry::new(&self.who, SystemClock.now(), action, target)
     }
 
-    fn log(&self, entry: &Entry) -> Result<(), CliError> {
+    /// Writes a change down, before it is made.
+    pub(super) fn log(&self, entry: &Entry) -> Result<(), CliError> {
         let Some(accounts) = self.accounts()? else {
             let none = "note: not written down: the gate never had [admin] on, and has no audit";
             let _nowhere_left_to_say_it = writeln!(io::stderr(), "{none}");
