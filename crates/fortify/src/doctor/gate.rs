@@ -181,7 +181,7 @@ fn judge_parts(parts: &Value) -> Finding {
         Finding::fail(CHECK, found, advice)
     } else if shut_out {
         let advice = "admin.sqlite in storage.data_dir cannot be used; journalctl -u fortify says why. If it \
-                      is damaged: stop the gate, put back a copy, and start it; databases.admin below says \
+                      is damaged: stop the gate, put back a copy, and start it; databases.admin says \
                       what to do without one";
         Finding::fail(CHECK, found, advice)
     } else if told.iter().any(|(_, state)| !matches!(state.as_str(), "ok" | "up" | "off")) {
