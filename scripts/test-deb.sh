@@ -76,7 +76,7 @@ install_older() {
     has_mode 700 fortify:fortify /var/lib/fortify
     has_mode 755 root:root /usr/bin/fortify
     has_mode 644 root:root /lib/systemd/system/fortify.service
-    has_mode 644 root:root /etc/fortify/fortify.toml
+    has_mode 640 root:fortify /etc/fortify/fortify.toml
     local file
     for file in /etc/fortify/static/challenge.html /usr/share/man/man1/fortify.1.gz \
         /usr/share/man/man1/fortify-circuits-ban.1.gz /usr/share/bash-completion/completions/fortify \
@@ -134,6 +134,7 @@ upgrade() {
     [[ $(sha256sum <"$tree/var/lib/fortify/keys.json") == "$keys" ]] || fail "other keys"
     [[ $(tail -n 1 "$tree/etc/fortify/fortify.toml") == '# The operator was here.' ]] ||
         fail "the configuration was replaced"
+    has_mode 640 root:fortify /etc/fortify/fortify.toml
     start
     has_ban
     stop

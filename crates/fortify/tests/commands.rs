@@ -377,6 +377,19 @@ fn where_the_socket_is_off_a_running_gate_follows_its_files() {
 }
 
 #[test]
+fn a_rotation_of_the_keys_is_in_the_audit() {
+    let site = Site::open();
+    let keys = || std::fs::read_to_string(site.dir.path().join("data/keys.json")).unwrap();
+    let before: Value = serde_json::from_str(&keys()).unwrap();
+    assert_eq!(site.run(&["keys", "list"]).code, 0);
+    assert!(site.audited(|record| record["action"] == "keys.rotate").is_none());
+    assert_eq!(site.run(&["keys", "rotate"]).code, 0);
+    let record = site.audited(|record| record["action"] == "keys.rotate").unwrap();
+    assert_eq!((&record["who"], &record["means"]), (&json!("ada"), &json!("file")));
+    assert_eq!(record["target"], before["keys"][0]["id"]);
+}
+
+#[test]
 fn reload_says_what_changed_and_a_mistake_changes_nothing() {
     let site = Site::open();
     let said = site.run(&["reload"]);

@@ -271,6 +271,7 @@ async fn a_healthy_stack_has_no_failure() {
         "keys",
         "databases.reputation",
         "databases.audit",
+        "databases.admin",
         "limits.files",
         "gate",
         "gate.trust",
@@ -548,7 +549,7 @@ async fn a_wrong_password_and_too_few_rights_are_named() {
 
     set("right", 0o644);
     wait_for("the gate to be ready", || stack.examined().finding("gate.ready")["verdict"] == "ok");
-    stack.examined().fails(&["files.secrets"], "mode 0644 lets everybody read it", "chmod 640");
+    stack.examined().fails(&["files.secrets"], "mode 0644 lets everybody read it", "chgrp ");
 
     let user = redis_user(&redis);
     let small = stack.dir.path().join("small");
@@ -640,6 +641,20 @@ async fn a_damaged_database_is_named() {
         "bans and favours start anew",
     );
     assert_eq!(report.finding("files.damaged")["verdict"], "warn");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_who_are_shut_out_are_named() {
+    let stack = Stack::new().stopped();
+    for name in ["admin.sqlite-wal", "admin.sqlite-shm"] {
+        let _none = fs::remove_file(stack.data(name));
+    }
+    fs::write(stack.data("admin.sqlite"), vec![0x5a; 8192]).unwrap();
+    stack.started().examined().fails(
+        &["databases.admin", "gate.ready"],
+        "operators are shut out",
+        "put back a copy",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

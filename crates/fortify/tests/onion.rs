@@ -335,7 +335,7 @@ async fn a_killed_circuit_loses_its_download_and_nothing_else_does() {
     let mut goes_on = site.download("bob", &bob).await;
     site.until_gpc0(&of_alice, 1).await;
 
-    let said = site.fortify(&["tor", "kill-circuit", &of_alice]);
+    let said = site.fortify(&["circuits", "kill", &of_alice]);
     assert!(!said.contains("no such circuit"), "{said}");
     let mut rest = tokio::io::sink();
     let copied = timeout(BOUND, tokio::io::copy(&mut cut, &mut rest)).await.expect("it goes on");

@@ -41,7 +41,7 @@ pub mod operations;
 pub mod pages;
 pub mod password;
 pub mod routes;
-mod schema;
+pub(crate) mod schema;
 mod serve;
 mod sessions;
 pub mod totp;

@@ -2,12 +2,18 @@
 
 use crate::sqlite::Schema;
 
+/// The file's name in the data directory.
+pub(crate) const FILE_NAME: &str = "admin.sqlite";
+
 /// `admin.sqlite` in the data directory.
 pub(super) const SCHEMA: Schema = Schema {
-    name: "admin.sqlite",
+    name: FILE_NAME,
     steps: &[TABLES],
     anew: "accounts start anew, with a new setup token",
 };
+
+/// The version of the schema that this program writes: `user_version` of the file.
+pub(crate) const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
 
 const TABLES: &str = "
     CREATE TABLE users (

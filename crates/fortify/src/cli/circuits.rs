@@ -11,7 +11,7 @@ use super::dial::parse_reason;
 use super::progress::Progress;
 use super::remote::{Desk, desk, segment};
 use super::show::{self, BAD, Format, GOOD, line, styled, text, time};
-use crate::admin::operations::circuits::{LONGEST, Which};
+use crate::admin::operations::circuits::{LONGEST, Which, usual};
 use crate::circuit::TorCircuit;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Config;
@@ -74,7 +74,8 @@ pub enum Action {
         #[command(flatten)]
         why: Why,
     },
-    /// Have tor close a circuit. The client comes back on another one: to refuse it, ban it.
+    /// Have tor close a circuit: it frees what the circuit holds and cuts its downloads. The client comes
+    /// back on another one: to refuse it, ban it.
     Kill {
         /// Which.
         #[command(flatten)]
@@ -273,13 +274,8 @@ impl Change {
                 gate.post(&format!("{}/{}", circuit.path(), self.action), &args)
             }
             Desk::Files(files) => {
-                let usual = match self.standing {
-                    Standing::Banned => config.reputation.ban,
-                    Standing::Vip => config.reputation.vip,
-                    // Kept for as long as there may be failures to forget.
-                    Standing::Reset => config.security.reputation_decay,
-                };
-                let time = self.seconds.map_or(usual, Duration::from_secs);
+                let usual = || usual(self.standing, config);
+                let time = self.seconds.map_or_else(usual, Duration::from_secs);
                 files.stand(&circuit.circuit, self.standing, time, why.text())
             }
         }

@@ -19,7 +19,7 @@ use crate::admin::directory;
 use crate::admin::identity::{Means, Role, Who};
 use crate::admin::log::Entry;
 use crate::admin::operations::circuits::{
-    Address, Circuit, Circuits, Flushed, Killed, WRITTEN_TOGETHER, Which, told,
+    Address, Circuit, Circuits, Flushed, Killed, WRITTEN_TOGETHER, Which, action, told, usual,
 };
 use crate::admin::operations::{audit, dial};
 use crate::app::dial_settings;
@@ -125,12 +125,7 @@ impl<'a> Files<'a> {
         let (tag, circuit) = book.known(circuit)?;
         let before = book.ledger.find(circuit, book.now).map_err(CliError::failed)?;
         let before = before.map_or("like any other", |row| row.standing.as_str());
-        let action = match standing {
-            Standing::Banned => "circuit.ban",
-            Standing::Vip => "circuit.promote",
-            Standing::Reset => "circuit.reset",
-        };
-        let entry = self.entry(action, &tag.hex()).change(before, told(standing, time));
+        let entry = self.entry(action(standing), &tag.hex()).change(before, told(standing, time));
         self.log(&entry.because(reason))?;
         book.set(&[circuit], standing, time)?;
         book.view(tag, Some(circuit))
@@ -169,7 +164,7 @@ impl<'a> Files<'a> {
         let entry = self.entry("circuit.flush", which.as_str()).change(circuits.len(), 0);
         self.log(&entry.because(reason))?;
         for together in circuits.chunks(WRITTEN_TOGETHER) {
-            book.set(together, Standing::Reset, self.config.security.reputation_decay)?;
+            book.set(together, Standing::Reset, usual(Standing::Reset, self.config))?;
             progress.add(together.len() as u64);
         }
         value(&Flushed { taken_back: circuits.len() as u64, left: 0 })
@@ -206,11 +201,13 @@ impl<'a> Files<'a> {
         }
     }
 
-    fn entry(&self, action: &str, target: &str) -> Entry {
+    /// A change that is made now, by whoever is at the command line.
+    pub(super) fn entry(&self, action: &str, target: &str) -> Entry {
         Entry::new(&self.who, SystemClock.now(), action, target)
     }
 
-    fn log(&self, entry: &Entry) -> Result<(), CliError> {
+    /// Writes a change down, before it is made.
+    pub(super) fn log(&self, entry: &Entry) -> Result<(), CliError> {
         let Some(accounts) = self.accounts()? else {
             let none = "note: not written down: the gate never had [admin] on, and has no audit";
             let _nowhere_left_to_say_it = writeln!(io::stderr(), "{none}");

@@ -5,6 +5,7 @@ use std::io::Write;
 use clap::Subcommand;
 
 use super::CliError;
+use super::files::Files;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::entropy::SystemEntropy;
@@ -20,9 +21,18 @@ pub enum Action {
     Rotate,
 }
 
-pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn run(
+    action: &Action,
+    by: String,
+    config: &Config,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
     let ring = KeyRing::load(&config.storage.data_dir).map_err(CliError::failed)?;
     if matches!(action, Action::Rotate) {
+        // Named by the key that signs no more from now on. Before it is done, as every change is.
+        let signing = ring.list().into_iter().find(|key| key.retired_at.is_none());
+        let files = Files::of(config, by);
+        files.log(&files.entry("keys.rotate", &signing.map(|key| key.id).unwrap_or_default()))?;
         ring.rotate(config.session.ttl, &SystemClock, &SystemEntropy).map_err(CliError::failed)?;
     }
     table(&ring.list(), SystemClock.now(), out).map_err(|e| CliError::output(&e))

@@ -15,7 +15,7 @@
 //! - `remote`, `files`: who does these things: the running gate over its socket, or its files without one.
 //! - [`show`], `progress`: answers as JSON or to be read; bars for long work.
 //! - [`simulate`]: attacks played to the dial.
-//! - [`tor`]: what tor's control port says, and a circuit closed by hand.
+//! - [`tor`]: what tor's control port says.
 //! - [`render`]: challenges as files, for people and for the lab.
 //! - [`bench`](mod@bench): how fast this machine draws.
 //! - [`generate_docs`]: man pages and completions, for packages.
@@ -273,7 +273,10 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
             config.load(env)?;
             writeln!(out, "the configuration is valid").map_err(|e| CliError::output(&e))
         }
-        Command::Keys { action, config } => keys::run(&action, &config.load(env)?, out),
+        Command::Keys { action, config } => {
+            let by = dial::operator(&env);
+            keys::run(&action, by, &config.load(env)?, out)
+        }
         Command::Circuits { action, format, config } => {
             let by = dial::operator(&env);
             circuits::run(&action, format, by, &config.load(env)?, out)

@@ -1,4 +1,4 @@
-//! `fortify tor status` and `fortify tor kill-circuit`.
+//! `fortify tor status`, and closing a circuit for `fortify circuits kill` without a gate.
 
 use std::io::Write;
 
@@ -16,12 +16,6 @@ pub enum Action {
     /// Say whether tor's control port lets Fortify in, which tor it is, and under which epoch the gate
     /// knows it.
     Status,
-    /// Close a circuit: it frees what the circuit holds and cuts its downloads. The client comes back
-    /// on another one.
-    KillCircuit {
-        /// The circuit's address, as tor writes it: fc00:dead:beef:4dad::HHHH:LLLL.
-        address: String,
-    },
 }
 
 pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Result<(), CliError> {
@@ -31,11 +25,6 @@ pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Resu
             let asked = tor::status(&config.tor, control, &config.storage.data_dir);
             let status = runtime.block_on(asked).map_err(CliError::failed)?;
             table(control, &status, out)
-        }
-        Action::KillCircuit { address } => {
-            let circuit: TorCircuit =
-                address.parse().map_err(|e| CliError::Usage(format!("kill-circuit: {e}")))?;
-            writeln!(out, "{}", outcome(close(config, circuit)?))
         }
     }
     .map_err(|e| CliError::output(&e))
@@ -55,13 +44,6 @@ fn control(config: &Config) -> Result<&ControlAddress, CliError> {
 fn runtime() -> Result<Runtime, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|e| CliError::Failed(format!("cannot start: {e}")))
-}
-
-const fn outcome(closed: Closed) -> &'static str {
-    match closed {
-        Closed::Now => "closed",
-        Closed::Before => "tor has no such circuit, or no longer",
-    }
 }
 
 fn table(control: &ControlAddress, status: &Status, out: &mut dyn Write) -> std::io::Result<()> {

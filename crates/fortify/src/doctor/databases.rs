@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::who::Who;
 use super::{Finding, LIMIT};
+use crate::admin::schema as admin;
 use crate::config::Config;
 use crate::reputation::ledger;
 use crate::threat::audit;
@@ -25,20 +26,31 @@ struct Database {
     name: &'static str,
     version: i64,
     lost: &'static str,
+    /// Whether to put back a copy first: without this file whoever has the new setup token is admin.
+    copy_first: bool,
 }
 
-const DATABASES: [Database; 2] = [
+const DATABASES: [Database; 3] = [
     Database {
         check: "databases.reputation",
         name: ledger::FILE_NAME,
         version: ledger::SCHEMA_VERSION,
         lost: "bans and favours start anew",
+        copy_first: false,
     },
     Database {
         check: "databases.audit",
         name: audit::FILE_NAME,
         version: audit::SCHEMA_VERSION,
         lost: "the dial stands as configured, and its history is gone",
+        copy_first: false,
+    },
+    Database {
+        check: "databases.admin",
+        name: admin::FILE_NAME,
+        version: admin::SCHEMA_VERSION,
+        lost: "there are no accounts, no tokens and no record of changes then, and a new setup token",
+        copy_first: true,
     },
 ];
 
@@ -53,7 +65,10 @@ pub(super) async fn judge(config: &Config, who: &Who) -> Vec<Finding> {
             Ok(true) => judge_database(database, &path, look(&path).await, who),
             Ok(false) => Finding::skipped(
                 database.check,
-                format!("{} is not there; the gate makes it when it starts", path.display()),
+                format!(
+                    "{} is not there; a gate that needs it makes it when it starts",
+                    path.display()
+                ),
             ),
             Err(error) => Finding::skipped(database.check, format!("{}: {error}", path.display())),
         });
@@ -106,9 +121,13 @@ fn judge_database(database: &Database, path: &Path, looked: Option<Looked>, who:
     let place = path.display();
     let damaged = |what: &str| {
         let found = format!("{place} is damaged: {what}");
+        let copy = match database.copy_first {
+            true => "put back a copy and start it; without a copy ",
+            false => "",
+        };
         let advice = format!(
-            "stop the gate, move {place} and those beside it that end in -wal and -shm away, and start it: \
-             {}; look at the disk (dmesg)",
+            "stop the gate, {copy}move {place} and those beside it that end in -wal and -shm away, and start \
+             it: {}; look at the disk (dmesg)",
             database.lost
         );
         Finding::fail(database.check, found, advice)
@@ -119,7 +138,16 @@ fn judge_database(database: &Database, path: &Path, looked: Option<Looked>, who:
         Some(Ok((_, version))) if version > database.version => Finding::fail(
             database.check,
             format!("{place} has schema {version}, this program knows {}", database.version),
-            "start the later version of Fortify that wrote it, or move the file away",
+            match database.copy_first {
+                true => format!(
+                    "start the later version of Fortify that wrote it, or put back a copy of before it; \
+                     moved away, {}",
+                    database.lost
+                ),
+                false => {
+                    "start the later version of Fortify that wrote it, or move the file away".into()
+                }
+            },
         ),
         Some(Ok((_, version))) => {
             Finding::ok(database.check, format!("{place} is whole, schema {version}"))
@@ -145,6 +173,24 @@ fn judge_database(database: &Database, path: &Path, looked: Option<Looked>, who:
 mod tests {
     use super::super::Verdict;
     use super::*;
+
+    #[test]
+    fn a_copy_of_the_accounts_comes_before_new_ones() {
+        let advice = |check, looked: Looked| {
+            let database = DATABASES.iter().find(|database| database.check == check).unwrap();
+            let judged = judge_database(database, Path::new("/d"), Some(looked), &Who::default());
+            assert_eq!(judged.verdict, Verdict::Fail);
+            judged.advice.unwrap()
+        };
+        let damaged = || Ok(("row 1 missing".to_owned(), 1));
+        let newer = || Ok(("ok".to_owned(), 99));
+        for looked in [damaged, newer] {
+            let said = advice("databases.admin", looked());
+            let (copy, away) = (said.find("put back a copy"), said.find("move"));
+            assert!(copy.is_some() && copy < away && said.contains("no accounts"), "{said}");
+            assert!(!advice("databases.audit", looked()).contains("copy"));
+        }
+    }
 
     #[tokio::test]
     async fn a_file_is_whole_or_damaged_and_nothing_is_made_beside_it() {

@@ -27,37 +27,53 @@ const EVERYBODY: u32 = 0o007;
 pub(super) fn judge(config: &Config, file: Option<&Path>, who: &Who) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(path) = file {
-        findings.push(configuration(path));
+        findings.push(configuration(path, who));
     }
-    findings.extend(secrets(config));
+    findings.extend(secrets(config, who));
     findings.extend(data_dir(&config.storage.data_dir, who));
     findings
 }
 
 /// The configuration names addresses and limits, and no secret.
-fn configuration(path: &Path) -> Finding {
+fn configuration(path: &Path, who: &Who) -> Finding {
     const CHECK: &str = "files.configuration";
     let place = path.display();
-    let mode = match fs::metadata(path) {
-        Ok(meta) => meta.mode() & 0o7777,
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
         Err(error) => {
             return Finding::fail(CHECK, format!("{place}: {error}"), "name it with --config");
         }
     };
+    let mode = meta.mode() & 0o7777;
     let found = format!("{place}: mode {mode:04o}");
     if mode & 0o022 != 0 {
-        let advice = format!("others may change it: chmod 640 {place}");
-        Finding::fail(CHECK, found, advice)
+        Finding::fail(CHECK, found, format!("others may change it: {}", the_gates(path, who)))
+    } else if is_shut(path, &meta, who) {
+        let found = format!("{found}, and the gate's user cannot read it");
+        Finding::fail(CHECK, found, the_gates(path, who))
     } else if mode & EVERYBODY != 0 {
-        let advice = format!("every local user reads your limits: chmod 640 {place}");
+        let advice = format!("every local user reads your limits: {}", the_gates(path, who));
         Finding::warn(CHECK, found, advice)
     } else {
         Finding::ok(CHECK, found)
     }
 }
 
+/// How a file of root's or of the gate's becomes readable for the gate and not for everybody.
+fn the_gates(path: &Path, who: &Who) -> String {
+    let (group, place) = (who.group(), path.display());
+    format!("chgrp {group} {place} && chmod 640 {place}")
+}
+
+/// Whether the gate's user cannot read it, as far as that is known.
+fn is_shut(path: &Path, meta: &Metadata, who: &Who) -> bool {
+    // Whoever is the gate can try, which takes account of access control lists too.
+    let tried = who.is_gate() && access(path, Access::READ_OK).is_ok();
+    !tried && !who.may_read(meta)
+}
+
 /// The files that hold passwords and keys of others.
-fn secrets(config: &Config) -> Vec<Finding> {
+fn secrets(config: &Config, who: &Who) -> Vec<Finding> {
     let redis = &config.storage.redis;
     let mut files = vec![("tor.password_file", &config.tor.password_file)];
     if config.storage.backend == StorageBackend::Redis {
@@ -65,10 +81,10 @@ fn secrets(config: &Config) -> Vec<Finding> {
         files.push(("storage.tls_key_file", &redis.tls.key));
     }
     let named = files.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?)));
-    named.map(|(key, path)| secret(key, path)).collect()
+    named.map(|(key, path)| secret(key, path, who)).collect()
 }
 
-fn secret(key: &str, path: &Path) -> Finding {
+fn secret(key: &str, path: &Path, who: &Who) -> Finding {
     const CHECK: &str = "files.secrets";
     let place = path.display();
     match fs::metadata(path) {
@@ -80,8 +96,17 @@ fn secret(key: &str, path: &Path) -> Finding {
         Ok(meta) if meta.mode() & EVERYBODY != 0 => Finding::fail(
             CHECK,
             format!("{key} {place}: mode {:04o} lets everybody read it", meta.mode() & 0o7777),
-            format!("chmod 640 {place}, and change what it holds if others use this machine"),
+            format!(
+                "{}; and change what it holds if others use this machine",
+                the_gates(path, who)
+            ),
         ),
+        Ok(meta) if is_shut(path, &meta, who) => {
+            let mode = meta.mode() & 0o7777;
+            let found =
+                format!("{key} {place}: mode {mode:04o}, and the gate's user cannot read it");
+            Finding::fail(CHECK, found, the_gates(path, who))
+        }
         Ok(meta) => Finding::ok(CHECK, format!("{key} {place}: mode {:04o}", meta.mode() & 0o7777)),
     }
 }
@@ -281,7 +306,8 @@ mod tests {
     fn a_password_is_not_everybodys_and_the_configuration_nobody_elses_to_change() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        assert_eq!(secret("tor.password_file", &path).verdict, Verdict::Fail);
+        let nobody = Who::default();
+        assert_eq!(secret("tor.password_file", &path, &nobody).verdict, Verdict::Fail);
         fs::write(&path, "x").unwrap();
         for (mode, of_secret, of_configuration) in [
             (0o600, Verdict::Ok, Verdict::Ok),
@@ -290,8 +316,46 @@ mod tests {
             (0o660, Verdict::Ok, Verdict::Fail),
         ] {
             chmod(&path, mode);
-            assert_eq!(secret("tor.password_file", &path).verdict, of_secret, "{mode:o}");
-            assert_eq!(configuration(&path).verdict, of_configuration, "{mode:o}");
+            assert_eq!(secret("tor.password_file", &path, &nobody).verdict, of_secret, "{mode:o}");
+            assert_eq!(configuration(&path, &nobody).verdict, of_configuration, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn what_the_gate_cannot_read_is_named_with_its_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "x").unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        // Somebody else, who has the file's group or has it not.
+        let gate = |groups: &[u32]| Who {
+            me: meta.uid(),
+            gate: Some(meta.uid() + 1),
+            groups: groups.to_vec(),
+            ..Who::default()
+        };
+        let (member, stranger) = (gate(&[meta.gid() + 1, meta.gid()]), gate(&[4_000_000_000]));
+        for (mode, who, verdict) in [
+            (0o640, &member, Verdict::Ok),
+            (0o600, &member, Verdict::Fail),
+            (0o640, &stranger, Verdict::Fail),
+            (0o400, &Who { gate: Some(meta.uid()), ..Who::default() }, Verdict::Ok),
+            (0o600, &Who { gate: Some(0), ..Who::default() }, Verdict::Ok),
+        ] {
+            chmod(&path, mode);
+            for finding in [secret("tor.password_file", &path, who), configuration(&path, who)] {
+                assert_eq!(finding.verdict, verdict, "{mode:o} {finding:?}");
+            }
+        }
+        let place = path.display();
+        let mend = format!("chgrp 4000000000 {place} && chmod 640 {place}");
+        for mode in [0o600, 0o644] {
+            chmod(&path, mode);
+            for finding in
+                [secret("tor.password_file", &path, &stranger), configuration(&path, &stranger)]
+            {
+                assert!(finding.advice.as_ref().unwrap().contains(&mend), "{finding:?}");
+            }
         }
     }
 }

@@ -151,7 +151,11 @@ fn judge_ready(config: &Config, ready: Option<&Result<Answer, Silence>>) -> Find
     Finding::skipped(CHECK, why)
 }
 
-/// Each part of `/ready` is `true`, or `ok`, `up` or `off`; anything else needs somebody.
+/// The part of `/ready` that is there, and `true`, while something does not work.
+const SHUT_OUT: &str = "operators_shut_out";
+
+/// Each part of `/ready` is `true`, or `ok`, `up` or `off`; anything else needs somebody. That operators
+/// are shut out is told the other way round.
 fn judge_parts(parts: &Value) -> Finding {
     const CHECK: &str = "gate.ready";
     let Some(parts) = parts.as_object() else {
@@ -163,11 +167,22 @@ fn judge_parts(parts: &Value) -> Finding {
         Value::String(word) => word.chars().filter(char::is_ascii_alphanumeric).collect(),
         _ => "?".to_owned(),
     };
-    let told: Vec<_> = parts.iter().map(|(name, value)| (name.as_str(), state(value))).collect();
-    let found: Vec<_> = told.iter().map(|(name, state)| format!("{name} {state}")).collect();
+    let shut_out = parts.get(SHUT_OUT).is_some_and(|value| value != &Value::Bool(false));
+    let works = |(name, _): &(&String, &Value)| name.as_str() != SHUT_OUT;
+    let parts = || parts.iter().filter(works);
+    let told: Vec<_> = parts().map(|(name, value)| (name.as_str(), state(value))).collect();
+    let mut found: Vec<_> = told.iter().map(|(name, state)| format!("{name} {state}")).collect();
+    if shut_out {
+        found.push("operators are shut out".to_owned());
+    }
     let found = found.join(", ");
-    if parts.values().any(|value| value == &Value::Bool(false)) {
+    if parts().any(|(_, value)| value == &Value::Bool(false)) {
         let advice = "visitors get 503; the findings below and journalctl -u fortify say why";
+        Finding::fail(CHECK, found, advice)
+    } else if shut_out {
+        let advice = "admin.sqlite in storage.data_dir cannot be used; journalctl -u fortify says why. If it \
+                      is damaged: stop the gate, put back a copy, and start it; databases.admin says \
+                      what to do without one";
         Finding::fail(CHECK, found, advice)
     } else if told.iter().any(|(_, state)| !matches!(state.as_str(), "ok" | "up" | "off")) {
         let advice =
@@ -252,6 +267,8 @@ mod tests {
             (r#"{"store":true,"renderer":true,"haproxy":"ok","tor":"up"}"#, Verdict::Ok),
             (r#"{"store":true,"renderer":true,"haproxy":"degraded"}"#, Verdict::Warn),
             (r#"{"store":false,"renderer":true,"haproxy":"ok"}"#, Verdict::Fail),
+            (r#"{"store":true,"renderer":true,"operators_shut_out":true}"#, Verdict::Fail),
+            (r#"{"store":true,"renderer":true,"operators_shut_out":false}"#, Verdict::Ok),
         ] {
             assert_eq!(
                 judge_parts(&serde_json::from_str(parts).unwrap()).verdict,
@@ -261,5 +278,9 @@ mod tests {
         }
         let parts = serde_json::json!({"store": true, "tor": "degraded"});
         assert_eq!(judge_parts(&parts).found, "store ok, tor degraded");
+        let parts = serde_json::json!({"operators_shut_out": true, "store": true});
+        let shut_out = judge_parts(&parts);
+        assert_eq!(shut_out.found, "store ok, operators are shut out");
+        assert!(shut_out.advice.unwrap().contains("put back a copy"));
     }
 }

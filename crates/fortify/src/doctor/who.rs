@@ -1,6 +1,6 @@
 //! Which process and user is the gate, and who looks.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -22,6 +22,9 @@ pub(super) struct Who {
     pub(super) pid: Option<i32>,
     /// The gate's user: that process', or else the owner of `storage.data_dir`.
     pub(super) gate: Option<u32>,
+    /// The groups of that user, its own first: the process', or else those of `/etc/group` and that of
+    /// `storage.data_dir`.
+    pub(super) groups: Vec<u32>,
 }
 
 impl Who {
@@ -32,11 +35,43 @@ impl Who {
             _ => None,
         };
         let pid = told.filter(|pid| *pid > 0).or_else(listening);
-        let owner = |path: &Path| fs::metadata(path).ok().map(|meta| meta.uid());
-        let gate = pid
-            .and_then(|pid| owner(Path::new(&format!("/proc/{pid}"))))
-            .or_else(|| owner(&config.storage.data_dir));
-        Self { me: rustix::process::geteuid().as_raw(), pid, gate }
+        let owner = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.uid(), meta.gid()));
+        let of_process = |pid| {
+            let (gate, group) = owner(Path::new(&format!("/proc/{pid}")))?;
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            Some((gate, own_first(group, groups_of_process(&status))))
+        };
+        let of_directory = || {
+            let (gate, group) = owner(&config.storage.data_dir)?;
+            let read = |path| fs::read_to_string(path).unwrap_or_default();
+            let groups = groups_of_user(gate, &read("/etc/passwd"), &read("/etc/group"));
+            Some((gate, own_first(group, groups)))
+        };
+        let found = pid.and_then(of_process).or_else(of_directory);
+        let (gate, groups) =
+            found.map_or((None, Vec::new()), |(gate, groups)| (Some(gate), groups));
+        Self { me: rustix::process::geteuid().as_raw(), pid, gate, groups }
+    }
+
+    /// Whether a file's owner, group and mode let the gate's user read it; that too where the user is not
+    /// known.
+    pub(super) fn may_read(&self, meta: &Metadata) -> bool {
+        let bit = match self.gate {
+            None | Some(0) => return true,
+            Some(gate) if gate == meta.uid() => 0o400,
+            Some(_) if self.groups.contains(&meta.gid()) => 0o040,
+            Some(_) => 0o004,
+        };
+        meta.mode() & bit != 0
+    }
+
+    /// The gate's own group as `chgrp` takes it: its name, or its number where it has none.
+    pub(super) fn group(&self) -> String {
+        let Some(gid) = self.groups.first() else { return "<the gate's group>".to_owned() };
+        let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+        let gid = gid.to_string();
+        let name = entries(&groups).find(|entry| entry.get(2) == Some(&gid.as_str()));
+        name.and_then(|entry| entry.first().map(|name| (*name).to_owned())).unwrap_or(gid)
     }
 
     /// Whether what this command may not do, the gate may not either.
@@ -79,6 +114,36 @@ impl Who {
             }
         }
     }
+}
+
+fn own_first(own: u32, others: Vec<u32>) -> Vec<u32> {
+    let others = others.into_iter().filter(|group| *group != own);
+    std::iter::once(own).chain(others).collect()
+}
+
+/// The lines of `/etc/passwd` and `/etc/group`, which colons divide (passwd(5), group(5)).
+fn entries(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines().map(|line| line.split(':').collect())
+}
+
+/// The supplementary groups of `/proc/<pid>/status` (proc(5)).
+fn groups_of_process(status: &str) -> Vec<u32> {
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+    groups.unwrap_or_default().split_ascii_whitespace().filter_map(|gid| gid.parse().ok()).collect()
+}
+
+/// The groups of the user `uid`: that of its entry, and those that list its name.
+fn groups_of_user(uid: u32, passwd: &str, group: &str) -> Vec<u32> {
+    let uid = uid.to_string();
+    let Some(user) = entries(passwd).find(|entry| entry.get(2) == Some(&uid.as_str())) else {
+        return Vec::new();
+    };
+    let own = user.get(3).and_then(|gid| gid.parse().ok());
+    let listed = entries(group).filter_map(|entry| {
+        let is_in = entry.get(3)?.split(',').any(|member| Some(&member) == user.first());
+        is_in.then(|| entry.get(2)?.parse().ok()).flatten()
+    });
+    own.into_iter().chain(listed).collect()
 }
 
 /// The process that listens on `port`, where this user may see it.
@@ -129,6 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_those_of_the_process_or_of_the_user() {
+        let status = "Name:\tfortify\nUid:\t998\t998\t998\t998\nGroups:\t107 112 \nVmPeak:\t1 kB\n";
+        assert_eq!(own_first(107, groups_of_process(status)), [107, 112]);
+        assert!(groups_of_process("Name:\tfortify\n").is_empty());
+        let passwd =
+            "root:x:0:0::/root:/bin/sh\nfortify:x:998:998::/nonexistent:/usr/sbin/nologin\n";
+        let group =
+            "root:x:0:\nfortify:x:998:www-data\nhaproxy:x:112:fortify,ada\nno:x:113:fortify2\n";
+        assert_eq!(groups_of_user(998, passwd, group), [998, 112]);
+        assert!(groups_of_user(7, passwd, group).is_empty());
+    }
+
+    #[test]
     fn this_process_is_found() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let found = find_listener(listener.local_addr().unwrap().port());
@@ -138,7 +216,7 @@ mod tests {
     #[test]
     fn it_is_said_whose_permissions_are_judged() {
         let config = Config::default();
-        let who = |me, gate| Who { me, pid: None, gate };
+        let who = |me, gate| Who { me, gate, ..Who::default() };
         assert_eq!(who(7, Some(7)).judge(&config).verdict, super::super::Verdict::Ok);
         let other = who(0, Some(7)).judge(&config);
         assert!(other.found.contains("judged for the owner"), "{}", other.found);

@@ -65,8 +65,9 @@ pub enum TorError {
     Password(PathBuf, #[source] io::Error),
     /// The password file is open to everybody.
     #[error(
-        "tor.password_file {} may be read by everybody (mode {:o}); run: chmod 640 {}",
-        .0.display(), .1, .0.display()
+        "tor.password_file {} may be read by everybody (mode {:o}); run: chgrp GROUP {} && chmod 640 {}, \
+         where GROUP is that of the user that runs Fortify (Debian: fortify)",
+        .0.display(), .1, .0.display(), .0.display()
     )]
     PasswordReadable(PathBuf, u32),
     /// The password file holds no password.
@@ -150,7 +151,10 @@ mod tests {
                 ["CookieAuthFileGroupReadable 1", "debian-tor"],
             ),
             (TorError::CookieLength("/c".into()), ["32 bytes", "tor.cookie_file"]),
-            (TorError::PasswordReadable("/p".into(), 0o644), ["chmod 640 /p", "644"]),
+            (
+                TorError::PasswordReadable("/p".into(), 0o644),
+                ["chgrp GROUP /p && chmod 640 /p", "644"],
+            ),
         ] {
             let said = error.to_string();
             assert!(words.iter().all(|word| said.contains(word)), "{said}");

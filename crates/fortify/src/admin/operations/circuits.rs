@@ -14,6 +14,7 @@ use crate::admin::error::AdminError;
 use crate::admin::handler::{Context, line};
 use crate::circuit::TorCircuit;
 use crate::clock::Timestamp;
+use crate::config::Config;
 use crate::pseudonym::CircuitTag;
 use crate::reputation::{Reason, Row, Standing};
 use crate::tor::{Closed, TorError};
@@ -207,8 +208,7 @@ pub async fn show(context: Context, args: OfCircuit) -> Result<Circuit, AdminErr
 ///
 /// Where it is not known, and faults of the files: nothing was changed then.
 pub async fn ban(context: Context, args: Change) -> Result<Circuit, AdminError> {
-    let usual = context.app().config.reputation.ban;
-    change(&context, args, "circuit.ban", Standing::Banned, usual).await
+    change(&context, args, Standing::Banned).await
 }
 
 /// Favours a circuit, even a banned one.
@@ -217,8 +217,7 @@ pub async fn ban(context: Context, args: Change) -> Result<Circuit, AdminError> 
 ///
 /// As [`ban`].
 pub async fn promote(context: Context, args: Change) -> Result<Circuit, AdminError> {
-    let usual = context.app().config.reputation.vip;
-    change(&context, args, "circuit.promote", Standing::Vip, usual).await
+    change(&context, args, Standing::Vip).await
 }
 
 /// Takes a ban or a favour back; a circuit that had used up its tries has them again.
@@ -227,9 +226,7 @@ pub async fn promote(context: Context, args: Change) -> Result<Circuit, AdminErr
 ///
 /// As [`ban`].
 pub async fn reset(context: Context, args: Change) -> Result<Circuit, AdminError> {
-    // Kept for as long as there may be failures to forget.
-    let usual = context.app().config.security.reputation_decay;
-    change(&context, args, "circuit.reset", Standing::Reset, usual).await
+    change(&context, args, Standing::Reset).await
 }
 
 /// Has tor close a circuit. The client comes back on another one.
@@ -275,7 +272,7 @@ pub async fn flush(context: Context, args: Flush) -> Result<Flushed, AdminError>
         context.entry("circuit.flush", args.which.as_str())?.change(all, all - circuits.len());
     context.log(entry.because(&reason)).await?;
     let app = context.app();
-    let until = app.clock.now().after(app.config.security.reputation_decay);
+    let until = app.clock.now().after(usual(Standing::Reset, &app.config));
     for together in circuits.chunks(WRITTEN_TOGETHER) {
         let mut writes = JoinSet::new();
         for circuit in together.iter().copied() {
@@ -295,13 +292,11 @@ pub async fn flush(context: Context, args: Flush) -> Result<Flushed, AdminError>
 async fn change(
     context: &Context,
     args: Change,
-    action: &str,
     standing: Standing,
-    usual: Duration,
 ) -> Result<Circuit, AdminError> {
     let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
     let time = match args.seconds {
-        None => usual,
+        None => usual(standing, &context.app().config),
         Some(seconds @ 1..=LONGEST) => Duration::from_secs(seconds),
         Some(_) => {
             let advice = format!("seconds: use 1 to {LONGEST}, which is a year");
@@ -313,7 +308,7 @@ async fn change(
     let app = context.app();
     let before = app.reputation.standing(circuit).map_or("like any other", Standing::as_str);
     let to = told(standing, time);
-    let entry = context.entry(action, &named.tag.hex())?.change(before, to);
+    let entry = context.entry(action(standing), &named.tag.hex())?.change(before, to);
     context.log(entry.because(&reason)).await?;
     let until = app.clock.now().after(time);
     app.reputation.set(circuit, standing, until, Reason::Operator).await?;
@@ -342,6 +337,25 @@ impl Circuit {
             known: false,
             address: None,
         }
+    }
+}
+
+/// How long a circuit stands so unless it is said.
+pub(crate) const fn usual(standing: Standing, config: &Config) -> Duration {
+    match standing {
+        Standing::Banned => config.reputation.ban,
+        Standing::Vip => config.reputation.vip,
+        // Kept for as long as there may be failures to forget.
+        Standing::Reset => config.security.reputation_decay,
+    }
+}
+
+/// What the audit calls having a circuit stand so.
+pub(crate) const fn action(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Banned => "circuit.ban",
+        Standing::Vip => "circuit.promote",
+        Standing::Reset => "circuit.reset",
     }
 }
 
