@@ -359,6 +359,35 @@ async fn a_log_in_takes_name_password_and_a_code_that_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_password_cannot_try_every_code_while_the_account_waits() {
+    let office = Office::open().await;
+    let secret = || TotpSecret::new(*b"12345678901234567890");
+    let enrolled = UserChange::Totp(Some(secret()));
+    office.admin().accounts.change_user(&own(), "admin", &enrolled, NOW).unwrap();
+    let code = || totp::code_at(&secret(), office.bed.app.clock.now());
+    let mut guesser = office.stranger();
+    for _ in 0..5 {
+        let reply = log_in(&mut guesser, "admin", PASSWORD, Some("000000")).await;
+        assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+    }
+    for _ in 0..50 {
+        let reply = log_in(&mut guesser, "admin", PASSWORD, Some("000000")).await;
+        assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
+    }
+    let reply = log_in(&mut guesser, "admin", PASSWORD, Some(&code())).await;
+    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "a code too many was looked at");
+    // One look is earned; who uses it up with a wrong code has none for the right one.
+    office.bed.clock.advance(Duration::from_secs(10));
+    for code in ["000000", &code()] {
+        let reply = log_in(&mut guesser, "admin", PASSWORD, Some(code)).await;
+        assert_ne!(reply.status, StatusCode::OK);
+    }
+    office.bed.clock.advance(Duration::from_secs(10));
+    let reply = log_in(&mut guesser, "admin", PASSWORD, Some(&code())).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_has_a_new_id_and_ends_when_it_should() {
     let office = Office::open().await;
     let me = format!("{API}/me");
