@@ -83,7 +83,6 @@ pub struct Admin {
     figures: Figures,
     /// Pictures that are drawn for operators at one time: visitors come first.
     samples: Semaphore,
-    setup: Mutex<Option<Secret<String>>>,
 }
 
 /// Why the operator's side cannot be built.
@@ -98,8 +97,7 @@ pub enum AdminBuildError {
 }
 
 impl Admin {
-    /// The operator's side of the gate in force. Where there is no account yet, and never was a token to make one
-    /// with, such a token is made: [`Self::take_setup_token`].
+    /// The operator's side of the gate in force.
     ///
     /// # Errors
     ///
@@ -108,7 +106,6 @@ impl Admin {
         let app = live.app();
         let config = &app.config.admin;
         let accounts = Accounts::open(&app.config.storage.data_dir)?;
-        let setup = accounts.begin_setup(&*app.entropy)?;
         let settings = guard::Settings {
             tries: config.login_tries,
             per_minute: config.login_tries_per_minute,
@@ -121,7 +118,6 @@ impl Admin {
             forms: FormKey::new(random_bytes(&*app.entropy)?),
             figures: Figures::new(),
             samples: Semaphore::new(SAMPLES),
-            setup: Mutex::new(setup),
             accounts: Arc::new(accounts),
             live,
         }))
@@ -133,11 +129,14 @@ impl Admin {
         self.live.app()
     }
 
-    /// The token that makes the first account, to be shown to the operator once; `None` from the second
-    /// time on, and where there is an account or an earlier start showed one.
-    #[must_use]
-    pub fn take_setup_token(&self) -> Option<Secret<String>> {
-        self.setup.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Makes the token for the first account, for whoever shows it to the operator at once and to nobody
+    /// else; `None` from the second time on, and where there is an account.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written, or without randomness.
+    pub fn begin_setup(&self) -> Result<Option<Secret<String>>, AccountsError> {
+        self.accounts.begin_setup(&*self.app().entropy)
     }
 
     /// Counts for the last hour's figures, as it is done every ten seconds.

@@ -3,11 +3,8 @@
 use crate::sqlite::Schema;
 
 /// `admin.sqlite` in the data directory.
-pub(super) const SCHEMA: Schema = Schema {
-    name: "admin.sqlite",
-    steps: &[TABLES],
-    anew: "accounts start anew, with a new setup token",
-};
+pub(super) const SCHEMA: Schema =
+    Schema { name: "admin.sqlite", steps: &[TABLES], anew: "accounts start anew" };
 
 const TABLES: &str = "
     CREATE TABLE users (
