@@ -18,7 +18,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::identity::{Means, Role, Who};
-use super::log::{self, Entry, Refusals, Refused, number, timestamp};
+use super::log::{self, Entry, Refused, number, timestamp};
 use super::schema::SCHEMA;
 use super::totp::{SECRET_BYTES, TotpSecret};
 use crate::clock::Timestamp;
@@ -534,23 +534,19 @@ impl Accounts {
         })
     }
 
-    /// The last `most` changes before `before`, the latest first.
+    /// Of each list of the log the last `most` before `before` and `place`.
     ///
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn entries(&self, before: Timestamp, most: u64) -> Result<Vec<Entry>, AccountsError> {
-        self.read(|connection| log::read(connection, before, most))
-    }
-
-    /// The last `most` counts of refusals before `before`, the latest first.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read.
-    pub fn refusals(&self, before: Timestamp, most: u64) -> Result<Vec<Refusals>, AccountsError> {
+    pub fn kept(
+        &self,
+        before: Timestamp,
+        place: &log::Place,
+        most: u64,
+    ) -> Result<log::Kept, AccountsError> {
         self.keep_refusals()?;
-        self.read(|connection| log::read_refusals(connection, before, most))
+        self.read(|connection| log::read(connection, before, place, most))
     }
 
     /// Counts a refusal, in memory until [`Self::keep_refusals`].

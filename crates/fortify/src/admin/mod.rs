@@ -49,7 +49,7 @@ pub mod totp;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::SharedApp;
 use crate::entropy::{EntropyError, random_bytes};
@@ -57,6 +57,7 @@ use crate::reload::Live;
 use crate::store::record::Secret;
 use accounts::{Accounts, AccountsError};
 use csrf::FormKey;
+use error::AdminError;
 use figures::Figures;
 use guard::Guard;
 use password::Hasher;
@@ -66,6 +67,10 @@ pub use serve::{AdminListeners, AdminStartError, SetupNotice};
 
 /// Sample pictures that are drawn at one time, of as many as the renderer draws for visitors.
 const SAMPLES: usize = 1;
+
+/// What is looked through at one time: each is up to half a million rows, and whoever may only look could have
+/// all memory and processors taken by asking many times at once.
+const SCANS: usize = 1;
 
 /// How requests hold the [`Admin`].
 pub type SharedAdmin = Arc<Admin>;
@@ -83,6 +88,8 @@ pub struct Admin {
     figures: Figures,
     /// Pictures that are drawn for operators at one time: visitors come first.
     samples: Semaphore,
+    /// Leave to look through everything that is kept of circuits or changes.
+    scans: Arc<Semaphore>,
 }
 
 /// Why the operator's side cannot be built.
@@ -118,6 +125,7 @@ impl Admin {
             forms: FormKey::new(random_bytes(&*app.entropy)?),
             figures: Figures::new(),
             samples: Semaphore::new(SAMPLES),
+            scans: Arc::new(Semaphore::new(SCANS)),
             accounts: Arc::new(accounts),
             live,
         }))
@@ -143,6 +151,22 @@ impl Admin {
     pub async fn count(&self) {
         let sample = figures::now(&self.app()).await;
         self.figures.add(sample);
+    }
+
+    /// Leave to look through everything, until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Busy`] while somebody else has it.
+    pub fn scan(&self) -> Result<OwnedSemaphorePermit, AdminError> {
+        let busy = |_taken| AdminError::Busy("circuits or records are being looked through");
+        self.scans.clone().try_acquire_owned().map_err(busy)
+    }
+
+    /// As [`Self::scan`], but waits for its turn: for what is under way.
+    async fn scan_in_turn(&self) -> Result<OwnedSemaphorePermit, AdminError> {
+        let closed = |_closed| AdminError::Unavailable("nothing can be looked through".to_owned());
+        self.scans.clone().acquire_owned().await.map_err(closed)
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {

@@ -4,7 +4,7 @@ use crate::sqlite::Schema;
 
 /// `admin.sqlite` in the data directory.
 pub(super) const SCHEMA: Schema =
-    Schema { name: "admin.sqlite", steps: &[TABLES], anew: "accounts start anew" };
+    Schema { name: "admin.sqlite", steps: &[TABLES, VISITS], anew: "accounts start anew" };
 
 const TABLES: &str = "
     CREATE TABLE users (
@@ -48,4 +48,21 @@ const TABLES: &str = "
         count INTEGER NOT NULL,
         PRIMARY KEY (minute, what)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// Log-ins and log-outs apart from changes, which they would push out otherwise.
+const VISITS: &str = "
+    CREATE TABLE visits (
+        seq INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        means TEXT NOT NULL,
+        action TEXT NOT NULL,
+        target TEXT NOT NULL,
+        before TEXT NOT NULL,
+        after TEXT NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO visits SELECT * FROM log WHERE action IN ('login', 'logout');
+    DELETE FROM log WHERE action IN ('login', 'logout');
 ";
