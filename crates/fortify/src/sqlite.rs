@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -173,6 +173,44 @@ pub fn open_existing(data_dir: &Path, schema: &Schema) -> Result<Opened, FileErr
         Ok(false) => Err(FileError::NotThere(path)),
         Err(error) => Err(FileError::Open { path, cause: error.to_string() }),
     }
+}
+
+/// As [`open_existing`], but makes a file that is not there, and gives it to whom the directory belongs to:
+/// for a command that root runs before the gate's first start. SQLite gives the files beside it the same
+/// owner.
+///
+/// # Errors
+///
+/// [`FileError`]; [`FileError::NotThere`] without a directory, for nothing says whose it should be.
+pub fn open_for_owner(data_dir: &Path, schema: &Schema) -> Result<Opened, FileError> {
+    let path = data_dir.join(schema.name);
+    let failed =
+        |e: &dyn std::fmt::Display| FileError::Open { path: path.clone(), cause: e.to_string() };
+    let owner = match std::fs::metadata(data_dir) {
+        Ok(directory) => (directory.uid(), directory.gid()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(FileError::NotThere(path));
+        }
+        Err(error) => return Err(failed(&error)),
+    };
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(file) => {
+            let given = file.metadata().and_then(|made| {
+                let same = made.uid() == owner.0;
+                if same { Ok(()) } else { fchown(&file, Some(owner.0), Some(owner.1)) }
+            });
+            if let Err(error) = given {
+                // Left there, it would keep the gate out.
+                let _nothing_is_in_it = std::fs::remove_file(&path);
+                let cause =
+                    format!("the directory is another user's, run this as that user: {error}");
+                return Err(failed(&cause));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(&error)),
+    }
+    open_at(&path, schema)
 }
 
 /// What tells that somebody else changed the file at a path: which it is, how long, and when it was
@@ -397,6 +435,32 @@ mod tests {
             assert!(newer.contains("things start anew"), "{newer}");
         }
         assert!(!open(dir.path(), &SCHEMA, NOW).unwrap().anew);
+    }
+
+    #[test]
+    fn a_command_makes_a_file_that_is_the_gates() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let missing = open_for_owner(&data, &SCHEMA).unwrap_err();
+        assert!(matches!(missing, FileError::NotThere(_)), "{missing}");
+        std::fs::create_dir(&data).unwrap();
+        // Only root can make a directory somebody else's.
+        let given = std::os::unix::fs::chown(&data, Some(12_345), Some(12_345)).is_ok();
+        let opened = open_for_owner(&data, &SCHEMA).unwrap();
+        fill(&opened);
+        let owner = std::fs::metadata(&data).unwrap().uid();
+        assert!(!given || owner == 12_345);
+        let files: Vec<_> = std::fs::read_dir(&data).unwrap().map(Result::unwrap).collect();
+        assert_eq!(files.len(), 3, "the file, its log and its index");
+        for file in files {
+            let file = file.metadata().unwrap();
+            assert_eq!((file.uid(), file.permissions().mode() & 0o777), (owner, 0o600));
+        }
+        drop(opened);
+        let again = open_for_owner(&data, &SCHEMA).unwrap();
+        let count = "SELECT count(*) FROM things";
+        let rows: i64 = again.connection.query_row(count, [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 2000, "a file that was there is begun anew");
     }
 
     /// Damage at the start of a file, in its middle, and a file that ends too soon.

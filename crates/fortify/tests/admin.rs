@@ -13,6 +13,7 @@ use axum::http::{Method, Request, StatusCode};
 use fortify::admin::SharedAdmin;
 use fortify::admin::accounts::UserChange;
 use fortify::admin::identity::{Means, Role, Who};
+use fortify::admin::log::{Entry, Kept, Place, Refused};
 use fortify::admin::routes::{API, Access, Route, routes};
 use fortify::admin::totp::{self, TotpSecret};
 use fortify::circuit::IdentityMode;
@@ -135,6 +136,12 @@ impl Office {
 
 fn own() -> Who {
     Who { name: "test".to_owned(), role: Role::Admin, means: Means::File }
+}
+
+/// The latest of the log.
+fn kept(office: &Office) -> Kept {
+    let before = NOW.after(Duration::from_secs(60));
+    office.admin().accounts.kept(before, &Place::LATEST, 1000).unwrap()
 }
 
 async fn log_in(operator: &mut Visitor, name: &str, password: &str, code: Option<&str>) -> Reply {
@@ -359,6 +366,35 @@ async fn a_log_in_takes_name_password_and_a_code_that_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_password_cannot_try_every_code_while_the_account_waits() {
+    let office = Office::open().await;
+    let secret = || TotpSecret::new(*b"12345678901234567890");
+    let enrolled = UserChange::Totp(Some(secret()));
+    office.admin().accounts.change_user(&own(), "admin", &enrolled, NOW).unwrap();
+    let code = || totp::code_at(&secret(), office.bed.app.clock.now());
+    let mut guesser = office.stranger();
+    for _ in 0..5 {
+        let reply = log_in(&mut guesser, "admin", PASSWORD, Some("000000")).await;
+        assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+    }
+    for _ in 0..50 {
+        let reply = log_in(&mut guesser, "admin", PASSWORD, Some("000000")).await;
+        assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
+    }
+    let reply = log_in(&mut guesser, "admin", PASSWORD, Some(&code())).await;
+    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "a code too many was looked at");
+    // One look is earned; who uses it up with a wrong code has none for the right one.
+    office.bed.clock.advance(Duration::from_secs(10));
+    for code in ["000000", &code()] {
+        let reply = log_in(&mut guesser, "admin", PASSWORD, Some(code)).await;
+        assert_ne!(reply.status, StatusCode::OK);
+    }
+    office.bed.clock.advance(Duration::from_secs(10));
+    let reply = log_in(&mut guesser, "admin", PASSWORD, Some(&code())).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_has_a_new_id_and_ends_when_it_should() {
     let office = Office::open().await;
     let me = format!("{API}/me");
@@ -445,8 +481,7 @@ async fn a_form_counts_from_a_page_of_its_own_session_alone() {
     }
     assert_eq!(code_of(&office.stranger().post_form(&login, &fill(&before)).await), "form");
     assert_eq!(browser.post_form(&login, &fill(&before)).await.status, StatusCode::OK);
-    let refused =
-        office.admin().accounts.refusals(NOW.after(Duration::from_secs(60)), 100).unwrap();
+    let refused = kept(&office).refusals;
     assert!(refused.iter().any(|it| it.what == "form" && it.count >= 10), "{refused:?}");
 }
 
@@ -463,7 +498,8 @@ async fn ten_thousand_passwords_are_a_few_and_cost_a_few_lines() {
             NOW,
         )
         .unwrap();
-    let entries = accounts.entries(NOW.after(Duration::from_secs(60)), 1000).unwrap().len();
+    let entries = || kept(&office).changes.len() + kept(&office).visits.len();
+    let before = entries();
     let mut attackers = tokio::task::JoinSet::new();
     let metrics = office.bed.app.metrics.clone();
     for worker in 0..8_u32 {
@@ -503,9 +539,8 @@ async fn ten_thousand_passwords_are_a_few_and_cost_a_few_lines() {
     assert!(waited >= 9_900, "{waited}");
     let text = metrics.encode().unwrap();
     assert!(text.contains(&format!("fortify_admin_logins_total{{outcome=\"waiting\"}} {waited}")));
-    let after = accounts.entries(NOW.after(Duration::from_secs(60)), 1000).unwrap().len();
-    assert_eq!(after, entries, "a flood pushes changes out of the log");
-    let refused = accounts.refusals(NOW.after(Duration::from_secs(60)), 100).unwrap();
+    assert_eq!(entries(), before, "a flood pushes changes out of the log");
+    let refused = kept(&office).refusals;
     let count =
         |what: &str| refused.iter().filter(|it| it.what == what).map(|it| it.count).sum::<u64>();
     assert!(refused.len() <= 4, "{refused:?}");
@@ -649,9 +684,74 @@ async fn a_favoured_circuit_is_admitted_where_either_is_enough_as_was_explained(
     assert_eq!(audit["records"][0]["by"], "operator:ada by socket", "{audit}");
     assert_eq!(audit["records"][0]["reason"], "an attack");
     let lines = office.over_socket(Method::GET, "/audit/export", None).await;
-    let last = lines.text().lines().last().map(str::to_owned).unwrap();
-    let last: Value = serde_json::from_str(&last).unwrap();
-    assert_eq!(last["kind"], "turn");
+    let first = lines.text().lines().next().map(str::to_owned).unwrap();
+    let first: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(first["kind"], "turn");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_the_audit_leave_nothing_out_that_has_the_same_time() {
+    let office = Office::open().await;
+    let accounts = &office.admin().accounts;
+    // Time stands still: turns, changes, log-ins and refusals of one moment.
+    for level in 3..=9 {
+        let args = json!({"level": level, "reason": "test"});
+        office.over_socket(Method::POST, "/dial/set", Some(args)).await;
+    }
+    let entry = |number: usize, action: &str| Entry::new(&own(), NOW, action, &number.to_string());
+    let changes: Vec<_> = (0..700).map(|number| entry(number, "test")).collect();
+    accounts.log_all(&changes).unwrap();
+    accounts.log_all(&(0..40).map(|number| entry(number, "login")).collect::<Vec<_>>()).unwrap();
+    for what in Refused::ALL {
+        accounts.refuse(what, NOW);
+    }
+    let mut viewer = office.with_token(Role::Viewer);
+    let all = viewer.get(&format!("{API}/audit?limit=1000")).await.json();
+    assert_eq!(all["next"], Value::Null);
+    let all = all["records"].as_array().unwrap().clone();
+    assert!(all.len() > 750, "{}", all.len());
+    for limit in [1_usize, 7, 250] {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("{API}/audit?limit={limit}&after={after}");
+            let page = viewer.get(&path).await.json();
+            let records = page["records"].as_array().unwrap();
+            assert!(!records.is_empty() && records.len() <= limit);
+            seen.extend(records.iter().cloned());
+            let Some(next) = page["next"].as_str() else { break };
+            assert!(seen.len() < all.len(), "pages without end");
+            after = next.to_owned();
+        }
+        assert!(seen == all, "pages of {limit}: {} of {}", seen.len(), all.len());
+    }
+    let bad = viewer.get(&format!("{API}/audit?after=17")).await;
+    assert_eq!(bad.status, StatusCode::BAD_REQUEST);
+    // All of it comes in several parts.
+    let lines = viewer.get(&format!("{API}/audit/export")).await;
+    let lines: Vec<Value> =
+        lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines == all, "exported {} of {}", lines.len(), all.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_at_a_time_looks_through_everything() {
+    let office = Office::open().await;
+    let mut viewer = office.with_token(Role::Viewer);
+    let unknown = "/circuits/00112233445566778899aabbccddeeff";
+    let scans = ["/circuits", "/circuits?which=seen", "/audit/export", unknown];
+    let permit = office.admin().scan().unwrap();
+    for path in scans {
+        let reply = viewer.get(&format!("{API}{path}")).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!((code_of(&reply).as_str(), reply.header("retry-after")), ("busy", Some("1")));
+    }
+    for path in ["/status", "/audit", "/dial"] {
+        assert_eq!(viewer.get(&format!("{API}{path}")).await.status, StatusCode::OK, "{path}");
+    }
+    drop(permit);
+    for path in scans.into_iter().chain(scans) {
+        assert_eq!(viewer.get(&format!("{API}{path}")).await.status, StatusCode::OK, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -301,35 +301,78 @@ fn ask(address: SocketAddr, request: &str) -> String {
     answer
 }
 
+/// Starts the gate with operators' pages, and gives what it says until they are served.
+fn start_for_operators(gate: &mut Command) -> (Child, Box<dyn BufRead>, String) {
+    gate.env("FORTIFY__ADMIN__LISTEN", "127.0.0.1:0").stdin(Stdio::null());
+    let mut child = gate.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    // On a terminal both are one, which comes out of the standard output of the program that holds it.
+    let on_terminal = gate.get_program() == "script";
+    let mut log: Box<dyn BufRead> =
+        if on_terminal { Box::new(BufReader::new(out)) } else { Box::new(BufReader::new(err)) };
+    let mut said = String::new();
+    while !said.contains("operators are served") {
+        assert!(log.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    (child, log, said)
+}
+
+fn stop_for_operators(mut child: Child, pid: Pid, mut log: Box<dyn BufRead>) -> String {
+    kill_process(pid, Signal::TERM).unwrap();
+    wait(&mut child);
+    let mut rest = Vec::new();
+    // A terminal whose last user is gone ends with an error.
+    let _end = log.read_to_end(&mut rest);
+    String::from_utf8_lossy(&rest).into_owned()
+}
+
 #[test]
-fn the_first_start_shows_a_setup_token_once_and_never_in_the_log() {
+fn a_first_start_that_nobody_watches_makes_no_setup_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[server]\nport = 0\n[log]\nlevel = \"trace\"\n");
+    for start in 1..=2 {
+        let (child, log, said) = start_for_operators(&mut fortify(&["serve", "--config", &path]));
+        assert!(!said.contains("setup token"), "start {start}: {said}");
+        let advice = "fortify: there is no account yet: make one with: fortify admin add";
+        assert_eq!(said.matches(advice).count(), 1, "start {start}: {said}");
+        let address = said.split("address=http://").nth(1).unwrap().lines().next().unwrap();
+        let request =
+            "GET /admin/api/v1/login HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let before = ask(address.trim().parse().unwrap(), request);
+        assert!(before.contains("\"awaits_setup\":false"), "{before}");
+        let pid = Pid::from_child(&child);
+        assert!(!stop_for_operators(child, pid, log).contains("setup token"));
+    }
+    let mut add = fortify(&["admin", "add", "ada", "--config", &path]);
+    assert_eq!(typing(&mut add, "four plain words here\n").1, 0);
+    let (child, log, said) = start_for_operators(&mut fortify(&["serve", "--config", &path]));
+    assert!(!said.contains("no account yet"), "{said}");
+    let pid = Pid::from_child(&child);
+    stop_for_operators(child, pid, log);
+}
+
+#[test]
+fn the_first_start_in_a_terminal_shows_a_setup_token_once_and_never_in_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let path = config(dir.path(), "[server]\nport = 0\n[log]\nlevel = \"trace\"\n");
     let start = || {
-        let mut gate = fortify(&["serve", "--config", &path]);
-        gate.env("FORTIFY__ADMIN__LISTEN", "127.0.0.1:0");
-        let mut child = gate.stderr(Stdio::piped()).spawn().unwrap();
-        let mut said = String::new();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        while !said.contains("operators are served") {
-            assert!(log.read_line(&mut said).unwrap() > 0, "{said}");
-        }
-        (child, log, said)
+        let command =
+            format!("echo pid $$; exec {} serve --config {path}", env!("CARGO_BIN_EXE_fortify"));
+        let mut terminal = Command::new("script");
+        terminal.args(["--quiet", "--flush", "--command", &command, "/dev/null"]);
+        let (child, log, said) = start_for_operators(&mut terminal);
+        let pid = said.split("pid ").nth(1).unwrap().split_whitespace().next().unwrap();
+        let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+        (child, pid, log, said)
     };
-    let stop = |mut child: Child, mut log: BufReader<std::process::ChildStderr>| {
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        wait(&mut child);
-        let mut rest = String::new();
-        log.read_to_string(&mut rest).unwrap();
-        rest
-    };
-    let (child, log, said) = start();
+    let (child, pid, log, said) = start();
     let shown: Vec<_> = said.lines().filter(|line| line.contains("setup token")).collect();
     assert_eq!(shown.len(), 1, "{said}");
     assert!(shown[0].starts_with("fortify: there is no account yet: open http://127.0.0.1:"));
     let token = shown[0].split("setup token ").nth(1).unwrap().split(' ').next().unwrap();
     assert!(token.len() >= 32 && said.matches(token).count() == 1, "{said}");
-    let address = said.split("address=http://").nth(1).unwrap().lines().next().unwrap();
+    let address = said.split("there is no account yet: open http://").nth(1).unwrap();
+    let address = address.split("/admin").next().unwrap();
     let body = format!(
         "{{\"token\":\"{token}\",\"name\":\"ada\",\"password\":\"four plain words here\"}}"
     );
@@ -338,15 +381,33 @@ fn the_first_start_shows_a_setup_token_once_and_never_in_the_log() {
         "{head}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let answer = ask(address.trim().parse().unwrap(), &request);
+    let answer = ask(address.parse().unwrap(), &request);
     assert!(
         answer.starts_with("HTTP/1.1 200") && answer.contains("\"role\":\"admin\""),
         "{answer}"
     );
-    assert!(!stop(child, log).contains(token), "the token is in the log");
-    let (child, log, said) = start();
-    assert!(!said.contains("setup token"), "{said}");
-    stop(child, log);
+    assert!(!stop_for_operators(child, pid, log).contains(token), "the token is in the log");
+    let (child, pid, log, said) = start();
+    assert!(!said.contains("setup token") && !said.contains("no account yet"), "{said}");
+    stop_for_operators(child, pid, log);
+}
+
+#[test]
+fn the_first_account_can_be_made_before_the_first_start() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[server]\nport = 0\n");
+    let add = || fortify(&["admin", "add", "ada", "--config", &path]);
+    let (said, code) = typing(&mut add(), "four plain words here\n");
+    assert!(said.contains("start the gate once") && code == 1, "{said}");
+    std::fs::create_dir(dir.path().join("data")).unwrap();
+    assert_eq!(typing(&mut add(), "four plain words here\n"), ("ada is admin\n".into(), 0));
+    let file = std::fs::metadata(dir.path().join("data/admin.sqlite")).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    let (child, log, said) = start_for_operators(&mut fortify(&["serve", "--config", &path]));
+    assert!(!said.contains("no account yet"), "{said}");
+    let pid = Pid::from_child(&child);
+    stop_for_operators(child, pid, log);
 }
 
 #[test]

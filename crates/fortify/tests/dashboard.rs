@@ -253,7 +253,7 @@ async fn what_somebody_wrote_is_text_on_every_page() {
         format!("/admin/dial?level={evil}"),
         format!("/admin?refresh={evil}"),
         format!("/admin?{evil}=1"),
-        format!("/admin/audit?before={evil}"),
+        format!("/admin/audit?after={evil}"),
         format!("/admin/login?done={evil}"),
     ] {
         assert_plain(&operator.get(&path).await, &path);

@@ -18,7 +18,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::identity::{Means, Role, Who};
-use super::log::{self, Entry, Refusals, Refused, number, timestamp};
+use super::log::{self, Entry, Refused, number, timestamp};
 use super::schema::SCHEMA;
 use super::totp::{SECRET_BYTES, TotpSecret};
 use crate::clock::Timestamp;
@@ -42,11 +42,11 @@ pub enum AccountsError {
     /// The file.
     #[error(transparent)]
     File(FileError),
-    /// The file is not readable as what it should be. It is left where it is: a new one would make whoever
-    /// has its setup token an admin.
+    /// The file is not readable as what it should be. It is left where it is: a new one would make an admin
+    /// of whoever sees its setup token.
     #[error(
         "{}: is damaged ({cause}); stop the gate and put back a copy, or move the file away together with \
-         those of the same name that end in -wal and -shm: accounts start anew then, with a new setup token",
+         those of the same name that end in -wal and -shm: accounts start anew then",
         path.display()
     )]
     Damaged {
@@ -180,6 +180,16 @@ impl Accounts {
         Ok(Self::over(sqlite::open_sound(data_dir, &SCHEMA)?))
     }
 
+    /// As [`Self::open`], for a command that may run before the gate's first start: the file belongs to
+    /// whom the directory belongs to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], and where there is no directory, or it is somebody else's.
+    pub fn open_for_owner(data_dir: &Path) -> Result<Self, AccountsError> {
+        Ok(Self::over(sqlite::open_for_owner(data_dir, &SCHEMA)?))
+    }
+
     /// Opens the file of a gate that was started before.
     ///
     /// # Errors
@@ -229,6 +239,16 @@ impl Accounts {
             Ok(Ok(true))
         })?;
         Ok(made.then_some(text))
+    }
+
+    /// Whether there is any account.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn has_users(&self) -> Result<bool, AccountsError> {
+        let any = "SELECT EXISTS (SELECT 1 FROM users)";
+        self.read(|connection| connection.query_row(any, [], |row| row.get(0)))
     }
 
     /// Whether the first account can still be made with a setup token.
@@ -514,23 +534,19 @@ impl Accounts {
         })
     }
 
-    /// The last `most` changes before `before`, the latest first.
+    /// Of each list of the log the last `most` before `before` and `place`.
     ///
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn entries(&self, before: Timestamp, most: u64) -> Result<Vec<Entry>, AccountsError> {
-        self.read(|connection| log::read(connection, before, most))
-    }
-
-    /// The last `most` counts of refusals before `before`, the latest first.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read.
-    pub fn refusals(&self, before: Timestamp, most: u64) -> Result<Vec<Refusals>, AccountsError> {
+    pub fn kept(
+        &self,
+        before: Timestamp,
+        place: &log::Place,
+        most: u64,
+    ) -> Result<log::Kept, AccountsError> {
         self.keep_refusals()?;
-        self.read(|connection| log::read_refusals(connection, before, most))
+        self.read(|connection| log::read(connection, before, place, most))
     }
 
     /// Counts a refusal, in memory until [`Self::keep_refusals`].

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::error::AdminError;
 use super::handler::Context;
-use crate::app::{App, SharedApp};
+use crate::app::App;
 use crate::circuit::{CircuitId, Origin, TorCircuit};
 use crate::pseudonym::{CircuitTag, Pseudonyms};
 
@@ -63,7 +63,7 @@ pub(super) async fn named(context: &Context, text: &str) -> Result<Named, AdminE
     if let Some(tag) = CircuitTag::from_hex(text) {
         let tor = match app.behaviour.circuit(tag) {
             Some(tor) => Some(tor),
-            None => among_standings(app, tag).await?,
+            None => among_standings(context, tag).await?,
         };
         return Ok(Named { tag, tor });
     }
@@ -78,13 +78,16 @@ pub(super) async fn named(context: &Context, text: &str) -> Result<Named, AdminE
     Ok(Named { tag: tag_of(app, circuit), tor: Some(circuit) })
 }
 
-/// Looks through the standings, at worst half a million hashes: about half a second of one thread.
+/// Looks through the standings, at worst half a million hashes: about half a second of one thread, and of no
+/// more than one.
 async fn among_standings(
-    app: &SharedApp,
+    context: &Context,
     tag: CircuitTag,
 ) -> Result<Option<TorCircuit>, AdminError> {
-    let app = Arc::clone(app);
+    let (app, permit) = (Arc::clone(&context.app), context.admin.scan()?);
     off_thread(move || {
+        // Held for as long as the thread works, whether or not anybody still waits for it.
+        let _permit = permit;
         let circuits = app.reputation.rows().into_iter().map(|row| row.circuit);
         circuits.into_iter().find(|circuit| tag_of(&app, *circuit) == tag)
     })

@@ -26,8 +26,8 @@ pub enum AdminError {
     BadLogin,
     /// The setup token is not right, or was used.
     #[error(
-        "the setup token is not right or was used; use the one that the gate printed when it first \
-         started, or make an account with: fortify admin add"
+        "the setup token is not right or was used; use the one that the gate showed at its first \
+         start, or make an account with: fortify admin add"
     )]
     BadSetup,
     /// The role is not enough.

@@ -10,11 +10,15 @@
 //!
 //! What is tried while it waits is refused without a look and does not prolong the wait.
 //!
-//! Somebody who tries the operator's name without end would then keep the operator out, for of those who
-//! come when a wait is over one is looked at. Three ways stay open. A right one-time code is not counted
-//! with the tries that have none: it has a limit of its own, which is reached by guessing a code of six
-//! digits and makes wait for half a minute at most, so that an account with a second factor is not shut out. API tokens and
-//! sessions are never limited. And the unix socket asks for no password at all.
+//! One-time codes have a limit of their own, before any of these: [`Guard::look`] says whether a code is
+//! looked at, and one that is not is as if none came. Codes that are tried during a wait are counted so too;
+//! otherwise whoever has the password could try all of them, and would learn the code in force.
+//!
+//! Somebody who tries the operator's name without end would keep the operator out, for of those who come when
+//! a wait is over one is looked at. Three ways stay open. A right one-time code is not counted with the tries
+//! that have none, and makes wait for half a minute at most; a flood of codes delays it, for of those that
+//! come when a look is to be had one has it. API tokens and sessions are never limited. And the unix socket
+//! asks for no password at all.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -35,6 +39,13 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait of those who have a right one-time code: a code's life. Whoever guesses codes without
 /// end guesses one now and then, and must not keep out who has the app.
 const LONGEST_PROVEN: Duration = Duration::from_secs(30);
+
+/// One-time codes of an account that are looked at in a row: as many as wrong passwords are by default.
+const CODES: f64 = 5.0;
+
+/// How often one more is looked at: six a minute. Three codes of a million are right at a time (RFC 6238,
+/// section 5.2), so that whoever has the password and guesses for a day gets in with a chance of 1 in 40.
+const CODE_EVERY: Duration = Duration::from_secs(10);
 
 /// Tries of a source are this many times those of an account: several people may share it.
 const SOURCE_FACTOR: u32 = 4;
@@ -67,12 +78,20 @@ struct Record {
     last: Timestamp,
 }
 
-/// Wrong passwords, counted.
+/// Looks at codes that an account has left, and when that was so.
+#[derive(Clone, Copy, Debug)]
+struct Looks {
+    left: f64,
+    at: Timestamp,
+}
+
+/// Wrong passwords and looks at codes, counted.
 #[derive(Debug)]
 pub struct Guard {
     settings: Settings,
     names: HashMap<(String, bool), Record>,
     sources: HashMap<IpAddr, Record>,
+    codes: HashMap<String, Looks>,
     /// Of all together: looks left, and when that was so.
     left: f64,
     at: Option<Timestamp>,
@@ -83,7 +102,33 @@ impl Guard {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let left = f64::from(settings.per_minute);
-        Self { settings, names: HashMap::new(), sources: HashMap::new(), left, at: None }
+        let (names, sources, codes) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { settings, names, sources, codes, left, at: None }
+    }
+
+    /// Whether a one-time code for `account` may be looked at. Right or wrong, the look is used up.
+    ///
+    /// To be asked of accounts that there are and that have codes, so that made-up names take no memory.
+    pub fn look(&mut self, account: &str, now: Timestamp) -> bool {
+        let earned = |looks: &Looks| {
+            let earned = looks.at.until(now).as_secs_f64() / CODE_EVERY.as_secs_f64();
+            (looks.left + earned).min(CODES)
+        };
+        if self.codes.len() >= MOST_REMEMBERED && !self.codes.contains_key(account) {
+            // One that has all its looks is like one that is not there.
+            self.codes.retain(|_, looks| earned(looks) < CODES);
+            if self.codes.len() >= MOST_REMEMBERED {
+                return false;
+            }
+        }
+        let looks = self.codes.entry(account.to_owned()).or_insert(Looks { left: CODES, at: now });
+        // A clock that was set back earns nothing twice.
+        *looks = Looks { left: earned(looks), at: looks.at.max(now) };
+        let granted = looks.left >= 1.0;
+        if granted {
+            looks.left -= 1.0;
+        }
+        granted
     }
 
     /// Whether a password may be looked at. It counts as wrong until [`Self::right`] says otherwise, so that
@@ -250,6 +295,31 @@ mod tests {
             let _refused_or_not = guard.enter(proven, at(second));
         }
         assert_eq!(guard.enter(proven, at(4030)), Ok(()));
+    }
+
+    #[test]
+    fn of_a_flood_of_codes_a_few_are_looked_at() {
+        let mut guard = Guard::new(SETTINGS);
+        let looked = (0..10_000).filter(|_| guard.look("ada", NOW)).count();
+        assert_eq!(looked, 5);
+        assert!(guard.look("bob", NOW), "another waits with it");
+        assert!(!guard.look("ada", at(9)));
+        assert!(guard.look("ada", at(10)));
+        assert!(!guard.look("ada", at(10)));
+        // What password and code say changes nothing.
+        let proven = Try { proven: true, ..plain("ada") };
+        assert_eq!(guard.enter(proven, at(10)), Ok(()));
+        guard.right(proven);
+        assert!(!guard.look("ada", at(10)));
+        // A clock that goes to and fro earns nothing.
+        for _ in 0..100 {
+            assert!(!guard.look("ada", NOW));
+            assert!(!guard.look("ada", at(10)));
+        }
+        let hour = (10..3610).filter(|second| guard.look("ada", at(*second))).count();
+        assert!((355..=361).contains(&hour), "{hour} in an hour");
+        let looked = (0..100).filter(|_| guard.look("ada", at(100_000))).count();
+        assert_eq!(looked, 5, "looks are saved up without end");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub mod totp;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::SharedApp;
 use crate::entropy::{EntropyError, random_bytes};
@@ -57,6 +57,7 @@ use crate::reload::Live;
 use crate::store::record::Secret;
 use accounts::{Accounts, AccountsError};
 use csrf::FormKey;
+use error::AdminError;
 use figures::Figures;
 use guard::Guard;
 use password::Hasher;
@@ -66,6 +67,10 @@ pub use serve::{AdminListeners, AdminStartError, SetupNotice};
 
 /// Sample pictures that are drawn at one time, of as many as the renderer draws for visitors.
 const SAMPLES: usize = 1;
+
+/// What is looked through at one time: each is up to half a million rows, and whoever may only look could have
+/// all memory and processors taken by asking many times at once.
+const SCANS: usize = 1;
 
 /// How requests hold the [`Admin`].
 pub type SharedAdmin = Arc<Admin>;
@@ -83,7 +88,8 @@ pub struct Admin {
     figures: Figures,
     /// Pictures that are drawn for operators at one time: visitors come first.
     samples: Semaphore,
-    setup: Mutex<Option<Secret<String>>>,
+    /// Leave to look through everything that is kept of circuits or changes.
+    scans: Arc<Semaphore>,
 }
 
 /// Why the operator's side cannot be built.
@@ -98,8 +104,7 @@ pub enum AdminBuildError {
 }
 
 impl Admin {
-    /// The operator's side of the gate in force. Where there is no account yet, and never was a token to make one
-    /// with, such a token is made: [`Self::take_setup_token`].
+    /// The operator's side of the gate in force.
     ///
     /// # Errors
     ///
@@ -108,7 +113,6 @@ impl Admin {
         let app = live.app();
         let config = &app.config.admin;
         let accounts = Accounts::open(&app.config.storage.data_dir)?;
-        let setup = accounts.begin_setup(&*app.entropy)?;
         let settings = guard::Settings {
             tries: config.login_tries,
             per_minute: config.login_tries_per_minute,
@@ -121,7 +125,7 @@ impl Admin {
             forms: FormKey::new(random_bytes(&*app.entropy)?),
             figures: Figures::new(),
             samples: Semaphore::new(SAMPLES),
-            setup: Mutex::new(setup),
+            scans: Arc::new(Semaphore::new(SCANS)),
             accounts: Arc::new(accounts),
             live,
         }))
@@ -133,17 +137,36 @@ impl Admin {
         self.live.app()
     }
 
-    /// The token that makes the first account, to be shown to the operator once; `None` from the second
-    /// time on, and where there is an account or an earlier start showed one.
-    #[must_use]
-    pub fn take_setup_token(&self) -> Option<Secret<String>> {
-        self.setup.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Makes the token for the first account, for whoever shows it to the operator at once and to nobody
+    /// else; `None` from the second time on, and where there is an account.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written, or without randomness.
+    pub fn begin_setup(&self) -> Result<Option<Secret<String>>, AccountsError> {
+        self.accounts.begin_setup(&*self.app().entropy)
     }
 
     /// Counts for the last hour's figures, as it is done every ten seconds.
     pub async fn count(&self) {
         let sample = figures::now(&self.app()).await;
         self.figures.add(sample);
+    }
+
+    /// Leave to look through everything, until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Busy`] while somebody else has it.
+    pub fn scan(&self) -> Result<OwnedSemaphorePermit, AdminError> {
+        let busy = |_taken| AdminError::Busy("circuits or records are being looked through");
+        self.scans.clone().try_acquire_owned().map_err(busy)
+    }
+
+    /// As [`Self::scan`], but waits for its turn: for what is under way.
+    async fn scan_in_turn(&self) -> Result<OwnedSemaphorePermit, AdminError> {
+        let closed = |_closed| AdminError::Unavailable("nothing can be looked through".to_owned());
+        self.scans.clone().acquire_owned().await.map_err(closed)
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {

@@ -1,17 +1,31 @@
 //! The OpenAPI document, made from the table of routes.
 
-use axum::http::{Method, StatusCode};
+use std::sync::LazyLock;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, header};
 use axum::response::Response;
+use bytes::Bytes;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::error::{AdminError, Problem};
-use super::handler::{self, Context, Nothing};
+use super::handler::{Context, Nothing};
 use super::routes::{API, Access, Route, routes};
 
 /// `GET /admin/api/v1/openapi.json`.
 pub(super) async fn show(_: Context, _: Nothing) -> Result<Response, AdminError> {
-    Ok(handler::json(StatusCode::OK, &document()))
+    let mut response = Response::new(Body::from(text()));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    Ok(response)
+}
+
+/// The document as it is sent. It is everybody's to ask for, and takes a while to make: it is made once.
+fn text() -> Bytes {
+    static TEXT: LazyLock<Bytes> =
+        LazyLock::new(|| serde_json::to_vec(&document()).unwrap_or_default().into());
+    TEXT.clone()
 }
 
 /// The document: OpenAPI 3.1, whose schemas are JSON Schema 2020-12.
@@ -133,5 +147,16 @@ fn body(route: &Route, takes: &Value) -> Option<Value> {
 fn insert(object: &mut Value, name: &str, value: Value) {
     if let Some(object) = object.as_object_mut() {
         object.insert(name.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_made_once() {
+        assert!(text().len() > 1000);
+        assert_eq!(text().as_ptr(), text().as_ptr(), "made for each request");
     }
 }

@@ -6,11 +6,8 @@ use crate::sqlite::Schema;
 pub(crate) const FILE_NAME: &str = "admin.sqlite";
 
 /// `admin.sqlite` in the data directory.
-pub(super) const SCHEMA: Schema = Schema {
-    name: FILE_NAME,
-    steps: &[TABLES],
-    anew: "accounts start anew, with a new setup token",
-};
+pub(super) const SCHEMA: Schema =
+    Schema { name: FILE_NAME, steps: &[TABLES, VISITS], anew: "accounts start anew" };
 
 /// The version of the schema that this program writes: `user_version` of the file.
 pub(crate) const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
@@ -57,4 +54,21 @@ const TABLES: &str = "
         count INTEGER NOT NULL,
         PRIMARY KEY (minute, what)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// Log-ins and log-outs apart from changes, which they would push out otherwise.
+const VISITS: &str = "
+    CREATE TABLE visits (
+        seq INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        means TEXT NOT NULL,
+        action TEXT NOT NULL,
+        target TEXT NOT NULL,
+        before TEXT NOT NULL,
+        after TEXT NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO visits SELECT * FROM log WHERE action IN ('login', 'logout');
+    DELETE FROM log WHERE action IN ('login', 'logout');
 ";

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::access::Door;
+use super::accounts::AccountsError;
 use super::routes::router;
 use super::{Admin, AdminBuildError, SharedAdmin, figures};
 use crate::reload::Live;
@@ -63,24 +64,27 @@ fn why(error: &BindError) -> String {
     }
 }
 
-/// What is to be told the operator once, where nothing keeps it: not in a log.
+/// What is to be told the operator while there is no account.
 #[derive(Debug)]
 pub struct SetupNotice {
-    token: Secret<String>,
-    address: Option<LocalAddress>,
+    token: Option<(Secret<String>, LocalAddress)>,
 }
 
 impl SetupNotice {
-    /// The line. It holds a secret.
+    /// The line. It may hold a secret.
     #[must_use]
     pub fn line(&self) -> Secret<String> {
-        let token = self.token.expose();
-        Secret::new(match &self.address {
-            Some(address) => format!(
+        Secret::new(match &self.token {
+            Some((token, address)) => format!(
                 "there is no account yet: open {address}/admin/setup and make the first one with the \
-                 setup token {token} (it is shown once; without it, use: fortify admin add)"
+                 setup token {} (it is shown once; without it, use: fortify admin add)",
+                token.expose()
             ),
-            None => "there is no account yet: make one with: fortify admin add".to_owned(),
+            None => {
+                "there is no account yet: make one with: fortify admin add NAME (as the user that \
+                     runs the gate, or as root)"
+                    .to_owned()
+            }
         })
     }
 }
@@ -132,11 +136,24 @@ impl AdminListeners {
         self.port.as_ref().map(Listener::local_addr)
     }
 
-    /// What is to be told the operator, the first time that it is asked.
-    #[must_use]
-    pub fn setup_notice(&self) -> Option<SetupNotice> {
-        let token = self.admin.take_setup_token()?;
-        Some(SetupNotice { token, address: self.address() })
+    /// What is to be told the operator; nothing where there is an account.
+    ///
+    /// A setup token is in it, once, and made at all, only where there is a page to give it to and somebody
+    /// `watches`: a standard error that is no terminal is a journal, which others read and which stays.
+    ///
+    /// # Errors
+    ///
+    /// Faults of the file.
+    pub fn setup_notice(&self, watches: bool) -> Result<Option<SetupNotice>, AccountsError> {
+        if self.admin.accounts.has_users()? {
+            return Ok(None);
+        }
+        let address = self.address().filter(|_| watches);
+        let token = match address {
+            Some(address) => self.admin.begin_setup()?.map(|token| (token, address)),
+            None => None,
+        };
+        Ok(Some(SetupNotice { token }))
     }
 
     /// Answers requests until `stop` says so, then finishes what is under way.

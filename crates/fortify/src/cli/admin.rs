@@ -118,7 +118,13 @@ pub(super) fn run(
     config: &Config,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
-    let accounts = Accounts::open_existing(&config.storage.data_dir).map_err(CliError::failed)?;
+    let dir = &config.storage.data_dir;
+    let accounts = match action {
+        // The first account may be there before the first start.
+        Action::Add { .. } => Accounts::open_for_owner(dir),
+        _ => Accounts::open_existing(dir),
+    };
+    let accounts = accounts.map_err(CliError::failed)?;
     let (now, who) = (SystemClock.now(), Who { name: by, role: Role::Admin, means: Means::File });
     let change = |name: &str, change: &UserChange| {
         accounts.change_user(&who, name, change, now).map_err(CliError::failed)

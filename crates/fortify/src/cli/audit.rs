@@ -35,7 +35,10 @@ pub(super) fn run(
             Desk::Gate(gate) => gate.get_raw("/audit/export")?.to_vec(),
             Desk::Files(files) => files.export()?,
         };
-        return out.write_all(&lines).map_err(|e| CliError::output(&e));
+        // It comes with the latest first.
+        let mut lines: Vec<_> = lines.split_inclusive(|byte| *byte == b'\n').collect();
+        lines.reverse();
+        return out.write_all(&lines.concat()).map_err(|e| CliError::output(&e));
     }
     let audit = match &desk {
         Desk::Gate(gate) => gate.get(&format!("/audit?limit={}", args.last))?,

@@ -17,7 +17,7 @@ use super::tor::close;
 use crate::admin::accounts::{Accounts, AccountsError};
 use crate::admin::directory;
 use crate::admin::identity::{Means, Role, Who};
-use crate::admin::log::Entry;
+use crate::admin::log::{Entry, Kept};
 use crate::admin::operations::circuits::{
     Address, Circuit, Circuits, Flushed, Killed, WRITTEN_TOGETHER, Which, action, told, usual,
 };
@@ -83,12 +83,19 @@ impl<'a> Files<'a> {
 
     /// `GET /audit`.
     pub(super) fn audit(&self, limit: u64) -> Result<Value, CliError> {
-        value(&audit::page(self.records(limit + 1)?, limit))
+        let (records, next) = self.records(audit::Cursor::LATEST, limit)?;
+        value(&audit::Audit { records, next: next.map(|cursor| cursor.to_string()) })
     }
 
     /// `GET /audit/export`.
     pub(super) fn export(&self) -> Result<Vec<u8>, CliError> {
-        Ok(audit::lines(self.records(audit::ALL)?))
+        let (mut text, mut next) = (Vec::new(), Some(audit::Cursor::LATEST));
+        while let Some(cursor) = next {
+            let (records, after) = self.records(cursor, audit::EXPORTED_TOGETHER)?;
+            text.extend(audit::lines(&records));
+            next = after;
+        }
+        Ok(text)
     }
 
     /// `GET /circuits`, all pages of it.
@@ -179,17 +186,14 @@ impl<'a> Files<'a> {
         value(&dial::of(&dial, SystemClock.now(), |level| table.policy(level).clone()))
     }
 
-    fn records(&self, most: u64) -> Result<Vec<audit::Record>, CliError> {
-        let before = Timestamp::from_millis(u64::MAX);
-        let turns = self.open_dial()?.before(before, most).map_err(CliError::failed)?;
-        let (changes, refusals) = match self.accounts()? {
-            None => Default::default(),
-            Some(accounts) => (
-                accounts.entries(before, most).map_err(CliError::failed)?,
-                accounts.refusals(before, most).map_err(CliError::failed)?,
-            ),
+    fn records(&self, cursor: audit::Cursor, limit: u64) -> Result<audit::Read, CliError> {
+        let (before, most) = (audit::EVER, limit + 1);
+        let turns = self.open_dial()?.before(before, cursor.turns, most);
+        let kept = match self.accounts()? {
+            None => Kept::default(),
+            Some(accounts) => accounts.kept(before, &cursor.log, most).map_err(CliError::failed)?,
         };
-        Ok(audit::merge(turns, changes, refusals, most))
+        Ok(audit::page(turns.map_err(CliError::failed)?, kept, cursor, limit))
     }
 
     /// The record of changes; there is none where the operator's side was never on.

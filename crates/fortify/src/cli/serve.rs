@@ -1,6 +1,6 @@
 //! `fortify serve`.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -41,8 +41,9 @@ async fn run(config: Config, written: Written, source: Source) -> Result<(), Cli
     let admin = gate.admin().map(|listeners| listeners.admin().clone());
     let reloading = tokio::spawn(reload_on(hangup, live, admin));
     let stop = stop_signal().map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
-    if let Some(notice) = gate.admin().and_then(AdminListeners::setup_notice) {
-        // A secret, for whoever starts the gate: never through the log.
+    let notice = gate.admin().map(|it| it.setup_notice(io::stderr().is_terminal())).transpose();
+    if let Some(notice) = notice.map_err(CliError::failed)?.flatten() {
+        // May be a secret, for whoever starts the gate: never through the log.
         let _nowhere_left_to_say_it = writeln!(io::stderr(), "fortify: {}", notice.line().expose());
     }
     tracing::info!(listening = %gate.address(), "the gate is open");

@@ -273,19 +273,26 @@ impl Audit {
         read().map_err(|error| self.failed(error))
     }
 
-    /// The last `count` turns before `before`, the latest first.
+    /// The last `count` turns before `before` whose numbers are below `below`, with their numbers, the latest
+    /// first.
     ///
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn before(&self, before: Timestamp, count: u64) -> Result<Vec<Row>, FileError> {
+    pub fn before(
+        &self,
+        before: Timestamp,
+        below: u64,
+        count: u64,
+    ) -> Result<Vec<(u64, Row)>, FileError> {
         let read = || {
             let mut statement = self.connection.prepare(
-                "SELECT at, from_level, to_level, mode, by, reason, signals FROM turns
-                 WHERE at < ?1 ORDER BY seq DESC LIMIT ?2",
+                "SELECT at, from_level, to_level, mode, by, reason, signals, seq FROM turns
+                 WHERE seq < ?1 AND at < ?2 ORDER BY seq DESC LIMIT ?3",
             )?;
-            let bounds = [number(before.as_millis()), number(count)];
-            let rows = statement.query_map(bounds, read_row)?;
+            let bounds = [number(below), number(before.as_millis()), number(count)];
+            let rows =
+                statement.query_map(bounds, |row| Ok((unsigned(row.get(7)?), read_row(row)?)))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|error| self.failed(error))

@@ -465,7 +465,8 @@ impl Threat {
         read.await.unwrap_or_else(|| Ok(Vec::new()))
     }
 
-    /// The last `count` turns before `before`, the latest first.
+    /// The last `count` turns before `before` whose numbers are below `below`, with their numbers, the latest
+    /// first.
     ///
     /// # Errors
     ///
@@ -473,9 +474,10 @@ impl Threat {
     pub async fn history_before(
         self: &Arc<Self>,
         before: Timestamp,
+        below: u64,
         count: u64,
-    ) -> Result<Vec<audit::Row>, FileError> {
-        let read = self.with_file(move |_, turning| turning.audit.before(before, count));
+    ) -> Result<Vec<(u64, audit::Row)>, FileError> {
+        let read = self.with_file(move |_, turning| turning.audit.before(before, below, count));
         read.await.unwrap_or_else(|| Ok(Vec::new()))
     }
 

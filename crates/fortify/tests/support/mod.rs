@@ -119,7 +119,7 @@ impl Bed {
         let LocalAddress::Tcp(address) = gate.address() else { panic!("not a port") };
         let operators = gate.admin();
         let admin = operators.map(|side| side.admin().clone());
-        let setup_token = admin.as_ref().and_then(|admin| admin.take_setup_token());
+        let setup_token = admin.as_ref().and_then(|admin| admin.begin_setup().unwrap());
         let setup_token = setup_token.map(|token| token.expose().clone());
         let admin_address = operators.and_then(|side| match side.address() {
             Some(LocalAddress::Tcp(address)) => Some(address),

@@ -160,7 +160,7 @@ pub struct Flushed {
 /// # Errors
 ///
 /// [`AdminError::BadRequest`] where `after` is none that was given, and where addresses are asked for from
-/// elsewhere than beside the gate.
+/// elsewhere than beside the gate; [`AdminError::Busy`] while something else is looked through.
 pub async fn list(context: Context, args: List) -> Result<Circuits, AdminError> {
     let addresses = args.addresses.unwrap_or(false);
     if addresses && !context.is_local() {
@@ -172,7 +172,10 @@ pub async fn list(context: Context, args: List) -> Result<Circuits, AdminError> 
     let after = args.after.as_deref().map(|text| Cursor::parse(text).ok_or_else(bad));
     let (after, app) = (after.transpose()?, context.app.clone());
     let which = args.which.unwrap_or(Which::Standing);
+    let permit = context.admin.scan()?;
     let page = directory::off_thread(move || {
+        // Held for as long as the thread works, whether or not anybody still waits for it.
+        let _permit = permit;
         let items: Vec<Item> = if which == Which::Seen {
             let lately = app.behaviour.lately().into_iter();
             lately.map(|(tag, tor, at)| Item { at, tag: Some(tag), tor }).collect()

@@ -123,19 +123,8 @@ pub async fn add(context: Context, args: Add) -> Result<User, AdminError> {
     let hash = hashed(&context, args.password).await?;
     let (who, now) = (context.who()?.clone(), context.app().clock.now());
     let accounts = &context.admin.accounts;
-    let add = move |all: &_| add_to(all, &who, &args.name, args.role, &hash, now);
-    Ok(accounts.with(add).await?)
-}
-
-fn add_to(
-    accounts: &crate::admin::accounts::Accounts,
-    who: &crate::admin::identity::Who,
-    name: &str,
-    role: Role,
-    hash: &str,
-    now: crate::clock::Timestamp,
-) -> Result<User, crate::admin::accounts::AccountsError> {
-    accounts.add_user(who, name, role, hash, now)
+    let added = accounts.with(move |all| all.add_user(&who, &args.name, args.role, &hash, now));
+    Ok(added.await?)
 }
 
 /// Changes a role; the account's sessions end.

@@ -17,8 +17,8 @@ const ON_A_PAGE: u64 = 50;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Show {
-    /// Before when, ms since the Unix epoch.
-    before: Option<u64>,
+    /// The `next` of the page before.
+    after: Option<String>,
 }
 
 #[derive(Template)]
@@ -26,7 +26,7 @@ pub(super) struct Show {
 struct AuditTemplate {
     shell: Shell,
     records: Vec<RecordView>,
-    next: Option<u64>,
+    next: Option<String>,
     paged: bool,
 }
 
@@ -42,11 +42,11 @@ struct RecordView {
 /// What was changed.
 pub(super) async fn show(context: Context, args: Show) -> Result<Response, AdminError> {
     let shell = Shell::new(&context, "/admin/audit", "Audit", None, None);
-    let page = Page { before: args.before, limit: Some(ON_A_PAGE) };
+    let paged = args.after.is_some();
+    let page = Page { before: None, after: args.after, limit: Some(ON_A_PAGE) };
     let audit = audit::show(context, page).await?;
     let records = audit.records.into_iter().map(view_of).collect();
-    let (next, paged) = (audit.next, args.before.is_some());
-    Ok(view::html(&AuditTemplate { shell, records, next, paged }))
+    Ok(view::html(&AuditTemplate { shell, records, next: audit.next, paged }))
 }
 
 fn view_of(record: Record) -> RecordView {
