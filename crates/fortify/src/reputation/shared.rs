@@ -275,7 +275,7 @@ impl Sharing {
                 let now = reputation.clock.now();
                 let reset = book.row(circuit, now).filter(|row| row.standing == Standing::Reset);
                 let used = reset.map(|row| book.as_decided(Row { until: now, ..*row }));
-                book.use_up_reset(circuit);
+                book.use_up_reset(circuit, now);
                 used
             };
             self.outbox.put(used);
