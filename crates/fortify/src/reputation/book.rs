@@ -44,6 +44,9 @@ pub(super) struct Book {
     overflown: bool,
     /// Rows that the file does not have, and whether they yield to a ban.
     unwritten: BTreeMap<TorCircuit, bool>,
+    /// Those of `unwritten` that are over, and not in `ends` any more: the file may have another row in
+    /// their place, which would be in force again.
+    over: BTreeSet<TorCircuit>,
     /// By how many ms rows were moved since they were decided, because the clock was set. Other gates know
     /// them as they were decided.
     shifted: BTreeMap<TorCircuit, i64>,
@@ -60,7 +63,7 @@ impl Book {
         self.insert(row, now);
     }
 
-    /// Takes a row over that the file had at the start.
+    /// Takes a row over that the file has, moved by `shifted` ms since it was decided.
     pub(super) fn load(&mut self, row: Row, shifted: i64, now: Timestamp) {
         self.put(row, now);
         if shifted != 0 {
@@ -68,10 +71,23 @@ impl Book {
         }
     }
 
-    /// As [`Self::put`], for a row of another gate's that the file does not take.
-    pub(super) fn put_heard_unwritten(&mut self, row: Row, now: Timestamp) {
-        self.insert(row, now);
+    /// As [`Self::load`], for a row whose times are others in the file: that is to have them as they are here,
+    /// or what is decided later yields to a ban that is over.
+    pub(super) fn load_moved(&mut self, row: Row, shifted: i64, now: Timestamp) {
+        self.load(row, shifted, now);
         self.unwritten.insert(row.circuit, false);
+    }
+
+    /// Has the ban be in force that `row` yielded to in the file, whether it was known here or not. What was
+    /// decided since and is not written yet stays.
+    pub(super) fn yield_to(&mut self, row: &Row, ban: Row, shifted: i64, now: Timestamp) {
+        let mine = self.rows.get(&row.circuit);
+        let is_later = mine != Some(row) && self.unwritten.contains_key(&row.circuit);
+        if mine == Some(&ban) {
+            self.unwritten.remove(&row.circuit);
+        } else if !is_later {
+            self.load(ban, shifted, now);
+        }
     }
 
     /// Does a write that the file cannot take, by the file's own rules, for at most `max_rows` rows; the row
@@ -89,12 +105,17 @@ impl Book {
             return (Written::Yielded, None);
         }
         if !self.rows.contains_key(&row.circuit) && self.rows.len() >= max_rows {
-            let first = |standing: Standing| self.ends[standing as usize].first().copied();
-            let victim = first(Standing::Reset).or_else(|| first(Standing::Vip));
-            let Some((_until, victim)) = victim else { return (Written::Full, None) };
+            let first = |standing: Standing| {
+                self.ends[standing as usize].first().map(|(_, victim)| *victim)
+            };
+            let victim = self.over.first().copied().or_else(|| first(Standing::Reset));
+            let victim = victim.or_else(|| first(Standing::Vip));
+            let Some(victim) = victim else { return (Written::Full, None) };
             self.remove(victim, now);
         }
         let told = self.as_successor(row);
+        // What yields to nothing was to replace a ban that the file has; so does what follows it.
+        let yields = yields && self.unwritten.get(&row.circuit).copied().unwrap_or(true);
         self.insert(row, now);
         self.unwritten.insert(row.circuit, yields);
         (Written::Done, Some(told))
@@ -107,7 +128,9 @@ impl Book {
         }
         for row in self.rows.values_mut() {
             *row = row.shifted(millis);
-            self.ends[row.standing as usize].insert((row.until, row.circuit));
+            if !self.over.contains(&row.circuit) {
+                self.ends[row.standing as usize].insert((row.until, row.circuit));
+            }
         }
         for circuit in self.rows.keys() {
             *self.shifted.entry(*circuit).or_default() += millis;
@@ -125,10 +148,7 @@ impl Book {
 
     /// Some of what the file does not have, at most `most`.
     pub(super) fn some_unwritten(&self, most: usize) -> Vec<Write> {
-        let some = self.unwritten.iter().filter_map(|(circuit, yields)| {
-            let (row, shifted) = (*self.rows.get(circuit)?, self.shift_of(*circuit));
-            Some(Write { row, yields: *yields, shifted })
-        });
+        let some = self.unwritten.keys().filter_map(|circuit| self.as_write(*circuit));
         some.take(most).collect()
     }
 
@@ -136,6 +156,9 @@ impl Book {
     pub(super) fn wait_no_more(&mut self, row: &Row) {
         if self.rows.get(&row.circuit) == Some(row) {
             self.unwritten.remove(&row.circuit);
+            if self.over.contains(&row.circuit) {
+                self.take_out(row.circuit);
+            }
         }
     }
 
@@ -149,6 +172,7 @@ impl Book {
             self.ends[before.standing as usize].remove(&(before.until, before.circuit));
         }
         self.shifted.remove(&row.circuit);
+        self.over.remove(&row.circuit);
         self.ends[row.standing as usize].insert((row.until, row.circuit));
         if row.standing == Standing::Reset {
             self.penalties.remove(row.circuit);
@@ -216,6 +240,7 @@ impl Book {
     fn take_out(&mut self, circuit: TorCircuit) -> Option<Row> {
         let row = self.rows.remove(&circuit)?;
         self.unwritten.remove(&circuit);
+        self.over.remove(&circuit);
         self.shifted.remove(&circuit);
         self.ends[row.standing as usize].remove(&(row.until, circuit));
         Some(row)
@@ -230,7 +255,11 @@ impl Book {
                     break;
                 }
                 self.ends[standing as usize].pop_first();
-                self.take_out(circuit);
+                if self.outlives_its_end(circuit) {
+                    self.over.insert(circuit);
+                } else {
+                    self.take_out(circuit);
+                }
                 // That of a reset was told when it came.
                 if standing != Standing::Reset {
                     self.note(circuit, now);
@@ -243,6 +272,14 @@ impl Book {
             any = true;
         }
         any
+    }
+
+    /// Whether the file is to have a circuit's row though it is over, because another row may be in its place
+    /// there that is not: one that yields to nothing replaced any, and a favour is taken back by one that is
+    /// over as soon as it begins.
+    fn outlives_its_end(&self, circuit: TorCircuit) -> bool {
+        let ends_at_once = self.rows.get(&circuit).is_some_and(|row| row.until <= row.since);
+        self.unwritten.get(&circuit).is_some_and(|yields| !yields || ends_at_once)
     }
 
     pub(super) fn row(&self, circuit: TorCircuit, now: Timestamp) -> Option<&Row> {
@@ -294,11 +331,33 @@ impl Book {
         self.rows.range(start..).count()
     }
 
-    /// Forgets a circuit's row if it is a reset; whoever has to hear of it was told when it came.
-    pub(super) fn use_up_reset(&mut self, circuit: TorCircuit) {
-        if self.rows.get(&circuit).is_some_and(|row| row.standing == Standing::Reset) {
+    /// Forgets a circuit's row if it is a reset; whoever has to hear of it was told when it came. One that the
+    /// file does not have is over, and forgotten when it has it: what it took back is still there.
+    pub(super) fn use_up_reset(&mut self, circuit: TorCircuit, now: Timestamp) {
+        let Some(row) = self.rows.get_mut(&circuit).filter(|row| row.standing == Standing::Reset)
+        else {
+            return;
+        };
+        if self.unwritten.contains_key(&circuit) {
+            self.ends[Standing::Reset as usize].remove(&(row.until, circuit));
+            row.until = row.until.min(now);
+            self.over.insert(circuit);
+        } else {
             self.take_out(circuit);
         }
+    }
+
+    /// What the file does not have of these circuits.
+    pub(super) fn unwritten_of(&self, circuits: impl Iterator<Item = TorCircuit>) -> Vec<Write> {
+        if self.unwritten.is_empty() {
+            return Vec::new();
+        }
+        circuits.collect::<BTreeSet<_>>().into_iter().filter_map(|c| self.as_write(c)).collect()
+    }
+
+    fn as_write(&self, circuit: TorCircuit) -> Option<Write> {
+        let yields = *self.unwritten.get(&circuit)?;
+        Some(Write { row: *self.rows.get(&circuit)?, yields, shifted: self.shift_of(circuit) })
     }
 
     /// The circuits with a favour, a ban or a penalty from another start of `boot`'s tor.
@@ -497,6 +556,57 @@ mod tests {
         assert_eq!(book.unwritten(), 0, "what is over need not be written");
         book.put(row(5, Standing::Vip, 60), NOW);
         book.all_unwritten();
+        let word = row(6, Standing::Vip, 30);
+        let _became = book.put_unwritten(Write::of(word), 9, NOW);
+        assert!(book.expire(NOW.after(Duration::from_secs(30))));
+        assert_eq!(book.row(circuit(6), NOW.after(Duration::from_secs(30))), None);
+        assert_eq!(book.some_unwritten(9)[1].row, word, "an operator's word, though over");
+        book.shift(0);
+        assert!(!book.expire(NOW.after(Duration::from_secs(30))), "told twice");
+        book.wait_no_more(&word);
+        assert_eq!((book.unwritten(), book.count(circuit(6))), (1, 0));
         assert_eq!(book.some_unwritten(9)[0].row, row(5, Standing::Vip, 60));
+    }
+
+    #[test]
+    fn what_follows_an_operators_word_that_is_not_written_yields_as_little_and_what_is_over_makes_room()
+     {
+        let mut book = Book::default();
+        let _became = book.put_unwritten(Write::of(row(1, Standing::Reset, 60)), 2, NOW);
+        book.use_up_reset(circuit(1), NOW);
+        assert_eq!(book.row(circuit(1), NOW), None);
+        let ban = Write { yields: true, ..Write::of(row(1, Standing::Banned, 30)) };
+        assert_eq!(book.put_unwritten(ban, 2, NOW).0, Written::Done);
+        assert!(!book.some_unwritten(9)[0].yields);
+        let favour = Write { yields: true, ..Write::of(row(2, Standing::Vip, 0)) };
+        assert_eq!(book.put_unwritten(favour, 2, NOW).0, Written::Done);
+        assert!(book.expire(NOW));
+        assert_eq!(book.unwritten(), 2, "a favour is taken back in the file too");
+        let ban = Write::of(row(3, Standing::Banned, 30));
+        assert_eq!(book.put_unwritten(ban, 2, NOW).0, Written::Done);
+        let unwritten = book.some_unwritten(9).into_iter().map(|write| write.row.circuit);
+        assert_eq!(unwritten.collect::<Vec<_>>(), [1, 3].map(circuit));
+    }
+
+    #[test]
+    fn a_ban_that_the_file_has_is_in_force_unless_something_later_waits_for_the_file() {
+        let (asked, ban) = (row(1, Standing::Banned, 30), row(1, Standing::Banned, 60));
+        let mut book = Book::default();
+        book.yield_to(&asked, ban, 5, NOW);
+        assert_eq!((book.row(circuit(1), NOW), book.unwritten()), (Some(&ban), 0));
+        assert_eq!(book.as_decided(ban), ban.shifted(-5));
+        let _changes = book.take_changes();
+        book.yield_to(&asked, ban, 5, NOW);
+        assert_eq!(book.take_changes(), Changes::None, "it was known");
+        let reset = row(1, Standing::Reset, 90);
+        let _became = book.put_unwritten(Write::of(reset), 9, NOW);
+        book.yield_to(&asked, ban, 5, NOW);
+        assert_eq!((book.row(circuit(1), NOW), book.unwritten()), (Some(&reset), 1));
+        // The same as the file has need not be written.
+        let mut book = Book::default();
+        book.put(ban, NOW);
+        book.all_unwritten();
+        book.yield_to(&ban, ban, 0, NOW);
+        assert_eq!(book.unwritten(), 0);
     }
 }

@@ -275,11 +275,12 @@ impl Conducts {
         })
     }
 
-    /// Counts a deed that another node remembered at `at`; what is forgotten by now does not count.
+    /// Counts a deed that another node remembered at `at`; what is forgotten by now does not count. One that is
+    /// yet to come counts as of now: a node whose clock is ahead would keep points from decaying until then.
     pub fn hear(&self, circuit: CircuitTag, deed: Deed, at: Timestamp) {
         let (now, scoring) = (self.clock.now(), self.scoring.load());
         if at.until(now) < scoring.forget {
-            self.put(circuit, deed, &scoring, at, now);
+            self.put(circuit, deed, &scoring, at.min(now), now);
         }
     }
 
@@ -411,6 +412,18 @@ mod tests {
         assert!((conducts.of(circuit).unwrap().points - 5.0).abs() < 0.01);
         conducts.hear(circuit, Deed::Bot, clock.now().after(Duration::from_secs(1)));
         assert!(conducts.of(circuit).unwrap().points > 9.9);
+    }
+
+    #[test]
+    fn a_node_whose_clock_is_ahead_keeps_no_points_from_decaying() {
+        let clock = Arc::new(crate::clock::ManualClock::at(NOW));
+        let conducts = Conducts::new(clock.clone(), SCORING);
+        let circuit = CircuitTag::from_bytes([1; 16]);
+        conducts.hear(circuit, Deed::Bot, NOW.after(Duration::from_secs(86_400)));
+        clock.advance(SCORING.half_life);
+        assert!((conducts.of(circuit).unwrap().points - 2.5).abs() < 0.01);
+        clock.advance(SCORING.forget);
+        assert_eq!(conducts.of(circuit), None);
     }
 
     fn deed() -> impl Strategy<Value = Deed> {

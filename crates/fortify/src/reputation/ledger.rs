@@ -92,6 +92,9 @@ pub struct Applied {
     pub written: Vec<Written>,
     /// Whose rows made room, each with the index of the write that it made room for.
     pub dropped: Vec<(usize, TorCircuit)>,
+    /// The bans that writes yielded to, each with the index of its write, and by how many ms it was moved
+    /// since it was decided.
+    pub kept: Vec<(usize, Row, i64)>,
 }
 
 /// The open file.
@@ -262,9 +265,15 @@ impl Ledger {
                     }
                 }
             };
-            if written == Written::Done {
-                seq += 1;
-                put(&writing, write, seq)?;
+            match (written, ban) {
+                (Written::Done, _) => {
+                    seq += 1;
+                    put(&writing, write, seq)?;
+                }
+                (Written::Yielded, Some(ban)) => {
+                    applied.kept.push((index, ban, shift_of(&writing, ban.circuit)?));
+                }
+                _ => {}
             }
             applied.written.push(written);
         }
@@ -358,6 +367,14 @@ fn find(connection: &Connection, key: TorCircuit) -> rusqlite::Result<Option<Row
          WHERE instance = ?1 AND epoch = ?2 AND number = ?3",
     )?;
     statement.query_row(params![key.instance(), key.epoch(), key.number()], read).optional()
+}
+
+/// By how many ms a circuit's row was moved since it was decided.
+fn shift_of(connection: &Connection, key: TorCircuit) -> rusqlite::Result<i64> {
+    let mut statement = connection.prepare_cached(
+        "SELECT shifted FROM standings WHERE instance = ?1 AND epoch = ?2 AND number = ?3",
+    )?;
+    statement.query_row(params![key.instance(), key.epoch(), key.number()], |row| row.get(0))
 }
 
 /// The rows whose number is above `cursor`, and the last of those numbers.

@@ -274,7 +274,11 @@ impl Reputation {
                 true => i64::try_from(now.until(row.since).as_millis()).unwrap_or(i64::MAX),
                 false => 0,
             };
-            book.load(row.shifted(-back), shifted.saturating_sub(back), now);
+            if back == 0 {
+                book.load(row, shifted, now);
+            } else {
+                book.load_moved(row.shifted(-back), shifted.saturating_sub(back), now);
+            }
         }
         let shared = Arc::new(Shared {
             book: RwLock::new(book),
@@ -461,11 +465,6 @@ impl Reputation {
     #[must_use]
     pub fn penalised(&self) -> Vec<TorCircuit> {
         self.shared.book().penalised()
-    }
-
-    /// Forgets that a standing of `circuit` was taken back: what that means to this gate was done.
-    pub fn use_up_reset(&self, circuit: TorCircuit) {
-        self.shared.book_mut().use_up_reset(circuit);
     }
 
     /// Every favour and ban in force, for a full pass. Changes made before this call need not be

@@ -35,6 +35,10 @@ use crate::store::standings::{
 /// Changes that wait one by one, 64 bytes each. One more, and everything in force is told in their place.
 const MAX_WAITING: usize = 65_536;
 
+/// Of those, changes that wait on then because what is in force does not tell them: half, so that there is room
+/// for as many others before it is looked again.
+const MAX_WAITING_UNSEEN: usize = MAX_WAITING / 2;
+
 /// Deeds that wait, 37 bytes each; the oldest makes room.
 const MAX_WAITING_DEEDS: usize = 4096;
 
@@ -59,6 +63,13 @@ impl Kept {
     fn decided(row: Row) -> Self {
         let word = if is_word(&row) { row.since } else { Timestamp::from_millis(0) };
         Self { row, word, end: row.until }
+    }
+
+    /// Whether telling what is in force says less: an operator's word, which counts after it is over too, and
+    /// what took a favour back, which is over as it begins.
+    fn is_unseen(&self) -> bool {
+        let takes_back = self.row.standing == Standing::Reset || self.row.until <= self.row.since;
+        takes_back || Timestamp::from_millis(0) < self.word
     }
 }
 
@@ -190,7 +201,10 @@ impl Outbox {
             waiting.insert(Kept::decided(row));
         }
         if waiting.rows.len() > MAX_WAITING {
-            waiting.rows.clear();
+            waiting.rows.retain(|_, kept| kept.is_unseen());
+            while waiting.rows.len() > MAX_WAITING_UNSEEN {
+                waiting.rows.pop_last();
+            }
             waiting.sweep = Some(TorCircuit::from_parts(0, 0, 0));
         }
         drop(waiting);
@@ -275,7 +289,7 @@ impl Sharing {
                 let now = reputation.clock.now();
                 let reset = book.row(circuit, now).filter(|row| row.standing == Standing::Reset);
                 let used = reset.map(|row| book.as_decided(Row { until: now, ..*row }));
-                book.use_up_reset(circuit);
+                book.use_up_reset(circuit, now);
                 used
             };
             self.outbox.put(used);
@@ -619,6 +633,33 @@ mod tests {
         assert!(decode_deed(&deed).is_some());
         deed[16] = 4;
         assert!(decode_deed(&deed).is_none());
+    }
+
+    #[test]
+    fn what_is_in_force_does_not_tell_outlives_an_overflow() {
+        let outbox = Outbox::default();
+        outbox.open();
+        let numbered =
+            |number, row: Row| Row { circuit: TorCircuit::from_parts(1, 2, number), ..row };
+        let most = MAX_WAITING as u32;
+        let unseen = [
+            numbered(most, favour(7, 7)),
+            numbered(most + 1, word(Standing::Reset, 7, 100)),
+            numbered(most + 2, word(Standing::Vip, 7, 9)),
+        ];
+        // What an operator said counts though something followed it.
+        let followed = numbered(most + 3, word(Standing::Reset, 5, 9));
+        outbox.put(unseen.into_iter().chain([followed, numbered(most + 3, favour(7, 90))]));
+        outbox.put((4..most).map(|number| numbered(number - 4, ban(5, 50))));
+        assert_eq!(outbox.waiting().sweep, None);
+        outbox.put([numbered(most - 1, ban(5, 50))]);
+        assert_eq!(outbox.waiting().sweep, Some(TorCircuit::from_parts(0, 0, 0)));
+        let left: Vec<_> = outbox.waiting().rows.values().map(|kept| kept.row).collect();
+        assert_eq!(left, [&unseen[..], &[numbered(most + 3, favour(7, 90))]].concat());
+        assert_eq!(outbox.waiting().word(followed.circuit), at(5));
+        // And has a bound.
+        outbox.put((0..=most).map(|number| numbered(number, word(Standing::Reset, 8, 9))));
+        assert_eq!(outbox.waiting().rows.len(), MAX_WAITING_UNSEEN);
     }
 
     fn any_row() -> impl Strategy<Value = Row> {

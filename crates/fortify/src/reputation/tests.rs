@@ -254,6 +254,91 @@ async fn a_ban_of_before_a_clock_was_set_back_is_no_longer_after_a_restart() {
     let clock = Arc::new(ManualClock::at(NOW.before(Duration::from_secs(86_400))));
     let again = Reputation::open(dir.path(), clock.clone()).unwrap();
     assert_eq!(standing(&again, 1), Some(Standing::Banned));
+    // What the file says is what counts, or a later ban would yield to one that is over.
+    let until = clock.now().after(Duration::from_secs(3600));
+    eventually("written", || !again.is_degraded()).await;
+    let ledger = Ledger::open_existing(dir.path(), 9).unwrap();
+    let row = ledger.find(circuit(1), clock.now()).unwrap().unwrap();
+    assert_eq!((row.until, Some(row)), (until, again.row(circuit(1))));
     clock.advance(Duration::from_secs(3600));
     assert_eq!(standing(&again, 1), None);
+    let until = clock.now().after(Duration::from_secs(60));
+    assert_eq!(again.ban(circuit(1), until, Reason::Failures).await.unwrap(), Kept::OnDisk);
+    assert_eq!(standing(&again, 1), Some(Standing::Banned));
+    assert_eq!(again.row(circuit(1)).unwrap().until, until);
+}
+
+#[tokio::test]
+async fn a_ban_that_yields_in_the_file_leaves_in_force_what_the_file_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reputation, _) = opened(dir.path());
+    // Written so that no gate notices.
+    let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
+    let (since, until) = (NOW.as_millis() as i64, in_an_hour().as_millis() as i64);
+    file.execute(
+        "INSERT INTO standings VALUES (0, 0, 1, 2, ?1, ?2, 'operator', 0, 0)",
+        [since, until],
+    )
+    .unwrap();
+    let sooner = NOW.after(Duration::from_secs(60));
+    let kept = reputation.ban(circuit(1), sooner, Reason::Failures).await.unwrap();
+    assert_eq!(kept, Kept::OnDisk);
+    let row = reputation.row(circuit(1)).unwrap();
+    assert_eq!((row.standing, row.until), (Standing::Banned, in_an_hour()));
+}
+
+#[tokio::test]
+async fn a_reset_that_the_disk_refuses_is_written_though_it_was_used_up_or_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reputation, clock) = opened(dir.path());
+    let reputation = Arc::new(reputation);
+    let sharing = sharing(&reputation, &clock);
+    for number in [1, 2] {
+        reputation.ban(circuit(number), in_an_hour(), Reason::Failures).await.unwrap();
+    }
+    let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
+    file.execute_batch("ALTER TABLE standings RENAME TO elsewhere").unwrap();
+    let sooner = NOW.after(Duration::from_secs(60));
+    for (number, until) in [(1, in_an_hour()), (2, sooner)] {
+        let reset = Standing::Reset;
+        let kept = reputation.set(circuit(number), reset, until, Reason::Operator).await.unwrap();
+        assert_eq!(kept, Kept::InMemory);
+    }
+    sharing.forgive(circuit(1), crate::pseudonym::CircuitTag::from_bytes([1; 16]));
+    assert_eq!(reputation.row(circuit(1)), None, "it is used once");
+    clock.set(sooner);
+    assert_eq!(reputation.row(circuit(2)), None);
+    // Whatever looks after what is over has looked.
+    let (penalised, later) = (circuit(9), sooner.after(Duration::from_secs(1)));
+    reputation.penalise(penalised, later);
+    clock.set(later);
+    eventually("swept", || !reputation.is_penalised(9) && reputation.penalised().is_empty()).await;
+    file.execute_batch("ALTER TABLE elsewhere RENAME TO standings").unwrap();
+    eventually("written", || !reputation.is_degraded()).await;
+    let ledger = Ledger::open_existing(dir.path(), 9).unwrap();
+    for number in [1, 2] {
+        assert_eq!(ledger.find(circuit(number), clock.now()).unwrap(), None);
+        let until = clock.now().after(Duration::from_secs(60));
+        let kept = reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
+        assert_eq!(kept, Kept::OnDisk);
+        assert_eq!(reputation.row(circuit(number)).unwrap().until, until);
+    }
+}
+
+#[tokio::test]
+async fn abuse_18_what_is_heard_while_the_disk_refuses_it_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(NOW));
+    let reputation = Arc::new(Reputation::bounded(dir.path(), clock.clone(), 2).unwrap());
+    let sharing = sharing(&reputation, &clock);
+    let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
+    file.execute_batch("ALTER TABLE standings RENAME TO elsewhere").unwrap();
+    let row = |number, standing| {
+        let (since, until, reason) = (NOW, in_an_hour(), Reason::Failures);
+        shared::encoded(Row { circuit: circuit(number), standing, since, until, reason })
+    };
+    let favour = row(1, Standing::Vip);
+    let bans = [2, 3, 4].map(|number| row(number, Standing::Banned));
+    sharing.hear([vec![favour], bans.to_vec()].concat()).await.unwrap();
+    assert_eq!(reputation.counts(), Counts { vip: 0, banned: 2 });
 }

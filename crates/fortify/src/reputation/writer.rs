@@ -82,6 +82,8 @@ impl Writer {
 
     /// Writes until nobody can send any more.
     pub(super) fn run(mut self, queue: &Receiver<Order>) {
+        // Rows whose times are others than in the file.
+        self.catch_up();
         let (mut polled, mut purged) = (Instant::now(), Instant::now());
         loop {
             match queue.recv_timeout(POLL_INTERVAL.saturating_sub(polled.elapsed())) {
@@ -120,6 +122,7 @@ impl Writer {
 
     fn commit(&mut self, jobs: Vec<Job>) {
         let writes: Vec<Write> = jobs.iter().map(|job| job.write).collect();
+        self.write_before(&writes);
         let (written, kept) = match self.apply(&writes) {
             Some(applied) => {
                 self.take_over(&writes, &applied, Whose::Decided);
@@ -133,6 +136,17 @@ impl Writer {
                 let _gone = done.send((written, kept));
             }
             drop(job.slot);
+        }
+    }
+
+    /// Has the file know what is in force of the circuits of `writes`: it is what they are judged by.
+    fn write_before(&mut self, writes: &[Write]) {
+        let circuits = writes.iter().map(|write| write.row.circuit);
+        let missing = self.shared.book().unwritten_of(circuits);
+        if !missing.is_empty()
+            && let Some(applied) = self.apply(&missing)
+        {
+            self.take_over(&missing, &applied, Whose::InForce);
         }
     }
 
@@ -162,6 +176,7 @@ impl Writer {
         }
         // In the order of the transaction: who made room may come back in the same one.
         let mut dropped = applied.dropped.iter().peekable();
+        let mut kept = applied.kept.iter().peekable();
         for (index, (write, written)) in writes.iter().zip(&applied.written).enumerate() {
             while let Some((_, victim)) = dropped.next_if(|(at, _)| *at == index) {
                 book.remove(*victim, now);
@@ -169,6 +184,11 @@ impl Writer {
             match (written, whose) {
                 (Written::Done, Whose::Decided) => told.push(book.succeed(write.row, now)),
                 (Written::Done, Whose::Heard) => book.put(write.row, now),
+                (Written::Yielded, _) => {
+                    if let Some((_, ban, shifted)) = kept.next_if(|(at, ..)| *at == index) {
+                        book.yield_to(&write.row, *ban, *shifted, now);
+                    }
+                }
                 // What is in force is what it was before it was written.
                 _ => book.wait_no_more(&write.row),
             }
@@ -217,7 +237,10 @@ impl Writer {
                 Some(applied) => self.take_over(&writes, &applied, Whose::Heard),
                 None => {
                     let mut book = self.shared.book_mut();
-                    writes.iter().for_each(|write| book.put_heard_unwritten(write.row, now));
+                    for write in &writes {
+                        // Other gates know it; at the bound it counts there alone.
+                        let _became = book.put_unwritten(*write, self.shared.max_rows, now);
+                    }
                     drop(book);
                     self.shared.changed.notify_one();
                 }

@@ -27,7 +27,6 @@ use super::follower::Freshness;
 use super::keys::Keys;
 use super::link::{Connection, Link};
 use super::{GRACE, millis};
-use crate::clock::Clock;
 use crate::entropy::{Entropy, random_bytes};
 use crate::store::StoreError;
 use crate::store::standings::{CIRCUIT_BYTES, DeedBytes, Outgoing, Peer, SharedRow, VALUE_BYTES};
@@ -60,11 +59,14 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 /// 1, or 0 where something else is kept, or 2 where there is no room.
 ///
 /// The trim comes first because Redis refuses no write of a script that has written before: bans are kept
-/// at its memory cap too. Rows whose time is over go, up to 100 of each kind a call.
+/// at its memory cap too. Rows whose time is over go, up to 100 of each kind a call: by Redis' own clock, so
+/// that a node whose clock is ahead deletes no other's.
 const KEEP: &str = "
+local now = redis.call('TIME')
+local over = string.format('%.0f', now[1] * 1000 - ARGV[1])
 redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[3])
 for i = 3, 5 do
-  for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', ARGV[1], 'LIMIT', 0, 100)) do
+  for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', over, 'LIMIT', 0, 100)) do
     redis.call('ZREM', KEYS[i], gone)
     redis.call('HDEL', KEYS[2], gone)
   end
@@ -108,12 +110,11 @@ impl SharedStandings {
         runtime: &Handle,
         link: Arc<Link>,
         keys: Keys,
-        clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         peer: Arc<dyn Peer>,
     ) -> Self {
         let fresh = Arc::new(Freshness::never());
-        let teller = Teller::new(link.clone(), keys.clone(), peer.clone(), clock, MAX_ROWS);
+        let teller = Teller::new(link.clone(), keys.clone(), peer.clone(), MAX_ROWS);
         let (known, heard) = (Known::default(), fresh.clone());
         let follower = Follower { link, keys, peer, entropy, fresh: heard, known };
         let tasks = [runtime.spawn(follower.run()), runtime.spawn(teller.run())];
@@ -137,7 +138,6 @@ pub(super) struct Teller {
     link: Arc<Link>,
     keys: Keys,
     peer: Arc<dyn Peer>,
-    clock: Arc<dyn Clock>,
     keep: Script,
     /// Rows that are kept.
     most: usize,
@@ -147,15 +147,9 @@ pub(super) struct Teller {
 
 impl Teller {
     /// Tells Redis what `peer` has to tell, which keeps at most `most` rows.
-    pub(super) fn new(
-        link: Arc<Link>,
-        keys: Keys,
-        peer: Arc<dyn Peer>,
-        clock: Arc<dyn Clock>,
-        most: usize,
-    ) -> Self {
+    pub(super) fn new(link: Arc<Link>, keys: Keys, peer: Arc<dyn Peer>, most: usize) -> Self {
         let (keep, full) = (Script::new(KEEP), AtomicBool::new(false));
-        Self { link, keys, peer, clock, keep, most, full }
+        Self { link, keys, peer, keep, most, full }
     }
 
     /// Tells whatever there is to tell; never returns.
@@ -194,11 +188,10 @@ impl Teller {
             Ok(left) => (left, None),
             Err(error) => (outgoing.rows, Some(error)),
         };
-        let told = if first.is_none() { self.tell_deeds(&outgoing.deeds).await } else { Ok(()) };
-        let failed = first.or(told.err());
-        let deeds = if failed.is_some() { outgoing.deeds } else { Vec::new() };
+        let mut deeds = outgoing.deeds;
+        let told = if first.is_none() { self.tell_deeds(&mut deeds).await } else { Ok(()) };
         self.peer.told(Outgoing { rows, deeds });
-        failed.map_or(Ok(()), Err)
+        first.map_or(told, Err)
     }
 
     /// Tells rows; those are left for which other nodes were first again and again.
@@ -231,7 +224,7 @@ impl Teller {
         for rank in RANKS {
             keep.key(self.keys.standings_ends(rank));
         }
-        keep.arg(self.clock.now().before(GRACE).as_millis()).arg(self.most).arg(MAX_LOGGED_ROWS);
+        keep.arg(millis(GRACE)).arg(self.most).arg(MAX_LOGGED_ROWS);
         let (mut bids, mut stays) = (Vec::new(), Vec::new());
         for (row, kept) in rows.iter().zip(kept) {
             let settled = self.peer.settle(kept.as_deref(), row).map_err(|_foreign| FOREIGN)?;
@@ -261,19 +254,23 @@ impl Teller {
         Ok(Bid { stays, again: again.map(|(row, _)| row).collect() })
     }
 
-    async fn tell_deeds(&self, deeds: &[DeedBytes]) -> Result<(), StoreError> {
+    /// Tells deeds; those are left that were not sent. What was sent and not answered in time may be told all
+    /// the same, and told again it would count twice: a deed too few costs a program an answer, one too many
+    /// may ban a person.
+    async fn tell_deeds(&self, deeds: &mut Vec<DeedBytes>) -> Result<(), StoreError> {
         if deeds.is_empty() {
             return Ok(());
         }
         let (key, mut all) = (self.keys.deeds(), pipe());
-        for deed in deeds {
+        for deed in &*deeds {
             let add = all.cmd("XADD").arg(&key).arg("MAXLEN").arg("~").arg(MAX_LOGGED_DEEDS);
             add.arg("*").arg("d").arg(&deed[..]).ignore();
         }
         let lasts = millis(self.peer.deeds_last() + GRACE);
         all.cmd("PEXPIRE").arg(&key).arg(lasts).ignore();
-        let told = self.link.step(|mut connection| async move {
-            Ok(all.query_async::<()>(&mut connection).await?)
+        let told = self.link.step(|mut connection| {
+            deeds.clear();
+            async move { Ok(all.query_async::<()>(&mut connection).await?) }
         });
         told.await
     }

@@ -1,28 +1,107 @@
 //! What Redis keeps of standings where there is no more room; `tests/cluster.rs` has the rest, over gates.
 
+use std::time::Instant;
+
 use super::standings::Teller;
-use super::tests::bed;
 use super::tests::server::{Redis, until};
+use super::tests::{Bed, bed};
 use super::*;
 use crate::circuit::{TorBoot, TorCircuit};
-use crate::reputation::conduct::{Conducts, Scoring};
+use crate::clock::{ManualClock, SystemClock};
+use crate::pseudonym::CircuitTag;
+use crate::reputation::conduct::{Conducts, Deed, Scoring};
 use crate::reputation::shared::Sharing;
 use crate::reputation::{Reason, Reputation, Standing as Stands};
+
+/// A node that tells what is decided on it; its clock is what Redis' is, set `ahead` ms.
+struct Node {
+    clock: Arc<ManualClock>,
+    reputation: Arc<Reputation>,
+    sharing: Arc<Sharing>,
+    teller: tokio::task::JoinHandle<()>,
+    _data_dir: tempfile::TempDir,
+}
+
+impl Node {
+    fn start(bed: &Bed, ahead: i64, most: usize) -> Self {
+        let clock = Arc::new(ManualClock::at(SystemClock.now().shifted(ahead)));
+        let data_dir = tempfile::tempdir().unwrap();
+        let reputation = Arc::new(Reputation::open(data_dir.path(), clock.clone()).unwrap());
+        let conducts = Arc::new(Conducts::new(clock.clone(), Scoring::default()));
+        let sharing = Sharing::new(&reputation, conducts, clock.clone(), TorBoot::default, [1; 8]);
+        sharing.begin();
+        let sharing = Arc::new(sharing);
+        let (link, keys) = (bed.store.link.clone(), bed.store.keys.clone());
+        let teller = tokio::spawn(Teller::new(link, keys, sharing.clone(), most).run());
+        Self { clock, reputation, sharing, teller, _data_dir: data_dir }
+    }
+
+    /// Bans a circuit for an hour, and waits until that is told.
+    async fn ban(&self, number: u32) {
+        let then = self.clock.now().after(Duration::from_secs(3600));
+        let circuit = TorCircuit::from_parts(0, 0, number);
+        self.reputation.ban(circuit, then, Reason::Failures).await.unwrap();
+        until("all to be told", || async { self.sharing.untold() == Some(0) }).await;
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.teller.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_whose_clock_is_ahead_deletes_no_ban_of_anothers() {
+    let redis = Redis::start(&[]);
+    let bed = bed(&redis.config(), 3).await;
+    let day = 86_400_000;
+    let [right, ahead, behind] = [0, day, -day].map(|ahead| Node::start(&bed, ahead, 9));
+    let kept = || redis.tell(&["HLEN", "fortify:{standings}:rows"]);
+    right.ban(1).await;
+    ahead.ban(2).await;
+    assert_eq!(kept(), ":2");
+    behind.ban(3).await;
+    assert_eq!(kept(), ":3");
+    // What is over by Redis' clock goes with the next one.
+    right.ban(4).await;
+    assert_eq!(kept(), ":3");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_deed_that_redis_answers_too_late_is_told_once() {
+    let redis = Redis::start(&[]);
+    let bed = bed(&redis.config(), 3).await;
+    let node = Node::start(&bed, 0, 9);
+    redis.signal(rustix::process::Signal::STOP);
+    let (stopped, several) = (Instant::now(), redis.config().timeout * 4);
+    node.sharing.remember(CircuitTag::from_bytes([1; 16]), Deed::Bot);
+    until("several attempts to fail", || async {
+        several < stopped.elapsed() && bed.store.ping().await.is_err()
+    })
+    .await;
+    redis.signal(rustix::process::Signal::CONT);
+    let told = || redis.tell(&["XLEN", "fortify:{standings}:deeds"]);
+    until("Redis to go on", || async { told() != ":0" }).await;
+    // Whatever was sent before is done before this is.
+    node.ban(1).await;
+    assert_eq!(told(), ":1");
+    // One that cannot be sent waits.
+    let unavailable = StoreError::Unavailable("away".to_owned());
+    let connection = bed.store.link.open(Duration::ZERO).await.unwrap();
+    bed.store.link.refuse(unavailable);
+    node.sharing.remember(CircuitTag::from_bytes([1; 16]), Deed::Bot);
+    bed.store.link.serve(connection).await;
+    until("the deed to be told", || async { told() == ":2" }).await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_18_at_the_bound_favours_make_room_and_bans_never() {
     let redis = Redis::start(&[]);
     let bed = bed(&redis.config(), 3).await;
-    let dir = tempfile::tempdir().unwrap();
-    let reputation = Arc::new(Reputation::open(dir.path(), bed.clock.clone()).unwrap());
-    let conducts = Arc::new(Conducts::new(bed.clock.clone(), Scoring::default()));
-    let sharing = Sharing::new(&reputation, conducts, bed.clock.clone(), TorBoot::default, [1; 8]);
-    sharing.begin();
-    let sharing = Arc::new(sharing);
-    let (link, keys) = (bed.store.link.clone(), bed.store.keys.clone());
-    let teller = Teller::new(link, keys, sharing.clone(), bed.clock.clone(), 2);
-    let teller = tokio::spawn(teller.run());
-    let then = bed.clock.now().after(Duration::from_secs(3600));
+    let node = Node::start(&bed, 0, 2);
+    let (reputation, sharing) = (&node.reputation, &node.sharing);
+    let then = node.clock.now().after(Duration::from_secs(3600));
     let circuit = |number| TorCircuit::from_parts(0, 0, number);
     let all_told =
         || async { until("all to be told", || async { sharing.untold() == Some(0) }).await };
@@ -48,5 +127,4 @@ async fn abuse_18_at_the_bound_favours_make_room_and_bans_never() {
     all_told().await;
     let scores = redis.tell(&["ZCOUNT", "fortify:{standings}:ends:banned", "-inf", "+inf"]);
     assert_eq!(scores, ":2");
-    teller.abort();
 }
