@@ -1,6 +1,6 @@
 //! The dashboard: pages of plain HTML over the same operations as the API.
 //!
-//! A page is a [`Route::page`] in [`routes`], made with [`raw`] from a function that calls an operation and
+//! A page is a [`Route::page`] in `routes`, made with [`raw`] from a function that calls an operation and
 //! writes HTML. There is no script on any of them. Forms carry the session's token in a hidden field `csrf`
 //! and are sent with POST to a page of ours; after a change the browser is sent on with 303, and what went
 //! wrong is said on the page that the form is on.
@@ -8,7 +8,7 @@
 //! # Layout
 //!
 //! - this file: the table of pages, and how a refusal looks;
-//! - [`view`]: what pages share: head and navigation, policy, times and numbers as people read them;
+//! - `view`: what pages share: head and navigation, policy, times and numbers as people read them;
 //! - `plot`: a chart with its words; `qr`: a QR code;
 //! - `entry`: in and out, the first account; `account`: one's own password and codes;
 //! - `overview`, `dial`, `circuits`, `challenges`, `behaviour`, `audit`, `config`, `users`: one page each,
