@@ -481,6 +481,17 @@ async fn a_gate_that_does_not_know_who_is_banned_admits_nobody() {
 async fn what_is_kept_goes_when_its_time_is_over() {
     let redis = Redis::start(&[]);
     let one = gate(&redis.config(), |_| {}).await;
+    // By Redis' clock what is banned here is over, and by the gate's not yet. That a circuit is no more is
+    // told to nobody.
+    let probe = circuit(9999);
+    let (then, reputation) = (one.clock.now().after(HOUR), &one.app.reputation);
+    reputation.set(probe, Standing::Reset, then, Reason::Closed).await.unwrap();
+    one.clock.jump(SystemClock.now().before(HOUR * 2));
+    let then = one.clock.now().after(HOUR);
+    until("the gate to follow", || async {
+        reputation.row(probe).is_some_and(|row| row.until == then)
+    })
+    .await;
     for number in 0..150 {
         ban(&one, number).await;
     }

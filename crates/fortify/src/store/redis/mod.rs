@@ -427,9 +427,9 @@ impl StateStore for RedisStore {
 
     fn share(&self, peer: Arc<dyn Peer>) {
         let _the_first_is_the_only_one = self.standings.get_or_init(|| {
-            let (link, keys, entropy) =
-                (self.link.clone(), self.keys.clone(), self.entropy.clone());
-            SharedStandings::follow(&self.runtime, link, keys, entropy, peer)
+            let (link, keys) = (self.link.clone(), self.keys.clone());
+            let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
+            SharedStandings::follow(&self.runtime, link, keys, clock, entropy, peer)
         });
     }
 

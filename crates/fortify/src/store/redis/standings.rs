@@ -27,6 +27,7 @@ use super::follower::Freshness;
 use super::keys::Keys;
 use super::link::{Connection, Link};
 use super::{GRACE, millis};
+use crate::clock::Clock;
 use crate::entropy::{Entropy, random_bytes};
 use crate::store::StoreError;
 use crate::store::standings::{CIRCUIT_BYTES, DeedBytes, Outgoing, Peer, SharedRow, VALUE_BYTES};
@@ -59,11 +60,11 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 /// 1, or 0 where something else is kept, or 2 where there is no room.
 ///
 /// The trim comes first because Redis refuses no write of a script that has written before: bans are kept
-/// at its memory cap too. Rows whose time is over go, up to 100 of each kind a call: by Redis' own clock, so
-/// that a node whose clock is ahead deletes no other's.
+/// at its memory cap too. Rows whose time is over go, up to 100 of each kind a call: by Redis'
+/// clock and by the caller's, so that one that is ahead deletes nothing.
 const KEEP: &str = "
 local now = redis.call('TIME')
-local over = string.format('%.0f', now[1] * 1000 - ARGV[1])
+local over = string.format('%.0f', math.min(now[1] * 1000, tonumber(ARGV[1])) - ARGV[4])
 redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[3])
 for i = 3, 5 do
   for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', over, 'LIMIT', 0, 100)) do
@@ -74,7 +75,7 @@ end
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local number = last and tonumber(last[2][2]) or 0
 local said = {}
-for i = 4, #ARGV, 5 do
+for i = 5, #ARGV, 5 do
   local circuit, kept = ARGV[i], redis.call('HGET', KEYS[2], ARGV[i]) or ''
   local answer = 1
   if kept ~= ARGV[i + 1] then
@@ -110,11 +111,12 @@ impl SharedStandings {
         runtime: &Handle,
         link: Arc<Link>,
         keys: Keys,
+        clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         peer: Arc<dyn Peer>,
     ) -> Self {
         let fresh = Arc::new(Freshness::never());
-        let teller = Teller::new(link.clone(), keys.clone(), peer.clone(), MAX_ROWS);
+        let teller = Teller::new(link.clone(), keys.clone(), peer.clone(), clock, MAX_ROWS);
         let (known, heard) = (Known::default(), fresh.clone());
         let follower = Follower { link, keys, peer, entropy, fresh: heard, known };
         let tasks = [runtime.spawn(follower.run()), runtime.spawn(teller.run())];
@@ -138,6 +140,7 @@ pub(super) struct Teller {
     link: Arc<Link>,
     keys: Keys,
     peer: Arc<dyn Peer>,
+    clock: Arc<dyn Clock>,
     keep: Script,
     /// Rows that are kept.
     most: usize,
@@ -147,9 +150,15 @@ pub(super) struct Teller {
 
 impl Teller {
     /// Tells Redis what `peer` has to tell, which keeps at most `most` rows.
-    pub(super) fn new(link: Arc<Link>, keys: Keys, peer: Arc<dyn Peer>, most: usize) -> Self {
+    pub(super) fn new(
+        link: Arc<Link>,
+        keys: Keys,
+        peer: Arc<dyn Peer>,
+        clock: Arc<dyn Clock>,
+        most: usize,
+    ) -> Self {
         let (keep, full) = (Script::new(KEEP), AtomicBool::new(false));
-        Self { link, keys, peer, keep, most, full }
+        Self { link, keys, peer, clock, keep, most, full }
     }
 
     /// Tells whatever there is to tell; never returns.
@@ -224,7 +233,8 @@ impl Teller {
         for rank in RANKS {
             keep.key(self.keys.standings_ends(rank));
         }
-        keep.arg(millis(GRACE)).arg(self.most).arg(MAX_LOGGED_ROWS);
+        keep.arg(self.clock.now().as_millis()).arg(self.most).arg(MAX_LOGGED_ROWS);
+        keep.arg(millis(GRACE));
         let (mut bids, mut stays) = (Vec::new(), Vec::new());
         for (row, kept) in rows.iter().zip(kept) {
             let settled = self.peer.settle(kept.as_deref(), row).map_err(|_foreign| FOREIGN)?;

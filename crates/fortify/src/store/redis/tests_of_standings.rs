@@ -32,7 +32,8 @@ impl Node {
         sharing.begin();
         let sharing = Arc::new(sharing);
         let (link, keys) = (bed.store.link.clone(), bed.store.keys.clone());
-        let teller = tokio::spawn(Teller::new(link, keys, sharing.clone(), most).run());
+        let teller =
+            tokio::spawn(Teller::new(link, keys, sharing.clone(), clock.clone(), most).run());
         Self { clock, reputation, sharing, teller, _data_dir: data_dir }
     }
 
@@ -63,7 +64,7 @@ async fn a_node_whose_clock_is_ahead_deletes_no_ban_of_anothers() {
     assert_eq!(kept(), ":2");
     behind.ban(3).await;
     assert_eq!(kept(), ":3");
-    // What is over by Redis' clock goes with the next one.
+    // What is over by Redis' clock and the node's goes with the next one.
     right.ban(4).await;
     assert_eq!(kept(), ":3");
 }
