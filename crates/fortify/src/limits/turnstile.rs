@@ -187,8 +187,8 @@ impl Turnstile {
     /// Lets in at another rate from now on. As many called numbers stay good as at first.
     pub fn set_rate(&mut self, rate: Rate, now: Timestamp) {
         self.advance(now);
+        // What was saved up beyond the new burst goes with the next advance.
         (self.burst, self.earned) = (rate.burst() * COST, rate.evenly());
-        self.credit = self.credit.min(self.burst);
     }
 
     /// One without a number comes: in at once, or a place in the queue; `None` when that is full.
@@ -423,5 +423,18 @@ mod tests {
         let mut used =
             |place: &Place| queue.knock(place.lane, place.number, seconds(600)) == Knock::In;
         assert_eq!(hoard.iter().map(|place| u32::from(used(place))).sum::<u32>(), 40);
+    }
+
+    #[test]
+    fn another_rate_holds_from_then_on_saves_nothing_up_and_keeps_places() {
+        let mut queue = Turnstile::new(rate(6000), START);
+        // What a high rate has saved up is more than the low one may have.
+        queue.set_rate(rate(60), START);
+        let at_once = (0..100).take_while(|_| queue.enter(Lane::First, START) == Some(Knock::In));
+        assert_eq!(at_once.count(), 20);
+        let held = place(queue.enter(Lane::First, START));
+        queue.set_rate(rate(600), START);
+        let later = START.after(held.estimate);
+        assert_eq!(queue.knock(held.lane, held.number, later), Knock::In, "a place was lost");
     }
 }

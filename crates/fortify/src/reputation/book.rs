@@ -609,4 +609,15 @@ mod tests {
         book.yield_to(&ban, ban, 0, NOW);
         assert_eq!(book.unwritten(), 0);
     }
+
+    #[test]
+    fn abuse_03_a_penalty_of_a_former_tors_circuit_is_taken_back_with_its_standing() {
+        let (mut book, until) = (Book::default(), NOW.after(Duration::from_secs(60)));
+        let [former, present] = [1, 2].map(|epoch| TorCircuit::from_parts(0, epoch, 7));
+        book.penalise(former, until, NOW);
+        book.penalise(present, until, NOW);
+        assert_eq!(book.stale_at(TorBoot { instance: 0, epoch: 2 }), [former]);
+        book.put(Row { circuit: former, ..row(7, Standing::Reset, 60) }, NOW);
+        assert_eq!(book.penalised(), [present]);
+    }
 }
