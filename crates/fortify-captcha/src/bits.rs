@@ -1,7 +1,5 @@
 //! Pictures of one bit per cell, 64 cells in a word, so that whole rows move and mix at once.
 
-use crate::canvas::Canvas;
-
 /// Cells in a word.
 pub(crate) const WORD: usize = u64::BITS as usize;
 
@@ -38,33 +36,25 @@ impl Bits {
         self.words.chunks_exact_mut(self.stride.max(1))
     }
 
-    /// Takes over the canvas: a cell for each px, set where the bit `plane` of its colour is.
-    pub(crate) fn trace(&mut self, canvas: &Canvas, plane: u32) {
-        self.reset(canvas.width(), canvas.height());
-        for (from, to) in canvas.rows().zip(self.rows_mut()) {
-            for (pixels, word) in from.chunks(WORD).zip(to) {
-                *word = gather(pixels, plane);
-            }
-        }
-    }
-
     /// Thickens what is set by a cell: upwards, downwards and to both sides.
     pub(crate) fn grow(&mut self, spare: &mut Self) {
         spare.stride = self.stride;
         spare.words.clone_from(&self.words);
-        let height = self.rows().len();
-        for (y, row) in self.rows_mut().enumerate() {
-            let at = |y: usize| spare.rows().nth(y).unwrap_or(&[]);
-            let above = if y == 0 { &[] } else { at(y - 1) };
-            let below = if y + 1 == height { &[] } else { at(y + 1) };
-            let here = at(y);
-            for (x, word) in row.iter_mut().enumerate() {
-                let of = |row: &[u64], x: usize| row.get(x).copied().unwrap_or(0);
-                let before = if x == 0 { 0 } else { of(here, x - 1) };
-                let aside = (*word << 1) | (*word >> 1);
-                let across = (before << (WORD - 1)) | (of(here, x + 1) >> (WORD - 1));
-                *word |= aside | across | of(above, x) | of(below, x);
+        let (first, last) = (spare.rows().next(), spare.rows().next_back());
+        // Beyond the first and the last row there is nothing more than in them.
+        let above = first.into_iter().chain(spare.rows());
+        let below = spare.rows().skip(1).chain(last);
+        for (((to, here), above), below) in self.rows_mut().zip(spare.rows()).zip(above).zip(below)
+        {
+            let around = here.iter().zip(above).zip(below);
+            for (to, ((here, above), below)) in to.iter_mut().zip(around) {
+                *to = here | above | below | (here << 1) | (here >> 1);
             }
+            let nexts = to.iter_mut().skip(1);
+            nexts.zip(here).for_each(|(to, before)| *to |= before << (WORD - 1));
+            to.iter_mut()
+                .zip(here.iter().skip(1))
+                .for_each(|(to, after)| *to |= after >> (WORD - 1));
         }
     }
 
@@ -98,17 +88,6 @@ impl Bits {
     }
 }
 
-/// Adds a word's cells to 64 bytes, one each: the highest bit to the first byte.
-pub(crate) fn count(word: u64, counts: &mut [u8]) {
-    let (eights, _) = counts.as_chunks_mut::<8>();
-    for (bits, counts) in word.to_be_bytes().into_iter().zip(eights) {
-        // Each byte keeps the one bit that it stands for, which adding 127 carries to its top.
-        let bits = (u64::from(bits) * 0x0101_0101_0101_0101) & 0x0102_0408_1020_4080;
-        let cells = ((bits + 0x7f7f_7f7f_7f7f_7f7f) >> 7) & 0x0101_0101_0101_0101;
-        *counts = (u64::from_le_bytes(*counts) + cells).to_le_bytes();
-    }
-}
-
 /// A move by at most a cell along each axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
@@ -123,39 +102,34 @@ impl Step {
     }
 }
 
-/// The bits `plane` of up to 64 px, the first one highest.
-fn gather(pixels: &[u8], plane: u32) -> u64 {
-    let (eights, rest) = pixels.as_chunks::<8>();
-    let mut last = [0; 8];
-    last.iter_mut().zip(rest).for_each(|(byte, pixel)| *byte = *pixel);
-    let mut word = 0;
-    for (index, bytes) in eights.iter().chain([&last]).take(WORD / 8).enumerate() {
-        // The product adds up shifted copies so that its highest byte holds the eight bits in order.
-        let bits = (u64::from_le_bytes(*bytes) >> plane) & 0x0101_0101_0101_0101;
-        let bits = bits.wrapping_mul(0x8040_2010_0804_0201) >> (WORD - 8);
-        word |= bits << (WORD - 8 - 8 * index);
-    }
-    word
+/// A bit for each of eight bytes that are 0 or 1, the first one highest.
+pub(crate) fn gather(bytes: [u8; 8]) -> u8 {
+    // The product adds up shifted copies so that its highest byte holds the eight bits in order.
+    (u64::from_le_bytes(bytes).wrapping_mul(0x8040_2010_0804_0201) >> (WORD - 8)) as u8
+}
+
+/// A byte, 0 or 1, for each of eight cells: the reverse of [`gather`].
+pub(crate) const fn scatter(cells: u8) -> u64 {
+    // Each byte keeps the one bit that it stands for, which adding 127 carries to its top.
+    let bits = (cells as u64 * 0x0101_0101_0101_0101) & 0x0102_0408_1020_4080;
+    ((bits + 0x7f7f_7f7f_7f7f_7f7f) >> 7) & 0x0101_0101_0101_0101
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::canvas::Dye;
 
     fn cell(bits: &Bits, x: usize, y: usize) -> bool {
         bits.words[y * bits.stride + x / WORD] >> (WORD - 1 - x % WORD) & 1 == 1
     }
 
     fn with(width: usize, height: usize, cells: &[(usize, usize)]) -> Bits {
-        let mut canvas = Canvas::default();
-        canvas.resize(width, height);
-        canvas.rows_mut().for_each(|row| row.fill(0));
-        for (x, y) in cells {
-            canvas.set(*x as i32, *y as i32, Dye::plain(1));
-        }
         let mut bits = Bits::default();
-        bits.trace(&canvas, 0);
+        bits.reset(width, height);
+        for (x, y) in cells {
+            let row = bits.rows_mut().nth(*y).unwrap();
+            row[x / WORD] |= 1 << (WORD - 1 - x % WORD);
+        }
         bits
     }
 
@@ -168,9 +142,11 @@ mod tests {
     }
 
     #[test]
-    fn a_canvas_is_traced_cell_by_cell() {
-        let cells = [(0, 0), (7, 0), (8, 1), (63, 1), (64, 2), (99, 2)];
-        assert_eq!(set(&with(100, 3, &cells)), cells);
+    fn bits_become_bytes_and_bits_again() {
+        assert_eq!(scatter(0b1000_0010).to_le_bytes(), [1, 0, 0, 0, 0, 0, 1, 0]);
+        for cells in 0..=u8::MAX {
+            assert_eq!(gather(scatter(cells).to_le_bytes()), cells);
+        }
     }
 
     #[test]
@@ -181,17 +157,6 @@ mod tests {
         let mut corner = with(100, 3, &[(0, 0)]);
         corner.grow(&mut Bits::default());
         assert_eq!(set(&corner), [(0, 0), (1, 0), (0, 1)]);
-    }
-
-    #[test]
-    fn cells_are_counted_where_they_are() {
-        let bits = with(128, 1, &[(0, 0), (7, 0), (8, 0), (63, 0), (64, 0), (99, 0)]);
-        let mut counts = [1; 128];
-        for (word, counts) in bits.words.iter().zip(counts.chunks_mut(WORD)) {
-            count(*word, counts);
-        }
-        let found: Vec<_> = (0..128).filter(|x| counts[*x] == 2).map(|x| (x, 0)).collect();
-        assert_eq!(found, set(&bits));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::array;
 
+use crate::bits::{self, Bits, WORD};
 use crate::canvas::{Canvas, Dye};
 use crate::outline::{Bounds, Point};
 use crate::rng::floor;
@@ -17,6 +18,8 @@ const SUB: i32 = 2;
 const UNIT: i32 = 128;
 /// Coverage of a full px.
 const FULL: i32 = SUB * UNIT;
+/// Coverage from which on a px counts as half covered.
+const HALF: u16 = FULL as u16 / 4;
 /// Fractional bits of x while an edge is followed.
 const BITS: u32 = 16;
 
@@ -100,18 +103,73 @@ impl Rasterizer {
         bounds: &Bounds,
         fill: Fill,
     ) {
-        let left = bounds.min.x.floor().max(0.0) as i32;
-        let top = bounds.min.y.floor().max(0.0) as i32;
-        let right = (bounds.max.x.ceil() as i32).min(canvas.width() as i32);
-        let bottom = (bounds.max.y.ceil() as i32).min(canvas.height() as i32);
-        if right <= left || bottom <= top {
+        let Some(grid) = Grid::of(bounds, (canvas.width(), canvas.height())) else {
             return;
+        };
+        self.follow(contours, grid);
+        let left = grid.left as usize;
+        for (row, (chunks, y)) in self.rows(grid).zip(grid.top..).enumerate() {
+            // Whole chunks: to the right of the last column nothing is covered.
+            let pixels = canvas.span_mut(y as usize, left, left + grid.stride());
+            let mut pixels = pixels.chunks_mut(CHUNK);
+            let mut sum = 0;
+            let inks = fill.inks(row, grid.rows as usize);
+            for (changes, ink) in chunks.iter_mut().zip(inks.into_iter().cycle()) {
+                let pixels = pixels.next().unwrap_or(&mut []);
+                if let Ok(pixels) = <&mut [u8; CHUNK]>::try_from(&mut *pixels) {
+                    sum = colour(pixels, changes, sum, ink);
+                } else {
+                    // At the right border of the canvas a chunk is cut short.
+                    let mut whole = [0; CHUNK];
+                    whole.iter_mut().zip(&*pixels).for_each(|(copy, pixel)| *copy = *pixel);
+                    sum = colour(&mut whole, changes, sum, ink);
+                    pixels.iter_mut().zip(whole).for_each(|(pixel, copy)| *pixel = copy);
+                }
+                *changes = [0; CHUNK];
+            }
         }
-        let grid = Grid { left, top, columns: right - left, rows: bottom - top };
-        // Two cells more per row, for an edge in the last column spills into the next; then whole
-        // chunks.
-        let stride = (grid.columns as usize + 2).next_multiple_of(CHUNK);
-        let cells = stride * grid.rows as usize;
+    }
+
+    /// Sets the cells that the contours cover by half or more in `over`, and takes them away in
+    /// `under`: what is drawn later lies on top. Both are `width` by `height` cells.
+    pub(crate) fn stamp<'a>(
+        &mut self,
+        over: &mut Bits,
+        under: &mut Bits,
+        (width, height): (usize, usize),
+        contours: impl Iterator<Item = &'a [Point]>,
+        bounds: &Bounds,
+    ) {
+        let Some(grid) = Grid::of(bounds, (width, height)) else {
+            return;
+        };
+        let grid = grid.from_whole_chunk();
+        self.follow(contours, grid);
+        let targets = over.rows_mut().zip(under.rows_mut()).skip(grid.top as usize);
+        for (chunks, (over, under)) in self.rows(grid).zip(targets) {
+            let mut sum = 0_i16;
+            for (at, changes) in (grid.left as usize..).step_by(CHUNK).zip(chunks) {
+                let unchanged = *changes == [0; CHUNK];
+                if unchanged && sum == 0 {
+                    continue;
+                }
+                let mut cells = u8::MAX;
+                if !unchanged || sum.unsigned_abs() < HALF {
+                    (cells, sum) = covered(changes, sum);
+                    *changes = [0; CHUNK];
+                }
+                let (word, cells) = (at / WORD, u64::from(cells) << (WORD - 8 - at % WORD));
+                if let (Some(over), Some(under)) = (over.get_mut(word), under.get_mut(word)) {
+                    *over |= cells;
+                    *under &= !cells;
+                }
+            }
+        }
+    }
+
+    /// Adds all edges of the contours.
+    fn follow<'a>(&mut self, contours: impl Iterator<Item = &'a [Point]>, grid: Grid) {
+        let cells = grid.stride() * grid.rows as usize;
         if self.cells.len() < cells {
             self.cells.resize(cells, 0);
         }
@@ -120,15 +178,21 @@ impl Rasterizer {
                 continue;
             };
             for to in contour {
-                self.edge(from, *to, grid, stride);
+                self.edge(from, *to, grid);
                 from = *to;
             }
         }
-        self.resolve(canvas, grid, stride, fill);
+    }
+
+    /// The changes of coverage in each row, in chunks. Whoever takes them leaves them at zero.
+    fn rows(&mut self, grid: Grid) -> impl Iterator<Item = &mut [[i16; CHUNK]]> {
+        let rows = self.cells.chunks_exact_mut(grid.stride()).take(grid.rows as usize);
+        rows.map(|row| row.as_chunks_mut().0)
     }
 
     /// Adds an edge: at every sub-scanline that it crosses, coverage starts (or ends) to its right.
-    fn edge(&mut self, from: Point, to: Point, grid: Grid, stride: usize) {
+    fn edge(&mut self, from: Point, to: Point, grid: Grid) {
+        let stride = grid.stride();
         let (direction, upper, lower) = if from.y < to.y { (1, from, to) } else { (-1, to, from) };
         // Sub-scanlines lie in the middle of their strip.
         let sub = |y: f32| floor((y - grid.top as f32) * SUB as f32 + 0.5);
@@ -154,33 +218,6 @@ impl Rasterizer {
             x = x.saturating_add(step);
         }
     }
-
-    /// Sums the changes up along each row, colours what is covered, and leaves the cells at zero.
-    fn resolve(&mut self, canvas: &mut Canvas, grid: Grid, stride: usize, fill: Fill) {
-        let rows = self.cells.chunks_exact_mut(stride).zip(grid.top..grid.top + grid.rows);
-        for (row, (cells, y)) in rows.enumerate() {
-            // Whole chunks: to the right of the last column nothing is covered.
-            let from = grid.left as usize;
-            let pixels = canvas.span_mut(y as usize, from, from + stride);
-            let mut pixels = pixels.chunks_mut(CHUNK);
-            let (cells, _) = cells.as_chunks_mut::<CHUNK>();
-            let mut sum = 0;
-            let inks = fill.inks(row, grid.rows as usize);
-            for (cells, ink) in cells.iter_mut().zip(inks.into_iter().cycle()) {
-                let pixels = pixels.next().unwrap_or(&mut []);
-                if let Ok(pixels) = <&mut [u8; CHUNK]>::try_from(&mut *pixels) {
-                    sum = colour(pixels, cells, sum, ink);
-                } else {
-                    // At the right border of the canvas a chunk is cut short.
-                    let mut whole = [0; CHUNK];
-                    whole.iter_mut().zip(&*pixels).for_each(|(copy, pixel)| *copy = *pixel);
-                    sum = colour(&mut whole, cells, sum, ink);
-                    pixels.iter_mut().zip(whole).for_each(|(pixel, copy)| *pixel = copy);
-                }
-                *cells = [0; CHUNK];
-            }
-        }
-    }
 }
 
 /// Colours a chunk of px, of which `sum` is the coverage before the first; returns that after the
@@ -189,17 +226,10 @@ fn colour(pixels: &mut [u8; CHUNK], changes: &[i16; CHUNK], sum: i16, ink: Ink) 
     if *changes == [0; CHUNK] && sum == 0 {
         return 0;
     }
-    // A running sum in three steps, by distances of 1, 2 and 4.
-    let mut sums = *changes;
-    for distance in [1, 2, 4] {
-        let before = sums;
-        sums = array::from_fn(|index| {
-            before[index] + if index >= distance { before[index - distance] } else { 0 }
-        });
-    }
+    let sums = running(changes);
     for (pixel, change) in pixels.iter_mut().zip(sums) {
         let covered = (sum + change).unsigned_abs();
-        let (full, half) = (covered >= FULL as u16 * 3 / 4, covered >= FULL as u16 / 4);
+        let (full, half) = (covered >= FULL as u16 * 3 / 4, covered >= HALF);
         let Dye([even, odd]) = if full { ink.full } else { ink.half };
         let inked = if *pixel & 1 == 0 { even } else { odd };
         *pixel = if half { inked } else { *pixel };
@@ -207,13 +237,61 @@ fn colour(pixels: &mut [u8; CHUNK], changes: &[i16; CHUNK], sum: i16, ink: Ink) 
     sum + sums[CHUNK - 1]
 }
 
-/// The part of the canvas that a shape is drawn on, px.
+/// Which of a chunk's px are covered by half or more, the first one highest; and the coverage after the
+/// last, as in [`colour`].
+fn covered(changes: &[i16; CHUNK], sum: i16) -> (u8, i16) {
+    let sums = running(changes);
+    let mut cells = [0; CHUNK];
+    for (cell, change) in cells.iter_mut().zip(sums) {
+        let covered = sum.wrapping_add(change);
+        *cell = u8::from(covered.max(covered.wrapping_neg()) >= HALF as i16);
+    }
+    (bits::gather(cells), sum + sums[CHUNK - 1])
+}
+
+/// The running sum, in three steps.
+fn running(changes: &[i16; CHUNK]) -> [i16; CHUNK] {
+    fn add_shifted<const BY: usize>(from: [i16; CHUNK]) -> [i16; CHUNK] {
+        let mut sums = from;
+        for at in BY..CHUNK {
+            sums[at] = from[at].wrapping_add(from[at - BY]);
+        }
+        sums
+    }
+    add_shifted::<4>(add_shifted::<2>(add_shifted::<1>(*changes)))
+}
+
+/// The part of a picture that a shape is drawn on, px.
 #[derive(Clone, Copy, Debug)]
 struct Grid {
     left: i32,
     top: i32,
     columns: i32,
     rows: i32,
+}
+
+impl Grid {
+    /// What `bounds` have in common with a picture of this size; `None` where that is nothing.
+    fn of(bounds: &Bounds, (width, height): (usize, usize)) -> Option<Self> {
+        let left = bounds.min.x.floor().max(0.0) as i32;
+        let top = bounds.min.y.floor().max(0.0) as i32;
+        let right = (bounds.max.x.ceil() as i32).min(width as i32);
+        let bottom = (bounds.max.y.ceil() as i32).min(height as i32);
+        let grid = Self { left, top, columns: right - left, rows: bottom - top };
+        (grid.columns > 0 && grid.rows > 0).then_some(grid)
+    }
+
+    /// The same from a whole chunk on, so that the cells of a chunk are bits of one word.
+    const fn from_whole_chunk(self) -> Self {
+        let more = self.left % CHUNK as i32;
+        Self { left: self.left - more, columns: self.columns + more, ..self }
+    }
+
+    /// Cells of a row: two more than there are columns, for an edge in the last one spills into the
+    /// next; then whole chunks.
+    const fn stride(self) -> usize {
+        (self.columns as usize + 2).next_multiple_of(CHUNK)
+    }
 }
 
 #[cfg(test)]

@@ -240,7 +240,7 @@ fn tasks_and_choices_are_what_this_version_draws() {
 
 #[test]
 fn pictures_are_what_this_version_draws() {
-    assert_eq!(RENDERER_VERSION, 2, "the hashes above belong to version 2");
+    assert_eq!(RENDERER_VERSION, 3, "the hashes above belong to version 3");
     let generator = Generator::new().unwrap();
     // The style that everybody can draw, and another.
     let styles = [0, 1].map(|key| generator.style(&StyleKey::from_bytes([key; 32])));

@@ -36,46 +36,46 @@ macro_rules! cases {
 
 const GOLDEN: [Case; 18] = cases! {
     DistortedText Swirl 1 (480, 160) 6 21 ("t:DNDL", "")
-        "4eadeee91881c2d918a965eac8d56dfeca48868b3a2827e8dabbe40e2a9646df";
+        "73bd36896cfa11ca530c8e0804bd0f9b26d166d94e8a008bf7f6facea239d2c0";
     DistortedText Swirl 5 (480, 160) 6 22 ("t:XK6K", "")
-        "59ee55a0f7a16b778eae716083a01203a0fe102c0cb58fbaa121d308a5301d9a";
+        "8e5f582569d76031778dfc1deb86e5d8d71578ee31e4ab3722967f41cf97b867";
     DistortedText Swirl 10 (599, 150) 8 23 ("t:JRHW4", "")
-        "6bb3c39c7b1051a2e1535fb5ea7fe199f6b320bc5888cf6f3252f8a77b8bfe9e";
+        "7f319facd46de1ccb248d5449c826b61403da4c5832aa1344b176e485e673d0d";
     DistortedText Swirl 8 (361, 121) 4 24 ("t:6CAX", "")
-        "f8e7a6b91dd63044e7c8d4e3c19e9ce97d593b071865093ab4a954684d6c3a63";
+        "e5c1a59badf6d94ff2b8a12edb53f0f1d35f301abf0c6f051597861a3b1e171c";
     DistortedText Motion 1 (384, 132) 6 25 ("t:3TJD", "t:JWM9")
-        "c2faeff8da145a988cbe5dbace559479042c4594f930b835283639fb2a0b2b94";
+        "efd270465f7253a524976df227af2840980e6d43c3bf342687d8379b73c5e4ca";
     DistortedText Motion 5 (301, 109) 4 26 ("t:UX9C", "t:PL3X")
-        "9ae8059acdd001be3b79298c8e61af4928e21fcd3f4c1918a5a3a251888d8d44";
+        "466fb38d872e14a8ae9be83bdff1e9d6fbbfe801e6b5b0e8df17a0004ef9305d";
     DistortedText Motion 10 (600, 150) 8 27 ("t:UCAJC6", "t:6N4CHX")
-        "ecde49089c65d6c4568c619dd67485ca5f502e8b29098b186fa16059d2823c69";
+        "ef8485c6f5fb168699d3ada662bf48166c34bad90b1d812aeb9ac027ade848bf";
     Arithmetic Motion 7 (384, 132) 4 28 ("n:29", "n:35")
-        "080ae392c3f8987217eff158a55240748efa985535daeb04edd9d173ee5404b8";
+        "4ff5c247dacf125e44f639e8f08e3a14a63c04c7c749bf052f1ba0ab9a4968bb";
     PatternCompletion Swirl 2 (500, 180) 4 29 ("w:down-right", "")
-        "ebec6802c2ab9f07d02552dfe8c34af7b5982b58e474a65f146f8e733d1973d5";
+        "8a5387a0f23d1e1bf17a2b999a38f347ae44652a5f1c809328cffb7a7c09e552";
     PatternCompletion Swirl 8 (450, 162) 4 30 ("w:cross down-right", "")
-        "3948aa92428fb05fb21b71d5ddfd841e6d288a8ba5fb96a2958163b8daebd140";
+        "3ab7800e8dde207c440498cd008d3120d099e63915583486f05b60f713086569";
     PatternCompletion Motion 5 (540, 198) 4 31 ("w:up-right moon", "w:down-left heart")
-        "42ce156842251947acfe9e34e39ab3a415e44ad678139951025372bf9dc5cab0";
+        "1136c285786a0c7a7db484a1f1af0e6cb2a278eea47ab717e26d1ad0bf4a2d59";
     PatternCompletion Motion 9 (600, 225) 4 32 ("w:left diamond", "w:right star")
-        "e6b703c4ea3b927b90c150639013ef7d473863a652e6c9503254e018e6aee1ba";
+        "1f47589b4f4a87de982a4921fe91d0f8c2e6c7bc7cb426348e556600ad10db24";
     ObjectRecognition Swirl 4 (480, 187) 4 31 ("t:F7D", "")
-        "035771e83c4d5eed1c69ec859b3f05b41abc83492a96a724c9002be16995c4a4";
+        "4cf080351fce63918ee0d19cd1072da07a8cf194f57602c01202645f8cd97f0d";
     ObjectRecognition Swirl 10 (421, 165) 4 32 ("t:C36", "")
-        "56011b9e433641eb04f0aa14d5a29c274dfcd578af5ce41a38cc918b14665e3a";
+        "263df22639d682e68d14ad4a99cbda6268cdec0c36aac07f51995d49b9ce6f92";
     ObjectRecognition Motion 6 (384, 204) 4 33 ("t:DLY", "t:JNA")
-        "6c3d15480d312c7f2c25b760b3dbe7faafce7dcfa06fdf843b08922b41690d81";
+        "ccb048835a2c2729146657256e87c29bcc1b2d59c13a580abe66dc7de12a6656";
     ColorTextMismatch Swirl 7 (400, 224) 4 34 ("w:white pink", "")
-        "7ebd484e2c6612f43cc0a5a9b39f8fc28a5b1a7771f6e0c4e6fb843eba9b5496";
+        "e69700cfeb88b003c68f2310ecbe7462eb957c2656f7a87c1d891cca50f17b1f";
     ColorTextMismatch Motion 5 (384, 186) 4 35 ("w:orange pink", "w:grey blue")
-        "fa331f593cc8099496a7949821eacfaf3d204cf44841eb30c135214655aa4650";
+        "b8011e4ab17dd084f290d81e0ff9bb7f0e5a7de27480d81e829d04175332b1fb";
     ColorTextMismatch Motion 9 (361, 176) 4 36 ("w:black purple", "w:blue white")
-        "0a84f0c91661af896cecc0aea4cebd7121a731ea7220a32d2d1e863dc0a076a2";
+        "f3ca7275b6a0d17a737e8fb4802f5c6647a85a940da81b2f02bfe03449d93bf0";
 };
 
 #[test]
 fn pictures_are_what_this_version_draws() {
-    assert_eq!(RENDERER_VERSION, 2, "the hashes above belong to version 2");
+    assert_eq!(RENDERER_VERSION, 3, "the hashes above belong to version 3");
     let generator = Generator::new().unwrap();
     // The style that everybody can draw, and another.
     let styles = [0, 1].map(|key| generator.style(&StyleKey::from_bytes([key; 32])));

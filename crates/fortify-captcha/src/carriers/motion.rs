@@ -69,6 +69,7 @@ pub(crate) struct Scratch {
     glyphs: Bits,
     plain: Plain,
     fields: [Bits; 2],
+    flipped: Bits,
     spare: Bits,
     random: Vec<u8>,
     /// The default image and then every frame, as a file has them: rows of whole bytes.
@@ -171,7 +172,8 @@ fn draw_decoy(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
 
 /// All frames of the loop.
 fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
-    let Scratch { glyphs, plain, fields, spare, random, packed, .. } = scratch;
+    let Scratch { glyphs, plain, fields, flipped, spare, random, packed, .. } = scratch;
+    flipped.reset(scene.width, scene.height);
     for field in fields.iter_mut() {
         field.reset(scene.width, scene.height);
         flip(field.words_mut(), 32, random, rng);
@@ -181,10 +183,14 @@ fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
     let steps = schedule(&runs, rng);
     show(glyphs, plain, fields, scene, packed);
     for step in steps {
+        // Which cells flip is drawn once for both fields: no cell shows more than one of them.
+        flipped.words_mut().fill(0);
+        flip(flipped.words_mut(), flips, random, rng);
         for (field, step) in fields.iter_mut().zip([step, step.reversed()]) {
             spare.moved(field, step);
             std::mem::swap(field, spare);
-            flip(field.words_mut(), flips, random, rng);
+            let words = field.words_mut().iter_mut().zip(flipped.words_mut());
+            words.for_each(|(word, flipped)| *word ^= *flipped);
         }
         show(glyphs, plain, fields, scene, packed);
     }

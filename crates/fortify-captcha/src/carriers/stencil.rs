@@ -4,25 +4,21 @@
 
 use super::large;
 use crate::bits::Bits;
-use crate::canvas::Canvas;
 use crate::font::Fonts;
 use crate::layout::{Frame, Hand, Layout, Tint};
-use crate::raster::{Fill, Ink, Rasterizer};
+use crate::raster::Rasterizer;
 use crate::rng::Stream;
 use crate::tasks::Figure;
 
 /// What it takes to go from figures to cells. Kept between pictures.
 #[derive(Debug, Default)]
 pub(crate) struct Stencil {
-    canvas: Canvas,
     layout: Layout,
     rasterizer: Rasterizer,
+    /// What is plain to see in what was cut last.
+    plain: Bits,
     spare: Bits,
 }
-
-/// Bits of a px on the stencil's canvas: what the carrier shows, and what is plain to see.
-const SHOWN: u32 = 0;
-const PLAIN: u32 = 1;
 
 /// How large a stencil is and how it is cut.
 #[derive(Clone, Copy, Debug)]
@@ -72,19 +68,20 @@ impl Stencil {
         rng: &mut Stream,
         cells: &mut Bits,
     ) {
-        let Self { canvas, layout, rasterizer, spare } = self;
-        canvas.resize(cut.width, cut.height);
-        canvas.rows_mut().for_each(|row| row.fill(0));
+        let Self { layout, rasterizer, plain, spare } = self;
+        cells.reset(cut.width, cut.height);
+        plain.reset(cut.width, cut.height);
         let frame = Frame { width: cut.width as f32, height: cut.height as f32 };
         layout.compose(&large(figures), fonts, &cut.hand, frame, rng);
         for shape in layout.shapes() {
             if let Some(bounds) = layout.bounds(shape) {
-                let bit = 1 << if shape.tint() == Tint::Chalk { PLAIN } else { SHOWN };
-                let fill = Fill::solid(Ink::plain(bit, bit));
-                rasterizer.fill(canvas, layout.contours(shape), &bounds, fill);
+                let is_plain = shape.tint() == Tint::Chalk;
+                let (over, under) =
+                    if is_plain { (&mut *plain, &mut *cells) } else { (&mut *cells, &mut *plain) };
+                let size = (cut.width, cut.height);
+                rasterizer.stamp(over, under, size, layout.contours(shape), &bounds);
             }
         }
-        cells.trace(canvas, SHOWN);
         for _ in 0..cut.growth {
             cells.grow(spare);
         }
@@ -97,7 +94,7 @@ impl Stencil {
 
     /// Sets the cells of what is plain in what was cut last.
     pub(crate) fn plain(&mut self, cut: &Cut, Plain { dark, light }: &mut Plain) {
-        dark.trace(&self.canvas, PLAIN);
+        dark.clone_from(&self.plain);
         light.clone_from(dark);
         for _ in 0..cut.rim {
             light.grow(&mut self.spare);

@@ -23,6 +23,8 @@ mod bank;
 
 pub(crate) use bank::Bank;
 
+use std::array;
+
 use super::stencil::{Cut, Plain, Stencil};
 use crate::bits::{self, Bits, WORD};
 use crate::canvas::Canvas;
@@ -32,23 +34,23 @@ use crate::palette::{self, Palette};
 use crate::rng::{Stream, sin_turns};
 use crate::style::Style;
 use crate::tasks::Figure;
-use bank::{Fan, ORIENTATIONS};
+use bank::{Fan, ORIENTATIONS, WIDTH};
 
 /// Steps between two orientations of the bank.
-const BLEND: usize = 256;
+const BLEND: usize = 128;
 /// Steps of a half turn, after which stripes look the same.
 const HALF_TURN: usize = ORIENTATIONS * BLEND;
-/// Steps to the direction of the glyphs' stripes.
-const RIGHT_ANGLE: u16 = (HALF_TURN / 2) as u16;
+/// Layers to the direction of the glyphs' stripes: half of them, so that adding it is turning a bit over.
+const RIGHT_ANGLE: u8 = (ORIENTATIONS / 2) as u8;
 /// Px over which glyph and ground blend. Stripes that end abruptly are a faint outline, which sharpening
 /// filters find; strokes grow by half of it.
 const FADE: usize = 3;
-/// How far into the fade a px is from where on the glyph is the stronger part.
-const STRONGER: u8 = 2;
-/// Strengths of the stronger and of the weaker direction in 64ths, by how far into the fade a px is.
-/// Their squares add up to the same, and so does the variance of two patterns that have nothing in
-/// common.
-const STRENGTHS: [[i32; 2]; FADE + 1] = [[64, 0], [59, 24], [45, 45], [59, 24]];
+/// How often the glyph has grown where its direction begins to be the stronger part.
+const STRONGER: usize = 2;
+/// Strengths of the stronger and of the weaker direction in 64ths, on the outermost px of the fade and
+/// further in. Their squares add up to the same, and so does the variance of two patterns that have
+/// nothing in common.
+const STRENGTHS: [[i32; 2]; FADE] = [[59, 24], [45, 45], [59, 24]];
 
 /// How much of the picture's height objects under letters take.
 const STRIP: f32 = 0.245;
@@ -151,7 +153,7 @@ pub(crate) struct Weave {
 impl Weave {
     /// The weave of a style. The shares come to what the readings were taken with.
     pub(crate) fn draw(rng: &mut Stream) -> Self {
-        let shares: [f32; 4] = std::array::from_fn(|_| 0.1 + rng.unit());
+        let shares: [f32; 4] = array::from_fn(|_| 0.1 + rng.unit());
         let [slope, columns, rows, diagonals] =
             shares.map(|share| 1.05 * share / shares.iter().sum::<f32>());
         Self { slope, columns, rows, diagonals, frequency: rng.between(0.85, 1.1) }
@@ -209,16 +211,16 @@ fn paint(
     rng: &mut Stream,
     canvas: &mut Canvas,
 ) {
-    let (left, top) = (rng.below(bank::WIDTH), rng.below(bank::HEIGHT));
+    let (left, top) = (rng.below(WIDTH), rng.below(bank::HEIGHT));
     let bank = &kit.style.bank;
     let band = usize::from(kit.profile.swirl_band) + rng.below(bank::BANDS);
     let width = canvas.width();
     for (y, pixels) in canvas.rows_mut().enumerate() {
-        let fans = bank.row(band, top + y);
-        row.count(grown, y);
+        let fan = &bank.row(band, top + y);
         row.direct(field, y);
-        row.stripe(fans, left);
-        row.fade(grown, y, fans, left);
+        row.turn(&grown[STRONGER], y);
+        row.stripe(fan, left);
+        row.fade(grown, y, fan, left);
         row.finish(bank.grain(width, rng), kit.profile.swirl_noise, pixels);
     }
 }
@@ -239,94 +241,119 @@ fn lay(plain: &Plain, canvas: &mut Canvas) {
     for (pixels, (dark, light)) in canvas.rows_mut().zip(plain.rows()) {
         let words = pixels.chunks_mut(WORD).zip(dark).zip(light);
         for ((pixels, dark), light) in words.filter(|(_, light)| **light != 0) {
-            // 1 where it is light, 2 where it is dark.
-            let mut counts = [0; WORD];
-            bits::count(*light, &mut counts);
-            bits::count(*dark, &mut counts);
-            for (pixel, count) in pixels.iter_mut().zip(counts) {
-                let laid = if count == 2 { DARK } else { LIGHT };
-                *pixel = if count == 0 { *pixel } else { laid };
+            let cells = dark.to_be_bytes().into_iter().zip(light.to_be_bytes());
+            let (eights, rest) = pixels.as_chunks_mut();
+            let covered = eights.iter_mut().zip(cells.clone());
+            for (pixels, (dark, light)) in covered.filter(|(_, (_, light))| *light != 0) {
+                *pixels = laid(*pixels, dark, light);
             }
+            // At the right border eight px are cut short.
+            let mut last = [0; 8];
+            last.iter_mut().zip(&*rest).for_each(|(copy, pixel)| *copy = *pixel);
+            if let Some((dark, light)) = cells.clone().nth(eights.len()) {
+                last = laid(last, dark, light);
+            }
+            rest.iter_mut().zip(last).for_each(|(pixel, copy)| *pixel = copy);
         }
     }
+}
+
+/// Eight px with what is dark and light laid over them.
+fn laid(pixels: [u8; 8], dark: u8, light: u8) -> [u8; 8] {
+    let spread = |cells: u8, shade: u8| bits::scatter(cells) * u64::from(shade);
+    let kept = u64::from_le_bytes(pixels) & !spread(light, u8::MAX);
+    (kept | spread(light & !dark, LIGHT) | spread(dark, DARK)).to_le_bytes()
 }
 
 /// What the px of a row are made of, step by step: each step is a plain loop over the row, which
 /// compilers turn into one over many px at once.
 #[derive(Debug, Default)]
 struct Row {
-    /// How far into the fade a px is: 0 outside, one more than [`FADE`] wholly inside.
-    counts: Vec<u8>,
-    /// Direction of the stripes, the glyph's where it is the stronger part.
-    directions: Vec<u16>,
-    /// The two layers next to the direction.
-    layers: Vec<u16>,
+    /// The layer before the direction of the stripes, the glyph's where it is the stronger part.
+    layers: Vec<u8>,
+    /// How far the direction is from that layer, in steps of [`BLEND`].
+    shares: Vec<u8>,
+    /// What these two layers hold, the one before and the one after the direction.
+    pair: [Vec<i8>; 2],
     striped: Vec<i16>,
 }
 
 impl Row {
-    fn count(&mut self, grown: &[Bits; FADE + 1], y: usize) {
-        self.counts.clear();
-        for bits in grown {
-            let row = bits.rows().nth(y).unwrap_or(&[]);
-            self.counts.resize(row.len() * WORD, 0);
-            let words = row.iter().zip(self.counts.chunks_exact_mut(WORD));
-            for (word, counts) in words.filter(|(word, _)| **word != 0) {
-                bits::count(*word, counts);
-            }
+    fn direct(&mut self, field: &Field, y: usize) {
+        let along = field.rows.get(y).copied().unwrap_or(0);
+        self.layers.resize(field.columns.len(), 0);
+        self.shares.resize(field.columns.len(), 0);
+        let ground = field.columns.iter().zip(field.diagonals.get(y..).unwrap_or(&[]));
+        let to = self.layers.iter_mut().zip(&mut self.shares);
+        for ((column, diagonal), (layer, share)) in ground.zip(to) {
+            let direction = column.wrapping_add(*diagonal).wrapping_add(along);
+            *layer = (usize::from(direction) / BLEND % ORIENTATIONS) as u8;
+            *share = (usize::from(direction) % BLEND) as u8;
         }
     }
 
-    fn direct(&mut self, field: &Field, y: usize) {
-        let along = field.rows.get(y).copied().unwrap_or(0);
-        let diagonals = field.diagonals.get(y..).unwrap_or(&[]);
-        self.directions.clear();
-        self.directions.extend(field.columns.iter().zip(diagonals).zip(&self.counts).map(
-            |((column, diagonal), count)| {
-                let turn = u16::from(*count >= STRONGER) * RIGHT_ANGLE;
-                column.wrapping_add(*diagonal).wrapping_add(along).wrapping_add(turn)
-            },
-        ));
+    /// Turns the direction by a right angle in the glyphs, which brings another layer and the same share.
+    fn turn(&mut self, glyphs: &Bits, y: usize) {
+        let words = glyphs.rows().nth(y).unwrap_or(&[]).iter();
+        for (word, layers) in
+            words.zip(self.layers.chunks_mut(WORD)).filter(|(word, _)| **word != 0)
+        {
+            let cells = word.to_be_bytes();
+            let turns = |cells| bits::scatter(cells) * u64::from(RIGHT_ANGLE);
+            let (eights, rest) = layers.as_chunks_mut::<8>();
+            for (layers, cells) in eights.iter_mut().zip(cells) {
+                *layers = (u64::from_le_bytes(*layers) ^ turns(cells)).to_le_bytes();
+            }
+            let last = cells.get(eights.len()).map_or(0, |cells| turns(*cells));
+            rest.iter_mut().zip(last.to_le_bytes()).for_each(|(layer, turn)| *layer ^= turn);
+        }
     }
 
     /// Stripes in one direction, from column `left` of the bank's row, which goes on from its start
     /// where it ends.
-    fn stripe(&mut self, fans: &[Fan], left: usize) {
-        self.striped.clear();
-        for fans in [fans.get(left..).unwrap_or(&[]), fans, fans] {
-            let rest = self.directions.get(self.striped.len()..).unwrap_or(&[]);
-            self.layers.clear();
-            self.layers
-                .extend(rest.iter().zip(fans).map(|(direction, fan)| layers(fan, *direction)));
-            let both = self.layers.iter().zip(rest);
-            self.striped.extend(both.map(|(layers, direction)| blend(*layers, *direction)));
+    fn stripe(&mut self, fan: &Fan<'_>, left: usize) {
+        let Self { layers, shares, pair: [ones, nexts], striped, .. } = self;
+        ones.resize(layers.len(), 0);
+        nexts.resize(layers.len(), 0);
+        let (mut layers, mut to) = (layers.as_slice(), (ones.as_mut_slice(), nexts.as_mut_slice()));
+        for start in [left, 0, 0] {
+            let count = layers.len().min(WIDTH - start);
+            let (these, later) = layers.split_at(count);
+            let (ones, later_ones) = to.0.split_at_mut(count);
+            let (nexts, later_nexts) = to.1.split_at_mut(count);
+            look_up(fan, start, these, ones, nexts);
+            (layers, to) = (later, (later_ones, later_nexts));
         }
+        striped.clear();
+        let both = ones.iter().zip(nexts.iter()).zip(shares.iter());
+        striped.extend(both.map(|((one, next), share)| blend([*one, *next], *share)));
     }
 
     /// Adds the other direction where glyph and ground meet.
-    fn fade(&mut self, grown: &[Bits; FADE + 1], y: usize, fans: &[Fan], left: usize) {
-        let [inner, .., outer] = grown;
-        let words = inner.rows().nth(y).unwrap_or(&[]).iter();
-        let words = words.zip(outer.rows().nth(y).unwrap_or(&[]));
-        for (first, (inner, outer)) in (0..).step_by(WORD).zip(words) {
-            let mut edge = outer & !inner;
-            while edge != 0 {
-                let place = edge.leading_zeros();
-                edge ^= 1 << (WORD as u32 - 1 - place);
-                self.mix(first + place as usize, fans, left);
+    fn fade(&mut self, grown: &[Bits; FADE + 1], y: usize, fan: &Fan<'_>, left: usize) {
+        let [inner, once, twice, outer] =
+            grown.each_ref().map(|bits| bits.rows().nth(y).unwrap_or(&[]).iter());
+        let words = inner.zip(once).zip(twice).zip(outer);
+        for (first, (((inner, once), twice), outer)) in (0..).step_by(WORD).zip(words) {
+            let edges = [outer & !twice, twice & !once, once & !inner];
+            for (mut edge, strengths) in edges.into_iter().zip(STRENGTHS) {
+                while edge != 0 {
+                    let place = edge.leading_zeros();
+                    edge ^= 1 << (WORD as u32 - 1 - place);
+                    self.mix(first + place as usize, strengths, fan, left);
+                }
             }
         }
     }
 
-    fn mix(&mut self, x: usize, fans: &[Fan], left: usize) {
+    /// Adds the other direction to a px.
+    fn mix(&mut self, x: usize, [stronger, weaker]: [i32; 2], fan: &Fan<'_>, left: usize) {
         if let Some(striped) = self.striped.get_mut(x)
-            && let Some(direction) = self.directions.get(x)
-            && let Some(count) = self.counts.get(x)
-            && let Some([stronger, weaker]) = STRENGTHS.get(usize::from(*count))
-            && let Some(fan) = fans.get((left + x) % bank::WIDTH)
+            && let Some(layer) = self.layers.get(x)
+            && let Some(share) = self.shares.get(x)
         {
-            let direction = direction.wrapping_add(RIGHT_ANGLE);
-            let other = i32::from(blend(layers(fan, direction), direction));
+            let across = usize::from(layer ^ RIGHT_ANGLE);
+            let other = i32::from(blend(beside(fan, across, left + x), *share));
             *striped = ((i32::from(*striped) * stronger + other * weaker + 32) >> 6) as i16;
         }
     }
@@ -337,22 +364,49 @@ impl Row {
             let mixed = striped + ((i16::from(*grain) * strength) >> 7);
             // A deviation of 3.75 shades: stripes are crisp, and one px in twenty is at the end of
             // the scale.
-            *pixel = (((mixed * 3) / 2 + 128) >> 4).clamp(0, 15) as u8;
+            *pixel = ((mixed * 3 + 256) >> 5).clamp(0, 15) as u8;
         }
     }
 }
 
-/// The two layers next to `direction`, the first in the lower half.
-fn layers(fan: &Fan, direction: u16) -> u16 {
-    let layer = usize::from(direction) / BLEND % ORIENTATIONS;
-    u16::from_le_bytes([fan[layer].cast_unsigned(), fan[layer + 1].cast_unsigned()])
+/// What `layers` and the ones after them hold, from column `start` on.
+fn look_up(fan: &Fan<'_>, start: usize, layers: &[u8], ones: &mut [i8], nexts: &mut [i8]) {
+    let (eights, rest) = layers.as_chunks::<8>();
+    let (ones, last_ones) = ones.as_chunks_mut::<8>();
+    let (nexts, last_nexts) = nexts.as_chunks_mut::<8>();
+    let columns = (start..).step_by(8);
+    for (((layers, ones), nexts), column) in eights.iter().zip(ones).zip(nexts).zip(columns) {
+        let layer = usize::from(layers[0]) % ORIENTATIONS;
+        // Mostly all eight are the same.
+        if *layers == [layers[0]; 8]
+            && let Some(eight_ones) = fan[layer][column % WIDTH..].first_chunk()
+            && let Some(eight_nexts) = fan[layer + 1][column % WIDTH..].first_chunk()
+        {
+            (*ones, *nexts) = (*eight_ones, *eight_nexts);
+            continue;
+        }
+        let to = ones.iter_mut().zip(nexts);
+        for (((one, next), layer), column) in to.zip(layers).zip(column..) {
+            [*one, *next] = beside(fan, (*layer).into(), column);
+        }
+    }
+    let to = last_ones.iter_mut().zip(last_nexts);
+    for (((one, next), layer), column) in to.zip(rest).zip(start + 8 * eights.len()..) {
+        [*one, *next] = beside(fan, (*layer).into(), column);
+    }
 }
 
-/// What lies between two layers: at most 127 * 256, which 16 bits hold.
-fn blend(layers: u16, direction: u16) -> i16 {
-    let [first, second] = [(layers << 8).cast_signed() >> 8, layers.cast_signed() >> 8];
-    let share = (direction % BLEND as u16) as i16;
-    (first * (BLEND as i16 - share) + second * share) >> 8
+/// What `layer` and the one after it hold; both layers and columns go around.
+fn beside(fan: &Fan<'_>, layer: usize, column: usize) -> [i8; 2] {
+    let (layer, column) = (layer % ORIENTATIONS, column % WIDTH);
+    [fan[layer][column], fan[layer + 1][column]]
+}
+
+/// What lies between two layers: their difference times the share is at most 255 * 127, which 16 bits
+/// hold.
+fn blend([one, next]: [i8; 2], share: u8) -> i16 {
+    let (one, next) = (i16::from(one), i16::from(next));
+    one + (((next - one) * i16::from(share)) >> BLEND.ilog2())
 }
 
 #[cfg(test)]

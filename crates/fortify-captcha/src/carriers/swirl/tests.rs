@@ -156,9 +156,7 @@ fn stripes_stand_at_right_angles_to_the_ground_inside() {
 fn layers_are_as_strong_as_each_other_and_neighbours_agree() {
     let bank = styled(3).bank;
     let layer = |band: usize, orientation: usize| -> Map {
-        (0..bank::HEIGHT)
-            .flat_map(|y| bank.row(band, y).iter().map(|fan| f32::from(fan[orientation])))
-            .collect()
+        (0..bank::HEIGHT).flat_map(|y| bank.row(band, y)[orientation].map(f32::from)).collect()
     };
     for band in 0..bank::WAVELENGTHS {
         for orientation in 0..ORIENTATIONS {
