@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     let locales = Locales::load().map_err(CliError::failed)?;
     let (mut labels, path) = create_labels(&args.out)?;
     let pairs = variants.iter().flat_map(|v| carriers.iter().map(move |c| (*v, *c)));
-    let is_asked = |(v, c): &(Variant, Carrier)| args.carrier != "all" || c.carries(*v);
+    let is_asked = |(v, c): &(Variant, Carrier)| args.carrier != "all" || c.carries(*v, mode);
     let pairs: Vec<_> = pairs.filter(is_asked).collect();
     let progress = Progress::new(pairs.len() as u64 * u64::from(args.count), "drawing");
     for (variant, carrier) in pairs {
@@ -78,7 +78,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
         for index in 0..args.count {
             let rendered = generator
                 .render(&spec, &style, &seeds.at(&spec, index))
-                .map_err(|e| usage(format!("{variant}: {e}")))?;
+                .map_err(|e| usage(e.to_string()))?;
             let file = file_name(&spec, index);
             write_file(&args.out.join(&file), &rendered.media.bytes)?;
             let line = label(&file, &spec, &rendered, locales.negotiate(None));
@@ -195,8 +195,9 @@ mod tests {
 
     /// How many tasks there are, each counted with every carrier that shows it.
     fn pairs() -> usize {
-        let shown =
-            |carrier: Carrier| Variant::ALL.into_iter().filter(move |v| carrier.carries(*v));
+        let shown = |carrier: Carrier| {
+            Variant::ALL.into_iter().filter(move |v| carrier.carries(*v, AnswerMode::Typed))
+        };
         Carrier::ALL.into_iter().flat_map(shown).count()
     }
 
