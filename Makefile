@@ -126,10 +126,11 @@ UNSEEN ?=
 
 lab: lab-setup ## Attack: engines and informed attacks (LEVELS="3 8" COUNT=100 VARIANTS= CARRIERS= MODES=)
 	$(CARGO) build --release --locked -p fortify
-	rm -rf $(LAB_OUT)/tune $(LAB_OUT)/test
+	rm -rf $(LAB_OUT)/tune $(LAB_OUT)/test $(LAB_OUT)/mix
 	$(LAB) fortify_lab.sets --fortify $(BUILD)/release/fortify --out $(LAB_OUT) --levels $(LEVELS) --tuning $(TUNING) --count $(COUNT) \
 		$(if $(VARIANTS),--variants $(VARIANTS)) $(if $(CARRIERS),--carriers $(CARRIERS)) $(if $(MODES),--modes $(MODES))
-	$(LAB) fortify_lab.attack --tune $(LAB_OUT)/tune/* --test $(LAB_OUT)/test/* --tuning $(TUNING) --count $(COUNT) --out $(LAB_OUT)
+	$(LAB) fortify_lab.attack --tune $(LAB_OUT)/tune/* --test $(LAB_OUT)/test/* --mix $(LAB_OUT)/mix \
+		--tuning $(TUNING) --count $(COUNT) --out $(LAB_OUT)
 	@echo "results: $(LAB_OUT)/results.md and results.jsonl"
 
 lab-train: lab-setup ## Attack: a network that learns (TIME=minutes N=20000 LEVEL=5 VARIANT= CARRIER= STYLES="aa bb")

@@ -259,7 +259,11 @@ def main() -> None:
             lines.flush()
     load = os.getloadavg()
     records = [asdict(result) for result in results]
-    table = f"{report.summary(records)}\n{report.table(records)}"
+    # Without one, or where none was drawn, there is nothing to weigh by.
+    sets = sorted(arguments.mix.iterdir()) if arguments.mix and arguments.mix.is_dir() else []
+    drawn = [sample for folder in sets for sample in read_labels(folder)]
+    mixed = f"{report.mix(records, drawn)}\n" if drawn else ""
+    table = f"{report.summary(records)}\n{mixed}{report.table(records)}"
     Path(arguments.out, "results.md").write_text(
         f"{table}\nLoad of the machine at the end: {load[0]:.1f} (one minute), "
         f"{os.cpu_count()} processors. {engines.Tesseract.version()}.\n"
@@ -276,6 +280,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tune", type=Path, nargs="+", required=True, help="sets to choose chains on")
     parser.add_argument("--test", type=Path, nargs="+", required=True, help="sets to measure on")
+    parser.add_argument("--mix", type=Path, help="folder of sets whose labels say what levels draw")
     parser.add_argument("--out", type=Path, required=True, help="folder for results.jsonl and results.md")
     parser.add_argument("--tuning", type=int, default=24, help="pictures per cell to choose on")
     parser.add_argument("--count", type=int, default=100, help="pictures per cell to measure on")

@@ -5,6 +5,9 @@
 
 import json
 import sys
+from collections import Counter
+
+from .labels import Sample
 
 HEAD = (
     "| Task | Carrier | Mode | Level | Solver | Exact | Accepted | 95 % interval | Decoy | ms | Chain |\n"
@@ -24,6 +27,49 @@ def table(results: list[dict]) -> str:
 
 def summary(results: list[dict]) -> str:
     """One line per cell: of each group the solver that was best in tuning, and the vote."""
+    columns = ("blind", "ocr", "ocr vote", "informed", "informed vote")
+    lines = [
+        "| Task | Carrier | Mode | Level | No look | Best engine | Vote of engines | Best informed | Informed vote "
+        "| Flattened: decoy |\n|---|---|---|---|---|---|---|---|---|---|\n"
+    ]
+    for cell, own in _cells(results).items():
+        shares = [_share(own.get(column)) for column in columns]
+        decoy = own.get("decoy")
+        shares.append(f"{percent(decoy['decoys'] / decoy['trials'])} %" if decoy else "")
+        lines.append(f"| {' | '.join([*map(str, cell), *shares])} |\n")
+    return "".join(lines)
+
+
+def mix(results: list[dict], drawn: list[Sample]) -> str:
+    """What engines get of a level when they take what comes: one line per level and mode of `drawn`.
+
+    Each cell's share of what the gate draws times what the engine that was best in tuning, and the vote, got
+    of that cell. A cell that was not measured adds nothing, and is named.
+    """
+    cells = _cells(results)
+    levels: dict[tuple[int, str], Counter] = {}
+    for sample in drawn:
+        levels.setdefault((sample.level, sample.mode), Counter())[sample.cell] += 1
+    lines = [
+        "### Over a level's own mix\n\n| Level | Mode | Best engine | Vote of engines | Measured | Not measured |\n"
+        "|---|---|---|---|---|---|\n"
+    ]
+    for (level, mode), counts in sorted(levels.items()):
+        shares = {cell: count / counts.total() for cell, count in counts.most_common()}
+        measured = [cell for cell in shares if "ocr" in cells.get(cell, {})]
+        best, vote = (
+            sum(shares[cell] * _rate(cells[cell][group]) for cell in measured) for group in ("ocr", "ocr vote")
+        )
+        missing = ", ".join(
+            f"{cell[0]} in {cell[1]} {percent(share)} %" for cell, share in shares.items() if cell not in measured
+        )
+        figures = [f"{percent(share)} %" for share in (best, vote, sum(shares[cell] for cell in measured))]
+        lines.append(f"| {' | '.join([str(level), mode, *figures, missing])} |\n")
+    return "".join(lines)
+
+
+def _cells(results: list[dict]) -> dict[tuple, dict[str, dict]]:
+    """By cell and group: the solver that was best in tuning, which is the first, and the vote."""
     cells: dict[tuple, dict[str, dict]] = {}
     for r in results:
         own = cells.setdefault((r["variant"], r["label"] or r["carrier"], r["mode"], r["level"]), {})
@@ -32,24 +78,18 @@ def summary(results: list[dict]) -> str:
             own.setdefault(f"{r['group']} vote" if voted else r["group"], r)
         if r["group"] == "decoy" and r["decoys"] > own["decoy"]["decoys"]:
             own["decoy"] = r
-    columns = ("blind", "ocr", "ocr vote", "informed", "informed vote")
-    lines = [
-        "| Task | Carrier | Mode | Level | No look | Best engine | Vote of engines | Best informed | Informed vote "
-        "| Flattened: decoy |\n|---|---|---|---|---|---|---|---|---|---|\n"
-    ]
-    for cell, own in cells.items():
-        shares = [_share(own.get(column)) for column in columns]
-        decoy = own.get("decoy")
-        shares.append(f"{percent(decoy['decoys'] / decoy['trials'])} %" if decoy else "")
-        lines.append(f"| {' | '.join([*map(str, cell), *shares])} |\n")
-    return "".join(lines)
+    return cells
+
+
+def _rate(r: dict) -> float:
+    return r["accepted"] / r["trials"]
 
 
 def _share(r: dict | None) -> str:
     if r is None:
         return ""
     name = "" if r["solver"].startswith(("vote", "no look")) else f" {r['solver']}"
-    return f"{percent(r['accepted'] / r['trials'])} %{name}"
+    return f"{percent(_rate(r))} %{name}"
 
 
 def _line(r: dict) -> str:

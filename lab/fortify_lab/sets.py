@@ -2,8 +2,9 @@
 
     python -m fortify_lab.sets --fortify PROGRAM --out DIR --levels 1 3 5 --tuning 40 --count 100
 
-Writes DIR/tune/... and DIR/test/... for every task, carrier and mode that the program offers. The
-seeds are the arguments', so that a set is named by a command.
+Writes DIR/tune/... and DIR/test/... for every task, carrier and mode that the program offers, and for each
+level DIR/mix/..., labels alone: what a gate draws there. The seeds are the arguments', so that a set is
+named by a command.
 """
 
 import argparse
@@ -14,6 +15,8 @@ from pathlib import Path
 # Asked for when the program knows the option; a name that it refuses is left out.
 CARRIERS = ("ink", "swirl", "motion")
 MODES = ("typed", "choice")
+# Pictures that say what a level draws: a pair of 5 % is then known to 1.4 points (95 %).
+MIX = 1000
 VARIANTS = (
     "distorted_text",
     "object_recognition",
@@ -29,11 +32,11 @@ def options_of(fortify: Path) -> set[str]:
     return {word.strip(",") for word in done.stdout.split() if word.startswith("--")}
 
 
-def render(fortify: Path, out: Path, seed: str, count: int, **settings: str | int) -> bool:
-    """One set; whether the program offers it."""
+def render(fortify: Path, out: Path, seed: str, count: int, **settings: str | int | bool) -> bool:
+    """One set; whether the program offers it. An option that is True has no value."""
     command = [str(fortify), "render", "--out", str(out), "--seed", seed, "--count", str(count)]
     for name, value in settings.items():
-        command += [f"--{name}", str(value)]
+        command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 0:
         return True
@@ -51,6 +54,13 @@ def wanted(known: set[str], levels: list[int], carriers: list[str], modes: list[
                 for carrier in carriers if with_carrier else ["ink"]:
                     chosen = {"level": level, "variant": variant, "mode": mode}
                     yield chosen | ({"carrier": carrier} if with_carrier else {})
+
+
+def mix(fortify: Path, out: Path, seed: str, level: int) -> None:
+    """The labels of what a gate draws at `level`. Nobody attacks these pictures, and they are not kept."""
+    if render(fortify, out, seed, MIX, level=level, mode="typed", mix=True):
+        for picture in out.glob("*.png"):
+            picture.unlink()
 
 
 def main() -> None:
@@ -76,6 +86,8 @@ def main() -> None:
                 break
         else:
             written += 1
+    for level in arguments.levels if "--mix" in known and "typed" in arguments.modes else ():
+        mix(arguments.fortify, arguments.out / "mix" / f"level-{level}", arguments.seed, level)
     if not written:
         sys.exit("sets: nothing was written")
     print(f"{written} sets in {arguments.out}")

@@ -13,7 +13,9 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use fortify_captcha::{Carrier, Generator, Level, Seed, Spec, Style, StyleKey, Variant};
+use fortify_captcha::{
+    AnswerMode, Carrier, Generator, Level, Seed, Spec, Style, StyleKey, Variant,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let seconds: f64 = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(1.0);
@@ -30,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         (Variant::ALL.map(Variant::as_str), Carrier::ALL.map(Carrier::as_str));
     for variant in Variant::ALL.into_iter().filter(|it| chosen(it.as_str(), &variants)) {
         let carriers = Carrier::ALL.into_iter().filter(|it| chosen(it.as_str(), &carriers));
-        for carrier in carriers.filter(|carrier| carrier.carries(variant)) {
+        for carrier in carriers.filter(|carrier| carrier.carries(variant, AnswerMode::Typed)) {
             for level in [1, 5, 10] {
                 let spec = Spec::new(variant, Level::new(level)?).with_carrier(carrier);
                 println!("{}", measure(&generator, &style, &spec, seconds)?);

@@ -106,13 +106,18 @@ pub enum RenderError {
         /// The mode asked for.
         mode: AnswerMode,
     },
-    /// The carrier cannot show the variant; see [`Carrier::carries`].
-    #[error("the carrier {carrier} cannot show the variant {variant}; use ink")]
+    /// The carrier does not show the variant in this mode; see [`Carrier::carries`].
+    #[error(
+        "the carrier {carrier} does not show the variant {variant} with the answer mode {mode}; use {}",
+        shown_by(*.variant, *.mode)
+    )]
     Uncarried {
         /// The variant asked for.
         variant: Variant,
         /// The carrier asked for.
         carrier: Carrier,
+        /// The mode asked for.
+        mode: AnswerMode,
     },
     /// The PNG encoder refused the canvas.
     #[error("the picture could not be encoded: {reason}")]
@@ -120,4 +125,10 @@ pub enum RenderError {
         /// The encoder's words.
         reason: String,
     },
+}
+
+/// The names of the carriers that show `variant` in `mode`, for whoever asked for another.
+fn shown_by(variant: Variant, mode: AnswerMode) -> String {
+    let carriers = Carrier::ALL.into_iter().filter(|carrier| carrier.carries(variant, mode));
+    carriers.map(Carrier::as_str).collect::<Vec<_>>().join(" or ")
 }

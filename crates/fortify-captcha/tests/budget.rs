@@ -42,8 +42,9 @@ impl Numbers {
 
 fn draw(carrier: Carrier, number: u64) -> (Spec, Seed) {
     let mut numbers = Numbers(number);
-    let carried: Vec<Variant> =
-        Variant::ALL.into_iter().filter(|variant| carrier.carries(*variant)).collect();
+    // What is picked is typed as well; where it is typed alone, the mode is changed below.
+    let typed = |variant: &Variant| carrier.carries(*variant, AnswerMode::Typed);
+    let carried: Vec<Variant> = Variant::ALL.into_iter().filter(typed).collect();
     let variant = carried[numbers.within(0, carried.len() as u64 - 1) as usize];
     let level = Level::ALL[numbers.within(0, 9) as usize];
     let mut spec = Spec::new(variant, level).with_carrier(carrier);
@@ -57,7 +58,8 @@ fn draw(carrier: Carrier, number: u64) -> (Spec, Seed) {
         spec.height = numbers.within(least_height.into(), tallest.into()) as u16;
     }
     spec.length = numbers.within(4, 8) as u8;
-    spec.mode = AnswerMode::ALL[numbers.within(0, 1) as usize];
+    let mode = AnswerMode::ALL[numbers.within(0, 1) as usize];
+    spec.mode = if carrier.carries(variant, mode) { mode } else { AnswerMode::Typed };
     let seed = Seed::from_bytes(std::array::from_fn(|_| numbers.next() as u8));
     (spec, seed)
 }

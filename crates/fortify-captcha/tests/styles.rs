@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use fortify_captcha::{Carrier, Generator, Level, Seed, Spec, StyleKey, Variant};
+use fortify_captcha::{AnswerMode, Carrier, Generator, Level, Seed, Spec, StyleKey, Variant};
 
 /// Styles that are tried.
 const STYLES: u8 = 12;
@@ -18,7 +18,7 @@ fn seed(number: u8) -> Seed {
 fn specs() -> Vec<Spec> {
     let pairs = Variant::ALL.into_iter().flat_map(|v| Carrier::ALL.map(|c| (v, c)));
     pairs
-        .filter(|(variant, carrier)| carrier.carries(*variant))
+        .filter(|(variant, carrier)| carrier.carries(*variant, AnswerMode::Typed))
         .flat_map(|(variant, carrier)| {
             let levels = [Level::ALL[0], Level::ALL[4], Level::ALL[9]];
             levels.map(|level| Spec::new(variant, level).with_carrier(carrier))

@@ -23,12 +23,13 @@ fn easiest(level: Level, mode: AnswerMode) -> f64 {
     // "Show letters instead" is always there.
     let tasks = tasks.chain([Variant::DistortedText]);
     let drawn = tasks.flat_map(|variant| {
-        let carriers = carrier_weights(level).iter().map(|(carrier, _)| *carrier);
-        // Ink is what is drawn where no carrier of the level shows the task.
-        carriers
-            .chain([Carrier::Ink])
-            .filter(move |carrier| carrier.carries(variant))
-            .map(move |carrier| per_try(variant, carrier, level, mode))
+        let shows = |carrier: &Carrier| carrier.carries(variant, mode);
+        let own = carrier_weights(level).iter().map(|(carrier, _)| *carrier).filter(shows);
+        let mut carriers: Vec<Carrier> = own.collect();
+        if carriers.is_empty() {
+            carriers.extend(Carrier::ALL.into_iter().filter(shows));
+        }
+        carriers.into_iter().map(move |carrier| per_try(variant, carrier, level, mode))
     });
     drawn.fold(0.0, f64::max)
 }
@@ -70,7 +71,7 @@ fn tables() -> String {
         }
         text += "\n|---|---|---|---|---|---|---|---|---|---|---|---|\n";
         for variant in Variant::ALL {
-            for carrier in Carrier::ALL.into_iter().filter(|carrier| carrier.carries(variant)) {
+            for carrier in Carrier::ALL.into_iter().filter(|c| c.carries(variant, mode)) {
                 write!(text, "| `{variant}` | `{carrier}` |").unwrap();
                 for level in Level::ALL {
                     write!(text, " {} |", percent(per_try(variant, carrier, level, mode))).unwrap();

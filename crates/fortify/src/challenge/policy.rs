@@ -80,6 +80,10 @@ pub struct Menu {
 
 impl Menu {
     /// The specification of the next picture, for two uniformly random draws.
+    ///
+    /// The carrier is drawn by weight among those that show the task in this mode and fit the wish. Where
+    /// none of these has a weight, all that do so are as likely: at levels 1 and 2, which have ink alone,
+    /// a picked sum moves. Where there is none (a picked sum that is not to move), letters are asked for.
     #[must_use]
     pub fn choose(&self, Order { wish, harder }: Order, draws: [u32; 2]) -> Spec {
         if harder {
@@ -90,15 +94,24 @@ impl Menu {
             return menu.choose(Order { wish, harder: false }, draws);
         }
         let variants = or(&self.variants, variant_weights(self.level));
-        let variant = match wish {
+        let drawn = match wish {
             Wish::Letters => Variant::DistortedText,
             _ => pick(variants, draws[0], |_| true).unwrap_or(Variant::DistortedText),
         };
-        // A task that none of the wanted carriers can show is shown in ink, which shows every task.
-        let fits = |carrier: Carrier| carrier.carries(variant) && wish.allows(carrier);
-        let carriers = or(&self.carriers, carrier_weights(self.level));
-        let carrier = pick(carriers, draws[1], fits).unwrap_or(Carrier::Ink);
+        let shown =
+            |variant| self.carrier(variant, wish, draws[1]).map(|carrier| (variant, carrier));
+        // Letters in swirl are drawn in every mode and stand still.
+        let letters = (Variant::DistortedText, Carrier::Swirl);
+        let (variant, carrier) = shown(drawn).or_else(|| shown(letters.0)).unwrap_or(letters);
         self.spec(variant, carrier)
+    }
+
+    /// The carrier on which `draw` falls; `None` where no carrier shows `variant` as wished for.
+    fn carrier(&self, variant: Variant, wish: Wish, draw: u32) -> Option<Carrier> {
+        let fits = |carrier: Carrier| carrier.carries(variant, self.mode) && wish.allows(carrier);
+        let evenly = Carrier::ALL.map(|carrier| (carrier, 1));
+        let weights = or(&self.carriers, carrier_weights(self.level));
+        pick(weights, draw, fits).or_else(|| pick(&evenly, draw, fits))
     }
 
     /// The plain picture for when drawing takes too long: the requirement names this task.
@@ -134,10 +147,14 @@ fn pick<T: Copy>(weights: &[(T, u32)], draw: u32, fits: impl Fn(T) -> bool) -> O
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, HashSet};
+
+    use fortify_captcha::{Generator, Seed};
 
     use super::*;
     use crate::entropy::{SystemEntropy, random_bytes};
+
+    const WISHES: [Wish; 3] = [Wish::Any, Wish::Still, Wish::Letters];
 
     fn level(level: u8) -> Level {
         Level::new(level).unwrap()
@@ -237,12 +254,87 @@ mod tests {
             assert_eq!((spec.variant, spec.carrier), (Variant::Arithmetic, Carrier::Motion));
         }
         let sums = Menu { carriers: vec![(Carrier::Swirl, 1)], ..menu };
-        assert_eq!(drawn_from(&sums, Wish::Any).carrier, Carrier::Ink, "swirl has no sums");
+        for _ in 0..100 {
+            let spec = drawn_from(&sums, Wish::Any);
+            assert_eq!(spec.variant, Variant::Arithmetic);
+            assert_ne!(spec.carrier, Carrier::Swirl, "swirl has no sums");
+            assert_eq!(drawn_from(&sums, Wish::Still).carrier, Carrier::Ink);
+        }
+    }
+
+    /// The menus that a configuration can make: the level's own weights, and one task, one carrier alone.
+    fn menus() -> impl Iterator<Item = Menu> {
+        let own = |level| AnswerMode::ALL.map(move |mode| Menu { mode, ..menu(level) });
+        Level::ALL.into_iter().flat_map(own).flat_map(|menu| {
+            let carriers =
+                [vec![]].into_iter().chain(Carrier::ALL.map(|carrier| vec![(carrier, 1)]));
+            let menus = carriers.map(move |carriers| Menu { carriers, ..menu.clone() });
+            menus.flat_map(|menu| {
+                let variants =
+                    [vec![]].into_iter().chain(Variant::ALL.map(|variant| vec![(variant, 1)]));
+                variants.map(move |variants| Menu { variants, ..menu.clone() })
+            })
+        })
+    }
+
+    #[test]
+    fn whatever_is_chosen_can_be_drawn_and_is_as_wished_for() {
+        let generator = Generator::new().unwrap();
+        let seed = Seed::from_bytes([5; 32]);
+        let mut drawn = HashSet::new();
+        for menu in menus() {
+            for (wish, draw) in WISHES.into_iter().flat_map(|wish| (0..100).map(move |n| (wish, n)))
+            {
+                for harder in [false, true] {
+                    let spec = menu.choose(Order { wish, harder }, [draw, draw.wrapping_mul(7)]);
+                    let case = format!("{menu:?} {wish:?} {spec:?}");
+                    assert!(spec.carrier.carries(spec.variant, spec.mode), "{case}");
+                    assert!(wish != Wish::Still || spec.carrier != Carrier::Motion, "{case}");
+                    let letters = spec.variant == Variant::DistortedText;
+                    assert!(wish != Wish::Letters || harder || letters, "{case}");
+                    if drawn.insert(spec) {
+                        assert!(generator.puzzle(&spec, &seed).is_ok(), "{case}");
+                    }
+                }
+            }
+            assert!(generator.puzzle(&menu.plain(), &seed).is_ok());
+        }
+    }
+
+    #[test]
+    fn picked_texts_and_sums_are_never_in_ink() {
+        for menu in menus().filter(|menu| menu.mode == AnswerMode::Choice) {
+            for (wish, draw) in WISHES.into_iter().flat_map(|wish| (0..100).map(move |n| (wish, n)))
+            {
+                let spec = menu.choose(Order { wish, harder: false }, [draw, draw / 3]);
+                let read = matches!(spec.variant, Variant::DistortedText | Variant::Arithmetic);
+                assert!(!read || spec.carrier != Carrier::Ink, "{menu:?} {wish:?} {spec:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_no_carrier_of_the_level_shows_the_task_the_others_are_as_likely() {
+        let menu = Menu { mode: AnswerMode::Choice, ..menu(level(1)) };
+        let specs: Vec<Spec> = (0..4_000).map(|_| drawn_from(&menu, Wish::Any)).collect();
+        let share = |variant: Variant, carrier: Carrier| {
+            let of = specs.iter().filter(|spec| spec.variant == variant);
+            let (all, with) =
+                (of.clone().count(), of.filter(|spec| spec.carrier == carrier).count());
+            with as f64 / all as f64
+        };
+        assert!((share(Variant::Arithmetic, Carrier::Motion) - 1.0).abs() < f64::EPSILON);
+        assert!((0.4..0.6).contains(&share(Variant::DistortedText, Carrier::Swirl)));
+        // A sum that is picked and does not move is not drawn.
+        for _ in 0..500 {
+            let still = drawn_from(&menu, Wish::Still);
+            assert_eq!((still.variant, still.carrier), (Variant::DistortedText, Carrier::Swirl));
+        }
     }
 
     #[test]
     fn a_wish_has_one_name() {
-        for wish in [Wish::Any, Wish::Still, Wish::Letters] {
+        for wish in WISHES {
             assert_eq!(Wish::parse(wish.as_str()), wish);
         }
         assert_eq!(Wish::parse("1"), Wish::Any);

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use fortify_captcha::{Carrier, Generator, Level, Seed, Spec, Style, StyleKey, Variant};
+use fortify_captcha::{
+    AnswerMode, Carrier, Generator, Level, Seed, Spec, Style, StyleKey, Variant,
+};
 use serde::Serialize;
 
 use super::CliError;
@@ -40,7 +42,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     let generator = Generator::new().map_err(CliError::failed)?;
     let style = generator.style(&StyleKey::PUBLIC);
     let pairs = Variant::ALL.into_iter().flat_map(|v| Carrier::ALL.map(|c| (v, c)));
-    let pairs: Vec<_> = pairs.filter(|(variant, carrier)| carrier.carries(*variant)).collect();
+    let pairs: Vec<_> = pairs.filter(|(v, c)| c.carries(*v, AnswerMode::Typed)).collect();
     let progress = Progress::new((pairs.len() * LEVELS.len()) as u64, "measuring");
     for (variant, carrier) in pairs {
         for level in LEVELS {

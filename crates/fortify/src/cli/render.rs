@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::CliError;
 use super::progress::Progress;
+use crate::challenge::policy::{Menu, Order};
 use crate::i18n::{Locale, Locales};
 
 /// What `labels.csv` tells of each picture.
@@ -34,13 +35,16 @@ pub struct Args {
     /// How they are shown: ink, swirl, motion, or all. Pairs that there are not are left out of all.
     #[arg(long, default_value = "ink")]
     carrier: String,
+    /// Tasks and carriers as a gate draws them at the level when nothing else is configured.
+    #[arg(long, conflicts_with_all = ["variant", "carrier"])]
+    mix: bool,
     /// Difficulty, 1 to 10.
     #[arg(long, default_value_t = 2)]
     level: u8,
     /// How the answer is given: typed or choice.
     #[arg(long, default_value = "typed")]
     mode: String,
-    /// How many of each task.
+    /// How many of each task; with --mix, in all.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_COUNT)))]
     count: u32,
     /// Characters of a distorted_text, 4 to 8.
@@ -59,36 +63,57 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     let usage = |error: String| CliError::Usage(error);
-    let variants: Vec<Variant> = named("--variant", &args.variant, &Variant::ALL)?;
-    let carriers: Vec<Carrier> = named("--carrier", &args.carrier, &Carrier::ALL)?;
     let level = Level::new(args.level).map_err(|e| usage(format!("--level: {e}")))?;
     let mode: AnswerMode = args.mode.parse().map_err(|e| usage(format!("--mode: {e}")))?;
+    let kinds = kinds(args, level, mode)?;
     let seeds = Seeds::parse(&args.seed)?;
     let generator = Generator::new().map_err(CliError::failed)?;
     let style = generator.style(&style_key(args.style.as_deref())?);
     let locales = Locales::load().map_err(CliError::failed)?;
     let (mut labels, path) = create_labels(&args.out)?;
-    let pairs = variants.iter().flat_map(|v| carriers.iter().map(move |c| (*v, *c)));
-    let is_asked = |(v, c): &(Variant, Carrier)| args.carrier != "all" || c.carries(*v);
-    let pairs: Vec<_> = pairs.filter(is_asked).collect();
-    let progress = Progress::new(pairs.len() as u64 * u64::from(args.count), "drawing");
-    for (variant, carrier) in pairs {
-        let mut spec = Spec::new(variant, level).with_carrier(carrier);
-        (spec.mode, spec.length) = (mode, args.length);
-        for index in 0..args.count {
-            let rendered = generator
-                .render(&spec, &style, &seeds.at(&spec, index))
-                .map_err(|e| usage(format!("{variant}: {e}")))?;
-            let file = file_name(&spec, index);
-            write_file(&args.out.join(&file), &rendered.media.bytes)?;
-            let line = label(&file, &spec, &rendered, locales.negotiate(None));
-            writeln!(labels, "{line}").map_err(|e| write_error(&path, &e))?;
-            progress.add(1);
-        }
+    let progress = Progress::new(kinds.len() as u64 * u64::from(args.count), "drawing");
+    let all = kinds.iter().flat_map(|kind| (0..args.count).map(move |index| (kind, index)));
+    for (kind, index) in all {
+        let spec = match kind {
+            Kind::Named(spec) => *spec,
+            Kind::Mix(menu) => menu.choose(Order::default(), seeds.draws(menu, index)),
+        };
+        let rendered = generator
+            .render(&spec, &style, &seeds.at(&spec, index))
+            .map_err(|e| usage(e.to_string()))?;
+        let file = file_name(&spec, index);
+        write_file(&args.out.join(&file), &rendered.media.bytes)?;
+        let line = label(&file, &spec, &rendered, locales.negotiate(None));
+        writeln!(labels, "{line}").map_err(|e| write_error(&path, &e))?;
+        progress.add(1);
     }
     drop(progress);
     labels.flush().map_err(|e| write_error(&path, &e))?;
     writeln!(out, "{}", path.display()).map_err(|e| CliError::output(&e))
+}
+
+/// What each picture of a part of the set is.
+enum Kind {
+    /// The same task in the same carrier.
+    Named(Spec),
+    /// What the gate's own code draws from this menu.
+    Mix(Menu),
+}
+
+fn kinds(args: &Args, level: Level, mode: AnswerMode) -> Result<Vec<Kind>, CliError> {
+    let length = args.length;
+    if args.mix {
+        let (variants, carriers) = (Vec::new(), Vec::new());
+        return Ok(vec![Kind::Mix(Menu { level, mode, length, variants, carriers })]);
+    }
+    let variants: Vec<Variant> = named("--variant", &args.variant, &Variant::ALL)?;
+    let carriers: Vec<Carrier> = named("--carrier", &args.carrier, &Carrier::ALL)?;
+    let pairs = variants.iter().flat_map(|v| carriers.iter().map(move |c| (*v, *c)));
+    let is_asked = |(v, c): &(Variant, Carrier)| args.carrier != "all" || c.carries(*v, mode);
+    let spec = |(variant, carrier)| {
+        Kind::Named(Spec { mode, length, ..Spec::new(variant, level).with_carrier(carrier) })
+    };
+    Ok(pairs.filter(is_asked).map(spec).collect())
 }
 
 /// The key that `hex` stands for.
@@ -131,13 +156,24 @@ impl Seeds {
 
     fn at(&self, spec: &Spec, index: u32) -> Seed {
         let name = format!("{}/{}/{}", spec.variant, spec.carrier, spec.mode);
+        Seed::from_bytes(self.bytes(&name, spec.level, index))
+    }
+
+    /// What a picture of a mix is drawn by: apart from its seed, which follows from what it is.
+    fn draws(&self, menu: &Menu, index: u32) -> [u32; 2] {
+        let [a, b, c, d, e, f, g, h, ..] =
+            self.bytes(&format!("mix/{}", menu.mode), menu.level, index);
+        [[a, b, c, d], [e, f, g, h]].map(u32::from_le_bytes)
+    }
+
+    fn bytes(&self, name: &str, level: Level, index: u32) -> [u8; 32] {
         let mut hash = Sha256::new();
-        for part in [self.0.as_slice(), name.as_bytes(), &[spec.level.get()]] {
+        for part in [self.0.as_slice(), name.as_bytes(), &[level.get()]] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
         hash.update(index.to_le_bytes());
-        Seed::from_bytes(hash.finalize().into())
+        hash.finalize().into()
     }
 }
 
@@ -191,12 +227,17 @@ fn write_error(path: &Path, error: &std::io::Error) -> CliError {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+    use fortify_captcha::{carrier_weights, variant_weights};
+
+    use super::super::Cli;
     use super::*;
 
     /// How many tasks there are, each counted with every carrier that shows it.
     fn pairs() -> usize {
-        let shown =
-            |carrier: Carrier| Variant::ALL.into_iter().filter(move |v| carrier.carries(*v));
+        let shown = |carrier: Carrier| {
+            Variant::ALL.into_iter().filter(move |v| carrier.carries(*v, AnswerMode::Typed))
+        };
         Carrier::ALL.into_iter().flat_map(shown).count()
     }
 
@@ -204,6 +245,7 @@ mod tests {
         Args {
             variant: "all".to_owned(),
             carrier: "all".to_owned(),
+            mix: false,
             level: 5,
             mode: "typed".to_owned(),
             count: 3,
@@ -237,6 +279,50 @@ mod tests {
         let labels = fs::read_to_string(dirs[0].path().join("labels.csv")).unwrap();
         assert_eq!(labels.lines().count(), 3 * pairs() + 1);
         assert!(labels.starts_with(COLUMNS));
+    }
+
+    /// 300 of the nine pairs of level 5: the rarest has 5 % and is missing once in five million seeds.
+    #[test]
+    fn a_mix_has_every_pair_of_the_level_and_is_the_same_twice() {
+        let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+        for (dir, seed) in dirs.iter().zip(["a1", "a1", "a2"]) {
+            let args = Args { mix: true, count: 300, ..args(dir.path(), seed) };
+            run(&args, &mut Vec::new()).unwrap();
+        }
+        let [a, b, c] = [0, 1, 2].map(|i| contents(dirs[i].path()));
+        assert!(a == b && a != c);
+        assert_eq!(a.len(), 301);
+        let names: Vec<String> =
+            a.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+        for (variant, weight) in variant_weights(Level::new(5).unwrap()) {
+            let of = |name: &&String| name.starts_with(variant.as_str());
+            let share = names.iter().filter(of).count() as f64 / 300.0;
+            assert!((share - f64::from(*weight) / 100.0).abs() < 0.15, "{variant}: {share}");
+            for (carrier, _) in carrier_weights(Level::new(5).unwrap()) {
+                let pair = format!("{variant}-{carrier}-05-");
+                assert!(names.iter().any(|name| name.starts_with(&pair)), "{pair}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mix_is_of_no_other_tasks_or_carriers() {
+        for other in [["--variant", "arithmetic"], ["--carrier", "ink"]] {
+            let args = ["fortify", "render", "--mix", "--out", "x"].into_iter().chain(other);
+            let error = Cli::try_parse_from(args).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict);
+        }
+    }
+
+    #[test]
+    fn picked_texts_and_sums_in_ink_are_refused_with_a_word_of_what_to_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ink, choice) = ("ink".to_owned(), "choice".to_owned());
+        let variant = "arithmetic".to_owned();
+        let args = Args { variant, carrier: ink, mode: choice, ..args(dir.path(), "00") };
+        let error = run(&args, &mut Vec::new()).unwrap_err();
+        assert!(matches!(&error, CliError::Usage(_)), "{error}");
+        assert!(error.to_string().contains("arithmetic with the answer mode choice; use motion"));
     }
 
     #[test]
