@@ -5,7 +5,7 @@ pub(crate) const WORD: usize = u64::BITS as usize;
 
 /// Rows of cells; the leftmost cell is the highest bit of the first word. Rows are whole words: the
 /// cells beyond the picture's width exist and are never shown.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Bits {
     /// Words per row, at least one.
     stride: usize,
@@ -18,6 +18,16 @@ impl Bits {
         self.stride = width.div_ceil(WORD).max(1);
         self.words.clear();
         self.words.resize(self.stride * height, 0);
+    }
+
+    /// Takes over what is set in `other`, keeping the memory.
+    pub(crate) fn copy(&mut self, other: &Self) {
+        self.stride = other.stride;
+        self.words.clone_from(&other.words);
+    }
+
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
     }
 
     pub(crate) fn words_mut(&mut self) -> &mut [u64] {
@@ -38,8 +48,7 @@ impl Bits {
 
     /// Thickens what is set by a cell: upwards, downwards and to both sides.
     pub(crate) fn grow(&mut self, spare: &mut Self) {
-        spare.stride = self.stride;
-        spare.words.clone_from(&self.words);
+        spare.copy(self);
         let (first, last) = (spare.rows().next(), spare.rows().next_back());
         // Beyond the first and the last row there is nothing more than in them.
         let above = first.into_iter().chain(spare.rows());
@@ -50,11 +59,10 @@ impl Bits {
             for (to, ((here, above), below)) in to.iter_mut().zip(around) {
                 *to = here | above | below | (here << 1) | (here >> 1);
             }
-            let nexts = to.iter_mut().skip(1);
-            nexts.zip(here).for_each(|(to, before)| *to |= before << (WORD - 1));
-            to.iter_mut()
-                .zip(here.iter().skip(1))
-                .for_each(|(to, after)| *to |= after >> (WORD - 1));
+            let befores = to.iter_mut().skip(1).zip(here);
+            befores.for_each(|(to, before)| *to |= before << (WORD - 1));
+            let afters = to.iter_mut().zip(here.iter().skip(1));
+            afters.for_each(|(to, after)| *to |= after >> (WORD - 1));
         }
     }
 

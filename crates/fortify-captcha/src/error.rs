@@ -98,14 +98,6 @@ pub enum RenderError {
         /// Characters asked for.
         given: u8,
     },
-    /// This version does not offer the pair.
-    #[error("the variant {variant} has no answer mode {mode} in this version; use typed")]
-    Unsupported {
-        /// The variant asked for.
-        variant: Variant,
-        /// The mode asked for.
-        mode: AnswerMode,
-    },
     /// The carrier does not show the variant in this mode; see [`Carrier::carries`].
     #[error(
         "the carrier {carrier} does not show the variant {variant} with the answer mode {mode}; use {}",

@@ -41,7 +41,7 @@ use crate::spec::{Carrier, Level};
 /// Levels 1 and 2 are friction and take what everybody knows. From level 3 on carriers that ready-made
 /// character recognition does not read take over, seven pictures in ten; from level 6 on ink is gone, for
 /// programs read it better than people. Whoever draws leaves out the carriers that do not show the variant
-/// ([`Carrier::carries`]) and takes [`Carrier::Ink`] where none is left.
+/// as it is answered ([`Carrier::carries`]) and takes any that does where none is left.
 pub const fn carrier_weights(level: Level) -> &'static [(Carrier, u32)] {
     match level.get() {
         ..=2 => &[(Carrier::Ink, 100)],

@@ -18,8 +18,10 @@ const SUB: i32 = 2;
 const UNIT: i32 = 128;
 /// Coverage of a full px.
 const FULL: i32 = SUB * UNIT;
-/// Coverage from which on a px counts as half covered.
-const HALF: u16 = FULL as u16 / 4;
+/// Coverage from which on a px counts as half covered: a quarter of it.
+const HALF: i16 = FULL as i16 / 4;
+/// Coverage from which on a px counts as fully covered.
+const WHOLE: i16 = FULL as i16 * 3 / 4;
 /// Fractional bits of x while an edge is followed.
 const BITS: u32 = 16;
 
@@ -130,12 +132,10 @@ impl Rasterizer {
         }
     }
 
-    /// Sets the cells that the contours cover by half or more in `over`, and takes them away in
-    /// `under`: what is drawn later lies on top. Both are `width` by `height` cells.
+    /// Sets the cells that the contours cover by a quarter or more, of `width` by `height`.
     pub(crate) fn stamp<'a>(
         &mut self,
-        over: &mut Bits,
-        under: &mut Bits,
+        cells: &mut Bits,
         (width, height): (usize, usize),
         contours: impl Iterator<Item = &'a [Point]>,
         bounds: &Bounds,
@@ -143,25 +143,21 @@ impl Rasterizer {
         let Some(grid) = Grid::of(bounds, (width, height)) else {
             return;
         };
-        let grid = grid.from_whole_chunk();
+        let grid = grid.widened_to_chunks();
         self.follow(contours, grid);
-        let targets = over.rows_mut().zip(under.rows_mut()).skip(grid.top as usize);
-        for (chunks, (over, under)) in self.rows(grid).zip(targets) {
+        let targets = cells.rows_mut().skip(grid.top as usize);
+        for (chunks, row) in self.rows(grid).zip(targets) {
             let mut sum = 0_i16;
             for (at, changes) in (grid.left as usize..).step_by(CHUNK).zip(chunks) {
-                let unchanged = *changes == [0; CHUNK];
-                if unchanged && sum == 0 {
+                if *changes == [0; CHUNK] && sum == 0 {
                     continue;
                 }
-                let mut cells = u8::MAX;
-                if !unchanged || sum.unsigned_abs() < HALF {
-                    (cells, sum) = covered(changes, sum);
-                    *changes = [0; CHUNK];
-                }
-                let (word, cells) = (at / WORD, u64::from(cells) << (WORD - 8 - at % WORD));
-                if let (Some(over), Some(under)) = (over.get_mut(word), under.get_mut(word)) {
-                    *over |= cells;
-                    *under &= !cells;
+                let coverage;
+                (coverage, sum) = self::coverage(changes, sum);
+                *changes = [0; CHUNK];
+                let cells = bits::gather(coverage.map(|covered| u8::from(covered >= HALF)));
+                if let Some(word) = row.get_mut(at / WORD) {
+                    *word |= u64::from(cells) << (WORD - 8 - at % WORD);
                 }
             }
         }
@@ -226,31 +222,17 @@ fn colour(pixels: &mut [u8; CHUNK], changes: &[i16; CHUNK], sum: i16, ink: Ink) 
     if *changes == [0; CHUNK] && sum == 0 {
         return 0;
     }
-    let sums = running(changes);
-    for (pixel, change) in pixels.iter_mut().zip(sums) {
-        let covered = (sum + change).unsigned_abs();
-        let (full, half) = (covered >= FULL as u16 * 3 / 4, covered >= HALF);
-        let Dye([even, odd]) = if full { ink.full } else { ink.half };
+    let (coverage, last) = coverage(changes, sum);
+    for (pixel, covered) in pixels.iter_mut().zip(coverage) {
+        let Dye([even, odd]) = if covered >= WHOLE { ink.full } else { ink.half };
         let inked = if *pixel & 1 == 0 { even } else { odd };
-        *pixel = if half { inked } else { *pixel };
+        *pixel = if covered >= HALF { inked } else { *pixel };
     }
-    sum + sums[CHUNK - 1]
+    last
 }
 
-/// Which of a chunk's px are covered by half or more, the first one highest; and the coverage after the
-/// last, as in [`colour`].
-fn covered(changes: &[i16; CHUNK], sum: i16) -> (u8, i16) {
-    let sums = running(changes);
-    let mut cells = [0; CHUNK];
-    for (cell, change) in cells.iter_mut().zip(sums) {
-        let covered = sum.wrapping_add(change);
-        *cell = u8::from(covered.max(covered.wrapping_neg()) >= HALF as i16);
-    }
-    (bits::gather(cells), sum + sums[CHUNK - 1])
-}
-
-/// The running sum, in three steps.
-fn running(changes: &[i16; CHUNK]) -> [i16; CHUNK] {
+/// Coverage of each px in a chunk whichever way its contours turn, and the sum after the last.
+fn coverage(changes: &[i16; CHUNK], sum: i16) -> ([i16; CHUNK], i16) {
     fn add_shifted<const BY: usize>(from: [i16; CHUNK]) -> [i16; CHUNK] {
         let mut sums = from;
         for at in BY..CHUNK {
@@ -258,7 +240,10 @@ fn running(changes: &[i16; CHUNK]) -> [i16; CHUNK] {
         }
         sums
     }
-    add_shifted::<4>(add_shifted::<2>(add_shifted::<1>(*changes)))
+    // A running sum, in three steps.
+    let sums = add_shifted::<4>(add_shifted::<2>(add_shifted::<1>(*changes)));
+    let sums = sums.map(|change| sum.wrapping_add(change));
+    (sums.map(|sum| sum.max(sum.wrapping_neg())), sums[CHUNK - 1])
 }
 
 /// The part of a picture that a shape is drawn on, px.
@@ -282,7 +267,7 @@ impl Grid {
     }
 
     /// The same from a whole chunk on, so that the cells of a chunk are bits of one word.
-    const fn from_whole_chunk(self) -> Self {
+    const fn widened_to_chunks(self) -> Self {
         let more = self.left % CHUNK as i32;
         Self { left: self.left - more, columns: self.columns + more, ..self }
     }
@@ -296,7 +281,10 @@ impl Grid {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
+    use crate::rng::Stream;
 
     fn filled(contours: &[Vec<Point>]) -> Vec<Vec<u8>> {
         let mut canvas = Canvas::default();
@@ -365,5 +353,39 @@ mod tests {
         let rows = filled(&[square(6.0, 2.0, 50.0, 3.0)]);
         assert_eq!(rows[2], [0, 0, 0, 0, 0, 0, 2, 2]);
         assert_eq!(filled(&[square(20.0, 20.0, 30.0, 30.0)]), vec![vec![0; 8]; 6]);
+    }
+
+    #[test]
+    fn stamping_sets_what_filling_colours_and_nothing_else() {
+        let mut rng = Stream::fixed(5);
+        let (mut canvas, mut cells) = (Canvas::default(), Bits::default());
+        let mut rasterizer = Rasterizer::default();
+        for _ in 0..2_000 {
+            // Stars of many sizes, on the canvas, across its borders and off it.
+            let (width, height) = (rng.below(200) + 1, rng.below(60) + 1);
+            let middle = Point::new(rng.between(-40.0, 240.0), rng.between(-30.0, 90.0));
+            let reach = rng.between(0.2, 60.0);
+            let star: Vec<Point> = (0..rng.below(7) + 3)
+                .map(|_| {
+                    let far = |rng: &mut Stream| reach * rng.signed();
+                    Point::new(middle.x + far(&mut rng), middle.y + far(&mut rng))
+                })
+                .collect();
+            let bounds = Bounds::of(&star).unwrap();
+            let star = || iter::once(star.as_slice());
+            canvas.resize(width, height);
+            canvas.rows_mut().for_each(|row| row.fill(0));
+            rasterizer.fill(&mut canvas, star(), &bounds, Fill::solid(Ink::plain(1, 1)));
+            cells.reset(width, height);
+            rasterizer.stamp(&mut cells, (width, height), star(), &bounds);
+            assert!(rasterizer.cells.iter().all(|cell| *cell == 0));
+            for (pixels, row) in canvas.rows().zip(cells.rows()) {
+                let cell = |x: usize| (row[x / WORD] >> (WORD - 1 - x % WORD) & 1) as u8;
+                let found: Vec<u8> = (0..row.len() * WORD).map(cell).collect();
+                let (within, beyond) = found.split_at(width);
+                assert_eq!(within, pixels);
+                assert!(beyond.iter().all(|cell| *cell == 0));
+            }
+        }
     }
 }

@@ -173,7 +173,6 @@ fn draw_decoy(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
 /// All frames of the loop.
 fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
     let Scratch { glyphs, plain, fields, flipped, spare, random, packed, .. } = scratch;
-    flipped.reset(scene.width, scene.height);
     for field in fields.iter_mut() {
         field.reset(scene.width, scene.height);
         flip(field.words_mut(), 32, random, rng);
@@ -183,13 +182,15 @@ fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
     let steps = schedule(&runs, rng);
     show(glyphs, plain, fields, scene, packed);
     for step in steps {
-        // Which cells flip is drawn once for both fields: no cell shows more than one of them.
-        flipped.words_mut().fill(0);
+        // Which cells flip is drawn once for both fields. Of each cell one is seen, so that no two dots
+        // say more of each other than before; only four at a time do, one pair of each field, where
+        // glyphs begin, and less than what follows the dots along their way.
+        flipped.reset(scene.width, scene.height);
         flip(flipped.words_mut(), flips, random, rng);
         for (field, step) in fields.iter_mut().zip([step, step.reversed()]) {
             spare.moved(field, step);
             std::mem::swap(field, spare);
-            let words = field.words_mut().iter_mut().zip(flipped.words_mut());
+            let words = field.words_mut().iter_mut().zip(flipped.words());
             words.for_each(|(word, flipped)| *word ^= *flipped);
         }
         show(glyphs, plain, fields, scene, packed);

@@ -75,11 +75,9 @@ impl Stencil {
         layout.compose(&large(figures), fonts, &cut.hand, frame, rng);
         for shape in layout.shapes() {
             if let Some(bounds) = layout.bounds(shape) {
-                let is_plain = shape.tint() == Tint::Chalk;
-                let (over, under) =
-                    if is_plain { (&mut *plain, &mut *cells) } else { (&mut *cells, &mut *plain) };
+                let to = if shape.tint() == Tint::Chalk { &mut *plain } else { &mut *cells };
                 let size = (cut.width, cut.height);
-                rasterizer.stamp(over, under, size, layout.contours(shape), &bounds);
+                rasterizer.stamp(to, size, layout.contours(shape), &bounds);
             }
         }
         for _ in 0..cut.growth {
@@ -94,8 +92,8 @@ impl Stencil {
 
     /// Sets the cells of what is plain in what was cut last.
     pub(crate) fn plain(&mut self, cut: &Cut, Plain { dark, light }: &mut Plain) {
-        dark.clone_from(&self.plain);
-        light.clone_from(dark);
+        dark.copy(&self.plain);
+        light.copy(dark);
         for _ in 0..cut.rim {
             light.grow(&mut self.spare);
         }

@@ -42,6 +42,7 @@ const BLEND: usize = 128;
 const HALF_TURN: usize = ORIENTATIONS * BLEND;
 /// Layers to the direction of the glyphs' stripes: half of them, so that adding it is turning a bit over.
 const RIGHT_ANGLE: u8 = (ORIENTATIONS / 2) as u8;
+const _: () = assert!(ORIENTATIONS.is_power_of_two());
 /// Px over which glyph and ground blend. Stripes that end abruptly are a faint outline, which sharpening
 /// filters find; strokes grow by half of it.
 const FADE: usize = 3;
@@ -95,7 +96,7 @@ pub(crate) fn draw(
     stencil.cut(figures, &kit.style.fonts, &cut, rng, glyphs);
     for index in 1..grown.len() {
         if let [.., last, next] = grown.get_mut(..=index).unwrap_or(&mut []) {
-            next.clone_from(last);
+            next.copy(last);
             next.grow(spare);
         }
     }
@@ -250,7 +251,7 @@ fn lay(plain: &Plain, canvas: &mut Canvas) {
             // At the right border eight px are cut short.
             let mut last = [0; 8];
             last.iter_mut().zip(&*rest).for_each(|(copy, pixel)| *copy = *pixel);
-            if let Some((dark, light)) = cells.clone().nth(eights.len()) {
+            if let Some((dark, light)) = cells.skip(eights.len()).next() {
                 last = laid(last, dark, light);
             }
             rest.iter_mut().zip(last).for_each(|(pixel, copy)| *pixel = copy);
@@ -260,9 +261,9 @@ fn lay(plain: &Plain, canvas: &mut Canvas) {
 
 /// Eight px with what is dark and light laid over them.
 fn laid(pixels: [u8; 8], dark: u8, light: u8) -> [u8; 8] {
-    let spread = |cells: u8, shade: u8| bits::scatter(cells) * u64::from(shade);
-    let kept = u64::from_le_bytes(pixels) & !spread(light, u8::MAX);
-    (kept | spread(light & !dark, LIGHT) | spread(dark, DARK)).to_le_bytes()
+    let each = |cells: u8, shade: u8| bits::scatter(cells) * u64::from(shade);
+    let kept = u64::from_le_bytes(pixels) & !each(light, u8::MAX);
+    (kept | each(light & !dark, LIGHT) | each(dark, DARK)).to_le_bytes()
 }
 
 /// What the px of a row are made of, step by step: each step is a plain loop over the row, which
@@ -279,6 +280,7 @@ struct Row {
 }
 
 impl Row {
+    /// The direction of the ground.
     fn direct(&mut self, field: &Field, y: usize) {
         let along = field.rows.get(y).copied().unwrap_or(0);
         self.layers.resize(field.columns.len(), 0);
@@ -309,21 +311,12 @@ impl Row {
         }
     }
 
-    /// Stripes in one direction, from column `left` of the bank's row, which goes on from its start
-    /// where it ends.
+    /// Stripes in one direction, from column `left` of the bank's row on.
     fn stripe(&mut self, fan: &Fan<'_>, left: usize) {
         let Self { layers, shares, pair: [ones, nexts], striped, .. } = self;
         ones.resize(layers.len(), 0);
         nexts.resize(layers.len(), 0);
-        let (mut layers, mut to) = (layers.as_slice(), (ones.as_mut_slice(), nexts.as_mut_slice()));
-        for start in [left, 0, 0] {
-            let count = layers.len().min(WIDTH - start);
-            let (these, later) = layers.split_at(count);
-            let (ones, later_ones) = to.0.split_at_mut(count);
-            let (nexts, later_nexts) = to.1.split_at_mut(count);
-            look_up(fan, start, these, ones, nexts);
-            (layers, to) = (later, (later_ones, later_nexts));
-        }
+        look_up(fan, left, layers, ones, nexts);
         striped.clear();
         let both = ones.iter().zip(nexts.iter()).zip(shares.iter());
         striped.extend(both.map(|((one, next), share)| blend([*one, *next], *share)));
@@ -369,12 +362,12 @@ impl Row {
     }
 }
 
-/// What `layers` and the ones after them hold, from column `start` on.
-fn look_up(fan: &Fan<'_>, start: usize, layers: &[u8], ones: &mut [i8], nexts: &mut [i8]) {
+/// What `layers` and the ones after them hold, from column `left` on, around its end.
+fn look_up(fan: &Fan<'_>, left: usize, layers: &[u8], ones: &mut [i8], nexts: &mut [i8]) {
     let (eights, rest) = layers.as_chunks::<8>();
     let (ones, last_ones) = ones.as_chunks_mut::<8>();
     let (nexts, last_nexts) = nexts.as_chunks_mut::<8>();
-    let columns = (start..).step_by(8);
+    let columns = (left..).step_by(8);
     for (((layers, ones), nexts), column) in eights.iter().zip(ones).zip(nexts).zip(columns) {
         let layer = usize::from(layers[0]) % ORIENTATIONS;
         // Mostly all eight are the same.
@@ -391,7 +384,7 @@ fn look_up(fan: &Fan<'_>, start: usize, layers: &[u8], ones: &mut [i8], nexts: &
         }
     }
     let to = last_ones.iter_mut().zip(last_nexts);
-    for (((one, next), layer), column) in to.zip(rest).zip(start + 8 * eights.len()..) {
+    for (((one, next), layer), column) in to.zip(rest).zip(left + 8 * eights.len()..) {
         [*one, *next] = beside(fan, (*layer).into(), column);
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
+use fortify_captcha::AnswerMode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, ConfigArgs};
@@ -94,6 +95,13 @@ fn warn(config: &Config) {
         tracing::warn!(
             "[haproxy] is set and security.identity is \"peer\": HAProxy's table is of circuits, so \
              that it is told nothing; use \"circuit\", or leave haproxy.socket and address out"
+        );
+    }
+    if config.captcha.mode == AnswerMode::Choice {
+        tracing::warn!(
+            "captcha.mode = \"choice\": texts and sums are shown in swirl or motion alone, at every level \
+             and whatever captcha.carrier_weights says, and a sum for who wants nothing that moves \
+             becomes letters; guesses succeed often, see docs/guessing.md"
         );
     }
     if config.upstream.authority.is_none() {

@@ -136,6 +136,15 @@ fn drift(picture: &Picture, at: usize, step: usize) -> f32 {
         .sum()
 }
 
+/// A pair of one field that ends here, and one of the other that was hidden here: the flip that they
+/// share cancels in their product.
+fn shared_flips(picture: &Picture, at: usize) -> f32 {
+    let cells = picture.area.cells();
+    let (before, behind) = ((at + cells - 1) % cells, (at + 1) % cells);
+    let three = picture.frames.windows(3);
+    three.map(|f| f[0][before] * f[1][at] * f[0][behind] * f[2][before]).sum()
+}
+
 #[test]
 fn a_direction_is_kept_for_two_to_four_frames_and_taken_back() {
     let mut rng = Stream::fixed(2);
@@ -164,7 +173,7 @@ fn dots_are_flipped_as_often_as_the_level_says() {
 #[test]
 fn no_still_statistic_tells_where_the_glyphs_are() {
     type Statistic = fn(&Picture, usize) -> f32;
-    let statistics: [(&str, Statistic); 7] = [
+    let statistics: [(&str, Statistic); 8] = [
         ("first frame", |picture, at| picture.frames[0][at]),
         ("mean", |picture, at| picture.frames.iter().map(|frame| frame[at]).sum()),
         ("variance", |picture, at| {
@@ -178,6 +187,7 @@ fn no_still_statistic_tells_where_the_glyphs_are() {
         }),
         ("drift to the right", |picture, at| drift(picture, at, 1)),
         ("drift downwards", |picture, at| drift(picture, at, picture.area.width)),
+        ("flips that both fields have", |picture, at| shared_flips(picture, at)),
     ];
     let tell = |picture: &Picture, statistic: Statistic| -> f32 {
         let map: Map = (0..picture.area.cells()).map(|at| statistic(picture, at)).collect();

@@ -53,8 +53,7 @@ fn picture(kit: Kit<'_>, spec: &Spec, number: u8) -> Picture {
         if Figure::bands(&figures).is_some() { palette::SHADES } else { palette::COLOURS };
     let shades = canvas.rows().flatten().map(|shade| f32::from(*shade % colours as u8)).collect();
     let striped = area.core(&area.traced(&scratch.plain.light), false, 1);
-    // Where the fade is half done.
-    Picture { area, shades, glyphs: area.traced(&scratch.grown[2]), striped }
+    Picture { area, shades, glyphs: area.traced(&scratch.grown[STRONGER]), striped }
 }
 
 impl Picture {
