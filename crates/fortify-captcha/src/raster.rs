@@ -336,7 +336,7 @@ mod tests {
             canvas.rows_mut().for_each(|row| row.fill(0));
             let whole = square(0.0, 0.0, 8.0, 6.0);
             let bounds = Bounds::of(&whole).unwrap();
-            let contours = std::iter::once(whole.as_slice());
+            let contours = iter::once(whole.as_slice());
             Rasterizer::default().fill(&mut canvas, contours, &bounds, Fill { inks, hatch });
             canvas.rows().map(|row| row[3]).collect()
         };

@@ -242,7 +242,7 @@ fn lay(plain: &Plain, canvas: &mut Canvas) {
     for (pixels, (dark, light)) in canvas.rows_mut().zip(plain.rows()) {
         let words = pixels.chunks_mut(WORD).zip(dark).zip(light);
         for ((pixels, dark), light) in words.filter(|(_, light)| **light != 0) {
-            let cells = dark.to_be_bytes().into_iter().zip(light.to_be_bytes());
+            let mut cells = dark.to_be_bytes().into_iter().zip(light.to_be_bytes());
             let (eights, rest) = pixels.as_chunks_mut();
             let covered = eights.iter_mut().zip(cells.clone());
             for (pixels, (dark, light)) in covered.filter(|(_, (_, light))| *light != 0) {
@@ -251,7 +251,7 @@ fn lay(plain: &Plain, canvas: &mut Canvas) {
             // At the right border eight px are cut short.
             let mut last = [0; 8];
             last.iter_mut().zip(&*rest).for_each(|(copy, pixel)| *copy = *pixel);
-            if let Some((dark, light)) = cells.skip(eights.len()).next() {
+            if let Some((dark, light)) = cells.nth(eights.len()) {
                 last = laid(last, dark, light);
             }
             rest.iter_mut().zip(last).for_each(|(pixel, copy)| *pixel = copy);
