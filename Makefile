@@ -124,12 +124,12 @@ CARRIER ?=
 STYLES ?=
 UNSEEN ?=
 
-lab: lab-setup ## Attack: engines and informed attacks (LEVELS="3 8" COUNT=100 VARIANTS= CARRIERS= MODES=)
+lab: lab-setup ## Attack: engines and informed attacks (LEVELS="3 8" COUNT=100 VARIANTS= CARRIERS= MODES= GROUPS=)
 	$(CARGO) build --release --locked -p fortify
 	rm -rf $(LAB_OUT)/tune $(LAB_OUT)/test $(LAB_OUT)/mix
 	$(LAB) fortify_lab.sets --fortify $(BUILD)/release/fortify --out $(LAB_OUT) --levels $(LEVELS) --tuning $(TUNING) --count $(COUNT) \
 		$(if $(VARIANTS),--variants $(VARIANTS)) $(if $(CARRIERS),--carriers $(CARRIERS)) $(if $(MODES),--modes $(MODES))
-	$(LAB) fortify_lab.attack --tune $(LAB_OUT)/tune/* --test $(LAB_OUT)/test/* --mix $(LAB_OUT)/mix \
+	$(LAB) fortify_lab.attack --tune $(LAB_OUT)/tune/* --test $(LAB_OUT)/test/* --mix $(LAB_OUT)/mix $(if $(GROUPS),--groups $(GROUPS)) \
 		--tuning $(TUNING) --count $(COUNT) --out $(LAB_OUT)
 	@echo "results: $(LAB_OUT)/results.md and results.jsonl"
 

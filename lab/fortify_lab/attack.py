@@ -24,6 +24,8 @@ from .stats import wilson
 # Pictures that every chain is tried on, and chains that go on to the whole tuning set.
 FIRST_ROUND = 8
 KEPT = 2
+# Ready-made engines alone, and behind what somebody wrote against a carrier.
+GROUPS = ("ocr", "informed")
 
 
 @dataclass
@@ -65,9 +67,10 @@ class Plan:
 class Attack:
     """All solvers against one cell at a time."""
 
-    def __init__(self, solvers: list, only: str = "", log=lambda line: print(line, file=sys.stderr, flush=True)):
+    def __init__(self, solvers: list, only: str = "", groups=GROUPS, log=lambda line: print(line, file=sys.stderr, flush=True)):
         self._solvers = solvers
         self._only = only
+        self._groups = groups
         self._log = log
         # Images after preprocessing, by chain and file: engines share them.
         self._images: dict[tuple[str, Path], tuple[list, float]] = {}
@@ -80,7 +83,7 @@ class Attack:
         results = [self._blind(tune, test)]
         if test[0].decoy:
             results += self._decoys(tune, test)
-        for group in ("ocr", "informed"):
+        for group in self._groups:
             chains = [c for c in chains_for(test[0].carrier, group) if self._only in c.name]
             read = []
             for solver in self._solvers if chains else ():
@@ -253,7 +256,7 @@ def main() -> None:
             if cell not in tune:
                 sys.exit(f"attack: no tuning set for {cell}")
             pictures = test[cell][: arguments.count]
-            for result in Attack(solvers, arguments.chains).run(tune[cell][: arguments.tuning], pictures, arguments.label):
+            for result in Attack(solvers, arguments.chains, arguments.groups).run(tune[cell][: arguments.tuning], pictures, arguments.label):
                 results.append(result)
                 lines.write(json.dumps({k: v for k, v in asdict(result).items() if k != "submissions"}) + "\n")
             lines.flush()
@@ -288,6 +291,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--levels", type=int, nargs="*", help="all unless named")
     parser.add_argument("--variants", nargs="*", help="all unless named")
     parser.add_argument("--chains", default="", help="only chains whose name has this in it, such as flow")
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=GROUPS, help="all unless named")
     parser.add_argument("--label", default="", help="a name for these rows, such as a peer's")
     return parser.parse_args()
 
