@@ -290,6 +290,7 @@ fn pairs_that_are_not_offered_are_refused() {
         [
             refusal("ink", "distorted_text", "choice", "swirl or motion"),
             refusal("ink", "arithmetic", "choice", "motion"),
+            refusal("ink", "color_text_mismatch", "choice", "swirl or motion"),
             refusal("swirl", "arithmetic", "typed", "ink or motion"),
             refusal("swirl", "arithmetic", "choice", "motion"),
         ]

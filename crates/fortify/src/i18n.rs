@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn who_types_several_words_is_told_how_to_separate_them() {
-        use fortify_captcha::Aspect;
+        use fortify_captcha::{Aspect, Colour};
         let locales = Locales::load().unwrap();
         let locale = locales.negotiate(None);
         for (question, several) in [
@@ -307,6 +307,10 @@ mod tests {
         ] {
             let typed = locale.question(&question, AnswerMode::Typed);
             assert_eq!(typed.ends_with("with a space"), several, "{typed}");
+        }
+        let colours = [Colour::Red, Colour::Blue];
+        let two = Question::NextTwo { upper: Aspect::Shape, lower: Aspect::Direction };
+        for question in [two, Question::WordsOn { colours }] {
             let picked = locale.question(&question, AnswerMode::Choice);
             assert!(!picked.contains("space"), "{picked}");
         }

@@ -15,7 +15,7 @@ use crate::rng::Stream;
 use crate::spec::{AnswerMode, Carrier, Spec};
 use crate::term::{Colour, Term};
 
-pub(super) fn compose(mode: AnswerMode, profile: &LevelProfile, rng: &mut Stream) -> Task {
+pub(super) fn compose(profile: &LevelProfile, rng: &mut Stream) -> Task {
     let count = usize::from(profile.tinted);
     let ask_colours = rng.chance(0.5);
     let asked: &[Colour] = if ask_colours { &Colour::PAINTS } else { &Colour::ALL };
@@ -26,14 +26,9 @@ pub(super) fn compose(mode: AnswerMode, profile: &LevelProfile, rng: &mut Stream
     } else {
         Question::WhichWords { count: words }
     };
-    let (puzzle, right) = match mode {
-        AnswerMode::Typed => {
-            let right = rng.sample(asked, count);
-            let terms = right.iter().copied().map(Term::Colour).collect();
-            (Puzzle::typed(Answer::Words(terms), question), right)
-        }
-        AnswerMode::Choice => pick(asked, question, count, usize::from(profile.options), rng),
-    };
+    let right = rng.sample(asked, count);
+    let terms = right.iter().copied().map(Term::Colour).collect();
+    let puzzle = Puzzle::typed(Answer::Words(terms), question);
     let wrong = mismatched(&right, other, rng);
     let figures = right
         .iter()
@@ -70,8 +65,7 @@ pub(super) fn banners(spec: &Spec, profile: &LevelProfile, rng: &mut Stream) -> 
             let question = |colours| Question::WordsOn { colours };
             // The colours are drawn last, and none that any choice names in its place: the question
             // must not rule choices out.
-            let (mut puzzle, right) =
-                pick(&Colour::ALL, question([Colour::Red; BANNERS]), BANNERS, options, rng);
+            let (mut puzzle, right) = pick(question([Colour::Red; BANNERS]), options, rng);
             let named = |at: usize, colour: Colour| {
                 puzzle.choices.iter().any(|choice| match choice {
                     Choice::Terms(terms) => terms.get(at) == Some(&Term::Colour(colour)),
@@ -136,16 +130,10 @@ fn banner(words: [Colour; BANNERS], colours: [Colour; BANNERS]) -> Vec<Figure> {
 
 /// Every combination of a few colours for each word, all different from word to word; one of them
 /// is the answer, as likely as any other.
-fn pick(
-    asked: &[Colour],
-    question: Question,
-    count: usize,
-    options: usize,
-    rng: &mut Stream,
-) -> (Puzzle, Vec<Colour>) {
-    let mut colours = rng.sample(asked, asked.len()).into_iter();
+fn pick(question: Question, options: usize, rng: &mut Stream) -> (Puzzle, Vec<Colour>) {
+    let mut colours = rng.sample(&Colour::ALL, Colour::ALL.len()).into_iter();
     let mut combinations: Vec<Vec<Colour>> = vec![Vec::new()];
-    for size in super::grid(options, count).iter().copied() {
+    for size in super::grid(options, BANNERS).iter().copied() {
         let column: Vec<Colour> = colours.by_ref().take(size).collect();
         combinations = combinations
             .iter()
@@ -229,10 +217,10 @@ mod tests {
     #[test]
     fn no_word_is_drawn_in_its_own_colour_and_the_answer_is_what_is_asked() {
         let mut rng = Stream::fixed(51);
-        for (level, mode) in Level::ALL.into_iter().flat_map(|l| AnswerMode::ALL.map(|m| (l, m))) {
+        for level in Level::ALL {
             let profile = LevelProfile::of(level);
-            for _ in 0..300 {
-                let task = compose(mode, profile, &mut rng);
+            for _ in 0..600 {
+                let task = compose(profile, &mut rng);
                 let shown: Vec<(&str, &str)> = task
                     .figures
                     .iter()
@@ -251,9 +239,6 @@ mod tests {
                     })
                     .collect();
                 assert_eq!(task.puzzle.answer.reveal(), expected.join(" "));
-                if mode == AnswerMode::Choice {
-                    assert_eq!(task.puzzle.choices.len(), usize::from(profile.options));
-                }
             }
         }
     }

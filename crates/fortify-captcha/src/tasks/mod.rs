@@ -139,7 +139,8 @@ pub(crate) fn compose(spec: &Spec, rng: &mut Stream) -> Task {
         (Variant::ColorTextMismatch, _) if spec.carrier != Carrier::Ink => {
             color_text_mismatch::banners(spec, profile, rng)
         }
-        (Variant::ColorTextMismatch, mode) => color_text_mismatch::compose(mode, profile, rng),
+        // Ink shows it to nobody who picks; see `Carrier::carries`.
+        (Variant::ColorTextMismatch, _) => color_text_mismatch::compose(profile, rng),
     }
 }
 
@@ -152,9 +153,7 @@ fn grid(options: usize, parts: usize) -> &'static [usize] {
         (12, 1) => &[12],
         (4, 2) => &[2, 2],
         (8, 2) => &[4, 2],
-        (12, 2) => &[4, 3],
-        (8, 3) => &[2, 2, 2],
-        _ => &[3, 2, 2],
+        _ => &[4, 3],
     }
 }
 

@@ -1,7 +1,7 @@
 //! Objects with codes over them.
 //!
 //! Two questions in one: which of the silhouettes is the tree, and which letters are over it. In
-//! choice mode the question may also be which object has a colour.
+//! choice mode the question is which object has a colour.
 //!
 //! In carriers that need large glyphs one letter is over each object, and the letters over three of
 //! four objects are asked in an order of the question's own: as many answers as a code has, and a
@@ -40,36 +40,11 @@ pub(super) fn typed(profile: &LevelProfile, rng: &mut Stream) -> Task {
     Task::typed(Answer::Text(answer), Question::TypeLettersOver { object }, figures)
 }
 
-/// The code over one object, or the object of one colour, is picked.
-pub(super) fn choice(profile: &LevelProfile, rng: &mut Stream) -> Task {
-    if rng.chance(0.5) { code(profile, rng) } else { colour(profile, rng) }
-}
-
-/// Which of several near codes is over the object? All objects carry one of them.
-fn code(profile: &LevelProfile, rng: &mut Stream) -> Task {
-    let objects = draw(usize::from(profile.objects), rng);
-    let options = choice::texts(CODE, usize::from(profile.options), rng);
-    let answer = rng.below(options.len());
-    let asked = rng.below(objects.len());
-    let object = objects.get(asked).copied().unwrap_or(Object::Tree);
-    let right = options.get(answer).cloned().unwrap_or_default();
-    let mut others: Vec<String> =
-        options.iter().filter(|option| **option != right).cloned().collect();
-    rng.shuffle(&mut others);
-    others.truncate(objects.len().saturating_sub(1));
-    let mut codes = others.clone();
-    codes.insert(asked.min(codes.len()), right.clone());
-    let kind = |decoy: &Choice| {
-        let value = decoy.value();
-        if others.contains(&value) { DecoyKind::Shown } else { DecoyKind::by_edits(&right, &value) }
-    };
-    let options = options.into_iter().map(Choice::Text).collect();
-    let puzzle = Puzzle::picked(Question::TypeLettersOver { object }, options, answer, kind);
-    Task { puzzle, figures: coloured(&objects, &codes, rng) }
-}
-
 /// Which of several objects is red? Some of them are in the picture, in other colours.
-fn colour(profile: &LevelProfile, rng: &mut Stream) -> Task {
+///
+/// No letters: near codes over the objects were picked right by ready-made engines in 18 % where chance is
+/// 12.5, for a code that is read somewhere is one of the three or four that are shown.
+pub(super) fn choice(profile: &LevelProfile, rng: &mut Stream) -> Task {
     let options = draw(usize::from(profile.options), rng);
     let answer = rng.below(options.len());
     let right = options.get(answer).copied().unwrap_or(Object::Tree);
@@ -214,6 +189,19 @@ mod tests {
                     assert_eq!(*object == asked, task.puzzle.answer.reveal() == *code);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_picked_in_ink_has_no_letters_that_an_engine_could_read() {
+        let mut rng = Stream::fixed(33);
+        for (level, _) in Level::ALL.into_iter().flat_map(|level| (0..200).map(move |n| (level, n)))
+        {
+            let task = choice(LevelProfile::of(level), &mut rng);
+            assert!(matches!(task.puzzle.question, Question::WhichObjectIs { .. }));
+            let is_bare =
+                |figure: &Figure| matches!(figure, Figure::Object { code, .. } if code.is_empty());
+            assert!(task.figures.iter().all(is_bare));
         }
     }
 

@@ -44,17 +44,9 @@ question-which-colours = { $count ->
     [one] In which colour is the word drawn? Not what it says
    *[other] In which colours are the words drawn, from top to bottom? Not what they say. Separate the colours with a space
 }
-question-which-colours-choice = { $count ->
-    [one] In which colour is the word drawn? Not what it says
-   *[other] In which colours are the words drawn, from top to bottom? Not what they say
-}
 question-which-words = { $count ->
     [one] Which word is drawn? Not its colour
    *[other] Which words are drawn, from top to bottom? Not their colours. Separate the words with a space
-}
-question-which-words-choice = { $count ->
-    [one] Which word is drawn? Not its colour
-   *[other] Which words are drawn, from top to bottom? Not their colours
 }
 question-words-on = Type the word written on { $first }, then the word written on { $second }. Not the colours. Separate the words with a space
 question-words-on-choice = Which word is written on { $first }, and which on { $second }?

@@ -99,8 +99,8 @@ fn warn(config: &Config) {
     }
     if config.captcha.mode == AnswerMode::Choice {
         tracing::warn!(
-            "captcha.mode = \"choice\": texts and sums are shown in swirl or motion alone, at every level \
-             and whatever captcha.carrier_weights says, and a sum for who wants nothing that moves \
+            "captcha.mode = \"choice\": texts, sums and colour words are shown in swirl or motion alone, at \
+             every level and whatever captcha.carrier_weights says, and a sum for who wants nothing that moves \
              becomes letters; guesses succeed often, see docs/guessing.md"
         );
     }
