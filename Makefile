@@ -87,7 +87,7 @@ bench-http: setup-stack ## Measure complete rounds over HTTP: a challenge, its p
 	LOAD_STORE=memory $(CARGO) bench --locked -p fortify --bench load -- http
 	LOAD_STORE=redis $(CARGO) bench --locked -p fortify --bench load -- http
 
-sheets: setup-run ## Contact sheets of every task, carrier and level, in target/sheets
+sheets: setup-run ## Contact sheets of every task, carrier and level, those of motion animated, in target/sheets
 	@./scripts/sheets.sh
 
 fmt: ## Format the code
