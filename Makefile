@@ -66,7 +66,7 @@ setup-run:
 # Other generators have a build directory of their own: none of their crates is one of the gate's.
 BUILD_PEERS = CARGO_TARGET_DIR=$(BUILD)/lab-peers $(CARGO) build --release --locked --manifest-path lab/peers/Cargo.toml
 
-bench: setup-run ## Measure: pictures per second, also of other generators; redeems and gate decisions
+bench: setup-run ## Measure: pictures per second and what their times tell, also other generators; redeems and gate decisions
 	$(CARGO) bench --workspace --exclude fortify-demo --exclude fortify-e2e --locked --benches
 	$(CARGO) build --release --locked -p fortify
 	$(BUILD)/release/fortify bench
@@ -87,7 +87,7 @@ bench-http: setup-stack ## Measure complete rounds over HTTP: a challenge, its p
 	LOAD_STORE=memory $(CARGO) bench --locked -p fortify --bench load -- http
 	LOAD_STORE=redis $(CARGO) bench --locked -p fortify --bench load -- http
 
-sheets: setup-run ## Contact sheets of every task, carrier and level, in target/sheets
+sheets: setup-run ## Contact sheets of every task, carrier and level, those of motion animated, in target/sheets
 	@./scripts/sheets.sh
 
 fmt: ## Format the code

@@ -1,6 +1,7 @@
 //! The moving kind: browsers play it, and what flattening programs see never shows.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -16,8 +17,8 @@ use serde_json::json;
 use crate::kinds::{FAILURE, border, draw, record};
 use crate::visit::{Outcome, Visit, listen, picture_file};
 
-/// Different shots of one animation that are looked at, and seconds that they may take.
-const SHOTS: usize = 6;
+/// Frames of one animation that have to be seen, and seconds that this may take.
+const FRAMES: usize = 6;
 const WITHIN_SECONDS: u64 = 20;
 
 /// Correlation of two pictures, from which on they show the same, and up to which they have nothing
@@ -33,15 +34,15 @@ crate::in_both_browsers!(
 /// As the challenge page has it, and what becomes of who read the decoy.
 async fn it_plays_and_never_shows_the_decoy_in_the_page(kind: Kind) -> Outcome {
     let mut visit = Visit::start(kind).await?;
-    for variant in [Variant::DistortedText, Variant::Arithmetic] {
+    for variant in Variant::ALL {
         visit =
             visit.move_on(|parts| draw(parts, variant, Carrier::Motion, AnswerMode::Typed)).await?;
         visit.open("/articles/2").await?;
         let kept = record(&visit).await?;
         let source = visit.browser.attribute("img", "src").await?.unwrap();
         let picture = STANDARD.decode(source.trim_start_matches("data:image/png;base64,")).unwrap();
-        let decoy = Cells::read(&picture);
-        assert_plays(&visit, "img", &decoy, &format!("moving-{variant}-{kind:?}")).await?;
+        let animation = Animation::read(&picture);
+        assert_plays(&visit, "img", &animation, &format!("moving-{variant}-{kind:?}")).await?;
 
         let decoy = Answer::decode(kept.decoy.expect("a decoy").expose()).unwrap().reveal();
         visit.answer(&decoy).await?;
@@ -56,134 +57,168 @@ async fn it_plays_and_never_shows_the_decoy_in_the_page(kind: Kind) -> Outcome {
 /// As a service behind the gate shows it on a page of its own, in an `<img>` and in a button; and
 /// beside it the decoy as a plain picture, which has to be seen as what it is.
 async fn it_plays_and_never_shows_the_decoy_at_its_address(kind: Kind) -> Outcome {
-    let shown: Arc<OnceLock<(String, Vec<u8>)>> = Arc::default();
-    let (page, plain) = (shown.clone(), shown.clone());
-    let site = Router::new()
-        .route("/", get(async move || Html(page.get().unwrap().0.clone())))
-        .route("/decoy.png", get(async move || plain.get().unwrap().1.clone()));
-    let site = listen(site).await;
-    let visit = Visit::with(kind, Options::default(), |parts| {
-        draw(parts, Variant::DistortedText, Carrier::Motion, AnswerMode::Typed);
-        parts.config.upstream.authority = Some(site.to_string().parse().unwrap());
-    })
-    .await?;
-    let issued = visit.bed.visitor().post_json("/captcha/generate", &json!({})).await.json();
-    let address = issued["image"].as_str().unwrap();
-    let picture = visit.bed.visitor().get(address).await.body;
-    let decoy = Cells::read(&picture);
-    let page = format!(
-        "<!doctype html><title>Four</title><style>img,input{{display:block;margin:0 0 1em;\
-         width:384px;height:132px;image-rendering:pixelated}}</style><form>\
-         <img id=decoy src=/decoy.png><img id=img src={address}>\
-         <input id=button type=image src={address}>\
-         <input id=data type=image src='data:image/png;base64,{}'></form>",
-        STANDARD.encode(&picture)
-    );
-    shown.set((page, decoy.plain())).unwrap();
+    // All four fit side by side: an animation may rest while it is out of sight.
+    let options = Options { viewport: (1200, 800), ..Options::default() };
+    let mut visit = Visit::with(kind, options, |_| {}).await?;
+    for variant in Variant::ALL {
+        // The page needs the address of a challenge, and its gate that of the page.
+        let shown: Arc<OnceLock<(String, Vec<u8>)>> = Arc::default();
+        let (page, still) = (shown.clone(), shown.clone());
+        let site = Router::new()
+            .route("/", get(async move || Html(page.get().unwrap().0.clone())))
+            .route("/decoy.png", get(async move || still.get().unwrap().1.clone()));
+        let site = listen(site).await;
+        visit = visit
+            .move_on(|parts| {
+                draw(parts, variant, Carrier::Motion, AnswerMode::Typed);
+                parts.config.upstream.authority = Some(site.to_string().parse().unwrap());
+            })
+            .await?;
+        let issued = visit.bed.visitor().post_json("/captcha/generate", &json!({})).await.json();
+        let address = issued["image"].as_str().unwrap();
+        let picture = visit.bed.visitor().get(address).await.body;
+        let animation = Animation::read(&picture);
+        let page = format!(
+            "<!doctype html><title>Four</title><style>img,input{{float:left;margin:0 1em 1em 0;\
+             width:{}px;height:{}px;image-rendering:pixelated}}</style><form>\
+             <img id=decoy src=/decoy.png><img id=img src={address}>\
+             <input id=button type=image src={address}>\
+             <input id=data type=image src='data:image/png;base64,{}'></form>",
+            3 * animation.width,
+            3 * animation.height(),
+            STANDARD.encode(&picture)
+        );
+        shown.set((page, still_of(&picture))).unwrap();
 
-    visit.open("/").await?;
-    visit.solve("#data").await?;
-    let control = visit.browser.screenshot_of("#decoy").await?;
-    let likeness = Cells::sample(&control, 0.0, &decoy).correlation(&decoy);
-    assert!(likeness > SAME, "the measure does not see a decoy: {likeness}");
-    for css in ["#img", "#button", "#data"] {
-        assert_plays(&visit, css, &decoy, &format!("moving-{}-{kind:?}", &css[1..])).await?;
+        visit.open("/").await?;
+        visit.solve("#data").await?;
+        let control = visit.browser.screenshot_of("#decoy").await?;
+        let likeness = correlation(&animation.sample(&control, 0.0), &animation.decoy);
+        assert!(likeness > SAME, "{variant}: the measure does not see a decoy: {likeness}");
+        for css in ["#img", "#button", "#data"] {
+            let name = format!("moving-{variant}-{}-{kind:?}", &css[1..]);
+            assert_plays(&visit, css, &animation, &name).await?;
+        }
+        visit.take_picture(&format!("moving-{variant}-{kind:?}")).await?;
     }
-    visit.take_picture(&format!("moving-{kind:?}")).await?;
     visit.end().await
 }
 
-/// Looks at an animation until it has been seen in several states, none of them the decoy.
-async fn assert_plays(visit: &Visit, css: &str, decoy: &Cells, name: &str) -> Outcome {
+/// Looks at an animation until several of its frames have been seen, and never the decoy.
+async fn assert_plays(visit: &Visit, css: &str, animation: &Animation, name: &str) -> Outcome {
     let border = border(visit, css).await?;
     let started = Instant::now();
-    let mut seen: Vec<Cells> = Vec::new();
-    while seen.len() < SHOTS {
+    let mut seen = BTreeSet::new();
+    while seen.len() < FRAMES {
         let waited = started.elapsed().as_secs();
-        assert!(waited < WITHIN_SECONDS, "{css}: {} states in {waited} s", seen.len());
+        assert!(waited < WITHIN_SECONDS, "{name}: frames {seen:?} in {waited} s");
         let png = visit.browser.screenshot_of(css).await?;
-        let shot = Cells::sample(&png, border, decoy);
-        assert!(shot.spread() > 10.0, "{css} shows nothing");
-        let likeness = shot.correlation(decoy);
-        assert!(likeness.abs() < UNRELATED, "{css} shows the decoy: {likeness}");
-        if seen.iter().all(|other| shot.correlation(other) < SAME) {
-            std::fs::write(picture_file(&format!("{name}-{}", seen.len())), &png).unwrap();
-            seen.push(shot);
+        let shot = animation.sample(&png, border);
+        let likeness = correlation(&shot, &animation.decoy);
+        assert!(likeness.abs() < UNRELATED, "{name} shows the decoy: {likeness}");
+        let frame = animation.frames.iter().position(|frame| correlation(&shot, frame) > SAME);
+        if let Some(frame) = frame.filter(|frame| seen.insert(*frame)) {
+            std::fs::write(picture_file(&format!("{name}-{frame}")), &png).unwrap();
         }
     }
     Ok(())
 }
 
-/// How bright each cell of a picture is, 0 to 255.
-struct Cells {
+/// What can tell the decoy from the frames: of every image, the cells that move, each as how much
+/// brighter it is than the others of its row.
+///
+/// What stands still is plain, and much the same in the decoy; so are the colours of bands.
+struct Animation {
     width: usize,
-    height: usize,
-    cells: Vec<f64>,
+    /// Whether a cell is not the same in all frames.
+    moves: Vec<bool>,
+    decoy: Vec<f64>,
+    frames: Vec<Vec<f64>>,
 }
 
-impl Cells {
-    /// The default image of a PNG, a cell for each px: an animation is not looked at.
+impl Animation {
     fn read(png: &[u8]) -> Self {
-        let mut decoder = png::Decoder::new(std::io::Cursor::new(png));
-        decoder.set_transformations(png::Transformations::normalize_to_color8());
-        let mut reader = decoder.read_info().unwrap();
-        let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
-        let info = reader.next_frame(&mut bytes).unwrap();
-        let channels = info.color_type.samples();
-        let colours = channels.min(3);
-        let brightness = |px: &[u8]| {
-            let sum: u32 = px.iter().take(colours).map(|channel| u32::from(*channel)).sum();
-            f64::from(sum) / colours as f64
-        };
-        let cells = bytes[..info.buffer_size()].chunks_exact(channels).map(brightness).collect();
-        Self { width: info.width as usize, height: info.height as usize, cells }
+        let (width, images) = brightness(png);
+        let (decoy, frames) = images.split_first().unwrap();
+        let moves = (0..decoy.len()).map(|cell| frames.iter().any(|f| f[cell] != frames[0][cell]));
+        let mut animation =
+            Self { width, moves: moves.collect(), decoy: Vec::new(), frames: Vec::new() };
+        animation.decoy = animation.moving(decoy);
+        animation.frames = frames.iter().map(|frame| animation.moving(frame)).collect();
+        animation
     }
 
-    /// What a screenshot has at the middle of each of the cells of `like`.
-    fn sample(png: &[u8], border: f64, like: &Self) -> Self {
-        let shot = Self::read(png);
+    fn height(&self) -> usize {
+        self.moves.len() / self.width
+    }
+
+    /// What a screenshot has at the middle of each cell.
+    fn sample(&self, png: &[u8], border: f64) -> Vec<f64> {
+        let (shot_width, images) = brightness(png);
+        let (shot, height) = (&images[0], self.height());
         let middle = |cell: usize, cells: usize, px: usize| {
             let inner = px as f64 - 2.0 * border;
             (border + (cell as f64 + 0.5) * inner / cells as f64) as usize
         };
-        let cells = (0..like.height)
-            .flat_map(|y| (0..like.width).map(move |x| (x, y)))
-            .map(|(x, y)| {
-                let y = middle(y, like.height, shot.height);
-                shot.cells[y * shot.width + middle(x, like.width, shot.width)]
-            })
-            .collect();
-        Self { width: like.width, height: like.height, cells }
+        let cells = (0..height).flat_map(|y| (0..self.width).map(move |x| (x, y))).map(|(x, y)| {
+            let y = middle(y, height, shot.len() / shot_width);
+            shot[y * shot_width + middle(x, self.width, shot_width)]
+        });
+        self.moving(&cells.collect::<Vec<_>>())
     }
 
-    /// The same as a picture without an animation.
-    fn plain(&self) -> Vec<u8> {
-        let mut png = Vec::new();
-        let mut encoder = png::Encoder::new(&mut png, self.width as u32, self.height as u32);
-        encoder.set_color(png::ColorType::Grayscale);
-        let mut writer = encoder.write_header().unwrap();
-        let bytes: Vec<u8> = self.cells.iter().map(|cell| cell.round() as u8).collect();
-        writer.write_image_data(&bytes).unwrap();
-        writer.finish().unwrap();
-        png
+    fn moving(&self, image: &[f64]) -> Vec<f64> {
+        let rows = image.chunks_exact(self.width).zip(self.moves.chunks_exact(self.width));
+        rows.flat_map(|(row, moves)| {
+            let cells = row.iter().zip(moves).filter_map(|(cell, moves)| moves.then_some(*cell));
+            let cells: Vec<f64> = cells.collect();
+            let mean = cells.iter().sum::<f64>() / cells.len() as f64;
+            cells.into_iter().map(move |cell| cell - mean)
+        })
+        .collect()
     }
+}
 
-    fn mean(&self) -> f64 {
-        self.cells.iter().sum::<f64>() / self.cells.len() as f64
-    }
+/// 1 for the same cells, whatever their two colours; 0 for unrelated ones, and not a number if there
+/// is nothing to see.
+fn correlation(one: &[f64], other: &[f64]) -> f64 {
+    let product = |one: &[f64], other: &[f64]| -> f64 {
+        one.iter().zip(other).map(|(one, other)| one * other).sum()
+    };
+    product(one, other) / (product(one, one) * product(other, other)).sqrt()
+}
 
-    /// Standard deviation.
-    fn spread(&self) -> f64 {
-        let mean = self.mean();
-        let squares: f64 = self.cells.iter().map(|cell| (cell - mean).powi(2)).sum();
-        (squares / self.cells.len() as f64).sqrt()
-    }
+/// The width of a PNG, and of its default image and of each frame how bright each px is, 0 to 255.
+fn brightness(png: &[u8]) -> (usize, Vec<Vec<f64>>) {
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(png));
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let mut reader = decoder.read_info().unwrap();
+    let frames = reader.info().animation_control().map_or(0, |control| control.num_frames);
+    let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
+    let images = (0..=frames).map(|_| {
+        let info = reader.next_frame(&mut bytes).unwrap();
+        let channels = info.color_type.samples();
+        let colours = channels.min(3);
+        let mean = |px: &[u8]| {
+            px.iter().take(colours).map(|channel| f64::from(*channel)).sum::<f64>() / colours as f64
+        };
+        bytes[..info.buffer_size()].chunks_exact(channels).map(mean).collect()
+    });
+    let images = images.collect();
+    (reader.info().width as usize, images)
+}
 
-    /// 1 for the same picture, whatever its two colours; 0 for an unrelated one.
-    fn correlation(&self, other: &Self) -> f64 {
-        let (mean, other_mean) = (self.mean(), other.mean());
-        let pairs = self.cells.iter().zip(&other.cells);
-        let sum: f64 = pairs.map(|(one, two)| (one - mean) * (two - other_mean)).sum();
-        sum / self.cells.len() as f64 / (self.spread() * other.spread())
+/// The same file without its animation, which leaves the decoy.
+fn still_of(png: &[u8]) -> Vec<u8> {
+    let (signature, mut rest) = png.split_at(8);
+    let mut still = signature.to_vec();
+    while let Some(length) = rest.first_chunk() {
+        // A chunk has its length, its name and a sum around what it holds.
+        let (chunk, more) = rest.split_at(u32::from_be_bytes(*length) as usize + 12);
+        if !matches!(&chunk[4..8], b"acTL" | b"fcTL" | b"fdAT") {
+            still.extend_from_slice(chunk);
+        }
+        rest = more;
     }
+    still
 }
