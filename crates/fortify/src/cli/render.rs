@@ -178,6 +178,12 @@ impl Seeds {
     }
 }
 
+/// The seed of the picture `index` of a set, for a test to draw it elsewhere.
+#[cfg(test)]
+pub(super) fn seed(set: &str, spec: &Spec, index: u32) -> Result<Seed, CliError> {
+    Seeds::parse(set).map(|seeds| seeds.at(spec, index))
+}
+
 fn label(file: &str, spec: &Spec, rendered: &Rendered, locale: Locale<'_>) -> String {
     let puzzle = &rendered.puzzle;
     [
