@@ -151,7 +151,12 @@ fn keys_are_listed_and_rotated_without_being_shown() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(run("list").lines().count(), 2);
+    let style = run("style");
+    assert!(
+        style.trim_end().len() == 64 && style.trim_end().chars().all(|c| c.is_ascii_hexdigit())
+    );
     let rotated = run("rotate");
+    assert_eq!(run("style"), style, "pictures on their way are drawn anew");
     assert_eq!(rotated.matches("signs").count(), 1);
     assert_eq!(rotated.matches("verifies").count(), 1);
     let file = std::fs::read_to_string(dir.path().join("data/keys.json")).unwrap();

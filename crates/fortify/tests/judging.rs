@@ -294,6 +294,35 @@ async fn a_circuit_has_as_many_challenges_a_minute_and_an_hour_as_it_may() {
     assert!(loud.get("/").await.is_challenge());
 }
 
+/// A wish costs what a challenge costs: otherwise it would be the way to look for an easy one.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_kind_is_a_challenge_like_any_other() {
+    let bed = bed(|parts| {
+        parts.config.limits.challenges_per_minute = 10;
+        parts.config.captcha.level = 5;
+    })
+    .await;
+    for (number, wish) in (1..).zip(["letters", "still", "1"]) {
+        let mut visitor = bed.visitor().circuit(&circuit(number));
+        let mut page = visitor.get("/").await;
+        let ask = |page: &Reply| {
+            fields(&[("token", &page.field("token")), ("return_to", "/"), ("another", wish)])
+        };
+        for shown in 2..=10 {
+            page = visitor.post_form("/validate-captcha", &ask(&page)).await;
+            assert!(page.is_challenge(), "{wish}: {shown}");
+        }
+        let refused = visitor.post_form("/validate-captcha", &ask(&page)).await;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{wish}");
+        assert!(
+            refused.text().contains("many pictures") && refused.header("retry-after").is_some()
+        );
+        assert_eq!(visitor.get("/").await.status, StatusCode::TOO_MANY_REQUESTS, "{wish}");
+        // What is there can still be answered.
+        assert!(bed.solve(&mut visitor, &page).await.admits(), "{wish}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_25_answers_to_nothing_do_not_turn_the_dial() {
     let bed = bed(|_| {}).await;

@@ -27,7 +27,7 @@ use fortify_captcha::{
     Answer, AnswerMode, Carrier, Choice, Generator, Level, Puzzle, RenderError, Rendered, Seed,
     Spec, Style, StyleKey, Variant,
 };
-use support::{Bed, Parts, fields};
+use support::{Bed, Easel, Parts, fields};
 
 /// A bed that draws one kind.
 async fn bed(variant: Variant, carrier: Carrier, more: impl FnOnce(&mut Parts)) -> Bed {
@@ -363,12 +363,69 @@ async fn pictures_and_sessions_follow_the_dial() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_take_pictures_that_were_drawn_ahead() {
-    let bed = Bed::with(|parts| parts.config.captcha.drawn_ahead = 8).await;
+    let easel = Easel::new();
+    let bed = Bed::with(|parts| {
+        parts.config.captcha.drawn_ahead = 8;
+        parts.drawer = Some(easel.clone());
+    })
+    .await;
     stocked(&bed).await;
-    let mut visitor = bed.visitor();
-    let mut page = visitor.get("/").await;
-    for _ in 0..20 {
+    let held = easel.hold();
+    let (mut visitor, mut page) = start(&bed).await;
+    for _ in 1..8 {
         page = bed.submit(&mut visitor, &page, "wrong").await;
+        assert!(page.is_challenge());
     }
+    // The stock is used up: the ninth is drawn while its visitor waits, beside what the stock draws.
+    assert_eq!(bed.app.challenges.pictures_ready(), 0);
+    let mut ninth = bed.visitor();
+    let asked = tokio::spawn(async move { ninth.get("/").await });
+    easel.waiting(2).await;
+    drop(held);
+    assert!(asked.await.unwrap().is_challenge());
     assert!(bed.solve(&mut visitor, &page).await.admits());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pictures_of_all_stages_are_there_before_the_first_is_solved() {
+    let easel = Easel::new();
+    let bed = Bed::with(|parts| {
+        parts.config.captcha.drawn_ahead = 8;
+        for row in &mut parts.config.threat.levels {
+            row.stages = Some(3);
+        }
+        parts.drawer = Some(easel.clone());
+    })
+    .await;
+    stocked(&bed).await;
+    let _held = easel.hold();
+    let (mut visitor, mut page) = start(&bed).await;
+    for stage in 1..=3 {
+        assert!(page.text().contains(&format!("Picture {stage} of 3")), "{}", page.text());
+        page = bed.solve(&mut visitor, &page).await;
+    }
+    assert!(page.admits());
+}
+
+/// On one thread: were it drawing, nothing would be answered meanwhile.
+#[tokio::test(flavor = "current_thread")]
+async fn while_all_places_draw_others_are_sent_away_and_not_kept_waiting() {
+    let easel = Easel::new();
+    let bed = Bed::with(|parts| {
+        parts.config.captcha.drawn_ahead = 0;
+        parts.config.captcha.max_concurrent_renders = 1;
+        parts.drawer = Some(easel.clone());
+    })
+    .await;
+    let held = easel.hold();
+    let mut first = bed.visitor();
+    let asked = tokio::spawn(async move { first.get("/").await });
+    easel.waiting(1).await;
+    let second = bed.visitor().get("/").await;
+    assert_eq!(second.status, StatusCode::SERVICE_UNAVAILABLE, "{}", second.text());
+    assert_eq!(second.header("retry-after"), Some("1"));
+    assert!(!asked.is_finished(), "the first one is drawn");
+    drop(held);
+    assert!(asked.await.unwrap().is_challenge());
+    assert!(bed.visitor().get("/").await.is_challenge(), "its place is not free again");
 }

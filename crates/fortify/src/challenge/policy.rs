@@ -199,26 +199,54 @@ mod tests {
         }
     }
 
-    /// Chi-square of 100,000 draws against the weights: with at most 3 classes, 13.8 is passed once
-    /// in a thousand honest runs, 27.6 (for one in a million) is the bound here.
+    /// Chi-square of `counts` against shares of all that was drawn; nothing else may be among them.
+    fn chi_square<K: Ord + std::fmt::Debug>(
+        mut counts: BTreeMap<K, u32>,
+        shares: impl IntoIterator<Item = (K, f64)>,
+    ) -> f64 {
+        let all = f64::from(counts.values().sum::<u32>());
+        let term = |(class, share): (K, f64)| {
+            let seen = f64::from(counts.remove(&class).unwrap_or(0));
+            (seen - all * share).powi(2) / (all * share)
+        };
+        let chi = shares.into_iter().map(term).sum();
+        assert!(counts.is_empty(), "{counts:?}");
+        chi
+    }
+
+    /// The share of each member among those that fit.
+    fn shares<T: Copy>(weights: &[(T, u32)], fits: impl Fn(T) -> bool) -> Vec<(T, f64)> {
+        let fitting: Vec<_> =
+            weights.iter().filter(|(t, weight)| *weight > 0 && fits(*t)).collect();
+        let total: u32 = fitting.iter().map(|(_, weight)| weight).sum();
+        fitting.iter().map(|(t, weight)| (*t, f64::from(*weight) / f64::from(total))).collect()
+    }
+
+    /// Chi-square of 100,000 draws of each level against the weights. The bounds are passed once in a
+    /// million honest runs: 27.6 with 2 degrees of freedom (at most 3 tasks), 42.7 with 8 (at most 3
+    /// carriers for each).
     #[test]
-    fn tasks_are_drawn_by_their_weights_at_every_level() {
-        const DRAWS: u32 = 100_000;
+    fn tasks_and_their_carriers_are_drawn_by_their_weights_at_every_level() {
         for level in Level::ALL {
-            let mut counts = BTreeMap::new();
-            for _ in 0..DRAWS {
-                *counts.entry(drawn(level, Wish::Any).variant.as_str()).or_insert(0_u32) += 1;
+            let (mut tasks, mut pairs) = (BTreeMap::new(), BTreeMap::new());
+            for _ in 0..100_000 {
+                let Spec { variant, carrier, .. } = drawn(level, Wish::Any);
+                *tasks.entry(variant.as_str()).or_insert(0_u32) += 1;
+                *pairs.entry((variant.as_str(), carrier.as_str())).or_insert(0_u32) += 1;
             }
-            let chi: f64 = variant_weights(level)
-                .iter()
-                .map(|(variant, weight)| {
-                    let expected = f64::from(DRAWS * weight / 100);
-                    let seen = counts.remove(variant.as_str()).unwrap_or(0);
-                    (f64::from(seen) - expected).powi(2) / expected
+            let of_tasks = shares(variant_weights(level), |_| true);
+            let of_pairs = of_tasks.iter().flat_map(|(variant, task)| {
+                let carries = |carrier: Carrier| carrier.carries(*variant, AnswerMode::Typed);
+                let carriers = shares(carrier_weights(level), carries).into_iter();
+                carriers.map(move |(carrier, share)| {
+                    ((variant.as_str(), carrier.as_str()), task * share)
                 })
-                .sum();
-            assert!(chi < 27.6, "level {level}: {chi}");
-            assert!(counts.is_empty(), "level {level} drew {counts:?}");
+            });
+            let chi = chi_square(pairs, of_pairs);
+            assert!(chi < 42.7, "pairs of level {level}: {chi}");
+            let chi =
+                chi_square(tasks, of_tasks.iter().map(|(task, share)| (task.as_str(), *share)));
+            assert!(chi < 27.6, "tasks of level {level}: {chi}");
         }
     }
 

@@ -144,6 +144,11 @@ impl Renderer {
     #[must_use]
     pub fn new(studio: Arc<Studio>, max_concurrent: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self::on(cores, studio, max_concurrent)
+    }
+
+    /// The same on so many cores.
+    fn on(cores: usize, studio: Arc<Studio>, max_concurrent: usize) -> Self {
         Self {
             studio,
             places: Arc::new(Semaphore::new(max_concurrent)),
@@ -192,35 +197,76 @@ impl fmt::Debug for Renderer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Condvar;
+
     use zeroize::Zeroizing;
 
     use super::*;
     use crate::clock::{ManualClock, Timestamp};
 
-    /// A renderer of so many places, and something to draw.
-    fn renderer(places: usize) -> (Renderer, Recipe) {
-        let drawer = Arc::new(Generator::new().unwrap());
+    fn studio(drawer: Arc<dyn Draw>) -> Arc<Studio> {
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(0)));
         let day = Duration::from_secs(86_400);
         let wardrobe = Wardrobe::new(drawer.clone(), clock, Zeroizing::new([1; 32]), day);
-        let studio = Studio::new(drawer, wardrobe, Arc::default());
+        Arc::new(Studio::new(drawer, wardrobe, Arc::default()))
+    }
+
+    fn recipe(seed: u8) -> Recipe {
         let spec = Spec::new(Variant::Arithmetic, Level::MIN);
-        let recipe = Recipe { spec, epoch: 0, seed: Seed::from_bytes([1; 32]) };
-        (Renderer::new(Arc::new(studio), places), recipe)
+        Recipe { spec, epoch: 0, seed: Seed::from_bytes([seed; 32]) }
+    }
+
+    /// Draws once two pictures are begun, or fails.
+    struct InPairs {
+        generator: Generator,
+        begun: Mutex<usize>,
+        another: Condvar,
+    }
+
+    impl Draw for InPairs {
+        fn style(&self, key: &StyleKey) -> Style {
+            self.generator.style(key)
+        }
+
+        fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError> {
+            let mut begun = self.begun.lock().unwrap();
+            *begun += 1;
+            self.another.notify_all();
+            let (longest, alone) = (Duration::from_secs(20), |begun: &mut usize| *begun < 2);
+            let (begun, late) = self.another.wait_timeout_while(begun, longest, alone).unwrap();
+            drop(begun);
+            assert!(!late.timed_out(), "pictures are drawn one after another");
+            self.generator.render(spec, style, seed)
+        }
+
+        fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
+            self.generator.puzzle(spec, seed)
+        }
+    }
+
+    #[tokio::test]
+    async fn two_pictures_are_drawn_at_the_same_time() {
+        let (generator, begun) = (Generator::new().unwrap(), Mutex::default());
+        let drawer = Arc::new(InPairs { generator, begun, another: Condvar::new() });
+        let renderer = Renderer::on(2, studio(drawer), 2);
+        let (one, two) = (recipe(1), recipe(2));
+        let (one, two) = tokio::join!(renderer.render(&one), renderer.render(&two));
+        assert!(one.is_ok() && two.is_ok());
     }
 
     /// Time stands still while a picture is drawn, and goes on by itself while nothing is done.
     #[tokio::test(start_paused = true)]
     async fn how_long_a_picture_took_is_told_in_whole_steps() {
-        let (renderer, recipe) = renderer(1);
+        let renderer = Renderer::new(studio(Arc::new(Generator::new().unwrap())), 1);
         let started = time::Instant::now();
-        renderer.render(&recipe).await.unwrap();
+        renderer.render(&recipe(1)).await.unwrap();
         assert_eq!(started.elapsed(), STEP);
     }
 
     #[tokio::test]
     async fn a_picture_past_the_bound_is_refused_and_not_queued() {
-        let (renderer, recipe) = renderer(1);
+        let renderer = Renderer::new(studio(Arc::new(Generator::new().unwrap())), 1);
+        let recipe = recipe(1);
         let held = renderer.places.try_acquire().unwrap();
         let refused = renderer.render(&recipe).await;
         assert!(matches!(refused, Err(ChallengeError::Busy)));

@@ -74,8 +74,19 @@ impl Wardrobe {
     /// The key of an epoch's style, for drawing the same pictures elsewhere.
     #[must_use]
     pub fn key(&self, epoch: StyleEpoch) -> StyleKey {
-        StyleKey::from_bytes(hmac_sha256(&self.secret, &[b"style epoch\0", &epoch.to_be_bytes()]))
+        key_of(&self.secret, epoch)
     }
+}
+
+/// The key of the style that a deployment with `secret` draws in at `at`, when it makes a new one every
+/// `length`: for an operator, who has the files and perhaps no running gate.
+#[must_use]
+pub fn key_at(secret: &[u8; 32], at: Timestamp, length: Duration) -> StyleKey {
+    key_of(secret, epoch_of(at, length.as_secs()))
+}
+
+fn key_of(secret: &[u8; 32], epoch: StyleEpoch) -> StyleKey {
+    StyleKey::from_bytes(hmac_sha256(secret, &[b"style epoch\0", &epoch.to_be_bytes()]))
 }
 
 /// The start of the epoch that `now` is in, s.

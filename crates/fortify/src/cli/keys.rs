@@ -1,4 +1,4 @@
-//! `fortify keys list` and `fortify keys rotate`.
+//! `fortify keys list`, `fortify keys rotate` and `fortify keys style`.
 
 use std::io::Write;
 
@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use super::CliError;
 use super::files::Files;
+use crate::challenge::wardrobe;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::entropy::SystemEntropy;
@@ -19,6 +20,13 @@ pub enum Action {
     /// Make a new signing key. The old one goes on verifying until the last session that it signed
     /// has ended, so nobody is logged out. A running gate notices within seconds.
     Rotate,
+    /// Print the key of the style that pictures are drawn in, for fortify render --style. It is a secret:
+    /// whoever has it can draw pictures in this style, with their answers, to train a program on.
+    Style {
+        /// When, in seconds since 1970 as date +%s prints them; now unless given.
+        #[arg(long, value_name = "SECONDS")]
+        at: Option<u64>,
+    },
 }
 
 pub(super) fn run(
@@ -28,6 +36,11 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     let ring = KeyRing::load(&config.storage.data_dir).map_err(CliError::failed)?;
+    if let Action::Style { at } = action {
+        let at = at.map_or_else(|| SystemClock.now(), Timestamp::from_secs);
+        let key = wardrobe::key_at(&ring.style_secret(), at, config.captcha.style_epoch);
+        return writeln!(out, "{}", key.to_hex()).map_err(|e| CliError::output(&e));
+    }
     if matches!(action, Action::Rotate) {
         // Named by the key that signs no more from now on. Before it is done, as every change is.
         let signing = ring.list().into_iter().find(|key| key.retired_at.is_none());
@@ -46,4 +59,75 @@ fn table(keys: &[KeyInfo], now: Timestamp, out: &mut dyn Write) -> std::io::Resu
         writeln!(out, "{:<10} {used_for:<10} {hours:>14}", key.id)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use clap::Parser as _;
+    use fortify_captcha::{Carrier, Level, Spec, Variant};
+
+    use super::super::{Cli, Command, render};
+    use super::*;
+    use crate::app::App;
+    use crate::clock::ManualClock;
+    use crate::pseudonym::CircuitTag;
+    use crate::store::record::{ChallengeRecord, ChallengeToken, Secret};
+
+    /// Within an epoch, and not in the first of its day: both matter.
+    const NOW: Timestamp = Timestamp::from_secs(1_800_001_234);
+    const HOUR: u64 = 3600;
+
+    fn style_at(at: Timestamp, config: &Config) -> String {
+        let mut printed = Vec::new();
+        let action = Action::Style { at: Some(at.as_secs()) };
+        run(&action, "operator".to_owned(), config, &mut printed).unwrap();
+        String::from_utf8(printed).unwrap()
+    }
+
+    /// The one picture that `fortify render` draws of the set `a1` in the style of `key`.
+    fn rendered(key: &str, out: &Path) -> Vec<u8> {
+        let out = out.to_str().unwrap();
+        let what = ["--variant", "arithmetic", "--level", "5", "--count", "1", "--seed", "a1"];
+        let args = ["fortify", "render", "--style", key, "--out", out];
+        let cli = Cli::try_parse_from(args.into_iter().chain(what)).unwrap();
+        let Command::Render(args) = cli.command else { panic!("another command") };
+        render::run(&args, &mut Vec::new()).unwrap();
+        std::fs::read(Path::new(out).join("arithmetic-ink-05-000000.png")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn with_the_key_of_its_style_render_draws_what_the_gate_draws() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.storage.data_dir = dir.path().join("data");
+        config.captcha.drawn_ahead = 0;
+        config.captcha.style_epoch = std::time::Duration::from_secs(HOUR);
+        let (config, clock) = (Arc::new(config), Arc::new(ManualClock::at(NOW)));
+        let app = App::build(config.clone(), clock, Arc::new(SystemEntropy)).unwrap();
+        let circuit = CircuitTag::from_bytes([1; 16]);
+        let issued = app.challenges.issue(circuit, false).await.unwrap();
+        let record = app.store.challenge(&issued.token).await.unwrap().unwrap();
+        // The same challenge, but for what is asked, from a seed that is known.
+        let spec = Spec::new(Variant::Arithmetic, Level::new(5).unwrap());
+        let seed = render::seed("a1", &spec, 0).unwrap();
+        let known = ChallengeRecord {
+            variant: Variant::Arithmetic.as_str().into(),
+            carrier: Carrier::Ink.as_str().into(),
+            level: 5,
+            length: spec.length,
+            seed: Secret::new(*seed.as_bytes()),
+            ..record
+        };
+        let token = ChallengeToken::random(&SystemEntropy).unwrap();
+        app.store.put_challenge(&token, known).await.unwrap();
+        let drawn = app.challenges.picture(&token, circuit).await.unwrap().unwrap().bytes;
+
+        let key = style_at(NOW, &config);
+        assert_eq!(rendered(key.trim_end(), &dir.path().join("now")), drawn);
+        let before = style_at(Timestamp::from_secs(NOW.as_secs() - HOUR), &config);
+        assert_ne!(rendered(before.trim_end(), &dir.path().join("before")), drawn);
+    }
 }

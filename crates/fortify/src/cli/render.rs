@@ -29,7 +29,8 @@ const MAX_COUNT: u32 = 1_000_000;
 /// What to draw.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The task: distorted_text, arithmetic, or all.
+    /// The task: distorted_text, arithmetic, object_recognition, pattern_completion,
+    /// color_text_mismatch, or all.
     #[arg(long, default_value = "all")]
     variant: String,
     /// How they are shown: ink, swirl, motion, or all. Pairs that there are not are left out of all.
@@ -44,7 +45,7 @@ pub struct Args {
     /// How the answer is given: typed or choice.
     #[arg(long, default_value = "typed")]
     mode: String,
-    /// How many of each task; with --mix, in all.
+    /// How many of each task in each carrier; with --mix, in all.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_COUNT)))]
     count: u32,
     /// Characters of a distorted_text, 4 to 8.
@@ -177,6 +178,12 @@ impl Seeds {
         hash.update(index.to_le_bytes());
         hash.finalize().into()
     }
+}
+
+/// The seed of the picture `index` of a set, for a test to draw it elsewhere.
+#[cfg(test)]
+pub(super) fn seed(set: &str, spec: &Spec, index: u32) -> Result<Seed, CliError> {
+    Seeds::parse(set).map(|seeds| seeds.at(spec, index))
 }
 
 fn label(file: &str, spec: &Spec, rendered: &Rendered, locale: Locale<'_>) -> String {
@@ -317,6 +324,83 @@ mod tests {
                 assert!(names.iter().any(|name| name.starts_with(&pair)), "{pair}");
             }
         }
+    }
+
+    /// What a row of `labels.csv` says of a picture.
+    #[derive(Debug, PartialEq)]
+    struct Row {
+        file: String,
+        variant: String,
+        mode: String,
+        answer: String,
+        carrier: String,
+        decoy: String,
+    }
+
+    /// The rows; the question, which may be quoted, stands between what is read here.
+    fn rows(dir: &Path) -> Vec<Row> {
+        let labels = fs::read_to_string(dir.join("labels.csv")).unwrap();
+        let row = |line: &str| {
+            let mut first = line.splitn(6, ',').map(str::to_owned);
+            let mut last = line.rsplitn(3, ',').map(str::to_owned);
+            let [file, variant, _, mode, answer] = [(); 5].map(|()| first.next().unwrap());
+            let [decoy, carrier] = [(); 2].map(|()| last.next().unwrap());
+            assert!(!answer.contains('"') && !decoy.contains('"'), "{line}");
+            Row { file, variant, mode, answer, carrier, decoy }
+        };
+        labels.lines().skip(1).map(row).collect()
+    }
+
+    #[test]
+    fn every_row_has_its_carrier_and_what_only_programs_see_where_there_is_such() {
+        for mode in AnswerMode::ALL {
+            let dir = tempfile::tempdir().unwrap();
+            let args = Args { mode: mode.to_string(), ..args(dir.path(), "a1") };
+            run(&args, &mut Vec::new()).unwrap();
+            let rows = rows(dir.path());
+            assert!(rows.iter().any(|row| row.carrier == "motion"));
+            for row in rows {
+                let name = format!("{}-{}-05-", row.variant, row.carrier);
+                assert!(row.file.starts_with(&name) && row.mode == mode.as_str(), "{row:?}");
+                let decoyed = row.carrier == "motion" && mode == AnswerMode::Typed;
+                assert_eq!(!row.decoy.is_empty(), decoyed, "{row:?}");
+                assert_ne!(row.decoy, row.answer, "{row:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_style_changes_every_picture_and_no_answer_and_is_the_same_twice() {
+        let style = |digit: &str| Some(digit.repeat(64));
+        let dirs: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+        for (dir, style) in dirs.iter().zip([None, style("a"), style("a"), style("b")]) {
+            run(&Args { count: 1, style, ..args(dir.path(), "a1") }, &mut Vec::new()).unwrap();
+        }
+        let [public, once, twice, other] = [0, 1, 2, 3].map(|i| contents(dirs[i].path()));
+        assert!(once == twice);
+        for (one, another) in [(&public, &once), (&once, &other)] {
+            for (name, bytes) in one.iter().filter(|(name, _)| name != "labels.csv") {
+                let there = another.iter().any(|(of, drawn)| of == name && drawn != bytes);
+                assert!(there, "{name:?} has no style");
+            }
+        }
+        assert_eq!(rows(dirs[0].path()), rows(dirs[1].path()));
+        assert_eq!(rows(dirs[0].path()), rows(dirs[3].path()));
+    }
+
+    #[test]
+    fn the_help_names_every_task_and_carrier() {
+        let error = Cli::try_parse_from(["fortify", "render", "--help"]).unwrap_err().to_string();
+        let options: Vec<&str> = error.split("  --").collect();
+        let help = |option: &str| options.iter().find(|text| text.starts_with(option)).unwrap();
+        for variant in Variant::ALL {
+            assert!(help("variant").contains(variant.as_str()), "{variant}");
+        }
+        for carrier in Carrier::ALL {
+            assert!(help("carrier").contains(carrier.as_str()), "{carrier}");
+        }
+        let lengths = format!("{} to {}", Spec::LENGTHS.start(), Spec::LENGTHS.end());
+        assert!(help("length").contains(&lengths));
     }
 
     #[test]

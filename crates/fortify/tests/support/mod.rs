@@ -12,13 +12,14 @@ pub mod servers;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use fortify::admin::SharedAdmin;
 use fortify::app::{App, SharedApp};
+use fortify::challenge::renderer::Draw;
 use fortify::circuit::IdentityMode;
 use fortify::clock::{ManualClock, Timestamp};
 use fortify::config::{AdminSocket, Config};
@@ -33,7 +34,9 @@ use fortify::store::memory::{MemoryBounds, MemoryStore};
 use fortify::store::record::ChallengeToken;
 use fortify::threat::ThreatLevel;
 use fortify::threat::table::{Admits, LevelOverride};
-use fortify_captcha::{Answer, Carrier, Generator, Variant};
+use fortify_captcha::{
+    Answer, Carrier, Generator, Puzzle, RenderError, Rendered, Seed, Spec, Style, StyleKey, Variant,
+};
 use fortify_demo::DemoSite;
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client;
@@ -63,6 +66,7 @@ pub struct Bed {
 pub struct Parts {
     pub config: Config,
     pub store: Option<Arc<dyn StateStore>>,
+    pub drawer: Option<Arc<dyn Draw>>,
     pub entropy: Arc<dyn Entropy>,
 }
 
@@ -103,14 +107,17 @@ impl Bed {
         config.reputation.scoring.suspects = false;
         config.storage.data_dir = data_dir.path().join("data");
         config.upstream.authority = Some(site.address().to_string().parse().unwrap());
-        let mut parts = Parts { config, store: None, entropy: Arc::new(SystemEntropy) };
+        let entropy = Arc::new(SystemEntropy);
+        let mut parts = Parts { config, store: None, drawer: None, entropy };
         change(&mut parts);
         let (config, entropy) = (Arc::new(parts.config), parts.entropy);
-        let app = match parts.store {
-            None => App::build(config, clock.clone(), entropy),
-            Some(store) => {
-                let drawer = Arc::new(Generator::new().unwrap());
-                let keys = KeyRing::open(&config.storage.data_dir, &*clock, &*entropy).unwrap();
+        let app = match (parts.store, parts.drawer) {
+            (None, None) => App::build(config, clock.clone(), entropy),
+            (store, drawer) => {
+                let data_dir = &config.storage.data_dir;
+                let keys = KeyRing::open(data_dir, &*clock, &*entropy).unwrap();
+                let store = store.unwrap_or_else(|| Arc::new(memory_store(data_dir)));
+                let drawer = drawer.unwrap_or_else(|| Arc::new(Generator::new().unwrap()));
                 App::over(config, keys, store, drawer, clock.clone(), entropy)
             }
         };
@@ -200,6 +207,73 @@ impl Bed {
 impl Drop for Bed {
     fn drop(&mut self) {
         drop(self.stop.take());
+    }
+}
+
+/// A generator that draws nothing while it is held.
+pub struct Easel {
+    generator: Generator,
+    state: Mutex<EaselState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct EaselState {
+    held: bool,
+    /// Pictures that are begun and not drawn.
+    waiting: usize,
+}
+
+/// Holds an easel until it is dropped.
+pub struct Held(Arc<Easel>);
+
+impl Easel {
+    pub fn new() -> Arc<Self> {
+        let generator = Generator::new().unwrap();
+        Arc::new(Self { generator, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    pub fn hold(self: &Arc<Self>) -> Held {
+        self.state.lock().unwrap().held = true;
+        Held(self.clone())
+    }
+
+    /// Returns when as many pictures are begun as it says.
+    pub async fn waiting(&self, pictures: usize) {
+        let started = Instant::now();
+        while self.state.lock().unwrap().waiting < pictures {
+            assert!(started.elapsed() < Duration::from_secs(20), "nothing is drawn");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap().held = false;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Draw for Easel {
+    fn style(&self, key: &StyleKey) -> Style {
+        self.generator.style(key)
+    }
+
+    /// Goes on after 20 s even while it is held, so that a test fails and does not hang.
+    fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError> {
+        let mut state = self.state.lock().unwrap();
+        state.waiting += 1;
+        let longest = Duration::from_secs(20);
+        let held = |state: &mut EaselState| state.held;
+        let (mut state, _) = self.changed.wait_timeout_while(state, longest, held).unwrap();
+        state.waiting -= 1;
+        drop(state);
+        self.generator.render(spec, style, seed)
+    }
+
+    fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
+        self.generator.puzzle(spec, seed)
     }
 }
 
