@@ -24,6 +24,9 @@
 //! Tried and given up: objects as coloured silhouettes behind the letters, whose edges hide the turn of
 //! the stripes.
 //!
+//! Growing numbers, colours and loose tiles of patterns are ink's alone; swirl and motion have room for
+//! shapes and directions only, and nothing else is asked for at levels 6 to 10 with the weights below.
+//!
 //! Motion cannot be read from stills. Its `dot_flips` follow a model of an observer, in the carrier's
 //! tests, whose d' is:
 //!
@@ -152,7 +155,8 @@ mod table {
         inner: f32 = [0.0, 0.0, 0.15, 0.30, 0.45, 0.55, 0.60, 0.65, 0.70, 0.75];
         /// How often what is not asked changes from tile to tile as well.
         distraction: f32 = [0.0, 0.10, 0.15, 0.20, 0.30, 0.50, 0.60, 0.70, 0.85, 1.0];
-        /// Loose tiles outside of the rows, which mean nothing.
+        /// Loose tiles outside of the rows in ink, which mean nothing. In a picture of 300 x 100 there is
+        /// hardly ever room for one beside two rows.
         herrings: u8 = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4];
         /// Words of a colour question in ink, each a question of its own; the other carriers show two.
         tinted: u8 = [1, 1, 2, 2, 2, 2, 2, 2, 3, 3];
