@@ -143,7 +143,7 @@ impl Rasterizer {
         let Some(grid) = Grid::of(bounds, (width, height)) else {
             return;
         };
-        let grid = grid.from_whole_chunk();
+        let grid = grid.widened_to_chunk();
         self.follow(contours, grid);
         let targets = over.rows_mut().zip(under.rows_mut()).skip(grid.top as usize);
         for (chunks, (over, under)) in self.rows(grid).zip(targets) {
@@ -282,7 +282,7 @@ impl Grid {
     }
 
     /// The same from a whole chunk on, so that the cells of a chunk are bits of one word.
-    const fn from_whole_chunk(self) -> Self {
+    const fn widened_to_chunk(self) -> Self {
         let more = self.left % CHUNK as i32;
         Self { left: self.left - more, columns: self.columns + more, ..self }
     }
