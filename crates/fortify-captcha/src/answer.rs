@@ -14,6 +14,7 @@ use zeroize::Zeroize;
 use crate::choice;
 use crate::error::AnswerError;
 use crate::fold::fold;
+use crate::level::LevelProfile;
 use crate::number;
 use crate::puzzle::letter;
 use crate::spec::Level;
@@ -71,9 +72,9 @@ pub enum Tolerance {
 }
 
 impl Tolerance {
-    /// One slip at levels 1 to 5, none from level 6.
-    pub const fn for_level(level: Level) -> Self {
-        if level.get() <= 5 { Self::OneEdit } else { Self::Exact }
+    /// What the level's row says: one slip at levels 1 to 5, none from level 6.
+    pub fn for_level(level: Level) -> Self {
+        if LevelProfile::of(level).slips > 0 { Self::OneEdit } else { Self::Exact }
     }
 
     /// Whether a text of `length` characters may be answered with a slip.
@@ -289,12 +290,10 @@ mod tests {
     }
 
     #[test]
-    fn levels_six_and_up_are_exact() {
-        let of = |level| Tolerance::for_level(Level::new(level).unwrap());
-        assert_eq!(of(1), Tolerance::OneEdit);
-        assert_eq!(of(5), Tolerance::OneEdit);
-        assert_eq!(of(6), Tolerance::Exact);
-        assert_eq!(of(10), Tolerance::Exact);
+    fn a_slip_is_forgiven_up_to_level_five() {
+        let found = Level::ALL.map(Tolerance::for_level);
+        assert_eq!(found[..5], [Tolerance::OneEdit; 5]);
+        assert_eq!(found[5..], [Tolerance::Exact; 5]);
     }
 
     #[test]

@@ -58,8 +58,13 @@ fn banners() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+    use crate::puzzle::{Puzzle, Question};
+    use crate::rng::Stream;
     use crate::spec::{Carrier, Level};
+    use crate::tasks;
 
     fn of(variant: Variant, level: u8, mode: AnswerMode, length: u8, tolerance: Tolerance) -> f64 {
         let mut spec = Spec::new(variant, Level::new(level).unwrap());
@@ -95,5 +100,43 @@ mod tests {
         let sums = Level::ALL.map(|l| of(Variant::Arithmetic, l.get(), Typed, 6, Exact));
         assert!(sums.windows(2).all(|pair| pair[0] >= pair[1] - 0.005), "{sums:?}");
         assert!(sums[0] < 0.05 && sums[9] < 0.023, "{sums:?}");
+    }
+
+    /// Sums are held to their draws beside their task; texts have no formula but the size of the alphabet.
+    #[test]
+    fn what_is_drawn_is_as_hard_to_guess_as_the_formulas_say() {
+        const DRAWS: u32 = 60_000;
+        /// Standard deviations that a count may be off: far more than chance does to a few thousand counts.
+        const LUCK: f64 = 6.0;
+        let mut rng = Stream::fixed(71);
+        let asked = [Variant::PatternCompletion, Variant::ColorTextMismatch];
+        let pairs = asked.into_iter().flat_map(|v| Carrier::ALL.map(|carrier| (v, carrier)));
+        for ((variant, carrier), level) in pairs.flat_map(|pair| [1, 5, 10].map(|l| (pair, l))) {
+            let spec = Spec::new(variant, Level::new(level).unwrap()).with_carrier(carrier);
+            let mut drawn: HashMap<Question, HashMap<String, u32>> = HashMap::new();
+            for _ in 0..DRAWS {
+                let Puzzle { question, answer, .. } = tasks::compose(&spec, &mut rng).puzzle;
+                *drawn.entry(question).or_default().entry(answer.encode()).or_default() += 1;
+            }
+            let name = format!("{variant} in {carrier} {level}");
+            let mut right = 0.0;
+            for (question, answers) in drawn {
+                // The commonest answer to a question is no commoner than the others.
+                let fair = f64::from(answers.values().sum::<u32>()) / answers.len() as f64;
+                assert!(fair > 20.0, "{name}, {question:?}: too few draws to tell");
+                for (answer, count) in &answers {
+                    let off = (f64::from(*count) - fair) / fair.sqrt();
+                    assert!(
+                        off.abs() < LUCK,
+                        "{name}, {question:?}: {answer} {count} of {fair:.1}"
+                    );
+                }
+                right += fair;
+            }
+            let found = right / f64::from(DRAWS);
+            let expected = guess_probability(&spec, Tolerance::Exact);
+            println!("{name}: {found:.5} of {expected:.5}");
+            assert!((found / expected - 1.0).abs() < 0.02, "{name}: {found} of {expected}");
+        }
     }
 }

@@ -407,3 +407,6 @@ impl Layout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ const GRAIN: usize = 8192;
 const MIDDLE: u8 = 62;
 
 /// The ground of a style: broad shades in its own pattern, roughened by its own grain.
+#[derive(Debug)]
 pub(crate) struct Ground {
     /// Made once: every row of every picture starts somewhere else in it.
     grain: Vec<u8>,

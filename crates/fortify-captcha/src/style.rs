@@ -98,3 +98,66 @@ impl fmt::Debug for StyleKey {
         f.write_str("StyleKey(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashSet};
+
+    use super::*;
+
+    /// The fields of what `Debug` prints on many lines, by name, in the order of the declaration.
+    fn fields(family: &impl fmt::Debug) -> Vec<(String, String)> {
+        let mut fields: Vec<(String, String)> = Vec::new();
+        for line in format!("{family:#?}").lines().skip(1) {
+            match line.strip_prefix("    ").filter(|rest| !rest.starts_with([' ', ']', ')', '}'])) {
+                Some(field) => {
+                    let (name, value) = field.split_once(": ").unwrap_or(("", field));
+                    fields.push((name.to_owned(), value.to_owned()));
+                }
+                None => fields.last_mut().into_iter().for_each(|(_, value)| value.push_str(line)),
+            }
+        }
+        fields
+    }
+
+    /// That pictures differ follows already from one family that does; here each of its own fields has to.
+    #[test]
+    fn every_part_of_every_family_differs_between_styles() {
+        let fonts = Fonts::load().unwrap();
+        let mut seen: BTreeMap<String, HashSet<String>> = BTreeMap::new();
+        for key in 0..12 {
+            let style = Style::new(&StyleKey::from_bytes([key; 32]), &fonts);
+            let Style { fonts, manner, scheme, ground, marks, textures, bank, weave, dots } =
+                &style;
+            let in_play = |sturdy| {
+                let faces = (b'2'..=b'Z').map(|character| fonts.faces_for(character, sturdy));
+                format!("{:?}", faces.collect::<Vec<_>>())
+            };
+            let mut note = |family: &str, fields: Vec<(String, String)>| {
+                for (name, value) in fields {
+                    seen.entry(format!("{family}.{name}")).or_default().insert(value);
+                }
+            };
+            let one = |value: String| vec![(String::new(), value)];
+            note("fonts in play", one(in_play(false)));
+            note("sturdy fonts in play", one(in_play(true)));
+            note("words' fonts in play", one(format!("{:?}", fonts.word_faces())));
+            note("manner", fields(manner));
+            note("scheme", fields(scheme));
+            note("ground", fields(ground));
+            note("marks", fields(marks));
+            note("textures", fields(textures));
+            note("stripes", one(format!("{:?}", bank.row(0, 0)[0])));
+            note("weave", fields(weave));
+            note("dots", fields(dots));
+        }
+        let counts: Vec<_> = seen.iter().map(|(name, values)| (name, values.len())).collect();
+        println!("{counts:?}");
+        for family in ["manner", "scheme", "ground", "marks", "textures", "weave", "dots"] {
+            assert!(seen.keys().any(|name| name.starts_with(family)), "{family} has no fields");
+        }
+        for (name, values) in &seen {
+            assert!(values.len() >= 2, "{name} is the same in all styles: {values:?}");
+        }
+    }
+}

@@ -6,7 +6,7 @@
 use fortify_captcha::{AnswerMode, Carrier, Choice, Generator, Level, Puzzle, Seed, Spec, Variant};
 
 /// Puzzles of each.
-const PUZZLES: u64 = 4_000;
+const PUZZLES: u64 = 10_000;
 /// How much better than chance a guesser may be by accident, in standard deviations.
 const LUCK: f64 = 5.0;
 
@@ -83,42 +83,62 @@ fn the_answer_stands_anywhere() {
     }
 }
 
+/// What a guesser sees: the choices and, worked out once for all guessers, how far each is from each.
+struct List {
+    values: Vec<String>,
+    distances: Vec<Vec<usize>>,
+}
+
+impl List {
+    fn of(puzzle: &Puzzle) -> Self {
+        let values: Vec<String> = puzzle.choices.iter().map(Choice::value).collect();
+        let mut distances = vec![vec![0; values.len()]; values.len()];
+        for (at, one) in values.iter().enumerate() {
+            for (other, value) in values.iter().enumerate().skip(at + 1) {
+                let distance = strsim::osa_distance(one, value);
+                (distances[at][other], distances[other][at]) = (distance, distance);
+            }
+        }
+        Self { values, distances }
+    }
+
+    /// The sum of the edit distances of a choice to all others.
+    fn away(&self, at: usize) -> i64 {
+        self.distances[at].iter().sum::<usize>() as i64
+    }
+
+    fn length(&self, at: usize) -> i64 {
+        self.values[at].len() as i64
+    }
+
+    fn best(&self, score: impl Fn(usize) -> i64) -> usize {
+        (0..self.values.len()).max_by_key(|at| score(*at)).unwrap()
+    }
+
+    fn middle<Key: Ord>(&self, key: impl Fn(&str) -> Key) -> usize {
+        let mut order: Vec<usize> = (0..self.values.len()).collect();
+        order.sort_by_key(|at| key(&self.values[*at]));
+        order[order.len() / 2]
+    }
+}
+
 /// A guesser: the number of the choice that looks right.
-type Guesser = fn(&[String]) -> usize;
+type Guesser = fn(&List) -> usize;
 
 const GUESSERS: [(&str, Guesser); 8] = [
-    ("the common neighbour", |values| best(values, |value| -distances(values, value))),
-    ("the outsider", |values| best(values, |value| distances(values, value))),
-    ("the one with most near ones", |values| {
-        best(values, |value| {
-            values.iter().filter(|o| strsim::osa_distance(o, value) == 1).count() as i64
-        })
+    ("the common neighbour", |list| list.best(|at| -list.away(at))),
+    ("the outsider", |list| list.best(|at| list.away(at))),
+    ("the one with most near ones", |list| {
+        list.best(|at| list.distances[at].iter().filter(|far| **far == 1).count() as i64)
     }),
-    ("the longest", |values| best(values, |value| value.len() as i64)),
-    ("the shortest", |values| best(values, |value| -(value.len() as i64))),
-    ("the first of the alphabet", |values| {
-        values.iter().enumerate().min_by_key(|(_, value)| *value).unwrap().0
+    ("the longest", |list| list.best(|at| list.length(at))),
+    ("the shortest", |list| list.best(|at| -list.length(at))),
+    ("the first of the alphabet", |list| {
+        list.values.iter().enumerate().min_by_key(|(_, value)| *value).unwrap().0
     }),
-    ("the middle of the alphabet", |values| {
-        let mut order: Vec<usize> = (0..values.len()).collect();
-        order.sort_by_key(|index| &values[*index]);
-        order[order.len() / 2]
-    }),
-    ("the middle number", |values| {
-        let mut order: Vec<usize> = (0..values.len()).collect();
-        order.sort_by_key(|index| values[*index].parse().unwrap_or(0_u32));
-        order[order.len() / 2]
-    }),
+    ("the middle of the alphabet", |list| list.middle(str::to_owned)),
+    ("the middle number", |list| list.middle(|value| value.parse().unwrap_or(0_u32))),
 ];
-
-/// The sum of the edit distances to all others.
-fn distances(values: &[String], value: &str) -> i64 {
-    values.iter().map(|other| strsim::osa_distance(other, value) as i64).sum()
-}
-
-fn best(values: &[String], score: impl Fn(&str) -> i64) -> usize {
-    values.iter().enumerate().max_by_key(|(_, value)| score(value)).unwrap().0
-}
 
 #[test]
 fn the_list_alone_tells_nothing() {
@@ -126,15 +146,10 @@ fn the_list_alone_tells_nothing() {
     for (variant, carrier) in pairs() {
         for level in [2, 8] {
             let puzzles = puzzles(&generator, variant, carrier, level);
+            let lists: Vec<List> = puzzles.iter().map(List::of).collect();
             for (name, guess) in GUESSERS {
-                let right = puzzles
-                    .iter()
-                    .filter(|puzzle| {
-                        let values: Vec<String> =
-                            puzzle.choices.iter().map(Choice::value).collect();
-                        guess(&values) == answer(puzzle)
-                    })
-                    .count();
+                let seen = lists.iter().zip(&puzzles);
+                let right = seen.filter(|(list, puzzle)| guess(list) == answer(puzzle)).count();
                 let rate = right as f64 / PUZZLES as f64;
                 let chance = 1.0 / puzzles[0].choices.len() as f64;
                 let deviation = (chance * (1.0 - chance) / PUZZLES as f64).sqrt();

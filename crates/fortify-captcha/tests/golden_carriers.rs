@@ -1,6 +1,8 @@
 //! Pinned pictures of the carriers other than ink; see `golden.rs`.
 
-use fortify_captcha::{Carrier, Generator, Level, RENDERER_VERSION, Seed, Spec, StyleKey, Variant};
+use fortify_captcha::{
+    AnswerMode, Carrier, Generator, Level, RENDERER_VERSION, Seed, Spec, StyleKey, Variant,
+};
 use sha2::{Digest, Sha256};
 
 /// What is drawn, and what comes out.
@@ -73,6 +75,18 @@ const GOLDEN: [Case; 18] = cases! {
         "f3ca7275b6a0d17a737e8fb4802f5c6647a85a940da81b2f02bfe03449d93bf0";
 };
 
+/// The same where the answer is picked.
+const PICKED: [Case; 4] = cases! {
+    DistortedText Swirl 6 (480, 160) 4 41 ("c:0:6PY9", "")
+        "47299bd9ff6378530066220cee54561ac24c2aec742c0c6ff507b4df5d683a67";
+    ObjectRecognition Swirl 3 (480, 187) 4 42 ("c:1:AUA", "")
+        "21af9a45bd87484dd05e8d58f70fcfbd63e1d05db784a0b7a5a483c98c82f6dc";
+    Arithmetic Motion 4 (384, 132) 4 43 ("c:0:34", "")
+        "2e6b6ffe469b3e8a2e0dc693a496efa6882de90353deda42dee30007f556375b";
+    PatternCompletion Motion 8 (540, 198) 4 44 ("c:4:cross left", "")
+        "eec4744a4668d4e869e123f61422a1809fe3ae8f1587f633aa8982c4c763c4ac";
+};
+
 #[test]
 fn pictures_are_what_this_version_draws() {
     assert_eq!(RENDERER_VERSION, 3, "the hashes above belong to version 3");
@@ -81,9 +95,11 @@ fn pictures_are_what_this_version_draws() {
     let styles = [0, 1].map(|key| generator.style(&StyleKey::from_bytes([key; 32])));
     let mut found = String::new();
     let mut same = true;
-    for case in GOLDEN {
+    let typed = GOLDEN.into_iter().map(|case| (case, AnswerMode::Typed));
+    for (case, mode) in typed.chain(PICKED.into_iter().map(|case| (case, AnswerMode::Choice))) {
         let level = Level::new(case.level).unwrap();
         let mut spec = Spec::new(case.variant, level).with_carrier(case.carrier);
+        spec.mode = mode;
         (spec.width, spec.height) = case.size;
         spec.length = case.length;
         let seed =

@@ -1,7 +1,7 @@
-//! The table in `docs/guessing.md`: how often a guess succeeds that never looked at the picture,
-//! computed from the real alphabets, choices and tolerances.
+//! The tables in `docs/guessing.md`: how often a guess succeeds that never looked at the picture,
+//! computed from the real alphabets, choices, tolerances and limits.
 //!
-//! When the table changes, write it anew with
+//! When the tables change, write them anew with
 //! `FORTIFY_WRITE_DOCS=1 cargo test -p fortify --test guess_table`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -9,12 +9,20 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use fortify::config::Config;
+use fortify::threat::ThreatLevel;
+use fortify::threat::table::{Basis, LevelPolicy, LevelTable};
 use fortify_captcha::{
     AnswerMode, Carrier, Level, Spec, Tolerance, Variant, carrier_weights, guess_probability,
     variant_weights,
 };
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guessing.md");
+const SECURITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../SECURITY.md");
+const HOUR: Duration = Duration::from_secs(3600);
+const NUMBERS: [&str; 13] = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve",
+];
 const MARK: &str = "<!-- the tables below are written by the test guess_table -->\n";
 
 /// What a guesser gets who asks for other pictures until he has the easiest that the level draws.
@@ -42,50 +50,78 @@ fn per_try(variant: Variant, carrier: Carrier, level: Level, mode: AnswerMode) -
     guess_probability(&spec, Tolerance::for_level(level))
 }
 
-/// Wrong answers that a circuit can give in an hour, from its first one on.
-fn tries() -> i32 {
+/// When a circuit can give its wrong answers, from its first one on, if it gives each at once.
+fn tries() -> impl Iterator<Item = Duration> {
     let waits = Config::default().limits.failure_waits;
-    let (mut tries, mut at) = (0, Duration::ZERO);
-    while at < Duration::from_secs(3600) {
-        tries += 1;
-        at += waits.after(tries);
-    }
-    i32::try_from(tries).unwrap()
+    (1..).scan(Duration::ZERO, move |next, number| {
+        let at = *next;
+        *next += waits.after(number);
+        Some(at)
+    })
+}
+
+/// How many of them come in its first hour.
+fn tries_in_an_hour() -> i32 {
+    i32::try_from(tries().take_while(|at| *at < HOUR).count()).unwrap()
 }
 
 /// In an hour in which every try is used.
 fn per_hour(once: f64) -> f64 {
-    1.0 - (1.0 - once).powi(tries())
+    1.0 - (1.0 - once).powi(tries_in_an_hour())
 }
 
 fn percent(share: f64) -> String {
     if share >= 0.0005 { format!("{:.2} %", share * 100.0) } else { format!("{share:.1e}") }
 }
 
-fn tables() -> String {
-    let mut text = String::from(MARK);
-    for (mode, title) in [(AnswerMode::Typed, "Typed"), (AnswerMode::Choice, "Picked")] {
-        write!(text, "\n## {title}\n\n| Task | Carrier |").unwrap();
-        for level in Level::ALL {
-            write!(text, " {level} |").unwrap();
-        }
-        text += "\n|---|---|---|---|---|---|---|---|---|---|---|---|\n";
-        for variant in Variant::ALL {
-            for carrier in Carrier::ALL.into_iter().filter(|c| c.carries(variant, mode)) {
-                write!(text, "| `{variant}` | `{carrier}` |").unwrap();
-                for level in Level::ALL {
-                    write!(text, " {} |", percent(per_try(variant, carrier, level, mode))).unwrap();
-                }
-                text += "\n";
+/// A row of a table: what is said of its levels, by the figure.
+fn row(text: &mut String, name: &str, figures: [f64; 10]) {
+    write!(text, "| {name} |").unwrap();
+    for figure in figures {
+        write!(text, " {} |", percent(figure)).unwrap();
+    }
+    *text += "\n";
+}
+
+/// Carriers in which a task is worth the same share a row.
+fn rows(text: &mut String, mode: AnswerMode, figure: fn(f64) -> f64) {
+    for variant in Variant::ALL {
+        let mut rows: Vec<(Vec<String>, [f64; 10])> = Vec::new();
+        for carrier in Carrier::ALL.into_iter().filter(|c| c.carries(variant, mode)) {
+            let figures = Level::ALL.map(|level| figure(per_try(variant, carrier, level, mode)));
+            let name = format!("`{carrier}`");
+            match rows.iter_mut().find(|(_, other)| *other == figures) {
+                Some((carriers, _)) => carriers.push(name),
+                None => rows.push((vec![name], figures)),
             }
         }
-        write!(text, "| the easiest of the level | per circuit and hour |").unwrap();
-        for level in Level::ALL {
-            write!(text, " {} |", percent(per_hour(easiest(level, mode)))).unwrap();
+        for (carriers, figures) in rows {
+            row(text, &format!("`{variant}` | {}", carriers.join(", ")), figures);
         }
-        text += "\n";
+    }
+    let easiest = Level::ALL.map(|level| figure(easiest(level, mode)));
+    row(text, "the easiest of the level |", easiest);
+}
+
+fn tables() -> String {
+    let mut text = String::from(MARK);
+    for (mode, answers) in [(AnswerMode::Typed, "Typed"), (AnswerMode::Choice, "Picked")] {
+        let figures: [(&str, fn(f64) -> f64); 2] =
+            [("per try", |once| once), ("per circuit and hour", per_hour)];
+        for (unit, figure) in figures {
+            write!(text, "\n## {answers}, {unit}\n\n| Task | Carrier |").unwrap();
+            for level in Level::ALL {
+                write!(text, " {level} |").unwrap();
+            }
+            text += "\n|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+            rows(&mut text, mode, figure);
+        }
     }
     text
+}
+
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -98,4 +134,56 @@ fn the_table_in_the_docs_is_the_computed_one() {
         return;
     }
     assert_eq!(found, computed, "docs/guessing.md is out of date; see this file's head");
+}
+
+#[test]
+fn what_the_prose_says_of_limits_is_what_they_are() {
+    if std::env::var_os("FORTIFY_WRITE_DOCS").is_some() {
+        // The other test is about to write what this one reads.
+        return;
+    }
+    let written = std::fs::read_to_string(PATH).unwrap();
+    let prose = on_one_line(written.split(MARK).next().unwrap());
+    let says = |sentence: String| assert!(prose.contains(&sentence), "it does not say: {sentence}");
+    let config = Config::default();
+
+    let first = usize::try_from(tries_in_an_hour()).unwrap();
+    says(format!("which are {} by `limits.failure_waits_seconds`", NUMBERS[first]));
+    let later = tries().skip_while(|at| *at < HOUR).take_while(|at| *at < HOUR * 2).count();
+    says(format!("has {} tries in each later one", NUMBERS[later]));
+    // So many tries, and then a pause until all are forgotten: the best of them.
+    let forgotten = config.security.reputation_decay;
+    let paused = (1_u32..=20).zip(tries()).map(|(count, at)| {
+        (f64::from(count) * HOUR.as_secs_f64() / (at + forgotten).as_secs_f64(), count)
+    });
+    let (an_hour, count) = paused.max_by(|one, other| one.0.total_cmp(&other.0)).unwrap();
+    says(format!(
+        "pauses after every {} until they are forgotten (`security.reputation_decay_seconds`) has {an_hour:.1}",
+        NUMBERS[count as usize]
+    ));
+
+    let table = LevelTable::new(&Basis::default(), &[]);
+    let column =
+        |of: fn(&LevelPolicy) -> u32| ThreatLevel::ALL.map(|level| of(table.policy(level)));
+    let challenges = column(|row| row.challenges_per_hour);
+    assert!(challenges[5..].iter().all(|count| *count == challenges[5]));
+    assert!(challenges[4] > challenges[5]);
+    says(format!("from level 6 on {} challenges an hour", challenges[5]));
+    let stages = column(|row| row.stages.into());
+    assert!(stages[..8].iter().all(|count| *count == 1));
+    let [two, three] = [stages[8], stages[9]].map(|count| NUMBERS[count as usize]);
+    says(format!("Levels 9 and 10 ask for {two} and {three} right answers in a row"));
+
+    let picked = Level::ALL.map(|level| per_hour(easiest(level, AnswerMode::Choice)));
+    let options = 1.0 / easiest(Level::ALL[9], AnswerMode::Choice);
+    let [options, tries] = [options.round() as usize, first].map(|count| NUMBERS[count]);
+    assert!((0.5..0.6).contains(&picked[9]));
+    says(format!("with {options} options and {tries} tries, half of all circuits"));
+
+    let typed = Level::ALL.map(|level| per_hour(easiest(level, AnswerMode::Typed)));
+    let security = on_one_line(&std::fs::read_to_string(SECURITY).unwrap());
+    assert!(security.contains("more than a third at levels 1 and 2, a seventh from 3 on"));
+    assert!(typed[..2].iter().all(|share| (1.0 / 3.0..0.4).contains(share)), "{typed:?}");
+    let seventh = |share: &f64| (1.0 / 7.5..1.0 / 6.5).contains(share);
+    assert!(typed[2..].iter().all(seventh), "{typed:?}");
 }

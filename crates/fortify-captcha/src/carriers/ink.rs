@@ -204,3 +204,41 @@ fn colours(
         _ => Palette::named(&named, Chalk::Grey, profile, scheme, rng),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::font::Fonts;
+    use crate::spec::Level;
+    use crate::style::StyleKey;
+
+    #[test]
+    fn a_text_has_several_inks_at_every_level() {
+        let fonts = Fonts::load().unwrap();
+        let plain = Textures([Texture::PLAIN; 2]);
+        let styles = [0, 1].map(|key| Style::new(&StyleKey::from_bytes([key; 32]), &fonts));
+        let styles = styles.map(|style| Style { textures: plain, ..style });
+        let figures = [Figure::Characters("ACEFHJ".to_owned())];
+        let mut scratch = Scratch::default();
+        scratch.canvas.resize(300, 100);
+        let mut rng = Stream::fixed(9);
+        for (level, style) in
+            Level::ALL.into_iter().flat_map(|l| styles.iter().map(move |s| (l, s)))
+        {
+            // Lines over the text would have the texts' inks too.
+            let profile = LevelProfile { curves_over: 0, ..*LevelProfile::of(level) };
+            for _ in 0..15 {
+                let palette = draw(&figures, style, &profile, &mut rng, &mut scratch);
+                let mut areas = [0_u32; 16];
+                for slot in scratch.canvas.rows().flatten() {
+                    areas[usize::from(*slot)] += 1;
+                }
+                let inks = (0..palette.texts()).filter(|index| {
+                    let Dye([first, second]) = palette.ink(*index).full;
+                    areas[usize::from(first)].max(areas[usize::from(second)]) > 100
+                });
+                assert!(inks.count() >= 2, "{level:?}: {areas:?}");
+            }
+        }
+    }
+}

@@ -378,6 +378,102 @@ mod tests {
     }
 
     #[test]
+    fn an_arrow_turns_by_one_angle_which_is_never_half_a_turn() {
+        let mut rng = Stream::fixed(44);
+        let way =
+            |direction: Direction| Direction::ALL.iter().position(|d| *d == direction).unwrap();
+        for level in Level::ALL {
+            let profile = LevelProfile::of(level);
+            let mut angles = Vec::new();
+            for answer in Direction::ALL.into_iter().cycle().take(1000) {
+                let row = turning(answer, profile, &mut rng);
+                assert_eq!(row.iter().filter(|tile| tile.is_none()).count(), 1);
+                assert!(row[0].is_some() && row.len() >= 5);
+                let full: Vec<usize> = row
+                    .iter()
+                    .map(|tile| match tile {
+                        Some(Term::Direction(direction)) => way(*direction),
+                        Some(other) => panic!("{other:?} in a row of arrows"),
+                        None => way(answer),
+                    })
+                    .collect();
+                let steps: Vec<usize> =
+                    full.windows(2).map(|pair| (8 + pair[1] - pair[0]) % 8).collect();
+                // Half a turn is two arrows by turns, not a rotation.
+                assert!(steps.iter().all(|step| *step == steps[0]), "{row:?}");
+                assert!(![0, 4].contains(&steps[0]), "{row:?}");
+                angles.push(steps[0]);
+            }
+            angles.sort_unstable();
+            angles.dedup();
+            let allowed: &[usize] =
+                if profile.period < 3 { &[1, 2, 6, 7] } else { &[1, 2, 3, 5, 6, 7] };
+            assert_eq!(angles, allowed, "{level:?}");
+        }
+    }
+
+    #[test]
+    fn rows_alternate_in_the_forms_of_their_level() {
+        let mut rng = Stream::fixed(45);
+        let sight = Sight::of(Carrier::Ink);
+        let pool = sight.terms(Aspect::Shape);
+        for level in Level::ALL {
+            let profile = LevelProfile::of(level);
+            let mut forms = std::collections::BTreeSet::new();
+            let mut inner = 0;
+            for _ in 0..1000 {
+                let answer = *rng.pick(&pool).unwrap();
+                let row = repeating(answer, &pool, sight.longest, profile, &mut rng);
+                // Terms in the order in which they first come, as letters.
+                let terms: Vec<Term> = row.iter().map(|tile| tile.unwrap_or(answer)).collect();
+                let mut known: Vec<Term> = Vec::new();
+                let letters = terms.iter().map(|term| {
+                    let at = known.iter().position(|other| other == term).unwrap_or_else(|| {
+                        known.push(*term);
+                        known.len() - 1
+                    });
+                    char::from(b'A' + at as u8)
+                });
+                let letters: String = letters.collect();
+                let forms_of = ["AB", "ABC", "AAB", "ABB"];
+                let repeats =
+                    |form: &&str| form.chars().cycle().zip(letters.chars()).all(|(a, b)| a == b);
+                forms.insert(*forms_of.iter().find(|form| repeats(form)).unwrap());
+                inner += u32::from(row.last().is_some_and(Option::is_some));
+            }
+            let expected =
+                if profile.period < 3 { vec!["AB"] } else { vec!["AAB", "AB", "ABB", "ABC"] };
+            assert_eq!(forms.into_iter().collect::<Vec<_>>(), expected, "{level:?}");
+            assert_eq!(inner > 0, profile.inner > 0.0, "{level:?}");
+        }
+    }
+
+    #[test]
+    fn only_ink_shows_colours_numbers_and_loose_tiles() {
+        let mut rng = Stream::fixed(46);
+        for (level, carrier) in Level::ALL.into_iter().flat_map(|l| Carrier::ALL.map(|c| (l, c))) {
+            let profile = LevelProfile::of(level);
+            let (mut colours, mut numbers, mut loose) = (0, 0, 0);
+            for _ in 0..200 {
+                let task = compose(carrier, AnswerMode::Typed, profile, &mut rng);
+                let asked = match task.puzzle.question {
+                    Question::NextTwo { upper, lower } => vec![upper, lower],
+                    other => {
+                        vec![Aspect::ALL.into_iter().find(|a| Question::next(*a) == other).unwrap()]
+                    }
+                };
+                colours += u32::from(asked.contains(&Aspect::Colour));
+                numbers += u32::from(asked.contains(&Aspect::Count));
+                loose += task.figures.iter().filter(|f| matches!(f, Figure::Loose(_))).count();
+            }
+            let ink = carrier == Carrier::Ink;
+            assert_eq!((colours > 0, numbers > 0), (ink, ink), "{carrier} {level:?}");
+            let expected = if ink { 200 * usize::from(profile.herrings) } else { 0 };
+            assert_eq!(loose, expected, "{carrier} {level:?}");
+        }
+    }
+
+    #[test]
     fn pictures_keep_to_their_palette_and_answers_to_their_choices() {
         let mut rng = Stream::fixed(43);
         for (level, mode) in Level::ALL.into_iter().flat_map(|l| AnswerMode::ALL.map(|m| (l, m))) {

@@ -7,9 +7,10 @@ use crate::statistics::{Area, Map, both, mean, not, separation, variance};
 use crate::style::StyleKey;
 use crate::tasks;
 
-/// The tasks that fill a picture in a way of their own; sums are letters to motion.
-const VARIANTS: [Variant; 4] = [
+/// Every task; each fills a picture in a way of its own.
+const VARIANTS: [Variant; 5] = [
     Variant::DistortedText,
+    Variant::Arithmetic,
     Variant::ObjectRecognition,
     Variant::PatternCompletion,
     Variant::ColorTextMismatch,
