@@ -74,6 +74,9 @@ fn percent(share: f64) -> String {
     if share >= 0.0005 { format!("{:.2} %", share * 100.0) } else { format!("{share:.1e}") }
 }
 
+/// What a table says of a chance per try.
+type Figure = fn(f64) -> f64;
+
 /// A row of a table: what is said of its levels, by the figure.
 fn row(text: &mut String, name: &str, figures: [f64; 10]) {
     write!(text, "| {name} |").unwrap();
@@ -84,7 +87,7 @@ fn row(text: &mut String, name: &str, figures: [f64; 10]) {
 }
 
 /// Carriers in which a task is worth the same share a row.
-fn rows(text: &mut String, mode: AnswerMode, figure: fn(f64) -> f64) {
+fn rows(text: &mut String, mode: AnswerMode, figure: Figure) {
     for variant in Variant::ALL {
         let mut rows: Vec<(Vec<String>, [f64; 10])> = Vec::new();
         for carrier in Carrier::ALL.into_iter().filter(|c| c.carries(variant, mode)) {
@@ -106,9 +109,8 @@ fn rows(text: &mut String, mode: AnswerMode, figure: fn(f64) -> f64) {
 fn tables() -> String {
     let mut text = String::from(MARK);
     for (mode, answers) in [(AnswerMode::Typed, "Typed"), (AnswerMode::Choice, "Picked")] {
-        let figures: [(&str, fn(f64) -> f64); 2] =
-            [("per try", |once| once), ("per circuit and hour", per_hour)];
-        for (unit, figure) in figures {
+        let tries: (&str, Figure) = ("per try", |once| once);
+        for (unit, figure) in [tries, ("per circuit and hour", per_hour)] {
             write!(text, "\n## {answers}, {unit}\n\n| Task | Carrier |").unwrap();
             for level in Level::ALL {
                 write!(text, " {level} |").unwrap();
