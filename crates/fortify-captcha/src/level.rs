@@ -155,8 +155,8 @@ mod table {
         inner: f32 = [0.0, 0.0, 0.15, 0.30, 0.45, 0.55, 0.60, 0.65, 0.70, 0.75];
         /// How often what is not asked changes from tile to tile as well.
         distraction: f32 = [0.0, 0.10, 0.15, 0.20, 0.30, 0.50, 0.60, 0.70, 0.85, 1.0];
-        /// Loose tiles outside of the rows in ink, which mean nothing. In a picture of 300 x 100 there is
-        /// hardly ever room for one beside two rows.
+        /// Loose tiles outside of the rows in ink, which mean nothing. A picture of 300 x 100 has hardly
+        /// ever room for one beside two rows, the 300 x 150 of pages has.
         herrings: u8 = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4];
         /// Words of a colour question in ink, each a question of its own; the other carriers show two.
         tinted: u8 = [1, 1, 2, 2, 2, 2, 2, 2, 3, 3];

@@ -107,9 +107,10 @@ impl Carrier {
 
     /// Width and height for pages, px: large enough for four characters with strokes that people make
     /// out, or two rows of six tiles with marks of 55 px; in `swirl` those at which the makers' readings
-    /// were taken.
+    /// were taken. In `ink` two rows of tiles leave room for loose ones from 150 px on.
     pub const fn size(self, variant: Variant) -> (u16, u16) {
         match (self, variant) {
+            (Self::Ink, Variant::PatternCompletion) => (300, 150),
             (Self::Ink, _) => (300, 100),
             (Self::Swirl, Variant::ObjectRecognition) => (480, 187),
             (Self::Swirl, Variant::PatternCompletion) => (500, 180),
