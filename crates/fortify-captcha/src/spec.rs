@@ -91,7 +91,7 @@ impl Carrier {
     ///
     /// Nor are picked texts, sums and colour words for `ink`. A few choices make up for what an engine
     /// misreads, so that ready-made ones picked right in 98 and 71 % of texts, 92 and 27 % of sums and 35 and
-    /// 23 % of colour words (levels 3 and 8), where chance is 12.5 and 8.3 %; what the other pairs give away
+    /// 33 % of colour words (levels 3 and 8), where chance is 12.5 and 8.3 %; what the other pairs give away
     /// is in `lab/RESULTS.md`.
     pub const fn carries(self, variant: Variant, mode: AnswerMode) -> bool {
         !matches!(
