@@ -34,6 +34,7 @@ use http::uri::Authority;
 
 use crate::behaviour;
 use crate::circuit::{IdentityMode, TrustedProxies};
+use crate::engine::EngineConfig;
 use crate::haproxy::client::Endpoint;
 use crate::haproxy::command::TableName;
 use crate::limits::turnstile::Rate;
@@ -88,6 +89,20 @@ impl Config {
             AdminSocket::InDataDir => Some(self.storage.data_dir.join("admin.sock")),
             AdminSocket::At(path) => Some(path.clone()),
             AdminSocket::Off => None,
+        }
+    }
+
+    /// The sections that the engine reads.
+    #[must_use]
+    pub fn engine(&self) -> EngineConfig {
+        EngineConfig {
+            captcha: self.captcha.clone(),
+            session: self.session.clone(),
+            security: self.security.clone(),
+            limits: self.limits.clone(),
+            reputation: self.reputation.clone(),
+            behaviour: self.behaviour.clone(),
+            threat: self.threat.clone(),
         }
     }
 }

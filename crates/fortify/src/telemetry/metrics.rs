@@ -22,7 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::process::ProcessCollector;
 use crate::clock::Timestamp;
-use crate::decision::Reason;
+use crate::engine::decision::{Decision, Reason};
 
 /// Bounds of the latency buckets in seconds: a decision takes tens of microseconds, a render
 /// hundreds, and the requirement's limits are 200 and 500 ms.
@@ -140,36 +140,6 @@ struct ByFile {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStanding {
     standing: &'static str,
-}
-
-/// What the gate decided about a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GateDecision {
-    /// Let through with a session.
-    Admit,
-    /// Let through without one: its circuit is favoured.
-    Favoured,
-    /// Met with a challenge.
-    Challenge,
-    /// Refused without a challenge: its circuit is banned, or cannot be told.
-    Refuse,
-    /// Not decided, for a fault of this side; refused.
-    Error,
-}
-
-impl GateDecision {
-    const ALL: [Self; 5] =
-        [Self::Admit, Self::Favoured, Self::Challenge, Self::Refuse, Self::Error];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Admit => "admit",
-            Self::Favoured => "favoured",
-            Self::Challenge => "challenge",
-            Self::Refuse => "refuse",
-            Self::Error => "error",
-        }
-    }
 }
 
 /// What became of commands to `HAProxy`.
@@ -536,7 +506,7 @@ impl Metrics {
         for outcome in Outcome::ALL.map(Outcome::label) {
             drop(self.redeemed.get_or_create(&ByOutcome { outcome }));
         }
-        for decision in GateDecision::ALL.map(GateDecision::label) {
+        for decision in Decision::LABELS {
             drop(self.decisions.get_or_create(&ByDecision { decision }));
         }
     }
@@ -625,21 +595,23 @@ impl Metrics {
         self.started.set(i64::try_from(at.as_secs()).unwrap_or(i64::MAX));
     }
 
-    /// The gate decided about a request.
-    pub fn decision(&self, took: Duration, decision: GateDecision) {
+    /// A request was decided about; `None` where it could not be, for a fault of this side.
+    pub fn decided(&self, took: Duration, decision: Option<&Decision>) {
         self.decision_seconds.observe(took.as_secs_f64());
-        self.decisions.get_or_create(&ByDecision { decision: decision.label() }).inc();
+        self.decision(decision.map_or(Decision::ERROR, Decision::label));
     }
 
-    /// A request was refused before there was anything to decide: its circuit is banned, or cannot be
-    /// told. It takes no time, and a flood of them must not hide how long decisions take.
-    pub fn refused(&self) {
-        let decision = GateDecision::Refuse.label();
+    /// A request was refused before there was anything to decide.
+    pub fn refused(&self, decision: &Decision) {
+        self.decision(decision.label());
+    }
+
+    fn decision(&self, decision: &'static str) {
         self.decisions.get_or_create(&ByDecision { decision }).inc();
     }
 
-    /// Why the gate decided as it did.
-    pub fn decided(&self, reasons: &[Reason]) {
+    /// Why it was decided so.
+    pub fn reasons(&self, reasons: &[Reason]) {
         for reason in reasons {
             self.decision_reasons.get_or_create(&ByReason { reason: reason.as_str() }).inc();
         }

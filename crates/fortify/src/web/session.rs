@@ -1,17 +1,17 @@
-//! A visitor's own session: how it stands, and its end.
+//! A visitor's own session: its state, and its end.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::gate::{self, Decision};
 use super::pages::{self, Message};
+use super::protect::renew;
 use super::return_to::FRONT;
 use super::same_origin;
 use super::visitor::{Visitor, Wants};
 use crate::app::SharedApp;
-use crate::reputation::Standing;
+use crate::engine::decision::{Decision, Grant};
 use crate::web::error::WebError;
 
 /// How a session stands.
@@ -32,10 +32,11 @@ struct Shown {
 ///
 /// [`WebError::Forbidden`] for everybody else.
 pub async fn show(State(app): State<SharedApp>, visitor: Visitor) -> Result<Response, WebError> {
-    let Decision::Admit(admitted) = gate::decide(&app, &visitor).await? else {
+    let decision = app.engine.check(&visitor.client).await?;
+    let Decision::Admit(grant @ Grant::Session(admitted)) = &decision else {
         return Err(WebError::Forbidden);
     };
-    let session = admitted.session;
+    let session = &admitted.session;
     let standing = Shown {
         standing: "admitted",
         level: session.threat_level,
@@ -43,7 +44,7 @@ pub async fn show(State(app): State<SharedApp>, visitor: Visitor) -> Result<Resp
         expires_in: app.clock.now().until(session.expires_at).as_secs(),
     };
     let mut response = pages::json(StatusCode::OK, &standing);
-    gate::renew(&app, &visitor, &admitted, &mut response);
+    renew(&app, &visitor, grant, &mut response);
     Ok(response)
 }
 
@@ -61,18 +62,11 @@ pub async fn log_out(
     let from_elsewhere =
         headers.contains_key(header::ORIGIN) && !same_origin::is_same_origin(&headers);
     // Also one that is not enough to be let in.
-    let session = gate::session(&app, &visitor).await?;
+    let session = app.engine.session(&visitor.client).await?;
     let (Some(admitted), false) = (session, from_elsewhere) else {
         return Err(WebError::Forbidden);
     };
-    app.sessions.revoke(&admitted.session).await?;
-    // Who leaves is not let in again for having been here.
-    if let Some(circuit) = visitor.id.tor()
-        && app.reputation.standing(circuit) == Some(Standing::Vip)
-        && let Err(error) = app.reputation.favour(circuit, app.clock.now()).await
-    {
-        tracing::warn!(%error, "a visitor who left is still favoured");
-    }
+    app.engine.log_out(&visitor.client, &admitted.session).await?;
     let mut response = match visitor.wants {
         Wants::Json => pages::json(StatusCode::OK, &serde_json::json!({"success": true})),
         Wants::Page => {

@@ -6,13 +6,11 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use tokio::time::Instant;
 
 use super::pages;
 use crate::app::{App, SharedApp};
 use crate::circuit::{CIRCUIT_HEADER, Connection};
 use crate::config::OperatorEndpoints;
-use crate::reputation::Standing;
 use crate::telemetry::exposition::Format;
 use crate::web::error::WebError;
 
@@ -70,31 +68,10 @@ pub async fn metrics(
 ///
 /// When it cannot be written, which would be a mistake of ours.
 pub async fn exposition(app: &App, headers: &HeaderMap) -> Result<Response, std::fmt::Error> {
-    app.metrics.set_pictures_ready(app.challenges.pictures_ready());
-    app.metrics.set_queue_waiting(app.limits.waiting());
-    if let Ok(count) = app.store.active_challenges().await {
-        app.metrics.set_active_challenges(count);
-    }
-    let counts = app.reputation.counts();
-    app.metrics.set_standings(Standing::Vip.as_str(), counts.vip);
-    app.metrics.set_standings(Standing::Banned.as_str(), counts.banned);
-    if let Some(count) = app.sharing.untold() {
-        app.metrics.set_standings_untold(count);
-    }
-    app.metrics.set_unwritten(app.reputation.is_degraded(), app.reputation.unwritten());
+    app.engine.update_gauges().await;
     app.metrics.set_operators_shut_out(app.operators_shut_out.load(Ordering::Relaxed));
-    for file in app.begun_anew() {
-        app.metrics.file_begun_anew(file);
-    }
     if app.config.haproxy.endpoint.is_some() {
-        app.metrics.set_haproxy_lag(app.reputation.lag());
-    }
-    let started = Instant::now();
-    let store = app.store.ping().await.is_ok();
-    let took = started.elapsed();
-    app.metrics.set_ready(store, took, app.challenges.is_warm().await);
-    if let Some(key) = app.keys.list().first() {
-        app.metrics.set_signing_key_created(key.created_at);
+        app.metrics.set_haproxy_lag(app.engine.reputation().lag());
     }
     let text = app.metrics.encode()?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
