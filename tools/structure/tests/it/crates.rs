@@ -148,6 +148,15 @@ fn lines_of_tests_are_not_counted() {
 }
 
 #[test]
+fn lines_of_modules_inside_a_test_are_not_counted() {
+    let fixture = Fixture::new()
+        .low("lib.rs", "#[cfg(test)]\nmod checks;\n")
+        .low("checks.rs", "mod part;\n")
+        .low("checks/part.rs", &"// A line.\n".repeat(51));
+    fixture.assert_passes();
+}
+
+#[test]
 fn a_file_that_no_module_declares_is_counted() {
     let fixture = Fixture::new().low("lost.rs", &"// A line.\n".repeat(51));
     assert_eq!(fixture.finding().kind, LargeCrate);
