@@ -29,6 +29,8 @@ pub mod decision;
 pub mod explain;
 pub mod issue;
 pub mod operator;
+#[cfg(any(test, feature = "test-support"))]
+mod parts;
 pub mod ticket;
 pub mod upkeep;
 
@@ -65,6 +67,8 @@ use crate::threat::{Settings, Threat, ThreatLevel};
 use chain::Chains;
 
 pub use chain::{MAX_STAGE_COOKIES, STAGE_LIFETIME};
+#[cfg(any(test, feature = "test-support"))]
+pub use parts::Parts;
 
 /// What the configuration says to the engine: its sections, as they are in the file.
 #[derive(Clone, Debug, PartialEq)]

@@ -18,7 +18,7 @@ use crate::pseudonym::CircuitTag;
 use crate::reputation::{self, Counts, Kept, Reason, Reputation, ReputationError, Row, Standing};
 use crate::session::Session;
 use crate::sqlite::FileError;
-use crate::store::{StateStore, StoreError};
+use crate::store::StoreError;
 use crate::threat::audit::Why;
 use crate::threat::table::LevelPolicy;
 use crate::threat::{self, Dial, Threat, ThreatLevel};
@@ -328,11 +328,5 @@ impl Engine {
         if let Some(key) = self.keys.list().first() {
             metrics.set_signing_key_created(key.created_at);
         }
-    }
-
-    /// What is remembered between requests.
-    #[must_use]
-    pub const fn store(&self) -> &Arc<dyn StateStore> {
-        &self.store
     }
 }
