@@ -802,19 +802,22 @@ impl fmt::Debug for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::decision::Requirement;
 
     #[test]
     fn what_was_counted_is_in_the_text() {
         let metrics = Metrics::new();
         metrics.redeem(Duration::from_micros(40), Outcome::Failed);
         metrics.issue(Duration::from_micros(40), "arithmetic", Outcome::Ok);
-        metrics.decision(Duration::from_micros(40), GateDecision::Admit);
+        let requirement = Requirement { stages: 1, harder: false };
+        let challenge = Decision::Challenge(requirement);
+        metrics.decided(Duration::from_micros(40), Some(&challenge));
         metrics.answer("arithmetic", 3, Outcome::Failed);
         let text = metrics.encode().unwrap();
         for line in [
             r#"fortify_redeems_total{outcome="failed"} 1"#,
             r#"fortify_challenges_issued_total{variant="arithmetic",outcome="ok"} 1"#,
-            r#"fortify_decisions_total{decision="admit"} 1"#,
+            r#"fortify_decisions_total{decision="challenge"} 1"#,
             r#"fortify_redeem_seconds_bucket{le="0.00005"} 1"#,
             "fortify_render_seconds_count 0",
             // Nothing was refused, and that is said.

@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_program_gets_json_and_a_browser_a_page() {
         let accept = |value: &'static str| {
-            HeaderMap::from_iter([(header::ACCEPT, header::HeaderValue::from_static(value))])
+            HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(value))])
         };
         assert_eq!(Wants::of("/x", &HeaderMap::new()), Wants::Page);
         assert_eq!(Wants::of("/x", &accept("text/html,application/xhtml+xml")), Wants::Page);

@@ -64,7 +64,7 @@ impl Office {
 
     async fn hash(&self, password: &str) -> String {
         let secret = Secret::new(password.to_owned());
-        fortify::admin::password::hash(&secret, &*self.bed.app.engine.entropy()).unwrap()
+        fortify::admin::password::hash(&secret, &**self.bed.app.engine.entropy()).unwrap()
     }
 
     fn admin(&self) -> &SharedAdmin {
@@ -80,8 +80,14 @@ impl Office {
     fn token(&self, role: Role) -> String {
         let accounts = &self.admin().accounts;
         let expires = NOW.after(Duration::from_secs(3600));
-        let made =
-            accounts.add_token(&own(), role, "test", NOW, expires, &*self.bed.app.engine.entropy());
+        let made = accounts.add_token(
+            &own(),
+            role,
+            "test",
+            NOW,
+            expires,
+            &**self.bed.app.engine.entropy(),
+        );
         made.unwrap().text.expose().clone()
     }
 

@@ -31,7 +31,7 @@ async fn office_with(change: impl FnOnce(&mut Parts)) -> Bed {
     .await;
     let hash = fortify::admin::password::hash(
         &Secret::new(PASSWORD.to_owned()),
-        &*bed.app.engine.entropy(),
+        &**bed.app.engine.entropy(),
     );
     let hash = hash.unwrap();
     for role in Role::ALL {

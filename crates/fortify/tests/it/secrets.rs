@@ -158,6 +158,8 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
         replies.push(supervisor.get(path).await);
     }
     bed.app
+        .engine
+        .parts()
         .keys
         .rotate(
             bed.app.engine.parts().sessions.lifetime(),
