@@ -28,31 +28,27 @@
 #[cfg(test)]
 extern crate self as fortify;
 
+pub use fortify_core::{circuit, clock, entropy, pseudonym, recent, sqlite};
+pub use fortify_store as store;
+
 pub mod admin;
 pub mod app;
 pub mod behaviour;
 pub mod challenge;
-pub mod circuit;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod decision;
 pub mod doctor;
-pub mod entropy;
 pub mod gate;
 pub mod haproxy;
 pub mod i18n;
 pub mod limits;
 pub mod proxy;
-pub mod pseudonym;
-mod recent;
 pub mod reload;
 pub mod reputation;
 pub mod router;
 pub mod server;
 pub mod session;
-pub mod sqlite;
-pub mod store;
 pub mod telemetry;
 pub mod threat;
 pub mod tor;

@@ -6,7 +6,6 @@
 //! - `raw`: the same sections as an operator may write them, every key optional;
 //! - `load`: the file, the environment over it, and [`ConfigError`];
 //! - `validate`: from raw to checked, with every problem collected;
-//! - `redis`: where Redis is and what its keys are called;
 //! - `changes`: what is otherwise in a file that is read again, and what waits for a restart;
 //! - `shown`: what is in force, as text;
 //! - `origin`: where each key came from, so that every problem names a line or a variable.
@@ -18,7 +17,6 @@ mod changes;
 mod load;
 mod origin;
 mod raw;
-mod redis;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -44,8 +42,12 @@ use crate::threat::{Mode, ThreatLevel};
 
 pub use changes::{Change, Written, needs_restart};
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
-pub use redis::{KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls};
 pub use shown::Keys;
+
+pub use fortify_core::telemetry::logs::{LogConfig, LogFormat, LogLevel};
+pub use fortify_store::config::{
+    KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls, StorageBackend, StorageConfig,
+};
 
 /// Everything an operator can set, checked. [`Config::default`] is what runs without a file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -240,27 +242,6 @@ pub struct HaproxyConfig {
     pub table: TableName,
 }
 
-/// `[storage]`: where state lives.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StorageConfig {
-    /// `backend`: memory by default.
-    pub backend: StorageBackend,
-    /// `data_dir`: the directory of keys and databases, `/var/lib/fortify` by default.
-    pub data_dir: PathBuf,
-    /// How to reach Redis, where that is the backend.
-    pub redis: RedisConfig,
-}
-
-/// Where challenges, failures and revocations are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StorageBackend {
-    /// In this process.
-    #[default]
-    Memory,
-    /// In Redis or Valkey, for several nodes.
-    Redis,
-}
-
 /// `[upstream]`: the service behind the gate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamConfig {
@@ -367,41 +348,6 @@ impl Default for AdminConfig {
     }
 }
 
-/// `[log]`: what is written about it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LogConfig {
-    /// `level`: how much is written, `info` by default.
-    pub level: LogLevel,
-    /// `format`: for people or for machines, `text` by default.
-    pub format: LogFormat,
-}
-
-/// How much is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogLevel {
-    /// What needs an operator.
-    Error,
-    /// And what may need one soon.
-    Warn,
-    /// And what the service does, without any visitor.
-    #[default]
-    Info,
-    /// And every decision.
-    Debug,
-    /// And every step.
-    Trace,
-}
-
-/// For whom it is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For machines, one JSON object a line.
-    Json,
-}
-
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
@@ -472,16 +418,6 @@ impl Default for ReputationConfig {
             vip: Duration::from_secs(1800),
             ban: Duration::from_secs(1800),
             scoring: Scoring::default(),
-        }
-    }
-}
-
-impl Default for StorageConfig {
-    fn default() -> Self {
-        Self {
-            backend: StorageBackend::default(),
-            data_dir: PathBuf::from("/var/lib/fortify"),
-            redis: RedisConfig::default(),
         }
     }
 }

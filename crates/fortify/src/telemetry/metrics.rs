@@ -20,7 +20,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::process::ProcessCollector;
+use fortify_core::telemetry::process::ProcessCollector;
 use crate::clock::Timestamp;
 use crate::decision::Reason;
 
