@@ -118,7 +118,6 @@ fn from_header(
 /// None of these carries the value that was refused: it came from outside, and a circuit number
 /// has no business in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum CircuitError {
     /// Neither a PROXY line nor a header, where one of them is required.
     #[error("no circuit was given, by PROXY line or by X-Circuit-ID")]

@@ -316,9 +316,9 @@ impl StateStore for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract;
     use fortify_core::clock::ManualClock;
     use fortify_core::entropy::{SystemEntropy, random_bytes};
-    use crate::contract;
 
     fn store(challenges: u64, challenges_per_circuit: usize) -> (Arc<ManualClock>, MemoryStore) {
         let clock = Arc::new(ManualClock::at(contract::START));

@@ -247,7 +247,7 @@ impl App {
             random_bytes(&*entropy)?,
             store.clone(),
             clock.clone(),
-            metrics.clone(),
+            metrics.engine.threat.clone(),
         )?);
         let settings = ChallengeSettings {
             terms: terms(&config, &threat.policy()),
@@ -257,27 +257,27 @@ impl App {
         let reputation = Arc::new(Reputation::open(&config.storage.data_dir, clock.clone())?);
         let (secret, epoch) = (keys.style_secret(), captcha.style_epoch);
         let wardrobe = Wardrobe::new(drawer.clone(), clock.clone(), secret, epoch);
-        let studio = Arc::new(Studio::new(drawer, wardrobe, metrics.clone()));
+        let studio = Arc::new(Studio::new(drawer, wardrobe, metrics.engine.challenge.clone()));
         let challenges = Challenges::new(
             studio,
             captcha.max_concurrent_renders,
             store.clone(),
             clock.clone(),
             entropy.clone(),
-            metrics.clone(),
+            metrics.engine.challenge.clone(),
             settings,
         );
         let (circuit, service) = (config.limits.challenges_per_minute, config.limits.service);
         let queue = u64::from_le_bytes(random_bytes(&*entropy)?);
         let limits = Limits::new(store.clone(), clock.clone(), circuit, service, queue);
         let conducts = Arc::new(Conducts::new(clock.clone(), config.reputation.scoring));
-        let (mode, counted) = (config.behaviour.mode, metrics.clone());
+        let (mode, counted) = (config.behaviour.mode, metrics.engine.behaviour.clone());
         let data_dir = &config.storage.data_dir;
         let since = behaviour::watching_since(data_dir, clock.now())
             .map_err(|source| BuildError::Store(data_dir.clone(), source))?;
         let behaviour = Behaviour::new(mode, since, clock.clone(), &*entropy, counted)?;
         let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
-        let (watched, seeds) = (metrics.clone(), entropy.clone());
+        let (watched, seeds) = (metrics.tor.clone(), entropy.clone());
         let tor = Tor::open(&config.tor, data_dir, clock.clone(), seeds, watched)?;
         let boot = boots(tor.clone(), config.tor.instance);
         let (counted, node) = (conducts.clone(), random_bytes(&*entropy)?);

@@ -28,28 +28,21 @@
 #[cfg(test)]
 extern crate self as fortify;
 
+pub use fortify_config as config;
 pub use fortify_core::{circuit, clock, entropy, pseudonym, recent, sqlite};
+pub use fortify_engine::{behaviour, challenge, decision, limits, reputation, session, threat};
+pub use fortify_haproxy as haproxy;
+pub use fortify_http::{proxy, server};
 pub use fortify_store as store;
+pub use fortify_tor as tor;
 
 pub mod admin;
 pub mod app;
-pub mod behaviour;
-pub mod challenge;
 pub mod cli;
-pub mod config;
-pub mod decision;
 pub mod doctor;
 pub mod gate;
-pub mod haproxy;
 pub mod i18n;
-pub mod limits;
-pub mod proxy;
 pub mod reload;
-pub mod reputation;
 pub mod router;
-pub mod server;
-pub mod session;
 pub mod telemetry;
-pub mod threat;
-pub mod tor;
 pub mod web;

@@ -84,9 +84,7 @@ where
 }
 
 fn filter(level: LevelFilter) -> Targets {
-    Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        .with_target(OWN, level)
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OWN, level)
 }
 
 impl From<LogLevel> for LevelFilter {

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::fault::Fault;
 use super::follower::collect_texts;
 use super::link::Link;
-use fortify_core::clock::Timestamp;
-use crate::config::RedisConfig;
 use crate::StoreError;
+use crate::config::RedisConfig;
+use fortify_core::clock::Timestamp;
 
 /// Slots of a cluster (Redis Cluster specification).
 pub const SLOTS: u32 = 16_384;

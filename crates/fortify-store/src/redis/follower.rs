@@ -23,13 +23,13 @@ use tokio::time::{Instant, sleep};
 use super::fault::Fault;
 use super::keys::Keys;
 use super::link::{Connection, Link};
-use fortify_core::clock::{Clock, Timestamp};
-use fortify_core::entropy::{Entropy, random_bytes};
 use crate::StoreError;
 use crate::moves::Moves;
 use crate::record::SessionId;
 use crate::residence::Relocation;
 use crate::revocations::Revocations;
+use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::entropy::{Entropy, random_bytes};
 
 /// How old the proof may be that no revocation and no move is missing. Redis may restart within it
 /// without a visitor noticing; a log-out or a move on another node is met at most this much later.

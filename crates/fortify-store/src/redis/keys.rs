@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::config::KeyPrefix;
-use fortify_core::pseudonym::CircuitTag;
 use crate::record::{ChallengeToken, SessionId};
+use fortify_core::pseudonym::CircuitTag;
 
 /// Names keys under one prefix. `docs/redis.md` says what each of them holds.
 #[derive(Clone, Debug)]

@@ -25,8 +25,8 @@ use zeroize::Zeroizing;
 
 use super::fault::{self, Fault, unavailable};
 use super::tls;
-use crate::config::{RedisAddress, RedisConfig, RedisServer};
 use crate::StoreError;
+use crate::config::{RedisAddress, RedisConfig, RedisServer};
 
 /// Steps under way at once; a further one is refused. At 200 microseconds each that is millions a
 /// second, so it is reached only where Redis has all but stopped.

@@ -54,14 +54,14 @@ use super::residence::{Relocation, Residence, Verdict};
 use super::revocations::{MAX_REVOCATIONS, Revocations};
 use super::standings::Peer;
 use super::{StateStore, StoreError};
-use fortify_core::clock::{Clock, Timestamp};
 use crate::config::RedisConfig;
-use fortify_core::entropy::Entropy;
-use fortify_core::pseudonym::CircuitTag;
 pub use checkup::{Checkup, SLOTS, checkup};
 use dial::SharedDial;
 use fault::Fault;
 use follower::{Follower, Freshness, Known};
+use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::entropy::Entropy;
+use fortify_core::pseudonym::CircuitTag;
 use gauge::Gauge;
 use keys::Keys;
 use link::{Connection, Link};
@@ -270,12 +270,12 @@ impl RedisStore {
     /// # Errors
     ///
     /// When there is no connection to go on with.
-    pub async fn refuse_during(&self, meanwhile: impl FnOnce()) -> Result<(), StoreError> {
+    pub async fn refuse_during<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
         let connection = self.link.open(Duration::ZERO).await?;
         self.link.refuse(StoreError::Unavailable("away".to_owned()));
-        meanwhile();
+        let done = meanwhile();
         self.link.serve(connection).await;
-        Ok(())
+        Ok(done)
     }
 }
 

@@ -27,10 +27,10 @@ use super::follower::Freshness;
 use super::keys::Keys;
 use super::link::{Connection, Link};
 use super::{GRACE, millis};
-use fortify_core::clock::Clock;
-use fortify_core::entropy::{Entropy, random_bytes};
 use crate::StoreError;
 use crate::standings::{CIRCUIT_BYTES, DeedBytes, Outgoing, Peer, SharedRow, VALUE_BYTES};
+use fortify_core::clock::Clock;
+use fortify_core::entropy::{Entropy, random_bytes};
 
 /// How long one read waits for news: a quarter of what the proof that there is none may age.
 const WAIT_FOR_NEWS: Duration = Duration::from_millis(500);

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::record::{ChallengeRecord, Secret};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
-use crate::record::{ChallengeRecord, Secret};
 
 /// Bytes that a value may have: a written one has about 300.
 const MAX_BYTES: usize = 4096;

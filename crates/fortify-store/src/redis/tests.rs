@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use fortify_core::clock::ManualClock;
 use crate::config::{RedisAddress, RedisServer, RedisTls};
-use fortify_core::entropy::{SystemEntropy, random_bytes};
 use crate::contract;
 use follower::MAX_STALENESS;
+use fortify_core::clock::ManualClock;
+use fortify_core::entropy::{SystemEntropy, random_bytes};
 use server::{Cluster, Redis, until};
 
 /// A store over a server, and the hand on its clock.

@@ -7,8 +7,8 @@ use super::follower::MAX_STALENESS;
 use super::tests::server::{Cluster, Redis, until};
 use super::tests::{bed, ready, step};
 use super::*;
-use fortify_core::entropy::SystemEntropy;
 use crate::contract;
+use fortify_core::entropy::SystemEntropy;
 
 fn session() -> SessionId {
     SessionId::random(&SystemEntropy).unwrap()

@@ -8,9 +8,10 @@ use axum::http::{HeaderName, HeaderValue, Method};
 
 use super::gate::{AUTH, SEC_FETCH_DEST};
 use crate::app::SharedApp;
-use crate::behaviour::{BodyExpired, Outcome, Request, Target};
+use crate::behaviour::{Outcome, Request, Target};
 use crate::circuit::TorCircuit;
 use crate::pseudonym::CircuitTag;
+use crate::server::BodyExpired;
 
 /// What nginx asks about, where it asks ([`AUTH`]).
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
