@@ -7,7 +7,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test setup setup-run stack stack-down tor tor-down test-tor deb test-deb release setup-deb bench bench-behaviour bench-gate bench-http sheets fmt fmt-check lint doc deny lab lab-train lab-peers lab-test lab-setup
+.PHONY: help run build test setup setup-run stack stack-down tor tor-down test-tor deb test-deb release setup-deb bench bench-behaviour bench-gate bench-http sheets fmt fmt-check lint doc deny structure lab lab-train lab-peers lab-test lab-setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ doc: ## Build the API documentation, warnings refused
 deny: ## Check licences, advisories and sources (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }
 	$(CARGO) deny --all-features check
+
+structure: ## Sizes of crates, arrows between them, circles of files; fails on what the layers do not allow
+	@$(CARGO) run --quiet --locked -p fortify-structure -- --summary
 
 # The lab: programs that read the challenges. See lab/README.md.
 LAB_PYTHON := .tools/lab-venv/bin/python

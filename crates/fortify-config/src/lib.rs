@@ -28,6 +28,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fortify_engine::EngineConfig;
 use fortify_engine::threat::table::LevelOverride;
 use fortify_haproxy::client::Endpoint;
 
@@ -88,6 +89,20 @@ impl Config {
             AdminSocket::InDataDir => Some(self.storage.data_dir.join("admin.sock")),
             AdminSocket::At(path) => Some(path.clone()),
             AdminSocket::Off => None,
+        }
+    }
+
+    /// The sections that the engine reads.
+    #[must_use]
+    pub fn engine(&self) -> EngineConfig {
+        EngineConfig {
+            captcha: self.captcha.clone(),
+            session: self.session.clone(),
+            security: self.security.clone(),
+            limits: self.limits.clone(),
+            reputation: self.reputation.clone(),
+            behaviour: self.behaviour.clone(),
+            threat: self.threat.clone(),
         }
     }
 }

@@ -3,53 +3,30 @@
 use std::time::Duration;
 
 use fortify_core::telemetry::instruments::{ByReason, LATENCY_BUCKETS};
+use fortify_store::metrics::StoreMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::behaviour::metrics::BehaviourMetrics;
 use crate::challenge::metrics::ChallengeMetrics;
-use crate::decision::Reason;
+use crate::decision::{Decision, Reason};
 use crate::limits::metrics::LimitsMetrics;
 use crate::reputation::metrics::ReputationMetrics;
 use crate::session::metrics::SessionMetrics;
 use crate::threat::metrics::ThreatMetrics;
 
-/// What the gate decided about a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GateDecision {
-    /// Let through with a session.
-    Admit,
-    /// Let through without one: its circuit is favoured.
-    Favoured,
-    /// Met with a challenge.
-    Challenge,
-    /// Refused without a challenge: its circuit is banned, or cannot be told.
-    Refuse,
-    /// Not decided, for a fault of this side; refused.
-    Error,
-}
-
-impl GateDecision {
-    const ALL: [Self; 5] =
-        [Self::Admit, Self::Favoured, Self::Challenge, Self::Refuse, Self::Error];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Admit => "admit",
-            Self::Favoured => "favoured",
-            Self::Challenge => "challenge",
-            Self::Refuse => "refuse",
-            Self::Error => "error",
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByDecision {
     decision: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFile {
+    file: &'static str,
 }
 
 /// What was decided, why, and how long that took.
@@ -58,6 +35,7 @@ pub struct DecisionMetrics {
     decisions: Family<ByDecision, Counter>,
     seconds: Histogram,
     reasons: Family<ByReason, Counter>,
+    rejected_circuits: Family<ByReason, Counter>,
 }
 
 impl Default for DecisionMetrics {
@@ -66,6 +44,7 @@ impl Default for DecisionMetrics {
             decisions: Family::default(),
             seconds: Histogram::new(LATENCY_BUCKETS),
             reasons: Family::default(),
+            rejected_circuits: Family::default(),
         }
     }
 }
@@ -81,6 +60,11 @@ impl DecisionMetrics {
             "Reasons of decisions at the gate",
             m.reasons.clone(),
         );
+        registry.register(
+            "circuits_rejected",
+            "Requests whose circuit could not be told",
+            m.rejected_circuits.clone(),
+        );
         registry.register_with_unit(
             "decision",
             "Time to decide about a request",
@@ -88,33 +72,40 @@ impl DecisionMetrics {
             m.seconds.clone(),
         );
         // A rate over a series that only begins with its first event misses that event.
-        for decision in GateDecision::ALL.map(GateDecision::label) {
+        for decision in Decision::LABELS {
             drop(m.decisions.get_or_create(&ByDecision { decision }));
         }
         metrics
     }
 
-    /// The gate decided about a request.
-    pub fn decision(&self, took: Duration, decision: GateDecision) {
+    /// A request was decided about; `None` where it could not be, for a fault of this side.
+    pub fn decided(&self, took: Duration, decision: Option<&Decision>) {
         self.seconds.observe(took.as_secs_f64());
-        self.decisions.get_or_create(&ByDecision { decision: decision.label() }).inc();
+        self.decision(decision.map_or(Decision::ERROR, Decision::label));
     }
 
-    /// A request was refused before there was anything to decide: its circuit is banned, or cannot be
-    /// told. It takes no time, and a flood of them must not hide how long decisions take.
-    pub fn refused(&self) {
-        let decision = GateDecision::Refuse.label();
+    /// A request was refused before there was anything to decide.
+    pub fn refused(&self, decision: &Decision) {
+        self.decision(decision.label());
+    }
+
+    fn decision(&self, decision: &'static str) {
         self.decisions.get_or_create(&ByDecision { decision }).inc();
     }
 
     /// How many requests were decided so.
     #[must_use]
-    pub fn count(&self, decision: GateDecision) -> u64 {
-        self.decisions.get_or_create(&ByDecision { decision: decision.label() }).get()
+    pub fn count(&self, decision: &'static str) -> u64 {
+        self.decisions.get_or_create(&ByDecision { decision }).get()
     }
 
-    /// Why the gate decided as it did.
-    pub fn decided(&self, reasons: &[Reason]) {
+    /// A request's circuit could not be told.
+    pub fn circuit_rejected(&self, reason: &'static str) {
+        self.rejected_circuits.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Why it was decided so.
+    pub fn reasons(&self, reasons: &[Reason]) {
         for reason in reasons {
             self.reasons.get_or_create(&ByReason { reason: reason.as_str() }).inc();
         }
@@ -122,12 +113,36 @@ impl DecisionMetrics {
 
     /// How often each reason was one.
     #[must_use]
-    pub fn reasons(&self) -> Vec<(&'static str, u64)> {
+    pub fn counted_reasons(&self) -> Vec<(&'static str, u64)> {
         let count = |reason: Reason| {
             let reason = reason.as_str();
             (reason, self.reasons.get_or_create(&ByReason { reason }).get())
         };
         Reason::all().into_iter().map(count).collect()
+    }
+}
+
+/// Files that were damaged.
+#[derive(Clone, Debug, Default)]
+pub struct FileMetrics {
+    begun_anew: Family<ByFile, Gauge>,
+}
+
+impl FileMetrics {
+    /// Fresh instruments, registered.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "files_begun_anew",
+            "1 for a file that was damaged, and is a new one, since this process started",
+            metrics.begun_anew.clone(),
+        );
+        metrics
+    }
+
+    /// A file was damaged, and is a new one.
+    pub fn begun_anew(&self, file: &'static str) {
+        self.begun_anew.get_or_create(&ByFile { file }).set(1);
     }
 }
 
@@ -148,6 +163,10 @@ pub struct EngineMetrics {
     pub behaviour: BehaviourMetrics,
     /// Where the dial stands.
     pub threat: ThreatMetrics,
+    /// Whether the store answers.
+    pub store: StoreMetrics,
+    /// Which files were damaged.
+    pub files: FileMetrics,
 }
 
 impl EngineMetrics {
@@ -161,6 +180,8 @@ impl EngineMetrics {
             reputation: ReputationMetrics::register(registry),
             behaviour: BehaviourMetrics::register(registry),
             threat: ThreatMetrics::register(registry),
+            store: StoreMetrics::register(registry),
+            files: FileMetrics::register(registry),
         }
     }
 }

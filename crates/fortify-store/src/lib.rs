@@ -44,8 +44,8 @@ use tokio::sync::watch;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use record::{
-    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
-    Standing,
+    Asked, Bound, ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved,
+    SessionId, Standing,
 };
 use standings::Peer;
 
@@ -125,6 +125,17 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// [`Standing::Revoked`] outweighs every move. A store of several nodes may lag behind another
     /// node's moves by as much as behind its revocations.
     async fn standing(&self, session: SessionId) -> Result<Standing, StoreError>;
+
+    /// Spends a chain of challenges, which led to a session and leads to no other. It is kept as safely as a
+    /// revocation, until `until`, when its cookies have expired.
+    async fn spend_chain(&self, chain: ChainId, until: Timestamp) -> Result<(), StoreError> {
+        self.revoke_session(chain.revocation(), until).await
+    }
+
+    /// Whether `chain` is spent, as far as this node knows.
+    async fn is_chain_spent(&self, chain: ChainId) -> Result<bool, StoreError> {
+        Ok(self.standing(chain.revocation()).await? == Standing::Revoked)
+    }
 
     /// Has `session` live on the circuit `step.to` from now on, if it may. One atomic step over all
     /// nodes: of any number of simultaneous ones at most `step.most` are [`Moved::Moved`], and the

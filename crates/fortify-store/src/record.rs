@@ -101,6 +101,46 @@ impl SessionId {
     }
 }
 
+/// The name of one chain of challenges that a visitor answers one after another: 16 bytes made from its
+/// first challenge's token, so that nobody else has them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChainId([u8; Self::BYTES]);
+
+impl ChainId {
+    /// Bytes of an id: as of a [`SessionId`], beside which a store keeps it.
+    pub const BYTES: usize = SessionId::BYTES;
+
+    /// The id with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The entry among the revocations under which a spent chain is kept. Both ids are 128 bits that
+    /// nobody can choose, so that no chain has the entry of a session.
+    pub(super) const fn revocation(self) -> SessionId {
+        SessionId(self.0)
+    }
+}
+
+impl fmt::Debug for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChainId(..)")
+    }
+}
+
+impl Serialize for ChainId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        SessionId(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ChainId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        SessionId::deserialize(deserializer).map(|id| Self(id.0))
+    }
+}
+
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionId(..)")

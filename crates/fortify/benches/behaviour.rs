@@ -2,9 +2,6 @@
 //! each; the traffic is generated from a seed, so that only the times differ between runs.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may stop")]
 
-#[path = "../tests/support/traffic.rs"]
-mod traffic;
-
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +9,7 @@ use std::time::{Duration, Instant};
 use fortify::behaviour::metrics::BehaviourMetrics;
 use fortify::behaviour::{Behaviour, Class, Mode};
 use fortify::clock::SystemClock;
-use traffic::{SameKey, Traffic, Who, circuit};
+use fortify_testkit::traffic::{self, SameKey, Traffic, Who, circuit};
 
 /// Circuits for which memory is measured: as many as are kept.
 const CIRCUITS: usize = 100_000;

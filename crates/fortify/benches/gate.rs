@@ -2,11 +2,6 @@
 //! HTTP on loopback. One JSON line each; `/health` beside them is what HTTP alone costs here.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may stop")]
 
-#[path = "../tests/support/redis.rs"]
-mod server;
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
 use fortify::challenge::{Redeemed, Submission};
@@ -14,7 +9,7 @@ use fortify::circuit::{AddressBlock, CircuitId, PeerAddress};
 use fortify::config::{RedisAddress, RedisServer, StorageBackend};
 use fortify::store::record::ChallengeToken;
 use fortify_captcha::Answer;
-use support::Bed;
+use fortify_testkit::Bed;
 
 /// Samples of each line: enough for a 99th percentile of ten values beyond it.
 const SAMPLES: usize = 2_000;
@@ -40,7 +35,7 @@ async fn over_redis() {
         println!(r#"{{"bench":"redis","skipped":"redis-server is not installed"}}"#);
         return;
     }
-    let redis = server::Redis::start(&[]);
+    let redis = fortify_testkit::redis::Redis::start(&[]);
     let socket = RedisAddress::Unix(redis.socket());
     for (place, address) in
         [("redis over tcp", redis.config().servers[0].address.clone()), ("redis, socket", socket)]
@@ -50,7 +45,8 @@ async fn over_redis() {
             parts.config.storage.redis.servers = vec![RedisServer { address, database: 0 }];
         })
         .await;
-        server::until("redis", || async { bed.app.store.ping().await.is_ok() }).await;
+        fortify_testkit::redis::until("redis", || async { bed.app.store.ping().await.is_ok() })
+            .await;
         redeem_in_process(&bed, place).await;
         decide_in_process(&bed, place).await;
         bed.stop().await;
@@ -127,7 +123,7 @@ async fn answer(bed: &Bed, token: &ChallengeToken) -> String {
     Answer::decode(record.answer.expose()).unwrap().reveal()
 }
 
-async fn timed(request: impl Future<Output = support::Reply>) -> Duration {
+async fn timed(request: impl Future<Output = fortify_testkit::Reply>) -> Duration {
     let started = Instant::now();
     let reply = request.await;
     let took = started.elapsed();

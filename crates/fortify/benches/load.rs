@@ -14,11 +14,6 @@
     reason = "a bench prints and may stop"
 )]
 
-#[path = "../tests/support/redis.rs"]
-mod redis;
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -29,9 +24,9 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use fortify::circuit::IdentityMode;
 use fortify::config::StorageBackend;
-use redis::{Redis, until};
-use support::Bed;
-use support::servers::{Process, check, command, free_address};
+use fortify_testkit::Bed;
+use fortify_testkit::redis::{Redis, until};
+use fortify_testkit::servers::{Process, check, command, free_address};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

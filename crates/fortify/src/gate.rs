@@ -4,27 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::admin::{AdminListeners, AdminStartError};
 use crate::app::{App, BuildError, SharedApp};
-use crate::circuit::{CircuitId, Origin, TorBoot, TorCircuit};
 use crate::clock::{Clock, Jumps};
 use crate::config::{Config, Written};
 use crate::entropy::Entropy;
 use crate::haproxy::client::Client;
 use crate::haproxy::reconciler::Reconciler;
 use crate::reload::{Live, Routes};
-use crate::reputation::{Reason, Standing};
 use crate::server::{self, BindError, DrainReport, Limits, Listener, LocalAddress, ServerEvent};
 use crate::tor::{Tor, TorEvent, TorEvents};
 
 /// How often the clock and the key file are looked at, so that `fortify keys rotate` needs no restart.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Standings that are taken back at a time: what one batch of the file holds.
-const TAKEN_BACK_TOGETHER: usize = 256;
 
 /// A gate that holds its address and waits to be run.
 #[derive(Debug)]
@@ -135,7 +130,7 @@ fn tell_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>>
     let client = Client::new(haproxy.endpoint.clone()?);
     // Not told yet: from now on it is known that there is one.
     app.metrics.haproxy.set_up(false);
-    let (reputation, health) = (app.reputation.clone(), app.haproxy.clone());
+    let (reputation, health) = (app.engine.reputation().clone(), app.haproxy.clone());
     let (table, metrics) = (haproxy.table.clone(), app.metrics.haproxy.clone());
     let reconciler = Reconciler::new(client, table, reputation, health, metrics);
     Some(tokio::spawn(reconciler.run()))
@@ -143,11 +138,11 @@ fn tell_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>>
 
 /// Starts to turn the threat dial, and has everything else follow it.
 fn turn_dial(live: &Arc<Live>) -> [JoinHandle<()>; 2] {
-    let threat = live.app().threat.clone();
+    let threat = live.app().engine.threat().clone();
     let (mut changed, following) = (threat.changed(), live.clone());
     let follow = async move {
         while changed.changed().await.is_ok() {
-            following.app().follow_dial();
+            following.app().engine.apply_level();
         }
     };
     [tokio::spawn(follow), tokio::spawn(threat.run())]
@@ -171,50 +166,8 @@ async fn watch_tor(app: &SharedApp) -> Vec<JoinHandle<()>> {
 async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
     while let Some(event) = events.next(&tor).await {
         match event {
-            // What the store keeps bears the epoch, so nothing of it is found again. HAProxy's table
-            // knows circuits by number alone.
-            TorEvent::NewEpoch(boot) => void_before(&app, boot).await,
-            TorEvent::CircuitClosed(circuit) => {
-                app.reputation.absolve(circuit);
-                if app.reputation.standing(circuit).is_some() {
-                    take_back(&app, &[circuit]).await;
-                }
-                for id in [CircuitId::Header(circuit), CircuitId::ProxyLine(Origin::Tor(circuit))] {
-                    let tag = app.pseudonyms.tag(&id);
-                    app.conducts.forget(tag);
-                    app.behaviour.forget(tag);
-                    if let Err(error) = app.store.forget_failures(tag).await {
-                        // It goes by itself when its time is over.
-                        tracing::debug!(%error, "a closed circuit was not forgotten");
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Takes back the favours and bans of circuits that ended with the tor before `boot`, so that nobody
-/// inherits one with a number.
-async fn void_before(app: &SharedApp, boot: TorBoot) {
-    take_back(app, &app.reputation.stale_at(boot)).await;
-}
-
-/// Takes the favours and bans of `circuits` back, which are no more.
-async fn take_back(app: &SharedApp, circuits: &[TorCircuit]) {
-    // For long enough that HAProxy is told, whenever it is back.
-    let until = app.clock.now().after(app.config.reputation.ban);
-    for circuits in circuits.chunks(TAKEN_BACK_TOGETHER) {
-        let mut writes = JoinSet::new();
-        for circuit in circuits.iter().copied() {
-            let reputation = app.reputation.clone();
-            writes.spawn(async move {
-                reputation.set(circuit, Standing::Reset, until, Reason::Closed).await
-            });
-        }
-        while let Some(written) = writes.join_next().await {
-            if let Ok(Err(error)) = written {
-                tracing::error!(%error, "the ban of a circuit that is no more stays until its end");
-            }
+            TorEvent::NewEpoch(boot) => app.engine.tor_restarted(boot).await,
+            TorEvent::CircuitClosed(circuit) => app.engine.circuit_closed(circuit).await,
         }
     }
 }
@@ -238,7 +191,7 @@ async fn look_around(app: SharedApp) {
                  sessions end by the new time"
             );
         }
-        if let Some(report) = app.behaviour.end_of_first_day() {
+        if let Some(report) = app.engine.end_of_learning() {
             tracing::info!(
                 circuits = report.found(),
                 requests = report.dearer(),
@@ -247,7 +200,7 @@ async fn look_around(app: SharedApp) {
                  on; so many would have since the start (behaviour.mode = \"observe\" only watches)"
             );
         }
-        match app.keys.refresh() {
+        match app.engine.refresh_keys() {
             Ok(true) => tracing::info!("the signing keys were rotated"),
             Ok(false) => complained = false,
             Err(error) if !complained => {

@@ -25,12 +25,10 @@
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
 
-#[cfg(test)]
-extern crate self as fortify;
-
 pub use fortify_config as config;
 pub use fortify_core::{circuit, clock, entropy, pseudonym, recent, sqlite};
-pub use fortify_engine::{behaviour, challenge, decision, limits, reputation, session, threat};
+pub use fortify_engine as engine;
+pub use fortify_engine::{behaviour, challenge, limits, reputation, session, threat};
 pub use fortify_haproxy as haproxy;
 pub use fortify_http::{proxy, server};
 pub use fortify_store as store;

@@ -114,7 +114,7 @@ impl Live {
             self.app.store(app);
         }
         // A turn of the dial during the swap may have been followed by the gate before.
-        self.app().follow_dial();
+        self.app().engine.apply_level();
         // What waits for a restart is told again at the next reload, and so stays as it was.
         *written = now_written.but(&written, &reloaded.at_restart);
         Ok(reloaded)

@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::SharedApp;
 use crate::web::error::{self, WebError};
-use crate::web::{challenge, gate, operator, simple_api, standing, turn};
+use crate::web::{auth, challenge, enter, probes, protect, queue, session, simple_api};
 
 /// The gate as a service.
 ///
@@ -18,22 +18,22 @@ use crate::web::{challenge, gate, operator, simple_api, standing, turn};
 /// the bodies that they read themselves, and the rest is streamed.
 pub fn router(app: SharedApp) -> Router {
     Router::new()
-        .route("/health", get(operator::health))
-        .route("/ready", get(operator::ready))
-        .route("/metrics", get(operator::metrics))
+        .route("/health", get(probes::health))
+        .route("/ready", get(probes::ready))
+        .route("/metrics", get(probes::metrics))
         .route("/captcha/generate", post(challenge::generate))
         .route("/captcha/{file}", get(challenge::picture))
         .route("/validate-captcha", post(challenge::validate))
         .route("/api/captcha-image", get(simple_api::image))
         .route("/verify-captcha", post(simple_api::verify))
         .route("/api/status", get(simple_api::status))
-        .route("/api/session", get(standing::show))
-        .route("/api/session/logout", post(standing::log_out))
-        .route(gate::ENTER, get(gate::enter))
-        .route(turn::TURN, get(gate::turn))
-        .route(gate::AUTH, any(gate::auth))
-        .method_not_allowed_fallback(gate::wrong_method)
-        .fallback(gate::pass)
+        .route("/api/session", get(session::show))
+        .route("/api/session/logout", post(session::log_out))
+        .route(enter::ENTER, get(enter::enter))
+        .route(queue::TURN, get(enter::turn))
+        .route(auth::AUTH, any(auth::auth))
+        .method_not_allowed_fallback(error::wrong_method)
+        .fallback(protect::pass)
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), error::render))

@@ -6,8 +6,8 @@ use fortify_captcha::{AnswerMode, Carrier, Variant};
 use fortify_e2e::{BrowserError, Key, Kind, Options};
 
 use crate::layout::{BORDER_CONTRAST, TEXT_CONTRAST, TOUCH, contrast};
-use crate::support::Parts;
 use crate::visit::{CONTINUE, INPUT, Outcome, Visit, WRONG};
+use fortify_testkit::Parts;
 
 /// What every page says after an answer that does not count, whatever was wrong with it.
 pub(crate) const FAILURE: &str = "That was not right, or it took too long. Here is a new one.";

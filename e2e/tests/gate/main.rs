@@ -4,9 +4,6 @@
 //! gate's store, in the process: no endpoint tells it. Pictures of the pages are in `target/tmp/`,
 //! for people to look at.
 
-#[path = "../../../crates/fortify/tests/support/mod.rs"]
-mod support;
-
 mod cookies_off;
 mod forms;
 mod kinds;

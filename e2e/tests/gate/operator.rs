@@ -24,8 +24,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use crate::layout::{BORDER_CONTRAST, TEXT_CONTRAST, contrast};
-use crate::support::{Bed, NOW, Parts};
 use crate::visit::{Outcome, Visit, listen};
+use fortify_testkit::{Bed, NOW, Parts};
 
 const PASSWORD: &str = "four plain words here";
 /// What tor calls circuits, without their numbers.
@@ -163,7 +163,7 @@ async fn an_operator_needs_no_scripts(kind: Kind) -> Outcome {
     let cookies = browser.cookies().await?;
     let cookie = cookies.iter().find(|cookie| cookie.name() == "fortify_admin").unwrap();
     let (value, mut thief) =
-        (cookie.value().to_owned(), crate::support::Visitor::at(bed.admin_address.unwrap()));
+        (cookie.value().to_owned(), fortify_testkit::Visitor::at(bed.admin_address.unwrap()));
     thief.cookies.insert("fortify_admin".to_owned(), value);
     assert_eq!(thief.clone().get("/admin").await.status, 200);
     browser.submit(LOG_OUT).await?;

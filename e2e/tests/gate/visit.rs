@@ -8,7 +8,7 @@ use axum::response::Html;
 use axum::routing::get;
 use fortify_e2e::{Browser, BrowserError, Key, Kind, Options};
 
-use crate::support::{Bed, Parts};
+use fortify_testkit::{Bed, Parts};
 
 pub(crate) type Outcome = Result<(), BrowserError>;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use traffic::{START, SameKey, Traffic, Who, circuit};
 
-#[path = "../../../fortify/tests/support/traffic.rs"]
+#[path = "../../../fortify-testkit/src/traffic.rs"]
 mod traffic;
 
 fn behaviour(mode: Mode) -> (Behaviour, Arc<fortify_core::clock::ManualClock>) {

@@ -40,7 +40,7 @@ use fortify_store::record::{ChallengeRecord, ChallengeToken, Failures};
 use fortify_store::{StateStore, StoreError};
 use judge::Verdict;
 use metrics::{ChallengeMetrics, Outcome};
-use policy::{Menu, Order, Terms, Wish};
+use policy::{Menu, Order, Terms};
 use pool::Pool;
 use recipe::Recipe;
 use renderer::{Renderer, Studio};
@@ -157,9 +157,6 @@ pub enum ChallengeError {
     /// The renderer refused, or ended.
     #[error("the renderer failed: {0}")]
     Render(String),
-    /// The circuit has to wait before it is given another challenge.
-    #[error("the circuit has used up its tries")]
-    MustWait(Duration),
     /// The picture was fetched as often as it may be.
     #[error("the picture was fetched too often")]
     SeenEnough,
@@ -254,15 +251,14 @@ impl Challenges {
         self.renderer.is_warm().await
     }
 
-    /// A new challenge for `circuit`, without its picture.
+    /// A new challenge for `circuit`, without its picture. Whether the circuit may have one is for the caller
+    /// to say.
     ///
     /// # Errors
     ///
-    /// [`ChallengeError::MustWait`] for a circuit with too many wrong answers; everything else is a
-    /// fault of this side.
-    pub async fn issue(&self, circuit: CircuitTag, harder: bool) -> Result<Issued, ChallengeError> {
-        self.require_no_wait(circuit).await?;
-        let (terms, order) = (self.terms.load_full(), Order { wish: Wish::Any, harder });
+    /// Faults of this side.
+    pub async fn issue(&self, circuit: CircuitTag, order: Order) -> Result<Issued, ChallengeError> {
+        let terms = self.terms.load_full();
         let recipe = choose(&self.studio, &*self.entropy, &terms.menu, order)?;
         let puzzle = self.studio.puzzle(&recipe.spec, &recipe.seed)?;
         self.keep(circuit, &recipe, puzzle, terms.ttl).await
@@ -279,7 +275,6 @@ impl Challenges {
         circuit: CircuitTag,
         order: Order,
     ) -> Result<(Issued, Media), ChallengeError> {
-        self.require_no_wait(circuit).await?;
         let terms = self.terms.load_full();
         // One that was being drawn while the terms changed is in stock and not what they ask for.
         let in_force = |picture: &Picture| Arc::ptr_eq(&picture.terms, &terms);
@@ -460,16 +455,10 @@ impl Challenges {
         }
     }
 
-    fn wait_after(&self, failures: Failures) -> Option<Duration> {
+    /// How long a circuit with these wrong answers has to wait for its next challenge.
+    pub fn wait_after(&self, failures: Failures) -> Option<Duration> {
         let failing = self.failing.load();
         failing.waits.left(failures, failing.decay, self.clock.now())
-    }
-
-    async fn require_no_wait(&self, circuit: CircuitTag) -> Result<(), ChallengeError> {
-        match self.wait(circuit).await? {
-            Some(wait) => Err(ChallengeError::MustWait(wait)),
-            None => Ok(()),
-        }
     }
 
     async fn keep(

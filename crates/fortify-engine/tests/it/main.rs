@@ -4,7 +4,7 @@
 // What `redis.rs` names by its path in `fortify` is the store's.
 extern crate fortify_store as fortify;
 
-#[path = "../../../fortify/tests/support/redis.rs"]
+#[path = "../../../fortify-testkit/src/redis.rs"]
 mod server;
 mod standings_in_redis;
 mod waits_in_memory;

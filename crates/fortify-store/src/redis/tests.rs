@@ -1,6 +1,6 @@
 //! The store against real servers.
 
-#[path = "../../../fortify/tests/support/redis.rs"]
+#[path = "../../../fortify-testkit/src/redis.rs"]
 pub(super) mod server;
 
 use std::sync::Arc;

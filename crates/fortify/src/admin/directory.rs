@@ -40,17 +40,20 @@ impl Named {
 
 /// The pseudonym of a circuit of tor's at this gate.
 pub(super) fn tag_of(app: &App, circuit: TorCircuit) -> CircuitTag {
-    tag(&app.pseudonyms, app.config.server.proxy_protocol, circuit)
+    app.engine.tag(&identity(app.config.server.proxy_protocol, circuit))
 }
 
 /// The same by its names, and by whether circuits come in PROXY lines, which are other visitors than those
 /// of a header.
 pub(crate) fn tag(names: &Pseudonyms, by_line: bool, circuit: TorCircuit) -> CircuitTag {
-    let id = match by_line {
+    names.tag(&identity(by_line, circuit))
+}
+
+const fn identity(by_line: bool, circuit: TorCircuit) -> CircuitId {
+    match by_line {
         true => CircuitId::ProxyLine(Origin::Tor(circuit)),
         false => CircuitId::Header(circuit),
-    };
-    names.tag(&id)
+    }
 }
 
 /// The circuit that `text` names: by its pseudonym, and beside the gate also by its address.
@@ -61,7 +64,7 @@ pub(crate) fn tag(names: &Pseudonyms, by_line: bool, circuit: TorCircuit) -> Cir
 pub(super) async fn named(context: &Context, text: &str) -> Result<Named, AdminError> {
     let app = &context.app;
     if let Some(tag) = CircuitTag::from_hex(text) {
-        let tor = match app.behaviour.circuit(tag) {
+        let tor = match app.engine.circuit(tag) {
             Some(tor) => Some(tor),
             None => among_standings(context, tag).await?,
         };
@@ -88,7 +91,7 @@ async fn among_standings(
     off_thread(move || {
         // Held for as long as the thread works, whether or not anybody still waits for it.
         let _permit = permit;
-        let circuits = app.reputation.rows().into_iter().map(|row| row.circuit);
+        let circuits = app.engine.statuses().into_iter().map(|row| row.circuit);
         circuits.into_iter().find(|circuit| tag_of(&app, *circuit) == tag)
     })
     .await

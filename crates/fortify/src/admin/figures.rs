@@ -74,8 +74,8 @@ pub(super) async fn now(app: &App) -> Sample {
         challenged: totals.challenged,
         refused: totals.refused,
         solved: totals.solved,
-        active_challenges: app.store.active_challenges().await.unwrap_or(0),
-        level: app.threat.level().get(),
+        active_challenges: app.engine.active_challenges().await.unwrap_or(0),
+        level: app.engine.dial().level.get(),
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) async fn before(
     _: Nothing,
 ) -> Result<WithCookies<Before>, AdminError> {
     let admin = &context.admin;
-    let cookie = URL_SAFE_NO_PAD.encode(random_bytes::<16>(&*admin.app().entropy)?);
+    let cookie = URL_SAFE_NO_PAD.encode(random_bytes::<16>(&**admin.app().engine.entropy())?);
     let awaits_setup = admin.accounts.with(super::accounts::Accounts::awaits_setup).await?;
     let before = Before { csrf: admin.forms.token(&cookie), awaits_setup };
     let cookies = set_cookie(BEFORE, &cookie, context.https).into_iter().collect();
@@ -149,7 +149,7 @@ pub(super) async fn set_up(context: Context, args: SetUp) -> Result<WithCookies<
     if !admin.accounts.with(super::accounts::Accounts::awaits_setup).await? {
         return Err(AdminError::BadSetup);
     }
-    let hash = admin.hasher.hash(secret, admin.app().entropy.clone()).await?;
+    let hash = admin.hasher.hash(secret, admin.app().engine.entropy().clone()).await?;
     let name = args.name;
     let user = admin.accounts.with(move |all| all.set_up(&token, &name, &hash, now)).await?;
     admin.guard().right(one);
@@ -168,7 +168,7 @@ pub(super) fn begin(
     if let Some(old) = &context.session {
         admin.sessions.end(old);
     }
-    let id = admin.sessions.begin(user, generation, &*admin.app().entropy, now)?;
+    let id = admin.sessions.begin(user, generation, &**admin.app().engine.entropy(), now)?;
     let csrf = Some(admin.forms.token(id.expose()));
     let me = Me { name: who.name, role: who.role, means: Means::Session, csrf };
     let cookies: [Option<HeaderValue>; 2] =

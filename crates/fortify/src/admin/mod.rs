@@ -121,8 +121,8 @@ impl Admin {
         Ok(Arc::new(Self {
             sessions: AdminSessions::new(config.idle, config.session),
             guard: Mutex::new(Guard::new(settings)),
-            hasher: Hasher::new(&*app.entropy)?,
-            forms: FormKey::new(random_bytes(&*app.entropy)?),
+            hasher: Hasher::new(&**app.engine.entropy())?,
+            forms: FormKey::new(random_bytes(&**app.engine.entropy())?),
             figures: Figures::new(),
             samples: Semaphore::new(SAMPLES),
             scans: Arc::new(Semaphore::new(SCANS)),
@@ -144,7 +144,7 @@ impl Admin {
     ///
     /// When the file cannot be written, or without randomness.
     pub fn begin_setup(&self) -> Result<Option<Secret<String>>, AccountsError> {
-        self.accounts.begin_setup(&*self.app().entropy)
+        self.accounts.begin_setup(&**self.app().engine.entropy())
     }
 
     /// Counts for the last hour's figures, as it is done every ten seconds.

@@ -22,7 +22,6 @@ use crate::admin::operations::circuits::{
     Address, Circuit, Circuits, Flushed, Killed, WRITTEN_TOGETHER, Which, action, told, usual,
 };
 use crate::admin::operations::{audit, dial};
-use crate::app::dial_settings;
 use crate::circuit::{TorBoot, TorCircuit};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Config;
@@ -182,7 +181,7 @@ impl<'a> Files<'a> {
     }
 
     fn told(&self, dial: Dial) -> Result<Value, CliError> {
-        let table = dial_settings(self.config).map_err(CliError::failed)?.table;
+        let table = self.config.engine().dial().map_err(CliError::failed)?.table;
         value(&dial::of(&dial, SystemClock.now(), |level| table.policy(level).clone()))
     }
 

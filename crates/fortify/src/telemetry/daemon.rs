@@ -15,15 +15,9 @@ struct ByDirection {
     direction: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByFile {
-    file: &'static str,
-}
-
-/// The process, its clock, its files and its configuration.
+/// The process, its clock and its configuration.
 #[derive(Clone, Debug, Default)]
 pub struct DaemonMetrics {
-    files_begun_anew: Family<ByFile, Gauge>,
     clock_jumps: Family<ByDirection, Counter>,
     config_reloads: Family<ByOutcome, Counter>,
     started: Gauge,
@@ -33,11 +27,6 @@ impl DaemonMetrics {
     /// Fresh instruments, registered, and what the kernel says of this process.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register(
-            "files_begun_anew",
-            "1 for a file that was damaged, and is a new one, since this process started",
-            metrics.files_begun_anew.clone(),
-        );
         registry.register(
             "clock_jumps",
             "How often the system's clock was set by more than a minute",
@@ -58,11 +47,6 @@ impl DaemonMetrics {
         );
         registry.register_collector(Box::new(ProcessCollector::of_this_process()));
         metrics
-    }
-
-    /// A file was damaged, and is a new one.
-    pub fn file_begun_anew(&self, file: &'static str) {
-        self.files_begun_anew.get_or_create(&ByFile { file }).set(1);
     }
 
     /// The system's clock was set.

@@ -11,12 +11,10 @@ use std::fmt;
 use std::time::Duration;
 
 use fortify_core::clock::Timestamp;
-use fortify_engine::decision::Reason;
 use fortify_engine::metrics::EngineMetrics;
 use fortify_haproxy::metrics::HaproxyMetrics;
 use fortify_http::metrics::{ServerMetrics, UpstreamMetrics};
 use fortify_http::server::ServerEvent;
-use fortify_store::metrics::StoreMetrics;
 use fortify_tor::metrics::TorMetrics;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -24,8 +22,6 @@ use prometheus_client::registry::Registry;
 use super::admin::AdminMetrics;
 use super::daemon::DaemonMetrics;
 use super::web::WebMetrics;
-
-pub use fortify_engine::metrics::GateDecision;
 
 /// Requests since the start, in sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +41,6 @@ pub struct Metrics {
     registry: Registry,
     /// Of decisions, challenges, sessions, limits, standings, behaviour and the dial.
     pub engine: EngineMetrics,
-    /// Of the store.
-    pub store: StoreMetrics,
     /// Of visitors' connections.
     pub server: ServerMetrics,
     /// Of the protected service.
@@ -70,7 +64,6 @@ impl Metrics {
         let mut registry = Registry::with_prefix("fortify");
         Self {
             engine: EngineMetrics::register(&mut registry),
-            store: StoreMetrics::register(&mut registry),
             server: ServerMetrics::register(&mut registry),
             upstream: UpstreamMetrics::register(&mut registry),
             tor: TorMetrics::register(&mut registry),
@@ -82,50 +75,9 @@ impl Metrics {
         }
     }
 
-    /// How many wait in turn.
-    pub fn set_queue_waiting(&self, count: u64) {
-        self.engine.limits.set_queue_waiting(count);
-    }
-
-    /// How many pictures are drawn ahead.
-    pub fn set_pictures_ready(&self, count: usize) {
-        self.engine.challenge.set_pictures_ready(count);
-    }
-
-    /// How many challenges wait for an answer.
-    pub fn set_active_challenges(&self, count: u64) {
-        self.engine.challenge.set_active(count);
-    }
-
-    /// A session was earned at this level.
-    pub fn session_issued(&self, level: u8) {
-        self.engine.session.issued(level);
-    }
-
-    /// A session cookie was not accepted.
-    pub fn session_rejected(&self, reason: &'static str) {
-        self.engine.session.rejected(reason);
-    }
-
-    /// A session moved to another circuit.
-    pub fn session_moved(&self) {
-        self.engine.session.moved();
-    }
-
-    /// When the key was made that signs.
-    pub fn set_signing_key_created(&self, at: Timestamp) {
-        self.engine.session.set_signing_key_created(at);
-    }
-
     /// The protected service began its answer, or there was none.
     pub fn upstream(&self, took: Duration) {
         self.upstream.answered(took);
-    }
-
-    /// Whether the store answers, how long it took, and whether pictures can be drawn.
-    pub fn set_ready(&self, store: bool, ping: Duration, renderer: bool) {
-        self.store.set_up(store, ping);
-        self.engine.challenge.set_renderer_up(renderer);
     }
 
     /// When this process was ready.
@@ -133,26 +85,10 @@ impl Metrics {
         self.daemon.set_started(at);
     }
 
-    /// The gate decided about a request.
-    pub fn decision(&self, took: Duration, decision: GateDecision) {
-        self.engine.decision.decision(took, decision);
-    }
-
-    /// A request was refused before there was anything to decide: its circuit is banned, or cannot be
-    /// told. It takes no time, and a flood of them must not hide how long decisions take.
-    pub fn refused(&self) {
-        self.engine.decision.refused();
-    }
-
-    /// Why the gate decided as it did.
-    pub fn decided(&self, reasons: &[Reason]) {
-        self.engine.decision.decided(reasons);
-    }
-
     /// How often each reason was one.
     #[must_use]
     pub fn decision_reasons(&self) -> Vec<(&'static str, u64)> {
-        self.engine.decision.reasons()
+        self.engine.decision.counted_reasons()
     }
 
     /// Requests since the start.
@@ -161,8 +97,8 @@ impl Metrics {
         let decided = |decision| self.engine.decision.count(decision);
         let ended = |error| self.web.errors(error);
         Totals {
-            admitted: decided(GateDecision::Admit) + decided(GateDecision::Favoured),
-            challenged: decided(GateDecision::Challenge),
+            admitted: decided("admit") + decided("favoured"),
+            challenged: decided("challenge"),
             refused: ended("banned") + ended("must_wait") + ended("too_many"),
             solved: self.engine.challenge.solved(),
         }
@@ -183,11 +119,6 @@ impl Metrics {
         self.admin.connection(event);
     }
 
-    /// A request's circuit could not be told.
-    pub fn circuit_rejected(&self, reason: &'static str) {
-        self.web.circuit_rejected(reason);
-    }
-
     /// A request ended in a fault.
     pub fn error(&self, reason: &'static str) {
         self.web.error(reason);
@@ -196,26 +127,6 @@ impl Metrics {
     /// How long the oldest change has waited to be in `HAProxy`'s table.
     pub fn set_haproxy_lag(&self, lag: Duration) {
         self.haproxy.set_lag(lag);
-    }
-
-    /// How many circuits stand so.
-    pub fn set_standings(&self, standing: &'static str, count: usize) {
-        self.engine.reputation.set_standings(standing, count);
-    }
-
-    /// How many changes of standings wait to be told to other nodes.
-    pub fn set_standings_untold(&self, count: usize) {
-        self.engine.reputation.set_untold(count);
-    }
-
-    /// Whether the disk does not take bans and favours, and how many are in memory alone.
-    pub fn set_unwritten(&self, degraded: bool, count: usize) {
-        self.engine.reputation.set_unwritten(degraded, count);
-    }
-
-    /// A file was damaged, and is a new one.
-    pub fn file_begun_anew(&self, file: &'static str) {
-        self.daemon.file_begun_anew(file);
     }
 
     /// Whether operators are shut out.
@@ -261,19 +172,21 @@ impl fmt::Debug for Metrics {
 mod tests {
     use super::*;
     use fortify_engine::challenge::metrics::Outcome;
+    use fortify_engine::decision::{Decision, Grant};
 
     #[test]
     fn what_was_counted_is_in_the_text() {
         let metrics = Metrics::new();
         metrics.engine.challenge.redeem(Duration::from_micros(40), Outcome::Failed);
         metrics.engine.challenge.issue(Duration::from_micros(40), "arithmetic", Outcome::Ok);
-        metrics.decision(Duration::from_micros(40), GateDecision::Admit);
+        let trusted = Decision::Admit(Grant::Trusted);
+        metrics.engine.decision.decided(Duration::from_micros(40), Some(&trusted));
         metrics.engine.challenge.answer("arithmetic", 3, Outcome::Failed);
         let text = metrics.encode().unwrap();
         for line in [
             r#"fortify_redeems_total{outcome="failed"} 1"#,
             r#"fortify_challenges_issued_total{variant="arithmetic",outcome="ok"} 1"#,
-            r#"fortify_decisions_total{decision="admit"} 1"#,
+            r#"fortify_decisions_total{decision="favoured"} 1"#,
             r#"fortify_redeem_seconds_bucket{le="0.00005"} 1"#,
             "fortify_render_seconds_count 0",
             // Nothing was refused, and that is said.

@@ -8,7 +8,6 @@ use prometheus_client::registry::Registry;
 /// Requests that did not end as they should.
 #[derive(Clone, Debug, Default)]
 pub struct WebMetrics {
-    rejected_circuits: Family<ByReason, Counter>,
     errors: Family<ByReason, Counter>,
 }
 
@@ -16,18 +15,8 @@ impl WebMetrics {
     /// Fresh instruments, registered.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register(
-            "circuits_rejected",
-            "Requests whose circuit could not be told",
-            metrics.rejected_circuits.clone(),
-        );
         registry.register("errors", "Requests that ended in a fault", metrics.errors.clone());
         metrics
-    }
-
-    /// A request's circuit could not be told.
-    pub fn circuit_rejected(&self, reason: &'static str) {
-        self.rejected_circuits.get_or_create(&ByReason { reason }).inc();
     }
 
     /// A request ended in a fault.

@@ -2,21 +2,26 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::carried::{self, CarriedForm};
 use super::cookies::Hint;
-use super::demand::Asking;
+use super::enter::ENTER;
 use super::form::{self, Fields};
 use super::pages::{self, ChallengePage, FormFate, Notice};
+use super::protect::cookies_off;
 use super::return_to::{FRONT, ReturnTo};
 use super::visitor::{Visitor, Wants};
-use super::{consequence, demand, gate, same_origin, stages, traps, turn};
+use super::{same_origin, traps};
 use crate::app::{App, SharedApp};
+use crate::challenge::Submission;
 use crate::challenge::policy::Wish;
-use crate::challenge::{Issued, Redeemed, Submission};
+use crate::engine::STAGE_LIFETIME;
+use crate::engine::answer::{Answered, Stage};
+use crate::engine::issue::{Issue, IssueRequest, Issued};
+use crate::session::Minted;
 use crate::store::record::ChallengeToken;
 use crate::web::error::WebError;
 
@@ -29,9 +34,74 @@ pub(super) const MAX_JSON_BYTES: usize = 4 * 1024;
 /// The one message of every answer that was not right.
 pub(super) const FAILED: &str = "Verification failed";
 
+/// What stands around a challenge on its page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'a> {
+    /// Where the right answer leads.
+    pub(super) return_to: &'a ReturnTo,
+    /// Where one who has to queue comes back.
+    pub(super) back: &'a ReturnTo,
+    /// What the page says first.
+    pub(super) notice: Option<Notice>,
+    /// What becomes of the form that was sent here.
+    pub(super) form: FormFate<'a>,
+}
+
+impl<'a> Around<'a> {
+    /// Nothing but the page that was asked for.
+    pub(super) const fn page(to: &'a ReturnTo) -> Self {
+        Self { return_to: to, back: to, notice: None, form: FormFate::None }
+    }
+}
+
+/// The page of a challenge by `request`, and the cookie that will tell whether this browser keeps cookies.
+///
+/// # Errors
+///
+/// A circuit that has to wait; faults of this side.
+pub(super) async fn page(
+    app: &App,
+    visitor: &Visitor,
+    request: IssueRequest<'_>,
+    around: Around<'_>,
+) -> Result<Response, WebError> {
+    let issued = issue(app, visitor, request, around.back).await?;
+    let no_picture = || WebError::Unavailable("a challenge without its picture".to_owned());
+    let page = ChallengePage {
+        issued: &issued.challenge,
+        media: issued.media.as_ref().ok_or_else(no_picture)?,
+        return_to: around.return_to,
+        notice: around.notice,
+        form: around.form,
+        wish: request.wish(),
+        stage: (issued.stage, issued.stages),
+    };
+    let locale = app.locales.negotiate(visitor.language.as_deref());
+    let mut response = pages::challenge(app.challenge_status(), locale, &page);
+    pages::set_cookies(&mut response, [visitor.jar.hint(Hint::Seen)]);
+    Ok(response)
+}
+
+/// A challenge by `request`; one who has to queue for it comes back to `back`.
+///
+/// # Errors
+///
+/// As [`page`].
+pub(super) async fn issue(
+    app: &App,
+    visitor: &Visitor,
+    request: IssueRequest<'_>,
+    back: &ReturnTo,
+) -> Result<Issued, WebError> {
+    match app.engine.issue(&visitor.client, request).await? {
+        Issue::Issued(issued) => Ok(*issued),
+        Issue::Wait(wait) => Err(WebError::waiting(wait, back)),
+    }
+}
+
 /// A challenge as JSON.
 #[derive(Debug, Serialize)]
-pub(super) struct ChallengeJson {
+struct ChallengeJson {
     token: String,
     variant: &'static str,
     level: u8,
@@ -57,23 +127,24 @@ struct ChoiceJson {
 }
 
 impl ChallengeJson {
-    fn new(app: &App, visitor: &Visitor, issued: &Issued, asking: &Asking) -> Self {
-        let token = issued.token.encode();
+    fn new(app: &App, visitor: &Visitor, issued: &Issued) -> Self {
+        let Issued { challenge, stage, stages, .. } = issued;
+        let token = challenge.token.encode();
         let locale = app.locales.negotiate(visitor.language.as_deref());
         Self {
             image: format!("/captcha/{token}.png"),
             token,
-            variant: issued.variant,
-            level: issued.level,
-            mode: issued.mode.as_str(),
-            carrier: issued.carrier,
-            question: locale.question(&issued.question, issued.mode),
-            choices: (issued.choices.iter())
+            variant: challenge.variant,
+            level: challenge.level,
+            mode: challenge.mode.as_str(),
+            carrier: challenge.carrier,
+            question: locale.question(&challenge.question, challenge.mode),
+            choices: (challenge.choices.iter())
                 .map(|choice| ChoiceJson { value: choice.value(), label: locale.choice(choice) })
                 .collect(),
-            expires_in: issued.expires_in.as_secs(),
-            stage: asking.stage,
-            stages: asking.stages,
+            expires_in: challenge.expires_in.as_secs(),
+            stage: *stage,
+            stages: *stages,
         }
     }
 }
@@ -103,10 +174,10 @@ pub async fn generate(
             serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?
         }
     };
-    turn::take(&app, &visitor, request.ticket.as_deref(), &ReturnTo::parse(FRONT)).await?;
-    let asking = demand::next(&app, &visitor, Wish::Any).await?;
-    let issued = consequence::issue(&app, &visitor, asking.order).await?;
-    Ok(pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued, &asking)))
+    let first = IssueRequest::first(app.engine.requirement(&visitor.client));
+    let request = first.without_picture().with_ticket(request.ticket.as_deref());
+    let issued = issue(&app, &visitor, request, &ReturnTo::parse(FRONT)).await?;
+    Ok(pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued)))
 }
 
 /// `GET /captcha/<token>.png`: the picture, the same bytes each time, for the circuit that the
@@ -123,7 +194,7 @@ pub async fn picture(
     let name = uri.path().strip_prefix("/captcha/").and_then(|name| name.strip_suffix(".png"));
     let token: ChallengeToken =
         name.and_then(|name| name.parse().ok()).ok_or(WebError::NotFound)?;
-    let media = app.challenges.picture(&token, visitor.circuit).await?;
+    let media = app.engine.picture(&visitor.client, &token).await?;
     Ok(pages::picture(media.ok_or(WebError::NotFound)?))
 }
 
@@ -162,29 +233,18 @@ async fn answer(
 ) -> Result<Response, WebError> {
     let AnswerForm { token, answer, another, wish } = AnswerForm::read(fields)?;
     if another {
-        turn::take(app, visitor, None, &waiting.return_to).await?;
-        app.challenges.discard(token).await?;
-        return retry(app, visitor, waiting, Notice::Another, wish).await;
+        let first = IssueRequest::first(app.engine.requirement(&visitor.client));
+        let request = first.with_wish(wish).in_place_of(token);
+        return retry(app, visitor, waiting, request, Notice::Another).await;
     }
     let submission = Submission { token, answer, trapped: traps::is_caught(token, fields) };
-    match consequence::redeem(app, visitor, submission).await? {
-        Redeemed::Solved { level } => {
-            let asking = demand::next(app, visitor, wish).await?;
-            if asking.stage < asking.stages {
-                return go_on(app, visitor, waiting, &asking, token).await;
-            }
-            if asking.progress.use_up(app).await? {
-                admit(app, visitor, waiting, level).await
-            } else {
-                turn::take(app, visitor, None, &waiting.return_to).await?;
-                retry(app, visitor, waiting, Notice::Wrong, wish).await
-            }
+    match app.engine.answer(&visitor.client, submission).await? {
+        Answered::Granted(minted) => Ok(admit(app, visitor, waiting, &minted)),
+        Answered::Next(stage) => go_on(app, visitor, waiting, stage, wish).await,
+        Answered::Wrong(request) => {
+            retry(app, visitor, waiting, request.with_wish(wish), Notice::Wrong).await
         }
-        Redeemed::Failed => {
-            turn::take(app, visitor, None, &waiting.return_to).await?;
-            retry(app, visitor, waiting, Notice::Wrong, wish).await
-        }
-        Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
+        Answered::Wait(wait) => Err(WebError::waiting(wait, &waiting.return_to)),
     }
 }
 
@@ -225,23 +285,29 @@ impl<'a> Waiting<'a> {
         let form = form::only(fields, "carried")
             .filter(|_| same_origin::is_same_origin(headers))
             .and_then(|sealed| {
-                let form = carried::open(&app.keys, &*app.clock, visitor.circuit, sealed)?;
+                let (keys, tag) = (app.engine.keys(), visitor.client.tag);
+                let form = carried::open(keys, &*app.clock, tag, sealed)?;
                 Some((form, sealed))
             });
         let return_to = ReturnTo::parse(form::only(fields, "return_to").unwrap_or_default());
         Self { return_to, form }
     }
+
+    /// What stands around the next challenge.
+    fn around(&self, notice: Notice) -> Around<'_> {
+        let sealed = self.form.as_ref().map(|(_, sealed)| *sealed);
+        Around {
+            return_to: &self.return_to,
+            back: &self.return_to,
+            notice: Some(notice),
+            form: sealed.map_or(FormFate::None, FormFate::Carried),
+        }
+    }
 }
 
-async fn admit(
-    app: &App,
-    visitor: &Visitor,
-    waiting: &Waiting<'_>,
-    level: u8,
-) -> Result<Response, WebError> {
-    let minted = consequence::grant(app, visitor, level).await?;
+fn admit(app: &App, visitor: &Visitor, waiting: &Waiting<'_>, minted: &Minted) -> Response {
     let to = waiting.return_to.as_str();
-    let keeps_cookies = visitor.cookies.hint.is_some();
+    let keeps_cookies = visitor.hint.is_some();
     let mut response = match (&waiting.form, visitor.wants) {
         (_, Wants::Json) => pages::json(
             StatusCode::OK,
@@ -252,18 +318,25 @@ async fn admit(
             pages::resume(locale, &form.action, &form.fields)
         }
         // The page that carries a form set the hint, so a jar without it keeps nothing.
-        (Some(_), Wants::Page) => gate::cookies_off(app, visitor, &waiting.return_to),
+        (Some(_), Wants::Page) => cookies_off(app, visitor, &waiting.return_to),
         (None, Wants::Page) if keeps_cookies => pages::see_other(to),
         // The hint did not come back: either the page was somebody else's, or cookies are off. One
         // more step tells.
         (None, Wants::Page) => {
-            pages::see_other(&format!("{}?to={}", gate::ENTER, waiting.return_to.encode()))
+            pages::see_other(&format!("{ENTER}?to={}", waiting.return_to.encode()))
         }
     };
+    give_session(visitor, minted, &mut response);
+    response
+}
+
+/// Sets the cookies of a visitor who was let in.
+pub(super) fn give_session(visitor: &Visitor, minted: &Minted, response: &mut Response) {
     let cookies = [visitor.jar.session(&minted.token), visitor.jar.hint(Hint::Member)];
-    pages::set_cookies(&mut response, cookies);
-    pages::set_cookies(&mut response, stages::take_back(visitor));
-    Ok(response)
+    pages::set_cookies(response, cookies);
+    if visitor.client.credentials.stages.iter().any(Option::is_some) {
+        pages::set_cookies(response, visitor.jar.no_stages());
+    }
 }
 
 /// After a stage that is not the last: its cookie, and the next challenge.
@@ -271,30 +344,18 @@ async fn go_on(
     app: &App,
     visitor: &Visitor,
     waiting: &Waiting<'_>,
-    asking: &Asking,
-    token: &str,
+    stage: Stage,
+    wish: Wish,
 ) -> Result<Response, WebError> {
     if visitor.wants == Wants::Json {
-        return next_as_json(app, visitor, asking, token).await;
+        return next_as_json(app, visitor, stage).await;
     }
-    if visitor.cookies.hint.is_none() {
-        return Ok(gate::cookies_off(app, visitor, &waiting.return_to));
+    if visitor.hint.is_none() {
+        return Ok(cookies_off(app, visitor, &waiting.return_to));
     }
-    let (passed, cookie) = asking.progress.pass(app, visitor, token)?;
-    let order = asking.order;
-    let (issued, media) = consequence::issue_with_picture(app, visitor, order).await?;
-    let page = ChallengePage {
-        issued: &issued,
-        media: &media,
-        return_to: &waiting.return_to,
-        notice: Some(Notice::Stage),
-        wish: order.wish,
-        form: waiting.form.as_ref().map_or(FormFate::None, |(_, sealed)| FormFate::Carried(sealed)),
-        stage: (passed.saturating_add(1), asking.stages),
-    };
-    let mut response = gate::challenge_page(app, visitor, &page);
-    let cookie = visitor.jar.stage(passed, &cookie, stages::LIFETIME);
-    pages::set_cookies(&mut response, [cookie]);
+    let request = stage.next.with_wish(wish);
+    let mut response = page(app, visitor, request, waiting.around(Notice::Stage)).await?;
+    pages::set_cookies(&mut response, [stage_cookie(visitor, &stage)]);
     Ok(response)
 }
 
@@ -302,52 +363,42 @@ async fn go_on(
 pub(super) async fn next_as_json(
     app: &App,
     visitor: &Visitor,
-    asking: &Asking,
-    token: &str,
+    stage: Stage,
 ) -> Result<Response, WebError> {
-    let (passed, cookie) = asking.progress.pass(app, visitor, token)?;
-    let issued = consequence::issue(app, visitor, asking.order).await?;
-    let asking = Asking { stage: passed.saturating_add(1), ..*asking };
+    let issued = issue(app, visitor, stage.next.without_picture(), &ReturnTo::parse(FRONT)).await?;
     let mut response = pages::json(
         StatusCode::OK,
         &serde_json::json!({
             "success": true,
             "message": "One more",
-            "next": ChallengeJson::new(app, visitor, &issued, &asking),
+            "next": ChallengeJson::new(app, visitor, &issued),
         }),
     );
-    pages::set_cookies(&mut response, [visitor.jar.stage(passed, &cookie, stages::LIFETIME)]);
+    pages::set_cookies(&mut response, [stage_cookie(visitor, &stage)]);
     Ok(response)
+}
+
+fn stage_cookie(visitor: &Visitor, stage: &Stage) -> Option<HeaderValue> {
+    visitor.jar.stage(stage.number, &stage.cookie, STAGE_LIFETIME)
 }
 
 async fn retry(
     app: &App,
     visitor: &Visitor,
     waiting: &Waiting<'_>,
+    request: IssueRequest<'_>,
     notice: Notice,
-    wish: Wish,
 ) -> Result<Response, WebError> {
-    let asking = demand::next(app, visitor, wish).await?;
-    if visitor.wants == Wants::Json {
-        let issued = consequence::issue(app, visitor, asking.order).await?;
-        return Ok(pages::json(
-            StatusCode::FORBIDDEN,
-            &serde_json::json!({
-                "success": false,
-                "message": FAILED,
-                "next": ChallengeJson::new(app, visitor, &issued, &asking),
-            }),
-        ));
+    if visitor.wants == Wants::Page {
+        return page(app, visitor, request, waiting.around(notice)).await;
     }
-    let (issued, media) = consequence::issue_with_picture(app, visitor, asking.order).await?;
-    let page = ChallengePage {
-        issued: &issued,
-        media: &media,
-        return_to: &waiting.return_to,
-        notice: Some(notice),
-        wish,
-        stage: (asking.stage, asking.stages),
-        form: waiting.form.as_ref().map_or(FormFate::None, |(_, sealed)| FormFate::Carried(sealed)),
-    };
-    Ok(gate::challenge_page(app, visitor, &page))
+    let issued = issue(app, visitor, request.without_picture(), &waiting.return_to).await?;
+    Ok(pages::json(
+        StatusCode::FORBIDDEN,
+        &serde_json::json!({
+            "success": false,
+            "message": FAILED,
+            "next": ChallengeJson::new(app, visitor, &issued),
+        }),
+    ))
 }

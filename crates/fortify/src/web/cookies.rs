@@ -9,6 +9,8 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderValue, header};
 use cookie::{Cookie, SameSite};
 
+use crate::engine::MAX_STAGE_COOKIES;
+use crate::engine::client::Credentials;
 use crate::proxy::OUR_COOKIES;
 
 /// The session's cookie; the names are the proxy's, which keeps both from the service behind.
@@ -17,7 +19,7 @@ pub const SESSION: &str = OUR_COOKIES[0];
 pub const HINT: &str = OUR_COOKIES[1];
 
 /// The cookies of stages that were passed, in their order.
-pub const STAGES: [&str; 2] = [OUR_COOKIES[2], OUR_COOKIES[3]];
+pub const STAGES: [&str; MAX_STAGE_COOKIES] = [OUR_COOKIES[2], OUR_COOKIES[3]];
 
 /// Sessions of one request that are looked at. Another site, or a page of the service, can plant a
 /// cookie of the same name beside ours; the right one among a few is found by its signature.
@@ -35,12 +37,10 @@ pub enum Hint {
 /// What a request's cookies say.
 #[derive(Clone, Default)]
 pub struct Cookies {
-    /// The texts that came under the session's name, at most four.
-    pub sessions: Vec<String>,
+    /// The sessions, at most four, and the stages.
+    pub credentials: Credentials,
     /// The hint.
     pub hint: Option<Hint>,
-    /// The texts that came under the stages' names.
-    pub stages: [Option<String>; STAGES.len()],
 }
 
 impl Cookies {
@@ -58,7 +58,7 @@ impl Cookies {
     }
 
     fn read(&mut self, pair: &[u8]) {
-        for (name, stage) in STAGES.into_iter().zip(&mut self.stages) {
+        for (name, stage) in STAGES.into_iter().zip(&mut self.credentials.stages) {
             let text = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
             if let Some(Ok(text)) = text.map(str::from_utf8) {
                 *stage = Some(text.to_owned());
@@ -68,8 +68,8 @@ impl Cookies {
             pair.strip_prefix(SESSION.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
         let hint = pair.strip_prefix(HINT.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
         match (session.map(str::from_utf8), hint) {
-            (Some(Ok(text)), _) if self.sessions.len() < MAX_SESSIONS => {
-                self.sessions.push(text.to_owned());
+            (Some(Ok(text)), _) if self.credentials.sessions.len() < MAX_SESSIONS => {
+                self.credentials.sessions.push(text.to_owned());
             }
             (_, Some(b"member")) => self.hint = Some(Hint::Member),
             (_, Some(_)) => self.hint = self.hint.or(Some(Hint::Seen)),
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn cookies_are_read_among_others() {
         let cookies = read("a=b; cerberus_session=x.y.z;cerberus_hint=member; c");
-        assert_eq!(cookies.sessions, ["x.y.z"]);
+        assert_eq!(cookies.credentials.sessions, ["x.y.z"]);
         assert_eq!(cookies.hint, Some(Hint::Member));
         assert_eq!(read("cerberus_hint=seen").hint, Some(Hint::Seen));
         assert_eq!(read("cerberus_hint=member; cerberus_hint=x").hint, Some(Hint::Member));
@@ -182,7 +182,7 @@ mod tests {
     fn abuse_23_a_strange_cookie_does_not_hide_ours() {
         for strange in ["city=Z\u{fc}rich", "\u{e9}\u{e9}", "=", ";;;==", "a=\"x;y\""] {
             let cookies = read(&format!("{strange}; cerberus_session=a.b.c; cerberus_hint=seen"));
-            assert_eq!(cookies.sessions, ["a.b.c"], "{strange}");
+            assert_eq!(cookies.credentials.sessions, ["a.b.c"], "{strange}");
             assert_eq!(cookies.hint, Some(Hint::Seen), "{strange}");
         }
         assert!(read("cerberus_session=\u{e9}").sessions.len() <= 1);

@@ -14,14 +14,16 @@ use axum::response::{IntoResponse, Response};
 use crate::app::SharedApp;
 use crate::challenge::ChallengeError;
 use crate::circuit::CircuitError;
+use crate::engine::EngineError;
+use crate::engine::client::IdentifyError;
+use crate::engine::decision::Refusal;
+use crate::engine::issue::Wait;
 use crate::i18n::whole_seconds;
 use crate::proxy::ProxyError;
-use crate::session::SessionError;
-use crate::store::StoreError;
 use crate::web::pages::{self, Message};
+use crate::web::queue::Queued;
 use crate::web::return_to::{FRONT, ReturnTo};
 use crate::web::same_origin;
-use crate::web::turn::Queued;
 use crate::web::visitor::Wants;
 
 /// What a visitor is told to wait when a part of this gate does not work: long enough not to
@@ -138,6 +140,18 @@ impl WebError {
         }
     }
 
+    /// Why there is no challenge now, for one who comes back to `page` if it has to queue.
+    pub(super) fn waiting(wait: Wait, page: &ReturnTo) -> Self {
+        match wait {
+            Wait::Failures(wait) => Self::MustWait(wait),
+            Wait::TooMany(wait) => Self::TooMany(wait),
+            Wait::QueueFull => Self::Busy("the queue is full".to_owned()),
+            Wait::Queued(place, ticket) => {
+                Self::Queued(Box::new(Queued { place, ticket, to: page.clone() }))
+            }
+        }
+    }
+
     /// The same as an answer whose link leads to `page`.
     pub(super) fn leading_to(self, page: ReturnTo) -> Response {
         let mut response = self.into_response();
@@ -231,6 +245,11 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
     response
 }
 
+/// An address of ours that was asked with another method than it takes.
+pub async fn wrong_method() -> WebError {
+    WebError::MethodNotAllowed
+}
+
 /// The page that the visitor asked for, or sent a form from: what a link can ask for again.
 fn page_asked_for(request: &Request) -> ReturnTo {
     if *request.method() == Method::GET {
@@ -245,27 +264,34 @@ impl From<CircuitError> for WebError {
     }
 }
 
-impl From<StoreError> for WebError {
-    fn from(error: StoreError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
-impl From<SessionError> for WebError {
-    fn from(error: SessionError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
-impl From<ChallengeError> for WebError {
-    fn from(error: ChallengeError) -> Self {
+impl From<IdentifyError> for WebError {
+    fn from(error: IdentifyError) -> Self {
         match error {
-            ChallengeError::MustWait(wait) => Self::MustWait(wait),
-            ChallengeError::SeenEnough => Self::TooMany(RETRY_AFTER_SEEN),
-            ChallengeError::Busy => Self::Busy(error.to_string()),
-            ChallengeError::Store(_) | ChallengeError::Entropy(_) | ChallengeError::Render(_) => {
-                Self::Unavailable(error.to_string())
-            }
+            IdentifyError::Banned(left) => Self::Banned(left),
+            IdentifyError::Store(error) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<Refusal> for WebError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Banned(left) => Self::Banned(left),
+            Refusal::Unidentified => Self::Forbidden,
+        }
+    }
+}
+
+impl From<EngineError> for WebError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Challenge(ChallengeError::SeenEnough) => Self::TooMany(RETRY_AFTER_SEEN),
+            EngineError::Challenge(ChallengeError::Busy) => Self::Busy(error.to_string()),
+            EngineError::Challenge(_)
+            | EngineError::Store(_)
+            | EngineError::Session(_)
+            | EngineError::Keys(_)
+            | EngineError::Reputation(_) => Self::Unavailable(error.to_string()),
         }
     }
 }

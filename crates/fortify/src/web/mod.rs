@@ -1,38 +1,34 @@
-//! What visitors, applications and operators reach over HTTP.
+//! What visitors, applications and supervisors reach over HTTP. Handlers parse, call one verb of the
+//! [engine](crate::engine) and show what it says.
 //!
 //! # Layout
 //!
-//! - [`gate`]: every request that is not one of ours: admit and forward, or challenge.
+//! - [`protect`]: every request that is not one of ours: forwarded, or met with a challenge.
+//! - [`auth`]: the same question, asked by nginx; [`enter`]: where visitors come back.
 //! - [`challenge`]: the challenge page's own addresses.
 //! - [`simple_api`]: the same engine as JSON and a bare picture, for static pages.
-//! - [`consequence`]: what an answer means for the standing of its circuit.
-//! - [`demand`]: what is asked of a visitor now.
-//! - [`turn`]: whether a visitor may have a challenge now, and tickets.
-//! - [`stages`]: several challenges in a row; [`traps`]: fields that only programs fill in.
-//! - [`standing`]: a visitor's own session.
-//! - [`operator`]: health, readiness, metrics.
+//! - [`session`]: a visitor's own session.
+//! - [`probes`]: health, readiness, metrics.
 //! - [`visitor`]: who is asking, read once per request.
-//! - [`sighting`]: what became of it, told to [`crate::behaviour`].
 //! - [`error`]: the one edge where faults become answers.
-//! - [`pages`]: HTML and JSON bodies with their headers.
+//! - [`pages`]: HTML and JSON bodies with their headers; [`queue`]: the page of one who waits.
+//! - [`traps`]: fields that only programs fill in.
 //! - [`form`], [`return_to`], [`carried`], [`cookies`], [`same_origin`]: one job each, pure.
 
+pub mod auth;
 pub mod carried;
 pub mod challenge;
-pub mod consequence;
 pub mod cookies;
-pub mod demand;
+pub mod enter;
 pub mod error;
 pub mod form;
-pub mod gate;
-pub mod operator;
 pub mod pages;
+pub mod probes;
+pub mod protect;
+pub mod queue;
 pub mod return_to;
 pub mod same_origin;
-pub mod sighting;
+pub mod session;
 pub mod simple_api;
-pub mod stages;
-pub mod standing;
 pub mod traps;
-pub mod turn;
 pub mod visitor;

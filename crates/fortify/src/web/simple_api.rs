@@ -7,14 +7,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::challenge::{FAILED, MAX_JSON_BYTES};
-use super::cookies::Hint;
+use super::challenge::{self, FAILED, MAX_JSON_BYTES};
 use super::return_to::{FRONT, ReturnTo};
 use super::visitor::Visitor;
-use super::{challenge, consequence, demand, form, pages, stages, turn};
+use super::{form, pages};
 use crate::app::SharedApp;
-use crate::challenge::policy::Wish;
-use crate::challenge::{Redeemed, Submission};
+use crate::challenge::Submission;
+use crate::engine::answer::Answered;
+use crate::engine::issue::IssueRequest;
 use crate::web::error::WebError;
 
 /// Carries the challenge's token.
@@ -35,12 +35,12 @@ pub async fn image(
     if form::only(&query, "challenge") != Some("new") {
         return Err(WebError::BadRequest("query"));
     }
-    let ticket = form::only(&query, "ticket");
-    turn::take(&app, &visitor, ticket, &ReturnTo::parse(FRONT)).await?;
-    let order = demand::next(&app, &visitor, Wish::Any).await?.order;
-    let (issued, media) = consequence::issue_with_picture(&app, &visitor, order).await?;
-    let mut response = pages::picture(media);
-    let token = HeaderValue::from_str(&issued.token.encode())
+    let first = IssueRequest::first(app.engine.requirement(&visitor.client));
+    let request = first.with_ticket(form::only(&query, "ticket"));
+    let issued = challenge::issue(&app, &visitor, request, &ReturnTo::parse(FRONT)).await?;
+    let no_picture = || WebError::Unavailable("a challenge without its picture".to_owned());
+    let mut response = pages::picture(issued.media.ok_or_else(no_picture)?);
+    let token = HeaderValue::from_str(&issued.challenge.token.encode())
         .map_err(|_never| WebError::Unavailable("a token that is no header".to_owned()))?;
     response.headers_mut().insert(CHALLENGE_ID, token);
     Ok(response)
@@ -78,29 +78,19 @@ pub async fn verify(
         serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?;
     let (token, answer) = (&*request.challenge_id, &*request.solution);
     let submission = Submission { token, answer, trapped: false };
-    match consequence::redeem(&app, &visitor, submission).await? {
-        Redeemed::Solved { level } => {
-            let asking = demand::next(&app, &visitor, Wish::Any).await?;
-            if asking.stage < asking.stages {
-                return challenge::next_as_json(&app, &visitor, &asking, token).await;
-            }
-            if !asking.progress.use_up(&app).await? {
-                let failed = VerifyResponse { success: false, message: FAILED };
-                return Ok(pages::json(StatusCode::FORBIDDEN, &failed));
-            }
-            let minted = consequence::grant(&app, &visitor, level).await?;
+    match app.engine.answer(&visitor.client, submission).await? {
+        Answered::Granted(minted) => {
             let granted = VerifyResponse { success: true, message: "Access granted" };
             let mut response = pages::json(StatusCode::OK, &granted);
-            let cookies = [visitor.jar.session(&minted.token), visitor.jar.hint(Hint::Member)];
-            pages::set_cookies(&mut response, cookies);
-            pages::set_cookies(&mut response, stages::take_back(&visitor));
+            challenge::give_session(&visitor, &minted, &mut response);
             Ok(response)
         }
-        Redeemed::Failed => {
+        Answered::Next(stage) => challenge::next_as_json(&app, &visitor, stage).await,
+        Answered::Wrong(_) => {
             let failed = VerifyResponse { success: false, message: FAILED };
             Ok(pages::json(StatusCode::FORBIDDEN, &failed))
         }
-        Redeemed::MustWait(wait) => Err(WebError::MustWait(wait)),
+        Answered::Wait(wait) => Err(WebError::waiting(wait, &ReturnTo::parse(FRONT))),
     }
 }
 

@@ -4,28 +4,31 @@ use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use super::cookies::{Cookies, Jar};
-use super::sighting::Sighting;
-use crate::app::SharedApp;
-use crate::behaviour::Outcome;
-use crate::circuit::{self, CircuitId, Connection, IdentityMode, PeerAddress, TorCircuit};
+use super::auth::AUTH;
+use super::cookies::{Cookies, Hint, Jar};
+use crate::app::{App, SharedApp};
+use crate::circuit::{self, CircuitId, Connection, IdentityMode, PeerAddress};
 use crate::config::SecureCookie;
+use crate::engine::client::{Client, RequestHead};
 use crate::proxy::{Forwarded, Proto};
-use crate::pseudonym::CircuitTag;
-use crate::reputation::Standing;
+use crate::server::BodyExpired;
 use crate::web::error::WebError;
+
+/// What a browser wants an answer for: a page, or something that a page loads.
+pub(super) const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// What nginx asks about, at [`AUTH`].
+const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
+const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
 
 /// What a request says about its visitor.
 pub struct Visitor {
-    /// The circuit, under its pseudonym.
-    pub circuit: CircuitTag,
-    /// The circuit itself, which `Debug` does not show: for standings, whose copy in `HAProxy`
-    /// knows circuits by their number.
-    pub id: CircuitId,
-    /// The cookies that came along.
-    pub cookies: Cookies,
+    /// The visitor, for the engine.
+    pub client: Client,
+    /// What the hint cookie says.
+    pub hint: Option<Hint>,
     /// How cookies are written for it.
     pub jar: Jar,
     /// The `Accept-Language` header.
@@ -34,45 +37,21 @@ pub struct Visitor {
     pub wants: Wants,
     /// What the service behind the gate is told about it.
     pub forwarded: Forwarded,
-    /// What is told of the request when it is over, where requests are counted.
-    pub sighting: Option<Sighting>,
-}
-
-impl Visitor {
-    /// Says what became of the request.
-    pub(super) fn came(&self, outcome: Outcome) {
-        if let Some(sighting) = &self.sighting {
-            sighting.came(outcome);
-        }
-    }
 }
 
 impl FromRequestParts<SharedApp> for Visitor {
     type Rejection = WebError;
 
-    /// Reads who is asking. Here, where every request that is about a visitor passes, a banned
-    /// circuit is refused: `HAProxy` may be away, or not be there at all.
+    /// Reads who is asking. Every request that is about a visitor passes here, and a banned circuit no
+    /// further.
     async fn from_request_parts(parts: &mut Parts, app: &SharedApp) -> Result<Self, WebError> {
         let (config, headers) = (&app.config, &parts.headers);
-        let connection = parts
-            .extensions
-            .get::<Connection>()
-            .ok_or_else(|| WebError::Unavailable("a request without its connection".to_owned()))?;
-        let trusted = &config.server.trusted_proxies;
-        let (identity, boot) = (config.security.identity, app.boot());
-        let circuit = circuit::identify(identity, trusted, boot, connection, headers).inspect_err(
-            |error| {
-                app.metrics.circuit_rejected(error.label());
-                app.metrics.refused();
-            },
-        )?;
-        let tag = app.pseudonyms.tag(&circuit);
-        let tor = circuit.tor();
-        if let Some(circuit) = tor {
-            meet(app, circuit, tag).await?;
-        }
+        let connection = connection(parts)?;
+        let circuit = identify(app, connection, headers)?;
+        let Cookies { credentials, hint } = Cookies::of(headers);
+        let client = app.engine.identify(circuit, credentials, &head(parts)).await?;
         let host = text(headers, header::HOST.as_str());
-        let https = trusted.trusts(&connection.peer)
+        let https = config.server.trusted_proxies.trusts(&connection.peer)
             && text(headers, "x-forwarded-proto").as_deref() == Some("https");
         let secure = match config.session.secure {
             SecureCookie::On => true,
@@ -80,10 +59,9 @@ impl FromRequestParts<SharedApp> for Visitor {
             SecureCookie::Auto => https || host.as_deref().is_some_and(is_trustworthy_host),
         };
         Ok(Self {
-            circuit: tag,
-            id: circuit,
-            cookies: Cookies::of(headers),
-            jar: Jar { secure, lifetime: app.sessions.lifetime() },
+            client,
+            hint,
+            jar: Jar { secure, lifetime: app.engine.session_lifetime() },
             language: text(headers, header::ACCEPT_LANGUAGE.as_str()),
             wants: Wants::of(parts.uri.path(), headers),
             forwarded: Forwarded {
@@ -91,26 +69,48 @@ impl FromRequestParts<SharedApp> for Visitor {
                 host: headers.get(header::HOST).cloned(),
                 for_: address_of(config.security.identity, connection),
             },
-            sighting: Sighting::of(parts, tag, tor, app),
         })
     }
 }
 
-/// Lets a circuit in as it stands: refuses one that is banned, and forgets the wrong answers of one
-/// whose ban an operator took back, so that it gets a challenge and not the rest of its wait.
-async fn meet(app: &SharedApp, circuit: TorCircuit, tag: CircuitTag) -> Result<(), WebError> {
-    match app.reputation.row(circuit) {
-        Some(row) if row.standing == Standing::Banned => {
-            app.metrics.refused();
-            Err(WebError::Banned(app.clock.now().until(row.until)))
-        }
-        Some(row) if row.standing == Standing::Reset => {
-            app.store.forget_failures(tag).await?;
-            app.sharing.forgive(circuit, tag);
-            Ok(())
-        }
-        _ => Ok(()),
+fn connection(parts: &Parts) -> Result<&Connection, WebError> {
+    let connection = parts.extensions.get::<Connection>();
+    connection.ok_or_else(|| WebError::Unavailable("a request without its connection".to_owned()))
+}
+
+/// The circuit behind a request.
+fn identify(
+    app: &App,
+    connection: &Connection,
+    headers: &HeaderMap,
+) -> Result<CircuitId, WebError> {
+    let (identity, trusted) = (app.config.security.identity, &app.config.server.trusted_proxies);
+    let circuit = circuit::identify(identity, trusted, app.boot(), connection, headers);
+    Ok(circuit.inspect_err(|error| app.engine.refuse_unidentified(error.label()))?)
+}
+
+/// What behaviour counts of a request. What a visitor writes into nginx's headers elsewhere is not read, and
+/// where it is read, it says something about that visitor alone.
+fn head(parts: &Parts) -> RequestHead<'_> {
+    let headers = &parts.headers;
+    let (target, post) = if parts.uri.path() == AUTH {
+        let post = headers.get(ORIGINAL_METHOD).is_some_and(|method| method == "POST");
+        (headers.get(ORIGINAL_URI).map(HeaderValue::as_bytes), post)
+    } else {
+        let sent = parts.uri.path_and_query().map_or("/", |sent| sent.as_str());
+        (Some(sent.as_bytes()), parts.method == Method::POST)
+    };
+    RequestHead {
+        target,
+        post,
+        loaded: headers.get(SEC_FETCH_DEST).is_some_and(is_loaded),
+        body_expired: parts.extensions.get::<BodyExpired>().map(|expired| expired.0.clone()),
     }
+}
+
+/// Whether a page loads it: neither a visit (`document`) nor a script's request (`empty`).
+fn is_loaded(dest: &HeaderValue) -> bool {
+    dest != "document" && dest != "empty"
 }
 
 /// What the one who asks can read.

@@ -189,7 +189,7 @@ async fn read(
     limit: u64,
 ) -> Result<Read, AdminError> {
     // One more than is shown tells whether there is more.
-    let turns = context.app().threat.history_before(before, cursor.turns, limit + 1).await?;
+    let turns = context.app().engine.dial_history_before(before, cursor.turns, limit + 1).await?;
     let place = cursor.log.clone();
     let kept = move |accounts: &Accounts| accounts.kept(before, &place, limit + 1);
     let kept = context.admin.accounts.with(kept).await?;

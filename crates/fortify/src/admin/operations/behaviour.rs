@@ -5,8 +5,7 @@ use serde::Serialize;
 
 use crate::admin::error::AdminError;
 use crate::admin::handler::{Context, Nothing};
-use crate::behaviour::Report;
-use crate::decision::{self, Facts};
+use crate::behaviour::{Class, Report};
 
 /// What circuits look like.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -36,18 +35,10 @@ pub struct Asked {
 /// None now.
 pub async fn show(context: Context, _: Nothing) -> Result<Behaviour, AdminError> {
     let app = context.app();
-    let policy = app.threat.policy();
-    let asked = |finding| {
-        let demand = decision::demand(&Facts {
-            session: false,
-            favoured: Some(false),
-            suspicions: &[],
-            finding,
-            stages: policy.stages,
-            admits: policy.admits,
-        });
-        Asked { stages: demand.stages, hard: demand.hard }
+    let asked = |class| {
+        let requirement = app.engine.requirement_of(class);
+        Asked { stages: requirement.stages, hard: requirement.harder }
     };
-    let found = asked(Some(crate::behaviour::Class::Scraping));
-    Ok(Behaviour { report: app.behaviour.report(), found, others: asked(None) })
+    let found = asked(Some(Class::Scraping));
+    Ok(Behaviour { report: app.engine.behaviour_report(), found, others: asked(None) })
 }

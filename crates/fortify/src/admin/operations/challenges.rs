@@ -25,7 +25,7 @@ pub struct Challenges {
 ///
 /// None now.
 pub async fn show(context: Context, _: Nothing) -> Result<Challenges, AdminError> {
-    let (kinds, all) = context.app().challenges.tally().figures();
+    let (kinds, all) = context.app().engine.answer_figures();
     Ok(Challenges { kinds, all })
 }
 
@@ -42,7 +42,7 @@ pub async fn sample(context: Context, level: u8) -> Result<Media, AdminError> {
     let closed = |_closed| AdminError::Unavailable("no picture can be drawn".to_owned());
     let _place = context.admin.samples.acquire().await.map_err(closed)?;
     let app = context.app();
-    app.challenges.sample(&app.menu_at(level)).await.map_err(|error| match error {
+    app.engine.sample(level).await.map_err(|error| match error {
         ChallengeError::Busy => AdminError::Busy("pictures are being drawn for visitors"),
         error => AdminError::Unavailable(error.to_string()),
     })

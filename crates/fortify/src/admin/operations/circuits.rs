@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
 
 use crate::admin::directory::{self, Named, named, tag_of};
 use crate::admin::error::AdminError;
@@ -16,7 +15,7 @@ use crate::circuit::TorCircuit;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::pseudonym::CircuitTag;
-use crate::reputation::{Reason, Row, Standing};
+use crate::reputation::{Row, Standing};
 use crate::tor::{Closed, TorError};
 
 /// Circuits on a page, at most and unless it is said.
@@ -177,10 +176,10 @@ pub async fn list(context: Context, args: List) -> Result<Circuits, AdminError> 
         // Held for as long as the thread works, whether or not anybody still waits for it.
         let _permit = permit;
         let items: Vec<Item> = if which == Which::Seen {
-            let lately = app.behaviour.lately().into_iter();
+            let lately = app.engine.recent_circuits().into_iter();
             lately.map(|(tag, tor, at)| Item { at, tag: Some(tag), tor }).collect()
         } else {
-            let rows = app.reputation.rows().into_iter().filter(|row| which.has(row.standing));
+            let rows = app.engine.statuses().into_iter().filter(|row| which.has(row.standing));
             rows.map(|row| Item { at: row.since, tag: None, tor: Some(row.circuit) }).collect()
         };
         let tag = |item: &Item| item.tag.or_else(|| item.tor.map(|circuit| tag_of(&app, circuit)));
@@ -266,7 +265,7 @@ pub async fn flush(context: Context, args: Flush) -> Result<Flushed, AdminError>
         return Err(AdminError::BadRequest(advice.to_owned()));
     }
     let app = context.app.clone();
-    let rows = directory::off_thread(move || app.reputation.rows()).await?;
+    let rows = directory::off_thread(move || app.engine.statuses()).await?;
     let mut circuits: Vec<TorCircuit> =
         rows.iter().filter(|row| args.which.has(row.standing)).map(|row| row.circuit).collect();
     let all = circuits.len();
@@ -274,20 +273,7 @@ pub async fn flush(context: Context, args: Flush) -> Result<Flushed, AdminError>
     let entry =
         context.entry("circuit.flush", args.which.as_str())?.change(all, all - circuits.len());
     context.log(entry.because(&reason)).await?;
-    let app = context.app();
-    let until = app.clock.now().after(usual(Standing::Reset, &app.config));
-    for together in circuits.chunks(WRITTEN_TOGETHER) {
-        let mut writes = JoinSet::new();
-        for circuit in together.iter().copied() {
-            let reputation = app.reputation.clone();
-            writes.spawn(async move {
-                reputation.set(circuit, Standing::Reset, until, Reason::Operator).await
-            });
-        }
-        while let Some(written) = writes.join_next().await {
-            written.map_err(|ended| AdminError::Unavailable(ended.to_string()))??;
-        }
-    }
+    context.app().engine.reset_all(&circuits).await?;
     let left = (all - circuits.len()) as u64;
     Ok(Flushed { taken_back: circuits.len() as u64, left })
 }
@@ -299,7 +285,7 @@ async fn change(
 ) -> Result<Circuit, AdminError> {
     let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
     let time = match args.seconds {
-        None => usual(standing, &context.app().config),
+        None => context.app().engine.usual_time(standing),
         Some(seconds @ 1..=LONGEST) => Duration::from_secs(seconds),
         Some(_) => {
             let advice = format!("seconds: use 1 to {LONGEST}, which is a year");
@@ -309,20 +295,19 @@ async fn change(
     let named = named(context, &args.circuit).await?;
     let circuit = named.circuit()?;
     let app = context.app();
-    let before = app.reputation.standing(circuit).map_or("like any other", Standing::as_str);
+    let before = app.engine.status(circuit).map_or("like any other", |row| row.standing.as_str());
     let to = told(standing, time);
     let entry = context.entry(action(standing), &named.tag.hex())?.change(before, to);
     context.log(entry.because(&reason)).await?;
-    let until = app.clock.now().after(time);
-    app.reputation.set(circuit, standing, until, Reason::Operator).await?;
+    app.engine.set_status(circuit, standing, time).await?;
     Ok(view(context, named))
 }
 
 /// A circuit and how it stands, without its number.
 pub(super) fn view(context: &Context, named: Named) -> Circuit {
     let app = context.app();
-    let row: Option<Row> = named.tor.and_then(|circuit| app.reputation.row(circuit));
-    let seen = app.behaviour.last_seen(named.tag);
+    let row: Option<Row> = named.tor.and_then(|circuit| app.engine.status(circuit));
+    let seen = app.engine.last_seen(named.tag);
     Circuit { seen, known: named.tor.is_some(), ..Circuit::standing(named.tag, row) }
 }
 

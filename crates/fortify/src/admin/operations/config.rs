@@ -48,6 +48,6 @@ pub async fn show(context: Context, _: Nothing) -> Result<ConfigView, AdminError
             Section { name, keys }
         })
         .collect();
-    let levels = ThreatLevel::ALL.map(|level| row(&app.threat.policy_at(level))).into();
+    let levels = ThreatLevel::ALL.map(|level| row(&app.engine.policy_at(level))).into();
     Ok(ConfigView { sections, levels })
 }

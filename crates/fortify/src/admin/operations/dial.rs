@@ -101,7 +101,7 @@ pub struct History {
 ///
 /// None now.
 pub async fn get(context: Context, _: Nothing) -> Result<DialView, AdminError> {
-    Ok(view(&context, context.app().threat.dial()))
+    Ok(view(&context, context.app().engine.dial()))
 }
 
 /// The last turns, with their causes.
@@ -111,7 +111,7 @@ pub async fn get(context: Context, _: Nothing) -> Result<DialView, AdminError> {
 /// Faults of the file.
 pub async fn history(context: Context, args: Last) -> Result<History, AdminError> {
     let last = args.last.unwrap_or(100).min(MOST_TURNS);
-    Ok(History { turns: context.app().threat.history(last).await? })
+    Ok(History { turns: context.app().engine.dial_history(last).await? })
 }
 
 /// Turns the dial by hand.
@@ -152,7 +152,7 @@ async fn turn(
     decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
 ) -> Result<DialView, AdminError> {
     let why = why(context.who()?, context.app().clock.now(), reason);
-    match context.app().threat.operate(why, decide).await? {
+    match context.app().engine.turn_dial(why, decide).await? {
         Some(dial) => Ok(view(context, dial)),
         None => Err(AdminError::Conflict(PINNED.to_owned())),
     }
@@ -165,7 +165,7 @@ fn level(number: u8) -> Result<ThreatLevel, AdminError> {
 
 fn view(context: &Context, dial: Dial) -> DialView {
     let app = context.app();
-    of(&dial, app.clock.now(), |level| app.threat.policy_at(level))
+    of(&dial, app.clock.now(), |level| app.engine.policy_at(level))
 }
 
 /// `dial` as it stands at `now`, by the levels' table.

@@ -5,7 +5,7 @@ use axum::response::Response;
 
 use crate::admin::error::AdminError;
 use crate::admin::handler::{Context, Nothing};
-use crate::web::operator;
+use crate::web::probes;
 
 /// Everything that is counted, in Prometheus' text form. Where the gate's own address takes PROXY lines it
 /// has no `/metrics` for anybody.
@@ -14,6 +14,6 @@ use crate::web::operator;
 ///
 /// [`AdminError::Unavailable`] where it cannot be written.
 pub async fn show(context: Context, _: Nothing) -> Result<Response, AdminError> {
-    let told = operator::exposition(context.app(), &HeaderMap::new()).await;
+    let told = probes::exposition(context.app(), &HeaderMap::new()).await;
     told.map_err(|error| AdminError::Unavailable(error.to_string()))
 }

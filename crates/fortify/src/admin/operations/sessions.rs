@@ -33,14 +33,14 @@ pub struct Revoked {
 pub async fn revoke(context: Context, args: Revoke) -> Result<Revoked, AdminError> {
     let (app, text) = (context.app(), Secret::new(args.session));
     let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
-    let Some(session) = app.sessions.read(text.expose().trim()) else {
+    let Some(session) = app.engine.read_session(text.expose().trim()) else {
         let advice =
             "this is no session of this gate that is in force; use the value of cerberus_session";
         return Err(AdminError::NotFound(advice.to_owned()));
     };
-    let subject = app.pseudonyms.subject(session.id.to_bytes());
+    let subject = app.engine.subject(&session);
     let entry = context.entry("session.revoke", &subject)?;
     context.log(entry.because(&reason)).await?;
-    app.sessions.revoke(&session).await?;
+    app.engine.revoke(&session).await?;
     Ok(Revoked { subject })
 }

@@ -116,9 +116,9 @@ pub struct ReasonCount {
 pub async fn show(context: Context, _: Nothing) -> Result<Status, AdminError> {
     let app = context.app();
     let (dial, readiness, sample) =
-        (app.threat.dial(), app.readiness().await, figures::now(app).await);
+        (app.engine.dial(), app.readiness().await, figures::now(app).await);
     let before = context.admin.figures.since(sample.at, WINDOW).unwrap_or(sample);
-    let counts = app.reputation.counts();
+    let counts = app.engine.status_counts();
     let mut reasons: Vec<_> = (app.metrics.decision_reasons().into_iter())
         .filter(|(_, count)| *count > 0)
         .map(|(reason, count)| ReasonCount { reason, count })
@@ -140,8 +140,8 @@ pub async fn show(context: Context, _: Nothing) -> Result<Status, AdminError> {
         },
         per_second: rates(&before, &sample),
         active_challenges: sample.active_challenges,
-        queue: app.limits.waiting(),
-        pictures_ready: app.challenges.pictures_ready() as u64,
+        queue: app.engine.queue_length(),
+        pictures_ready: app.engine.pictures_ready() as u64,
         favoured: counts.vip as u64,
         banned: counts.banned as u64,
         admin_sessions: context.admin.sessions.count() as u64,

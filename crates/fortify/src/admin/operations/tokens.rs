@@ -73,7 +73,7 @@ pub async fn add(context: Context, args: Add) -> Result<NewToken, AdminError> {
     }
     let (who, now) = (context.who()?.clone(), context.app().clock.now());
     let (expires, entropy) =
-        (now.after(Duration::from_secs(days * 86_400)), context.app().entropy.clone());
+        (now.after(Duration::from_secs(days * 86_400)), context.app().engine.entropy().clone());
     let add = move |all: &crate::admin::accounts::Accounts| {
         all.add_token(&who, args.role, &label, now, expires, &*entropy)
     };

@@ -222,7 +222,7 @@ async fn prove(context: &Context, password: String) -> Result<(), AdminError> {
 async fn hashed(context: &Context, password: String) -> Result<String, AdminError> {
     passwords::check(&password)?;
     let admin = &context.admin;
-    admin.hasher.hash(Secret::new(password), Arc::clone(&admin.app().entropy)).await
+    admin.hasher.hash(Secret::new(password), Arc::clone(admin.app().engine.entropy())).await
 }
 
 fn enrol(
@@ -233,7 +233,7 @@ fn enrol(
     if !on {
         return Ok((None, Enrolled { secret: None, address: None, csrf: None }));
     }
-    let secret = codes::TotpSecret::new(random_bytes(&*context.app().entropy)?);
+    let secret = codes::TotpSecret::new(random_bytes(&**context.app().engine.entropy())?);
     let (text, address) = (codes::base32(&secret), codes::address(&secret, name));
     Ok((Some(secret), Enrolled { secret: Some(text), address: Some(address), csrf: None }))
 }

@@ -78,7 +78,7 @@ pub(super) fn seconds(seconds: Option<f64>) -> String {
 /// How challenges are answered.
 pub(super) async fn show(context: Context, args: Show) -> Result<Response, AdminError> {
     let shell = Shell::new(&context, "/admin/challenges", "Challenges", None, None);
-    let in_force = context.app().threat.level().get();
+    let in_force = context.app().engine.dial().level.get();
     let told = challenges::show(context, Nothing {}).await?;
     Ok(view::html(&ChallengesTemplate {
         shell,

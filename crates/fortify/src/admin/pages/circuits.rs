@@ -9,8 +9,9 @@ use super::view::{self, STYLE, Shell, class_words, span, tenth, utc_or_dash};
 use crate::admin::error::AdminError;
 use crate::admin::handler::Context;
 use crate::admin::operations::circuits::{self, Change, Circuit, Flush, List, OfCircuit, Which};
-use crate::admin::operations::explain::{self, Decided, Explanation};
+use crate::admin::operations::explain::{self, Explained};
 use crate::admin::operations::sessions::{self, Revoke};
+use crate::engine::explain::{Explanation, Forecast};
 use crate::pseudonym::CircuitTag;
 
 /// How the list is shown.
@@ -130,11 +131,12 @@ async fn page(
     error: Option<AdminError>,
 ) -> Result<Response, AdminError> {
     let shell = Shell::new(&context, "/admin/circuits", "Circuit", done, error.as_ref());
-    let explained = explain::explain(context, OfCircuit { circuit }).await?;
+    let Explained { circuit, explanation: explained } =
+        explain::explain(context, OfCircuit { circuit }).await?;
     let template = CircuitTemplate {
         shell,
-        circuit: view_of(&explained.circuit),
-        known: explained.circuit.known,
+        circuit: view_of(&circuit),
+        known: circuit.known,
         verdicts: [
             verdict("without a session", &explained.without_session),
             verdict("with a session", &explained.with_session),
@@ -224,7 +226,7 @@ fn view_of(circuit: &Circuit) -> CircuitView {
     }
 }
 
-fn verdict(of: &'static str, decided: &Decided) -> Verdict {
+fn verdict(of: &'static str, decided: &Forecast) -> Verdict {
     let look = match decided.verdict {
         "admit" => "good",
         "refuse" => "bad",

@@ -105,7 +105,7 @@ async fn page(
     );
     turns.reverse();
     turns.truncate(TURNS);
-    let told = ThreatLevel::ALL.map(|level| tell(&context.app().threat.policy_at(level)));
+    let told = ThreatLevel::ALL.map(|level| tell(&context.app().engine.policy_at(level)));
     let chosen = args.level.filter(|chosen| (1..=10).contains(chosen) && *chosen != level);
     let of = |level: u8| told.get(usize::from(level).wrapping_sub(1));
     let changes = of(level).zip(chosen.and_then(of)).map_or_else(Vec::new, |(now, then)| {

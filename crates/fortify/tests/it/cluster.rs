@@ -1,0 +1,541 @@
+//! Several gates over one Redis: bans, favours and conduct are those of all.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use fortify::circuit::{CircuitId, IdentityMode, TorCircuit};
+use fortify::clock::{Clock as _, SystemClock};
+use fortify::config::{RedisConfig, StorageBackend};
+use fortify::pseudonym::CircuitTag;
+use fortify::reputation::conduct::{Deed, Suspicion};
+use fortify::reputation::ledger::{Ledger, Write};
+use fortify::reputation::{Reason, Row, Standing};
+use fortify::threat::ThreatLevel;
+use fortify::threat::table::{Admits, LevelOverride};
+use fortify_testkit::redis::{Cluster, Redis, until};
+use fortify_testkit::{Bed, Parts, Visitor, fields};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A gate that is ready; `change` comes last.
+async fn gate(redis: &RedisConfig, change: impl FnOnce(&mut Parts)) -> Bed {
+    let bed = unready(redis, change).await;
+    until("the gate to be ready", || async { bed.app.readiness().await.is_ready() }).await;
+    bed
+}
+
+async fn unready(redis: &RedisConfig, change: impl FnOnce(&mut Parts)) -> Bed {
+    Bed::with(|parts| {
+        parts.config.security.identity = IdentityMode::Circuit;
+        parts.config.storage.backend = StorageBackend::Redis;
+        parts.config.storage.redis = redis.clone();
+        change(parts);
+    })
+    .await
+}
+
+/// Another gate of `one`'s site, with a data directory that `prepare` may fill before.
+async fn another(redis: &RedisConfig, one: &Bed, prepare: impl FnOnce(&Path)) -> Bed {
+    let keys = one.app.config.storage.data_dir.join("keys.json");
+    gate(redis, |parts| {
+        let data_dir = &parts.config.storage.data_dir;
+        std::fs::create_dir_all(data_dir).unwrap();
+        std::fs::copy(&keys, data_dir.join("keys.json")).unwrap();
+        parts.config.threat.levels = one.app.config.threat.levels.clone();
+        parts.config.reputation.scoring = one.app.config.reputation.scoring;
+        prepare(data_dir);
+    })
+    .await
+}
+
+fn circuit(number: u32) -> TorCircuit {
+    TorCircuit::from_parts(0, 0, number)
+}
+
+fn tag(bed: &Bed, number: u32) -> CircuitTag {
+    bed.app.pseudonyms.tag(&CircuitId::Header(circuit(number)))
+}
+
+/// The same browser on a circuit, at a gate.
+fn at(bed: &Bed, visitor: &Visitor, number: u32) -> Visitor {
+    let mut visitor = visitor.clone().circuit(&circuit(number).address().to_string());
+    visitor.address = bed.address;
+    visitor
+}
+
+async fn ban(bed: &Bed, number: u32) {
+    let until = bed.clock.now().after(HOUR);
+    bed.app.reputation.ban(circuit(number), until, Reason::Conduct).await.unwrap();
+}
+
+async fn reset(bed: &Bed, number: u32) {
+    let (standing, until) = (Standing::Reset, bed.clock.now().after(HOUR));
+    let reputation = &bed.app.reputation;
+    reputation.set(circuit(number), standing, until, Reason::Operator).await.unwrap();
+}
+
+/// Waits until a circuit stands so at a gate.
+async fn stands(bed: &Bed, number: u32, standing: Option<Standing>) {
+    let what = format!("circuit {number} to be {standing:?}");
+    until(&what, || async { bed.app.reputation.standing(circuit(number)) == standing }).await;
+}
+
+/// Waits until nothing waits to be told.
+async fn all_told(bed: &Bed) {
+    until("all to be told", || async { bed.app.sharing.untold() == Some(0) }).await;
+}
+
+async fn is_banned(visitor: &Visitor) -> bool {
+    let reply = visitor.clone().get("/").await;
+    reply.status == StatusCode::FORBIDDEN && reply.header("retry-after").is_some()
+}
+
+/// One server, and a cluster of three.
+enum Servers {
+    Single(Redis),
+    Cluster(Cluster),
+}
+
+impl Servers {
+    fn each() -> [Self; 2] {
+        [Self::Single(Redis::start(&[])), Self::Cluster(Cluster::start())]
+    }
+
+    fn config(&self) -> RedisConfig {
+        match self {
+            Self::Single(redis) => redis.config(),
+            Self::Cluster(cluster) => cluster.config(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_ban_at_one_gate_counts_at_the_other_and_so_does_its_end() {
+    for servers in Servers::each() {
+        let config = servers.config();
+        let one = gate(&config, |_| {}).await;
+        let two = another(&config, &one, |_| {}).await;
+        // With a session too.
+        let mut member = at(&one, &one.visitor(), 7);
+        let page = member.get("/").await;
+        assert!(one.solve(&mut member, &page).await.admits());
+        let member = at(&two, &member, 7);
+        assert_eq!(member.clone().get("/").await.status, StatusCode::OK);
+        ban(&one, 7).await;
+        let took = until("the ban at the other gate", || is_banned(&member)).await;
+        println!(r#"{{"test":"a ban is heard","ms":{:.1}}}"#, took.as_secs_f64() * 1e3);
+        // It is in the other gate's file, too.
+        let mut file = Ledger::open_existing(&two.app.config.storage.data_dir, 10).unwrap();
+        let rows = file.load(two.clock.now()).unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].0.standing, Standing::Banned);
+        // The operator at the other gate takes it back, at the same instant by both clocks.
+        reset(&two, 7).await;
+        stands(&one, 7, None).await;
+        assert!(!is_banned(&at(&one, &member, 7)).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_solves_at_one_gate_under_threat_is_admitted_at_the_other() {
+    for servers in Servers::each() {
+        let config = servers.config();
+        let both = |parts: &mut Parts| {
+            let both = |level| LevelOverride {
+                admits: Some(Admits::Both),
+                stages: Some(1),
+                ..LevelOverride::of(level)
+            };
+            parts.config.threat.levels = ThreatLevel::ALL.map(both).to_vec();
+        };
+        let one = gate(&config, both).await;
+        let two = another(&config, &one, |_| {}).await;
+        let mut visitor = at(&one, &one.visitor(), 9);
+        let page = visitor.get("/").await;
+        assert!(one.solve(&mut visitor, &page).await.admits());
+        let visitor = at(&two, &visitor, 9);
+        let admitted = || async { visitor.clone().get("/").await.status == StatusCode::OK };
+        until("the visitor to be admitted", admitted).await;
+        // Who leaves is not favoured anywhere any more.
+        assert_eq!(two.app.reputation.standing(circuit(9)), Some(Standing::Vip));
+        visitor.clone().post_form("/api/session/logout", &[]).await;
+        stands(&one, 9, None).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_the_command_line_says_beside_one_gate_counts_at_the_other() {
+    let redis = Redis::start(&[]);
+    let one = gate(&redis.config(), |_| {}).await;
+    let two = another(&redis.config(), &one, |_| {}).await;
+    // The command reads the time of the machine.
+    for bed in [&one, &two] {
+        bed.clock.set(SystemClock.now());
+    }
+    let file = one.data_dir.path().join("fortify.toml");
+    let data_dir = one.app.config.storage.data_dir.display();
+    std::fs::write(&file, format!("[storage]\ndata_dir = \"{data_dir}\"\n")).unwrap();
+    let circuits = |action: &str| {
+        let address = circuit(5).address().to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fortify"));
+        command.args(["circuits", "--config", file.to_str().unwrap(), action, &address]);
+        assert!(command.status().unwrap().success());
+    };
+    circuits("ban");
+    stands(&two, 5, Some(Standing::Banned)).await;
+    circuits("reset");
+    stands(&two, 5, None).await;
+    circuits("promote");
+    stands(&two, 5, Some(Standing::Vip)).await;
+    ban(&two, 6).await;
+    stands(&one, 6, Some(Standing::Banned)).await;
+    let address = circuit(6).address().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fortify"));
+    command.args(["circuits", "--config", file.to_str().unwrap(), "reset", &address]);
+    assert!(command.status().unwrap().success());
+    stands(&two, 6, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_gate_that_starts_late_knows_the_standings_in_force() {
+    for servers in Servers::each() {
+        let config = servers.config();
+        let one = gate(&config, |_| {}).await;
+        // More than one page of what Redis keeps.
+        for number in 0..2500 {
+            let until = one.clock.now().after(HOUR);
+            one.app.reputation.promote(circuit(10_000 + number), until).unwrap();
+        }
+        ban(&one, 1).await;
+        all_told(&one).await;
+        let two = another(&config, &one, |_| {}).await;
+        // It is ready when it knows, not before.
+        assert_eq!(two.app.reputation.standing(circuit(1)), Some(Standing::Banned));
+        assert_eq!(two.app.reputation.counts().vip, 2500);
+        assert!(is_banned(&at(&two, &two.visitor(), 1)).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_ban_while_redis_is_away_counts_here_and_is_told_later() {
+    let mut redis = Redis::start(&[]);
+    let one = gate(&redis.config(), |_| {}).await;
+    let two = another(&redis.config(), &one, |_| {}).await;
+    ban(&one, 1).await;
+    stands(&two, 1, Some(Standing::Banned)).await;
+    redis.kill();
+    until("the loss to be noticed", || async { !one.app.readiness().await.store }).await;
+    ban(&one, 2).await;
+    assert!(is_banned(&at(&one, &one.visitor(), 2)).await);
+    let seen = || async {
+        let metrics = one.visitor().get("/metrics").await.text();
+        metrics
+            .lines()
+            .any(|line| line.starts_with("fortify_standings_untold") && line.ends_with(" 1"))
+    };
+    until("the metric to say so", seen).await;
+    // Empty: what both hold is in it again, for those who come later.
+    redis.run();
+    stands(&two, 2, Some(Standing::Banned)).await;
+    all_told(&one).await;
+    all_told(&two).await;
+    let three = another(&redis.config(), &one, |_| {}).await;
+    for number in [1, 2] {
+        stands(&three, number, Some(Standing::Banned)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_ban_that_was_not_told_before_a_restart_is_told_after_it() {
+    let redis = Redis::start(&[]);
+    let one = gate(&redis.config(), |_| {}).await;
+    let until = one.clock.now().after(HOUR);
+    let two = another(&redis.config(), &one, |data_dir| {
+        let mut file = Ledger::open(data_dir, 10, one.clock.now()).unwrap();
+        let (standing, since) = (Standing::Banned, one.clock.now());
+        let row = Row { circuit: circuit(3), standing, since, until, reason: Reason::Failures };
+        file.apply(&[Write { yields: true, ..Write::of(row) }], since).unwrap();
+    })
+    .await;
+    stands(&one, 3, Some(Standing::Banned)).await;
+    drop(two);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_operators_word_is_not_overwritten_by_a_late_older_ban() {
+    let redis = Redis::start(&[]);
+    let one = gate(&redis.config(), |_| {}).await;
+    let (before, second) = (one.clock.now(), Duration::from_secs(1));
+    one.clock.advance(second);
+    reset(&one, 4).await;
+    // Forgiven, the visitor solves: what Redis keeps is a favour, to which a ban does not yield.
+    one.clock.advance(second);
+    let until_then = one.clock.now().after(HOUR);
+    one.app.reputation.favour(circuit(4), until_then).await.unwrap();
+    reset(&one, 5).await;
+    all_told(&one).await;
+    // A gate that was cut off since before comes with its bans.
+    let two = another(&redis.config(), &one, |data_dir| {
+        let mut file = Ledger::open(data_dir, 10, before).unwrap();
+        let (standing, until) = (Standing::Banned, before.after(HOUR * 4));
+        for number in [4, 5] {
+            let circuit = circuit(number);
+            let row = Row { circuit, standing, since: before, until, reason: Reason::Conduct };
+            file.apply(&[Write { yields: true, ..Write::of(row) }], before).unwrap();
+        }
+    })
+    .await;
+    stands(&two, 4, Some(Standing::Vip)).await;
+    stands(&two, 5, None).await;
+
+    // Both cut off: a ban at one, and later at the other a reset after which the visitor solved.
+    redis.signal(rustix::process::Signal::STOP);
+    two.clock.set(one.clock.now());
+    ban(&two, 6).await;
+    one.clock.advance(second);
+    reset(&one, 6).await;
+    one.clock.advance(second);
+    one.app.reputation.favour(circuit(6), until_then).await.unwrap();
+    redis.signal(rustix::process::Signal::CONT);
+    stands(&two, 6, Some(Standing::Vip)).await;
+    all_told(&one).await;
+    all_told(&two).await;
+    stands(&one, 6, Some(Standing::Vip)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reset_is_used_up_once_for_all_gates() {
+    let redis = Redis::start(&[]);
+    let one = gate(&redis.config(), |parts| parts.config.security.max_captcha_failures = 3).await;
+    let two = another(&redis.config(), &one, |_| {}).await;
+    ban(&one, 8).await;
+    stands(&two, 8, Some(Standing::Banned)).await;
+    reset(&one, 8).await;
+    let forgiven = || async {
+        let row = two.app.reputation.row(circuit(8));
+        row.is_some_and(|row| row.standing == Standing::Reset)
+    };
+    until("the reset at the other gate", forgiven).await;
+    assert!(at(&one, &one.visitor(), 8).get("/").await.is_challenge());
+    let used = || async { two.app.reputation.row(circuit(8)).is_none() };
+    until("the other gate to know that it is used up", used).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_04_a_gate_behind_another_tor_does_not_take_its_circuits_for_its_own() {
+    let redis = Redis::start(&[]);
+    let one = gate(&redis.config(), suspicious).await;
+    let two = gate(&redis.config(), |parts| {
+        let keys = one.app.config.storage.data_dir.join("keys.json");
+        let data_dir = &parts.config.storage.data_dir;
+        std::fs::create_dir_all(data_dir).unwrap();
+        std::fs::copy(&keys, data_dir.join("keys.json")).unwrap();
+        parts.config.tor.instance = 1;
+        suspicious(parts);
+    })
+    .await;
+    let three = another(&redis.config(), &one, |_| {}).await;
+    ban(&one, 21).await;
+    stands(&three, 21, Some(Standing::Banned)).await;
+    // That a circuit is no more is said by the tor that it was of.
+    let until_then = one.clock.now().after(HOUR);
+    one.app.reputation.favour(circuit(23), until_then).await.unwrap();
+    stands(&three, 23, Some(Standing::Vip)).await;
+    let closed = one.app.reputation.set(circuit(23), Standing::Reset, until_then, Reason::Closed);
+    closed.await.unwrap();
+    all_told(&one).await;
+    // What comes after them was heard after them.
+    one.app.sharing.remember(tag(&one, 22), Deed::Bot);
+    for other in [&two, &three] {
+        let heard = || async { !other.app.conducts.suspicions(tag(&one, 22)).is_empty() };
+        until("the deed to be heard", heard).await;
+    }
+    assert_eq!(two.app.reputation.standing_of_number(21), None);
+    assert_eq!(three.app.reputation.standing(circuit(23)), Some(Standing::Vip));
+}
+
+/// Answers that look like a program's count, as they do unless a test says otherwise.
+fn suspicious(parts: &mut Parts) {
+    parts.config.reputation.scoring.suspects = true;
+}
+
+/// Fills in what no person sees.
+async fn fall_into_the_trap(bed: &Bed, number: u32) -> StatusCode {
+    let mut visitor = at(bed, &bed.visitor(), number);
+    let page = visitor.get("/").await;
+    let token = page.field("token");
+    let names = fortify::web::traps::names(&token);
+    let form = fields(&[("token", &token), ("answer", "NO"), (&names[0], "http://x")]);
+    visitor.post_form("/validate-captcha", &form).await.status
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_circuit_does_at_two_gates_adds_up_to_one_ban() {
+    for servers in Servers::each() {
+        let config = servers.config();
+        let one = gate(&config, suspicious).await;
+        let two = another(&config, &one, |_| {}).await;
+        fall_into_the_trap(&one, 11).await;
+        assert_eq!(one.app.reputation.standing(circuit(11)), None, "five points of ten");
+        let suspects = |bed: &Bed| bed.app.conducts.suspicions(tag(bed, 11)) == [Suspicion::Bot];
+        let took = until("the other gate to suspect it", || async { suspects(&two) }).await;
+        println!(r#"{{"test":"a deed is heard","ms":{:.1}}}"#, took.as_secs_f64() * 1e3);
+        assert!(suspects(&one));
+        fall_into_the_trap(&two, 11).await;
+        stands(&two, 11, Some(Standing::Banned)).await;
+        stands(&one, 11, Some(Standing::Banned)).await;
+        assert!(is_banned(&at(&one, &one.visitor(), 11)).await);
+
+        // Times, too; and a gate that starts late has them. None counts twice where it was.
+        for (number, bed) in [&one, &two, &one].into_iter().enumerate() {
+            let took = Duration::from_millis(1000 + 200 * number as u64);
+            bed.app.sharing.remember(tag(bed, 12), Deed::Solved(took));
+        }
+        let quick = |bed: &Bed| bed.app.conducts.suspicions(tag(bed, 12)) == [Suspicion::Quick];
+        until("three answers at both", || async { quick(&one) && quick(&two) }).await;
+        one.app.sharing.remember(tag(&one, 13), Deed::Bot);
+        let three = another(&config, &one, |_| {}).await;
+        let heard = |bed: &Bed| bed.app.conducts.suspicions(tag(bed, 13)) == [Suspicion::Bot];
+        until("the late gate to know", || async { quick(&three) && heard(&three) }).await;
+        assert!(one.app.sharing.remember(tag(&one, 13), Deed::Bot));
+        let again = Deed::Failed;
+        until("both deeds at the third", || async {
+            three.app.conducts.remember(tag(&three, 13), again)
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_deed_is_counted_twice_where_it_was_done() {
+    let redis = Redis::start(&[]);
+    let one = gate(&redis.config(), suspicious).await;
+    let two = another(&redis.config(), &one, |_| {}).await;
+    for _ in 0..9 {
+        assert!(!one.app.sharing.remember(tag(&one, 14), Deed::Failed));
+    }
+    // What comes after them was heard after them.
+    two.app.sharing.remember(tag(&two, 15), Deed::Bot);
+    one.app.sharing.remember(tag(&one, 16), Deed::Bot);
+    let suspects =
+        |bed: &Bed, number| bed.app.conducts.suspicions(tag(bed, number)) == [Suspicion::Bot];
+    until("both to hear", || async { suspects(&one, 15) && suspects(&two, 16) }).await;
+    two.app.sharing.remember(tag(&two, 17), Deed::Bot);
+    until("one more", || async { suspects(&one, 17) }).await;
+    assert!(one.app.sharing.remember(tag(&one, 14), Deed::Failed), "the tenth bans");
+    assert!(!one.app.sharing.remember(tag(&one, 16), Deed::Failed), "six points");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_gate_that_missed_rows_reads_everything() {
+    let redis = Redis::start(&[]);
+    let one = gate(&redis.config(), |_| {}).await;
+    let two = another(&redis.config(), &one, |_| {}).await;
+    ban(&one, 0x41).await;
+    stands(&two, 0x41, Some(Standing::Banned)).await;
+    // Another circuit's row, and an entry that is not the next: the log had been cut.
+    let script = "
+        local rows, log = 'fortify:{standings}:rows', 'fortify:{standings}:log'
+        local name = redis.call('HKEYS', rows)[1]
+        redis.call('HSET', rows, string.sub(name, 1, 9) .. 'B', redis.call('HGET', rows, name))
+        local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1][2]
+        redis.call('XADD', log, '*', 'n', last[2] + 5, 'r', last[4])
+        return 1";
+    assert_eq!(redis.tell(&["EVAL", script, "0"]), ":1");
+    stands(&two, 0x42, Some(Standing::Banned)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_gate_that_does_not_know_who_is_banned_admits_nobody() {
+    let redis = Redis::start(&[]);
+    assert!(redis.tell(&["SET", "fortify:{standings}:rows", "x"]).starts_with("+OK"));
+    let bed = unready(&redis.config(), |parts| {
+        let any =
+            |level| LevelOverride { admits: Some(Admits::Either), ..LevelOverride::of(level) };
+        parts.config.threat.levels = ThreatLevel::ALL.map(any).to_vec();
+    })
+    .await;
+    let until_then = bed.clock.now().after(HOUR);
+    bed.app.reputation.favour(circuit(1), until_then).await.unwrap();
+    let mut visitor = at(&bed, &bed.visitor(), 1);
+    // The rest of the store works.
+    let said = || async {
+        let said = bed.app.store.ping().await.unwrap_err().to_string();
+        said.contains("which circuits are banned is not known")
+    };
+    until("the reason", said).await;
+    assert_eq!(visitor.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    redis.tell(&["DEL", "fortify:{standings}:rows"]);
+    until("the gate to be ready", || async { bed.app.readiness().await.is_ready() }).await;
+    assert_eq!(visitor.get("/").await.status, StatusCode::OK, "favoured");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_kept_goes_when_its_time_is_over() {
+    let redis = Redis::start(&[]);
+    let one = gate(&redis.config(), |_| {}).await;
+    // By Redis' clock what is banned here is over, and by the gate's not yet. That a circuit is no more is
+    // told to nobody.
+    let probe = circuit(9999);
+    let (then, reputation) = (one.clock.now().after(HOUR), &one.app.reputation);
+    reputation.set(probe, Standing::Reset, then, Reason::Closed).await.unwrap();
+    one.clock.jump(SystemClock.now().before(HOUR * 2));
+    let then = one.clock.now().after(HOUR);
+    until("the gate to follow", || async {
+        reputation.row(probe).is_some_and(|row| row.until == then)
+    })
+    .await;
+    for number in 0..150 {
+        ban(&one, number).await;
+    }
+    reset(&one, 3).await;
+    all_told(&one).await;
+    let rows = || redis.tell(&["HLEN", "fortify:{standings}:rows"]);
+    let ends =
+        |standing: &str| redis.tell(&["ZCARD", &format!("fortify:{{standings}}:ends:{standing}")]);
+    until("the rows", || async { rows() == ":150" }).await;
+    assert_eq!((ends("banned"), ends("reset")), (":149".to_owned(), ":1".to_owned()));
+    one.clock.advance(HOUR + Duration::from_secs(60));
+    for number in [1000, 1001] {
+        ban(&one, number).await;
+        all_told(&one).await;
+    }
+    until("the rows to go", || async { rows() == ":2" }).await;
+    assert_eq!((ends("banned"), ends("reset")), (":2".to_owned(), ":0".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_documented_rights_are_enough() {
+    let docs = include_str!("../../../../docs/redis.md");
+    let rule = docs.split("```acl\n").nth(1).unwrap().split("\n```").next().unwrap();
+    let rule = rule.replace("PASSWORD", "right").replace("\\\n", " ");
+    let words: Vec<_> = rule.split_whitespace().skip(1).collect();
+    for servers in Servers::each() {
+        let nodes: Vec<&Redis> = match &servers {
+            Servers::Single(redis) => vec![redis],
+            Servers::Cluster(cluster) => cluster.nodes.iter().collect(),
+        };
+        for node in &nodes {
+            assert_eq!(node.tell(&[&["ACL", "SETUSER"], &words[..]].concat()), "+OK");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        std::fs::write(&file, "right\n").unwrap();
+        let user = Some(words[0].to_owned());
+        let config = RedisConfig { user, password_file: Some(file), ..servers.config() };
+        let one = gate(&config, |_| {}).await;
+        let two = another(&config, &one, |_| {}).await;
+        for number in 0..3 {
+            ban(&one, number).await;
+            one.app.sharing.remember(tag(&one, number), Deed::Bot);
+            stands(&two, number, Some(Standing::Banned)).await;
+            one.clock.advance(HOUR * 2);
+        }
+        all_told(&one).await;
+        for node in nodes {
+            assert_eq!(node.tell(&["ACL", "LOG"]), "*0", "a command was denied");
+        }
+    }
+}

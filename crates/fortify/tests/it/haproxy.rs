@@ -1,0 +1,612 @@
+//! A real `HAProxy` over the shipped configuration, between a visitor that speaks as tor does and a
+//! running gate.
+
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use fortify::circuit::{IdentityMode, TorCircuit};
+use fortify::clock::{Clock as _, Timestamp};
+use fortify::haproxy::client::Endpoint;
+use fortify::reputation::{Reason, Standing};
+use fortify_testkit::{Bed, Parts, Reply};
+use hyper_util::rt::TokioIo;
+
+/// The configuration that operators get.
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/haproxy.cfg");
+
+/// How many the requirement has in the table within 2 s.
+const MANY: u32 = 10_000;
+
+/// How long a condition is waited for: far above what is measured, for a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Debian installs it where only root looks.
+fn program() -> &'static str {
+    let debian = "/usr/sbin/haproxy";
+    if Path::new(debian).exists() { debian } else { "haproxy" }
+}
+
+fn circuit(number: u32) -> TorCircuit {
+    TorCircuit::from_parts(0, 0, number)
+}
+
+/// Ports that nobody has, as far as can be known.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// A `HAProxy` of one's own. Ended, by its id, when dropped.
+struct Haproxy {
+    dir: tempfile::TempDir,
+    ingress: SocketAddr,
+    peers: u16,
+    backend: SocketAddr,
+    processes: Vec<Child>,
+}
+
+impl Haproxy {
+    /// One that is not running yet.
+    fn prepare(backend: SocketAddr) -> Self {
+        let [ingress, peers] = free_ports();
+        let (dir, ingress) = (tempfile::tempdir().unwrap(), ([127, 0, 0, 1], ingress).into());
+        Self { dir, ingress, peers, backend, processes: Vec::new() }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("fortify.sock")
+    }
+
+    fn spawn(&mut self, args: &[&str]) {
+        let child = Command::new(program())
+            .args(["-db", "-f", SHIPPED])
+            .args(args)
+            .env("FORTIFY_INGRESS", self.ingress.to_string())
+            .env("FORTIFY_BACKEND", self.backend.to_string())
+            .env("FORTIFY_STATS_SOCKET", self.socket())
+            .env("FORTIFY_PEERS_BIND", format!("127.0.0.1:{}", self.peers))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("haproxy is installed: run scripts/setup.sh test");
+        self.processes.push(child);
+    }
+
+    async fn start(&mut self) {
+        self.spawn(&[]);
+        eventually("haproxy answers", || info(&self.socket()).is_some()).await;
+    }
+
+    /// Another process takes over from the one that runs, and that one ends when it is done.
+    async fn reload(&mut self) {
+        let before = self.processes.last().unwrap().id().to_string();
+        self.spawn(&["-sf", &before]);
+        let pid = self.processes.last().unwrap().id();
+        eventually("the new process answers", || info(&self.socket()) == Some(pid)).await;
+    }
+
+    fn kill(&mut self) {
+        for mut process in self.processes.drain(..) {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// `gpc0` of a circuit; `None` without an entry.
+    fn gpc0(&self, number: u32) -> Option<u32> {
+        let key = circuit(number).address();
+        let answer = ask(&self.socket(), &format!("show table tor_ingress key {key}\n"))?;
+        answer.split("gpc0=").nth(1)?.split([' ', '\n']).next()?.parse().ok()
+    }
+
+    /// `gpc1` of a circuit; `None` without an entry.
+    fn gpc1(&self, number: u32) -> Option<u32> {
+        let key = circuit(number).address();
+        let answer = ask(&self.socket(), &format!("show table tor_ingress key {key}\n"))?;
+        answer.split("gpc1=").nth(1)?.split([' ', '\n']).next()?.parse().ok()
+    }
+
+    /// How many of so many requests in a row are refused for their rate.
+    async fn refused_of(&self, number: u32, requests: usize) -> usize {
+        let mut refused = 0;
+        for _ in 0..requests {
+            let reply = self.request(number, Method::GET, "/health", "").await.unwrap();
+            refused += usize::from(reply.status == StatusCode::TOO_MANY_REQUESTS);
+        }
+        refused
+    }
+
+    /// How many entries are banned.
+    fn banned(&self) -> usize {
+        let answer = ask(&self.socket(), "show table tor_ingress data.gpc0 eq 2\n");
+        answer.map_or(0, |answer| answer.matches("key=").count())
+    }
+
+    async fn gpc0_becomes(&self, number: u32, value: u32) {
+        let what = format!("gpc0 is {value}");
+        eventually(&what, || self.gpc0(number) == Some(value)).await;
+    }
+
+    /// A request as tor hands it over: a PROXY line, then what the visitor sends. `None` when the
+    /// connection is closed instead.
+    async fn request(&self, number: u32, method: Method, path: &str, body: &str) -> Option<Reply> {
+        let mut connection = self.connect(number).await?;
+        let (status, headers, body) = connection.send(method, path, body).await?;
+        Some(Reply { status, headers, body })
+    }
+
+    async fn connect(&self, number: u32) -> Option<Through> {
+        use tokio::io::AsyncWriteExt as _;
+        let mut stream = tokio::net::TcpStream::connect(self.ingress).await.ok()?;
+        let (high, low) = (number >> 16, number & 0xffff);
+        // Tor's own spelling, which is not the canonical one.
+        let line = format!("PROXY TCP6 fc00:dead:beef:4dad::{high:x}:{low:x} ::1 {low} 80\r\n");
+        stream.write_all(line.as_bytes()).await.ok()?;
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(connection);
+        Some(Through { sender })
+    }
+}
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            let _ended_already = process.kill();
+            let _ended_already = process.wait();
+        }
+    }
+}
+
+/// One connection through `HAProxy`.
+struct Through {
+    sender: hyper::client::conn::http1::SendRequest<Body>,
+}
+
+impl Through {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> Option<(StatusCode, HeaderMap, Vec<u8>)> {
+        use http_body_util::BodyExt as _;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "abc.onion")
+            .header("origin", "http://abc.onion")
+            // Forged, in the spellings that servers take for it.
+            .header("x-circuit-id", "fc00:dead:beef:4dad::bad")
+            .header("x_circuit_id", "fc00:dead:beef:4dad::bad")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        let response = tokio::time::timeout(PATIENCE, self.sender.send_request(request));
+        let (parts, body) = response.await.expect("no answer in time").ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes().to_vec();
+        Some((parts.status, parts.headers, body))
+    }
+}
+
+/// What the Runtime API answers to one line.
+fn ask(socket: &Path, line: &str) -> Option<String> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(line.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+/// The id of the process that answers.
+fn info(socket: &Path) -> Option<u32> {
+    let answer = ask(socket, "show info\n")?;
+    answer.lines().find_map(|line| line.strip_prefix("Pid: "))?.parse().ok()
+}
+
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < PATIENCE, "after {PATIENCE:?} still not: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A gate that tells the `HAProxy` in front of it.
+async fn stack() -> (Bed, Haproxy) {
+    let [port] = free_ports();
+    let haproxy = Haproxy::prepare(([127, 0, 0, 1], port).into());
+    let socket = haproxy.socket();
+    let bed = Bed::with(|parts: &mut Parts| {
+        parts.config.server.port = port;
+        parts.config.security.identity = IdentityMode::Circuit;
+        parts.config.security.max_captcha_failures = 5;
+        parts.config.haproxy.endpoint = Some(Endpoint::Unix(socket));
+    })
+    .await;
+    (bed, haproxy)
+}
+
+fn in_half_an_hour(bed: &Bed) -> Timestamp {
+    bed.clock.now().after(Duration::from_secs(1800))
+}
+
+/// The circuits from 1 to [`MANY`], banned, as fast as the disk takes them.
+async fn ban_many(bed: &Bed) {
+    let until = in_half_an_hour(bed);
+    let bans: Vec<_> = (1..=MANY)
+        .map(|number| {
+            let reputation = bed.app.reputation.clone();
+            tokio::spawn(async move {
+                reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
+            })
+        })
+        .collect();
+    for ban in bans {
+        ban.await.unwrap();
+    }
+}
+
+async fn haproxy_is(bed: &Bed, word: &str) {
+    let started = Instant::now();
+    loop {
+        let ready = bed.visitor().get("/ready").await;
+        assert_eq!(ready.status, StatusCode::OK, "requests go on, so the gate is ready");
+        if ready.json()["haproxy"] == word {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "haproxy is not {word}: {}", ready.text());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn answer_form(page: &Reply, answer: &str) -> String {
+    let fields = fortify_testkit::fields(&[("token", &page.field("token")), ("answer", answer)]);
+    fortify_testkit::form(&fields)
+}
+
+#[test]
+fn the_shipped_configuration_is_valid() {
+    let checked = Command::new(program()).args(["-c", "-f", SHIPPED]).output();
+    let checked = checked.expect("haproxy is installed: run scripts/setup.sh test");
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() && !said.contains("WARNING"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circuit_that_solves_is_favoured_and_one_that_guesses_is_refused() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+
+    let page = haproxy.request(0x19, Method::GET, "/", "").await.unwrap();
+    assert!(page.is_challenge());
+    let answer = bed.answer(&page.field("token")).await;
+    let form = answer_form(&page, &answer);
+    let solved = haproxy.request(0x19, Method::POST, "/validate-captcha", &form).await.unwrap();
+    assert!(solved.admits(), "{}", solved.text());
+    let started = Instant::now();
+    haproxy.gpc0_becomes(0x19, 1).await;
+    println!("a favour is in the table {:?} after the answer", started.elapsed());
+
+    // Held open from before the ban.
+    let mut open = haproxy.connect(0x2_001a).await.unwrap();
+    assert!(open.send(Method::GET, "/", "").await.is_some());
+    for failure in 1..=5 {
+        let page = haproxy.request(0x2_001a, Method::GET, "/", "").await.unwrap();
+        let form = answer_form(&page, "NO");
+        let wrong = haproxy.request(0x2_001a, Method::POST, "/validate-captcha", &form).await;
+        let expected =
+            if failure < 5 { StatusCode::FORBIDDEN } else { StatusCode::TOO_MANY_REQUESTS };
+        assert_eq!(wrong.unwrap().status, expected);
+    }
+    let started = Instant::now();
+    haproxy.gpc0_becomes(0x2_001a, 2).await;
+    println!("a ban is in the table {:?} after the answer", started.elapsed());
+    assert!(haproxy.request(0x2_001a, Method::GET, "/", "").await.is_none(), "not refused");
+    assert!(open.send(Method::GET, "/", "").await.is_none(), "an open connection goes on");
+    assert!(haproxy.request(0x1b, Method::GET, "/", "").await.is_some(), "another is refused");
+
+    let (until, reason) = (in_half_an_hour(&bed), Reason::Operator);
+    let banned = circuit(0x2_001a);
+    bed.app.reputation.set(banned, Standing::Reset, until, reason).await.unwrap();
+    haproxy.gpc0_becomes(0x2_001a, 0).await;
+    let back = haproxy.request(0x2_001a, Method::GET, "/", "").await.unwrap();
+    assert!(back.is_challenge(), "who was forgiven has to wait: {}", back.text());
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_22_haproxy_is_strict_with_those_who_answer_like_programs_for_a_while() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    let until = in_half_an_hour(&bed);
+    let [suspect, favoured, person, plain] = [1, 2, 3, 4];
+    for number in [favoured, person] {
+        bed.app.reputation.favour(circuit(number), until).await.unwrap();
+    }
+    for number in [suspect, favoured] {
+        bed.app.reputation.penalise(circuit(number), until);
+        eventually("it has its strikes", || haproxy.gpc1(number) == Some(10)).await;
+    }
+    assert_eq!(haproxy.gpc0(favoured), Some(1), "a penalty takes no favour away");
+    assert_eq!(haproxy.refused_of(suspect, 40).await, 10);
+    assert_eq!(haproxy.refused_of(plain, 40).await, 0);
+    assert_eq!(haproxy.refused_of(favoured, 110).await, 10);
+    assert_eq!(haproxy.refused_of(person, 110).await, 0);
+
+    // What HAProxy itself counted is not forgiven for an answer, and is by an operator.
+    let struck = 5;
+    let key = circuit(struck).address();
+    let set = format!("set table tor_ingress key {key} data.gpc1 12\n");
+    assert!(ask(&haproxy.socket(), &set).is_some());
+    bed.app.reputation.favour(circuit(struck), until).await.unwrap();
+    haproxy.gpc0_becomes(struck, 1).await;
+    assert_eq!(haproxy.gpc1(struck), Some(12), "an answer takes strikes away");
+    let (standing, reason) = (Standing::Reset, Reason::Operator);
+    bed.app.reputation.set(circuit(struck), standing, until, reason).await.unwrap();
+    eventually("it is forgiven", || haproxy.gpc1(struck) == Some(0)).await;
+
+    // A process that knows nothing is told.
+    haproxy.kill();
+    haproxy.start().await;
+    eventually("it has them again", || haproxy.gpc1(suspect) == Some(10)).await;
+    bed.app.reputation.absolve(circuit(favoured));
+    eventually("its strikes are gone", || haproxy.gpc1(favoured) == Some(0)).await;
+    bed.clock.set(until);
+    eventually("a penalty ends by itself", || haproxy.gpc1(suspect) == Some(0)).await;
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_ends_in_the_table_when_it_ends() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    let until = in_half_an_hour(&bed);
+    bed.app.reputation.ban(circuit(7), until, Reason::Failures).await.unwrap();
+    haproxy.gpc0_becomes(7, 2).await;
+    bed.clock.set(until);
+    haproxy.gpc0_becomes(7, 0).await;
+    assert!(haproxy.request(7, Method::GET, "/", "").await.unwrap().is_challenge());
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_03_what_a_former_tors_circuit_had_is_taken_back_and_its_successors_ban_stays() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    let (reputation, until) = (&bed.app.reputation, in_half_an_hour(&bed));
+    let before = |number| TorCircuit::from_parts(0, 1, number);
+    let after = |number| TorCircuit::from_parts(0, 2, number);
+    for number in [7, 8] {
+        reputation.ban(before(number), until, Reason::Failures).await.unwrap();
+        haproxy.gpc0_becomes(number, 2).await;
+    }
+    reputation.ban(after(7), until, Reason::Failures).await.unwrap();
+    // Late: the successor of one is banned already.
+    for number in [7, 8] {
+        reputation.set(before(number), Standing::Reset, until, Reason::Closed).await.unwrap();
+    }
+    haproxy.gpc0_becomes(8, 0).await;
+    assert_eq!(haproxy.gpc0(7), Some(2), "a ban was taken back with that of another circuit");
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_27_ten_thousand_bans_are_told_at_once_and_again_to_every_process_that_follows() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    let all = MANY as usize;
+
+    let started = Instant::now();
+    ban_many(&bed).await;
+    let acknowledged = started.elapsed();
+    eventually("all bans are in the table", || haproxy.banned() == all).await;
+    let told = started.elapsed();
+    println!("10,000 bans: acknowledged in {acknowledged:?}, in the table in {told:?}");
+    assert_eq!(bed.app.reputation.lag(), Duration::ZERO);
+
+    haproxy.kill();
+    haproxy_is(&bed, "degraded").await;
+    let started = Instant::now();
+    haproxy.start().await;
+    let answers = started.elapsed();
+    eventually("all are back", || haproxy.banned() == all).await;
+    println!(
+        "killed and started: it answers after {answers:?}, all back after {:?}",
+        started.elapsed()
+    );
+
+    let started = Instant::now();
+    haproxy.reload().await;
+    let answers = started.elapsed();
+    eventually("all are back", || haproxy.banned() == all).await;
+    println!("reloaded: it answers after {answers:?}, all back after {:?}", started.elapsed());
+    haproxy_is(&bed, "ok").await;
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_20_no_ban_of_those_that_come_during_a_reload_is_lost() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    let until = in_half_an_hour(&bed);
+    let reputation = bed.app.reputation.clone();
+    let bans = tokio::spawn(async move {
+        for number in 1..=400 {
+            reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    haproxy.reload().await;
+    bans.await.unwrap();
+    let started = Instant::now();
+    eventually("all are there", || haproxy.banned() == 400).await;
+    println!("bans during a reload: all there {:?} after the last", started.elapsed());
+    // And stay, through what the process before teaches.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    eventually("all are still there", || haproxy.banned() == 400).await;
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_20_a_connection_held_across_a_reload_hides_no_ban() {
+    use std::io::{Read as _, Write as _};
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    let mut held = UnixStream::connect(haproxy.socket()).unwrap();
+    held.set_read_timeout(Some(PATIENCE)).unwrap();
+    held.write_all(b"prompt\n").unwrap();
+    let mut prompt = [0; 3];
+    held.read_exact(&mut prompt).unwrap();
+    haproxy.reload().await;
+    // It keeps the process before alive, which would still say yes to anything.
+    held.write_all(b"show info\n").unwrap();
+    let mut said = vec![0; 16 * 1024];
+    let length = held.read(&mut said).unwrap();
+    assert!(String::from_utf8_lossy(&said[..length]).contains("Stopping: 1"));
+    let until = in_half_an_hour(&bed);
+    bed.app.reputation.ban(circuit(9), until, Reason::Failures).await.unwrap();
+    haproxy.gpc0_becomes(9, 2).await;
+    assert!(haproxy.request(9, Method::GET, "/", "").await.is_none(), "the ban did not count");
+    drop(held);
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_20_without_haproxy_requests_go_on_bans_count_and_it_heals() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy_is(&bed, "degraded").await;
+    let mut visitor = bed.visitor().circuit("fc00:dead:beef:4dad::1");
+    let page = visitor.get("/").await;
+    assert!(bed.solve(&mut visitor, &page).await.admits());
+    assert_eq!(visitor.get("/").await.status, StatusCode::OK);
+    let until = in_half_an_hour(&bed);
+    bed.app.reputation.ban(circuit(2), until, Reason::Failures).await.unwrap();
+    let mut banned = bed.visitor().circuit("fc00:dead:beef:4dad::2");
+    for path in ["/", "/_fortify/auth", "/captcha/generate", "/api/captcha-image"] {
+        let method = if path == "/captcha/generate" { Method::POST } else { Method::GET };
+        let refused = banned.send(method, path, &[], Body::empty()).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(!refused.is_challenge());
+    }
+    bed.clock.advance(Duration::from_secs(3));
+    let metrics = bed.visitor().get("/metrics").await.text();
+    for line in [
+        "fortify_haproxy_up{} 0",
+        // Once for each path.
+        "fortify_decisions_total{decision=\"refuse\"} 4",
+        "fortify_haproxy_lag_seconds{} 3",
+        "fortify_standings{standing=\"banned\"} 1",
+        "fortify_standings{standing=\"vip\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
+    }
+
+    let started = Instant::now();
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    println!("healed {:?} after haproxy was started", started.elapsed());
+    haproxy.gpc0_becomes(1, 1).await;
+    haproxy.gpc0_becomes(2, 2).await;
+    let metrics = bed.visitor().get("/metrics").await.text();
+    for line in [
+        "fortify_haproxy_up{} 1",
+        "fortify_haproxy_lag_seconds{} 0",
+        "fortify_haproxy_commands_total{outcome=\"ok\"} 2",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
+    }
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_wrote_into_the_table_is_put_right() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    let until = in_half_an_hour(&bed);
+    bed.app.reputation.ban(circuit(3), until, Reason::Failures).await.unwrap();
+    haproxy.gpc0_becomes(3, 2).await;
+    let start = "set table tor_ingress key fc00:dead:beef:4dad::";
+    assert_eq!(ask(&haproxy.socket(), "clear table tor_ingress\n").unwrap(), "\n");
+    assert_eq!(ask(&haproxy.socket(), &format!("{start}5 data.gpc0 1\n")).unwrap(), "\n");
+    assert_eq!(ask(&haproxy.socket(), &format!("{start}6 data.gpc0 7\n")).unwrap(), "\n");
+    // A full pass follows every process that is new.
+    haproxy.reload().await;
+    haproxy.gpc0_becomes(3, 2).await;
+    eventually("unwanted entries are normal", || {
+        haproxy.gpc0(5).is_none_or(|value| value == 0)
+            && haproxy.gpc0(6).is_none_or(|value| value == 0)
+    })
+    .await;
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_reaches_the_table_of_a_running_gate() {
+    let (bed, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    // The command reads the system's clock.
+    bed.clock.set(fortify::clock::SystemClock.now());
+    let data_dir = bed.app.config.storage.data_dir.clone();
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_fortify"))
+            .arg("circuits")
+            .args(args)
+            .env("FORTIFY__STORAGE__DATA_DIR", &data_dir)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let address = "fc00:dead:beef:4dad::2:19";
+    let started = Instant::now();
+    run(&["ban", address]);
+    haproxy.gpc0_becomes(0x2_0019, 2).await;
+    println!("banned by the command line and in the table in {:?}", started.elapsed());
+    assert!(run(&["show", address]).contains(" banned (operator), 1"));
+    let list = run(&["list"]);
+    assert!(list.contains("banned") && !list.contains("fc00") && !list.contains("2:19"), "{list}");
+    assert!(run(&["list", "--show-circuits"]).contains(address));
+    run(&["promote", address, "--seconds", "90"]);
+    haproxy.gpc0_becomes(0x2_0019, 1).await;
+    run(&["reset", "fc00:dead:beef:4dad::0002:0019"]);
+    haproxy.gpc0_becomes(0x2_0019, 0).await;
+    assert!(run(&["show", address]).ends_with(" like any other\n"));
+    assert_eq!(run(&["list"]).lines().count(), 1, "a reset is listed");
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_not_there_is_degraded_and_not_down() {
+    let haproxy_of = |parts: &mut Parts, socket| {
+        parts.config.security.identity = IdentityMode::Circuit;
+        parts.config.haproxy.endpoint = Some(Endpoint::Unix(socket));
+        parts.config.haproxy.table = "another".parse().unwrap();
+    };
+    let mut haproxy = Haproxy::prepare(([127, 0, 0, 1], 9).into());
+    haproxy.start().await;
+    let socket = haproxy.socket();
+    let bed = Bed::with(|parts| haproxy_of(parts, socket)).await;
+    let until = in_half_an_hour(&bed);
+    bed.app.reputation.ban(circuit(2), until, Reason::Failures).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    haproxy_is(&bed, "degraded").await;
+    assert_eq!(bed.app.reputation.standing(circuit(2)), Some(Standing::Banned));
+    bed.stop().await;
+}

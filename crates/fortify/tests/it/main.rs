@@ -1,0 +1,27 @@
+//! The tests of Fortify over real sockets, with the real servers around it: one program, a module for each
+//! subject. `cargo test -p fortify --test it redis::` runs those of one module.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
+mod abuse;
+mod admin;
+mod behaviour;
+mod cli;
+mod cluster;
+mod commands;
+mod dashboard;
+mod deploy;
+mod disk;
+mod doctor;
+mod guess_table;
+mod haproxy;
+mod judging;
+mod kinds;
+mod moves;
+mod nginx;
+mod onion;
+mod prometheus;
+mod redis;
+mod reload;
+mod secrets;
+mod tor;
+mod way_in;
