@@ -50,6 +50,8 @@ pub mod issue;
 pub mod limits;
 pub mod metrics;
 pub mod operator;
+#[cfg(any(test, feature = "test-support"))]
+mod parts;
 pub mod reputation;
 pub mod session;
 pub mod threat;
@@ -89,6 +91,8 @@ use fortify_core::sqlite::FileError;
 use fortify_store::{StateStore, StoreError};
 
 pub use chain::{MAX_STAGE_COOKIES, STAGE_LIFETIME};
+#[cfg(any(test, feature = "test-support"))]
+pub use parts::Parts;
 
 /// What the configuration says to the engine: its sections, as they are in the file.
 #[derive(Clone, Debug, PartialEq)]

@@ -21,7 +21,7 @@ use fortify_core::circuit::{CircuitId, TorCircuit};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_core::sqlite::FileError;
-use fortify_store::{StateStore, StoreError};
+use fortify_store::StoreError;
 
 /// Statuses that are written together: what one batch of the file holds.
 const WRITTEN_TOGETHER: usize = 256;
@@ -331,11 +331,5 @@ impl Engine {
         if let Some(key) = self.keys.list().first() {
             metrics.session.set_signing_key_created(key.created_at);
         }
-    }
-
-    /// What is remembered between requests.
-    #[must_use]
-    pub const fn store(&self) -> &Arc<dyn StateStore> {
-        &self.store
     }
 }

@@ -164,7 +164,15 @@ impl Bed {
     /// The answer to a challenge, from the store: no endpoint tells it.
     pub async fn answer(&self, token: &str) -> String {
         let token: ChallengeToken = token.parse().unwrap();
-        let record = self.app.store.challenge(&token).await.unwrap().expect("a live challenge");
+        let record = self
+            .app
+            .engine
+            .parts()
+            .store
+            .challenge(&token)
+            .await
+            .unwrap()
+            .expect("a live challenge");
         Answer::decode(record.answer.expose()).unwrap().reveal()
     }
 

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use fortify::challenge::policy::Order;
 use fortify::challenge::{Redeemed, Submission};
 use fortify::circuit::{AddressBlock, CircuitId, PeerAddress};
 use fortify::config::{RedisAddress, RedisServer, StorageBackend};
@@ -45,8 +46,10 @@ async fn over_redis() {
             parts.config.storage.redis.servers = vec![RedisServer { address, database: 0 }];
         })
         .await;
-        fortify_testkit::redis::until("redis", || async { bed.app.store.ping().await.is_ok() })
-            .await;
+        fortify_testkit::redis::until("redis", || async {
+            bed.app.engine.parts().store.ping().await.is_ok()
+        })
+        .await;
         redeem_in_process(&bed, place).await;
         decide_in_process(&bed, place).await;
         bed.stop().await;
@@ -55,18 +58,21 @@ async fn over_redis() {
 
 async fn redeem_in_process(bed: &Bed, place: &str) {
     let peer = AddressBlock::of(&PeerAddress::Tcp([127, 0, 0, 1].into()));
-    let circuit = bed.app.pseudonyms.tag(&CircuitId::Peer(peer));
+    let circuit = bed.app.engine.parts().pseudonyms.tag(&CircuitId::Peer(peer));
     let mut times = Vec::with_capacity(SAMPLES);
     let mut issue = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         let started = Instant::now();
-        let issued = bed.app.challenges.issue(circuit, false).await.unwrap();
+        let issued =
+            bed.app.engine.parts().challenges.issue(circuit, Order::default()).await.unwrap();
         issue.push(started.elapsed());
         let answer = answer(bed, &issued.token).await;
         let token = issued.token.encode();
         let started = Instant::now();
         let redeemed = bed
             .app
+            .engine
+            .parts()
             .challenges
             .redeem(Submission { token: &token, answer: &answer, trapped: false }, circuit)
             .await
@@ -80,12 +86,13 @@ async fn redeem_in_process(bed: &Bed, place: &str) {
 
 async fn decide_in_process(bed: &Bed, place: &str) {
     let peer = AddressBlock::of(&PeerAddress::Tcp([127, 0, 0, 1].into()));
-    let circuit = bed.app.pseudonyms.tag(&CircuitId::Peer(peer));
-    let tokens = [bed.app.sessions.mint(circuit, 5).unwrap().token];
+    let circuit = bed.app.engine.parts().pseudonyms.tag(&CircuitId::Peer(peer));
+    let tokens = [bed.app.engine.parts().sessions.mint(circuit, 5).unwrap().token];
     let mut times = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         let started = Instant::now();
-        let session = bed.app.sessions.check(&tokens, circuit, |_| {}).await.unwrap();
+        let session =
+            bed.app.engine.parts().sessions.check(&tokens, circuit, |_| {}).await.unwrap();
         times.push(started.elapsed());
         assert!(session.is_some());
     }
@@ -119,7 +126,7 @@ async fn over_http(bed: &Bed) {
 }
 
 async fn answer(bed: &Bed, token: &ChallengeToken) -> String {
-    let record = bed.app.store.challenge(token).await.unwrap().unwrap();
+    let record = bed.app.engine.parts().store.challenge(token).await.unwrap().unwrap();
     Answer::decode(record.answer.expose()).unwrap().reveal()
 }
 

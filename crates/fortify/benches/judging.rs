@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fortify::clock::{ManualClock, Timestamp};
-use fortify::decision::{self, Facts};
+use fortify::engine::decision::{self, Facts};
 use fortify::pseudonym::CircuitTag;
 use fortify::reputation::conduct::{Conducts, Deed, Scoring};
 use fortify::store::StateStore as _;
@@ -58,14 +58,14 @@ async fn main() {
             let started = Instant::now();
             let suspicions = conducts.suspicions(circuit(number));
             let facts = Facts {
-                session: false,
-                favoured: Some(false),
+                session: None,
+                trusted: Some(false),
                 suspicions: &suspicions,
                 finding: None,
                 stages: 1,
                 admits: Admits::Either,
             };
-            black_box(decision::decide(black_box(&facts)));
+            black_box(decision::decide(black_box(facts)));
             started.elapsed()
         })
         .collect();

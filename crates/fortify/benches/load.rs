@@ -88,7 +88,8 @@ async fn bed(store: Store) -> (Bed, Option<Redis>) {
         parts.config.captcha.max_active_per_circuit = 3;
     })
     .await;
-    until("the store to answer", || async { bed.app.store.ping().await.is_ok() }).await;
+    until("the store to answer", || async { bed.app.engine.parts().store.ping().await.is_ok() })
+        .await;
     (bed, redis)
 }
 

@@ -207,7 +207,16 @@ pub(crate) fn draw(parts: &mut Parts, variant: Variant, carrier: Carrier, mode: 
 /// What the gate keeps of the challenge on the page.
 pub(crate) async fn record(visit: &Visit) -> Result<ChallengeRecord, BrowserError> {
     let token = visit.challenge().await?.parse().unwrap();
-    Ok(visit.bed.app.store.challenge(&token).await.unwrap().expect("a live challenge"))
+    Ok(visit
+        .bed
+        .app
+        .engine
+        .parts()
+        .store
+        .challenge(&token)
+        .await
+        .unwrap()
+        .expect("a live challenge"))
 }
 
 /// Nothing of it is lost to scaling: it is shown at its own size at least, and dots as squares.

@@ -117,11 +117,11 @@ async fn an_operator_needs_no_scripts(kind: Kind) -> Outcome {
     let visitors = from_circuit(bed, CIRCUIT).await;
     browser.goto(&visitors).await?;
     let token: ChallengeToken = visit.challenge().await?.parse().unwrap();
-    assert_eq!(bed.app.store.challenge(&token).await.unwrap().unwrap().level, 5);
+    assert_eq!(bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap().level, 5);
     browser.goto(&url("/admin/dial")).await?;
     browser.follow("a[href='/admin/dial?level=7#turn']").await?;
     assert!(browser.text("#preview").await?.contains("From level 5 to 7"));
-    assert_eq!(bed.app.threat.level().get(), 5, "a look turned it");
+    assert_eq!(bed.app.engine.parts().threat.level().get(), 5, "a look turned it");
     browser.fill("#reason", "many new circuits & none solves").await?;
     browser.submit("#set").await?;
     assert!(browser.text(DONE).await?.contains("dial is turned"));
@@ -130,11 +130,11 @@ async fn an_operator_needs_no_scripts(kind: Kind) -> Outcome {
     // What the next visitor gets is a picture of the new level: pictures that were drawn ahead are gone.
     let mut other = bed.visitor().circuit(OTHER_CIRCUIT);
     let token: ChallengeToken = other.get("/").await.field("token").parse().unwrap();
-    let record = bed.app.store.challenge(&token).await.unwrap().unwrap();
+    let record = bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
     assert_eq!(record.level, 7);
     browser.goto(&visitors).await?;
     let token: ChallengeToken = visit.challenge().await?.parse().unwrap();
-    let record = bed.app.store.challenge(&token).await.unwrap().unwrap();
+    let record = bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
     assert_eq!(record.level, 7);
     assert_ne!(record.carrier, Carrier::Ink.as_str(), "level 7 has no ink for letters");
     browser.goto(&url("/admin/audit")).await?;
@@ -225,7 +225,7 @@ async fn office(kind: Kind, options: Options) -> Result<Visit, fortify_e2e::Brow
     let admin = bed.admin.clone().unwrap();
     let own = Who { name: "test".to_owned(), role: Role::Admin, means: Means::File };
     let password = Secret::new(PASSWORD.to_owned());
-    let hash = fortify::admin::password::hash(&password, &*bed.app.entropy).unwrap();
+    let hash = fortify::admin::password::hash(&password, &*bed.app.engine.entropy()).unwrap();
     admin.accounts.add_user(&own, "ada", Role::Admin, &hash, NOW).unwrap();
     an_hour(bed).await;
     visit.browser.goto(&admin_url(bed, "/admin/login")).await?;
@@ -279,7 +279,11 @@ async fn an_hour(bed: &Bed) {
         if let Some((level, by, reason, signals)) = turn {
             let why = Why { at: app.clock.now(), by, reason: reason.to_owned(), signals };
             let level = ThreatLevel::new(level).unwrap();
-            let turned = app.threat.operate(why, move |dial| Some(Dial { level, ..dial.auto() }));
+            let turned = app
+                .engine
+                .parts()
+                .threat
+                .operate(why, move |dial| Some(Dial { level, ..dial.auto() }));
             turned.await.unwrap();
         }
         admin.count().await;
@@ -289,7 +293,7 @@ async fn an_hour(bed: &Bed) {
         let circuit = circuit.during(app.boot());
         let until = app.clock.now().after(Duration::from_secs(1200));
         let reason = Reason::Operator;
-        app.reputation.ban(circuit, until, reason).await.unwrap();
+        app.engine.parts().reputation.ban(circuit, until, reason).await.unwrap();
     }
     for number in [7, 3] {
         bed.visitor().circuit(&format!("{CIRCUITS}{number}")).get("/").await;
@@ -397,7 +401,7 @@ async fn log_in(browser: &Browser, name: &str, password: &str, code: &str) -> Ou
 
 fn tag_of(bed: &Bed, circuit: &str) -> String {
     let circuit = circuit.parse::<TorCircuit>().unwrap().during(bed.app.boot());
-    bed.app.pseudonyms.tag(&CircuitId::Header(circuit)).hex()
+    bed.app.engine.parts().pseudonyms.tag(&CircuitId::Header(circuit)).hex()
 }
 
 fn unbase32(text: &str) -> TotpSecret {

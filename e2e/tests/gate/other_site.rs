@@ -30,7 +30,7 @@ async fn a_link_from_another_site_leads_a_member_straight_to_the_page(kind: Kind
     assert_eq!(browser.url().await?, target);
     assert_eq!(visit.decisions("challenge").await, refused + 1, "one bounce, and only one");
     assert_eq!(visit.bed.site.seen().at("/articles/2").len(), 1);
-    let open = visit.bed.app.store.active_challenges().await;
+    let open = visit.bed.app.engine.parts().store.active_challenges().await;
     assert!(matches!(open, Ok(0)), "challenges after it: {open:?}");
     visit.end().await
 }

@@ -72,6 +72,7 @@ mod tests {
     use super::super::{Cli, Command, render};
     use super::*;
     use crate::app::App;
+    use crate::challenge::policy::Order;
     use crate::clock::ManualClock;
     use crate::pseudonym::CircuitTag;
     use crate::store::record::{ChallengeRecord, ChallengeToken, Secret};
@@ -108,8 +109,8 @@ mod tests {
         let (config, clock) = (Arc::new(config), Arc::new(ManualClock::at(NOW)));
         let app = App::build(config.clone(), clock, Arc::new(SystemEntropy)).unwrap();
         let circuit = CircuitTag::from_bytes([1; 16]);
-        let issued = app.challenges.issue(circuit, false).await.unwrap();
-        let record = app.store.challenge(&issued.token).await.unwrap().unwrap();
+        let issued = app.engine.parts().challenges.issue(circuit, Order::default()).await.unwrap();
+        let record = app.engine.parts().store.challenge(&issued.token).await.unwrap().unwrap();
         // The same challenge, but for what is asked, from a seed that is known.
         let spec = Spec::new(Variant::Arithmetic, Level::new(5).unwrap());
         let seed = render::seed("a1", &spec, 0).unwrap();
@@ -122,8 +123,9 @@ mod tests {
             ..record
         };
         let token = ChallengeToken::random(&SystemEntropy).unwrap();
-        app.store.put_challenge(&token, known).await.unwrap();
-        let drawn = app.challenges.picture(&token, circuit).await.unwrap().unwrap().bytes;
+        app.engine.parts().store.put_challenge(&token, known).await.unwrap();
+        let drawn =
+            app.engine.parts().challenges.picture(&token, circuit).await.unwrap().unwrap().bytes;
 
         let key = style_at(NOW, &config);
         assert_eq!(rendered(key.trim_end(), &dir.path().join("now")), drawn);

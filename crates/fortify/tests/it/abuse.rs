@@ -572,7 +572,7 @@ async fn abuse_18_a_flood_of_challenge_requests_costs_another_circuit_nothing() 
     for _ in 0..500 {
         loud.send(Method::POST, "/captcha/generate", &[], Body::empty()).await;
     }
-    assert!(bed.app.store.active_challenges().await.unwrap() <= 4);
+    assert!(bed.app.engine.parts().store.active_challenges().await.unwrap() <= 4);
     assert!(bed.solve(&mut victim, &page).await.admits());
 }
 
@@ -584,7 +584,7 @@ async fn abuse_27_a_clock_that_jumps_mints_no_session_forgets_no_ban_and_is_told
     let mut known = bed.admitted().await;
     let banned = fortify::circuit::TorCircuit::from_parts(0, 0, 7);
     let (until, reason) = (bed.clock.now().after(hour), fortify::reputation::Reason::Operator);
-    bed.app.reputation.ban(banned, until, reason).await.unwrap();
+    bed.app.engine.parts().reputation.ban(banned, until, reason).await.unwrap();
     let told = |line: &'static str| {
         let metrics = bed.app.metrics.clone();
         async move {
@@ -606,9 +606,9 @@ async fn abuse_27_a_clock_that_jumps_mints_no_session_forgets_no_ban_and_is_told
         bed.clock.jump(to);
         assert!(known.get("/").await.is_challenge(), "a session of another time");
         assert!(bed.visitor().get("/").await.is_challenge());
-        assert!(bed.app.reputation.standing(banned).is_some());
+        assert!(bed.app.engine.parts().reputation.standing(banned).is_some());
         told(line).await;
-        assert!(bed.app.reputation.standing(banned).is_some());
+        assert!(bed.app.engine.parts().reputation.standing(banned).is_some());
     }
     bed.stop().await;
 }
@@ -685,10 +685,10 @@ async fn abuse_23_the_cookies_are_guarded_as_the_configuration_says() {
 async fn abuse_23_a_changed_key_is_a_challenge_and_not_a_fault() {
     let bed = Bed::start().await;
     let mut member = bed.admitted().await;
-    let lifetime = bed.app.sessions.lifetime();
-    bed.app.keys.rotate(lifetime, &*bed.clock, &SystemEntropy).unwrap();
+    let lifetime = bed.app.engine.parts().sessions.lifetime();
+    bed.app.engine.parts().keys.rotate(lifetime, &*bed.clock, &SystemEntropy).unwrap();
     assert_eq!(member.get("/").await.status, StatusCode::OK, "a rotation logged somebody out");
-    bed.app.keys.rotate(Duration::ZERO, &*bed.clock, &SystemEntropy).unwrap();
+    bed.app.engine.parts().keys.rotate(Duration::ZERO, &*bed.clock, &SystemEntropy).unwrap();
     let challenged = member.get("/").await;
     assert!(challenged.is_challenge());
     assert!(bed.solve(&mut member, &challenged).await.admits(), "the way in is open");

@@ -64,7 +64,7 @@ impl Office {
 
     async fn hash(&self, password: &str) -> String {
         let secret = Secret::new(password.to_owned());
-        fortify::admin::password::hash(&secret, &*self.bed.app.entropy).unwrap()
+        fortify::admin::password::hash(&secret, &*self.bed.app.engine.entropy()).unwrap()
     }
 
     fn admin(&self) -> &SharedAdmin {
@@ -80,7 +80,8 @@ impl Office {
     fn token(&self, role: Role) -> String {
         let accounts = &self.admin().accounts;
         let expires = NOW.after(Duration::from_secs(3600));
-        let made = accounts.add_token(&own(), role, "test", NOW, expires, &*self.bed.app.entropy);
+        let made =
+            accounts.add_token(&own(), role, "test", NOW, expires, &*self.bed.app.engine.entropy());
         made.unwrap().text.expose().clone()
     }
 
@@ -179,7 +180,7 @@ enum Caller {
 async fn every_route_lets_in_whom_its_row_says_and_nobody_else() {
     let office = Office::open().await;
     let accounts = &office.admin().accounts;
-    let entropy = office.bed.app.entropy.clone();
+    let entropy = office.bed.app.engine.entropy().clone();
     let at = |seconds| NOW.after(Duration::from_secs(seconds));
     let expired = accounts.add_token(&own(), Role::Admin, "", NOW, at(0), &*entropy).unwrap();
     let revoked = accounts.add_token(&own(), Role::Admin, "", NOW, at(3600), &*entropy).unwrap();
@@ -449,7 +450,7 @@ async fn a_form_counts_from_a_page_of_its_own_session_alone() {
     let path = format!("{API}/dial/set");
     let (operator, csrf) = office.logged_in("operator").await;
     let (_, foreign) = office.logged_in("admin").await;
-    let level = office.bed.app.threat.level().get();
+    let level = office.bed.app.engine.parts().threat.level().get();
     for token in [None, Some(""), Some("0".repeat(64).as_str()), Some(foreign.as_str())] {
         let mut given = fields(&[("level", "7"), ("reason", "test")]);
         given.extend(token.map(|token| ("csrf".to_owned(), token.to_owned())));
@@ -462,11 +463,15 @@ async fn a_form_counts_from_a_page_of_its_own_session_alone() {
         let json = json!({"level": 7, "reason": "test"});
         assert_eq!(operator.clone().post_json(&path, &json).await.status, StatusCode::FORBIDDEN);
     }
-    assert_eq!(office.bed.app.threat.level().get(), level, "a forged form turned the dial");
+    assert_eq!(
+        office.bed.app.engine.parts().threat.level().get(),
+        level,
+        "a forged form turned the dial"
+    );
     let given = fields(&[("level", "7"), ("reason", "test"), ("csrf", &csrf)]);
     let reply = operator.clone().post_form(&path, &given).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
-    assert_eq!(office.bed.app.threat.level().get(), 7);
+    assert_eq!(office.bed.app.engine.parts().threat.level().get(), 7);
     // The form before log-in has a token of its own, or is JSON, which no form can be.
     let (login, mut browser) = (format!("{API}/login"), office.stranger());
     let before = browser.get(&login).await.json()["csrf"].as_str().unwrap().to_owned();

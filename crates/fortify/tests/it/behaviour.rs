@@ -9,7 +9,7 @@ async fn bed(mode: Mode) -> Bed {
 }
 
 fn found(bed: &Bed, class: Class) -> u64 {
-    let report = bed.app.behaviour.report();
+    let report = bed.app.engine.parts().behaviour.report();
     report.classes.iter().filter(|found| found.class == class).map(|found| found.circuits).sum()
 }
 
@@ -17,12 +17,12 @@ fn found(bed: &Bed, class: Class) -> u64 {
 async fn each_request_is_counted_once_with_the_services_answer() {
     let bed = bed(Mode::Observe).await;
     let mut member = bed.admitted().await;
-    let before = bed.app.behaviour.report().requests;
+    let before = bed.app.engine.parts().behaviour.report().requests;
     for _ in 0..3 {
         // The service has no such page.
         assert_eq!(member.get("/wp-login.php").await.status, StatusCode::NOT_FOUND);
     }
-    assert_eq!(bed.app.behaviour.report().requests, before + 3);
+    assert_eq!(bed.app.engine.parts().behaviour.report().requests, before + 3);
     assert_eq!(found(&bed, Class::Probing), 1);
     bed.stop().await;
 }
@@ -30,14 +30,14 @@ async fn each_request_is_counted_once_with_the_services_answer() {
 #[tokio::test]
 async fn nginx_asks_about_what_the_visitor_asked_for_and_what_comes_again_counts_then() {
     let bed = bed(Mode::Act).await;
-    let before = bed.app.behaviour.report().requests;
+    let before = bed.app.engine.parts().behaviour.report().requests;
     let scan = [("x-original-uri", "/.git/config"), ("x-original-method", "GET")];
     for _ in 0..3 {
         let denied = bed.visitor().get_with("/_fortify/auth", &scan).await;
         assert_eq!(denied.status, StatusCode::UNAUTHORIZED);
     }
     assert_eq!(
-        bed.app.behaviour.report().requests,
+        bed.app.engine.parts().behaviour.report().requests,
         before,
         "counted here and again at its address"
     );

@@ -55,7 +55,7 @@ fn circuit(number: u32) -> TorCircuit {
 }
 
 fn tag(bed: &Bed, number: u32) -> CircuitTag {
-    bed.app.pseudonyms.tag(&CircuitId::Header(circuit(number)))
+    bed.app.engine.parts().pseudonyms.tag(&CircuitId::Header(circuit(number)))
 }
 
 /// The same browser on a circuit, at a gate.
@@ -67,24 +67,27 @@ fn at(bed: &Bed, visitor: &Visitor, number: u32) -> Visitor {
 
 async fn ban(bed: &Bed, number: u32) {
     let until = bed.clock.now().after(HOUR);
-    bed.app.reputation.ban(circuit(number), until, Reason::Conduct).await.unwrap();
+    bed.app.engine.parts().reputation.ban(circuit(number), until, Reason::Conduct).await.unwrap();
 }
 
 async fn reset(bed: &Bed, number: u32) {
     let (standing, until) = (Standing::Reset, bed.clock.now().after(HOUR));
-    let reputation = &bed.app.reputation;
+    let reputation = &bed.app.engine.parts().reputation;
     reputation.set(circuit(number), standing, until, Reason::Operator).await.unwrap();
 }
 
 /// Waits until a circuit stands so at a gate.
 async fn stands(bed: &Bed, number: u32, standing: Option<Standing>) {
     let what = format!("circuit {number} to be {standing:?}");
-    until(&what, || async { bed.app.reputation.standing(circuit(number)) == standing }).await;
+    until(&what, || async {
+        bed.app.engine.parts().reputation.standing(circuit(number)) == standing
+    })
+    .await;
 }
 
 /// Waits until nothing waits to be told.
 async fn all_told(bed: &Bed) {
-    until("all to be told", || async { bed.app.sharing.untold() == Some(0) }).await;
+    until("all to be told", || async { bed.app.engine.parts().sharing.untold() == Some(0) }).await;
 }
 
 async fn is_banned(visitor: &Visitor) -> bool {
@@ -159,7 +162,7 @@ async fn who_solves_at_one_gate_under_threat_is_admitted_at_the_other() {
         let admitted = || async { visitor.clone().get("/").await.status == StatusCode::OK };
         until("the visitor to be admitted", admitted).await;
         // Who leaves is not favoured anywhere any more.
-        assert_eq!(two.app.reputation.standing(circuit(9)), Some(Standing::Vip));
+        assert_eq!(two.app.engine.parts().reputation.standing(circuit(9)), Some(Standing::Vip));
         visitor.clone().post_form("/api/session/logout", &[]).await;
         stands(&one, 9, None).await;
     }
@@ -206,14 +209,14 @@ async fn a_gate_that_starts_late_knows_the_standings_in_force() {
         // More than one page of what Redis keeps.
         for number in 0..2500 {
             let until = one.clock.now().after(HOUR);
-            one.app.reputation.promote(circuit(10_000 + number), until).unwrap();
+            one.app.engine.parts().reputation.promote(circuit(10_000 + number), until).unwrap();
         }
         ban(&one, 1).await;
         all_told(&one).await;
         let two = another(&config, &one, |_| {}).await;
         // It is ready when it knows, not before.
-        assert_eq!(two.app.reputation.standing(circuit(1)), Some(Standing::Banned));
-        assert_eq!(two.app.reputation.counts().vip, 2500);
+        assert_eq!(two.app.engine.parts().reputation.standing(circuit(1)), Some(Standing::Banned));
+        assert_eq!(two.app.engine.parts().reputation.counts().vip, 2500);
         assert!(is_banned(&at(&two, &two.visitor(), 1)).await);
     }
 }
@@ -273,7 +276,7 @@ async fn an_operators_word_is_not_overwritten_by_a_late_older_ban() {
     // Forgiven, the visitor solves: what Redis keeps is a favour, to which a ban does not yield.
     one.clock.advance(second);
     let until_then = one.clock.now().after(HOUR);
-    one.app.reputation.favour(circuit(4), until_then).await.unwrap();
+    one.app.engine.parts().reputation.favour(circuit(4), until_then).await.unwrap();
     reset(&one, 5).await;
     all_told(&one).await;
     // A gate that was cut off since before comes with its bans.
@@ -297,7 +300,7 @@ async fn an_operators_word_is_not_overwritten_by_a_late_older_ban() {
     one.clock.advance(second);
     reset(&one, 6).await;
     one.clock.advance(second);
-    one.app.reputation.favour(circuit(6), until_then).await.unwrap();
+    one.app.engine.parts().reputation.favour(circuit(6), until_then).await.unwrap();
     redis.signal(rustix::process::Signal::CONT);
     stands(&two, 6, Some(Standing::Vip)).await;
     all_told(&one).await;
@@ -314,12 +317,12 @@ async fn a_reset_is_used_up_once_for_all_gates() {
     stands(&two, 8, Some(Standing::Banned)).await;
     reset(&one, 8).await;
     let forgiven = || async {
-        let row = two.app.reputation.row(circuit(8));
+        let row = two.app.engine.parts().reputation.row(circuit(8));
         row.is_some_and(|row| row.standing == Standing::Reset)
     };
     until("the reset at the other gate", forgiven).await;
     assert!(at(&one, &one.visitor(), 8).get("/").await.is_challenge());
-    let used = || async { two.app.reputation.row(circuit(8)).is_none() };
+    let used = || async { two.app.engine.parts().reputation.row(circuit(8)).is_none() };
     until("the other gate to know that it is used up", used).await;
 }
 
@@ -341,19 +344,25 @@ async fn abuse_04_a_gate_behind_another_tor_does_not_take_its_circuits_for_its_o
     stands(&three, 21, Some(Standing::Banned)).await;
     // That a circuit is no more is said by the tor that it was of.
     let until_then = one.clock.now().after(HOUR);
-    one.app.reputation.favour(circuit(23), until_then).await.unwrap();
+    one.app.engine.parts().reputation.favour(circuit(23), until_then).await.unwrap();
     stands(&three, 23, Some(Standing::Vip)).await;
-    let closed = one.app.reputation.set(circuit(23), Standing::Reset, until_then, Reason::Closed);
+    let closed = one.app.engine.parts().reputation.set(
+        circuit(23),
+        Standing::Reset,
+        until_then,
+        Reason::Closed,
+    );
     closed.await.unwrap();
     all_told(&one).await;
     // What comes after them was heard after them.
-    one.app.sharing.remember(tag(&one, 22), Deed::Bot);
+    one.app.engine.parts().sharing.remember(tag(&one, 22), Deed::Bot);
     for other in [&two, &three] {
-        let heard = || async { !other.app.conducts.suspicions(tag(&one, 22)).is_empty() };
+        let heard =
+            || async { !other.app.engine.parts().conducts.suspicions(tag(&one, 22)).is_empty() };
         until("the deed to be heard", heard).await;
     }
-    assert_eq!(two.app.reputation.standing_of_number(21), None);
-    assert_eq!(three.app.reputation.standing(circuit(23)), Some(Standing::Vip));
+    assert_eq!(two.app.engine.parts().reputation.standing_of_number(21), None);
+    assert_eq!(three.app.engine.parts().reputation.standing(circuit(23)), Some(Standing::Vip));
 }
 
 /// Answers that look like a program's count, as they do unless a test says otherwise.
@@ -378,8 +387,14 @@ async fn what_a_circuit_does_at_two_gates_adds_up_to_one_ban() {
         let one = gate(&config, suspicious).await;
         let two = another(&config, &one, |_| {}).await;
         fall_into_the_trap(&one, 11).await;
-        assert_eq!(one.app.reputation.standing(circuit(11)), None, "five points of ten");
-        let suspects = |bed: &Bed| bed.app.conducts.suspicions(tag(bed, 11)) == [Suspicion::Bot];
+        assert_eq!(
+            one.app.engine.parts().reputation.standing(circuit(11)),
+            None,
+            "five points of ten"
+        );
+        let suspects = |bed: &Bed| {
+            bed.app.engine.parts().conducts.suspicions(tag(bed, 11)) == [Suspicion::Bot]
+        };
         let took = until("the other gate to suspect it", || async { suspects(&two) }).await;
         println!(r#"{{"test":"a deed is heard","ms":{:.1}}}"#, took.as_secs_f64() * 1e3);
         assert!(suspects(&one));
@@ -391,18 +406,22 @@ async fn what_a_circuit_does_at_two_gates_adds_up_to_one_ban() {
         // Times, too; and a gate that starts late has them. None counts twice where it was.
         for (number, bed) in [&one, &two, &one].into_iter().enumerate() {
             let took = Duration::from_millis(1000 + 200 * number as u64);
-            bed.app.sharing.remember(tag(bed, 12), Deed::Solved(took));
+            bed.app.engine.parts().sharing.remember(tag(bed, 12), Deed::Solved(took));
         }
-        let quick = |bed: &Bed| bed.app.conducts.suspicions(tag(bed, 12)) == [Suspicion::Quick];
+        let quick = |bed: &Bed| {
+            bed.app.engine.parts().conducts.suspicions(tag(bed, 12)) == [Suspicion::Quick]
+        };
         until("three answers at both", || async { quick(&one) && quick(&two) }).await;
-        one.app.sharing.remember(tag(&one, 13), Deed::Bot);
+        one.app.engine.parts().sharing.remember(tag(&one, 13), Deed::Bot);
         let three = another(&config, &one, |_| {}).await;
-        let heard = |bed: &Bed| bed.app.conducts.suspicions(tag(bed, 13)) == [Suspicion::Bot];
+        let heard = |bed: &Bed| {
+            bed.app.engine.parts().conducts.suspicions(tag(bed, 13)) == [Suspicion::Bot]
+        };
         until("the late gate to know", || async { quick(&three) && heard(&three) }).await;
-        assert!(one.app.sharing.remember(tag(&one, 13), Deed::Bot));
+        assert!(one.app.engine.parts().sharing.remember(tag(&one, 13), Deed::Bot));
         let again = Deed::Failed;
         until("both deeds at the third", || async {
-            three.app.conducts.remember(tag(&three, 13), again)
+            three.app.engine.parts().conducts.remember(tag(&three, 13), again)
         })
         .await;
     }
@@ -414,18 +433,19 @@ async fn no_deed_is_counted_twice_where_it_was_done() {
     let one = gate(&redis.config(), suspicious).await;
     let two = another(&redis.config(), &one, |_| {}).await;
     for _ in 0..9 {
-        assert!(!one.app.sharing.remember(tag(&one, 14), Deed::Failed));
+        assert!(!one.app.engine.parts().sharing.remember(tag(&one, 14), Deed::Failed));
     }
     // What comes after them was heard after them.
-    two.app.sharing.remember(tag(&two, 15), Deed::Bot);
-    one.app.sharing.remember(tag(&one, 16), Deed::Bot);
-    let suspects =
-        |bed: &Bed, number| bed.app.conducts.suspicions(tag(bed, number)) == [Suspicion::Bot];
+    two.app.engine.parts().sharing.remember(tag(&two, 15), Deed::Bot);
+    one.app.engine.parts().sharing.remember(tag(&one, 16), Deed::Bot);
+    let suspects = |bed: &Bed, number| {
+        bed.app.engine.parts().conducts.suspicions(tag(bed, number)) == [Suspicion::Bot]
+    };
     until("both to hear", || async { suspects(&one, 15) && suspects(&two, 16) }).await;
-    two.app.sharing.remember(tag(&two, 17), Deed::Bot);
+    two.app.engine.parts().sharing.remember(tag(&two, 17), Deed::Bot);
     until("one more", || async { suspects(&one, 17) }).await;
-    assert!(one.app.sharing.remember(tag(&one, 14), Deed::Failed), "the tenth bans");
-    assert!(!one.app.sharing.remember(tag(&one, 16), Deed::Failed), "six points");
+    assert!(one.app.engine.parts().sharing.remember(tag(&one, 14), Deed::Failed), "the tenth bans");
+    assert!(!one.app.engine.parts().sharing.remember(tag(&one, 16), Deed::Failed), "six points");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -458,11 +478,11 @@ async fn a_gate_that_does_not_know_who_is_banned_admits_nobody() {
     })
     .await;
     let until_then = bed.clock.now().after(HOUR);
-    bed.app.reputation.favour(circuit(1), until_then).await.unwrap();
+    bed.app.engine.parts().reputation.favour(circuit(1), until_then).await.unwrap();
     let mut visitor = at(&bed, &bed.visitor(), 1);
     // The rest of the store works.
     let said = || async {
-        let said = bed.app.store.ping().await.unwrap_err().to_string();
+        let said = bed.app.engine.parts().store.ping().await.unwrap_err().to_string();
         said.contains("which circuits are banned is not known")
     };
     until("the reason", said).await;
@@ -479,7 +499,7 @@ async fn what_is_kept_goes_when_its_time_is_over() {
     // By Redis' clock what is banned here is over, and by the gate's not yet. That a circuit is no more is
     // told to nobody.
     let probe = circuit(9999);
-    let (then, reputation) = (one.clock.now().after(HOUR), &one.app.reputation);
+    let (then, reputation) = (one.clock.now().after(HOUR), &one.app.engine.parts().reputation);
     reputation.set(probe, Standing::Reset, then, Reason::Closed).await.unwrap();
     one.clock.jump(SystemClock.now().before(HOUR * 2));
     let then = one.clock.now().after(HOUR);
@@ -529,7 +549,7 @@ async fn the_documented_rights_are_enough() {
         let two = another(&config, &one, |_| {}).await;
         for number in 0..3 {
             ban(&one, number).await;
-            one.app.sharing.remember(tag(&one, number), Deed::Bot);
+            one.app.engine.parts().sharing.remember(tag(&one, number), Deed::Bot);
             stands(&two, number, Some(Standing::Banned)).await;
             one.clock.advance(HOUR * 2);
         }

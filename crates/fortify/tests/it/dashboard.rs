@@ -29,7 +29,10 @@ async fn office_with(change: impl FnOnce(&mut Parts)) -> Bed {
         change(parts);
     })
     .await;
-    let hash = fortify::admin::password::hash(&Secret::new(PASSWORD.to_owned()), &*bed.app.entropy);
+    let hash = fortify::admin::password::hash(
+        &Secret::new(PASSWORD.to_owned()),
+        &*bed.app.engine.entropy(),
+    );
     let hash = hash.unwrap();
     for role in Role::ALL {
         admin(&bed).accounts.add_user(&own(), role.as_str(), role, &hash, NOW).unwrap();
@@ -283,14 +286,14 @@ async fn a_form_from_elsewhere_changes_nothing_and_is_explained() {
     let mut operator = logged_in(&bed, Role::Admin).await;
     let mut other = logged_in(&bed, Role::Admin).await;
     let foreign = page(&mut other, "/admin/dial?level=7").await.field("csrf");
-    let level = bed.app.threat.level();
+    let level = bed.app.engine.parts().threat.level();
     for csrf in ["", "00", foreign.as_str()] {
         let pairs = fields(&[("level", "7"), ("reason", "x"), ("csrf", csrf)]);
         let reply = operator.post_form("/admin/dial/set", &pairs).await;
         assert_eq!(reply.status, StatusCode::FORBIDDEN);
         assert_eq!(reply.header("x-fortify-code"), Some("form"));
         assert!(reply.text().contains("load the page again"), "{}", reply.text());
-        assert_eq!(bed.app.threat.level(), level);
+        assert_eq!(bed.app.engine.parts().threat.level(), level);
     }
     // Nor does one log anybody in, or out.
     let pairs = fields(&[("name", "viewer"), ("password", PASSWORD), ("csrf", &foreign)]);
@@ -356,12 +359,12 @@ async fn a_wrong_password_is_told_on_the_page_and_counted() {
 async fn a_preview_turns_nothing_and_a_turn_is_in_the_history_and_the_audit() {
     let bed = office().await;
     let mut operator = logged_in(&bed, Role::Operator).await;
-    let level = bed.app.threat.level();
+    let level = bed.app.engine.parts().threat.level();
     let preview = page(&mut operator, "/admin/dial?level=9").await;
     let text = preview.text();
     assert!(text.contains("From level 5 to 9"), "{text}");
     assert!(text.contains("Challenges in a row</th><td>1</td><td><strong>2</strong>"));
-    assert_eq!(bed.app.threat.level(), level, "a look turned it");
+    assert_eq!(bed.app.engine.parts().threat.level(), level, "a look turned it");
     for same in ["/admin/dial?level=5", "/admin/dial?level=0", "/admin/dial?level=11"] {
         assert!(!page(&mut operator, same).await.text().contains("id=\"set\""), "{same}");
     }
@@ -372,7 +375,7 @@ async fn a_preview_turns_nothing_and_a_turn_is_in_the_history_and_the_audit() {
     let pin = [("level", "9"), ("reason", "a flood of new circuits")];
     let reply = send(&mut operator, &preview, "/admin/dial/pin", &pin).await;
     assert_eq!(reply.header("location"), Some("/admin/dial?done=pin"));
-    assert_eq!(bed.app.threat.level().get(), 9);
+    assert_eq!(bed.app.engine.parts().threat.level().get(), 9);
     let set = [("level", "3"), ("reason", "over")];
     let reply = send(&mut operator, &preview, "/admin/dial/set", &set).await;
     assert_eq!(reply.status, StatusCode::CONFLICT);
@@ -440,8 +443,8 @@ async fn sample_pictures_are_no_challenges() {
         pictures.push(reply.body);
     }
     assert_ne!(pictures[1], pictures[2], "drawn once");
-    assert_eq!(bed.app.store.active_challenges().await.unwrap(), 0);
-    assert_eq!(bed.app.challenges.tally().figures().1.issued, 0);
+    assert_eq!(bed.app.engine.parts().store.active_challenges().await.unwrap(), 0);
+    assert_eq!(bed.app.engine.parts().challenges.tally().figures().1.issued, 0);
     let reply = viewer.get("/admin/challenges/sample?level=11").await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
 }

@@ -243,7 +243,7 @@ async fn ban_many(bed: &Bed) {
     let until = in_half_an_hour(bed);
     let bans: Vec<_> = (1..=MANY)
         .map(|number| {
-            let reputation = bed.app.reputation.clone();
+            let reputation = bed.app.engine.parts().reputation.clone();
             tokio::spawn(async move {
                 reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
             })
@@ -316,7 +316,7 @@ async fn a_circuit_that_solves_is_favoured_and_one_that_guesses_is_refused() {
 
     let (until, reason) = (in_half_an_hour(&bed), Reason::Operator);
     let banned = circuit(0x2_001a);
-    bed.app.reputation.set(banned, Standing::Reset, until, reason).await.unwrap();
+    bed.app.engine.parts().reputation.set(banned, Standing::Reset, until, reason).await.unwrap();
     haproxy.gpc0_becomes(0x2_001a, 0).await;
     let back = haproxy.request(0x2_001a, Method::GET, "/", "").await.unwrap();
     assert!(back.is_challenge(), "who was forgiven has to wait: {}", back.text());
@@ -331,10 +331,10 @@ async fn abuse_22_haproxy_is_strict_with_those_who_answer_like_programs_for_a_wh
     let until = in_half_an_hour(&bed);
     let [suspect, favoured, person, plain] = [1, 2, 3, 4];
     for number in [favoured, person] {
-        bed.app.reputation.favour(circuit(number), until).await.unwrap();
+        bed.app.engine.parts().reputation.favour(circuit(number), until).await.unwrap();
     }
     for number in [suspect, favoured] {
-        bed.app.reputation.penalise(circuit(number), until);
+        bed.app.engine.parts().reputation.penalise(circuit(number), until);
         eventually("it has its strikes", || haproxy.gpc1(number) == Some(10)).await;
     }
     assert_eq!(haproxy.gpc0(favoured), Some(1), "a penalty takes no favour away");
@@ -348,18 +348,18 @@ async fn abuse_22_haproxy_is_strict_with_those_who_answer_like_programs_for_a_wh
     let key = circuit(struck).address();
     let set = format!("set table tor_ingress key {key} data.gpc1 12\n");
     assert!(ask(&haproxy.socket(), &set).is_some());
-    bed.app.reputation.favour(circuit(struck), until).await.unwrap();
+    bed.app.engine.parts().reputation.favour(circuit(struck), until).await.unwrap();
     haproxy.gpc0_becomes(struck, 1).await;
     assert_eq!(haproxy.gpc1(struck), Some(12), "an answer takes strikes away");
     let (standing, reason) = (Standing::Reset, Reason::Operator);
-    bed.app.reputation.set(circuit(struck), standing, until, reason).await.unwrap();
+    bed.app.engine.parts().reputation.set(circuit(struck), standing, until, reason).await.unwrap();
     eventually("it is forgiven", || haproxy.gpc1(struck) == Some(0)).await;
 
     // A process that knows nothing is told.
     haproxy.kill();
     haproxy.start().await;
     eventually("it has them again", || haproxy.gpc1(suspect) == Some(10)).await;
-    bed.app.reputation.absolve(circuit(favoured));
+    bed.app.engine.parts().reputation.absolve(circuit(favoured));
     eventually("its strikes are gone", || haproxy.gpc1(favoured) == Some(0)).await;
     bed.clock.set(until);
     eventually("a penalty ends by itself", || haproxy.gpc1(suspect) == Some(0)).await;
@@ -372,7 +372,7 @@ async fn a_ban_ends_in_the_table_when_it_ends() {
     haproxy.start().await;
     haproxy_is(&bed, "ok").await;
     let until = in_half_an_hour(&bed);
-    bed.app.reputation.ban(circuit(7), until, Reason::Failures).await.unwrap();
+    bed.app.engine.parts().reputation.ban(circuit(7), until, Reason::Failures).await.unwrap();
     haproxy.gpc0_becomes(7, 2).await;
     bed.clock.set(until);
     haproxy.gpc0_becomes(7, 0).await;
@@ -385,7 +385,7 @@ async fn abuse_03_what_a_former_tors_circuit_had_is_taken_back_and_its_successor
     let (bed, mut haproxy) = stack().await;
     haproxy.start().await;
     haproxy_is(&bed, "ok").await;
-    let (reputation, until) = (&bed.app.reputation, in_half_an_hour(&bed));
+    let (reputation, until) = (&bed.app.engine.parts().reputation, in_half_an_hour(&bed));
     let before = |number| TorCircuit::from_parts(0, 1, number);
     let after = |number| TorCircuit::from_parts(0, 2, number);
     for number in [7, 8] {
@@ -415,7 +415,7 @@ async fn abuse_27_ten_thousand_bans_are_told_at_once_and_again_to_every_process_
     eventually("all bans are in the table", || haproxy.banned() == all).await;
     let told = started.elapsed();
     println!("10,000 bans: acknowledged in {acknowledged:?}, in the table in {told:?}");
-    assert_eq!(bed.app.reputation.lag(), Duration::ZERO);
+    assert_eq!(bed.app.engine.parts().reputation.lag(), Duration::ZERO);
 
     haproxy.kill();
     haproxy_is(&bed, "degraded").await;
@@ -443,7 +443,7 @@ async fn abuse_20_no_ban_of_those_that_come_during_a_reload_is_lost() {
     haproxy.start().await;
     haproxy_is(&bed, "ok").await;
     let until = in_half_an_hour(&bed);
-    let reputation = bed.app.reputation.clone();
+    let reputation = bed.app.engine.parts().reputation.clone();
     let bans = tokio::spawn(async move {
         for number in 1..=400 {
             reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
@@ -480,7 +480,7 @@ async fn abuse_20_a_connection_held_across_a_reload_hides_no_ban() {
     let length = held.read(&mut said).unwrap();
     assert!(String::from_utf8_lossy(&said[..length]).contains("Stopping: 1"));
     let until = in_half_an_hour(&bed);
-    bed.app.reputation.ban(circuit(9), until, Reason::Failures).await.unwrap();
+    bed.app.engine.parts().reputation.ban(circuit(9), until, Reason::Failures).await.unwrap();
     haproxy.gpc0_becomes(9, 2).await;
     assert!(haproxy.request(9, Method::GET, "/", "").await.is_none(), "the ban did not count");
     drop(held);
@@ -496,7 +496,7 @@ async fn abuse_20_without_haproxy_requests_go_on_bans_count_and_it_heals() {
     assert!(bed.solve(&mut visitor, &page).await.admits());
     assert_eq!(visitor.get("/").await.status, StatusCode::OK);
     let until = in_half_an_hour(&bed);
-    bed.app.reputation.ban(circuit(2), until, Reason::Failures).await.unwrap();
+    bed.app.engine.parts().reputation.ban(circuit(2), until, Reason::Failures).await.unwrap();
     let mut banned = bed.visitor().circuit("fc00:dead:beef:4dad::2");
     for path in ["/", "/_fortify/auth", "/captcha/generate", "/api/captcha-image"] {
         let method = if path == "/captcha/generate" { Method::POST } else { Method::GET };
@@ -539,7 +539,7 @@ async fn what_somebody_else_wrote_into_the_table_is_put_right() {
     let (bed, mut haproxy) = stack().await;
     haproxy.start().await;
     let until = in_half_an_hour(&bed);
-    bed.app.reputation.ban(circuit(3), until, Reason::Failures).await.unwrap();
+    bed.app.engine.parts().reputation.ban(circuit(3), until, Reason::Failures).await.unwrap();
     haproxy.gpc0_becomes(3, 2).await;
     let start = "set table tor_ingress key fc00:dead:beef:4dad::";
     assert_eq!(ask(&haproxy.socket(), "clear table tor_ingress\n").unwrap(), "\n");
@@ -604,9 +604,9 @@ async fn a_table_that_is_not_there_is_degraded_and_not_down() {
     let socket = haproxy.socket();
     let bed = Bed::with(|parts| haproxy_of(parts, socket)).await;
     let until = in_half_an_hour(&bed);
-    bed.app.reputation.ban(circuit(2), until, Reason::Failures).await.unwrap();
+    bed.app.engine.parts().reputation.ban(circuit(2), until, Reason::Failures).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     haproxy_is(&bed, "degraded").await;
-    assert_eq!(bed.app.reputation.standing(circuit(2)), Some(Standing::Banned));
+    assert_eq!(bed.app.engine.parts().reputation.standing(circuit(2)), Some(Standing::Banned));
     bed.stop().await;
 }

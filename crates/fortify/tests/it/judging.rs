@@ -39,7 +39,7 @@ fn row(level: u8, change: impl FnOnce(&mut LevelOverride)) -> LevelOverride {
 /// Waits until as many circuits are favoured: that is written behind the answer's back.
 async fn favoured(bed: &Bed, circuits: usize) {
     let there = async {
-        while bed.app.reputation.counts().vip < circuits {
+        while bed.app.engine.parts().reputation.counts().vip < circuits {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
@@ -50,7 +50,7 @@ async fn favoured(bed: &Bed, circuits: usize) {
 async fn written(bed: &Bed) {
     let other = TorCircuit::from_parts(0, 0, u32::MAX);
     let (standing, reason) = (Standing::Vip, Reason::Operator);
-    bed.app.reputation.set(other, standing, bed.clock.now(), reason).await.unwrap();
+    bed.app.engine.parts().reputation.set(other, standing, bed.clock.now(), reason).await.unwrap();
 }
 
 /// What is in front of people between two pages.
@@ -188,7 +188,7 @@ async fn abuse_22_who_answers_like_a_program_is_asked_once_more_and_let_in() {
     let page = person.get("/").await;
     read_for(&bed, 6000).await;
     assert!(bed.solve(&mut person, &page).await.admits());
-    assert_eq!(bed.app.reputation.penalised(), []);
+    assert_eq!(bed.app.engine.parts().reputation.penalised(), []);
 
     // An answer that comes with its page costs one more, of a harder kind.
     let mut quick = bed.visitor().circuit(&circuit(2));
@@ -196,9 +196,9 @@ async fn abuse_22_who_answers_like_a_program_is_asked_once_more_and_let_in() {
     read_for(&bed, 300).await;
     let next = bed.solve(&mut quick, &page).await;
     assert!(!next.admits() && next.text().contains("Picture 2 of 2"));
-    assert_eq!(bed.app.reputation.penalised().len(), 1, "HAProxy is not told");
+    assert_eq!(bed.app.engine.parts().reputation.penalised().len(), 1, "HAProxy is not told");
     let token: ChallengeToken = next.field("token").parse().unwrap();
-    let record = bed.app.store.challenge(&token).await.unwrap().unwrap();
+    let record = bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
     assert_eq!(record.level, 6);
     assert!(["object_recognition", "pattern_completion"].contains(&&*record.variant));
     // A picture that is fetched late is answered late.
@@ -328,7 +328,7 @@ async fn abuse_25_answers_to_nothing_do_not_turn_the_dial() {
         let mut bot = bed.visitor().circuit(&circuit(number));
         assert_eq!(bot.post_json("/verify-captcha", &body).await.status, StatusCode::FORBIDDEN);
     }
-    let signals = bed.app.threat.signals();
+    let signals = bed.app.engine.parts().threat.signals();
     assert_eq!(signals.sample(0).failing, 0);
     // A wrong answer to a challenge does.
     let mut visitor = bed.visitor().circuit(&circuit(99));
@@ -345,12 +345,12 @@ async fn whoever_has_a_session_can_end_it_also_where_it_is_not_enough() {
     assert!(bed.solve(&mut visitor, &page).await.admits());
     assert_eq!(visitor.get("/articles/1").await.status, StatusCode::OK);
     let favoured = TorCircuit::from_parts(0, 0, 1);
-    bed.app.reputation.favour(favoured, bed.clock.now()).await.unwrap();
+    bed.app.engine.parts().reputation.favour(favoured, bed.clock.now()).await.unwrap();
     assert!(visitor.get("/articles/1").await.is_challenge());
     let mut later = visitor.clone();
     assert_eq!(visitor.post_json("/api/session/logout", &json!({})).await.status, StatusCode::OK);
     let until = bed.clock.now().after(Duration::from_secs(600));
-    bed.app.reputation.favour(favoured, until).await.unwrap();
+    bed.app.engine.parts().reputation.favour(favoured, until).await.unwrap();
     assert!(later.get("/articles/1").await.is_challenge(), "the session is still in force");
 }
 
@@ -359,9 +359,9 @@ async fn a_log_out_takes_no_ban_back() {
     let bed = bed(|_| {}).await;
     let banned = TorCircuit::from_parts(0, 0, 1);
     let until = bed.clock.now().after(Duration::from_secs(600));
-    bed.app.reputation.ban(banned, until, Reason::Conduct).await.unwrap();
-    bed.app.reputation.favour(banned, bed.clock.now()).await.unwrap();
-    assert_eq!(bed.app.reputation.standing(banned), Some(Standing::Banned));
+    bed.app.engine.parts().reputation.ban(banned, until, Reason::Conduct).await.unwrap();
+    bed.app.engine.parts().reputation.favour(banned, bed.clock.now()).await.unwrap();
+    assert_eq!(bed.app.engine.parts().reputation.standing(banned), Some(Standing::Banned));
 }
 
 /// The address at which a page that waits asks again.
@@ -465,7 +465,10 @@ async fn abuse_18_a_flood_makes_a_newcomer_wait_for_ten_seconds_at_most() {
             println!("in second {second} of the flood a newcomer waited {waited} s");
         }
     }
-    println!("{drawn} challenges went to the flood; {} wait", bed.app.limits.waiting());
+    println!(
+        "{drawn} challenges went to the flood; {} wait",
+        bed.app.engine.parts().limits.waiting()
+    );
     assert!(drawn <= 1000, "{drawn} challenges in less than a minute");
 }
 
@@ -480,7 +483,7 @@ struct Hour {
 
 async fn answer_of(bed: &Bed, page: &Reply) -> String {
     let token: ChallengeToken = page.field("token").parse().unwrap();
-    let record = bed.app.store.challenge(&token).await.unwrap().unwrap();
+    let record = bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
     Answer::decode(record.answer.expose()).unwrap().reveal()
 }
 

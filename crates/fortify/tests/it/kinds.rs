@@ -43,7 +43,7 @@ fn kinds(mode: AnswerMode) -> impl Iterator<Item = (Variant, Carrier)> {
 
 async fn record(bed: &Bed, token: &str) -> ChallengeRecord {
     let token: ChallengeToken = token.parse().unwrap();
-    bed.app.store.challenge(&token).await.unwrap().expect("a live challenge")
+    bed.app.engine.parts().store.challenge(&token).await.unwrap().expect("a live challenge")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,18 +114,26 @@ async fn nothing_but_a_wrong_pick_of_an_own_challenge_is_counted_as_one() {
     let unknown = ChallengeToken::random(&SystemEntropy).unwrap();
     let old = ChallengeToken::random(&SystemEntropy).unwrap();
     let outdated = ChallengeRecord { renderer: kept.renderer + 1, ..kept.clone() };
-    bed.app.store.put_challenge(&old, outdated).await.unwrap();
+    bed.app.engine.parts().store.put_challenge(&old, outdated).await.unwrap();
     let foreign = ChallengeToken::random(&SystemEntropy).unwrap();
     let circuit = CircuitTag::from_bytes([7; 16]);
     let others = ChallengeRecord { circuit, ..kept.clone() };
-    bed.app.store.put_challenge(&foreign, others).await.unwrap();
+    bed.app.engine.parts().store.put_challenge(&foreign, others).await.unwrap();
     let typed = ChallengeToken::random(&SystemEntropy).unwrap();
     let mode = AnswerMode::Typed.as_str().into();
-    bed.app.store.put_challenge(&typed, ChallengeRecord { mode, ..kept.clone() }).await.unwrap();
+    bed.app
+        .engine
+        .parts()
+        .store
+        .put_challenge(&typed, ChallengeRecord { mode, ..kept.clone() })
+        .await
+        .unwrap();
     for token in [unknown, old, foreign, typed] {
         let circuit = kept.circuit;
         let redeemed = bed
             .app
+            .engine
+            .parts()
             .challenges
             .redeem(Submission { token: &token.encode(), answer: &wrong, trapped: false }, circuit)
             .await
@@ -300,7 +308,9 @@ async fn ten_slow_pictures_in_a_row_make_the_next_ones_plain_until_they_are_quic
     let app = App::over(Arc::new(config), keys, store, drawer, clock, entropy).unwrap();
     let circuit = CircuitTag::from_bytes([1; 16]);
     let next = async || {
-        app.challenges
+        app.engine
+            .parts()
+            .challenges
             .issue_with_picture(circuit, Order { wish: Wish::Any, harder: false })
             .await
             .unwrap()
@@ -321,7 +331,7 @@ async fn ten_slow_pictures_in_a_row_make_the_next_ones_plain_until_they_are_quic
 
 async fn stocked(bed: &Bed) {
     let started = Instant::now();
-    while bed.app.challenges.pictures_ready() < 8 {
+    while bed.app.engine.parts().challenges.pictures_ready() < 8 {
         assert!(started.elapsed() < Duration::from_secs(20), "the stock does not fill");
         tokio::task::yield_now().await;
     }
@@ -338,20 +348,26 @@ async fn pictures_and_sessions_follow_the_dial() {
     })
     .await;
     stocked(&bed).await;
-    assert_eq!(bed.app.sessions.lifetime(), Duration::from_secs(3600));
-    let mut changed = bed.app.threat.changed();
+    assert_eq!(bed.app.engine.parts().sessions.lifetime(), Duration::from_secs(3600));
+    let mut changed = bed.app.engine.parts().threat.changed();
     let mut audit = Audit::open_existing(&bed.app.config.storage.data_dir).unwrap();
     audit.turn(None, |dial| Some(dial.pin(ThreatLevel::MAX))).unwrap();
     tokio::time::timeout(Duration::from_secs(20), changed.changed()).await.unwrap().unwrap();
-    bed.app.follow_dial();
+    bed.app.engine.apply_level();
     let circuit = CircuitTag::from_bytes([1; 16]);
     for _ in 0..20 {
-        let (issued, _) =
-            bed.app.challenges.issue_with_picture(circuit, Order::default()).await.unwrap();
+        let (issued, _) = bed
+            .app
+            .engine
+            .parts()
+            .challenges
+            .issue_with_picture(circuit, Order::default())
+            .await
+            .unwrap();
         assert_eq!((issued.level, issued.variant), (10, "arithmetic"));
         assert_eq!(issued.expires_in, Duration::from_secs(60));
     }
-    assert_eq!(bed.app.sessions.lifetime(), Duration::from_secs(900));
+    assert_eq!(bed.app.engine.parts().sessions.lifetime(), Duration::from_secs(900));
     let mut visitor = bed.visitor();
     let page = visitor.get("/").await;
     let solved = bed.solve(&mut visitor, &page).await;
@@ -374,7 +390,7 @@ async fn pages_take_pictures_that_were_drawn_ahead() {
         assert!(page.is_challenge());
     }
     // The stock is used up: the ninth is drawn while its visitor waits, beside what the stock draws.
-    assert_eq!(bed.app.challenges.pictures_ready(), 0);
+    assert_eq!(bed.app.engine.parts().challenges.pictures_ready(), 0);
     let mut ninth = bed.visitor();
     let asked = tokio::spawn(async move { ninth.get("/").await });
     easel.waiting(2).await;

@@ -366,14 +366,19 @@ const NUMBERS: std::ops::RangeInclusive<u32> = 1..=1000;
 async fn after_a_restart_of_tor_its_circuits_inherit_nothing() {
     let site = Site::start().await;
     let app = &site.bed.app;
-    let tag = |circuit| app.pseudonyms.tag(&CircuitId::Header(circuit));
+    let tag = |circuit| app.engine.parts().pseudonyms.tag(&CircuitId::Header(circuit));
     let first = app.boot();
     let numbered = |number| TorCircuit::from_parts(first.instance, first.epoch, number);
     let (mut mallory, page, of_mallory) = site.arrived("mallory").await;
     // Whatever number a newcomer gets afterwards, one before had four failures, and a favour or a ban.
     for number in NUMBERS {
         for _ in 0..4 {
-            app.store.record_failure(tag(numbered(number)), BOUND * 60).await.unwrap();
+            app.engine
+                .parts()
+                .store
+                .record_failure(tag(numbered(number)), BOUND * 60)
+                .await
+                .unwrap();
         }
     }
     site.bed.submit(&mut mallory, &page, "NONSENSE").await;
@@ -382,7 +387,7 @@ async fn after_a_restart_of_tor_its_circuits_inherit_nothing() {
     let mut writes = tokio::task::JoinSet::new();
     for number in NUMBERS {
         let standing = if number % 2 == 0 { Standing::Banned } else { Standing::Vip };
-        let reputation = app.reputation.clone();
+        let reputation = app.engine.parts().reputation.clone();
         let circuit = numbered(number);
         writes.spawn(async move {
             reputation.set(circuit, standing, until_then, Reason::Operator).await.unwrap();

@@ -38,7 +38,9 @@ async fn way_in(bed: &Bed, visitor: &mut Visitor) -> Reply {
     let page = visitor.get("/").await;
     let Some(token) = page.try_field("token") else { return page };
     let token = token.parse().unwrap();
-    let Ok(Some(record)) = bed.app.store.challenge(&token).await else { return page };
+    let Ok(Some(record)) = bed.app.engine.parts().store.challenge(&token).await else {
+        return page;
+    };
     let answer = Answer::decode(record.answer.expose()).unwrap().reveal();
     bed.submit(visitor, &page, &answer).await
 }
@@ -292,7 +294,7 @@ async fn a_hundred_thousand_challenges_take_at_most_64_mb() {
     is_ready(&bed).await;
     let page = bed.visitor().get("/").await;
     let token = page.field("token").parse().unwrap();
-    let sample = Arc::new(bed.app.store.challenge(&token).await.unwrap().unwrap());
+    let sample = Arc::new(bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap());
     assert!(sample.decoy.is_some());
 
     let before: u64 = redis.info("used_memory").parse().unwrap();
@@ -307,7 +309,7 @@ async fn a_hundred_thousand_challenges_take_at_most_64_mb() {
                     ..(*sample).clone()
                 };
                 let token = ChallengeToken::random(&SystemEntropy).unwrap();
-                app.store.put_challenge(&token, record).await.unwrap();
+                app.engine.parts().store.put_challenge(&token, record).await.unwrap();
             }
         })
     });

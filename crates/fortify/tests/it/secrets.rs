@@ -159,7 +159,11 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
     }
     bed.app
         .keys
-        .rotate(bed.app.sessions.lifetime(), &*bed.clock, &fortify::entropy::SystemEntropy)
+        .rotate(
+            bed.app.engine.parts().sessions.lifetime(),
+            &*bed.clock,
+            &fortify::entropy::SystemEntropy,
+        )
         .unwrap();
 
     for (index, reply) in replies.iter().enumerate() {
@@ -204,7 +208,7 @@ async fn answers(bed: &Bed, tokens: &[String]) -> Vec<(&'static str, Secret)> {
     let mut found = Vec::new();
     for token in tokens {
         let token: ChallengeToken = token.parse().unwrap();
-        let record = bed.app.store.challenge(&token).await.unwrap().unwrap();
+        let record = bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
         found.push(("an answer", Secret::Text(bed.answer(&token.encode()).await)));
         found.push(("a seed", Secret::Bytes(record.seed.expose().to_vec())));
     }

@@ -475,7 +475,7 @@ async fn abuse_03_bans_by_name_end_with_their_tor_in_haproxys_table_too() {
     let gpc0 = || haproxy.gpc0("fc00:dead:beef:4dad::19");
     until("the ban is in the table", || gpc0() == Some(2)).await;
     let named = of_this_boot(&bed, ONE);
-    assert_eq!(bed.app.reputation.standing(named), Some(Standing::Banned));
+    assert_eq!(bed.app.engine.parts().reputation.standing(named), Some(Standing::Banned));
     assert!(waits(&mut bed.visitor().circuit(ONE)).await, "a ban of another start of tor");
 
     real.kill();
@@ -483,7 +483,7 @@ async fn abuse_03_bans_by_name_end_with_their_tor_in_haproxys_table_too() {
     let real = real.started().await;
     up(&bed).await;
     until("the ban has left the table", || gpc0() == Some(0)).await;
-    assert_eq!(bed.app.reputation.standing(named), None);
+    assert_eq!(bed.app.engine.parts().reputation.standing(named), None);
     bed.stop().await;
     drop(real);
 }
@@ -746,7 +746,8 @@ async fn an_operator_has_tor_close_a_circuit_that_was_seen_and_learns_no_number(
     .await;
     up(&bed).await;
     let who = Who { name: "test".to_owned(), role: Role::Admin, means: Means::File };
-    let (expires, entropy) = (NOW.after(Duration::from_secs(3600)), bed.app.entropy.clone());
+    let (expires, entropy) =
+        (NOW.after(Duration::from_secs(3600)), bed.app.engine.entropy().clone());
     let accounts = bed.admin.as_ref().unwrap().accounts.clone();
     let token = accounts.add_token(&who, Role::Operator, "", NOW, expires, &*entropy).unwrap();
     let mut operator = Visitor::at(bed.admin_address.unwrap());

@@ -373,7 +373,7 @@ async fn what_is_no_page_gets_no_challenge() {
     }
     let head = visitor.send(Method::HEAD, "/", &[], "".into()).await;
     assert_eq!(head.status, StatusCode::FORBIDDEN);
-    assert_eq!(bed.app.store.active_challenges().await.unwrap(), 0);
+    assert_eq!(bed.app.engine.parts().store.active_challenges().await.unwrap(), 0);
     assert!(bed.site.seen().is_empty());
 }
 
