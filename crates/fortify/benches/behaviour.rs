@@ -6,9 +6,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fortify::behaviour::metrics::BehaviourMetrics;
 use fortify::behaviour::{Behaviour, Class, Mode};
 use fortify::clock::SystemClock;
-use fortify::telemetry::metrics::Metrics;
 use fortify_testkit::traffic::{self, SameKey, Traffic, Who, circuit};
 
 /// Circuits for which memory is measured: as many as are kept.
@@ -19,7 +19,7 @@ fn main() {
     memory();
     let traffic = Traffic::new(7, 3_000, 100);
     let clock = traffic::clock();
-    let metrics = Arc::new(Metrics::new());
+    let metrics = BehaviourMetrics::default();
     let behaviour =
         Behaviour::new(Mode::Act, traffic::START, clock.clone(), &SameKey, metrics).unwrap();
     let found = traffic.play(&behaviour, &clock);
@@ -72,7 +72,7 @@ fn told_apart(traffic: &Traffic, found: &[Option<Class>]) {
 /// A request taken in (its address read before), and a circuit judged, with the system's clock as in
 /// the gate.
 fn times(traffic: &Traffic) {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = BehaviourMetrics::default();
     let behaviour =
         Behaviour::new(Mode::Act, traffic::START, Arc::new(SystemClock), &SameKey, metrics)
             .unwrap();
@@ -104,7 +104,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> Duration {
 
 /// What the process grows by when as many circuits come as are kept.
 fn memory() {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = BehaviourMetrics::default();
     let behaviour =
         Behaviour::new(Mode::Observe, traffic::START, traffic::clock(), &SameKey, metrics).unwrap();
     let event = traffic::Event {

@@ -188,7 +188,7 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         metrics.set_started(clock.now());
         let data_dir = config.storage.data_dir.clone();
-        let (watched, seeds) = (metrics.clone(), entropy.clone());
+        let (watched, seeds) = (metrics.tor.clone(), entropy.clone());
         let tor = Tor::open(&config.tor, &data_dir, clock.clone(), seeds, watched)?;
         let foundation = Foundation {
             data_dir,
@@ -199,7 +199,7 @@ impl App {
             clock: clock.clone(),
             entropy,
             boot: Arc::new(boots(tor.clone(), config.tor.instance)),
-            metrics: metrics.clone(),
+            metrics: metrics.engine.clone(),
         };
         let engine = Engine::new(config.engine(), foundation)?;
         Ok(Arc::new(Self {

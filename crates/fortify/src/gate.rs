@@ -105,8 +105,8 @@ impl Gate {
         let threat = turn_dial(&self.live);
         let tor = watch_tor(&app).await;
         let limits = Limits::from(&app.config.server);
-        let metrics = app.metrics.clone();
-        let count = Arc::new(move |event: ServerEvent| metrics.connection_event(event.label()));
+        let metrics = app.metrics.server.clone();
+        let count = Arc::new(move |event: ServerEvent| metrics.event(event));
         // Operators may look until the last visitor is gone.
         let (stopping, stopped) = watch::channel(false);
         let admin = self.admin.map(|admin| tokio::spawn(admin.run(stopped)));
@@ -129,10 +129,10 @@ fn tell_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>>
     let haproxy = &app.config.haproxy;
     let client = Client::new(haproxy.endpoint.clone()?);
     // Not told yet: from now on it is known that there is one.
-    app.metrics.set_haproxy_up(false);
+    app.metrics.haproxy.set_up(false);
     let (reputation, health) = (app.engine.reputation().clone(), app.haproxy.clone());
-    let reconciler =
-        Reconciler::new(client, haproxy.table.clone(), reputation, health, app.metrics.clone());
+    let (table, metrics) = (haproxy.table.clone(), app.metrics.haproxy.clone());
+    let reconciler = Reconciler::new(client, table, reputation, health, metrics);
     Some(tokio::spawn(reconciler.run()))
 }
 

@@ -25,35 +25,22 @@
 //! - [`clock`], [`entropy`]: time and randomness, passed in.
 //! - [`config`], [`i18n`], [`telemetry`]: what the operator sets, visitors read, and everybody sees.
 
-#[cfg(test)]
-extern crate self as fortify;
+pub use fortify_config as config;
+pub use fortify_core::{circuit, clock, entropy, pseudonym, recent, sqlite};
+pub use fortify_engine as engine;
+pub use fortify_engine::{behaviour, challenge, limits, reputation, session, threat};
+pub use fortify_haproxy as haproxy;
+pub use fortify_http::{proxy, server};
+pub use fortify_store as store;
+pub use fortify_tor as tor;
 
 pub mod admin;
 pub mod app;
-pub mod behaviour;
-pub mod challenge;
-pub mod circuit;
 pub mod cli;
-pub mod clock;
-pub mod config;
 pub mod doctor;
-pub mod engine;
-pub mod entropy;
 pub mod gate;
-pub mod haproxy;
 pub mod i18n;
-pub mod limits;
-pub mod proxy;
-pub mod pseudonym;
-mod recent;
 pub mod reload;
-pub mod reputation;
 pub mod router;
-pub mod server;
-pub mod session;
-pub mod sqlite;
-pub mod store;
 pub mod telemetry;
-pub mod threat;
-pub mod tor;
 pub mod web;

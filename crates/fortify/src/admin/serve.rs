@@ -163,7 +163,7 @@ impl AdminListeners {
         for (listener, door) in [(port, Door::Port), (socket, Door::Socket)] {
             let Some(listener) = listener else { continue };
             let (service, metrics) = (router(&admin, door), admin.app().metrics.clone());
-            let count = Arc::new(move |event: ServerEvent| metrics.admin_connection(event.label()));
+            let count = Arc::new(move |event: ServerEvent| metrics.admin_connection(event));
             let limits = Limits {
                 max_connections: CONNECTIONS,
                 header_timeout: PATIENCE,

@@ -3,7 +3,9 @@
 //!
 //! Neither ever holds an answer, a seed, a token, a cookie or a raw circuit.
 
-pub mod exposition;
-pub mod logs;
+pub mod admin;
+pub mod daemon;
 pub mod metrics;
-pub mod process;
+pub mod web;
+
+pub use fortify_core::telemetry::{exposition, instruments, logs, process};

@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use super::auth::AUTH;
 use super::cookies::{Cookies, Hint, Jar};
 use crate::app::{App, SharedApp};
-use crate::behaviour::BodyExpired;
 use crate::circuit::{self, CircuitId, Connection, IdentityMode, PeerAddress};
 use crate::config::SecureCookie;
 use crate::engine::client::{Client, RequestHead};
 use crate::proxy::{Forwarded, Proto};
+use crate::server::BodyExpired;
 use crate::web::error::WebError;
 
 /// What a browser wants an answer for: a page, or something that a page loads.

@@ -1,0 +1,21 @@
+//! What every part of Fortify stands on: who is asking, time, randomness, bounded memory, files.
+//!
+//! # Layout
+//!
+//! In order of dependency:
+//!
+//! - [`entropy`]: randomness, passed in.
+//! - [`clock`]: time, passed in.
+//! - [`circuit`]: who is asking: the circuit of an onion visitor, or the address of a clearnet one.
+//! - [`pseudonym`]: the name under which a circuit is remembered.
+//! - [`recent`]: what is remembered of circuits, the least recently seen of which makes room.
+//! - [`sqlite`]: database files: opened, and put aside when damaged.
+//! - [`telemetry`]: the log, and what metrics have in common.
+
+pub mod circuit;
+pub mod clock;
+pub mod entropy;
+pub mod pseudonym;
+pub mod recent;
+pub mod sqlite;
+pub mod telemetry;

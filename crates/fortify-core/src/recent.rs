@@ -1,0 +1,154 @@
+//! What is remembered of circuits, for as many as there is room: the one that was asked about least recently
+//! makes room.
+//!
+//! One allocation of what is remembered, the pseudonym and two pointers for each circuit, and a third of a
+//! pointer in a table. What is over is not given back, and goes little by little: each change looks at the
+//! two circuits that were asked about least recently.
+
+use std::fmt;
+use std::hash::RandomState;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hashlink::LruCache;
+
+use crate::pseudonym::CircuitTag;
+
+/// Parts with a lock each, so that nobody waits for somebody else's circuit.
+const PARTS: usize = 16;
+
+/// Circuits that a change looks at to forget what is over.
+const LOOKED_AT: usize = 2;
+
+/// A bounded memory of circuits.
+pub struct Recent<T> {
+    parts: [Mutex<LruCache<CircuitTag, T, RandomState>>; PARTS],
+}
+
+impl<T> Recent<T> {
+    /// Room for `most` circuits, rounded down to a multiple of [`PARTS`]. Pseudonyms are hashes, so that the
+    /// parts fill alike; one is full a little before all are.
+    pub fn new(most: usize) -> Self {
+        let part = |_| Mutex::new(LruCache::with_hasher(most / PARTS, RandomState::new()));
+        Self { parts: std::array::from_fn(part) }
+    }
+
+    /// What is remembered of `circuit`, unless it is over.
+    pub fn get(&self, circuit: CircuitTag, is_over: impl FnOnce(&T) -> bool) -> Option<T>
+    where
+        T: Clone,
+    {
+        let mut part = self.part(circuit);
+        part.get(&circuit).filter(|known| !is_over(known)).cloned()
+    }
+
+    /// Has what is remembered of `circuit` be what `change` makes of it, and gives what it says besides.
+    /// Nobody else's change comes in between. `is_over` says what need not be remembered any more.
+    pub fn change<R>(
+        &self,
+        circuit: CircuitTag,
+        is_over: impl Fn(&T) -> bool,
+        change: impl FnOnce(Option<T>) -> (T, R),
+    ) -> R {
+        let mut part = self.part(circuit);
+        for _ in 0..LOOKED_AT {
+            if part.iter().next().is_none_or(|(_, oldest)| !is_over(oldest)) {
+                break;
+            }
+            part.remove_lru();
+        }
+        let known = part.remove(&circuit).filter(|known| !is_over(known));
+        let (next, said) = change(known);
+        part.insert(circuit, next);
+        said
+    }
+
+    /// Forgets `circuit`.
+    pub fn forget(&self, circuit: CircuitTag) {
+        self.part(circuit).remove(&circuit);
+    }
+
+    /// Of how many circuits something is remembered.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.lock().unwrap().len()).sum()
+    }
+
+    /// Whole after any panic: at worst a circuit is forgotten.
+    fn part(&self, circuit: CircuitTag) -> MutexGuard<'_, LruCache<CircuitTag, T, RandomState>> {
+        let [first, ..] = circuit.to_bytes();
+        self.parts[usize::from(first) % PARTS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> fmt::Debug for Recent<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recent").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn circuit(number: u32) -> CircuitTag {
+        let mut bytes = [0; 16];
+        bytes[0] = number as u8;
+        bytes[1..5].copy_from_slice(&number.to_le_bytes());
+        CircuitTag::from_bytes(bytes)
+    }
+
+    fn never(_: &u32) -> bool {
+        false
+    }
+
+    fn add(recent: &Recent<u32>, number: u32) -> u32 {
+        recent.change(circuit(number), never, |known| {
+            let next = known.unwrap_or(0) + 1;
+            (next, next)
+        })
+    }
+
+    #[test]
+    fn the_circuit_that_was_asked_about_least_recently_makes_room() {
+        let recent = Recent::new(32 * PARTS);
+        for number in 0..(32 * PARTS) as u32 {
+            add(&recent, number);
+        }
+        assert_eq!(recent.get(circuit(0), never), Some(1));
+        for number in 1000..1000 + (16 * PARTS) as u32 {
+            assert_eq!(add(&recent, number), 1, "who is new is never refused");
+        }
+        assert_eq!(recent.len(), 32 * PARTS);
+        assert_eq!(add(&recent, 0), 2, "asked about lately");
+        assert_eq!(recent.get(circuit(1), never), None);
+        recent.forget(circuit(0));
+        assert_eq!(add(&recent, 0), 1);
+    }
+
+    #[test]
+    fn what_is_over_is_not_given_and_goes_with_time() {
+        let recent = Recent::new(1000 * PARTS);
+        for number in 0..100 {
+            recent.change(circuit(number * 256), never, |_| (5, ()));
+        }
+        let over = |known: &u32| *known <= 5;
+        assert_eq!(recent.get(circuit(0), over), None);
+        let known = recent.change(circuit(256), over, |known| (9, known));
+        assert_eq!(known, None);
+        for number in 0..50 {
+            recent.change(circuit((100 + number) * 256), over, |_| (9, ()));
+        }
+        assert_eq!(recent.len(), 51, "nothing that is over");
+    }
+
+    #[test]
+    fn changes_from_many_threads_lose_nothing() {
+        let recent = Recent::new(1000);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..1000).for_each(|_| _ = add(&recent, 7)));
+            }
+        });
+        assert_eq!(recent.get(circuit(7), never), Some(8000));
+    }
+}

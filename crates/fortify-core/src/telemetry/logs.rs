@@ -1,0 +1,160 @@
+//! The log: what happens, said to the operator.
+//!
+//! Only Fortify's own events follow `log.level`. The libraries below it are let through from
+//! warnings up: at finer levels an HTTP library prints what it parses, cookies and circuit headers
+//! included.
+
+use std::io;
+
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// What the targets of Fortify's own events begin with: the names of its crates.
+const OWN: &str = "fortify";
+
+/// `[log]`: what is written about it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogConfig {
+    /// `level`: how much is written, `info` by default.
+    pub level: LogLevel,
+    /// `format`: for people or for machines, `text` by default.
+    pub format: LogFormat,
+}
+
+/// How much is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What needs an operator.
+    Error,
+    /// And what may need one soon.
+    Warn,
+    /// And what the service does, without any visitor.
+    #[default]
+    Info,
+    /// And every decision.
+    Debug,
+    /// And every step.
+    Trace,
+}
+
+/// For whom it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines, one JSON object a line.
+    Json,
+}
+
+/// Sends this process's events to standard error.
+///
+/// # Errors
+///
+/// When the process has a log already.
+pub fn init(config: &LogConfig) -> Result<(), tracing_subscriber::util::TryInitError> {
+    subscriber(config, io::stderr).try_init()
+}
+
+/// The log as `config` says, written to `writer`.
+pub fn subscriber<W>(config: &LogConfig, writer: W) -> impl Subscriber + Send + Sync + 'static
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::registry()
+        .with(format(config, writer).with_filter(filter(config.level.into())))
+}
+
+fn format<S, W>(config: &LogConfig, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
+    match config.format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().boxed(),
+    }
+}
+
+fn filter(level: LevelFilter) -> Targets {
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OWN, level)
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// Has a panic say where it was and nothing else: its message may hold what the code was holding.
+pub fn hide_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a panic: this is a mistake in Fortify, please report the place");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: LogLevel, format: LogFormat) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = subscriber(&LogConfig { level, format }, move || writer.clone());
+        tracing::subscriber::with_default(log, || {
+            tracing::debug!(target: "hyper::proto", "a cookie that a library parsed");
+            tracing::warn!(target: "hyper::proto", "a warning of a library");
+            tracing::debug!("ours, fine");
+            tracing::error!("ours, grave");
+        });
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn libraries_are_heard_from_warnings_up_whatever_the_level() {
+        let text = logged(LogLevel::Trace, LogFormat::Text);
+        assert!(!text.contains("a cookie"), "{text}");
+        assert!(text.contains("a warning") && text.contains("ours, fine"), "{text}");
+    }
+
+    #[test]
+    fn the_level_and_the_form_are_the_configured_ones() {
+        let text = logged(LogLevel::Error, LogFormat::Json);
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 1, "{text}");
+        assert_eq!(lines[0]["fields"]["message"], "ours, grave");
+    }
+}

@@ -1,0 +1,39 @@
+//! What is counted of behaviour.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByClass {
+    class: &'static str,
+}
+
+/// What circuits were found to be.
+#[derive(Clone, Debug, Default)]
+pub struct BehaviourMetrics {
+    findings: Family<ByClass, Counter>,
+}
+
+impl BehaviourMetrics {
+    /// Fresh instruments, registered.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        metrics.describe(registry);
+        metrics
+    }
+
+    pub(super) fn describe(&self, registry: &mut Registry) {
+        registry.register(
+            "behaviour_findings",
+            "Circuits that look like no visitor, by what they look like",
+            self.findings.clone(),
+        );
+    }
+
+    /// A circuit was found to be something.
+    pub fn finding(&self, class: &'static str) {
+        self.findings.get_or_create(&ByClass { class }).inc();
+    }
+}

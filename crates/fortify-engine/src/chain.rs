@@ -1,0 +1,194 @@
+//! A chain of challenges that a visitor answers one after another: how far it has got, in cookies.
+//!
+//! Each right answer but the last gives a cookie, `captcha_stage_1` and then `captcha_stage_2`, that names
+//! the circuit, the chain and the stage. All of them have to come back for the next one to count, and
+//! nothing is stored for a chain until it has led to a session. Then it is spent, on every node, so that
+//! its cookies are good once.
+
+use std::time::Duration;
+
+use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::session::MAX_CLOCK_SKEW;
+use crate::session::key_ring::{KeyRing, KeyRingError, Purpose};
+use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::pseudonym::CircuitTag;
+use fortify_store::record::ChainId;
+use fortify_store::{StateStore, StoreError};
+
+/// How long a passed stage counts: three challenges of five minutes.
+pub const STAGE_LIFETIME: Duration = Duration::from_secs(900);
+
+/// The most cookies of stages that a visitor holds: one for each stage but the last of three.
+pub const MAX_STAGE_COOKIES: usize = 2;
+
+/// Chains that this process remembers as spent, and for how long: until their cookies have expired. The
+/// store remembers them too, and for longer than it takes another node to hear of it.
+const MAX_SPENT: u64 = 100_000;
+const SPENT_LIFETIME: Duration = Duration::from_secs(1000);
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claims {
+    circuit_id: CircuitTag,
+    issued_at: Timestamp,
+    chain: ChainId,
+    stage: u8,
+}
+
+/// How far a visitor has got in a chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Stages passed.
+    pub(super) passed: u8,
+    /// The chain, once a stage of it was passed.
+    chain: Option<ChainId>,
+}
+
+/// The stage that a right answer passed.
+pub(super) struct PassedStage {
+    pub(super) progress: Progress,
+    pub(super) cookie: String,
+}
+
+/// Reads, extends and spends chains.
+#[derive(Clone, Debug)]
+pub(super) struct Chains(Cache<ChainId, ()>);
+
+impl Chains {
+    pub(super) fn new() -> Self {
+        Self(Cache::builder().max_capacity(MAX_SPENT).time_to_live(SPENT_LIFETIME).build())
+    }
+
+    /// Spends the chain of `progress`, so that what was passed does not count again; whether this was the
+    /// first to do so. Of answers that come at once one is, on each node; other nodes hear of it as of a
+    /// log-out.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot remember it: then the chain leads to no session.
+    pub(super) async fn spend(
+        &self,
+        progress: Progress,
+        store: &dyn StateStore,
+        clock: &dyn Clock,
+    ) -> Result<bool, StoreError> {
+        let Some(chain) = progress.chain else { return Ok(true) };
+        if !self.0.entry(chain).or_insert(()).is_fresh() {
+            return Ok(false);
+        }
+        store.spend_chain(chain, clock.now().after(STAGE_LIFETIME + MAX_CLOCK_SKEW)).await?;
+        Ok(true)
+    }
+}
+
+impl Progress {
+    /// What these cookies of `circuit` are worth: the stages from the first one on without a gap, all of
+    /// one chain that is not spent.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether the chain is spent.
+    pub(super) async fn read(
+        cookies: &[Option<String>],
+        circuit: CircuitTag,
+        keys: &KeyRing,
+        clock: &dyn Clock,
+        store: &dyn StateStore,
+    ) -> Result<Self, StoreError> {
+        let progress = Self::of(cookies, circuit, keys, clock);
+        match progress.chain {
+            Some(chain) if store.is_chain_spent(chain).await? => Ok(Self::default()),
+            _ => Ok(progress),
+        }
+    }
+
+    /// Passes one more stage, by the right answer to the challenge `token`.
+    ///
+    /// # Errors
+    ///
+    /// When the cookie cannot be signed.
+    pub(super) fn pass(
+        self,
+        token: &str,
+        circuit: CircuitTag,
+        keys: &KeyRing,
+        clock: &dyn Clock,
+    ) -> Result<PassedStage, KeyRingError> {
+        let stage = self.passed.saturating_add(1);
+        let chain = self.chain.unwrap_or_else(|| chain_of(token));
+        let claims = Claims { circuit_id: circuit, issued_at: clock.now(), chain, stage };
+        let cookie = keys.sign(Purpose::Stage, &claims)?;
+        Ok(PassedStage { progress: Self { passed: stage, chain: Some(chain) }, cookie })
+    }
+
+    fn of(
+        cookies: &[Option<String>],
+        circuit: CircuitTag,
+        keys: &KeyRing,
+        clock: &dyn Clock,
+    ) -> Self {
+        let mut progress = Self::default();
+        for (stage, cookie) in (1_u8..).zip(cookies) {
+            let claims = cookie.as_deref().and_then(|text| open(text, circuit, keys, clock));
+            let Some(claims) = claims.filter(|claims| claims.stage == stage) else { break };
+            if progress.chain.is_some_and(|chain| chain != claims.chain) {
+                break;
+            }
+            progress = Self { passed: stage, chain: Some(claims.chain) };
+        }
+        progress
+    }
+}
+
+/// A chain is named after its first challenge, whose token nobody else had.
+fn chain_of(token: &str) -> ChainId {
+    let digest: [u8; 32] =
+        Sha256::new().chain_update(b"fortify/1/chain").chain_update(token).finalize().into();
+    let mut chain = [0; ChainId::BYTES];
+    chain.copy_from_slice(&digest[..ChainId::BYTES]);
+    ChainId::from_bytes(chain)
+}
+
+fn open(text: &str, circuit: CircuitTag, keys: &KeyRing, clock: &dyn Clock) -> Option<Claims> {
+    let verified = keys.verify::<Claims>(Purpose::Stage, text)?;
+    let (claims, now) = (&verified.claims, clock.now());
+    let in_force = verified.is_in_force(claims.issued_at, STAGE_LIFETIME, now);
+    (in_force && claims.circuit_id == circuit).then(|| claims.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fortify_core::clock::ManualClock;
+    use fortify_core::entropy::SystemEntropy;
+
+    const OWN: CircuitTag = CircuitTag::from_bytes([1; 16]);
+
+    #[test]
+    fn stages_count_in_order_of_one_chain_and_circuit_for_their_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
+        let keys = KeyRing::open(dir.path(), &clock, &SystemEntropy).unwrap();
+        let cookie = |circuit_id, chain: &str, stage| {
+            let claims =
+                Claims { circuit_id, issued_at: clock.now(), chain: chain_of(chain), stage };
+            Some(keys.sign(Purpose::Stage, &claims).unwrap())
+        };
+        let passed = |cookies: &[Option<String>]| Progress::of(cookies, OWN, &keys, &clock).passed;
+        let (first, second) = (cookie(OWN, "a", 1), cookie(OWN, "a", 2));
+        assert_eq!(passed(&[None, None]), 0);
+        assert_eq!(passed(&[first.clone(), None]), 1);
+        assert_eq!(passed(&[first.clone(), second.clone()]), 2);
+        assert_eq!(passed(&[None, second.clone()]), 0, "the first is missing");
+        assert_eq!(passed(&[second.clone(), first.clone()]), 0, "in the wrong order");
+        assert_eq!(passed(&[first.clone(), cookie(OWN, "b", 2)]), 1, "of another chain");
+        let stranger = CircuitTag::from_bytes([2; 16]);
+        assert_eq!(passed(&[cookie(stranger, "a", 1), None]), 0, "of another circuit");
+        assert_eq!(passed(&[Some("x.y.z".to_owned()), None]), 0);
+        clock.advance(STAGE_LIFETIME);
+        assert_eq!(passed(&[first, second]), 0, "too late");
+    }
+}

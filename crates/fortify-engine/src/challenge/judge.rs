@@ -1,0 +1,136 @@
+//! Whether an answer is right.
+
+use fortify_captcha::{Answer, Level, RENDERER_VERSION, Tolerance};
+
+use fortify_core::pseudonym::CircuitTag;
+use fortify_store::record::ChallengeRecord;
+
+/// What an answer is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is right.
+    Right {
+        /// The challenge's level.
+        level: u8,
+    },
+    /// It is what only a program reads: whoever gives it is one. The visitor is told nothing else
+    /// than for a wrong answer.
+    Bot,
+    /// It is wrong, or there was nothing to answer.
+    Wrong,
+}
+
+/// An answer that nobody gives, judged against where there is no challenge, so that an unknown
+/// token costs the same work as a wrong answer.
+const NOBODYS_ANSWER: &str = "t:AAAAAA";
+
+/// Judges `answer`, given from `circuit`, against the record that was taken for it.
+#[must_use]
+pub fn judge(record: Option<&ChallengeRecord>, answer: &str, circuit: CircuitTag) -> Verdict {
+    let expected = record.map_or(NOBODYS_ANSWER, |record| record.answer.expose());
+    let level = record.map_or(1, |record| record.level);
+    // All of it is computed before any of it is looked at.
+    let right = matches(expected, level, answer);
+    let own = record.is_some_and(|record| record.circuit == circuit);
+    let current = record.is_some_and(|record| record.renderer == RENDERER_VERSION);
+    let decoy = record.and_then(|record| record.decoy.as_ref());
+    let bot = decoy.is_some_and(|decoy| decoys(decoy.expose(), answer));
+    match right & own & current {
+        true => Verdict::Right { level },
+        false if bot => Verdict::Bot,
+        false => Verdict::Wrong,
+    }
+}
+
+/// Whether `answer` is the decoy, to the letter: a person's slip is not to be taken for it.
+fn decoys(decoy: &str, answer: &str) -> bool {
+    Answer::decode(decoy).is_ok_and(|decoy| decoy.matches(answer, Tolerance::Exact))
+}
+
+fn matches(expected: &str, level: u8, answer: &str) -> bool {
+    let (Ok(expected), Ok(level)) = (Answer::decode(expected), Level::new(level)) else {
+        return false;
+    };
+    expected.matches(answer, Tolerance::for_level(level))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fortify_core::clock::Timestamp;
+    use fortify_store::contract;
+    use fortify_store::record::Secret;
+
+    fn record(answer: &str, level: u8) -> ChallengeRecord {
+        ChallengeRecord {
+            answer: Secret::new(answer.to_owned()),
+            level,
+            style_epoch: 0,
+            renderer: RENDERER_VERSION,
+            ..contract::record(Timestamp::from_secs(0))
+        }
+    }
+
+    fn right(record: &ChallengeRecord, answer: &str) -> bool {
+        judge(Some(record), answer, record.circuit) == Verdict::Right { level: record.level }
+    }
+
+    #[test]
+    fn the_right_answer_is_right_however_it_is_typed() {
+        let letters = record("t:ACDEFH", 8);
+        for answer in ["ACDEFH", "acdefh", " a c d e f h ", "ａｃｄｅｆｈ"] {
+            assert!(right(&letters, answer), "{answer}");
+        }
+        let sum = record("n:10", 1);
+        for answer in ["10", "ten", " Ten ", "１０"] {
+            assert!(right(&sum, answer), "{answer}");
+        }
+    }
+
+    #[test]
+    fn one_slip_is_forgiven_in_calm_times_only() {
+        assert!(right(&record("t:ACDEFH", 5), "ACDEFK"));
+        assert!(!right(&record("t:ACDEFH", 6), "ACDEFK"));
+        assert!(!right(&record("t:ACDEFH", 5), "ACDEKK"));
+        assert!(!right(&record("n:10", 1), "11"));
+    }
+
+    #[test]
+    fn abuse_13_an_answer_is_worth_nothing_on_another_circuit() {
+        let letters = record("t:ACDEFH", 5);
+        let stranger = CircuitTag::from_bytes([9; 16]);
+        assert_eq!(judge(Some(&letters), "ACDEFH", stranger), Verdict::Wrong);
+    }
+
+    #[test]
+    fn what_only_a_program_reads_gives_it_away() {
+        let decoy = Some(Secret::new("t:HUNTER".to_owned()));
+        let motion = ChallengeRecord { decoy, ..record("t:ACDEFH", 5) };
+        assert_eq!(judge(Some(&motion), "hunter", motion.circuit), Verdict::Bot);
+        assert_eq!(judge(Some(&motion), "HUNTE", motion.circuit), Verdict::Wrong);
+        assert!(right(&motion, "ACDEFH"));
+        assert_eq!(judge(Some(&record("t:ACDEFH", 5)), "HUNTER", motion.circuit), Verdict::Wrong);
+    }
+
+    #[test]
+    fn nothing_answers_a_challenge_that_is_not_there() {
+        let circuit = CircuitTag::from_bytes([1; 16]);
+        for answer in ["AAAAAA", NOBODYS_ANSWER, ""] {
+            assert_eq!(judge(None, answer, circuit), Verdict::Wrong);
+        }
+    }
+
+    #[test]
+    fn a_picture_of_another_renderer_cannot_be_answered() {
+        let old = ChallengeRecord { renderer: RENDERER_VERSION + 1, ..record("t:ACDEFH", 5) };
+        assert!(!right(&old, "ACDEFH"));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_admits_nobody() {
+        for (answer, level) in [("", 5), ("x:1", 5), ("t:", 5), ("t:ACDEFH", 0), ("t:ACDEFH", 99)] {
+            assert!(!right(&record(answer, level), ""), "{answer}");
+            assert!(!right(&record(answer, level), "ACDEFH"), "{answer}");
+        }
+    }
+}

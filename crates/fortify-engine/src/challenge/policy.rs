@@ -1,0 +1,371 @@
+//! What a level asks, and how it is shown.
+
+use std::time::Duration;
+
+use fortify_captcha::{
+    AnswerMode, Carrier, Level, Spec, Variant, carrier_weights, variant_weights,
+};
+
+/// A visitor's wish for another kind of picture, so that nobody is locked out by one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// None.
+    #[default]
+    Any,
+    /// Nothing that moves.
+    Still,
+    /// Letters, rather than colours, shapes or objects.
+    Letters,
+}
+
+impl Wish {
+    /// The wish that a form names.
+    #[must_use]
+    pub fn parse(name: &str) -> Self {
+        match name {
+            "still" => Self::Still,
+            "letters" => Self::Letters,
+            _ => Self::Any,
+        }
+    }
+
+    /// The name in a form.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Still => "still",
+            Self::Letters => "letters",
+        }
+    }
+
+    const fn allows(self, carrier: Carrier) -> bool {
+        !matches!((self, carrier), (Self::Still, Carrier::Motion))
+    }
+}
+
+/// What a challenge is to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// What the visitor wishes for.
+    pub wish: Wish,
+    /// Whether it is for one whose answers look like a program's: a level more, and objects or patterns,
+    /// which are harder for programs. It outweighs a wish for letters.
+    pub harder: bool,
+}
+
+/// What holds for challenges that are issued now.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How long an answer is accepted.
+    pub ttl: Duration,
+    /// What may be drawn.
+    pub menu: Menu,
+}
+
+/// What may be drawn.
+#[derive(Clone, Debug)]
+pub struct Menu {
+    /// Difficulty.
+    pub level: Level,
+    /// How answers are given.
+    pub mode: AnswerMode,
+    /// Characters of a `distorted_text`.
+    pub length: u8,
+    /// How often each task is asked; empty for the level's own weights.
+    pub variants: Vec<(Variant, u32)>,
+    /// How often each carrier is used; empty for the level's own weights.
+    pub carriers: Vec<(Carrier, u32)>,
+}
+
+impl Menu {
+    /// The specification of the next picture, for two uniformly random draws.
+    ///
+    /// The carrier is drawn by weight among those that show the task in this mode and fit the wish. Where
+    /// none of these has a weight, all that do so are as likely: at levels 1 and 2, which have ink alone,
+    /// a picked sum moves. Where there is none (a picked sum that is not to move), letters are asked for.
+    #[must_use]
+    pub fn choose(&self, Order { wish, harder }: Order, draws: [u32; 2]) -> Spec {
+        if harder {
+            let level = Level::new(self.level.get() + 1).unwrap_or(self.level);
+            let variants = vec![(Variant::ObjectRecognition, 1), (Variant::PatternCompletion, 1)];
+            let wish = if wish == Wish::Letters { Wish::Any } else { wish };
+            let menu = Self { level, variants, ..self.clone() };
+            return menu.choose(Order { wish, harder: false }, draws);
+        }
+        let variants = or(&self.variants, variant_weights(self.level));
+        let drawn = match wish {
+            Wish::Letters => Variant::DistortedText,
+            _ => pick(variants, draws[0], |_| true).unwrap_or(Variant::DistortedText),
+        };
+        let shown = |variant| {
+            self.carrier(variant, wish, draws[1]).map(|carrier| self.spec(variant, carrier))
+        };
+        let letters = Variant::DistortedText;
+        // Letters in swirl are drawn in every mode and stand still.
+        shown(drawn)
+            .or_else(|| shown(letters))
+            .unwrap_or_else(|| self.spec(letters, Carrier::Swirl))
+    }
+
+    /// The carrier on which `draw` falls; `None` where no carrier shows `variant` as wished for.
+    fn carrier(&self, variant: Variant, wish: Wish, draw: u32) -> Option<Carrier> {
+        let fits = |carrier: Carrier| carrier.carries(variant, self.mode) && wish.allows(carrier);
+        let evenly = Carrier::ALL.map(|carrier| (carrier, 1));
+        let weights = or(&self.carriers, carrier_weights(self.level));
+        pick(weights, draw, fits).or_else(|| pick(&evenly, draw, fits))
+    }
+
+    /// The plain picture for when drawing takes too long: the requirement names this task.
+    #[must_use]
+    pub fn plain(&self) -> Spec {
+        self.spec(Variant::PatternCompletion, Carrier::Ink)
+    }
+
+    fn spec(&self, variant: Variant, carrier: Carrier) -> Spec {
+        let mut spec = Spec::new(variant, self.level).with_carrier(carrier);
+        (spec.mode, spec.length) = (self.mode, self.length);
+        spec
+    }
+}
+
+fn or<'a, T>(own: &'a [T], level: &'a [T]) -> &'a [T] {
+    if own.is_empty() { level } else { own }
+}
+
+/// The member that `draw` falls on, among those that fit.
+fn pick<T: Copy>(weights: &[(T, u32)], draw: u32, fits: impl Fn(T) -> bool) -> Option<T> {
+    let fitting = || weights.iter().filter(|(member, _)| fits(*member));
+    let total: u32 = fitting().map(|(_, weight)| weight).sum();
+    let mut rest = draw.checked_rem(total)?;
+    fitting().find_map(|(member, weight)| match rest.checked_sub(*weight) {
+        None => Some(*member),
+        Some(less) => {
+            rest = less;
+            None
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashSet};
+
+    use fortify_captcha::{Generator, Seed};
+
+    use super::*;
+    use fortify_core::entropy::{SystemEntropy, random_bytes};
+
+    const WISHES: [Wish; 3] = [Wish::Any, Wish::Still, Wish::Letters];
+
+    fn level(level: u8) -> Level {
+        Level::new(level).unwrap()
+    }
+
+    fn menu(level: Level) -> Menu {
+        Menu {
+            level,
+            mode: AnswerMode::Typed,
+            length: 6,
+            variants: Vec::new(),
+            carriers: Vec::new(),
+        }
+    }
+
+    fn drawn(level: Level, wish: Wish) -> Spec {
+        drawn_from(&menu(level), wish)
+    }
+
+    fn drawn_from(menu: &Menu, wish: Wish) -> Spec {
+        let bytes: [u8; 8] = random_bytes(&SystemEntropy).unwrap();
+        let (a, b) = bytes.split_at(4);
+        let draws = [a, b].map(|half| u32::from_le_bytes(half.try_into().unwrap()));
+        menu.choose(Order { wish, harder: false }, draws)
+    }
+
+    #[test]
+    fn one_who_is_suspected_gets_a_level_more_of_what_is_harder_for_programs() {
+        for (number, wish) in [(2, Wish::Any), (5, Wish::Letters), (10, Wish::Still)] {
+            for draw in 0..200 {
+                let order = Order { wish, harder: true };
+                let spec = menu(level(number)).choose(order, [draw, draw / 2]);
+                assert_eq!(spec.level.get(), (number + 1).min(10));
+                assert!(matches!(
+                    spec.variant,
+                    Variant::ObjectRecognition | Variant::PatternCompletion
+                ));
+                assert!(wish != Wish::Still || spec.carrier != Carrier::Motion);
+            }
+        }
+    }
+
+    /// Chi-square of `counts` against shares of all that was drawn; nothing else may be among them.
+    fn chi_square<K: Ord + std::fmt::Debug>(
+        mut counts: BTreeMap<K, u32>,
+        shares: impl IntoIterator<Item = (K, f64)>,
+    ) -> f64 {
+        let all = f64::from(counts.values().sum::<u32>());
+        let term = |(class, share): (K, f64)| {
+            let seen = f64::from(counts.remove(&class).unwrap_or(0));
+            (seen - all * share).powi(2) / (all * share)
+        };
+        let chi = shares.into_iter().map(term).sum();
+        assert!(counts.is_empty(), "{counts:?}");
+        chi
+    }
+
+    /// The share of each member among those that fit.
+    fn shares<T: Copy>(weights: &[(T, u32)], fits: impl Fn(T) -> bool) -> Vec<(T, f64)> {
+        let fitting: Vec<_> =
+            weights.iter().filter(|(t, weight)| *weight > 0 && fits(*t)).collect();
+        let total: u32 = fitting.iter().map(|(_, weight)| weight).sum();
+        fitting.iter().map(|(t, weight)| (*t, f64::from(*weight) / f64::from(total))).collect()
+    }
+
+    /// Chi-square of 100,000 draws of each level against the weights. The bounds are passed once in a
+    /// million honest runs: 27.6 with 2 degrees of freedom (at most 3 tasks), 42.7 with 8 (at most 3
+    /// carriers for each).
+    #[test]
+    fn tasks_and_their_carriers_are_drawn_by_their_weights_at_every_level() {
+        for level in Level::ALL {
+            let (mut tasks, mut pairs) = (BTreeMap::new(), BTreeMap::new());
+            for _ in 0..100_000 {
+                let Spec { variant, carrier, .. } = drawn(level, Wish::Any);
+                *tasks.entry(variant.as_str()).or_insert(0_u32) += 1;
+                *pairs.entry((variant.as_str(), carrier.as_str())).or_insert(0_u32) += 1;
+            }
+            let of_tasks = shares(variant_weights(level), |_| true);
+            let of_pairs = of_tasks.iter().flat_map(|(variant, task)| {
+                let carries = |carrier: Carrier| carrier.carries(*variant, AnswerMode::Typed);
+                let carriers = shares(carrier_weights(level), carries).into_iter();
+                carriers.map(move |(carrier, share)| {
+                    ((variant.as_str(), carrier.as_str()), task * share)
+                })
+            });
+            let chi = chi_square(pairs, of_pairs);
+            assert!(chi < 42.7, "pairs of level {level}: {chi}");
+            let chi =
+                chi_square(tasks, of_tasks.iter().map(|(task, share)| (task.as_str(), *share)));
+            assert!(chi < 27.6, "tasks of level {level}: {chi}");
+        }
+    }
+
+    #[test]
+    fn letters_are_carried_by_the_weights_of_their_level() {
+        let share = |number: u8, carrier: Carrier| {
+            let letters = (0..2_000).map(|_| drawn(level(number), Wish::Letters));
+            letters.filter(|spec| spec.carrier == carrier).count()
+        };
+        assert_eq!(share(1, Carrier::Ink), 2_000);
+        assert!((800..1000).contains(&share(4, Carrier::Swirl)));
+        assert_eq!(share(7, Carrier::Ink), 0);
+        assert!(share(7, Carrier::Motion) > 800);
+    }
+
+    #[test]
+    fn a_wish_is_granted_at_every_level() {
+        for level in Level::ALL {
+            for _ in 0..500 {
+                assert_ne!(drawn(level, Wish::Still).carrier, Carrier::Motion);
+                assert_eq!(drawn(level, Wish::Letters).variant, Variant::DistortedText);
+            }
+        }
+    }
+
+    #[test]
+    fn the_operators_weights_count_instead_of_the_levels() {
+        let menu = Menu {
+            variants: vec![(Variant::Arithmetic, 1), (Variant::DistortedText, 0)],
+            carriers: vec![(Carrier::Motion, 1)],
+            ..menu(level(9))
+        };
+        for _ in 0..500 {
+            let spec = drawn_from(&menu, Wish::Any);
+            assert_eq!((spec.variant, spec.carrier), (Variant::Arithmetic, Carrier::Motion));
+        }
+        let sums = Menu { carriers: vec![(Carrier::Swirl, 1)], ..menu };
+        for _ in 0..100 {
+            let spec = drawn_from(&sums, Wish::Any);
+            assert_eq!(spec.variant, Variant::Arithmetic);
+            assert_ne!(spec.carrier, Carrier::Swirl, "swirl has no sums");
+            assert_eq!(drawn_from(&sums, Wish::Still).carrier, Carrier::Ink);
+        }
+    }
+
+    /// The menus that a configuration can make: the level's own weights, and one task, one carrier alone.
+    fn menus() -> impl Iterator<Item = Menu> {
+        let own = |level| AnswerMode::ALL.map(move |mode| Menu { mode, ..menu(level) });
+        Level::ALL.into_iter().flat_map(own).flat_map(|menu| {
+            let carriers =
+                [vec![]].into_iter().chain(Carrier::ALL.map(|carrier| vec![(carrier, 1)]));
+            let menus = carriers.map(move |carriers| Menu { carriers, ..menu.clone() });
+            menus.flat_map(|menu| {
+                let variants =
+                    [vec![]].into_iter().chain(Variant::ALL.map(|variant| vec![(variant, 1)]));
+                variants.map(move |variants| Menu { variants, ..menu.clone() })
+            })
+        })
+    }
+
+    #[test]
+    fn whatever_is_chosen_can_be_drawn_and_is_as_wished_for() {
+        let generator = Generator::new().unwrap();
+        let seed = Seed::from_bytes([5; 32]);
+        let mut drawn = HashSet::new();
+        for menu in menus() {
+            for (wish, draw) in WISHES.into_iter().flat_map(|wish| (0..100).map(move |n| (wish, n)))
+            {
+                for harder in [false, true] {
+                    let spec = menu.choose(Order { wish, harder }, [draw, draw.wrapping_mul(7)]);
+                    let letters = spec.variant == Variant::DistortedText;
+                    let right = spec.carrier.carries(spec.variant, spec.mode)
+                        && (wish != Wish::Still || spec.carrier != Carrier::Motion)
+                        && (wish != Wish::Letters || harder || letters)
+                        && (!drawn.insert(spec) || generator.puzzle(&spec, &seed).is_ok());
+                    assert!(right, "{menu:?} {wish:?} {spec:?}");
+                }
+            }
+            assert!(generator.puzzle(&menu.plain(), &seed).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_engines_read_is_never_picked_in_ink() {
+        for menu in menus().filter(|menu| menu.mode == AnswerMode::Choice) {
+            for (wish, draw) in WISHES.into_iter().flat_map(|wish| (0..100).map(move |n| (wish, n)))
+            {
+                let spec = menu.choose(Order { wish, harder: false }, [draw, draw / 3]);
+                let told_by_shape = [Variant::ObjectRecognition, Variant::PatternCompletion];
+                let read = !told_by_shape.contains(&spec.variant);
+                assert!(!read || spec.carrier != Carrier::Ink, "{menu:?} {wish:?} {spec:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_no_carrier_of_the_level_shows_the_task_the_others_are_as_likely() {
+        let menu = Menu { mode: AnswerMode::Choice, ..menu(level(1)) };
+        let specs: Vec<Spec> = (0..4_000).map(|_| drawn_from(&menu, Wish::Any)).collect();
+        let share = |variant: Variant, carrier: Carrier| {
+            let of = specs.iter().filter(|spec| spec.variant == variant);
+            let (all, with) =
+                (of.clone().count(), of.filter(|spec| spec.carrier == carrier).count());
+            with as f64 / all as f64
+        };
+        assert!((share(Variant::Arithmetic, Carrier::Motion) - 1.0).abs() < f64::EPSILON);
+        assert!((0.4..0.6).contains(&share(Variant::DistortedText, Carrier::Swirl)));
+        // A sum that is picked and does not move is not drawn.
+        for _ in 0..500 {
+            let still = drawn_from(&menu, Wish::Still);
+            assert_eq!((still.variant, still.carrier), (Variant::DistortedText, Carrier::Swirl));
+        }
+    }
+
+    #[test]
+    fn a_wish_has_one_name() {
+        for wish in WISHES {
+            assert_eq!(Wish::parse(wish.as_str()), wish);
+        }
+        assert_eq!(Wish::parse("1"), Wish::Any);
+    }
+}

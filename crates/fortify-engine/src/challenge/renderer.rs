@@ -1,0 +1,276 @@
+//! The generator, kept off the threads that serve requests, and watched.
+//!
+//! A hundred renders at once would hold every async worker for longer than a request takes. They
+//! run on the blocking pool, as many at a time as there are cores; others wait their turn, up to
+//! `captcha.max_concurrent_renders` in all, and one more is refused with
+//! [`ChallengeError::Busy`] rather than queued without bound.
+
+use std::fmt;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fortify_captcha::{
+    Generator, Level, Puzzle, RenderError, Rendered, Seed, Spec, Style, StyleKey, Variant,
+};
+use tokio::sync::Semaphore;
+use tokio::time;
+
+use super::ChallengeError;
+use super::breaker::{Breaker, Change};
+use super::metrics::{ChallengeMetrics, Outcome};
+use super::recipe::Recipe;
+use super::wardrobe::{StyleEpoch, Wardrobe};
+
+/// Drawing takes some microseconds more or less by what the answer is (`make bench` prints how many), so that
+/// who waits for a picture is handed it at a whole step of time, which nearly every picture is drawn within.
+const STEP: Duration = Duration::from_millis(2);
+
+/// What draws. The generator does; a test may put a slow one in its place.
+pub trait Draw: Send + Sync {
+    /// The style that follows from `key`.
+    fn style(&self, key: &StyleKey) -> Style;
+
+    /// The whole picture.
+    ///
+    /// # Errors
+    ///
+    /// When the specification cannot be drawn.
+    fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError>;
+
+    /// The task alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::render`].
+    fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError>;
+}
+
+impl Draw for Generator {
+    fn style(&self, key: &StyleKey) -> Style {
+        Self::style(self, key)
+    }
+
+    fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError> {
+        Self::render(self, spec, style, seed)
+    }
+
+    fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
+        Self::puzzle(self, spec, seed)
+    }
+}
+
+/// Draws, measures, and notices when drawing takes too long.
+pub struct Studio {
+    drawer: Arc<dyn Draw>,
+    wardrobe: Wardrobe,
+    breaker: Mutex<Breaker>,
+    metrics: ChallengeMetrics,
+}
+
+impl Studio {
+    /// A studio where `drawer` draws, in the styles of `wardrobe`.
+    #[must_use]
+    pub fn new(drawer: Arc<dyn Draw>, wardrobe: Wardrobe, metrics: ChallengeMetrics) -> Self {
+        Self { drawer, wardrobe, breaker: Mutex::default(), metrics }
+    }
+
+    /// The style epoch that pictures are drawn in now.
+    pub(super) fn epoch(&self) -> StyleEpoch {
+        self.wardrobe.epoch()
+    }
+
+    /// Whether pictures take so long that only plain ones are to be drawn.
+    #[must_use]
+    pub fn is_strained(&self) -> bool {
+        self.breaker().is_open()
+    }
+
+    pub(super) fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
+        self.drawer.puzzle(spec, seed)
+    }
+
+    /// Draws in place: for threads that may take the time.
+    pub(super) fn draw(&self, recipe: &Recipe) -> Result<Rendered, RenderError> {
+        let Recipe { spec, epoch, seed } = recipe;
+        // Made once in an epoch: the breaker is about pictures.
+        let style = self.wardrobe.style(*epoch);
+        let started = Instant::now();
+        let rendered = self.drawer.render(spec, &style, seed);
+        let took = started.elapsed();
+        let outcome = if rendered.is_ok() { Outcome::Ok } else { Outcome::Error };
+        self.metrics.render(took, spec.variant.as_str(), spec.carrier.as_str(), outcome);
+        self.watch(took);
+        rendered
+    }
+
+    fn watch(&self, took: Duration) {
+        let Some(change) = self.breaker().observe(took) else {
+            return;
+        };
+        self.metrics.set_strained(change == Change::Opened);
+        match change {
+            Change::Opened => tracing::warn!("pictures take over 500 ms; drawing plain ones only"),
+            Change::Closed => tracing::info!("pictures are quick again; drawing all kinds"),
+        }
+    }
+
+    /// A breaker is two plain values, whole after any panic.
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Studio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Studio").field("strained", &self.is_strained()).finish_non_exhaustive()
+    }
+}
+
+/// Draws for requests, under a bound.
+pub struct Renderer {
+    studio: Arc<Studio>,
+    /// Drawing or waiting to.
+    places: Arc<Semaphore>,
+    /// Drawing.
+    cores: Arc<Semaphore>,
+    /// Whether a picture was ever drawn. Drawing is pure: what worked once works.
+    warm: AtomicBool,
+}
+
+impl Renderer {
+    /// A renderer that draws and keeps waiting at most `max_concurrent` pictures at a time.
+    #[must_use]
+    pub fn new(studio: Arc<Studio>, max_concurrent: usize) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self::on(cores, studio, max_concurrent)
+    }
+
+    /// The same on so many cores.
+    fn on(cores: usize, studio: Arc<Studio>, max_concurrent: usize) -> Self {
+        Self {
+            studio,
+            places: Arc::new(Semaphore::new(max_concurrent)),
+            cores: Arc::new(Semaphore::new(cores)),
+            warm: AtomicBool::new(false),
+        }
+    }
+
+    /// The picture, at the end of the [`STEP`] in which it was finished.
+    pub(super) async fn render(&self, recipe: &Recipe) -> Result<Rendered, ChallengeError> {
+        let started = time::Instant::now();
+        let place = self.places.try_acquire().map_err(|_full| ChallengeError::Busy)?;
+        let core = self.cores.clone().acquire_owned().await;
+        let (studio, recipe) = (self.studio.clone(), recipe.clone());
+        let render = tokio::task::spawn_blocking(move || {
+            let rendered = studio.draw(&recipe);
+            drop(core);
+            rendered
+        });
+        let rendered =
+            render.await.map_err(|ended| ChallengeError::Render(ended.to_string()))??;
+        let steps = started.elapsed().as_nanos() / STEP.as_nanos() + 1;
+        time::sleep_until(started + STEP * u32::try_from(steps).unwrap_or(u32::MAX)).await;
+        drop(place);
+        self.warm.store(true, Ordering::Relaxed);
+        Ok(rendered)
+    }
+
+    /// Whether pictures can be drawn: finds out once.
+    pub(super) async fn is_warm(&self) -> bool {
+        if self.warm.load(Ordering::Relaxed) {
+            return true;
+        }
+        let spec = Spec::new(Variant::DistortedText, Level::MIN);
+        let seed = Seed::from_bytes([0; 32]);
+        let rendered = self.render(&Recipe { spec, epoch: self.studio.epoch(), seed }).await;
+        matches!(rendered, Ok(_) | Err(ChallengeError::Busy))
+    }
+}
+
+impl fmt::Debug for Renderer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renderer").field("places", &self.places.available_permits()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Condvar;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use fortify_core::clock::{ManualClock, Timestamp};
+
+    fn studio(drawer: Arc<dyn Draw>) -> Arc<Studio> {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(0)));
+        let day = Duration::from_secs(86_400);
+        let wardrobe = Wardrobe::new(drawer.clone(), clock, Zeroizing::new([1; 32]), day);
+        Arc::new(Studio::new(drawer, wardrobe, ChallengeMetrics::default()))
+    }
+
+    fn recipe(seed: u8) -> Recipe {
+        let spec = Spec::new(Variant::Arithmetic, Level::MIN);
+        Recipe { spec, epoch: 0, seed: Seed::from_bytes([seed; 32]) }
+    }
+
+    /// Draws once two pictures are begun, or fails.
+    struct InPairs {
+        generator: Generator,
+        begun: Mutex<usize>,
+        another: Condvar,
+    }
+
+    impl Draw for InPairs {
+        fn style(&self, key: &StyleKey) -> Style {
+            self.generator.style(key)
+        }
+
+        fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError> {
+            let mut begun = self.begun.lock().unwrap();
+            *begun += 1;
+            self.another.notify_all();
+            let (longest, alone) = (Duration::from_secs(20), |begun: &mut usize| *begun < 2);
+            let (begun, late) = self.another.wait_timeout_while(begun, longest, alone).unwrap();
+            drop(begun);
+            assert!(!late.timed_out(), "pictures are drawn one after another");
+            self.generator.render(spec, style, seed)
+        }
+
+        fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
+            self.generator.puzzle(spec, seed)
+        }
+    }
+
+    #[tokio::test]
+    async fn two_pictures_are_drawn_at_the_same_time() {
+        let (generator, begun) = (Generator::new().unwrap(), Mutex::default());
+        let drawer = Arc::new(InPairs { generator, begun, another: Condvar::new() });
+        let renderer = Renderer::on(2, studio(drawer), 2);
+        let (one, two) = (recipe(1), recipe(2));
+        let (one, two) = tokio::join!(renderer.render(&one), renderer.render(&two));
+        assert!(one.is_ok() && two.is_ok());
+    }
+
+    /// Time stands still while a picture is drawn, and goes on by itself while nothing is done.
+    #[tokio::test(start_paused = true)]
+    async fn how_long_a_picture_took_is_told_in_whole_steps() {
+        let renderer = Renderer::new(studio(Arc::new(Generator::new().unwrap())), 1);
+        let started = time::Instant::now();
+        renderer.render(&recipe(1)).await.unwrap();
+        assert_eq!(started.elapsed(), STEP);
+    }
+
+    #[tokio::test]
+    async fn a_picture_past_the_bound_is_refused_and_not_queued() {
+        let renderer = Renderer::new(studio(Arc::new(Generator::new().unwrap())), 1);
+        let recipe = recipe(1);
+        let held = renderer.places.try_acquire().unwrap();
+        let refused = renderer.render(&recipe).await;
+        assert!(matches!(refused, Err(ChallengeError::Busy)));
+        drop(held);
+        assert!(renderer.render(&recipe).await.is_ok());
+    }
+}

@@ -1,0 +1,133 @@
+//! `check`: may this request pass?
+
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::decision::{self, Decision, Facts, Grant, Reason, Requirement};
+use super::{Engine, EngineError};
+use crate::behaviour::Class;
+use crate::reputation::Standing;
+use crate::reputation::conduct::Suspicion;
+use crate::session::{Admitted, Rejection};
+use fortify_core::circuit::TorCircuit;
+
+impl Engine {
+    /// Decides about one request of `client`. A session that is on another circuit moves to this one, if it
+    /// may.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether the session is in force: that is no admission.
+    pub async fn check(&self, client: &Client) -> Result<Decision, EngineError> {
+        let started = Instant::now();
+        let decided = self.decide(client).await;
+        self.metrics.decision.decided(started.elapsed(), decided.as_ref().ok());
+        decided
+    }
+
+    /// What is asked of `client` now, session or not: for those who ask for a challenge by themselves.
+    #[must_use]
+    pub fn requirement(&self, client: &Client) -> Requirement {
+        let suspicions = self.suspicions(client);
+        decision::require(&self.facts(client, None, &suspicions))
+    }
+
+    /// The session of `client` that is in force here, whether or not it is enough to be admitted.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether it is in force.
+    pub async fn session(&self, client: &Client) -> Result<Option<Admitted>, EngineError> {
+        let rejected = |rejection: Rejection| {
+            self.metrics.session.rejected(rejection.label());
+            if rejection == Rejection::Shared {
+                tracing::info!("a session was used from a circuit that it had left, and is ended");
+            }
+        };
+        let sessions = &client.credentials.sessions;
+        let found = self.sessions.check(sessions, client.tag, rejected).await?;
+        if found.as_ref().is_some_and(|admitted| admitted.moved) {
+            self.metrics.session.moved();
+        }
+        Ok(found)
+    }
+
+    async fn decide(&self, client: &Client) -> Result<Decision, EngineError> {
+        let session = self.session(client).await?;
+        let suspicions = self.suspicions(client);
+        let (decision, reasons) = decision::decide(self.facts(client, session, &suspicions));
+        self.metrics.decision.reasons(&reasons);
+        tracing::debug!(decision = decision.label(), reasons = %words(&reasons), "decided");
+        match &decision {
+            Decision::Admit(Grant::Session(_)) => self.renew_trust(client),
+            // No session was asked about, and another node may have banned the circuit since.
+            Decision::Admit(Grant::Trusted) => self.store.is_current()?,
+            Decision::Challenge(_) | Decision::Refuse(_) => {}
+        }
+        Ok(decision)
+    }
+
+    /// Trusts a circuit for longer that is trusted and has a session, once half of its time has passed: who
+    /// uses the site stays trusted.
+    fn renew_trust(&self, client: &Client) {
+        let Some(circuit) = client.tor() else { return };
+        let now = self.clock.now();
+        let row = self.reputation.row(circuit).filter(|row| row.standing == Standing::Vip);
+        if row.is_some_and(|row| now.until(row.until) < self.config.reputation.vip / 2) {
+            self.trust(circuit);
+        }
+    }
+
+    /// Trusts a circuit from now on; not waited for.
+    pub(super) fn trust(&self, circuit: TorCircuit) {
+        let until = self.clock.now().after(self.config.reputation.vip);
+        if let Err(error) = self.reputation.promote(circuit, until) {
+            tracing::warn!(%error, "a visitor who solved is not trusted");
+        }
+    }
+
+    fn facts<'a>(
+        &self,
+        client: &Client,
+        session: Option<Admitted>,
+        suspicions: &'a [Suspicion],
+    ) -> Facts<'a> {
+        let finding = client.tor().and_then(|_| self.behaviour.finding(client.tag));
+        if finding.is_some() {
+            self.threat.signals().flagged(client.tag);
+        }
+        self.known(client.tor(), session, suspicions, finding.map(|finding| finding.class))
+    }
+
+    /// The facts about a circuit, of which nothing is counted.
+    pub(super) fn known<'a>(
+        &self,
+        tor: Option<TorCircuit>,
+        session: Option<Admitted>,
+        suspicions: &'a [Suspicion],
+        finding: Option<Class>,
+    ) -> Facts<'a> {
+        let policy = self.threat.policy();
+        Facts {
+            session,
+            trusted: tor.map(|circuit| self.is_trusted(circuit)),
+            suspicions,
+            finding,
+            stages: policy.stages,
+            admits: policy.admits,
+        }
+    }
+
+    pub(super) fn is_trusted(&self, circuit: TorCircuit) -> bool {
+        self.reputation.standing(circuit) == Some(Standing::Vip)
+    }
+
+    /// What the circuit's answers look like. An address may be many people's.
+    fn suspicions(&self, client: &Client) -> Vec<Suspicion> {
+        client.tor().map_or_else(Vec::new, |_| self.conducts.suspicions(client.tag))
+    }
+}
+
+fn words(reasons: &[Reason]) -> String {
+    reasons.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,177 @@
+//! The sections of what the engine decides by, each with its units and defaults.
+
+use std::time::Duration;
+
+use fortify_captcha::{AnswerMode, Carrier, Variant};
+use fortify_core::circuit::IdentityMode;
+
+use crate::behaviour;
+use crate::limits::turnstile::Rate;
+use crate::limits::waits::Waits;
+use crate::reputation::conduct::Scoring;
+use crate::threat::table::LevelOverride;
+use crate::threat::{Mode, ThreatLevel};
+
+/// `[captcha]`: challenges.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaptchaConfig {
+    /// `ttl_seconds`: how long a challenge can be answered, 300 s.
+    pub ttl: Duration,
+    /// `difficulty`: `low`, `medium` and `high` are the levels 2, 5 and 8; 1 to 10, 2 by default.
+    pub level: u8,
+    /// `length`: characters of a typed answer, 6 by default.
+    pub length: u8,
+    /// `challenge_status`: the HTTP status of the challenge page, 403 by default.
+    pub challenge_status: u16,
+    /// `max_active`: challenges waiting for an answer, 100,000 by default.
+    pub max_active: usize,
+    /// `max_concurrent_renders`: pictures drawn or waiting to be drawn at once, 100 by default.
+    pub max_concurrent_renders: usize,
+    /// `mode`: how answers are given, `typed` by default.
+    pub mode: AnswerMode,
+    /// `variant_weights`: how often each task is asked, at every level; by default each level's own.
+    pub variant_weights: Vec<(Variant, u32)>,
+    /// `carrier_weights`: how often each carrier is used, at every level; by default each level's own.
+    pub carrier_weights: Vec<(Carrier, u32)>,
+    /// `drawn_ahead`: pictures kept ready, 64 by default (about 1 MB); 0 draws each when it is asked
+    /// for.
+    pub drawn_ahead: usize,
+    /// `style_epoch_seconds`: how long pictures are drawn in one style, 86,400 s (a day).
+    pub style_epoch: Duration,
+    /// `max_active_per_circuit`: challenges of one circuit that wait for an answer, 3 by default;
+    /// its oldest makes room.
+    pub max_active_per_circuit: usize,
+}
+
+/// `[session]`: what an admitted visitor holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionConfig {
+    /// `ttl_seconds`: how long a session lasts, 3600 s.
+    pub ttl: Duration,
+    /// `max_moves`: how often an hour a session may move to another circuit, 3 by default; 0 is
+    /// never.
+    pub max_moves: u32,
+    /// `secure`: when the cookie carries `Secure`.
+    pub secure: SecureCookie,
+}
+
+/// When the session cookie carries the attribute `Secure`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecureCookie {
+    /// Always. The default: browsers count onion and loopback addresses as trustworthy.
+    #[default]
+    On,
+    /// Never.
+    Off,
+    /// Except on a plain-http host that is neither onion nor loopback.
+    Auto,
+}
+
+/// `[security]`: who is asking, and what failures cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SecurityConfig {
+    /// `identity`: which source says who is asking; the circuit by default.
+    pub identity: IdentityMode,
+    /// `max_captcha_failures`: wrong answers from which on a circuit is banned for its waits, 5 by
+    /// default.
+    pub max_captcha_failures: u32,
+    /// `reputation_decay_seconds`: after how long a failure is forgotten, 3600 s.
+    pub reputation_decay: Duration,
+}
+
+/// `[limits]`: how much may be asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitsConfig {
+    /// `failure_waits_seconds`: how long a circuit waits after its first, second, ... wrong answer.
+    pub failure_waits: Waits,
+    /// `challenges_per_minute`: challenges of one circuit, 10 by default.
+    pub challenges_per_minute: u32,
+    /// `service_challenges_per_minute` and `service_challenges_per_second`: challenges of all circuits,
+    /// 1,000 each by default; more wait in turn.
+    pub service: Rate,
+}
+
+/// `[reputation]`: how long circuits are favoured and refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReputationConfig {
+    /// `vip_seconds`: how long a circuit is favoured that answered a challenge, 1800 s.
+    pub vip: Duration,
+    /// `ban_seconds`: how long a circuit is refused whose conduct is a program's, 1800 s.
+    pub ban: Duration,
+    /// `failure_points`, `bot_points`, `ban_points`, `half_life_seconds`, `forget_seconds`,
+    /// `suspicion`: what conduct costs.
+    pub scoring: Scoring,
+}
+
+/// `[behaviour]`: what is done with what requests tell about their circuit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BehaviourConfig {
+    /// `mode`: counted, told to whoever decides, or neither; `learn` by default.
+    pub mode: behaviour::Mode,
+}
+
+/// `[threat]`: the dial, and what each of its levels asks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ThreatConfig {
+    /// `mode`: who may turn it, `auto` by default.
+    pub mode: Mode,
+    /// `level`: where it starts and rests; that of `captcha.difficulty` by default.
+    pub level: Option<ThreatLevel>,
+    /// `levels`: what is otherwise than by default; nothing by default.
+    pub levels: Vec<LevelOverride>,
+}
+
+impl Default for CaptchaConfig {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(300),
+            level: 2,
+            length: 6,
+            challenge_status: 403,
+            max_active: 100_000,
+            max_concurrent_renders: 100,
+            max_active_per_circuit: 3,
+            mode: AnswerMode::Typed,
+            variant_weights: Vec::new(),
+            carrier_weights: Vec::new(),
+            drawn_ahead: 64,
+            style_epoch: Duration::from_secs(86_400),
+        }
+    }
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(3600), max_moves: 3, secure: SecureCookie::default() }
+    }
+}
+
+impl Default for SecurityConfig {
+    fn default() -> Self {
+        Self {
+            identity: IdentityMode::default(),
+            max_captcha_failures: 5,
+            reputation_decay: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            failure_waits: Waits::default(),
+            challenges_per_minute: 10,
+            service: Rate { per_minute: 1000, per_second: 1000 },
+        }
+    }
+}
+
+impl Default for ReputationConfig {
+    fn default() -> Self {
+        Self {
+            vip: Duration::from_secs(1800),
+            ban: Duration::from_secs(1800),
+            scoring: Scoring::default(),
+        }
+    }
+}

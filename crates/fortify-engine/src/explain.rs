@@ -1,0 +1,198 @@
+//! `explain`: everything that is known of a circuit, and what would be decided about it now.
+//!
+//! By the function that decides, not a copy of it; and it leaves no trace, because nobody was seen.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Engine;
+use super::decision::{self, Decision, Grant};
+use crate::behaviour::Look;
+use crate::reputation::Standing;
+use crate::reputation::conduct::Suspicion;
+use crate::session::{Admitted, Session};
+use fortify_core::circuit::TorCircuit;
+use fortify_core::clock::Timestamp;
+use fortify_core::pseudonym::CircuitTag;
+use fortify_store::StoreError;
+use fortify_store::record::SessionId;
+
+/// The windows in which challenges of a circuit are counted.
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What would be decided about a circuit, and everything that is known of it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Explanation {
+    /// The level in force.
+    pub level: u8,
+    /// What happens to a request without a session.
+    pub without_session: Forecast,
+    /// What happens to one with a session that is in force on this circuit.
+    pub with_session: Forecast,
+    /// How it answered challenges; nothing where it gave no answer recently.
+    pub conduct: Option<ConductView>,
+    /// Wrong answers that are not forgotten yet.
+    pub failures: u32,
+    /// How long it waits for its next challenge.
+    pub wait_seconds: u64,
+    /// Challenges that it asked for; nothing where the store does not say.
+    pub asked: Option<Asked>,
+    /// What its requests look like; nothing where none was counted recently.
+    pub behaviour: Option<Look>,
+}
+
+/// What would happen to a request.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Forecast {
+    /// `admit`, `challenge`, `wait` (it is owed a challenge, and has to wait for it: after wrong answers, or
+    /// because it asked for as many as it may) or `refuse` (it is banned).
+    pub verdict: &'static str,
+    /// Why.
+    pub reasons: Vec<&'static str>,
+    /// Challenges one after another; 0 where none is asked.
+    pub stages: u8,
+    /// Whether they are of a harder kind.
+    pub hard: bool,
+    /// Seconds until it changes by itself, where it waits or is banned.
+    pub seconds: Option<u64>,
+}
+
+/// How a circuit answered.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ConductView {
+    /// Points now; see `ban_at`.
+    pub points: f32,
+    /// Points at which it is banned.
+    pub ban_at: f32,
+    /// Right answers.
+    pub solved: u32,
+    /// Wrong answers.
+    pub failed: u32,
+    /// Why its answers look like a program's.
+    pub suspicions: Vec<&'static str>,
+}
+
+/// Challenges that a circuit asked for.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Asked {
+    /// In the last minute.
+    pub minute: u32,
+    /// How many it may.
+    pub minute_most: u32,
+    /// In the last hour.
+    pub hour: u32,
+    /// How many it may.
+    pub hour_most: u32,
+}
+
+impl Asked {
+    const fn is_used_up(&self) -> bool {
+        self.minute >= self.minute_most || self.hour >= self.hour_most
+    }
+}
+
+impl Engine {
+    /// Explains a circuit, of which `tor` is the number where that is known.
+    ///
+    /// # Errors
+    ///
+    /// Faults of the store.
+    pub async fn explain(
+        &self,
+        tag: CircuitTag,
+        tor: Option<TorCircuit>,
+    ) -> Result<Explanation, StoreError> {
+        let now = self.clock.now();
+        let row = tor.and_then(|circuit| self.reputation.row(circuit));
+        let failures = self.store.failures(tag).await?;
+        // One that was reset has its wrong answers forgiven with its next request.
+        let forgiven = row.is_some_and(|row| row.standing == Standing::Reset);
+        let wait = self.challenges.wait_after(failures).filter(|_| !forgiven);
+        let asked = self.asked(tag).await?;
+        let too_many = asked.as_ref().is_some_and(Asked::is_used_up);
+        let banned = row.filter(|row| row.standing == Standing::Banned);
+        let forecast = |session| match banned {
+            Some(row) => Forecast {
+                reasons: vec![row.reason.as_str()],
+                seconds: Some(now.until(row.until).as_secs()),
+                ..Forecast::of("refuse")
+            },
+            None => self.forecast(tag, tor, session, wait, too_many),
+        };
+        Ok(Explanation {
+            level: self.threat.level().get(),
+            without_session: forecast(false),
+            with_session: forecast(true),
+            conduct: self.conduct(tag, now),
+            failures: failures.count,
+            wait_seconds: wait.map_or(0, |wait| wait.as_secs()),
+            asked,
+            behaviour: self.behaviour.look(tag),
+        })
+    }
+
+    fn forecast(
+        &self,
+        tag: CircuitTag,
+        tor: Option<TorCircuit>,
+        session: bool,
+        wait: Option<Duration>,
+        too_many: bool,
+    ) -> Forecast {
+        let suspicions = tor.map_or_else(Vec::new, |_| self.conducts.suspicions(tag));
+        let finding = tor.and_then(|_| Some(self.behaviour.finding(tag)?.class));
+        let session = session.then(some_session);
+        let (decision, reasons) = decision::decide(self.known(tor, session, &suspicions, finding));
+        let reasons = reasons.iter().map(|reason| reason.as_str()).collect();
+        match decision {
+            Decision::Admit(Grant::Session(_) | Grant::Trusted) => {
+                Forecast { reasons, ..Forecast::of("admit") }
+            }
+            Decision::Challenge(requirement) => Forecast {
+                verdict: if wait.is_some() || too_many { "wait" } else { "challenge" },
+                reasons,
+                stages: requirement.stages,
+                hard: requirement.harder,
+                seconds: wait.map(|wait| wait.as_secs()),
+            },
+            Decision::Refuse(_) => Forecast { reasons, ..Forecast::of("refuse") },
+        }
+    }
+
+    fn conduct(&self, tag: CircuitTag, now: Timestamp) -> Option<ConductView> {
+        let scoring = &self.config.reputation.scoring;
+        self.conducts.of(tag).map(|conduct| ConductView {
+            points: conduct.points(scoring, now),
+            ban_at: scoring.ban,
+            solved: conduct.solved(),
+            failed: conduct.failed(),
+            suspicions: conduct.suspicions(scoring, now).map(Suspicion::as_str).collect(),
+        })
+    }
+
+    async fn asked(&self, tag: CircuitTag) -> Result<Option<Asked>, StoreError> {
+        let asked = self.store.asked(tag, [MINUTE, HOUR]).await?;
+        Ok(asked.map(|[minute, hour]| Asked {
+            minute,
+            minute_most: self.config.limits.challenges_per_minute,
+            hour,
+            hour_most: self.threat.policy().challenges_per_hour,
+        }))
+    }
+}
+
+impl Forecast {
+    const fn of(verdict: &'static str) -> Self {
+        Self { verdict, reasons: Vec::new(), stages: 0, hard: false, seconds: None }
+    }
+}
+
+/// A session as it may come along: nothing but that there is one counts.
+const fn some_session() -> Admitted {
+    let (id, expires_at) = (SessionId::from_bytes([0; SessionId::BYTES]), Timestamp::from_secs(0));
+    let session = Session { id, threat_level: 1, expires_at };
+    Admitted { session, reissued: None, moved: false }
+}

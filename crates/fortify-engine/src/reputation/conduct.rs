@@ -1,0 +1,459 @@
+//! How circuits answer: what is remembered of it, what it is worth, and what it looks like.
+//!
+//! Answers are timed by this side's own clock, from when the challenge was issued to when the answer came.
+//! Nothing that a form says counts.
+//!
+//! Suspicion never refuses anybody. It asks for one more challenge, of a kind that is harder for programs,
+//! and is gone when the answers look like a person's again or nobody came for a while. What refuses is the
+//! score, which takes many wrong answers or what no person does: answering what only a program reads, or
+//! filling a field that no person sees.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::pseudonym::CircuitTag;
+use fortify_core::recent::Recent;
+
+/// Answers whose times are remembered: the requirement's ten.
+pub const TIMES: usize = 10;
+
+/// Circuits that are remembered, the least recently seen of which makes room: 127 bytes each
+/// (`cargo bench -p fortify --bench judging`).
+const MAX_CIRCUITS: usize = 100_000;
+
+/// The average below which answers are too quick, and the time below which all of them are: the
+/// requirement's.
+const QUICK_AVERAGE: Duration = Duration::from_millis(2000);
+const QUICK_EACH: Duration = Duration::from_millis(3000);
+/// From how many answers on an average says anything.
+const AVERAGED: usize = 3;
+/// An answer this soon after its page was not read by anybody: the requirement's.
+const INSTANT: Duration = Duration::from_millis(500);
+/// From how many answers on their spread says anything: the requirement's.
+const SPREAD: usize = 5;
+/// The spread, as a share of the average, below which delays are a program's. People who solve the same
+/// kind of task again spread by 30 % and more; a delay with a jitter of a fifth either way spreads by 12 %.
+const STEADY: f64 = 0.15;
+/// The same for those who never failed in more than five answers: the requirement's "little variance".
+const STEADY_UNFAILING: f64 = 0.25;
+
+/// What conduct costs, in points, and when.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scoring {
+    /// Points of a wrong answer.
+    pub failure: f32,
+    /// Points of what only a program does.
+    pub bot: f32,
+    /// Points at which a circuit is banned.
+    pub ban: f32,
+    /// After how long half of the points are left.
+    pub half_life: Duration,
+    /// After how long without an answer everything is forgotten.
+    pub forget: Duration,
+    /// Whether answers that look like a program's cost a challenge more.
+    pub suspects: bool,
+}
+
+impl Default for Scoring {
+    fn default() -> Self {
+        Self {
+            failure: 1.0,
+            bot: 5.0,
+            ban: 10.0,
+            half_life: Duration::from_secs(1200),
+            forget: Duration::from_secs(3600),
+            suspects: true,
+        }
+    }
+}
+
+/// Points never exceed this: what is beyond a ban changes nothing, and would take longer to decay.
+const MOST_POINTS: f32 = 100.0;
+
+/// What a circuit did with a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// The right answer, this long after the picture was there.
+    Solved(Duration),
+    /// A wrong answer.
+    Failed,
+    /// What only a program does.
+    Bot,
+}
+
+/// Why a circuit's answers look like a program's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Suspicion {
+    /// They take less than two seconds on average, or each of them less than three.
+    Quick,
+    /// One came as soon as its page.
+    Instant,
+    /// Their delays are too even.
+    Steady,
+    /// More than five, none of them wrong, and rather even.
+    Unfailing,
+    /// It did what only a program does.
+    Bot,
+}
+
+impl Suspicion {
+    /// Every reason.
+    pub const ALL: [Self; 5] =
+        [Self::Quick, Self::Instant, Self::Steady, Self::Unfailing, Self::Bot];
+
+    /// The word in metrics and in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Instant => "instant",
+            Self::Steady => "steady",
+            Self::Unfailing => "unfailing",
+            Self::Bot => "bot",
+        }
+    }
+}
+
+/// What is remembered of one circuit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Conduct {
+    /// Milliseconds of the last right answers, in no order.
+    times: [u32; TIMES],
+    /// Right answers; saturates.
+    solved: u32,
+    /// Wrong answers; saturates.
+    failed: u32,
+    bot: bool,
+    points: f32,
+    /// When the points were that many; 1970 where there was nothing yet.
+    at: Timestamp,
+}
+
+impl Conduct {
+    /// After one more deed.
+    #[must_use]
+    pub fn after(self, deed: Deed, scoring: &Scoring, now: Timestamp) -> Self {
+        let mut next = self.at(scoring, now);
+        match deed {
+            Deed::Solved(time) => {
+                let slot = next.times.get_mut(next.solved as usize % TIMES);
+                if let Some(slot) = slot {
+                    *slot = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+                }
+                next.solved = next.solved.saturating_add(1);
+            }
+            Deed::Failed => {
+                next.failed = next.failed.saturating_add(1);
+                next.points += scoring.failure;
+            }
+            Deed::Bot => {
+                next.failed = next.failed.saturating_add(1);
+                next.bot = true;
+                next.points += scoring.bot;
+            }
+        }
+        next.points = next.points.min(MOST_POINTS);
+        next
+    }
+
+    /// As it is worth at `now`: points decay, and after long enough nothing is left. A clock that was set
+    /// back takes nothing away and adds nothing.
+    fn at(self, scoring: &Scoring, now: Timestamp) -> Self {
+        if self.is_over(scoring, now) {
+            return Self { at: now, ..Self::default() };
+        }
+        let passed = self.at.until(now);
+        let halves = passed.as_secs_f32() / scoring.half_life.as_secs_f32().max(1.0);
+        Self { points: self.points * (-halves).exp2(), at: self.at.max(now), ..self }
+    }
+
+    /// Whether so long passed without a deed that nothing is left.
+    fn is_over(&self, scoring: &Scoring, now: Timestamp) -> bool {
+        self.at.until(now) >= scoring.forget
+    }
+
+    /// Right answers; saturates.
+    #[must_use]
+    pub const fn solved(&self) -> u32 {
+        self.solved
+    }
+
+    /// Wrong answers; saturates.
+    #[must_use]
+    pub const fn failed(&self) -> u32 {
+        self.failed
+    }
+
+    /// The points at `now`.
+    #[must_use]
+    pub fn points(&self, scoring: &Scoring, now: Timestamp) -> f32 {
+        self.at(scoring, now).points
+    }
+
+    /// Why its answers look like a program's at `now`; none for most.
+    pub fn suspicions(
+        &self,
+        scoring: &Scoring,
+        now: Timestamp,
+    ) -> impl Iterator<Item = Suspicion> + use<> {
+        let conduct = self.at(scoring, now);
+        Suspicion::ALL.into_iter().filter(move |reason| conduct.shows(*reason))
+    }
+
+    fn shows(&self, reason: Suspicion) -> bool {
+        let known = (self.solved as usize).min(TIMES);
+        let times = self.times.get(..known).unwrap_or(&[]);
+        let average = times.iter().map(|time| f64::from(*time)).sum::<f64>() / known.max(1) as f64;
+        let below = |bound: Duration, time: f64| time < bound.as_millis() as f64;
+        match reason {
+            Suspicion::Quick if known >= AVERAGED => {
+                let each = times.iter().all(|time| below(QUICK_EACH, f64::from(*time)));
+                below(QUICK_AVERAGE, average) || each
+            }
+            Suspicion::Quick => false,
+            Suspicion::Instant => times.iter().any(|time| below(INSTANT, f64::from(*time))),
+            Suspicion::Steady => known >= SPREAD && spread(times, average) < STEADY,
+            Suspicion::Unfailing => {
+                known > SPREAD && self.failed == 0 && spread(times, average) < STEADY_UNFAILING
+            }
+            Suspicion::Bot => self.bot,
+        }
+    }
+}
+
+/// The standard deviation as a share of the average.
+fn spread(times: &[u32], average: f64) -> f64 {
+    let count = times.len().max(2) as f64;
+    let squares = times.iter().map(|time| (f64::from(*time) - average).powi(2)).sum::<f64>();
+    (squares / (count - 1.0)).sqrt() / average.max(1.0)
+}
+
+/// The conduct of circuits, for the tasks of a running gate. Bounded, in memory alone: what a restart
+/// forgets is forgiven.
+pub struct Conducts {
+    circuits: Recent<Conduct>,
+    clock: Arc<dyn Clock>,
+    scoring: ArcSwap<Scoring>,
+}
+
+impl Conducts {
+    /// Nothing is remembered yet.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, scoring: Scoring) -> Self {
+        let (circuits, scoring) = (Recent::new(MAX_CIRCUITS), ArcSwap::from_pointee(scoring));
+        Self { circuits, clock, scoring }
+    }
+
+    /// Judges by another scoring from now on, what was remembered included.
+    pub fn set_scoring(&self, scoring: Scoring) {
+        self.scoring.store(Arc::new(scoring));
+    }
+
+    /// Remembers a deed; whether the circuit is to be banned for all it did.
+    pub fn remember(&self, circuit: CircuitTag, deed: Deed) -> bool {
+        let (now, scoring) = (self.clock.now(), self.scoring.load());
+        self.put(circuit, deed, &scoring, now, now) >= scoring.ban
+    }
+
+    /// Puts a deed of `at` to a circuit's account; its points then.
+    fn put(
+        &self,
+        circuit: CircuitTag,
+        deed: Deed,
+        scoring: &Scoring,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> f32 {
+        let is_over = |known: &Conduct| known.is_over(scoring, now);
+        self.circuits.change(circuit, is_over, |known| {
+            let next = known.unwrap_or_default().after(deed, scoring, at);
+            (next, next.points)
+        })
+    }
+
+    /// Counts a deed that another node remembered at `at`; what is forgotten by now does not count. One that is
+    /// yet to come counts as of now: a node whose clock is ahead would keep points from decaying until then.
+    pub fn hear(&self, circuit: CircuitTag, deed: Deed, at: Timestamp) {
+        let (now, scoring) = (self.clock.now(), self.scoring.load());
+        if at.until(now) < scoring.forget {
+            self.put(circuit, deed, &scoring, at.min(now), now);
+        }
+    }
+
+    /// For how long without an answer a circuit is remembered.
+    #[must_use]
+    pub fn remembered_for(&self) -> Duration {
+        self.scoring.load().forget
+    }
+
+    /// Forgets a circuit: an operator forgave it, or it is no more.
+    pub fn forget(&self, circuit: CircuitTag) {
+        self.circuits.forget(circuit);
+    }
+
+    /// What is remembered of a circuit, as it is worth now.
+    #[must_use]
+    pub fn of(&self, circuit: CircuitTag) -> Option<Conduct> {
+        let (now, scoring) = (self.clock.now(), self.scoring.load());
+        let conduct = self.circuits.get(circuit, |known| known.is_over(&scoring, now))?;
+        Some(conduct.at(&scoring, now))
+    }
+
+    /// Why a circuit's answers look like a program's; empty for most.
+    #[must_use]
+    pub fn suspicions(&self, circuit: CircuitTag) -> Vec<Suspicion> {
+        let (now, scoring) = (self.clock.now(), self.scoring.load());
+        let conduct = self.circuits.get(circuit, |known| known.is_over(&scoring, now));
+        let conduct = conduct.filter(|_| scoring.suspects);
+        conduct.map_or_else(Vec::new, |conduct| conduct.suspicions(&scoring, now).collect())
+    }
+}
+
+impl fmt::Debug for Conducts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conducts").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const SCORING: Scoring = Scoring {
+        failure: 1.0,
+        bot: 5.0,
+        ban: 10.0,
+        half_life: Duration::from_secs(1200),
+        forget: Duration::from_secs(3600),
+        suspects: true,
+    };
+
+    fn answers(millis: &[u64]) -> Conduct {
+        millis.iter().fold(Conduct::default(), |conduct, time| {
+            conduct.after(Deed::Solved(Duration::from_millis(*time)), &SCORING, NOW)
+        })
+    }
+
+    fn seen(conduct: &Conduct) -> Vec<Suspicion> {
+        conduct.suspicions(&SCORING, NOW).collect()
+    }
+
+    #[test]
+    fn the_requirements_patterns_are_seen() {
+        assert_eq!(seen(&answers(&[1200, 1900, 2400])), [Suspicion::Quick]);
+        // An average of over two seconds, and none of three.
+        assert_eq!(seen(&answers(&[2900, 2000, 2500])), [Suspicion::Quick]);
+        assert_eq!(seen(&answers(&[400, 9000])), [Suspicion::Instant]);
+        assert_eq!(seen(&answers(&[8000; 5])), [Suspicion::Steady]);
+        let even = answers(&[6000, 8000, 10_000, 7000, 9000, 8500]);
+        assert_eq!(seen(&even), [Suspicion::Unfailing]);
+        assert_eq!(seen(&even.after(Deed::Failed, &SCORING, NOW)), []);
+        let bot = Conduct::default().after(Deed::Bot, &SCORING, NOW);
+        assert_eq!(seen(&bot), [Suspicion::Bot]);
+    }
+
+    #[test]
+    fn abuse_22_a_delay_with_jitter_is_still_a_programs() {
+        // Eight seconds, a fifth either way, evenly.
+        let jittered = [6400, 9600, 7200, 8800, 8000, 7500, 8700, 9100];
+        assert!(seen(&answers(&jittered)).contains(&Suspicion::Steady));
+    }
+
+    #[test]
+    fn people_are_not_suspected_even_quick_ones() {
+        // One or two quick answers say nothing, and people spread.
+        assert_eq!(seen(&answers(&[1500])), []);
+        assert_eq!(seen(&answers(&[1500, 1800])), []);
+        assert_eq!(seen(&answers(&[4000, 6500, 11_000, 5200, 19_000, 7000, 9800])), []);
+        assert_eq!(seen(&answers(&[3100, 2100, 5200, 2600, 8000])), []);
+    }
+
+    #[test]
+    fn an_hour_without_an_answer_forgets_everything() {
+        let conduct = answers(&[400; 10]).after(Deed::Bot, &SCORING, NOW);
+        let later = NOW.after(SCORING.forget);
+        assert_eq!(conduct.suspicions(&SCORING, later).count(), 0);
+        assert!(conduct.points(&SCORING, later) == 0.0);
+        assert!((conduct.points(&SCORING, NOW.after(SCORING.half_life)) - 2.5).abs() < 0.01);
+    }
+
+    #[test]
+    fn two_deeds_of_a_program_ban_and_slips_of_a_person_do_not() {
+        let conducts = Conducts::new(Arc::new(fortify_core::clock::ManualClock::at(NOW)), SCORING);
+        let [bot, person] = [1, 2].map(|byte| CircuitTag::from_bytes([byte; 16]));
+        assert!(!conducts.remember(bot, Deed::Bot));
+        assert!(conducts.remember(bot, Deed::Bot));
+        for _ in 0..5 {
+            assert!(!conducts.remember(person, Deed::Failed));
+        }
+        conducts.forget(bot);
+        assert_eq!(conducts.suspicions(bot), []);
+    }
+
+    #[test]
+    fn a_circuit_that_does_not_come_back_is_forgotten_with_all_it_did() {
+        let clock = Arc::new(fortify_core::clock::ManualClock::at(NOW));
+        let conducts = Conducts::new(clock.clone(), SCORING);
+        let circuit = CircuitTag::from_bytes([1; 16]);
+        conducts.remember(circuit, Deed::Bot);
+        assert_eq!(conducts.suspicions(circuit), [Suspicion::Bot]);
+        clock.advance(SCORING.forget);
+        assert_eq!((conducts.of(circuit), conducts.suspicions(circuit)), (None, Vec::new()));
+        assert!(!conducts.remember(circuit, Deed::Bot), "it begins anew");
+        // What another node remembers of an hour ago is no more, and what is later than this clock counts.
+        conducts.hear(circuit, Deed::Bot, NOW);
+        assert!((conducts.of(circuit).unwrap().points - 5.0).abs() < 0.01);
+        conducts.hear(circuit, Deed::Bot, clock.now().after(Duration::from_secs(1)));
+        assert!(conducts.of(circuit).unwrap().points > 9.9);
+    }
+
+    #[test]
+    fn a_node_whose_clock_is_ahead_keeps_no_points_from_decaying() {
+        let clock = Arc::new(fortify_core::clock::ManualClock::at(NOW));
+        let conducts = Conducts::new(clock.clone(), SCORING);
+        let circuit = CircuitTag::from_bytes([1; 16]);
+        conducts.hear(circuit, Deed::Bot, NOW.after(Duration::from_secs(86_400)));
+        clock.advance(SCORING.half_life);
+        assert!((conducts.of(circuit).unwrap().points - 2.5).abs() < 0.01);
+        clock.advance(SCORING.forget);
+        assert_eq!(conducts.of(circuit), None);
+    }
+
+    fn deed() -> impl Strategy<Value = Deed> {
+        prop_oneof![
+            (0_u64..100_000).prop_map(|millis| Deed::Solved(Duration::from_millis(millis))),
+            Just(Deed::Failed),
+            Just(Deed::Bot),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn points_are_bounded_rise_with_failures_and_only_time_forgives(
+            deeds in prop::collection::vec((deed(), 0_u64..5000), 0..200), later in 0_u64..10_000,
+        ) {
+            let (mut conduct, mut now) = (Conduct::default(), NOW);
+            for (deed, gap) in deeds {
+                now = now.after(Duration::from_secs(gap));
+                let before = conduct.points(&SCORING, now);
+                conduct = conduct.after(deed, &SCORING, now);
+                let points = conduct.points(&SCORING, now);
+                prop_assert!((0.0..=MOST_POINTS).contains(&points));
+                prop_assert!(points >= before);
+                prop_assert_eq!(points > before, !matches!(deed, Deed::Solved(_)) && before < MOST_POINTS);
+            }
+            let then = now.after(Duration::from_secs(later));
+            prop_assert!(conduct.points(&SCORING, then) <= conduct.points(&SCORING, now));
+            // A clock set back neither forgives nor adds.
+            let back = now.before(Duration::from_secs(later));
+            prop_assert!(conduct.points(&SCORING, back) == conduct.points(&SCORING, now));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Circuits that `HAProxy` is to be strict with for a while, because their answers look like a program's.
+//!
+//! In memory alone: what a restart forgets comes back with the next answer, or was none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fortify_core::circuit::TorCircuit;
+use fortify_core::clock::Timestamp;
+
+/// Circuits at a time, about 100 bytes each; the one whose penalty ends first makes room. Each is told
+/// to `HAProxy` again once a minute, which takes 64 batches at the bound.
+const MAX: usize = 16_384;
+
+/// Penalties, by circuit and by when they end.
+#[derive(Default)]
+pub(super) struct Penalties {
+    until: BTreeMap<TorCircuit, Timestamp>,
+    ends: BTreeSet<(Timestamp, TorCircuit)>,
+    /// Numbers whose strikes are to be taken back, which `HAProxy` was not told yet. At the bound one of
+    /// them stays struck until its entry ends.
+    lifted: BTreeSet<u32>,
+}
+
+/// What `HAProxy` is to be told of the strikes of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strikes {
+    /// Nothing.
+    AsTheyAre,
+    /// There are none any more.
+    Lifted,
+    /// There are enough to be strict.
+    Given,
+}
+
+impl Penalties {
+    /// Penalises `circuit` until then; whose penalty, another's perhaps, began or ended by that.
+    pub(super) fn set(&mut self, circuit: TorCircuit, until: Timestamp) -> Vec<TorCircuit> {
+        let before = self.until.insert(circuit, until);
+        if let Some(before) = before {
+            self.ends.remove(&(before, circuit));
+        }
+        self.ends.insert((until, circuit));
+        self.lifted.remove(&circuit.number());
+        let mut changed: Vec<_> = before.is_none().then_some(circuit).into_iter().collect();
+        if self.until.len() > MAX
+            && let Some((_, first)) = self.ends.pop_first()
+        {
+            self.until.remove(&first);
+            self.lift(first);
+            changed.push(first);
+        }
+        changed
+    }
+
+    /// Whether `circuit` had one, which it has no more.
+    pub(super) fn remove(&mut self, circuit: TorCircuit) -> bool {
+        let until = self.until.remove(&circuit);
+        let had = until.is_some_and(|until| self.ends.remove(&(until, circuit)));
+        if had {
+            self.lift(circuit);
+        }
+        had
+    }
+
+    /// Has the strikes of a circuit be taken back, whoever gave them.
+    pub(super) fn lift(&mut self, circuit: TorCircuit) {
+        if self.lifted.len() < MAX {
+            self.lifted.insert(circuit.number());
+        }
+    }
+
+    /// `HAProxy` was told that these have no strikes.
+    pub(super) fn told(&mut self, numbers: &[u32]) {
+        numbers.iter().for_each(|number| {
+            self.lifted.remove(number);
+        });
+    }
+
+    /// Moves every time by as much as the clock was set.
+    pub(super) fn shift(&mut self, millis: i64) {
+        self.until.values_mut().for_each(|until| *until = until.shifted(millis));
+        self.ends = self.until.iter().map(|(circuit, until)| (*until, *circuit)).collect();
+    }
+
+    /// Takes one out that is over.
+    pub(super) fn pop_ended(&mut self, now: Timestamp) -> Option<TorCircuit> {
+        let (until, circuit) = *self.ends.first()?;
+        (until <= now).then(|| self.remove(circuit)).map(|_| circuit)
+    }
+
+    /// What is to be told of a number.
+    pub(super) fn strikes(&self, number: u32, now: Timestamp) -> Strikes {
+        if self.until.range(TorCircuit::all_of(number)).any(|(_, until)| now < *until) {
+            return Strikes::Given;
+        }
+        if self.lifted.contains(&number) { Strikes::Lifted } else { Strikes::AsTheyAre }
+    }
+
+    /// Whoever has one.
+    pub(super) fn circuits(&self) -> impl Iterator<Item = TorCircuit> {
+        self.until.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn circuit(number: u32) -> TorCircuit {
+        TorCircuit::from_parts(0, 1, number)
+    }
+
+    fn seconds(count: u64) -> Timestamp {
+        NOW.after(Duration::from_secs(count))
+    }
+
+    #[test]
+    fn a_penalty_ends_when_its_time_has_come_or_it_is_taken_back() {
+        let mut penalties = Penalties::default();
+        assert_eq!(penalties.set(circuit(7), seconds(10)), [circuit(7)]);
+        assert_eq!(penalties.set(circuit(7), seconds(20)), [], "it had one");
+        assert_eq!(penalties.strikes(7, seconds(19)), Strikes::Given);
+        assert_eq!(penalties.strikes(8, NOW), Strikes::AsTheyAre);
+        assert_eq!(penalties.pop_ended(seconds(19)), None);
+        penalties.shift(-5000);
+        assert_eq!(penalties.strikes(7, seconds(14)), Strikes::Given);
+        assert_ne!(penalties.strikes(7, seconds(15)), Strikes::Given);
+        penalties.shift(5000);
+        assert_eq!(penalties.pop_ended(seconds(20)), Some(circuit(7)));
+        assert_eq!(penalties.pop_ended(seconds(20)), None);
+        assert_eq!(penalties.strikes(7, seconds(20)), Strikes::Lifted);
+        penalties.told(&[7]);
+        assert_eq!(penalties.strikes(7, seconds(20)), Strikes::AsTheyAre);
+        penalties.set(circuit(8), seconds(10));
+        assert!(penalties.remove(circuit(8)) && !penalties.remove(circuit(8)));
+        assert_eq!(penalties.circuits().count(), 0);
+        assert!(penalties.ends.is_empty());
+    }
+
+    #[test]
+    fn at_the_bound_the_one_that_ends_first_makes_room() {
+        let mut penalties = Penalties::default();
+        for number in 0..MAX as u32 {
+            penalties.set(circuit(number), seconds(1000 + u64::from(number)));
+        }
+        assert_eq!(penalties.set(circuit(99_999), seconds(9)), [circuit(99_999), circuit(99_999)]);
+        let changed = penalties.set(circuit(88_888), seconds(99_999));
+        assert_eq!(changed, [circuit(88_888), circuit(0)]);
+        assert_eq!(penalties.circuits().count(), MAX);
+    }
+}

@@ -1,0 +1,181 @@
+//! The file that holds the keys: read whole, written whole, and only its owner's.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::key_ring::KeyRingError;
+use fortify_core::clock::Timestamp;
+use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
+
+/// Bytes that the file may have: eight keys are about 1 KiB.
+const MAX_FILE_BYTES: u64 = 16 * 1024;
+
+/// The file as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RingFile {
+    pub(super) version: u32,
+    pub(super) pseudonym_key: String,
+    pub(super) keys: Vec<KeyRecord>,
+}
+
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyRecord {
+    #[zeroize(skip)]
+    pub(super) id: String,
+    pub(super) secret: String,
+    #[zeroize(skip)]
+    pub(super) created_at: Timestamp,
+    #[zeroize(skip)]
+    pub(super) retired_at: Option<Timestamp>,
+}
+
+impl Drop for RingFile {
+    fn drop(&mut self) {
+        self.pseudonym_key.zeroize();
+    }
+}
+
+impl RingFile {
+    pub(super) const VERSION: u32 = 1;
+
+    pub(super) fn fresh(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        Ok(Self {
+            version: Self::VERSION,
+            pseudonym_key: random_text::<32>(entropy)?,
+            keys: vec![KeyRecord::fresh(now, entropy)?],
+        })
+    }
+
+    pub(super) fn read(file: File, path: &Path) -> Result<Self, KeyRingError> {
+        let mut text = Zeroizing::new(String::new());
+        file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(io_error(
+            "read it",
+            path,
+            "it must be a text file of at most 16 KiB",
+        ))?;
+        // serde_json quotes what it met; the position alone is enough, and holds no secret.
+        serde_json::from_str(&text)
+            .map_err(|e| malformed(path, &format!("line {}: not a key ring", e.line())))
+    }
+}
+
+impl KeyRecord {
+    pub(super) fn fresh(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        Ok(Self {
+            id: random_text::<6>(entropy)?,
+            secret: random_text::<32>(entropy)?,
+            created_at: now,
+            retired_at: None,
+        })
+    }
+}
+
+/// What changes when the file does: a rotation replaces it, so its inode changes too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    inode: u64,
+    modified: (i64, i64),
+    length: u64,
+}
+
+/// Opens the file, and refuses it while others than its owner may read it.
+pub(super) fn open_file(path: &Path) -> Result<(File, FileStamp), KeyRingError> {
+    const ADVICE: &str = "the user that runs Fortify must be able to read it";
+    let file = File::open(path).map_err(io_error("open it", path, ADVICE))?;
+    let meta = file.metadata().map_err(io_error("look at it", path, ADVICE))?;
+    let mode = meta.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyRingError::Readable { path: path.to_owned(), mode });
+    }
+    let modified = (meta.mtime(), meta.mtime_nsec());
+    Ok((file, FileStamp { inode: meta.ino(), modified, length: meta.len() }))
+}
+
+pub(super) fn create_dir(path: &Path) -> Result<(), KeyRingError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error(
+        "create it",
+        path,
+        "create it for the user that runs Fortify, or set storage.data_dir to a folder it may write",
+    ))
+}
+
+/// What to do with a file that is there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfPresent {
+    /// Another process made it a moment ago: its keys are the keys.
+    Keep,
+    Replace,
+}
+
+/// Writes the whole file under another name, flushes it to disk and then puts it in place, so that
+/// no reader and no crash ever sees half of it.
+pub(super) fn write_file(
+    path: &Path,
+    contents: &RingFile,
+    entropy: &dyn Entropy,
+    if_present: IfPresent,
+) -> Result<(), KeyRingError> {
+    const ADVICE: &str = "check free space and that the user that runs Fortify may write there";
+    let text = serde_json::to_vec_pretty(contents).map_err(|_never| KeyRingError::Signing)?;
+    let text = Zeroizing::new(text);
+    let temporary = path.with_extension(format!("new-{}", random_text::<6>(entropy)?));
+    let written = (|| {
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        match if_present {
+            IfPresent::Replace => {
+                keep_owner(&file, &fs::metadata(path)?)?;
+                fs::rename(&temporary, path)
+            }
+            IfPresent::Keep => match fs::hard_link(&temporary, path) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                linked => linked,
+            },
+        }?;
+        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    })();
+    // After a rename it is gone already; after a link or a failure it must not stay.
+    let _gone = fs::remove_file(&temporary);
+    written.map_err(io_error("write it", path, ADVICE))
+}
+
+/// Gives a new file to whom the old one belongs: a rotation by root must leave the gate its keys.
+fn keep_owner(file: &File, old: &Metadata) -> io::Result<()> {
+    let new = file.metadata()?;
+    if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
+        return Ok(());
+    }
+    fchown(file, Some(old.uid()), Some(old.gid()))
+}
+
+fn io_error<'a>(
+    doing: &'static str,
+    path: &'a Path,
+    advice: &'static str,
+) -> impl FnOnce(io::Error) -> KeyRingError + 'a {
+    move |source| KeyRingError::Io { doing, path: path.to_owned(), source, advice }
+}
+
+pub(super) fn malformed(path: &Path, problem: &str) -> KeyRingError {
+    KeyRingError::Malformed { path: path.to_owned(), problem: problem.to_owned() }
+}
+
+fn random_text<const N: usize>(entropy: &dyn Entropy) -> Result<String, EntropyError> {
+    Ok(URL_SAFE_NO_PAD.encode(random_bytes::<N>(entropy)?))
+}
+
+/// The 32 bytes of a key as the file writes them.
+pub(super) fn secret(text: &str) -> Option<[u8; 32]> {
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}

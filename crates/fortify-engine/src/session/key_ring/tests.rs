@@ -1,0 +1,157 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use fortify_core::clock::ManualClock;
+use fortify_core::entropy::SystemEntropy;
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn open(dir: &Path) -> Result<KeyRing, KeyRingError> {
+    KeyRing::open(dir, &ManualClock::at(NOW), &SystemEntropy)
+}
+
+fn signed(ring: &KeyRing, purpose: Purpose) -> String {
+    ring.sign(purpose, &BTreeMap::from([("is", "claims")])).unwrap()
+}
+
+fn verifies(ring: &KeyRing, purpose: Purpose, text: &str) -> bool {
+    let verified = ring.verify::<BTreeMap<String, String>>(purpose, text);
+    verified.is_some_and(|v| v.claims["is"] == "claims")
+}
+
+#[test]
+fn the_first_start_makes_keys_that_only_the_owner_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("deep/data");
+    let ring = open(&data).unwrap();
+    let mode = fs::metadata(data.join(FILE_NAME)).unwrap().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    assert_eq!(fs::metadata(&data).unwrap().mode() & 0o7777, 0o700);
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "a temporary file stayed");
+
+    let text = signed(&ring, Purpose::Session);
+    let again = open(&data).unwrap();
+    assert!(verifies(&again, Purpose::Session, &text));
+}
+
+#[test]
+fn a_value_signed_for_one_purpose_is_nothing_for_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = open(dir.path()).unwrap();
+    let text = signed(&ring, Purpose::CarriedForm);
+    assert!(verifies(&ring, Purpose::CarriedForm, &text));
+    assert!(!verifies(&ring, Purpose::Session, &text));
+}
+
+#[test]
+fn rotation_signs_with_a_new_key_and_lets_the_old_one_verify_for_its_lifetime() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(NOW);
+    let running = KeyRing::open(dir.path(), &clock, &SystemEntropy).unwrap();
+    let old = signed(&running, Purpose::Session);
+
+    let operator = KeyRing::open(dir.path(), &clock, &SystemEntropy).unwrap();
+    operator.rotate(HOUR, &clock, &SystemEntropy).unwrap();
+    assert!(running.refresh().unwrap(), "the running gate did not notice");
+    assert!(!running.refresh().unwrap(), "read again without a change");
+    assert_eq!(running.list().len(), 2);
+    assert!(verifies(&running, Purpose::Session, &old));
+    let new = signed(&running, Purpose::Session);
+    assert!(verifies(&operator, Purpose::Session, &new));
+
+    clock.advance(HOUR);
+    operator.rotate(HOUR, &clock, &SystemEntropy).unwrap();
+    assert!(!verifies(&operator, Purpose::Session, &old), "a dead key verified");
+    assert!(verifies(&operator, Purpose::Session, &new));
+    while operator.list().len() < MAX_KEYS {
+        operator.rotate(HOUR, &clock, &SystemEntropy).unwrap();
+    }
+    let full = operator.rotate(HOUR, &clock, &SystemEntropy);
+    assert!(matches!(full, Err(KeyRingError::Full(_))), "a live key was dropped");
+    assert!(verifies(&operator, Purpose::Session, &new));
+    clock.advance(HOUR);
+    operator.rotate(HOUR, &clock, &SystemEntropy).unwrap();
+    assert_eq!(operator.list().len(), 2);
+}
+
+#[test]
+fn a_rotation_by_root_leaves_the_keys_to_their_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = open(dir.path()).unwrap();
+    let path = dir.path().join(FILE_NAME);
+    if std::os::unix::fs::chown(&path, Some(12_345), Some(54_321)).is_err() {
+        return; // Only root can give a file away, and only for root does it matter.
+    }
+    ring.rotate(HOUR, &ManualClock::at(NOW), &SystemEntropy).unwrap();
+    let meta = fs::metadata(&path).unwrap();
+    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (12_345, 54_321, 0o600));
+}
+
+#[test]
+fn whoever_only_looks_makes_no_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(KeyRing::load(dir.path()), Err(KeyRingError::Missing(_))));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn rotation_leaves_circuits_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = open(dir.path()).unwrap();
+    let before = fs::read_to_string(dir.path().join(FILE_NAME)).unwrap();
+    ring.rotate(HOUR, &ManualClock::at(NOW), &SystemEntropy).unwrap();
+    let after = fs::read_to_string(dir.path().join(FILE_NAME)).unwrap();
+    let key = |text: &str| {
+        serde_json::from_str::<serde_json::Value>(text).unwrap()["pseudonym_key"].clone()
+    };
+    assert_eq!(key(&before), key(&after));
+}
+
+#[test]
+fn keys_that_others_may_read_are_refused_with_the_command_that_mends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).unwrap();
+    let path = dir.path().join(FILE_NAME);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let message = open(dir.path()).unwrap_err().to_string();
+    assert!(message.contains("0640") && message.contains("chmod 600"), "{message}");
+}
+
+#[test]
+fn a_broken_file_is_refused_without_showing_it_and_kept_in_use_as_it_was_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = open(dir.path()).unwrap();
+    let text = signed(&ring, Purpose::Session);
+    let path = dir.path().join(FILE_NAME);
+    let whole = fs::read_to_string(&path).unwrap();
+    for broken in ["", "{}", "[]", "secretsecret", &whole[..whole.len() / 2]] {
+        fs::write(&path, broken).unwrap();
+        let message = ring.refresh().unwrap_err().to_string();
+        assert!(message.contains("keys.json") && !message.contains("secretsecret"));
+        assert!(verifies(&ring, Purpose::Session, &text));
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_says_which_key_to_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let message = open(&file.join("data")).unwrap_err().to_string();
+    assert!(message.contains("storage.data_dir"), "{message}");
+}
+
+#[test]
+fn two_first_starts_at_once_agree_on_the_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let rings: Vec<_> = std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| open(dir.path()).unwrap())).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    let text = signed(&rings[0], Purpose::Session);
+    assert!(rings.iter().all(|ring| verifies(ring, Purpose::Session, &text)));
+}

@@ -1,0 +1,464 @@
+//! Sessions: what a right answer earns, and how long it lasts.
+//!
+//! # Layout
+//!
+//! - [`Sessions`]: mints, checks and revokes; [`Session`] is one that was checked.
+//! - `moving`: a session that arrives from another circuit than it lives on.
+//! - [`key_ring`]: the keys and their rotation; `key_file` is where they are kept.
+//! - `jws`: HS256 for the JWT library.
+
+mod jws;
+mod key_file;
+pub mod key_ring;
+pub mod metrics;
+mod moving;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::entropy::Entropy;
+use fortify_core::pseudonym::CircuitTag;
+use fortify_store::record::{Secret, SessionId, Standing};
+use fortify_store::{StateStore, StoreError};
+use key_ring::{KeyRing, KeyRingError, Purpose};
+
+/// How far ahead of this node's clock a session may have been issued: nodes of a cluster keep
+/// time by NTP and stay within a second or so of each other. More is a clock set back or a forgery.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// Bytes of a session's text; a minted one has about 330.
+const MAX_TOKEN_BYTES: usize = 1024;
+
+/// The claims of a session, named as the cookie's requirement names them; times in seconds since
+/// the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claims {
+    circuit_id: CircuitTag,
+    issued_at: u64,
+    expires_at: u64,
+    threat_level: u8,
+    captcha_solved: bool,
+    session_id: SessionId,
+}
+
+impl Claims {
+    const fn session(&self) -> Session {
+        Session {
+            id: self.session_id,
+            threat_level: self.threat_level,
+            expires_at: Timestamp::from_secs(self.expires_at),
+        }
+    }
+}
+
+/// A session whose signature, times, standing and circuit were checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its name, for revocation.
+    pub id: SessionId,
+    /// The threat level under which it was earned.
+    pub threat_level: u8,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
+/// A session that lets its request pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The session.
+    pub session: Session,
+    /// The cookie's new value, where the one that came was written for another circuit: the same
+    /// session with the same end.
+    pub reissued: Option<Secret<String>>,
+    /// Whether this request moved it here.
+    pub moved: bool,
+}
+
+/// Why a request has no session. Told to metrics alone: to a visitor all of them are a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No key of the ring signed this text as a session.
+    Signature,
+    /// Expired, not yet valid, or valid for longer than any session is.
+    Time,
+    /// It lives on another circuit and may not move to this one: it moved as often as it may.
+    Circuit,
+    /// It was used from a circuit that it had left, which ended it: shared, not moved.
+    Shared,
+    /// It was ended before its time.
+    Revoked,
+}
+
+impl Rejection {
+    /// The name in the metric.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Time => "time",
+            Self::Circuit => "circuit",
+            Self::Shared => "shared",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// A freshly minted session and the text for its cookie.
+pub struct Minted {
+    /// The cookie's value: a JWT.
+    pub token: String,
+    /// What it says.
+    pub session: Session,
+}
+
+/// Why a session could not be minted, checked or revoked; the visitor gets a 503, never a session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The keys did not sign, or no id could be drawn.
+    #[error(transparent)]
+    Keys(#[from] KeyRingError),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Mints, checks and revokes sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    keys: Arc<KeyRing>,
+    store: Arc<dyn StateStore>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    /// The longest that a session lasts.
+    longest: Duration,
+    /// How long one lasts that is minted now, ms.
+    lifetime: AtomicU64,
+    max_moves: u32,
+}
+
+impl Sessions {
+    /// Sessions of at most `lifetime`, signed by `keys`, each of which may move `max_moves` times an hour.
+    #[must_use]
+    pub fn new(
+        keys: Arc<KeyRing>,
+        store: Arc<dyn StateStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        lifetime: Duration,
+        max_moves: u32,
+    ) -> Self {
+        let sessions =
+            Self { keys, store, clock, entropy, longest: lifetime, lifetime: 0.into(), max_moves };
+        sessions.set_lifetime(lifetime);
+        sessions
+    }
+
+    /// The same, for sessions that last so long and move so often.
+    #[must_use]
+    pub fn lasting(&self, lifetime: Duration, max_moves: u32) -> Self {
+        let Self { keys, store, clock, entropy, .. } = self;
+        let (keys, store) = (keys.clone(), store.clone());
+        Self::new(keys, store, clock.clone(), entropy.clone(), lifetime, max_moves)
+    }
+
+    /// How long a session lasts that is minted now.
+    #[must_use]
+    pub fn lifetime(&self) -> Duration {
+        Duration::from_millis(self.lifetime.load(Ordering::Relaxed))
+    }
+
+    /// Has sessions that are minted from now on last for `lifetime`, but never longer than was
+    /// configured: keys are kept for no longer than that.
+    pub fn set_lifetime(&self, lifetime: Duration) {
+        let millis = lifetime.min(self.longest).as_millis();
+        self.lifetime.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// A new session for `circuit`.
+    ///
+    /// # Errors
+    ///
+    /// When no id can be drawn or the keys do not sign.
+    pub fn mint(&self, circuit: CircuitTag, threat_level: u8) -> Result<Minted, SessionError> {
+        let now = self.clock.now();
+        let id = SessionId::random(&*self.entropy).map_err(KeyRingError::from)?;
+        let expires_at = Timestamp::from_secs(now.after(self.lifetime()).as_secs());
+        let token = self.keys.sign(
+            Purpose::Session,
+            &Claims {
+                circuit_id: circuit,
+                issued_at: now.as_secs(),
+                expires_at: expires_at.as_secs(),
+                threat_level,
+                captcha_solved: true,
+                session_id: id,
+            },
+        )?;
+        Ok(Minted { token, session: Session { id, threat_level, expires_at } })
+    }
+
+    /// The session among `tokens` that lives on `circuit`, or else the first that may move there.
+    /// `rejected` hears of those that were not accepted.
+    ///
+    /// One that lives here is looked for first: a cookie that somebody else planted beside the
+    /// visitor's own must not be moved in its place.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether it was revoked, or cannot move it: that is no admission.
+    pub async fn check(
+        &self,
+        tokens: &[String],
+        circuit: CircuitTag,
+        mut rejected: impl FnMut(Rejection),
+    ) -> Result<Option<Admitted>, SessionError> {
+        let mut elsewhere = Vec::new();
+        for token in tokens {
+            let claims = match self.check_claims(token) {
+                Ok(claims) => claims,
+                Err(rejection) => {
+                    rejected(rejection);
+                    continue;
+                }
+            };
+            let lives_on = match self.store.standing(claims.session_id).await? {
+                Standing::Unmoved => claims.circuit_id,
+                Standing::LivesOn(circuit) => circuit,
+                Standing::Revoked => {
+                    rejected(Rejection::Revoked);
+                    continue;
+                }
+            };
+            if lives_on == circuit {
+                return Ok(Some(self.admit(claims, circuit, false)?));
+            }
+            elsewhere.push(claims);
+        }
+        for claims in elsewhere {
+            match self.bring(claims, circuit).await? {
+                Ok(admitted) => return Ok(Some(admitted)),
+                Err(rejection) => rejected(rejection),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What `token` says, if one of our keys signed it and its times are right.
+    fn check_claims(&self, token: &str) -> Result<Claims, Rejection> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Rejection::Signature);
+        }
+        let verified =
+            self.keys.verify::<Claims>(Purpose::Session, token).ok_or(Rejection::Signature)?;
+        let (claims, now) = (&verified.claims, self.clock.now());
+        let issued_at = Timestamp::from_secs(claims.issued_at);
+        let expires_at = Timestamp::from_secs(claims.expires_at);
+        let in_force = now < expires_at
+            && issued_at <= now.after(MAX_CLOCK_SKEW)
+            && expires_at <= issued_at.after(self.longest)
+            && verified.signed_while_its_key_did(issued_at);
+        if !in_force {
+            return Err(Rejection::Time);
+        }
+        if !claims.captcha_solved {
+            return Err(Rejection::Signature);
+        }
+        Ok(verified.claims)
+    }
+
+    /// The session that a cookie's text names, if its signature and times are right, wherever it lives and
+    /// whether or not it was revoked: for an operator who ends it.
+    #[must_use]
+    pub fn read(&self, token: &str) -> Option<Session> {
+        self.check_claims(token).ok().map(|claims| claims.session())
+    }
+
+    /// Lets a session pass that lives on `circuit`.
+    fn admit(
+        &self,
+        claims: Claims,
+        circuit: CircuitTag,
+        moved: bool,
+    ) -> Result<Admitted, SessionError> {
+        let session = claims.session();
+        let reissued = if claims.circuit_id == circuit {
+            None
+        } else {
+            // Nothing but the circuit changes, so a move never prolongs.
+            let claims = Claims { circuit_id: circuit, ..claims };
+            Some(Secret::new(self.keys.sign(Purpose::Session, &claims)?))
+        };
+        Ok(Admitted { session, reissued, moved })
+    }
+
+    /// Ends `session` now.
+    ///
+    /// # Errors
+    ///
+    /// When the store did not keep it; the session is then still in force.
+    pub async fn revoke(&self, session: &Session) -> Result<(), StoreError> {
+        self.store.revoke_session(session.id, session.expires_at).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fortify_core::clock::ManualClock;
+    use fortify_core::entropy::SystemEntropy;
+    use fortify_store::memory::{MemoryBounds, MemoryStore};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+    const CIRCUIT: CircuitTag = CircuitTag::from_bytes([1; 16]);
+
+    struct Bed {
+        clock: Arc<ManualClock>,
+        keys: Arc<KeyRing>,
+        sessions: Sessions,
+        _dir: tempfile::TempDir,
+    }
+
+    fn bed() -> Bed {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(NOW));
+        let entropy = Arc::new(SystemEntropy);
+        let keys = Arc::new(KeyRing::open(dir.path(), &*clock, &*entropy).unwrap());
+        let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
+        let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()).unwrap());
+        let sessions = Sessions::new(keys.clone(), store, clock.clone(), entropy, HOUR, 0);
+        Bed { clock, keys, sessions, _dir: dir }
+    }
+
+    async fn check(bed: &Bed, token: &str, circuit: CircuitTag) -> Result<Session, Rejection> {
+        let mut why = None;
+        let tokens = [token.to_owned()];
+        let found = bed.sessions.check(&tokens, circuit, |rejection| why = Some(rejection)).await;
+        found.unwrap().map(|admitted| admitted.session).ok_or_else(|| why.unwrap())
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            circuit_id: CIRCUIT,
+            issued_at: NOW.as_secs(),
+            expires_at: NOW.after(HOUR).as_secs(),
+            threat_level: 2,
+            captcha_solved: true,
+            session_id: SessionId::random(&SystemEntropy).unwrap(),
+        }
+    }
+
+    fn signed(bed: &Bed, claims: &Claims) -> String {
+        bed.keys.sign(Purpose::Session, claims).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_session_lasts_its_lifetime_and_no_second_longer() {
+        let bed = bed();
+        let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
+        assert_eq!(check(&bed, &minted.token, CIRCUIT).await, Ok(minted.session));
+        bed.clock.advance(HOUR - Duration::from_millis(1));
+        assert!(check(&bed, &minted.token, CIRCUIT).await.is_ok());
+        bed.clock.advance(Duration::from_millis(1));
+        assert_eq!(check(&bed, &minted.token, CIRCUIT).await, Err(Rejection::Time));
+    }
+
+    #[tokio::test]
+    async fn a_session_is_its_circuits_alone() {
+        let bed = bed();
+        let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
+        let other = CircuitTag::from_bytes([2; 16]);
+        assert_eq!(check(&bed, &minted.token, other).await, Err(Rejection::Circuit));
+    }
+
+    #[tokio::test]
+    async fn a_revoked_session_is_over() {
+        let bed = bed();
+        let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
+        bed.sessions.revoke(&minted.session).await.unwrap();
+        assert_eq!(check(&bed, &minted.token, CIRCUIT).await, Err(Rejection::Revoked));
+    }
+
+    #[test]
+    fn abuse_09_times_that_no_minted_session_has_are_refused() {
+        let bed = bed();
+        let ok = claims();
+        assert!(bed.sessions.check_claims(&signed(&bed, &ok)).is_ok());
+        let far_future = Claims { expires_at: NOW.after(HOUR * 1000).as_secs(), ..ok.clone() };
+        let endless = Claims { expires_at: u64::MAX, ..ok.clone() };
+        let not_yet = Claims { issued_at: NOW.as_secs() + 6, ..ok.clone() };
+        for wrong in [far_future, endless, not_yet] {
+            assert_eq!(bed.sessions.check_claims(&signed(&bed, &wrong)), Err(Rejection::Time));
+        }
+        let token = signed(&bed, &ok);
+        bed.clock.set(Timestamp::from_secs(NOW.as_secs() - 3600));
+        assert_eq!(bed.sessions.check_claims(&token), Err(Rejection::Time), "a clock set back");
+    }
+
+    #[test]
+    fn abuse_09_other_algorithms_and_unknown_keys_are_refused() {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+        let bed = bed();
+        let token = signed(&bed, &claims());
+        let parts: Vec<_> = token.split('.').collect();
+        let kid = bed.keys.list()[0].id.clone();
+        let header = |alg: &str, kid: &str| {
+            B64.encode(format!(r#"{{"typ":"JWT","alg":"{alg}","kid":"{kid}"}}"#))
+        };
+        let refused = |token: String| {
+            assert_eq!(bed.sessions.check_claims(&token), Err(Rejection::Signature), "{token}");
+        };
+        for alg in ["none", "None", "NONE", "nOnE", "HS384", "HS512", "RS256", "ES256", "", "hs256"]
+        {
+            let head = header(alg, &kid);
+            refused(format!("{head}.{}.{}", parts[1], parts[2]));
+            refused(format!("{head}.{}.", parts[1]));
+            refused(format!("{head}.{}", parts[1]));
+        }
+        refused(format!("{}.{}.{}", header("HS256", "nobody"), parts[1], parts[2]));
+        refused(format!("{}.{}.{}", B64.encode(r#"{"alg":"HS256"}"#), parts[1], parts[2]));
+        refused(format!("{}.{}.{}", parts[0], parts[1], B64.encode([0; 32])));
+        refused(format!("{}.{}.", parts[0], parts[1]));
+        refused(String::new());
+        refused("a.b.c".to_owned());
+        refused("x".repeat(100_000));
+        let mut tampered = B64.decode(parts[1]).unwrap();
+        for i in 0..tampered.len() {
+            tampered[i] ^= 1;
+            refused(format!("{}.{}.{}", parts[0], B64.encode(&tampered), parts[2]));
+            tampered[i] ^= 1;
+        }
+    }
+
+    #[test]
+    fn abuse_09_a_retired_key_signs_nothing_new() {
+        let bed = bed();
+        let old_head = signed(&bed, &claims());
+        let young = Claims { issued_at: NOW.as_secs() + 61, ..claims() };
+        let forged = signed(&bed, &Claims { expires_at: young.issued_at + 3600, ..young });
+        bed.keys.rotate(HOUR, &*bed.clock, &SystemEntropy).unwrap();
+        bed.clock.advance(Duration::from_secs(61));
+        assert!(bed.sessions.check_claims(&old_head).is_ok());
+        assert_eq!(bed.sessions.check_claims(&forged), Err(Rejection::Time));
+        bed.clock.advance(HOUR);
+        bed.keys.rotate(HOUR, &*bed.clock, &SystemEntropy).unwrap();
+        assert_eq!(bed.sessions.check_claims(&forged), Err(Rejection::Signature));
+    }
+
+    #[test]
+    fn abuse_08_the_claims_are_a_structure_that_cannot_be_spliced() {
+        let bed = bed();
+        let mut value = serde_json::to_value(claims()).unwrap();
+        value["more"] = 1.into();
+        let token = bed.keys.sign(Purpose::Session, &value).unwrap();
+        assert_eq!(bed.sessions.check_claims(&token), Err(Rejection::Signature));
+        let unsolved = Claims { captcha_solved: false, ..claims() };
+        assert!(bed.sessions.check_claims(&signed(&bed, &unsolved)).is_err());
+    }
+}

@@ -1,0 +1,187 @@
+//! A session that arrives from another circuit than it lives on.
+//!
+//! A visitor keeps a circuit while using it and gets a new one after idling, or when it breaks. So a
+//! session moves along, a few times an hour; but it lives on one circuit at a time, and whoever uses
+//! it where it no longer lives is a second holder, and ends it for both.
+//!
+//! There is no grace for requests that come late from the circuit that was left. Those that were
+//! admitted before the move run on to their end, and a new circuit takes tor longer to build than
+//! what was sent on the old one takes to arrive. A grace would be time in which two circuits hold
+//! one session.
+
+use std::time::Duration;
+
+use super::{Admitted, Claims, Rejection, SessionError, Sessions};
+use fortify_core::clock::Timestamp;
+use fortify_core::pseudonym::CircuitTag;
+use fortify_store::record::{Move, Moved};
+
+/// In what time a session may move `session.max_moves` times: the key is in moves an hour.
+const WINDOW: Duration = Duration::from_secs(3600);
+
+impl Sessions {
+    /// Has the session that `claims` names live on `circuit`, if it may.
+    pub(super) async fn bring(
+        &self,
+        claims: Claims,
+        circuit: CircuitTag,
+    ) -> Result<Result<Admitted, Rejection>, SessionError> {
+        let step = Move {
+            from: claims.circuit_id,
+            to: circuit,
+            until: Timestamp::from_secs(claims.expires_at),
+            most: self.max_moves,
+            window: WINDOW,
+        };
+        let rejection = match self.store.move_session(claims.session_id, step).await? {
+            Moved::Moved => return Ok(Ok(self.admit(claims, circuit, true)?)),
+            Moved::Here => return Ok(Ok(self.admit(claims, circuit, false)?)),
+            Moved::Refused => Rejection::Circuit,
+            Moved::Shared => Rejection::Shared,
+            Moved::Revoked => Rejection::Revoked,
+        };
+        Ok(Err(rejection))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::session::Minted;
+    use crate::session::key_ring::KeyRing;
+    use fortify_core::clock::{Clock, ManualClock};
+    use fortify_core::entropy::SystemEntropy;
+    use fortify_store::memory::{MemoryBounds, MemoryStore};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    struct Bed {
+        clock: Arc<ManualClock>,
+        sessions: Sessions,
+        _dir: tempfile::TempDir,
+    }
+
+    fn bed(max_moves: u32) -> Bed {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+        let entropy = Arc::new(SystemEntropy);
+        let keys = Arc::new(KeyRing::open(dir.path(), &*clock, &*entropy).unwrap());
+        let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
+        let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()).unwrap());
+        let sessions = Sessions::new(keys, store, clock.clone(), entropy, HOUR * 3, max_moves);
+        Bed { clock, sessions, _dir: dir }
+    }
+
+    fn circuit(number: u8) -> CircuitTag {
+        CircuitTag::from_bytes([number; 16])
+    }
+
+    impl Bed {
+        fn minted(&self) -> Minted {
+            self.sessions.mint(circuit(1), 5).unwrap()
+        }
+
+        async fn use_from(&self, number: u8, tokens: &[&str]) -> Result<Admitted, Rejection> {
+            let tokens: Vec<_> = tokens.iter().map(|token| (*token).to_owned()).collect();
+            let mut why = None;
+            let found = self.sessions.check(&tokens, circuit(number), |r| why = Some(r)).await;
+            found.unwrap().ok_or_else(|| why.unwrap())
+        }
+
+        /// Uses the session where it should be good, and gives its new cookie.
+        async fn move_to(&self, number: u8, token: &str) -> String {
+            let admitted = self.use_from(number, &[token]).await.unwrap();
+            assert!(admitted.moved);
+            admitted.reissued.unwrap().expose().clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_moves_and_stays_the_same_session_with_the_same_end() {
+        let bed = bed(3);
+        let minted = bed.minted();
+        bed.clock.advance(HOUR);
+        let first = bed.use_from(2, &[&minted.token]).await.unwrap();
+        assert_eq!(first.session, minted.session);
+        // The rest of the page, sent before the new cookie was there.
+        for _ in 0..9 {
+            let more = bed.use_from(2, &[&minted.token]).await.unwrap();
+            assert_eq!(more, Admitted { moved: false, ..first.clone() });
+        }
+        let token = first.reissued.unwrap().expose().clone();
+        let settled = bed.use_from(2, &[&token]).await.unwrap();
+        assert_eq!((settled.session, settled.reissued), (minted.session, None));
+        bed.clock.set(minted.session.expires_at);
+        assert_eq!(bed.use_from(2, &[&token]).await, Err(Rejection::Time), "a move prolonged");
+    }
+
+    #[tokio::test]
+    async fn abuse_17_each_circuit_that_was_left_ends_the_session_with_each_of_its_cookies() {
+        for back in [1, 2] {
+            for cookie in 0..3 {
+                let bed = bed(3);
+                let first = bed.minted().token;
+                let second = bed.move_to(2, &first).await;
+                let third = bed.move_to(3, &second).await;
+                let cookies = [first, second, third];
+                let used = bed.use_from(back, &[&cookies[cookie]]).await;
+                assert_eq!(used, Err(Rejection::Shared), "cookie {cookie} on circuit {back}");
+                for (number, cookie) in [(3, 2), (2, 1), (1, 0), (4, 2)] {
+                    let used = bed.use_from(number, &[&cookies[cookie]]).await;
+                    assert_eq!(used, Err(Rejection::Revoked));
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn abuse_17_the_limit_is_in_moves_an_hour_and_past_it_nothing_ends() {
+        let bed = bed(2);
+        let first = bed.minted().token;
+        let second = bed.move_to(2, &first).await;
+        bed.clock.advance(HOUR / 2);
+        let third = bed.move_to(3, &second).await;
+        for token in [&first, &third] {
+            assert_eq!(bed.use_from(4, &[token]).await, Err(Rejection::Circuit));
+        }
+        assert!(bed.use_from(3, &[&third]).await.is_ok(), "a refused move ended it");
+        bed.clock.advance(HOUR / 2 - Duration::from_millis(1));
+        assert_eq!(bed.use_from(4, &[&third]).await, Err(Rejection::Circuit));
+        bed.clock.advance(Duration::from_millis(1));
+        let fourth = bed.move_to(4, &third).await;
+        assert_eq!(bed.use_from(5, &[&fourth]).await, Err(Rejection::Circuit), "one an hour ago");
+    }
+
+    #[tokio::test]
+    async fn abuse_17_without_moves_a_session_is_its_circuits_alone_and_nobody_can_end_it() {
+        let bed = bed(0);
+        let minted = bed.minted();
+        assert_eq!(bed.use_from(2, &[&minted.token]).await, Err(Rejection::Circuit));
+        let stayed = bed.use_from(1, &[&minted.token]).await.unwrap();
+        assert_eq!((stayed.session, stayed.reissued), (minted.session, None));
+    }
+
+    #[tokio::test]
+    async fn abuse_23_a_planted_session_is_not_moved_in_place_of_the_visitors_own() {
+        let bed = bed(3);
+        let planted = bed.sessions.mint(circuit(9), 5).unwrap();
+        let own = bed.minted();
+        let used = bed.use_from(1, &[&planted.token, &own.token]).await.unwrap();
+        assert_eq!((used.session, used.moved), (own.session, false));
+        assert!(bed.use_from(9, &[&planted.token]).await.is_ok(), "it was moved");
+    }
+
+    #[tokio::test]
+    async fn a_moved_session_can_be_logged_out() {
+        let bed = bed(3);
+        let minted = bed.minted();
+        let token = bed.move_to(2, &minted.token).await;
+        bed.sessions.revoke(&minted.session).await.unwrap();
+        for token in [&minted.token, &token] {
+            assert_eq!(bed.use_from(2, &[token]).await, Err(Rejection::Revoked));
+        }
+        assert!(bed.clock.now() < minted.session.expires_at);
+    }
+}

@@ -1,0 +1,492 @@
+//! The file of the dial: where it stands, and every turn with its cause.
+//!
+//! A file of ours ([`sqlite`]): a turn is on disk before it is acknowledged or takes effect. The gate and
+//! the command line both write; SQLite's count of other connections' commits tells the gate when to look.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::signals::Signals;
+use super::{Dial, Mode, ThreatLevel};
+use fortify_core::clock::Timestamp;
+use fortify_core::sqlite::{self, FileError, Opened, Schema};
+
+/// Turns that are kept, the latest: at about 300 bytes each 30 MB, and two months of a dial that turns
+/// once a minute.
+pub const MAX_ROWS: u64 = 100_000;
+
+/// Bytes of a reason, and of an operator's name.
+pub const MAX_REASON: usize = 500;
+/// As [`MAX_REASON`].
+pub const MAX_NAME: usize = 64;
+
+/// The file in the data directory.
+pub const FILE_NAME: &str = "audit.sqlite";
+
+const SCHEMA: Schema =
+    Schema { name: FILE_NAME, steps: &[TABLES], anew: "the dial stands as configured" };
+
+const TABLES: &str = "
+    CREATE TABLE dial (
+        id INTEGER PRIMARY KEY CHECK (id = 0),
+        version INTEGER NOT NULL,
+        mode TEXT NOT NULL CHECK (mode IN ('auto', 'manual', 'pinned')),
+        level INTEGER NOT NULL CHECK (level BETWEEN 1 AND 10),
+        paused_until INTEGER,
+        configured TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE turns (
+        seq INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        from_level INTEGER NOT NULL,
+        to_level INTEGER NOT NULL,
+        mode TEXT NOT NULL,
+        by TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        signals TEXT
+    ) STRICT;
+";
+
+/// The version of the schema that this program writes: `user_version` of the file.
+pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
+
+/// Who turned the dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The dial itself.
+    Auto,
+    /// An operator, by name.
+    Operator(String),
+    /// Whoever changed the configuration.
+    Configuration,
+    /// Another node.
+    Store,
+}
+
+impl By {
+    /// The word in metrics and in the log.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Operator(_) => "operator",
+            Self::Configuration => "configuration",
+            Self::Store => "store",
+        }
+    }
+
+    /// The text in the file.
+    fn text(&self) -> String {
+        match self {
+            Self::Operator(name) => format!("{}:{name}", self.label()),
+            _ => self.label().to_owned(),
+        }
+    }
+}
+
+/// What is written beside a turn.
+#[derive(Clone, Debug)]
+pub struct Why {
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: By,
+    /// Why, in words.
+    pub reason: String,
+    /// The sample that caused it, where the dial turned by itself.
+    pub signals: Option<Signals>,
+}
+
+/// One turn, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Row {
+    /// When, ms since the Unix epoch.
+    pub at: Timestamp,
+    /// From which level.
+    pub from: u8,
+    /// To which.
+    pub to: u8,
+    /// Who may turn it since.
+    pub mode: String,
+    /// `auto`, `operator:<name>`, `configuration` or `store`.
+    pub by: String,
+    /// Why, in words.
+    pub reason: String,
+    /// The sample that caused it.
+    pub signals: Option<serde_json::Value>,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct Audit {
+    connection: Connection,
+    path: PathBuf,
+    /// SQLite's own count of other connections' commits.
+    data_version: i64,
+    begun_anew: bool,
+}
+
+impl Audit {
+    /// Opens the file in `data_dir`; makes it, for its owner alone, if there is none. A damaged one is
+    /// moved aside: it holds history and a level, and neither is worth a gate that does not start.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`], with the file and what to do.
+    pub fn open(data_dir: &Path, now: Timestamp) -> Result<Self, FileError> {
+        sqlite::open(data_dir, &SCHEMA, now).map(Self::over)
+    }
+
+    /// Opens the file of a gate that was started before, for the command line.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], and [`FileError::NotThere`].
+    pub fn open_existing(data_dir: &Path) -> Result<Self, FileError> {
+        sqlite::open_existing(data_dir, &SCHEMA).map(Self::over)
+    }
+
+    fn over(opened: Opened) -> Self {
+        let Opened { connection, path, anew } = opened;
+        Self { connection, path, data_version: 0, begun_anew: anew }
+    }
+
+    /// Whether the file was damaged when it was opened, and is a new one.
+    #[must_use]
+    pub const fn was_begun_anew(&self) -> bool {
+        self.begun_anew
+    }
+
+    /// The dial as it was left, if the configuration is still the one it was left under; as configured
+    /// otherwise, so that what an operator changed in the file of the configuration takes effect.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or written.
+    pub fn configure(
+        &mut self,
+        mode: Mode,
+        level: ThreatLevel,
+        at: Timestamp,
+    ) -> Result<Dial, FileError> {
+        let configured = format!("{} {level}", mode.as_str());
+        self.write(|writing| {
+            let before = writing
+                .query_row("SELECT configured FROM dial", [], |row| row.get::<_, String>(0))
+                .optional()?;
+            let left = read_dial(writing)?;
+            if let Some(left) = left.filter(|_| before.as_ref() == Some(&configured)) {
+                return Ok(left);
+            }
+            let version = left.map_or(1, |left| left.version.saturating_add(1));
+            let dial = Dial { version, mode, level, paused_until: None };
+            writing.execute("DELETE FROM dial", [])?;
+            writing.execute(
+                "INSERT INTO dial VALUES (0, ?1, ?2, ?3, NULL, ?4)",
+                params![number(version), mode.as_str(), level.get(), configured],
+            )?;
+            if let Some(left) = left {
+                let (by, reason) = (By::Configuration, "the configuration was changed".to_owned());
+                append(writing, &left, &dial, &Why { at, by, reason, signals: None })?;
+            }
+            Ok(dial)
+        })
+    }
+
+    /// The dial as it stands; `None` before the first [`Self::configure`].
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn dial(&self) -> Result<Option<Dial>, FileError> {
+        read_dial(&self.connection).map_err(|error| self.failed(error))
+    }
+
+    /// Turns the dial to what `decide` makes of it, or leaves it where that is `None`; the turn is on disk
+    /// when this returns. Without `why` it is not among the turns.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written: nothing was changed then.
+    pub fn turn(
+        &mut self,
+        why: Option<&Why>,
+        decide: impl FnOnce(Dial) -> Option<Dial>,
+    ) -> Result<Option<Dial>, FileError> {
+        self.write(|writing| {
+            let Some(before) = read_dial(writing)? else { return Ok(None) };
+            let Some(dial) = decide(before) else { return Ok(None) };
+            writing.execute(
+                "UPDATE dial SET version = ?1, mode = ?2, level = ?3, paused_until = ?4",
+                params![
+                    number(dial.version),
+                    dial.mode.as_str(),
+                    dial.level.get(),
+                    dial.paused_until.map(|until| number(until.as_millis())),
+                ],
+            )?;
+            if let Some(why) = why {
+                append(writing, &before, &dial, why)?;
+            }
+            Ok(Some(dial))
+        })
+    }
+
+    /// The dial, if another process wrote since it was last asked.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn foreign(&mut self) -> Result<Option<Dial>, FileError> {
+        let look = |this: &mut Self| {
+            let version =
+                this.connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
+            if version == this.data_version {
+                return Ok(None);
+            }
+            let dial = read_dial(&this.connection)?;
+            this.data_version = version;
+            Ok(dial)
+        };
+        look(self).map_err(|error| self.failed(error))
+    }
+
+    /// The last `count` turns, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn last(&self, count: u64) -> Result<Vec<Row>, FileError> {
+        let read = || {
+            let mut statement = self.connection.prepare(
+                "SELECT at, from_level, to_level, mode, by, reason, signals FROM turns
+                 ORDER BY seq DESC LIMIT ?1",
+            )?;
+            let rows = statement.query_map([number(count)], read_row)?;
+            let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            rows.reverse();
+            Ok(rows)
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
+    /// The last `count` turns before `before` whose numbers are below `below`, with their numbers, the latest
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn before(
+        &self,
+        before: Timestamp,
+        below: u64,
+        count: u64,
+    ) -> Result<Vec<(u64, Row)>, FileError> {
+        let read = || {
+            let mut statement = self.connection.prepare(
+                "SELECT at, from_level, to_level, mode, by, reason, signals, seq FROM turns
+                 WHERE seq < ?1 AND at < ?2 ORDER BY seq DESC LIMIT ?3",
+            )?;
+            let bounds = [number(below), number(before.as_millis()), number(count)];
+            let rows =
+                statement.query_map(bounds, |row| Ok((unsigned(row.get(7)?), read_row(row)?)))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, FileError> {
+        let behaviour = TransactionBehavior::Immediate;
+        let written = self.connection.transaction_with_behavior(behaviour).and_then(|writing| {
+            let done = work(&writing)?;
+            writing.commit()?;
+            Ok(done)
+        });
+        written.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: rusqlite::Error) -> FileError {
+        FileError::of(&self.path, &error)
+    }
+}
+
+fn read_dial(connection: &Connection) -> rusqlite::Result<Option<Dial>> {
+    let mut statement =
+        connection.prepare_cached("SELECT version, mode, level, paused_until FROM dial")?;
+    let read = |row: &rusqlite::Row<'_>| {
+        let mode: String = row.get(1)?;
+        let level: u8 = row.get(2)?;
+        let until: Option<i64> = row.get(3)?;
+        Ok(Dial {
+            version: unsigned(row.get(0)?),
+            // Of words that the schema refuses, the one that changes nothing.
+            mode: Mode::parse(&mode).unwrap_or(Mode::Pinned),
+            level: ThreatLevel::new(level)
+                .ok_or(rusqlite::Error::IntegralValueOutOfRange(2, level.into()))?,
+            paused_until: until.map(|until| Timestamp::from_millis(unsigned(until))),
+        })
+    };
+    statement.query_row([], read).optional()
+}
+
+fn append(
+    writing: &Transaction<'_>,
+    before: &Dial,
+    after: &Dial,
+    why: &Why,
+) -> rusqlite::Result<()> {
+    let signals = why.signals.as_ref().and_then(|signals| serde_json::to_string(signals).ok());
+    writing.execute(
+        "INSERT INTO turns (at, from_level, to_level, mode, by, reason, signals)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            number(why.at.as_millis()),
+            before.level.get(),
+            after.level.get(),
+            after.mode.as_str(),
+            why.by.text(),
+            why.reason,
+            signals,
+        ],
+    )?;
+    let last = writing.last_insert_rowid();
+    writing.execute("DELETE FROM turns WHERE seq <= ?1", [last - number(MAX_ROWS)])?;
+    Ok(())
+}
+
+fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let signals: Option<String> = row.get(6)?;
+    Ok(Row {
+        at: Timestamp::from_millis(unsigned(row.get(0)?)),
+        from: row.get(1)?,
+        to: row.get(2)?,
+        mode: row.get(3)?,
+        by: row.get(4)?,
+        reason: row.get(5)?,
+        signals: signals.and_then(|text| serde_json::from_str(&text).ok()),
+    })
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn level(number: u8) -> ThreatLevel {
+        ThreatLevel::new(number).unwrap()
+    }
+
+    fn open(dir: &tempfile::TempDir) -> (Audit, Dial) {
+        let mut audit = Audit::open(dir.path(), NOW).unwrap();
+        let dial = audit.configure(Mode::Auto, level(2), NOW).unwrap();
+        (audit, dial)
+    }
+
+    fn why(reason: &str) -> Why {
+        let by = By::Operator("ada".to_owned());
+        Why { at: NOW, by, reason: reason.to_owned(), signals: None }
+    }
+
+    #[test]
+    fn abuse_27_an_acknowledged_turn_is_there_for_the_next_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut audit, before) = open(&dir);
+        for number in 3..=7 {
+            let turned = audit.turn(Some(&why("rush")), |dial| dial.set(level(number), NOW));
+            let turned = turned.unwrap().unwrap();
+            // Not closed: a killed process closes nothing.
+            let (again, dial) = open(&dir);
+            assert_eq!(dial, turned);
+            assert_eq!(dial.version, before.version + u64::from(number) - 2);
+            assert_eq!(dial.paused_until, Some(NOW.after(super::super::PAUSE)));
+            let rows = again.last(1).unwrap();
+            let row = &rows[0];
+            assert_eq!((row.from, row.to, row.at), (number - 1, number, NOW));
+            assert_eq!((row.by.as_str(), row.reason.as_str()), ("operator:ada", "rush"));
+        }
+    }
+
+    #[test]
+    fn a_changed_configuration_counts_and_an_unchanged_one_leaves_the_dial() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut audit, _) = open(&dir);
+        let pinned = audit.turn(Some(&why("")), |dial| Some(dial.pin(level(9)))).unwrap().unwrap();
+        assert_eq!(audit.configure(Mode::Auto, level(2), NOW).unwrap(), pinned);
+        let changed = audit.configure(Mode::Auto, level(4), NOW).unwrap();
+        assert_eq!((changed.mode, changed.level.get()), (Mode::Auto, 4));
+        assert_eq!(changed.version, pinned.version + 1);
+        assert_eq!(audit.last(1).unwrap()[0].by, "configuration");
+    }
+
+    #[test]
+    fn another_process_is_noticed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut gate, dial) = open(&dir);
+        gate.foreign().unwrap();
+        assert_eq!(gate.foreign().unwrap(), None);
+        gate.turn(None, |dial| Some(dial.auto())).unwrap();
+        assert_eq!(gate.foreign().unwrap(), None, "its own write");
+        let mut command = Audit::open_existing(dir.path()).unwrap();
+        let set = command.turn(Some(&why("")), |dial| dial.set(level(5), NOW)).unwrap().unwrap();
+        assert_eq!(set.version, dial.version + 2);
+        assert_eq!(gate.foreign().unwrap(), Some(set));
+        assert_eq!(gate.foreign().unwrap(), None);
+    }
+
+    #[test]
+    fn a_turn_that_is_not_wanted_any_more_writes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut audit, dial) = open(&dir);
+        assert_eq!(audit.turn(Some(&why("")), |_| None).unwrap(), None);
+        assert_eq!(audit.dial().unwrap(), Some(dial));
+        assert!(audit.last(10).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_latest_turns_are_kept_and_no_more_than_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut audit, _) = open(&dir);
+        let filled = audit.connection.execute_batch(
+            "WITH RECURSIVE n (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n LIMIT 100000)
+             INSERT INTO turns SELECT seq, 0, 1, 1, 'auto', 'auto', '', NULL FROM n",
+        );
+        filled.unwrap();
+        let signals = Some(Signals { failing: 300, ..Signals::default() });
+        for number in [3, 4] {
+            let why = Why { signals: signals.clone(), by: By::Auto, ..why("") };
+            audit.turn(Some(&why), |dial| dial.set(level(number), NOW)).unwrap();
+        }
+        let rows = audit.last(u64::MAX).unwrap();
+        assert_eq!(rows.len() as u64, MAX_ROWS);
+        let last = rows.last().unwrap();
+        assert_eq!((last.to, last.by.as_str()), (4, "auto"));
+        assert_eq!(last.signals.as_ref().unwrap()["failing"], 300);
+    }
+
+    #[test]
+    fn a_damaged_file_is_moved_aside_and_the_dial_stands_as_configured() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut audit, _) = open(&dir);
+        audit.turn(None, |dial| dial.set(level(9), NOW)).unwrap();
+        assert!(!audit.was_begun_anew());
+        drop(audit);
+        std::fs::write(dir.path().join(FILE_NAME), vec![7; 5000]).unwrap();
+        let (audit, dial) = open(&dir);
+        assert_eq!((audit.was_begun_anew(), dial.level.get()), (true, 2));
+    }
+}

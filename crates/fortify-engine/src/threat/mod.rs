@@ -1,0 +1,580 @@
+//! The threat dial: one level from 1 to 10 that says what visitors are asked, turned by hand or by
+//! itself.
+//!
+//! # Layout
+//!
+//! - [`Threat`]: the dial of a running gate: its level, what holds at it, news of changes, and the task
+//!   that turns it.
+//! - [`table`]: what each level asks; pure.
+//! - [`signals`]: what the last minute was like, counted by circuits, in sketches of fixed size.
+//! - [`controller`]: when the dial turns by itself; pure.
+//! - [`audit`]: the SQLite file of the dial and of every turn, also for the command line, which may
+//!   write beside a running gate.
+//! - [`simulate`]: attack traces played against collector and controller; pure.
+//!
+//! The dial has a version, one higher at every turn. A turn counts if its version is above that of the
+//! store, which all nodes share, so that of several nodes that turn at once one does. It is in this
+//! node's file before it takes effect here.
+
+pub mod audit;
+pub mod controller;
+pub mod metrics;
+pub mod signals;
+pub mod simulate;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use fortify_captcha::Level;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use audit::{Audit, By, Why};
+use controller::{DialController, PAUSE, SAMPLE_INTERVAL};
+use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::sqlite::FileError;
+use fortify_store::record::DialRecord;
+use fortify_store::{StateStore, StoreError};
+use metrics::ThreatMetrics;
+use signals::Collector;
+use table::{LevelPolicy, LevelTable};
+
+/// How often turns by other processes are looked for in the file: half of the 100 ms within which all
+/// nodes are to follow an operator.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Times that a turn by an operator is given a higher version where other nodes turn at once; what is
+/// not in the store then is tried again with the next sample.
+const MAX_BIDS: usize = 8;
+
+/// How severe the gate is, 1 (friction only) to 10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ThreatLevel(Level);
+
+impl ThreatLevel {
+    /// How many there are.
+    pub const COUNT: usize = Level::ALL.len();
+
+    /// The most severe.
+    pub const MAX: Self = Self(Level::MAX);
+
+    /// The highest that the dial turns to by itself; what is above asks for several challenges.
+    pub const AUTO_MAX: Self = match Self::new(8) {
+        Some(level) => level,
+        None => Self::MAX,
+    };
+
+    /// Every level, the mildest first.
+    pub const ALL: [Self; Self::COUNT] = {
+        let mut all = [Self(Level::MIN); Self::COUNT];
+        let mut index = 0;
+        while index < Self::COUNT {
+            all[index] = Self(Level::ALL[index]);
+            index += 1;
+        }
+        all
+    };
+
+    /// A level from its number; `None` unless that is 1 to 10.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Self> {
+        match Level::new(number) {
+            Ok(level) => Some(Self(level)),
+            Err(_out_of_range) => None,
+        }
+    }
+
+    /// The number, 1 to 10.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0.get()
+    }
+
+    /// The difficulty of pictures at this level.
+    #[must_use]
+    pub const fn difficulty(self) -> Level {
+        self.0
+    }
+
+    fn up(self) -> Option<Self> {
+        Self::new(self.get() + 1)
+    }
+
+    fn down(self) -> Option<Self> {
+        Self::new(self.get() - 1)
+    }
+}
+
+impl fmt::Display for ThreatLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for ThreatLevel {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(self.get())
+    }
+}
+
+/// Who may turn the dial.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It turns by itself, and operators may.
+    #[default]
+    Auto,
+    /// Operators alone.
+    Manual,
+    /// Nobody, until an operator gives it back to itself.
+    Pinned,
+}
+
+impl Mode {
+    /// The word in the configuration, the file and the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Manual => "manual",
+            Self::Pinned => "pinned",
+        }
+    }
+
+    /// The mode that a word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Auto, Self::Manual, Self::Pinned].into_iter().find(|mode| mode.as_str() == word)
+    }
+}
+
+/// The dial at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// One higher at every turn.
+    pub version: u64,
+    /// Who may turn it.
+    pub mode: Mode,
+    /// Where it stands.
+    pub level: ThreatLevel,
+    /// Until when it does not turn by itself, after a change by hand.
+    pub paused_until: Option<Timestamp>,
+}
+
+impl Dial {
+    /// The dial after a change by hand; `None` where it is pinned.
+    #[must_use]
+    pub fn set(self, level: ThreatLevel, now: Timestamp) -> Option<Self> {
+        let paused_until = (self.mode == Mode::Auto).then(|| now.after(PAUSE));
+        let free = self.mode != Mode::Pinned;
+        free.then(|| Self { level, paused_until, ..self.next() })
+    }
+
+    /// The dial given back to itself.
+    #[must_use]
+    pub const fn auto(self) -> Self {
+        Self { mode: Mode::Auto, paused_until: None, ..self.next() }
+    }
+
+    /// The dial held at `level`.
+    #[must_use]
+    pub const fn pin(self, level: ThreatLevel) -> Self {
+        Self { mode: Mode::Pinned, level, paused_until: None, ..self.next() }
+    }
+
+    /// How long it does not turn by itself yet. A clock that was set does not make it longer.
+    #[must_use]
+    pub fn pause(&self, now: Timestamp) -> Duration {
+        self.paused_until.map_or(Duration::ZERO, |until| now.until(until).min(PAUSE))
+    }
+
+    const fn next(self) -> Self {
+        Self { version: self.version.saturating_add(1), ..self }
+    }
+
+    /// As the store keeps it.
+    fn record(&self) -> DialRecord {
+        DialRecord {
+            version: self.version,
+            mode: Cow::Borrowed(self.mode.as_str()),
+            level: self.level.get(),
+            paused_until: self.paused_until,
+        }
+    }
+
+    /// What a store kept; `None` where another version of this program wrote it.
+    fn read(record: &DialRecord) -> Option<Self> {
+        Some(Self {
+            version: record.version,
+            mode: Mode::parse(&record.mode)?,
+            level: ThreatLevel::new(record.level)?,
+            paused_until: record.paused_until,
+        })
+    }
+}
+
+/// What the configuration says about the dial.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `threat.mode`.
+    pub mode: Mode,
+    /// `threat.level`: where it stands at first, and rests.
+    pub start: ThreatLevel,
+    /// `threat.levels`.
+    pub table: LevelTable,
+}
+
+/// The dial of a running gate.
+pub struct Threat {
+    table: ArcSwap<LevelTable>,
+    signals: Collector,
+    dial: watch::Sender<Dial>,
+    turning: Mutex<Turning>,
+    /// Whether an operator turned it on this node, which is not in the store yet.
+    insists: AtomicBool,
+    store: Arc<dyn StateStore>,
+    clock: Arc<dyn Clock>,
+    metrics: ThreatMetrics,
+    begun_anew: bool,
+}
+
+/// What turns it.
+struct Turning {
+    controller: DialController,
+    audit: Audit,
+    /// What was last said to be wrong with the file: once, not with every look at it.
+    said: String,
+}
+
+impl Threat {
+    /// The dial as it was left in the file in `data_dir`, or as `settings` have it where there is none
+    /// or they were changed since. `key` is random, for [`Collector`].
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`], with the file and what to do.
+    pub fn open(
+        data_dir: &Path,
+        settings: Settings,
+        key: [u8; 16],
+        store: Arc<dyn StateStore>,
+        clock: Arc<dyn Clock>,
+        metrics: ThreatMetrics,
+    ) -> Result<Self, FileError> {
+        let now = clock.now();
+        let mut audit = Audit::open(data_dir, now)?;
+        let dial = audit.configure(settings.mode, settings.start, now)?;
+        let controller = DialController::new(settings.start, &dial, now);
+        metrics.set_level(dial.level.get());
+        let begun_anew = audit.was_begun_anew();
+        let turning = Turning { controller, audit, said: String::new() };
+        Ok(Self {
+            table: ArcSwap::from_pointee(settings.table),
+            signals: Collector::new(key),
+            dial: watch::Sender::new(dial),
+            turning: Mutex::new(turning),
+            insists: AtomicBool::new(false),
+            store,
+            clock,
+            metrics,
+            begun_anew,
+        })
+    }
+
+    /// Whether its file was damaged when this gate started, and is a new one.
+    #[must_use]
+    pub const fn was_begun_anew(&self) -> bool {
+        self.begun_anew
+    }
+
+    /// The level in force.
+    #[must_use]
+    pub fn level(&self) -> ThreatLevel {
+        self.dial.borrow().level
+    }
+
+    /// What holds at the level in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<LevelPolicy> {
+        self.policy_at(self.level())
+    }
+
+    /// What holds at `level`.
+    #[must_use]
+    pub fn policy_at(&self, level: ThreatLevel) -> Arc<LevelPolicy> {
+        self.table.load().policy(level).clone()
+    }
+
+    /// Goes on by other settings. The dial stays where it is unless `threat.mode` or `threat.level` are
+    /// others than before; then it is as they say, on disk.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written: the dial stays as it is then, and the table is the new one.
+    pub async fn reconfigure(self: &Arc<Self>, settings: Settings) -> Result<(), FileError> {
+        let Settings { mode, start, table } = settings;
+        self.table.store(Arc::new(table));
+        let configured = self.with_file(move |this, turning| {
+            let now = this.clock.now();
+            let dial = turning.audit.configure(mode, start, now)?;
+            turning.controller = DialController::new(start, &dial, now);
+            if dial != this.dial() {
+                this.insists.store(true, Ordering::Relaxed);
+                this.take_effect(turning, dial, Some("configuration"));
+            }
+            Ok(())
+        });
+        configured.await.unwrap_or(Ok(()))?;
+        // What is not published now is with the next sample.
+        let _logged = self.publish().await;
+        Ok(())
+    }
+
+    /// The dial in force.
+    #[must_use]
+    pub fn dial(&self) -> Dial {
+        *self.dial.borrow()
+    }
+
+    /// Hears of every change from now on.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<Dial> {
+        self.dial.subscribe()
+    }
+
+    /// Where requests are counted.
+    #[must_use]
+    pub const fn signals(&self) -> &Collector {
+        &self.signals
+    }
+
+    /// Turns the dial whenever it is time to, and takes over what operators and other nodes do; never
+    /// returns.
+    pub async fn run(self: Arc<Self>) {
+        let mut news = self.store.dial();
+        let mut look = tokio::time::interval(POLL_INTERVAL);
+        let mut sample = tokio::time::interval(SAMPLE_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = look.tick() => self.heed_file().await,
+                _ = sample.tick() => self.sample().await,
+                Ok(()) = news.changed() => {
+                    let kept = news.borrow_and_update().clone();
+                    if let Some(kept) = kept {
+                        self.heed_store(&kept).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at what was counted since the last time, and turns the dial if that is due.
+    pub async fn sample(self: &Arc<Self>) {
+        // Without the store nobody is admitted, and no other node would know of a turn.
+        let published = self.publish().await;
+        let active = self.store.active_challenges().await.unwrap_or(0);
+        let signals = self.signals.sample(active);
+        let now = self.clock.now();
+        let seen = signals.clone();
+        let step = move |_: &Self, turning: &mut Turning| turning.controller.step(&seen, now);
+        let Some(change) = self.with_file(step).await.flatten() else { return };
+        let before = self.dial();
+        let dial = Dial { level: change.to, ..before.next() };
+        if published.is_err() || change.from != before.level {
+            return;
+        }
+        match self.store.set_dial(dial.record()).await {
+            Ok(kept) if kept == dial.record() => {
+                let why = Why {
+                    at: now,
+                    by: By::Auto,
+                    reason: format!("pressure {} %", signals.pressure()),
+                    signals: Some(signals),
+                };
+                let from = move |current: Dial| (current == before).then_some(dial);
+                self.turn(Some(why), from).await;
+            }
+            Ok(kept) => self.heed_store(&kept).await,
+            Err(error) => tracing::warn!(%error, "the threat dial does not turn"),
+        }
+    }
+
+    /// Takes over what another process wrote into the file: the command line, for an operator.
+    pub async fn heed_file(self: &Arc<Self>) {
+        let looked = self.with_file(|this, turning| match turning.audit.foreign() {
+            Ok(Some(dial)) if dial != this.dial() => {
+                this.insists.store(true, Ordering::Relaxed);
+                this.take_effect(turning, dial, Some("operator"));
+                true
+            }
+            Ok(_) => false,
+            Err(error) => {
+                turning.complain(&error);
+                false
+            }
+        });
+        if looked.await == Some(true) {
+            // What is not published now is with the next sample.
+            let _logged = self.publish().await;
+        }
+    }
+
+    /// Turns the dial for an operator to what `decide` makes of it; `None` where that is nothing. It is on
+    /// disk, and in force here, when this returns; all nodes follow.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written: nothing was changed then.
+    pub async fn operate(
+        self: &Arc<Self>,
+        why: Why,
+        decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
+    ) -> Result<Option<Dial>, FileError> {
+        let turned = self.with_file(move |this, turning| {
+            let turned = turning.audit.turn(Some(&why), decide)?;
+            if let Some(dial) = turned {
+                this.insists.store(true, Ordering::Relaxed);
+                this.take_effect(turning, dial, Some(why.by.label()));
+            }
+            Ok(turned)
+        });
+        let turned = turned.await.unwrap_or(Ok(None))?;
+        if turned.is_some() {
+            // What is not published now is with the next sample.
+            let _logged = self.publish().await;
+        }
+        Ok(turned)
+    }
+
+    /// The last `count` turns, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub async fn history(self: &Arc<Self>, count: u64) -> Result<Vec<audit::Row>, FileError> {
+        let read = self.with_file(move |_, turning| turning.audit.last(count));
+        read.await.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// The last `count` turns before `before` whose numbers are below `below`, with their numbers, the latest
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub async fn history_before(
+        self: &Arc<Self>,
+        before: Timestamp,
+        below: u64,
+        count: u64,
+    ) -> Result<Vec<(u64, audit::Row)>, FileError> {
+        let read = self.with_file(move |_, turning| turning.audit.before(before, below, count));
+        read.await.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// Takes over what another node did.
+    async fn heed_store(self: &Arc<Self>, kept: &DialRecord) {
+        let ours = self.dial();
+        let Some(dial) = Dial::read(kept) else {
+            tracing::warn!("the threat dial in the store is another version's and is not followed");
+            return;
+        };
+        if dial == ours || dial.version < ours.version || self.insists.load(Ordering::Relaxed) {
+            return;
+        }
+        let why = Why { at: self.clock.now(), by: By::Store, reason: String::new(), signals: None };
+        self.turn(Some(why), move |current| (current == ours).then_some(dial)).await;
+    }
+
+    /// Has the store keep the dial as it is here: after a start, and after the store lost it. Where the
+    /// store has a later one that is taken over, unless an operator has turned this one since.
+    async fn publish(self: &Arc<Self>) -> Result<(), StoreError> {
+        for _bid in 0..MAX_BIDS {
+            let ours = self.dial();
+            let kept = self.store.set_dial(ours.record()).await?;
+            if kept == ours.record() {
+                self.insists.store(false, Ordering::Relaxed);
+                return Ok(());
+            }
+            if !self.insists.load(Ordering::Relaxed) {
+                self.heed_store(&kept).await;
+                return Ok(());
+            }
+            let dial = Dial { version: kept.version, ..ours }.next();
+            self.turn(None, move |current| (current == ours).then_some(dial)).await;
+        }
+        Ok(())
+    }
+
+    /// Writes a turn down and has it take effect, if the dial in the file is still such that `decide`
+    /// wants it. Without `why` it is no turn, but the same one under another version.
+    async fn turn(
+        self: &Arc<Self>,
+        why: Option<Why>,
+        decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
+    ) {
+        let turned = self.with_file(move |this, turning| {
+            match turning.audit.turn(why.as_ref(), decide) {
+                Ok(Some(dial)) => {
+                    this.take_effect(turning, dial, why.map(|why| why.by.label()));
+                }
+                // An operator was quicker, which the next look at the file finds.
+                Ok(None) => {}
+                Err(error) => turning.complain(&error),
+            }
+        });
+        turned.await;
+    }
+
+    fn take_effect(&self, turning: &mut Turning, dial: Dial, by: Option<&'static str>) {
+        turning.said.clear();
+        turning.controller.adopt(&dial, self.clock.now());
+        let before = self.dial.send_replace(dial);
+        let Some(by) = by else { return };
+        self.metrics.changed(by, dial.level.get());
+        let (from, to) = (before.level.get(), dial.level.get());
+        tracing::info!(from, to, mode = dial.mode.as_str(), by, "the threat dial was turned");
+    }
+
+    /// Does something with the file off the threads that serve.
+    async fn with_file<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self, &mut Turning) -> T + Send + 'static,
+    ) -> Option<T> {
+        let this = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&this, &mut this.turning()));
+        done.await.ok()
+    }
+
+    /// What turns the dial is whole after any panic: its parts change one by one. Held while the disk works,
+    /// and so never on a thread that serves: [`Self::with_file`].
+    fn turning(&self) -> MutexGuard<'_, Turning> {
+        self.turning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turning {
+    fn complain(&mut self, error: &FileError) {
+        let text = error.to_string();
+        if self.said != text {
+            tracing::error!(error = text, "the threat dial stays as it is");
+            self.said = text;
+        }
+    }
+}
+
+impl fmt::Debug for Threat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threat").field("dial", &self.dial()).finish_non_exhaustive()
+    }
+}

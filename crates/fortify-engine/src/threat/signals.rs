@@ -1,0 +1,347 @@
+//! What the dial looks at: who did what in the last minute, counted by circuits and not by requests.
+//!
+//! Every count is of *distinct* circuits, so that one that is loud counts as one. All of them are
+//! sketches, for they decide about the gate and about nobody in particular: linear counting over a
+//! bitmap of 65,536 places, each circuit's place by a keyed hash. Up to a few hundred circuits, where
+//! the controller's limits lie, an estimate is right to a circuit or two; at 100,000 it is within 1 %;
+//! it ends at 727,000. Memory is fixed: 5 sketches of 8 KiB for each of 6 intervals, 240 KiB.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use fortify_core::pseudonym::CircuitTag;
+
+/// Intervals between samples that make up the last minute, at one sample in 10 s.
+const INTERVALS: usize = 6;
+
+/// Places of a sketch.
+const PLACES: usize = 1 << 16;
+
+/// Challenges that an honest visitor has waiting: one in each of a few tabs.
+const HONESTLY_WAITING: u64 = 3;
+
+/// How long a picture may take before the machine counts as strained: the requirement's limit.
+const SLOW_RENDER_MS: u64 = 200;
+
+/// Faults of the service behind between two samples, from which on the machine counts as strained.
+const MANY_UPSTREAM_ERRORS: u32 = 30;
+
+/// Challenges waiting for an answer that are an attack; the requirement's number.
+const MANY_WAITING: u64 = 500;
+
+/// Distinct circuits that are an attack. Strain halves it, and half of it is still more than the 50
+/// circuits that one client opens with little effort.
+const MANY_CIRCUITS: u64 = 120;
+
+/// One sample.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signals {
+    /// Challenges that wait for an answer, but no more than the circuits that were given one in the
+    /// last minute and have solved none hold honestly: three each.
+    pub active: u64,
+    /// Circuits given a challenge since the last sample, and none in the minute before.
+    pub new_circuits: u32,
+    /// Circuits that solved since the last sample.
+    pub solving: u32,
+    /// Circuits that gave a wrong answer since the last sample.
+    pub failing: u32,
+    /// Circuits that were banned in the last minute.
+    pub banned: u32,
+    /// Circuits that behaviour flagged since the last sample.
+    pub flagged: u32,
+    /// What a picture took since the last sample on average, waiting included, ms.
+    pub render_ms: u64,
+    /// Faults of the service behind since the last sample.
+    pub upstream_errors: u32,
+}
+
+impl Signals {
+    /// How bad it is, in percent of what is an attack; the worst of the signals counts.
+    ///
+    /// Circuits that solve are set against those that are new and those that fail, so that a crowd of
+    /// people is none. Slow pictures and a failing service double what circuits do and are nothing by
+    /// themselves: one circuit alone can cause both.
+    #[must_use]
+    pub fn pressure(&self) -> u64 {
+        let unsolved = self.new_circuits.saturating_sub(self.solving);
+        // A failure ratio of a half or more.
+        let failing = if self.failing >= self.solving { self.failing } else { 0 };
+        let crowds = [unsolved, failing, self.banned, self.flagged];
+        let most = crowds.into_iter().map(u64::from).max().unwrap_or(0);
+        let worst =
+            (most * 100 / MANY_CIRCUITS).max(self.active.saturating_mul(100) / MANY_WAITING);
+        if self.is_strained() { worst.saturating_mul(2) } else { worst }
+    }
+
+    const fn is_strained(&self) -> bool {
+        self.render_ms > SLOW_RENDER_MS || self.upstream_errors >= MANY_UPSTREAM_ERRORS
+    }
+}
+
+/// Counts between samples, from any thread.
+pub struct Collector {
+    key: u128,
+    minute: Mutex<Minute>,
+}
+
+/// The last minute.
+#[derive(Default)]
+struct Minute {
+    current: Interval,
+    /// The intervals before, the oldest first.
+    past: VecDeque<Interval>,
+}
+
+/// What happened between two samples.
+#[derive(Default)]
+struct Interval {
+    issued: Sketch,
+    solved: Sketch,
+    failed: Sketch,
+    banned: Sketch,
+    flagged: Sketch,
+    renders: u32,
+    rendering: Duration,
+    upstream_errors: u32,
+}
+
+impl Collector {
+    /// Counts nothing yet. `key` is random, so that nobody can choose circuits that share a place.
+    #[must_use]
+    pub fn new(key: [u8; 16]) -> Self {
+        Self { key: u128::from_le_bytes(key), minute: Mutex::default() }
+    }
+
+    /// `circuit` was given a challenge.
+    pub fn issued(&self, circuit: CircuitTag) {
+        let place = self.place(circuit);
+        self.lock().current.issued.add(place);
+    }
+
+    /// `circuit` gave a right answer.
+    pub fn solved(&self, circuit: CircuitTag) {
+        let place = self.place(circuit);
+        self.lock().current.solved.add(place);
+    }
+
+    /// `circuit` gave a wrong answer.
+    pub fn failed(&self, circuit: CircuitTag) {
+        let place = self.place(circuit);
+        self.lock().current.failed.add(place);
+    }
+
+    /// `circuit` was banned.
+    pub fn banned(&self, circuit: CircuitTag) {
+        let place = self.place(circuit);
+        self.lock().current.banned.add(place);
+    }
+
+    /// `circuit` behaves as a bot does.
+    pub fn flagged(&self, circuit: CircuitTag) {
+        let place = self.place(circuit);
+        self.lock().current.flagged.add(place);
+    }
+
+    /// A challenge with its picture took so long, waiting included.
+    pub fn rendered(&self, took: Duration) {
+        let mut minute = self.lock();
+        let interval = &mut minute.current;
+        interval.renders = interval.renders.saturating_add(1);
+        interval.rendering = interval.rendering.saturating_add(took);
+    }
+
+    /// The service behind did not answer as it should.
+    pub fn upstream_error(&self) {
+        let mut minute = self.lock();
+        minute.current.upstream_errors = minute.current.upstream_errors.saturating_add(1);
+    }
+
+    /// What was counted since the last sample; `active` is how many challenges wait.
+    #[must_use]
+    pub fn sample(&self, active: u64) -> Signals {
+        let mut minute = self.lock();
+        let signals = minute.signals(active);
+        let ended = std::mem::take(&mut minute.current);
+        minute.past.push_back(ended);
+        if minute.past.len() >= INTERVALS {
+            minute.past.pop_front();
+        }
+        signals
+    }
+
+    /// The circuit's place: the two halves of its tag, each under its half of the key, multiplied, of
+    /// which the middle bits depend on all. A tag is already a hash that nobody outside can choose.
+    const fn place(&self, circuit: CircuitTag) -> u16 {
+        let mixed = u128::from_le_bytes(circuit.to_bytes()) ^ self.key;
+        let product = (mixed as u64 as u128).wrapping_mul(mixed >> 64);
+        (product >> 56) as u16
+    }
+
+    /// Sketches are whole after any panic: a bit is set, and nothing in between.
+    fn lock(&self) -> MutexGuard<'_, Minute> {
+        self.minute.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collector").finish_non_exhaustive()
+    }
+}
+
+impl Minute {
+    fn signals(&self, active: u64) -> Signals {
+        let before = self.union_of_past(|interval| &interval.issued);
+        let issued = before.clone().merged(&self.current.issued);
+        let of_minute = |read: fn(&Interval) -> &Sketch| {
+            self.union_of_past(read).merged(read(&self.current)).distinct()
+        };
+        let solved = of_minute(|interval| &interval.solved);
+        let unsolved = u64::from(issued.distinct().saturating_sub(solved));
+        let current = &self.current;
+        let render = current.rendering.checked_div(current.renders).unwrap_or_default();
+        Signals {
+            active: active.min(unsolved * HONESTLY_WAITING),
+            new_circuits: issued.distinct().saturating_sub(before.distinct()),
+            solving: current.solved.distinct(),
+            failing: current.failed.distinct(),
+            banned: of_minute(|interval| &interval.banned),
+            flagged: current.flagged.distinct(),
+            render_ms: u64::try_from(render.as_millis()).unwrap_or(u64::MAX),
+            upstream_errors: current.upstream_errors,
+        }
+    }
+
+    fn union_of_past(&self, read: fn(&Interval) -> &Sketch) -> Sketch {
+        self.past.iter().fold(Sketch::default(), |all, interval| all.merged(read(interval)))
+    }
+}
+
+/// A set of circuits of which only the size is known, by linear counting (Whang and others, 1990).
+#[derive(Clone)]
+struct Sketch(Box<[u64; PLACES / 64]>);
+
+impl Sketch {
+    const fn add(&mut self, place: u16) {
+        // A place has 16 bits, of which 10 name a word: there are 1024.
+        self.0[(place >> 6) as usize] |= 1 << (place & 63);
+    }
+
+    fn merged(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(other.0.iter()).for_each(|(word, more)| *word |= more);
+        self
+    }
+
+    fn distinct(&self) -> u32 {
+        // A full sketch counts as one with a single place left.
+        let empty = self.0.iter().map(|word| word.count_zeros()).sum::<u32>().max(1);
+        let places = PLACES as f64;
+        (places * (places / f64::from(empty)).ln()).round() as u32
+    }
+}
+
+impl Default for Sketch {
+    fn default() -> Self {
+        Self(Box::new([0; PLACES / 64]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threat::simulate::tag;
+    use fortify_core::entropy::{SystemEntropy, random_bytes};
+
+    fn collector() -> Collector {
+        Collector::new(random_bytes(&SystemEntropy).unwrap())
+    }
+
+    fn circuit(number: u32) -> CircuitTag {
+        tag(number.into())
+    }
+
+    #[test]
+    fn circuits_are_counted_and_not_what_they_do() {
+        let collector = collector();
+        for _ in 0..1_000 {
+            for number in 0..50 {
+                collector.issued(circuit(number));
+                collector.failed(circuit(number));
+                collector.banned(circuit(number));
+                collector.flagged(circuit(number));
+            }
+        }
+        let signals = collector.sample(1_000_000);
+        for count in [signals.new_circuits, signals.failing, signals.banned, signals.flagged] {
+            assert!((48..=50).contains(&count), "{signals:?}");
+        }
+        assert!((144..=150).contains(&signals.active), "{signals:?}");
+    }
+
+    #[test]
+    fn a_sketch_is_right_enough_where_it_decides_and_bounded_where_it_ends() {
+        let collector = collector();
+        let mut counted = 0;
+        for (until, within) in [(120, 2), (10_000, 200), (100_000, 1_500)] {
+            for number in counted..until {
+                collector.lock().current.issued.add(collector.place(circuit(number)));
+            }
+            counted = until;
+            let distinct = collector.lock().current.issued.distinct();
+            assert!(distinct.abs_diff(until) <= within, "{distinct} for {until}");
+        }
+        let full = Sketch(Box::new([u64::MAX; PLACES / 64]));
+        assert_eq!(full.distinct(), 726_817);
+    }
+
+    #[test]
+    fn a_circuit_is_new_once_in_a_minute() {
+        let collector = collector();
+        let mut new = Vec::new();
+        for interval in 0..8 {
+            if interval != 1 {
+                collector.issued(circuit(7));
+            }
+            new.push(collector.sample(0).new_circuits);
+        }
+        assert_eq!(new, [1, 0, 0, 0, 0, 0, 0, 0]);
+        for _ in 0..INTERVALS {
+            assert_eq!(collector.sample(0), Signals::default());
+        }
+        collector.issued(circuit(7));
+        assert_eq!(collector.sample(0).new_circuits, 1);
+    }
+
+    #[test]
+    fn who_solves_is_set_against_who_is_new_and_who_waits() {
+        let collector = collector();
+        for number in 0..1_000 {
+            collector.issued(circuit(number));
+            if number >= 10 {
+                collector.solved(circuit(number));
+            }
+        }
+        let signals = collector.sample(5_000);
+        assert!(signals.active <= 60, "{signals:?}");
+        assert!(signals.pressure() < 50, "{signals:?}");
+    }
+
+    #[test]
+    fn abuse_25_slow_pictures_and_a_failing_service_are_nothing_by_themselves() {
+        let collector = collector();
+        collector.issued(circuit(1));
+        for _ in 0..1_000 {
+            collector.rendered(Duration::from_secs(2));
+            collector.upstream_error();
+        }
+        let signals = collector.sample(3);
+        assert_eq!((signals.render_ms, signals.upstream_errors), (2_000, 1_000));
+        assert!(signals.pressure() < 50, "{signals:?}");
+        let crowd = Signals { failing: 60, ..signals };
+        assert_eq!(crowd.pressure(), 100);
+    }
+}

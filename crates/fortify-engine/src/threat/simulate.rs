@@ -1,0 +1,271 @@
+//! Attacks of an hour, played against collector and controller on a clock of their own.
+//!
+//! People come all the while, one a second, of whom one in ten slips once; each solves after 20 s.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::controller::{DialController, SAMPLE_INTERVAL};
+use super::signals::Collector;
+use super::{Dial, Mode, ThreatLevel};
+use fortify_core::clock::Timestamp;
+use fortify_core::pseudonym::CircuitTag;
+
+/// How long a trace is, s.
+const LENGTH: u64 = 3_600;
+
+/// How long a challenge waits, s, and how many a circuit has: the defaults of `captcha.ttl_seconds`
+/// and `captcha.max_active_per_circuit`.
+const TTL: u64 = 300;
+const PER_CIRCUIT: usize = 3;
+
+/// What attackers do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trace {
+    /// From none to 2,500 circuits in 20 minutes.
+    Ramp,
+    /// 5,000 circuits for 20 s in every ten minutes.
+    Pulse,
+    /// New circuits all the time, from none a second to ten, that ask once and solve nothing.
+    SlowBurn,
+    /// One circuit that does all that is bad, 20 times a second, and slows everything down.
+    OneLoud,
+    /// Fifty of those.
+    FiftyLoud,
+    /// 5,000 circuits for half an hour.
+    Flood,
+    /// 5,000 circuits, 90 s on and 180 s off.
+    Flapping,
+}
+
+impl Trace {
+    /// Every trace.
+    pub const ALL: [Self; 7] = [
+        Self::Ramp,
+        Self::Pulse,
+        Self::SlowBurn,
+        Self::OneLoud,
+        Self::FiftyLoud,
+        Self::Flood,
+        Self::Flapping,
+    ];
+
+    /// How many circuits attack in a second.
+    const fn crowd(self, second: u64) -> u64 {
+        match self {
+            Self::Ramp if 300 <= second && second < 1_500 => (second - 300) * 2_500 / 1_200,
+            Self::Pulse if second % 600 < 20 => 5_000,
+            Self::OneLoud if 300 <= second && second < 2_700 => 1,
+            Self::FiftyLoud if 300 <= second && second < 2_700 => 50,
+            Self::Flood if 300 <= second && second < 2_100 => 5_000,
+            Self::Flapping if second % 270 < 90 => 5_000,
+            _ => 0,
+        }
+    }
+
+    const fn is_loud(self) -> bool {
+        matches!(self, Self::OneLoud | Self::FiftyLoud)
+    }
+}
+
+/// One minute of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Minute {
+    /// From 1.
+    pub minute: u64,
+    /// The level at its end.
+    pub level: ThreatLevel,
+    /// The worst sample in it, in percent of what is an attack.
+    pub pressure: u64,
+}
+
+/// What the dial did in a trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Played {
+    /// Which.
+    pub trace: Trace,
+    /// Where the dial rested.
+    pub start: ThreatLevel,
+    /// The highest level.
+    pub highest: ThreatLevel,
+    /// How often it turned up.
+    pub rises: u32,
+    /// How often it turned down.
+    pub falls: u32,
+    /// Its level over time.
+    pub minutes: Vec<Minute>,
+}
+
+/// Plays `trace` to a dial that rests at `start`.
+#[must_use]
+pub fn play(trace: Trace, start: ThreatLevel) -> Played {
+    let at = |second| Timestamp::from_secs(second);
+    let mut dial = Dial { version: 1, mode: Mode::Auto, level: start, paused_until: None };
+    let mut controller = DialController::new(start, &dial, at(0));
+    let mut crowd = Crowd { collector: Collector::new([0x5a; 16]), waiting: HashMap::new() };
+    let mut played =
+        Played { trace, start, highest: start, rises: 0, falls: 0, minutes: Vec::new() };
+    let mut pressure = 0;
+    for second in 1..=LENGTH {
+        crowd.people(second);
+        crowd.attackers(trace, second);
+        if second.is_multiple_of(SAMPLE_INTERVAL.as_secs()) {
+            let active = crowd.active(second);
+            let signals = crowd.collector.sample(active);
+            pressure = signals.pressure().max(pressure);
+            if let Some(change) = controller.step(&signals, at(second)) {
+                dial.level = change.to;
+                controller.adopt(&dial, at(second));
+                played.rises += u32::from(change.to > change.from);
+                played.falls += u32::from(change.to < change.from);
+                played.highest = played.highest.max(change.to);
+            }
+        }
+        if second.is_multiple_of(60) {
+            let minute = Minute { minute: second / 60, level: dial.level, pressure };
+            played.minutes.push(minute);
+            pressure = 0;
+        }
+    }
+    played
+}
+
+/// Everybody at the gate.
+struct Crowd {
+    collector: Collector,
+    /// When the challenges of each circuit end, s.
+    waiting: HashMap<u64, Vec<u64>>,
+}
+
+impl Crowd {
+    fn people(&mut self, second: u64) {
+        let person = |arrived: u64| (1 << 32) + arrived;
+        self.ask(person(second), second);
+        if second.is_multiple_of(10) {
+            self.collector.failed(tag(person(second.saturating_sub(10))));
+        }
+        if let Some(arrived) = second.checked_sub(20) {
+            self.waiting.remove(&person(arrived));
+            self.collector.solved(tag(person(arrived)));
+        }
+    }
+
+    fn attackers(&mut self, trace: Trace, second: u64) {
+        if trace == Trace::SlowBurn {
+            for number in 0..second * 10 / LENGTH {
+                self.ask((2 << 32) + second * 16 + number, second);
+            }
+        }
+        for circuit in 0..trace.crowd(second) {
+            if trace.is_loud() {
+                for _ in 0..20 {
+                    self.ask(circuit, second);
+                    self.collector.failed(tag(circuit));
+                }
+                self.collector.banned(tag(circuit));
+                self.collector.flagged(tag(circuit));
+                self.collector.rendered(Duration::from_secs(2));
+                self.collector.upstream_error();
+                self.collector.upstream_error();
+                self.collector.upstream_error();
+            } else if (circuit + second).is_multiple_of(20) {
+                self.ask(circuit, second);
+                if circuit.is_multiple_of(3) {
+                    self.collector.failed(tag(circuit));
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, circuit: u64, second: u64) {
+        self.collector.issued(tag(circuit));
+        let ends = self.waiting.entry(circuit).or_default();
+        ends.push(second + TTL);
+        let surplus = ends.len().saturating_sub(PER_CIRCUIT);
+        ends.drain(..surplus);
+    }
+
+    fn active(&mut self, second: u64) -> u64 {
+        self.waiting.retain(|_, ends| {
+            ends.retain(|end| *end > second);
+            !ends.is_empty()
+        });
+        self.waiting.values().map(|ends| ends.len() as u64).sum()
+    }
+}
+
+/// A tag for a number, spread as a keyed hash would be: two steps of SplitMix64.
+pub(super) fn tag(circuit: u64) -> CircuitTag {
+    let mixed = |seed: u64| {
+        let z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        u128::from(z ^ (z >> 31))
+    };
+    let [low, high] = [2 * circuit + 1, 2 * circuit + 2].map(mixed);
+    CircuitTag::from_bytes((low | high << 64).to_le_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn played(trace: Trace) -> Played {
+        play(trace, ThreatLevel::new(2).unwrap())
+    }
+
+    /// The level at the end of every minute, and how often the dial turned up and down.
+    fn levels(trace: Trace) -> (String, u32, u32) {
+        let Played { minutes, rises, falls, .. } = played(trace);
+        let levels = minutes.iter().map(|minute| minute.level.get().to_string()).collect();
+        println!("{trace:?}: {rises} rises, {falls} falls: {levels}");
+        (levels, rises, falls)
+    }
+
+    #[test]
+    fn abuse_25_neither_one_loud_circuit_nor_fifty_turn_the_dial() {
+        for trace in [Trace::OneLoud, Trace::FiftyLoud] {
+            assert_eq!(levels(trace), ("2".repeat(60), 0, 0));
+        }
+    }
+
+    #[test]
+    fn a_flood_is_met_with_8_within_ten_minutes_and_ends_without_flapping() {
+        let played = played(Trace::Flood);
+        let level = |minute: usize| played.minutes[minute - 1].level.get();
+        // It begins with the sixth minute and ends with the thirty-fifth.
+        assert_eq!(level(5), 2);
+        assert_eq!(level(15), 8);
+        assert_eq!(level(35), 8);
+        assert_eq!(level(50), 2);
+        assert_eq!((played.rises, played.falls), (6, 6));
+    }
+
+    #[test]
+    fn the_dial_turns_in_the_traces_as_it_did() {
+        let expected = [
+            (Trace::Ramp, "222222234567888888888888887766554433222222222222222222222222", 6, 6),
+            (Trace::Pulse, "332222222233222222223322222222332222222233222222223322222222", 6, 6),
+            (Trace::SlowBurn, "222222222222222222234567888888888888888888888888888888888888", 6, 0),
+            (Trace::Flapping, "344345554566678888888888888888888888888888888888888888888888", 8, 2),
+        ];
+        let seen = expected.map(|(trace, ..)| levels(trace));
+        assert_eq!(
+            seen,
+            expected.map(|(_, levels, rises, falls)| (levels.to_owned(), rises, falls))
+        );
+    }
+
+    #[test]
+    fn it_turns_no_oftener_than_it_may_in_any_trace() {
+        for trace in Trace::ALL {
+            let minutes = played(trace).minutes;
+            for pair in minutes.windows(2) {
+                assert!(pair[0].level.get().abs_diff(pair[1].level.get()) <= 1, "{trace:?}");
+            }
+        }
+    }
+}

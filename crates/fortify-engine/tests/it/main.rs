@@ -1,0 +1,10 @@
+//! The engine over real stores.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+// What `redis.rs` names by its path in `fortify` is the store's.
+extern crate fortify_store as fortify;
+
+#[path = "../../../fortify-testkit/src/redis.rs"]
+mod server;
+mod standings_in_redis;
+mod waits_in_memory;

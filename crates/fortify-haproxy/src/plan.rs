@@ -1,0 +1,123 @@
+//! From what is wanted and what is there to what has to be said.
+
+use std::collections::HashMap;
+
+use super::answer::Entry;
+use super::command::Flag;
+use fortify_core::circuit::TorCircuit;
+use fortify_engine::reputation::Standing;
+
+/// An entry that has less than this left is set again, milliseconds: two passes and a half, so
+/// that a wanted entry never ends between two of them, even if one fails. The table's `expire` has
+/// to be longer.
+pub const REFRESH_BELOW: u64 = 150_000;
+
+/// What `gpc0` says of a circuit that stands so.
+#[must_use]
+pub const fn flag(standing: Option<Standing>) -> Flag {
+    match standing {
+        None | Some(Standing::Reset) => Flag::Normal,
+        Some(Standing::Vip) => Flag::Vip,
+        Some(Standing::Banned) => Flag::Banned,
+    }
+}
+
+/// What has to be set so that a table, of which `there` are the entries that are not normal, is
+/// what is `wanted`: wanted ones that are missing, different or about to end, in the order of
+/// `wanted`, and then those that nobody wants, set to normal.
+#[must_use]
+pub fn plan(wanted: &[(TorCircuit, Standing)], there: &[Entry]) -> Vec<(TorCircuit, Flag)> {
+    // The table knows numbers only, so that is what is compared.
+    let mut left: HashMap<u32, &Entry> =
+        there.iter().map(|entry| (entry.circuit.number(), entry)).collect();
+    let mut changes = Vec::new();
+    for (circuit, standing) in wanted {
+        let flag = flag(Some(*standing));
+        let entry = left.remove(&circuit.number());
+        let good = match entry {
+            Some(entry) => entry.flag == Some(flag) && entry.expires_in >= REFRESH_BELOW,
+            None => flag == Flag::Normal,
+        };
+        if !good {
+            changes.push((*circuit, flag));
+        }
+    }
+    let mut unwanted: Vec<_> = left.into_values().map(|entry| entry.circuit).collect();
+    unwanted.sort_unstable();
+    changes.extend(unwanted.into_iter().map(|circuit| (circuit, Flag::Normal)));
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What an entry starts with: `expire 30m`.
+    const EXPIRE: u64 = 1_800_000;
+
+    fn circuit(number: u32) -> TorCircuit {
+        TorCircuit::from_parts(0, 0, number)
+    }
+
+    fn standing() -> impl Strategy<Value = Standing> {
+        prop_oneof![Just(Standing::Vip), Just(Standing::Banned), Just(Standing::Reset)]
+    }
+
+    fn entry() -> impl Strategy<Value = (u32, Entry)> {
+        (0_u32..40, 1_u32..5, 0..EXPIRE).prop_map(|(number, value, expires_in)| {
+            let circuit = circuit(number);
+            (number, Entry { circuit, flag: Flag::of(value), expires_in })
+        })
+    }
+
+    /// What `HAProxy` makes of the commands, and what `show table ... gpc0 gt 0` then shows.
+    fn apply(there: &[Entry], changes: &[(TorCircuit, Flag)]) -> Vec<Entry> {
+        let mut table: BTreeMap<u32, Entry> =
+            there.iter().map(|entry| (entry.circuit.number(), *entry)).collect();
+        for (circuit, flag) in changes {
+            let entry = Entry { circuit: *circuit, flag: Some(*flag), expires_in: EXPIRE };
+            table.insert(circuit.number(), entry);
+        }
+        table.into_values().filter(|entry| entry.flag != Some(Flag::Normal)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn after_the_plan_the_table_is_what_is_wanted_and_nothing_is_left_to_do(
+            wanted in proptest::collection::btree_map(0_u32..40, standing(), 0..30),
+            there in proptest::collection::vec(entry(), 0..30),
+        ) {
+            let there: BTreeMap<u32, Entry> = there.into_iter().collect();
+            let there: Vec<Entry> = there.into_values().collect();
+            let list: Vec<_> = wanted.iter().map(|(n, s)| (circuit(*n), *s)).collect();
+            let changes = plan(&list, &there);
+            prop_assert!(changes.len() <= list.len() + there.len());
+            let after = apply(&there, &changes);
+            let shown: BTreeMap<u32, Option<Flag>> =
+                after.iter().map(|entry| (entry.circuit.number(), entry.flag)).collect();
+            let meant: BTreeMap<u32, Option<Flag>> = wanted
+                .iter()
+                .filter(|(_, standing)| **standing != Standing::Reset)
+                .map(|(number, standing)| (*number, Some(flag(Some(*standing)))))
+                .collect();
+            prop_assert_eq!(shown, meant);
+            prop_assert!(after.iter().all(|entry| entry.expires_in >= REFRESH_BELOW));
+            prop_assert_eq!(plan(&list, &after), vec![]);
+        }
+    }
+
+    #[test]
+    fn a_wanted_entry_is_refreshed_before_it_ends_and_not_sooner() {
+        let wanted = [(circuit(1), Standing::Banned)];
+        let left = |expires_in| {
+            let flag = Some(Flag::Banned);
+            plan(&wanted, &[Entry { circuit: circuit(1), flag, expires_in }])
+        };
+        assert_eq!(left(REFRESH_BELOW), []);
+        assert_eq!(left(REFRESH_BELOW - 1), [(circuit(1), Flag::Banned)]);
+    }
+}

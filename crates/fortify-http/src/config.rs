@@ -1,0 +1,89 @@
+//! `[server]` and `[upstream]`: where to listen, how long a client may take, and the service behind.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fortify_core::circuit::TrustedProxies;
+use http::uri::Authority;
+
+/// `[server]`: where to listen and how long a client may take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// `host`: the address to bind, 127.0.0.1 by default.
+    pub host: IpAddr,
+    /// `port`: the TCP port, 10002 by default; 0 takes any free one.
+    pub port: u16,
+    /// `socket`: the path of a unix socket to bind in place of host and port; none by default.
+    pub socket: Option<PathBuf>,
+    /// `socket_mode`: the permission bits of that socket, 0o660 by default.
+    pub socket_mode: u32,
+    /// `proxy_protocol`: whether every connection opens with a PROXY v1 line; off by default.
+    pub proxy_protocol: bool,
+    /// `trusted_proxies`: the peers whose word about a visitor counts; this machine by default.
+    pub trusted_proxies: TrustedProxies,
+    /// `max_connections`: connections served at once, 4096 by default; more wait in the kernel.
+    pub max_connections: usize,
+    /// `header_timeout_seconds`: from the first byte of a request to the end of its headers, 10 s.
+    pub header_timeout: Duration,
+    /// `body_timeout_seconds`: how long a request body may stall, and how long one may take that
+    /// hardly moves, 30 s.
+    pub body_timeout: Duration,
+    /// `idle_timeout_seconds`: between two requests, and for a write nobody reads, 30 s.
+    pub idle_timeout: Duration,
+    /// `drain_seconds`: what running requests get at shutdown, 10 s.
+    pub drain: Duration,
+    /// `operator_endpoints`: who may ask for `/ready` and `/metrics`.
+    pub operator_endpoints: OperatorEndpoints,
+}
+
+/// Who may ask for `/ready` and `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OperatorEndpoints {
+    /// The trusted proxies. The default: figures about visitors are nobody else's business.
+    #[default]
+    Local,
+    /// Nobody.
+    Off,
+}
+
+/// `[upstream]`: the service behind the gate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamConfig {
+    /// `url`: host and port of the service, reached over plain http; none by default, and then
+    /// the gate answers only its own endpoints.
+    pub authority: Option<Authority>,
+    /// `connect_timeout_seconds`: to open a connection to it, 5 s.
+    pub connect_timeout: Duration,
+    /// `response_timeout_seconds`: from the last byte it was sent to the head of its answer, 60 s.
+    pub response_timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 10002,
+            socket: None,
+            socket_mode: 0o660,
+            proxy_protocol: false,
+            trusted_proxies: TrustedProxies::default(),
+            max_connections: 4096,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+            operator_endpoints: OperatorEndpoints::default(),
+        }
+    }
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self {
+            authority: None,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The accept loop: sockets in, requests out, and a limit on everything a client can hold.
+//!
+//! `axum::serve` sets no timer, so its header timeout never fires and a few thousand clients that
+//! send a byte a minute keep everybody else out. Here every wait for a client has an end.
+//!
+//! # Layout
+//!
+//! - this file: [`serve`], its [`Limits`], what it reports;
+//! - `listener`: binding a TCP or unix socket ([`Listener`]);
+//! - `connection`: one connection, from its PROXY line to its last request;
+//! - `stream`: the socket with its deadlines, lingering close and place among the connections;
+//! - `framing`: what the raw heads said about lengths, before the HTTP parser settles it;
+//! - `body`: a request body that may not stall or crawl.
+
+mod body;
+mod connection;
+mod framing;
+mod listener;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time;
+use tower::Service;
+
+use crate::config::ServerConfig;
+
+pub use body::BodyExpired;
+pub use listener::{BindError, Listener, LocalAddress};
+
+use connection::Context;
+
+/// The longest pause after a failed accept, as when no file descriptors are left.
+const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long connections get to notice that they were cut.
+const CUT_GRACE: Duration = Duration::from_secs(1);
+
+/// What one client may take up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once; past it nothing is accepted, and the kernel's backlog queues.
+    pub max_connections: usize,
+    /// For the PROXY line, and again from the first byte of a request to the end of its headers.
+    pub header_timeout: Duration,
+    /// How long a request body may stall, or crawl below 500 bytes a second.
+    pub body_timeout: Duration,
+    /// Between two requests, and for a write that the peer does not read.
+    pub idle_timeout: Duration,
+    /// For running requests at shutdown; then they are cut.
+    pub drain: Duration,
+    /// Whether every connection opens with a PROXY v1 line.
+    pub proxy_protocol: bool,
+}
+
+impl From<&ServerConfig> for Limits {
+    fn from(config: &ServerConfig) -> Self {
+        Self {
+            max_connections: config.max_connections,
+            header_timeout: config.header_timeout,
+            body_timeout: config.body_timeout,
+            idle_timeout: config.idle_timeout,
+            drain: config.drain,
+            proxy_protocol: config.proxy_protocol,
+        }
+    }
+}
+
+/// Something the accept loop saw that is worth counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServerEvent {
+    /// A connection was accepted.
+    Opened,
+    /// A connection, or the tunnel it became, has ended.
+    Closed,
+    /// A connection could not be accepted.
+    AcceptFailed,
+    /// A connection did not open with a PROXY v1 line and was closed.
+    ProxyLineRefused,
+    /// The PROXY line or the headers of a request did not come in time.
+    HeaderTimeout,
+    /// A connection had no request for too long.
+    IdleTimeout,
+    /// A request body stalled or crawled.
+    BodyTimeout,
+    /// A peer did not read what was sent to it.
+    WriteTimeout,
+    /// A request's lengths were in doubt (`Content-Length` beside `Transfer-Encoding`, or either
+    /// of them twice or odd) and it was refused.
+    FramingRefused,
+    /// The HTTP parser or the connection failed.
+    ConnectionFailed,
+}
+
+impl ServerEvent {
+    /// A fixed word for a metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Closed => "closed",
+            Self::AcceptFailed => "accept_failed",
+            Self::ProxyLineRefused => "proxy_line_refused",
+            Self::HeaderTimeout => "header_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::WriteTimeout => "write_timeout",
+            Self::FramingRefused => "framing_refused",
+            Self::ConnectionFailed => "connection_failed",
+        }
+    }
+}
+
+/// Where events go: the metrics.
+pub type Events = Arc<dyn Fn(ServerEvent) + Send + Sync>;
+
+/// How the shutdown went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Connections that were still busy after [`Limits::drain`] and were cut, tunnels included.
+    pub cut: usize,
+}
+
+/// How far the shutdown is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Serving,
+    Draining,
+    Cutting,
+}
+
+/// Serves until `shutdown` resolves, then lets running requests finish and cuts the rest.
+///
+/// Every request carries a [`circuit::Connection`](fortify_core::circuit::Connection) in its extensions,
+/// and can be upgraded. A request in flight or a tunnel counts as a connection until its socket
+/// is closed.
+pub async fn serve<S>(
+    listener: Listener,
+    service: S,
+    limits: Limits,
+    events: Events,
+    shutdown: impl Future<Output = ()>,
+) -> DrainReport
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let (stage, watched) = watch::channel(Stage::Serving);
+    let context = Arc::new(Context { service, limits, events: Arc::clone(&events) });
+    tokio::pin!(shutdown);
+    let mut failures = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = next(&listener, &slots) => accepted,
+        };
+        match accepted {
+            Ok((socket, peer, slot)) => {
+                failures = 0;
+                let slot = Slot::new(slot, Arc::clone(&events));
+                let context = Arc::clone(&context);
+                tokio::spawn(connection::run(context, socket, peer, slot, watched.clone()));
+            }
+            Err(error) => {
+                events(ServerEvent::AcceptFailed);
+                if of_the_peer(&error) {
+                    continue;
+                }
+                tracing::warn!(%error, "cannot accept connections, trying again");
+                tokio::select! {
+                    () = &mut shutdown => break,
+                    () = time::sleep(pause(failures)) => failures += 1,
+                }
+            }
+        }
+    }
+    // From here on the kernel refuses: a balancer in front sees it at once and goes elsewhere.
+    drop(listener);
+    drain(&slots, &stage, limits).await
+}
+
+/// Waits for a free place first: what is not accepted costs nothing.
+async fn next(
+    listener: &Listener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(stream::Socket, fortify_core::circuit::PeerAddress, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (socket, peer) = listener.accept().await?;
+    Ok((socket, peer, slot))
+}
+
+/// Errors that concern one peer, who went away, and not the listener.
+fn of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn pause(failures: u32) -> Duration {
+    Duration::from_millis(5).saturating_mul(1 << failures.min(10)).min(MAX_ACCEPT_PAUSE)
+}
+
+async fn drain(slots: &Semaphore, stage: &watch::Sender<Stage>, limits: Limits) -> DrainReport {
+    let all = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
+    stage.send_replace(Stage::Draining);
+    if time::timeout(limits.drain, slots.acquire_many(all)).await.is_ok() {
+        return DrainReport { cut: 0 };
+    }
+    let cut = limits.max_connections.saturating_sub(slots.available_permits());
+    stage.send_replace(Stage::Cutting);
+    if time::timeout(CUT_GRACE, slots.acquire_many(all)).await.is_err() {
+        tracing::warn!("some connections did not end when they were cut");
+    }
+    DrainReport { cut }
+}
+
+/// A connection's place, given back when its socket is dropped, by whoever holds it then.
+pub(crate) struct Slot {
+    events: Events,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Slot {
+    fn new(permit: OwnedSemaphorePermit, events: Events) -> Self {
+        events(ServerEvent::Opened);
+        Self { events, _permit: permit }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        (self.events)(ServerEvent::Closed);
+    }
+}

@@ -1,0 +1,221 @@
+//! One connection, from its PROXY line to its last request.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{self, Poll};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tower::{Service, ServiceExt};
+
+use super::body::{BodyExpired, TimedBody};
+use super::framing::Framing;
+use super::stream::{GuardedStream, Progress, Socket};
+use super::{Events, Limits, ServerEvent, Slot, Stage};
+use fortify_core::circuit::{
+    self, CircuitError, MAX_PROXY_LINE, PeerAddress, ProxySource, parse_proxy_line,
+};
+
+/// Start line and headers together, in bytes; what nginx takes at most by default is twice that,
+/// and a cookie jar filled to the brim is 4 KiB. Past it hyper answers 431.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// The buffer of each direction in bytes: bounds what one connection costs.
+const MAX_BUFFER: usize = 64 * 1024;
+
+/// What all connections of a server share.
+pub(super) struct Context<S> {
+    pub(super) service: S,
+    pub(super) limits: Limits,
+    pub(super) events: Events,
+}
+
+/// Serves one connection to its end. The slot is held as long as the socket.
+pub(super) async fn run<S>(
+    context: Arc<Context<S>>,
+    mut socket: Socket,
+    peer: PeerAddress,
+    slot: Slot,
+    mut stage: watch::Receiver<Stage>,
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    let (mut proxy_line, mut ahead) = (None, Bytes::new());
+    if context.limits.proxy_protocol {
+        let opening = tokio::select! {
+            opening = open(&context, &mut socket) => opening,
+            () = reached(&mut stage, Stage::Draining) => None,
+        };
+        let Some((source, rest)) = opening else {
+            return;
+        };
+        (proxy_line, ahead) = (Some(source), rest);
+    }
+    let progress = Progress::new();
+    let shared = (context.limits, Arc::clone(&context.events));
+    let stream = GuardedStream::new(socket, ahead, progress.clone(), shared, slot, stage.clone());
+    let connection = circuit::Connection { peer, proxy_line };
+    let service = service_fn(|request| {
+        respond(Arc::clone(&context), connection.clone(), progress.clone(), request)
+    });
+    let http = builder().serve_connection(TokioIo::new(stream), service);
+    let mut http = pin!(http.with_upgrades());
+    let outcome = 'served: {
+        tokio::select! {
+            outcome = http.as_mut() => break 'served outcome,
+            () = reached(&mut stage, Stage::Draining) => http.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            outcome = http.as_mut() => break 'served outcome,
+            () = reached(&mut stage, Stage::Cutting) => return,
+        }
+    };
+    if let Err(error) = outcome {
+        (context.events)(ServerEvent::ConnectionFailed);
+        // hyper's messages say what failed, never what was sent.
+        tracing::debug!(%error, "connection failed");
+    }
+}
+
+/// Resolves when the shutdown has come this far, or the server is gone altogether.
+async fn reached(stage: &mut watch::Receiver<Stage>, at: Stage) {
+    drop(stage.wait_for(|stage| *stage >= at).await);
+}
+
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        // The stream has the deadlines, for idling and for the head each its own.
+        .header_read_timeout(None)
+        .max_header_size(MAX_HEAD)
+        // hyper's limit of 100 headers stands: setting it, even to 100, moves them to the heap.
+        .max_buf_size(MAX_BUFFER);
+    builder
+}
+
+/// Reads the PROXY line, and gives it with what came after it; nothing if there is none.
+async fn open<S>(context: &Context<S>, socket: &mut Socket) -> Option<(ProxySource, Bytes)> {
+    let event = match timeout(context.limits.header_timeout, read_proxy_line(socket)).await {
+        Ok(Ok(opening)) => return Some(opening),
+        Ok(Err(_)) => ServerEvent::ProxyLineRefused,
+        Err(_) => ServerEvent::HeaderTimeout,
+    };
+    (context.events)(event);
+    None
+}
+
+async fn read_proxy_line(socket: &mut Socket) -> Result<(ProxySource, Bytes), CircuitError> {
+    let mut buffer = Vec::with_capacity(MAX_PROXY_LINE);
+    loop {
+        if let Some(end) = buffer.iter().position(|&byte| byte == b'\n') {
+            let rest = buffer.split_off(end + 1);
+            return Ok((parse_proxy_line(&buffer)?, rest.into()));
+        }
+        let room = MAX_PROXY_LINE.saturating_sub(buffer.len());
+        // Never more than the line can have: what follows is read by who it is for.
+        let read = (&mut *socket).take(room as u64).read_buf(&mut buffer).await;
+        if !matches!(read, Ok(1..)) {
+            return Err(CircuitError::BadProxyLine);
+        }
+    }
+}
+
+/// Passes one request on, unless its lengths are in doubt, and closes where nothing may follow.
+async fn respond<S>(
+    context: Arc<Context<S>>,
+    connection: circuit::Connection,
+    progress: Progress,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    let framing = progress.begin();
+    let answer = |response: Response<Body>| {
+        Ok(response.map(|body| AnswerBody { body, progress: progress.clone() }))
+    };
+    if framing == Framing::Refused {
+        (context.events)(ServerEvent::FramingRefused);
+        return answer(closing(plain(StatusCode::BAD_REQUEST, "Bad request.\n")));
+    }
+    let expired = Arc::new(AtomicBool::new(false));
+    let timeout = context.limits.body_timeout;
+    let mut request =
+        request.map(|body| Body::new(TimedBody::new(body, timeout, Arc::clone(&expired))));
+    request.extensions_mut().insert(connection);
+    request.extensions_mut().insert(BodyExpired(Arc::clone(&expired)));
+    let response = match context.service.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    if expired.load(Ordering::Relaxed) {
+        // Whatever the service made of half a body.
+        (context.events)(ServerEvent::BodyTimeout);
+        let message = "The request took too long to send.\n";
+        return answer(closing(plain(StatusCode::REQUEST_TIMEOUT, message)));
+    }
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        progress.tunnel();
+        return answer(response);
+    }
+    answer(if framing == Framing::Chunked { closing(response) } else { response })
+}
+
+fn plain(status: StatusCode, message: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(message));
+    *response.status_mut() = status;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, text);
+    response
+}
+
+fn closing(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The body of an answer; when it is gone, the client may idle.
+struct AnswerBody {
+    body: Body,
+    progress: Progress,
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.progress.end();
+    }
+}

@@ -1,0 +1,425 @@
+//! What every [`StateStore`] has to do, as one suite.
+//!
+//! A backend's test calls [`check`] with a fresh store and a way to let time pass (a hand on its
+//! clock, or real waiting where the server keeps the time). Each rule names what broke.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a suite of tests")]
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::StateStore;
+use super::record::{
+    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, Secret,
+    SessionId, Standing,
+};
+use fortify_core::clock::Timestamp;
+use fortify_core::entropy::{SystemEntropy, random_bytes};
+use fortify_core::pseudonym::CircuitTag;
+
+/// When the suite starts: any time will do, as long as the store's clock shows it.
+pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// Simultaneous takes of one challenge, as many as the acceptance of the gate asks for.
+const SIMULTANEOUS: usize = 64;
+
+/// A record that expires at `expires_at` and means nothing.
+#[must_use]
+pub fn record(expires_at: Timestamp) -> ChallengeRecord {
+    ChallengeRecord {
+        variant: Cow::Borrowed("distorted_text"),
+        carrier: Cow::Borrowed("ink"),
+        mode: Cow::Borrowed("typed"),
+        level: 5,
+        length: 6,
+        seed: Secret::new([7; 32]),
+        answer: Secret::new("t:ACDEFH".to_owned()),
+        decoy: None,
+        style_epoch: 86_400,
+        renderer: 1,
+        circuit: CircuitTag::from_bytes([1; 16]),
+        created_at: START,
+        expires_at,
+    }
+}
+
+/// Runs every rule against `store`, whose clock shows [`START`]; `pass` lets time go by.
+///
+/// # Panics
+///
+/// When the store breaks a rule: this is a test.
+pub async fn check(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
+    store.ping().await.expect("a fresh store answers");
+    a_challenge_is_taken_once(&store).await;
+    one_of_many_simultaneous_takes_wins(&store).await;
+    a_look_takes_nothing(&store).await;
+    failures_count_per_circuit_and_are_forgotten(&store, &pass).await;
+    a_revoked_session_stays_revoked(&store, &pass).await;
+    an_expired_challenge_is_an_absent_one(&store, &pass).await;
+    a_circuit_asks_as_often_as_it_may(&store, &pass).await;
+}
+
+async fn a_circuit_asks_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
+    let bounds = [
+        Bound { within: Duration::from_secs(60), most: 3 },
+        Bound { within: Duration::from_secs(3600), most: 5 },
+    ];
+    let (own, other) = (circuit(), circuit());
+    let ask = async |circuit| store.ask(circuit, bounds).await.expect("it asks");
+    for lately in 1..=3 {
+        assert_eq!(ask(own).await, Asked::Granted { lately });
+        pass(Duration::from_secs(1));
+    }
+    assert_eq!(ask(own).await, Asked::Full(Duration::from_secs(57)), "of the first of three");
+    assert_eq!(ask(other).await, Asked::Granted { lately: 1 }, "another circuit");
+    pass(Duration::from_secs(57));
+    assert_eq!(ask(own).await, Asked::Granted { lately: 4 }, "what was refused did not count");
+    pass(Duration::from_secs(60));
+    assert_eq!(ask(own).await, Asked::Granted { lately: 5 });
+    assert_eq!(ask(own).await, Asked::Full(Duration::from_secs(3480)), "of the hour");
+
+    // Of many at once no more than may.
+    let flood = circuit();
+    let asks = (0..SIMULTANEOUS).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.ask(flood, bounds).await.expect("it asks") })
+    });
+    let mut granted = 0;
+    for ask in asks.collect::<Vec<_>>() {
+        granted += usize::from(matches!(ask.await.expect("it ran"), Asked::Granted { .. }));
+    }
+    assert_eq!(granted, 3, "simultaneous ones");
+}
+
+/// Runs the rules of moves against a store that lets sessions move.
+///
+/// # Panics
+///
+/// When the store breaks a rule: this is a test.
+pub async fn check_moves(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
+    a_session_moves_as_often_as_it_may(&store, &pass).await;
+    a_session_used_where_it_left_is_over(&store).await;
+    a_revoked_session_does_not_move(&store).await;
+    of_many_simultaneous_moves_as_many_as_may_succeed(&store).await;
+}
+
+/// Runs the rules of the dial against two nodes' stores over one state, which has none yet.
+///
+/// # Panics
+///
+/// When the store breaks a rule: this is a test.
+pub async fn check_dial(here: &Arc<dyn StateStore>, there: &Arc<dyn StateStore>) {
+    let dial = |version, level| DialRecord {
+        version,
+        mode: Cow::Borrowed("auto"),
+        level,
+        paused_until: (version % 2 == 0).then_some(START),
+    };
+    let mut news = there.dial();
+    assert_eq!(*news.borrow_and_update(), None);
+    let mut previous = None;
+    for (version, level) in [(1, 2), (2, 3), (7, 9)] {
+        let kept = here.set_dial(dial(version, level)).await.expect("a turn");
+        assert_eq!(kept, dial(version, level));
+        let heard = news.wait_for(|heard| *heard != previous);
+        let heard = tokio::time::timeout(Duration::from_secs(20), heard).await;
+        previous = heard.expect("news in time").expect("the store is there").clone();
+        assert_eq!(previous, Some(kept));
+    }
+    for version in [6, 7] {
+        let kept = there.set_dial(dial(version, 1)).await.expect("a turn");
+        assert_eq!(kept, dial(7, 9), "an older turn, or another of the same version, was kept");
+    }
+
+    // Each wants another level, and all go on from the same version.
+    let bids = (0..SIMULTANEOUS).map(|number| {
+        let store = [here, there][number % 2].clone();
+        let bid = dial(8, 1 + (number % 10) as u8);
+        tokio::spawn(async move { store.set_dial(bid).await.expect("a bid") })
+    });
+    let mut kept = Vec::new();
+    for bid in bids.collect::<Vec<_>>() {
+        kept.push(bid.await.expect("a bid panicked"));
+    }
+    kept.dedup();
+    assert_eq!(kept.len(), 1, "several turns from one version were kept");
+    let last = kept.pop();
+    for store in [here, there] {
+        let mut news = store.dial();
+        let heard = news.wait_for(|heard| *heard == last);
+        tokio::time::timeout(Duration::from_secs(20), heard)
+            .await
+            .expect("in time")
+            .expect("there");
+    }
+}
+
+/// Runs the rules of the bound for each circuit against a store that lets a circuit have `most`.
+///
+/// # Panics
+///
+/// When the store breaks a rule: this is a test.
+pub async fn check_bound(store: Arc<dyn StateStore>, most: usize) {
+    let (victim, loud) = (circuit(), circuit());
+    let own = put_for(&store, victim).await;
+    let mut flood = Vec::new();
+    for _ in 0..10 * most {
+        flood.push(put_for(&store, loud).await);
+    }
+    for (back, token) in flood.iter().rev().enumerate() {
+        let seen = store.challenge(token).await.expect("a look").is_some();
+        assert_eq!(seen, back < most, "number {back} from the newest, seen");
+    }
+    assert!(taken(&store, &own).await.is_some(), "another circuit's flood cost a challenge");
+
+    // An answered one makes room: the next drops none.
+    let newest = flood.last().expect("a flood");
+    assert!(taken(&store, newest).await.is_some());
+    flood.push(put_for(&store, loud).await);
+    for (back, token) in flood.iter().rev().enumerate() {
+        let live = taken(&store, token).await.is_some();
+        assert_eq!(live, back <= most && back != 1, "number {back} from the newest, taken");
+    }
+
+    // Many at once are still no more than there may be.
+    let tokens: Vec<_> = (0..SIMULTANEOUS).map(|_| token()).collect();
+    let puts = tokens.iter().map(|token| {
+        let (store, token) = (store.clone(), token.clone());
+        tokio::spawn(async move { put(&store, &token, record_of(loud)).await })
+    });
+    for put in puts.collect::<Vec<_>>() {
+        put.await.expect("a put panicked");
+    }
+    let mut live = 0;
+    for token in &tokens {
+        live += usize::from(taken(&store, token).await.is_some());
+    }
+    assert_eq!(live, most.min(SIMULTANEOUS), "simultaneous challenges of one circuit");
+}
+
+fn record_of(circuit: CircuitTag) -> ChallengeRecord {
+    ChallengeRecord { circuit, ..record(START.after(Duration::from_secs(3600))) }
+}
+
+async fn put_for(store: &Arc<dyn StateStore>, circuit: CircuitTag) -> ChallengeToken {
+    let token = token();
+    put(store, &token, record_of(circuit)).await;
+    token
+}
+
+async fn a_challenge_is_taken_once(store: &Arc<dyn StateStore>) {
+    let (token, record) = (token(), record(START.after(Duration::from_secs(3600))));
+    assert!(taken(store, &token).await.is_none(), "an unknown token gave a record");
+    put(store, &token, record.clone()).await;
+    let first = taken(store, &token).await;
+    assert_eq!(
+        first.map(|r| (r.seed, r.answer, r.circuit, r.level)),
+        Some((record.seed.clone(), record.answer.clone(), record.circuit, record.level)),
+        "a record changed in the store"
+    );
+    assert!(taken(store, &token).await.is_none(), "a token was taken twice");
+}
+
+async fn one_of_many_simultaneous_takes_wins(store: &Arc<dyn StateStore>) {
+    for _ in 0..20 {
+        let token = token();
+        put(store, &token, record(START.after(Duration::from_secs(3600)))).await;
+        let barrier = Arc::new(tokio::sync::Barrier::new(SIMULTANEOUS));
+        let takes: Vec<_> = (0..SIMULTANEOUS)
+            .map(|_| {
+                let (store, token, barrier) = (store.clone(), token.clone(), barrier.clone());
+                tokio::spawn(async move {
+                    barrier.wait().await;
+                    taken(&store, &token).await.is_some()
+                })
+            })
+            .collect();
+        let mut winners = 0;
+        for take in takes {
+            winners += usize::from(take.await.expect("a take panicked"));
+        }
+        assert_eq!(winners, 1, "simultaneous takes of one token");
+    }
+}
+
+async fn a_look_takes_nothing(store: &Arc<dyn StateStore>) {
+    let token = token();
+    put(store, &token, record(START.after(Duration::from_secs(3600)))).await;
+    for _ in 0..3 {
+        assert!(store.challenge(&token).await.expect("a look").is_some(), "a look took");
+    }
+    assert!(taken(store, &token).await.is_some());
+    assert!(store.challenge(&token).await.expect("a look").is_none(), "a taken token was seen");
+}
+
+async fn failures_count_per_circuit_and_are_forgotten(
+    store: &Arc<dyn StateStore>,
+    pass: &impl Fn(Duration),
+) {
+    let (circuit, other) = (circuit(), circuit());
+    let decay = Duration::from_secs(2);
+    assert_eq!(store.failures(circuit).await.expect("failures"), Failures::NONE);
+    for expected in 1..=3 {
+        let failures = store.record_failure(circuit, decay).await.expect("record_failure");
+        assert_eq!(failures.count, expected, "a failure was not counted");
+        assert_eq!(store.failures(circuit).await.expect("failures"), failures);
+    }
+    assert_eq!(store.failures(other).await.expect("failures").count, 0, "circuits share a count");
+    pass(decay);
+    assert_eq!(store.failures(circuit).await.expect("failures").count, 0, "not forgotten");
+    let again = store.record_failure(circuit, decay).await.expect("record_failure");
+    assert_eq!(again.count, 1, "a forgotten count went on");
+    store.forget_failures(circuit).await.expect("forget_failures");
+    assert_eq!(store.failures(circuit).await.expect("failures"), Failures::NONE);
+    store.forget_failures(circuit).await.expect("nothing is forgotten without an error");
+
+    let many: Vec<_> = (0..SIMULTANEOUS)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.record_failure(other, Duration::from_secs(60)).await })
+        })
+        .collect();
+    for one in many {
+        one.await.expect("a count panicked").expect("record_failure");
+    }
+    let counted = store.failures(other).await.expect("failures").count;
+    assert_eq!(counted as usize, SIMULTANEOUS, "simultaneous failures were lost");
+}
+
+async fn a_revoked_session_stays_revoked(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
+    let (revoked, other) = (session(), session());
+    assert_eq!(standing(store, revoked).await, Standing::Unmoved);
+    let until = START.after(Duration::from_secs(3600));
+    store.revoke_session(revoked, until).await.expect("revoke_session");
+    store.revoke_session(revoked, START).await.expect("a second, shorter revocation");
+    pass(Duration::from_secs(1));
+    assert_eq!(standing(store, revoked).await, Standing::Revoked, "a revocation was lost");
+    assert_eq!(standing(store, other).await, Standing::Unmoved, "the wrong session is revoked");
+}
+
+/// A step from one circuit to another, at most two in two seconds.
+fn step(from: CircuitTag, to: CircuitTag) -> Move {
+    let until = START.after(Duration::from_secs(3600));
+    Move { from, to, until, most: 2, window: Duration::from_secs(2) }
+}
+
+async fn a_session_moves_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
+    let (moving, [a, b, c, d]) = (session(), [(); 4].map(|()| circuit()));
+    let strict = Move { most: 0, ..step(a, b) };
+    assert_eq!(moved(store, moving, strict).await, Moved::Refused, "none are allowed");
+    assert_eq!(moved(store, moving, step(a, a)).await, Moved::Here, "it lives at its token's");
+    assert_eq!(standing(store, moving).await, Standing::Unmoved, "neither was a move");
+    assert_eq!(moved(store, moving, step(a, b)).await, Moved::Moved);
+    for from in [a, b] {
+        assert_eq!(moved(store, moving, step(from, b)).await, Moved::Here, "a move counted twice");
+    }
+    assert_eq!(standing(store, moving).await, Standing::LivesOn(b));
+    assert_eq!(moved(store, moving, step(a, c)).await, Moved::Moved, "by its first cookie");
+    assert_eq!(moved(store, moving, step(c, d)).await, Moved::Refused, "a third move of two");
+    assert_eq!(standing(store, moving).await, Standing::LivesOn(c), "a refused move moved");
+    pass(Duration::from_secs(2));
+    assert_eq!(moved(store, moving, step(c, d)).await, Moved::Moved, "the window does not pass");
+    assert_eq!(standing(store, moving).await, Standing::LivesOn(d));
+    assert_eq!(standing(store, session()).await, Standing::Unmoved, "the wrong session moved");
+}
+
+async fn a_session_used_where_it_left_is_over(store: &Arc<dyn StateStore>) {
+    let [a, b, c] = [(); 3].map(|()| circuit());
+    // By each of its cookies; with moves to spare, without, and where none is allowed any more.
+    for (from, to) in [(a, a), (b, a), (c, a), (a, b), (b, b), (c, b)] {
+        for most in [3, 2, 0] {
+            let shared = session();
+            assert_eq!(moved(store, shared, step(a, b)).await, Moved::Moved);
+            assert_eq!(moved(store, shared, step(b, c)).await, Moved::Moved);
+            let back = Move { most, ..step(from, to) };
+            assert_eq!(moved(store, shared, back).await, Moved::Shared);
+            assert_eq!(standing(store, shared).await, Standing::Revoked);
+            assert_eq!(moved(store, shared, back).await, Moved::Revoked, "counted twice");
+            assert_eq!(moved(store, shared, step(c, c)).await, Moved::Revoked);
+        }
+    }
+}
+
+async fn a_revoked_session_does_not_move(store: &Arc<dyn StateStore>) {
+    let (revoked, [a, b]) = (session(), [(); 2].map(|()| circuit()));
+    assert_eq!(moved(store, revoked, step(a, b)).await, Moved::Moved);
+    let until = START.after(Duration::from_secs(3600));
+    store.revoke_session(revoked, until).await.expect("revoke_session");
+    assert_eq!(standing(store, revoked).await, Standing::Revoked, "its moves hide its end");
+    assert_eq!(moved(store, revoked, step(b, circuit())).await, Moved::Revoked);
+    assert_eq!(moved(store, revoked, step(a, b)).await, Moved::Revoked);
+}
+
+async fn of_many_simultaneous_moves_as_many_as_may_succeed(store: &Arc<dyn StateStore>) {
+    for most in [1, 3] {
+        let (moving, home) = (session(), circuit());
+        let barrier = Arc::new(tokio::sync::Barrier::new(SIMULTANEOUS));
+        let moves: Vec<_> = (0..SIMULTANEOUS)
+            .map(|_| {
+                let (store, barrier, to) = (store.clone(), barrier.clone(), circuit());
+                tokio::spawn(async move {
+                    barrier.wait().await;
+                    let window = Duration::from_secs(3600);
+                    let step = Move { most, window, ..step(home, to) };
+                    (to, moved(&store, moving, step).await)
+                })
+            })
+            .collect();
+        let mut reached = Vec::new();
+        for one in moves {
+            match one.await.expect("a move panicked") {
+                (to, Moved::Moved) => reached.push(to),
+                (_, refused) => assert_eq!(refused, Moved::Refused),
+            }
+        }
+        assert_eq!(reached.len(), most as usize, "simultaneous moves");
+        let Standing::LivesOn(now) = standing(store, moving).await else {
+            panic!("it lives nowhere");
+        };
+        assert_eq!(reached.iter().filter(|circuit| **circuit == now).count(), 1);
+    }
+}
+
+async fn standing(store: &Arc<dyn StateStore>, session: SessionId) -> Standing {
+    store.standing(session).await.expect("standing")
+}
+
+async fn moved(store: &Arc<dyn StateStore>, session: SessionId, step: Move) -> Moved {
+    store.move_session(session, step).await.expect("move_session")
+}
+
+async fn an_expired_challenge_is_an_absent_one(
+    store: &Arc<dyn StateStore>,
+    pass: &impl Fn(Duration),
+) {
+    let (seen, taken_late) = (token(), token());
+    // The suite has let a few seconds pass by now; this leaves enough for the puts themselves.
+    let expires_at = START.after(Duration::from_secs(10));
+    put(store, &seen, record(expires_at)).await;
+    put(store, &taken_late, record(expires_at)).await;
+    assert!(store.challenge(&seen).await.expect("a look").is_some());
+    pass(Duration::from_secs(10));
+    assert!(store.challenge(&seen).await.expect("a look").is_none(), "expired, and seen");
+    assert!(taken(store, &taken_late).await.is_none(), "expired, and taken");
+}
+
+async fn put(store: &Arc<dyn StateStore>, token: &ChallengeToken, record: ChallengeRecord) {
+    store.put_challenge(token, record).await.expect("put_challenge");
+}
+
+async fn taken(store: &Arc<dyn StateStore>, token: &ChallengeToken) -> Option<ChallengeRecord> {
+    store.take_challenge(token).await.expect("take_challenge")
+}
+
+fn token() -> ChallengeToken {
+    ChallengeToken::random(&SystemEntropy).expect("entropy")
+}
+
+fn session() -> SessionId {
+    SessionId::random(&SystemEntropy).expect("entropy")
+}
+
+fn circuit() -> CircuitTag {
+    CircuitTag::from_bytes(random_bytes(&SystemEntropy).expect("entropy"))
+}

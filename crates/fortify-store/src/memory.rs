@@ -1,0 +1,407 @@
+//! The embedded store: everything in this process's memory, for one node.
+//!
+//! Challenges and failures live in bounded caches that forget the least recently used first; a
+//! circuit's own oldest challenge goes first of all, so that a flood from a few circuits costs
+//! nobody else anything. Revocations and moves are never forgotten to make room: they have tables
+//! and files of their own (`revocations`, `moves`).
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use moka::Expiry;
+use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
+use moka::sync::{Cache, CacheBuilder};
+use tokio::sync::watch;
+
+use super::moves::Moves;
+use super::record::{
+    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
+    Standing,
+};
+use super::revocations::Revocations;
+use super::window::{self, Times};
+use super::{StateStore, StoreError};
+use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::pseudonym::CircuitTag;
+use fortify_core::recent::Recent;
+
+/// Circuits whose failures are remembered: about 80 bytes each, 16 MB in all. Who can bring more
+/// circuits than this can also bring each of them once.
+const MAX_FAILURE_RECORDS: usize = 200_000;
+
+/// Circuits of which is remembered what they asked for: 137 bytes each for ten times (`cargo bench -p fortify
+/// --bench judging`), and 4 for each further one; 70 MB in all if each of them asked as often as it may by
+/// default, 60 times an hour. The least recently seen is forgotten first.
+const MAX_ASKING: usize = 200_000;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryBounds {
+    /// Challenges of all circuits together.
+    pub challenges: u64,
+    /// Challenges of one circuit; its oldest makes room.
+    pub challenges_per_circuit: usize,
+}
+
+/// The embedded implementation of [`StateStore`].
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    challenges: Cache<ChallengeToken, Arc<ChallengeRecord>>,
+    /// The tokens of each circuit's live challenges, the oldest first.
+    active: Cache<CircuitTag, Arc<[ChallengeToken]>>,
+    challenges_per_circuit: usize,
+    /// Wrong answers, and until when they count, by the time that passed: a clock that is set changes
+    /// nothing about a wait.
+    failures: Recent<(u32, Duration)>,
+    /// When each circuit asked for a challenge.
+    asked: Recent<Times>,
+    revocations: Arc<Revocations>,
+    moves: Arc<Moves>,
+    dial: watch::Sender<Option<DialRecord>>,
+}
+
+impl MemoryStore {
+    /// A store within `bounds` that judges age by `clock` and remembers revocations and moves in
+    /// `data_dir`.
+    ///
+    /// # Errors
+    ///
+    /// When one of their files cannot be read or written.
+    pub fn open(
+        clock: Arc<dyn Clock>,
+        bounds: MemoryBounds,
+        data_dir: &Path,
+    ) -> std::io::Result<Self> {
+        let revocations = Revocations::open(data_dir, clock.now())?;
+        let moves = Moves::open(data_dir, clock.now())?;
+        Ok(Self::over(clock, bounds, revocations, moves))
+    }
+
+    fn over(
+        clock: Arc<dyn Clock>,
+        bounds: MemoryBounds,
+        revocations: Revocations,
+        moves: Moves,
+    ) -> Self {
+        Self {
+            challenges: bounded(bounds.challenges)
+                .expire_after(AtItsTime { clock: clock.clone() })
+                .build(),
+            // A circuit without a challenge needs no entry, so there are never more.
+            active: bounded(bounds.challenges).build(),
+            challenges_per_circuit: bounds.challenges_per_circuit,
+            failures: Recent::new(MAX_FAILURE_RECORDS),
+            asked: Recent::new(MAX_ASKING),
+            revocations: Arc::new(revocations),
+            moves: Arc::new(moves),
+            dial: watch::Sender::default(),
+            clock,
+        }
+    }
+
+    /// The time that what is asked for is kept by, the one that passed: a clock that is set changes nothing
+    /// about what may be asked for.
+    fn passed(&self) -> Timestamp {
+        Timestamp::from_millis(0).after(self.clock.elapsed())
+    }
+
+    fn live(&self, record: Option<Arc<ChallengeRecord>>) -> Option<ChallengeRecord> {
+        record.filter(|r| self.clock.now() < r.expires_at).map(Arc::unwrap_or_clone)
+    }
+
+    /// Adds `token` to its circuit's and drops what is too much.
+    fn enlist(&self, circuit: CircuitTag, token: &ChallengeToken) {
+        let mut dropped = Vec::new();
+        self.active.entry(circuit).and_upsert_with(|previous| {
+            let mut tokens = previous.map_or_else(Vec::new, |entry| entry.into_value().to_vec());
+            tokens.push(token.clone());
+            let surplus = tokens.len().saturating_sub(self.challenges_per_circuit);
+            dropped = tokens.drain(..surplus).collect();
+            tokens.into()
+        });
+        for token in &dropped {
+            self.challenges.invalidate(token);
+        }
+    }
+
+    /// Takes `token` out of its circuit's.
+    fn strike(&self, circuit: CircuitTag, token: &ChallengeToken) {
+        self.active.entry(circuit).and_compute_with(|previous| {
+            let tokens = previous.map_or_else(Vec::new, |entry| entry.into_value().to_vec());
+            let rest: Vec<_> = tokens.into_iter().filter(|other| other != token).collect();
+            if rest.is_empty() { Op::Remove } else { Op::Put(rest.into()) }
+        });
+    }
+}
+
+/// A cache that makes room by forgetting the least recently used entry. The library's default
+/// policy would refuse the new entry instead, which under a flood is every visitor's.
+fn bounded<K, V>(capacity: u64) -> CacheBuilder<K, V, Cache<K, V>>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    Cache::builder().max_capacity(capacity).eviction_policy(EvictionPolicy::lru())
+}
+
+/// Has a challenge leave memory when it expires, with its seed and its answer.
+struct AtItsTime {
+    clock: Arc<dyn Clock>,
+}
+
+impl Expiry<ChallengeToken, Arc<ChallengeRecord>> for AtItsTime {
+    fn expire_after_create(
+        &self,
+        _token: &ChallengeToken,
+        record: &Arc<ChallengeRecord>,
+        _created: Instant,
+    ) -> Option<Duration> {
+        Some(self.clock.now().until(record.expires_at))
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl StateStore for MemoryStore {
+    async fn put_challenge(
+        &self,
+        token: &ChallengeToken,
+        record: ChallengeRecord,
+    ) -> Result<(), StoreError> {
+        let circuit = record.circuit;
+        self.challenges.insert(token.clone(), Arc::new(record));
+        self.enlist(circuit, token);
+        Ok(())
+    }
+
+    async fn challenge(
+        &self,
+        token: &ChallengeToken,
+    ) -> Result<Option<ChallengeRecord>, StoreError> {
+        Ok(self.live(self.challenges.get(token)))
+    }
+
+    async fn take_challenge(
+        &self,
+        token: &ChallengeToken,
+    ) -> Result<Option<ChallengeRecord>, StoreError> {
+        let taken = self.challenges.remove(token);
+        if let Some(record) = &taken {
+            self.strike(record.circuit, token);
+        }
+        Ok(self.live(taken))
+    }
+
+    async fn record_failure(
+        &self,
+        circuit: CircuitTag,
+        decay: Duration,
+    ) -> Result<Failures, StoreError> {
+        let passed = self.clock.elapsed();
+        let is_over = |(_, until): &(u32, Duration)| passed >= *until;
+        let count = self.failures.change(circuit, is_over, |known| {
+            let count = known.map_or(0, |(count, _)| count).saturating_add(1);
+            ((count, passed.saturating_add(decay)), count)
+        });
+        Ok(Failures { count, until: self.clock.now().after(decay) })
+    }
+
+    async fn failures(&self, circuit: CircuitTag) -> Result<Failures, StoreError> {
+        let passed = self.clock.elapsed();
+        let known = self.failures.get(circuit, |(_, until)| passed >= *until);
+        Ok(known.map_or(Failures::NONE, |(count, until)| Failures {
+            count,
+            until: self.clock.now().after(until.saturating_sub(passed)),
+        }))
+    }
+
+    async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError> {
+        self.failures.forget(circuit);
+        Ok(())
+    }
+
+    async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError> {
+        let now = self.passed();
+        let widest = bounds.iter().map(|bound| bound.within).max().unwrap_or_default();
+        let is_over = |known: &Times| known.newest().after(widest) <= now;
+        Ok(self.asked.change(circuit, is_over, |known| {
+            let times = known.as_ref().map(Times::all).unwrap_or_default();
+            let asked = window::ask(&times, &bounds, now);
+            match (asked, known) {
+                (Asked::Full(_), Some(known)) => (known, asked),
+                _ => (window::add(&times, &bounds, now), asked),
+            }
+        }))
+    }
+
+    async fn asked(
+        &self,
+        circuit: CircuitTag,
+        within: [Duration; 2],
+    ) -> Result<Option<[u32; 2]>, StoreError> {
+        let (now, times) = (self.passed(), self.asked.get(circuit, |_| false));
+        let times = times.as_ref().map(Times::all).unwrap_or_default();
+        let count = |within| times.iter().filter(|at| now < at.after(within)).count();
+        Ok(Some(within.map(|within| u32::try_from(count(within)).unwrap_or(u32::MAX))))
+    }
+
+    async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
+        // The disk is waited for off the threads that serve.
+        let (revocations, now) = (self.revocations.clone(), self.clock.now());
+        tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
+            .await
+            .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
+    }
+
+    async fn standing(&self, session: SessionId) -> Result<Standing, StoreError> {
+        if self.revocations.contains(&session) {
+            return Ok(Standing::Revoked);
+        }
+        Ok(self.moves.lives_on(&session).map_or(Standing::Unmoved, Standing::LivesOn))
+    }
+
+    async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError> {
+        let now = self.clock.now();
+        if self.revocations.contains(&session) {
+            return Ok(Moved::Revoked);
+        }
+        if let Some(settled) = self.moves.settled(&session, &step, now) {
+            return Ok(settled);
+        }
+        let (moves, revocations) = (self.moves.clone(), self.revocations.clone());
+        tokio::task::spawn_blocking(move || moves.step(session, &step, now, &revocations))
+            .await
+            .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
+    }
+
+    async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {
+        let mut kept = dial;
+        self.dial.send_if_modified(|before| match before {
+            Some(before) if before.version >= kept.version => {
+                kept.clone_from(before);
+                false
+            }
+            _ => {
+                *before = Some(kept.clone());
+                true
+            }
+        });
+        Ok(kept)
+    }
+
+    fn dial(&self) -> watch::Receiver<Option<DialRecord>> {
+        self.dial.subscribe()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn active_challenges(&self) -> Result<u64, StoreError> {
+        // The count is kept up by upkeep that otherwise waits for the next few operations.
+        self.challenges.run_pending_tasks();
+        Ok(self.challenges.entry_count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract;
+    use fortify_core::clock::ManualClock;
+    use fortify_core::entropy::{SystemEntropy, random_bytes};
+
+    fn store(challenges: u64, challenges_per_circuit: usize) -> (Arc<ManualClock>, MemoryStore) {
+        let clock = Arc::new(ManualClock::at(contract::START));
+        let bounds = MemoryBounds { challenges, challenges_per_circuit };
+        let store = MemoryStore::over(
+            clock.clone(),
+            bounds,
+            Revocations::in_memory(1_000),
+            Moves::in_memory(1_000),
+        );
+        (clock, store)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn passes_the_contract() {
+        let (clock, store) = store(100_000, 100);
+        let store: Arc<dyn StateStore> = Arc::new(store);
+        contract::check(store.clone(), |by| clock.advance(by)).await;
+        contract::check_moves(store.clone(), |by| clock.advance(by)).await;
+        contract::check_dial(&store, &store).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
+        for most in [1, 3, 100] {
+            contract::check_bound(Arc::new(store(100_000, most).1), most).await;
+        }
+    }
+
+    /// Puts a challenge for a circuit of its own.
+    async fn put_new(store: &MemoryStore, circuit: Option<CircuitTag>) -> ChallengeToken {
+        let token = ChallengeToken::random(&SystemEntropy).unwrap();
+        let random = CircuitTag::from_bytes(random_bytes(&SystemEntropy).unwrap());
+        let until = contract::START.after(Duration::from_secs(60));
+        let record =
+            ChallengeRecord { circuit: circuit.unwrap_or(random), ..contract::record(until) };
+        store.put_challenge(&token, record).await.unwrap();
+        token
+    }
+
+    #[tokio::test]
+    async fn abuse_18_a_flood_from_many_circuits_stays_within_the_bound() {
+        let (_, store) = store(1_000, 3);
+        let session = SessionId::random(&SystemEntropy).unwrap();
+        let until = contract::START.after(Duration::from_secs(60));
+        store.revoke_session(session, until).await.unwrap();
+        let mut newest = put_new(&store, None).await;
+        for _ in 0..20_000 {
+            newest = put_new(&store, None).await;
+        }
+        assert!(store.active_challenges().await.unwrap() <= 1_000);
+        store.active.run_pending_tasks();
+        assert!(store.active.entry_count() <= 1_000);
+        let standing = store.standing(session).await.unwrap();
+        assert_eq!(standing, Standing::Revoked, "the flood dropped a revocation");
+        assert!(store.take_challenge(&newest).await.unwrap().is_some(), "the newest was refused");
+    }
+
+    #[tokio::test]
+    async fn abuse_18_a_flood_from_one_circuit_costs_nobody_else_a_challenge() {
+        let (_, store) = store(100, 3);
+        let victim = put_new(&store, None).await;
+        let loud = CircuitTag::from_bytes([7; 16]);
+        let mut flood = Vec::new();
+        for _ in 0..10_000 {
+            flood.push(put_new(&store, Some(loud)).await);
+        }
+        assert!(store.take_challenge(&victim).await.unwrap().is_some(), "the victim lost its own");
+        let mut live = 0;
+        for token in &flood {
+            live += u32::from(store.take_challenge(token).await.unwrap().is_some());
+        }
+        assert_eq!(live, 3, "a circuit has at most three, the newest");
+    }
+
+    #[tokio::test]
+    async fn an_answered_challenge_makes_room_for_the_next_of_its_circuit() {
+        let (_, store) = store(100, 2);
+        let circuit = Some(CircuitTag::from_bytes([7; 16]));
+        let first = put_new(&store, circuit).await;
+        let second = put_new(&store, circuit).await;
+        store.take_challenge(&second).await.unwrap().unwrap();
+        put_new(&store, circuit).await;
+        assert!(store.take_challenge(&first).await.unwrap().is_some(), "dropped without need");
+    }
+}

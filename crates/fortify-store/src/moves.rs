@@ -1,0 +1,394 @@
+//! Sessions that live on another circuit than their token says, and the file that remembers them.
+//!
+//! Only a session that moved has an entry, until it ends. A move is in the file, flushed to disk,
+//! before it is acknowledged: after a restart the circuit that was left is still one that was left.
+//! The embedded store decides here what moves ([`Moves::step`]); with Redis a node takes in what was
+//! decided there ([`Moves::insert_all`]).
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::StoreError;
+use super::journal::Journal;
+use super::record::{Move, Moved, SessionId};
+use super::residence::{Relocation, Residence, Verdict};
+use super::revocations::Revocations;
+use fortify_core::clock::Timestamp;
+use fortify_core::pseudonym::CircuitTag;
+
+/// Moves that are remembered at one time: about 200 bytes each, 50 MB. A session has
+/// `session.max_moves` an hour, and costs a solved challenge.
+pub(super) const MAX_MOVES: usize = 250_000;
+
+/// The file in the data directory.
+const FILE_NAME: &str = "moves";
+
+/// The table of moves, and the journal behind it.
+///
+/// Two locks, as in `revocations`: whoever asks never waits for the disk. Who moves a session holds
+/// the journal's from the decision to its end, so that every decision sees the one before.
+pub(super) struct Moves {
+    table: RwLock<Table>,
+    /// Moves, not sessions: one session may make many.
+    capacity: usize,
+    journal: Mutex<Option<Journal>>,
+}
+
+#[derive(Default)]
+struct Table {
+    sessions: HashMap<SessionId, Residence>,
+    /// Moves of all sessions together.
+    moves: usize,
+    /// When the first of the sessions ends.
+    soonest: Option<Timestamp>,
+}
+
+impl Moves {
+    /// A table of at most `capacity` moves that is gone with the process.
+    #[cfg(test)]
+    pub(super) fn in_memory(capacity: usize) -> Self {
+        Self { table: RwLock::default(), capacity, journal: Mutex::new(None) }
+    }
+
+    /// The table that `data_dir` remembers.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or written.
+    pub(super) fn open(data_dir: &Path, now: Timestamp) -> io::Result<Self> {
+        let path = data_dir.join(FILE_NAME);
+        let written = Journal::read(&path)?;
+        let mut table = Table::default();
+        // What a crash left of a last entry was never acknowledged.
+        for record in written.chunks_exact(Relocation::BYTES).filter_map(Relocation::decode) {
+            if now < record.until {
+                table.apply(record);
+            }
+        }
+        let journal = Mutex::new(Some(Journal::write(path, &table.encode())?));
+        Ok(Self { table: RwLock::new(table), capacity: MAX_MOVES, journal })
+    }
+
+    /// Where `session` lives, if it ever moved.
+    pub(super) fn lives_on(&self, session: &SessionId) -> Option<CircuitTag> {
+        self.table().sessions.get(session).and_then(Residence::lives_on)
+    }
+
+    /// All that is known of where `session` lives and lived.
+    pub(super) fn residence(&self, session: &SessionId) -> Residence {
+        self.table().sessions.get(session).cloned().unwrap_or_default()
+    }
+
+    /// The moves of sessions that have not ended at `now`.
+    pub(super) fn in_force(&self, now: Timestamp) -> Vec<Relocation> {
+        let table = self.table();
+        let all = table.sessions.values().flat_map(Residence::moves);
+        all.filter(|one| now < one.until).copied().collect()
+    }
+
+    /// What `step` comes to if that needs nothing written: so that requests which are refused, or
+    /// late for a move that was made, cost no flush and wait for none.
+    pub(super) fn settled(
+        &self,
+        session: &SessionId,
+        step: &Move,
+        now: Timestamp,
+    ) -> Option<Moved> {
+        match self.table().judge(*session, step, now) {
+            Verdict::Here => Some(Moved::Here),
+            Verdict::Refused => Some(Moved::Refused),
+            Verdict::Shared | Verdict::Go(_) => None,
+        }
+    }
+
+    /// Makes `step`, or ends the session in `revocations` when it was used where it had left.
+    ///
+    /// # Errors
+    ///
+    /// When a file did not take it, or the session cannot be ended: everything is then as before.
+    pub(super) fn step(
+        &self,
+        session: SessionId,
+        step: &Move,
+        now: Timestamp,
+        revocations: &Revocations,
+    ) -> Result<Moved, StoreError> {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        if revocations.contains(&session) {
+            return Ok(Moved::Revoked);
+        }
+        let verdict = self.table().judge(session, step, now);
+        match verdict {
+            Verdict::Here => Ok(Moved::Here),
+            Verdict::Refused => Ok(Moved::Refused),
+            Verdict::Shared => {
+                revocations.insert(session, step.until, now)?;
+                Ok(Moved::Shared)
+            }
+            Verdict::Go(_) if !self.has_room(1, now) => Ok(Moved::Refused),
+            Verdict::Go(relocation) => {
+                self.write(&mut journal, &[relocation])?;
+                Ok(Moved::Moved)
+            }
+        }
+    }
+
+    /// Takes in moves that were decided elsewhere, those that are news, with one flush.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for them, or the file did not take them: none is then taken in.
+    pub(super) fn insert_all(
+        &self,
+        moves: &[Relocation],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let news: Vec<_> = {
+            let table = self.table();
+            let news = moves.iter().filter(|one| now < one.until && !table.holds(one));
+            news.copied().collect()
+        };
+        if news.is_empty() {
+            return Ok(());
+        }
+        if !self.has_room(news.len(), now) {
+            return Err(StoreError::Full("moves of sessions"));
+        }
+        self.write(&mut journal, &news)
+    }
+
+    fn write(&self, journal: &mut Option<Journal>, moves: &[Relocation]) -> Result<(), StoreError> {
+        if let Some(journal) = journal.as_mut() {
+            let bytes: Vec<u8> = moves.iter().flat_map(Relocation::encode).collect();
+            journal.append(&bytes).map_err(|error| {
+                StoreError::Unavailable(format!("{}: {error}", journal.path().display()))
+            })?;
+        }
+        {
+            let mut table = self.table_mut();
+            moves.iter().for_each(|one| table.apply(*one));
+        }
+        self.compact(journal);
+        Ok(())
+    }
+
+    /// Whether `more` moves can be remembered, once those of sessions that ended are forgotten.
+    fn has_room(&self, more: usize, now: Timestamp) -> bool {
+        {
+            let table = self.table();
+            // In a full table nobody is to wait for a search that finds nothing.
+            let something_ended = table.soonest.is_some_and(|soonest| soonest <= now);
+            if table.moves + more <= self.capacity || !something_ended {
+                return table.moves + more <= self.capacity;
+            }
+        }
+        let mut table = self.table_mut();
+        table.sessions.retain(|_, residence| now < residence.until());
+        table.moves = table.sessions.values().map(|residence| residence.moves().len()).sum();
+        table.soonest = table.sessions.values().map(Residence::until).min();
+        table.moves + more <= self.capacity
+    }
+
+    /// Writes the file anew when it has grown to twice what the table can hold. A failure leaves
+    /// the longer file, which says the same.
+    fn compact(&self, journal: &mut Option<Journal>) {
+        let limit = 2 * self.capacity as u64 * Relocation::BYTES as u64;
+        if let Some(long) = journal.as_ref().filter(|journal| journal.length() > limit) {
+            let entries = self.table().encode();
+            if let Ok(shorter) = Journal::write(long.path().to_owned(), &entries) {
+                *journal = Some(shorter);
+            }
+        }
+    }
+
+    /// The table is whole after any panic, and refusing to look would admit nobody.
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn judge(&self, session: SessionId, step: &Move, now: Timestamp) -> Verdict {
+        match self.sessions.get(&session) {
+            Some(residence) => residence.judge(session, step, now),
+            None => Residence::default().judge(session, step, now),
+        }
+    }
+
+    fn holds(&self, one: &Relocation) -> bool {
+        self.sessions.get(&one.session).is_some_and(|residence| residence.holds(one))
+    }
+
+    fn apply(&mut self, one: Relocation) {
+        if self.sessions.entry(one.session).or_default().add(one) {
+            self.moves += 1;
+            self.soonest = Some(self.soonest.map_or(one.until, |soonest| soonest.min(one.until)));
+        }
+    }
+
+    /// All moves, those of each session in their order.
+    fn encode(&self) -> Vec<u8> {
+        self.sessions.values().flat_map(Residence::encode).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use fortify_core::pseudonym::TAG_BYTES;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn session(number: u8) -> SessionId {
+        SessionId::from_bytes([number; SessionId::BYTES])
+    }
+
+    fn circuit(number: u8) -> CircuitTag {
+        CircuitTag::from_bytes([number; TAG_BYTES])
+    }
+
+    /// A step of a session that ends in an hour, at most three within an hour.
+    fn to(from: u8, to: u8) -> Move {
+        let until = NOW.after(HOUR);
+        Move { from: circuit(from), to: circuit(to), until, most: 3, window: HOUR }
+    }
+
+    fn revocations() -> Revocations {
+        Revocations::in_memory(10)
+    }
+
+    #[test]
+    fn abuse_27_a_move_that_was_acknowledged_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, ended) = (Moves::open(dir.path(), NOW).unwrap(), revocations());
+        let short = Move { until: NOW.after(HOUR / 2), ..to(1, 2) };
+        assert_eq!(table.step(session(1), &short, NOW, &ended).unwrap(), Moved::Moved);
+        for (from, next) in [(1, 2), (2, 3)] {
+            table.step(session(2), &to(from, next), NOW, &ended).unwrap();
+        }
+        // Not dropped: a killed process closes nothing. Twice, because opening writes anew.
+        let later = NOW.after(HOUR / 2);
+        Moves::open(dir.path(), later).unwrap();
+        let again = Moves::open(dir.path(), later).unwrap();
+        assert_eq!(again.lives_on(&session(1)), None, "an expired entry came back");
+        assert_eq!(again.lives_on(&session(2)), Some(circuit(3)));
+        let length = fs::metadata(dir.path().join(FILE_NAME)).unwrap().len();
+        assert_eq!(length, 2 * Relocation::BYTES as u64);
+        assert_eq!(again.settled(&session(2), &to(3, 3), later), Some(Moved::Here));
+        let full = Move { most: 2, ..to(3, 4) };
+        assert_eq!(again.step(session(2), &full, later, &ended).unwrap(), Moved::Refused);
+        assert_eq!(again.step(session(2), &to(3, 1), later, &ended).unwrap(), Moved::Shared);
+        assert!(ended.contains(&session(2)));
+        drop(table);
+    }
+
+    #[test]
+    fn half_an_entry_at_the_end_harms_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = Moves::open(dir.path(), NOW).unwrap();
+        table.step(session(1), &to(1, 2), NOW, &revocations()).unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend_from_within(..40);
+        fs::write(&path, bytes).unwrap();
+        let again = Moves::open(dir.path(), NOW).unwrap();
+        again.step(session(2), &to(1, 2), NOW, &revocations()).unwrap();
+        let last = Moves::open(dir.path(), NOW).unwrap();
+        assert_eq!(last.lives_on(&session(1)), Some(circuit(2)));
+        assert_eq!(last.lives_on(&session(2)), Some(circuit(2)));
+        assert_eq!(last.table().moves, 2);
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_moves_no_session() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = Moves::open(dir.path(), NOW).unwrap();
+        table.journal.get_mut().unwrap().as_mut().unwrap().break_it().unwrap();
+        let refused = table.step(session(1), &to(1, 2), NOW, &revocations());
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+        assert_eq!(table.lives_on(&session(1)), None);
+    }
+
+    #[test]
+    fn a_full_table_refuses_a_move_and_forgets_none() {
+        let (table, ended) = (Moves::in_memory(2), revocations());
+        assert_eq!(table.step(session(1), &to(1, 2), NOW, &ended).unwrap(), Moved::Moved);
+        assert_eq!(table.step(session(1), &to(2, 3), NOW, &ended).unwrap(), Moved::Moved);
+        assert_eq!(table.step(session(2), &to(1, 2), NOW, &ended).unwrap(), Moved::Refused);
+        assert_eq!(table.lives_on(&session(1)), Some(circuit(3)));
+        let later = NOW.after(HOUR);
+        let next = Move { until: later.after(HOUR), ..to(1, 2) };
+        assert_eq!(table.step(session(2), &next, later, &ended).unwrap(), Moved::Moved);
+        assert_eq!(table.table().moves, 1, "what ended was not forgotten");
+    }
+
+    #[test]
+    fn the_file_does_not_grow_past_twice_the_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = Moves::open(dir.path(), NOW).unwrap();
+        table.capacity = 4;
+        let (ended, length) =
+            (revocations(), || fs::metadata(dir.path().join(FILE_NAME)).unwrap().len());
+        for round in 0..100_u8 {
+            let now = NOW.after(HOUR * u32::from(round));
+            let step = Move { until: now.after(HOUR), ..to(1, 2) };
+            let moved = table.step(session(round), &step, now, &ended).unwrap();
+            assert_eq!(moved, Moved::Moved);
+            assert!(length() <= 9 * Relocation::BYTES as u64, "{} bytes", length());
+        }
+        let now = NOW.after(HOUR * 99);
+        assert!(Moves::open(dir.path(), now).unwrap().lives_on(&session(99)).is_some());
+    }
+
+    #[test]
+    fn whoever_asks_or_is_refused_does_not_wait_for_the_disk() {
+        let (table, ended) = (Moves::in_memory(2), revocations());
+        table.step(session(1), &to(1, 2), NOW, &ended).unwrap();
+        // As while another move is being flushed.
+        let _flushing = table.journal.lock().unwrap();
+        assert_eq!(table.lives_on(&session(1)), Some(circuit(2)));
+        assert_eq!(table.settled(&session(1), &to(1, 2), NOW), Some(Moved::Here));
+        let none = Move { most: 0, ..to(1, 2) };
+        assert_eq!(table.settled(&session(2), &none, NOW), Some(Moved::Refused));
+        assert_eq!(table.settled(&session(2), &to(1, 2), NOW), None);
+    }
+
+    #[test]
+    fn abuse_17_of_moves_that_wait_for_the_disk_each_sees_the_one_before() {
+        let (table, ended) = (Moves::in_memory(99), revocations());
+        let flushing = table.journal.lock().unwrap();
+        std::thread::scope(|scope| {
+            let moves: Vec<_> = (2..10)
+                .map(|number| {
+                    let step = Move { most: 1, ..to(1, number) };
+                    let (table, ended) = (&table, &ended);
+                    scope.spawn(move || table.step(session(1), &step, NOW, ended).unwrap())
+                })
+                .collect();
+            // Long enough for all of them to stand and wait.
+            std::thread::sleep(Duration::from_millis(200));
+            drop(flushing);
+            let results = moves.into_iter().map(|one| one.join().unwrap());
+            assert_eq!(results.filter(|result| *result == Moved::Moved).count(), 1);
+        });
+    }
+
+    #[test]
+    fn a_cookie_used_where_it_was_written_for_is_shared_also_when_the_way_there_was_forgotten() {
+        // A store that came back empty knows of the later move alone.
+        let (table, ended) = (Moves::in_memory(9), revocations());
+        table.step(session(1), &to(1, 3), NOW, &ended).unwrap();
+        assert_eq!(table.step(session(1), &to(2, 2), NOW, &ended).unwrap(), Moved::Shared);
+    }
+}

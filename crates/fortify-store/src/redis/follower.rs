@@ -1,0 +1,420 @@
+//! The task that keeps this node's revocations and moves true and the connection open.
+//!
+//! Every admitted request asks whether its session was ended and where it lives, so the answer is in
+//! memory (and in the files that the embedded store has too). What makes it true are two logs in
+//! Redis, streams, one of log-outs and one of moves, that every node writes its own to and reads with
+//! one `XREAD BLOCK`: news comes at once, none is lost, and an answer without news is proof that
+//! there is none. A node without that proof for [`MAX_STALENESS`] does not know who was logged out or
+//! moved away, and refuses everybody until it does.
+//!
+//! The logs' life has a name, the epoch. A Redis that came back empty has none, so the first node
+//! that notices gives it a new one, and every node writes back what it still holds.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use redis::{FromRedisValue, Pipeline, Value, cmd, pipe};
+use tokio::time::{Instant, sleep};
+
+use super::fault::Fault;
+use super::keys::Keys;
+use super::link::{Connection, Link};
+use crate::StoreError;
+use crate::moves::Moves;
+use crate::record::SessionId;
+use crate::residence::Relocation;
+use crate::revocations::Revocations;
+use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::entropy::{Entropy, random_bytes};
+
+/// How old the proof may be that no revocation and no move is missing. Redis may restart within it
+/// without a visitor noticing; a log-out or a move on another node is met at most this much later.
+pub(super) const MAX_STALENESS: Duration = Duration::from_secs(2);
+
+/// How long one read waits for news: a quarter of what the proof may age.
+const WAIT_FOR_NEWS: Duration = Duration::from_millis(500);
+
+/// Entries of each log read at once: about 150 KiB.
+const BATCH: usize = 1000;
+
+/// The pause before a connection is opened again: the first, and the longest.
+const BACK_OFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
+
+/// When the logs were last known to be read to their ends.
+#[derive(Debug)]
+pub(super) struct Freshness {
+    started: Instant,
+    /// Milliseconds since `started`, and one; 0 is never.
+    at: AtomicU64,
+}
+
+impl Freshness {
+    pub(super) fn never() -> Self {
+        Self { started: Instant::now(), at: AtomicU64::new(0) }
+    }
+
+    /// Whether it was so lately enough to believe the tables.
+    pub(super) fn is_fresh(&self) -> bool {
+        let (at, now) = (self.at.load(Ordering::Acquire), self.millis(Instant::now()));
+        at > 0 && now.saturating_sub(at) < MAX_STALENESS.as_millis() as u64
+    }
+
+    /// It was so at `then`.
+    pub(super) fn prove(&self, then: Instant) {
+        self.at.fetch_max(self.millis(then), Ordering::AcqRel);
+    }
+
+    fn millis(&self, then: Instant) -> u64 {
+        let since = then.saturating_duration_since(self.started).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
+/// The task's parts.
+pub(super) struct Follower {
+    pub(super) link: Arc<Link>,
+    pub(super) keys: Keys,
+    pub(super) revocations: Arc<Revocations>,
+    pub(super) moves: Arc<Moves>,
+    pub(super) fresh: Arc<Freshness>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) known: Known,
+}
+
+/// What this node has read of the logs.
+#[derive(Default)]
+pub(super) struct Known {
+    /// The name of the logs' life.
+    epoch: Vec<u8>,
+    /// The last entry of each log.
+    last: Places,
+}
+
+/// An entry of each log.
+#[derive(Clone)]
+struct Places {
+    revocations: String,
+    moves: String,
+}
+
+impl Default for Places {
+    /// Before the first ones.
+    fn default() -> Self {
+        Self { revocations: "0-0".to_owned(), moves: "0-0".to_owned() }
+    }
+}
+
+/// What one read found, in the order of each log.
+#[derive(Default)]
+struct News {
+    revoked: Vec<(String, (SessionId, Timestamp))>,
+    moved: Vec<(String, Relocation)>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.revoked.is_empty() && self.moved.is_empty()
+    }
+
+    /// Whether there is no more of either log.
+    fn is_whole(&self) -> bool {
+        self.revoked.len() < BATCH && self.moved.len() < BATCH
+    }
+}
+
+/// What the logs hold.
+#[derive(Default)]
+struct There {
+    revoked: HashSet<SessionId>,
+    moved: HashSet<Relocation>,
+}
+
+impl Follower {
+    /// Connects, follows the log, and connects again when that ends; never returns.
+    pub(super) async fn run(mut self) {
+        let mut pause = BACK_OFF[0];
+        let mut said = None;
+        loop {
+            let started = Instant::now();
+            let Err(why) = self.follow(&mut said).await;
+            let text = why.to_string();
+            self.link.refuse(why);
+            // Once for each change of mind, not once for each try.
+            if said.as_ref() != Some(&text) {
+                tracing::error!(error = %text, "no state store: requests are refused with 503");
+                said = Some(text);
+            }
+            if started.elapsed() > BACK_OFF[1] {
+                pause = BACK_OFF[0];
+            }
+            sleep(pause).await;
+            pause = BACK_OFF[1].min(pause * 2);
+        }
+    }
+
+    /// One life of the connections, to its end.
+    async fn follow(
+        &mut self,
+        said: &mut Option<String>,
+    ) -> Result<std::convert::Infallible, StoreError> {
+        let serving = self.link.open(Duration::ZERO).await?;
+        self.require_safe_policy(&serving).await?;
+        let reading = self.link.open(WAIT_FOR_NEWS).await?;
+        self.catch_up(&serving).await?;
+        self.link.serve(serving.clone()).await;
+        if said.take().is_some() {
+            tracing::info!("the state store answers again");
+        }
+        loop {
+            let asked = Instant::now();
+            let news = tokio::select! {
+                () = self.link.broken() => {
+                    return Err(self.link.unavailable("the connection was lost"));
+                }
+                news = self.read(&reading, Some(WAIT_FOR_NEWS)) => news?,
+            };
+            let asked = if news.is_empty() { asked } else { Instant::now() };
+            let whole = news.is_whole();
+            self.apply(news).await?;
+            if self.epoch(&serving).await? != self.known.epoch {
+                // Flushed under us. What this node knows is still true.
+                self.catch_up(&serving).await?;
+            } else if whole {
+                self.fresh.prove(asked);
+            }
+        }
+    }
+
+    /// Reads what is new, or everything where the logs are other ones; then writes back what they
+    /// miss.
+    async fn catch_up(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let epoch = self.begin_epoch(connection).await?;
+        let same = epoch == self.known.epoch;
+        if !same {
+            self.known.last = Places::default();
+        }
+        let mut there = There::default();
+        let whole = loop {
+            let asked = Instant::now();
+            let news = self.read(connection, None).await?;
+            if news.is_empty() {
+                break asked;
+            }
+            if !same {
+                there.revoked.extend(news.revoked.iter().map(|(_, (session, _))| *session));
+                there.moved.extend(news.moved.iter().map(|(_, relocation)| *relocation));
+            }
+            self.apply(news).await?;
+        };
+        if !same {
+            self.write_back_revocations(connection, &there.revoked).await?;
+            self.write_back_moves(connection, &there.moved).await?;
+            self.known.epoch = epoch;
+        }
+        self.fresh.prove(whole);
+        Ok(())
+    }
+
+    /// The name of the logs' life, given now if it has none.
+    async fn begin_epoch(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
+        let fresh: [u8; 16] = random_bytes(&*self.entropy)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let fresh = URL_SAFE_NO_PAD.encode(fresh);
+        let key = self.keys.epoch();
+        let named = self.link.within_deadline(connection, |mut connection| async move {
+            let set = cmd("SET").arg(&key).arg(&fresh).arg("NX").to_owned();
+            set.query_async::<Value>(&mut connection).await?;
+            Ok(cmd("GET").arg(&key).query_async::<Option<Vec<u8>>>(&mut connection).await?)
+        });
+        named.await?.ok_or_else(|| self.link.unavailable("forgot a key at once; is it flushed?"))
+    }
+
+    async fn epoch(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
+        let key = self.keys.epoch();
+        let epoch = self.link.within_deadline(connection, |mut connection| async move {
+            Ok(cmd("GET").arg(&key).query_async::<Option<Vec<u8>>>(&mut connection).await?)
+        });
+        Ok(epoch.await?.unwrap_or_default())
+    }
+
+    /// The entries after the last ones known, at most [`BATCH`] of each log; waits for some if told
+    /// to.
+    async fn read(
+        &self,
+        connection: &Connection,
+        wait: Option<Duration>,
+    ) -> Result<News, StoreError> {
+        let mut read = cmd("XREAD");
+        read.arg("COUNT").arg(BATCH);
+        if let Some(wait) = wait {
+            read.arg("BLOCK").arg(wait.as_millis() as u64);
+        }
+        let (revocations, moves) = (self.keys.revocations(), self.keys.moves());
+        read.arg("STREAMS").arg(&revocations).arg(&moves);
+        read.arg(&self.known.last.revocations).arg(&self.known.last.moves);
+        let limit = self.link.timeout() + wait.unwrap_or_default();
+        let answer = self.link.within(limit, connection, |mut connection| async move {
+            news(read.query_async(&mut connection).await?, &revocations, &moves)
+        });
+        answer.await
+    }
+
+    /// Takes entries over into the tables and their files.
+    async fn apply(&mut self, news: News) -> Result<(), StoreError> {
+        if news.is_empty() {
+            return Ok(());
+        }
+        let mut last = self.known.last.clone();
+        if let Some((id, _)) = news.revoked.last() {
+            last.revocations.clone_from(id);
+        }
+        if let Some((id, _)) = news.moved.last() {
+            last.moves.clone_from(id);
+        }
+        let (revocations, moves) = (self.revocations.clone(), self.moves.clone());
+        let now = self.clock.now();
+        // The disk is waited for off the threads that serve.
+        tokio::task::spawn_blocking(move || {
+            let revoked: Vec<_> = news.revoked.into_iter().map(|(_, entry)| entry).collect();
+            revocations.insert_all(&revoked, now)?;
+            let moved: Vec<_> = news.moved.into_iter().map(|(_, entry)| entry).collect();
+            moves.insert_all(&moved, now)
+        })
+        .await
+        .map_err(|ended| StoreError::Unavailable(ended.to_string()))??;
+        self.known.last = last;
+        Ok(())
+    }
+
+    /// Writes the log-outs that this node holds and the log does not: what was acknowledged stays so.
+    async fn write_back_revocations(
+        &self,
+        connection: &Connection,
+        there: &HashSet<SessionId>,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let held = self.revocations.in_force(now);
+        let missing: Vec<_> = held.into_iter().filter(|(id, _)| !there.contains(id)).collect();
+        for batch in missing.chunks(BATCH) {
+            let mut all = pipe();
+            for (session, until) in batch {
+                let (s, u) = (URL_SAFE_NO_PAD.encode(session.to_bytes()), until.as_millis());
+                let add = all.cmd("XADD").arg(self.keys.revocations()).arg("*");
+                add.arg("s").arg(s).arg("u").arg(u).ignore();
+            }
+            self.write_all(connection, all).await?;
+        }
+        if !missing.is_empty() {
+            tracing::warn!(count = missing.len(), "wrote revocations back that Redis had lost");
+        }
+        Ok(())
+    }
+
+    /// Writes the moves that this node holds and the log does not. The session's own key is written
+    /// when it moves again: what a node has heard counts as much.
+    async fn write_back_moves(
+        &self,
+        connection: &Connection,
+        there: &HashSet<Relocation>,
+    ) -> Result<(), StoreError> {
+        let held = self.moves.in_force(self.clock.now());
+        let missing: Vec<_> = held.into_iter().filter(|one| !there.contains(one)).collect();
+        for batch in missing.chunks(BATCH) {
+            let mut all = pipe();
+            for relocation in batch {
+                let add = all.cmd("XADD").arg(self.keys.moves()).arg("*");
+                add.arg("m").arg(&relocation.encode()[..]);
+                add.arg("u").arg(relocation.until.as_millis()).ignore();
+            }
+            self.write_all(connection, all).await?;
+        }
+        if !missing.is_empty() {
+            tracing::warn!(count = missing.len(), "wrote moves back that Redis had lost");
+        }
+        Ok(())
+    }
+
+    async fn write_all(&self, connection: &Connection, all: Pipeline) -> Result<(), StoreError> {
+        let written = self.link.within_deadline(connection, |mut connection| async move {
+            Ok(all.query_async::<()>(&mut connection).await?)
+        });
+        written.await
+    }
+
+    /// Refuses a Redis that makes room by forgetting keys that have no TTL: a log-out would be one.
+    async fn require_safe_policy(&self, connection: &Connection) -> Result<(), StoreError> {
+        let info = self.link.within_deadline(connection, |mut connection| async move {
+            Ok(cmd("INFO").arg("memory").query_async::<Value>(&mut connection).await?)
+        });
+        let mut texts = Vec::new();
+        collect_texts(&info.await?, &mut texts);
+        let policies = texts.iter().flat_map(|text| {
+            text.lines().filter_map(|line| line.trim_end().strip_prefix("maxmemory_policy:"))
+        });
+        for policy in policies {
+            match policy {
+                "noeviction" | "volatile-ttl" => {}
+                _ if policy.starts_with("volatile-") => tracing::warn!(
+                    policy,
+                    "at its maxmemory Redis may forget failure counts before challenges; set \
+                     maxmemory-policy volatile-ttl"
+                ),
+                _ => {
+                    return Err(self.link.unavailable(
+                        "its maxmemory-policy lets it forget log-outs and moves; set maxmemory-policy \
+                         volatile-ttl (or noeviction) in redis.conf",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What `XREAD` of the two logs gives: nil, or the names of those that have news with their entries.
+fn news(answer: Value, revocations: &str, moves: &str) -> Result<News, Fault> {
+    type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
+    const WHAT: Fault = Fault::Foreign("an entry of a log");
+    let streams: Option<Vec<(String, Entries)>> =
+        FromRedisValue::from_redis_value(answer).map_err(|_parse| WHAT)?;
+    let mut news = News::default();
+    for (name, entries) in streams.into_iter().flatten() {
+        for (id, fields) in entries {
+            let field = |name| fields.iter().find(|(n, _)| n == name).map(|(_, value)| &value[..]);
+            if name == revocations {
+                news.revoked.push((id, revocation(field("s"), field("u")).ok_or(WHAT)?));
+            } else if name == moves {
+                let moved = field("m").filter(|bytes| bytes.len() == Relocation::BYTES);
+                news.moved.push((id, moved.and_then(Relocation::decode).ok_or(WHAT)?));
+            } else {
+                return Err(WHAT);
+            }
+        }
+    }
+    Ok(news)
+}
+
+fn revocation(session: Option<&[u8]>, until: Option<&[u8]>) -> Option<(SessionId, Timestamp)> {
+    let session = URL_SAFE_NO_PAD.decode(session?).ok()?.try_into().ok()?;
+    let until = std::str::from_utf8(until?).ok()?.parse().ok()?;
+    Some((SessionId::from_bytes(session), Timestamp::from_millis(until)))
+}
+
+/// Every text in an answer: one from a server, one for each node from a cluster.
+pub(super) fn collect_texts(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::BulkString(bytes) => texts.push(String::from_utf8_lossy(bytes).into_owned()),
+        Value::SimpleString(text) => texts.push(text.clone()),
+        Value::VerbatimString { text, .. } => texts.push(text.clone()),
+        Value::Array(values) | Value::Set(values) => {
+            values.iter().for_each(|value| collect_texts(value, texts));
+        }
+        Value::Map(pairs) => pairs.iter().for_each(|(_, value)| collect_texts(value, texts)),
+        _ => {}
+    }
+}

@@ -1,0 +1,319 @@
+//! The connection to Redis: opened, used within a deadline, given up and opened again.
+//!
+//! The client library's own connection manager is not used: while Redis is away it keeps every
+//! caller waiting for the next attempt, and it does not know clusters. Here a caller without a
+//! connection is told so at once, one task alone opens connections, and a connection serves only
+//! after the revocations are known to be current (`follower`).
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClientBuilder;
+use redis::cluster_async::ClusterConnection;
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
+    ProtocolVersion, RedisConnectionInfo, RedisFuture, Value,
+};
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::fault::{self, Fault, unavailable};
+use super::tls;
+use crate::StoreError;
+use crate::config::{RedisAddress, RedisConfig, RedisServer};
+
+/// Steps under way at once; a further one is refused. At 200 microseconds each that is millions a
+/// second, so it is reached only where Redis has all but stopped.
+const MAX_IN_FLIGHT: usize = 1024;
+
+/// Bytes of a password: an `ACL GENPASS` has 64.
+const MAX_PASSWORD_BYTES: u64 = 1024;
+
+/// A connection to a server, or to all servers of a cluster; clones share it.
+#[derive(Clone)]
+pub(super) enum Connection {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Single(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Single(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+/// Where Redis is, how to log in, and the connection in use.
+pub(super) struct Link {
+    config: RedisConfig,
+    place: String,
+    current: ArcSwapOption<Connection>,
+    /// Why there is none.
+    why: ArcSwap<StoreError>,
+    in_flight: Semaphore,
+    broken: Notify,
+}
+
+impl Link {
+    pub(super) fn new(config: RedisConfig) -> Self {
+        let place: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+        let place = place.join(", ");
+        Self {
+            why: ArcSwap::from_pointee(unavailable(&place, "not connected yet")),
+            place,
+            config,
+            current: ArcSwapOption::empty(),
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            broken: Notify::new(),
+        }
+    }
+
+    /// How long one step may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
+    /// A fault as the operator reads it.
+    pub(super) fn unavailable(&self, what: &str) -> StoreError {
+        unavailable(&self.place, what)
+    }
+
+    /// Does one step of the store, however many commands it takes, within the deadline.
+    pub(super) async fn step<T, F>(
+        &self,
+        step: impl FnOnce(Connection) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let Some(connection) = self.current.load_full() else {
+            return Err((**self.why.load()).clone());
+        };
+        let Ok(_slot) = self.in_flight.try_acquire() else {
+            return Err(self.unavailable("1024 steps wait for an answer already"));
+        };
+        let done = self.try_within(self.config.timeout, &connection, step).await;
+        done.map_err(|failed| match failed {
+            None => self.too_slow(self.config.timeout),
+            Some(fault) => {
+                // A cluster's client opens the connection to a lost node again by itself. A step
+                // that ends after its connection was replaced says nothing about the new one.
+                let serves =
+                    self.current.load().as_ref().is_some_and(|c| Arc::ptr_eq(c, &connection));
+                let single = matches!(*connection, Connection::Single(_));
+                if single && serves && fault.ends_connection() {
+                    self.broken.notify_one();
+                }
+                fault.at(&self.place)
+            }
+        })
+    }
+
+    /// As [`Self::step`], on a connection that does not serve yet.
+    pub(super) async fn within_deadline<T, F>(
+        &self,
+        connection: &Connection,
+        step: impl FnOnce(Connection) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        self.within(self.config.timeout, connection, step).await
+    }
+
+    /// As [`Self::within_deadline`], with another deadline.
+    pub(super) async fn within<T, F>(
+        &self,
+        limit: Duration,
+        connection: &Connection,
+        step: impl FnOnce(Connection) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        self.try_within(limit, connection, step)
+            .await
+            .map_err(|failed| failed.map_or_else(|| self.too_slow(limit), |f| f.at(&self.place)))
+    }
+
+    /// The step, or why it failed; `None` when it took too long.
+    async fn try_within<T, F>(
+        &self,
+        limit: Duration,
+        connection: &Connection,
+        step: impl FnOnce(Connection) -> F,
+    ) -> Result<T, Option<Fault>>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        match timeout(limit, step(connection.clone())).await {
+            Ok(done) => done.map_err(Some),
+            Err(_elapsed) => Err(None),
+        }
+    }
+
+    fn too_slow(&self, limit: Duration) -> StoreError {
+        let limit = limit.as_millis();
+        self.unavailable(&format!("no answer within {limit} ms; is it overloaded or stopped?"))
+    }
+
+    /// Opens a connection. `patience` is how long an answer may take beyond the deadline: a
+    /// connection that waits for news has some.
+    pub(super) async fn open(&self, patience: Duration) -> Result<Connection, StoreError> {
+        let (limit, config) = (self.config.timeout, &self.config);
+        let password = match &config.password_file {
+            Some(path) => Some(read_password(path).await.map_err(|what| self.unavailable(&what))?),
+            None => None,
+        };
+        let password = password.as_ref().map(|text| text.as_str());
+        let over_tls = config.servers.iter().any(|server| server.address.is_tls());
+        let certificates = match over_tls {
+            true => Some(tls::certificates(&config.tls).await.map_err(|w| self.unavailable(&w))?),
+            false => None,
+        };
+        for server in &config.servers {
+            if let RedisAddress::Unix(path) = &server.address {
+                UnixStream::connect(path)
+                    .await
+                    .map_err(|error| self.unavailable(fault::of_socket(error.kind())))?;
+            }
+        }
+        let opened = async {
+            if config.cluster {
+                let nodes = config.servers.iter().map(|server| info(server, config, password));
+                let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+                let mut client = ClusterClientBuilder::new(nodes)
+                    .retries(2)
+                    .min_retry_wait(5)
+                    .max_retry_wait(50)
+                    .connection_timeout(limit)
+                    .response_timeout(limit + patience);
+                if let Some(certificates) = certificates {
+                    client = client.certs(certificates);
+                }
+                Ok(Connection::Cluster(client.build()?.get_async_connection().await?))
+            } else {
+                let server = config.servers.first().ok_or(Fault::Foreign("storage.url"))?;
+                let info = info(server, config, password)?;
+                let client = match certificates {
+                    Some(certificates) => redis::Client::build_with_tls(info, certificates)?,
+                    None => redis::Client::open(info)?,
+                };
+                let settings = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(limit))
+                    .set_response_timeout(Some(limit + patience));
+                let opened = client.get_multiplexed_async_connection_with_config(&settings);
+                Ok(Connection::Single(opened.await?))
+            }
+        };
+        // A cluster's nodes are asked one after another.
+        let all = limit * 4;
+        match timeout(all, opened).await {
+            Ok(opened) => opened.map_err(|fault: Fault| fault.at(&self.place)),
+            Err(_elapsed) => Err(self.unavailable("no connection in time; is it stopped?")),
+        }
+    }
+
+    /// From now on steps are done on `connection`.
+    pub(super) async fn serve(&self, connection: Connection) {
+        // What was said of the one before is over.
+        tokio::select! {
+            biased;
+            () = self.broken.notified() => {}
+            () = std::future::ready(()) => {}
+        }
+        self.current.store(Some(Arc::new(connection)));
+    }
+
+    /// From now on steps are refused for the reason given.
+    pub(super) fn refuse(&self, why: StoreError) {
+        self.why.store(Arc::new(why));
+        self.current.store(None);
+    }
+
+    /// Waits until a step found the connection broken.
+    pub(super) async fn broken(&self) {
+        self.broken.notified().await;
+    }
+}
+
+fn info(
+    server: &RedisServer,
+    config: &RedisConfig,
+    password: Option<&str>,
+) -> Result<ConnectionInfo, Fault> {
+    let address = match &server.address {
+        RedisAddress::Tcp { host, port, tls: false } => ConnectionAddr::Tcp(host.clone(), *port),
+        RedisAddress::Tcp { host, port, tls: true } => ConnectionAddr::TcpTls {
+            host: host.clone(),
+            port: *port,
+            insecure: false,
+            tls_params: None,
+        },
+        RedisAddress::Unix(path) => ConnectionAddr::Unix(path.clone()),
+    };
+    let mut login = RedisConnectionInfo::default()
+        .set_db(server.database)
+        .set_protocol(ProtocolVersion::RESP2)
+        .set_skip_set_lib_name();
+    if let Some(user) = &config.user {
+        login = login.set_username(user);
+    }
+    if let Some(password) = password {
+        login = login.set_password(password);
+    }
+    Ok(address.into_connection_info()?.set_redis_settings(login))
+}
+
+/// The password: what the file holds, without the line end that editors leave.
+///
+/// It is read whenever a connection is opened, so that a new one needs no restart.
+async fn read_password(path: &Path) -> Result<Zeroizing<String>, String> {
+    use tokio::io::AsyncReadExt as _;
+    let place = path.display();
+    let fail = |error: std::io::Error| {
+        format!(
+            "storage.password_file {place} cannot be read ({error}); the user that runs Fortify \
+             must be able to read it"
+        )
+    };
+    let file = tokio::fs::File::open(path).await.map_err(fail)?;
+    let mut text = Zeroizing::new(String::with_capacity(MAX_PASSWORD_BYTES as usize + 1));
+    file.take(MAX_PASSWORD_BYTES + 1).read_to_string(&mut text).await.map_err(fail)?;
+    let password = text.trim_end_matches(['\n', '\r']);
+    match password.len() as u64 {
+        1..=MAX_PASSWORD_BYTES if !password.contains(['\n', '\r']) => {
+            Ok(Zeroizing::new(password.to_owned()))
+        }
+        _ => Err(format!(
+            "storage.password_file {place} must hold one line of 1 to {MAX_PASSWORD_BYTES} bytes"
+        )),
+    }
+}

@@ -1,0 +1,503 @@
+//! The shared store: Redis or Valkey, one server or a cluster, for any number of nodes.
+//!
+//! # Layout
+//!
+//! - [`RedisStore`]: the verbs.
+//! - `link`: the connection, its deadline, and what happens without one; `tls`: certificates.
+//! - `follower`: the task that opens it and keeps the revocations and moves in memory true.
+//! - `keys`, `stored`, `scripts`: names, values and steps; `docs/redis.md` has them as a table.
+//! - `checkup`: what `fortify doctor` asks.
+//! - `dial`: the threat dial, one for all nodes; `standings`: how circuits stand and what they did.
+//! - `gauge`: how many challenges wait; `fault`: errors in words.
+//!
+//! A challenge's key is its token's alone, because whoever redeems it names nothing else. Its
+//! circuit's list of live tokens is another key, on a cluster on another node, and that list
+//! decides: a challenge counts while its token is listed. So the bound for each circuit is exact
+//! without a script that would need both keys in one place.
+
+mod checkup;
+mod dial;
+mod fault;
+mod follower;
+mod gauge;
+mod keys;
+mod link;
+mod scripts;
+mod standings;
+mod stored;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_of_moves;
+mod tls;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use redis::{Cmd, cmd};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use zeroize::Zeroizing;
+
+use super::moves::{MAX_MOVES, Moves};
+use super::record::{
+    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
+    Standing,
+};
+use super::residence::{Relocation, Residence, Verdict};
+use super::revocations::{MAX_REVOCATIONS, Revocations};
+use super::standings::Peer;
+use super::{StateStore, StoreError};
+use crate::config::RedisConfig;
+pub use checkup::{Checkup, SLOTS, checkup};
+use dial::SharedDial;
+use fault::Fault;
+use follower::{Follower, Freshness, Known};
+use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::entropy::Entropy;
+use fortify_core::pseudonym::CircuitTag;
+use gauge::Gauge;
+use keys::Keys;
+use link::{Connection, Link};
+use scripts::Scripts;
+use standings::SharedStandings;
+
+/// How much longer Redis keeps a key than its time by this node's clock, which decides: nodes'
+/// clocks differ by a second or so, and none may meet a key gone before its time.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long the log keeps a revocation: a session lives at most a day (`session.ttl_seconds`), and
+/// an hour is for clocks.
+const REVOCATION_AGE: Duration = Duration::from_secs(90_000);
+
+/// Entries that the log of moves may have: half of what a node can remember. The other half is for
+/// what nodes write back that others had not read before Redis lost it.
+const MAX_LOGGED_MOVES: usize = MAX_MOVES / 2;
+
+/// The shared implementation of [`StateStore`].
+pub struct RedisStore {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    runtime: Handle,
+    link: Arc<Link>,
+    keys: Keys,
+    scripts: Arc<Scripts>,
+    challenges_per_circuit: usize,
+    /// Entries that the log may have.
+    most_revocations: usize,
+    /// Entries that the log of moves may have.
+    most_moves: usize,
+    revocations: Arc<Revocations>,
+    moves: Arc<Moves>,
+    fresh: Arc<Freshness>,
+    waiting: Gauge,
+    dial: SharedDial,
+    /// From when there is somebody whose standings are shared.
+    standings: OnceLock<SharedStandings>,
+    follower: AbortHandle,
+}
+
+impl RedisStore {
+    /// A store that Redis keeps, as `config` says where, and that remembers revocations and moves
+    /// in `data_dir` too. It connects by itself, from now on and whenever the connection is lost;
+    /// until then it refuses.
+    ///
+    /// # Errors
+    ///
+    /// When one of their files cannot be read or written, or no tokio runtime is there.
+    pub fn open(
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        config: &RedisConfig,
+        challenges_per_circuit: usize,
+        data_dir: &Path,
+    ) -> std::io::Result<Self> {
+        let runtime = Handle::try_current().map_err(std::io::Error::other)?;
+        let revocations = Arc::new(Revocations::open(data_dir, clock.now())?);
+        let moves = Arc::new(Moves::open(data_dir, clock.now())?);
+        let link = Arc::new(Link::new(config.clone()));
+        let (keys, fresh) = (Keys::new(config.prefix.clone()), Arc::new(Freshness::never()));
+        let follower = Follower {
+            link: link.clone(),
+            keys: keys.clone(),
+            revocations: revocations.clone(),
+            moves: moves.clone(),
+            fresh: fresh.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            known: Known::default(),
+        };
+        let follower = runtime.spawn(follower.run()).abort_handle();
+        let (scripts, waiting) = (Arc::new(Scripts::new()), Gauge::default());
+        let dial = SharedDial::follow(&runtime, link.clone(), keys.dial());
+        Ok(Self {
+            clock,
+            entropy,
+            runtime,
+            link,
+            keys,
+            scripts,
+            challenges_per_circuit,
+            most_revocations: MAX_REVOCATIONS,
+            most_moves: MAX_LOGGED_MOVES,
+            revocations,
+            moves,
+            fresh,
+            waiting,
+            dial,
+            standings: OnceLock::new(),
+            follower,
+        })
+    }
+
+    fn require_fresh(&self) -> Result<(), StoreError> {
+        if !self.fresh.is_fresh() {
+            return Err(self.link.unavailable(
+                "which sessions were ended or moved is not known; it does not answer",
+            ));
+        }
+        if self.standings.get().is_some_and(|standings| !standings.is_fresh()) {
+            return Err(self
+                .link
+                .unavailable("which circuits are banned is not known; the log says why"));
+        }
+        Ok(())
+    }
+
+    async fn get(&self, command: Cmd) -> Result<Option<ChallengeRecord>, StoreError> {
+        let value = self.link.step(|mut connection| async move {
+            Ok(command.query_async::<Option<Vec<u8>>>(&mut connection).await?)
+        });
+        let Some(value) = value.await?.map(Zeroizing::new) else { return Ok(None) };
+        match stored::read(&value) {
+            Some(record) => Ok(Some(record)),
+            None => Err(self.link.unavailable(
+                "a challenge is not what Fortify writes; another program, or a newer version, uses \
+                 the same storage.prefix",
+            )),
+        }
+    }
+
+    /// What `step` comes to, over all nodes; where the session moves, it moved when this returns.
+    ///
+    /// What this node has `heard` may be a moment old, and what Redis keeps may have been lost with
+    /// it or for want of memory, so both count. Who finds that another step was first judges anew:
+    /// each such turn is a move that somebody made, so there are no more turns than moves allowed.
+    async fn decide(
+        &self,
+        session: SessionId,
+        step: &Move,
+        now: Timestamp,
+        heard: Residence,
+    ) -> Result<Verdict, StoreError> {
+        const FOREIGN: Fault = Fault::Foreign("where a session lives");
+        let (key, log) = (self.keys.residence(session), self.keys.moves());
+        let decided = self.link.step(|mut connection| async move {
+            let get = cmd("GET").arg(&key).to_owned();
+            let kept: Option<Vec<u8>> = get.query_async(&mut connection).await?;
+            let mut kept = kept.unwrap_or_default();
+            let mut residence = heard;
+            loop {
+                residence.merge(session, &kept).ok_or(FOREIGN)?;
+                let verdict = residence.judge(session, step, now);
+                let Verdict::Go(relocation) = verdict else { return Ok(verdict) };
+                let mut next = residence.clone();
+                next.add(relocation);
+                let mut relocate = self.scripts.relocate.key(&key);
+                relocate.key(&log).arg(&kept).arg(next.encode());
+                relocate.arg(&relocation.encode()[..]).arg(step.until.as_millis());
+                relocate.arg(millis(now.until(next.until()) + GRACE));
+                // The other nodes' clocks may be behind.
+                relocate.arg(now.as_millis().saturating_sub(millis(GRACE))).arg(self.most_moves);
+                match relocate.invoke_async::<(u8, Vec<u8>)>(&mut connection).await? {
+                    (0, other) => kept = other,
+                    (1, _) => return Ok(verdict),
+                    _ => return Ok(Verdict::Refused),
+                }
+            }
+        });
+        decided.await
+    }
+
+    /// Takes a move into this node's memory and onto its disk.
+    async fn remember(&self, relocation: Relocation, now: Timestamp) -> Result<(), StoreError> {
+        let moves = self.moves.clone();
+        // The disk is waited for off the threads that serve.
+        tokio::task::spawn_blocking(move || moves.insert_all(&[relocation], now))
+            .await
+            .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
+    }
+
+    fn is_live(&self, record: &ChallengeRecord) -> bool {
+        self.clock.now() < record.expires_at
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").finish_non_exhaustive()
+    }
+}
+
+/// What tests of other crates need beyond the verbs.
+#[cfg(feature = "test-support")]
+impl RedisStore {
+    /// Tells Redis what `peer` has to tell, which keeps at most `most` rows; never returns. In place of
+    /// [`StateStore::share`], which hears what others tell besides.
+    pub fn tell(
+        &self,
+        peer: Arc<dyn Peer>,
+        clock: Arc<dyn Clock>,
+        most: usize,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        standings::Teller::new(self.link.clone(), self.keys.clone(), peer, clock, most).run()
+    }
+
+    /// Refuses every step while `meanwhile` runs, as if the connection was lost.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection to go on with.
+    pub async fn refuse_during<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
+        let connection = self.link.open(Duration::ZERO).await?;
+        self.link.refuse(StoreError::Unavailable("away".to_owned()));
+        let done = meanwhile();
+        self.link.serve(connection).await;
+        Ok(done)
+    }
+}
+
+#[async_trait]
+impl StateStore for RedisStore {
+    async fn put_challenge(
+        &self,
+        token: &ChallengeToken,
+        record: ChallengeRecord,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let ttl = millis(now.until(record.expires_at) + GRACE);
+        let value = stored::write(&record)
+            .map_err(|_never| StoreError::Unavailable("a challenge is no JSON".to_owned()))?;
+        let mut set = cmd("SET");
+        set.arg(self.keys.challenge(token)).arg(value.as_slice()).arg("PX").arg(ttl);
+        let mut enlist = self.scripts.enlist.key(self.keys.active(record.circuit));
+        enlist.arg(token.as_bytes()).arg(self.challenges_per_circuit).arg(ttl);
+        let keys = &self.keys;
+        let dropped = self.link.step(|connection| async move {
+            let (mut setting, mut listing) = (connection.clone(), connection.clone());
+            let (_set, dropped): (String, Vec<Vec<u8>>) =
+                tokio::try_join!(set.query_async(&mut setting), enlist.invoke_async(&mut listing))?;
+            unlink(connection, keys, &dropped).await?;
+            Ok(dropped.len())
+        });
+        let dropped = dropped.await?;
+        self.waiting.put(record.expires_at);
+        if dropped > 0 {
+            self.waiting.dropped(dropped as u64, now);
+        }
+        Ok(())
+    }
+
+    async fn challenge(
+        &self,
+        token: &ChallengeToken,
+    ) -> Result<Option<ChallengeRecord>, StoreError> {
+        let record = self.get(cmd("GET").arg(self.keys.challenge(token)).to_owned()).await?;
+        Ok(record.filter(|record| self.is_live(record)))
+    }
+
+    async fn take_challenge(
+        &self,
+        token: &ChallengeToken,
+    ) -> Result<Option<ChallengeRecord>, StoreError> {
+        let key = self.keys.challenge(token);
+        let Some(record) = self.get(cmd("GETDEL").arg(key).to_owned()).await? else {
+            return Ok(None);
+        };
+        self.waiting.taken(record.expires_at);
+        let mut strike = cmd("ZREM");
+        strike.arg(self.keys.active(record.circuit)).arg(token.as_bytes());
+        let listed: u64 = self
+            .link
+            .step(|mut connection| async move { Ok(strike.query_async(&mut connection).await?) })
+            .await?;
+        Ok(Some(record).filter(|record| listed > 0 && self.is_live(record)))
+    }
+
+    async fn record_failure(
+        &self,
+        circuit: CircuitTag,
+        decay: Duration,
+    ) -> Result<Failures, StoreError> {
+        let now = self.clock.now();
+        let until = now.after(decay);
+        let mut fail = self.scripts.fail.key(self.keys.failures(circuit));
+        fail.arg(now.as_millis()).arg(until.as_millis()).arg(millis(decay + GRACE));
+        let count = self.link.step(|mut connection| async move {
+            let count: i64 = fail.invoke_async(&mut connection).await?;
+            u32::try_from(count).map_err(|_negative| Fault::Foreign("a count of failures"))
+        });
+        Ok(Failures { count: count.await?, until })
+    }
+
+    async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError> {
+        let key = self.keys.failures(circuit);
+        let forgotten = self.link.step(|mut connection| async move {
+            Ok(cmd("UNLINK").arg(key).query_async::<()>(&mut connection).await?)
+        });
+        forgotten.await
+    }
+
+    async fn failures(&self, circuit: CircuitTag) -> Result<Failures, StoreError> {
+        let key = self.keys.failures(circuit);
+        let kept = self.link.step(|mut connection| async move {
+            let kept: Option<String> = cmd("GET").arg(key).query_async(&mut connection).await?;
+            kept.map_or(Ok(Failures::NONE), |text| {
+                failures_of(&text).ok_or(Fault::Foreign("a count of failures"))
+            })
+        });
+        let kept = kept.await?;
+        Ok(if self.clock.now() < kept.until { kept } else { Failures::NONE })
+    }
+
+    async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError> {
+        let widest = bounds.map(|bound| bound.within).into_iter().max().unwrap_or_default();
+        let mut ask = self.scripts.ask.key(self.keys.asked(circuit));
+        ask.arg(self.clock.now().as_millis()).arg(millis(widest + GRACE));
+        for bound in bounds {
+            ask.arg(millis(bound.within)).arg(bound.most);
+        }
+        let said = self.link.step(|mut connection| async move {
+            Ok(ask.invoke_async::<i64>(&mut connection).await?)
+        });
+        let said = said.await?;
+        Ok(match u32::try_from(said) {
+            Ok(lately) => Asked::Granted { lately },
+            Err(_negative) => Asked::Full(Duration::from_millis(said.unsigned_abs())),
+        })
+    }
+
+    async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
+        self.require_fresh()?;
+        if self.revocations.until(&session).is_some_and(|held| held >= until) {
+            return Ok(());
+        }
+        let mut revoke = self.scripts.revoke.key(self.keys.revocations());
+        revoke.arg(URL_SAFE_NO_PAD.encode(session.to_bytes())).arg(until.as_millis());
+        revoke.arg(self.most_revocations).arg(millis(REVOCATION_AGE));
+        let logged = self.link.step(|mut connection| async move {
+            match revoke.invoke_async::<u8>(&mut connection).await? {
+                0 => Err(Fault::Full("revocations")),
+                _ => Ok(()),
+            }
+        });
+        logged.await?;
+        // The disk is waited for off the threads that serve.
+        let (revocations, now) = (self.revocations.clone(), self.clock.now());
+        tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
+            .await
+            .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
+    }
+
+    async fn standing(&self, session: SessionId) -> Result<Standing, StoreError> {
+        self.require_fresh()?;
+        if self.revocations.contains(&session) {
+            return Ok(Standing::Revoked);
+        }
+        Ok(self.moves.lives_on(&session).map_or(Standing::Unmoved, Standing::LivesOn))
+    }
+
+    async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError> {
+        self.require_fresh()?;
+        let now = self.clock.now();
+        if self.revocations.contains(&session) {
+            return Ok(Moved::Revoked);
+        }
+        if let Some(settled) = self.moves.settled(&session, &step, now) {
+            return Ok(settled);
+        }
+        let heard = self.moves.residence(&session);
+        match self.decide(session, &step, now, heard).await? {
+            Verdict::Here => Ok(Moved::Here),
+            Verdict::Refused => Ok(Moved::Refused),
+            Verdict::Shared => {
+                self.revoke_session(session, step.until).await?;
+                Ok(Moved::Shared)
+            }
+            Verdict::Go(relocation) => {
+                self.remember(relocation, now).await?;
+                Ok(Moved::Moved)
+            }
+        }
+    }
+
+    async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {
+        self.dial.set(dial).await
+    }
+
+    fn dial(&self) -> watch::Receiver<Option<DialRecord>> {
+        self.dial.news()
+    }
+
+    fn share(&self, peer: Arc<dyn Peer>) {
+        let _the_first_is_the_only_one = self.standings.get_or_init(|| {
+            let (link, keys) = (self.link.clone(), self.keys.clone());
+            let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
+            SharedStandings::follow(&self.runtime, link, keys, clock, entropy, peer)
+        });
+    }
+
+    fn is_current(&self) -> Result<(), StoreError> {
+        self.require_fresh()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let pong = self.link.step(|mut connection| async move {
+            Ok(cmd("PING").query_async::<redis::Value>(&mut connection).await?)
+        });
+        pong.await?;
+        self.require_fresh()
+    }
+
+    async fn active_challenges(&self) -> Result<u64, StoreError> {
+        Ok(self.waiting.count(self.clock.now()))
+    }
+}
+
+/// Deletes challenges that made room. One by one: on a cluster they are on different nodes.
+async fn unlink(connection: Connection, keys: &Keys, tokens: &[Vec<u8>]) -> Result<(), Fault> {
+    for token in tokens {
+        let token = token.as_slice().try_into().map(ChallengeToken::from_bytes);
+        let token = token.map_err(|_length| Fault::Foreign("a circuit's list of challenges"))?;
+        let mut connection = connection.clone();
+        let unlink = cmd("UNLINK").arg(keys.challenge(&token)).to_owned();
+        unlink.query_async::<u64>(&mut connection).await?;
+    }
+    Ok(())
+}
+
+/// What the script writes: the count, a space, and until when it counts.
+fn failures_of(text: &str) -> Option<Failures> {
+    let (count, until) = text.split_once(' ')?;
+    Some(Failures {
+        count: count.parse().ok()?,
+        until: Timestamp::from_millis(until.parse().ok()?),
+    })
+}
+
+/// Whole milliseconds, as Redis counts them.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,531 @@
+//! How circuits stand and what they did, shared by all nodes.
+//!
+//! Two tasks. One reads two logs, of rows and of deeds, with one `XREAD BLOCK`, and has the node take over
+//! what is in them; the other tells what was decided on this node. Rows are also in a hash, from which a
+//! node that starts late, was away for longer than the log reaches back, or finds another life of Redis,
+//! reads everything. Every row in the log has a number, one more than the row before, so that a reader
+//! knows when it missed some.
+//!
+//! Who tells a row reads what is kept, has [`Peer::settle`] say what the two come to, and writes it only if
+//! what is kept is still that: so of several nodes one is first, and all hear the same in the same order.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use redis::{FromRedisValue, Script, Value, cmd, pipe};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+
+use super::fault::Fault;
+use super::follower::Freshness;
+use super::keys::Keys;
+use super::link::{Connection, Link};
+use super::{GRACE, millis};
+use crate::StoreError;
+use crate::standings::{CIRCUIT_BYTES, DeedBytes, Outgoing, Peer, SharedRow, VALUE_BYTES};
+use fortify_core::clock::Clock;
+use fortify_core::entropy::{Entropy, random_bytes};
+
+/// How long one read waits for news: a quarter of what the proof that there is none may age.
+const WAIT_FOR_NEWS: Duration = Duration::from_millis(500);
+
+/// Rows or deeds read at once: about 150 KiB.
+const BATCH: usize = 1000;
+
+/// Rows told at once; the script that writes them holds Redis up for about a millisecond.
+const TOLD_TOGETHER: usize = 256;
+
+/// How often a batch is judged anew because another node was first; what is left waits for the next.
+const MAX_BIDS: usize = 8;
+
+/// Rows that the log has; a node that is further behind reads everything.
+const MAX_LOGGED_ROWS: usize = 65_536;
+
+/// Deeds that the log has. A node that is further behind misses some, which costs a program a few answers.
+const MAX_LOGGED_DEEDS: usize = 50_000;
+
+/// Circuits whose rows are kept: as many as a node holds (`reputation::MAX_STANDINGS`).
+const MAX_ROWS: usize = 500_000;
+
+/// The pause before something that failed is tried again.
+const BACK_OFF: Duration = Duration::from_millis(200);
+
+/// Keeps rows where what is kept of their circuits is what the caller thinks, and tells of them. For each:
+/// 1, or 0 where something else is kept, or 2 where there is no room.
+///
+/// The trim comes first because Redis refuses no write of a script that has written before: bans are kept
+/// at its memory cap too. Rows whose time is over go, up to 100 of each kind a call: by Redis'
+/// clock and by the caller's, so that one that is ahead deletes nothing.
+const KEEP: &str = "
+local now = redis.call('TIME')
+local over = string.format('%.0f', math.min(now[1] * 1000, tonumber(ARGV[1])) - ARGV[4])
+redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[3])
+for i = 3, 5 do
+  for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', over, 'LIMIT', 0, 100)) do
+    redis.call('ZREM', KEYS[i], gone)
+    redis.call('HDEL', KEYS[2], gone)
+  end
+end
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local number = last and tonumber(last[2][2]) or 0
+local said = {}
+for i = 5, #ARGV, 5 do
+  local circuit, kept = ARGV[i], redis.call('HGET', KEYS[2], ARGV[i]) or ''
+  local answer = 1
+  if kept ~= ARGV[i + 1] then
+    answer = 0
+  elseif kept == '' and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[2]) then
+    local gone = redis.call('ZPOPMIN', KEYS[3])[1] or redis.call('ZPOPMIN', KEYS[4])[1]
+    if gone then redis.call('HDEL', KEYS[2], gone) else answer = 2 end
+  end
+  if answer == 1 then
+    number = number + 1
+    local n = string.format('%.0f', number)
+    redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[3], '*', 'n', n, 'r', circuit .. ARGV[i + 2])
+    redis.call('HSET', KEYS[2], circuit, ARGV[i + 2])
+    for j = 3, 5 do redis.call('ZREM', KEYS[j], circuit) end
+    redis.call('ZADD', KEYS[tonumber(ARGV[i + 3])], ARGV[i + 4], circuit)
+  end
+  said[#said + 1] = answer
+end
+return said";
+
+/// What the script says of a row that there is no room for.
+const NO_ROOM: u8 = 2;
+
+/// The two tasks.
+pub(super) struct SharedStandings {
+    fresh: Arc<Freshness>,
+    tasks: [AbortHandle; 2],
+}
+
+impl SharedStandings {
+    /// Shares `peer`'s standings from now on.
+    pub(super) fn follow(
+        runtime: &Handle,
+        link: Arc<Link>,
+        keys: Keys,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        peer: Arc<dyn Peer>,
+    ) -> Self {
+        let fresh = Arc::new(Freshness::never());
+        let teller = Teller::new(link.clone(), keys.clone(), peer.clone(), clock, MAX_ROWS);
+        let (known, heard) = (Known::default(), fresh.clone());
+        let follower = Follower { link, keys, peer, entropy, fresh: heard, known };
+        let tasks = [runtime.spawn(follower.run()), runtime.spawn(teller.run())];
+        Self { fresh, tasks: tasks.map(|task| task.abort_handle()) }
+    }
+
+    /// Whether this node has lately heard all that there is.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh.is_fresh()
+    }
+}
+
+impl Drop for SharedStandings {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// The task that tells.
+pub(super) struct Teller {
+    link: Arc<Link>,
+    keys: Keys,
+    peer: Arc<dyn Peer>,
+    clock: Arc<dyn Clock>,
+    keep: Script,
+    /// Rows that are kept.
+    most: usize,
+    /// Whether it was said that there is no room for more.
+    full: AtomicBool,
+}
+
+impl Teller {
+    /// Tells Redis what `peer` has to tell, which keeps at most `most` rows.
+    pub(super) fn new(
+        link: Arc<Link>,
+        keys: Keys,
+        peer: Arc<dyn Peer>,
+        clock: Arc<dyn Clock>,
+        most: usize,
+    ) -> Self {
+        let (keep, full) = (Script::new(KEEP), AtomicBool::new(false));
+        Self { link, keys, peer, clock, keep, most, full }
+    }
+
+    /// Tells whatever there is to tell; never returns.
+    pub(super) async fn run(self) {
+        let mut said = None;
+        loop {
+            self.peer.waits().await;
+            let outgoing = self.peer.take(TOLD_TOGETHER);
+            match self.tell(outgoing).await {
+                Ok(()) => {
+                    if said.take().is_some() {
+                        tracing::info!("bans and favours are told to the other nodes again");
+                    }
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    // Once for each thing that is wrong, not at every attempt.
+                    if said.as_ref() != Some(&text) {
+                        tracing::warn!(
+                            error = %text,
+                            "bans and favours are not told to the other nodes; they count here, \
+                             and are told later"
+                        );
+                        said = Some(text);
+                    }
+                    sleep(BACK_OFF).await;
+                }
+            }
+        }
+    }
+
+    /// Tells it, as far as that works.
+    async fn tell(&self, outgoing: Outgoing) -> Result<(), StoreError> {
+        let told = self.tell_rows(outgoing.rows.clone()).await;
+        let (rows, first) = match told {
+            Ok(left) => (left, None),
+            Err(error) => (outgoing.rows, Some(error)),
+        };
+        let mut deeds = outgoing.deeds;
+        let told = if first.is_none() { self.tell_deeds(&mut deeds).await } else { Ok(()) };
+        self.peer.told(Outgoing { rows, deeds });
+        first.map_or(told, Err)
+    }
+
+    /// Tells rows; those are left for which other nodes were first again and again.
+    async fn tell_rows(&self, mut rows: Vec<SharedRow>) -> Result<Vec<SharedRow>, StoreError> {
+        for _bid in 0..MAX_BIDS {
+            if rows.is_empty() {
+                break;
+            }
+            let batch = &rows;
+            let bid = self.link.step(|connection| self.bid(connection, batch)).await?;
+            // Another node may know better, and have said so before this one listened.
+            if !bid.stays.is_empty() {
+                self.peer.hear(bid.stays).await?;
+            }
+            rows = bid.again;
+        }
+        Ok(rows)
+    }
+
+    /// Has Redis keep what `rows` and what it keeps come to.
+    async fn bid(&self, mut connection: Connection, rows: &[SharedRow]) -> Result<Bid, Fault> {
+        let mut get = cmd("HMGET");
+        get.arg(self.keys.standings());
+        for row in rows {
+            get.arg(&row.circuit[..]);
+        }
+        let kept: Vec<Option<Vec<u8>>> = get.query_async(&mut connection).await?;
+        let mut keep = self.keep.key(self.keys.standings_log());
+        keep.key(self.keys.standings());
+        for rank in RANKS {
+            keep.key(self.keys.standings_ends(rank));
+        }
+        keep.arg(self.clock.now().as_millis()).arg(self.most).arg(MAX_LOGGED_ROWS);
+        keep.arg(millis(GRACE));
+        let (mut bids, mut stays) = (Vec::new(), Vec::new());
+        for (row, kept) in rows.iter().zip(kept) {
+            let settled = self.peer.settle(kept.as_deref(), row).map_err(|_foreign| FOREIGN)?;
+            let Some(settled) = settled else {
+                let value = kept.and_then(|value| value.try_into().ok());
+                stays.extend(value.map(|value| SharedRow { value, ..*row }));
+                continue;
+            };
+            keep.arg(&settled.row.circuit[..]).arg(kept.unwrap_or_default());
+            keep.arg(&settled.row.value[..]).arg(settled.rank as usize + 3);
+            keep.arg(settled.end.as_millis());
+            bids.push(*row);
+        }
+        if bids.is_empty() {
+            return Ok(Bid { stays, again: bids });
+        }
+        let said: Vec<u8> = keep.invoke_async(&mut connection).await?;
+        // A ban that finds no room counts on this node alone; tried on and on it would hold up others.
+        let full = said.contains(&NO_ROOM);
+        if full && !self.full.swap(full, Ordering::Relaxed) {
+            tracing::error!(
+                most = self.most,
+                "Redis keeps as many bans as it may: further ones count on this node alone"
+            );
+        }
+        let again = bids.into_iter().zip(said).filter(|(_, said)| *said == 0);
+        Ok(Bid { stays, again: again.map(|(row, _)| row).collect() })
+    }
+
+    /// Tells deeds; those are left that were not sent. What was sent and not answered in time may be told all
+    /// the same, and told again it would count twice: a deed too few costs a program an answer, one too many
+    /// may ban a person.
+    async fn tell_deeds(&self, deeds: &mut Vec<DeedBytes>) -> Result<(), StoreError> {
+        if deeds.is_empty() {
+            return Ok(());
+        }
+        let (key, mut all) = (self.keys.deeds(), pipe());
+        for deed in &*deeds {
+            let add = all.cmd("XADD").arg(&key).arg("MAXLEN").arg("~").arg(MAX_LOGGED_DEEDS);
+            add.arg("*").arg("d").arg(&deed[..]).ignore();
+        }
+        let lasts = millis(self.peer.deeds_last() + GRACE);
+        all.cmd("PEXPIRE").arg(&key).arg(lasts).ignore();
+        let told = self.link.step(|mut connection| {
+            deeds.clear();
+            async move { Ok(all.query_async::<()>(&mut connection).await?) }
+        });
+        told.await
+    }
+}
+
+/// What became of rows that were told.
+struct Bid {
+    /// What Redis keeps where that is not changed by what was told.
+    stays: Vec<SharedRow>,
+    /// Those for which another node was first.
+    again: Vec<SharedRow>,
+}
+
+/// The words in the names of keys, in the order of `Rank`.
+const RANKS: [&str; 3] = ["reset", "vip", "banned"];
+
+const FOREIGN: Fault = Fault::Foreign("how a circuit stands");
+
+/// The task that hears.
+struct Follower {
+    link: Arc<Link>,
+    keys: Keys,
+    peer: Arc<dyn Peer>,
+    entropy: Arc<dyn Entropy>,
+    fresh: Arc<Freshness>,
+    known: Known,
+}
+
+/// What this node has read.
+struct Known {
+    /// The name of the logs' life.
+    epoch: Vec<u8>,
+    /// The last row, by its place and by its number.
+    row: (String, u64),
+    /// The last deed.
+    deed: String,
+}
+
+impl Default for Known {
+    /// Before the first ones.
+    fn default() -> Self {
+        Self { epoch: Vec::new(), row: (FIRST.to_owned(), 0), deed: FIRST.to_owned() }
+    }
+}
+
+const FIRST: &str = "0-0";
+
+/// What one read found, in the order of each log.
+#[derive(Default)]
+struct News {
+    rows: Vec<(String, u64, SharedRow)>,
+    deeds: Vec<(String, DeedBytes)>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.deeds.is_empty()
+    }
+
+    /// Whether there is no more of either log.
+    fn is_whole(&self) -> bool {
+        self.rows.len() < BATCH && self.deeds.len() < BATCH
+    }
+}
+
+impl Follower {
+    /// Hears, and connects again when that ends; never returns.
+    async fn run(mut self) {
+        let mut said = None;
+        loop {
+            let Err(error) = self.follow(&mut said).await;
+            let text = error.to_string();
+            if said.as_ref() != Some(&text) {
+                tracing::error!(error = %text, "bans of other nodes are not heard");
+                said = Some(text);
+            }
+            sleep(BACK_OFF).await;
+        }
+    }
+
+    /// One life of the connection.
+    async fn follow(&mut self, said: &mut Option<String>) -> Result<Infallible, StoreError> {
+        let connection = self.link.open(WAIT_FOR_NEWS).await?;
+        // What came meanwhile is there at once.
+        let mut wait = None;
+        loop {
+            let epoch = self.epoch(&connection).await?;
+            if epoch != self.known.epoch {
+                self.known.deed = FIRST.to_owned();
+                self.read_everything(&connection).await?;
+                self.known.epoch = epoch;
+            }
+            let asked = Instant::now();
+            let news = self.read(&connection, wait).await?;
+            wait = Some(WAIT_FOR_NEWS);
+            let asked = if news.is_empty() { asked } else { Instant::now() };
+            let whole = news.is_whole();
+            if !self.take_over(news).await? {
+                self.read_everything(&connection).await?;
+            } else if whole && self.epoch(&connection).await? == self.known.epoch {
+                self.fresh.prove(asked);
+                if said.take().is_some() {
+                    tracing::info!("bans of other nodes are heard again");
+                }
+            }
+        }
+    }
+
+    /// The name of the logs' life, given now if it has none.
+    async fn epoch(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
+        let fresh: [u8; 16] = random_bytes(&*self.entropy)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let (key, fresh) = (self.keys.standings_epoch(), URL_SAFE_NO_PAD.encode(fresh));
+        let named = self.link.within_deadline(connection, |mut connection| async move {
+            let get = cmd("GET").arg(&key).to_owned();
+            let there: Option<Vec<u8>> = get.query_async(&mut connection).await?;
+            if there.is_some() {
+                return Ok(there);
+            }
+            let set = cmd("SET").arg(&key).arg(&fresh).arg("NX").to_owned();
+            set.query_async::<Value>(&mut connection).await?;
+            Ok(get.query_async(&mut connection).await?)
+        });
+        named.await?.ok_or_else(|| self.link.unavailable("forgot a key at once; is it flushed?"))
+    }
+
+    /// Hears every row that is kept, and has told what this node holds besides.
+    async fn read_everything(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        // From here the log goes on: what changes meanwhile is heard twice, and nothing is missed.
+        let asked = Instant::now();
+        let place = self.end_of_log(connection).await?;
+        let (mut cursor, mut kept) = (0, HashSet::new());
+        loop {
+            let mut scan = cmd("HSCAN");
+            scan.arg(self.keys.standings()).arg(cursor).arg("COUNT").arg(BATCH);
+            let page = self.link.within_deadline(connection, |mut connection| async move {
+                let (next, pairs): Page = scan.query_async(&mut connection).await?;
+                let rows: Option<Vec<_>> = pairs.iter().map(|(c, value)| row(c, value)).collect();
+                Ok((next, rows.ok_or(FOREIGN)?))
+            });
+            let (next, rows) = page.await?;
+            kept.extend(rows.iter().map(|row| row.circuit));
+            self.peer.hear(rows).await?;
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        self.peer.compare(&kept);
+        self.known.row = place;
+        self.fresh.prove(asked);
+        Ok(())
+    }
+
+    /// The place and the number of the last row in the log.
+    async fn end_of_log(&self, connection: &Connection) -> Result<(String, u64), StoreError> {
+        let mut look = cmd("XREVRANGE");
+        look.arg(self.keys.standings_log()).arg("+").arg("-").arg("COUNT").arg(1);
+        let last = self.link.within_deadline(connection, |mut connection| async move {
+            let entries: Entries = look.query_async(&mut connection).await?;
+            entries.into_iter().next().map(|(id, fields)| logged(id, &fields)).transpose()
+        });
+        let last = last.await?;
+        Ok(last.map_or((FIRST.to_owned(), 0), |(id, number, _)| (id, number)))
+    }
+
+    /// The entries after the last ones known, at most [`BATCH`] of each log; waits for some if told
+    /// to.
+    async fn read(
+        &self,
+        connection: &Connection,
+        wait: Option<Duration>,
+    ) -> Result<News, StoreError> {
+        let mut read = cmd("XREAD");
+        read.arg("COUNT").arg(BATCH);
+        if let Some(wait) = wait {
+            read.arg("BLOCK").arg(millis(wait));
+        }
+        let (rows, deeds) = (self.keys.standings_log(), self.keys.deeds());
+        read.arg("STREAMS").arg(&rows).arg(&deeds);
+        read.arg(&self.known.row.0).arg(&self.known.deed);
+        let limit = self.link.timeout() + wait.unwrap_or_default();
+        let answer = self.link.within(limit, connection, |mut connection| async move {
+            news(read.query_async(&mut connection).await?, &rows)
+        });
+        answer.await
+    }
+
+    /// Takes news over; whether no row is missing before the first of them.
+    async fn take_over(&mut self, news: News) -> Result<bool, StoreError> {
+        if let Some((id, _)) = news.deeds.last() {
+            self.known.deed.clone_from(id);
+            let deeds: Vec<_> = news.deeds.iter().map(|(_, deed)| *deed).collect();
+            self.peer.hear_deeds(&deeds);
+        }
+        let (Some(first), Some(last)) = (news.rows.first(), news.rows.last()) else {
+            return Ok(true);
+        };
+        if first.1 != self.known.row.1 + 1 {
+            return Ok(false);
+        }
+        let place = (last.0.clone(), last.1);
+        self.peer.hear(news.rows.into_iter().map(|(_, _, row)| row).collect()).await?;
+        self.known.row = place;
+        Ok(true)
+    }
+}
+
+/// A page of the hash: where to go on, and circuits with how they stand.
+type Page = (u64, Vec<(Vec<u8>, Vec<u8>)>);
+
+/// Entries of a log: places, and fields with their values.
+type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
+
+fn row(circuit: &[u8], value: &[u8]) -> Option<SharedRow> {
+    Some(SharedRow { circuit: circuit.try_into().ok()?, value: value.try_into().ok()? })
+}
+
+/// What `XREAD` of the two logs gives: nil, or the names of those that have news with their entries.
+fn news(answer: Value, rows: &str) -> Result<News, Fault> {
+    let streams: Option<Vec<(String, Entries)>> =
+        FromRedisValue::from_redis_value(answer).map_err(|_parse| FOREIGN)?;
+    let mut news = News::default();
+    for (name, entries) in streams.into_iter().flatten() {
+        for (id, fields) in entries {
+            if name == rows {
+                news.rows.push(logged(id, &fields)?);
+            } else {
+                let deed = field(&fields, "d").and_then(|bytes| bytes.try_into().ok());
+                news.deeds.push((id, deed.ok_or(Fault::Foreign("what a circuit did"))?));
+            }
+        }
+    }
+    Ok(news)
+}
+
+/// An entry of the log of rows: its place, its number and its row.
+fn logged(id: String, fields: &[(String, Vec<u8>)]) -> Result<(String, u64, SharedRow), Fault> {
+    let number = field(fields, "n").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+    let bytes = field(fields, "r").filter(|bytes| bytes.len() == CIRCUIT_BYTES + VALUE_BYTES);
+    let both = bytes.and_then(|bytes| bytes.split_at_checked(CIRCUIT_BYTES));
+    let row = both.and_then(|(circuit, value)| row(circuit, value));
+    Ok((id, number.ok_or(FOREIGN)?, row.ok_or(FOREIGN)?))
+}
+
+fn field<'a>(fields: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
+    fields.iter().find(|(n, _)| n == name).map(|(_, value)| &value[..])
+}

@@ -1,0 +1,691 @@
+//! The store against real servers.
+
+#[path = "../../../fortify-testkit/src/redis.rs"]
+pub(super) mod server;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::config::{RedisAddress, RedisServer, RedisTls};
+use crate::contract;
+use follower::MAX_STALENESS;
+use fortify_core::clock::ManualClock;
+use fortify_core::entropy::{SystemEntropy, random_bytes};
+use server::{Cluster, Redis, until};
+
+/// A store over a server, and the hand on its clock.
+pub(super) struct Bed {
+    pub(super) store: Arc<RedisStore>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) data_dir: tempfile::TempDir,
+}
+
+/// A store that has connected.
+pub(super) async fn bed(config: &RedisConfig, challenges_per_circuit: usize) -> Bed {
+    let bed = unready(config, challenges_per_circuit);
+    ready(&bed.store).await;
+    bed
+}
+
+fn unready(config: &RedisConfig, challenges_per_circuit: usize) -> Bed {
+    let data_dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(contract::START));
+    let store = RedisStore::open(
+        clock.clone(),
+        Arc::new(SystemEntropy),
+        config,
+        challenges_per_circuit,
+        data_dir.path(),
+    );
+    Bed { store: Arc::new(store.unwrap()), clock, data_dir }
+}
+
+/// Waits until the store answers; how long it took.
+pub(super) async fn ready(store: &RedisStore) -> Duration {
+    until("the store to answer", || async { store.ping().await.is_ok() }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn passes_the_contract_on_one_server() {
+    let redis = Redis::start(&[]);
+    let bed = bed(&redis.config(), 100).await;
+    contract::check(bed.store.clone(), |by| bed.clock.advance(by)).await;
+    contract::check_moves(bed.store.clone(), |by| bed.clock.advance(by)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn passes_the_contract_on_a_cluster_of_three() {
+    let cluster = Cluster::start();
+    let bed = bed(&cluster.config(), 100).await;
+    contract::check(bed.store.clone(), |by| bed.clock.advance(by)).await;
+    contract::check_moves(bed.store.clone(), |by| bed.clock.advance(by)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
+    let (redis, cluster) = (Redis::start(&[]), Cluster::start());
+    for most in [1, 3, 100] {
+        for config in [redis.config(), cluster.config()] {
+            contract::check_bound(bed(&config, most).await.store.clone(), most).await;
+        }
+    }
+    // What was taken or made room left nothing behind but what ends by itself.
+    assert_eq!(redis.tell(&["EVAL", "return #redis.call('KEYS', '*:captcha:*')", "0"]), ":0");
+    assert_eq!(redis.tell(&["EVAL", "return #redis.call('KEYS', '*:active:*')", "0"]), ":0");
+}
+
+/// A step of a session that ends in an hour, at most three in an hour.
+pub(super) fn step(from: u8, to: u8) -> Move {
+    let [from, to] = [from, to].map(|byte| CircuitTag::from_bytes([byte; 16]));
+    let hour = Duration::from_secs(3600);
+    Move { from, to, until: contract::START.after(hour), most: 3, window: hour }
+}
+
+/// What every verb says while nothing can be had from Redis.
+async fn refuses(store: &RedisStore, word: &str) {
+    let token = ChallengeToken::random(&SystemEntropy).unwrap();
+    let circuit = CircuitTag::from_bytes([1; 16]);
+    let record = contract::record(contract::START.after(Duration::from_secs(60)));
+    let said = [
+        store.put_challenge(&token, record).await.unwrap_err(),
+        store.challenge(&token).await.unwrap_err(),
+        store.take_challenge(&token).await.unwrap_err(),
+        store.record_failure(circuit, Duration::from_secs(60)).await.unwrap_err(),
+        store.failures(circuit).await.unwrap_err(),
+        store.ping().await.unwrap_err(),
+    ];
+    for error in said {
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+/// A server that answers every command but those of the greeting with one line, or not at all.
+struct Fake {
+    port: u16,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Fake {
+    async fn start(answer: &'static [u8]) -> Self {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                connections.spawn(async move {
+                    let mut buffer = vec![0; 64 * 1024];
+                    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+                        // Commands are small here and come whole; each begins with its length.
+                        let text = String::from_utf8_lossy(&buffer[..length]);
+                        let commands = text.matches("\r\n*").count() + 1;
+                        for _ in 0..commands {
+                            if stream.write_all(answer).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self { port, task }
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_every_word_of_trouble_is_a_refusal_within_the_deadline() {
+    for (answer, word) in [
+        (&b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"[..], "volatile-ttl"),
+        (b"-READONLY You can't write against a read only replica.\r\n", "name its primary"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "LOADING"),
+        (b"-CLUSTERDOWN The cluster is down\r\n", "redis-cli cluster info"),
+        (b"-MASTERDOWN Link with MASTER is down\r\n", "CLUSTERDOWN"),
+        (b"-MOVED 7 127.0.0.1:1\r\n", "storage.cluster = true"),
+        (b"-NOAUTH Authentication required.\r\n", "storage.password_file"),
+        (b"-NOPERM this user has no permissions\r\n", "docs/redis.md"),
+        (b"-MISCONF Redis is configured to save RDB snapshots\r\n", "free space"),
+        (b"-ERR unknown command 'GETDEL', with args beginning with: 'tell-tale'\r\n", "6.2"),
+        (b"", "no"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "protocol"),
+        (b"$-1\r\n", "Redis"),
+        (b":7\r\n", "Redis"),
+    ] {
+        let fake = Fake::start(answer).await;
+        let mut config = RedisConfig { servers: vec![server::server(fake.port)], ..<_>::default() };
+        let bed = unready(&config, 3);
+        until(word, || async {
+            let said = bed.store.ping().await.unwrap_err().to_string();
+            assert!(!said.contains("tell-tale"), "{said}");
+            said.contains(word) && !said.contains("not connected yet")
+        })
+        .await;
+        let started = Instant::now();
+        refuses(&bed.store, "Redis").await;
+        assert!(started.elapsed() < config.timeout * 6, "{word}: {:?}", started.elapsed());
+        let session = SessionId::random(&SystemEntropy).unwrap();
+        assert!(bed.store.standing(session).await.is_err(), "{word}: nobody was asked");
+        assert!(bed.store.revoke_session(session, contract::START).await.is_err(), "{word}");
+        assert!(bed.store.move_session(session, step(1, 2)).await.is_err(), "{word}");
+
+        config.cluster = true;
+        let bed = unready(&config, 3);
+        until(word, || async {
+            let said = bed.store.ping().await.unwrap_err().to_string();
+            assert!(!said.contains("tell-tale"), "{said}");
+            !said.contains("not connected yet")
+        })
+        .await;
+    }
+}
+
+/// Puts a challenge that lives long.
+async fn put(store: &RedisStore) -> ChallengeToken {
+    let token = ChallengeToken::random(&SystemEntropy).unwrap();
+    let record = contract::record(contract::START.after(Duration::from_secs(3600)));
+    store.put_challenge(&token, record).await.unwrap();
+    token
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_a_server_out_of_memory_refuses_and_comes_back() {
+    let redis = Redis::start(&["--maxmemory-policy", "noeviction"]);
+    let bed = bed(&redis.config(), 100).await;
+    let token = put(&bed.store).await;
+    assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "1"]), "+OK");
+    let record = contract::record(contract::START.after(Duration::from_secs(60)));
+    let said = bed.store.put_challenge(&token, record).await.unwrap_err().to_string();
+    assert!(said.contains("OOM") && said.contains("volatile-ttl"), "{said}");
+    let circuit = CircuitTag::from_bytes([2; 16]);
+    assert!(bed.store.record_failure(circuit, Duration::from_secs(9)).await.is_err());
+    let session = SessionId::random(&SystemEntropy).unwrap();
+    let until = contract::START.after(Duration::from_secs(60));
+    // A log-out is small and must not be put off.
+    bed.store.revoke_session(session, until).await.unwrap();
+    assert_eq!(bed.store.standing(session).await.unwrap(), Standing::Revoked);
+    // A move is no more than a new challenge is, and not made; one that was made counts.
+    let moving = SessionId::random(&SystemEntropy).unwrap();
+    assert!(bed.store.move_session(moving, step(1, 2)).await.is_err());
+    assert_eq!(bed.store.standing(moving).await.unwrap(), Standing::Unmoved);
+    // What was given out can still be answered.
+    assert!(bed.store.take_challenge(&token).await.unwrap().is_some());
+    assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "0"]), "+OK");
+    put(&bed.store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_at_the_memory_cap_challenges_make_room_and_log_outs_stay() {
+    let redis = Redis::start(&["--maxmemory", "3mb", "--maxmemory-policy", "volatile-ttl"]);
+    let bed = bed(&redis.config(), 100).await;
+    let session = SessionId::random(&SystemEntropy).unwrap();
+    let until = contract::START.after(Duration::from_secs(3600));
+    bed.store.revoke_session(session, until).await.unwrap();
+    let mut newest = None;
+    for _ in 0..5_000 {
+        let circuit = CircuitTag::from_bytes(random_bytes(&SystemEntropy).unwrap());
+        let record = ChallengeRecord { circuit, ..contract::record(until) };
+        let token = ChallengeToken::random(&SystemEntropy).unwrap();
+        bed.store.put_challenge(&token, record).await.unwrap();
+        newest = Some(token);
+    }
+    assert_ne!(redis.info("evicted_keys"), "0");
+    assert!(newest.is_some());
+    let other = self::bed(&redis.config(), 100).await;
+    assert_eq!(
+        other.store.standing(session).await.unwrap(),
+        Standing::Revoked,
+        "the flood dropped a revocation"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_may_forget_log_outs_is_refused_until_it_may_not() {
+    let redis = Redis::start(&["--maxmemory-policy", "allkeys-lru"]);
+    let bed = unready(&redis.config(), 3);
+    until("the refusal", || async {
+        bed.store.ping().await.unwrap_err().to_string().contains("maxmemory-policy")
+    })
+    .await;
+    refuses(&bed.store, "maxmemory-policy").await;
+    assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]), "+OK");
+    ready(&bed.store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_a_replica_and_a_node_of_a_cluster_are_refused_by_name() {
+    let (primary, replica) = (Redis::start(&[]), Redis::start(&[]));
+    let port = primary.port.to_string();
+    assert_eq!(replica.tell(&["REPLICAOF", "127.0.0.1", &port]), "+OK");
+    let bed = unready(&replica.config(), 3);
+    until("the refusal", || async {
+        bed.store.ping().await.unwrap_err().to_string().contains("READONLY")
+    })
+    .await;
+    assert_eq!(replica.tell(&["REPLICAOF", "NO", "ONE"]), "+OK");
+    ready(&bed.store).await;
+
+    let cluster = Cluster::start();
+    let mut config = cluster.config();
+    config.cluster = false;
+    let mut refused = 0;
+    for server in &cluster.config().servers {
+        config.servers = vec![server.clone()];
+        let bed = unready(&config, 3);
+        until("an answer or the refusal", || async {
+            match bed.store.ping().await {
+                // The node that has the slot of the revocations: each key that it has not tells.
+                Ok(()) => true,
+                Err(error) => error.to_string().contains("storage.cluster = true"),
+            }
+        })
+        .await;
+        refused += usize::from(bed.store.ping().await.is_err());
+    }
+    assert_eq!(refused, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_a_value_that_is_no_challenge_is_a_refusal() {
+    let redis = Redis::start(&[]);
+    let bed = bed(&redis.config(), 3).await;
+    for value in ["", "{", "[]", "{\"answer\":\"t:ACDEFH\"}", "\u{0}"] {
+        let token = ChallengeToken::random(&SystemEntropy).unwrap();
+        let key = format!("fortify:captcha:{}", token.encode());
+        redis.tell(&["SET", &key, value]);
+        let said = bed.store.challenge(&token).await.unwrap_err().to_string();
+        assert!(said.contains("storage.prefix") && !said.contains("ACDEFH"), "{said}");
+        assert!(bed.store.take_challenge(&token).await.is_err(), "{value}");
+        redis.tell(&["LPUSH", &key, value]);
+        let said = bed.store.take_challenge(&token).await.unwrap_err().to_string();
+        assert!(said.contains("WRONGTYPE"), "{said}");
+    }
+    let circuit = CircuitTag::from_bytes([9; 16]);
+    redis.tell(&["SET", &format!("fortify:failures:{}", circuit.encode()), "many"]);
+    assert!(bed.store.failures(circuit).await.is_err());
+    assert!(bed.store.record_failure(circuit, Duration::from_secs(9)).await.is_err());
+    assert!(bed.store.ping().await.is_ok(), "one bad value is not the end of the store");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_a_server_that_stands_still_refuses_in_time_and_admits_nobody_for_long() {
+    let redis = Redis::start(&[]);
+    let bed = bed(&redis.config(), 3).await;
+    let session = SessionId::random(&SystemEntropy).unwrap();
+    redis.signal(rustix::process::Signal::STOP);
+    let stopped = Instant::now();
+    assert!(bed.store.ping().await.is_err());
+    assert!(stopped.elapsed() < Duration::from_millis(400), "{:?}", stopped.elapsed());
+    until("the revocations to be too old", || async { bed.store.standing(session).await.is_err() })
+        .await;
+    let believed = stopped.elapsed();
+    assert!(believed <= MAX_STALENESS + Duration::from_millis(500), "believed for {believed:?}");
+    // By now nobody waits any more: there is no connection to wait on.
+    let started = Instant::now();
+    refuses(&bed.store, "Redis").await;
+    assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
+    redis.signal(rustix::process::Signal::CONT);
+    let back = ready(&bed.store).await;
+    assert!(back < Duration::from_secs(3), "{back:?}");
+    assert_eq!(bed.store.standing(session).await.unwrap(), Standing::Unmoved);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_log_outs_reach_other_nodes_and_survive_an_empty_restart() {
+    let mut redis = Redis::start(&[]);
+    let (one, two) = (bed(&redis.config(), 3).await, bed(&redis.config(), 3).await);
+    let until_when = contract::START.after(Duration::from_secs(3600));
+    let sessions: Vec<_> = (0..50).map(|_| SessionId::random(&SystemEntropy).unwrap()).collect();
+    let mut slowest = Duration::ZERO;
+    for session in &sessions {
+        one.store.revoke_session(*session, until_when).await.unwrap();
+        let met = || async { two.store.standing(*session).await.unwrap() == Standing::Revoked };
+        slowest = slowest.max(until("the other node to know", met).await);
+    }
+    assert!(slowest < MAX_STALENESS, "{slowest:?}");
+
+    redis.kill();
+    for bed in [&one, &two] {
+        until("the loss to be noticed", || async { bed.store.ping().await.is_err() }).await;
+        let refused = SessionId::random(&SystemEntropy).unwrap();
+        assert!(bed.store.revoke_session(refused, until_when).await.is_err());
+    }
+    redis.run();
+    let back = ready(&one.store).await.max(ready(&two.store).await);
+    assert!(back < Duration::from_secs(3), "{back:?}");
+    // A node that comes new learns all of them from Redis, and nodes that stayed still know them.
+    let new = bed(&redis.config(), 3).await;
+    for session in &sessions {
+        for bed in [&one, &two, &new] {
+            assert_eq!(bed.store.standing(*session).await.unwrap(), Standing::Revoked);
+        }
+    }
+    // A flush takes no connection away and is noticed all the same.
+    assert_eq!(redis.tell(&["FLUSHALL"]), "+OK");
+    let key = "fortify:{revocations}:log";
+    until("the log to be written back", || async { redis.tell(&["EXISTS", key]) == ":1" }).await;
+    println!(
+        r#"{{"test":"log-outs","slowest_ms":{:.1},"back_after_empty_restart_ms":{:.1}}}"#,
+        slowest.as_secs_f64() * 1e3,
+        back.as_secs_f64() * 1e3
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_log_outs_survive_a_restart_of_everything() {
+    let mut redis = Redis::start(&[]);
+    let bed = bed(&redis.config(), 3).await;
+    let session = SessionId::random(&SystemEntropy).unwrap();
+    let until_when = contract::START.after(Duration::from_secs(3600));
+    bed.store.revoke_session(session, until_when).await.unwrap();
+    let Bed { store, clock, data_dir } = bed;
+    drop(store);
+    redis.kill();
+    redis.run();
+    let entropy = Arc::new(SystemEntropy);
+    let again = RedisStore::open(clock, entropy, &redis.config(), 3, data_dir.path()).unwrap();
+    ready(&again).await;
+    assert_eq!(again.standing(session).await.unwrap(), Standing::Revoked);
+    assert_eq!(redis.tell(&["XLEN", "fortify:{revocations}:log"]), ":1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_full_log_refuses_a_log_out_and_forgets_none() {
+    let redis = Redis::start(&[]);
+    let mut bed = bed(&redis.config(), 3).await;
+    Arc::get_mut(&mut bed.store).unwrap().most_revocations = 2;
+    let until_when = contract::START.after(Duration::from_secs(3600));
+    let sessions: Vec<_> = (0..3).map(|_| SessionId::random(&SystemEntropy).unwrap()).collect();
+    bed.store.revoke_session(sessions[0], until_when).await.unwrap();
+    bed.store.revoke_session(sessions[1], until_when).await.unwrap();
+    let refused = bed.store.revoke_session(sessions[2], until_when).await;
+    assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
+    // Once more is no further one.
+    bed.store.revoke_session(sessions[0], until_when).await.unwrap();
+    for (session, revoked) in sessions.iter().zip([true, true, false]) {
+        let standing = bed.store.standing(*session).await.unwrap();
+        assert_eq!(standing == Standing::Revoked, revoked);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_a_cluster_without_a_node_refuses_and_comes_back() {
+    let mut cluster = Cluster::start();
+    let bed = bed(&cluster.config(), 3).await;
+    // The node that does not have the revocations, so that only the challenges are gone.
+    let key = "fortify:{revocations}:log";
+    let lost = (0..3).find(|n| cluster.nodes[*n].tell(&["EXISTS", key]).starts_with("-MOVED"));
+    let lost = lost.unwrap();
+    cluster.nodes[lost].kill();
+    until("a refusal", || async { bed.store.ping().await.is_err() }).await;
+    let record = contract::record(contract::START.after(Duration::from_secs(60)));
+    let refused = || async {
+        let token = ChallengeToken::random(&SystemEntropy).unwrap();
+        bed.store.put_challenge(&token, record.clone()).await.is_err()
+    };
+    until("every slot to be refused", || async {
+        let started = Instant::now();
+        let mut all = true;
+        for _ in 0..10 {
+            all &= refused().await;
+        }
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+        all
+    })
+    .await;
+    cluster.nodes[lost].run();
+    cluster.wait_until_whole();
+    let back = until("the store to answer", || async {
+        let mut all = bed.store.ping().await.is_ok();
+        for _ in 0..20 {
+            all = all && !refused().await;
+        }
+        all
+    })
+    .await;
+    assert!(back < Duration::from_secs(3), "{back:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_user_with_the_documented_rights_can_do_everything_and_a_new_password_needs_no_restart() {
+    let docs = include_str!("../../../../docs/redis.md");
+    let rule = docs.split("```acl\n").nth(1).unwrap().split("\n```").next().unwrap();
+    let rule = rule.replace("PASSWORD", "right").replace("\\\n", " ");
+    let words: Vec<_> = rule.split_whitespace().skip(1).collect();
+    for cluster in [false, true] {
+        let (single, cluster) = match cluster {
+            false => (Some(Redis::start(&[])), None),
+            true => (None, Some(Cluster::start())),
+        };
+        let nodes = single.iter().chain(cluster.iter().flat_map(|cluster| &cluster.nodes));
+        for node in nodes.clone() {
+            assert_eq!(node.tell(&[&["ACL", "SETUSER"], &words[..]].concat()), "+OK");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        std::fs::write(&file, "wrong\n").unwrap();
+        let config = match &cluster {
+            Some(cluster) => cluster.config(),
+            None => single.as_ref().unwrap().config(),
+        };
+        let config = RedisConfig {
+            user: Some(words[0].to_owned()),
+            password_file: Some(file.clone()),
+            ..config
+        };
+        let bed = unready(&config, 3);
+        until("the refusal", || async {
+            let said = bed.store.ping().await.unwrap_err().to_string();
+            assert!(!said.contains("wrong"), "{said}");
+            said.contains("the password is refused")
+        })
+        .await;
+        std::fs::write(&file, "right\n").unwrap();
+        ready(&bed.store).await;
+        for node in nodes.clone() {
+            assert_eq!(node.tell(&["ACL", "LOG", "RESET"]), "+OK");
+        }
+        contract::check_bound(bed.store.clone(), 3).await;
+        contract::check(bed.store.clone(), |by| bed.clock.advance(by)).await;
+        contract::check_moves(bed.store.clone(), |by| bed.clock.advance(by)).await;
+        let store: Arc<dyn StateStore> = bed.store.clone();
+        contract::check_dial(&store, &store).await;
+        for node in nodes {
+            assert_eq!(node.tell(&["ACL", "LOG"]), "*0", "a command was denied");
+        }
+        std::fs::remove_file(&file).unwrap();
+        let bed = unready(&config, 3);
+        until("the missing file to be named", || async {
+            bed.store.ping().await.unwrap_err().to_string().contains("cannot be read")
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_socket_and_a_database_are_as_good_as_a_port() {
+    let redis = Redis::start(&[]);
+    let servers = vec![RedisServer { address: RedisAddress::Unix(redis.socket()), database: 3 }];
+    let config = RedisConfig { servers, ..RedisConfig::default() };
+    let bed = bed(&config, 3).await;
+    put(&bed.store).await;
+    assert!(redis.info("db3").starts_with("keys=3"), "{}", redis.info("db3"));
+
+    let missing = RedisAddress::Unix(redis.dir.path().join("none.sock"));
+    let servers = vec![RedisServer { address: missing, database: 0 }];
+    let bed = unready(&RedisConfig { servers, ..RedisConfig::default() }, 3);
+    until("the missing socket to be named", || async {
+        let said = bed.store.ping().await.unwrap_err().to_string();
+        said.contains("none.sock") && said.contains("no such socket")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_secret_is_in_a_debug_or_an_error() {
+    let redis = Redis::start(&["--requirepass", "hunter22"]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "hunter22").unwrap();
+    let config = RedisConfig { password_file: Some(file.clone()), ..redis.config() };
+    let bed = bed(&config, 3).await;
+    let token = put(&bed.store).await;
+    assert!(!format!("{:?} {config:?}", bed.store).contains("hunter22"));
+    assert!(bed.store.challenge(&token).await.unwrap().is_some());
+    std::fs::write(&file, "hunter22\nmore").unwrap();
+    let bed = unready(&config, 3);
+    until("the file to be refused", || async {
+        let said = bed.store.ping().await.unwrap_err().to_string();
+        assert!(!said.contains("hunter22"), "{said}");
+        said.contains("one line")
+    })
+    .await;
+}
+
+/// A certificate and its key in `dir`, signed by `by` or by itself.
+fn certificate(dir: &Path, name: &str, by: Option<&str>) {
+    let path = |name: &str, kind: &str| dir.join(format!("{name}.{kind}")).display().to_string();
+    let (key, cert) = (path(name, "key"), path(name, "crt"));
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    openssl.args(["-nodes", "-days", "30", "-subj", &format!("/CN={name}")]);
+    openssl.args(["-keyout", &key, "-out", &cert]);
+    if let Some(by) = by {
+        openssl.args(["-CA", &path(by, "crt"), "-CAkey", &path(by, "key")]);
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
+    }
+    let made = openssl.output().expect("openssl is missing: run scripts/setup.sh test");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tls_is_spoken_to_a_server_that_its_authority_vouches_for_and_to_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, by) in
+        [("ca", None), ("other", None), ("server", Some("ca")), ("client", Some("ca"))]
+    {
+        certificate(dir.path(), name, by);
+    }
+    let file = |name: &str| dir.path().join(name);
+    let text = |name: &str| file(name).display().to_string();
+    let port = server::free_port();
+    let redis = Redis::start(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &text("server.crt"),
+        "--tls-key-file",
+        &text("server.key"),
+        "--tls-ca-cert-file",
+        &text("ca.crt"),
+    ]);
+    let with = |host: &str, ca: &str, client: bool| RedisConfig {
+        servers: vec![RedisServer {
+            address: RedisAddress::Tcp { host: host.to_owned(), port, tls: true },
+            database: 0,
+        }],
+        tls: RedisTls {
+            ca: Some(file(ca)),
+            certificate: client.then(|| file("client.crt")),
+            key: client.then(|| file("client.key")),
+        },
+        timeout: Duration::from_secs(1),
+        ..redis.config()
+    };
+    let right = bed(&with("127.0.0.1", "ca.crt", true), 3).await;
+    contract::check_bound(right.store.clone(), 3).await;
+    for (wrong, word) in [
+        (with("127.0.0.1", "other.crt", true), "storage.tls_ca_file"),
+        (with("127.0.0.1", "ca.crt", false), ""),
+        (with("localhost", "ca.crt", true), "storage.tls_ca_file"),
+        (with("127.0.0.1", "none.crt", true), "storage.tls_ca_file"),
+        (with("127.0.0.1", "ca.key.pub", true), "storage.tls_ca_file"),
+    ] {
+        std::fs::write(file("ca.key.pub"), "no certificate").unwrap();
+        let bed = unready(&wrong, 3);
+        until("the refusal", || async {
+            let said = bed.store.ping().await.unwrap_err().to_string();
+            !said.contains("not connected yet") && said.contains(word)
+        })
+        .await;
+        refuses(&bed.store, "Redis").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_18_a_challenge_that_is_not_listed_any_more_is_an_absent_one() {
+    let redis = Redis::start(&[]);
+    let bed = bed(&redis.config(), 3).await;
+    let token = put(&bed.store).await;
+    let circuit = CircuitTag::from_bytes([1; 16]);
+    assert_eq!(redis.tell(&["DEL", &format!("fortify:active:{}", circuit.encode())]), ":1");
+    assert!(bed.store.take_challenge(&token).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_no_more_steps_wait_than_may() {
+    let redis = Redis::start(&[]);
+    let bed = bed(&RedisConfig { timeout: Duration::from_secs(1), ..redis.config() }, 3).await;
+    redis.signal(rustix::process::Signal::STOP);
+    let steps: Vec<_> = (0..1100)
+        .map(|_| {
+            let store = bed.store.clone();
+            tokio::spawn(async move { store.ping().await.unwrap_err().to_string() })
+        })
+        .collect();
+    let mut refused = 0;
+    for step in steps {
+        refused += u32::from(step.await.unwrap().contains("1024 steps"));
+    }
+    assert_eq!(refused, 1100 - 1024);
+    redis.signal(rustix::process::Signal::CONT);
+    ready(&bed.store).await;
+}
+
+/// Two nodes over one Redis share the dial; how long a turn took to get from one to the other.
+async fn share_the_dial(config: &RedisConfig) -> Duration {
+    let (here, there) = (bed(config, 3).await, bed(config, 3).await);
+    let [one, other]: [Arc<dyn StateStore>; 2] = [here.store.clone(), there.store.clone()];
+    contract::check_dial(&one, &other).await;
+    let mut news = other.dial();
+    let dial = DialRecord { version: 100, mode: "pinned".into(), level: 4, paused_until: None };
+    let started = Instant::now();
+    one.set_dial(dial.clone()).await.unwrap();
+    news.wait_for(|heard| *heard == Some(dial.clone())).await.unwrap();
+    let took = started.elapsed();
+    // Who comes later hears of it too.
+    let late = bed(config, 3).await;
+    late.store.dial().wait_for(|heard| heard.as_ref() == Some(&dial)).await.unwrap();
+    took
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_turn_of_the_dial_is_everywhere_within_100_ms() {
+    let (redis, cluster) = (Redis::start(&[]), Cluster::start());
+    for config in [redis.config(), cluster.config()] {
+        let took = share_the_dial(&config).await;
+        println!("a turn took {took:?}, cluster: {}", config.cluster);
+        assert!(took < Duration::from_millis(100), "{took:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_dial_that_redis_lost_can_be_set_again() {
+    let mut redis = Redis::start(&[]);
+    let bed = bed(&redis.config(), 3).await;
+    let dial = DialRecord { version: 5, mode: "auto".into(), level: 4, paused_until: None };
+    bed.store.set_dial(dial.clone()).await.unwrap();
+    redis.kill();
+    redis.run();
+    let again = DialRecord { version: 2, level: 3, ..dial };
+    until("the dial to be kept", || async { bed.store.set_dial(again.clone()).await.is_ok() })
+        .await;
+    bed.store.dial().wait_for(|heard| heard.as_ref() == Some(&again)).await.unwrap();
+}

@@ -1,0 +1,386 @@
+//! Which start of tor this is, as a number that no other start has had.
+//!
+//! Circuit numbers begin anew with every tor process, so whatever is kept about a circuit is kept
+//! under an *epoch* besides. The rules:
+//!
+//! - As long as the control connection stands, tor is the same process, and the epoch stays.
+//! - When the connection ends, the epoch changes **at once** to a fresh, *provisional* one: the first
+//!   requests of a new tor may come before it can be asked who it is. Likewise when Fortify starts.
+//! - Connected again to the **same** process: back to its epoch. What was kept meanwhile is void.
+//! - Connected to **another** process: a fresh epoch. Not the provisional one, under which circuits of
+//!   the old process may still have come.
+//!
+//! Every number is on disk before it is used, and the next provisional one with it, so that a break
+//! costs no write and a full disk cannot delay it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use fortify_core::clock::Timestamp;
+
+/// The file in the data directory.
+const FILE_NAME: &str = "tor-epoch.json";
+
+/// Bytes that the file may have; it has about 200.
+const MAX_FILE_BYTES: u64 = 4096;
+
+/// How far two reckonings of the same start may be apart: tor tells whole seconds and advances them
+/// by a timer, and both are rounded. A tor that starts again sooner than this, with the same process
+/// id (as in a container), had no time to publish its service, and no visitors.
+const TOLERANCE: Duration = Duration::from_secs(3);
+
+/// Between two tellings on one connection, how far a reckoned start moves before it is written: tor
+/// does not count leaps of the clock into its uptime.
+const DRIFT: Duration = Duration::from_secs(1);
+
+/// The epochs' file cannot be used. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum EpochError {
+    /// It cannot be read or written.
+    #[error(
+        "{}: cannot read or write the count of tor's starts: {}; check free space and that the user \
+         that runs Fortify may write there (storage.data_dir)", .0.display(), .1
+    )]
+    Io(PathBuf, #[source] io::Error),
+    /// It is not what was written there.
+    #[error(
+        "{}: not the count of tor's starts; move it away, and the next start makes a new one",
+        .0.display()
+    )]
+    Malformed(PathBuf),
+    /// All numbers were used.
+    #[error("{}: no numbers left; move it away together with keys.json", .0.display())]
+    Exhausted(PathBuf),
+}
+
+/// One run of one tor process, as it can be recognised again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Its process id, in its own namespace.
+    pub pid: u32,
+    /// How long it had run when it was last asked, s; it never goes back.
+    pub uptime: u32,
+    /// When it started: our time less its uptime.
+    pub started: Timestamp,
+    /// A keyed hash of its authentication cookie, which tor draws anew at every start: where there is
+    /// one, it settles the question alone.
+    pub(super) cookie: Option<String>,
+}
+
+impl Run {
+    pub(super) fn seen(pid: u32, uptime: u32, cookie: Option<String>, now: Timestamp) -> Self {
+        let ran = u64::from(uptime) * 1000;
+        let started = Timestamp::from_millis(now.as_millis().saturating_sub(ran));
+        Self { pid, uptime, started, cookie }
+    }
+
+    /// Whether `later` is a later look at the same run.
+    #[must_use]
+    pub fn is_same(&self, later: &Self) -> bool {
+        let settled = match (&self.cookie, &later.cookie) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => self.moved(later) <= TOLERANCE,
+        };
+        settled && self.pid == later.pid && self.uptime <= later.uptime
+    }
+
+    fn moved(&self, later: &Self) -> Duration {
+        self.started.until(later.started).max(later.started.until(self.started))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    version: u32,
+    /// The highest number that may be in use.
+    reserved: u32,
+    /// The tor that was last asked, and its epoch.
+    known: Option<Known>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    epoch: u32,
+    run: Run,
+}
+
+/// What a look at tor found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// The process that was known.
+    Same,
+    /// The first one ever seen from here.
+    First,
+    /// Another one than was known.
+    Restarted,
+}
+
+/// The epochs, and the file behind them.
+#[derive(Debug)]
+pub(super) struct Epochs {
+    path: PathBuf,
+    record: Record,
+    /// In use now: `record.known`'s while connected, otherwise `record.reserved`.
+    current: u32,
+}
+
+impl Epochs {
+    const VERSION: u32 = 1;
+
+    /// The epochs that `data_dir` remembers, in a provisional one.
+    pub(super) fn open(data_dir: &Path, now: Timestamp) -> Result<Self, EpochError> {
+        let path = data_dir.join(FILE_NAME);
+        let mut record = read(&path)?;
+        // Not lower than the time: a file that was lost, or brought back from a backup, must not
+        // lead to numbers that were used since.
+        let floor = u32::try_from(now.as_secs()).unwrap_or(u32::MAX / 2);
+        record.reserved = next(&path, record.reserved, 1)?.max(floor);
+        write(&path, &record)?;
+        Ok(Self { current: record.reserved, path, record })
+    }
+
+    /// The number in use now.
+    pub(super) const fn current(&self) -> u32 {
+        self.current
+    }
+
+    /// The connection to tor ended: from now on a provisional epoch.
+    pub(super) fn doubt(&mut self) -> u32 {
+        self.current = self.record.reserved;
+        self.current
+    }
+
+    /// Tor answered, and is this `run`. On an error the provisional epoch stays.
+    pub(super) async fn confirm(&mut self, run: Run) -> Result<Finding, EpochError> {
+        let known = self.record.known.as_ref();
+        let (finding, fresh) = match known {
+            Some(known) if known.run.is_same(&run) => (Finding::Same, 0),
+            Some(_other) => (Finding::Restarted, 1),
+            None => (Finding::First, 1),
+        };
+        let epoch = match (known, finding) {
+            (Some(known), Finding::Same) => known.epoch,
+            _ => next(&self.path, self.record.reserved, 1)?,
+        };
+        // One further than is used now: the provisional one of the next break.
+        let reserved = next(&self.path, self.record.reserved, fresh + 1)?;
+        let known = Some(Known { epoch, run });
+        self.keep(Record { version: Self::VERSION, reserved, known }).await?;
+        self.current = epoch;
+        Ok(finding)
+    }
+
+    /// The same connection told again: keeps the reckoned start where leaps of the clock moved it.
+    pub(super) async fn refresh(&mut self, run: Run) -> Result<(), EpochError> {
+        let Some(known) = &self.record.known else { return Ok(()) };
+        if run.cookie.is_some() || known.run.moved(&run) <= DRIFT {
+            return Ok(());
+        }
+        let known = Some(Known { epoch: known.epoch, run });
+        self.keep(Record { known, ..self.record.clone() }).await
+    }
+
+    async fn keep(&mut self, record: Record) -> Result<(), EpochError> {
+        let (path, written) = (self.path.clone(), record.clone());
+        // The disk is waited for off the threads that serve.
+        let kept = tokio::task::spawn_blocking(move || write(&path, &written)).await;
+        kept.map_err(|ended| EpochError::Io(self.path.clone(), io::Error::other(ended)))??;
+        self.record = record;
+        Ok(())
+    }
+}
+
+/// What was kept last about tor in `data_dir`: its epoch and its run; for `fortify tor status`.
+///
+/// # Errors
+///
+/// When the file cannot be read.
+pub(super) fn last_known(data_dir: &Path) -> Result<Option<(u32, Run)>, EpochError> {
+    Ok(read(&data_dir.join(FILE_NAME))?.known.map(|known| (known.epoch, known.run)))
+}
+
+fn next(path: &Path, from: u32, steps: u32) -> Result<u32, EpochError> {
+    from.checked_add(steps).ok_or_else(|| EpochError::Exhausted(path.to_owned()))
+}
+
+fn read(path: &Path) -> Result<Record, EpochError> {
+    let failed = |error| EpochError::Io(path.to_owned(), error);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Record { version: Epochs::VERSION, reserved: 0, known: None });
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    let malformed = || EpochError::Malformed(path.to_owned());
+    let record: Record = serde_json::from_slice(&bytes).map_err(|_json| malformed())?;
+    let sound = record.version == Epochs::VERSION
+        && record.known.as_ref().is_none_or(|known| known.epoch <= record.reserved);
+    if sound { Ok(record) } else { Err(malformed()) }
+}
+
+/// Writes the whole file under another name first, so that no crash leaves half of it.
+fn write(path: &Path, record: &Record) -> Result<(), EpochError> {
+    let temporary = path.with_extension("new");
+    let written = (|| {
+        let bytes = serde_json::to_vec(record).map_err(io::Error::other)?;
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    })();
+    written.map_err(|error| EpochError::Io(path.to_owned(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn secs(seconds: u64) -> Timestamp {
+        NOW.after(Duration::from_secs(seconds))
+    }
+
+    fn run(pid: u32, uptime: u32, now: u64) -> Run {
+        Run::seen(pid, uptime, None, secs(now))
+    }
+
+    fn with_cookie(pid: u32, uptime: u32, now: u64, cookie: &str) -> Run {
+        Run::seen(pid, uptime, Some(cookie.to_owned()), secs(now))
+    }
+
+    #[test]
+    fn abuse_03_a_run_is_known_again_and_another_is_not_taken_for_it() {
+        let known = run(7, 100, 100);
+        for same in [run(7, 100, 100), run(7, 160, 160), run(7, 159, 161), run(7, 161, 160)] {
+            assert!(known.is_same(&same), "{same:?}");
+        }
+        for other in [
+            run(8, 160, 160), // another process
+            run(7, 99, 100),  // the uptime went back
+            run(7, 0, 101),   // so did this one: a container, where the id is always the same
+            run(7, 110, 160), // started 50 s later
+            run(7, 160, 100), // started earlier
+        ] {
+            assert!(!known.is_same(&other), "{other:?}");
+        }
+        let known = with_cookie(7, 100, 100, "a");
+        assert!(known.is_same(&with_cookie(7, 100, 5000, "a")), "leaps of the clock do not matter");
+        for other in [with_cookie(7, 160, 160, "b"), with_cookie(8, 160, 160, "a")] {
+            assert!(!known.is_same(&other), "{other:?}");
+        }
+        assert!(known.is_same(&run(7, 160, 160)), "a password in place of the cookie");
+    }
+
+    #[tokio::test]
+    async fn abuse_03_every_start_and_every_doubt_has_a_number_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
+        let mut used = vec![epochs.current()];
+        assert_eq!(epochs.confirm(run(7, 100, 100)).await.unwrap(), Finding::First);
+        let first = epochs.current();
+        used.push(first);
+        // A break, and the same process again.
+        used.push(epochs.doubt());
+        assert_eq!(epochs.confirm(run(7, 160, 160)).await.unwrap(), Finding::Same);
+        assert_eq!(epochs.current(), first);
+        // A second one does not come back to the numbers of the first.
+        used.push(epochs.doubt());
+        assert_eq!(epochs.confirm(run(9, 1, 170)).await.unwrap(), Finding::Restarted);
+        let second = epochs.current();
+        used.push(second);
+        // Fortify starts anew; tor does not.
+        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
+        used.push(epochs.current());
+        assert_eq!(epochs.confirm(run(9, 11, 180)).await.unwrap(), Finding::Same);
+        assert_eq!(epochs.current(), second);
+        // Both do.
+        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
+        used.push(epochs.current());
+        assert_eq!(epochs.confirm(run(10, 1, 190)).await.unwrap(), Finding::Restarted);
+        used.push(epochs.current());
+        let distinct: std::collections::BTreeSet<_> = used.iter().collect();
+        assert_eq!(distinct.len(), used.len(), "{used:?}");
+        let mode = fs::metadata(dir.path().join(FILE_NAME)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn abuse_27_a_number_is_on_disk_before_it_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserved = || read(&dir.path().join(FILE_NAME)).unwrap().reserved;
+        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
+        assert!(epochs.current() <= reserved());
+        for pid in 1..5 {
+            epochs.confirm(run(pid, 1, 1)).await.unwrap();
+            assert!(epochs.current() <= reserved());
+            assert!(epochs.doubt() <= reserved(), "a break would have to wait for the disk");
+            // Killed here, the next start takes a number after all of these.
+            assert!(Epochs::open(dir.path(), NOW).unwrap().current() > epochs.current());
+            epochs = Epochs::open(dir.path(), NOW).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_takes_nothing_leaves_the_provisional_epoch() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
+        epochs.confirm(run(7, 1, 1)).await.unwrap();
+        let provisional = epochs.doubt();
+        fs::create_dir(dir.path().join("tor-epoch.new")).unwrap();
+        for run in [run(7, 2, 2), run(8, 2, 2)] {
+            let said = epochs.confirm(run).await.unwrap_err().to_string();
+            assert!(said.contains("tor-epoch.json") && said.contains("storage.data_dir"), "{said}");
+            assert_eq!(epochs.current(), provisional);
+        }
+        fs::remove_dir(dir.path().join("tor-epoch.new")).unwrap();
+        assert_eq!(epochs.confirm(run(8, 3, 3)).await.unwrap(), Finding::Restarted);
+        assert_ne!(epochs.current(), provisional);
+    }
+
+    #[tokio::test]
+    async fn a_leap_of_the_clock_does_not_make_another_tor_of_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
+        epochs.confirm(run(7, 10, 10)).await.unwrap();
+        let epoch = epochs.current();
+        // The machine slept for an hour, which tor does not count.
+        epochs.refresh(run(7, 20, 3620)).await.unwrap();
+        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
+        assert_eq!(epochs.confirm(run(7, 30, 3630)).await.unwrap(), Finding::Same);
+        assert_eq!(epochs.current(), epoch);
+    }
+
+    #[test]
+    fn abuse_03_a_file_that_is_lost_or_old_leads_to_no_number_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let old = Epochs::open(dir.path(), NOW).unwrap().current();
+        fs::remove_file(&path).unwrap();
+        let new = Epochs::open(dir.path(), secs(10)).unwrap().current();
+        assert!(new > old);
+        for broken in ["", "{}", "null", "{\"version\":2,\"reserved\":1,\"known\":null}"] {
+            fs::write(&path, broken).unwrap();
+            let said = Epochs::open(dir.path(), NOW).unwrap_err().to_string();
+            assert!(said.contains("move it away"), "{said}");
+        }
+        fs::write(&path, "{\"version\":1,\"reserved\":4294967295,\"known\":null}").unwrap();
+        assert!(matches!(Epochs::open(dir.path(), NOW), Err(EpochError::Exhausted(_))));
+    }
+}

@@ -1,0 +1,56 @@
+//! What is counted of tor.
+
+use fortify_core::telemetry::instruments::Unlabelled;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Whether tor is watched, and what it told.
+#[derive(Clone, Debug, Default)]
+pub struct TorMetrics {
+    // Families, so that they are absent where tor is not watched: 0 would look like an alarm.
+    up: Family<Unlabelled, Gauge>,
+    restarts: Family<Unlabelled, Counter>,
+    circuits_closed: Family<Unlabelled, Counter>,
+}
+
+impl TorMetrics {
+    /// Fresh instruments, registered.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "tor_up",
+            "1 while tor's control port is connected and its epoch confirmed",
+            metrics.up.clone(),
+        );
+        registry.register(
+            "tor_restarts",
+            "How often another tor was met than before",
+            metrics.restarts.clone(),
+        );
+        registry.register(
+            "tor_circuits_closed",
+            "Visitors' circuits that tor said were closed",
+            metrics.circuits_closed.clone(),
+        );
+        metrics
+    }
+
+    /// Whether tor is watched. From the first call on, all three figures about tor are shown.
+    pub fn set_up(&self, up: bool) {
+        self.up.get_or_create(&Unlabelled {}).set(i64::from(up));
+        self.restarts.get_or_create(&Unlabelled {}).inc_by(0);
+        self.circuits_closed.get_or_create(&Unlabelled {}).inc_by(0);
+    }
+
+    /// Another tor was met than before.
+    pub fn restarted(&self) {
+        self.restarts.get_or_create(&Unlabelled {}).inc();
+    }
+
+    /// Tor closed a visitor's circuit.
+    pub fn circuit_closed(&self) {
+        self.circuits_closed.get_or_create(&Unlabelled {}).inc();
+    }
+}
