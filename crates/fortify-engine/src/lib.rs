@@ -33,9 +33,7 @@
 
 // Traffic that tests and benches share names things by their paths in `fortify`.
 #[cfg(test)]
-extern crate self as fortify;
-#[cfg(test)]
-use fortify_core::{clock, entropy, pseudonym};
+extern crate self as fortify_engine;
 
 pub mod answer;
 pub mod behaviour;

@@ -18,7 +18,7 @@
 //! an error is never an admission.
 
 #[cfg(test)]
-extern crate self as fortify;
+extern crate self as fortify_store;
 
 pub mod config;
 #[cfg(any(test, feature = "test-support"))]

@@ -12,7 +12,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use fortify::config::{RedisAddress, RedisConfig, RedisServer};
+use fortify_store::config::{RedisAddress, RedisConfig, RedisServer};
 use fortify_testkit::wait::wait_for;
 pub use fortify_testkit::wait::{PATIENCE, until};
 

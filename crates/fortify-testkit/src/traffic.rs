@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fortify::behaviour::{Behaviour, Class, Outcome, Request};
-use fortify::clock::{ManualClock, Timestamp};
-use fortify::entropy::{Entropy, EntropyError};
-use fortify::pseudonym::CircuitTag;
+use fortify_core::clock::{ManualClock, Timestamp};
+use fortify_core::entropy::{Entropy, EntropyError};
+use fortify_core::pseudonym::CircuitTag;
+use fortify_engine::behaviour::{Behaviour, Class, Outcome, Request};
 
 /// When the simulation starts.
 pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);

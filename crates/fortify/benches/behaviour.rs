@@ -6,9 +6,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fortify::behaviour::metrics::BehaviourMetrics;
-use fortify::behaviour::{Behaviour, Class, Mode};
-use fortify::clock::SystemClock;
+use fortify_core::clock::SystemClock;
+use fortify_engine::behaviour::metrics::BehaviourMetrics;
+use fortify_engine::behaviour::{Behaviour, Class, Mode};
 use fortify_testkit::traffic::{self, SameKey, Traffic, Who, circuit};
 
 /// Circuits for which memory is measured: as many as are kept.
@@ -112,7 +112,7 @@ fn memory() {
         actor: 0,
         path: "/".to_owned(),
         post: false,
-        outcome: fortify::behaviour::Outcome::Challenged,
+        outcome: fortify_engine::behaviour::Outcome::Challenged,
         crawled: false,
     };
     let before = resident();

@@ -4,12 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use fortify::challenge::policy::Order;
-use fortify::challenge::{Redeemed, Submission};
-use fortify::circuit::{AddressBlock, CircuitId, PeerAddress};
-use fortify::config::{RedisAddress, RedisServer, StorageBackend};
-use fortify::store::record::ChallengeToken;
 use fortify_captcha::Answer;
+use fortify_config::{RedisAddress, RedisServer, StorageBackend};
+use fortify_core::circuit::{AddressBlock, CircuitId, PeerAddress};
+use fortify_engine::challenge::policy::Order;
+use fortify_engine::challenge::{Redeemed, Submission};
+use fortify_store::record::ChallengeToken;
 use fortify_testkit::Bed;
 
 /// Samples of each line: enough for a 99th percentile of ten values beyond it.

@@ -5,14 +5,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fortify::clock::{ManualClock, Timestamp};
-use fortify::engine::decision::{self, Facts};
-use fortify::pseudonym::CircuitTag;
-use fortify::reputation::conduct::{Conducts, Deed, Scoring};
-use fortify::store::StateStore as _;
-use fortify::store::memory::{MemoryBounds, MemoryStore};
-use fortify::store::record::Bound;
-use fortify::threat::table::Admits;
+use fortify_core::clock::{ManualClock, Timestamp};
+use fortify_core::pseudonym::CircuitTag;
+use fortify_engine::decision::{self, Facts};
+use fortify_engine::reputation::conduct::{Conducts, Deed, Scoring};
+use fortify_engine::threat::table::Admits;
+use fortify_store::StateStore as _;
+use fortify_store::memory::{MemoryBounds, MemoryStore};
+use fortify_store::record::Bound;
 
 /// As many as are remembered.
 const CIRCUITS: u32 = 100_000;

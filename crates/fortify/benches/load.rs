@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use fortify::circuit::IdentityMode;
-use fortify::config::StorageBackend;
+use fortify_config::StorageBackend;
+use fortify_core::circuit::IdentityMode;
 use fortify_testkit::Bed;
 use fortify_testkit::redis::{Redis, until};
 use fortify_testkit::servers::{Process, check, command, free_address};

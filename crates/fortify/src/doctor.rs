@@ -37,8 +37,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use fortify_config::{Config, ConfigError};
+use fortify_core::clock::Clock;
 
 /// How long one part may take to answer.
 pub const LIMIT: Duration = Duration::from_secs(2);

@@ -1,9 +1,9 @@
 //! Every kind of challenge on the page: typed, picked, and exchanged for another kind.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
-use fortify::store::record::ChallengeRecord;
 use fortify_captcha::{AnswerMode, Carrier, Variant};
 use fortify_e2e::{BrowserError, Key, Kind, Options};
+use fortify_store::record::ChallengeRecord;
 
 use crate::layout::{BORDER_CONTRAST, TEXT_CONTRAST, TOUCH, contrast};
 use crate::visit::{CONTINUE, INPUT, Outcome, Visit, WRONG};

@@ -8,18 +8,18 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::IntoResponse as _;
-use fortify::admin::identity::{Means, Role, Who};
-use fortify::admin::totp::{self, SECRET_BYTES, TotpSecret};
-use fortify::behaviour::Mode;
-use fortify::circuit::{CircuitId, IdentityMode, TorCircuit};
-use fortify::reputation::Reason;
-use fortify::store::record::{ChallengeToken, Secret};
-use fortify::telemetry::metrics::GateDecision;
-use fortify::threat::audit::{By, Why};
-use fortify::threat::signals::Signals;
-use fortify::threat::{Dial, ThreatLevel};
+use fortify_admin::identity::{Means, Role, Who};
+use fortify_admin::totp::{self, SECRET_BYTES, TotpSecret};
 use fortify_captcha::Carrier;
+use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
 use fortify_e2e::{Browser, Kind, Options};
+use fortify_engine::behaviour::Mode;
+use fortify_engine::decision::{Decision, Grant, Requirement};
+use fortify_engine::reputation::Reason;
+use fortify_engine::threat::audit::{By, Why};
+use fortify_engine::threat::signals::Signals;
+use fortify_engine::threat::{Dial, ThreatLevel};
+use fortify_store::record::{ChallengeToken, Secret};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
@@ -185,7 +185,7 @@ async fn charts_are_seen_with_and_without_svg(kind: Kind) -> Outcome {
     }
     // In both, the line is there: a few hundred px of its colour, a few thousand of the area's.
     let picture = visit.browser.screenshot_of("figure").await?;
-    let [red, green, blue] = fortify::admin::chart::COLOUR;
+    let [red, green, blue] = fortify_admin::chart::COLOUR;
     let near =
         |px: &[u8]| px.iter().zip([red, green, blue]).all(|(one, other)| one.abs_diff(other) < 24);
     let pixels = rgb(&picture);
@@ -225,7 +225,7 @@ async fn office(kind: Kind, options: Options) -> Result<Visit, fortify_e2e::Brow
     let admin = bed.admin.clone().unwrap();
     let own = Who { name: "test".to_owned(), role: Role::Admin, means: Means::File };
     let password = Secret::new(PASSWORD.to_owned());
-    let hash = fortify::admin::password::hash(&password, &*bed.app.engine.entropy()).unwrap();
+    let hash = fortify_admin::password::hash(&password, &**bed.app.engine.entropy()).unwrap();
     admin.accounts.add_user(&own, "ada", Role::Admin, &hash, NOW).unwrap();
     an_hour(bed).await;
     visit.browser.goto(&admin_url(bed, "/admin/login")).await?;
@@ -252,6 +252,8 @@ async fn an_hour(bed: &Bed) {
     }
     for tens in 0..360_u64 {
         bed.clock.advance(Duration::from_secs(10));
+        let admit = Decision::Admit(Grant::Trusted);
+        let challenge = Decision::Challenge(Requirement { stages: 1, harder: false });
         // Two waves of visitors, and an attack from the 25th to the 40th minute.
         let attack = (150..240).contains(&tens);
         let wave = (tens as f64 / 40.0).sin() * 12.0 + (tens as f64 / 7.0).sin() * 5.0 + 24.0;
@@ -259,13 +261,13 @@ async fn an_hour(bed: &Bed) {
         let challenged = if attack { 60 + tens % 17 * 3 } else { 5 + tens % 4 };
         let refused = if attack && tens > 165 { 45 + tens % 11 * 2 } else { tens % 2 };
         for _ in 0..admitted {
-            metrics.decision(Duration::ZERO, GateDecision::Admit);
+            metrics.engine.decision.decided(Duration::ZERO, Some(&admit));
         }
         for _ in 0..challenged {
-            metrics.decision(Duration::ZERO, GateDecision::Challenge);
+            metrics.engine.decision.decided(Duration::ZERO, Some(&challenge));
         }
         for _ in 0..refused {
-            metrics.error("banned");
+            metrics.web.error("banned");
         }
         let signals = Signals { new_circuits: 132, failing: 71, ..Signals::default() };
         let auto = Some(signals);

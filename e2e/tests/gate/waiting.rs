@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use fortify::limits::turnstile::Rate;
-use fortify::limits::waits::Waits;
-use fortify::threat::ThreatLevel;
-use fortify::threat::table::LevelOverride;
 use fortify_e2e::{Kind, Options};
+use fortify_engine::limits::turnstile::Rate;
+use fortify_engine::limits::waits::Waits;
+use fortify_engine::threat::ThreatLevel;
+use fortify_engine::threat::table::LevelOverride;
 
 use crate::visit::{Outcome, Visit, WRONG};
 

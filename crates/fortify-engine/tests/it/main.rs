@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 // What `redis.rs` names by its path in `fortify` is the store's.
-extern crate fortify_store as fortify;
 
 #[path = "../../../fortify-testkit/src/redis.rs"]
 mod server;

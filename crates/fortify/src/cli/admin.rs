@@ -10,15 +10,15 @@ use clap::{Subcommand, ValueEnum};
 use rustix::termios::{self, LocalModes, OptionalActions};
 
 use super::CliError;
-use crate::admin::accounts::{Accounts, UserChange};
-use crate::admin::identity::{Means, Role, Who, is_name};
-use crate::admin::log::MAX_TEXT;
-use crate::admin::password;
-use crate::admin::totp::{self, TotpSecret};
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::config::Config;
-use crate::entropy::{SystemEntropy, random_bytes};
-use crate::store::record::Secret;
+use fortify_admin::accounts::{Accounts, UserChange};
+use fortify_admin::identity::{Means, Role, Who, is_name};
+use fortify_admin::log::MAX_TEXT;
+use fortify_admin::password;
+use fortify_admin::totp::{self, TotpSecret};
+use fortify_config::Config;
+use fortify_core::clock::{Clock, SystemClock, Timestamp};
+use fortify_core::entropy::{SystemEntropy, random_bytes};
+use fortify_store::record::Secret;
 
 /// The longest line that is read as a secret.
 const MOST_READ: u64 = 4096;
@@ -140,7 +140,7 @@ pub(super) fn run(
             // Asked for in vain otherwise.
             let users = accounts.users().map_err(CliError::failed)?;
             if !users.iter().any(|user| user.name == *name) {
-                return Err(CliError::failed(crate::admin::accounts::AccountsError::NoUser));
+                return Err(CliError::failed(fortify_admin::accounts::AccountsError::NoUser));
             }
             change(name, &UserChange::Password(read_hash(name)?))?;
             writeln!(out, "the password of {name} is set; its sessions end")

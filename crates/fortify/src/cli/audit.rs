@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::CliError;
 use super::remote::{Desk, desk};
 use super::show::{self, Format, text, time};
-use crate::admin::operations::audit::MOST;
-use crate::config::Config;
+use fortify_admin::operations::audit::MOST;
+use fortify_config::Config;
 
 /// Which records to show, and how.
 #[derive(Debug, clap::Args)]

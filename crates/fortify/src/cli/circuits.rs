@@ -11,12 +11,12 @@ use super::dial::parse_reason;
 use super::progress::Progress;
 use super::remote::{Desk, desk, segment};
 use super::show::{self, BAD, Format, GOOD, line, styled, text, time};
-use crate::admin::operations::circuits::{LONGEST, Which, usual};
-use crate::circuit::TorCircuit;
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::config::Config;
-use crate::pseudonym::CircuitTag;
-use crate::reputation::{MAX_STANDINGS, Standing};
+use fortify_admin::operations::circuits::{LONGEST, Which, usual};
+use fortify_config::Config;
+use fortify_core::circuit::TorCircuit;
+use fortify_core::clock::{Clock, SystemClock, Timestamp};
+use fortify_core::pseudonym::CircuitTag;
+use fortify_engine::reputation::{MAX_STANDINGS, Standing};
 
 /// Circuits on a page of the API, at most.
 const PAGE: usize = 200;

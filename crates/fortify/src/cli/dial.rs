@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::CliError;
 use super::remote::{Desk, desk};
 use super::show::{self, Format, text};
-use crate::config::Config;
-use crate::threat::ThreatLevel;
-use crate::threat::audit::{MAX_NAME, MAX_REASON};
+use fortify_config::Config;
+use fortify_engine::threat::ThreatLevel;
+use fortify_engine::threat::audit::{MAX_NAME, MAX_REASON};
 
 /// The variables that name an operator, the first that is set.
 const NAMES: [&str; 3] = ["SUDO_USER", "LOGNAME", "USER"];

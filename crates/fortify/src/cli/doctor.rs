@@ -7,9 +7,9 @@ use http::Uri;
 use http::uri::Scheme;
 
 use super::{CliError, ConfigArgs};
-use crate::clock::SystemClock;
-use crate::config::Config;
 use crate::doctor::{Patient, Verdict, examine, report};
+use fortify_config::Config;
+use fortify_core::clock::SystemClock;
 
 /// Where to look, and how to tell.
 #[derive(Debug, clap::Args)]

@@ -14,25 +14,25 @@ use super::CliError;
 use super::circuits::CircuitArg;
 use super::progress::Progress;
 use super::tor::close;
-use crate::admin::accounts::{Accounts, AccountsError};
-use crate::admin::directory;
-use crate::admin::identity::{Means, Role, Who};
-use crate::admin::log::{Entry, Kept};
-use crate::admin::operations::circuits::{
+use fortify_admin::accounts::{Accounts, AccountsError};
+use fortify_admin::directory;
+use fortify_admin::identity::{Means, Role, Who};
+use fortify_admin::log::{Entry, Kept};
+use fortify_admin::operations::circuits::{
     Address, Circuit, Circuits, Flushed, Killed, WRITTEN_TOGETHER, Which, action, told, usual,
 };
-use crate::admin::operations::{audit, dial};
-use crate::circuit::{TorBoot, TorCircuit};
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::config::Config;
-use crate::pseudonym::{CircuitTag, Pseudonyms};
-use crate::reputation::ledger::{Ledger, Write, Written};
-use crate::reputation::{MAX_STANDINGS, Reason, ReputationError, Row, Standing};
-use crate::session::key_ring::KeyRing;
-use crate::sqlite::FileError;
-use crate::threat::Dial;
-use crate::threat::audit::Audit;
-use crate::tor::{self, Closed};
+use fortify_admin::operations::{audit, dial};
+use fortify_config::Config;
+use fortify_core::circuit::{TorBoot, TorCircuit};
+use fortify_core::clock::{Clock, SystemClock, Timestamp};
+use fortify_core::pseudonym::{CircuitTag, Pseudonyms};
+use fortify_core::sqlite::FileError;
+use fortify_engine::reputation::ledger::{Ledger, Write, Written};
+use fortify_engine::reputation::{MAX_STANDINGS, Reason, ReputationError, Row, Standing};
+use fortify_engine::session::key_ring::KeyRing;
+use fortify_engine::threat::Dial;
+use fortify_engine::threat::audit::Audit;
+use fortify_tor::{self, Closed};
 
 /// What cannot be had without the gate.
 const GATE_ALONE: &str =
@@ -226,7 +226,7 @@ impl<'a> Files<'a> {
             ledger,
             names: KeyRing::load(data_dir).map_err(CliError::failed)?.pseudonyms(),
             by_line: self.config.server.proxy_protocol,
-            boot: tor::last_boot(&self.config.tor, data_dir).map_err(CliError::failed)?,
+            boot: fortify_tor::last_boot(&self.config.tor, data_dir).map_err(CliError::failed)?,
             now: SystemClock.now(),
         })
     }

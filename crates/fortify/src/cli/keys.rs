@@ -6,11 +6,11 @@ use clap::Subcommand;
 
 use super::CliError;
 use super::files::Files;
-use crate::challenge::wardrobe;
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::config::Config;
-use crate::entropy::SystemEntropy;
-use crate::session::key_ring::{KeyInfo, KeyRing};
+use fortify_config::Config;
+use fortify_core::clock::{Clock, SystemClock, Timestamp};
+use fortify_core::entropy::SystemEntropy;
+use fortify_engine::challenge::wardrobe;
+use fortify_engine::session::key_ring::{KeyInfo, KeyRing};
 
 /// What to do with the keys.
 #[derive(Debug, Subcommand)]
@@ -71,11 +71,11 @@ mod tests {
 
     use super::super::{Cli, Command, render};
     use super::*;
-    use crate::app::App;
-    use crate::challenge::policy::Order;
-    use crate::clock::ManualClock;
-    use crate::pseudonym::CircuitTag;
-    use crate::store::record::{ChallengeRecord, ChallengeToken, Secret};
+    use fortify_core::clock::ManualClock;
+    use fortify_core::pseudonym::CircuitTag;
+    use fortify_engine::challenge::policy::Order;
+    use fortify_store::record::{ChallengeRecord, ChallengeToken, Secret};
+    use fortify_web::app::App;
 
     /// Within an epoch, and not in the first of its day: both matter.
     const NOW: Timestamp = Timestamp::from_secs(1_800_001_234);

@@ -47,7 +47,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, ENVIRONMENT_PREFIX, Written};
+use fortify_config::{Config, ConfigError, ENVIRONMENT_PREFIX, Written};
 
 /// Where the packaged configuration is, used when it is there and `--config` names no other.
 const DEFAULT_CONFIG: &str = "/etc/fortify/fortify.toml";

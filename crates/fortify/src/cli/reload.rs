@@ -8,7 +8,7 @@ use super::dial::{operator, parse_reason};
 use super::remote::Remote;
 use super::show::{self, Format, HEAD, MIND, plain};
 use super::{CliError, ConfigArgs};
-use crate::config::Config;
+use fortify_config::Config;
 
 /// Why, and how it is shown.
 #[derive(Debug, clap::Args)]

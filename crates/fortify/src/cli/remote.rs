@@ -1,6 +1,6 @@
 //! Who does what is asked: the running gate over its unix socket, or this program on the gate's files.
 //!
-//! [`Remote`] is the client of the API of [`admin`](crate::admin::routes), one connection for each
+//! [`Remote`] is the client of the API of [`admin`](fortify_admin::routes), one connection for each
 //! question. Where no gate answers, [`desk`] gives the [`Files`], which the commands that make sense
 //! without a gate go on with: an operator needs them most when the gate is down.
 
@@ -19,8 +19,8 @@ use tokio::net::UnixStream;
 
 use super::CliError;
 use super::files::Files;
-use crate::admin::routes::API;
-use crate::config::Config;
+use fortify_admin::routes::API;
+use fortify_config::Config;
 
 /// How long a question may take: an export of the audit is the longest.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 
 use super::CliError;
 use super::progress::Progress;
-use crate::challenge::policy::{Menu, Order};
-use crate::i18n::{Locale, Locales};
+use fortify_engine::challenge::policy::{Menu, Order};
+use fortify_web::i18n::{Locale, Locales};
 
 /// What `labels.csv` tells of each picture.
 const COLUMNS: &str =

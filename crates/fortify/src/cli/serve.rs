@@ -7,16 +7,16 @@ use fortify_captcha::AnswerMode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, ConfigArgs};
-use crate::admin::operations::reload;
-use crate::admin::{AdminListeners, SharedAdmin};
-use crate::app::App;
-use crate::circuit::IdentityMode;
-use crate::clock::SystemClock;
-use crate::config::{Config, SecureCookie, Written};
-use crate::entropy::SystemEntropy;
-use crate::gate::Gate;
-use crate::reload::{Live, Source};
-use crate::telemetry::logs;
+use crate::daemon::Gate;
+use fortify_admin::operations::reload;
+use fortify_admin::{AdminListeners, SharedAdmin};
+use fortify_config::{Config, SecureCookie, Written};
+use fortify_core::circuit::IdentityMode;
+use fortify_core::clock::SystemClock;
+use fortify_core::entropy::SystemEntropy;
+use fortify_core::telemetry::logs;
+use fortify_web::app::App;
+use fortify_web::reload::{Live, Source};
 
 /// Runs the gate until it is told to stop.
 pub(super) fn serve(args: ConfigArgs, env: Vec<(String, String)>) -> Result<(), CliError> {

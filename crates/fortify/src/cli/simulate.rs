@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use super::CliError;
-use crate::threat::ThreatLevel;
-use crate::threat::simulate::{Played, Trace, play};
+use fortify_engine::threat::ThreatLevel;
+use fortify_engine::threat::simulate::{Played, Trace, play};
 
 /// Characters of the bar of one level.
 const STEP: &str = "##";

@@ -6,9 +6,9 @@ use clap::Subcommand;
 use tokio::runtime::Runtime;
 
 use super::CliError;
-use crate::circuit::TorCircuit;
-use crate::config::{Config, ControlAddress};
-use crate::tor::{self, Closed, Status};
+use fortify_config::{Config, ControlAddress};
+use fortify_core::circuit::TorCircuit;
+use fortify_tor::{self, Closed, Status};
 
 /// What to ask of tor.
 #[derive(Debug, Subcommand)]
@@ -22,7 +22,7 @@ pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Resu
     match action {
         Action::Status => {
             let (control, runtime) = (control(config)?, runtime()?);
-            let asked = tor::status(&config.tor, control, &config.storage.data_dir);
+            let asked = fortify_tor::status(&config.tor, control, &config.storage.data_dir);
             let status = runtime.block_on(asked).map_err(CliError::failed)?;
             table(control, &status, out)
         }
@@ -32,7 +32,7 @@ pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Resu
 
 /// Has the tor that runs now close a circuit.
 pub(super) fn close(config: &Config, circuit: TorCircuit) -> Result<Closed, CliError> {
-    let asked = tor::close_circuit(&config.tor, control(config)?, circuit);
+    let asked = fortify_tor::close_circuit(&config.tor, control(config)?, circuit);
     runtime()?.block_on(asked).map_err(CliError::failed)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Finding;
-use crate::clock::Timestamp;
+use fortify_core::clock::Timestamp;
 
 /// What a file may be ahead: coarse time stamps, and a clock that is being slewed.
 const SLACK: Duration = Duration::from_secs(60);

@@ -9,10 +9,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::who::Who;
 use super::{Finding, LIMIT};
-use crate::admin::schema as admin;
-use crate::config::Config;
-use crate::reputation::ledger;
-use crate::threat::audit;
+use fortify_admin::schema as admin;
+use fortify_config::Config;
+use fortify_engine::reputation::ledger;
+use fortify_engine::threat::audit;
 
 /// How long to wait for a gate that writes.
 const BUSY: Duration = Duration::from_millis(500);

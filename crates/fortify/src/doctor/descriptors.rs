@@ -4,7 +4,7 @@ use std::fs;
 
 use super::Finding;
 use super::who::Who;
-use crate::config::Config;
+use fortify_config::Config;
 
 /// What a gate has open beside connections: databases, sockets, Redis, `HAProxy`, tor; some 40 seen.
 const RESERVE: u64 = 128;

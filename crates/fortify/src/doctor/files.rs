@@ -10,8 +10,8 @@ use rustix::fs::{Access, access, statvfs};
 
 use super::Finding;
 use super::who::Who;
-use crate::clock::Timestamp;
-use crate::config::{Config, StorageBackend};
+use fortify_config::{Config, StorageBackend};
+use fortify_core::clock::Timestamp;
 
 /// Files of the directory that are looked at; it has about ten.
 const MAX_FILES: usize = 1000;

@@ -17,9 +17,9 @@ use super::haproxy::Found as Haproxy;
 use super::http::{self, Answer, Ask, Place, Silence};
 use super::tor::Found as Tor;
 use super::{Finding, Patient, gate};
-use crate::circuit::IdentityMode;
-use crate::config::Config;
-use crate::haproxy::client::Endpoint;
+use fortify_config::Config;
+use fortify_core::circuit::IdentityMode;
+use fortify_haproxy::client::Endpoint;
 
 /// What an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

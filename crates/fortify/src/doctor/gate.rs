@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::Finding;
 use super::front::{self, Word};
 use super::http::{self, Answer, Ask, Place, Silence};
-use crate::circuit::IdentityMode;
-use crate::clock::Timestamp;
-use crate::config::{Config, OperatorEndpoints};
+use fortify_config::{Config, OperatorEndpoints};
+use fortify_core::circuit::IdentityMode;
+use fortify_core::clock::Timestamp;
 
 /// What it answers.
 pub(super) struct Found {
@@ -229,7 +229,11 @@ fn judge_stranger(
             Word::NoCircuit => {
                 Finding::ok(CHECK, format!("a circuit told from {from} is not believed"))
             }
-            _ if config.server.trusted_proxies.trusts(&crate::circuit::PeerAddress::Tcp(*from)) => {
+            _ if config
+                .server
+                .trusted_proxies
+                .trusts(&fortify_core::circuit::PeerAddress::Tcp(*from)) =>
+            {
                 let advice = format!(
                     "take {from} out of server.trusted_proxies, unless a proxy on another machine is meant \
                      and nobody else reaches the port; whoever is in there can be any visitor"

@@ -1,9 +1,9 @@
 //! `HAProxy`'s stats socket and its table of circuits.
 
 use super::{Finding, within};
-use crate::config::Config;
-use crate::haproxy::checkup::{self, Checkup, Table};
-use crate::haproxy::client::{Client, ClientError, Endpoint};
+use fortify_config::Config;
+use fortify_haproxy::checkup::{self, Checkup, Table};
+use fortify_haproxy::client::{Client, ClientError, Endpoint};
 
 /// The shortest `expire`: entries are refreshed once a minute (`deploy/haproxy.cfg`).
 const MIN_EXPIRE: u64 = 5 * 60 * 1000;

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 
 use super::within;
-use crate::circuit::TorCircuit;
-use crate::clock::{Timestamp, civil};
+use fortify_core::circuit::TorCircuit;
+use fortify_core::clock::{Timestamp, civil};
 
 /// Bytes of a body that are read.
 const MAX_BODY: usize = 64 * 1024;

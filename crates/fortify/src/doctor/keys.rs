@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Finding;
 use super::who::Who;
-use crate::clock::Timestamp;
-use crate::config::Config;
-use crate::session::key_ring::{KeyInfo, KeyRing};
+use fortify_config::Config;
+use fortify_core::clock::Timestamp;
+use fortify_engine::session::key_ring::{KeyInfo, KeyRing};
 
 /// After how long a signing key should be followed by another: a key that leaked unseen is good for this
 /// long.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Finding, within};
-use crate::config::{Config, RedisConfig, StorageBackend};
-use crate::store::StoreError;
-use crate::store::redis::{self, Checkup, SLOTS};
+use fortify_config::{Config, RedisConfig, StorageBackend};
+use fortify_store::StoreError;
+use fortify_store::redis::{self, Checkup, SLOTS};
 
 /// The oldest version that has `GETDEL` and `XTRIM MINID`.
 const MIN_VERSION: (u64, u64) = (6, 2);

@@ -2,15 +2,15 @@
 
 use super::front::{self, Places};
 use super::{Finding, within};
-use crate::circuit::IdentityMode;
-use crate::config::Config;
-use crate::tor::{self, Checkup, HiddenService, TorError};
+use fortify_config::Config;
+use fortify_core::circuit::IdentityMode;
+use fortify_tor::{self, Checkup, HiddenService, TorError};
 
 pub(super) type Found = Result<Checkup, TorError>;
 
 pub(super) async fn probe(config: &Config) -> Option<Found> {
     let address = config.tor.control.as_ref()?;
-    let asked = within(tor::checkup(&config.tor, address)).await;
+    let asked = within(fortify_tor::checkup(&config.tor, address)).await;
     Some(asked.unwrap_or_else(|| Err(TorError::Slow(address.clone()))))
 }
 

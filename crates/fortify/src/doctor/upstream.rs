@@ -2,8 +2,8 @@
 
 use super::http::{self, Answer, Ask, Place, Silence};
 use super::{Finding, within};
-use crate::clock::Timestamp;
-use crate::config::Config;
+use fortify_config::Config;
+use fortify_core::clock::Timestamp;
 
 /// What it did.
 pub(super) struct Found(Result<Answer, Silence>);

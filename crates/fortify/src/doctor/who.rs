@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::Finding;
-use crate::config::Config;
+use fortify_config::Config;
 
 /// Processes that are looked through for the one that listens.
 const MAX_PROCESSES: usize = 10_000;

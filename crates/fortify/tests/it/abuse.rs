@@ -10,19 +10,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
-use fortify::circuit::IdentityMode;
-use fortify::clock::{Clock as _, Timestamp};
-use fortify::config::SecureCookie;
-use fortify::entropy::{Entropy, EntropyError, SystemEntropy};
-use fortify::pseudonym::CircuitTag;
-use fortify::store::memory::MemoryStore;
-use fortify::store::record::{
+use fortify_config::SecureCookie;
+use fortify_core::circuit::IdentityMode;
+use fortify_core::clock::{Clock as _, Timestamp};
+use fortify_core::entropy::{Entropy, EntropyError, SystemEntropy};
+use fortify_core::pseudonym::CircuitTag;
+use fortify_store::memory::MemoryStore;
+use fortify_store::record::{
     Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
     Standing,
 };
-use fortify::store::{StateStore, StoreError};
-use fortify::web::traps;
+use fortify_store::{StateStore, StoreError};
 use fortify_testkit::{Bed, Reply, Visitor, fields};
+use fortify_web::traps;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -87,7 +87,7 @@ async fn abuse_05_a_circuit_comes_from_a_trusted_peer_once_or_not_at_all() {
     let distrustful = Bed::with(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
         parts.config.server.trusted_proxies =
-            fortify::circuit::TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
+            fortify_core::circuit::TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
     })
     .await;
     let mut stranger = distrustful.visitor().circuit(CIRCUIT);
@@ -582,8 +582,9 @@ async fn abuse_27_a_clock_that_jumps_mints_no_session_forgets_no_ban_and_is_told
     let bed = Bed::start().await;
     let (day, hour) = (Duration::from_secs(86_400), Duration::from_secs(3600));
     let mut known = bed.admitted().await;
-    let banned = fortify::circuit::TorCircuit::from_parts(0, 0, 7);
-    let (until, reason) = (bed.clock.now().after(hour), fortify::reputation::Reason::Operator);
+    let banned = fortify_core::circuit::TorCircuit::from_parts(0, 0, 7);
+    let (until, reason) =
+        (bed.clock.now().after(hour), fortify_engine::reputation::Reason::Operator);
     bed.app.engine.parts().reputation.ban(banned, until, reason).await.unwrap();
     let told = |line: &'static str| {
         let metrics = bed.app.metrics.clone();

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
-use fortify::admin::SharedAdmin;
-use fortify::admin::accounts::UserChange;
-use fortify::admin::identity::{Means, Role, Who};
-use fortify::admin::log::{Entry, Kept, Place, Refused};
-use fortify::admin::routes::{API, Access, Route, routes};
-use fortify::admin::totp::{self, TotpSecret};
-use fortify::circuit::IdentityMode;
-use fortify::config::AdminSocket;
-use fortify::store::record::Secret;
+use fortify_admin::SharedAdmin;
+use fortify_admin::accounts::UserChange;
+use fortify_admin::identity::{Means, Role, Who};
+use fortify_admin::log::{Entry, Kept, Place, Refused};
+use fortify_admin::routes::{API, Access, Route, routes};
+use fortify_admin::totp::{self, TotpSecret};
+use fortify_config::AdminSocket;
+use fortify_core::circuit::IdentityMode;
+use fortify_store::record::Secret;
 use fortify_testkit::{Bed, NOW, Parts, Reply, Visitor, fields, form};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
@@ -64,7 +64,7 @@ impl Office {
 
     async fn hash(&self, password: &str) -> String {
         let secret = Secret::new(password.to_owned());
-        fortify::admin::password::hash(&secret, &**self.bed.app.engine.entropy()).unwrap()
+        fortify_admin::password::hash(&secret, &**self.bed.app.engine.entropy()).unwrap()
     }
 
     fn admin(&self) -> &SharedAdmin {
@@ -766,7 +766,8 @@ async fn one_at_a_time_looks_through_everything() {
 async fn wrong_answers_and_waits_are_explained_as_they_are_met() {
     let office = Office::with(|parts| {
         let waits = vec![Duration::ZERO, Duration::from_secs(60)];
-        parts.config.limits.failure_waits = fortify::limits::waits::Waits::new(waits).unwrap();
+        parts.config.limits.failure_waits =
+            fortify_engine::limits::waits::Waits::new(waits).unwrap();
     })
     .await;
     let name = office.pseudonym(CIRCUIT).await;
@@ -925,7 +926,7 @@ async fn a_gate_without_a_file_says_that_it_cannot_reload_and_writes_the_try_dow
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_counted_is_read_with_a_token_where_the_gate_itself_tells_nobody() {
     let office = Office::with(|parts| {
-        parts.config.server.operator_endpoints = fortify::config::OperatorEndpoints::Off;
+        parts.config.server.operator_endpoints = fortify_config::OperatorEndpoints::Off;
     })
     .await;
     let mut prometheus = office.with_token(Role::Viewer);

@@ -1,7 +1,7 @@
 //! What is counted of the requests that a running gate answers.
 
 use axum::http::StatusCode;
-use fortify::behaviour::{Class, Mode};
+use fortify_engine::behaviour::{Class, Mode};
 use fortify_testkit::Bed;
 
 async fn bed(mode: Mode) -> Bed {

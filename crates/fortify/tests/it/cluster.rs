@@ -5,15 +5,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use fortify::circuit::{CircuitId, IdentityMode, TorCircuit};
-use fortify::clock::{Clock as _, SystemClock};
-use fortify::config::{RedisConfig, StorageBackend};
-use fortify::pseudonym::CircuitTag;
-use fortify::reputation::conduct::{Deed, Suspicion};
-use fortify::reputation::ledger::{Ledger, Write};
-use fortify::reputation::{Reason, Row, Standing};
-use fortify::threat::ThreatLevel;
-use fortify::threat::table::{Admits, LevelOverride};
+use fortify_config::{RedisConfig, StorageBackend};
+use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
+use fortify_core::clock::{Clock as _, SystemClock};
+use fortify_core::pseudonym::CircuitTag;
+use fortify_engine::reputation::conduct::{Deed, Suspicion};
+use fortify_engine::reputation::ledger::{Ledger, Write};
+use fortify_engine::reputation::{Reason, Row, Standing};
+use fortify_engine::threat::ThreatLevel;
+use fortify_engine::threat::table::{Admits, LevelOverride};
 use fortify_testkit::redis::{Cluster, Redis, until};
 use fortify_testkit::{Bed, Parts, Visitor, fields};
 
@@ -375,7 +375,7 @@ async fn fall_into_the_trap(bed: &Bed, number: u32) -> StatusCode {
     let mut visitor = at(bed, &bed.visitor(), number);
     let page = visitor.get("/").await;
     let token = page.field("token");
-    let names = fortify::web::traps::names(&token);
+    let names = fortify_web::traps::names(&token);
     let form = fields(&[("token", &token), ("answer", "NO"), (&names[0], "http://x")]);
     visitor.post_form("/validate-captcha", &form).await.status
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use fortify::admin::SharedAdmin;
-use fortify::admin::accounts::UserChange;
-use fortify::admin::identity::{Means, Role, Who};
-use fortify::admin::routes::{API, routes};
-use fortify::admin::totp::{self, SECRET_BYTES, TotpSecret};
-use fortify::behaviour::Mode;
-use fortify::circuit::IdentityMode;
-use fortify::store::record::Secret;
+use fortify_admin::SharedAdmin;
+use fortify_admin::accounts::UserChange;
+use fortify_admin::identity::{Means, Role, Who};
+use fortify_admin::routes::{API, routes};
+use fortify_admin::totp::{self, SECRET_BYTES, TotpSecret};
+use fortify_core::circuit::IdentityMode;
+use fortify_engine::behaviour::Mode;
+use fortify_store::record::Secret;
 use fortify_testkit::{Bed, NOW, Parts, Reply, Visitor, fields};
 
 const PASSWORD: &str = "four plain words here";
@@ -29,7 +29,7 @@ async fn office_with(change: impl FnOnce(&mut Parts)) -> Bed {
         change(parts);
     })
     .await;
-    let hash = fortify::admin::password::hash(
+    let hash = fortify_admin::password::hash(
         &Secret::new(PASSWORD.to_owned()),
         &**bed.app.engine.entropy(),
     );

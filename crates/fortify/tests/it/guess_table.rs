@@ -7,13 +7,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use fortify::config::Config;
-use fortify::threat::ThreatLevel;
-use fortify::threat::table::{Basis, LevelPolicy, LevelTable};
 use fortify_captcha::{
     AnswerMode, Carrier, Level, Spec, Tolerance, Variant, carrier_weights, guess_probability,
     variant_weights,
 };
+use fortify_config::Config;
+use fortify_engine::threat::ThreatLevel;
+use fortify_engine::threat::table::{Basis, LevelPolicy, LevelTable};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guessing.md");
 const SECURITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../SECURITY.md");

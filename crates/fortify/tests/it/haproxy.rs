@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use fortify::circuit::{IdentityMode, TorCircuit};
-use fortify::clock::{Clock as _, Timestamp};
-use fortify::haproxy::client::Endpoint;
-use fortify::reputation::{Reason, Standing};
+use fortify_core::circuit::{IdentityMode, TorCircuit};
+use fortify_core::clock::{Clock as _, Timestamp};
+use fortify_engine::reputation::{Reason, Standing};
+use fortify_haproxy::client::Endpoint;
 use fortify_testkit::{Bed, Parts, Reply};
 use hyper_util::rt::TokioIo;
 
@@ -562,7 +562,7 @@ async fn the_command_line_reaches_the_table_of_a_running_gate() {
     haproxy.start().await;
     haproxy_is(&bed, "ok").await;
     // The command reads the system's clock.
-    bed.clock.set(fortify::clock::SystemClock.now());
+    bed.clock.set(fortify_core::clock::SystemClock.now());
     let data_dir = bed.app.config.storage.data_dir.clone();
     let run = |args: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_fortify"))

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use fortify::circuit::{IdentityMode, TorCircuit};
-use fortify::clock::Clock as _;
-use fortify::entropy::SystemEntropy;
-use fortify::limits::turnstile::Rate;
-use fortify::reputation::{Reason, Standing};
-use fortify::store::record::ChallengeToken;
-use fortify::threat::ThreatLevel;
-use fortify::threat::table::{Admits, LevelOverride};
 use fortify_captcha::Answer;
+use fortify_core::circuit::{IdentityMode, TorCircuit};
+use fortify_core::clock::Clock as _;
+use fortify_core::entropy::SystemEntropy;
+use fortify_engine::limits::turnstile::Rate;
+use fortify_engine::reputation::{Reason, Standing};
+use fortify_engine::threat::ThreatLevel;
+use fortify_engine::threat::table::{Admits, LevelOverride};
+use fortify_store::record::ChallengeToken;
 use fortify_testkit::{Bed, Parts, Reply, Visitor, fields};
 use serde_json::json;
 
@@ -166,7 +166,7 @@ async fn a_field_that_nobody_sees_is_filled_in_by_programs_alone() {
         let token = page.field("token");
         let mut form = fields(&[("token", &token), ("answer", &bed.answer(&token).await)]);
         // Whatever is there is filled in.
-        let names = fortify::web::traps::names(&token);
+        let names = fortify_web::traps::names(&token);
         assert!(names.iter().all(|name| page.text().contains(&format!("name=\"{name}\""))));
         form.extend(names.map(|name| (name, "http://spam.example".to_owned())));
         let reply = bot.post_form("/validate-captcha", &form).await;
@@ -493,7 +493,7 @@ async fn people_get_in_and_guessers_do_not() {
     let bed = bed(|parts| {
         parts.config.reputation.scoring.suspects = true;
         parts.config.limits.challenges_per_minute = 10;
-        parts.config.limits.failure_waits = fortify::limits::waits::Waits::default();
+        parts.config.limits.failure_waits = fortify_engine::limits::waits::Waits::default();
         parts.config.security.max_captcha_failures = 5;
         parts.config.threat.levels = ThreatLevel::ALL
             .map(|level| LevelOverride {

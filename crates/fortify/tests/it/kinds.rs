@@ -6,25 +6,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use fortify::app::App;
-use fortify::challenge::policy::{Order, Wish};
-use fortify::challenge::renderer::Draw;
-use fortify::challenge::{Redeemed, Submission};
-use fortify::clock::ManualClock;
-use fortify::config::Config;
-use fortify::entropy::SystemEntropy;
-use fortify::limits::waits::Waits;
-use fortify::pseudonym::CircuitTag;
-use fortify::session::key_ring::KeyRing;
-use fortify::store::record::{ChallengeRecord, ChallengeToken};
-use fortify::threat::ThreatLevel;
-use fortify::threat::audit::Audit;
-use fortify::threat::table::LevelOverride;
 use fortify_captcha::{
     Answer, AnswerMode, Carrier, Choice, Generator, Level, Puzzle, RenderError, Rendered, Seed,
     Spec, Style, StyleKey, Variant,
 };
+use fortify_config::Config;
+use fortify_core::clock::ManualClock;
+use fortify_core::entropy::SystemEntropy;
+use fortify_core::pseudonym::CircuitTag;
+use fortify_engine::challenge::policy::{Order, Wish};
+use fortify_engine::challenge::renderer::Draw;
+use fortify_engine::challenge::{Redeemed, Submission};
+use fortify_engine::limits::waits::Waits;
+use fortify_engine::session::key_ring::KeyRing;
+use fortify_engine::threat::ThreatLevel;
+use fortify_engine::threat::audit::Audit;
+use fortify_engine::threat::table::LevelOverride;
+use fortify_store::record::{ChallengeRecord, ChallengeToken};
 use fortify_testkit::{Bed, Easel, Parts, fields};
+use fortify_web::app::App;
 
 /// A bed that draws one kind.
 async fn bed(variant: Variant, carrier: Carrier, more: impl FnOnce(&mut Parts)) -> Bed {

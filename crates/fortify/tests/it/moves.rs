@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use fortify::circuit::IdentityMode;
+use fortify_core::circuit::IdentityMode;
 use fortify_testkit::{Bed, Reply, Visitor, fields};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use fortify::circuit::IdentityMode;
+use fortify_core::circuit::IdentityMode;
 use fortify_demo::DemoSite;
 use fortify_testkit::servers::{Haproxy, Nginx};
 use fortify_testkit::{Bed, Visitor, fields};

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
-use fortify::circuit::{CircuitId, IdentityMode, TorCircuit};
-use fortify::clock::{Clock as _, SystemClock};
-use fortify::config::ControlAddress;
-use fortify::haproxy::client::Endpoint;
-use fortify::reputation::{Reason, Standing};
+use fortify_config::ControlAddress;
+use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
+use fortify_core::clock::{Clock as _, SystemClock};
+use fortify_engine::reputation::{Reason, Standing};
+use fortify_haproxy::client::Endpoint;
 use fortify_testkit::servers::{Haproxy, Nginx, check, free_address};
 use fortify_testkit::{Bed, Reply, Visitor};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};

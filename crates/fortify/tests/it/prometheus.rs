@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use fortify::circuit::IdentityMode;
-use fortify::haproxy::client::Endpoint;
 use fortify_captcha::AnswerMode;
+use fortify_core::circuit::IdentityMode;
+use fortify_haproxy::client::Endpoint;
 use fortify_testkit::servers::{Haproxy, Nginx, Process, check, command, deploy, free_address};
 use fortify_testkit::{Bed, Visitor};
 use serde_json::Value;

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode};
-use fortify::circuit::IdentityMode;
-use fortify::config::StorageBackend;
-use fortify::entropy::{SystemEntropy, random_bytes};
-use fortify::pseudonym::CircuitTag;
-use fortify::store::record::{ChallengeRecord, ChallengeToken, Secret};
 use fortify_captcha::{Answer, Carrier};
+use fortify_config::StorageBackend;
+use fortify_core::circuit::IdentityMode;
+use fortify_core::entropy::{SystemEntropy, random_bytes};
+use fortify_core::pseudonym::CircuitTag;
+use fortify_store::record::{ChallengeRecord, ChallengeToken, Secret};
 use fortify_testkit::redis::{PATIENCE, Redis, until};
 use fortify_testkit::{Bed, Reply, Visitor, fields};
 

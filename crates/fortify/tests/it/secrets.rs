@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use axum::http::Method;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use fortify::circuit::IdentityMode;
-use fortify::config::{LogConfig, LogFormat, LogLevel};
-use fortify::store::record::ChallengeToken;
+use fortify_config::{LogConfig, LogFormat, LogLevel};
+use fortify_core::circuit::IdentityMode;
+use fortify_store::record::ChallengeToken;
 use fortify_testkit::{Bed, Reply, fields, process};
 
 /// The raw circuit, and its spellings.
@@ -71,7 +71,7 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
     let log = Log::default();
     let config = LogConfig { level: LogLevel::Trace, format: LogFormat::Json };
     let writer = log.clone();
-    let subscriber = fortify::telemetry::logs::subscriber(&config, move || writer.clone());
+    let subscriber = fortify_core::telemetry::logs::subscriber(&config, move || writer.clone());
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let bed = Bed::with(|parts| {
@@ -164,7 +164,7 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
         .rotate(
             bed.app.engine.parts().sessions.lifetime(),
             &*bed.clock,
-            &fortify::entropy::SystemEntropy,
+            &fortify_core::entropy::SystemEntropy,
         )
         .unwrap();
 

@@ -11,17 +11,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use fortify::admin::identity::{Means, Role, Who};
-use fortify::circuit::{IdentityMode, TorBoot, TorCircuit};
-use fortify::clock::{Clock, SystemClock};
-use fortify::config::{ControlAddress, TorConfig};
-use fortify::haproxy::client::Endpoint;
-use fortify::limits::waits::Waits;
-use fortify::reputation::Standing;
-use fortify::store::StateStore;
-use fortify::tor::{Closed, Tor, TorError, TorEvent};
+use fortify_admin::identity::{Means, Role, Who};
+use fortify_config::{ControlAddress, TorConfig};
+use fortify_core::circuit::{IdentityMode, TorBoot, TorCircuit};
+use fortify_core::clock::{Clock, SystemClock};
+use fortify_engine::limits::waits::Waits;
+use fortify_engine::reputation::Standing;
+use fortify_haproxy::client::Endpoint;
+use fortify_store::StateStore;
 use fortify_testkit::servers::{Haproxy, free_address};
 use fortify_testkit::{Bed, NOW, Parts, Reply, Visitor, memory_store};
+use fortify_tor::{Closed, Tor, TorError, TorEvent};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, watch};
@@ -407,7 +407,7 @@ async fn tor_lets_in_by_cookie_by_password_over_a_socket_and_over_tcp() {
     };
     secret("a \"secret\"\n");
     let ask = async |config: &TorConfig, address: &ControlAddress| {
-        fortify::tor::status(config, address, &real.path("data")).await
+        fortify_tor::status(config, address, &real.path("data")).await
     };
     let by_told_cookie = TorConfig::default();
     let by_cookie = TorConfig { cookie_file: Some(cookie_file.clone()), ..TorConfig::default() };
@@ -445,9 +445,9 @@ async fn a_tor_that_asks_for_nothing_or_for_something_else_is_met_as_torrc_says(
     let real = real.started().await;
     let data = real.path("data");
     let config = TorConfig::default();
-    fortify::tor::status(&config, &real.socket(), &data).await.unwrap();
+    fortify_tor::status(&config, &real.socket(), &data).await.unwrap();
     let config = TorConfig { password_file: Some(real.path("torrc")), ..config };
-    let said = fortify::tor::status(&config, &real.socket(), &data).await.unwrap_err();
+    let said = fortify_tor::status(&config, &real.socket(), &data).await.unwrap_err();
     assert!(matches!(said, TorError::PasswordNeedless), "{said}");
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use fortify::limits::waits::Waits;
+use fortify_engine::limits::waits::Waits;
 use fortify_testkit::{Bed, Reply, fields};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +126,7 @@ async fn an_expired_challenge_is_a_wrong_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_wrong_answer_makes_a_circuit_wait_longer_and_nobody_else() {
     let bed = Bed::with(|parts| {
-        parts.config.security.identity = fortify::circuit::IdentityMode::Circuit;
+        parts.config.security.identity = fortify_core::circuit::IdentityMode::Circuit;
         parts.config.security.max_captcha_failures = 5;
         parts.config.limits.failure_waits = Waits::default();
     })
@@ -409,12 +409,12 @@ async fn supervisors_are_answered_and_visitors_are_not() {
     }
     let distrustful = Bed::with(|parts| {
         parts.config.server.trusted_proxies =
-            fortify::circuit::TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
+            fortify_core::circuit::TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
     })
     .await;
     assert_eq!(distrustful.visitor().get("/metrics").await.status, StatusCode::NOT_FOUND);
     let silent = Bed::with(|parts| {
-        parts.config.server.operator_endpoints = fortify::config::OperatorEndpoints::Off;
+        parts.config.server.operator_endpoints = fortify_config::OperatorEndpoints::Off;
     })
     .await;
     assert_eq!(silent.visitor().get("/metrics").await.status, StatusCode::NOT_FOUND);

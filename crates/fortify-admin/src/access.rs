@@ -1,0 +1,278 @@
+//! Who is let in to what: the one way to a handler, deny by default.
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::response::{IntoResponse, Response};
+use cookie::{Cookie, SameSite};
+use serde_json::Value;
+
+use super::error::AdminError;
+use super::handler::{Context, Input};
+use super::identity::{MAX_NAME, Means, Role, Who};
+use super::log::Refused;
+use super::routes::{Access, Route};
+use super::{SharedAdmin, csrf};
+use fortify_core::circuit::{Connection, PeerAddress};
+use fortify_web::error::WebError;
+use fortify_web::form::{self, Fields};
+
+/// The cookie of a session. Its path is the dashboard's: browsers send cookies to every port of a host, and
+/// this one is nothing for the site that the gate protects.
+pub(super) const SESSION: &str = "fortify_admin";
+/// The cookie of a page before log-in.
+pub(super) const BEFORE: &str = "fortify_admin_form";
+const COOKIE_PATH: &str = "/admin";
+
+/// Cookies of one name that are looked at: somebody may have planted one beside ours.
+const MOST_COOKIES: usize = 4;
+
+/// By which the command line says who is at it. Believed on the unix socket alone.
+const OPERATOR: HeaderName = HeaderName::from_static("x-fortify-operator");
+
+/// A form or a body of JSON: no field is longer than a password.
+const MOST_BODY: usize = 32 * 1024;
+
+/// Through which door a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// A port.
+    Port,
+    /// The unix socket: the kernel said that the peer is root or the gate's own user.
+    Socket,
+}
+
+/// Answers one request for `route`: lets it in or refuses it, and only then calls the handler.
+pub(super) async fn answer(
+    admin: SharedAdmin,
+    door: Door,
+    route: &Route,
+    request: Request,
+) -> Response {
+    let metrics = admin.metrics.clone();
+    let count = {
+        let admin = admin.clone();
+        move |said: Said| {
+            if let Some(what) = said.refused {
+                admin.accounts.refuse(what, admin.app().clock.now());
+            }
+            metrics.request(said.code);
+        }
+    };
+    match enter(admin, door, route, request).await {
+        Ok(mut response) => {
+            let said = response.extensions_mut().remove::<Said>();
+            count(said.unwrap_or(Said { refused: None, code: "ok" }));
+            response
+        }
+        Err(error) => {
+            count(Said::of(&error));
+            (route.refuse)(error)
+        }
+    }
+}
+
+/// What an answer says, to be counted: a page that explains a refusal carries it, as an error that comes
+/// here by itself does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said {
+    refused: Option<Refused>,
+    code: &'static str,
+}
+
+impl Said {
+    /// What is counted of a refusal.
+    pub(super) const fn of(error: &AdminError) -> Self {
+        let refused = match error {
+            AdminError::BadLogin => Some(Refused::Login),
+            AdminError::Wait(_) => Some(Refused::Waiting),
+            AdminError::BadSetup => Some(Refused::Setup),
+            AdminError::Form => Some(Refused::Form),
+            AdminError::Role(_) => Some(Refused::Role),
+            _ => None,
+        };
+        Self { refused, code: error.code() }
+    }
+}
+
+async fn enter(
+    admin: SharedAdmin,
+    door: Door,
+    route: &Route,
+    request: Request,
+) -> Result<Response, AdminError> {
+    let (mut parts, body) = request.into_parts();
+    let context = context(admin, door, &parts).await?;
+    match (route.access, &context.asker) {
+        (Access::Public | Access::Form, _) => {}
+        (Access::Role(_), None) => return Err(AdminError::Unauthenticated),
+        (Access::Role(least), Some(who)) if who.role < least => {
+            return Err(AdminError::Role(least));
+        }
+        (Access::Role(_), Some(_)) => {}
+    }
+    let input = input(&context, route, &mut parts, body).await?;
+    (route.handler)(context, input).await
+}
+
+/// Who is asking. A token or a cookie that is not good is no reason to refuse what is public.
+async fn context(admin: SharedAdmin, door: Door, parts: &Parts) -> Result<Context, AdminError> {
+    let headers = &parts.headers;
+    let peer = parts.extensions.get::<Connection>().map(|connection| connection.peer);
+    let source = match &peer {
+        Some(PeerAddress::Tcp(address)) => Some(*address),
+        _ => None,
+    };
+    // Whoever is beside the gate may say so, as a proxy with TLS does; for anybody else it is a lie.
+    let https = source.is_some_and(|source| source.is_loopback())
+        && headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    let app = admin.app();
+    let mut context = Context { admin, app, asker: None, session: None, source, https };
+    if door == Door::Socket {
+        let name = headers.get(OPERATOR).and_then(|name| str::from_utf8(name.as_bytes()).ok());
+        let name = name.filter(|name| (1..=MAX_NAME).contains(&name.len())).unwrap_or("unknown");
+        context.asker =
+            Some(Who { name: name.to_owned(), role: Role::Admin, means: Means::Socket });
+    } else if let Some(authorization) = headers.get(header::AUTHORIZATION) {
+        context.asker = by_token(&context, authorization).await?;
+    } else if let Some((session, who)) = by_session(&context, headers).await? {
+        context.session = Some(session);
+        context.asker = Some(who);
+    }
+    Ok(context)
+}
+
+async fn by_token(
+    context: &Context,
+    authorization: &HeaderValue,
+) -> Result<Option<Who>, AdminError> {
+    let now = context.app().clock.now();
+    let text = authorization.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    });
+    let found = match text {
+        Some(text) => context.admin.accounts.with(move |all| all.token(&text, now)).await?,
+        None => None,
+    };
+    if found.is_none() {
+        context.admin.accounts.refuse(Refused::Token, now);
+    }
+    Ok(found.map(|token| Who {
+        name: format!("token:{}", token.id),
+        role: token.role,
+        means: Means::Token,
+    }))
+}
+
+async fn by_session(
+    context: &Context,
+    headers: &HeaderMap,
+) -> Result<Option<(String, Who)>, AdminError> {
+    let (admin, now) = (&context.admin, context.app().clock.now());
+    for id in cookies(headers, SESSION) {
+        let Some(session) = admin.sessions.find(&id, now) else { continue };
+        let user = admin.accounts.with(move |accounts| accounts.user(session.user)).await?;
+        match user.filter(|user| user.generation == session.generation) {
+            Some(user) => {
+                let who = Who { name: user.name, role: user.role, means: Means::Session };
+                return Ok(Some((id, who)));
+            }
+            // Removed, or password, code or role changed, perhaps by the command line.
+            None => admin.sessions.end(&id),
+        }
+    }
+    Ok(None)
+}
+
+/// The values of the cookies of one name, at most [`MOST_COOKIES`].
+pub(super) fn cookies(headers: &HeaderMap, name: &str) -> Vec<String> {
+    let pairs = headers.get_all(header::COOKIE).into_iter();
+    let pairs = pairs.flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
+    let values = pairs.filter_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        str::from_utf8(value).ok().map(str::to_owned)
+    });
+    values.take(MOST_COOKIES).collect()
+}
+
+/// Reads the arguments, and where a cookie says who is asking, that a page of ours sent them.
+async fn input(
+    context: &Context,
+    route: &Route,
+    parts: &mut Parts,
+    body: Body,
+) -> Result<Input, AdminError> {
+    let path = RawPathParams::from_request_parts(parts, &()).await;
+    let path = path.map_err(|error| AdminError::BadRequest(error.body_text()))?;
+    let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let mut input = Input { path, ..Input::default() };
+    if route.method == Method::GET {
+        let query = parts.uri.query().unwrap_or_default();
+        input.fields = fields(query.as_bytes())?;
+        return Ok(input);
+    }
+    let body = form::read_body(body, MOST_BODY).await.map_err(|error| match error {
+        WebError::TooLarge => AdminError::TooLarge,
+        _ => AdminError::BadRequest("the body broke off; send it again".to_owned()),
+    })?;
+    let headers = &parts.headers;
+    let mut token =
+        headers.get(csrf::HEADER).and_then(|token| token.to_str().ok()).map(str::to_owned);
+    let is_json = form::is_json(headers);
+    if is_json {
+        input.json = match serde_json::from_slice(&body) {
+            Ok(Value::Object(fields)) => Some(fields),
+            Ok(_) => return Err(AdminError::BadRequest("the body is no JSON object".to_owned())),
+            Err(error) => return Err(AdminError::BadRequest(format!("no JSON: {error}"))),
+        };
+    } else if form::is_urlencoded(headers) {
+        input.fields = fields(&body)?;
+        let at = input.fields.iter().position(|(name, _)| name == csrf::FIELD);
+        if let Some((_, value)) = at.map(|at| input.fields.remove(at)) {
+            token = Some(value);
+        }
+    } else if !body.is_empty() {
+        let advice = "send application/json or application/x-www-form-urlencoded";
+        return Err(AdminError::BadRequest(advice.to_owned()));
+    }
+    let goes_with = |cookie: &str| {
+        token.as_ref().is_some_and(|token| context.admin.forms.is_right(cookie, token))
+    };
+    let meant = match (&context.session, route.access) {
+        (Some(session), Access::Role(_)) => goes_with(session),
+        // Nobody is known by a cookie: a token or the socket, which no other site's page can use.
+        (None, Access::Role(_)) | (_, Access::Public) => true,
+        // A browser sends no JSON for another site's page without asking first, and is not answered.
+        (_, Access::Form) if is_json => true,
+        (_, Access::Form) => cookies(headers, BEFORE).iter().any(|cookie| goes_with(cookie)),
+    };
+    if meant { Ok(input) } else { Err(AdminError::Form) }
+}
+
+fn fields(text: &[u8]) -> Result<Fields, AdminError> {
+    let unreadable = "the fields cannot be read; use UTF-8 without control characters";
+    form::parse(text).ok_or_else(|| AdminError::BadRequest(unreadable.to_owned()))
+}
+
+/// A cookie of ours, for as long as the browser is open.
+pub(super) fn set_cookie(name: &str, value: &str, https: bool) -> Option<HeaderValue> {
+    write(Cookie::build((name, value)), https)
+}
+
+/// Takes a cookie of ours away.
+pub(super) fn drop_cookie(name: &str, https: bool) -> Option<HeaderValue> {
+    write(Cookie::build((name, "")).max_age(cookie::time::Duration::ZERO), https)
+}
+
+fn write(cookie: cookie::CookieBuilder<'_>, https: bool) -> Option<HeaderValue> {
+    let cookie =
+        cookie.path(COOKIE_PATH).http_only(true).same_site(SameSite::Strict).secure(https).build();
+    HeaderValue::from_str(&cookie.to_string()).ok()
+}
+
+/// The answer to what has no route.
+pub(super) fn refuse(error: AdminError) -> Response {
+    error.into_response()
+}

@@ -1,0 +1,303 @@
+//! From a request to an operation's arguments, and from its result to an answer.
+//!
+//! An operation is a function from a [`Context`] and a struct to a struct; the two structs' schemas are
+//! what the OpenAPI document says. Arguments come from the path, from the query of a GET, and from the body
+//! of a POST, which is JSON or a form.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use schemars::generate::SchemaGenerator;
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::SharedAdmin;
+use super::error::AdminError;
+use super::identity::{Means, Who};
+use fortify_web::app::{App, SharedApp};
+
+/// What every operation knows of its request.
+#[derive(Clone)]
+pub struct Context {
+    /// The operator's side.
+    pub admin: SharedAdmin,
+    /// The gate that was in force when the request came.
+    pub app: SharedApp,
+    /// Who is asking; nobody where the route is public.
+    pub asker: Option<Who>,
+    /// The session's cookie, where that is the means.
+    pub session: Option<String>,
+    /// Where it comes from, where that says something.
+    pub source: Option<IpAddr>,
+    /// Whether cookies may say `Secure`.
+    pub https: bool,
+}
+
+impl Context {
+    /// Who is asking.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Unauthenticated`] where nobody known is.
+    pub fn who(&self) -> Result<&Who, AdminError> {
+        self.asker.as_ref().ok_or(AdminError::Unauthenticated)
+    }
+
+    /// The gate.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Whether circuits may be named by their address: only beside the gate, where everything that it knows
+    /// can be read anyway.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.asker.as_ref().is_some_and(|who| who.means == Means::Socket)
+    }
+
+    /// The token for forms on a page of this session.
+    #[must_use]
+    pub fn form_token(&self) -> Option<String> {
+        self.session.as_ref().map(|session| self.admin.forms.token(session))
+    }
+
+    /// Writes a change down, before it is made.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be: the change must not be made then.
+    pub async fn log(&self, entry: super::log::Entry) -> Result<(), AdminError> {
+        self.admin.accounts.with(move |accounts| accounts.log(&entry)).await?;
+        Ok(())
+    }
+
+    /// An entry for the log of what is done now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::who`].
+    pub fn entry(&self, action: &str, target: &str) -> Result<super::log::Entry, AdminError> {
+        Ok(super::log::Entry::new(self.who()?, self.app().clock.now(), action, target))
+    }
+}
+
+/// What came with a request, read.
+#[derive(Default)]
+pub struct Input {
+    /// Names in the path and what stood for them.
+    pub path: Vec<(String, String)>,
+    /// The query of a GET, or the fields of a form.
+    pub fields: Vec<(String, String)>,
+    /// A body of JSON.
+    pub json: Option<Map<String, Value>>,
+}
+
+/// An answer on its way.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Response, AdminError>> + Send>>;
+
+/// What answers a request that was let in.
+pub type Handler = Arc<dyn Fn(Context, Input) -> Answer + Send + Sync>;
+
+/// Tells the schema of a type.
+pub type Describe = fn(&mut SchemaGenerator) -> Schema;
+
+/// A handler, and what goes in and out of it.
+pub struct Operation {
+    /// The handler.
+    pub handler: Handler,
+    /// The arguments.
+    pub takes: Describe,
+    /// The result; nothing where it is no JSON.
+    pub gives: Option<Describe>,
+}
+
+/// No arguments.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// A result with cookies to set.
+pub struct WithCookies<R>(pub R, pub Vec<HeaderValue>);
+
+/// An operation whose result is JSON.
+pub(super) fn operation<A, R, F, Fut>(work: F) -> Operation
+where
+    A: DeserializeOwned + JsonSchema + Send + 'static,
+    R: Serialize + JsonSchema + 'static,
+    F: Fn(Context, A) -> Fut + Send + Sync + Clone + 'static,
+    Fut: Future<Output = Result<R, AdminError>> + Send,
+{
+    with_cookies(move |context, args| {
+        let done = work(context, args);
+        async { Ok(WithCookies(done.await?, Vec::new())) }
+    })
+}
+
+/// As [`operation`], for those that set cookies.
+pub(super) fn with_cookies<A, R, F, Fut>(work: F) -> Operation
+where
+    A: DeserializeOwned + JsonSchema + Send + 'static,
+    R: Serialize + JsonSchema + 'static,
+    F: Fn(Context, A) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<WithCookies<R>, AdminError>> + Send,
+{
+    let described = raw(work, |WithCookies(body, cookies): WithCookies<R>| {
+        let mut response = json(StatusCode::OK, &body);
+        for cookie in cookies {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        response
+    });
+    Operation { gives: Some(|generator| generator.subschema_for::<R>()), ..described }
+}
+
+/// An operation whose result becomes an answer by `write`: what the dashboard's pages are made with.
+pub fn raw<A, R, F, Fut>(work: F, write: fn(R) -> Response) -> Operation
+where
+    A: DeserializeOwned + JsonSchema + Send + 'static,
+    R: 'static,
+    F: Fn(Context, A) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, AdminError>> + Send,
+{
+    let properties = properties::<A>();
+    let work = Arc::new(work);
+    Operation {
+        handler: Arc::new(move |context, input| {
+            let (args, work) = (read::<A>(input, &properties), work.clone());
+            Box::pin(async move { Ok(write(work(context, args?).await?)) })
+        }),
+        takes: |generator| generator.subschema_for::<A>(),
+        gives: None,
+    }
+}
+
+/// The properties of a type's schema: by name, what each is.
+fn properties<A: JsonSchema>() -> Value {
+    let schema = SchemaGenerator::default().into_root_schema_for::<A>();
+    schema.get("properties").cloned().unwrap_or_default()
+}
+
+fn read<A: DeserializeOwned>(input: Input, properties: &Value) -> Result<A, AdminError> {
+    let mut all = input.json.unwrap_or_default();
+    for (name, text) in input.path.into_iter().chain(input.fields) {
+        let value = typed(properties.get(&name), text);
+        if all.insert(name.clone(), value).is_some() {
+            return Err(AdminError::BadRequest(format!("{name:?} is given twice; give it once")));
+        }
+    }
+    serde_json::from_value(Value::Object(all)).map_err(|error| {
+        AdminError::BadRequest(format!("{error}; /admin/api/v1/openapi.json has what is taken"))
+    })
+}
+
+/// A text from a path, a query or a form, as what the schema says it is.
+fn typed(schema: Option<&Value>, text: String) -> Value {
+    let kind = schema.and_then(|schema| schema.get("type"));
+    let is = |name: &str| match kind {
+        Some(Value::String(kind)) => kind == name,
+        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == name),
+        _ => false,
+    };
+    let optional = is("null") || schema.is_some_and(|schema| schema.get("anyOf").is_some());
+    if optional && text.is_empty() {
+        // An empty field of a form.
+        return Value::Null;
+    }
+    let parsed = match text.as_str() {
+        "true" | "on" if is("boolean") => Some(Value::Bool(true)),
+        "false" if is("boolean") => Some(Value::Bool(false)),
+        digits if is("integer") => digits.parse::<i64>().ok().map(Value::from),
+        _ => None,
+    };
+    parsed.unwrap_or(Value::String(text))
+}
+
+/// An answer of JSON.
+pub(super) fn json<R: Serialize>(status: StatusCode, body: &R) -> Response {
+    let text = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// One line of text that somebody gave: a reason, a label.
+///
+/// # Errors
+///
+/// [`AdminError::BadRequest`] where it has control characters or is too long.
+pub(super) fn line(what: &str, text: &str) -> Result<String, AdminError> {
+    let text = text.trim();
+    let most = super::log::MAX_TEXT;
+    if text.len() > most || text.chars().any(char::is_control) {
+        let advice = format!("{what}: use one line of at most {most} bytes");
+        return Err(AdminError::BadRequest(advice));
+    }
+    Ok(text.to_owned())
+}
+
+/// As [`line`], where there must be one.
+///
+/// # Errors
+///
+/// As [`line`].
+pub(super) fn reason(text: &str) -> Result<String, AdminError> {
+    let text = line("reason", text)?;
+    if text.is_empty() {
+        return Err(AdminError::BadRequest("reason: say why in a few words".to_owned()));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize, JsonSchema, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Args {
+        name: String,
+        level: u8,
+        seconds: Option<u64>,
+        on: Option<bool>,
+    }
+
+    fn read_fields(fields: &[(&str, &str)]) -> Result<Args, AdminError> {
+        let own = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+        let input = Input { fields: fields.iter().map(own).collect(), ..Input::default() };
+        read(input, &properties::<Args>())
+    }
+
+    #[test]
+    fn texts_become_what_the_schema_says() {
+        let args = [("name", "7"), ("level", "7"), ("seconds", ""), ("on", "true")];
+        let expected = Args { name: "7".to_owned(), level: 7, seconds: None, on: Some(true) };
+        assert_eq!(read_fields(&args).unwrap(), expected);
+        for bad in [
+            &[("name", "x"), ("level", "300")][..],
+            &[("name", "x"), ("level", "7x")],
+            &[("name", "x"), ("level", "7"), ("more", "1")],
+            &[("name", "x"), ("name", "y"), ("level", "7")],
+            &[("level", "7")],
+        ] {
+            assert!(matches!(read_fields(bad), Err(AdminError::BadRequest(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_line() {
+        assert_eq!(line("x", " a b ").unwrap(), "a b");
+        for text in ["a\r\nb", "a\0b", "a\u{85}b", &"x".repeat(501)] {
+            assert!(line("x", text).is_err());
+        }
+        assert!(reason("  ").is_err());
+    }
+}

@@ -1,0 +1,340 @@
+//! The log of what operators changed: who, by what means, what, from, to, why.
+//!
+//! Every entry is on disk before the change is acknowledged: in the same transaction where the change is in
+//! the same file, and otherwise before the change is made. The oldest go when there are too many. What was
+//! refused is counted by the minute, so that a flood of wrong passwords does not push the changes out;
+//! log-ins and log-outs have a table and a limit of their own for the same reason.
+
+use rusqlite::{Transaction, params};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::identity::Who;
+use fortify_core::clock::Timestamp;
+
+/// Changes that are kept, the latest: at about 300 bytes each 30 MB.
+pub const MAX_ROWS: u64 = 100_000;
+
+/// Log-ins and log-outs that are kept, the latest: half a year of fifty a day.
+pub const MAX_VISITS: u64 = 10_000;
+
+/// Minutes with refusals that are kept for each kind of refusal: two months of a siege.
+pub const MAX_REFUSALS: u64 = 100_000;
+
+/// Bytes of a reason, and of every other text of an entry.
+pub const MAX_TEXT: usize = 500;
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Entry {
+    /// When, ms since the Unix epoch.
+    pub at: Timestamp,
+    /// The account, token or operator.
+    pub who: String,
+    /// `session`, `token`, `socket`, `file`, `signal` or `setup`.
+    pub means: String,
+    /// What was done, as `circuit.ban`.
+    pub action: String,
+    /// To what.
+    pub target: String,
+    /// How it was.
+    pub from: String,
+    /// How it is.
+    pub to: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Where a page of the log ended: what comes on the next is before all of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The number of a change.
+    pub changes: u64,
+    /// The number of a log-in or log-out.
+    pub visits: u64,
+    /// The minute, ms since the Unix epoch, and the kind of a count of refusals.
+    pub refusals: (u64, String),
+}
+
+impl Place {
+    /// Before which everything is.
+    pub const LATEST: Self =
+        Self { changes: u64::MAX, visits: u64::MAX, refusals: (u64::MAX, String::new()) };
+}
+
+/// A part of the log: three lists, each with the latest first.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Changes, by number.
+    pub changes: Vec<(u64, Entry)>,
+    /// Log-ins and log-outs, by number.
+    pub visits: Vec<(u64, Entry)>,
+    /// Counts of refusals.
+    pub refusals: Vec<Refusals>,
+}
+
+/// A kind of refusal, counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Refusals {
+    /// The minute, ms since the Unix epoch.
+    pub at: Timestamp,
+    /// What was refused, and why.
+    pub what: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// Why somebody was refused: what is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// A wrong name, password or code.
+    Login,
+    /// A log-in that had to wait.
+    Waiting,
+    /// A wrong setup token.
+    Setup,
+    /// A token that is unknown, expired or revoked.
+    Token,
+    /// A form without its token.
+    Form,
+    /// A role that was not enough.
+    Role,
+}
+
+impl Refused {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Login, Self::Waiting, Self::Setup, Self::Token, Self::Form, Self::Role];
+
+    /// The word in the log and in the metric.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Waiting => "login_waiting",
+            Self::Setup => "setup",
+            Self::Token => "token",
+            Self::Form => "form",
+            Self::Role => "role",
+        }
+    }
+}
+
+impl Entry {
+    /// What `who` does at `at`. Texts are cut at [`MAX_TEXT`] bytes and lose their control characters.
+    #[must_use]
+    pub fn new(who: &Who, at: Timestamp, action: &str, target: &str) -> Self {
+        let means = who.means.as_str().to_owned();
+        Self {
+            at,
+            who: plain(&who.name),
+            means,
+            action: plain(action),
+            target: plain(target),
+            from: String::new(),
+            to: String::new(),
+            reason: String::new(),
+        }
+    }
+
+    /// From what to what.
+    #[must_use]
+    pub fn change(mut self, from: impl ToString, to: impl ToString) -> Self {
+        self.from = plain(&from.to_string());
+        self.to = plain(&to.to_string());
+        self
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn because(mut self, reason: &str) -> Self {
+        self.reason = plain(reason);
+        self
+    }
+}
+
+/// The tables of entries.
+const CHANGES: &str = "log";
+const VISITS: &str = "visits";
+
+fn plain(text: &str) -> String {
+    let mut length = 0;
+    let fits = |c: &char| {
+        length += c.len_utf8();
+        length <= MAX_TEXT
+    };
+    text.chars().filter(|c| !c.is_control()).take_while(fits).collect()
+}
+
+/// Writes an entry down, and lets the oldest go where there are too many.
+pub(super) fn append(writing: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
+    let (table, most) = match entry.action.as_str() {
+        "login" | "logout" => (VISITS, MAX_VISITS),
+        _ => (CHANGES, MAX_ROWS),
+    };
+    writing.execute(
+        &format!(
+            "INSERT INTO {table} (at, who, means, action, target, before, after, reason)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+        ),
+        params![
+            number(entry.at.as_millis()),
+            entry.who,
+            entry.means,
+            entry.action,
+            entry.target,
+            entry.from,
+            entry.to,
+            entry.reason
+        ],
+    )?;
+    writing.execute(
+        &format!("DELETE FROM {table} WHERE seq <= (SELECT max(seq) FROM {table}) - ?1"),
+        [number(most)],
+    )?;
+    Ok(())
+}
+
+/// Adds to the refusals of a minute.
+pub(super) fn count(
+    writing: &Transaction<'_>,
+    minute: Timestamp,
+    what: Refused,
+    count: u64,
+) -> rusqlite::Result<()> {
+    writing.execute(
+        "INSERT INTO refusals VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        params![number(minute.as_millis()), what.as_str(), number(count)],
+    )?;
+    writing.execute(
+        "DELETE FROM refusals WHERE (SELECT count(*) FROM refusals) > ?1 AND minute =
+         (SELECT min(minute) FROM refusals)",
+        [number(MAX_REFUSALS)],
+    )?;
+    Ok(())
+}
+
+/// Of each list the last `most` before `before` and `place`.
+pub(super) fn read(
+    connection: &rusqlite::Connection,
+    before: Timestamp,
+    place: &Place,
+    most: u64,
+) -> rusqlite::Result<Kept> {
+    Ok(Kept {
+        changes: read_entries(connection, CHANGES, before, place.changes, most)?,
+        visits: read_entries(connection, VISITS, before, place.visits, most)?,
+        refusals: read_refusals(connection, before, place, most)?,
+    })
+}
+
+fn read_entries(
+    connection: &rusqlite::Connection,
+    table: &str,
+    before: Timestamp,
+    below: u64,
+    most: u64,
+) -> rusqlite::Result<Vec<(u64, Entry)>> {
+    let mut statement = connection.prepare(&format!(
+        "SELECT at, who, means, action, target, before, after, reason, seq FROM {table}
+         WHERE seq < ?1 AND at < ?2 ORDER BY seq DESC LIMIT ?3"
+    ))?;
+    let bounds = [number(below), number(before.as_millis()), number(most)];
+    let rows = statement.query_map(bounds, |row| {
+        let seq: i64 = row.get(8)?;
+        let entry = Entry {
+            at: timestamp(row.get(0)?),
+            who: row.get(1)?,
+            means: row.get(2)?,
+            action: row.get(3)?,
+            target: row.get(4)?,
+            from: row.get(5)?,
+            to: row.get(6)?,
+            reason: row.get(7)?,
+        };
+        Ok((u64::try_from(seq).unwrap_or(0), entry))
+    })?;
+    rows.collect()
+}
+
+fn read_refusals(
+    connection: &rusqlite::Connection,
+    before: Timestamp,
+    place: &Place,
+    most: u64,
+) -> rusqlite::Result<Vec<Refusals>> {
+    let mut statement = connection.prepare(
+        "SELECT minute, what, count FROM refusals
+         WHERE (minute, what) < (?1, ?2) AND minute < ?3 ORDER BY minute DESC, what DESC LIMIT ?4",
+    )?;
+    let (minute, what) = &place.refusals;
+    let bounds = params![number(*minute), what, number(before.as_millis()), number(most)];
+    let rows = statement.query_map(bounds, |row| {
+        let count: i64 = row.get(2)?;
+        let count = u64::try_from(count).unwrap_or(0);
+        Ok(Refusals { at: timestamp(row.get(0)?), what: row.get(1)?, count })
+    })?;
+    rows.collect()
+}
+
+/// SQLite's numbers are signed.
+pub(super) fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+pub(super) fn timestamp(value: i64) -> Timestamp {
+    Timestamp::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::accounts::Accounts;
+    use super::super::identity::{Means, Role};
+    use super::super::schema::SCHEMA;
+    use super::*;
+    use fortify_core::sqlite::{self, Schema};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const EVER: Timestamp = Timestamp::from_millis(u64::MAX);
+
+    fn entry(action: &str) -> Entry {
+        let who = Who { name: "eve".to_owned(), role: Role::Viewer, means: Means::Session };
+        Entry::new(&who, NOW, action, "eve")
+    }
+
+    #[test]
+    fn log_ins_and_log_outs_push_no_change_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = Accounts::open(dir.path()).unwrap();
+        accounts.log(&entry("dial.set")).unwrap();
+        let visits: Vec<_> = ["login", "logout"].map(entry).into_iter().cycle().take(300).collect();
+        for _ in 0..334 {
+            accounts.log_all(&visits).unwrap();
+        }
+        let kept = accounts.kept(EVER, &Place::LATEST, u64::MAX).unwrap();
+        assert_eq!(kept.visits.len() as u64, MAX_VISITS);
+        assert_eq!(kept.changes.len(), 1, "100,200 log-ins pushed a change out");
+    }
+
+    #[test]
+    fn log_ins_among_the_changes_of_an_older_file_are_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Schema { steps: &SCHEMA.steps[..1], ..SCHEMA };
+        let opened = sqlite::open_sound(dir.path(), &old).unwrap();
+        let filled = opened.connection.execute_batch(
+            "INSERT INTO log VALUES (7, 1, 'eve', 'session', 'login', 'eve', '', '', ''),
+                                    (8, 1, 'ada', 'session', 'user.add', 'eve', '', '', '')",
+        );
+        filled.unwrap();
+        drop(opened);
+        let accounts = Accounts::open(dir.path()).unwrap();
+        let kept = accounts.kept(EVER, &Place::LATEST, 10).unwrap();
+        let told =
+            |all: &[(u64, Entry)]| all.iter().map(|(_, it)| it.action.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (told(&kept.changes), told(&kept.visits)),
+            (vec!["user.add".to_owned()], vec!["login".to_owned()])
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! In and out: log-in with name, password and code, the first account, log-out.
+
+use axum::http::HeaderValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::access::{BEFORE, SESSION, drop_cookie, set_cookie};
+use super::error::AdminError;
+use super::guard::Try;
+use super::handler::{Context, Nothing, WithCookies};
+use super::identity::{Means, Role, Who, is_name};
+use super::log::Entry;
+use super::password;
+use super::totp;
+use fortify_core::entropy::random_bytes;
+use fortify_store::record::Secret;
+
+/// What a page before log-in has in its form.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Before {
+    /// The hidden field `csrf`; it goes with the cookie that comes with it.
+    pub csrf: String,
+    /// Whether the first account is still to be made, with the setup token.
+    pub awaits_setup: bool,
+}
+
+/// A log-in.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogIn {
+    /// The account.
+    pub name: String,
+    /// Its password.
+    pub password: String,
+    /// The one-time code, where the account asks for one.
+    pub code: Option<String>,
+}
+
+/// The first account.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetUp {
+    /// The token that the gate printed when it first started.
+    pub token: String,
+    /// The account's name: a-z, 0-9, dot, line, at and dash.
+    pub name: String,
+    /// Its password: at least 12 characters.
+    pub password: String,
+}
+
+/// Somebody who is logged in.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Me {
+    /// The account, token or operator.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// By what they are known.
+    pub means: Means,
+    /// The hidden field `csrf` of forms, or the header `X-Fortify-CSRF`, where a cookie is the means.
+    pub csrf: Option<String>,
+}
+
+/// Something was done.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Done {
+    /// Always true.
+    pub done: bool,
+}
+
+impl Done {
+    /// It was.
+    pub const YES: Self = Self { done: true };
+}
+
+/// A page before log-in.
+pub(super) async fn before(
+    context: Context,
+    _: Nothing,
+) -> Result<WithCookies<Before>, AdminError> {
+    let admin = &context.admin;
+    let cookie = URL_SAFE_NO_PAD.encode(random_bytes::<16>(&**admin.app().engine.entropy())?);
+    let awaits_setup = admin.accounts.with(super::accounts::Accounts::awaits_setup).await?;
+    let before = Before { csrf: admin.forms.token(&cookie), awaits_setup };
+    let cookies = set_cookie(BEFORE, &cookie, context.https).into_iter().collect();
+    Ok(WithCookies(before, cookies))
+}
+
+/// Logs in. Whatever is wrong, it takes the same time and says the same.
+pub(super) async fn log_in(context: Context, args: LogIn) -> Result<WithCookies<Me>, AdminError> {
+    let outcome = judge(&context, args).await;
+    let label = match &outcome {
+        Ok(_) => "ok",
+        Err(AdminError::BadLogin) => "wrong",
+        Err(AdminError::Wait(_)) => "waiting",
+        Err(_) => "error",
+    };
+    context.admin.metrics.login(label);
+    outcome
+}
+
+async fn judge(context: &Context, args: LogIn) -> Result<WithCookies<Me>, AdminError> {
+    let (admin, now) = (&context.admin, context.app().clock.now());
+    let password = Secret::new(args.password);
+    // Whatever is no name is one name to the guard.
+    let name = if is_name(&args.name) { args.name } else { String::new() };
+    let asked = name.clone();
+    let found = admin.accounts.with(move |accounts| accounts.credentials(&asked)).await?;
+    let step = found.as_ref().and_then(|found| {
+        let (secret, code) = (found.totp.as_ref()?, args.code.as_deref()?);
+        // Counted before it is looked at, for what comes of it shows whether the code is right.
+        if !admin.guard().look(&name, now) {
+            return None;
+        }
+        totp::step_of(secret, code, found.totp_step, now)
+    });
+    let one = Try { name: &name, source: context.source, proven: step.is_some() };
+    admin.guard().enter(one, now).map_err(AdminError::Wait)?;
+    let hash = found.as_ref().map(|found| found.password.clone());
+    let too_long = password.expose().len() > password::MAX_PASSWORD;
+    let right = admin.hasher.verify(password, hash).await? && !too_long;
+    let Some(found) = found.filter(|_| right) else { return Err(AdminError::BadLogin) };
+    if found.totp.is_some() {
+        let Some(step) = step else { return Err(AdminError::BadLogin) };
+        let id = found.user.id;
+        // Of two log-ins with one code, one has it.
+        if !admin.accounts.with(move |accounts| accounts.use_code(id, step)).await? {
+            return Err(AdminError::BadLogin);
+        }
+    }
+    let user = found.user;
+    let who = Who { name: user.name, role: user.role, means: Means::Session };
+    context.log(Entry::new(&who, now, "login", &who.name)).await?;
+    admin.guard().right(one);
+    begin(context, user.id, user.generation, who)
+}
+
+/// Makes the first account and logs it in.
+pub(super) async fn set_up(context: Context, args: SetUp) -> Result<WithCookies<Me>, AdminError> {
+    let (admin, now) = (&context.admin, context.app().clock.now());
+    let (token, secret) = (Secret::new(args.token), Secret::new(args.password));
+    check_name(&args.name)?;
+    password::check(secret.expose())?;
+    // Limited like log-ins, under a name that no account can have.
+    let one = Try { name: "setup token", source: context.source, proven: false };
+    admin.guard().enter(one, now).map_err(AdminError::Wait)?;
+    if !admin.accounts.with(super::accounts::Accounts::awaits_setup).await? {
+        return Err(AdminError::BadSetup);
+    }
+    let hash = admin.hasher.hash(secret, admin.app().engine.entropy().clone()).await?;
+    let name = args.name;
+    let user = admin.accounts.with(move |all| all.set_up(&token, &name, &hash, now)).await?;
+    admin.guard().right(one);
+    let who = Who { name: user.name, role: user.role, means: Means::Session };
+    begin(&context, user.id, user.generation, who)
+}
+
+/// Begins a session under a new id, whatever cookie came, and ends the one that came.
+pub(super) fn begin(
+    context: &Context,
+    user: i64,
+    generation: i64,
+    who: Who,
+) -> Result<WithCookies<Me>, AdminError> {
+    let (admin, now) = (&context.admin, context.app().clock.now());
+    if let Some(old) = &context.session {
+        admin.sessions.end(old);
+    }
+    let id = admin.sessions.begin(user, generation, &**admin.app().engine.entropy(), now)?;
+    let csrf = Some(admin.forms.token(id.expose()));
+    let me = Me { name: who.name, role: who.role, means: Means::Session, csrf };
+    let cookies: [Option<HeaderValue>; 2] =
+        [set_cookie(SESSION, id.expose(), context.https), drop_cookie(BEFORE, context.https)];
+    Ok(WithCookies(me, cookies.into_iter().flatten().collect()))
+}
+
+/// Logs out.
+pub(super) async fn log_out(context: Context, _: Nothing) -> Result<WithCookies<Done>, AdminError> {
+    if let Some(session) = &context.session {
+        context.log(context.entry("logout", &context.who()?.name)?).await?;
+        context.admin.sessions.end(session);
+    }
+    let cookies = drop_cookie(SESSION, context.https).into_iter().collect();
+    Ok(WithCookies(Done::YES, cookies))
+}
+
+/// Who is asking.
+pub(super) async fn me(context: Context, _: Nothing) -> Result<Me, AdminError> {
+    let who = context.who()?.clone();
+    Ok(Me { name: who.name, role: who.role, means: who.means, csrf: context.form_token() })
+}
+
+/// # Errors
+///
+/// [`AdminError::BadRequest`] with what to use.
+pub(super) fn check_name(name: &str) -> Result<(), AdminError> {
+    if is_name(name) {
+        return Ok(());
+    }
+    let advice = "name: use 1 to 64 of a-z, 0-9, '.', '_', '@' and '-'";
+    Err(AdminError::BadRequest(advice.to_owned()))
+}

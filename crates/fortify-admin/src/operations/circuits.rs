@@ -1,0 +1,467 @@
+//! Circuits: how they stand, and changing that.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::directory::{self, Named, named, tag_of};
+use crate::error::AdminError;
+use crate::handler::{Context, line};
+use fortify_config::Config;
+use fortify_core::circuit::TorCircuit;
+use fortify_core::clock::Timestamp;
+use fortify_core::pseudonym::CircuitTag;
+use fortify_engine::reputation::{Row, Standing};
+use fortify_tor::{Closed, TorError};
+
+/// Circuits on a page, at most and unless it is said.
+const MOST: u32 = 200;
+const USUALLY: u32 = 50;
+
+/// Standings that are taken back at once: about a second's work.
+const MOST_FLUSHED: usize = 10_000;
+
+/// Those that are written together: what one batch of the file holds.
+pub const WRITTEN_TOGETHER: usize = 256;
+
+/// The longest time that can be given: a year.
+pub const LONGEST: u64 = 31_536_000;
+
+/// Which circuits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Which {
+    /// Banned ones.
+    Banned,
+    /// Favoured ones.
+    Vip,
+    /// Both.
+    Standing,
+    /// Those whose requests were counted in the last hour, however they stand.
+    Seen,
+}
+
+/// A page of circuits.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    /// Which; those that stand in some way unless given.
+    pub which: Option<Which>,
+    /// The `next` of the page before.
+    pub after: Option<String>,
+    /// How many, 50 unless given and at most 200.
+    pub limit: Option<u32>,
+    /// Whether their addresses are told too: over the unix socket alone.
+    pub addresses: Option<bool>,
+}
+
+/// A circuit.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OfCircuit {
+    /// Its pseudonym, 32 hexadecimal digits; over the unix socket also its address.
+    pub circuit: String,
+}
+
+/// A change to a circuit.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Its pseudonym, 32 hexadecimal digits; over the unix socket also its address.
+    pub circuit: String,
+    /// For how long; as configured unless given.
+    pub seconds: Option<u64>,
+    /// Why, for the audit.
+    pub reason: Option<String>,
+}
+
+/// Which standings to take back.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Flush {
+    /// Banned, favoured or both.
+    pub which: Which,
+    /// Why, for the audit.
+    pub reason: Option<String>,
+}
+
+/// A page of circuits.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Circuits {
+    /// The latest first.
+    pub circuits: Vec<Circuit>,
+    /// What to ask for the next page with; nothing on the last.
+    pub next: Option<String>,
+}
+
+/// A circuit, and how it stands.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Circuit {
+    /// Its pseudonym.
+    pub circuit: String,
+    /// `vip`, `banned`, or nothing for one like any other.
+    pub standing: Option<&'static str>,
+    /// Why it stands so.
+    pub reason: Option<&'static str>,
+    /// Since when, ms since the Unix epoch.
+    pub since: Option<Timestamp>,
+    /// Until when.
+    pub until: Option<Timestamp>,
+    /// When its last request was counted.
+    pub seen: Option<Timestamp>,
+    /// Whether anything can be done about it: its number is known.
+    pub known: bool,
+    /// Its address as tor and `HAProxy` have it; only where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
+}
+
+/// A circuit's address, which `Debug` keeps to itself.
+#[derive(Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Address(Ipv6Addr);
+
+impl Address {
+    /// That of `circuit`.
+    pub const fn of(circuit: &TorCircuit) -> Self {
+        Self(circuit.address())
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Address(..)")
+    }
+}
+
+/// What became of a circuit that was to be closed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Killed {
+    /// Whether tor had it still.
+    pub closed: bool,
+}
+
+/// What was taken back.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Flushed {
+    /// How many.
+    pub taken_back: u64,
+    /// How many are left: ask again.
+    pub left: u64,
+}
+
+/// A page of circuits, the latest first.
+///
+/// # Errors
+///
+/// [`AdminError::BadRequest`] where `after` is none that was given, and where addresses are asked for from
+/// elsewhere than beside the gate; [`AdminError::Busy`] while something else is looked through.
+pub async fn list(context: Context, args: List) -> Result<Circuits, AdminError> {
+    let addresses = args.addresses.unwrap_or(false);
+    if addresses && !context.is_local() {
+        let advice = "addresses: they are told over the unix socket alone; leave it out";
+        return Err(AdminError::BadRequest(advice.to_owned()));
+    }
+    let limit = args.limit.unwrap_or(USUALLY).clamp(1, MOST) as usize;
+    let bad = || AdminError::BadRequest("after: use the next of the page before".to_owned());
+    let after = args.after.as_deref().map(|text| Cursor::parse(text).ok_or_else(bad));
+    let (after, app) = (after.transpose()?, context.app.clone());
+    let which = args.which.unwrap_or(Which::Standing);
+    let permit = context.admin.scan()?;
+    let page = directory::off_thread(move || {
+        // Held for as long as the thread works, whether or not anybody still waits for it.
+        let _permit = permit;
+        let items: Vec<Item> = if which == Which::Seen {
+            let lately = app.engine.recent_circuits().into_iter();
+            lately.map(|(tag, tor, at)| Item { at, tag: Some(tag), tor }).collect()
+        } else {
+            let rows = app.engine.statuses().into_iter().filter(|row| which.has(row.standing));
+            rows.map(|row| Item { at: row.since, tag: None, tor: Some(row.circuit) }).collect()
+        };
+        let tag = |item: &Item| item.tag.or_else(|| item.tor.map(|circuit| tag_of(&app, circuit)));
+        cut(items, after, limit, tag)
+    });
+    let (page, next) = page.await?;
+    let circuits = page.into_iter().map(|named| {
+        let address = named.tor.filter(|_| addresses).map(|circuit| Address::of(&circuit));
+        Circuit { address, ..view(&context, named) }
+    });
+    let circuits = circuits.collect();
+    Ok(Circuits { circuits, next: next.map(|cursor| cursor.to_string()) })
+}
+
+/// How a circuit stands.
+///
+/// # Errors
+///
+/// [`AdminError::BadRequest`] where it is not named.
+pub async fn show(context: Context, args: OfCircuit) -> Result<Circuit, AdminError> {
+    let named = named(&context, &args.circuit).await?;
+    Ok(view(&context, named))
+}
+
+/// Refuses a circuit.
+///
+/// # Errors
+///
+/// Where it is not known, and faults of the files: nothing was changed then.
+pub async fn ban(context: Context, args: Change) -> Result<Circuit, AdminError> {
+    change(&context, args, Standing::Banned).await
+}
+
+/// Favours a circuit, even a banned one.
+///
+/// # Errors
+///
+/// As [`ban`].
+pub async fn promote(context: Context, args: Change) -> Result<Circuit, AdminError> {
+    change(&context, args, Standing::Vip).await
+}
+
+/// Takes a ban or a favour back; a circuit that had used up its tries has them again.
+///
+/// # Errors
+///
+/// As [`ban`].
+pub async fn reset(context: Context, args: Change) -> Result<Circuit, AdminError> {
+    change(&context, args, Standing::Reset).await
+}
+
+/// Has tor close a circuit. The client comes back on another one.
+///
+/// # Errors
+///
+/// [`AdminError::Conflict`] where tor is not asked, and what tor says against it.
+pub async fn kill(context: Context, args: Change) -> Result<Killed, AdminError> {
+    let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
+    let named = named(&context, &args.circuit).await?;
+    let circuit = named.circuit()?;
+    let Some(tor) = context.app().tor.clone() else {
+        let advice = "tor is not asked here; set tor.control, or ban the circuit";
+        return Err(AdminError::Conflict(advice.to_owned()));
+    };
+    let entry = context.entry("circuit.kill", &named.tag.hex())?;
+    context.log(entry.because(&reason)).await?;
+    let closed = tor.close_circuit(circuit).await.map_err(|error| match error {
+        TorError::Busy => AdminError::Busy("circuits are being closed"),
+        error => AdminError::Unavailable(error.to_string()),
+    })?;
+    Ok(Killed { closed: closed == Closed::Now })
+}
+
+/// Takes many standings back, as many as take about a second.
+///
+/// # Errors
+///
+/// Faults of the files: what was taken back stays so.
+pub async fn flush(context: Context, args: Flush) -> Result<Flushed, AdminError> {
+    let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
+    if args.which == Which::Seen {
+        let advice = "which: use banned, vip or standing";
+        return Err(AdminError::BadRequest(advice.to_owned()));
+    }
+    let app = context.app.clone();
+    let rows = directory::off_thread(move || app.engine.statuses()).await?;
+    let mut circuits: Vec<TorCircuit> =
+        rows.iter().filter(|row| args.which.has(row.standing)).map(|row| row.circuit).collect();
+    let all = circuits.len();
+    circuits.truncate(MOST_FLUSHED);
+    let entry =
+        context.entry("circuit.flush", args.which.as_str())?.change(all, all - circuits.len());
+    context.log(entry.because(&reason)).await?;
+    context.app().engine.reset_all(&circuits).await?;
+    let left = (all - circuits.len()) as u64;
+    Ok(Flushed { taken_back: circuits.len() as u64, left })
+}
+
+async fn change(
+    context: &Context,
+    args: Change,
+    standing: Standing,
+) -> Result<Circuit, AdminError> {
+    let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
+    let time = match args.seconds {
+        None => context.app().engine.usual_time(standing),
+        Some(seconds @ 1..=LONGEST) => Duration::from_secs(seconds),
+        Some(_) => {
+            let advice = format!("seconds: use 1 to {LONGEST}, which is a year");
+            return Err(AdminError::BadRequest(advice));
+        }
+    };
+    let named = named(context, &args.circuit).await?;
+    let circuit = named.circuit()?;
+    let app = context.app();
+    let before = app.engine.status(circuit).map_or("like any other", |row| row.standing.as_str());
+    let to = told(standing, time);
+    let entry = context.entry(action(standing), &named.tag.hex())?.change(before, to);
+    context.log(entry.because(&reason)).await?;
+    app.engine.set_status(circuit, standing, time).await?;
+    Ok(view(context, named))
+}
+
+/// A circuit and how it stands, without its number.
+pub(super) fn view(context: &Context, named: Named) -> Circuit {
+    let app = context.app();
+    let row: Option<Row> = named.tor.and_then(|circuit| app.engine.status(circuit));
+    let seen = app.engine.last_seen(named.tag);
+    Circuit { seen, known: named.tor.is_some(), ..Circuit::standing(named.tag, row) }
+}
+
+impl Circuit {
+    /// One that stands as in `row`; nothing else is known of it.
+    pub fn standing(tag: CircuitTag, row: Option<Row>) -> Self {
+        let row = row.filter(|row| row.standing != Standing::Reset);
+        Self {
+            circuit: tag.hex(),
+            standing: row.map(|row| row.standing.as_str()),
+            reason: row.map(|row| row.reason.as_str()),
+            since: row.map(|row| row.since),
+            until: row.map(|row| row.until),
+            seen: None,
+            known: false,
+            address: None,
+        }
+    }
+}
+
+/// How long a circuit stands so unless it is said.
+pub const fn usual(standing: Standing, config: &Config) -> Duration {
+    match standing {
+        Standing::Banned => config.reputation.ban,
+        Standing::Vip => config.reputation.vip,
+        // Kept for as long as there may be failures to forget.
+        Standing::Reset => config.security.reputation_decay,
+    }
+}
+
+/// What the audit calls having a circuit stand so.
+pub const fn action(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Banned => "circuit.ban",
+        Standing::Vip => "circuit.promote",
+        Standing::Reset => "circuit.reset",
+    }
+}
+
+/// What the audit says of a change to `standing` for so long.
+pub fn told(standing: Standing, time: Duration) -> String {
+    match standing {
+        Standing::Reset => "like any other".to_owned(),
+        _ => format!("{standing} for {} s", time.as_secs()),
+    }
+}
+
+/// A circuit on its way to a page: its pseudonym costs a hash, and is made for those that are shown.
+struct Item {
+    at: Timestamp,
+    tag: Option<CircuitTag>,
+    tor: Option<TorCircuit>,
+}
+
+/// Where a page ended: a time, and among those of that time a pseudonym.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cursor {
+    at: Timestamp,
+    tag: [u8; 16],
+}
+
+impl Cursor {
+    fn parse(text: &str) -> Option<Self> {
+        let (at, tag) = text.split_once('-')?;
+        let tag = CircuitTag::from_hex(tag)?.to_bytes();
+        Some(Self { at: Timestamp::from_millis(at.parse().ok()?), tag })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.at.as_millis(), CircuitTag::from_bytes(self.tag).hex())
+    }
+}
+
+/// The page after `after`: the latest first, those of one time by their pseudonyms.
+fn cut(
+    mut items: Vec<Item>,
+    after: Option<Cursor>,
+    limit: usize,
+    tag: impl Fn(&Item) -> Option<CircuitTag>,
+) -> (Vec<Named>, Option<Cursor>) {
+    items.retain(|item| after.is_none_or(|after| item.at <= after.at));
+    items.sort_unstable_by_key(|item| Reverse(item.at));
+    let mut page = Vec::new();
+    for group in items.chunk_by(|a, b| a.at == b.at) {
+        let mut group: Vec<_> = group
+            .iter()
+            .filter_map(|item| Some((item.at, tag(item)?.to_bytes(), item.tor)))
+            .filter(|(at, tag, _)| {
+                after.is_none_or(|after| (Reverse(*at), *tag) > (Reverse(after.at), after.tag))
+            })
+            .collect();
+        group.sort_unstable_by_key(|(_, tag, _)| *tag);
+        page.extend(group);
+        if page.len() > limit {
+            break;
+        }
+    }
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let next = page.last().filter(|_| more).map(|(at, tag, _)| Cursor { at: *at, tag: *tag });
+    let named = |(_, tag, tor)| Named { tag: CircuitTag::from_bytes(tag), tor };
+    (page.into_iter().map(named).collect(), next)
+}
+
+impl Which {
+    /// The word in the API and in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Banned => "banned",
+            Self::Vip => "vip",
+            Self::Standing => "standing",
+            Self::Seen => "seen",
+        }
+    }
+
+    /// Whether one that stands so is among them.
+    pub fn has(self, standing: Standing) -> bool {
+        match self {
+            Self::Banned => standing == Standing::Banned,
+            Self::Vip => standing == Standing::Vip,
+            Self::Standing | Self::Seen => standing != Standing::Reset,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_each_other_and_leave_nobody_out() {
+        // Many of one time, and some of others.
+        let items = || {
+            (0..250_u32).map(|number| Item {
+                at: Timestamp::from_secs(if number < 200 { 7 } else { number.into() }),
+                tag: Some(CircuitTag::from_bytes([number as u8; 16])),
+                tor: None,
+            })
+        };
+        let (mut after, mut seen) = (None, Vec::new());
+        loop {
+            let (page, next) = cut(items().collect(), after, 30, |item| item.tag);
+            assert!(page.len() <= 30);
+            seen.extend(page.into_iter().map(|named| named.tag.to_bytes()));
+            let Some(next) = next else { break };
+            assert_eq!(Cursor::parse(&next.to_string()), Some(next));
+            after = Some(next);
+        }
+        let latest: Vec<_> = (200..250).rev().chain(0..200).map(|n: u32| [n as u8; 16]).collect();
+        assert_eq!(seen, latest);
+        for text in ["", "1", "1-", "x-00", "-1-00112233445566778899aabbccddeeff"] {
+            assert_eq!(Cursor::parse(text), None, "{text}");
+        }
+    }
+}

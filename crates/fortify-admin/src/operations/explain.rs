@@ -1,0 +1,31 @@
+//! What would be decided about a circuit now, and why.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::circuits::{self, Circuit, OfCircuit};
+use crate::directory::named;
+use crate::error::AdminError;
+use crate::handler::Context;
+use fortify_engine::explain::Explanation;
+
+/// A circuit, what would be decided about it, and why.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Explained {
+    /// The circuit, and its status.
+    pub circuit: Circuit,
+    /// Everything that is known of it.
+    #[serde(flatten)]
+    pub explanation: Explanation,
+}
+
+/// Explains a circuit.
+///
+/// # Errors
+///
+/// [`AdminError::BadRequest`] where it is not named; faults of the store.
+pub async fn explain(context: Context, args: OfCircuit) -> Result<Explained, AdminError> {
+    let named = named(&context, &args.circuit).await?;
+    let explanation = context.app().engine.explain(named.tag, named.tor).await?;
+    Ok(Explained { explanation, circuit: circuits::view(&context, named) })
+}

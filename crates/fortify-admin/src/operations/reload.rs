@@ -1,0 +1,90 @@
+//! The configuration, read again: by an operator, and by SIGHUP.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::SharedAdmin;
+use crate::error::AdminError;
+use crate::handler::{Context, line};
+use crate::identity::{Means, Role, Who};
+use crate::log::Entry;
+use fortify_config::Change;
+use fortify_core::clock::Timestamp;
+use fortify_web::reload::{ReloadError, Reloaded};
+
+/// What it is called in the audit.
+const ACTION: &str = "config.reload";
+
+/// The configuration, to be read again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    /// Why, for the audit.
+    pub reason: Option<String>,
+}
+
+/// Reads the configuration again and has it in force, or leaves everything as it is.
+///
+/// # Errors
+///
+/// [`AdminError::Conflict`] with file, line and key; faults of the files, and then nothing was changed.
+pub async fn reload(context: Context, args: Reload) -> Result<Reloaded, AdminError> {
+    let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
+    let who = context.who()?.clone();
+    perform(context.admin.clone(), who, reason).await.map_err(|error| match error {
+        ReloadError::NoSource | ReloadError::Invalid(_) => AdminError::Conflict(error.to_string()),
+        ReloadError::Build(_) | ReloadError::Record(_) | ReloadError::Panicked => {
+            AdminError::Unavailable(error.to_string())
+        }
+    })
+}
+
+/// The same, because a signal said so; the log says what came of it.
+pub async fn by_signal(admin: &SharedAdmin) {
+    let who = Who { name: "SIGHUP".to_owned(), role: Role::Admin, means: Means::Signal };
+    let _told = perform(admin.clone(), who, String::new()).await;
+}
+
+/// Goes on to its end where whoever asked does not wait for it.
+async fn perform(admin: SharedAdmin, who: Who, reason: String) -> Result<Reloaded, ReloadError> {
+    let work = async move {
+        let at = admin.app().clock.now();
+        let entries = {
+            let (who, reason) = (who.clone(), reason.clone());
+            move |reloaded: &Reloaded| entries(&who, at, &reason, reloaded)
+        };
+        let accounts = admin.accounts.clone();
+        let record = |reloaded: Reloaded| async move {
+            let entries = entries(&reloaded);
+            let logged = accounts.with(move |accounts| accounts.log_all(&entries)).await;
+            logged.map_err(|error| error.to_string())
+        };
+        let reloaded = admin.live.reload_on_record(record).await;
+        if let Err(error) = &reloaded {
+            let why = error.to_string().replace('\n', "; ");
+            let entry = Entry::new(&who, at, ACTION, "failed").because(&why);
+            let logged = admin.accounts.with(move |accounts| accounts.log(&entry)).await;
+            if let Err(error) = logged {
+                tracing::warn!(%error, "a reload that failed was not written down");
+            }
+        }
+        reloaded
+    };
+    tokio::spawn(work).await.unwrap_or(Err(ReloadError::Panicked))
+}
+
+/// One for each key, or one that says that there was none.
+fn entries(who: &Who, at: Timestamp, reason: &str, reloaded: &Reloaded) -> Vec<Entry> {
+    let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "default".to_owned());
+    let entry = |change: &Change, when: &str| {
+        let to = format!("{}{when}", word(&change.to));
+        Entry::new(who, at, ACTION, &change.key).change(word(&change.from), to).because(reason)
+    };
+    let now = reloaded.applied.iter().map(|change| entry(change, ""));
+    let later = reloaded.at_restart.iter().map(|change| entry(change, " (at the next start)"));
+    let mut all: Vec<_> = now.chain(later).collect();
+    if all.is_empty() {
+        all.push(Entry::new(who, at, ACTION, "as before").because(reason));
+    }
+    all
+}

@@ -1,0 +1,93 @@
+//! API tokens.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::accounts::{Made, Token};
+use crate::error::AdminError;
+use crate::handler::{Context, Nothing, line};
+use crate::identity::Role;
+
+/// Days of a token: unless it is said, and at most.
+const USUALLY_DAYS: u64 = 90;
+const MOST_DAYS: u64 = 3650;
+
+/// API tokens.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Tokens {
+    /// The latest first.
+    pub tokens: Vec<Token>,
+}
+
+/// A new token.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Add {
+    /// What it may do.
+    pub role: Role,
+    /// What it is for.
+    pub label: Option<String>,
+    /// Days until it ends, 90 unless given and at most 3,650.
+    pub days: Option<u64>,
+}
+
+/// A token.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OfToken {
+    /// Its name.
+    pub id: String,
+}
+
+/// A token that was just made.
+#[derive(Serialize, JsonSchema)]
+pub struct NewToken {
+    /// What is kept of it.
+    pub token: Token,
+    /// Its text, which is shown this once: send it as Authorization: Bearer.
+    pub secret: String,
+}
+
+/// Every token.
+///
+/// # Errors
+///
+/// Faults of the file.
+pub async fn list(context: Context, _: Nothing) -> Result<Tokens, AdminError> {
+    let tokens = context.admin.accounts.with(|accounts| accounts.tokens()).await?;
+    Ok(Tokens { tokens })
+}
+
+/// Makes a token.
+///
+/// # Errors
+///
+/// [`AdminError::BadRequest`] and [`AdminError::Conflict`] with what to do; faults of the file.
+pub async fn add(context: Context, args: Add) -> Result<NewToken, AdminError> {
+    let label = line("label", args.label.as_deref().unwrap_or_default())?;
+    let days = args.days.unwrap_or(USUALLY_DAYS);
+    if !(1..=MOST_DAYS).contains(&days) {
+        return Err(AdminError::BadRequest(format!("days: use 1 to {MOST_DAYS}")));
+    }
+    let (who, now) = (context.who()?.clone(), context.app().clock.now());
+    let (expires, entropy) =
+        (now.after(Duration::from_secs(days * 86_400)), context.app().engine.entropy().clone());
+    let add = move |all: &crate::accounts::Accounts| {
+        all.add_token(&who, args.role, &label, now, expires, &*entropy)
+    };
+    let Made { token, text } = context.admin.accounts.with(add).await?;
+    Ok(NewToken { token, secret: text.expose().clone() })
+}
+
+/// Ends a token.
+///
+/// # Errors
+///
+/// [`AdminError::NotFound`], and faults of the file.
+pub async fn revoke(context: Context, args: OfToken) -> Result<Token, AdminError> {
+    let (who, now) = (context.who()?.clone(), context.app().clock.now());
+    let accounts = &context.admin.accounts;
+    Ok(accounts.with(move |all| all.revoke_token(&who, &args.id, now)).await?)
+}

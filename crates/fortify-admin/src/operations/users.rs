@@ -1,0 +1,247 @@
+//! Accounts.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::accounts::{User, UserChange};
+use crate::error::AdminError;
+use crate::guard::Try;
+use crate::handler::{Context, Nothing, WithCookies};
+use crate::identity::{Means, Role};
+use crate::login::{self, Done, Me, check_name};
+use crate::{password as passwords, totp as codes};
+use fortify_core::entropy::random_bytes;
+use fortify_store::record::Secret;
+
+/// Accounts.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Users {
+    /// By name.
+    pub users: Vec<User>,
+}
+
+/// A new account.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Add {
+    /// Its name.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Its password: at least 12 characters.
+    pub password: String,
+}
+
+/// Another role.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetRole {
+    /// The account.
+    pub name: String,
+    /// What it may do from now on.
+    pub role: Role,
+}
+
+/// Another password.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetPassword {
+    /// The account.
+    pub name: String,
+    /// At least 12 characters.
+    pub password: String,
+}
+
+/// One-time codes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetTotp {
+    /// The account.
+    pub name: String,
+    /// Whether they are asked for from now on, with a new secret.
+    pub on: bool,
+}
+
+/// An account.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OfUser {
+    /// Its name.
+    pub name: String,
+}
+
+/// One's own password.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnPassword {
+    /// The one in force.
+    pub password: String,
+    /// The one from now on: at least 12 characters.
+    pub new_password: String,
+}
+
+/// One's own one-time codes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnTotp {
+    /// One's password.
+    pub password: String,
+    /// Whether codes are asked for from now on, with a new secret.
+    pub on: bool,
+}
+
+/// What an authenticator app needs; shown once.
+#[derive(Serialize, JsonSchema)]
+pub struct Enrolled {
+    /// The secret, in base 32; nothing where codes are not asked for any more.
+    pub secret: Option<String>,
+    /// The same as an address, for a QR code.
+    pub address: Option<String>,
+    /// The new token for forms: the session goes on under a new cookie.
+    pub csrf: Option<String>,
+}
+
+/// Every account.
+///
+/// # Errors
+///
+/// Faults of the file.
+pub async fn list(context: Context, _: Nothing) -> Result<Users, AdminError> {
+    let users = context.admin.accounts.with(|accounts| accounts.users()).await?;
+    Ok(Users { users })
+}
+
+/// Makes an account.
+///
+/// # Errors
+///
+/// [`AdminError::BadRequest`] and [`AdminError::Conflict`] with what to do; faults of the file.
+pub async fn add(context: Context, args: Add) -> Result<User, AdminError> {
+    check_name(&args.name)?;
+    let hash = hashed(&context, args.password).await?;
+    let (who, now) = (context.who()?.clone(), context.app().clock.now());
+    let accounts = &context.admin.accounts;
+    let added = accounts.with(move |all| all.add_user(&who, &args.name, args.role, &hash, now));
+    Ok(added.await?)
+}
+
+/// Changes a role; the account's sessions end.
+///
+/// # Errors
+///
+/// As [`add`].
+pub async fn role(context: Context, args: SetRole) -> Result<User, AdminError> {
+    change(&context, args.name, UserChange::Role(args.role)).await
+}
+
+/// Sets a password; the account's sessions end.
+///
+/// # Errors
+///
+/// As [`add`].
+pub async fn password(context: Context, args: SetPassword) -> Result<User, AdminError> {
+    let hash = hashed(&context, args.password).await?;
+    change(&context, args.name, UserChange::Password(hash)).await
+}
+
+/// Sets one-time codes, or drops them; the account's sessions end.
+///
+/// # Errors
+///
+/// As [`add`].
+pub async fn totp(context: Context, args: SetTotp) -> Result<Enrolled, AdminError> {
+    let (secret, enrolled) = enrol(&context, &args.name, args.on)?;
+    change(&context, args.name, UserChange::Totp(secret)).await?;
+    Ok(enrolled)
+}
+
+/// Removes an account; its sessions end. Its tokens stay: they are listed, and revoked one by one.
+///
+/// # Errors
+///
+/// As [`add`].
+pub async fn remove(context: Context, args: OfUser) -> Result<Done, AdminError> {
+    change(&context, args.name, UserChange::Remove).await?;
+    Ok(Done::YES)
+}
+
+/// Changes one's own password. All other sessions of the account end, and this one goes on under a new id.
+///
+/// # Errors
+///
+/// [`AdminError::BadLogin`] where the password in force is not right.
+pub async fn own_password(
+    context: Context,
+    args: OwnPassword,
+) -> Result<WithCookies<Me>, AdminError> {
+    prove(&context, args.password).await?;
+    let hash = hashed(&context, args.new_password).await?;
+    let who = context.who()?.clone();
+    let user = change(&context, who.name.clone(), UserChange::Password(hash)).await?;
+    login::begin(&context, user.id, user.generation, who)
+}
+
+/// Begins with one-time codes anew, or drops them.
+///
+/// # Errors
+///
+/// As [`own_password`].
+pub async fn own_totp(
+    context: Context,
+    args: OwnTotp,
+) -> Result<WithCookies<Enrolled>, AdminError> {
+    prove(&context, args.password).await?;
+    let who = context.who()?.clone();
+    let (secret, enrolled) = enrol(&context, &who.name, args.on)?;
+    let user = change(&context, who.name.clone(), UserChange::Totp(secret)).await?;
+    let WithCookies(me, cookies) = login::begin(&context, user.id, user.generation, who)?;
+    Ok(WithCookies(Enrolled { csrf: me.csrf, ..enrolled }, cookies))
+}
+
+/// Whether whoever has the session also has the password: a browser that was left open has not.
+async fn prove(context: &Context, password: String) -> Result<(), AdminError> {
+    let (admin, who) = (&context.admin, context.who()?);
+    if who.means != Means::Session {
+        let advice = "only an account has a password; log in, or use /admin/api/v1/users";
+        return Err(AdminError::Conflict(advice.to_owned()));
+    }
+    let (name, now) = (who.name.clone(), admin.app().clock.now());
+    let one = Try { name: &who.name, source: context.source, proven: false };
+    admin.guard().enter(one, now).map_err(AdminError::Wait)?;
+    let found = admin.accounts.with(move |accounts| accounts.credentials(&name)).await?;
+    let hash = found.map(|found| found.password);
+    if !admin.hasher.verify(Secret::new(password), hash).await? {
+        return Err(AdminError::BadLogin);
+    }
+    admin.guard().right(one);
+    Ok(())
+}
+
+async fn hashed(context: &Context, password: String) -> Result<String, AdminError> {
+    passwords::check(&password)?;
+    let admin = &context.admin;
+    admin.hasher.hash(Secret::new(password), Arc::clone(admin.app().engine.entropy())).await
+}
+
+fn enrol(
+    context: &Context,
+    name: &str,
+    on: bool,
+) -> Result<(Option<codes::TotpSecret>, Enrolled), AdminError> {
+    if !on {
+        return Ok((None, Enrolled { secret: None, address: None, csrf: None }));
+    }
+    let secret = codes::TotpSecret::new(random_bytes(&**context.app().engine.entropy())?);
+    let (text, address) = (codes::base32(&secret), codes::address(&secret, name));
+    Ok((Some(secret), Enrolled { secret: Some(text), address: Some(address), csrf: None }))
+}
+
+async fn change(context: &Context, name: String, change: UserChange) -> Result<User, AdminError> {
+    let (who, now) = (context.who()?.clone(), context.app().clock.now());
+    let admin = &context.admin;
+    let user = admin.accounts.with(move |all| all.change_user(&who, &name, &change, now)).await?;
+    admin.sessions.end_all_of(user.id);
+    Ok(user)
+}

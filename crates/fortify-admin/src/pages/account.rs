@@ -1,0 +1,111 @@
+//! One's own account: password and one-time codes.
+
+use askama::Template;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::qr;
+use super::view::{self, STYLE, Shell};
+use crate::error::AdminError;
+use crate::handler::{Context, Nothing, WithCookies};
+use crate::identity::Means;
+use crate::operations::users::{self, Enrolled, OwnPassword, OwnTotp};
+
+/// Where somebody comes from.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct After {
+    /// What was done there.
+    done: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountTemplate {
+    shell: Shell,
+    session: bool,
+    means: &'static str,
+    codes: bool,
+}
+
+#[derive(Template)]
+#[template(path = "enrolled.html")]
+struct EnrolledTemplate {
+    shell: Shell,
+    own: bool,
+    name: String,
+    secret: String,
+    address: String,
+    code: Option<String>,
+    back: &'static str,
+}
+
+/// One's own account.
+pub(super) async fn show(context: Context, args: After) -> Result<Response, AdminError> {
+    page(context, args.done.as_deref(), None).await
+}
+
+async fn page(
+    context: Context,
+    done: Option<&str>,
+    error: Option<AdminError>,
+) -> Result<Response, AdminError> {
+    let shell = Shell::new(&context, "/admin/account", "Your account", done, error.as_ref());
+    let who = context.who()?.clone();
+    let all = users::list(context, Nothing {}).await?.users;
+    let codes = all.iter().any(|user| user.name == who.name && user.totp);
+    let session = who.means == Means::Session;
+    let means = match who.means {
+        Means::Session => "a session",
+        Means::Token => "an API token",
+        Means::Socket => "the unix socket",
+        Means::File => "the file",
+        Means::Signal => "a signal",
+    };
+    Ok(view::html_because(&AccountTemplate { shell, session, means, codes }, error))
+}
+
+/// Changes one's password.
+pub(super) async fn password(context: Context, args: OwnPassword) -> Result<Response, AdminError> {
+    match users::own_password(context.clone(), args).await {
+        Ok(WithCookies(_, cookies)) => {
+            Ok(view::with_cookies(view::go("/admin/account", Some("password")), cookies))
+        }
+        Err(error) => page(context, None, Some(error)).await,
+    }
+}
+
+/// Begins with one-time codes anew, or drops them.
+pub(super) async fn totp(context: Context, args: OwnTotp) -> Result<Response, AdminError> {
+    match users::own_totp(context.clone(), args).await {
+        Ok(WithCookies(enrolled, cookies)) => {
+            let name = context.who()?.name.clone();
+            let page = match enrolled_page(&context, enrolled, name, true) {
+                Some(page) => page,
+                None => view::go("/admin/account", Some("codes-off")),
+            };
+            Ok(view::with_cookies(page, cookies))
+        }
+        Err(error) => page(context, None, Some(error)).await,
+    }
+}
+
+/// What an authenticator app needs, once; nothing where codes were dropped.
+pub(super) fn enrolled_page(
+    context: &Context,
+    enrolled: Enrolled,
+    name: String,
+    own: bool,
+) -> Option<Response> {
+    let (secret, address) = enrolled.secret.zip(enrolled.address)?;
+    let mut shell = Shell::new(context, "", "One-time codes", None, None);
+    if let Some(csrf) = enrolled.csrf {
+        shell.renew(csrf);
+    }
+    let code = qr::png(&address).map(|png| STANDARD.encode(png));
+    let back = if own { "/admin/account" } else { "/admin/users" };
+    Some(view::html(&EnrolledTemplate { shell, own, name, secret, address, code, back }))
+}

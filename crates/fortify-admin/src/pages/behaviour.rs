@@ -1,0 +1,46 @@
+//! What circuits look like, and what is or would be done about it.
+
+use askama::Template;
+use axum::response::Response;
+
+use super::view::{self, STYLE, Shell, class_words, number, span};
+use crate::error::AdminError;
+use crate::handler::{Context, Nothing};
+use crate::operations::behaviour::{self, Asked};
+use fortify_engine::behaviour::{Mode, Report};
+
+#[derive(Template)]
+#[template(path = "behaviour.html")]
+struct BehaviourTemplate {
+    shell: Shell,
+    mode: &'static str,
+    report: Report,
+    dearer: String,
+    usual: String,
+}
+
+/// What circuits look like.
+pub(super) async fn show(context: Context, args: Nothing) -> Result<Response, AdminError> {
+    let shell = Shell::new(&context, "/admin/behaviour", "Behaviour", None, None);
+    let told = behaviour::show(context, args).await?;
+    Ok(view::html(&BehaviourTemplate {
+        shell,
+        mode: match told.report.mode {
+            Mode::Off => "off",
+            Mode::Observe => "observe",
+            Mode::Learn => "learn",
+            Mode::Act => "act",
+        },
+        dearer: asked(&told.found),
+        usual: asked(&told.others),
+        report: told.report,
+    }))
+}
+
+fn asked(asked: &Asked) -> String {
+    let hard = if asked.hard { "harder " } else { "" };
+    match asked.stages {
+        1 => format!("one {hard}challenge"),
+        stages => format!("{stages} {hard}challenges in a row"),
+    }
+}

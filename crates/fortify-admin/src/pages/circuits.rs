@@ -1,0 +1,248 @@
+//! Circuits: looked for, listed, explained, changed.
+
+use askama::Template;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::view::{self, STYLE, Shell, class_words, span, tenth, utc_or_dash};
+use crate::error::AdminError;
+use crate::handler::Context;
+use crate::operations::circuits::{self, Change, Circuit, Flush, List, OfCircuit, Which};
+use crate::operations::explain::{self, Explained};
+use crate::operations::sessions::{self, Revoke};
+use fortify_core::pseudonym::CircuitTag;
+use fortify_engine::explain::{Explanation, Forecast};
+
+/// How the list is shown.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShowList {
+    which: Option<Which>,
+    after: Option<String>,
+    done: Option<String>,
+}
+
+/// How a circuit is shown.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShowOne {
+    circuit: String,
+    done: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "circuits.html")]
+struct ListTemplate {
+    shell: Shell,
+    asked: Option<String>,
+    filters: [(&'static str, &'static str); 4],
+    which: &'static str,
+    list: Vec<CircuitView>,
+    next: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "circuit.html")]
+struct CircuitTemplate {
+    shell: Shell,
+    circuit: CircuitView,
+    known: bool,
+    explained: Explanation,
+    verdicts: [Verdict; 2],
+}
+
+struct CircuitView {
+    name: String,
+    look: &'static str,
+    standing: &'static str,
+    reason: &'static str,
+    since: String,
+    until: String,
+    seen: String,
+}
+
+struct Verdict {
+    of: &'static str,
+    look: &'static str,
+    verdict: &'static str,
+    more: Option<String>,
+    reasons: String,
+}
+
+/// A page of circuits.
+pub(super) async fn list(context: Context, args: ShowList) -> Result<Response, AdminError> {
+    list_page(context, args, None, None).await
+}
+
+async fn list_page(
+    context: Context,
+    args: ShowList,
+    asked: Option<String>,
+    error: Option<AdminError>,
+) -> Result<Response, AdminError> {
+    let shell =
+        Shell::new(&context, "/admin/circuits", "Circuits", args.done.as_deref(), error.as_ref());
+    let which = args.which.unwrap_or(Which::Standing);
+    let all = List { which: Some(which), after: args.after, limit: None, addresses: None };
+    let page = circuits::list(context, all).await?;
+    let template = ListTemplate {
+        shell,
+        asked,
+        filters: [
+            ("standing", "Banned or favoured"),
+            ("banned", "Banned"),
+            ("vip", "Favoured"),
+            ("seen", "Seen in the last hour"),
+        ],
+        which: match which {
+            Which::Standing => "standing",
+            Which::Banned => "banned",
+            Which::Vip => "vip",
+            Which::Seen => "seen",
+        },
+        list: page.circuits.iter().map(view_of).collect(),
+        next: page.next,
+    };
+    Ok(view::html_because(&template, error))
+}
+
+/// Leads to a circuit.
+pub(super) async fn find(context: Context, args: OfCircuit) -> Result<Response, AdminError> {
+    match CircuitTag::from_hex(args.circuit.trim()) {
+        Some(tag) => Ok(view::go(&format!("/admin/circuits/{}", tag.hex()), None)),
+        None => {
+            let advice = "circuit: use the 32 hexadecimal digits of its pseudonym";
+            let error = AdminError::BadRequest(advice.to_owned());
+            list_page(context, ShowList::default(), Some(args.circuit), Some(error)).await
+        }
+    }
+}
+
+/// A circuit, and why the gate does with it what it does.
+pub(super) async fn show(context: Context, args: ShowOne) -> Result<Response, AdminError> {
+    page(context, args.circuit, args.done.as_deref(), None).await
+}
+
+async fn page(
+    context: Context,
+    circuit: String,
+    done: Option<&str>,
+    error: Option<AdminError>,
+) -> Result<Response, AdminError> {
+    let shell = Shell::new(&context, "/admin/circuits", "Circuit", done, error.as_ref());
+    let Explained { circuit, explanation: explained } =
+        explain::explain(context, OfCircuit { circuit }).await?;
+    let template = CircuitTemplate {
+        shell,
+        circuit: view_of(&circuit),
+        known: circuit.known,
+        verdicts: [
+            verdict("without a session", &explained.without_session),
+            verdict("with a session", &explained.with_session),
+        ],
+        explained,
+    };
+    Ok(view::html_because(&template, error))
+}
+
+/// Refuses a circuit.
+pub(super) async fn ban(context: Context, args: Change) -> Result<Response, AdminError> {
+    let circuit = args.circuit.clone();
+    let done = circuits::ban(context.clone(), args).await.map(|_| "ban");
+    after(context, circuit, done).await
+}
+
+/// Favours a circuit.
+pub(super) async fn promote(context: Context, args: Change) -> Result<Response, AdminError> {
+    let circuit = args.circuit.clone();
+    let done = circuits::promote(context.clone(), args).await.map(|_| "promote");
+    after(context, circuit, done).await
+}
+
+/// Takes a ban or a favour back.
+pub(super) async fn reset(context: Context, args: Change) -> Result<Response, AdminError> {
+    let circuit = args.circuit.clone();
+    let done = circuits::reset(context.clone(), args).await.map(|_| "reset");
+    after(context, circuit, done).await
+}
+
+/// Has tor close a circuit.
+pub(super) async fn kill(context: Context, args: Change) -> Result<Response, AdminError> {
+    let circuit = args.circuit.clone();
+    let killed = circuits::kill(context.clone(), args).await;
+    after(context, circuit, killed.map(|killed| if killed.closed { "kill" } else { "gone" })).await
+}
+
+async fn after(
+    context: Context,
+    circuit: String,
+    done: Result<&str, AdminError>,
+) -> Result<Response, AdminError> {
+    // What is no pseudonym is in no address of ours.
+    let tag = CircuitTag::from_hex(&circuit).map(|tag| tag.hex());
+    match (done, tag) {
+        (Ok(done), Some(tag)) => Ok(view::go(&format!("/admin/circuits/{tag}"), Some(done))),
+        (Ok(done), None) => Ok(view::go("/admin/circuits", Some(done))),
+        (Err(error), Some(tag)) => page(context, tag, None, Some(error)).await,
+        (Err(error), None) => Err(error),
+    }
+}
+
+/// Takes many standings back.
+pub(super) async fn flush(context: Context, args: Flush) -> Result<Response, AdminError> {
+    match circuits::flush(context.clone(), args).await {
+        Ok(flushed) => {
+            let done = if flushed.left > 0 { "flush-more" } else { "flush" };
+            Ok(view::go("/admin/circuits", Some(done)))
+        }
+        Err(error) => list_page(context, ShowList::default(), None, Some(error)).await,
+    }
+}
+
+/// Ends a visitor's session.
+pub(super) async fn revoke(context: Context, args: Revoke) -> Result<Response, AdminError> {
+    match sessions::revoke(context.clone(), args).await {
+        Ok(_) => Ok(view::go("/admin/circuits", Some("revoke"))),
+        Err(error) => list_page(context, ShowList::default(), None, Some(error)).await,
+    }
+}
+
+fn view_of(circuit: &Circuit) -> CircuitView {
+    let (look, standing) = match circuit.standing {
+        Some("banned") => ("bad", "banned"),
+        Some("vip") => ("good", "favoured"),
+        Some(other) => ("plain", other),
+        None => ("plain", "like any other"),
+    };
+    CircuitView {
+        name: circuit.circuit.clone(),
+        look,
+        standing,
+        reason: circuit.reason.unwrap_or("–"),
+        since: utc_or_dash(circuit.since),
+        until: utc_or_dash(circuit.until),
+        seen: utc_or_dash(circuit.seen),
+    }
+}
+
+fn verdict(of: &'static str, decided: &Forecast) -> Verdict {
+    let look = match decided.verdict {
+        "admit" => "good",
+        "refuse" => "bad",
+        "wait" => "warn",
+        _ => "plain",
+    };
+    let mut more = Vec::new();
+    if decided.stages > 1 {
+        more.push(format!("{} in a row", decided.stages));
+    }
+    if decided.hard {
+        more.push("of a harder kind".to_owned());
+    }
+    if let Some(seconds) = decided.seconds {
+        more.push(format!("for {}", span(seconds)));
+    }
+    let more = (!more.is_empty()).then(|| more.join(", "));
+    Verdict { of, look, verdict: decided.verdict, more, reasons: decided.reasons.join("; ") }
+}

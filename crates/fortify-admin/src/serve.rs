@@ -1,0 +1,208 @@
+//! The doors: a port and a unix socket, with the limits that the gate's own have.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::access::Door;
+use super::accounts::AccountsError;
+use super::routes::router;
+use super::{Admin, AdminBuildError, SharedAdmin, figures};
+use fortify_http::server::{self, BindError, Limits, Listener, LocalAddress, ServerEvent};
+use fortify_store::record::Secret;
+use fortify_web::reload::Live;
+
+/// Connections at each door: operators, their browsers' six each, and scrapers.
+const CONNECTIONS: usize = 256;
+
+/// How long a request may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two requests of a connection.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How often refusals are written down.
+const KEPT_EVERY: Duration = Duration::from_secs(10);
+
+/// The operator's side, with the doors it holds.
+#[derive(Debug)]
+pub struct AdminListeners {
+    admin: SharedAdmin,
+    port: Option<Listener>,
+    socket: Option<Listener>,
+}
+
+/// Why the operator's side does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminStartError {
+    /// A part of it cannot be built.
+    #[error(transparent)]
+    Build(#[from] AdminBuildError),
+    /// Its address cannot be had.
+    #[error("admin.listen: {}; set another address, or \"\" for none", why(.0))]
+    Listen(BindError),
+    /// Its socket cannot be had.
+    #[error("admin.socket: {}; set another path, or \"\" for none", why(.0))]
+    Socket(BindError),
+}
+
+/// What stands against an address; what to do about it is in other keys than the gate's own.
+fn why(error: &BindError) -> String {
+    match error {
+        BindError::InUse(address) => format!("{address} is in use, by another gate perhaps"),
+        BindError::Forbidden(address) => format!("this user may not listen on {address}"),
+        BindError::NotLocal(address) => format!("{address} is no address of this machine"),
+        BindError::NoDirectory(address) => format!("the directory of {address} does not exist"),
+        BindError::NotASocket(address) => {
+            format!("{address} exists and is no socket, move it away")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// What is to be told the operator while there is no account.
+#[derive(Debug)]
+pub struct SetupNotice {
+    token: Option<(Secret<String>, LocalAddress)>,
+}
+
+impl SetupNotice {
+    /// The line. It may hold a secret.
+    #[must_use]
+    pub fn line(&self) -> Secret<String> {
+        Secret::new(match &self.token {
+            Some((token, address)) => format!(
+                "there is no account yet: open {address}/admin/setup and make the first one with the \
+                 setup token {} (it is shown once; without it, use: fortify admin add)",
+                token.expose()
+            ),
+            None => {
+                "there is no account yet: make one with: fortify admin add NAME (as the user that \
+                     runs the gate, or as root)"
+                    .to_owned()
+            }
+        })
+    }
+}
+
+impl AdminListeners {
+    /// Builds the operator's side of the gate in force and takes its doors; `None` where the configuration
+    /// has none, or its file cannot be used. That is said, and no reason to let visitors wait: whoever has
+    /// the machine says what becomes of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminStartError`], with what to do.
+    pub async fn bind(live: &Arc<Live>) -> Result<Option<Self>, AdminStartError> {
+        let app = live.app();
+        let (listen, path) = (app.config.admin.listen, app.config.admin_socket());
+        if listen.is_none() && path.is_none() {
+            return Ok(None);
+        }
+        let admin = match Admin::build(live.clone()) {
+            Err(AdminBuildError::Accounts(error)) => {
+                tracing::error!(%error, "operators are not served until the gate is started again");
+                app.operators_shut_out.store(true, Ordering::Relaxed);
+                return Ok(None);
+            }
+            built => built?,
+        };
+        let port = match listen {
+            Some(address) => {
+                Some(Listener::bind_tcp(address).await.map_err(AdminStartError::Listen)?)
+            }
+            None => None,
+        };
+        let socket = match path {
+            Some(path) => Some(Listener::bind_own(&path).await.map_err(AdminStartError::Socket)?),
+            None => None,
+        };
+        Ok(Some(Self { admin, port, socket }))
+    }
+
+    /// The state that its requests share.
+    #[must_use]
+    pub fn admin(&self) -> &SharedAdmin {
+        &self.admin
+    }
+
+    /// Where the port is.
+    #[must_use]
+    pub fn address(&self) -> Option<LocalAddress> {
+        self.port.as_ref().map(Listener::local_addr)
+    }
+
+    /// What is to be told the operator; nothing where there is an account.
+    ///
+    /// A setup token is in it, once, and made at all, only where there is a page to give it to and somebody
+    /// `watches`: a standard error that is no terminal is a journal, which others read and which stays.
+    ///
+    /// # Errors
+    ///
+    /// Faults of the file.
+    pub fn setup_notice(&self, watches: bool) -> Result<Option<SetupNotice>, AccountsError> {
+        if self.admin.accounts.has_users()? {
+            return Ok(None);
+        }
+        let address = self.address().filter(|_| watches);
+        let token = match address {
+            Some(address) => self.admin.begin_setup()?.map(|token| (token, address)),
+            None => None,
+        };
+        Ok(Some(SetupNotice { token }))
+    }
+
+    /// Answers requests until `stop` says so, then finishes what is under way.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let Self { admin, port, socket } = self;
+        let mut doors = JoinSet::new();
+        for (listener, door) in [(port, Door::Port), (socket, Door::Socket)] {
+            let Some(listener) = listener else { continue };
+            let (service, metrics) = (router(&admin, door), admin.metrics.clone());
+            let count = Arc::new(move |event: ServerEvent| metrics.connection(event));
+            let limits = Limits {
+                max_connections: CONNECTIONS,
+                header_timeout: PATIENCE,
+                body_timeout: PATIENCE,
+                idle_timeout: IDLE,
+                drain: admin.app().config.server.drain,
+                proxy_protocol: false,
+            };
+            let mut stop = stop.clone();
+            let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+            doors.spawn(async move {
+                server::serve(listener, service, limits, count, stopped).await;
+            });
+        }
+        let keeping = tokio::spawn(keep(admin.clone()));
+        let counting = tokio::spawn(figures::follow(admin.clone()));
+        while doors.join_next().await.is_some() {}
+        keeping.abort();
+        counting.abort();
+        if let Err(error) = admin.accounts.with(super::accounts::Accounts::keep_refusals).await {
+            tracing::warn!(%error, "the last refusals of operators were not written down");
+        }
+    }
+}
+
+/// Writes refusals down, now and then; says once that it cannot.
+async fn keep(admin: SharedAdmin) {
+    let mut tick = tokio::time::interval(KEPT_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut complained = false;
+    loop {
+        tick.tick().await;
+        match admin.accounts.with(super::accounts::Accounts::keep_refusals).await {
+            Ok(()) => complained = false,
+            Err(error) if !complained => {
+                complained = true;
+                tracing::error!(%error, "refusals of operators are not written down");
+            }
+            Err(_same_as_before) => {}
+        }
+    }
+}

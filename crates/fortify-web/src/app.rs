@@ -1,0 +1,274 @@
+//! The state of one gate, built once and shared by every request.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::StatusCode;
+use fortify_captcha::FontError;
+use serde::Serialize;
+
+use crate::i18n::{LocaleError, Locales};
+use crate::metrics::Metrics;
+use fortify_config::{Config, StorageBackend};
+use fortify_core::circuit::TorBoot;
+use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::entropy::Entropy;
+use fortify_engine::challenge::renderer::Draw;
+use fortify_engine::operator::Health;
+use fortify_engine::session::key_ring::{KeyRing, KeyRingError};
+use fortify_engine::{Engine, EngineBuildError, Foundation, generator};
+use fortify_haproxy::reconciler;
+use fortify_http::proxy::Upstream;
+use fortify_store::StateStore;
+use fortify_store::memory::{MemoryBounds, MemoryStore};
+use fortify_store::redis::RedisStore;
+use fortify_tor::{EpochError, Tor};
+
+/// How requests hold the [`App`].
+pub type SharedApp = Arc<App>;
+
+/// Everything that a request may need. What outlives a change of the configuration is shared between the
+/// one before and the one after.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// When it was built.
+    pub started: Timestamp,
+    /// Decides about visitors.
+    pub engine: Arc<Engine>,
+    /// How it goes with telling `HAProxy`.
+    pub haproxy: Arc<reconciler::Health>,
+    /// The service behind the gate, in proxy mode.
+    pub upstream: Option<Upstream>,
+    /// Whether there is an operator's side that cannot be served, because of its file.
+    pub operators_shut_out: Arc<AtomicBool>,
+    /// Tor's control port, where it is asked.
+    pub tor: Option<Arc<Tor>>,
+    /// What visitors read.
+    pub locales: Arc<Locales>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a gate cannot be built. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The signing keys.
+    #[error(transparent)]
+    Keys(#[from] KeyRingError),
+    /// The store's files.
+    #[error("{}: cannot read or write what is kept there: {}; check free space and that the user that runs Fortify may write there", .0.display(), .1)]
+    Store(PathBuf, std::io::Error),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineBuildError),
+    /// The file that counts tor's starts.
+    #[error(transparent)]
+    Tor(#[from] EpochError),
+    /// The bundled fonts: a broken build.
+    #[error("the bundled fonts cannot be read: {0}")]
+    Fonts(#[from] FontError),
+    /// The bundled texts: a broken build.
+    #[error(transparent)]
+    Locales(#[from] LocaleError),
+}
+
+/// Whether the gate can do its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// The store answers.
+    pub store: bool,
+    /// A picture can be drawn.
+    pub renderer: bool,
+    /// Whether `HAProxy` is told. Without it requests go on and bans count here, so that this does
+    /// not make the gate unready.
+    pub haproxy: HaproxyState,
+    /// Whether bans outlive this process. They are in force either way, so that this does not make the
+    /// gate unready.
+    pub reputation: LedgerState,
+    /// The files that were damaged, and are new ones, since this gate started.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub begun_anew: Vec<&'static str>,
+    /// Whether operators are shut out because their file cannot be used. Visitors are served.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub operators_shut_out: bool,
+    /// Where tor is watched: whether it answers. Requests go on without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tor: Option<TorStanding>,
+}
+
+/// How it goes with telling `HAProxy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HaproxyState {
+    /// None is configured.
+    Off,
+    /// Its table is kept as wanted.
+    Ok,
+    /// It is not reached, or refuses; what is wanted waits.
+    Degraded,
+}
+
+/// How it goes with the file of standings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LedgerState {
+    /// What is acknowledged is on disk.
+    Ok,
+    /// The disk takes nothing; bans and favours are in memory until it does.
+    Degraded,
+}
+
+/// Whether tor's control port answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TorStanding {
+    /// It does, and circuits have the epoch of this start of tor.
+    Up,
+    /// It does not: circuits have a provisional epoch, and the log says why.
+    Degraded,
+}
+
+impl Readiness {
+    /// Whether the gate can do its work; it can without tor's word.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.store && self.renderer
+    }
+}
+
+impl App {
+    /// Builds the gate that `config` describes.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] with what to do.
+    pub fn build(
+        config: Arc<Config>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<SharedApp, BuildError> {
+        let data_dir = &config.storage.data_dir;
+        let keys = KeyRing::open(data_dir, &*clock, &*entropy)?;
+        let store: Arc<dyn StateStore> = match config.storage.backend {
+            StorageBackend::Memory => {
+                let bounds = MemoryBounds {
+                    challenges: config.captcha.max_active as u64,
+                    challenges_per_circuit: config.captcha.max_active_per_circuit,
+                };
+                let store = MemoryStore::open(clock.clone(), bounds, data_dir);
+                Arc::new(store.map_err(|source| BuildError::Store(data_dir.clone(), source))?)
+            }
+            StorageBackend::Redis => {
+                let (redis, most) = (&config.storage.redis, config.captcha.max_active_per_circuit);
+                let store = RedisStore::open(clock.clone(), entropy.clone(), redis, most, data_dir);
+                Arc::new(store.map_err(|source| BuildError::Store(data_dir.clone(), source))?)
+            }
+        };
+        Self::over(config, keys, store, generator()?, clock, entropy)
+    }
+
+    /// As [`Self::build`], over keys, a store and a drawer that the caller made.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::build`].
+    pub fn over(
+        config: Arc<Config>,
+        keys: KeyRing,
+        store: Arc<dyn StateStore>,
+        drawer: Arc<dyn Draw>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<SharedApp, BuildError> {
+        let metrics = Arc::new(Metrics::new());
+        let data_dir = config.storage.data_dir.clone();
+        let (watched, seeds) = (metrics.tor.clone(), entropy.clone());
+        let tor = Tor::open(&config.tor, &data_dir, clock.clone(), seeds, watched)?;
+        let foundation = Foundation {
+            data_dir,
+            keys,
+            store,
+            shared: config.storage.backend == StorageBackend::Redis,
+            drawer,
+            clock: clock.clone(),
+            entropy,
+            boot: Arc::new(boots(tor.clone(), config.tor.instance)),
+            metrics: metrics.engine.clone(),
+        };
+        let engine = Engine::new(config.engine(), foundation)?;
+        Ok(Arc::new(Self {
+            upstream: Upstream::new(&config.upstream),
+            haproxy: Arc::default(),
+            operators_shut_out: Arc::default(),
+            locales: Arc::new(Locales::load()?),
+            started: clock.now(),
+            engine: Arc::new(engine),
+            tor,
+            config,
+            clock,
+            metrics,
+        }))
+    }
+
+    /// The same gate under `config`, of which the parts that are shared go on by it at once. Keys that
+    /// only a start reads ([`fortify_config::needs_restart`]) must be as before.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] where the dial cannot be written; then `self` goes on as it is but for the dial's
+    /// table.
+    pub async fn reconfigured(&self, config: Arc<Config>) -> Result<SharedApp, BuildError> {
+        let engine = Arc::new(self.engine.reconfigured(config.engine()).await?);
+        let upstream = match config.upstream == self.config.upstream {
+            true => self.upstream.clone(),
+            false => Upstream::new(&config.upstream),
+        };
+        Ok(Arc::new(Self { config, upstream, engine, ..self.clone() }))
+    }
+
+    /// The status of a page that stands in for the one that was asked for.
+    #[must_use]
+    pub fn challenge_status(&self) -> StatusCode {
+        StatusCode::from_u16(self.config.captcha.challenge_status).unwrap_or(StatusCode::FORBIDDEN)
+    }
+
+    /// Whether the gate can do its work now.
+    pub async fn readiness(&self) -> Readiness {
+        let Health { store, renderer, reputation, begun_anew } = self.engine.health().await;
+        Readiness {
+            store,
+            renderer,
+            haproxy: match self.config.haproxy.endpoint {
+                None => HaproxyState::Off,
+                Some(_) if self.haproxy.is_up() => HaproxyState::Ok,
+                Some(_) => HaproxyState::Degraded,
+            },
+            reputation: if reputation { LedgerState::Ok } else { LedgerState::Degraded },
+            begun_anew,
+            operators_shut_out: self.operators_shut_out.load(Ordering::Relaxed),
+            tor: self.tor.as_ref().map(|tor| match tor.is_up() {
+                true => TorStanding::Up,
+                false => TorStanding::Degraded,
+            }),
+        }
+    }
+
+    /// Between which two starts of which tor a request arrives now: to be read once for each.
+    #[must_use]
+    pub fn boot(&self) -> TorBoot {
+        boots(self.tor.clone(), self.config.tor.instance)()
+    }
+}
+
+/// Between which two starts of which tor it is now.
+fn boots(tor: Option<Arc<Tor>>, instance: u16) -> impl Fn() -> TorBoot + Send + Sync {
+    move || {
+        let unwatched = TorBoot { instance, epoch: 0 };
+        tor.as_ref().map_or(unwatched, |tor| tor.boot())
+    }
+}

@@ -1,0 +1,340 @@
+//! The one edge where a fault becomes an answer.
+//!
+//! Below this edge every module has its own error enum. Here they become one of a few answers that
+//! tell a visitor what to do and nothing else; what happened goes to the log, for the operator.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::app::SharedApp;
+use crate::i18n::whole_seconds;
+use crate::pages::{self, Message};
+use crate::queue::Queued;
+use crate::return_to::{FRONT, ReturnTo};
+use crate::same_origin;
+use crate::visitor::Wants;
+use fortify_core::circuit::CircuitError;
+use fortify_engine::EngineError;
+use fortify_engine::challenge::ChallengeError;
+use fortify_engine::client::IdentifyError;
+use fortify_engine::decision::Refusal;
+use fortify_engine::issue::Wait;
+use fortify_http::proxy::ProxyError;
+
+/// What a visitor is told to wait when a part of this gate does not work: long enough not to
+/// pile up, short enough that a repaired gate is found at once. Seconds.
+const RETRY_AFTER_FAULT: Duration = Duration::from_secs(5);
+
+/// The same of whoever fetches one picture again and again: there will be another by then.
+const RETRY_AFTER_SEEN: Duration = Duration::from_secs(60);
+
+/// Why a request is not answered as it hoped.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WebError {
+    /// The request cannot be read; the text names what, for the metric.
+    #[error("malformed request: {0}")]
+    BadRequest(&'static str),
+    /// Who is asking cannot be told.
+    #[error("no circuit: {}", .0.label())]
+    Circuit(CircuitError),
+    /// For visitors with a session.
+    #[error("no session")]
+    Forbidden,
+    /// There is no such address, or not for this visitor.
+    #[error("not found")]
+    NotFound,
+    /// The address is there and takes another method.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// More was sent than the address takes.
+    #[error("body too large")]
+    TooLarge,
+    /// Too many wrong answers.
+    #[error("must wait")]
+    MustWait(Duration),
+    /// The circuit is banned, for so long still.
+    #[error("banned")]
+    Banned(Duration),
+    /// The circuit asked for as many challenges as it may.
+    #[error("too many challenges")]
+    TooMany(Duration),
+    /// More challenges are wanted than drawn: it waits in turn.
+    #[error("queued")]
+    Queued(Box<Queued>),
+    /// Everything that could be done at once is being done.
+    #[error("busy: {0}")]
+    Busy(String),
+    /// A part of this gate does not work. The text is for the log.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The service behind the gate does not work. The text is for the log.
+    #[error("upstream: {0}")]
+    BadGateway(String),
+    /// The service behind the gate is too slow.
+    #[error("upstream: no answer in time")]
+    GatewayTimeout,
+}
+
+impl WebError {
+    /// The status and the message ids that a visitor gets.
+    const fn answer(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::BadRequest(_) | Self::Circuit(_) => {
+                (StatusCode::BAD_REQUEST, "bad-request-title", "bad-request-text")
+            }
+            Self::Forbidden => (StatusCode::FORBIDDEN, "refused-title", "refused-text"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found-title", "not-found-text"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-title", "method-text")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large-title", "too-large-text"),
+            Self::MustWait(_) => (StatusCode::TOO_MANY_REQUESTS, "wait-title", "wait-text"),
+            Self::Banned(_) => (StatusCode::FORBIDDEN, "wait-title", "wait-text"),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "wait-title", "many-text"),
+            Self::Queued(_) => (StatusCode::SERVICE_UNAVAILABLE, "queue-title", "queue-text"),
+            Self::Busy(_) | Self::Unavailable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable-title", "unavailable-text")
+            }
+            Self::BadGateway(_) => (StatusCode::BAD_GATEWAY, "gateway-title", "gateway-text"),
+            Self::GatewayTimeout => (StatusCode::GATEWAY_TIMEOUT, "gateway-title", "gateway-text"),
+        }
+    }
+
+    /// Whether the same page may be there after a while; otherwise only the front page leads on.
+    const fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::MustWait(_)
+                | Self::Banned(_)
+                | Self::TooMany(_)
+                | Self::Queued(_)
+                | Self::Busy(_)
+                | Self::Unavailable(_)
+                | Self::BadGateway(_)
+                | Self::GatewayTimeout
+        )
+    }
+
+    /// The name in the metric.
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::BadRequest(what) => what,
+            Self::Circuit(_) => "circuit",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method",
+            Self::TooLarge => "too_large",
+            Self::MustWait(_) => "must_wait",
+            Self::Banned(_) => "banned",
+            Self::TooMany(_) => "too_many",
+            Self::Queued(_) => "queued",
+            Self::Busy(_) => "busy",
+            Self::Unavailable(_) => "unavailable",
+            Self::BadGateway(_) => "bad_gateway",
+            Self::GatewayTimeout => "gateway_timeout",
+        }
+    }
+
+    /// Why there is no challenge now, for one who comes back to `page` if it has to queue.
+    pub(super) fn waiting(wait: Wait, page: &ReturnTo) -> Self {
+        match wait {
+            Wait::Failures(wait) => Self::MustWait(wait),
+            Wait::TooMany(wait) => Self::TooMany(wait),
+            Wait::QueueFull => Self::Busy("the queue is full".to_owned()),
+            Wait::Queued(place, ticket) => {
+                Self::Queued(Box::new(Queued { place, ticket, to: page.clone() }))
+            }
+        }
+    }
+
+    /// The same as an answer whose link leads to `page`.
+    pub(super) fn leading_to(self, page: ReturnTo) -> Response {
+        let mut response = self.into_response();
+        response.extensions_mut().insert(page);
+        response
+    }
+
+    /// Seconds after which trying again makes sense.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::MustWait(wait) | Self::Banned(wait) | Self::TooMany(wait) => {
+                Some(whole_seconds(*wait))
+            }
+            Self::Queued(queued) => Some(whole_seconds(queued.ask_again())),
+            Self::Busy(_) => Some(1),
+            Self::Unavailable(_) => Some(RETRY_AFTER_FAULT.as_secs()),
+            _ => None,
+        }
+    }
+}
+
+impl IntoResponse for WebError {
+    /// An answer without a body: [`render`] gives it one, because only there is it known what the
+    /// visitor reads.
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.answer().0;
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives every [`WebError`] that comes up from a handler its body, as a page or as JSON, counts it,
+/// and tells the operator of those that are this side's fault.
+pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) -> Response {
+    let wants = Wants::of(request.uri().path(), request.headers());
+    let language = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
+    let page = page_asked_for(&request);
+    let mut response = next.run(request).await;
+    let Some(error) = response.extensions_mut().remove::<WebError>() else {
+        return response;
+    };
+    let page = response.extensions_mut().remove().unwrap_or(page);
+    app.metrics.web.error(error.label());
+    match &error {
+        WebError::Unavailable(_) => tracing::error!(%error, "a request was answered with 503"),
+        WebError::BadGateway(_) | WebError::GatewayTimeout => {
+            tracing::warn!(%error, "the protected service did not answer; check [upstream] url");
+        }
+        _ => tracing::debug!(%error, "a request was refused"),
+    }
+    let (status, title, text) = error.answer();
+    let locale = app.locales.negotiate(language.as_ref().and_then(|value| value.to_str().ok()));
+    let text = match &error {
+        WebError::MustWait(wait) | WebError::Banned(wait) | WebError::TooMany(wait) => {
+            locale.text_of_wait(text, *wait, None)
+        }
+        WebError::Queued(queued) => {
+            locale.text_of_wait(text, queued.place.estimate, Some(queued.place.ahead))
+        }
+        _ => locale.text(text),
+    };
+    let retry_after = error.retry_after();
+    let mut response = match wants {
+        Wants::Json => {
+            let mut body = serde_json::json!({"success": false, "message": text});
+            if let (WebError::Queued(queued), Some(body)) = (&error, body.as_object_mut()) {
+                body.insert("ticket".to_owned(), queued.ticket.expose().into());
+                body.insert("ahead".to_owned(), queued.place.ahead.into());
+            }
+            pages::json(status, &body)
+        }
+        Wants::Page => {
+            // A page without a way on would be the end of the visit.
+            let (to, label) = match &error {
+                WebError::Queued(queued) => (queued.address(), locale.text("moment-link")),
+                _ if error.passes() => (page.as_str().to_owned(), locale.text("wait-retry")),
+                _ => (FRONT.to_owned(), locale.text("left-link")),
+            };
+            let title = locale.text(title);
+            let mut message = Message::new(&title, &text).link(&to, &label);
+            if let (true, Some(seconds)) = (error.passes(), retry_after) {
+                message = message.goes_on_after(seconds);
+            }
+            pages::message(status, locale, &message)
+        }
+    };
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// An address of ours that was asked with another method than it takes.
+pub async fn wrong_method() -> WebError {
+    WebError::MethodNotAllowed
+}
+
+/// The page that the visitor asked for, or sent a form from: what a link can ask for again.
+fn page_asked_for(request: &Request) -> ReturnTo {
+    if *request.method() == Method::GET {
+        return ReturnTo::of(request.uri());
+    }
+    ReturnTo::parse(&same_origin::referring_page(request.headers()).unwrap_or_default())
+}
+
+impl From<CircuitError> for WebError {
+    fn from(error: CircuitError) -> Self {
+        Self::Circuit(error)
+    }
+}
+
+impl From<IdentifyError> for WebError {
+    fn from(error: IdentifyError) -> Self {
+        match error {
+            IdentifyError::Banned(left) => Self::Banned(left),
+            IdentifyError::Store(error) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<Refusal> for WebError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Banned(left) => Self::Banned(left),
+            Refusal::Unidentified => Self::Forbidden,
+        }
+    }
+}
+
+impl From<EngineError> for WebError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Challenge(ChallengeError::SeenEnough) => Self::TooMany(RETRY_AFTER_SEEN),
+            EngineError::Challenge(ChallengeError::Busy) => Self::Busy(error.to_string()),
+            EngineError::Challenge(_)
+            | EngineError::Store(_)
+            | EngineError::Session(_)
+            | EngineError::Keys(_)
+            | EngineError::Reputation(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<ProxyError> for WebError {
+    fn from(error: ProxyError) -> Self {
+        match error {
+            ProxyError::Timeout => Self::GatewayTimeout,
+            ProxyError::BadRequest => Self::BadRequest("proxy"),
+            ProxyError::Unreachable(_) | ProxyError::BadResponse => {
+                Self::BadGateway(error.to_string())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::i18n::Locales;
+
+    #[test]
+    fn every_fault_has_its_words() {
+        let locales = Locales::load().unwrap();
+        let locale = locales.negotiate(None);
+        for error in [
+            WebError::BadRequest("x"),
+            WebError::Circuit(CircuitError::Missing),
+            WebError::Unavailable(String::new()),
+            WebError::GatewayTimeout,
+            WebError::Forbidden,
+            WebError::NotFound,
+            WebError::MethodNotAllowed,
+            WebError::TooLarge,
+            WebError::MustWait(Duration::ZERO),
+            WebError::Banned(Duration::ZERO),
+            WebError::TooMany(Duration::ZERO),
+            WebError::Busy(String::new()),
+            WebError::BadGateway(String::new()),
+        ] {
+            let (_, title, text) = error.answer();
+            assert_ne!(locale.text(title), title);
+            assert_ne!(locale.text(text), text);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Every request that is not for this gate itself: let through, or met with a challenge.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::response::Response;
+use tokio::time::Instant;
+
+use crate::app::{App, SharedApp};
+use crate::challenge::{self, Around};
+use crate::cookies::{Hint, Jar};
+use crate::enter::ENTER;
+use crate::error::WebError;
+use crate::pages::{self, FormFate, Message};
+use crate::return_to::ReturnTo;
+use crate::visitor::{SEC_FETCH_DEST, Visitor, Wants};
+use crate::{carried, form, same_origin};
+use fortify_engine::behaviour::Outcome;
+use fortify_engine::decision::{Decision, Grant, Requirement};
+use fortify_engine::issue::IssueRequest;
+
+/// The gate in proxy mode; and in front of nothing, the page that nginx shows for a denial, at the
+/// address and with the form that the visitor sent.
+///
+/// # Errors
+///
+/// Faults of the store or of the service behind.
+pub async fn pass(
+    State(app): State<SharedApp>,
+    visitor: Visitor,
+    request: Request,
+) -> Result<Response, WebError> {
+    match app.engine.check(&visitor.client).await? {
+        Decision::Admit(grant) => {
+            let mut response = forward(&app, &visitor, request).await?;
+            renew(&app, &visitor, &grant, &mut response);
+            Ok(response)
+        }
+        Decision::Challenge(requirement) => meet(&app, &visitor, requirement, request).await,
+        Decision::Refuse(refusal) => Err(refusal.into()),
+    }
+}
+
+/// Gives the visitor the cookie of a session that moved, with the answer to whatever was asked. It
+/// lasts as long as the session does.
+pub(super) fn renew(app: &App, visitor: &Visitor, grant: &Grant, response: &mut Response) {
+    let Grant::Session(admitted) = grant else { return };
+    let Some(token) = &admitted.reissued else { return };
+    let lifetime = app.clock.now().until(admitted.session.expires_at);
+    let jar = Jar { lifetime, ..visitor.jar };
+    pages::set_cookies(response, [jar.session(token.expose())]);
+    // Whatever the service said of its page, no cache may hand the cookie to somebody else.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+/// Says that cookies are off, and how to go on.
+#[must_use]
+pub(super) fn cookies_off(app: &App, visitor: &Visitor, to: &ReturnTo) -> Response {
+    let locale = app.locales.negotiate(visitor.language.as_deref());
+    let (title, text) = (locale.text("cookies-title"), locale.text("cookies-text"));
+    let retry = locale.text("cookies-retry");
+    let page = Message::new(&title, &text).link(to.as_str(), &retry);
+    pages::message(app.challenge_status(), locale, &page)
+}
+
+async fn forward(app: &App, visitor: &Visitor, request: Request) -> Result<Response, WebError> {
+    let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
+    let started = Instant::now();
+    let answer = upstream.forward(request, visitor.forwarded.clone()).await;
+    app.metrics.upstream.answered(started.elapsed());
+    let answer = answer.inspect_err(|_fault| app.engine.upstream_failed());
+    let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+    visitor.client.record(Outcome::Passed(status));
+    Ok(answer?)
+}
+
+/// What a visitor without a session gets in place of the page.
+async fn meet(
+    app: &App,
+    visitor: &Visitor,
+    requirement: Requirement,
+    request: Request,
+) -> Result<Response, WebError> {
+    if visitor.wants == Wants::Json || !shows_pages(request.method(), request.headers()) {
+        // A picture or a style sheet of a page would show nobody a challenge.
+        return Err(WebError::Forbidden);
+    }
+    let first = IssueRequest::first(requirement);
+    if *request.method() == Method::GET {
+        let asked_for = ReturnTo::of(request.uri());
+        if visitor.client.credentials.sessions.is_empty() && visitor.hint == Some(Hint::Member) {
+            return Ok(bounce(app, visitor, &asked_for));
+        }
+        return challenge::page(app, visitor, first, Around::page(&asked_for)).await;
+    }
+    let back = same_origin::referring_page(request.headers()).unwrap_or_default();
+    let back = ReturnTo::parse(&back);
+    let carried = carry(app, visitor, request).await?;
+    let (return_to, form) = match &carried {
+        Some((action, sealed)) => (action, FormFate::Carried(sealed)),
+        None => (&back, FormFate::Lost),
+    };
+    // Whoever has to wait in line comes back to the page with the form, not to where it was sent.
+    let around = Around { return_to, back: &back, notice: None, form };
+    challenge::page(app, visitor, first, around).await
+}
+
+/// Whether the answer to this request is something that a person reads.
+fn shows_pages(method: &Method, headers: &HeaderMap) -> bool {
+    // In a frame the page would not be shown: it refuses to be framed.
+    let navigates = headers.get(SEC_FETCH_DEST).is_none_or(|dest| dest.as_bytes() == b"document");
+    navigates && *method != Method::HEAD
+}
+
+/// Seals the request's form with the address it was sent to, if it is one that may be carried.
+async fn carry(
+    app: &App,
+    visitor: &Visitor,
+    request: Request,
+) -> Result<Option<(ReturnTo, String)>, WebError> {
+    let (parts, body) = request.into_parts();
+    let carries = parts.method == Method::POST
+        && same_origin::is_same_origin(&parts.headers)
+        && form::is_urlencoded(&parts.headers);
+    // Sent on to another address than its own, a form would tell a stranger what it holds.
+    let Some(action) = ReturnTo::exactly(&parts.uri).filter(|_| carries) else {
+        return Ok(None);
+    };
+    let body = match form::read_body(body, carried::MAX_FORM_BYTES).await {
+        Ok(body) => body,
+        Err(WebError::TooLarge) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let keys = app.engine.keys();
+    let sealed = carried::seal(keys, &*app.clock, visitor.client.tag, &action, &body);
+    Ok(sealed.map(|sealed| (action, sealed)))
+}
+
+/// A page of this site that comes back at once: the visitor probably has a session, and the cookie
+/// stayed behind because another site caused the request.
+fn bounce(app: &App, visitor: &Visitor, to: &ReturnTo) -> Response {
+    let locale = app.locales.negotiate(visitor.language.as_deref());
+    let (title, text) = (locale.text("moment-title"), locale.text("moment-text"));
+    let (label, back) = (locale.text("moment-link"), format!("{ENTER}?to={}", to.encode()));
+    let page = Message::new(&title, &text).link(&back, &label).goes_on();
+    pages::message(app.challenge_status(), locale, &page)
+}

@@ -1,0 +1,44 @@
+//! What is counted of requests at the edge.
+
+use fortify_core::telemetry::instruments::ByReason;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Requests that did not end as they should.
+#[derive(Clone, Debug, Default)]
+pub struct WebMetrics {
+    errors: Family<ByReason, Counter>,
+    operators_shut_out: Gauge,
+}
+
+impl WebMetrics {
+    /// Fresh instruments, registered.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("errors", "Requests that ended in a fault", metrics.errors.clone());
+        registry.register(
+            "operators_shut_out",
+            "1 where the operator's side is not served, because its file cannot be used",
+            metrics.operators_shut_out.clone(),
+        );
+        metrics
+    }
+
+    /// A request ended in a fault.
+    pub fn error(&self, reason: &'static str) {
+        self.errors.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Whether operators are shut out.
+    pub fn set_operators_shut_out(&self, shut_out: bool) {
+        self.operators_shut_out.set(i64::from(shut_out));
+    }
+
+    /// How many requests ended in this fault.
+    #[must_use]
+    pub fn errors(&self, reason: &'static str) -> u64 {
+        self.errors.get_or_create(&ByReason { reason }).get()
+    }
+}

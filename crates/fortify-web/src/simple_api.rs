@@ -1,0 +1,107 @@
+//! The simple API: a picture with its name in a header, and an answer as JSON. For static pages
+//! and for applications that draw their own form.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use crate::app::SharedApp;
+use crate::challenge::{self, FAILED, MAX_JSON_BYTES};
+use crate::error::WebError;
+use crate::return_to::{FRONT, ReturnTo};
+use crate::visitor::Visitor;
+use crate::{form, pages};
+use fortify_engine::answer::Answered;
+use fortify_engine::challenge::Submission;
+use fortify_engine::issue::IssueRequest;
+
+/// Carries the challenge's token.
+const CHALLENGE_ID: HeaderName = HeaderName::from_static("x-challenge-id");
+
+/// `GET /api/captcha-image?challenge=new`: a picture that asks by itself, and its name in
+/// `X-Challenge-ID`.
+///
+/// # Errors
+///
+/// Another query than this; a circuit that has to wait; faults of this side.
+pub async fn image(
+    State(app): State<SharedApp>,
+    visitor: Visitor,
+    uri: Uri,
+) -> Result<Response, WebError> {
+    let query = form::parse(uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
+    if form::only(&query, "challenge") != Some("new") {
+        return Err(WebError::BadRequest("query"));
+    }
+    let first = IssueRequest::first(app.engine.requirement(&visitor.client));
+    let request = first.with_ticket(form::only(&query, "ticket"));
+    let issued = challenge::issue(&app, &visitor, request, &ReturnTo::parse(FRONT)).await?;
+    let no_picture = || WebError::Unavailable("a challenge without its picture".to_owned());
+    let mut response = pages::picture(issued.media.ok_or_else(no_picture)?);
+    let token = HeaderValue::from_str(&issued.challenge.token.encode())
+        .map_err(|_never| WebError::Unavailable("a token that is no header".to_owned()))?;
+    response.headers_mut().insert(CHALLENGE_ID, token);
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerifyRequest {
+    challenge_id: String,
+    solution: String,
+}
+
+#[derive(Serialize)]
+struct VerifyResponse {
+    success: bool,
+    message: &'static str,
+}
+
+/// `POST /verify-captcha`: 200 with the session's cookie, or 403 with one message for everything.
+///
+/// # Errors
+///
+/// A body that is not the JSON it should be; a circuit that has to wait; faults of this side.
+pub async fn verify(
+    State(app): State<SharedApp>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, WebError> {
+    if !form::is_json(&headers) {
+        return Err(WebError::BadRequest("content_type"));
+    }
+    let body = form::read_body(body, MAX_JSON_BYTES).await?;
+    let request: VerifyRequest =
+        serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?;
+    let (token, answer) = (&*request.challenge_id, &*request.solution);
+    let submission = Submission { token, answer, trapped: false };
+    match app.engine.answer(&visitor.client, submission).await? {
+        Answered::Granted(minted) => {
+            let granted = VerifyResponse { success: true, message: "Access granted" };
+            let mut response = pages::json(StatusCode::OK, &granted);
+            challenge::give_session(&visitor, &minted, &mut response);
+            Ok(response)
+        }
+        Answered::Next(stage) => challenge::next_as_json(&app, &visitor, stage).await,
+        Answered::Wrong(_) => {
+            let failed = VerifyResponse { success: false, message: FAILED };
+            Ok(pages::json(StatusCode::FORBIDDEN, &failed))
+        }
+        Answered::Wait(wait) => Err(WebError::waiting(wait, &ReturnTo::parse(FRONT))),
+    }
+}
+
+/// `GET /api/status`: whether the gate works, and nothing that an attacker could plan by.
+///
+/// # Errors
+///
+/// None.
+pub async fn status(State(app): State<SharedApp>) -> Result<Response, WebError> {
+    let works = app.readiness().await.is_ready();
+    let (status, word) =
+        if works { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
+    Ok(pages::json(status, &serde_json::json!({"service": "fortify", "status": word})))
+}
