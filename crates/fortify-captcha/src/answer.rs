@@ -14,12 +14,10 @@ use zeroize::Zeroize;
 use crate::choice;
 use crate::error::AnswerError;
 use crate::fold::fold;
-use crate::level::LevelProfile;
 use crate::number;
-use crate::puzzle::letter;
-use crate::spec::Level;
 use crate::synonyms;
 use crate::term::Term;
+use crate::tolerance::Tolerance;
 
 /// The longest submission that is looked at, in bytes; anything longer never matches and costs
 /// nothing to refuse.
@@ -30,9 +28,6 @@ pub const MAX_SUBMITTED_CHARS: usize = 64;
 const MAX_ANSWER: usize = 32;
 /// The largest number that an answer can be; results of sums stay far below.
 const MAX_NUMBER: u32 = 999_999;
-/// The fewest characters of a text that may be answered with a slip. With four, one free character
-/// would make blind guessing a hundred times as likely to succeed.
-const FORGIVEN_FROM: usize = 5;
 /// The most terms of an answer in words.
 const MAX_TERMS: usize = 3;
 
@@ -58,29 +53,6 @@ pub enum Answer {
         /// What the form sends for it.
         value: String,
     },
-}
-
-/// How many slips a submission may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tolerance {
-    /// None.
-    Exact,
-    /// One: a character wrong, missing or too many, or two neighbours swapped (the optimal string
-    /// alignment distance). Applies to texts of at least five characters, never to numbers and
-    /// never to choices.
-    OneEdit,
-}
-
-impl Tolerance {
-    /// What the level's row says: one slip at levels 1 to 5, none from level 6.
-    pub fn for_level(level: Level) -> Self {
-        if LevelProfile::of(level).slips > 0 { Self::OneEdit } else { Self::Exact }
-    }
-
-    /// Whether a text of `length` characters may be answered with a slip.
-    pub(crate) const fn forgives(self, length: usize) -> bool {
-        matches!(self, Self::OneEdit) && length >= FORGIVEN_FROM
-    }
 }
 
 impl Answer {
@@ -218,7 +190,7 @@ fn choice_matches(index: u8, value: &str, submitted: &str) -> bool {
     let submitted = submitted.trim();
     let by_value = padded(value).ct_eq(&padded(submitted))
         & subtle::Choice::from(u8::from(value.len() == submitted.len()));
-    let by_letter = padded(letter(index).encode_utf8(&mut [0; 4]))
+    let by_letter = padded(choice::letter(index).encode_utf8(&mut [0; 4]))
         .ct_eq(&padded(&submitted.to_ascii_uppercase()))
         & subtle::Choice::from(u8::from(submitted.len() == 1));
     (by_value | by_letter).into()
@@ -287,13 +259,6 @@ mod tests {
         assert!(!answer.matches("K7P9XM", Tolerance::OneEdit));
         assert!(!text("7K9P").matches("7K9X", Tolerance::OneEdit), "four characters are exact");
         assert!(!Answer::Number(10_000).matches("10001", Tolerance::OneEdit));
-    }
-
-    #[test]
-    fn a_slip_is_forgiven_up_to_level_five() {
-        let found = Level::ALL.map(Tolerance::for_level);
-        assert_eq!(found[..5], [Tolerance::OneEdit; 5]);
-        assert_eq!(found[5..], [Tolerance::Exact; 5]);
     }
 
     #[test]

@@ -61,6 +61,11 @@ pub enum Label {
     Verbatim(String),
 }
 
+/// The letter under which a choice is shown: A for the first.
+pub(crate) fn letter(index: u8) -> char {
+    char::from(b'A' + index.min(25))
+}
+
 /// Terms as a form sends them: words with spaces between.
 pub(crate) fn value(terms: &[Term]) -> String {
     terms.iter().map(|term| term.value()).collect::<Vec<_>>().join(" ")

@@ -57,8 +57,8 @@ fn near(answer: &Answer, decoy: &Answer) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Tolerance;
     use crate::spec::{Carrier, Level, Variant};
+    use crate::tolerance::Tolerance;
 
     #[test]
     fn a_decoy_is_of_the_same_kind_and_never_the_answer() {

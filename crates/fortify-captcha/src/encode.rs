@@ -3,9 +3,8 @@
 use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter};
 
 use crate::canvas::Canvas;
-use crate::carriers::motion::Colours;
-use crate::error::RenderError;
-use crate::palette::Palette;
+use crate::palette::{DotColours, Palette};
+use crate::spec::RenderError;
 
 /// Packs the canvas into `packed` (two px per byte, kept between pictures) and encodes it.
 ///
@@ -31,7 +30,7 @@ pub(crate) fn png(
 pub(crate) fn animation(
     width: usize,
     height: usize,
-    colours: &Colours,
+    colours: &DotColours,
     frame_ms: u16,
     packed: &[u8],
 ) -> Result<Vec<u8>, RenderError> {

@@ -1,11 +1,11 @@
 //! How likely a guess is to succeed that never looked at the picture.
 
 use crate::alphabet::ALPHABET;
-use crate::answer::Tolerance;
 use crate::level::LevelProfile;
 use crate::spec::{AnswerMode, Carrier, Spec, Variant};
 use crate::tasks::{arithmetic, object_recognition, pattern_completion};
 use crate::term::Colour;
+use crate::tolerance::Tolerance;
 
 /// The probability that the best blind guess is judged right, per try.
 ///

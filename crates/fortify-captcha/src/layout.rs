@@ -8,12 +8,12 @@ mod scene;
 
 pub(crate) use manner::Manner;
 
+use crate::figure::{Figure, Sign};
 use crate::font::Fonts;
 use crate::level::LevelProfile;
 use crate::outline::{Bounds, Outline, Point};
 use crate::rng::{Stream, cos_turns, sin_turns};
 use crate::scribble;
-use crate::tasks::{Figure, Sign};
 use crate::term::Colour;
 
 /// Height of capitals in ink for the height of the picture, before shrinking to its width.

@@ -50,6 +50,7 @@ mod choice;
 mod decoy;
 mod encode;
 mod error;
+mod figure;
 mod fold;
 mod font;
 mod guess;
@@ -67,6 +68,7 @@ mod puzzle;
 mod raster;
 mod rng;
 mod scribble;
+mod seed;
 mod spec;
 mod specimen;
 #[cfg(test)]
@@ -76,26 +78,27 @@ mod synonyms;
 mod tasks;
 mod term;
 mod tiles;
+mod tolerance;
 mod weights;
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 pub use alphabet::ALPHABET;
-pub use answer::{Answer, MAX_SUBMITTED_BYTES, MAX_SUBMITTED_CHARS, Tolerance};
+pub use answer::{Answer, MAX_SUBMITTED_BYTES, MAX_SUBMITTED_CHARS};
 pub use choice::{Choice, DecoyKind, Label};
-pub use error::{
-    AnswerError, FontError, LevelError, NameError, RenderError, SeedError, StyleKeyError,
-};
+pub use error::{AnswerError, FontError, LevelError, NameError, SeedError, StyleKeyError};
 pub use guess::guess_probability;
 pub use level::carrier_weights;
 pub use object::Object;
 pub use puzzle::{Puzzle, Question};
-pub use spec::{AnswerMode, Carrier, Level, Seed, Spec, Variant};
+pub use seed::{Seed, StyleKey};
+pub use spec::{AnswerMode, Carrier, Level, RenderError, Spec, Variant};
 #[doc(hidden)]
 pub use specimen::Specimen;
-pub use style::{Style, StyleKey};
+pub use style::Style;
 pub use term::{Aspect, Colour, Direction, Shape, Term};
+pub use tolerance::Tolerance;
 pub use weights::variant_weights;
 
 use carriers::motion::{self, Scene};

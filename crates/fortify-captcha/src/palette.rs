@@ -313,6 +313,31 @@ impl Palette {
     }
 }
 
+/// The colours of an animation: a dark and a light one, or both for each of two bands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum DotColours {
+    One([Rgb; 2]),
+    Two([Rgb; 4]),
+}
+
+impl DotColours {
+    /// Three bytes per colour, as the file has them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::One(colours) => colours.as_flattened(),
+            Self::Two(colours) => colours.as_flattened(),
+        }
+    }
+
+    /// Bits per cell in the file.
+    pub(crate) fn depth(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Two(_) => 2,
+        }
+    }
+}
+
 /// `colour` from dark (a `share` of 0) to light (1): a band's stripes or dots.
 pub(crate) fn shade(colour: Colour, share: f32) -> Rgb {
     let paint = paints::rgb(colour);

@@ -1,7 +1,7 @@
 //! What is asked and what the answer is, without the picture.
 
 use crate::answer::Answer;
-use crate::choice::{Choice, DecoyKind};
+use crate::choice::{Choice, DecoyKind, letter};
 use crate::object::Object;
 use crate::term::{Aspect, Colour};
 
@@ -60,11 +60,6 @@ impl Puzzle {
         })?;
         self.decoy_kinds.get(picked).copied().flatten()
     }
-}
-
-/// The letter under which a choice is shown: A for the first.
-pub(crate) fn letter(index: u8) -> char {
-    char::from(b'A' + index.min(25))
 }
 
 /// What a page asks. The words are not here: they are translated where pages are made.

@@ -8,8 +8,7 @@
 use chacha20::ChaCha12Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 
-use crate::spec::Seed;
-use crate::style::StyleKey;
+use crate::seed::{Seed, StyleKey};
 
 /// Which part of a picture a stream of numbers is for.
 ///

@@ -7,10 +7,9 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use thiserror::Error;
 
-use crate::error::{LevelError, NameError, RenderError, SeedError};
-use crate::hex;
+use crate::error::{LevelError, NameError};
 
 /// The task: what a visitor is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -323,43 +322,70 @@ impl Spec {
     }
 }
 
-/// The 32 secret bytes from which a picture and its answer follow.
-///
-/// Whoever knows the seed knows the answer: `Debug` shows nothing of it, and its memory is
-/// overwritten when it is dropped.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct Seed([u8; 32]);
-
-impl Seed {
-    /// A seed from bytes that the operating system's generator gave.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes, for a store.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// A seed from 64 hexadecimal digits of either case.
-    ///
-    /// # Errors
-    ///
-    /// [`SeedError`] for any other length or character.
-    pub fn from_hex(hex: &str) -> Result<Self, SeedError> {
-        hex::decode(hex).map(Self).ok_or(SeedError)
-    }
-
-    /// 64 lower-case hexadecimal digits, for a command line that reproduces a picture.
-    pub fn to_hex(&self) -> String {
-        hex::encode(&self.0)
-    }
+/// A picture that was not drawn.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// Width, height or their product is out of bounds.
+    #[error(
+        "{width} x {height} px cannot be drawn: width {}..={}, height {}..={}, at most {largest} px \
+         in all",
+        Spec::WIDTHS.start(), Spec::WIDTHS.end(),
+        Spec::HEIGHTS.start(), Spec::HEIGHTS.end()
+    )]
+    Size {
+        /// Width asked for, px.
+        width: u16,
+        /// Height asked for, px.
+        height: u16,
+        /// Largest area of the variant in the carrier, px.
+        largest: u32,
+    },
+    /// The picture is too small for its carrier to be read.
+    #[error(
+        "a picture of {variant} in {carrier} has at least {} x {} px",
+        .carrier.smallest(*.variant).0, .carrier.smallest(*.variant).1
+    )]
+    TooSmall {
+        /// The variant asked for.
+        variant: Variant,
+        /// The carrier asked for.
+        carrier: Carrier,
+    },
+    /// The number of characters is out of bounds.
+    #[error(
+        "a text has {} to {} characters, not {given}",
+        Spec::LENGTHS.start(), Spec::LENGTHS.end()
+    )]
+    Length {
+        /// Characters asked for.
+        given: u8,
+    },
+    /// The carrier does not show the variant in this mode; see [`Carrier::carries`].
+    #[error(
+        "the carrier {carrier} does not show the variant {variant} with the answer mode {mode}; use {}",
+        shown_by(*.variant, *.mode)
+    )]
+    Uncarried {
+        /// The variant asked for.
+        variant: Variant,
+        /// The carrier asked for.
+        carrier: Carrier,
+        /// The mode asked for.
+        mode: AnswerMode,
+    },
+    /// The PNG encoder refused the canvas.
+    #[error("the picture could not be encoded: {reason}")]
+    Encode {
+        /// The encoder's words.
+        reason: String,
+    },
 }
 
-impl fmt::Debug for Seed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seed(..)")
-    }
+/// The names of the carriers that show `variant` in `mode`, for whoever asked for another.
+fn shown_by(variant: Variant, mode: AnswerMode) -> String {
+    let carriers = Carrier::ALL.into_iter().filter(|carrier| carrier.carries(variant, mode));
+    carriers.map(Carrier::as_str).collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]
@@ -386,16 +412,5 @@ mod tests {
         assert!(Level::new(11).is_err());
         let numbers: Vec<u8> = Level::ALL.into_iter().map(Level::get).collect();
         assert_eq!(numbers, (1..=10).collect::<Vec<u8>>());
-    }
-
-    #[test]
-    fn a_seed_survives_hex_and_shows_nothing() {
-        let seed = Seed::from_bytes(std::array::from_fn(|index| index as u8 * 7));
-        let hex = seed.to_hex();
-        assert_eq!(hex.len(), 64);
-        assert!(Seed::from_hex(&hex.to_uppercase()).is_ok_and(|back| back == seed));
-        assert!(Seed::from_hex(&hex[1..]).is_err());
-        assert!(Seed::from_hex(&hex.replace('0', "g")).is_err());
-        assert_eq!(format!("{seed:?}"), "Seed(..)");
     }
 }

@@ -5,20 +5,23 @@
 //! day. It never makes a picture harder for people: every family that a style picks from keeps within
 //! what the level's row allows.
 
+pub(crate) mod dots;
+pub(crate) mod filter_bank;
+pub(crate) mod stripes;
+pub(crate) mod texture;
+
 use std::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
-
-use crate::carriers::ink::Textures;
-use crate::carriers::motion::Dots;
-use crate::carriers::swirl::{Bank, Weave};
-use crate::error::StyleKeyError;
 use crate::font::Fonts;
-use crate::hex;
 use crate::layout::Manner;
 use crate::noise::{Ground, Marks};
 use crate::palette::Scheme;
 use crate::rng::{Family, Stream};
+use crate::seed::StyleKey;
+use dots::Dots;
+use filter_bank::Bank;
+use stripes::Weave;
+use texture::Textures;
 
 /// A style, ready to draw in: see [`Generator::style`](crate::Generator::style).
 pub struct Style {
@@ -54,48 +57,6 @@ impl Style {
 impl fmt::Debug for Style {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Style(..)")
-    }
-}
-
-/// The 32 bytes from which a [`Style`] follows.
-///
-/// Whoever knows them can draw as many labelled pictures of the style as he likes: `Debug` shows
-/// nothing of them, and their memory is overwritten when they are dropped.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct StyleKey([u8; 32]);
-
-impl StyleKey {
-    /// The style of who has no key: anybody can draw it.
-    pub const PUBLIC: Self = Self([0; 32]);
-
-    /// A key from secret bytes, such as an HMAC of the date under a secret of the site.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// A key from 64 hexadecimal digits of either case.
-    ///
-    /// # Errors
-    ///
-    /// [`StyleKeyError`] for any other length or character.
-    pub fn from_hex(hex: &str) -> Result<Self, StyleKeyError> {
-        hex::decode(hex).map(Self).ok_or(StyleKeyError)
-    }
-
-    /// 64 lower-case hexadecimal digits, for a command line that draws in this style.
-    pub fn to_hex(&self) -> String {
-        hex::encode(&self.0)
-    }
-}
-
-impl fmt::Debug for StyleKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StyleKey(..)")
     }
 }
 

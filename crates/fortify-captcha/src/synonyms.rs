@@ -4,9 +4,9 @@
 //! ask in one language and be answered in another. A word stands for one term only, which a test
 //! holds.
 
-use crate::answer::Tolerance;
 use crate::number;
 use crate::term::{Colour, Direction, Shape, Term};
+use crate::tolerance::Tolerance;
 
 /// Words between terms that mean nothing.
 const FILLERS: [&str; 13] =

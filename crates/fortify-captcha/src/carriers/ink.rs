@@ -4,14 +4,15 @@
 //! of the text's own colour at the levels that people have to read without a second look.
 
 use crate::canvas::{Canvas, Dye};
+use crate::figure::Figure;
 use crate::layout::{Bond, Frame, Hand, Layout, Shape, Tint};
 use crate::level::LevelProfile;
 use crate::noise;
 use crate::palette::{Chalk, GROUNDS, NOISES, Palette, Scheme};
-use crate::raster::{Fill, Hatch, Rasterizer};
+use crate::raster::{Fill, Rasterizer};
 use crate::rng::Stream;
 use crate::style::Style;
-use crate::tasks::Figure;
+use crate::style::texture::Texture;
 use crate::term::Colour;
 
 /// Thickness of the rim of a code's characters, half of it outside, px in a picture 100 px high.
@@ -19,45 +20,6 @@ const RIM: f32 = 4.0;
 /// Thickness of what is drawn over pictures with named colours, beside that over a line of text:
 /// their figures are half as large.
 const FINE: f32 = 0.55;
-
-/// How characters are filled, where their colours mean nothing.
-#[derive(Clone, Copy, Debug)]
-struct Texture {
-    hatch: Hatch,
-    /// A thin line of the second colour along the edges.
-    rim: bool,
-}
-
-impl Texture {
-    const PLAIN: Self = Self { hatch: Hatch::Solid, rim: false };
-}
-
-/// How a style fills characters: one of two ways in each picture.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Textures([Texture; 2]);
-
-impl Textures {
-    /// The textures of a style.
-    pub(crate) fn draw(rng: &mut Stream) -> Self {
-        let mut height = || rng.integer(3, 7) as u8;
-        let mut hatches = [
-            Hatch::Solid,
-            Hatch::Rows(height()),
-            Hatch::Slant(height()),
-            Hatch::Checks(height()),
-            Hatch::Split,
-        ];
-        rng.shuffle(&mut hatches);
-        let [first, second, ..] = hatches;
-        let mut texture = |hatch| Texture { hatch, rim: rng.chance(0.4) };
-        Self([texture(first), texture(second)])
-    }
-
-    fn pick(&self, rng: &mut Stream) -> Texture {
-        let [first, second] = self.0;
-        if rng.chance(0.5) { first } else { second }
-    }
-}
 
 /// Buffers that a picture is drawn in, kept between pictures.
 #[derive(Debug, Default)]
@@ -209,8 +171,9 @@ fn colours(
 mod tests {
     use super::*;
     use crate::font::Fonts;
+    use crate::seed::StyleKey;
     use crate::spec::Level;
-    use crate::style::StyleKey;
+    use crate::style::texture::Textures;
 
     #[test]
     fn a_text_has_several_inks_at_every_level() {

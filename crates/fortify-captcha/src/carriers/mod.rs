@@ -5,9 +5,9 @@ pub(crate) mod motion;
 mod stencil;
 pub(crate) mod swirl;
 
+use crate::figure::{Figure, Sign};
 use crate::number;
 use crate::spec::{Carrier, Spec};
-use crate::tasks::{Figure, Sign};
 
 /// `spec` with no more characters than its carrier can show with strokes that people make out.
 ///

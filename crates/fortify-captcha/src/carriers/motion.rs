@@ -31,34 +31,21 @@
 
 use super::stencil::{Cut, Plain, Stencil};
 use crate::bits::{Bits, Step};
+use crate::figure::Figure;
 use crate::layout::Hand;
 use crate::level::LevelProfile;
-use crate::palette::{Rgb, dots, tinted};
+use crate::palette::DotColours;
 use crate::rng::Stream;
 use crate::style::Style;
-use crate::tasks::Figure;
+use crate::style::dots::{AXES, Dots};
 
 /// CSS px that a cell is shown at.
 pub(crate) const SCALE: u16 = 3;
 /// Moves in the loop; an even number, so that each can be taken back. The first and the last frame
 /// are not joined by a move, so that there are 21 frames: 1.26 s, which people see several times.
 const MOVES: usize = 20;
-/// How long a frame is shown, ms, from and to. Slower dots stop being motion, faster ones cost bytes.
-const FRAME_MS: (i32, i32) = (54, 66);
-/// Axes to drift along, either way.
-const AXES: [Step; 4] = [
-    Step { right: 1, down: 0 },
-    Step { right: 1, down: 1 },
-    Step { right: 0, down: 1 },
-    Step { right: 1, down: -1 },
-];
-/// Ways to share half a loop out among the axes, in frames: two to four for each that is used.
-const RUNS: [[u8; AXES.len()]; 4] = [[4, 4, 2, 0], [4, 3, 3, 0], [3, 3, 2, 2], [4, 2, 2, 2]];
 /// How much of the picture's height objects under letters take.
 const STRIP: f32 = 0.35;
-/// Flips that a style may leave out of the level's, in 64ths: never more than the level's, which
-/// observers were measured with.
-const EASE: usize = 3;
 /// Specks in the decoy, in 64ths of its cells: enough to look like a picture with something to hide.
 const DECOY_SPECKS: u8 = 3;
 
@@ -74,31 +61,6 @@ pub(crate) struct Scratch {
     random: Vec<u8>,
     /// The default image and then every frame, as a file has them: rows of whole bytes.
     pub(crate) packed: Vec<u8>,
-}
-
-/// The colours of an animation: a dark and a light one, or both for each of two bands.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Colours {
-    One([Rgb; 2]),
-    Two([Rgb; 4]),
-}
-
-impl Colours {
-    /// Three bytes per colour, as the file has them.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::One(colours) => colours.as_flattened(),
-            Self::Two(colours) => colours.as_flattened(),
-        }
-    }
-
-    /// Bits per cell in the file.
-    pub(crate) fn depth(&self) -> usize {
-        match self {
-            Self::One(_) => 1,
-            Self::Two(_) => 2,
-        }
-    }
 }
 
 /// What a picture is made of.
@@ -145,7 +107,7 @@ pub(crate) fn draw(
     rng: &mut Stream,
     decoy_rng: &mut Stream,
     scratch: &mut Scratch,
-) -> Colours {
+) -> DotColours {
     scratch.packed.clear();
     draw_decoy(scene, decoy_rng, scratch);
     let colours = scene.style.dots.colours(scene.figures, rng);
@@ -223,7 +185,7 @@ fn show(
 /// the text has to follow every turn.
 fn schedule(runs: &[[u8; AXES.len()]; 2], rng: &mut Stream) -> [Step; MOVES] {
     let mut axes = AXES;
-    shuffle(&mut axes, rng);
+    rng.shuffle(&mut axes);
     let [first, second] = *runs;
     let lengths = if rng.chance(0.5) { first } else { second };
     let mut runs: [(Step, u8); 2 * AXES.len()] = [(AXES[0], 0); _];
@@ -232,20 +194,13 @@ fn schedule(runs: &[[u8; AXES.len()]; 2], rng: &mut Stream) -> [Step; MOVES] {
             *run = (step, length);
         }
     }
-    shuffle(&mut runs, rng);
+    rng.shuffle(&mut runs);
     let mut steps = [AXES[0]; MOVES];
     let drawn = runs.into_iter().flat_map(|(step, length)| (0..length).map(move |_| step));
     for (step, drawn) in steps.iter_mut().zip(drawn) {
         *step = drawn;
     }
     steps
-}
-
-/// Every order is as likely as any other.
-fn shuffle<T>(items: &mut [T], rng: &mut Stream) {
-    for last in (1..items.len()).rev() {
-        items.swap(last, rng.below(last + 1));
-    }
 }
 
 /// Flips each cell with a probability of `share` 64ths.
@@ -304,50 +259,6 @@ fn spread(bits: u64) -> u64 {
         (1, 0x5555_5555_5555_5555),
     ];
     steps.into_iter().fold(bits, |bits, (by, kept)| (bits | bits << by) & kept)
-}
-
-/// How the dots of a style move and look.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Dots {
-    /// How half a loop is shared out among the axes: one of two in each picture.
-    runs: [[u8; AXES.len()]; 2],
-    /// How many of the level's flips are left out, in 64ths.
-    ease: u8,
-    /// How long a frame is shown, ms.
-    pub(crate) frame_ms: u16,
-    /// Hues of the two colours: the first, and how far they reach, turns.
-    hue: (f32, f32),
-    /// Brightness of the dark and of the light colour.
-    dark: f32,
-    light: f32,
-}
-
-impl Dots {
-    /// The dots of a style.
-    pub(crate) fn draw(rng: &mut Stream) -> Self {
-        let mut runs = RUNS;
-        shuffle(&mut runs, rng);
-        let [first, second, ..] = runs;
-        Self {
-            runs: [first, second],
-            ease: rng.below(EASE) as u8,
-            frame_ms: rng.integer(FRAME_MS.0, FRAME_MS.1) as u16,
-            hue: (rng.unit(), rng.between(0.2, 0.6)),
-            dark: rng.between(0.24, 0.34),
-            light: rng.between(0.76, 0.86),
-        }
-    }
-
-    /// A dark and a light colour, near enough to each other for eyes to bear: a contrast of about 5.
-    /// Of each band where there are two; their colours have names, which no style may blur.
-    fn colours(&self, figures: &[Figure], rng: &mut Stream) -> Colours {
-        if let Some([upper, lower]) = Figure::bands(figures) {
-            let ([upper_dark, upper_light], [lower_dark, lower_light]) = (dots(upper), dots(lower));
-            return Colours::Two([upper_dark, upper_light, lower_dark, lower_light]);
-        }
-        let tint = self.hue.0 + self.hue.1 * rng.unit();
-        Colours::One([tinted(tint, self.dark, rng), tinted(tint, self.light, rng)])
-    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 
 use super::large;
 use crate::bits::Bits;
+use crate::figure::Figure;
 use crate::font::Fonts;
 use crate::layout::{Frame, Hand, Layout, Tint};
 use crate::raster::Rasterizer;
 use crate::rng::Stream;
-use crate::tasks::Figure;
 
 /// What it takes to go from figures to cells. Kept between pictures.
 #[derive(Debug, Default)]

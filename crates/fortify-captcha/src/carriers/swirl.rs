@@ -19,22 +19,17 @@
 //! from reading. Whatever reads letters out of stripes as people do, by looking, reads these: settings
 //! that people read and such a reader misses were not found.
 
-mod bank;
-
-pub(crate) use bank::Bank;
-
-use std::array;
-
 use super::stencil::{Cut, Plain, Stencil};
 use crate::bits::{self, Bits, WORD};
 use crate::canvas::Canvas;
+use crate::figure::Figure;
 use crate::layout::Hand;
 use crate::level::LevelProfile;
 use crate::palette::{self, Palette};
 use crate::rng::{Stream, sin_turns};
 use crate::style::Style;
-use crate::tasks::Figure;
-use bank::{Fan, ORIENTATIONS, WIDTH};
+use crate::style::filter_bank::{self as bank, Fan, ORIENTATIONS, WIDTH};
+use crate::style::stripes::Weave;
 
 /// Steps between two orientations of the bank.
 const BLEND: usize = 128;
@@ -137,28 +132,6 @@ fn cut(canvas: &Canvas, Kit { style, profile }: Kit<'_>, figures: &[Figure]) -> 
     // Words have more letters, which are smaller for it.
     let growth = if Figure::bands(figures).is_some() { 1 } else { 0 };
     Cut { width: canvas.width(), height: canvas.height(), hand, growth, rim: RIM }
-}
-
-/// How the stripes of a style bend: shares of the bend that go into a steady turn, into waves along
-/// the columns, the rows and the diagonal, and the lengths of those waves.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Weave {
-    slope: f32,
-    columns: f32,
-    rows: f32,
-    diagonals: f32,
-    /// Waves in a height of the picture, beside the middle of each range.
-    frequency: f32,
-}
-
-impl Weave {
-    /// The weave of a style. The shares come to what the readings were taken with.
-    pub(crate) fn draw(rng: &mut Stream) -> Self {
-        let shares: [f32; 4] = array::from_fn(|_| 0.1 + rng.unit());
-        let [slope, columns, rows, diagonals] =
-            shares.map(|share| 1.05 * share / shares.iter().sum::<f32>());
-        Self { slope, columns, rows, diagonals, frequency: rng.between(0.85, 1.1) }
-    }
 }
 
 /// The direction of the ground's stripes, in steps of [`HALF_TURN`]: the sum of a part that depends on

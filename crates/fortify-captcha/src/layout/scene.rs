@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::{Bond, Frame, Join, Layout, Setting, Tint};
+use crate::figure::{Figure, Mark, Tile};
 use crate::outline::{Bounds, Point};
 use crate::rng::Stream;
-use crate::tasks::{Figure, Mark, Tile};
 use crate::tiles::{self, Arrow};
 
 /// Free border, as a share of the picture's height.

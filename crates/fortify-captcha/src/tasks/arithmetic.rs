@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::{Figure, Sign, Task};
+use super::Task;
 use crate::answer::Answer;
 use crate::choice::{self, Choice, DecoyKind};
+use crate::figure::{Figure, Sign};
 use crate::level::LevelProfile;
 use crate::number;
 use crate::puzzle::{Puzzle, Question};

@@ -6,9 +6,10 @@
 //! name, and the question says the colours: which word is on red, and which on blue? Colours of bands
 //! are plain to every program, so they are never what is asked for.
 
-use super::{Figure, Task};
+use super::Task;
 use crate::answer::Answer;
 use crate::choice::{Choice, DecoyKind};
+use crate::figure::Figure;
 use crate::level::LevelProfile;
 use crate::puzzle::{Puzzle, Question};
 use crate::rng::Stream;

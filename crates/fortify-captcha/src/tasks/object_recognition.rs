@@ -7,10 +7,11 @@
 //! four objects are asked in an order of the question's own: as many answers as a code has, and a
 //! program that only reads the letters from left to right is right once in 24.
 
-use super::{Figure, Task};
+use super::Task;
 use crate::alphabet::ALPHABET;
 use crate::answer::Answer;
 use crate::choice::{self, Choice, DecoyKind};
+use crate::figure::Figure;
 use crate::level::LevelProfile;
 use crate::object::Object;
 use crate::puzzle::{Puzzle, Question};

@@ -4,9 +4,10 @@
 //! anything, and loose tiles; never three rules at once, which are slow for people and free for
 //! models.
 
-use super::{Figure, Mark, Task, Tile};
+use super::Task;
 use crate::answer::Answer;
 use crate::choice::{Choice, DecoyKind};
+use crate::figure::{Figure, Mark, Tile};
 use crate::level::LevelProfile;
 use crate::puzzle::{Puzzle, Question};
 use crate::rng::Stream;

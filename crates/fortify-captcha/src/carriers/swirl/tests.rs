@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::font::Fonts;
+use crate::seed::StyleKey;
 use crate::spec::{Carrier, Level, Spec, Variant};
 use crate::statistics::{Area, Map, at, both, mean, not, separation, variance};
-use crate::style::StyleKey;
 use crate::tasks;
 
 /// The tasks that swirl shows.

@@ -176,7 +176,7 @@ fn add(to: &mut [f32], from: &[f32], weight: f32) {
 mod tests {
     use super::*;
     use crate::rng::Family;
-    use crate::style::StyleKey;
+    use crate::seed::StyleKey;
 
     /// The wavelength of the first band's upright stripes, px: rows cross zero twice in each.
     fn wavelength(bank: &Bank) -> f64 {
