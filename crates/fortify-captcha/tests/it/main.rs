@@ -1,0 +1,8 @@
+//! What the crate promises, held through its public interface alone.
+
+mod budget;
+mod carriers;
+mod choices;
+mod golden;
+mod golden_carriers;
+mod styles;
