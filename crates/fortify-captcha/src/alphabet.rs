@@ -7,11 +7,10 @@
 pub const ALPHABET: &[u8; 24] = b"ACDEFHJKLMNPRTUVWXY34679";
 
 /// Every character that a task may ask a carrier to draw: the alphabet, all digits for numbers,
-/// small letters for number words, the question mark, and what colour words in capitals need
-/// besides.
+/// small letters for number words, the question mark, and the other capitals of colour words.
 pub(crate) const DRAWN: &str = "ACDEFHJKLMNPRTUVWXY0123456789abcdefghijklmnopqrstuvwxyz?BGIO";
 
-/// The last of them: what only colour words need.
+/// The last of them, which only colour words need.
 pub(crate) const COLOUR_WORDS: &str = "BGIO";
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! The answer, and how a submitted one is judged.
+//! The answer, and how a submission is checked against it.
 //!
-//! People type what they see with what their keyboard offers: small letters, spaces between groups,
-//! full-width digits, a Cyrillic А for a Latin A. All of that is the right answer. What is compared
-//! is the folded form on both sides, in constant time; one slip is forgiven where the level allows
-//! it.
+//! People type what they see with the keyboard that they have: small letters, spaces between groups,
+//! full-width digits, a Cyrillic А for a Latin A. All of that is right. Both sides are folded to one form
+//! and compared in constant time; one slip is forgiven where the level allows it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,11 +30,11 @@ const MAX_NUMBER: u32 = 999_999;
 /// The most terms of an answer in words.
 const MAX_TERMS: usize = 3;
 
-/// What a visitor has to say.
+/// The right answer of a puzzle.
 ///
 /// `Debug` shows nothing of it, so that no log line holds an answer, and its memory is overwritten
-/// when it is dropped. Equality is for tests and stores; submissions are judged by
-/// [`Answer::matches`] alone.
+/// when it is dropped. Equality is for tests and stores; [`Answer::matches`] checks
+/// submissions.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
@@ -48,9 +47,9 @@ pub enum Answer {
     Words(Vec<Term>),
     /// One of the choices; its value or its letter, and nothing near it.
     Choice {
-        /// Which one, from 0 for the choice A.
+        /// The index of the choice, from 0 for the choice A.
         index: u8,
-        /// What the form sends for it.
+        /// The value that the form sends for it.
         value: String,
     },
 }
@@ -372,16 +371,16 @@ mod tests {
         }
 
         #[test]
-        fn any_submission_is_judged_without_a_panic(submitted in any::<String>()) {
+        fn any_submission_is_checked_without_a_panic(submitted in any::<String>()) {
             prop_assert!(!text("7K9PXM").matches(&submitted, Tolerance::OneEdit));
             text("DDDDDD").matches(&submitted, Tolerance::OneEdit);
             Answer::Number(7).matches(&submitted, Tolerance::OneEdit);
-            let judged = |encoded: &str| {
+            let matches = |encoded: &str| {
                 Answer::decode(encoded).unwrap().matches(&submitted, Tolerance::OneEdit)
             };
-            prop_assert!(!judged("w:square red"));
+            prop_assert!(!matches("w:square red"));
             // Its letter, the fourth, is an answer as well.
-            prop_assert!(!judged("c:3:7K9PXM") || submitted.trim().eq_ignore_ascii_case("d"));
+            prop_assert!(!matches("c:3:7K9PXM") || submitted.trim().eq_ignore_ascii_case("d"));
         }
 
         #[test]

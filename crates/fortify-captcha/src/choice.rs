@@ -1,7 +1,7 @@
-//! Choice mode: what can be picked, and how decoys are made.
+//! Choice mode: the choices, and how wrong ones are made.
 //!
 //! **Symmetry.** The list is made first, and the answer is drawn from it, each member being as
-//! likely as any other. Whoever sees only the list knows nothing: the answer is not the one that
+//! likely as any other. The list alone gives nothing away: the answer is not the one that
 //! the others are edits of, nor the longest, nor the middle one. That holds by construction; tests
 //! let such guessers try.
 //!
@@ -27,7 +27,7 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// What a form sends when this is picked, and what [`Answer`](crate::Answer) compares: ASCII
+    /// The value that a form sends when this is picked, which [`Answer`](crate::Answer) compares: ASCII
     /// without translation, at most 32 characters.
     pub fn value(&self) -> String {
         match self {
@@ -71,8 +71,8 @@ pub(crate) fn value(terms: &[Term]) -> String {
     terms.iter().map(|term| term.value()).collect::<Vec<_>>().join(" ")
 }
 
-/// What a decoy is beside the answer, so that an operator can count which kind misleads people and
-/// which kind machines.
+/// How a decoy relates to the answer, so that an operator can count which kind misleads people and which
+/// kind misleads programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DecoyKind {
@@ -107,7 +107,7 @@ impl DecoyKind {
         }
     }
 
-    /// The kind of `text` beside `answer`, by their edit distance.
+    /// How `text` relates to `answer`, by their edit distance.
     pub(crate) fn by_edits(answer: &str, text: &str) -> Self {
         match strsim::osa_distance(answer, text) {
             0 | 1 => Self::OneEdit,

@@ -1,4 +1,4 @@
-//! What can go wrong, one type per thing that a caller would handle differently.
+//! Errors, one type for each case that a caller handles differently.
 
 use thiserror::Error;
 

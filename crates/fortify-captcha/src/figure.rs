@@ -1,6 +1,6 @@
 //! Figures: the things that a picture shows, before they have a place or a size.
 //!
-//! Tasks compose them and layouts place them; neither has to know the other.
+//! Tasks compose them and layouts place them; neither needs to know the other.
 
 use crate::object::Object;
 use crate::term::{Colour, Direction, Shape};
@@ -24,15 +24,15 @@ pub(crate) enum Figure {
     Object { object: Object, colour: Colour, code: String },
     /// A row of framed tiles; `None` is the missing one.
     Row(Vec<Option<Tile>>),
-    /// A tile outside of the rows and without a frame, which means nothing.
+    /// A distractor: a tile outside of the rows and without a frame.
     Loose(Tile),
     /// A word in one colour on a line of its own.
     Tinted { word: &'static str, colour: Colour },
-    /// A character over an object, side by side with others of its kind. The object is plain to see in
+    /// A character over an object, side by side with others of its kind. The object looks the same in
     /// every carrier.
     Over { character: u8, object: Object },
-    /// A word on a band of one colour, over or under another one. The colour is plain to see in every
-    /// carrier.
+    /// A word on a band of one colour, over or under another one. Every carrier shows the colour
+    /// plainly.
     Banner { word: &'static str, colour: Colour },
 }
 
@@ -64,7 +64,7 @@ impl Figure {
     }
 }
 
-/// What one tile of a row shows.
+/// The content of one tile of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tile {
     pub(crate) mark: Mark,

@@ -1,4 +1,4 @@
-//! The form in which texts are compared: what people type with what their keyboards offer.
+//! Folds typed text to the form in which it is compared, so that keyboards do not matter.
 
 use crate::number;
 
@@ -13,7 +13,7 @@ pub(crate) fn fold(text: &str) -> impl Iterator<Item = char> + '_ {
         .map(after_case)
 }
 
-/// What people put between characters without meaning it.
+/// Whether people put `character` between others without meaning anything by it.
 fn is_separator(character: char) -> bool {
     character.is_whitespace()
         || character.is_control()

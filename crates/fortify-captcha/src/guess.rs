@@ -1,4 +1,4 @@
-//! How likely a guess is to succeed that never looked at the picture.
+//! The probability that a blind guess succeeds.
 
 use crate::alphabet::ALPHABET;
 use crate::level::LevelProfile;
@@ -7,10 +7,10 @@ use crate::tasks::{arithmetic, object_recognition, pattern_completion};
 use crate::term::Colour;
 use crate::tolerance::Tolerance;
 
-/// The probability that the best blind guess is judged right, per try.
+/// The probability that the best blind guess is right, per try.
 ///
-/// The guesser knows the spec, the generator and the question, and what a submission is forgiven;
-/// he has not seen the picture. Computed from the alphabets and distributions that tasks draw from,
+/// The guesser knows the spec, the generator, the question and the tolerance, but has not seen the
+/// picture. Computed from the alphabets and distributions that tasks draw from,
 /// exactly; for sums by enumeration.
 pub fn guess_probability(spec: &Spec, tolerance: Tolerance) -> f64 {
     let profile = LevelProfile::of(spec.level);

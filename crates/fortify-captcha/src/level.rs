@@ -1,6 +1,6 @@
-//! What a level means: one table, one column per knob.
+//! The level table: one row per level, one column per parameter.
 //!
-//! The integrator sets a level, never a knob. Each column is monotone, which a test holds, so that
+//! Callers set a level, never a single parameter. Each column is monotone, which a test holds, so that
 //! a higher level is never easier in any single respect.
 //!
 //! Readings by the makers with the answers hidden, 20 pictures of 300 x 100 each, which are no user
@@ -41,12 +41,12 @@
 
 use crate::spec::{Carrier, Level};
 
-/// How often each carrier is drawn at a level, as weights; the carriers left out are not.
+/// How often each carrier is drawn at a level, as weights; carriers that are not listed never are.
 ///
 /// Levels 1 and 2 are friction and take what everybody knows. From level 3 on carriers that ready-made
 /// character recognition does not read take over, seven pictures in ten; from level 6 on ink is gone, for
-/// programs read it better than people. Whoever draws leaves out the carriers that do not show the variant
-/// as it is answered ([`Carrier::carries`]) and takes any that does where none is left.
+/// programs read it better than people. Callers skip the carriers that do not show the variant in its answer mode
+/// ([`Carrier::carries`]) and take any that does where none is left.
 pub const fn carrier_weights(level: Level) -> &'static [(Carrier, u32)] {
     match level.get() {
         ..=2 => &[(Carrier::Ink, 100)],
@@ -154,15 +154,15 @@ mod table {
         period: u8 = [2, 2, 2, 3, 3, 3, 3, 3, 3, 3];
         /// How often the missing tile is not the last.
         inner: f32 = [0.0, 0.0, 0.15, 0.30, 0.45, 0.55, 0.60, 0.65, 0.70, 0.75];
-        /// How often what is not asked changes from tile to tile as well.
+        /// How often an aspect that is not asked for changes from tile to tile as well.
         distraction: f32 = [0.0, 0.10, 0.15, 0.20, 0.30, 0.50, 0.60, 0.70, 0.85, 1.0];
-        /// Loose tiles outside of the rows in ink, which mean nothing. A picture of 300 x 100 has hardly
+        /// Distractors in ink: loose tiles outside of the rows. A picture of 300 x 100 has hardly
         /// ever room for one beside two rows, the 300 x 150 of pages has.
         herrings: u8 = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4];
         /// Words of a colour question in ink, each a question of its own; the other carriers show two.
         tinted: u8 = [1, 1, 2, 2, 2, 2, 2, 2, 3, 3];
-        /// Dots of motion that are flipped at each frame, in 64ths. Flipping a share is drawing twice
-        /// that share anew, so that coherence is 1 - flips / 32: 0.66 at level 5, 0.5 at 7, 0.38 at 10.
+        /// Dots of motion that are flipped at each frame, in 64ths. Flipping a share is the same as
+        /// redrawing twice that share, so that coherence is 1 - flips / 32: 0.66 at level 5, 0.5 at 7, 0.38 at 10.
         dot_flips: u8 = [9, 10, 10, 11, 11, 14, 16, 17, 19, 20];
         /// Half turns that the stripes of swirl take over a few heights of the picture.
         swirl_bend: f32 = [0.0, 0.03, 0.05, 0.07, 0.08, 0.09, 0.095, 0.10, 0.11, 0.12];

@@ -31,7 +31,7 @@
 //! - `layout` makes polygons of the figures: glyphs from `font` and `outline`, objects from
 //!   `pictogram`, signs from `scribble`, figures of patterns from `tiles`, placed, turned and bent.
 //! - `carriers` make the polygons visible. `ink` fills them (`raster`) on an indexed `canvas`, with
-//!   colours from `palette` (those with a name from `paints`), among marks from `noise`. `swirl` shows
+//!   colours from `palette` (those with a name from `named_colours`), among marks from `noise`. `swirl` shows
 //!   them by the direction of stripes, `motion` by dots that drift (`bits`), with a `decoy` for programs.
 //! - `encode` writes the PNG.
 //! - `style` is what the pictures of one site and day have in common.
@@ -43,7 +43,7 @@
 
 mod alphabet;
 mod answer;
-mod bits;
+mod bitmap;
 mod canvas;
 mod carriers;
 mod choice;
@@ -57,11 +57,11 @@ mod guess;
 mod hex;
 mod layout;
 mod level;
+mod named_colours;
 mod noise;
 mod number;
 mod object;
 mod outline;
-mod paints;
 mod palette;
 mod pictogram;
 mod puzzle;
@@ -102,7 +102,7 @@ pub use tolerance::Tolerance;
 pub use weights::variant_weights;
 
 use carriers::motion::{self, Scene};
-use carriers::swirl::{self, Kit};
+use carriers::swirl::{self, StripeSettings};
 use carriers::{fitted, ink};
 use font::Fonts;
 use level::LevelProfile;
@@ -264,8 +264,8 @@ impl Generator {
         let Scratch { ink, swirl, .. } = scratch;
         ink.canvas.resize(usize::from(spec.width), usize::from(spec.height));
         let palette = if spec.carrier == Carrier::Swirl {
-            let kit = Kit { style, profile };
-            swirl::draw(&task.figures, kit, &mut rng, &mut ink.canvas, swirl)
+            let settings = StripeSettings { style, profile };
+            swirl::draw(&task.figures, settings, &mut rng, &mut ink.canvas, swirl)
         } else {
             ink::draw(&task.figures, style, profile, &mut rng, ink)
         };

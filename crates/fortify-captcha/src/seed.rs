@@ -9,8 +9,8 @@ use crate::hex;
 
 /// The 32 secret bytes from which a picture and its answer follow.
 ///
-/// Whoever knows the seed knows the answer: `Debug` shows nothing of it, and its memory is
-/// overwritten when it is dropped.
+/// Knowing the seed is knowing the answer, so `Debug` hides it and its memory is overwritten when it is
+/// dropped.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Seed([u8; 32]);
 
@@ -48,13 +48,13 @@ impl fmt::Debug for Seed {
 
 /// The 32 bytes from which a [`Style`](crate::Style) follows.
 ///
-/// Whoever knows them can draw as many labelled pictures of the style as he likes: `Debug` shows
-/// nothing of them, and their memory is overwritten when they are dropped.
+/// Anyone who knows them can draw any number of labelled pictures in the style, so `Debug` hides them and
+/// their memory is overwritten when they are dropped.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct StyleKey([u8; 32]);
 
 impl StyleKey {
-    /// The style of who has no key: anybody can draw it.
+    /// The style that is used without a key: anybody can draw it.
     pub const PUBLIC: Self = Self([0; 32]);
 
     /// A key from secret bytes, such as an HMAC of the date under a secret of the site.

@@ -1,7 +1,7 @@
-//! What to draw: variant, carrier, level, answer mode, sizes, and the seed.
+//! The specification of a picture: variant, carrier, level, answer mode and sizes.
 //!
-//! A [`Spec`] and a [`Seed`] together are a picture: the same pair gives the same bytes on every
-//! machine, so that a store keeps these few bytes instead of the picture.
+//! A [`Spec`], a style and a seed determine a picture: they give the same bytes on every machine, so that
+//! a store keeps a few bytes instead of the picture.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::error::{LevelError, NameError};
 
-/// The task: what a visitor is asked.
+/// The kind of task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Variant {
@@ -247,16 +247,16 @@ impl TryFrom<u8> for Level {
     }
 }
 
-/// A picture's specification: everything but the seed.
+/// A picture's specification: everything but its style and its seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spec {
-    /// What is asked.
+    /// The kind of task.
     pub variant: Variant,
-    /// How it is made visible.
+    /// The rendering of its shapes.
     pub carrier: Carrier,
-    /// How hard it is.
+    /// The difficulty.
     pub level: Level,
-    /// How it is answered.
+    /// Whether the answer is typed or picked.
     pub mode: AnswerMode,
     /// Width in px, within [`Spec::WIDTHS`].
     pub width: u16,
@@ -382,7 +382,7 @@ pub enum RenderError {
     },
 }
 
-/// The names of the carriers that show `variant` in `mode`, for whoever asked for another.
+/// The names of the carriers that show `variant` in `mode`, to advise a caller that asked for another.
 fn shown_by(variant: Variant, mode: AnswerMode) -> String {
     let carriers = Carrier::ALL.into_iter().filter(|carrier| carrier.carries(variant, mode));
     carriers.map(Carrier::as_str).collect::<Vec<_>>().join(" or ")

@@ -1,4 +1,4 @@
-//! What people type for a shape, a colour, a direction or a small number.
+//! The words that people type for a shape, a colour, a direction or a small number.
 //!
 //! English in all its habits, and the words of the languages that visitors type most: a page may
 //! ask in one language and be answered in another. A word stands for one term only, which a test

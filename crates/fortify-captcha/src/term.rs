@@ -1,7 +1,6 @@
 //! The things that a pattern or a colour question is about: shapes, colours, directions, numbers.
 //!
-//! Words are not here but their keys: a page translates them, and what is typed is read by
-//! `synonyms`.
+//! Only their keys are here: a page translates them, and `synonyms` reads typed words.
 
 macro_rules! terms {
     ($(#[$doc:meta])* $type:ident $prefix:literal $count:literal {
@@ -127,13 +126,13 @@ terms! {
     }
 }
 
-/// What a pattern changes from tile to tile, and what a question asks for.
+/// The aspect that a pattern changes from tile to tile and that a question asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Aspect {
-    /// Which shape.
+    /// The shape.
     Shape,
-    /// Which colour.
+    /// The colour.
     Colour,
     /// Where an arrow points.
     Direction,
@@ -182,7 +181,7 @@ impl Term {
         }
     }
 
-    /// What a form sends and a store keeps.
+    /// The value that a form sends and a store keeps.
     pub fn value(self) -> String {
         match self {
             Self::Shape(shape) => shape.as_str().to_owned(),
@@ -205,7 +204,7 @@ impl Term {
             .or_else(|| count().map(Self::Count))
     }
 
-    /// What the term is a value of.
+    /// The aspect that the term is a value of.
     pub const fn aspect(self) -> Aspect {
         match self {
             Self::Shape(_) => Aspect::Shape,

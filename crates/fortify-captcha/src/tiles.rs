@@ -42,9 +42,9 @@ pub(crate) struct Arrow {
 }
 
 impl Arrow {
-    /// What is drawn.
+    /// The arrow that ink draws.
     pub(crate) const SLENDER: Self = Self { tip: 0.58, head: (0.40, -0.10), shaft: 0.14 };
-    /// What stripes or dots show: a head that is no cross-bar.
+    /// The arrow for stripes and dots, whose head is not taken for a cross-bar.
     pub(crate) const STURDY: Self = Self { tip: 0.58, head: (0.52, 0.0), shaft: 0.16 };
 }
 

@@ -1,4 +1,4 @@
-//! How many slips a submission may have.
+//! The number of slips that a submission may have.
 
 use crate::level::LevelProfile;
 use crate::spec::Level;
@@ -7,19 +7,19 @@ use crate::spec::Level;
 /// would make blind guessing a hundred times as likely to succeed.
 const FORGIVEN_FROM: usize = 5;
 
-/// How many slips a submission may have.
+/// The number of slips that a submission may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tolerance {
-    /// None.
+    /// No slip.
     Exact,
-    /// One: a character wrong, missing or too many, or two neighbours swapped (the optimal string
+    /// One slip: a character wrong, missing or too many, or two neighbours swapped (the optimal string
     /// alignment distance). Applies to texts of at least five characters, never to numbers and
     /// never to choices.
     OneEdit,
 }
 
 impl Tolerance {
-    /// What the level's row says: one slip at levels 1 to 5, none from level 6.
+    /// The tolerance of a level: one slip at levels 1 to 5, none from level 6.
     pub fn for_level(level: Level) -> Self {
         if LevelProfile::of(level).slips > 0 { Self::OneEdit } else { Self::Exact }
     }

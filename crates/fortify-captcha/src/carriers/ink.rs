@@ -1,14 +1,14 @@
 //! Ink: filled outlines on a textured ground.
 //!
-//! Friction for calm times. What is drawn over the text is never wider than half a stroke, and never
-//! of the text's own colour at the levels that people have to read without a second look.
+//! Friction for calm times. Marks over the text are never wider than half a stroke, and never have the
+//! text's own colour at the levels that people have to read at first sight.
 
-use crate::canvas::{Canvas, Dye};
+use crate::canvas::{Canvas, InkPair};
 use crate::figure::Figure;
-use crate::layout::{Bond, Frame, Hand, Layout, Shape, Tint};
+use crate::layout::{Frame, GlyphParams, KerningGroup, Layout, Shape, Tint};
 use crate::level::LevelProfile;
 use crate::noise;
-use crate::palette::{Chalk, GROUNDS, NOISES, Palette, Scheme};
+use crate::palette::{ColourScheme, GROUNDS, NOISES, NeutralColour, Palette};
 use crate::raster::{Fill, Rasterizer};
 use crate::rng::Stream;
 use crate::style::Style;
@@ -17,8 +17,8 @@ use crate::term::Colour;
 
 /// Thickness of the rim of a code's characters, half of it outside, px in a picture 100 px high.
 const RIM: f32 = 4.0;
-/// Thickness of what is drawn over pictures with named colours, beside that over a line of text:
-/// their figures are half as large.
+/// Thickness of marks over pictures with named colours, relative to those over a line of text: their
+/// figures are half as large.
 const FINE: f32 = 0.55;
 
 /// Buffers that a picture is drawn in, kept between pictures.
@@ -52,7 +52,7 @@ pub(crate) fn draw(
     for _ in 0..profile.shapes {
         noise::shape(canvas, marks, palette.noise(rng.below(NOISES)), frame, rng);
     }
-    layout.compose(figures, &style.fonts, &Hand::ink(profile, style.manner), frame, rng);
+    layout.compose(figures, &style.fonts, &GlyphParams::ink(profile, style.layout), frame, rng);
     let drawn = style.textures.pick(rng);
     // Two inks on two grounds are more than eyes tell apart at one look: a checked R was read as a K, a
     // split 9 as an 8.
@@ -67,8 +67,8 @@ pub(crate) fn draw(
     for _ in 0..profile.cuts {
         noise::line(canvas, marks, over, palette.ground(rng.below(GROUNDS)), frame, rng);
     }
-    let dyes = [palette.noise(0), palette.noise(1), palette.ground(0)];
-    noise::dots(canvas, marks, profile.dots, &dyes, frame, rng);
+    let pairs = [palette.noise(0), palette.noise(1), palette.ground(0)];
+    noise::dots(canvas, marks, profile.dots, &pairs, frame, rng);
     palette
 }
 
@@ -85,7 +85,7 @@ fn text(
     let texts = palette.texts();
     let mut colour = rng.below(texts);
     for shape in layout.shapes() {
-        if shape.tint() == Tint::Any && shape.bond() != Bond::Word {
+        if shape.tint() == Tint::Any && shape.group() != KerningGroup::Word {
             colour = (colour + 1 + rng.below(texts - 1)) % texts;
         }
         let ink = match shape.tint() {
@@ -99,8 +99,8 @@ fn text(
                 }
                 continue;
             }
-            Tint::Paint(colour) => palette.paint(colour),
-            Tint::Chalk => palette.chalk(),
+            Tint::Named(colour) => palette.named_ink(colour),
+            Tint::Neutral => palette.neutral(),
             Tint::Code => continue,
         };
         fill_with(layout, shape, Fill::solid(ink), rasterizer, canvas);
@@ -121,16 +121,16 @@ fn codes(
         rim(layout, shape, thickness, palette.ground(0), canvas);
     }
     for shape in codes() {
-        fill_with(layout, shape, Fill::solid(palette.chalk()), rasterizer, canvas);
+        fill_with(layout, shape, Fill::solid(palette.neutral()), rasterizer, canvas);
     }
 }
 
 /// Draws along the edges of a shape, half inside and half outside.
-fn rim(layout: &Layout, shape: &Shape, thickness: i32, dye: Dye, canvas: &mut Canvas) {
+fn rim(layout: &Layout, shape: &Shape, thickness: i32, pair: InkPair, canvas: &mut Canvas) {
     for contour in layout.contours(shape) {
         let nexts = contour.iter().cycle().skip(1);
         for (from, to) in contour.iter().zip(nexts) {
-            canvas.line(*from, *to, thickness, dye);
+            canvas.line(*from, *to, thickness, pair);
         }
     }
 }
@@ -151,7 +151,7 @@ fn fill_with(
 fn colours(
     figures: &[Figure],
     profile: &LevelProfile,
-    scheme: &Scheme,
+    scheme: &ColourScheme,
     rng: &mut Stream,
 ) -> Palette {
     let mut named: Vec<Colour> = Vec::new();
@@ -162,8 +162,10 @@ fn colours(
     }
     match figures.first() {
         _ if named.is_empty() => Palette::draw(profile, scheme, rng),
-        Some(Figure::Object { .. }) => Palette::named(&named, Chalk::White, profile, scheme, rng),
-        _ => Palette::named(&named, Chalk::Grey, profile, scheme, rng),
+        Some(Figure::Object { .. }) => {
+            Palette::named(&named, NeutralColour::White, profile, scheme, rng)
+        }
+        _ => Palette::named(&named, NeutralColour::Grey, profile, scheme, rng),
     }
 }
 
@@ -197,7 +199,7 @@ mod tests {
                     areas[usize::from(*slot)] += 1;
                 }
                 let inks = (0..palette.texts()).filter(|index| {
-                    let Dye([first, second]) = palette.ink(*index).full;
+                    let InkPair([first, second]) = palette.ink(*index).full;
                     areas[usize::from(first)].max(areas[usize::from(second)]) > 100
                 });
                 assert!(inks.count() >= 2, "{level:?}: {areas:?}");

@@ -1,6 +1,6 @@
 //! How the dots of motion drift and which colours they have.
 
-use crate::bits::Step;
+use crate::bitmap::Step;
 use crate::figure::Figure;
 use crate::palette::{DotColours, dots, tinted};
 use crate::rng::Stream;

@@ -7,7 +7,7 @@ use crate::rng::Stream;
 /// How the stripes of a style bend: shares of the bend that go into a steady turn, into waves along
 /// the columns, the rows and the diagonal, and the lengths of those waves.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Weave {
+pub(crate) struct StripeParams {
     pub(crate) slope: f32,
     pub(crate) columns: f32,
     pub(crate) rows: f32,
@@ -16,8 +16,8 @@ pub(crate) struct Weave {
     pub(crate) frequency: f32,
 }
 
-impl Weave {
-    /// The weave of a style. The shares come to what the readings were taken with.
+impl StripeParams {
+    /// The stripes of a style. The shares come to what the readings were taken with.
     pub(crate) fn draw(rng: &mut Stream) -> Self {
         let shares: [f32; 4] = array::from_fn(|_| 0.1 + rng.unit());
         let [slope, columns, rows, diagonals] =

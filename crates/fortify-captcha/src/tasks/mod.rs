@@ -1,7 +1,6 @@
-//! Tasks: what is asked, which shapes show it, and what the answer is.
+//! Tasks: each composes a question, its answer and the figures that show it.
 //!
-//! A task knows nothing of pixels. It hands a carrier a line of [`Figure`]s, and any carrier can
-//! make them visible.
+//! A task knows nothing of pixels: it hands [`Figure`]s to a carrier.
 
 pub(crate) mod arithmetic;
 pub(crate) mod color_text_mismatch;
@@ -18,7 +17,7 @@ use crate::rng::Stream;
 use crate::spec::{AnswerMode, Carrier, Spec, Variant};
 use crate::term::Term;
 
-/// A puzzle and what shows it.
+/// A puzzle and the figures that show it.
 pub(crate) struct Task {
     pub(crate) puzzle: Puzzle,
     pub(crate) figures: Vec<Figure>,
@@ -53,7 +52,7 @@ pub(crate) fn compose(spec: &Spec, rng: &mut Stream) -> Task {
         (Variant::ColorTextMismatch, _) if spec.carrier != Carrier::Ink => {
             color_text_mismatch::banners(spec, profile, rng)
         }
-        // Ink shows it to nobody who picks; see `Carrier::carries`.
+        // Ink does not show it in choice mode; see `Carrier::carries`.
         (Variant::ColorTextMismatch, _) => color_text_mismatch::compose(profile, rng),
     }
 }
@@ -71,7 +70,7 @@ fn grid(options: usize, parts: usize) -> &'static [usize] {
     }
 }
 
-/// The kind of a combination beside the right one.
+/// How a combination relates to the right one.
 fn partly(right: &[Term], otherwise: DecoyKind) -> impl Fn(&Choice) -> DecoyKind + use<> {
     let right = right.to_vec();
     move |decoy| match decoy {

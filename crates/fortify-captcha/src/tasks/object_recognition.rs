@@ -97,7 +97,7 @@ pub(super) fn each(mode: AnswerMode, profile: &LevelProfile, rng: &mut Stream) -
 }
 
 /// The same objects and question as in `figures` with other letters: none that the picture shows, for
-/// a person who mixes objects up is no program.
+/// a person who mixes up objects is not taken for a program.
 pub(crate) fn decoy(figures: &[Figure], asked: [Object; CODE as usize], rng: &mut Stream) -> Task {
     let shown: Vec<(u8, Object)> = figures
         .iter()

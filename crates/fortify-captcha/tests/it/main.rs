@@ -1,4 +1,4 @@
-//! What the crate promises, held through its public interface alone.
+//! Tests of the crate through its public interface alone.
 
 mod budget;
 mod carriers;
