@@ -7,10 +7,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use crate::choice;
+use crate::constant_time::{self, Characters};
 use crate::error::AnswerError;
 use crate::fold::fold;
 use crate::number;
@@ -67,7 +67,7 @@ impl Answer {
                 // A submission that is no number is compared all the same, with a value that no
                 // answer has.
                 let given = number::parse(submitted).unwrap_or(u32::MAX);
-                given.ct_eq(number).into()
+                constant_time::same(given, *number).into()
             }
             Self::Words(terms) => words_match(terms, submitted, tolerance),
             Self::Choice { index, value } => choice_matches(*index, value, submitted),
@@ -165,43 +165,31 @@ impl Drop for Answer {
 }
 
 fn text_matches(expected: &str, submitted: &str, tolerance: Tolerance) -> bool {
-    let expected: String = fold(expected).collect();
-    let submitted: String = fold(submitted).collect();
-    let exact = padded(&expected).ct_eq(&padded(&submitted));
-    // A folded submission may be longer than the buffer: upper-casing can lengthen, and the cut
-    // must not make it equal.
-    let same_length = subtle::Choice::from(u8::from(expected.len() == submitted.len()));
-    let forgiven = tolerance.forgives(expected.chars().count())
-        && strsim::osa_distance(&expected, &submitted) <= 1;
-    bool::from(exact & same_length) | forgiven
+    let (expected, submitted) = (Characters::new(fold(expected)), Characters::new(fold(submitted)));
+    let mut matches = expected.equals(&submitted);
+    // The tolerance and the length of the answer are no secrets.
+    if tolerance.forgives(expected.len()) {
+        matches |= expected.within_one_edit(&submitted);
+    }
+    matches.into()
 }
 
-/// Words are looked up, which takes a time of its own for every word; what is compared in constant
-/// time is what they stand for.
+/// Looking words up takes a time of its own for every word, which depends on the submission alone; the
+/// terms that they stand for are compared in constant time.
 fn words_match(expected: &[Term], submitted: &str, tolerance: Tolerance) -> bool {
     let given = synonyms::parse(submitted, expected.len(), tolerance).unwrap_or_default();
-    let (expected, given) = (synonyms::canonical(expected), synonyms::canonical(&given));
-    padded(&choice::value(&expected)).ct_eq(&padded(&choice::value(&given))).into()
+    let [expected, given] = [expected, given.as_slice()]
+        .map(|terms| Characters::new(choice::value(&synonyms::canonical(terms)).chars()));
+    expected.equals(&given).into()
 }
 
 /// The value as the form sends it, or the letter that the choice is shown under.
 fn choice_matches(index: u8, value: &str, submitted: &str) -> bool {
     let submitted = submitted.trim();
-    let by_value = padded(value).ct_eq(&padded(submitted))
-        & subtle::Choice::from(u8::from(value.len() == submitted.len()));
-    let by_letter = padded(choice::letter(index).encode_utf8(&mut [0; 4]))
-        .ct_eq(&padded(&submitted.to_ascii_uppercase()))
-        & subtle::Choice::from(u8::from(submitted.len() == 1));
+    let by_value = Characters::new(value.chars()).equals(&Characters::new(submitted.chars()));
+    let by_letter = Characters::new([choice::letter(index)])
+        .equals(&Characters::new(submitted.to_ascii_uppercase().chars()));
     (by_value | by_letter).into()
-}
-
-/// A string on a buffer of fixed size, so that comparing takes the same time whatever it holds.
-fn padded(text: &str) -> [u8; MAX_SUBMITTED_CHARS] {
-    let mut buffer = [0; MAX_SUBMITTED_CHARS];
-    for (slot, byte) in buffer.iter_mut().zip(text.bytes()) {
-        *slot = byte;
-    }
-    buffer
 }
 
 #[cfg(test)]
@@ -258,6 +246,42 @@ mod tests {
         assert!(!answer.matches("K7P9XM", Tolerance::OneEdit));
         assert!(!text("7K9P").matches("7K9X", Tolerance::OneEdit), "four characters are exact");
         assert!(!Answer::Number(10_000).matches("10001", Tolerance::OneEdit));
+    }
+
+    /// No early exit, wherever the first difference is: of submissions of one length, each costs as many
+    /// comparisons, and no comparison goes by another way.
+    #[test]
+    fn checking_takes_as_many_steps_for_every_submission_of_a_length() {
+        const WHOLE: usize = MAX_SUBMITTED_CHARS;
+        /// Comparisons of the slip path for six characters.
+        const SLIP: usize = 3 * 6;
+        type Case = (&'static str, Tolerance, usize, &'static [&'static str]);
+        let text: &[&str] =
+            &["7K9PXM", "XK9PXM", "7K9PXA", "K79PXM", "7K9PMX", "7KAPAM", "AAAAAA", "MXP9K7"];
+        let slips: &[&str] = &["7K9PX", "K9PXM", "7K9XM", "AAAAA"];
+        let cases: [Case; 7] = [
+            ("t:7K9PXM", Tolerance::Exact, WHOLE, text),
+            ("t:7K9PXM", Tolerance::OneEdit, WHOLE + SLIP, text),
+            ("t:7K9PXM", Tolerance::OneEdit, WHOLE + SLIP, slips),
+            ("n:10", Tolerance::OneEdit, 1, &["10", "11", "20", "ab"]),
+            (
+                "w:red blue",
+                Tolerance::Exact,
+                WHOLE,
+                &["red blue", "red pink", "tan blue", "xxxxxxxx"],
+            ),
+            ("c:3:7K9PXM", Tolerance::Exact, 2 * WHOLE, text),
+            ("c:3:7K9PXM", Tolerance::OneEdit, 2 * WHOLE, &["D", "C", "7", "M"]),
+        ];
+        for (encoded, tolerance, expected, submissions) in cases {
+            let answer = Answer::decode(encoded).unwrap();
+            for submitted in submissions {
+                let steps = constant_time::steps::taken(|| {
+                    answer.matches(submitted, tolerance);
+                });
+                assert_eq!(steps, expected, "{encoded}: {submitted}, {tolerance:?}");
+            }
+        }
     }
 
     #[test]

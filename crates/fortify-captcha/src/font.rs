@@ -287,6 +287,8 @@ fn parse(bundled: &Bundled) -> Result<Face, FontError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
     use super::*;
     use crate::alphabet::ALPHABET;
 
@@ -303,6 +305,29 @@ mod tests {
             assert!(sturdy.len() >= 6, "{} in {}", char::from(*character), sturdy.len());
         }
         assert!(fonts.word_faces().len() >= 12);
+    }
+
+    /// The pool that the requirements ask for. Fonts count if they draw characters of answers, differ from
+    /// all others, and some style uses them.
+    #[test]
+    fn twenty_fonts_at_least_are_in_play() {
+        let fonts = Fonts::load().unwrap();
+        let drawing = |fonts: &Fonts| -> BTreeSet<u8> {
+            let lists = ALPHABET.iter().map(|character| fonts.faces_for(*character, false));
+            lists.flatten().copied().collect()
+        };
+        let pool = drawing(&fonts);
+        let outlines: HashSet<String> = pool
+            .iter()
+            .map(|face| {
+                let points = |character| fonts.outline(*face, character).map(Outline::points);
+                format!("{:?}", [b'R', b'K', b'3'].map(points))
+            })
+            .collect();
+        assert!(outlines.len() >= 20, "{} different fonts", outlines.len());
+        let mut rng = Stream::fixed(2);
+        let used: BTreeSet<u8> = (0..50).flat_map(|_| drawing(&fonts.styled(&mut rng))).collect();
+        assert!(used.len() >= 20, "styles use {} fonts", used.len());
     }
 
     #[test]

@@ -47,6 +47,7 @@ mod bitmap;
 mod canvas;
 mod carriers;
 mod choice;
+mod constant_time;
 mod decoy;
 mod encode;
 mod error;

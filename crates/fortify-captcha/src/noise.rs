@@ -185,6 +185,8 @@ pub(crate) fn dots(
         let bits = rng.u32() as usize;
         let (width, height) = (1 + (bits & 0xff) % wide, 1 + (bits >> 8 & 0xff) % high);
         if let Some(pair) = pairs.get((bits >> 16) % pairs.len().max(1)) {
+            #[cfg(test)]
+            tally::count(tally::Kind::Dot);
             for offset in 0..(width * height) as i32 {
                 let width = width as i32;
                 canvas.set(x + offset % width, y + offset / width, *pair);
@@ -202,6 +204,8 @@ pub(crate) fn line(
     frame: Frame,
     rng: &mut Stream,
 ) {
+    #[cfg(test)]
+    tally::count(tally::Kind::Line);
     let Frame { width: w, height: h } = frame;
     let side = |rng: &mut Stream| rng.between(0.05, 0.95);
     let (from, to) = if rng.chance(0.7) {
@@ -263,6 +267,8 @@ pub(crate) fn shape(
     frame: Frame,
     rng: &mut Stream,
 ) {
+    #[cfg(test)]
+    tally::count(tally::Kind::Shape);
     let radius = rng.between(4.0, 11.0) * frame.scale();
     let centre = Point::new(rng.unit() * frame.width, rng.unit() * frame.height);
     let turn = rng.unit();
@@ -308,5 +314,35 @@ fn path(canvas: &mut Canvas, width: f32, pair: InkPair, length: f32, at: impl Fn
         let to = at(piece as f32 / pieces as f32);
         canvas.line(from, to, thickness, pair);
         from = to;
+    }
+}
+
+/// Counts marks, so that tests can hold how many a level draws.
+#[cfg(test)]
+pub(crate) mod tally {
+    use std::cell::Cell;
+
+    #[derive(Clone, Copy)]
+    pub(super) enum Kind {
+        Line,
+        Shape,
+        Dot,
+    }
+
+    thread_local! {
+        static DRAWN: Cell<[usize; 3]> = const { Cell::new([0; 3]) };
+    }
+
+    pub(super) fn count(kind: Kind) {
+        let mut drawn = DRAWN.get();
+        drawn[kind as usize] += 1;
+        DRAWN.set(drawn);
+    }
+
+    /// The lines, shapes and dots that `draw` draws on this thread.
+    pub(crate) fn drawn(draw: impl FnOnce()) -> [usize; 3] {
+        DRAWN.set([0; 3]);
+        draw();
+        DRAWN.get()
     }
 }

@@ -177,6 +177,34 @@ mod tests {
     use crate::spec::Level;
     use crate::style::texture::Textures;
 
+    /// Counts of the noise marks per level: curves behind the text, over it and cutting it, shapes, dots.
+    #[test]
+    fn every_level_draws_the_marks_of_its_row() {
+        let behind = [2, 3, 3, 4, 5, 6, 7, 8, 9, 10];
+        let over = [0, 0, 0, 1, 1, 2, 2, 3, 3, 4];
+        let cuts = [0, 0, 1, 1, 2, 2, 3, 3, 4, 5];
+        let shapes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+        let dots = [40, 60, 80, 100, 120, 150, 180, 210, 250, 300];
+        let style = Style::new(&StyleKey::PUBLIC, &Fonts::load().unwrap());
+        let mut scratch = Scratch::default();
+        scratch.canvas.resize(300, 100);
+        let pictures = [
+            Figure::Characters("ACEFHJ".to_owned()),
+            Figure::Tinted { word: "red", colour: Colour::Blue },
+        ];
+        for (figure, seed) in pictures.into_iter().zip(0..) {
+            let mut rng = Stream::fixed(seed);
+            for (at, level) in Level::ALL.into_iter().enumerate() {
+                let figures = [figure.clone()];
+                let drawn = noise::tally::drawn(|| {
+                    draw(&figures, &style, LevelProfile::of(level), &mut rng, &mut scratch);
+                });
+                let lines = behind[at] + over[at] + cuts[at];
+                assert_eq!(drawn, [lines, shapes[at], dots[at]], "{level}: lines, shapes, dots");
+            }
+        }
+    }
+
     #[test]
     fn a_text_has_several_inks_at_every_level() {
         let fonts = Fonts::load().unwrap();

@@ -1,4 +1,4 @@
-//! The filter filters: layers of striped noise, one per orientation and wavelength, made once.
+//! The filter bank: layers of striped noise, one per orientation and wavelength, made once.
 //!
 //! Every layer is the same white noise seen through another oriented band-pass filter, so that
 //! neighbouring orientations nearly agree and orientations at right angles have nothing in common.
