@@ -1,8 +1,8 @@
 //! The answer, and how a submission is checked against it.
 //!
 //! People type what they see with the keyboard that they have: small letters, spaces between groups,
-//! full-width digits, a Cyrillic А for a Latin A. All of that is right. Both sides are folded to one form
-//! and compared in constant time; one slip is forgiven where the level allows it.
+//! full-width digits, a Cyrillic А for a Latin A. All of that is right. Both sides are folded to one
+//! form and compared in constant time; one slip is forgiven where the level allows it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,15 +25,15 @@ pub const MAX_SUBMITTED_BYTES: usize = 256;
 pub const MAX_SUBMITTED_CHARS: usize = 64;
 /// The longest text answer, in characters.
 const MAX_ANSWER: usize = 32;
-/// The largest number that an answer can be; results of sums stay far below.
+/// The largest number that an answer can be; sums have far smaller results.
 const MAX_NUMBER: u32 = 999_999;
 /// The most terms of an answer in words.
 const MAX_TERMS: usize = 3;
 
 /// The right answer of a puzzle.
 ///
-/// `Debug` shows nothing of it, so that no log line holds an answer, and its memory is overwritten
-/// when it is dropped. Equality is for tests and stores; [`Answer::matches`] checks
+/// `Debug` hides it, so that no log line holds an answer, and its memory is overwritten when it is
+/// dropped. Equality is for tests and stores; [`Answer::matches`] checks
 /// submissions.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -64,7 +64,7 @@ impl Answer {
         match self {
             Self::Text(text) => text_matches(text, submitted, tolerance),
             Self::Number(number) => {
-                // A submission that is no number is compared all the same, with a value that no
+                // A submission that is not a number is compared as well, as a value that no
                 // answer has.
                 let given = number::parse(submitted).unwrap_or(u32::MAX);
                 constant_time::same(given, *number).into()
@@ -174,8 +174,8 @@ fn text_matches(expected: &str, submitted: &str, tolerance: Tolerance) -> bool {
     matches.into()
 }
 
-/// Looking words up takes a time of its own for every word, which depends on the submission alone; the
-/// terms that they stand for are compared in constant time.
+/// Looking up words takes a time that depends on the submission alone; the terms that they stand for
+/// are compared in constant time.
 fn words_match(expected: &[Term], submitted: &str, tolerance: Tolerance) -> bool {
     let given = synonyms::parse(submitted, expected.len(), tolerance).unwrap_or_default();
     let [expected, given] = [expected, given.as_slice()]
@@ -248,8 +248,8 @@ mod tests {
         assert!(!Answer::Number(10_000).matches("10001", Tolerance::OneEdit));
     }
 
-    /// No early exit, wherever the first difference is: of submissions of one length, each costs as many
-    /// comparisons, and no comparison goes by another way.
+    /// Submissions of one length cost the same number of comparisons, wherever they first differ from
+    /// the answer: there is no early exit, and nothing is compared in any other way.
     #[test]
     fn checking_takes_as_many_steps_for_every_submission_of_a_length() {
         const WHOLE: usize = MAX_SUBMITTED_CHARS;

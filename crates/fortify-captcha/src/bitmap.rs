@@ -50,7 +50,7 @@ impl Bitmap {
     pub(crate) fn grow(&mut self, spare: &mut Self) {
         spare.copy(self);
         let (first, last) = (spare.rows().next(), spare.rows().next_back());
-        // Beyond the first and the last row there is nothing more than in them.
+        // The rows beyond the first and the last one count as copies of them.
         let above = first.into_iter().chain(spare.rows());
         let below = spare.rows().skip(1).chain(last);
         for (((to, here), above), below) in self.rows_mut().zip(spare.rows()).zip(above).zip(below)
@@ -66,8 +66,8 @@ impl Bitmap {
         }
     }
 
-    /// `from` moved by a cell, up to one each way; what leaves on one side comes back on the other,
-    /// rows being whole words.
+    /// Copies `from`, moved by at most one cell along each axis. Cells that leave on one side come
+    /// back on the other, rows being whole words.
     pub(crate) fn moved(&mut self, from: &Self, step: Step) {
         self.stride = from.stride;
         self.words.resize(from.words.len(), 0);

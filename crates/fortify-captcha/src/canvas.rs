@@ -3,9 +3,8 @@
 use crate::outline::Point;
 use crate::rng::floor;
 
-/// A colour for either side of a ground that changes between light and dark: what lies on a px with an
-/// even index has the first, on one with an odd index the second. Where there is one ground, both are
-/// the same.
+/// Two colours for a ground that changes between light and dark: the first is drawn over px with an
+/// even index, the second over px with an odd one. On a uniform ground both are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InkPair(pub(crate) [u8; 2]);
 
@@ -31,7 +30,7 @@ pub(crate) struct Canvas {
 }
 
 impl Canvas {
-    /// Takes a new size, keeping the memory; what the pixels hold is undefined until they are drawn.
+    /// Takes a new size, keeping the memory; pixels are undefined until they are drawn.
     pub(crate) fn resize(&mut self, width: usize, height: usize) {
         self.width = width;
         self.height = height;

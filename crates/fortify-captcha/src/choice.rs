@@ -1,9 +1,8 @@
 //! Choice mode: the choices, and how wrong ones are made.
 //!
-//! **Symmetry.** The list is made first, and the answer is drawn from it, each member being as
-//! likely as any other. The list alone gives nothing away: the answer is not the one that
-//! the others are edits of, nor the longest, nor the middle one. That holds by construction; tests
-//! let such guessers try.
+//! **Symmetry.** The list is made first, and the answer is drawn from it, all members being equally
+//! likely. So the list alone gives nothing away: the answer is not the one that the others are edits
+//! of, nor the longest, nor the middle one. Tests let guessers try these strategies.
 //!
 //! **Nearness.** Texts and sums grow as a tree of confusable edits from an ancestor that is itself
 //! no more than a member by chance; shapes, colours and objects are near because the picture shows
@@ -71,8 +70,8 @@ pub(crate) fn value(terms: &[Term]) -> String {
     terms.iter().map(|term| term.value()).collect::<Vec<_>>().join(" ")
 }
 
-/// How a decoy relates to the answer, so that an operator can count which kind misleads people and which
-/// kind misleads programs.
+/// How a decoy relates to the answer, so that an operator can count which kind misleads people and
+/// which kind misleads programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DecoyKind {

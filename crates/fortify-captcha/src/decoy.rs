@@ -1,9 +1,9 @@
 //! Decoys: answers in a part of the file that browsers do not show, so that only programs give them.
 //!
 //! A decoy is another puzzle of the same kind, from a stream of its own: same question, same length,
-//! same alphabet, same distribution, so that nothing about it tells it from the answer. Where the question
-//! names objects or colours of the picture, the decoy shows the same ones with other letters or words,
-//! because such a program answers the question.
+//! same alphabet, same distribution, so that nothing about it tells it from the answer. Where the
+//! question names objects or colours of the picture, the decoy shows the same ones with other letters
+//! or words, because such a program answers the question.
 
 use crate::answer::Answer;
 use crate::puzzle::{Puzzle, Question};

@@ -1,4 +1,4 @@
-//! From the canvas to a PNG of 4 bits per px.
+//! PNG files: stills of 4 bits per px, and animations of 1 or 2.
 
 use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter};
 
@@ -9,10 +9,10 @@ use crate::spec::RenderError;
 /// Packs the canvas into `packed` (two px per byte, kept between pictures) and encodes it.
 ///
 /// The file holds IHDR, PLTE, IDAT and IEND and nothing else. No filter: filters are made for grey
-/// levels, and on palette indices they only add noise. No compression either, by measurement: the
-/// encoder's fast mode tries, finds no gain on a textured ground, and stores the bytes as they are (a
-/// test holds that for thousands of pictures). Storing them at once gives the same file in a
-/// quarter of the time, and makes its size a matter of width and height alone: it tells nothing.
+/// levels, and on palette indices they only add noise. No compression either: the encoder's fast mode
+/// tries, finds no gain on a textured ground, and stores the bytes as they are (a test holds that for
+/// thousands of pictures). Storing them at once gives the same file in a quarter of the time, and
+/// makes its size depend on width and height alone, so that it gives nothing away.
 pub(crate) fn png(
     canvas: &Canvas,
     palette: &Palette,

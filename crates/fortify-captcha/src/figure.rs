@@ -69,7 +69,7 @@ impl Figure {
 pub(crate) struct Tile {
     pub(crate) mark: Mark,
     pub(crate) colour: Colour,
-    /// Size beside the largest that fits, percent.
+    /// Size relative to the largest that fits, percent.
     pub(crate) size: u8,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct Tile {
 pub(crate) enum Mark {
     Shape(Shape),
     Arrow(Direction),
-    /// So many of one shape, 1 to 9.
+    /// 1 to 9 copies of one shape.
     Several(u8, Shape),
 }
 

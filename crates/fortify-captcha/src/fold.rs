@@ -3,7 +3,8 @@
 use crate::number;
 
 /// The characters of `text` as they are compared: separators dropped, wide forms and foreign digits
-/// to ASCII, upper-case, look-alikes of other scripts and of the alphabet to what they look like.
+/// to ASCII, upper-case, look-alikes of other scripts and outside the alphabet to the character that
+/// they look like.
 pub(crate) fn fold(text: &str) -> impl Iterator<Item = char> + '_ {
     text.chars()
         .map(number::to_ascii)
@@ -25,7 +26,7 @@ fn is_separator(character: char) -> bool {
         )
 }
 
-/// Small letters whose capital looks different from what the small one looks like.
+/// Small letters that look like another character than their capital does.
 fn before_case(character: char) -> char {
     match character {
         // Cyrillic be: its small form is a six.

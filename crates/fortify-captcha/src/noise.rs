@@ -62,8 +62,8 @@ impl Ground {
         }
     }
 
-    /// Fills the canvas with the ground's four shades (slots 0 to 3); a counterchanged one with the light
-    /// ones (0 and 2) and the dark ones (1 and 3) in broad fields.
+    /// Fills the canvas with the ground's four shades (slots 0 to 3); a counterchanged one with the
+    /// light ones (0 and 2) and the dark ones (1 and 3) in broad fields.
     pub(crate) fn paint(
         &self,
         counterchanged: bool,
@@ -110,7 +110,7 @@ pub(crate) struct Marks {
     /// One of two in each picture.
     lines: [Line; 2],
     shapes: [Mark; 3],
-    /// How wide and how high a dot is at most beside the other way, px.
+    /// Largest width and height of a dot, px.
     dot: (usize, usize),
 }
 

@@ -22,7 +22,7 @@ const FIRST_HALF: usize = FIRST_TEXT + TEXTS;
 pub(crate) const NAMED: usize = TEXTS - 1;
 /// The text slot of neutral shapes and codes in such a picture.
 const NEUTRAL: usize = NAMED;
-/// Colours in all, what four bits can tell apart.
+/// Colours in all: four bits.
 pub(crate) const COLOURS: usize = FIRST_HALF + TEXTS;
 
 /// Shades of each band in a picture of two.
@@ -95,7 +95,7 @@ pub(crate) struct Palette {
     /// The names of the first text slots; empty where colours mean nothing.
     named: Vec<Colour>,
     /// Whether the ground changes between light and dark, and everything on it with it: then even slots
-    /// are what is seen on the light side, odd ones on the dark side.
+    /// are the colours of the light side, odd ones those of the dark side.
     counterchanged: bool,
 }
 

@@ -25,7 +25,7 @@ const WHOLE: i16 = FULL as i16 * 3 / 4;
 /// Fractional bits of x while an edge is followed.
 const BITS: u32 = 16;
 
-/// Cells that are looked at together.
+/// Cells that are processed together.
 const CHUNK: usize = 8;
 
 /// The accumulation buffer. Kept between pictures, so that its memory is.
@@ -54,11 +54,11 @@ impl Ink {
 pub(crate) enum Hatch {
     /// The first alone.
     Solid,
-    /// Level stripes, so many px high.
+    /// Level stripes of this height, px.
     Rows(u8),
-    /// Stripes from the upper left to the lower right in steps, so many px high.
+    /// Stripes from the upper left to the lower right in steps of this height, px.
     Slant(u8),
-    /// Checks, as wide as a chunk and so many px high.
+    /// Checks as wide as a chunk and of this height, px.
     Checks(u8),
     /// The first above, the second below.
     Split,
@@ -97,7 +97,7 @@ impl Fill {
 
 impl Rasterizer {
     /// Fills the contours, which lie within `bounds`, with the non-zero rule for contours that turn
-    /// the same way. Whatever is off the canvas is cut off.
+    /// the same way. Parts off the canvas are cut off.
     pub(crate) fn fill<'a>(
         &mut self,
         canvas: &mut Canvas,

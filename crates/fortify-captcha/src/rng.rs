@@ -12,8 +12,8 @@ use crate::seed::{Seed, StyleKey};
 
 /// The part of a picture that a stream of numbers is for.
 ///
-/// Task, carrier and decoy draw from streams of their own, so that the answer does not depend on how many
-/// numbers the drawing took, and can be had without drawing.
+/// Task, carrier and decoy draw from streams of their own, so that the answer does not depend on how
+/// many numbers the drawing took, and can be had without drawing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     Task = 0,
@@ -23,8 +23,8 @@ pub(crate) enum Purpose {
 
 /// The part of a style that a stream of numbers is for.
 ///
-/// The number is the ChaCha stream id, so that a part that is added or removed leaves the others as they
-/// were. Renumbering one changes every picture.
+/// The number is the ChaCha stream id, so that a part that is added or removed leaves the others as
+/// they were. Renumbering one changes every picture.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum StyleStream {
     Fonts = 0,
@@ -122,7 +122,7 @@ impl Stream {
 ///
 /// Multiplications and additions only: the standard library's sine may differ between platforms in
 /// its last bit, and then one picture would have two hashes. A thousandth of the largest wave (8 px)
-/// is far below what can be seen.
+/// is far too small to be seen.
 pub(crate) fn sin_turns(turns: f32) -> f32 {
     let t = turns - floor(turns + 0.5) as f32;
     let parabola = 8.0 * t - 16.0 * t * t.abs();

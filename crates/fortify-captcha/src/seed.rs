@@ -48,8 +48,8 @@ impl fmt::Debug for Seed {
 
 /// The 32 bytes from which a [`Style`](crate::Style) follows.
 ///
-/// Anyone who knows them can draw any number of labelled pictures in the style, so `Debug` hides them and
-/// their memory is overwritten when they are dropped.
+/// Anyone who knows them can draw any number of labelled pictures in the style, so `Debug` hides them
+/// and their memory is overwritten when they are dropped.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct StyleKey([u8; 32]);
 

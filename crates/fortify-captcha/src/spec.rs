@@ -1,7 +1,7 @@
 //! The specification of a picture: variant, carrier, level, answer mode and sizes.
 //!
-//! A [`Spec`], a style and a seed determine a picture: they give the same bytes on every machine, so that
-//! a store keeps a few bytes instead of the picture.
+//! A [`Spec`], a style and a seed determine a picture: they give the same bytes on every machine, so
+//! that a store keeps a few bytes instead of the picture.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -88,10 +88,10 @@ impl Carrier {
     /// Sums are not for `swirl`: of ten at level 8 the makers read seven, for 3, 5, 6, 8 and 9 have
     /// small gaps that stripes fill.
     ///
-    /// Nor are picked texts, sums and colour words for `ink`. A few choices make up for what an engine
-    /// misreads, so that ready-made ones picked right in 98 and 71 % of texts, 92 and 27 % of sums and 35 and
-    /// 33 % of colour words (levels 3 and 8), where chance is 12.5 and 8.3 %; what the other pairs give away
-    /// is in `lab/RESULTS.md`.
+    /// Nor are picked texts, sums and colour words for `ink`. A few choices make up for what an
+    /// engine misreads, so that ready-made ones picked right in 98 and 71 % of texts, 92 and 27 % of
+    /// sums and 35 and 33 % of colour words (levels 3 and 8), where chance is 12.5 and 8.3 %; what
+    /// the other pairs give away is in `lab/RESULTS.md`.
     pub const fn carries(self, variant: Variant, mode: AnswerMode) -> bool {
         !matches!(
             (self, variant, mode),
@@ -105,8 +105,8 @@ impl Carrier {
     }
 
     /// Width and height for pages, px: large enough for four characters with strokes that people make
-    /// out, or two rows of six tiles with marks of 55 px; in `swirl` those at which the makers' readings
-    /// were taken. In `ink` two rows of tiles leave room for loose ones from 150 px on.
+    /// out, or two rows of six tiles with marks of 55 px; in `swirl` those at which the makers'
+    /// readings were taken. In `ink` two rows of tiles leave room for loose ones from 150 px on.
     pub const fn size(self, variant: Variant) -> (u16, u16) {
         match (self, variant) {
             (Self::Ink, Variant::PatternCompletion) => (300, 150),
@@ -140,9 +140,9 @@ impl Carrier {
 
     /// The largest area accepted, px of the page: at this size 50 KB hold whatever the seed is.
     ///
-    /// At 4 bits per px an incompressible still picture takes 45 KB. In `motion` a cell of 9 px takes 22
-    /// bits, so that the rows of a pattern may have half as much room again; on bands of two colours it
-    /// takes twice as many.
+    /// At 4 bits per px an incompressible still picture takes 45 KB. In `motion` a cell of 9 px takes
+    /// 22 bits, so that the rows of a pattern may have half as much room again; on bands of two
+    /// colours it takes twice as many.
     pub const fn largest_area(self, variant: Variant) -> u32 {
         match (self, variant) {
             (Self::Motion, Variant::PatternCompletion) => 135_000,

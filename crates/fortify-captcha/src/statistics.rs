@@ -1,5 +1,5 @@
-//! Statistics of a picture that need no reading: the tests of carriers bound with them how much a picture
-//! gives away.
+//! Statistics of a picture that need no reading: the tests of carriers bound with them how much a
+//! picture gives away.
 
 use crate::bitmap::{Bitmap, WORD};
 

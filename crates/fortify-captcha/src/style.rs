@@ -1,9 +1,9 @@
 //! A style: everything that pictures of one site and one style period have in common.
 //!
-//! A model that is trained on pictures learns a style. Each style is drawn from a secret key, and sites
-//! change the key every style period (a day), so that the training is worth less on the next site and in
-//! the next period. A style never makes a picture harder for people: every part of it keeps within the
-//! limits of the level.
+//! A model that is trained on pictures learns a style. Each style is drawn from a secret key, and
+//! sites change the key every style period (a day), so that the training is worth less on the next
+//! site and in the next period. A style never makes a picture harder for people: every part of it
+//! keeps within the limits of the level.
 
 pub(crate) mod dots;
 pub(crate) mod filter_bank;
@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    /// The fields of what `Debug` prints on many lines, by name, in the order of the declaration.
+    /// The fields that `Debug` prints on many lines, by name, in the order of the declaration.
     fn fields(family: &impl fmt::Debug) -> Vec<(String, String)> {
         let mut fields: Vec<(String, String)> = Vec::new();
         for line in format!("{family:#?}").lines().skip(1) {
@@ -81,7 +81,8 @@ mod tests {
         fields
     }
 
-    /// Pictures differ as soon as one part of a style does; this holds that every field of every part does.
+    /// Pictures differ as soon as one part of a style does; this holds that every field of every part
+    /// does.
     #[test]
     fn every_field_of_every_part_differs_between_styles() {
         let fonts = Fonts::load().unwrap();

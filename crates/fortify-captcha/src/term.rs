@@ -136,7 +136,7 @@ pub enum Aspect {
     Colour,
     /// Where an arrow points.
     Direction,
-    /// How many.
+    /// A number.
     Count,
 }
 
@@ -155,7 +155,7 @@ impl Aspect {
     }
 }
 
-/// One value of one aspect: what an answer or a choice is made of.
+/// One value of one aspect. Answers and choices are made of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Term {

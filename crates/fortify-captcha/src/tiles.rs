@@ -71,7 +71,7 @@ pub(crate) fn arrow(
     contour(&placed(&corners, centre, size, turns + at as f32 / 8.0));
 }
 
-/// Where the marks of a number stand, as on dice, in steps from the middle: numbers are seen, not
+/// Where the marks of a number stand, as on dice, in steps from the middle: numbers are recognised, not
 /// counted.
 pub(crate) fn pips(count: u8) -> impl Iterator<Item = (f32, f32)> {
     // Cells of a square of nine, row by row.

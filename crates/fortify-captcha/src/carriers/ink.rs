@@ -107,7 +107,7 @@ fn text(
     }
 }
 
-/// Codes, each character with a dark rim, so that it stands out from what it lies over.
+/// Codes, each character with a dark rim, so that it stands out from the shapes below it.
 fn codes(
     layout: &Layout,
     palette: &Palette,
@@ -147,7 +147,7 @@ fn fill_with(
     }
 }
 
-/// Colours by name where a figure has one, any others elsewhere.
+/// Named colours where a figure has one, any others elsewhere.
 fn colours(
     figures: &[Figure],
     profile: &LevelProfile,
@@ -177,7 +177,8 @@ mod tests {
     use crate::spec::Level;
     use crate::style::texture::Textures;
 
-    /// Counts of the noise marks per level: curves behind the text, over it and cutting it, shapes, dots.
+    /// The counts of noise marks per level: curves behind the text, over it and through it, shapes,
+    /// dots.
     #[test]
     fn every_level_draws_the_marks_of_its_row() {
         let behind = [2, 3, 3, 4, 5, 6, 7, 8, 9, 10];

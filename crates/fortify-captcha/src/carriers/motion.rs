@@ -3,8 +3,8 @@
 //! Two fields of random dots, one seen through the glyphs and one everywhere else, drift in exactly
 //! opposite directions, as fast, as dense and as short-lived as each other. A frame is noise, and so
 //! are the mean, the variance and the difference of frames; only a viewer that follows the dots over
-//! time sees the text. Axis and sign change every two to four frames and cancel over the loop, because a steady
-//! drift is easy prey for ready-made optical flow.
+//! time sees the text. Axis and sign change every two to four frames and cancel over the loop, because
+//! ready-made optical flow finds a steady drift easily.
 //!
 //! The file's default image is no frame of the animation: it shows a decoy in plain ink. Browsers
 //! play the animation and never show it; programs that flatten an animated PNG to one picture see
@@ -144,9 +144,9 @@ fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
     let steps = schedule(&runs, rng);
     show(glyphs, neutral, fields, scene, packed);
     for step in steps {
-        // Which cells flip is drawn once for both fields. Of each cell one is seen, so that no two dots
-        // say more of each other than before; only four at a time do, one pair of each field, where
-        // glyphs begin, and less than what follows the dots along their way.
+        // Both fields flip the same cells. Each cell shows one field, so that no two dots are more
+        // correlated than before. Only four at a time are, one pair of each field, where glyphs
+        // begin, and that correlation is weaker than the one along the way of the dots.
         flipped.reset(scene.width, scene.height);
         flip(flipped.words_mut(), flips, random, rng);
         for (field, step) in fields.iter_mut().zip([step, step.reversed()]) {
@@ -178,7 +178,7 @@ fn show(
     pack(seen, scene, packed);
 }
 
-/// Where the dots go after each frame.
+/// The moves of the dots, one after each frame.
 ///
 /// Every direction that occurs is kept for two to four frames, once in the loop, and its opposite for
 /// as many: every drift is undone, so that adding up over the loop finds nothing, and a reader has to

@@ -16,8 +16,8 @@
 //! blurring or sharpening, where it read 11 of 15 in ink at level 2. After a structure tensor (eight
 //! lines) it read 8 of 12 at level 3 and 5 of 12 at level 10, and 12 of 12 at both once the tensor's
 //! angle was doubled to follow the field. A stronger bend does not change that; it only keeps people
-//! from reading. A model that reads letters out of stripes as people do reads these as well: no settings
-//! were found that people can read and such a model cannot.
+//! from reading. A model that reads letters out of stripes as people do reads these as well: no
+//! settings were found that people can read and such a model cannot.
 
 use super::mask::{MaskRenderer, MaskSpec, NeutralMask};
 use crate::bitmap::{self, Bitmap, WORD};
@@ -35,13 +35,13 @@ use crate::style::stripes::StripeParams;
 const BLEND: usize = 128;
 /// Steps of a half turn, after which stripes look the same.
 const HALF_TURN: usize = ORIENTATIONS * BLEND;
-/// Layers to the direction of the glyphs' stripes: half of them, so that adding it is turning a bit over.
+/// Layers from a direction to the one at right angles: half of them, so that flipping one bit adds it.
 const RIGHT_ANGLE: u8 = (ORIENTATIONS / 2) as u8;
 const _: () = assert!(ORIENTATIONS.is_power_of_two());
-/// Px over which glyph and ground blend. Stripes that end abruptly are a faint outline, which sharpening
-/// filters find; strokes grow by half of it.
+/// Px over which glyph and ground blend. Stripes that end abruptly are a faint outline, which
+/// sharpening filters find; strokes grow by half of it.
 const FADE: usize = 3;
-/// How often the glyph has grown where its direction begins to be the stronger part.
+/// Index of the grown glyph within which its direction is the stronger one.
 const STRONGER: usize = 2;
 /// Strengths of the stronger and of the weaker direction in 64ths, on the outermost px of the fade and
 /// further in. Their squares add up to the same, and so does the variance of two patterns that have
@@ -134,7 +134,7 @@ fn mask_spec(
         strip: if over { STRIP } else { 0.0 },
         layout: style.layout,
     };
-    // Words have more letters, which are smaller for it.
+    // Words have more and therefore smaller letters.
     let growth = if Figure::bands(figures).is_some() { 1 } else { 0 };
     MaskSpec { width: canvas.width(), height: canvas.height(), params, growth, rim: RIM }
 }
@@ -247,7 +247,8 @@ fn overlay(pixels: [u8; 8], dark: u8, light: u8) -> [u8; 8] {
 /// vectorise.
 #[derive(Debug, Default)]
 struct Row {
-    /// The layer before the direction of the stripes, the glyph's where it is the stronger part.
+    /// The layer before the direction of the stripes; the glyph's direction where that is the
+    /// stronger one.
     layers: Vec<u8>,
     /// How far the direction is from that layer, in steps of [`BLEND`].
     shares: Vec<u8>,
@@ -271,7 +272,8 @@ impl Row {
         }
     }
 
-    /// Turns the direction by a right angle in the glyphs, which brings another layer and the same share.
+    /// Turns the direction by a right angle in the glyphs, which brings another layer and the same
+    /// share.
     fn turn(&mut self, glyphs: &Bitmap, y: usize) {
         let words = glyphs.rows().nth(y).unwrap_or(&[]).iter();
         for (word, layers) in

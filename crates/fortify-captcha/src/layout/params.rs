@@ -14,7 +14,7 @@ pub(crate) struct LayoutParams {
     pub(super) lengths: (f32, f32),
     /// How much of the spare width goes between the figures rather than around them.
     pub(super) airy: f32,
-    /// Height of capitals beside the carrier's own.
+    /// Height of capitals relative to the carrier's.
     pub(super) cap: f32,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Bend {
 /// The heights of the figures of a line.
 #[derive(Clone, Copy, Debug)]
 enum Path {
-    /// Any.
+    /// Any heights.
     Free,
     /// Rising or falling, by picture.
     Slope,
@@ -49,9 +49,9 @@ enum Path {
 /// The direction in which figures turn.
 #[derive(Clone, Copy, Debug)]
 enum Turns {
-    /// Either.
+    /// To either side.
     Free,
-    /// Left and right in turns.
+    /// To the left and to the right in turns.
     Alternate,
     /// All to one side, by style: 1 or -1.
     Lean(f32),
@@ -112,8 +112,8 @@ impl LayoutParams {
 }
 
 impl Bend {
-    /// How far to move a point that is `turns` along the wave and at `along` and `across` of the picture,
-    /// both -1 to 1 from edge to edge.
+    /// How far to move a point that is `turns` along the wave and at `along` and `across` of the
+    /// picture, both -1 to 1 from edge to edge.
     pub(super) fn at(self, turns: f32, along: f32, across: f32) -> f32 {
         match self {
             Self::Sine => sin_turns(turns),

@@ -10,7 +10,7 @@ const FRAME: Frame = Frame { width: 300.0, height: 100.0 };
 const TEXTS: u8 = 250;
 const STYLES: u8 = 10;
 
-/// Characters in ink at the highest level, where every knob is at its largest.
+/// Characters in ink at the highest level, where every parameter is at its largest.
 struct Text {
     characters: String,
     fonts: Fonts,

@@ -1,4 +1,4 @@
-//! How the dots of motion drift and which colours they have.
+//! The drift and the colours of the dots of motion.
 
 use crate::bitmap::Step;
 use crate::figure::Figure;
@@ -37,7 +37,7 @@ pub(crate) struct Dots {
 }
 
 impl Dots {
-    /// The dots of a style.
+    /// Draws the parameters of a style.
     pub(crate) fn draw(rng: &mut Stream) -> Self {
         let mut runs = RUNS;
         rng.shuffle(&mut runs);
@@ -52,7 +52,7 @@ impl Dots {
         }
     }
 
-    /// A dark and a light colour, near enough to each other for eyes to bear: a contrast of about 5.
+    /// A dark and a light colour, near enough to each other to be comfortable: a contrast of about 5.
     /// Of each band where there are two; their colours have names, which no style may blur.
     pub(crate) fn colours(&self, figures: &[Figure], rng: &mut Stream) -> DotColours {
         if let Some([upper, lower]) = Figure::bands(figures) {

@@ -14,7 +14,7 @@ use crate::rng::{Stream, cos_turns, sin_turns};
 pub(crate) const ORIENTATIONS: usize = 16;
 /// Wavelengths of a style. Sixteen orientations of each make 112 layers.
 pub(crate) const WAVELENGTHS: usize = 7;
-/// Wavelengths that a picture has the choice of; the level says from which one on.
+/// Wavelengths that a picture is drawn from, beginning at the one that the level names.
 pub(crate) const BANDS: usize = 4;
 /// The shortest wavelength of a style, px, from and to, and how far the longest is from it. People read
 /// 3.9 to 4.2.
@@ -85,8 +85,8 @@ impl FilterBank {
     }
 }
 
-/// The filter along one axis: a wave under a bell, `(1 - t^2 / 8 s^2)^4`, which is nearly a Gaussian and
-/// takes multiplications only, so that every platform computes the same.
+/// The filter along one axis: a wave under a bell, `(1 - t^2 / 8 s^2)^4`, which is nearly a Gaussian
+/// and takes multiplications only, so that every platform computes the same.
 struct Kernel {
     even: Vec<f32>,
     odd: Vec<f32>,

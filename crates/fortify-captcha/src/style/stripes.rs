@@ -12,12 +12,13 @@ pub(crate) struct StripeParams {
     pub(crate) columns: f32,
     pub(crate) rows: f32,
     pub(crate) diagonals: f32,
-    /// Waves in a height of the picture, beside the middle of each range.
+    /// Waves in a height of the picture, relative to the middle of each range.
     pub(crate) frequency: f32,
 }
 
 impl StripeParams {
-    /// The stripes of a style. The shares come to what the readings were taken with.
+    /// Draws the parameters of a style. The shares add up to the bend with which the readings were
+    /// taken.
     pub(crate) fn draw(rng: &mut Stream) -> Self {
         let shares: [f32; 4] = array::from_fn(|_| 0.1 + rng.unit());
         let [slope, columns, rows, diagonals] =

@@ -20,7 +20,7 @@ impl Texture {
 pub(crate) struct Textures(pub(crate) [Texture; 2]);
 
 impl Textures {
-    /// The textures of a style.
+    /// Draws the textures of a style.
     pub(crate) fn draw(rng: &mut Stream) -> Self {
         let mut height = || rng.integer(3, 7) as u8;
         let mut hatches = [

@@ -43,8 +43,8 @@ pub(super) fn typed(profile: &LevelProfile, rng: &mut Stream) -> Task {
 
 /// Which of several objects is red? Some of them are in the picture, in other colours.
 ///
-/// No letters: near codes over the objects were picked right by ready-made engines in 19 % where chance is
-/// 12.5, for a code that is read somewhere is one of the three or four that are shown.
+/// No letters: near codes over the objects were picked right by ready-made engines in 19 % where
+/// chance is 12.5, for a code that is read somewhere is one of the three or four that are shown.
 pub(super) fn choice(profile: &LevelProfile, rng: &mut Stream) -> Task {
     let options = draw(usize::from(profile.options), rng);
     let answer = rng.below(options.len());

@@ -1,8 +1,7 @@
 //! A row of tiles with one missing: which shape, colour or direction belongs there, or how many?
 //!
-//! One rule per row. What is hard at high levels is two rows, what changes without meaning
-//! anything, and loose tiles; never three rules at once, which are slow for people and free for
-//! models.
+//! One rule per row. Two rows, aspects that change without meaning anything, and loose tiles make high
+//! levels hard; never three rules at once, which slow down people and cost models nothing.
 
 use super::Task;
 use crate::answer::Answer;
@@ -124,8 +123,8 @@ fn pools(
         .collect()
 }
 
-/// How likely the best blind guess of all rows is right: each is answered by one of as many terms as
-/// its aspect has, whatever the other says.
+/// The probability that the best blind guess of all rows is right: each is answered by one of as many
+/// terms as its aspect has, whatever the other says.
 pub(crate) fn blind(carrier: Carrier, rows: u8) -> f64 {
     let sight = Sight::of(carrier);
     let of_one = |aspect: Aspect| 1.0 / sight.terms(aspect).len() as f64;

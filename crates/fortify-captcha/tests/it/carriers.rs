@@ -1,5 +1,5 @@
-//! Properties of every picture in a carrier other than ink (size, chunks, decoys), and the specs that are
-//! refused in any.
+//! Properties of every picture in a carrier other than ink (size, chunks, decoys), and the specs that
+//! are refused in any.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
