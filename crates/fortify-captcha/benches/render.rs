@@ -4,8 +4,8 @@
 //! `encode_us` is the `png` encoder alone on the same finished canvases in the same run; `ratio` is
 //! the median whole picture over the median encoding. Both are for ink alone.
 //!
-//! Arguments: the seconds per line (1 by default), and names of variants and carriers, of which only those
-//! are timed.
+//! Arguments: the seconds per line (1 by default), and names of variants and carriers, of which only
+//! those are timed.
 
 #![allow(clippy::print_stdout)]
 

@@ -109,7 +109,7 @@ fn measure(
 /// Numbers of pictures, by what they have in common.
 type Groups = BTreeMap<String, Vec<usize>>;
 
-/// What is left of values less the mean of their group.
+/// Values less the mean of their group.
 fn within(mut values: Vec<f64>, groups: &Groups) -> Vec<f64> {
     for group in groups.values() {
         let mean = group.iter().map(|index| values[*index]).sum::<f64>() / group.len() as f64;
@@ -118,7 +118,7 @@ fn within(mut values: Vec<f64>, groups: &Groups) -> Vec<f64> {
     values
 }
 
-/// What is alike in many answers, so that it can be seen in times.
+/// The class of an answer, which many answers share, so that times can show it.
 fn class(answer: &Answer) -> String {
     let said = answer.reveal();
     match answer {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Of animated pictures the sheet is animated and plays all of them at once; decoys are left out. The
-//! strip is for who cannot play it: the first pictures side by side, and downwards their frames of about
-//! a second.
+//! strip is for viewers that do not play animations: the first pictures side by side, and downwards
+//! their frames of about a second.
 //!
 //! SEED is a number. Picture n has the seed (SEED, n). Questions and answers are numbered alike, in
 //! files of their own, so that readings can be written down before the answers are looked at.

@@ -1,25 +1,22 @@
-//! The answer, and how a submitted one is judged.
+//! The answer, and how a submission is checked against it.
 //!
-//! People type what they see with what their keyboard offers: small letters, spaces between groups,
-//! full-width digits, a Cyrillic А for a Latin A. All of that is the right answer. What is compared
-//! is the folded form on both sides, in constant time; one slip is forgiven where the level allows
-//! it.
+//! People type what they see with the keyboard that they have: small letters, spaces between groups,
+//! full-width digits, a Cyrillic А for a Latin A. All of that is right. Both sides are folded to one
+//! form and compared in constant time; one slip is forgiven where the level allows it.
 
 use std::fmt;
 use std::str::FromStr;
 
-use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use crate::choice;
+use crate::constant_time::{self, Characters};
 use crate::error::AnswerError;
 use crate::fold::fold;
-use crate::level::LevelProfile;
 use crate::number;
-use crate::puzzle::letter;
-use crate::spec::Level;
 use crate::synonyms;
 use crate::term::Term;
+use crate::tolerance::Tolerance;
 
 /// The longest submission that is looked at, in bytes; anything longer never matches and costs
 /// nothing to refuse.
@@ -28,19 +25,16 @@ pub const MAX_SUBMITTED_BYTES: usize = 256;
 pub const MAX_SUBMITTED_CHARS: usize = 64;
 /// The longest text answer, in characters.
 const MAX_ANSWER: usize = 32;
-/// The largest number that an answer can be; results of sums stay far below.
+/// The largest number that an answer can be; sums have far smaller results.
 const MAX_NUMBER: u32 = 999_999;
-/// The fewest characters of a text that may be answered with a slip. With four, one free character
-/// would make blind guessing a hundred times as likely to succeed.
-const FORGIVEN_FROM: usize = 5;
 /// The most terms of an answer in words.
 const MAX_TERMS: usize = 3;
 
-/// What a visitor has to say.
+/// The right answer of a puzzle.
 ///
-/// `Debug` shows nothing of it, so that no log line holds an answer, and its memory is overwritten
-/// when it is dropped. Equality is for tests and stores; submissions are judged by
-/// [`Answer::matches`] alone.
+/// `Debug` hides it, so that no log line holds an answer, and its memory is overwritten when it is
+/// dropped. Equality is for tests and stores; [`Answer::matches`] checks
+/// submissions.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
@@ -53,34 +47,11 @@ pub enum Answer {
     Words(Vec<Term>),
     /// One of the choices; its value or its letter, and nothing near it.
     Choice {
-        /// Which one, from 0 for the choice A.
+        /// The index of the choice, from 0 for the choice A.
         index: u8,
-        /// What the form sends for it.
+        /// The value that the form sends for it.
         value: String,
     },
-}
-
-/// How many slips a submission may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tolerance {
-    /// None.
-    Exact,
-    /// One: a character wrong, missing or too many, or two neighbours swapped (the optimal string
-    /// alignment distance). Applies to texts of at least five characters, never to numbers and
-    /// never to choices.
-    OneEdit,
-}
-
-impl Tolerance {
-    /// What the level's row says: one slip at levels 1 to 5, none from level 6.
-    pub fn for_level(level: Level) -> Self {
-        if LevelProfile::of(level).slips > 0 { Self::OneEdit } else { Self::Exact }
-    }
-
-    /// Whether a text of `length` characters may be answered with a slip.
-    pub(crate) const fn forgives(self, length: usize) -> bool {
-        matches!(self, Self::OneEdit) && length >= FORGIVEN_FROM
-    }
 }
 
 impl Answer {
@@ -93,10 +64,10 @@ impl Answer {
         match self {
             Self::Text(text) => text_matches(text, submitted, tolerance),
             Self::Number(number) => {
-                // A submission that is no number is compared all the same, with a value that no
+                // A submission that is not a number is compared as well, as a value that no
                 // answer has.
                 let given = number::parse(submitted).unwrap_or(u32::MAX);
-                given.ct_eq(number).into()
+                constant_time::same(given, *number).into()
             }
             Self::Words(terms) => words_match(terms, submitted, tolerance),
             Self::Choice { index, value } => choice_matches(*index, value, submitted),
@@ -194,43 +165,31 @@ impl Drop for Answer {
 }
 
 fn text_matches(expected: &str, submitted: &str, tolerance: Tolerance) -> bool {
-    let expected: String = fold(expected).collect();
-    let submitted: String = fold(submitted).collect();
-    let exact = padded(&expected).ct_eq(&padded(&submitted));
-    // A folded submission may be longer than the buffer: upper-casing can lengthen, and the cut
-    // must not make it equal.
-    let same_length = subtle::Choice::from(u8::from(expected.len() == submitted.len()));
-    let forgiven = tolerance.forgives(expected.chars().count())
-        && strsim::osa_distance(&expected, &submitted) <= 1;
-    bool::from(exact & same_length) | forgiven
+    let (expected, submitted) = (Characters::new(fold(expected)), Characters::new(fold(submitted)));
+    let mut matches = expected.equals(&submitted);
+    // The tolerance and the length of the answer are no secrets.
+    if tolerance.forgives(expected.len()) {
+        matches |= expected.within_one_edit(&submitted);
+    }
+    matches.into()
 }
 
-/// Words are looked up, which takes a time of its own for every word; what is compared in constant
-/// time is what they stand for.
+/// Looking up words takes a time that depends on the submission alone; the terms that they stand for
+/// are compared in constant time.
 fn words_match(expected: &[Term], submitted: &str, tolerance: Tolerance) -> bool {
     let given = synonyms::parse(submitted, expected.len(), tolerance).unwrap_or_default();
-    let (expected, given) = (synonyms::canonical(expected), synonyms::canonical(&given));
-    padded(&choice::value(&expected)).ct_eq(&padded(&choice::value(&given))).into()
+    let [expected, given] = [expected, given.as_slice()]
+        .map(|terms| Characters::new(choice::value(&synonyms::canonical(terms)).chars()));
+    expected.equals(&given).into()
 }
 
 /// The value as the form sends it, or the letter that the choice is shown under.
 fn choice_matches(index: u8, value: &str, submitted: &str) -> bool {
     let submitted = submitted.trim();
-    let by_value = padded(value).ct_eq(&padded(submitted))
-        & subtle::Choice::from(u8::from(value.len() == submitted.len()));
-    let by_letter = padded(letter(index).encode_utf8(&mut [0; 4]))
-        .ct_eq(&padded(&submitted.to_ascii_uppercase()))
-        & subtle::Choice::from(u8::from(submitted.len() == 1));
+    let by_value = Characters::new(value.chars()).equals(&Characters::new(submitted.chars()));
+    let by_letter = Characters::new([choice::letter(index)])
+        .equals(&Characters::new(submitted.to_ascii_uppercase().chars()));
     (by_value | by_letter).into()
-}
-
-/// A string on a buffer of fixed size, so that comparing takes the same time whatever it holds.
-fn padded(text: &str) -> [u8; MAX_SUBMITTED_CHARS] {
-    let mut buffer = [0; MAX_SUBMITTED_CHARS];
-    for (slot, byte) in buffer.iter_mut().zip(text.bytes()) {
-        *slot = byte;
-    }
-    buffer
 }
 
 #[cfg(test)]
@@ -289,11 +248,40 @@ mod tests {
         assert!(!Answer::Number(10_000).matches("10001", Tolerance::OneEdit));
     }
 
+    /// Submissions of one length cost the same number of comparisons, wherever they first differ from
+    /// the answer: there is no early exit, and nothing is compared in any other way.
     #[test]
-    fn a_slip_is_forgiven_up_to_level_five() {
-        let found = Level::ALL.map(Tolerance::for_level);
-        assert_eq!(found[..5], [Tolerance::OneEdit; 5]);
-        assert_eq!(found[5..], [Tolerance::Exact; 5]);
+    fn checking_takes_as_many_steps_for_every_submission_of_a_length() {
+        const WHOLE: usize = MAX_SUBMITTED_CHARS;
+        /// Comparisons of the slip path for six characters.
+        const SLIP: usize = 3 * 6;
+        type Case = (&'static str, Tolerance, usize, &'static [&'static str]);
+        let text: &[&str] =
+            &["7K9PXM", "XK9PXM", "7K9PXA", "K79PXM", "7K9PMX", "7KAPAM", "AAAAAA", "MXP9K7"];
+        let slips: &[&str] = &["7K9PX", "K9PXM", "7K9XM", "AAAAA"];
+        let cases: [Case; 7] = [
+            ("t:7K9PXM", Tolerance::Exact, WHOLE, text),
+            ("t:7K9PXM", Tolerance::OneEdit, WHOLE + SLIP, text),
+            ("t:7K9PXM", Tolerance::OneEdit, WHOLE + SLIP, slips),
+            ("n:10", Tolerance::OneEdit, 1, &["10", "11", "20", "ab"]),
+            (
+                "w:red blue",
+                Tolerance::Exact,
+                WHOLE,
+                &["red blue", "red pink", "tan blue", "xxxxxxxx"],
+            ),
+            ("c:3:7K9PXM", Tolerance::Exact, 2 * WHOLE, text),
+            ("c:3:7K9PXM", Tolerance::OneEdit, 2 * WHOLE, &["D", "C", "7", "M"]),
+        ];
+        for (encoded, tolerance, expected, submissions) in cases {
+            let answer = Answer::decode(encoded).unwrap();
+            for submitted in submissions {
+                let steps = constant_time::steps::taken(|| {
+                    answer.matches(submitted, tolerance);
+                });
+                assert_eq!(steps, expected, "{encoded}: {submitted}, {tolerance:?}");
+            }
+        }
     }
 
     #[test]
@@ -407,16 +395,16 @@ mod tests {
         }
 
         #[test]
-        fn any_submission_is_judged_without_a_panic(submitted in any::<String>()) {
+        fn any_submission_is_checked_without_a_panic(submitted in any::<String>()) {
             prop_assert!(!text("7K9PXM").matches(&submitted, Tolerance::OneEdit));
             text("DDDDDD").matches(&submitted, Tolerance::OneEdit);
             Answer::Number(7).matches(&submitted, Tolerance::OneEdit);
-            let judged = |encoded: &str| {
+            let matches = |encoded: &str| {
                 Answer::decode(encoded).unwrap().matches(&submitted, Tolerance::OneEdit)
             };
-            prop_assert!(!judged("w:square red"));
+            prop_assert!(!matches("w:square red"));
             // Its letter, the fourth, is an answer as well.
-            prop_assert!(!judged("c:3:7K9PXM") || submitted.trim().eq_ignore_ascii_case("d"));
+            prop_assert!(!matches("c:3:7K9PXM") || submitted.trim().eq_ignore_ascii_case("d"));
         }
 
         #[test]

@@ -3,15 +3,14 @@
 use crate::outline::Point;
 use crate::rng::floor;
 
-/// A colour for either side of a ground that changes between light and dark: what lies on a px with an
-/// even index has the first, on one with an odd index the second. Where there is one ground, both are
-/// the same.
+/// Two colours for a ground that changes between light and dark: the first is drawn over px with an
+/// even index, the second over px with an odd one. On a uniform ground both are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Dye(pub(crate) [u8; 2]);
+pub(crate) struct InkPair(pub(crate) [u8; 2]);
 
-impl Dye {
+impl InkPair {
     /// The same on either side.
-    pub(crate) const fn plain(colour: u8) -> Self {
+    pub(crate) const fn uniform(colour: u8) -> Self {
         Self([colour; 2])
     }
 
@@ -31,7 +30,7 @@ pub(crate) struct Canvas {
 }
 
 impl Canvas {
-    /// Takes a new size, keeping the memory; what the pixels hold is undefined until they are drawn.
+    /// Takes a new size, keeping the memory; pixels are undefined until they are drawn.
     pub(crate) fn resize(&mut self, width: usize, height: usize) {
         self.width = width;
         self.height = height;
@@ -62,19 +61,19 @@ impl Canvas {
     }
 
     /// One px, if it is on the canvas.
-    pub(crate) fn set(&mut self, x: i32, y: i32, dye: Dye) {
+    pub(crate) fn set(&mut self, x: i32, y: i32, pair: InkPair) {
         let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else {
             return;
         };
         if x < self.width
             && let Some(pixel) = self.pixels.get_mut(y * self.width + x)
         {
-            *pixel = dye.over(*pixel);
+            *pixel = pair.over(*pixel);
         }
     }
 
     /// A straight stroke of `thickness` px, measured along the axis that it is steeper to, clipped.
-    pub(crate) fn line(&mut self, from: Point, to: Point, thickness: i32, dye: Dye) {
+    pub(crate) fn line(&mut self, from: Point, to: Point, thickness: i32, pair: InkPair) {
         let (dx, dy) = (to.x - from.x, to.y - from.y);
         let flat = dx.abs() >= dy.abs();
         // `along` is the axis on which the stroke advances by a px at a time.
@@ -95,7 +94,7 @@ impl Canvas {
         for along in first..last {
             for across in (at >> 16)..(at >> 16) + thickness {
                 let (x, y) = if flat { (along, across) } else { (across, along) };
-                self.set(x, y, dye);
+                self.set(x, y, pair);
             }
             at = at.saturating_add(step);
         }

@@ -1,9 +1,8 @@
-//! Choice mode: what can be picked, and how decoys are made.
+//! Choice mode: the choices, and how wrong ones are made.
 //!
-//! **Symmetry.** The list is made first, and the answer is drawn from it, each member being as
-//! likely as any other. Whoever sees only the list knows nothing: the answer is not the one that
-//! the others are edits of, nor the longest, nor the middle one. That holds by construction; tests
-//! let such guessers try.
+//! **Symmetry.** The list is made first, and the answer is drawn from it, all members being equally
+//! likely. So the list alone gives nothing away: the answer is not the one that the others are edits
+//! of, nor the longest, nor the middle one. Tests let guessers try these strategies.
 //!
 //! **Nearness.** Texts and sums grow as a tree of confusable edits from an ancestor that is itself
 //! no more than a member by chance; shapes, colours and objects are near because the picture shows
@@ -27,7 +26,7 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// What a form sends when this is picked, and what [`Answer`](crate::Answer) compares: ASCII
+    /// The value that a form sends when this is picked, which [`Answer`](crate::Answer) compares: ASCII
     /// without translation, at most 32 characters.
     pub fn value(&self) -> String {
         match self {
@@ -61,13 +60,18 @@ pub enum Label {
     Verbatim(String),
 }
 
+/// The letter under which a choice is shown: A for the first.
+pub(crate) fn letter(index: u8) -> char {
+    char::from(b'A' + index.min(25))
+}
+
 /// Terms as a form sends them: words with spaces between.
 pub(crate) fn value(terms: &[Term]) -> String {
     terms.iter().map(|term| term.value()).collect::<Vec<_>>().join(" ")
 }
 
-/// What a decoy is beside the answer, so that an operator can count which kind misleads people and
-/// which kind machines.
+/// How a decoy relates to the answer, so that an operator can count which kind misleads people and
+/// which kind misleads programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DecoyKind {
@@ -102,7 +106,7 @@ impl DecoyKind {
         }
     }
 
-    /// The kind of `text` beside `answer`, by their edit distance.
+    /// How `text` relates to `answer`, by their edit distance.
     pub(crate) fn by_edits(answer: &str, text: &str) -> Self {
         match strsim::osa_distance(answer, text) {
             0 | 1 => Self::OneEdit,

@@ -1,9 +1,9 @@
-//! Decoys: what a program reads that looks at a part of a file which people are not shown.
+//! Decoys: answers in a part of the file that browsers do not show, so that only programs give them.
 //!
 //! A decoy is another puzzle of the same kind, from a stream of its own: same question, same length,
-//! same alphabet, same distribution, so that nothing about it tells it from the answer. Where the question
-//! names what the picture shows, the decoy shows the same with other letters or words: it is the question
-//! that such a program answers.
+//! same alphabet, same distribution, so that nothing about it tells it from the answer. Where the
+//! question names objects or colours of the picture, the decoy shows the same ones with other letters
+//! or words, because such a program answers the question.
 
 use crate::answer::Answer;
 use crate::puzzle::{Puzzle, Question};
@@ -11,13 +11,14 @@ use crate::rng::Stream;
 use crate::spec::{AnswerMode, Spec};
 use crate::tasks::{self, Task, color_text_mismatch, object_recognition};
 
-/// Slips between a text and its decoy, at least: a person who mistypes twice is still no program.
+/// Fewest slips between a text and its decoy, so that a person who mistypes twice is not taken for a
+/// program.
 const TEXT_DISTANCE: usize = 3;
-/// Draws before giving up. A text is too near once in thousands of draws, a small sum twice in five.
+/// Attempts before giving up. A text is too near once in thousands of draws, a small sum twice in five.
 const DRAWS: usize = 64;
 
-/// A task with the question of `task` whose answer nobody gives who means that of `task`; `None` if it
-/// is picked, not typed, or if there is no such task, which takes worse luck than a seed can have.
+/// A task with the question of `task` and an answer that nobody gives by mistyping that of `task`.
+/// `None` in choice mode, or if no draw fits, which is too unlikely to happen.
 pub(crate) fn compose(spec: &Spec, task: &Task, rng: &mut Stream) -> Option<Task> {
     match (spec.mode, task.puzzle.question) {
         (AnswerMode::Typed, Question::TypeLettersOverEach { objects }) => {
@@ -46,7 +47,7 @@ fn near(answer: &Answer, decoy: &Answer) -> bool {
         (Answer::Number(answer), Answer::Number(decoy)) => {
             matches!(answer.abs_diff(*decoy), 0..=2 | 10)
         }
-        // Who takes one row for the next is right in one of them.
+        // A person who mixes up the rows is right in one of them.
         (Answer::Words(answer), Answer::Words(decoy)) => {
             answer.len() != decoy.len() || answer.iter().zip(decoy).any(|(one, other)| one == other)
         }
@@ -57,8 +58,8 @@ fn near(answer: &Answer, decoy: &Answer) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Tolerance;
     use crate::spec::{Carrier, Level, Variant};
+    use crate::tolerance::Tolerance;
 
     #[test]
     fn a_decoy_is_of_the_same_kind_and_never_the_answer() {

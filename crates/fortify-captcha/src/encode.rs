@@ -1,19 +1,18 @@
-//! From the canvas to a PNG of 4 bits per px.
+//! PNG files: stills of 4 bits per px, and animations of 1 or 2.
 
 use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter};
 
 use crate::canvas::Canvas;
-use crate::carriers::motion::Colours;
-use crate::error::RenderError;
-use crate::palette::Palette;
+use crate::palette::{DotColours, Palette};
+use crate::spec::RenderError;
 
 /// Packs the canvas into `packed` (two px per byte, kept between pictures) and encodes it.
 ///
 /// The file holds IHDR, PLTE, IDAT and IEND and nothing else. No filter: filters are made for grey
-/// levels, and on palette indices they only add noise. No compression either, by measurement: the
-/// encoder's fast mode tries, finds no gain on a textured ground, and stores the bytes as they are (a
-/// test holds that for thousands of pictures). Storing them at once gives the same file in a
-/// quarter of the time, and makes its size a matter of width and height alone: it tells nothing.
+/// levels, and on palette indices they only add noise. No compression either: the encoder's fast mode
+/// tries, finds no gain on a textured ground, and stores the bytes as they are (a test holds that for
+/// thousands of pictures). Storing them at once gives the same file in a quarter of the time, and
+/// makes its size depend on width and height alone, so that it gives nothing away.
 pub(crate) fn png(
     canvas: &Canvas,
     palette: &Palette,
@@ -31,7 +30,7 @@ pub(crate) fn png(
 pub(crate) fn animation(
     width: usize,
     height: usize,
-    colours: &Colours,
+    colours: &DotColours,
     frame_ms: u16,
     packed: &[u8],
 ) -> Result<Vec<u8>, RenderError> {

@@ -1,9 +1,10 @@
-//! The form in which texts are compared: what people type with what their keyboards offer.
+//! Folds typed text to the form in which it is compared, so that keyboards do not matter.
 
 use crate::number;
 
 /// The characters of `text` as they are compared: separators dropped, wide forms and foreign digits
-/// to ASCII, upper-case, look-alikes of other scripts and of the alphabet to what they look like.
+/// to ASCII, upper-case, look-alikes of other scripts and outside the alphabet to the character that
+/// they look like.
 pub(crate) fn fold(text: &str) -> impl Iterator<Item = char> + '_ {
     text.chars()
         .map(number::to_ascii)
@@ -13,7 +14,7 @@ pub(crate) fn fold(text: &str) -> impl Iterator<Item = char> + '_ {
         .map(after_case)
 }
 
-/// What people put between characters without meaning it.
+/// Whether people put `character` between others without meaning anything by it.
 fn is_separator(character: char) -> bool {
     character.is_whitespace()
         || character.is_control()
@@ -25,7 +26,7 @@ fn is_separator(character: char) -> bool {
         )
 }
 
-/// Small letters whose capital looks different from what the small one looks like.
+/// Small letters that look like another character than their capital does.
 fn before_case(character: char) -> char {
     match character {
         // Cyrillic be: its small form is a six.

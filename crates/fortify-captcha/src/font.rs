@@ -13,10 +13,10 @@ use crate::outline::{Flattener, Outline, Point};
 use crate::pictogram;
 use crate::rng::{Stream, sin_turns};
 
-/// Faces in play in a style, at least; more where a character or a word has too few.
+/// Fewest faces in play in a style; more are if a character or a word has too few.
 const IN_PLAY: usize = 9;
-/// Faces in play for each character, at least; thick ones; and for words. Fewer than this and a reader
-/// would learn the few by heart.
+/// Fewest faces in play for each character, thick ones for each character, and for words: a model would
+/// learn fewer by heart.
 const LEAST: usize = 4;
 const LEAST_STURDY: usize = 3;
 const LEAST_WORDS: usize = 3;
@@ -34,12 +34,12 @@ const DENT: f32 = 0.026;
 struct Bundled {
     family: &'static str,
     bytes: &'static [u8],
-    /// Characters for which the font is not used, found by looking at every font's sheet: zeros
-    /// with a stroke or dot (an 8 under noise), ones like an I or, without a foot, like a 7, figures of small-letter height, and
-    /// capitals of script fonts with loops that make them another letter.
+    /// Characters for which the font is not used, found by looking at every font's sheet: zeros with a
+    /// stroke or dot (an 8 under noise), ones like an I or, without a foot, like a 7, figures of
+    /// small-letter height, and capitals of script fonts with loops that make them another letter.
     avoid: &'static str,
-    /// Whether it is a sans with even strokes of at least 0.15 cap heights (area over half the outline's
-    /// length, mean of 14 capitals and figures): what carriers without edges need.
+    /// Whether it is a sans with even strokes of at least 0.15 cap heights (area over half the
+    /// outline's length, mean of 14 capitals and figures), as carriers without edges need.
     sturdy: bool,
     /// Whether number words may be set in it.
     words: bool,
@@ -222,8 +222,8 @@ impl Fonts {
     }
 }
 
-/// Whether a style shapes a character after all others: those that only colour words need, so that
-/// they change nothing about the rest.
+/// Whether a style reshapes a character after all others. That holds for characters that only colour
+/// words need, so that adding them changed none of the others.
 fn is_late(code: usize) -> bool {
     u8::try_from(code).is_ok_and(|code| COLOUR_WORDS.contains(char::from(code)))
 }
@@ -233,7 +233,7 @@ fn is_late(code: usize) -> bool {
 struct Reshape {
     /// Widths for a height.
     slant: f32,
-    /// Width beside the font's own.
+    /// Width relative to the font's own.
     width: f32,
     /// How far edges move outwards, cap heights.
     weight: f32,
@@ -248,7 +248,7 @@ impl Reshape {
         }
     }
 
-    /// `outline` changed like every other of its face, and dented as none.
+    /// `outline` changed like all others of its face, with dents of its own.
     fn apply(self, outline: &Outline, rng: &mut Stream) -> Outline {
         let mut dent = || (rng.between(0.5, 1.1), rng.unit());
         let ((per_y, phase_y), (per_x, phase_x)) = (dent(), dent());
@@ -287,6 +287,8 @@ fn parse(bundled: &Bundled) -> Result<Face, FontError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
     use super::*;
     use crate::alphabet::ALPHABET;
 
@@ -303,6 +305,29 @@ mod tests {
             assert!(sturdy.len() >= 6, "{} in {}", char::from(*character), sturdy.len());
         }
         assert!(fonts.word_faces().len() >= 12);
+    }
+
+    /// The requirements ask for a pool of 20 fonts. A font counts if it draws characters of answers,
+    /// differs from all others, and is used by some style.
+    #[test]
+    fn twenty_fonts_at_least_are_in_play() {
+        let fonts = Fonts::load().unwrap();
+        let drawing = |fonts: &Fonts| -> BTreeSet<u8> {
+            let lists = ALPHABET.iter().map(|character| fonts.faces_for(*character, false));
+            lists.flatten().copied().collect()
+        };
+        let pool = drawing(&fonts);
+        let outlines: HashSet<String> = pool
+            .iter()
+            .map(|face| {
+                let points = |character| fonts.outline(*face, character).map(Outline::points);
+                format!("{:?}", [b'R', b'K', b'3'].map(points))
+            })
+            .collect();
+        assert!(outlines.len() >= 20, "{} different fonts", outlines.len());
+        let mut rng = Stream::fixed(2);
+        let used: BTreeSet<u8> = (0..50).flat_map(|_| drawing(&fonts.styled(&mut rng))).collect();
+        assert!(used.len() >= 20, "styles use {} fonts", used.len());
     }
 
     #[test]

@@ -1,16 +1,16 @@
-//! How likely a guess is to succeed that never looked at the picture.
+//! The probability that a blind guess succeeds.
 
 use crate::alphabet::ALPHABET;
-use crate::answer::Tolerance;
 use crate::level::LevelProfile;
 use crate::spec::{AnswerMode, Carrier, Spec, Variant};
 use crate::tasks::{arithmetic, object_recognition, pattern_completion};
 use crate::term::Colour;
+use crate::tolerance::Tolerance;
 
-/// The probability that the best blind guess is judged right, per try.
+/// The probability that the best blind guess is right, per try.
 ///
-/// The guesser knows the spec, the generator and the question, and what a submission is forgiven;
-/// he has not seen the picture. Computed from the alphabets and distributions that tasks draw from,
+/// The guesser knows the spec, the generator, the question and the tolerance, but has not seen the
+/// picture. Computed from the alphabets and distributions that tasks draw from,
 /// exactly; for sums by enumeration.
 pub fn guess_probability(spec: &Spec, tolerance: Tolerance) -> f64 {
     let profile = LevelProfile::of(spec.level);
@@ -28,7 +28,7 @@ pub fn guess_probability(spec: &Spec, tolerance: Tolerance) -> f64 {
     }
 }
 
-/// All texts are equally likely, so that the best guess is the one that stands for most of them:
+/// All texts are equally likely, so that the best guess is the one that is accepted for most of them:
 /// itself, every text with one other character, and every swap of two neighbours.
 fn text(length: u8, tolerance: Tolerance) -> f64 {
     let alphabet = ALPHABET.len() as f64;
@@ -102,11 +102,13 @@ mod tests {
         assert!(sums[0] < 0.05 && sums[9] < 0.023, "{sums:?}");
     }
 
-    /// Sums are held to their draws beside their task; texts have no formula but the size of the alphabet.
+    /// The tests of the arithmetic task hold sums to their draws; the only formula of texts is the
+    /// size of the alphabet.
     #[test]
     fn what_is_drawn_is_as_hard_to_guess_as_the_formulas_say() {
         const DRAWS: u32 = 60_000;
-        /// Standard deviations that a count may be off: far more than chance does to a few thousand counts.
+        /// Standard deviations that a count may be off: far more than chance causes in a few thousand
+        /// counts.
         const LUCK: f64 = 6.0;
         let mut rng = Stream::fixed(71);
         let asked = [Variant::PatternCompletion, Variant::ColorTextMismatch];

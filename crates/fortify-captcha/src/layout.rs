@@ -1,30 +1,30 @@
-//! Where figures stand: from a line of figures to bent polygons on the canvas.
+//! Layout: places figures and turns them into bent polygons on the canvas.
 //!
 //! Every carrier draws the same polygons, each in its own way. Points are moved here and nowhere
-//! else: size, turn, place, two waves, and in the end a fit that keeps every point on the canvas.
+//! else: size, turn, place, two waves, and finally a fit that keeps every point on the canvas.
 
-mod manner;
+mod params;
 mod scene;
 
-pub(crate) use manner::Manner;
+pub(crate) use params::LayoutParams;
 
+use crate::figure::{Figure, Sign};
 use crate::font::Fonts;
 use crate::level::LevelProfile;
 use crate::outline::{Bounds, Outline, Point};
 use crate::rng::{Stream, cos_turns, sin_turns};
 use crate::scribble;
-use crate::tasks::{Figure, Sign};
 use crate::term::Colour;
 
 /// Height of capitals in ink for the height of the picture, before shrinking to its width.
 const INK_CAP: f32 = 0.50;
 /// Free border, as a share of the picture's height.
 const BORDER: f32 = 0.06;
-/// A word's size beside that of a digit: its letters are read together.
+/// A word's size relative to that of a digit: its letters are read together.
 const WORD_SIZE: f32 = 0.82;
 /// How much of the level's turn a word's letters get, so that the word stays one shape.
 const WORD_TURN: f32 = 0.35;
-/// Size of scribbled signs beside that of a digit.
+/// Size of scribbled signs relative to that of a digit.
 const SIGN_SIZE: f32 = 0.62;
 /// Largest turn of a sign, degrees, whatever the level: at 45 a plus is a times.
 const SIGN_TURN: f32 = 8.0;
@@ -35,9 +35,9 @@ const DIGIT_GAP: f32 = 0.08;
 /// Half of a small letter's height, in cap heights.
 const SMALL_MIDDLE: f32 = 0.36;
 
-/// How a shape hangs together with the one on its left.
+/// How a shape belongs together with the one on its left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bond {
+pub(crate) enum KerningGroup {
     /// Not at all: a height and a colour of its own.
     None,
     /// A digit of the same number: the same height, so that none looks like an exponent.
@@ -46,16 +46,16 @@ pub(crate) enum Bond {
     Word,
 }
 
-/// Which colour a shape has.
+/// The colour of a shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tint {
-    /// Any: its colour means nothing.
+    /// Any; the colour means nothing.
     Any,
-    /// One that the task asks for, or might.
-    Paint(Colour),
-    /// That of what is plain to see in every carrier: frames, question marks and objects under
-    /// characters.
-    Chalk,
+    /// A named one, which the task asks for or might ask for.
+    Named(Colour),
+    /// That of neutral shapes, which look the same in every carrier: frames, question marks and objects
+    /// under characters.
+    Neutral,
     /// That of codes, which lie over other shapes and have to stand out from them.
     Code,
 }
@@ -69,34 +69,34 @@ pub(crate) struct Shape {
     last_point: usize,
     /// How far below the line's middle the middle of the shape's box belongs, px.
     offset: f32,
-    join: Join,
+    kerning: Kerning,
     tint: Tint,
 }
 
-/// Where a shape stands beside the one on its left.
+/// The position of a shape relative to the one on its left.
 #[derive(Clone, Copy, Debug)]
-struct Join {
+struct Kerning {
     /// Distance between the boxes, px.
     gap: f32,
-    bond: Bond,
+    group: KerningGroup,
 }
 
 impl Shape {
-    /// How the shape hangs together with the one on its left.
-    pub(crate) fn bond(&self) -> Bond {
-        self.join.bond
+    /// How the shape belongs together with the one on its left.
+    pub(crate) fn group(&self) -> KerningGroup {
+        self.kerning.group
     }
 
-    /// Which colour the shape has.
+    /// The colour of the shape.
     pub(crate) fn tint(&self) -> Tint {
         self.tint
     }
 }
 
-/// How figures are written: which fonts, how large, how crooked. Lengths are in px of a picture of
-/// 300 x 100 and grow with the picture.
+/// How glyphs are drawn: fonts, sizes and distortion. Lengths are in px of a picture of 300 x 100 and
+/// grow with the picture.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Hand {
+pub(crate) struct GlyphParams {
     /// Height of capitals, as a share of the picture's height, before shrinking to its width.
     pub(crate) cap: f32,
     /// Only fonts with thick, even strokes.
@@ -117,13 +117,13 @@ pub(crate) struct Hand {
     pub(crate) lean: f32,
     /// How much of the picture's height objects under characters take.
     pub(crate) strip: f32,
-    /// How the style goes about it.
-    pub(crate) manner: Manner,
+    /// The layout parameters of the style.
+    pub(crate) layout: LayoutParams,
 }
 
-impl Hand {
-    /// The hand of ink, which is all that some levels differ by.
-    pub(crate) fn ink(profile: &LevelProfile, manner: Manner) -> Self {
+impl GlyphParams {
+    /// The parameters of ink, straight from the level.
+    pub(crate) fn ink(profile: &LevelProfile, layout: LayoutParams) -> Self {
         Self {
             cap: INK_CAP,
             sturdy: false,
@@ -135,16 +135,16 @@ impl Hand {
             jitter: profile.jitter,
             lean: profile.lean,
             strip: 0.0,
-            manner,
+            layout,
         }
     }
 }
 
-/// What all figures of a picture are set with.
+/// The settings that all figures of a picture share.
 #[derive(Clone, Copy)]
-struct Setting<'a> {
+struct TypeSettings<'a> {
     fonts: &'a Fonts,
-    hand: &'a Hand,
+    params: &'a GlyphParams,
     /// Height of capitals, px.
     cap: f32,
 }
@@ -178,55 +178,61 @@ impl Layout {
         &mut self,
         figures: &[Figure],
         fonts: &Fonts,
-        hand: &Hand,
+        params: &GlyphParams,
         frame: Frame,
         rng: &mut Stream,
     ) {
         self.points.clear();
         self.ends.clear();
         self.shapes.clear();
-        let cap = frame.height * hand.cap * hand.manner.cap;
-        let setting = Setting { fonts, hand, cap };
+        let cap = frame.height * params.cap * params.layout.cap;
+        let settings = TypeSettings { fonts, params, cap };
         match figures.first() {
-            Some(Figure::Object { .. }) => self.scatter(figures, setting, frame, rng),
+            Some(Figure::Object { .. }) => self.scatter(figures, settings, frame, rng),
             Some(Figure::Row(_) | Figure::Loose(_) | Figure::Tinted { .. }) => {
-                self.stack(figures, setting, frame, rng);
+                self.stack(figures, settings, frame, rng);
             }
-            Some(Figure::Over { .. }) => self.columns(figures, setting, frame, rng),
-            Some(Figure::Banner { .. }) => self.banners(figures, setting, frame, rng),
-            _ => self.line(figures, setting, frame, rng),
+            Some(Figure::Over { .. }) => self.columns(figures, settings, frame, rng),
+            Some(Figure::Banner { .. }) => self.banners(figures, settings, frame, rng),
+            _ => self.line(figures, settings, frame, rng),
         }
-        self.wave(hand, frame, rng);
+        self.wave(params, frame, rng);
         self.fit(frame);
     }
 
     /// Figures side by side.
-    fn line(&mut self, figures: &[Figure], setting: Setting<'_>, frame: Frame, rng: &mut Stream) {
-        let Setting { hand, cap, .. } = setting;
-        let apart = hand.gap * frame.scale();
+    fn line(
+        &mut self,
+        figures: &[Figure],
+        settings: TypeSettings<'_>,
+        frame: Frame,
+        rng: &mut Stream,
+    ) {
+        let TypeSettings { params, cap, .. } = settings;
+        let apart = params.gap * frame.scale();
         for figure in figures {
             let mut gap = if self.shapes.is_empty() { 0.0 } else { cap * FIGURE_GAP };
-            let mut bond = Bond::None;
+            let mut group = KerningGroup::None;
             match figure {
                 Figure::Characters(text) => {
                     for character in text.bytes() {
-                        self.character(character, Join { gap, bond }, setting, rng);
+                        self.character(character, Kerning { gap, group }, settings, rng);
                         gap = apart;
                     }
                 }
                 Figure::Number(digits) => {
                     for digit in digits.bytes() {
-                        self.character(digit, Join { gap, bond }, setting, rng);
-                        (gap, bond) = (cap * DIGIT_GAP, Bond::Number);
+                        self.character(digit, Kerning { gap, group }, settings, rng);
+                        (gap, group) = (cap * DIGIT_GAP, KerningGroup::Number);
                     }
                 }
-                Figure::Word(word) => self.word(word, gap, setting, rng),
-                Figure::Scribble(sign) => self.sign(*sign, gap, setting, rng),
-                // What is not in a line has a layout of its own.
+                Figure::Word(word) => self.word(word, gap, settings, rng),
+                Figure::Scribble(sign) => self.sign(*sign, gap, settings, rng),
+                // Other figures have a layout of their own.
                 _ => {}
             }
         }
-        self.place(hand, frame, rng);
+        self.place(params, frame, rng);
     }
 
     /// Every shape, left to right.
@@ -251,55 +257,66 @@ impl Layout {
     }
 
     /// A character with a font, size and turn of its own.
-    fn character(&mut self, character: u8, join: Join, setting: Setting<'_>, rng: &mut Stream) {
-        let Setting { fonts, hand, cap } = setting;
-        let faces = fonts.faces_for(character, hand.sturdy);
+    fn character(
+        &mut self,
+        character: u8,
+        kerning: Kerning,
+        settings: TypeSettings<'_>,
+        rng: &mut Stream,
+    ) {
+        let TypeSettings { fonts, params, cap } = settings;
+        let faces = fonts.faces_for(character, params.sturdy);
         let Some(face) = faces.get(rng.below(faces.len())) else {
             return;
         };
-        let size = cap * (1.0 - hand.shrink * rng.unit());
-        let turn = hand.rotation * hand.manner.turn(self.shapes.len(), rng);
-        let join = Join { gap: join.gap + cap * DIGIT_GAP * rng.unit(), ..join };
+        let size = cap * (1.0 - params.shrink * rng.unit());
+        let turn = params.rotation * params.layout.turn(self.shapes.len(), rng);
+        let kerning = Kerning { gap: kerning.gap + cap * DIGIT_GAP * rng.unit(), ..kerning };
         if let Some(outline) = fonts.outline(*face, character) {
-            self.glyph(outline, size, turn, 0.0, join);
+            self.glyph(outline, size, turn, 0.0, kerning);
         }
     }
 
     /// A word in one font, its letters on one baseline and close together.
-    fn word(&mut self, word: &str, gap: f32, setting: Setting<'_>, rng: &mut Stream) {
-        let Setting { fonts, hand, cap } = setting;
+    fn word(&mut self, word: &str, gap: f32, settings: TypeSettings<'_>, rng: &mut Stream) {
+        let TypeSettings { fonts, params, cap } = settings;
         let faces = fonts.word_faces();
         let Some(face) = faces.get(rng.below(faces.len())) else {
             return;
         };
-        let size = cap * WORD_SIZE * (1.0 - hand.shrink * 0.5 * rng.unit());
-        let mut join = Join { gap, bond: Bond::None };
+        let size = cap * WORD_SIZE * (1.0 - params.shrink * 0.5 * rng.unit());
+        let mut kerning = Kerning { gap, group: KerningGroup::None };
         for letter in word.bytes() {
-            let turn = hand.rotation * WORD_TURN * rng.signed();
+            let turn = params.rotation * WORD_TURN * rng.signed();
             if let Some(outline) = fonts.outline(*face, letter) {
                 // The line's middle is half a small letter's height above the baseline.
                 let offset = (outline.bounds().centre().y + SMALL_MIDDLE) * size;
-                self.glyph(outline, size, turn, offset, join);
+                self.glyph(outline, size, turn, offset, kerning);
             }
-            join = Join { gap: cap * (0.05 + 0.03 * rng.unit()), bond: Bond::Word };
+            kerning = Kerning { gap: cap * (0.05 + 0.03 * rng.unit()), group: KerningGroup::Word };
         }
     }
 
     /// A scribbled sign.
-    fn sign(&mut self, sign: Sign, gap: f32, setting: Setting<'_>, rng: &mut Stream) {
-        let Setting { hand, cap, .. } = setting;
+    fn sign(&mut self, sign: Sign, gap: f32, settings: TypeSettings<'_>, rng: &mut Stream) {
+        let TypeSettings { params, cap, .. } = settings;
         let (first_point, first_contour) = (self.points.len(), self.ends.len());
-        let size = cap * SIGN_SIZE * (1.0 - 0.5 * hand.shrink * rng.unit());
-        let turn = hand.rotation.min(SIGN_TURN) * rng.signed();
+        let size = cap * SIGN_SIZE * (1.0 - 0.5 * params.shrink * rng.unit());
+        let turn = params.rotation.min(SIGN_TURN) * rng.signed();
         scribble::draw(sign, size, turn / 360.0, rng, |contour| {
             self.points.extend_from_slice(contour);
             self.ends.push(self.points.len());
         });
-        self.close_shape(first_point, first_contour, 0.0, Join { gap, bond: Bond::None });
+        self.close_shape(
+            first_point,
+            first_contour,
+            0.0,
+            Kerning { gap, group: KerningGroup::None },
+        );
     }
 
     /// A font's glyph around the origin, scaled and turned.
-    fn glyph(&mut self, outline: &Outline, size: f32, degrees: f32, offset: f32, join: Join) {
+    fn glyph(&mut self, outline: &Outline, size: f32, degrees: f32, offset: f32, kerning: Kerning) {
         let (first_point, first_contour) = (self.points.len(), self.ends.len());
         let centre = outline.bounds().centre();
         let (sin, cos) = (sin_turns(degrees / 360.0) * size, cos_turns(degrees / 360.0) * size);
@@ -308,35 +325,43 @@ impl Layout {
             Point::new(x * cos - y * sin, x * sin + y * cos)
         }));
         self.ends.extend(outline.ends().iter().map(|end| first_point + usize::from(*end)));
-        self.close_shape(first_point, first_contour, offset, join);
+        self.close_shape(first_point, first_contour, offset, kerning);
     }
 
-    fn close_shape(&mut self, first_point: usize, first_contour: usize, offset: f32, join: Join) {
+    fn close_shape(
+        &mut self,
+        first_point: usize,
+        first_contour: usize,
+        offset: f32,
+        kerning: Kerning,
+    ) {
         self.shapes.push(Shape {
             first_contour,
             last_contour: self.ends.len(),
             first_point,
             last_point: self.points.len(),
             offset,
-            join,
+            kerning,
             tint: Tint::Any,
         });
     }
 
-    /// Puts the shapes side by side, shrunk until they fit the width, with what is left over spread
+    /// Puts the shapes side by side, shrunk until they fit the width, with the spare width spread
     /// at random, each on a height of its own.
-    fn place(&mut self, hand: &Hand, frame: Frame, rng: &mut Stream) {
-        let border = frame.height * BORDER + hand.wave * frame.scale();
+    fn place(&mut self, params: &GlyphParams, frame: Frame, rng: &mut Stream) {
+        let border = frame.height * BORDER + params.wave * frame.scale();
         let room = frame.width - 2.0 * border;
         let needed: f32 = self
             .shapes
             .iter()
-            .map(|shape| shape.join.gap + self.bounds(shape).map_or(0.0, |bounds| bounds.width()))
+            .map(|shape| {
+                shape.kerning.gap + self.bounds(shape).map_or(0.0, |bounds| bounds.width())
+            })
             .sum();
         let shrink = (room / needed.max(1.0)).min(1.0);
         let spare = (room - needed * shrink).max(0.0);
         // Some of the spare width is shared out between the figures, the rest moves the line.
-        let airy = hand.manner.airy;
+        let airy = params.layout.airy;
         let share = spare * airy / self.shapes.len().max(1) as f32;
         let mut x = border + spare * (1.0 - airy) * rng.unit();
         let way = if rng.chance(0.5) { 1.0 } else { -1.0 };
@@ -348,13 +373,13 @@ impl Layout {
             let Some(bounds) = self.bounds(&shape) else {
                 continue;
             };
-            if shape.join.bond == Bond::None {
+            if shape.kerning.group == KerningGroup::None {
                 x += share * rng.unit();
                 let free = (frame.height - 2.0 * border - bounds.height() * shrink).max(0.0) * 0.5;
-                let height = hand.manner.height(index, self.shapes.len(), way, rng);
-                line = frame.height * 0.5 + free * hand.jitter * height;
+                let height = params.layout.height(index, self.shapes.len(), way, rng);
+                line = frame.height * 0.5 + free * params.jitter * height;
             }
-            x += shape.join.gap * shrink;
+            x += shape.kerning.gap * shrink;
             let centre = bounds.centre();
             let to =
                 Point::new(x - bounds.min.x * shrink, line + (shape.offset - centre.y) * shrink);
@@ -368,13 +393,13 @@ impl Layout {
     }
 
     /// Bends everything by one wave along each axis.
-    fn wave(&mut self, hand: &Hand, frame: Frame, rng: &mut Stream) {
+    fn wave(&mut self, params: &GlyphParams, frame: Frame, rng: &mut Stream) {
         let scale = frame.scale();
-        let amplitude = |rng: &mut Stream| hand.wave * scale * rng.between(0.5, 1.0);
-        let (shortest, longest) = hand.manner.lengths;
+        let amplitude = |rng: &mut Stream| params.wave * scale * rng.between(0.5, 1.0);
+        let (shortest, longest) = params.layout.lengths;
         let frequency =
-            |rng: &mut Stream| 1.0 / (hand.wavelength * scale * rng.between(shortest, longest));
-        let bend = |rng: &mut Stream| hand.manner.bend(rng);
+            |rng: &mut Stream| 1.0 / (params.wavelength * scale * rng.between(shortest, longest));
+        let bend = |rng: &mut Stream| params.layout.bend(rng);
         let (along, across) = (amplitude(rng), amplitude(rng));
         let (per_x, per_y) = (frequency(rng), frequency(rng));
         let (phase_x, phase_y) = (rng.unit(), rng.unit());

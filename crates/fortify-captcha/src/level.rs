@@ -1,6 +1,6 @@
-//! What a level means: one table, one column per knob.
+//! The level table: one row per level, one column per parameter.
 //!
-//! The integrator sets a level, never a knob. Each column is monotone, which a test holds, so that
+//! Callers set a level, never a single parameter. Each column is monotone, which a test holds, so that
 //! a higher level is never easier in any single respect.
 //!
 //! Readings by the makers with the answers hidden, 20 pictures of 300 x 100 each, which are no user
@@ -9,21 +9,21 @@
 //! typed: objects 20, 20, 20; patterns 20, 19 (a slip, the picture was plain), 20; colour words 20,
 //! 20, 20. Patterns and some objects of level 8 were read enlarged.
 //!
-//! Ink in styles, on grounds that change between light and dark, 30 pictures each in six styles: level 3,
-//! letters 30; level 5, letters 28 (E for F and N for M: both within the tolerance) and, of 30 more in other
-//! styles, 30; sums 30, objects 30, colour words 30, patterns 30 (enlarged). All of it in one table:
-//! `lab/RESULTS.md`.
+//! Ink in styles, on grounds that change between light and dark, 30 pictures each in six styles:
+//! level 3, letters 30; level 5, letters 28 (E for F and N for M: both within the tolerance) and, of
+//! 30 more in other styles, 30; sums 30, objects 30, colour words 30, patterns 30 (enlarged). All of
+//! it in one table: `lab/RESULTS.md`.
 //!
 //! The same for four letters in swirl, 480 x 160, 20 pictures each: level 3, 20 of 20; level 5, 19;
-//! level 8, 19; level 10, 17, each miss a single letter; level 5 in six styles, 29 of 30. Tried and given up because too few were read:
-//! 420 x 140 (level 3: 16), a bend of 0.18 and more (15), 0.6 (hardly a letter). Hardening swirl costs
-//! people more than programs, so its columns move little.
+//! level 8, 19; level 10, 17, each miss a single letter; level 5 in six styles, 29 of 30. Tried and
+//! given up because too few were read: 420 x 140 (level 3: 16), a bend of 0.18 and more (15), 0.6
+//! (hardly a letter). Hardening swirl costs people more than programs, so its columns move little.
 //!
-//! Patterns in swirl, 500 x 180, marks of about 55 px, 20 pictures each, enlarged twice: levels 2, 5 and
-//! 8, 20 of 20. Objects and colour words in swirl, 40 pictures each, half of them in five styles: level 5,
-//! 40 and 40; level 8, 39 (a W for an M) and 40. Some were read enlarged: an E at first sight was an F.
-//! Tried and given up: objects as coloured silhouettes behind the letters, whose edges hide the turn of
-//! the stripes.
+//! Patterns in swirl, 500 x 180, marks of about 55 px, 20 pictures each, enlarged twice: levels 2, 5
+//! and 8, 20 of 20. Objects and colour words in swirl, 40 pictures each, half of them in five styles:
+//! level 5, 40 and 40; level 8, 39 (a W for an M) and 40. Some were read enlarged: an E at first
+//! sight was an F. Tried and given up: objects as coloured silhouettes behind the letters, whose
+//! edges hide the turn of the stripes.
 //!
 //! Growing numbers, colours and loose tiles of patterns are ink's alone; swirl and motion have room for
 //! shapes and directions only, and nothing else is asked for at levels 6 to 10 with the weights below.
@@ -41,12 +41,12 @@
 
 use crate::spec::{Carrier, Level};
 
-/// How often each carrier is drawn at a level, as weights; the carriers left out are not.
+/// How often each carrier is drawn at a level, as weights; carriers that are not listed never are.
 ///
-/// Levels 1 and 2 are friction and take what everybody knows. From level 3 on carriers that ready-made
-/// character recognition does not read take over, seven pictures in ten; from level 6 on ink is gone, for
-/// programs read it better than people. Whoever draws leaves out the carriers that do not show the variant
-/// as it is answered ([`Carrier::carries`]) and takes any that does where none is left.
+/// Levels 1 and 2 are friction and take what everybody knows. From level 3 on carriers that
+/// ready-made character recognition does not read take over, seven pictures in ten; from level 6 on
+/// ink is gone, for programs read it better than people. Callers skip the carriers that do not show
+/// the variant in its answer mode ([`Carrier::carries`]) and take any that does where none is left.
 pub const fn carrier_weights(level: Level) -> &'static [(Carrier, u32)] {
     match level.get() {
         ..=2 => &[(Carrier::Ink, 100)],
@@ -57,20 +57,20 @@ pub const fn carrier_weights(level: Level) -> &'static [(Carrier, u32)] {
 }
 
 macro_rules! level_table {
-    ($($(#[$doc:meta])* $knob:ident: $type:ty = $values:expr;)*) => {
+    ($($(#[$doc:meta])* $column:ident: $type:ty = $values:expr;)*) => {
         /// One row of the table.
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct LevelProfile {
-            $($(#[$doc])* pub(crate) $knob: $type,)*
+            $($(#[$doc])* pub(crate) $column: $type,)*
         }
 
         impl LevelProfile {
             const TABLE: [Self; 10] = {
-                $(const $knob: [$type; 10] = $values;)*
-                let mut rows = [Self { $($knob: $knob[0],)* }; 10];
+                $(const $column: [$type; 10] = $values;)*
+                let mut rows = [Self { $($column: $column[0],)* }; 10];
                 let mut row = 1;
                 while row < 10 {
-                    rows[row] = Self { $($knob: $knob[row],)* };
+                    rows[row] = Self { $($column: $column[row],)* };
                     row += 1;
                 }
                 rows
@@ -87,7 +87,7 @@ macro_rules! level_table {
         /// Every column by name, for the test of monotony.
         #[cfg(test)]
         pub(crate) fn columns() -> Vec<(&'static str, [f64; 10])> {
-            vec![$((stringify!($knob), LevelProfile::TABLE.map(|row| f64::from(row.$knob))),)*]
+            vec![$((stringify!($column), LevelProfile::TABLE.map(|row| f64::from(row.$column))),)*]
         }
     };
 }
@@ -131,8 +131,8 @@ mod table {
         cuts: u8 = [0, 0, 1, 1, 2, 2, 3, 3, 4, 5];
         /// Thickness of the curves over the text, px.
         over_width: f32 = [1.0, 1.0, 1.0, 1.0, 1.0, 1.4, 1.6, 1.8, 2.0, 2.0];
-        /// Slips forgiven in a text or a word that is typed, as [`Tolerance`](crate::Tolerance) says: with
-        /// one, a blind guess at six characters is right 144 times as often.
+        /// Slips forgiven in a text or a word that is typed, as [`Tolerance`](crate::Tolerance) says:
+        /// with one, a blind guess at six characters is right 144 times as often.
         slips: u8 = [1, 1, 1, 1, 1, 0, 0, 0, 0, 0];
         /// Largest operand of a sum or a difference.
         operand: u16 = [20, 20, 25, 25, 30, 30, 45, 60, 80, 99];
@@ -154,20 +154,21 @@ mod table {
         period: u8 = [2, 2, 2, 3, 3, 3, 3, 3, 3, 3];
         /// How often the missing tile is not the last.
         inner: f32 = [0.0, 0.0, 0.15, 0.30, 0.45, 0.55, 0.60, 0.65, 0.70, 0.75];
-        /// How often what is not asked changes from tile to tile as well.
+        /// How often an aspect that is not asked for changes from tile to tile as well.
         distraction: f32 = [0.0, 0.10, 0.15, 0.20, 0.30, 0.50, 0.60, 0.70, 0.85, 1.0];
-        /// Loose tiles outside of the rows in ink, which mean nothing. A picture of 300 x 100 has hardly
+        /// Distractors in ink: loose tiles outside of the rows. A picture of 300 x 100 has hardly
         /// ever room for one beside two rows, the 300 x 150 of pages has.
         herrings: u8 = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4];
         /// Words of a colour question in ink, each a question of its own; the other carriers show two.
         tinted: u8 = [1, 1, 2, 2, 2, 2, 2, 2, 3, 3];
-        /// Dots of motion that are flipped at each frame, in 64ths. Flipping a share is drawing twice
-        /// that share anew, so that coherence is 1 - flips / 32: 0.66 at level 5, 0.5 at 7, 0.38 at 10.
+        /// Dots of motion that are flipped at each frame, in 64ths. Flipping a share is the same as
+        /// redrawing twice that share, so that coherence is 1 - flips / 32: 0.66 at level 5, 0.5 at
+        /// 7, 0.38 at 10.
         dot_flips: u8 = [9, 10, 10, 11, 11, 14, 16, 17, 19, 20];
         /// Half turns that the stripes of swirl take over a few heights of the picture.
         swirl_bend: f32 = [0.0, 0.03, 0.05, 0.07, 0.08, 0.09, 0.095, 0.10, 0.11, 0.12];
-        /// How far the middle direction of the stripes may be from level or upright, in half turns: oblique
-        /// stripes are harder to tell from those at right angles to them.
+        /// How far the middle direction of the stripes may be from level or upright, in half turns:
+        /// oblique stripes are harder to tell from those at right angles to them.
         swirl_oblique: f32 = [0.02, 0.03, 0.03, 0.035, 0.04, 0.04, 0.045, 0.045, 0.05, 0.05];
         /// White noise in swirl: how far it moves a px at most, in steps of which a stripe's deviation
         /// is 40.
@@ -201,11 +202,11 @@ mod tests {
     }
 
     #[test]
-    fn every_knob_is_monotone_and_moves() {
-        for (knob, values) in columns() {
+    fn every_parameter_is_monotone_and_moves() {
+        for (column, values) in columns() {
             let rising = values.windows(2).all(|pair| pair[0] <= pair[1]);
             let falling = values.windows(2).all(|pair| pair[0] >= pair[1]);
-            assert!(rising != falling, "{knob}: {values:?}");
+            assert!(rising != falling, "{column}: {values:?}");
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Image challenges that need no script: a pure generator from a [`Spec`], a [`Style`] and a
 //! 32-byte [`Seed`] to picture and answer.
 //!
-//! No clock, no input or output, no global state: the same three give the same bytes on every
-//! machine and in every thread, so that a service keeps the seed and renders when the picture is
-//! fetched.
+//! No clock, no I/O, no global state: the same three give the same bytes on every machine and in every
+//! thread, so that a service can store the seed and render when the picture is fetched.
 //!
 //! ```
 //! use fortify_captcha::{Generator, Level, Seed, Spec, StyleKey, Tolerance, Variant};
@@ -22,51 +21,60 @@
 //!
 //! # Layout
 //!
-//! A picture is made in this order, one module each:
+//! A module imports only from modules that come before it in this list; a parent module and its own
+//! children may refer to each other.
 //!
-//! - `spec` says what is wanted; `level` turns its level into knobs, by one table.
-//! - `tasks` compose the puzzle: `answer`, question, choices, and the figures that show it.
-//!   `alphabet` holds the characters, `object` the objects, `term` shapes, colours and directions;
-//!   `fold`, `number` and `synonyms` read what is typed, `choice` makes decoys.
-//! - `layout` makes polygons of the figures: glyphs from `font` and `outline`, objects from
-//!   `pictogram`, signs from `scribble`, figures of patterns from `tiles`, placed, turned and bent.
-//! - `carriers` make the polygons visible. `ink` fills them (`raster`) on an indexed `canvas`, with
-//!   colours from `palette` (those with a name from `paints`), among marks from `noise`. `swirl` shows
-//!   them by the direction of stripes, `motion` by dots that drift (`bits`), with a `decoy` for programs.
-//! - `encode` writes the PNG.
-//! - `style` is what the pictures of one site and day have in common.
-//!
-//! `rng` gives every part its own stream of numbers from the seed. `weights` says which task a level
-//! asks how often, `guess` how likely a blind guess is to succeed.
+//! - `error`, `hex`, `constant_time`: errors, 32 bytes as text, comparison in constant time.
+//! - `alphabet`, `object`, `term`: the characters, objects, and shapes, colours and directions.
+//! - `spec`, `seed`: the specification of a picture; the secrets that pictures and styles follow from.
+//! - `level`, `weights`: the parameters of each level, in one table; how often it asks each task.
+//! - `rng`: a stream of numbers for every part of a picture and of a style.
+//! - `number`, `fold`, `tolerance`, `synonyms`: reading of typed answers.
+//! - `choice`, `answer`, `puzzle`: choices and their decoys, checking of answers, the question.
+//! - `figure`: the things that a picture shows, without place or size.
+//! - `outline`, `pictogram`, `font`, `scribble`, `tiles`: polygons of glyphs, objects, signs, tiles.
+//! - `layout`: places figures and turns them into bent polygons.
+//! - `bitmap`, `canvas`, `raster`: cells of one bit, indexed pixels, filling of polygons.
+//! - `named_colours`, `palette`, `noise`: sixteen colours, the ground and the marks.
+//! - `style`: everything that the pictures of one site and one style period have in common.
+//! - `tasks`: one module per task composes the question, its answer and its figures.
+//! - `decoy`, `guess`: the answer that only programs give; the probability of a blind guess.
+//! - `carriers`: one module per rendering. `ink` fills polygons, `swirl` turns stripes inside them,
+//!   `motion` lets dots drift in them.
+//! - `encode`, `specimen`: PNG files; one glyph alone, for choosing fonts.
+//! - This file: [`Generator`], which draws pictures by the modules above.
 
 #![deny(missing_docs)]
 
 mod alphabet;
 mod answer;
-mod bits;
+mod bitmap;
 mod canvas;
 mod carriers;
 mod choice;
+mod constant_time;
 mod decoy;
 mod encode;
 mod error;
+mod figure;
 mod fold;
 mod font;
 mod guess;
 mod hex;
 mod layout;
 mod level;
+mod named_colours;
 mod noise;
 mod number;
 mod object;
 mod outline;
-mod paints;
 mod palette;
 mod pictogram;
 mod puzzle;
 mod raster;
 mod rng;
 mod scribble;
+mod seed;
 mod spec;
 mod specimen;
 #[cfg(test)]
@@ -76,39 +84,40 @@ mod synonyms;
 mod tasks;
 mod term;
 mod tiles;
+mod tolerance;
 mod weights;
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 pub use alphabet::ALPHABET;
-pub use answer::{Answer, MAX_SUBMITTED_BYTES, MAX_SUBMITTED_CHARS, Tolerance};
+pub use answer::{Answer, MAX_SUBMITTED_BYTES, MAX_SUBMITTED_CHARS};
 pub use choice::{Choice, DecoyKind, Label};
-pub use error::{
-    AnswerError, FontError, LevelError, NameError, RenderError, SeedError, StyleKeyError,
-};
+pub use error::{AnswerError, FontError, LevelError, NameError, SeedError, StyleKeyError};
 pub use guess::guess_probability;
 pub use level::carrier_weights;
 pub use object::Object;
 pub use puzzle::{Puzzle, Question};
-pub use spec::{AnswerMode, Carrier, Level, Seed, Spec, Variant};
+pub use seed::{Seed, StyleKey};
+pub use spec::{AnswerMode, Carrier, Level, RenderError, Spec, Variant};
 #[doc(hidden)]
 pub use specimen::Specimen;
-pub use style::{Style, StyleKey};
+pub use style::Style;
 pub use term::{Aspect, Colour, Direction, Shape, Term};
+pub use tolerance::Tolerance;
 pub use weights::variant_weights;
 
 use carriers::motion::{self, Scene};
-use carriers::swirl::{self, Kit};
+use carriers::swirl::{self, StripeSettings};
 use carriers::{fitted, ink};
 use font::Fonts;
 use level::LevelProfile;
 use palette::Palette;
 use rng::{Purpose, Stream};
 
-/// Raised whenever the same spec, style and seed give other bytes or another answer, so that a
-/// node of another version is not asked to draw what it would draw differently. The golden tests
-/// pin what this number means.
+/// The version of the renderer, raised whenever the same spec, style and seed give other bytes or
+/// another answer, so that no node draws pictures that a node of another version issued. Golden tests
+/// pin it.
 pub const RENDERER_VERSION: u16 = 3;
 
 /// Sets of buffers kept for reuse: one per thread that renders at the same time, and more threads
@@ -134,7 +143,7 @@ struct Scratch {
 pub struct Rendered {
     /// The picture.
     pub media: Media,
-    /// What it asks and what the answer is.
+    /// The question and its answer.
     pub puzzle: Puzzle,
 }
 
@@ -165,8 +174,8 @@ impl Generator {
         Ok(Self { fonts: Fonts::load()?, scratches: Mutex::new(Vec::new()) })
     }
 
-    /// The style that follows from `key`, to be kept as long as pictures are drawn in it: it takes
-    /// about 100 ms and 10 MB.
+    /// The style that follows from `key`, to be kept as long as pictures are drawn in it: making it
+    /// takes about 100 ms and 10 MB.
     pub fn style(&self, key: &StyleKey) -> Style {
         Style::new(key, &self.fonts)
     }
@@ -175,7 +184,8 @@ impl Generator {
     ///
     /// # Errors
     ///
-    /// [`RenderError`] if the spec is out of bounds or asks for what this version does not offer.
+    /// [`RenderError`] if the spec is out of bounds or asks for a combination that this version does
+    /// not offer.
     pub fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError> {
         spec.check()?;
         let spec = &fitted(spec);
@@ -261,8 +271,8 @@ impl Generator {
         let Scratch { ink, swirl, .. } = scratch;
         ink.canvas.resize(usize::from(spec.width), usize::from(spec.height));
         let palette = if spec.carrier == Carrier::Swirl {
-            let kit = Kit { style, profile };
-            swirl::draw(&task.figures, kit, &mut rng, &mut ink.canvas, swirl)
+            let settings = StripeSettings { style, profile };
+            swirl::draw(&task.figures, settings, &mut rng, &mut ink.canvas, swirl)
         } else {
             ink::draw(&task.figures, style, profile, &mut rng, ink)
         };
@@ -339,7 +349,7 @@ impl fmt::Debug for Media {
     }
 }
 
-/// A picture that only has to be encoded.
+/// A picture that is ready to be encoded.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct FinishedCanvas {
@@ -360,3 +370,8 @@ impl FinishedCanvas {
         encode::encode(self.width, self.height, &self.palette, &self.packed, png::Compression::Fast)
     }
 }
+
+/// The example of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

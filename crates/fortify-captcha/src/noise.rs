@@ -1,6 +1,6 @@
-//! What is on the canvas besides the text: the ground, and marks behind and over it.
+//! Noise: the ground, and the marks behind and over the text.
 
-use crate::canvas::{Canvas, Dye};
+use crate::canvas::{Canvas, InkPair};
 use crate::layout::Frame;
 use crate::outline::Point;
 use crate::rng::{Stream, cos_turns, sin_turns};
@@ -62,8 +62,8 @@ impl Ground {
         }
     }
 
-    /// Fills the canvas with the ground's four shades (slots 0 to 3); a counterchanged one with the light
-    /// ones (0 and 2) and the dark ones (1 and 3) in broad fields.
+    /// Fills the canvas with the ground's four shades (slots 0 to 3); a counterchanged one with the
+    /// light ones (0 and 2) and the dark ones (1 and 3) in broad fields.
     pub(crate) fn paint(
         &self,
         counterchanged: bool,
@@ -110,7 +110,7 @@ pub(crate) struct Marks {
     /// One of two in each picture.
     lines: [Line; 2],
     shapes: [Mark; 3],
-    /// How wide and how high a dot is at most beside the other way, px.
+    /// Largest width and height of a dot, px.
     dot: (usize, usize),
 }
 
@@ -173,7 +173,7 @@ pub(crate) fn dots(
     canvas: &mut Canvas,
     marks: &Marks,
     count: u16,
-    dyes: &[Dye],
+    pairs: &[InkPair],
     frame: Frame,
     rng: &mut Stream,
 ) {
@@ -184,10 +184,12 @@ pub(crate) fn dots(
         let y = rng.below(canvas.height()) as i32;
         let bits = rng.u32() as usize;
         let (width, height) = (1 + (bits & 0xff) % wide, 1 + (bits >> 8 & 0xff) % high);
-        if let Some(dye) = dyes.get((bits >> 16) % dyes.len().max(1)) {
+        if let Some(pair) = pairs.get((bits >> 16) % pairs.len().max(1)) {
+            #[cfg(test)]
+            tally::count(tally::Kind::Dot);
             for offset in 0..(width * height) as i32 {
                 let width = width as i32;
-                canvas.set(x + offset % width, y + offset / width, *dye);
+                canvas.set(x + offset % width, y + offset / width, *pair);
             }
         }
     }
@@ -198,10 +200,12 @@ pub(crate) fn line(
     canvas: &mut Canvas,
     marks: &Marks,
     width: f32,
-    dye: Dye,
+    pair: InkPair,
     frame: Frame,
     rng: &mut Stream,
 ) {
+    #[cfg(test)]
+    tally::count(tally::Kind::Line);
     let Frame { width: w, height: h } = frame;
     let side = |rng: &mut Stream| rng.between(0.05, 0.95);
     let (from, to) = if rng.chance(0.7) {
@@ -224,14 +228,14 @@ pub(crate) fn line(
         Line::Bow => {
             let control = Point::new(rng.unit() * w, rng.between(-0.5, 1.5) * h);
             let length = from.distance(control) + control.distance(to);
-            path(canvas, width, dye, length, |t| {
+            path(canvas, width, pair, length, |t| {
                 from.towards(control, t).towards(control.towards(to, t), t)
             });
         }
-        Line::Straight => path(canvas, width, dye, length, |t| from.towards(to, t)),
+        Line::Straight => path(canvas, width, pair, length, |t| from.towards(to, t)),
         Line::Wave(waves, height) => {
             let phase = rng.unit();
-            path(canvas, width, dye, length * 1.6, |t| {
+            path(canvas, width, pair, length * 1.6, |t| {
                 aside(from.towards(to, t), height * sin_turns(t * waves + phase))
             });
         }
@@ -243,12 +247,12 @@ pub(crate) fn line(
             };
             for edge in 0..edges {
                 let (from, to) = (corner(edge), corner(edge + 1));
-                path(canvas, width, dye, from.distance(to), |t| from.towards(to, t));
+                path(canvas, width, pair, from.distance(to), |t| from.towards(to, t));
             }
         }
         Line::Arc => {
             let bulge = rng.between(0.2, 0.6) * if rng.chance(0.5) { 1.0 } else { -1.0 };
-            path(canvas, width, dye, length * 1.3, |t| {
+            path(canvas, width, pair, length * 1.3, |t| {
                 aside(from.towards(to, t), bulge * sin_turns(0.5 * t))
             });
         }
@@ -256,7 +260,15 @@ pub(crate) fn line(
 }
 
 /// A small open shape.
-pub(crate) fn shape(canvas: &mut Canvas, marks: &Marks, dye: Dye, frame: Frame, rng: &mut Stream) {
+pub(crate) fn shape(
+    canvas: &mut Canvas,
+    marks: &Marks,
+    pair: InkPair,
+    frame: Frame,
+    rng: &mut Stream,
+) {
+    #[cfg(test)]
+    tally::count(tally::Kind::Shape);
     let radius = rng.between(4.0, 11.0) * frame.scale();
     let centre = Point::new(rng.unit() * frame.width, rng.unit() * frame.height);
     let turn = rng.unit();
@@ -266,7 +278,7 @@ pub(crate) fn shape(canvas: &mut Canvas, marks: &Marks, dye: Dye, frame: Frame, 
         Point::new(centre.x + radius * cos_turns(turns), centre.y + radius * sin_turns(turns))
     };
     let mut straight = |from: Point, to: Point| {
-        path(canvas, width, dye, from.distance(to), |t| from.towards(to, t));
+        path(canvas, width, pair, from.distance(to), |t| from.towards(to, t));
     };
     let mut polygon = |corners: u32| {
         for corner in 0..corners {
@@ -286,21 +298,51 @@ pub(crate) fn shape(canvas: &mut Canvas, marks: &Marks, dye: Dye, frame: Frame, 
             straight(at(turn, 1.0), at(turn + 0.4, 1.0));
             straight(at(turn + 0.4, 1.0), at(turn + 0.65, 1.0));
         }
-        Mark::Ring => path(canvas, width, dye, radius * 20.0, |t| at(t, 1.0)),
+        Mark::Ring => path(canvas, width, pair, radius * 20.0, |t| at(t, 1.0)),
         Mark::Spiral => {
-            path(canvas, width, dye, radius * 20.0, |t| at(turn + 1.6 * t, 0.15 + 0.85 * t));
+            path(canvas, width, pair, radius * 20.0, |t| at(turn + 1.6 * t, 0.15 + 0.85 * t));
         }
     }
 }
 
 /// Draws a path of about `length` px as straight strokes of about a dozen px.
-fn path(canvas: &mut Canvas, width: f32, dye: Dye, length: f32, at: impl Fn(f32) -> Point) {
+fn path(canvas: &mut Canvas, width: f32, pair: InkPair, length: f32, at: impl Fn(f32) -> Point) {
     let thickness = (width + 0.5).max(1.0) as i32;
     let pieces = (length * (1.0 / 12.0)).clamp(1.0, 200.0) as u32 + 1;
     let mut from = at(0.0);
     for piece in 1..=pieces {
         let to = at(piece as f32 / pieces as f32);
-        canvas.line(from, to, thickness, dye);
+        canvas.line(from, to, thickness, pair);
         from = to;
+    }
+}
+
+/// Counts marks, so that tests can hold how many a level draws.
+#[cfg(test)]
+pub(crate) mod tally {
+    use std::cell::Cell;
+
+    #[derive(Clone, Copy)]
+    pub(super) enum Kind {
+        Line,
+        Shape,
+        Dot,
+    }
+
+    thread_local! {
+        static DRAWN: Cell<[usize; 3]> = const { Cell::new([0; 3]) };
+    }
+
+    pub(super) fn count(kind: Kind) {
+        let mut drawn = DRAWN.get();
+        drawn[kind as usize] += 1;
+        DRAWN.set(drawn);
+    }
+
+    /// The lines, shapes and dots that `draw` draws on this thread.
+    pub(crate) fn drawn(draw: impl FnOnce()) -> [usize; 3] {
+        DRAWN.set([0; 3]);
+        draw();
+        DRAWN.get()
     }
 }

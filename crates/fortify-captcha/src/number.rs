@@ -1,6 +1,6 @@
 //! Numbers as people write them: digits of any script, or English words.
 
-/// What a sum can come to is far below; nine digits keep the arithmetic in 32 bits.
+/// Longest number read. Results of sums are far shorter; nine digits keep the arithmetic in 32 bits.
 const MAX_DIGITS: usize = 9;
 
 /// The ASCII form of full-width characters and of the decimal digits of scripts whose keyboards

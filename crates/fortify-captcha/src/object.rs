@@ -60,7 +60,7 @@ macro_rules! objects {
                 }
             }
 
-            /// What the object could be taken for.
+            /// The family of objects that it resembles.
             pub(crate) const fn family(self) -> Family {
                 match self {
                     $(Self::$object => Family::$family,)*

@@ -91,7 +91,7 @@ impl Outline {
     /// The outline with every point moved, and before that every edge moved outwards by `weight`.
     pub(crate) fn reshaped(&self, weight: f32, to: impl Fn(Point) -> Point) -> Self {
         let mut points = self.points.to_vec();
-        // Fonts differ in which way round they draw; what is enclosed is on the same side of all of
+        // Fonts differ in the direction of contours; the enclosed area is on the same side of all of
         // one font's edges, holes included.
         let outwards = if self.area() > 0.0 { weight } else { -weight };
         let mut start = 0;

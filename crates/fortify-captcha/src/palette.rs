@@ -1,8 +1,8 @@
-//! Sixteen colours, always in the same slots: what a slot is for never depends on the answer.
+//! Sixteen colours, always in the same slots: the purpose of a slot never depends on the answer.
 
-use crate::canvas::Dye;
+use crate::canvas::InkPair;
 use crate::level::LevelProfile;
-use crate::paints;
+use crate::named_colours;
 use crate::raster::Ink;
 use crate::rng::Stream;
 use crate::term::Colour;
@@ -19,10 +19,10 @@ const FIRST_NOISE: usize = GROUNDS;
 const FIRST_TEXT: usize = FIRST_NOISE + NOISES;
 const FIRST_HALF: usize = FIRST_TEXT + TEXTS;
 /// Named colours of a picture that has some: text slots 0 to 3.
-pub(crate) const PAINTS: usize = TEXTS - 1;
-/// The text slot of frames and codes in such a picture.
-const CHALK: usize = PAINTS;
-/// Colours in all, what four bits can tell apart.
+pub(crate) const NAMED: usize = TEXTS - 1;
+/// The text slot of neutral shapes and codes in such a picture.
+const NEUTRAL: usize = NAMED;
+/// Colours in all: four bits.
 pub(crate) const COLOURS: usize = FIRST_HALF + TEXTS;
 
 /// Shades of each band in a picture of two.
@@ -34,21 +34,21 @@ const PEAK: f32 = 0.75;
 const DARKEST: f32 = 0.22;
 /// How much white is in its lightest one.
 const LIGHTEST: f32 = 0.35;
-/// Contrast of the two colours of dots (WCAG 2.2 ratio): what eyes bear that watch them flicker.
+/// Contrast of the two colours of dots (WCAG 2.2 ratio): comfortable while they flicker.
 const DOTS_CONTRAST: f32 = 5.0;
 /// Red, green, blue.
 pub(crate) type Rgb = [u8; 3];
 
-/// The colour of frames and codes in a picture with named colours.
+/// The colour of neutral shapes and codes in a picture with named colours: one that is never an answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Chalk {
+pub(crate) enum NeutralColour {
     White,
     Grey,
 }
 
-/// Which colours a style has, beside what tasks and levels ask of them.
+/// The colours of a style, within the limits that tasks and levels set.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scheme {
+pub(crate) struct ColourScheme {
     /// How often a ground is light.
     light: f32,
     /// Hues of grounds: the first, and how far they reach, turns.
@@ -65,8 +65,8 @@ pub(crate) struct Scheme {
     counterchange: f32,
 }
 
-impl Scheme {
-    /// The scheme of a style.
+impl ColourScheme {
+    /// Draws the colour scheme of a style.
     pub(crate) fn draw(rng: &mut Stream) -> Self {
         Self {
             light: rng.pick(&[0.0, 0.3, 0.7, 1.0]).copied().unwrap_or(0.7),
@@ -92,17 +92,17 @@ pub(crate) struct Palette {
     /// How many of the text colours differ, 2 to 5; the remaining slots repeat them. 0 without text
     /// colours.
     texts: usize,
-    /// What the first text slots are called; empty where colours mean nothing.
-    paints: Vec<Colour>,
+    /// The names of the first text slots; empty where colours mean nothing.
+    named: Vec<Colour>,
     /// Whether the ground changes between light and dark, and everything on it with it: then even slots
-    /// are what is seen on the light side, odd ones on the dark side.
+    /// are the colours of the light side, odd ones those of the dark side.
     counterchanged: bool,
 }
 
 impl Palette {
     /// Draws a ground, light more often than dark, and text colours that stand out from every
     /// shade of it by the level's contrast.
-    pub(crate) fn draw(profile: &LevelProfile, scheme: &Scheme, rng: &mut Stream) -> Self {
+    pub(crate) fn draw(profile: &LevelProfile, scheme: &ColourScheme, rng: &mut Stream) -> Self {
         if rng.chance(profile.counterchange * scheme.counterchange) {
             return Self::counterchanged(profile, scheme, rng);
         }
@@ -140,13 +140,13 @@ impl Palette {
                 _ => blend(mean, text(slot - FIRST_HALF), 0.5),
             };
         }
-        Self { colours, texts, paints: Vec::new(), counterchanged: false }
+        Self { colours, texts, named: Vec::new(), counterchanged: false }
     }
 
     /// A light and a dark ground, each with text colours of its own: no threshold and no distance from
-    /// the commonest colour finds the text. What is dark is colourful and what is light is pale, ground
+    /// the commonest colour finds the text. Dark shades are colourful and light shades pale, ground
     /// and text alike, so that saturation changes sides as well.
-    fn counterchanged(profile: &LevelProfile, scheme: &Scheme, rng: &mut Stream) -> Self {
+    fn counterchanged(profile: &LevelProfile, scheme: &ColourScheme, rng: &mut Stream) -> Self {
         let tints = [hue(scheme.ground_hue(rng)), hue(scheme.ground_hue(rng))];
         let depths = [scheme.tint, rng.between(0.65, 0.9)];
         let shade = |(side, value): (usize, f32)| -> Rgb {
@@ -182,26 +182,26 @@ impl Palette {
         for (slot, colour) in colours.iter_mut().zip(all.chain(&halves)) {
             *slot = *colour;
         }
-        Self { colours, texts: COUNTERCHANGED, paints: Vec::new(), counterchanged: true }
+        Self { colours, texts: COUNTERCHANGED, named: Vec::new(), counterchanged: true }
     }
 
     /// Colours with names, in random slots, on a dark ground; slots that are left over hold other
     /// names. Codes are as light as can be; frames are grey, so that white is a colour too.
     pub(crate) fn named(
         used: &[Colour],
-        chalk: Chalk,
+        neutral: NeutralColour,
         profile: &LevelProfile,
-        scheme: &Scheme,
+        scheme: &ColourScheme,
         rng: &mut Stream,
     ) -> Self {
-        let mut paints = used.to_vec();
+        let mut named = used.to_vec();
         for colour in rng.sample(&Colour::PAINTS, Colour::PAINTS.len()) {
-            if paints.len() < PAINTS && !paints.contains(&colour) {
-                paints.push(colour);
+            if named.len() < NAMED && !named.contains(&colour) {
+                named.push(colour);
             }
         }
-        paints.truncate(PAINTS);
-        rng.shuffle(&mut paints);
+        named.truncate(NAMED);
+        rng.shuffle(&mut named);
         let base = rng.between(0.05, 0.09);
         let tint = hue(scheme.ground_hue(rng));
         let spread = f32::from(profile.grain) / 255.0 * 0.5;
@@ -209,12 +209,12 @@ impl Palette {
             let value = base + spread * step as f32 / (GROUNDS - 1) as f32;
             tint.map(|channel| to_byte(value * (0.88 + 0.12 * channel)))
         });
-        let chalk = match chalk {
-            Chalk::White => [243, 243, 243],
-            Chalk::Grey => [150, 152, 156],
+        let neutral = match neutral {
+            NeutralColour::White => [243, 243, 243],
+            NeutralColour::Grey => [150, 152, 156],
         };
         let mut text = |slot: usize| -> Rgb {
-            let colour = paints.get(slot).map_or(chalk, |colour| paints::rgb(*colour));
+            let colour = named.get(slot).map_or(neutral, |colour| named_colours::rgb(*colour));
             colour.map(|channel| (i32::from(channel) + rng.integer(-5, 5)).clamp(0, 255) as u8)
         };
         let texts: [Rgb; TEXTS] = std::array::from_fn(&mut text);
@@ -226,20 +226,20 @@ impl Palette {
                 let strength = profile.noise * (0.6 + 0.2 * (slot - FIRST_NOISE) as f32);
                 blend(nearest, [150; 3], strength)
             }
-            FIRST_TEXT..FIRST_HALF => texts.get(slot - FIRST_TEXT).copied().unwrap_or(chalk),
-            _ => blend(mean, texts.get(slot - FIRST_HALF).copied().unwrap_or(chalk), 0.5),
+            FIRST_TEXT..FIRST_HALF => texts.get(slot - FIRST_TEXT).copied().unwrap_or(neutral),
+            _ => blend(mean, texts.get(slot - FIRST_HALF).copied().unwrap_or(neutral), 0.5),
         });
-        Self { colours, texts: TEXTS, paints, counterchanged: false }
+        Self { colours, texts: TEXTS, named, counterchanged: false }
     }
 
     /// Whether colours have names.
     pub(crate) fn is_named(&self) -> bool {
-        !self.paints.is_empty()
+        !self.named.is_empty()
     }
 
     /// How many of the text colours marks over the figures may have: not that of codes.
     pub(crate) fn marks(&self) -> usize {
-        if self.is_named() { PAINTS } else { self.texts }
+        if self.is_named() { NAMED } else { self.texts }
     }
 
     /// Whether the ground changes between light and dark.
@@ -248,22 +248,22 @@ impl Palette {
     }
 
     /// The slots of a named colour.
-    pub(crate) fn paint(&self, colour: Colour) -> Ink {
-        self.ink(self.paints.iter().position(|paint| *paint == colour).unwrap_or(CHALK))
+    pub(crate) fn named_ink(&self, colour: Colour) -> Ink {
+        self.ink(self.named.iter().position(|named| *named == colour).unwrap_or(NEUTRAL))
     }
 
-    /// The slots of frames and codes.
-    pub(crate) fn chalk(&self) -> Ink {
-        self.ink(CHALK)
+    /// The slots of neutral shapes and codes.
+    pub(crate) fn neutral(&self) -> Ink {
+        self.ink(NEUTRAL)
     }
 
     /// Sixteen shades at even distances, from a dark to a light one of the same hue.
-    pub(crate) fn shades(scheme: &Scheme, rng: &mut Stream) -> Self {
+    pub(crate) fn shades(scheme: &ColourScheme, rng: &mut Stream) -> Self {
         let tint = scheme.ground_hue(rng);
         let (dark, light) = (tinted(tint, 0.10, rng), tinted(tint, 0.94, rng));
         let last = (COLOURS - 1) as f32;
         let colours = std::array::from_fn(|shade| blend(dark, light, shade as f32 / last));
-        Self { colours, texts: 0, paints: Vec::new(), counterchanged: false }
+        Self { colours, texts: 0, named: Vec::new(), counterchanged: false }
     }
 
     /// Eight shades of each of two colours, from dark to light.
@@ -276,7 +276,7 @@ impl Palette {
         for (slot, colour) in colours.iter_mut().zip(upper.into_iter().chain(lower)) {
             *slot = colour;
         }
-        Self { colours, texts: 0, paints: Vec::new(), counterchanged: false }
+        Self { colours, texts: 0, named: Vec::new(), counterchanged: false }
     }
 
     /// Three bytes per colour, as the file has them.
@@ -289,22 +289,26 @@ impl Palette {
         if self.counterchanged {
             let index = 2 * (index % COUNTERCHANGED) as u8;
             let (full, half) = (FIRST_TEXT as u8 + index, FIRST_HALF as u8 + 1 + index);
-            return Ink { full: Dye([full, full + 1]), half: Dye([half, half + 1]) };
+            return Ink { full: InkPair([full, full + 1]), half: InkPair([half, half + 1]) };
         }
         let index = (index % TEXTS) as u8;
-        Ink::plain(FIRST_TEXT as u8 + index, FIRST_HALF as u8 + index)
+        Ink::uniform(FIRST_TEXT as u8 + index, FIRST_HALF as u8 + index)
     }
 
     /// The slots of a noise colour.
-    pub(crate) fn noise(&self, index: usize) -> Dye {
+    pub(crate) fn noise(&self, index: usize) -> InkPair {
         let slot = |index: usize| (FIRST_NOISE + index % NOISES) as u8;
-        if self.counterchanged { Dye([slot(0), slot(1)]) } else { Dye::plain(slot(index)) }
+        if self.counterchanged {
+            InkPair([slot(0), slot(1)])
+        } else {
+            InkPair::uniform(slot(index))
+        }
     }
 
     /// The slots of a shade of the ground.
-    pub(crate) fn ground(&self, index: usize) -> Dye {
+    pub(crate) fn ground(&self, index: usize) -> InkPair {
         let index = (index % GROUNDS) as u8;
-        if self.counterchanged { Dye([index & !1, index | 1]) } else { Dye::plain(index) }
+        if self.counterchanged { InkPair([index & !1, index | 1]) } else { InkPair::uniform(index) }
     }
 
     /// How many text colours there are, 2 to 5.
@@ -313,13 +317,38 @@ impl Palette {
     }
 }
 
+/// The colours of an animation: a dark and a light one, or both for each of two bands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum DotColours {
+    One([Rgb; 2]),
+    Two([Rgb; 4]),
+}
+
+impl DotColours {
+    /// Three bytes per colour, as the file has them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::One(colours) => colours.as_flattened(),
+            Self::Two(colours) => colours.as_flattened(),
+        }
+    }
+
+    /// Bits per cell in the file.
+    pub(crate) fn depth(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Two(_) => 2,
+        }
+    }
+}
+
 /// `colour` from dark (a `share` of 0) to light (1): a band's stripes or dots.
 pub(crate) fn shade(colour: Colour, share: f32) -> Rgb {
-    let paint = paints::rgb(colour);
+    let colour = named_colours::rgb(colour);
     if share < PEAK {
-        blend(blend([0; 3], paint, DARKEST), paint, share / PEAK)
+        blend(blend([0; 3], colour, DARKEST), colour, share / PEAK)
     } else {
-        blend(paint, [255; 3], LIGHTEST * (share - PEAK) / (1.0 - PEAK))
+        blend(colour, [255; 3], LIGHTEST * (share - PEAK) / (1.0 - PEAK))
     }
 }
 
@@ -430,14 +459,15 @@ mod tests {
         for level in Level::ALL {
             let profile = LevelProfile::of(level);
             for _ in 0..500 {
-                let scheme = Scheme::draw(&mut rng);
+                let scheme = ColourScheme::draw(&mut rng);
                 let palette = Palette::draw(profile, &scheme, &mut rng);
                 assert!((2..=5).contains(&palette.texts()));
                 counterchanged += u32::from(palette.is_counterchanged());
-                let all = |count: usize, dye: &dyn Fn(usize) -> Dye, side: usize| -> Vec<f32> {
-                    let slot = |index: usize| usize::from(dye(index).0[side]);
-                    (0..count).map(|index| luminance(palette.colours[slot(index)])).collect()
-                };
+                let all =
+                    |count: usize, pair: &dyn Fn(usize) -> InkPair, side: usize| -> Vec<f32> {
+                        let slot = |index: usize| usize::from(pair(index).0[side]);
+                        (0..count).map(|index| luminance(palette.colours[slot(index)])).collect()
+                    };
                 for side in [0, 1] {
                     let grounds = all(GROUNDS, &|index| palette.ground(index), side);
                     let noises = all(NOISES, &|index| palette.noise(index), side);
@@ -462,12 +492,12 @@ mod tests {
     fn what_is_drawn_on_a_side_stays_on_its_side() {
         let mut rng = Stream::fixed(6);
         let profile = LevelProfile::of(Level::MAX);
-        let scheme = Scheme { counterchange: 1.0, ..Scheme::draw(&mut rng) };
+        let scheme = ColourScheme { counterchange: 1.0, ..ColourScheme::draw(&mut rng) };
         let palette = Palette::draw(profile, &scheme, &mut rng);
         for index in 0..TEXTS {
             let Ink { full, half } = palette.ink(index);
-            for dye in [full, half, palette.noise(index), palette.ground(index)] {
-                assert_eq!(dye.0.map(|slot| slot % 2), [0, 1]);
+            for pair in [full, half, palette.noise(index), palette.ground(index)] {
+                assert_eq!(pair.0.map(|slot| slot % 2), [0, 1]);
             }
         }
     }
@@ -475,12 +505,12 @@ mod tests {
     #[test]
     fn the_slot_of_a_named_colour_tells_nothing() {
         let mut rng = Stream::fixed(7);
-        let (profile, scheme) = (LevelProfile::of(Level::MIN), Scheme::draw(&mut rng));
+        let (profile, scheme) = (LevelProfile::of(Level::MIN), ColourScheme::draw(&mut rng));
         for used in [&[Colour::Red][..], &[Colour::Blue, Colour::Red, Colour::White]] {
-            let mut counts = [0_i32; PAINTS];
+            let mut counts = [0_i32; NAMED];
             for _ in 0..4000 {
-                let palette = Palette::named(used, Chalk::Grey, profile, &scheme, &mut rng);
-                counts[usize::from(palette.paint(Colour::Red).full.0[0]) - FIRST_TEXT] += 1;
+                let palette = Palette::named(used, NeutralColour::Grey, profile, &scheme, &mut rng);
+                counts[usize::from(palette.named_ink(Colour::Red).full.0[0]) - FIRST_TEXT] += 1;
             }
             assert!(counts.iter().all(|count| (count - 1000).abs() < 150), "{counts:?}");
         }
@@ -492,9 +522,10 @@ mod tests {
         for level in Level::ALL {
             for _ in 0..100 {
                 let profile = LevelProfile::of(level);
-                let scheme = Scheme::draw(&mut rng);
-                let paints = &Colour::PAINTS[..4];
-                let palette = Palette::named(paints, Chalk::White, profile, &scheme, &mut rng);
+                let scheme = ColourScheme::draw(&mut rng);
+                let named = &Colour::PAINTS[..4];
+                let palette =
+                    Palette::named(named, NeutralColour::White, profile, &scheme, &mut rng);
                 for slot in FIRST_TEXT..FIRST_HALF {
                     let ratio = |ground: &Rgb| {
                         contrast(luminance(palette.colours[slot]), luminance(*ground))

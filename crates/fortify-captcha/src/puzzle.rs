@@ -1,23 +1,23 @@
-//! What is asked and what the answer is, without the picture.
+//! The question and its answer, without the picture.
 
 use crate::answer::Answer;
-use crate::choice::{Choice, DecoyKind};
+use crate::choice::{Choice, DecoyKind, letter};
 use crate::object::Object;
 use crate::term::{Aspect, Colour};
 
-/// A task as a page and a store need it.
+/// Everything about a picture that a page and a store need.
 #[derive(Clone, Debug)]
 pub struct Puzzle {
     /// The right answer. Secret.
     pub answer: Answer,
-    /// What only a program reads, for it is in a part of the file that browsers do not show: whoever
-    /// answers it is a program. Secret as well. `None` where the carrier has no such part.
+    /// The answer to the part of the file that browsers do not show: only programs give it. Secret as
+    /// well. `None` where the carrier has no such part.
     pub decoy: Option<Answer>,
-    /// What the page asks.
+    /// The question for the page.
     pub question: Question,
-    /// What can be picked, in the order in which it is shown; empty in typed mode.
+    /// The choices, in the order in which they are shown; empty in typed mode.
     pub choices: Vec<Choice>,
-    /// What each of [`Puzzle::choices`] is beside the answer; `None` for the answer itself. Secret.
+    /// How each of [`Puzzle::choices`] relates to the answer; `None` for the answer itself. Secret.
     pub decoy_kinds: Vec<Option<DecoyKind>>,
 }
 
@@ -27,8 +27,8 @@ impl Puzzle {
         Self { answer, decoy: None, question, choices: Vec::new(), decoy_kinds: Vec::new() }
     }
 
-    /// A puzzle that is answered by picking the choice with the number `answer`; `kind` says what
-    /// another one is beside it.
+    /// A puzzle that is answered by picking the choice with the number `answer`; `kind` says how
+    /// another choice relates to it.
     pub(crate) fn picked(
         question: Question,
         choices: Vec<Choice>,
@@ -51,7 +51,7 @@ impl Puzzle {
     }
 
     /// The kind of the decoy that `submitted` picks, by its value or its letter; `None` for the
-    /// answer and for what is no choice. For counting, after the answer is judged.
+    /// answer and for anything that is not a choice. For statistics, after the answer was checked.
     pub fn decoy_picked(&self, submitted: &str) -> Option<DecoyKind> {
         let submitted = submitted.trim();
         let picked = (0_u8..).zip(&self.choices).position(|(index, choice)| {
@@ -62,12 +62,7 @@ impl Puzzle {
     }
 }
 
-/// The letter under which a choice is shown: A for the first.
-pub(crate) fn letter(index: u8) -> char {
-    char::from(b'A' + index.min(25))
-}
-
-/// What a page asks. The words are not here: they are translated where pages are made.
+/// A question. Its words are not here: pages translate them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Question {
@@ -80,18 +75,18 @@ pub enum Question {
     SolveSum,
     /// Type (or pick) the letters over one of the objects in the picture.
     TypeLettersOver {
-        /// Which object.
+        /// The object asked about.
         object: Object,
     },
     /// Type (or pick) the letter over each of these objects, in this order, which is not that of
     /// the picture.
     TypeLettersOverEach {
-        /// Which objects; the picture shows one more.
+        /// The objects asked about, in this order; the picture shows one more.
         objects: [Object; 3],
     },
     /// Pick the object that has this colour.
     WhichObjectIs {
-        /// Which colour.
+        /// The colour of the right object.
         colour: Colour,
     },
     /// Which shape belongs in the frame with the question mark?
@@ -104,9 +99,9 @@ pub enum Question {
     NextDirection,
     /// Two rows, each with a frame to fill: what belongs in the upper, and what in the lower?
     NextTwo {
-        /// What is asked of the upper row.
+        /// The aspect asked for in the upper row.
         upper: Aspect,
-        /// What is asked of the lower row.
+        /// The aspect asked for in the lower row.
         lower: Aspect,
     },
     /// In which colours are the words drawn, from top to bottom?
@@ -121,7 +116,7 @@ pub enum Question {
     },
     /// Which word is on the first of these colours, and which on the second?
     WordsOn {
-        /// What the words are on, in the order in which they are asked, which is not that of the
+        /// The colours behind the words, in the order of the question, which is not that of the
         /// picture.
         colours: [Colour; 2],
     },

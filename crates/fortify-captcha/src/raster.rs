@@ -7,8 +7,8 @@
 
 use std::array;
 
-use crate::bits::{self, Bits, WORD};
-use crate::canvas::{Canvas, Dye};
+use crate::bitmap::{self, Bitmap, WORD};
+use crate::canvas::{Canvas, InkPair};
 use crate::outline::{Bounds, Point};
 use crate::rng::floor;
 
@@ -25,7 +25,7 @@ const WHOLE: i16 = FULL as i16 * 3 / 4;
 /// Fractional bits of x while an edge is followed.
 const BITS: u32 = 16;
 
-/// Cells that are looked at together.
+/// Cells that are processed together.
 const CHUNK: usize = 8;
 
 /// The accumulation buffer. Kept between pictures, so that its memory is.
@@ -38,14 +38,14 @@ pub(crate) struct Rasterizer {
 /// Colours of the px that a shape covers, as palette indices.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ink {
-    pub(crate) full: Dye,
-    pub(crate) half: Dye,
+    pub(crate) full: InkPair,
+    pub(crate) half: InkPair,
 }
 
 impl Ink {
     /// The same on either side of a ground.
-    pub(crate) const fn plain(full: u8, half: u8) -> Self {
-        Self { full: Dye::plain(full), half: Dye::plain(half) }
+    pub(crate) const fn uniform(full: u8, half: u8) -> Self {
+        Self { full: InkPair::uniform(full), half: InkPair::uniform(half) }
     }
 }
 
@@ -54,17 +54,17 @@ impl Ink {
 pub(crate) enum Hatch {
     /// The first alone.
     Solid,
-    /// Level stripes, so many px high.
+    /// Level stripes of this height, px.
     Rows(u8),
-    /// Stripes from the upper left to the lower right in steps, so many px high.
+    /// Stripes from the upper left to the lower right in steps of this height, px.
     Slant(u8),
-    /// Checks, as wide as a chunk and so many px high.
+    /// Checks as wide as a chunk and of this height, px.
     Checks(u8),
     /// The first above, the second below.
     Split,
 }
 
-/// What a shape is filled with.
+/// The fill of a shape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fill {
     pub(crate) inks: [Ink; 2],
@@ -97,7 +97,7 @@ impl Fill {
 
 impl Rasterizer {
     /// Fills the contours, which lie within `bounds`, with the non-zero rule for contours that turn
-    /// the same way. Whatever is off the canvas is cut off.
+    /// the same way. Parts off the canvas are cut off.
     pub(crate) fn fill<'a>(
         &mut self,
         canvas: &mut Canvas,
@@ -135,7 +135,7 @@ impl Rasterizer {
     /// Sets the cells that the contours cover by a quarter or more, of `width` by `height`.
     pub(crate) fn stamp<'a>(
         &mut self,
-        cells: &mut Bits,
+        cells: &mut Bitmap,
         (width, height): (usize, usize),
         contours: impl Iterator<Item = &'a [Point]>,
         bounds: &Bounds,
@@ -155,7 +155,7 @@ impl Rasterizer {
                 let coverage;
                 (coverage, sum) = self::coverage(changes, sum);
                 *changes = [0; CHUNK];
-                let cells = bits::gather(coverage.map(|covered| u8::from(covered >= HALF)));
+                let cells = bitmap::gather(coverage.map(|covered| u8::from(covered >= HALF)));
                 if let Some(word) = row.get_mut(at / WORD) {
                     *word |= u64::from(cells) << (WORD - 8 - at % WORD);
                 }
@@ -180,7 +180,7 @@ impl Rasterizer {
         }
     }
 
-    /// The changes of coverage in each row, in chunks. Whoever takes them leaves them at zero.
+    /// The changes of coverage in each row, in chunks. The caller leaves them at zero.
     fn rows(&mut self, grid: Grid) -> impl Iterator<Item = &mut [[i16; CHUNK]]> {
         let rows = self.cells.chunks_exact_mut(grid.stride()).take(grid.rows as usize);
         rows.map(|row| row.as_chunks_mut().0)
@@ -224,7 +224,7 @@ fn colour(pixels: &mut [u8; CHUNK], changes: &[i16; CHUNK], sum: i16, ink: Ink) 
     }
     let (coverage, last) = coverage(changes, sum);
     for (pixel, covered) in pixels.iter_mut().zip(coverage) {
-        let Dye([even, odd]) = if covered >= WHOLE { ink.full } else { ink.half };
+        let InkPair([even, odd]) = if covered >= WHOLE { ink.full } else { ink.half };
         let inked = if *pixel & 1 == 0 { even } else { odd };
         *pixel = if covered >= HALF { inked } else { *pixel };
     }
@@ -256,7 +256,7 @@ struct Grid {
 }
 
 impl Grid {
-    /// What `bounds` have in common with a picture of this size; `None` where that is nothing.
+    /// The intersection of `bounds` and a picture of this size; `None` if it is empty.
     fn of(bounds: &Bounds, (width, height): (usize, usize)) -> Option<Self> {
         let left = bounds.min.x.floor().max(0.0) as i32;
         let top = bounds.min.y.floor().max(0.0) as i32;
@@ -293,7 +293,7 @@ mod tests {
         let mut rasterizer = Rasterizer::default();
         let all: Vec<Point> = contours.iter().flatten().copied().collect();
         let bounds = Bounds::of(&all).unwrap();
-        let ink = Fill::solid(Ink::plain(2, 1));
+        let ink = Fill::solid(Ink::uniform(2, 1));
         rasterizer.fill(&mut canvas, contours.iter().map(Vec::as_slice), &bounds, ink);
         assert!(rasterizer.cells.iter().all(|cell| *cell == 0));
         canvas.rows().map(<[u8]>::to_vec).collect()
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_hatch_shares_a_shape_between_two_inks() {
-        let inks = [Ink::plain(2, 1), Ink::plain(4, 3)];
+        let inks = [Ink::uniform(2, 1), Ink::uniform(4, 3)];
         let column = |hatch| -> Vec<u8> {
             let mut canvas = Canvas::default();
             canvas.resize(8, 6);
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn stamping_sets_what_filling_colours_and_nothing_else() {
         let mut rng = Stream::fixed(5);
-        let (mut canvas, mut cells) = (Canvas::default(), Bits::default());
+        let (mut canvas, mut cells) = (Canvas::default(), Bitmap::default());
         let mut rasterizer = Rasterizer::default();
         for _ in 0..2_000 {
             // Stars of many sizes, on the canvas, across its borders and off it.
@@ -375,7 +375,7 @@ mod tests {
             let star = || iter::once(star.as_slice());
             canvas.resize(width, height);
             canvas.rows_mut().for_each(|row| row.fill(0));
-            rasterizer.fill(&mut canvas, star(), &bounds, Fill::solid(Ink::plain(1, 1)));
+            rasterizer.fill(&mut canvas, star(), &bounds, Fill::solid(Ink::uniform(1, 1)));
             cells.reset(width, height);
             rasterizer.stamp(&mut cells, (width, height), star(), &bounds);
             assert!(rasterizer.cells.iter().all(|cell| *cell == 0));

@@ -8,13 +8,12 @@
 use chacha20::ChaCha12Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 
-use crate::spec::Seed;
-use crate::style::StyleKey;
+use crate::seed::{Seed, StyleKey};
 
-/// Which part of a picture a stream of numbers is for.
+/// The part of a picture that a stream of numbers is for.
 ///
-/// Task, carrier and decoy draw from streams of their own, so that the answer does not depend on how many
-/// numbers the drawing took, and can be had without drawing.
+/// Task, carrier and decoy draw from streams of their own, so that the answer does not depend on how
+/// many numbers the drawing took, and can be had without drawing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     Task = 0,
@@ -22,17 +21,19 @@ pub(crate) enum Purpose {
     Decoy = 2,
 }
 
-/// Which part of a style a stream of numbers is for: a family that is added or taken away leaves the
-/// others as they were.
+/// The part of a style that a stream of numbers is for.
+///
+/// The number is the ChaCha stream id, so that a part that is added or removed leaves the others as
+/// they were. Renumbering one changes every picture.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Family {
+pub(crate) enum StyleStream {
     Fonts = 0,
-    Manner = 1,
+    Layout = 1,
     Scheme = 2,
     Ground = 3,
     Marks = 4,
-    Stripes = 5,
-    Weave = 6,
+    Filters = 5,
+    Stripes = 6,
     Dots = 7,
     Textures = 8,
 }
@@ -47,10 +48,10 @@ impl Stream {
         Self(rng)
     }
 
-    /// A stream for what is the same in every picture of a style.
-    pub(crate) fn of_style(key: &StyleKey, family: Family) -> Self {
+    /// A stream for one part of a style, the same for every picture in it.
+    pub(crate) fn of_style(key: &StyleKey, stream: StyleStream) -> Self {
         let mut rng = ChaCha12Rng::from_seed(*key.as_bytes());
-        rng.set_stream(family as u64);
+        rng.set_stream(stream as u64);
         Self(rng)
     }
 
@@ -121,7 +122,7 @@ impl Stream {
 ///
 /// Multiplications and additions only: the standard library's sine may differ between platforms in
 /// its last bit, and then one picture would have two hashes. A thousandth of the largest wave (8 px)
-/// is far below what can be seen.
+/// is far too small to be seen.
 pub(crate) fn sin_turns(turns: f32) -> f32 {
     let t = turns - floor(turns + 0.5) as f32;
     let parabola = 8.0 * t - 16.0 * t * t.abs();

@@ -1,8 +1,8 @@
 //! Signs drawn as if by hand: strokes of uneven width that do not quite meet where they should.
 
+use crate::figure::Sign;
 use crate::outline::Point;
 use crate::rng::{Stream, cos_turns, sin_turns};
-use crate::tasks::Sign;
 
 /// Pieces of a stroke; enough for it to tremble and to follow the waves.
 const PIECES: usize = 6;

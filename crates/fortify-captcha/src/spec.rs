@@ -1,18 +1,17 @@
-//! What to draw: variant, carrier, level, answer mode, sizes, and the seed.
+//! The specification of a picture: variant, carrier, level, answer mode and sizes.
 //!
-//! A [`Spec`] and a [`Seed`] together are a picture: the same pair gives the same bytes on every
-//! machine, so that a store keeps these few bytes instead of the picture.
+//! A [`Spec`], a style and a seed determine a picture: they give the same bytes on every machine, so
+//! that a store keeps a few bytes instead of the picture.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use thiserror::Error;
 
-use crate::error::{LevelError, NameError, RenderError, SeedError};
-use crate::hex;
+use crate::error::{LevelError, NameError};
 
-/// The task: what a visitor is asked.
+/// The kind of task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Variant {
@@ -89,10 +88,10 @@ impl Carrier {
     /// Sums are not for `swirl`: of ten at level 8 the makers read seven, for 3, 5, 6, 8 and 9 have
     /// small gaps that stripes fill.
     ///
-    /// Nor are picked texts, sums and colour words for `ink`. A few choices make up for what an engine
-    /// misreads, so that ready-made ones picked right in 98 and 71 % of texts, 92 and 27 % of sums and 35 and
-    /// 33 % of colour words (levels 3 and 8), where chance is 12.5 and 8.3 %; what the other pairs give away
-    /// is in `lab/RESULTS.md`.
+    /// Nor are picked texts, sums and colour words for `ink`. A few choices make up for what an
+    /// engine misreads, so that ready-made ones picked right in 98 and 71 % of texts, 92 and 27 % of
+    /// sums and 35 and 33 % of colour words (levels 3 and 8), where chance is 12.5 and 8.3 %; what
+    /// the other pairs give away is in `lab/RESULTS.md`.
     pub const fn carries(self, variant: Variant, mode: AnswerMode) -> bool {
         !matches!(
             (self, variant, mode),
@@ -106,8 +105,8 @@ impl Carrier {
     }
 
     /// Width and height for pages, px: large enough for four characters with strokes that people make
-    /// out, or two rows of six tiles with marks of 55 px; in `swirl` those at which the makers' readings
-    /// were taken. In `ink` two rows of tiles leave room for loose ones from 150 px on.
+    /// out, or two rows of six tiles with marks of 55 px; in `swirl` those at which the makers'
+    /// readings were taken. In `ink` two rows of tiles leave room for loose ones from 150 px on.
     pub const fn size(self, variant: Variant) -> (u16, u16) {
         match (self, variant) {
             (Self::Ink, Variant::PatternCompletion) => (300, 150),
@@ -141,9 +140,9 @@ impl Carrier {
 
     /// The largest area accepted, px of the page: at this size 50 KB hold whatever the seed is.
     ///
-    /// At 4 bits per px an incompressible still picture takes 45 KB. In `motion` a cell of 9 px takes 22
-    /// bits, so that the rows of a pattern may have half as much room again; on bands of two colours it
-    /// takes twice as many.
+    /// At 4 bits per px an incompressible still picture takes 45 KB. In `motion` a cell of 9 px takes
+    /// 22 bits, so that the rows of a pattern may have half as much room again; on bands of two
+    /// colours it takes twice as many.
     pub const fn largest_area(self, variant: Variant) -> u32 {
         match (self, variant) {
             (Self::Motion, Variant::PatternCompletion) => 135_000,
@@ -248,16 +247,16 @@ impl TryFrom<u8> for Level {
     }
 }
 
-/// A picture's specification: everything but the seed.
+/// A picture's specification: everything but its style and its seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spec {
-    /// What is asked.
+    /// The kind of task.
     pub variant: Variant,
-    /// How it is made visible.
+    /// The rendering of its shapes.
     pub carrier: Carrier,
-    /// How hard it is.
+    /// The difficulty.
     pub level: Level,
-    /// How it is answered.
+    /// Whether the answer is typed or picked.
     pub mode: AnswerMode,
     /// Width in px, within [`Spec::WIDTHS`].
     pub width: u16,
@@ -323,43 +322,70 @@ impl Spec {
     }
 }
 
-/// The 32 secret bytes from which a picture and its answer follow.
-///
-/// Whoever knows the seed knows the answer: `Debug` shows nothing of it, and its memory is
-/// overwritten when it is dropped.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct Seed([u8; 32]);
-
-impl Seed {
-    /// A seed from bytes that the operating system's generator gave.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes, for a store.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// A seed from 64 hexadecimal digits of either case.
-    ///
-    /// # Errors
-    ///
-    /// [`SeedError`] for any other length or character.
-    pub fn from_hex(hex: &str) -> Result<Self, SeedError> {
-        hex::decode(hex).map(Self).ok_or(SeedError)
-    }
-
-    /// 64 lower-case hexadecimal digits, for a command line that reproduces a picture.
-    pub fn to_hex(&self) -> String {
-        hex::encode(&self.0)
-    }
+/// A picture that was not drawn.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// Width, height or their product is out of bounds.
+    #[error(
+        "{width} x {height} px cannot be drawn: width {}..={}, height {}..={}, at most {largest} px \
+         in all",
+        Spec::WIDTHS.start(), Spec::WIDTHS.end(),
+        Spec::HEIGHTS.start(), Spec::HEIGHTS.end()
+    )]
+    Size {
+        /// Width asked for, px.
+        width: u16,
+        /// Height asked for, px.
+        height: u16,
+        /// Largest area of the variant in the carrier, px.
+        largest: u32,
+    },
+    /// The picture is too small for its carrier to be read.
+    #[error(
+        "a picture of {variant} in {carrier} has at least {} x {} px",
+        .carrier.smallest(*.variant).0, .carrier.smallest(*.variant).1
+    )]
+    TooSmall {
+        /// The variant asked for.
+        variant: Variant,
+        /// The carrier asked for.
+        carrier: Carrier,
+    },
+    /// The number of characters is out of bounds.
+    #[error(
+        "a text has {} to {} characters, not {given}",
+        Spec::LENGTHS.start(), Spec::LENGTHS.end()
+    )]
+    Length {
+        /// Characters asked for.
+        given: u8,
+    },
+    /// The carrier does not show the variant in this mode; see [`Carrier::carries`].
+    #[error(
+        "the carrier {carrier} does not show the variant {variant} with the answer mode {mode}; use {}",
+        shown_by(*.variant, *.mode)
+    )]
+    Uncarried {
+        /// The variant asked for.
+        variant: Variant,
+        /// The carrier asked for.
+        carrier: Carrier,
+        /// The mode asked for.
+        mode: AnswerMode,
+    },
+    /// The PNG encoder refused the canvas.
+    #[error("the picture could not be encoded: {reason}")]
+    Encode {
+        /// The encoder's words.
+        reason: String,
+    },
 }
 
-impl fmt::Debug for Seed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seed(..)")
-    }
+/// The names of the carriers that show `variant` in `mode`, to advise a caller that asked for another.
+fn shown_by(variant: Variant, mode: AnswerMode) -> String {
+    let carriers = Carrier::ALL.into_iter().filter(|carrier| carrier.carries(variant, mode));
+    carriers.map(Carrier::as_str).collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]
@@ -386,16 +412,5 @@ mod tests {
         assert!(Level::new(11).is_err());
         let numbers: Vec<u8> = Level::ALL.into_iter().map(Level::get).collect();
         assert_eq!(numbers, (1..=10).collect::<Vec<u8>>());
-    }
-
-    #[test]
-    fn a_seed_survives_hex_and_shows_nothing() {
-        let seed = Seed::from_bytes(std::array::from_fn(|index| index as u8 * 7));
-        let hex = seed.to_hex();
-        assert_eq!(hex.len(), 64);
-        assert!(Seed::from_hex(&hex.to_uppercase()).is_ok_and(|back| back == seed));
-        assert!(Seed::from_hex(&hex[1..]).is_err());
-        assert!(Seed::from_hex(&hex.replace('0', "g")).is_err());
-        assert_eq!(format!("{seed:?}"), "Seed(..)");
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn draw(fonts: &Fonts, face: u8, text: &str, degrees: f32) -> Option<
             start = usize::from(*end);
             contour
         });
-        rasterizer.fill(&mut canvas, contours, &bounds, Fill::solid(Ink::plain(2, 1)));
+        rasterizer.fill(&mut canvas, contours, &bounds, Fill::solid(Ink::uniform(2, 1)));
     }
     let pixels = canvas.rows().flatten().copied().collect();
     Some(Specimen { family, width: canvas.width(), pixels })

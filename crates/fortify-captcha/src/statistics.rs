@@ -1,7 +1,7 @@
-//! What can be computed of a picture without reading it: the tests of carriers use it to hold what a
+//! Statistics of a picture that need no reading: the tests of carriers bound with them how much a
 //! picture gives away.
 
-use crate::bits::{Bits, WORD};
+use crate::bitmap::{Bitmap, WORD};
 
 /// A value per cell, row by row.
 pub(crate) type Map = Vec<f32>;
@@ -18,8 +18,8 @@ impl Area {
         self.width * self.height
     }
 
-    /// Which cells are set; none where the bits were never drawn.
-    pub(crate) fn traced(self, bits: &Bits) -> Vec<bool> {
+    /// Whether each cell is set; none is in a bitmap that was never drawn on.
+    pub(crate) fn traced(self, bits: &Bitmap) -> Vec<bool> {
         let cell = |row: &[u64], x: usize| row[x / WORD] >> (WORD - 1 - x % WORD) & 1 == 1;
         let mut cells: Vec<bool> =
             bits.rows().flat_map(|row| (0..self.width).map(move |x| cell(row, x))).collect();
@@ -39,13 +39,13 @@ impl Area {
             .collect()
     }
 
-    /// Pools what is nearby, as eyes do.
+    /// Pools neighbouring values, as eyes do.
     pub(crate) fn blurred(self, map: &[f32], sigma: f32) -> Map {
         let across = self.pooled(map, sigma, 1, self.width, |at| at % self.width);
         self.pooled(&across, sigma, self.width, self.height, |at| at / self.width)
     }
 
-    /// The same from what is `seen` alone, as if the rest were not there.
+    /// The same from the cells that are `seen` alone, as if the others did not exist.
     pub(crate) fn blurred_among(self, map: &[f32], seen: &[bool], sigma: f32) -> Map {
         let weights: Map = seen.iter().map(|seen| f32::from(u8::from(*seen))).collect();
         let weighted: Map =

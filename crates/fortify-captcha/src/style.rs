@@ -1,35 +1,38 @@
-//! A style: what pictures of one site and one day have in common.
+//! A style: everything that pictures of one site and one style period have in common.
 //!
-//! Whoever trains a reader learns a style. Drawn from a key that the public does not have, and from
-//! another one every day, it makes that reader's training worth less on the next site and the next
-//! day. It never makes a picture harder for people: every family that a style picks from keeps within
-//! what the level's row allows.
+//! A model that is trained on pictures learns a style. Each style is drawn from a secret key, and
+//! sites change the key every style period (a day), so that the training is worth less on the next
+//! site and in the next period. A style never makes a picture harder for people: every part of it
+//! keeps within the limits of the level.
+
+pub(crate) mod dots;
+pub(crate) mod filter_bank;
+pub(crate) mod stripes;
+pub(crate) mod texture;
 
 use std::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
-
-use crate::carriers::ink::Textures;
-use crate::carriers::motion::Dots;
-use crate::carriers::swirl::{Bank, Weave};
-use crate::error::StyleKeyError;
 use crate::font::Fonts;
-use crate::hex;
-use crate::layout::Manner;
+use crate::layout::LayoutParams;
 use crate::noise::{Ground, Marks};
-use crate::palette::Scheme;
-use crate::rng::{Family, Stream};
+use crate::palette::ColourScheme;
+use crate::rng::{Stream, StyleStream};
+use crate::seed::StyleKey;
+use dots::Dots;
+use filter_bank::FilterBank;
+use stripes::StripeParams;
+use texture::Textures;
 
 /// A style, ready to draw in: see [`Generator::style`](crate::Generator::style).
 pub struct Style {
     pub(crate) fonts: Fonts,
-    pub(crate) manner: Manner,
-    pub(crate) scheme: Scheme,
+    pub(crate) layout: LayoutParams,
+    pub(crate) scheme: ColourScheme,
     pub(crate) ground: Ground,
     pub(crate) marks: Marks,
     pub(crate) textures: Textures,
-    pub(crate) bank: Bank,
-    pub(crate) weave: Weave,
+    pub(crate) filters: FilterBank,
+    pub(crate) stripes: StripeParams,
     pub(crate) dots: Dots,
 }
 
@@ -38,15 +41,15 @@ impl Style {
     pub(crate) fn new(key: &StyleKey, fonts: &Fonts) -> Self {
         let rng = |family| Stream::of_style(key, family);
         Self {
-            fonts: fonts.styled(&mut rng(Family::Fonts)),
-            manner: Manner::draw(&mut rng(Family::Manner)),
-            scheme: Scheme::draw(&mut rng(Family::Scheme)),
-            ground: Ground::draw(&mut rng(Family::Ground)),
-            marks: Marks::draw(&mut rng(Family::Marks)),
-            textures: Textures::draw(&mut rng(Family::Textures)),
-            bank: Bank::draw(&mut rng(Family::Stripes)),
-            weave: Weave::draw(&mut rng(Family::Weave)),
-            dots: Dots::draw(&mut rng(Family::Dots)),
+            fonts: fonts.styled(&mut rng(StyleStream::Fonts)),
+            layout: LayoutParams::draw(&mut rng(StyleStream::Layout)),
+            scheme: ColourScheme::draw(&mut rng(StyleStream::Scheme)),
+            ground: Ground::draw(&mut rng(StyleStream::Ground)),
+            marks: Marks::draw(&mut rng(StyleStream::Marks)),
+            textures: Textures::draw(&mut rng(StyleStream::Textures)),
+            filters: FilterBank::draw(&mut rng(StyleStream::Filters)),
+            stripes: StripeParams::draw(&mut rng(StyleStream::Stripes)),
+            dots: Dots::draw(&mut rng(StyleStream::Dots)),
         }
     }
 }
@@ -57,55 +60,13 @@ impl fmt::Debug for Style {
     }
 }
 
-/// The 32 bytes from which a [`Style`] follows.
-///
-/// Whoever knows them can draw as many labelled pictures of the style as he likes: `Debug` shows
-/// nothing of them, and their memory is overwritten when they are dropped.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct StyleKey([u8; 32]);
-
-impl StyleKey {
-    /// The style of who has no key: anybody can draw it.
-    pub const PUBLIC: Self = Self([0; 32]);
-
-    /// A key from secret bytes, such as an HMAC of the date under a secret of the site.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// A key from 64 hexadecimal digits of either case.
-    ///
-    /// # Errors
-    ///
-    /// [`StyleKeyError`] for any other length or character.
-    pub fn from_hex(hex: &str) -> Result<Self, StyleKeyError> {
-        hex::decode(hex).map(Self).ok_or(StyleKeyError)
-    }
-
-    /// 64 lower-case hexadecimal digits, for a command line that draws in this style.
-    pub fn to_hex(&self) -> String {
-        hex::encode(&self.0)
-    }
-}
-
-impl fmt::Debug for StyleKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StyleKey(..)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, HashSet};
 
     use super::*;
 
-    /// The fields of what `Debug` prints on many lines, by name, in the order of the declaration.
+    /// The fields that `Debug` prints on many lines, by name, in the order of the declaration.
     fn fields(family: &impl fmt::Debug) -> Vec<(String, String)> {
         let mut fields: Vec<(String, String)> = Vec::new();
         for line in format!("{family:#?}").lines().skip(1) {
@@ -120,14 +81,15 @@ mod tests {
         fields
     }
 
-    /// That pictures differ follows already from one family that does; here each of its own fields has to.
+    /// Pictures differ as soon as one part of a style does; this holds that every field of every part
+    /// does.
     #[test]
-    fn every_part_of_every_family_differs_between_styles() {
+    fn every_field_of_every_part_differs_between_styles() {
         let fonts = Fonts::load().unwrap();
         let mut seen: BTreeMap<String, HashSet<String>> = BTreeMap::new();
         for key in 0..12 {
             let style = Style::new(&StyleKey::from_bytes([key; 32]), &fonts);
-            let Style { fonts, manner, scheme, ground, marks, textures, bank, weave, dots } =
+            let Style { fonts, layout, scheme, ground, marks, textures, filters, stripes, dots } =
                 &style;
             let in_play = |sturdy| {
                 let faces = (b'2'..=b'Z').map(|character| fonts.faces_for(character, sturdy));
@@ -142,18 +104,18 @@ mod tests {
             note("fonts in play", one(in_play(false)));
             note("sturdy fonts in play", one(in_play(true)));
             note("words' fonts in play", one(format!("{:?}", fonts.word_faces())));
-            note("manner", fields(manner));
+            note("layout", fields(layout));
             note("scheme", fields(scheme));
             note("ground", fields(ground));
             note("marks", fields(marks));
             note("textures", fields(textures));
-            note("stripes", one(format!("{:?}", bank.row(0, 0)[0])));
-            note("weave", fields(weave));
+            note("stripes", one(format!("{:?}", filters.row(0, 0)[0])));
+            note("stripes", fields(stripes));
             note("dots", fields(dots));
         }
         let counts: Vec<_> = seen.iter().map(|(name, values)| (name, values.len())).collect();
         println!("{counts:?}");
-        for family in ["manner", "scheme", "ground", "marks", "textures", "weave", "dots"] {
+        for family in ["layout", "scheme", "ground", "marks", "textures", "stripes", "dots"] {
             assert!(seen.keys().any(|name| name.starts_with(family)), "{family} has no fields");
         }
         for (name, values) in &seen {

@@ -1,12 +1,12 @@
-//! What people type for a shape, a colour, a direction or a small number.
+//! The words that people type for a shape, a colour, a direction or a small number.
 //!
 //! English in all its habits, and the words of the languages that visitors type most: a page may
 //! ask in one language and be answered in another. A word stands for one term only, which a test
 //! holds.
 
-use crate::answer::Tolerance;
 use crate::number;
 use crate::term::{Colour, Direction, Shape, Term};
+use crate::tolerance::Tolerance;
 
 /// Words between terms that mean nothing.
 const FILLERS: [&str; 13] =

@@ -1,7 +1,6 @@
 //! The things that a pattern or a colour question is about: shapes, colours, directions, numbers.
 //!
-//! Words are not here but their keys: a page translates them, and what is typed is read by
-//! `synonyms`.
+//! Only their keys are here: a page translates them, and `synonyms` reads typed words.
 
 macro_rules! terms {
     ($(#[$doc:meta])* $type:ident $prefix:literal $count:literal {
@@ -127,17 +126,17 @@ terms! {
     }
 }
 
-/// What a pattern changes from tile to tile, and what a question asks for.
+/// The aspect that a pattern changes from tile to tile and that a question asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Aspect {
-    /// Which shape.
+    /// The shape.
     Shape,
-    /// Which colour.
+    /// The colour.
     Colour,
     /// Where an arrow points.
     Direction,
-    /// How many.
+    /// A number.
     Count,
 }
 
@@ -156,7 +155,7 @@ impl Aspect {
     }
 }
 
-/// One value of one aspect: what an answer or a choice is made of.
+/// One value of one aspect. Answers and choices are made of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Term {
@@ -182,7 +181,7 @@ impl Term {
         }
     }
 
-    /// What a form sends and a store keeps.
+    /// The value that a form sends and a store keeps.
     pub fn value(self) -> String {
         match self {
             Self::Shape(shape) => shape.as_str().to_owned(),
@@ -205,7 +204,7 @@ impl Term {
             .or_else(|| count().map(Self::Count))
     }
 
-    /// What the term is a value of.
+    /// The aspect that the term is a value of.
     pub const fn aspect(self) -> Aspect {
         match self {
             Self::Shape(_) => Aspect::Shape,

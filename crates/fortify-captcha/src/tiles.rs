@@ -42,9 +42,9 @@ pub(crate) struct Arrow {
 }
 
 impl Arrow {
-    /// What is drawn.
+    /// The arrow that ink draws.
     pub(crate) const SLENDER: Self = Self { tip: 0.58, head: (0.40, -0.10), shaft: 0.14 };
-    /// What stripes or dots show: a head that is no cross-bar.
+    /// The arrow for stripes and dots, whose head is not taken for a cross-bar.
     pub(crate) const STURDY: Self = Self { tip: 0.58, head: (0.52, 0.0), shaft: 0.16 };
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn arrow(
     contour(&placed(&corners, centre, size, turns + at as f32 / 8.0));
 }
 
-/// Where the marks of a number stand, as on dice, in steps from the middle: numbers are seen, not
+/// Where the marks of a number stand, as on dice, in steps from the middle: numbers are recognised, not
 /// counted.
 pub(crate) fn pips(count: u8) -> impl Iterator<Item = (f32, f32)> {
     // Cells of a square of nine, row by row.

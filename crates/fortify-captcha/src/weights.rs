@@ -1,9 +1,9 @@
-//! Which task a level asks how often.
+//! How often each level asks each task.
 
 use crate::spec::{Level, Variant};
 
-/// The weights of the tasks at `level`, in percent; the table of the requirements. Which task is
-/// drawn is the caller's business, for some visitors ask for another kind.
+/// The weights of the tasks at `level`, in percent; the table of the requirements. The caller
+/// draws from them, because some visitors ask for another kind.
 pub const fn variant_weights(level: Level) -> &'static [(Variant, u32)] {
     match level.get() {
         1..=2 => &[(Variant::Arithmetic, 80), (Variant::DistortedText, 20)],

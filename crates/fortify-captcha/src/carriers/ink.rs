@@ -1,63 +1,25 @@
 //! Ink: filled outlines on a textured ground.
 //!
-//! Friction for calm times. What is drawn over the text is never wider than half a stroke, and never
-//! of the text's own colour at the levels that people have to read without a second look.
+//! Friction for calm times. Marks over the text are never wider than half a stroke, and never have the
+//! text's own colour at the levels that people have to read at first sight.
 
-use crate::canvas::{Canvas, Dye};
-use crate::layout::{Bond, Frame, Hand, Layout, Shape, Tint};
+use crate::canvas::{Canvas, InkPair};
+use crate::figure::Figure;
+use crate::layout::{Frame, GlyphParams, KerningGroup, Layout, Shape, Tint};
 use crate::level::LevelProfile;
 use crate::noise;
-use crate::palette::{Chalk, GROUNDS, NOISES, Palette, Scheme};
-use crate::raster::{Fill, Hatch, Rasterizer};
+use crate::palette::{ColourScheme, GROUNDS, NOISES, NeutralColour, Palette};
+use crate::raster::{Fill, Rasterizer};
 use crate::rng::Stream;
 use crate::style::Style;
-use crate::tasks::Figure;
+use crate::style::texture::Texture;
 use crate::term::Colour;
 
 /// Thickness of the rim of a code's characters, half of it outside, px in a picture 100 px high.
 const RIM: f32 = 4.0;
-/// Thickness of what is drawn over pictures with named colours, beside that over a line of text:
-/// their figures are half as large.
+/// Thickness of marks over pictures with named colours, relative to those over a line of text: their
+/// figures are half as large.
 const FINE: f32 = 0.55;
-
-/// How characters are filled, where their colours mean nothing.
-#[derive(Clone, Copy, Debug)]
-struct Texture {
-    hatch: Hatch,
-    /// A thin line of the second colour along the edges.
-    rim: bool,
-}
-
-impl Texture {
-    const PLAIN: Self = Self { hatch: Hatch::Solid, rim: false };
-}
-
-/// How a style fills characters: one of two ways in each picture.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Textures([Texture; 2]);
-
-impl Textures {
-    /// The textures of a style.
-    pub(crate) fn draw(rng: &mut Stream) -> Self {
-        let mut height = || rng.integer(3, 7) as u8;
-        let mut hatches = [
-            Hatch::Solid,
-            Hatch::Rows(height()),
-            Hatch::Slant(height()),
-            Hatch::Checks(height()),
-            Hatch::Split,
-        ];
-        rng.shuffle(&mut hatches);
-        let [first, second, ..] = hatches;
-        let mut texture = |hatch| Texture { hatch, rim: rng.chance(0.4) };
-        Self([texture(first), texture(second)])
-    }
-
-    fn pick(&self, rng: &mut Stream) -> Texture {
-        let [first, second] = self.0;
-        if rng.chance(0.5) { first } else { second }
-    }
-}
 
 /// Buffers that a picture is drawn in, kept between pictures.
 #[derive(Debug, Default)]
@@ -90,7 +52,7 @@ pub(crate) fn draw(
     for _ in 0..profile.shapes {
         noise::shape(canvas, marks, palette.noise(rng.below(NOISES)), frame, rng);
     }
-    layout.compose(figures, &style.fonts, &Hand::ink(profile, style.manner), frame, rng);
+    layout.compose(figures, &style.fonts, &GlyphParams::ink(profile, style.layout), frame, rng);
     let drawn = style.textures.pick(rng);
     // Two inks on two grounds are more than eyes tell apart at one look: a checked R was read as a K, a
     // split 9 as an 8.
@@ -105,8 +67,8 @@ pub(crate) fn draw(
     for _ in 0..profile.cuts {
         noise::line(canvas, marks, over, palette.ground(rng.below(GROUNDS)), frame, rng);
     }
-    let dyes = [palette.noise(0), palette.noise(1), palette.ground(0)];
-    noise::dots(canvas, marks, profile.dots, &dyes, frame, rng);
+    let pairs = [palette.noise(0), palette.noise(1), palette.ground(0)];
+    noise::dots(canvas, marks, profile.dots, &pairs, frame, rng);
     palette
 }
 
@@ -123,7 +85,7 @@ fn text(
     let texts = palette.texts();
     let mut colour = rng.below(texts);
     for shape in layout.shapes() {
-        if shape.tint() == Tint::Any && shape.bond() != Bond::Word {
+        if shape.tint() == Tint::Any && shape.group() != KerningGroup::Word {
             colour = (colour + 1 + rng.below(texts - 1)) % texts;
         }
         let ink = match shape.tint() {
@@ -137,15 +99,15 @@ fn text(
                 }
                 continue;
             }
-            Tint::Paint(colour) => palette.paint(colour),
-            Tint::Chalk => palette.chalk(),
+            Tint::Named(colour) => palette.named_ink(colour),
+            Tint::Neutral => palette.neutral(),
             Tint::Code => continue,
         };
         fill_with(layout, shape, Fill::solid(ink), rasterizer, canvas);
     }
 }
 
-/// Codes, each character with a dark rim, so that it stands out from what it lies over.
+/// Codes, each character with a dark rim, so that it stands out from the shapes below it.
 fn codes(
     layout: &Layout,
     palette: &Palette,
@@ -159,16 +121,16 @@ fn codes(
         rim(layout, shape, thickness, palette.ground(0), canvas);
     }
     for shape in codes() {
-        fill_with(layout, shape, Fill::solid(palette.chalk()), rasterizer, canvas);
+        fill_with(layout, shape, Fill::solid(palette.neutral()), rasterizer, canvas);
     }
 }
 
 /// Draws along the edges of a shape, half inside and half outside.
-fn rim(layout: &Layout, shape: &Shape, thickness: i32, dye: Dye, canvas: &mut Canvas) {
+fn rim(layout: &Layout, shape: &Shape, thickness: i32, pair: InkPair, canvas: &mut Canvas) {
     for contour in layout.contours(shape) {
         let nexts = contour.iter().cycle().skip(1);
         for (from, to) in contour.iter().zip(nexts) {
-            canvas.line(*from, *to, thickness, dye);
+            canvas.line(*from, *to, thickness, pair);
         }
     }
 }
@@ -185,11 +147,11 @@ fn fill_with(
     }
 }
 
-/// Colours by name where a figure has one, any others elsewhere.
+/// Named colours where a figure has one, any others elsewhere.
 fn colours(
     figures: &[Figure],
     profile: &LevelProfile,
-    scheme: &Scheme,
+    scheme: &ColourScheme,
     rng: &mut Stream,
 ) -> Palette {
     let mut named: Vec<Colour> = Vec::new();
@@ -200,8 +162,10 @@ fn colours(
     }
     match figures.first() {
         _ if named.is_empty() => Palette::draw(profile, scheme, rng),
-        Some(Figure::Object { .. }) => Palette::named(&named, Chalk::White, profile, scheme, rng),
-        _ => Palette::named(&named, Chalk::Grey, profile, scheme, rng),
+        Some(Figure::Object { .. }) => {
+            Palette::named(&named, NeutralColour::White, profile, scheme, rng)
+        }
+        _ => Palette::named(&named, NeutralColour::Grey, profile, scheme, rng),
     }
 }
 
@@ -209,8 +173,38 @@ fn colours(
 mod tests {
     use super::*;
     use crate::font::Fonts;
+    use crate::seed::StyleKey;
     use crate::spec::Level;
-    use crate::style::StyleKey;
+    use crate::style::texture::Textures;
+
+    /// The counts of noise marks per level: curves behind the text, over it and through it, shapes,
+    /// dots.
+    #[test]
+    fn every_level_draws_the_marks_of_its_row() {
+        let behind = [2, 3, 3, 4, 5, 6, 7, 8, 9, 10];
+        let over = [0, 0, 0, 1, 1, 2, 2, 3, 3, 4];
+        let cuts = [0, 0, 1, 1, 2, 2, 3, 3, 4, 5];
+        let shapes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+        let dots = [40, 60, 80, 100, 120, 150, 180, 210, 250, 300];
+        let style = Style::new(&StyleKey::PUBLIC, &Fonts::load().unwrap());
+        let mut scratch = Scratch::default();
+        scratch.canvas.resize(300, 100);
+        let pictures = [
+            Figure::Characters("ACEFHJ".to_owned()),
+            Figure::Tinted { word: "red", colour: Colour::Blue },
+        ];
+        for (figure, seed) in pictures.into_iter().zip(0..) {
+            let mut rng = Stream::fixed(seed);
+            for (at, level) in Level::ALL.into_iter().enumerate() {
+                let figures = [figure.clone()];
+                let drawn = noise::tally::drawn(|| {
+                    draw(&figures, &style, LevelProfile::of(level), &mut rng, &mut scratch);
+                });
+                let lines = behind[at] + over[at] + cuts[at];
+                assert_eq!(drawn, [lines, shapes[at], dots[at]], "{level}: lines, shapes, dots");
+            }
+        }
+    }
 
     #[test]
     fn a_text_has_several_inks_at_every_level() {
@@ -234,7 +228,7 @@ mod tests {
                     areas[usize::from(*slot)] += 1;
                 }
                 let inks = (0..palette.texts()).filter(|index| {
-                    let Dye([first, second]) = palette.ink(*index).full;
+                    let InkPair([first, second]) = palette.ink(*index).full;
                     areas[usize::from(first)].max(areas[usize::from(second)]) > 100
                 });
                 assert!(inks.count() >= 2, "{level:?}: {areas:?}");

@@ -1,17 +1,17 @@
-//! Carriers: how figures become visible.
+//! Carriers: the renderings that make figures visible.
 
 pub(crate) mod ink;
+mod mask;
 pub(crate) mod motion;
-mod stencil;
 pub(crate) mod swirl;
 
+use crate::figure::{Figure, Sign};
 use crate::number;
 use crate::spec::{Carrier, Spec};
-use crate::tasks::{Figure, Sign};
 
-/// `spec` with no more characters than its carrier can show with strokes that people make out.
+/// `spec` with no more characters than its carrier can show legibly.
 ///
-/// Ink shows what is asked for. The others need large glyphs: three characters for every two heights
+/// Ink shows any length. The other carriers need large glyphs: three characters for every two heights
 /// of the picture's width, four at least, which is what fits beside each other at full height.
 pub(crate) fn fitted(spec: &Spec) -> Spec {
     let most = match spec.carrier {
@@ -22,9 +22,9 @@ pub(crate) fn fitted(spec: &Spec) -> Spec {
     Spec { length: spec.length.min(most), ..*spec }
 }
 
-/// The figures as carriers with large glyphs show them: numbers as digits, and a sum without the
-/// `= ?` that its question says anyway.
-fn large(figures: &[Figure]) -> Vec<Figure> {
+/// The figures as carriers with large glyphs show them: numbers as digits, and a sum without its
+/// `= ?`, which the question says anyway.
+fn for_large_glyphs(figures: &[Figure]) -> Vec<Figure> {
     let equals = figures.iter().position(|figure| *figure == Figure::Scribble(Sign::Equals));
     let shown = figures.get(..equals.unwrap_or(figures.len())).unwrap_or(figures);
     shown

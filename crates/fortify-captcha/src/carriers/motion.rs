@@ -2,106 +2,68 @@
 //!
 //! Two fields of random dots, one seen through the glyphs and one everywhere else, drift in exactly
 //! opposite directions, as fast, as dense and as short-lived as each other. A frame is noise, and so
-//! are the mean, the variance and the difference of frames; only who follows the dots over time sees
-//! the text. Axis and sign change every two to four frames and cancel over the loop, because a steady
-//! drift is what ready-made optical flow is good at.
+//! are the mean, the variance and the difference of frames; only a viewer that follows the dots over
+//! time sees the text. Axis and sign change every two to four frames and cancel over the loop, because
+//! ready-made optical flow finds a steady drift easily.
 //!
 //! The file's default image is no frame of the animation: it shows a decoy in plain ink. Browsers
 //! play the animation and never show it; programs that flatten an animated PNG to one picture see
 //! nothing else.
 //!
-//! What is plain stands still: frames of tiles with their question marks, and objects under letters,
-//! which have a strip of their own. Words drift on bands of two colours, which take a second bit per dot.
+//! Neutral shapes stand still: tile frames with their question marks, and objects under letters, which
+//! have a strip of their own. Words drift on bands of two colours, which take a second bit per dot.
 //! The decoy then asks for the same rows, or has the same objects or bands, and other answers.
 //!
 //! # What it resists
 //!
-//! Whatever looks at frames, at their sum or at their differences; see the tests. Not who writes code
+//! Programs that look at frames, at their sum or at their differences; see the tests. Not code written
 //! for it: the tests' observer, given all 21 frames instead of 300 ms, shows every letter plainly at
-//! level 10. What that costs him is fetching and decoding frames and a page of code.
+//! level 10. That costs an attacker a page of code, and fetching and decoding all frames.
 //!
 //! # Flashing
 //!
 //! Half of the dots change at every frame. WCAG 2.2 success criterion 2.3.1 exempts "a
 //! fine, balanced pattern such as white noise" with squares under 0.1 degree: a dot of 3 CSS px is
 //! 0.064 degree at the distance that the CSS reference px is defined by, and stays under up to a
-//! zoom of 150 %. The two colours are far from black and white besides, and never a red. It still is a
+//! zoom of 150 %. Moreover, the two colours are far from black and white, and never red. It still is a
 //! moving picture that plays for longer than five seconds (2.2.2): a page has to offer a still one
 //! beside it.
 
-use super::stencil::{Cut, Plain, Stencil};
-use crate::bits::{Bits, Step};
-use crate::layout::Hand;
+use super::mask::{MaskRenderer, MaskSpec, NeutralMask};
+use crate::bitmap::{Bitmap, Step};
+use crate::figure::Figure;
+use crate::layout::GlyphParams;
 use crate::level::LevelProfile;
-use crate::palette::{Rgb, dots, tinted};
+use crate::palette::DotColours;
 use crate::rng::Stream;
 use crate::style::Style;
-use crate::tasks::Figure;
+use crate::style::dots::{AXES, Dots};
 
 /// CSS px that a cell is shown at.
 pub(crate) const SCALE: u16 = 3;
 /// Moves in the loop; an even number, so that each can be taken back. The first and the last frame
 /// are not joined by a move, so that there are 21 frames: 1.26 s, which people see several times.
 const MOVES: usize = 20;
-/// How long a frame is shown, ms, from and to. Slower dots stop being motion, faster ones cost bytes.
-const FRAME_MS: (i32, i32) = (54, 66);
-/// Axes to drift along, either way.
-const AXES: [Step; 4] = [
-    Step { right: 1, down: 0 },
-    Step { right: 1, down: 1 },
-    Step { right: 0, down: 1 },
-    Step { right: 1, down: -1 },
-];
-/// Ways to share half a loop out among the axes, in frames: two to four for each that is used.
-const RUNS: [[u8; AXES.len()]; 4] = [[4, 4, 2, 0], [4, 3, 3, 0], [3, 3, 2, 2], [4, 2, 2, 2]];
-/// How much of the picture's height objects under letters take.
+/// Share of the picture's height that objects under letters take.
 const STRIP: f32 = 0.35;
-/// Flips that a style may leave out of the level's, in 64ths: never more than the level's, which
-/// observers were measured with.
-const EASE: usize = 3;
 /// Specks in the decoy, in 64ths of its cells: enough to look like a picture with something to hide.
 const DECOY_SPECKS: u8 = 3;
 
 /// Buffers that a picture is drawn in, kept between pictures.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    stencil: Stencil,
-    glyphs: Bits,
-    plain: Plain,
-    fields: [Bits; 2],
-    flipped: Bits,
-    spare: Bits,
+    mask: MaskRenderer,
+    glyphs: Bitmap,
+    neutral: NeutralMask,
+    fields: [Bitmap; 2],
+    flipped: Bitmap,
+    spare: Bitmap,
     random: Vec<u8>,
     /// The default image and then every frame, as a file has them: rows of whole bytes.
     pub(crate) packed: Vec<u8>,
 }
 
-/// The colours of an animation: a dark and a light one, or both for each of two bands.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Colours {
-    One([Rgb; 2]),
-    Two([Rgb; 4]),
-}
-
-impl Colours {
-    /// Three bytes per colour, as the file has them.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::One(colours) => colours.as_flattened(),
-            Self::Two(colours) => colours.as_flattened(),
-        }
-    }
-
-    /// Bits per cell in the file.
-    pub(crate) fn depth(&self) -> usize {
-        match self {
-            Self::One(_) => 1,
-            Self::Two(_) => 2,
-        }
-    }
-}
-
-/// What a picture is made of.
+/// Everything that a picture is drawn from.
 pub(crate) struct Scene<'a> {
     pub(crate) figures: &'a [Figure],
     pub(crate) decoy: &'a [Figure],
@@ -113,10 +75,10 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Thick letters, nearly upright: what moves is seen less sharply than what is printed.
-    fn cut(&self, growth: u8) -> Cut {
+    /// Thick letters, nearly upright: people see moving shapes less sharply than printed ones.
+    fn mask_spec(&self, growth: u8) -> MaskSpec {
         let over = matches!(self.figures.first(), Some(Figure::Over { .. }));
-        let hand = Hand {
+        let params = GlyphParams {
             cap: if over { 0.66 * (1.0 - STRIP) } else { 0.66 },
             sturdy: true,
             rotation: self.profile.rotation * 0.4,
@@ -127,12 +89,12 @@ impl Scene<'_> {
             jitter: self.profile.jitter,
             lean: self.profile.lean,
             strip: if over { STRIP } else { 0.0 },
-            manner: self.style.manner,
+            layout: self.style.layout,
         };
-        Cut { width: self.width, height: self.height, hand, growth, rim: 0 }
+        MaskSpec { width: self.width, height: self.height, params, growth, rim: 0 }
     }
 
-    /// Cells that what moves grows by: strokes of letters need it, marks on tiles would lose their
+    /// Cells by which moving shapes grow: strokes of letters need it, marks on tiles would lose their
     /// corners.
     fn growth(&self) -> u8 {
         u8::from(!matches!(self.figures.first(), Some(Figure::Row(_))))
@@ -145,25 +107,25 @@ pub(crate) fn draw(
     rng: &mut Stream,
     decoy_rng: &mut Stream,
     scratch: &mut Scratch,
-) -> Colours {
+) -> DotColours {
     scratch.packed.clear();
     draw_decoy(scene, decoy_rng, scratch);
     let colours = scene.style.dots.colours(scene.figures, rng);
     let Scene { figures, style, .. } = scene;
-    let cut = scene.cut(scene.growth());
-    scratch.stencil.cut(figures, &style.fonts, &cut, rng, &mut scratch.glyphs);
-    scratch.stencil.plain(&cut, &mut scratch.plain);
+    let spec = scene.mask_spec(scene.growth());
+    scratch.mask.render(figures, &style.fonts, &spec, rng, &mut scratch.glyphs);
+    scratch.mask.render_neutral(&spec, &mut scratch.neutral);
     animate(scene, rng, scratch);
     colours
 }
 
 /// Dark text with specks on a light ground.
 fn draw_decoy(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
-    let Scratch { stencil, glyphs, plain, random, packed, .. } = scratch;
-    let cut = scene.cut(0);
-    stencil.cut(scene.decoy, &scene.style.fonts, &cut, rng, glyphs);
-    stencil.plain(&cut, plain);
-    let both = glyphs.words_mut().iter_mut().zip(plain.dark.words_mut());
+    let Scratch { mask, glyphs, neutral, random, packed, .. } = scratch;
+    let spec = scene.mask_spec(0);
+    mask.render(scene.decoy, &scene.style.fonts, &spec, rng, glyphs);
+    mask.render_neutral(&spec, neutral);
+    let both = glyphs.words_mut().iter_mut().zip(neutral.dark.words_mut());
     both.for_each(|(word, dark)| *word = !(*word | *dark));
     flip(glyphs.words_mut(), DECOY_SPECKS, random, rng);
     let rows = glyphs.rows().map(|row| row.iter().copied());
@@ -172,7 +134,7 @@ fn draw_decoy(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
 
 /// All frames of the loop.
 fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
-    let Scratch { glyphs, plain, fields, flipped, spare, random, packed, .. } = scratch;
+    let Scratch { glyphs, neutral, fields, flipped, spare, random, packed, .. } = scratch;
     for field in fields.iter_mut() {
         field.reset(scene.width, scene.height);
         flip(field.words_mut(), 32, random, rng);
@@ -180,11 +142,11 @@ fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
     let Dots { runs, ease, .. } = scene.style.dots;
     let flips = scene.profile.dot_flips.saturating_sub(ease);
     let steps = schedule(&runs, rng);
-    show(glyphs, plain, fields, scene, packed);
+    show(glyphs, neutral, fields, scene, packed);
     for step in steps {
-        // Which cells flip is drawn once for both fields. Of each cell one is seen, so that no two dots
-        // say more of each other than before; only four at a time do, one pair of each field, where
-        // glyphs begin, and less than what follows the dots along their way.
+        // Both fields flip the same cells. Each cell shows one field, so that no two dots are more
+        // correlated than before. Only four at a time are, one pair of each field, where glyphs
+        // begin, and that correlation is weaker than the one along the way of the dots.
         flipped.reset(scene.width, scene.height);
         flip(flipped.words_mut(), flips, random, rng);
         for (field, step) in fields.iter_mut().zip([step, step.reversed()]) {
@@ -193,20 +155,20 @@ fn animate(scene: &Scene<'_>, rng: &mut Stream, scratch: &mut Scratch) {
             let words = field.words_mut().iter_mut().zip(flipped.words());
             words.for_each(|(word, flipped)| *word ^= *flipped);
         }
-        show(glyphs, plain, fields, scene, packed);
+        show(glyphs, neutral, fields, scene, packed);
     }
 }
 
-/// Appends a frame: one field through the glyphs, the other around them, and over both what is plain,
-/// whose cells stay dark or light.
+/// Appends a frame: one field through the glyphs, the other around them, and over both the neutral
+/// shapes, whose cells stay dark or light.
 fn show(
-    glyphs: &Bits,
-    plain: &Plain,
-    [front, ground]: &[Bits; 2],
+    glyphs: &Bitmap,
+    neutral: &NeutralMask,
+    [front, ground]: &[Bitmap; 2],
     scene: &Scene<'_>,
     packed: &mut Vec<u8>,
 ) {
-    let rows = glyphs.rows().zip(plain.rows()).zip(front.rows().zip(ground.rows()));
+    let rows = glyphs.rows().zip(neutral.rows()).zip(front.rows().zip(ground.rows()));
     let seen = rows.map(|((glyphs, (dark, light)), (front, ground))| {
         let dots = glyphs.iter().zip(front.iter().zip(ground));
         dots.zip(dark.iter().zip(light)).map(|((glyph, (front, ground)), (dark, light))| {
@@ -216,14 +178,14 @@ fn show(
     pack(seen, scene, packed);
 }
 
-/// Where the dots go after each frame.
+/// The moves of the dots, one after each frame.
 ///
 /// Every direction that occurs is kept for two to four frames, once in the loop, and its opposite for
-/// as many: what drifts comes back, so that adding up over the loop finds nothing, and whoever wants
-/// the text has to follow every turn.
+/// as many: every drift is undone, so that adding up over the loop finds nothing, and a reader has to
+/// follow every turn.
 fn schedule(runs: &[[u8; AXES.len()]; 2], rng: &mut Stream) -> [Step; MOVES] {
     let mut axes = AXES;
-    shuffle(&mut axes, rng);
+    rng.shuffle(&mut axes);
     let [first, second] = *runs;
     let lengths = if rng.chance(0.5) { first } else { second };
     let mut runs: [(Step, u8); 2 * AXES.len()] = [(AXES[0], 0); _];
@@ -232,20 +194,13 @@ fn schedule(runs: &[[u8; AXES.len()]; 2], rng: &mut Stream) -> [Step; MOVES] {
             *run = (step, length);
         }
     }
-    shuffle(&mut runs, rng);
+    rng.shuffle(&mut runs);
     let mut steps = [AXES[0]; MOVES];
     let drawn = runs.into_iter().flat_map(|(step, length)| (0..length).map(move |_| step));
     for (step, drawn) in steps.iter_mut().zip(drawn) {
         *step = drawn;
     }
     steps
-}
-
-/// Every order is as likely as any other.
-fn shuffle<T>(items: &mut [T], rng: &mut Stream) {
-    for last in (1..items.len()).rev() {
-        items.swap(last, rng.below(last + 1));
-    }
 }
 
 /// Flips each cell with a probability of `share` 64ths.
@@ -304,50 +259,6 @@ fn spread(bits: u64) -> u64 {
         (1, 0x5555_5555_5555_5555),
     ];
     steps.into_iter().fold(bits, |bits, (by, kept)| (bits | bits << by) & kept)
-}
-
-/// How the dots of a style move and look.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Dots {
-    /// How half a loop is shared out among the axes: one of two in each picture.
-    runs: [[u8; AXES.len()]; 2],
-    /// How many of the level's flips are left out, in 64ths.
-    ease: u8,
-    /// How long a frame is shown, ms.
-    pub(crate) frame_ms: u16,
-    /// Hues of the two colours: the first, and how far they reach, turns.
-    hue: (f32, f32),
-    /// Brightness of the dark and of the light colour.
-    dark: f32,
-    light: f32,
-}
-
-impl Dots {
-    /// The dots of a style.
-    pub(crate) fn draw(rng: &mut Stream) -> Self {
-        let mut runs = RUNS;
-        shuffle(&mut runs, rng);
-        let [first, second, ..] = runs;
-        Self {
-            runs: [first, second],
-            ease: rng.below(EASE) as u8,
-            frame_ms: rng.integer(FRAME_MS.0, FRAME_MS.1) as u16,
-            hue: (rng.unit(), rng.between(0.2, 0.6)),
-            dark: rng.between(0.24, 0.34),
-            light: rng.between(0.76, 0.86),
-        }
-    }
-
-    /// A dark and a light colour, near enough to each other for eyes to bear: a contrast of about 5.
-    /// Of each band where there are two; their colours have names, which no style may blur.
-    fn colours(&self, figures: &[Figure], rng: &mut Stream) -> Colours {
-        if let Some([upper, lower]) = Figure::bands(figures) {
-            let ([upper_dark, upper_light], [lower_dark, lower_light]) = (dots(upper), dots(lower));
-            return Colours::Two([upper_dark, upper_light, lower_dark, lower_light]);
-        }
-        let tint = self.hue.0 + self.hue.1 * rng.unit();
-        Colours::One([tinted(tint, self.dark, rng), tinted(tint, self.light, rng)])
-    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::{Bond, Frame, Join, Layout, Setting, Tint};
+use super::{Frame, Kerning, KerningGroup, Layout, Tint, TypeSettings};
+use crate::figure::{Figure, Mark, Tile};
 use crate::outline::{Bounds, Point};
 use crate::rng::Stream;
-use crate::tasks::{Figure, Mark, Tile};
 use crate::tiles::{self, Arrow};
 
 /// Free border, as a share of the picture's height.
@@ -24,7 +24,7 @@ const STURDY_MARK: f32 = 0.76;
 const MARK_TURN: f32 = 5.0;
 /// Height of a banner's capitals, as a share of its band.
 const BANNER_CAP: f32 = 0.76;
-/// Smallest loose tile, px: what is smaller is noise.
+/// Smallest loose tile, px: people take smaller ones for noise.
 const SMALLEST_LOOSE: f32 = 7.0;
 
 /// A part of the picture, px.
@@ -51,7 +51,7 @@ impl Layout {
     pub(super) fn scatter(
         &mut self,
         figures: &[Figure],
-        setting: Setting<'_>,
+        settings: TypeSettings<'_>,
         frame: Frame,
         rng: &mut Stream,
     ) {
@@ -60,19 +60,19 @@ impl Layout {
             let Figure::Object { object, colour, code } = figure else {
                 continue;
             };
-            let Some(outline) = setting.fonts.pictogram(*object) else {
+            let Some(outline) = settings.fonts.pictogram(*object) else {
                 continue;
             };
             let first_point = self.points.len();
-            let turn = setting.hand.lean * rng.signed();
-            self.glyph(outline, place.height() * 0.5, turn, 0.0, Join::APART);
-            self.tint_last(Tint::Paint(*colour));
-            let share = rng.between(1.0 - 0.5 * setting.hand.shrink, 1.0);
+            let turn = settings.params.lean * rng.signed();
+            self.glyph(outline, place.height() * 0.5, turn, 0.0, Kerning::APART);
+            self.tint_last(Tint::Named(*colour));
+            let share = rng.between(1.0 - 0.5 * settings.params.shrink, 1.0);
             let over = self.put(first_point..self.points.len(), place, share, rng);
             codes.push((code, place, over));
         }
         for (code, place, over) in codes {
-            self.code(code, place, over, setting, frame, rng);
+            self.code(code, place, over, settings, frame, rng);
         }
     }
 
@@ -82,15 +82,20 @@ impl Layout {
         code: &str,
         place: Place,
         over: Point,
-        setting: Setting<'_>,
+        settings: TypeSettings<'_>,
         frame: Frame,
         rng: &mut Stream,
     ) {
         let cap = (place.width() * CODE_SHARE.0).min(frame.height * CODE_SHARE.1);
-        let setting = Setting { cap, ..setting };
+        let settings = TypeSettings { cap, ..settings };
         let first = self.shapes.len();
         for character in code.bytes() {
-            self.character(character, Join { gap: cap * 0.1, bond: Bond::Number }, setting, rng);
+            self.character(
+                character,
+                Kerning { gap: cap * 0.1, group: KerningGroup::Number },
+                settings,
+                rng,
+            );
             self.tint_last(Tint::Code);
         }
         let aside = Point::new(
@@ -110,7 +115,7 @@ impl Layout {
     pub(super) fn stack(
         &mut self,
         figures: &[Figure],
-        setting: Setting<'_>,
+        settings: TypeSettings<'_>,
         frame: Frame,
         rng: &mut Stream,
     ) {
@@ -126,17 +131,17 @@ impl Layout {
                 Place { left: border, top, right: frame.width - border, bottom: top + band };
             match figure {
                 Figure::Row(tiles) => {
-                    let (top, bottom) = self.row(tiles, place, setting, rng);
+                    let (top, bottom) = self.row(tiles, place, settings, rng);
                     free.push((from, top));
                     from = bottom;
                 }
                 Figure::Tinted { word, colour } => {
                     let first = self.shapes.len();
                     // Letters with a stem and a tail are twice as high as a small letter.
-                    let cap = (band * 0.78).min(setting.cap);
-                    self.word(word, 0.0, Setting { cap, ..setting }, rng);
+                    let cap = (band * 0.78).min(settings.cap);
+                    self.word(word, 0.0, TypeSettings { cap, ..settings }, rng);
                     for shape in self.shapes.iter_mut().skip(first) {
-                        shape.tint = Tint::Paint(*colour);
+                        shape.tint = Tint::Named(*colour);
                     }
                     let x = place.left + place.width() * rng.unit();
                     self.put_run(first..self.shapes.len(), place, x);
@@ -147,7 +152,7 @@ impl Layout {
         free.push((from, frame.height - border));
         for figure in figures {
             if let Figure::Loose(tile) = figure {
-                self.loose(*tile, &free, setting, frame, rng);
+                self.loose(*tile, &free, settings, frame, rng);
             }
         }
     }
@@ -157,7 +162,7 @@ impl Layout {
         &mut self,
         tiles: &[Option<Tile>],
         place: Place,
-        setting: Setting<'_>,
+        settings: TypeSettings<'_>,
         rng: &mut Stream,
     ) -> (f32, f32) {
         let count = tiles.len().max(1) as f32;
@@ -167,14 +172,14 @@ impl Layout {
         let middle = place.top + side * 0.5 + (place.height() - side) * rng.unit();
         for (index, tile) in tiles.iter().enumerate() {
             let centre = Point::new(left + pitch * index as f32, middle);
-            self.polygon(Tint::Chalk, |contour| tiles::frame(centre, side, FRAME, contour));
+            self.polygon(Tint::Neutral, |contour| tiles::frame(centre, side, FRAME, contour));
             match tile {
-                Some(tile) => self.tile(*tile, centre, side, setting, rng),
+                Some(tile) => self.tile(*tile, centre, side, settings, rng),
                 None => {
                     let first = self.shapes.len();
-                    let setting = Setting { cap: side * 0.6, ..setting };
-                    self.character(b'?', Join::APART, setting, rng);
-                    self.tint_last(Tint::Chalk);
+                    let settings = TypeSettings { cap: side * 0.6, ..settings };
+                    self.character(b'?', Kerning::APART, settings, rng);
+                    self.tint_last(Tint::Neutral);
                     let half = side * 0.4;
                     let inside = Place {
                         left: centre.x - half,
@@ -189,19 +194,22 @@ impl Layout {
         (middle - side * 0.5, middle + side * 0.5)
     }
 
-    /// What is on one tile.
+    /// Draws the mark of one tile.
     fn tile(
         &mut self,
         tile: Tile,
         centre: Point,
         side: f32,
-        setting: Setting<'_>,
+        settings: TypeSettings<'_>,
         rng: &mut Stream,
     ) {
-        let tint = Tint::Paint(tile.colour);
-        let turn = (setting.hand.rotation * 0.4).min(MARK_TURN) * rng.signed() / 360.0;
-        let (share, arrow) =
-            if setting.hand.sturdy { (STURDY_MARK, Arrow::STURDY) } else { (MARK, Arrow::SLENDER) };
+        let tint = Tint::Named(tile.colour);
+        let turn = (settings.params.rotation * 0.4).min(MARK_TURN) * rng.signed() / 360.0;
+        let (share, arrow) = if settings.params.sturdy {
+            (STURDY_MARK, Arrow::STURDY)
+        } else {
+            (MARK, Arrow::SLENDER)
+        };
         let size = side * share * f32::from(tile.size) / 100.0;
         match tile.mark {
             Mark::Shape(shape) => {
@@ -226,7 +234,7 @@ impl Layout {
         &mut self,
         tile: Tile,
         free: &[(f32, f32)],
-        setting: Setting<'_>,
+        settings: TypeSettings<'_>,
         frame: Frame,
         rng: &mut Stream,
     ) {
@@ -241,25 +249,25 @@ impl Layout {
             rng.between(side * 0.5, frame.width - side * 0.5),
             rng.between(top + side * 0.5, bottom - side * 0.5),
         );
-        self.tile(tile, centre, side, setting, rng);
+        self.tile(tile, centre, side, settings, rng);
     }
 
     /// Characters in columns of one width, each over its object.
     ///
-    /// Nothing about an object follows from its character: objects are laid out first, and a column is
-    /// as wide whatever stands in it.
+    /// Nothing about an object follows from its character: objects are laid out first, and all columns
+    /// have the same width.
     pub(super) fn columns(
         &mut self,
         figures: &[Figure],
-        setting: Setting<'_>,
+        settings: TypeSettings<'_>,
         frame: Frame,
         rng: &mut Stream,
     ) {
-        let Setting { fonts, hand, .. } = setting;
+        let TypeSettings { fonts, params, .. } = settings;
         // Room for both waves, so that neither the edge nor the strip cuts anything off.
-        let border = frame.height * BORDER * 0.6 + hand.wave * frame.scale();
+        let border = frame.height * BORDER * 0.6 + params.wave * frame.scale();
         let pitch = (frame.width - 2.0 * border) / figures.len().max(1) as f32;
-        let strip = frame.height * (1.0 - hand.strip);
+        let strip = frame.height * (1.0 - params.strip);
         let column = |index: usize, top: f32, bottom: f32, gap: f32| {
             let left = border + pitch * index as f32;
             Place { left: left + gap, top, right: left + pitch - gap, bottom }
@@ -272,11 +280,11 @@ impl Layout {
                 continue;
             };
             let first_point = self.points.len();
-            self.glyph(outline, pitch, hand.lean * rng.signed(), 0.0, Join::APART);
-            self.tint_last(Tint::Chalk);
-            let gap = hand.wave * frame.scale();
+            self.glyph(outline, pitch, params.lean * rng.signed(), 0.0, Kerning::APART);
+            self.tint_last(Tint::Neutral);
+            let gap = params.wave * frame.scale();
             let place = column(index, strip + gap, frame.height - border, pitch * 0.18);
-            let share = rng.between(1.0 - 0.5 * hand.shrink, 1.0);
+            let share = rng.between(1.0 - 0.5 * params.shrink, 1.0);
             self.put(first_point..self.points.len(), place, share, rng);
         }
         let way = if rng.chance(0.5) { 1.0 } else { -1.0 };
@@ -285,13 +293,13 @@ impl Layout {
                 continue;
             };
             let first = self.shapes.len();
-            self.character(*character, Join::APART, setting, rng);
+            self.character(*character, Kerning::APART, settings, rng);
             let shape = self.shapes.last().and_then(|shape| self.bounds(shape));
             let height = shape.map_or(0.0, |bounds| bounds.height());
-            let gap = hand.gap * frame.scale() * 0.3;
+            let gap = params.gap * frame.scale() * 0.3;
             let place = column(index, border, strip - border, gap);
             let free = (place.height() - height).max(0.0) * 0.5;
-            let shift = free * hand.jitter * hand.manner.height(index, figures.len(), way, rng);
+            let shift = free * params.jitter * params.layout.height(index, figures.len(), way, rng);
             let place = Place { top: place.top + shift, bottom: place.bottom + shift, ..place };
             let aside = pitch * 0.05 * rng.signed();
             self.put_run(first..self.shapes.len(), place, (place.left + place.right) * 0.5 + aside);
@@ -302,29 +310,30 @@ impl Layout {
     pub(super) fn banners(
         &mut self,
         figures: &[Figure],
-        setting: Setting<'_>,
+        settings: TypeSettings<'_>,
         frame: Frame,
         rng: &mut Stream,
     ) {
-        let Setting { fonts, hand, .. } = setting;
+        let TypeSettings { fonts, params, .. } = settings;
         let border = frame.height * BORDER;
         let band = frame.height / figures.len().max(1) as f32;
-        let cap = band * BANNER_CAP * (1.0 - hand.shrink * rng.unit());
+        let cap = band * BANNER_CAP * (1.0 - params.shrink * rng.unit());
         for (index, figure) in figures.iter().enumerate() {
             let Figure::Banner { word, .. } = figure else {
                 continue;
             };
             // One font per word, so that it is read as a whole.
-            let faces = fonts.faces_for(b'E', hand.sturdy);
+            let faces = fonts.faces_for(b'E', params.sturdy);
             let Some(face) = faces.get(rng.below(faces.len())) else {
                 continue;
             };
             let first = self.shapes.len();
             for letter in word.bytes() {
-                let turn = hand.rotation * 0.5 * rng.signed();
-                let join = Join { gap: cap * (0.13 + 0.05 * rng.unit()), bond: Bond::Word };
+                let turn = params.rotation * 0.5 * rng.signed();
+                let kerning =
+                    Kerning { gap: cap * (0.13 + 0.05 * rng.unit()), group: KerningGroup::Word };
                 if let Some(outline) = fonts.outline(*face, letter.to_ascii_uppercase()) {
-                    self.glyph(outline, cap, turn, 0.0, join);
+                    self.glyph(outline, cap, turn, 0.0, kerning);
                 }
             }
             let top = band * index as f32;
@@ -342,7 +351,7 @@ impl Layout {
             self.points.extend_from_slice(contour);
             self.ends.push(self.points.len());
         });
-        self.close_shape(first_point, first_contour, 0.0, Join::APART);
+        self.close_shape(first_point, first_contour, 0.0, Kerning::APART);
         self.tint_last(tint);
     }
 
@@ -373,7 +382,7 @@ impl Layout {
     fn put_run(&mut self, shapes: Range<usize>, place: Place, x: f32) {
         let run = self.shapes.get(shapes).unwrap_or(&[]).to_vec();
         let width = |shape: &super::Shape| self.bounds(shape).map_or(0.0, |b| b.width());
-        let gaps: f32 = run.iter().skip(1).map(|shape| shape.join.gap).sum();
+        let gaps: f32 = run.iter().skip(1).map(|shape| shape.kerning.gap).sum();
         let needed = gaps + run.iter().map(width).sum::<f32>();
         let shrink = (place.width() / needed.max(1.0)).min(1.0);
         let half = needed * shrink * 0.5;
@@ -384,7 +393,7 @@ impl Layout {
                 continue;
             };
             if index > 0 {
-                x += shape.join.gap * shrink;
+                x += shape.kerning.gap * shrink;
             }
             let to = Point::new(
                 x - bounds.min.x * shrink,
@@ -434,7 +443,7 @@ fn places(count: usize, frame: Frame, rng: &mut Stream) -> Vec<Place> {
     places
 }
 
-impl Join {
+impl Kerning {
     /// A shape that has nothing to do with the one before.
-    const APART: Self = Self { gap: 0.0, bond: Bond::None };
+    const APART: Self = Self { gap: 0.0, group: KerningGroup::None };
 }

@@ -1,4 +1,4 @@
-//! What a layout does to each character, and where loose tiles go.
+//! How a layout changes each character, and where it puts loose tiles.
 
 use super::*;
 use crate::spec::{AnswerMode, Level, Spec, Variant};
@@ -10,11 +10,11 @@ const FRAME: Frame = Frame { width: 300.0, height: 100.0 };
 const TEXTS: u8 = 250;
 const STYLES: u8 = 10;
 
-/// Characters in ink at the highest level, where every knob is at its largest.
+/// Characters in ink at the highest level, where every parameter is at its largest.
 struct Text {
     characters: String,
     fonts: Fonts,
-    hand: Hand,
+    params: GlyphParams,
     rng: u8,
 }
 
@@ -23,10 +23,10 @@ impl Text {
     fn layouts(&self) -> [Layout; 2] {
         let figures = [Figure::Characters(self.characters.clone())];
         let (mut straight, mut bent) = (Layout::default(), Layout::default());
-        let cap = FRAME.height * self.hand.cap * self.hand.manner.cap;
-        let setting = Setting { fonts: &self.fonts, hand: &self.hand, cap };
-        straight.line(&figures, setting, FRAME, &mut Stream::fixed(self.rng));
-        bent.compose(&figures, &self.fonts, &self.hand, FRAME, &mut Stream::fixed(self.rng));
+        let cap = FRAME.height * self.params.cap * self.params.layout.cap;
+        let settings = TypeSettings { fonts: &self.fonts, params: &self.params, cap };
+        straight.line(&figures, settings, FRAME, &mut Stream::fixed(self.rng));
+        bent.compose(&figures, &self.fonts, &self.params, FRAME, &mut Stream::fixed(self.rng));
         [straight, bent]
     }
 }
@@ -36,11 +36,11 @@ fn over_texts(mut look: impl FnMut(&Text)) {
     let profile = LevelProfile::of(Level::ALL[9]);
     for style in 0..STYLES {
         let mut rng = Stream::fixed(style);
-        let manner = Manner::draw(&mut rng);
+        let layout = LayoutParams::draw(&mut rng);
         let mut text = Text {
             characters: String::new(),
             fonts: plain.styled(&mut rng),
-            hand: Hand::ink(profile, manner),
+            params: GlyphParams::ink(profile, layout),
             rng: 0,
         };
         for number in (style..TEXTS).step_by(usize::from(STYLES)) {
@@ -52,7 +52,7 @@ fn over_texts(mut look: impl FnMut(&Text)) {
     }
 }
 
-/// Which face a straight character is from, its size beside the outline's, and its turn in degrees:
+/// The face of a straight character, its size relative to the outline's, and its turn in degrees:
 /// the turn and scale that bring the face's outline nearest to it, of the face that comes nearest.
 fn written(text: &Text, layout: &Layout, at: usize) -> (u8, f32, f32) {
     let shape = &layout.shapes[at];
@@ -155,19 +155,20 @@ fn loose_tiles_are_where_the_level_has_some_and_never_in_a_row() {
         let mut pictures_with = 0;
         for number in 0..60 {
             let mut rng = Stream::fixed(number);
-            let manner = Manner::draw(&mut rng);
-            let hand = Hand::ink(profile, manner);
-            let setting = Setting { fonts: &fonts, hand: &hand, cap: frame.height * hand.cap };
+            let layout = LayoutParams::draw(&mut rng);
+            let params = GlyphParams::ink(profile, layout);
+            let settings =
+                TypeSettings { fonts: &fonts, params: &params, cap: frame.height * params.cap };
             let mode = AnswerMode::ALL[usize::from(number) % AnswerMode::ALL.len()];
             let spec = Spec { mode, ..Spec::new(Variant::PatternCompletion, level) };
             let figures = tasks::compose(&spec, &mut rng).figures;
             let laid = |figures: &[Figure]| {
                 let mut layout = Layout::default();
-                layout.stack(figures, setting, frame, &mut Stream::fixed(number));
+                layout.stack(figures, settings, frame, &mut Stream::fixed(number));
                 layout
             };
             let layout = laid(&figures);
-            // They come last, so that what is before them is the same without them.
+            // They come last, so that everything before them is the same without them.
             let rows = figures.iter().filter(|figure| matches!(figure, Figure::Row(_))).count();
             let (rows, strays) = layout.shapes.split_at(laid(&figures[..rows]).shapes.len());
             pictures_with += u32::from(!strays.is_empty());

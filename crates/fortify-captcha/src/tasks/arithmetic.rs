@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::{Figure, Sign, Task};
+use super::Task;
 use crate::answer::Answer;
 use crate::choice::{self, Choice, DecoyKind};
+use crate::figure::{Figure, Sign};
 use crate::level::LevelProfile;
 use crate::number;
 use crate::puzzle::{Puzzle, Question};
@@ -54,7 +55,8 @@ impl Sum {
     }
 }
 
-/// How likely each result of a typed sum is: [`draw`], every outcome weighed instead of drawn.
+/// The probability of each result of a typed sum: [`draw`] with every outcome weighted instead of
+/// drawn.
 pub(crate) fn distribution(profile: &LevelProfile) -> BTreeMap<u32, f64> {
     let (operand, factor) = (u32::from(profile.operand), u32::from(profile.factor));
     let two_digits = profile.digits > 2;

@@ -4,11 +4,12 @@
 //!
 //! In carriers that need large glyphs there are two words, each on a band of a colour that it does not
 //! name, and the question says the colours: which word is on red, and which on blue? Colours of bands
-//! are plain to every program, so they are never what is asked for.
+//! are visible to every program, so no question asks for them.
 
-use super::{Figure, Task};
+use super::Task;
 use crate::answer::Answer;
 use crate::choice::{Choice, DecoyKind};
+use crate::figure::Figure;
 use crate::level::LevelProfile;
 use crate::puzzle::{Puzzle, Question};
 use crate::rng::Stream;

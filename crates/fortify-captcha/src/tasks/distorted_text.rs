@@ -1,9 +1,10 @@
 //! Letters and digits to be typed.
 
-use super::{Figure, Task};
+use super::Task;
 use crate::alphabet::ALPHABET;
 use crate::answer::Answer;
 use crate::choice::{self, Choice, DecoyKind};
+use crate::figure::Figure;
 use crate::level::LevelProfile;
 use crate::puzzle::{Puzzle, Question};
 use crate::rng::Stream;

@@ -7,10 +7,11 @@
 //! four objects are asked in an order of the question's own: as many answers as a code has, and a
 //! program that only reads the letters from left to right is right once in 24.
 
-use super::{Figure, Task};
+use super::Task;
 use crate::alphabet::ALPHABET;
 use crate::answer::Answer;
 use crate::choice::{self, Choice, DecoyKind};
+use crate::figure::Figure;
 use crate::level::LevelProfile;
 use crate::object::Object;
 use crate::puzzle::{Puzzle, Question};
@@ -42,8 +43,8 @@ pub(super) fn typed(profile: &LevelProfile, rng: &mut Stream) -> Task {
 
 /// Which of several objects is red? Some of them are in the picture, in other colours.
 ///
-/// No letters: near codes over the objects were picked right by ready-made engines in 19 % where chance is
-/// 12.5, for a code that is read somewhere is one of the three or four that are shown.
+/// No letters: near codes over the objects were picked right by ready-made engines in 19 % where
+/// chance is 12.5, for a code that is read somewhere is one of the three or four that are shown.
 pub(super) fn choice(profile: &LevelProfile, rng: &mut Stream) -> Task {
     let options = draw(usize::from(profile.options), rng);
     let answer = rng.below(options.len());
@@ -96,7 +97,7 @@ pub(super) fn each(mode: AnswerMode, profile: &LevelProfile, rng: &mut Stream) -
 }
 
 /// The same objects and question as in `figures` with other letters: none that the picture shows, for
-/// a person who mixes objects up is no program.
+/// a person who mixes up objects is not taken for a program.
 pub(crate) fn decoy(figures: &[Figure], asked: [Object; CODE as usize], rng: &mut Stream) -> Task {
     let shown: Vec<(u8, Object)> = figures
         .iter()

@@ -1,12 +1,12 @@
 //! A row of tiles with one missing: which shape, colour or direction belongs there, or how many?
 //!
-//! One rule per row. What is hard at high levels is two rows, what changes without meaning
-//! anything, and loose tiles; never three rules at once, which are slow for people and free for
-//! models.
+//! One rule per row. Two rows, aspects that change without meaning anything, and loose tiles make high
+//! levels hard; never three rules at once, which slow down people and cost models nothing.
 
-use super::{Figure, Mark, Task, Tile};
+use super::Task;
 use crate::answer::Answer;
 use crate::choice::{Choice, DecoyKind};
+use crate::figure::{Figure, Mark, Tile};
 use crate::level::LevelProfile;
 use crate::puzzle::{Puzzle, Question};
 use crate::rng::Stream;
@@ -29,7 +29,7 @@ const COARSE: [Shape; 7] = [
     Shape::Moon,
 ];
 
-/// What tiles can show in a carrier.
+/// The aspects that tiles can show in a carrier.
 #[derive(Clone, Copy, Debug)]
 struct Sight {
     aspects: &'static [Aspect],
@@ -104,7 +104,7 @@ pub(super) fn compose(
     Task { puzzle, figures }
 }
 
-/// What each row's answer is drawn from: everything, or what is offered as a choice.
+/// The terms that each row's answer is drawn from: all of them, or those that are offered as choices.
 fn pools(
     sight: Sight,
     mode: AnswerMode,
@@ -123,8 +123,8 @@ fn pools(
         .collect()
 }
 
-/// How likely the best blind guess of all rows is right: each is answered by one of as many terms as
-/// its aspect has, whatever the other says.
+/// The probability that the best blind guess of all rows is right: each is answered by one of as many
+/// terms as its aspect has, whatever the other says.
 pub(crate) fn blind(carrier: Carrier, rows: u8) -> f64 {
     let sight = Sight::of(carrier);
     let of_one = |aspect: Aspect| 1.0 / sight.terms(aspect).len() as f64;
@@ -177,7 +177,7 @@ fn picked(
     Puzzle::picked(question, choices, answer, kind)
 }
 
-/// What each tile of a row says; `None` is the missing one.
+/// The term of each tile of a row; `None` is the missing one.
 type Row = Vec<Option<Term>>;
 
 /// A row that says `answer` where the tile is missing, the rest taken from `pool`.
@@ -256,7 +256,7 @@ fn growing(answer: u8, profile: &LevelProfile, rng: &mut Stream) -> Row {
         .collect()
 }
 
-/// Which tile of a row is missing: the last, or any but the first.
+/// The index of the missing tile: the last, or any but the first.
 fn missing(length: usize, inner: bool, rng: &mut Stream) -> usize {
     if inner { 1 + rng.below(length - 1) } else { length - 1 }
 }
@@ -287,7 +287,7 @@ fn figures(rows: &[Row], sight: Sight, profile: &LevelProfile, rng: &mut Stream)
     figures
 }
 
-/// The tiles of a row. What is not asked for is the same on all tiles, or changes at random.
+/// The tiles of a row. Aspects that are not asked for are the same on all tiles, or change at random.
 fn tiles(
     row: &Row,
     paints: &[Colour],
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
     use crate::spec::Level;
 
-    /// What the row says if it repeats after `period` tiles; `None` if it does not.
+    /// The missing term if the row repeats after `period` tiles; `None` if it does not.
     fn by_period(row: &Row, period: usize) -> Option<Term> {
         let missing = row.iter().position(Option::is_none)?;
         let mut cycle: Vec<Option<Term>> = vec![None; period];

@@ -1,10 +1,10 @@
-//! What a picture in motion tells, and to whom.
+//! What a picture in motion gives away, and to which kind of program.
 
 use super::*;
 use crate::font::Fonts;
+use crate::seed::StyleKey;
 use crate::spec::{Carrier, Level, Spec, Variant};
 use crate::statistics::{Area, Map, both, mean, not, separation, variance};
-use crate::style::StyleKey;
 use crate::tasks;
 
 /// Every task; each fills a picture in a way of its own.
@@ -17,7 +17,8 @@ const VARIANTS: [Variant; 5] = [
 ];
 
 /// A drawn picture as numbers: 1 and -1 for light and dark, frame by frame; where glyphs or marks are,
-/// and where dots are that have dots all around. What is plain is seen by everybody and tells nothing.
+/// and where dots are that have dots all around. Neutral shapes are visible to everybody and
+/// give nothing away.
 struct Picture {
     area: Area,
     frames: Vec<Map>,
@@ -45,7 +46,7 @@ fn picture(style: &Style, variant: Variant, level: u8, number: u8) -> Picture {
     let frames = scratch.packed.chunks_exact(image).skip(1).map(|frame| unpack(area, depth, frame));
     let frames: Vec<Map> = frames.collect();
     assert_eq!(frames.len(), MOVES + 1);
-    let [glyphs, light] = [&scratch.glyphs, &scratch.plain.light].map(|bits| area.traced(bits));
+    let [glyphs, light] = [&scratch.glyphs, &scratch.neutral.light].map(|bits| area.traced(bits));
     Picture { area, frames, glyphs, dots: area.core(&light, false, 1) }
 }
 

@@ -1,10 +1,10 @@
-//! What a picture in swirl tells, and to whom.
+//! What a picture in swirl gives away, and to which kind of program.
 
 use super::*;
 use crate::font::Fonts;
+use crate::seed::StyleKey;
 use crate::spec::{Carrier, Level, Spec, Variant};
 use crate::statistics::{Area, Map, at, both, mean, not, separation, variance};
-use crate::style::StyleKey;
 use crate::tasks;
 
 /// The tasks that swirl shows.
@@ -16,8 +16,8 @@ const VARIANTS: [Variant; 4] = [
 ];
 
 /// A drawn picture: shades, of which a picture of two bands has as many in each; where glyphs or marks
-/// are, and where stripes are that have stripes all around. What is plain is seen by everybody and tells
-/// nothing.
+/// are, and where stripes are that have stripes all around. Neutral shapes are visible to everybody and
+/// give nothing away.
 struct Picture {
     area: Area,
     shades: Map,
@@ -32,8 +32,8 @@ fn pictures(variant: Variant, level: u8, count: u8) -> Vec<Picture> {
     let mut found = Vec::new();
     // Four pictures in each of a few styles.
     for (style, numbers) in (0..).map(styled).zip((0..count).collect::<Vec<_>>().chunks(4)) {
-        let kit = Kit { style: &style, profile };
-        found.extend(numbers.iter().map(|number| picture(kit, &spec, *number)));
+        let settings = StripeSettings { style: &style, profile };
+        found.extend(numbers.iter().map(|number| picture(settings, &spec, *number)));
     }
     found
 }
@@ -42,17 +42,17 @@ fn styled(number: u8) -> Style {
     Style::new(&StyleKey::from_bytes([number; 32]), &Fonts::load().unwrap())
 }
 
-fn picture(kit: Kit<'_>, spec: &Spec, number: u8) -> Picture {
+fn picture(settings: StripeSettings<'_>, spec: &Spec, number: u8) -> Picture {
     let mut rng = Stream::fixed(number);
     let (mut canvas, mut scratch) = (Canvas::default(), Scratch::default());
     let area = Area { width: spec.width.into(), height: spec.height.into() };
     canvas.resize(area.width, area.height);
     let figures = tasks::compose(spec, &mut rng).figures;
-    draw(&figures, kit, &mut rng, &mut canvas, &mut scratch);
+    draw(&figures, settings, &mut rng, &mut canvas, &mut scratch);
     let colours =
         if Figure::bands(&figures).is_some() { palette::SHADES } else { palette::COLOURS };
     let shades = canvas.rows().flatten().map(|shade| f32::from(*shade % colours as u8)).collect();
-    let striped = area.core(&area.traced(&scratch.plain.light), false, 1);
+    let striped = area.core(&area.traced(&scratch.neutral.light), false, 1);
     Picture { area, shades, glyphs: area.traced(&scratch.grown[STRONGER]), striped }
 }
 
@@ -153,18 +153,20 @@ fn stripes_stand_at_right_angles_to_the_ground_inside() {
 
 #[test]
 fn layers_are_as_strong_as_each_other_and_neighbours_agree() {
-    let bank = styled(3).bank;
+    let filters = styled(3).filters;
     let layer = |band: usize, orientation: usize| -> Map {
-        (0..bank::HEIGHT).flat_map(|y| bank.row(band, y)[orientation].map(f32::from)).collect()
+        (0..filter_bank::HEIGHT)
+            .flat_map(|y| filters.row(band, y)[orientation].map(f32::from))
+            .collect()
     };
-    for band in 0..bank::WAVELENGTHS {
+    for band in 0..filter_bank::WAVELENGTHS {
         for orientation in 0..ORIENTATIONS {
             let (one, next) =
                 (layer(band, orientation), layer(band, (orientation + 1) % ORIENTATIONS));
             let across = layer(band, (orientation + ORIENTATIONS / 2) % ORIENTATIONS);
             let everywhere = vec![true; one.len()];
             assert!(mean(&at(&one, &everywhere)).abs() < 0.3);
-            assert!((variance(&one).sqrt() / bank::DEVIATION - 1.0).abs() < 0.01);
+            assert!((variance(&one).sqrt() / filter_bank::DEVIATION - 1.0).abs() < 0.01);
             let agreement = |other: &Map| {
                 let product: Map = one.iter().zip(other).map(|(a, b)| a * b).collect();
                 mean(&product) / (variance(&one) * variance(other)).sqrt()

@@ -1,5 +1,5 @@
-//! What holds for every picture in a carrier other than ink: size, chunks, decoys; and what is refused
-//! in any.
+//! Properties of every picture in a carrier other than ink (size, chunks, decoys), and the specs that
+//! are refused in any.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -173,7 +173,7 @@ fn motion_has_a_decoy_that_is_not_the_answer_and_the_others_have_none() {
                 (Answer::Text(answer), Answer::Text(decoy)) => {
                     assert_eq!(answer.len(), decoy.len());
                 }
-                // Whoever reads the decoy answers what is asked, and is wrong in every row.
+                // A program that reads the decoy answers the question, and is wrong in every row.
                 (Answer::Words(answer), Answer::Words(decoy)) => {
                     assert_eq!(answer.len(), decoy.len());
                     for (one, other) in answer.iter().zip(decoy) {

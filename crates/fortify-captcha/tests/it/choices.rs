@@ -32,13 +32,13 @@ fn puzzles(generator: &Generator, variant: Variant, carrier: Carrier, level: u8)
     (0..PUZZLES).map(|number| generator.puzzle(&spec, &seed(number)).unwrap()).collect()
 }
 
-/// Which choice is the answer.
+/// The index of the choice that is the answer.
 fn answer(puzzle: &Puzzle) -> usize {
     puzzle.decoy_kinds.iter().position(Option::is_none).unwrap()
 }
 
-/// Pictures of other picks are held to their bytes in `golden.rs`; these are in carriers with tests of their
-/// own, so that here the answers are.
+/// Pictures of other picks are held to their bytes in `golden.rs`; these are in carriers with tests
+/// of their own, so that here the answers are.
 #[test]
 fn picked_texts_and_sums_are_what_this_version_asks() {
     let generator = Generator::new().unwrap();
@@ -83,7 +83,8 @@ fn the_answer_stands_anywhere() {
     }
 }
 
-/// What a guesser sees: the choices and, worked out once for all guessers, how far each is from each.
+/// Everything that a guesser sees: the choices and, worked out once for all guessers, how far each is
+/// from each.
 struct List {
     values: Vec<String>,
     distances: Vec<Vec<usize>>,

@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn bands_can_be_told_apart_with_every_vision() {
-        // The shades of stripes and dots, mixed as eyes mix what is small.
+        // The shades of stripes and dots, mixed as eyes mix small areas.
         const FAR_ENOUGH: f64 = 18.0;
         let mean = |colour| {
             let shades: Vec<[u8; 3]> =
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn every_pair_can_be_told_apart_with_every_vision() {
-        // Ten times what is just noticeable. The palette moves each channel by at most 5.
+        // Ten times the just noticeable difference. The palette moves each channel by at most 5.
         const FAR_ENOUGH: f64 = 23.0;
         let mut nearest = f64::INFINITY;
         for (vision, matrix) in &VISIONS {

@@ -1,4 +1,4 @@
-//! What holds for every picture, over 40,000 random specs in all carriers: size, format, alphabet,
+//! Properties of every picture, over 40,000 random specs in all carriers: size, format, alphabet,
 //! determinism.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
@@ -14,7 +14,7 @@ use png::{BitDepth, ColorType, Decoder};
 
 /// The limit of the requirements, bytes.
 const LIMIT: usize = 50_000;
-/// Specs drawn in ink, and and where the numbers of other pictures begin.
+/// Specs drawn in ink, and where the numbers of other pictures begin.
 const SPECS: u64 = 20_000;
 /// Specs drawn in each other carrier, whose pictures take several times as long.
 const OTHER_SPECS: u64 = 10_000;
@@ -42,7 +42,7 @@ impl Numbers {
 
 fn draw(carrier: Carrier, number: u64) -> (Spec, Seed) {
     let mut numbers = Numbers(number);
-    // What is picked is typed as well; where it is typed alone, the mode is changed below.
+    // Every picked task is typed as well; where it is typed alone, the mode is changed below.
     let typed = |variant: &Variant| carrier.carries(*variant, AnswerMode::Typed);
     let carried: Vec<Variant> = Variant::ALL.into_iter().filter(typed).collect();
     let variant = carried[numbers.within(0, carried.len() as u64 - 1) as usize];
@@ -180,7 +180,7 @@ impl Pair {
         assert_eq!(bytes, known, "{number}: {} by {} px", spec.width, spec.height);
     }
 
-    /// What another picture of this size takes, bytes.
+    /// The size of another picture of these dimensions, bytes.
     fn twin(&self, number: u64, (width, height, deep): (u16, u16, bool)) -> usize {
         let specs = (SPECS + number * 7 + 1..).map(|number| draw(self.carrier, number));
         let fits = |spec: &Spec| {

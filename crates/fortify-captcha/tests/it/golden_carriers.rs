@@ -5,7 +5,7 @@ use fortify_captcha::{
 };
 use sha2::{Digest, Sha256};
 
-/// What is drawn, and what comes out.
+/// A picture and its expected bytes.
 struct Case {
     variant: Variant,
     carrier: Carrier,

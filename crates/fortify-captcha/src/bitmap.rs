@@ -1,4 +1,4 @@
-//! Pictures of one bit per cell, 64 cells in a word, so that whole rows move and mix at once.
+//! Bitmaps: one bit per cell and 64 cells in a word, so that whole rows move and mix at once.
 
 /// Cells in a word.
 pub(crate) const WORD: usize = u64::BITS as usize;
@@ -6,13 +6,13 @@ pub(crate) const WORD: usize = u64::BITS as usize;
 /// Rows of cells; the leftmost cell is the highest bit of the first word. Rows are whole words: the
 /// cells beyond the picture's width exist and are never shown.
 #[derive(Debug, Default)]
-pub(crate) struct Bits {
+pub(crate) struct Bitmap {
     /// Words per row, at least one.
     stride: usize,
     words: Vec<u64>,
 }
 
-impl Bits {
+impl Bitmap {
     /// Takes a new size, all cells zero, keeping the memory.
     pub(crate) fn reset(&mut self, width: usize, height: usize) {
         self.stride = width.div_ceil(WORD).max(1);
@@ -20,7 +20,7 @@ impl Bits {
         self.words.resize(self.stride * height, 0);
     }
 
-    /// Takes over what is set in `other`, keeping the memory.
+    /// Copies `other`, keeping the memory.
     pub(crate) fn copy(&mut self, other: &Self) {
         self.stride = other.stride;
         self.words.clone_from(&other.words);
@@ -46,11 +46,11 @@ impl Bits {
         self.words.chunks_exact_mut(self.stride.max(1))
     }
 
-    /// Thickens what is set by a cell: upwards, downwards and to both sides.
+    /// Dilates the set cells by one cell: upwards, downwards and to both sides.
     pub(crate) fn grow(&mut self, spare: &mut Self) {
         spare.copy(self);
         let (first, last) = (spare.rows().next(), spare.rows().next_back());
-        // Beyond the first and the last row there is nothing more than in them.
+        // The rows beyond the first and the last one count as copies of them.
         let above = first.into_iter().chain(spare.rows());
         let below = spare.rows().skip(1).chain(last);
         for (((to, here), above), below) in self.rows_mut().zip(spare.rows()).zip(above).zip(below)
@@ -66,8 +66,8 @@ impl Bits {
         }
     }
 
-    /// `from` moved by a cell, up to one each way; what leaves on one side comes back on the other,
-    /// rows being whole words.
+    /// Copies `from`, moved by at most one cell along each axis. Cells that leave on one side come
+    /// back on the other, rows being whole words.
     pub(crate) fn moved(&mut self, from: &Self, step: Step) {
         self.stride = from.stride;
         self.words.resize(from.words.len(), 0);
@@ -127,12 +127,12 @@ pub(crate) const fn scatter(cells: u8) -> u64 {
 mod tests {
     use super::*;
 
-    fn cell(bits: &Bits, x: usize, y: usize) -> bool {
+    fn cell(bits: &Bitmap, x: usize, y: usize) -> bool {
         bits.words[y * bits.stride + x / WORD] >> (WORD - 1 - x % WORD) & 1 == 1
     }
 
-    fn with(width: usize, height: usize, cells: &[(usize, usize)]) -> Bits {
-        let mut bits = Bits::default();
+    fn with(width: usize, height: usize, cells: &[(usize, usize)]) -> Bitmap {
+        let mut bits = Bitmap::default();
         bits.reset(width, height);
         for (x, y) in cells {
             let row = bits.rows_mut().nth(*y).unwrap();
@@ -141,7 +141,7 @@ mod tests {
         bits
     }
 
-    fn set(bits: &Bits) -> Vec<(usize, usize)> {
+    fn set(bits: &Bitmap) -> Vec<(usize, usize)> {
         let (width, height) = (bits.stride * WORD, bits.rows().len());
         (0..height)
             .flat_map(|y| (0..width).map(move |x| (x, y)))
@@ -160,24 +160,24 @@ mod tests {
     #[test]
     fn growing_reaches_all_four_neighbours_and_across_words() {
         let mut bits = with(100, 3, &[(63, 1)]);
-        bits.grow(&mut Bits::default());
+        bits.grow(&mut Bitmap::default());
         assert_eq!(set(&bits), [(63, 0), (62, 1), (63, 1), (64, 1), (63, 2)]);
         let mut corner = with(100, 3, &[(0, 0)]);
-        corner.grow(&mut Bits::default());
+        corner.grow(&mut Bitmap::default());
         assert_eq!(set(&corner), [(0, 0), (1, 0), (0, 1)]);
     }
 
     #[test]
     fn moving_wraps_and_reverses() {
         let bits = with(128, 3, &[(0, 0), (63, 1), (127, 2), (10, 1)]);
-        let mut moved = Bits::default();
+        let mut moved = Bitmap::default();
         moved.moved(&bits, Step { right: 1, down: 0 });
         assert_eq!(set(&moved), [(1, 0), (11, 1), (64, 1), (0, 2)]);
         moved.moved(&bits, Step { right: -1, down: 1 });
         assert_eq!(set(&moved), [(126, 0), (127, 1), (9, 2), (62, 2)]);
         moved.moved(&bits, Step { right: 0, down: -1 });
         assert_eq!(set(&moved), [(10, 0), (63, 0), (127, 1), (0, 2)]);
-        let mut back = Bits::default();
+        let mut back = Bitmap::default();
         for step in [Step { right: 1, down: -1 }, Step { right: -1, down: -1 }] {
             moved.moved(&bits, step);
             back.moved(&moved, step.reversed());

@@ -1,4 +1,4 @@
-//! What a style changes, and what it must not.
+//! A style changes the picture, and neither its size nor its answer.
 
 use std::collections::HashSet;
 

@@ -1,11 +1,11 @@
-//! The manner of a style: how it bends, lines up and turns what it writes, within what the level
-//! allows.
+//! The layout parameters of a style: how it bends, aligns and turns figures, within the limits of the
+//! level.
 
 use crate::rng::{Stream, floor, sin_turns};
 
-/// How a style writes.
+/// How a style bends, aligns and turns figures.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
+pub(crate) struct LayoutParams {
     /// How lines bend, one of two in each picture.
     bends: [Bend; 2],
     path: Path,
@@ -14,7 +14,7 @@ pub(crate) struct Manner {
     pub(super) lengths: (f32, f32),
     /// How much of the spare width goes between the figures rather than around them.
     pub(super) airy: f32,
-    /// Height of capitals beside the carrier's own.
+    /// Height of capitals relative to the carrier's.
     pub(super) cap: f32,
 }
 
@@ -33,10 +33,10 @@ pub(super) enum Bend {
     Fan,
 }
 
-/// Which heights the figures of a line have.
+/// The heights of the figures of a line.
 #[derive(Clone, Copy, Debug)]
 enum Path {
-    /// Any.
+    /// Any heights.
     Free,
     /// Rising or falling, by picture.
     Slope,
@@ -46,19 +46,19 @@ enum Path {
     Zigzag,
 }
 
-/// Which way figures turn.
+/// The direction in which figures turn.
 #[derive(Clone, Copy, Debug)]
 enum Turns {
-    /// Either.
+    /// To either side.
     Free,
-    /// Left and right in turns.
+    /// To the left and to the right in turns.
     Alternate,
     /// All to one side, by style: 1 or -1.
     Lean(f32),
 }
 
-impl Manner {
-    /// The manner of a style.
+impl LayoutParams {
+    /// Draws the layout parameters of a style.
     pub(crate) fn draw(rng: &mut Stream) -> Self {
         let mut bends = [Bend::Sine, Bend::Twin, Bend::Sharp, Bend::Bow, Bend::Fan];
         rng.shuffle(&mut bends);
@@ -112,8 +112,8 @@ impl Manner {
 }
 
 impl Bend {
-    /// How far to move what is `turns` along the wave and at `along` and `across` of the picture, both
-    /// -1 to 1 from edge to edge.
+    /// How far to move a point that is `turns` along the wave and at `along` and `across` of the
+    /// picture, both -1 to 1 from edge to edge.
     pub(super) fn at(self, turns: f32, along: f32, across: f32) -> f32 {
         match self {
             Self::Sine => sin_turns(turns),
@@ -133,17 +133,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_manner_goes_beyond_what_the_level_allows() {
+    fn no_style_goes_beyond_what_the_level_allows() {
         let mut rng = Stream::fixed(4);
         for _ in 0..300 {
-            let manner = Manner::draw(&mut rng);
-            assert!(manner.lengths.0 >= 1.0 && manner.lengths.1 > manner.lengths.0);
+            let layout = LayoutParams::draw(&mut rng);
+            assert!(layout.lengths.0 >= 1.0 && layout.lengths.1 > layout.lengths.0);
             for index in 0..6 {
-                assert!(manner.height(index, 6, 1.0, &mut rng).abs() <= 1.0);
-                assert!(manner.turn(index, &mut rng).abs() <= 1.0);
+                assert!(layout.height(index, 6, 1.0, &mut rng).abs() <= 1.0);
+                assert!(layout.turn(index, &mut rng).abs() <= 1.0);
                 let at = |rng: &mut Stream| (rng.between(-3.0, 3.0), rng.signed(), rng.signed());
                 let (turns, along, across) = at(&mut rng);
-                assert!(manner.bend(&mut rng).at(turns, along, across).abs() <= 1.01);
+                assert!(layout.bend(&mut rng).at(turns, along, across).abs() <= 1.01);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The bank: layers of striped noise, one per orientation and wavelength, made once.
+//! The filter bank: layers of striped noise, one per orientation and wavelength, made once.
 //!
 //! Every layer is the same white noise seen through another oriented band-pass filter, so that
 //! neighbouring orientations nearly agree and orientations at right angles have nothing in common.
@@ -14,7 +14,7 @@ use crate::rng::{Stream, cos_turns, sin_turns};
 pub(crate) const ORIENTATIONS: usize = 16;
 /// Wavelengths of a style. Sixteen orientations of each make 112 layers.
 pub(crate) const WAVELENGTHS: usize = 7;
-/// Wavelengths that a picture has the choice of; the level says from which one on.
+/// Wavelengths that a picture is drawn from, beginning at the one that the level names.
 pub(crate) const BANDS: usize = 4;
 /// The shortest wavelength of a style, px, from and to, and how far the longest is from it. People read
 /// 3.9 to 4.2.
@@ -31,20 +31,20 @@ pub(crate) const DEVIATION: f32 = 40.0;
 const ENVELOPE: (f32, f32) = (0.80, 0.92);
 
 /// A row of every orientation, and of the first once more: the two next to a direction are neighbours.
-pub(crate) type Fan<'a> = [&'a [i8; WIDTH]; ORIENTATIONS + 1];
+pub(crate) type OrientationRows<'a> = [&'a [i8; WIDTH]; ORIENTATIONS + 1];
 
 /// Noise of one wavelength and orientation, row by row.
 type Layer = [[i8; WIDTH]; HEIGHT];
 
 /// All layers.
-pub(crate) struct Bank {
+pub(crate) struct FilterBank {
     /// By wavelength, orientation and row: directions change slowly, so that neighbouring px are mostly
     /// found side by side, and the next row's right after.
     layers: Vec<Layer>,
     grain: Vec<i8>,
 }
 
-impl Bank {
+impl FilterBank {
     /// The layers of a style, in about 100 ms and 9 MB.
     pub(crate) fn draw(rng: &mut Stream) -> Self {
         let shortest = rng.between(SHORTEST.0, SHORTEST.1);
@@ -55,16 +55,16 @@ impl Bank {
         let white: Vec<f32> = white.iter().map(|byte| f32::from(*byte) - 127.5).collect();
         let grain = grain.iter().map(|byte| byte.cast_signed()).collect();
         let mut layers = vec![[[0; WIDTH]; HEIGHT]; WAVELENGTHS * ORIENTATIONS];
-        let mut work = Work::default();
+        let mut buffers = FilterBuffers::default();
         for (band, layers) in layers.chunks_exact_mut(ORIENTATIONS).enumerate() {
             let wavelength = shortest + REACH * band as f32 / (WAVELENGTHS - 1) as f32;
             for orientation in 0..=ORIENTATIONS / 2 {
                 let turns = orientation as f32 / (2 * ORIENTATIONS) as f32;
-                work.filter(&white, wavelength, wavelength * envelope, turns);
+                buffers.filter(&white, wavelength, wavelength * envelope, turns);
                 // Its mirror image is made of the same two halves.
                 for (at, sign) in [(orientation, -1.0), (ORIENTATIONS - orientation, 1.0)] {
                     if let Some(layer) = layers.get_mut(at) {
-                        work.store(layer, sign);
+                        buffers.store(layer, sign);
                     }
                 }
             }
@@ -73,7 +73,7 @@ impl Bank {
     }
 
     /// Row `y` of one wavelength; there are [`WAVELENGTHS`].
-    pub(crate) fn row(&self, band: usize, y: usize) -> Fan<'_> {
+    pub(crate) fn row(&self, band: usize, y: usize) -> OrientationRows<'_> {
         let first = band % WAVELENGTHS * ORIENTATIONS;
         array::from_fn(|at| &self.layers[first + at % ORIENTATIONS][y % HEIGHT])
     }
@@ -85,8 +85,8 @@ impl Bank {
     }
 }
 
-/// The filter along one axis: a wave under a bell, `(1 - t^2 / 8 s^2)^4`, which is nearly a Gaussian and
-/// takes multiplications only, so that every platform computes the same.
+/// The filter along one axis: a wave under a bell, `(1 - t^2 / 8 s^2)^4`, which is nearly a Gaussian
+/// and takes multiplications only, so that every platform computes the same.
 struct Kernel {
     even: Vec<f32>,
     odd: Vec<f32>,
@@ -109,7 +109,7 @@ impl Kernel {
 
 /// Buffers of the size of a layer.
 #[derive(Default)]
-struct Work {
+struct FilterBuffers {
     even: Vec<f32>,
     odd: Vec<f32>,
     even_even: Vec<f32>,
@@ -117,7 +117,7 @@ struct Work {
     padded: Vec<f32>,
 }
 
-impl Work {
+impl FilterBuffers {
     /// Both halves of a wave along `turns`: cos(a + b) = cos a cos b - sin a sin b.
     fn filter(&mut self, white: &[f32], wavelength: f32, deviation: f32, turns: f32) {
         let along = Kernel::new(cos_turns(turns) / wavelength, deviation);
@@ -175,12 +175,12 @@ fn add(to: &mut [f32], from: &[f32], weight: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Family;
-    use crate::style::StyleKey;
+    use crate::rng::StyleStream;
+    use crate::seed::StyleKey;
 
     /// The wavelength of the first band's upright stripes, px: rows cross zero twice in each.
-    fn wavelength(bank: &Bank) -> f64 {
-        let rows = bank.layers[0].iter();
+    fn wavelength(filters: &FilterBank) -> f64 {
+        let rows = filters.layers[0].iter();
         let crossings =
             |row: &[i8; WIDTH]| row.windows(2).filter(|w| (w[0] < 0) != (w[1] < 0)).count();
         2.0 * (WIDTH * HEIGHT) as f64 / rows.map(crossings).sum::<usize>() as f64
@@ -189,8 +189,8 @@ mod tests {
     #[test]
     fn styles_have_wavelengths_of_their_own() {
         let found: Vec<f64> = (0..12)
-            .map(|key| Stream::of_style(&StyleKey::from_bytes([key; 32]), Family::Stripes))
-            .map(|mut rng| wavelength(&Bank::draw(&mut rng)))
+            .map(|key| Stream::of_style(&StyleKey::from_bytes([key; 32]), StyleStream::Filters))
+            .map(|mut rng| wavelength(&FilterBank::draw(&mut rng)))
             .collect();
         let (least, most) =
             found.iter().fold((f64::MAX, 0.0_f64), |(l, m), w| (l.min(*w), m.max(*w)));
@@ -201,8 +201,8 @@ mod tests {
 
     #[test]
     fn a_hundred_layers_and_more_are_prepared_and_no_two_are_alike() {
-        let bank = Bank::draw(&mut Stream::fixed(1));
-        let different: std::collections::HashSet<&Layer> = bank.layers.iter().collect();
+        let filters = FilterBank::draw(&mut Stream::fixed(1));
+        let different: std::collections::HashSet<&Layer> = filters.layers.iter().collect();
         assert!(different.len() >= 100, "{} layers", different.len());
         assert_eq!(different.len(), WAVELENGTHS * ORIENTATIONS);
     }
