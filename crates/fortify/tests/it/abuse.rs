@@ -22,6 +22,7 @@ use fortify::store::record::{
 };
 use fortify::store::{StateStore, StoreError};
 use fortify::web::traps;
+use fortify_testkit::wait::eventually;
 use fortify_testkit::{Bed, Reply, Visitor, fields};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -585,17 +586,8 @@ async fn abuse_27_a_clock_that_jumps_mints_no_session_forgets_no_ban_and_is_told
     let banned = fortify::circuit::TorCircuit::from_parts(0, 0, 7);
     let (until, reason) = (bed.clock.now().after(hour), fortify::reputation::Reason::Operator);
     bed.app.reputation.ban(banned, until, reason).await.unwrap();
-    let told = |line: &'static str| {
-        let metrics = bed.app.metrics.clone();
-        async move {
-            for _ in 0..2000 {
-                if metrics.encode().unwrap().contains(line) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            panic!("no {line}");
-        }
+    let told = async |line: &str| {
+        eventually(line, || bed.app.metrics.encode().unwrap().contains(line)).await;
     };
     let now = bed.clock.now();
     let ways = [

@@ -24,6 +24,7 @@ use fortify_captcha::{
     Answer, AnswerMode, Carrier, Choice, Generator, Level, Puzzle, RenderError, Rendered, Seed,
     Spec, Style, StyleKey, Variant,
 };
+use fortify_testkit::wait::eventually;
 use fortify_testkit::{Bed, Easel, Parts, fields};
 
 /// A bed that draws one kind.
@@ -320,11 +321,7 @@ async fn ten_slow_pictures_in_a_row_make_the_next_ones_plain_until_they_are_quic
 }
 
 async fn stocked(bed: &Bed) {
-    let started = Instant::now();
-    while bed.app.challenges.pictures_ready() < 8 {
-        assert!(started.elapsed() < Duration::from_secs(20), "the stock does not fill");
-        tokio::task::yield_now().await;
-    }
+    eventually("the stock is full", || bed.app.challenges.pictures_ready() >= 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
