@@ -161,10 +161,7 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
     for path in ["/health", "/ready", "/metrics"] {
         replies.push(supervisor.get(path).await);
     }
-    bed.app
-        .keys
-        .rotate(bed.app.sessions.lifetime(), &*bed.clock, &SystemEntropy)
-        .unwrap();
+    bed.app.keys.rotate(bed.app.sessions.lifetime(), &*bed.clock, &SystemEntropy).unwrap();
 
     for (index, reply) in replies.iter().enumerate() {
         let place = format!("the body of reply {index}");
