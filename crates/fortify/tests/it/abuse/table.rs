@@ -76,7 +76,7 @@ fn tests() -> BTreeMap<u8, BTreeSet<String>> {
 fn computed() -> String {
     let mut text = String::new();
     for (case, tests) in tests() {
-        text.push_str(&format!("\n{case}.\n\n"));
+        text.push_str(&format!("\n### Case {case}\n\n"));
         for test in tests {
             text.push_str(&format!("- `{test}`\n"));
         }
