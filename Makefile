@@ -1,4 +1,7 @@
-# The commands of the project. `make run` and `make test` install what they need and do their job.
+# The commands of the project. Each installs what it needs, where that is missing, and does its job. The help
+# says what that is: with "C linker" gcc, with "servers" also HAProxy, nginx, Redis, tor, curl, wrk and socat, with
+# "browsers" also Firefox, Chromium, their drivers, Prometheus, systemd and openssl. Packages come from Debian
+# (root, or sudo), tools from source into .tools; all else stays in the build directory.
 
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,51 +10,58 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test setup setup-run stack stack-down tor tor-down test-tor deb test-deb release setup-deb bench bench-behaviour bench-gate bench-http sheets fmt fmt-check lint doc deny structure lab lab-train lab-peers lab-test lab-setup
+.PHONY: help run build test test-busy test-root setup setup-run stack stack-down tor tor-down test-tor deb test-deb release setup-deb bench bench-behaviour bench-gate bench-http sheets fmt fmt-check lint doc deny structure lab lab-train lab-peers lab-test lab-setup
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: setup-run ## Show Fortify in front of a demonstration site, on 127.0.0.1:10002 (PORT=... for another)
+run: setup-run ## Show Fortify in front of a demonstration site, on 127.0.0.1:10002 (PORT=...; installs a C linker)
 	$(CARGO) build --release --locked -p fortify -p fortify-demo
 	@exec ./scripts/run-demo.sh
 
 # Between them, the two keep everything in target/stack and target/tornet.
-stack: setup-stack ## HAProxy, nginx, Redis, Fortify and the demonstration site, until Ctrl-C (PORT_BASE=10000)
+stack: setup-stack ## HAProxy, nginx, Redis, Fortify and the demonstration site, until Ctrl-C (PORT_BASE=10000; installs servers)
 	$(CARGO) build --release --locked -p fortify -p fortify-demo
 	@exec ./scripts/stack.sh run
 
-stack-down: ## Stop what make stack or make tor started
+stack-down: ## Stop what make stack or make tor started (installs nothing)
 	@./scripts/stack.sh down
 
-tor: setup-stack ## The stack behind an onion service, on a Tor network of its own on loopback
+tor: setup-stack ## The stack behind an onion service, on a Tor network of its own on loopback (installs servers)
 	$(CARGO) build --release --locked -p fortify -p fortify-demo
 	@./scripts/stack.sh running || ./scripts/stack.sh up
 	@./scripts/tornet.sh up
 
-tor-down: ## Stop the Tor network; the stack stays (make stack-down)
+tor-down: ## Stop the Tor network; the stack stays (make stack-down; installs nothing)
 	@./scripts/tornet.sh down
 
-build: setup-run ## Build everything in release mode
+build: setup-run ## Build everything in release mode (installs a C linker)
 	$(CARGO) build --release --locked
 
-test: setup fmt-check lint doc ## Run every check and every test, browsers and an onion service included
+test: setup fmt-check lint doc ## Run every check and every test, browsers and an onion service included (installs servers and browsers)
 	$(CARGO) test --workspace --locked
+	@./scripts/test-root.sh
 	@./scripts/test-tor.sh
 
-test-tor: setup-stack ## Tests over an onion service, on a Tor network of its own: less than a minute
+test-root: setup-run ## The tests that need root, where this is root; else how many are left out (installs a C linker)
+	@./scripts/test-root.sh
+
+test-busy: setup ## The browser suite RUNS=5 times beside LOOPS=6 busy loops (installs servers and browsers)
+	@./scripts/test-busy.sh
+
+test-tor: setup-stack ## Tests over an onion service, on a Tor network of its own: less than a minute (installs servers)
 	@./scripts/test-tor.sh
 
-deb: setup-deb ## The Debian package, in target/debian
+deb: setup-deb ## The Debian package, in target/debian (installs cargo-deb, dpkg-dev, debootstrap, lintian)
 	@./scripts/build-deb.sh
 
-test-deb: setup-deb ## The Debian package in a clean Debian: installed, upgraded, removed (root)
+test-deb: setup-deb ## The Debian package in a clean Debian: installed, upgraded, removed (root; installs as make deb)
 	@./scripts/test-deb.sh
 
-release: setup-deb ## What is released, built twice and compared, in target/dist
+release: setup-deb ## What is released, built twice and compared, in target/dist (installs as make deb)
 	@./scripts/release.sh
 
-setup: ## Install what the tests need: browsers, drivers, servers, a C linker
+setup: ## Install what the tests need: servers, browsers and their drivers, a C linker
 	@./scripts/setup.sh test
 
 setup-stack:
@@ -66,43 +76,43 @@ setup-run:
 # Other generators have a build directory of their own: none of their crates is one of the gate's.
 BUILD_PEERS = CARGO_TARGET_DIR=$(BUILD)/lab-peers $(CARGO) build --release --locked --manifest-path lab/peers/Cargo.toml
 
-bench: setup-run ## Measure: pictures per second and what their times tell, also other generators; redeems and gate decisions
+bench: setup-run ## Measure: pictures per second and what their times tell, also other generators; redeems and gate decisions (installs a C linker)
 	$(CARGO) bench --workspace --exclude fortify-demo --exclude fortify-e2e --locked --benches
 	$(CARGO) build --release --locked -p fortify
 	$(BUILD)/release/fortify bench
 	$(BUILD_PEERS)
 	RAYON_NUM_THREADS=1 $(BUILD)/lab-peers/release/bench-peers
 
-bench-behaviour: setup-run ## Measure what is made of visitors' requests: precision, recall, times, memory
+bench-behaviour: setup-run ## Measure what is made of visitors' requests: precision, recall, times, memory (installs a C linker)
 	$(CARGO) bench --locked -p fortify --bench behaviour
 
 # Loopback only; LOAD_SECONDS and LOAD_CONNECTIONS bound them. One store after the other: they would
 # take each other's processors.
-bench-gate: setup-stack ## Measure /_fortify/auth with a session beside nginx's constant 204, under wrk
+bench-gate: setup-stack ## Measure /_fortify/auth with a session beside nginx's constant 204, under wrk (installs servers)
 	LOAD_STORE=memory $(CARGO) bench --locked -p fortify --bench load -- gate
 	LOAD_STORE=redis $(CARGO) bench --locked -p fortify --bench load -- gate
 
 bench-http: export LOAD_SECONDS ?= 60
-bench-http: setup-stack ## Measure complete rounds over HTTP: a challenge, its picture, its answer
+bench-http: setup-stack ## Measure complete rounds over HTTP: a challenge, its picture, its answer (installs servers)
 	LOAD_STORE=memory $(CARGO) bench --locked -p fortify --bench load -- http
 	LOAD_STORE=redis $(CARGO) bench --locked -p fortify --bench load -- http
 
-sheets: setup-run ## Contact sheets of every task, carrier and level, those of motion animated, in target/sheets
+sheets: setup-run ## Contact sheets of every task, carrier and level, those of motion animated, in target/sheets (installs a C linker)
 	@./scripts/sheets.sh
 
-fmt: ## Format the code
+fmt: ## Format the code (installs nothing)
 	$(CARGO) fmt --all
 
 fmt-check:
 	$(CARGO) fmt --all --check
 
-lint: ## Clippy, warnings refused
+lint: ## Clippy, warnings refused (installs nothing)
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-doc: ## Build the API documentation, warnings refused
+doc: ## Build the API documentation, warnings refused (installs nothing)
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
-deny: ## Check licences, advisories and sources (needs cargo-deny)
+deny: ## Check licences, advisories and sources (installs nothing; needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }
 	$(CARGO) deny --all-features check
 
@@ -127,7 +137,7 @@ CARRIER ?=
 STYLES ?=
 UNSEEN ?=
 
-lab: lab-setup ## Attack: engines and informed attacks (LEVELS="3 8" COUNT=100 VARIANTS= CARRIERS= MODES= GROUPS=)
+lab: lab-setup ## Attack: engines and informed attacks (LEVELS="3 8" COUNT=100 VARIANTS= CARRIERS= MODES= GROUPS=; installs Python, Tesseract)
 	$(CARGO) build --release --locked -p fortify
 	rm -rf $(LAB_OUT)/tune $(LAB_OUT)/test $(LAB_OUT)/mix
 	$(LAB) fortify_lab.sets --fortify $(BUILD)/release/fortify --out $(LAB_OUT) --levels $(LEVELS) --tuning $(TUNING) --count $(COUNT) \
@@ -136,12 +146,12 @@ lab: lab-setup ## Attack: engines and informed attacks (LEVELS="3 8" COUNT=100 V
 		--tuning $(TUNING) --count $(COUNT) --out $(LAB_OUT)
 	@echo "results: $(LAB_OUT)/results.md and results.jsonl"
 
-lab-train: lab-setup ## Attack: a network that learns (TIME=minutes N=20000 LEVEL=5 VARIANT= CARRIER= STYLES="aa bb")
+lab-train: lab-setup ## Attack: a network that learns (TIME=minutes N=20000 LEVEL=5 VARIANT= CARRIER= STYLES="aa bb"; installs as make lab)
 	$(CARGO) build --release --locked -p fortify
 	$(LAB) fortify_lab.school --fortify $(BUILD)/release/fortify --out $(LAB_OUT) --variant $(VARIANT) --level $(LEVEL) \
 		--minutes $(TIME) --number $(N) $(if $(CARRIER),--carrier $(CARRIER)) $(if $(STYLES),--styles $(STYLES)) $(if $(UNSEEN),--unseen $(UNSEEN))
 
-lab-peers: lab-setup ## Attack: the same engines on pictures of other generators (COUNT=100, TUNING=24)
+lab-peers: lab-setup ## Attack: the same engines on pictures of other generators (COUNT=100, TUNING=24; installs as make lab)
 	$(BUILD_PEERS)
 	rm -rf $(LAB_OUT)/peers
 	$(BUILD)/lab-peers/release/lab-peers $(LAB_OUT)/peers $(TUNING) $(COUNT)
@@ -150,7 +160,7 @@ lab-peers: lab-setup ## Attack: the same engines on pictures of other generators
 		$(LAB) fortify_lab.attack --tune "$(LAB_OUT)/peers/tune/$$name" --test "$$peer" --label "$$name" --tuning $(TUNING) --count $(COUNT) --out "$(LAB_OUT)/peers/out/$$name"; \
 	done
 
-lab-test: lab-setup ## Test the lab itself
+lab-test: lab-setup ## Test the lab itself (installs as make lab)
 	cd lab && ../$(LAB_PYTHON) -m pytest
 
 # Tesseract from the system, the rest in an environment of its own.
@@ -160,5 +170,5 @@ lab-setup: .tools/lab-venv/ready
 .tools/lab-venv/ready: lab/requirements.txt
 	@./scripts/setup.sh lab
 	python3 -m venv --clear .tools/lab-venv
-	$(LAB_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --requirement lab/requirements.txt
+	$(LAB_PYTHON) -m pip install --disable-pip-version-check --no-deps --requirement lab/requirements.txt
 	@touch $@

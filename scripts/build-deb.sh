@@ -24,7 +24,7 @@ main() {
     if [[ -n ${PROGRAM:-} ]]; then
         install -D -m 0755 "$PROGRAM" "$target/release/fortify"
     else
-        cargo build --release --locked --quiet -p fortify
+        cargo build --release --locked -p fortify
     fi
     if [[ -z $version ]]; then
         version=$("$target/release/fortify" --version | cut -d ' ' -f 2)-1

@@ -200,7 +200,7 @@ need_geckodriver() {
         return
     fi
     say "installing: geckodriver $GECKODRIVER_VERSION into .tools (built from source, a few minutes)"
-    (cd "$root" && cargo install geckodriver --version "$GECKODRIVER_VERSION" --locked --root .tools --quiet)
+    (cd "$root" && cargo install geckodriver --version "$GECKODRIVER_VERSION" --locked --root .tools)
 }
 
 need_cargo_deb() {
@@ -208,7 +208,7 @@ need_cargo_deb() {
         return
     fi
     say "installing: cargo-deb $CARGO_DEB_VERSION into .tools (built from source, a few minutes)"
-    (cd "$root" && cargo install cargo-deb --version "$CARGO_DEB_VERSION" --locked --root .tools --quiet)
+    (cd "$root" && cargo install cargo-deb --version "$CARGO_DEB_VERSION" --locked --root .tools)
 }
 
 say() {

@@ -12,8 +12,9 @@ readonly run=$TORNET_DIR
 source scripts/processes.sh
 
 main() {
-    # Built first: nobody should wait for a compiler with a network running.
-    "${CARGO:-cargo}" test --locked -p fortify --test it --no-run
+    # Built first: nobody should wait for a compiler with a network running. As a part of the workspace, so that it
+    # is what make test has built: the features of dependencies are those of all that is built together.
+    "${CARGO:-cargo}" test --workspace --locked --test it --no-run
     export TORNET_PORT=${TORNET_PORT:-$(free_ports)}
     export TARGET=127.0.0.1:$((TORNET_PORT + 201))
     trap './scripts/tornet.sh down' EXIT
@@ -22,7 +23,7 @@ main() {
         FORTIFY_TEST_SOCKS=127.0.0.1:$((TORNET_PORT + 200)) \
         FORTIFY_TEST_CONTROL=$TORNET_DIR/service/control \
         FORTIFY_TEST_ONION=$(cat "$TORNET_DIR/service/site/hostname") \
-        timeout 240 "${CARGO:-cargo}" test --locked -p fortify --test it onion:: -- --ignored --test-threads=1
+        timeout 240 "${CARGO:-cargo}" test --workspace --locked --test it onion:: -- --ignored --test-threads=1
 }
 
 # The first of ports that nobody listens on, below those that the system gives away by itself.

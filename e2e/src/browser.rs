@@ -17,16 +17,21 @@ use crate::driver::{Driver, find_browser};
 use crate::error::{BrowserError, Doing};
 
 /// How long a condition may take to come true. Generous: a busy machine is not a wrong page.
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(60);
 
 const POLL_EVERY: Duration = Duration::from_millis(50);
+
+/// Whether the page has loaded with all that it names, pictures included. The driver's scripts run where
+/// those of pages do not.
+const LOADED: &str = "document.readyState === 'complete'";
 
 type Result<T> = std::result::Result<T, BrowserError>;
 
 /// A browser with one page, driven through WebDriver, ended with the value.
 ///
-/// Selectors are CSS. A method that needs an element fails at once when there is none; after
-/// something that loads a page use [`Browser::wait_for`].
+/// Selectors are CSS. What a method reads, it reads of a page that has loaded, pictures included: half a
+/// page has no `[role=alert]` either. A method that needs an element fails when the loaded page has none;
+/// after something that loads another page use [`Browser::wait_for`].
 #[derive(Debug)]
 pub struct Browser {
     client: Client,
@@ -82,7 +87,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// When the page does not load within 30 s.
+    /// When the page does not load within 60 s.
     pub async fn goto(&self, url: &str) -> Result<()> {
         self.client.goto(url).await.doing(format!("opening {url}"))
     }
@@ -91,7 +96,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// When the page does not load within 30 s.
+    /// When the page does not load within 60 s.
     pub async fn reload(&self) -> Result<()> {
         self.client.refresh().await.doing("loading the page again")
     }
@@ -129,7 +134,7 @@ impl Browser {
     ///
     /// When there is no such element.
     pub async fn text(&self, css: &str) -> Result<String> {
-        self.find(css).await?.text().await.doing(format!("reading {css}"))
+        self.read(css, &format!("reading {css}"), async |element| element.text().await).await
     }
 
     /// An attribute of an element, if it has it.
@@ -138,7 +143,8 @@ impl Browser {
     ///
     /// When there is no such element.
     pub async fn attribute(&self, css: &str, name: &str) -> Result<Option<String>> {
-        self.find(css).await?.attr(name).await.doing(format!("reading {name} of {css}"))
+        let doing = format!("reading {name} of {css}");
+        self.read(css, &doing, async |element| element.attr(name).await).await
     }
 
     /// A property of an element that is a number, such as the `naturalWidth` of a picture in px.
@@ -147,13 +153,14 @@ impl Browser {
     ///
     /// When there is no such element, or the property is no number.
     pub async fn number(&self, css: &str, name: &str) -> Result<f64> {
-        let read = match self.find(css).await?.prop(name).await {
+        let doing = format!("reading {name} of {css}");
+        self.read(css, &doing, async |element| match element.prop(name).await {
             // The client takes properties for text only.
             Err(CmdError::NotW3C(value)) => value.as_f64().ok_or(CmdError::NotW3C(value)),
             Err(error) => Err(error),
             Ok(text) => Err(CmdError::NotW3C(text.into())),
-        };
-        read.doing(format!("reading {name} of {css}"))
+        })
+        .await
     }
 
     /// The computed value of a CSS property.
@@ -162,7 +169,8 @@ impl Browser {
     ///
     /// When there is no such element.
     pub async fn css_value(&self, css: &str, name: &str) -> Result<String> {
-        self.find(css).await?.css_value(name).await.doing(format!("reading {name} of {css}"))
+        let doing = format!("reading {name} of {css}");
+        self.read(css, &doing, async |element| element.css_value(name).await).await
     }
 
     /// Whether the page has such an element, visible or not.
@@ -180,6 +188,7 @@ impl Browser {
     ///
     /// When the browser does not say.
     pub async fn count(&self, css: &str) -> Result<usize> {
+        self.wait_until_loaded().await?;
         let found = self.client.find_all(Locator::Css(css)).await;
         found.map(|all| all.len()).doing(format!("counting {css}"))
     }
@@ -190,17 +199,22 @@ impl Browser {
     ///
     /// When there is no such element.
     pub async fn rectangle(&self, css: &str) -> Result<(f64, f64, f64, f64)> {
-        self.find(css).await?.rectangle().await.doing(format!("measuring {css}"))
+        self.read(css, &format!("measuring {css}"), async |element| element.rectangle().await).await
     }
 
-    /// Whether an element is the one that gets the keys, for `autofocus`.
+    /// Waits until an element is the one that gets the keys, for `autofocus`: that is done when the page is
+    /// drawn, which may be after it has loaded.
     ///
     /// # Errors
     ///
-    /// When there is no such element.
-    pub async fn is_focused(&self, css: &str) -> Result<bool> {
-        let active = self.client.active_element().await.doing("looking for the focus")?;
-        Ok(active.element_id() == self.find(css).await?.element_id())
+    /// When it does not get the focus within 60 s.
+    pub async fn wait_for_focus(&self, css: &str) -> Result<()> {
+        self.until(&format!("for the focus on {css}"), async || {
+            let active = self.client.active_element().await?;
+            let wanted = self.client.find(Locator::Css(css)).await?;
+            Ok(active.element_id() == wanted.element_id())
+        })
+        .await
     }
 
     /// Puts a text in place of what a field held, key by key.
@@ -239,7 +253,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// When nothing takes keys, or the page stays for 30 s.
+    /// When nothing takes keys, or the page stays for 60 s.
     pub async fn press_to_follow(&self, key: Key) -> Result<()> {
         let old = self.find("html").await?;
         self.press(key).await?;
@@ -260,7 +274,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// When there is no such element, or the page stays for 30 s.
+    /// When there is no such element, or the page stays for 60 s.
     pub async fn follow(&self, css: &str) -> Result<()> {
         let old = self.find("html").await?;
         self.click(css).await?;
@@ -272,7 +286,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// When there is no such form, it has no submit button, or the page stays for 30 s.
+    /// When there is no such form, it has no submit button, or the page stays for 60 s.
     pub async fn submit(&self, form: &str) -> Result<()> {
         self.follow(&format!(
             "{form} button:not([type]), {form} [type=submit], {form} input[type=image]"
@@ -280,16 +294,46 @@ impl Browser {
         .await
     }
 
-    /// Waits, at most 30 s, until the page has such an element.
+    /// Waits, at most 60 s, until a page has such an element and has loaded, pictures included.
     ///
     /// # Errors
     ///
-    /// When it has none in time.
+    /// When there is no such page in time.
     pub async fn wait_for(&self, css: &str) -> Result<()> {
-        self.until(&format!("for {css}"), async || {
-            Ok(!self.client.find_all(Locator::Css(css)).await?.is_empty())
+        // One question, so that both are said of the same page.
+        let both = format!("return {LOADED} && document.querySelector(arguments[0]) !== null");
+        self.until(&format!("for {css} on a loaded page"), async || {
+            Ok(self.client.execute(&both, vec![css.into()]).await? == true)
         })
         .await
+    }
+
+    /// Waits, at most 60 s, until what an element shows is as `condition` wants it, and gives the picture of
+    /// it, a PNG. A picture is painted some time after it has loaded; until then its place is plain.
+    ///
+    /// `what` completes "waited in vain for the element".
+    ///
+    /// # Errors
+    ///
+    /// When it does not look so in time.
+    pub async fn see(
+        &self,
+        css: &str,
+        what: &str,
+        mut condition: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Vec<u8>> {
+        self.wait_until_loaded().await?;
+        let deadline = Instant::now() + WAIT;
+        loop {
+            let picture = self.screenshot_of(css).await?;
+            if condition(&picture) {
+                return Ok(picture);
+            }
+            if Instant::now() >= deadline {
+                return Err(self.timed_out(&format!("for {css} {what}")).await);
+            }
+            tokio::time::sleep(POLL_EVERY).await;
+        }
     }
 
     /// The cookies that the page's address would be sent.
@@ -335,7 +379,8 @@ impl Browser {
     ///
     /// When there is no such element, or the browser gives no picture.
     pub async fn screenshot_of(&self, css: &str) -> Result<Vec<u8>> {
-        self.find(css).await?.screenshot().await.doing(format!("taking a picture of {css}"))
+        let doing = format!("taking a picture of {css}");
+        self.read(css, &doing, async |element| element.screenshot().await).await
     }
 
     /// An attribute of the element that gets the keys, if it has it.
@@ -371,7 +416,40 @@ impl Browser {
     }
 
     async fn find(&self, css: &str) -> Result<Element> {
+        self.wait_until_loaded().await?;
         self.client.find(Locator::Css(css)).await.doing(format!("looking for {css}"))
+    }
+
+    /// Reads something of an element, of a loaded page. A page that loads itself again may take the place
+    /// of the one that was looked at: then it is looked at again.
+    async fn read<T>(
+        &self,
+        css: &str,
+        doing: &str,
+        read: impl AsyncFn(Element) -> std::result::Result<T, CmdError>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + WAIT;
+        let mut missed = 0;
+        loop {
+            self.wait_until_loaded().await?;
+            let found = match self.client.find(Locator::Css(css)).await {
+                Ok(element) => read(element).await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Err(error) if error.is_no_such_element() && missed == 0 => missed += 1,
+                Err(error) if error.is_stale_element_reference() && Instant::now() < deadline => {}
+                found => return found.doing(doing),
+            }
+        }
+    }
+
+    async fn wait_until_loaded(&self) -> Result<()> {
+        let loaded = format!("return {LOADED}");
+        self.until("for the page to load", async || {
+            Ok(self.client.execute(&loaded, Vec::new()).await? == true)
+        })
+        .await
     }
 
     /// Polls a condition until it is true; `what` completes "waited in vain".
@@ -392,12 +470,17 @@ impl Browser {
         }
     }
 
+    /// The text of the page, loaded or not.
+    async fn text_now(&self) -> std::result::Result<String, CmdError> {
+        self.client.find(Locator::Css("body")).await?.text().await
+    }
+
     async fn timed_out(&self, what: &str) -> BrowserError {
         BrowserError::TimedOut {
             what: what.to_owned(),
             seconds: WAIT.as_secs(),
             url: self.url().await.unwrap_or_default(),
-            page: self.text("body").await.unwrap_or_default(),
+            page: self.text_now().await.unwrap_or_default(),
         }
     }
 }

@@ -369,15 +369,23 @@ mod tests {
         let (table, ended) = (Moves::in_memory(99), revocations());
         let flushing = table.journal.lock().unwrap();
         std::thread::scope(|scope| {
+            let (here, there) = std::sync::mpsc::channel();
             let moves: Vec<_> = (2..10)
                 .map(|number| {
                     let step = Move { most: 1, ..to(1, number) };
-                    let (table, ended) = (&table, &ended);
-                    scope.spawn(move || table.step(session(1), &step, NOW, ended).unwrap())
+                    let (table, ended, here) = (&table, &ended, here.clone());
+                    scope.spawn(move || {
+                        here.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
+                        table.step(session(1), &step, NOW, ended).unwrap()
+                    })
                 })
                 .collect();
-            // Long enough for all of them to stand and wait.
-            std::thread::sleep(Duration::from_millis(200));
+            // Until all of them stand and wait: there is nothing but the journal to wait for.
+            for thread in there.iter().take(moves.len()) {
+                let stat = Path::new("/proc").join(thread).join("stat");
+                let waits = || fs::read_to_string(&stat).unwrap().contains(") S ");
+                fortify_testkit::wait::wait_for("a move waits for the journal", waits);
+            }
             drop(flushing);
             let results = moves.into_iter().map(|one| one.join().unwrap());
             assert_eq!(results.filter(|result| *result == Moved::Moved).count(), 1);

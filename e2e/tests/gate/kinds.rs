@@ -72,7 +72,7 @@ async fn every_kind_lets_in_who_types_what_it_shows(kind: Kind) -> Outcome {
         let record = record(&visit).await?;
         assert_eq!((&*record.variant, &*record.carrier), (variant.as_str(), carrier.as_str()));
         assert_picture_is_large_and_sharp(&visit, carrier).await?;
-        assert!(visit.browser.is_focused(INPUT).await?, "{name}");
+        visit.browser.wait_for_focus(INPUT).await?;
         visit.take_picture(&format!("kind-{variant}-{carrier}-{kind:?}")).await?;
 
         visit.answer(WRONG).await?;
@@ -129,7 +129,7 @@ async fn the_keyboard_alone_picks(kind: Kind) -> Outcome {
     visit.open("/guestbook").await?;
     let token = visit.challenge().await?;
     let right = visit.bed.answer(&token).await;
-    assert!(browser.is_focused(PICK).await?, "the visitor has to look for the first one");
+    browser.wait_for_focus(PICK).await?;
     assert!(!browser.has(&format!("{PICK}:checked")).await?, "picked before the visitor did");
 
     // Space picks the first one, arrows go on to the next.
@@ -151,7 +151,7 @@ async fn the_keyboard_alone_picks(kind: Kind) -> Outcome {
     visit.take_picture(&format!("picked-{kind:?}")).await?;
 
     browser.press(Key::Tab).await?;
-    assert!(browser.is_focused(CONTINUE).await?);
+    browser.wait_for_focus(CONTINUE).await?;
     browser.press_to_follow(Key::Enter).await?;
     browser.wait_for("#sign").await?;
     visit.end().await

@@ -114,6 +114,8 @@ async fn assert_fits(browser: &Browser, elements: &[&str]) -> Outcome {
 /// The page opens where the visitor types, also where not all of it fits the window; and where
 /// the window has any room for it, with the picture that is to be read.
 async fn assert_input_is_in_sight(browser: &Browser) -> Outcome {
+    // The page is scrolled to what gets the focus.
+    browser.wait_for_focus(INPUT).await?;
     let scrolled = browser.number("html", "scrollTop").await?;
     let window = browser.number("html", "clientHeight").await?;
     let (_, top, _, height) = browser.rectangle(INPUT).await?;

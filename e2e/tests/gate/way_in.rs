@@ -18,7 +18,7 @@ async fn a_visitor_gets_in_and_lands_on_the_page_first_asked_for(kind: Kind) -> 
     let first = visit.challenge().await?;
     assert_picture_is_shown(&visit).await?;
     assert_eq!(browser.count(INPUT).await?, 1);
-    assert!(browser.is_focused(INPUT).await?, "the visitor has to look for the field");
+    browser.wait_for_focus(INPUT).await?;
     assert!(!browser.has("[role=alert]").await?);
     assert!(bed.site.seen().is_empty(), "the backend saw a stranger");
     visit.take_picture(&format!("challenge-{kind:?}")).await?;
@@ -30,7 +30,7 @@ async fn a_visitor_gets_in_and_lands_on_the_page_first_asked_for(kind: Kind) -> 
         browser.text("[role=alert]").await?,
         "That was not right, or it took too long. Here is a new one."
     );
-    assert!(browser.is_focused(INPUT).await?);
+    browser.wait_for_focus(INPUT).await?;
     assert_picture_is_shown(&visit).await?;
     visit.take_picture(&format!("wrong-{kind:?}")).await?;
 
@@ -61,7 +61,7 @@ async fn another_picture_costs_no_failure(kind: Kind) -> Outcome {
         assert_ne!(visit.challenge().await?, old, "round {round}");
         assert!(!visit.browser.has("[role=alert]").await?, "nothing went wrong");
         assert_eq!(visit.browser.text("[role=status]").await?, "Here is another picture.");
-        assert!(visit.browser.is_focused(INPUT).await?);
+        visit.browser.wait_for_focus(INPUT).await?;
     }
     visit.take_picture(&format!("another-{kind:?}")).await?;
     visit.solve("#sign").await?;
@@ -74,7 +74,7 @@ async fn the_keyboard_reaches_the_field_then_both_buttons(kind: Kind) -> Outcome
     visit.open("/").await?;
     let first = visit.challenge().await?;
     for focused in [INPUT, CONTINUE, ANOTHER] {
-        assert!(browser.is_focused(focused).await?, "{focused}");
+        browser.wait_for_focus(focused).await?;
         if focused != ANOTHER {
             browser.press(Key::Tab).await?;
         }

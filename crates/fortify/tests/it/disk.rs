@@ -5,11 +5,12 @@ use std::io::{BufRead, BufReader, Read as _, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fortify_testkit::program::{
     circuit_address, config, fortify, guess_wrong, listening, output, request, wait,
 };
+use fortify_testkit::wait::wait_for;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// A wrong answer is a ban, and nobody waits in turn for a challenge.
@@ -117,16 +118,13 @@ impl Gate {
 
     /// How often it said so; waits for the first time, because the log is read beside what is answered.
     fn said(&self, text: &str) -> usize {
-        let started = Instant::now();
-        loop {
+        let mut times = 0;
+        wait_for(&format!("the log says {text:?}"), || {
             let log = self.log.lock().unwrap();
-            let times = log.iter().filter(|line| line.contains(text)).count();
-            if times > 0 || started.elapsed() > Duration::from_secs(20) {
-                return times;
-            }
-            drop(log);
-            std::thread::yield_now();
-        }
+            times = log.iter().filter(|line| line.contains(text)).count();
+            times > 0
+        });
+        times
     }
 
     fn ask(&self, path: &str) -> String {
@@ -139,16 +137,12 @@ impl Gate {
 
     /// Waits until `/ready`, which stays 200, says so.
     fn until_ready_says(&self, text: &str) {
-        let started = Instant::now();
-        loop {
+        wait_for(&format!("/ready says {text}"), || {
             let answer = self.ask("/ready");
-            if answer.contains(text) {
-                assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-                return;
-            }
-            assert!(started.elapsed() < Duration::from_secs(20), "no {text} in {answer}");
-            std::thread::yield_now();
-        }
+            let says = answer.contains(text);
+            assert!(!says || answer.starts_with("HTTP/1.1 200"), "{answer}");
+            says
+        });
     }
 
     fn ban(&self, circuits: std::ops::Range<u32>) {

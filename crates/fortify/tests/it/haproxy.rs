@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -13,6 +15,7 @@ use fortify_core::circuit::{IdentityMode, TorCircuit};
 use fortify_core::clock::{Clock as _, Timestamp};
 use fortify_engine::reputation::{Reason, Standing};
 use fortify_haproxy::client::Endpoint;
+use fortify_testkit::wait::{PATIENCE, eventually, until_ok};
 use fortify_testkit::{Bed, Parts, Reply};
 use hyper_util::rt::TokioIo;
 
@@ -22,8 +25,9 @@ const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/haproxy
 /// How many the requirement has in the table within 2 s.
 const MANY: u32 = 10_000;
 
-/// How long a condition is waited for: far above what is measured, for a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Less than the minute after which the whole table is compared anyway: what is told because a process is
+/// new has been told by then.
+const BEFORE_THE_MINUTE: Duration = Duration::from_secs(40);
 
 /// Debian installs it where only root looks.
 fn program() -> &'static str {
@@ -47,6 +51,7 @@ struct Haproxy {
     ingress: SocketAddr,
     peers: u16,
     backend: SocketAddr,
+    config: PathBuf,
     processes: Vec<Child>,
 }
 
@@ -55,7 +60,7 @@ impl Haproxy {
     fn prepare(backend: SocketAddr) -> Self {
         let [ingress, peers] = free_ports();
         let (dir, ingress) = (tempfile::tempdir().unwrap(), ([127, 0, 0, 1], ingress).into());
-        Self { dir, ingress, peers, backend, processes: Vec::new() }
+        Self { dir, ingress, peers, backend, config: SHIPPED.into(), processes: Vec::new() }
     }
 
     fn socket(&self) -> PathBuf {
@@ -64,7 +69,8 @@ impl Haproxy {
 
     fn spawn(&mut self, args: &[&str]) {
         let child = Command::new(program())
-            .args(["-db", "-f", SHIPPED])
+            .args(["-db", "-f"])
+            .arg(&self.config)
             .args(args)
             .env("FORTIFY_INGRESS", self.ingress.to_string())
             .env("FORTIFY_BACKEND", self.backend.to_string())
@@ -88,6 +94,15 @@ impl Haproxy {
         self.spawn(&["-sf", &before]);
         let pid = self.processes.last().unwrap().id();
         eventually("the new process answers", || info(&self.socket()) == Some(pid)).await;
+    }
+
+    /// Waits until of all processes only the last is left.
+    async fn old_ones_end(&mut self) {
+        let (_last, old) = self.processes.split_last_mut().unwrap();
+        eventually("the processes before have ended", || {
+            old.iter_mut().all(|process| process.try_wait().unwrap().is_some())
+        })
+        .await;
     }
 
     fn kill(&mut self) {
@@ -211,14 +226,6 @@ fn info(socket: &Path) -> Option<u32> {
     answer.lines().find_map(|line| line.strip_prefix("Pid: "))?.parse().ok()
 }
 
-async fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < PATIENCE, "after {PATIENCE:?} still not: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// A gate that tells the `HAProxy` in front of it.
 async fn stack() -> (Bed, Haproxy) {
     let [port] = free_ports();
@@ -255,16 +262,12 @@ async fn ban_many(bed: &Bed) {
 }
 
 async fn haproxy_is(bed: &Bed, word: &str) {
-    let started = Instant::now();
-    loop {
+    until_ok(&format!("haproxy is {word}"), async || {
         let ready = bed.visitor().get("/ready").await;
         assert_eq!(ready.status, StatusCode::OK, "requests go on, so the gate is ready");
-        if ready.json()["haproxy"] == word {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "haproxy is not {word}: {}", ready.text());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        if ready.json()["haproxy"] == word { Ok(()) } else { Err(ready.text()) }
+    })
+    .await;
 }
 
 fn answer_form(page: &Reply, answer: &str) -> String {
@@ -444,21 +447,31 @@ async fn abuse_20_no_ban_of_those_that_come_during_a_reload_is_lost() {
     haproxy_is(&bed, "ok").await;
     let until = in_half_an_hour(&bed);
     let reputation = bed.app.engine.parts().reputation.clone();
+    // One after the other, from before the reload until after it.
+    let (made, enough) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let (counter, end) = (made.clone(), enough.clone());
     let bans = tokio::spawn(async move {
-        for number in 1..=400 {
+        while !end.load(Ordering::SeqCst) {
+            let number = counter.load(Ordering::SeqCst) + 1;
             reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            counter.store(number, Ordering::SeqCst);
         }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let more = async |what: &str| {
+        let goal = made.load(Ordering::SeqCst) + 100;
+        eventually(what, || made.load(Ordering::SeqCst) >= goal).await;
+    };
+    more("bans come before the reload").await;
     haproxy.reload().await;
+    more("bans come after the reload").await;
+    enough.store(true, Ordering::SeqCst);
     bans.await.unwrap();
-    let started = Instant::now();
-    eventually("all are there", || haproxy.banned() == 400).await;
-    println!("bans during a reload: all there {:?} after the last", started.elapsed());
-    // And stay, through what the process before teaches.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    eventually("all are still there", || haproxy.banned() == 400).await;
+    let all = made.load(Ordering::SeqCst) as usize;
+    let took = eventually("all are there", || haproxy.banned() == all).await;
+    println!("{all} bans around a reload: all there {took:?} after the last");
+    // And stay, through what the process before teaches: it does so until it ends.
+    haproxy.old_ones_end().await;
+    eventually("all are still there", || haproxy.banned() == all).await;
     bed.stop().await;
 }
 
@@ -490,6 +503,10 @@ async fn abuse_20_a_connection_held_across_a_reload_hides_no_ban() {
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_20_without_haproxy_requests_go_on_bans_count_and_it_heals() {
     let (bed, mut haproxy) = stack().await;
+    // A gate starts as degraded: what it says once it has met one counts.
+    haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
+    haproxy.kill();
     haproxy_is(&bed, "degraded").await;
     let mut visitor = bed.visitor().circuit("fc00:dead:beef:4dad::1");
     let page = visitor.get("/").await;
@@ -535,24 +552,32 @@ async fn abuse_20_without_haproxy_requests_go_on_bans_count_and_it_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_somebody_else_wrote_into_the_table_is_put_right() {
+async fn abuse_20_a_process_that_is_new_is_told_everything_at_once_and_not_within_the_minute() {
     let (bed, mut haproxy) = stack().await;
     haproxy.start().await;
+    haproxy_is(&bed, "ok").await;
     let until = in_half_an_hour(&bed);
     bed.app.engine.parts().reputation.ban(circuit(3), until, Reason::Failures).await.unwrap();
     haproxy.gpc0_becomes(3, 2).await;
     let start = "set table tor_ingress key fc00:dead:beef:4dad::";
-    assert_eq!(ask(&haproxy.socket(), "clear table tor_ingress\n").unwrap(), "\n");
-    assert_eq!(ask(&haproxy.socket(), &format!("{start}5 data.gpc0 1\n")).unwrap(), "\n");
-    assert_eq!(ask(&haproxy.socket(), &format!("{start}6 data.gpc0 7\n")).unwrap(), "\n");
-    // A full pass follows every process that is new.
+    let write = |haproxy: &Haproxy, line: &str| {
+        assert_eq!(ask(&haproxy.socket(), &format!("{line}\n")).unwrap(), "\n");
+    };
+    let normal = |haproxy: &Haproxy, number| haproxy.gpc0(number).is_none_or(|value| value == 0);
+    // The table is compared again soon after a process was told. Once that is done, it is not for a minute,
+    // so that nothing but a new process can be the reason below.
+    write(&haproxy, &format!("{start}4 data.gpc0 1"));
+    eventually("the table is compared for the second time", || normal(&haproxy, 4)).await;
+
+    write(&haproxy, "clear table tor_ingress");
+    write(&haproxy, &format!("{start}5 data.gpc0 1"));
+    write(&haproxy, &format!("{start}6 data.gpc0 7"));
+    let changed = Instant::now();
     haproxy.reload().await;
     haproxy.gpc0_becomes(3, 2).await;
-    eventually("unwanted entries are normal", || {
-        haproxy.gpc0(5).is_none_or(|value| value == 0)
-            && haproxy.gpc0(6).is_none_or(|value| value == 0)
-    })
-    .await;
+    eventually("unwanted entries are normal", || normal(&haproxy, 5) && normal(&haproxy, 6)).await;
+    let took = changed.elapsed();
+    assert!(took < BEFORE_THE_MINUTE, "the new process was not told; healed after {took:?}");
     bed.stop().await;
 }
 
@@ -594,19 +619,36 @@ async fn the_command_line_reaches_the_table_of_a_running_gate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_not_there_is_degraded_and_not_down() {
-    let haproxy_of = |parts: &mut Parts, socket| {
+    // The shipped configuration but for the table's name, so that there is one to be lost.
+    let shipped = std::fs::read_to_string(SHIPPED).unwrap();
+    let renamed = shipped.replace("tor_ingress", "another");
+    assert_ne!(shipped, renamed);
+    let mut haproxy = Haproxy::prepare(([127, 0, 0, 1], 9).into());
+    let config = haproxy.dir.path().join("another.cfg");
+    std::fs::write(&config, renamed).unwrap();
+    haproxy.config = config.clone();
+    haproxy.start().await;
+    let socket = haproxy.socket();
+    let bed = Bed::with(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
         parts.config.haproxy.endpoint = Some(Endpoint::Unix(socket));
         parts.config.haproxy.table = "another".parse().unwrap();
-    };
-    let mut haproxy = Haproxy::prepare(([127, 0, 0, 1], 9).into());
-    haproxy.start().await;
-    let socket = haproxy.socket();
-    let bed = Bed::with(|parts| haproxy_of(parts, socket)).await;
+    })
+    .await;
+    haproxy_is(&bed, "ok").await;
+    haproxy.config = SHIPPED.into();
+    haproxy.reload().await;
+    haproxy.old_ones_end().await;
+    haproxy_is(&bed, "degraded").await;
     let until = in_half_an_hour(&bed);
     bed.app.engine.parts().reputation.ban(circuit(2), until, Reason::Failures).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    haproxy_is(&bed, "degraded").await;
     assert_eq!(bed.app.engine.parts().reputation.standing(circuit(2)), Some(Standing::Banned));
+    bed.clock.advance(Duration::from_secs(3));
+    let metrics = bed.visitor().get("/metrics").await.text();
+    assert!(metrics.contains("fortify_haproxy_lag_seconds{} 3"), "{metrics}");
+    // With the table it is well again.
+    haproxy.config = config;
+    haproxy.reload().await;
+    haproxy_is(&bed, "ok").await;
     bed.stop().await;
 }

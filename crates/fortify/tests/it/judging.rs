@@ -12,6 +12,7 @@ use fortify_engine::reputation::{Reason, Standing};
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::table::{Admits, LevelOverride};
 use fortify_store::record::ChallengeToken;
+use fortify_testkit::wait::eventually;
 use fortify_testkit::{Bed, Parts, Reply, Visitor, fields};
 use serde_json::json;
 
@@ -38,12 +39,10 @@ fn row(level: u8, change: impl FnOnce(&mut LevelOverride)) -> LevelOverride {
 
 /// Waits until as many circuits are favoured: that is written behind the answer's back.
 async fn favoured(bed: &Bed, circuits: usize) {
-    let there = async {
-        while bed.app.engine.parts().reputation.counts().vip < circuits {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), there).await.expect("nobody is favoured");
+    eventually("so many are favoured", || {
+        bed.app.engine.parts().reputation.counts().vip >= circuits
+    })
+    .await;
 }
 
 /// Waits until all standings told so far are written: they are in their order.

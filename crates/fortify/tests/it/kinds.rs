@@ -23,6 +23,7 @@ use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::audit::Audit;
 use fortify_engine::threat::table::LevelOverride;
 use fortify_store::record::{ChallengeRecord, ChallengeToken};
+use fortify_testkit::wait::eventually;
 use fortify_testkit::{Bed, Easel, Parts, fields};
 use fortify_web::app::App;
 
@@ -330,11 +331,8 @@ async fn ten_slow_pictures_in_a_row_make_the_next_ones_plain_until_they_are_quic
 }
 
 async fn stocked(bed: &Bed) {
-    let started = Instant::now();
-    while bed.app.engine.parts().challenges.pictures_ready() < 8 {
-        assert!(started.elapsed() < Duration::from_secs(20), "the stock does not fill");
-        tokio::task::yield_now().await;
-    }
+    eventually("the stock is full", || bed.app.engine.parts().challenges.pictures_ready() >= 8)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ use fortify_core::clock::{Clock as _, SystemClock};
 use fortify_engine::reputation::{Reason, Standing};
 use fortify_haproxy::client::Endpoint;
 use fortify_testkit::servers::{Haproxy, Nginx, check, free_address};
+use fortify_testkit::wait::eventually as until;
 use fortify_testkit::{Bed, Reply, Visitor};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -158,15 +159,6 @@ impl Site {
     async fn until_gpc0(&self, circuit: &str, value: u8) {
         let what = format!("gpc0 of {circuit} is {value}");
         until(&what, || self.haproxy.gpc0(circuit) == Some(value)).await;
-    }
-}
-
-/// Waits for a condition, within the bound.
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < BOUND, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

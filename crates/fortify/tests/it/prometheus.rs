@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use fortify_captcha::AnswerMode;
 use fortify_core::circuit::IdentityMode;
 use fortify_haproxy::client::Endpoint;
 use fortify_testkit::servers::{Haproxy, Nginx, Process, check, command, deploy, free_address};
+use fortify_testkit::wait::{until, until_ok};
 use fortify_testkit::{Bed, Visitor};
 use serde_json::Value;
 
@@ -262,11 +262,8 @@ impl Prometheus {
 
     /// Waits until `expression` has an answer.
     async fn wait_for(&self, expression: &str) {
-        let started = Instant::now();
-        while self.query(expression).await.is_empty() {
-            assert!(started.elapsed() < Duration::from_secs(60), "never: {expression}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let answers = async || !self.query(expression).await.is_empty();
+        until(&format!("an answer to {expression}"), answers).await;
     }
 
     /// The samples that answer `expression`.
@@ -280,34 +277,27 @@ impl Prometheus {
 
     /// Its alert rules, once each of them was evaluated.
     async fn rules(&self) -> Vec<Value> {
-        let started = Instant::now();
-        loop {
+        until_ok("every rule is evaluated", async || {
             let reply = self.ask("/api/v1/rules?type=alert").await;
             let groups = reply["data"]["groups"].as_array().unwrap();
             let rules: Vec<Value> = groups
                 .iter()
                 .flat_map(|group| group["rules"].as_array().unwrap().clone())
                 .collect();
-            if rules.iter().all(|rule| rule["health"] != "unknown") {
-                return rules;
-            }
-            assert!(started.elapsed() < Duration::from_secs(60), "{reply:#}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            let all = rules.iter().all(|rule| rule["health"] != "unknown");
+            if all { Ok(rules) } else { Err(format!("{reply:#}")) }
+        })
+        .await
     }
 
     async fn ask(&self, path: &str) -> Value {
-        let mut asking = Visitor::at(self.address);
-        let started = Instant::now();
-        loop {
-            // It listens before it is ready.
-            let reply = asking.get(path).await;
-            if reply.status != StatusCode::SERVICE_UNAVAILABLE {
-                return reply.json();
-            }
-            assert!(started.elapsed() < Duration::from_secs(60), "{}", reply.text());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        // It listens before it is ready.
+        until_ok("Prometheus is ready", async || {
+            let reply = Visitor::at(self.address).get(path).await;
+            let ready = reply.status != StatusCode::SERVICE_UNAVAILABLE;
+            if ready { Ok(reply.json()) } else { Err(reply.text()) }
+        })
+        .await
     }
 }
 

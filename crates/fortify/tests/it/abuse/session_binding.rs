@@ -1,5 +1,7 @@
-//! Sessions that move between circuits, over real sockets; and gate mode, through which they do so
-//! behind nginx.
+//! One cookie on several circuits: sessions that move between circuits, over real sockets; and gate mode,
+//! through which they do so behind nginx.
+//!
+//! Case 17, and of 12 and 16 what concerns moves. SECURITY.md: **A session lives on one circuit at a time**.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,17 +1,21 @@
-//! Abuse case 14: what must stay inside is in no byte that leaves and in no line that is logged.
+//! Answers, keys, seeds and circuits that get out, and failures that say why.
 //!
-//! In a process of its own, because the log belongs to the whole process.
+//! Case 14. SECURITY.md: **Answers, seeds, keys, tokens and raw circuits**, and **One failure**.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use fortify_config::{LogConfig, LogFormat, LogLevel};
 use fortify_core::circuit::IdentityMode;
+use fortify_core::entropy::SystemEntropy;
 use fortify_store::record::ChallengeToken;
-use fortify_testkit::{Bed, Reply, fields, process};
+use fortify_testkit::{Bed, Reply, Visitor, fields, process};
+use fortify_web::traps;
 
 /// The raw circuit, and its spellings.
 const CIRCUIT: &str = "fc00:dead:beef:4dad::7a3f:19c4";
@@ -161,11 +165,7 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
         .engine
         .parts()
         .keys
-        .rotate(
-            bed.app.engine.parts().sessions.lifetime(),
-            &*bed.clock,
-            &fortify_core::entropy::SystemEntropy,
-        )
+        .rotate(bed.app.engine.parts().sessions.lifetime(), &*bed.clock, &SystemEntropy)
         .unwrap();
 
     for (index, reply) in replies.iter().enumerate() {
@@ -225,5 +225,62 @@ fn assert_only_picture_chunks(png: &[u8]) {
         let kind = std::str::from_utf8(&png[at + 4..at + 8]).unwrap();
         assert!(["IHDR", "PLTE", "IDAT", "IEND"].contains(&kind), "a chunk {kind}");
         at += 12 + length;
+    }
+}
+
+/// A reply with everything that may differ between two failures taken out.
+fn shape(reply: &Reply) -> (StatusCode, BTreeSet<String>, String) {
+    let headers = reply
+        .headers
+        .iter()
+        .filter(|(name, _)| !["content-length", "date"].contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    let mut text = reply.text();
+    if let Some(token) = reply.try_field("token") {
+        text = text.replace(&token, "TOKEN");
+        let picture = text.split("base64,").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        text = text.replace(&picture, "PICTURE");
+        for name in traps::names(&token) {
+            text = text.replace(&name, "TRAP");
+        }
+    }
+    (reply.status, headers, text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_14_every_failed_answer_looks_like_every_other() {
+    let bed = super::circuit_bed().await;
+    let answer_of = async |page: &Reply| bed.answer(&page.field("token")).await;
+    let new = || bed.visitor().circuit(super::CIRCUIT);
+    let (mut stranger, mut visitor) = (bed.visitor().circuit("fc00:dead:beef:4dad::2"), new());
+
+    let page = visitor.get("/").await;
+    let wrong = bed.submit(&mut visitor, &page, "WRONG").await;
+    let used = bed.submit(&mut visitor, &page, "WRONG").await;
+    let token = ChallengeToken::random(&SystemEntropy).unwrap().encode();
+    let submit = async |visitor: &mut Visitor, token: &str, answer: &str| {
+        let sent = fields(&[("token", token), ("answer", answer), ("return_to", "/")]);
+        visitor.post_form("/validate-captcha", &sent).await
+    };
+    let unknown = submit(&mut visitor, &token, "ACDEFH").await;
+    let malformed = submit(&mut visitor, "no token", "ACDEFH").await;
+    let theirs = stranger.get("/").await;
+    let foreign = bed.submit(&mut visitor, &theirs, &answer_of(&theirs).await).await;
+    let page = visitor.get("/").await;
+    let empty = submit(&mut visitor, &page.field("token"), "").await;
+    let page = visitor.get("/").await;
+    let answer = answer_of(&page).await;
+    bed.clock.advance(Duration::from_secs(300));
+    let expired = bed.submit(&mut visitor, &page, &answer).await;
+    for (name, reply) in [
+        ("used", used),
+        ("unknown", unknown),
+        ("malformed", malformed),
+        ("foreign", foreign),
+        ("empty", empty),
+        ("expired", expired),
+    ] {
+        assert_eq!(shape(&reply), shape(&wrong), "{name}");
     }
 }
