@@ -120,7 +120,7 @@ difficulty = "${DIFFICULTY:-low}"
 [session]
 secure = "auto"
 [haproxy]
-socket = "$run/haproxy.sock"
+socket_path = "$run/haproxy.sock"
 [tor]
 control = "unix:$tor"
 [storage]

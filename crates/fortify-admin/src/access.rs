@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::error::AdminError;
 use super::handler::{Context, Input};
-use super::identity::{MAX_NAME, Means, Role, Who};
-use super::log::Refused;
+use super::identity::{AuthMethod, MAX_NAME, Principal, Role};
+use super::log::RefusalKind;
 use super::routes::{Access, Route};
 use super::{SharedAdmin, csrf};
 use fortify_core::circuit::{Connection, PeerAddress};
@@ -36,7 +36,7 @@ const MOST_BODY: usize = 32 * 1024;
 
 /// Through which door a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum Ingress {
     /// A port.
     Port,
     /// The unix socket: the kernel said that the peer is root or the gate's own user.
@@ -46,28 +46,28 @@ pub(super) enum Door {
 /// Answers one request for `route`: lets it in or refuses it, and only then calls the handler.
 pub(super) async fn answer(
     admin: SharedAdmin,
-    door: Door,
+    ingress: Ingress,
     route: &Route,
     request: Request,
 ) -> Response {
     let metrics = admin.metrics.clone();
     let count = {
         let admin = admin.clone();
-        move |said: Said| {
+        move |said: RequestLog| {
             if let Some(what) = said.refused {
                 admin.accounts.refuse(what, admin.app().clock.now());
             }
             metrics.request(said.code);
         }
     };
-    match enter(admin, door, route, request).await {
+    match enter(admin, ingress, route, request).await {
         Ok(mut response) => {
-            let said = response.extensions_mut().remove::<Said>();
-            count(said.unwrap_or(Said { refused: None, code: "ok" }));
+            let said = response.extensions_mut().remove::<RequestLog>();
+            count(said.unwrap_or(RequestLog { refused: None, code: "ok" }));
             response
         }
         Err(error) => {
-            count(Said::of(&error));
+            count(RequestLog::of(&error));
             (route.refuse)(error)
         }
     }
@@ -76,20 +76,20 @@ pub(super) async fn answer(
 /// What an answer says, to be counted: a page that explains a refusal carries it, as an error that comes
 /// here by itself does.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Said {
-    refused: Option<Refused>,
+pub(super) struct RequestLog {
+    refused: Option<RefusalKind>,
     code: &'static str,
 }
 
-impl Said {
+impl RequestLog {
     /// What is counted of a refusal.
     pub(super) const fn of(error: &AdminError) -> Self {
         let refused = match error {
-            AdminError::BadLogin => Some(Refused::Login),
-            AdminError::Wait(_) => Some(Refused::Waiting),
-            AdminError::BadSetup => Some(Refused::Setup),
-            AdminError::Form => Some(Refused::Form),
-            AdminError::Role(_) => Some(Refused::Role),
+            AdminError::BadLogin => Some(RefusalKind::Login),
+            AdminError::Wait(_) => Some(RefusalKind::Waiting),
+            AdminError::BadSetup => Some(RefusalKind::Setup),
+            AdminError::Form => Some(RefusalKind::Form),
+            AdminError::Role(_) => Some(RefusalKind::Role),
             _ => None,
         };
         Self { refused, code: error.code() }
@@ -98,16 +98,16 @@ impl Said {
 
 async fn enter(
     admin: SharedAdmin,
-    door: Door,
+    ingress: Ingress,
     route: &Route,
     request: Request,
 ) -> Result<Response, AdminError> {
     let (mut parts, body) = request.into_parts();
-    let context = context(admin, door, &parts).await?;
+    let context = context(admin, ingress, &parts).await?;
     match (route.access, &context.asker) {
         (Access::Public | Access::Form, _) => {}
         (Access::Role(_), None) => return Err(AdminError::Unauthenticated),
-        (Access::Role(least), Some(who)) if who.role < least => {
+        (Access::Role(least), Some(principal)) if principal.role < least => {
             return Err(AdminError::Role(least));
         }
         (Access::Role(_), Some(_)) => {}
@@ -117,7 +117,11 @@ async fn enter(
 }
 
 /// Who is asking. A token or a cookie that is not good is no reason to refuse what is public.
-async fn context(admin: SharedAdmin, door: Door, parts: &Parts) -> Result<Context, AdminError> {
+async fn context(
+    admin: SharedAdmin,
+    ingress: Ingress,
+    parts: &Parts,
+) -> Result<Context, AdminError> {
     let headers = &parts.headers;
     let peer = parts.extensions.get::<Connection>().map(|connection| connection.peer);
     let source = match &peer {
@@ -129,16 +133,19 @@ async fn context(admin: SharedAdmin, door: Door, parts: &Parts) -> Result<Contex
         && headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let app = admin.app();
     let mut context = Context { admin, app, asker: None, session: None, source, https };
-    if door == Door::Socket {
+    if ingress == Ingress::Socket {
         let name = headers.get(OPERATOR).and_then(|name| str::from_utf8(name.as_bytes()).ok());
         let name = name.filter(|name| (1..=MAX_NAME).contains(&name.len())).unwrap_or("unknown");
-        context.asker =
-            Some(Who { name: name.to_owned(), role: Role::Admin, means: Means::Socket });
+        context.asker = Some(Principal {
+            name: name.to_owned(),
+            role: Role::Admin,
+            auth_method: AuthMethod::Socket,
+        });
     } else if let Some(authorization) = headers.get(header::AUTHORIZATION) {
         context.asker = by_token(&context, authorization).await?;
-    } else if let Some((session, who)) = by_session(&context, headers).await? {
+    } else if let Some((session, principal)) = by_session(&context, headers).await? {
         context.session = Some(session);
-        context.asker = Some(who);
+        context.asker = Some(principal);
     }
     Ok(context)
 }
@@ -146,7 +153,7 @@ async fn context(admin: SharedAdmin, door: Door, parts: &Parts) -> Result<Contex
 async fn by_token(
     context: &Context,
     authorization: &HeaderValue,
-) -> Result<Option<Who>, AdminError> {
+) -> Result<Option<Principal>, AdminError> {
     let now = context.app().clock.now();
     let text = authorization.to_str().ok().and_then(|text| {
         let (scheme, token) = text.split_once(' ')?;
@@ -157,27 +164,31 @@ async fn by_token(
         None => None,
     };
     if found.is_none() {
-        context.admin.accounts.refuse(Refused::Token, now);
+        context.admin.accounts.refuse(RefusalKind::Token, now);
     }
-    Ok(found.map(|token| Who {
+    Ok(found.map(|token| Principal {
         name: format!("token:{}", token.id),
         role: token.role,
-        means: Means::Token,
+        auth_method: AuthMethod::Token,
     }))
 }
 
 async fn by_session(
     context: &Context,
     headers: &HeaderMap,
-) -> Result<Option<(String, Who)>, AdminError> {
+) -> Result<Option<(String, Principal)>, AdminError> {
     let (admin, now) = (&context.admin, context.app().clock.now());
     for id in cookies(headers, SESSION) {
         let Some(session) = admin.sessions.find(&id, now) else { continue };
         let user = admin.accounts.with(move |accounts| accounts.user(session.user)).await?;
         match user.filter(|user| user.generation == session.generation) {
             Some(user) => {
-                let who = Who { name: user.name, role: user.role, means: Means::Session };
-                return Ok(Some((id, who)));
+                let principal = Principal {
+                    name: user.name,
+                    role: user.role,
+                    auth_method: AuthMethod::Session,
+                };
+                return Ok(Some((id, principal)));
             }
             // Removed, or password, code or role changed, perhaps by the command line.
             None => admin.sessions.end(&id),

@@ -17,8 +17,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::identity::{Means, Role, Who};
-use super::log::{self, Entry, Refused, number, timestamp};
+use super::identity::{AuthMethod, Principal, Role};
+use super::log::{self, Entry, RefusalKind, number, timestamp};
 use super::schema::SCHEMA;
 use super::totp::{SECRET_BYTES, TotpSecret};
 use fortify_core::clock::Timestamp;
@@ -143,7 +143,7 @@ pub struct Token {
 }
 
 /// A token that was just made: the one time that its text is known.
-pub struct Made {
+pub struct IssuedToken {
     /// What is kept of it.
     pub token: Token,
     /// Its text.
@@ -167,7 +167,7 @@ pub struct Accounts {
     connection: Mutex<Connection>,
     path: PathBuf,
     /// Refusals that are not in the file yet, by minute.
-    refused: Mutex<HashMap<(u64, Refused), u64>>,
+    refused: Mutex<HashMap<(u64, RefusalKind), u64>>,
 }
 
 impl Accounts {
@@ -277,7 +277,11 @@ impl Accounts {
         at: Timestamp,
     ) -> Result<User, AccountsError> {
         let hash = hash_of(token.expose());
-        let who = Who { name: name.to_owned(), role: Role::Admin, means: Means::Session };
+        let principal = Principal {
+            name: name.to_owned(),
+            role: Role::Admin,
+            auth_method: AuthMethod::Session,
+        };
         self.write(|writing| {
             let used = writing.execute("UPDATE setup SET hash = NULL WHERE hash = ?1", [hash])?;
             let users: i64 = writing.query_row("SELECT count(*) FROM users", [], |r| r.get(0))?;
@@ -285,8 +289,8 @@ impl Accounts {
                 return Ok(Err(AccountsError::BadSetup));
             }
             let user = insert(writing, name, Role::Admin, password, at)?;
-            let entry = Entry::new(&who, at, "user.add", name).change("", Role::Admin);
-            log::append(writing, &Entry { means: "setup".to_owned(), ..entry })?;
+            let entry = Entry::new(&principal, at, "user.add", name).change("", Role::Admin);
+            log::append(writing, &Entry { auth_method: "setup".to_owned(), ..entry })?;
             Ok(Ok(user))
         })
     }
@@ -298,7 +302,7 @@ impl Accounts {
     /// [`AccountsError::Exists`], [`AccountsError::TooMany`], and faults of the file.
     pub fn add_user(
         &self,
-        by: &Who,
+        by: &Principal,
         name: &str,
         role: Role,
         password: &str,
@@ -326,7 +330,7 @@ impl Accounts {
     /// [`AccountsError::NoUser`], [`AccountsError::LastAdmin`], and faults of the file.
     pub fn change_user(
         &self,
-        by: &Who,
+        by: &Principal,
         name: &str,
         change: &UserChange,
         at: Timestamp,
@@ -427,13 +431,13 @@ impl Accounts {
     /// [`AccountsError::TooMany`], faults of the file, no randomness.
     pub fn add_token(
         &self,
-        by: &Who,
+        by: &Principal,
         role: Role,
         label: &str,
         at: Timestamp,
         expires: Timestamp,
         entropy: &dyn Entropy,
-    ) -> Result<Made, AccountsError> {
+    ) -> Result<IssuedToken, AccountsError> {
         let id: String =
             random_bytes::<4>(entropy)?.iter().map(|byte| format!("{byte:02x}")).collect();
         let secret = URL_SAFE_NO_PAD.encode(random_bytes::<32>(entropy)?);
@@ -467,7 +471,7 @@ impl Accounts {
             log::append(writing, &entry.because(&token.label))?;
             Ok(Ok(token))
         })?;
-        Ok(Made { token, text })
+        Ok(IssuedToken { token, text })
     }
 
     /// Ends a token now.
@@ -475,7 +479,12 @@ impl Accounts {
     /// # Errors
     ///
     /// [`AccountsError::NoToken`], and faults of the file.
-    pub fn revoke_token(&self, by: &Who, id: &str, at: Timestamp) -> Result<Token, AccountsError> {
+    pub fn revoke_token(
+        &self,
+        by: &Principal,
+        id: &str,
+        at: Timestamp,
+    ) -> Result<Token, AccountsError> {
         self.write(|writing| {
             writing.execute(
                 "UPDATE tokens SET revoked = ?1 WHERE id = ?2 AND revoked IS NULL",
@@ -542,18 +551,18 @@ impl Accounts {
     pub fn kept(
         &self,
         before: Timestamp,
-        place: &log::Place,
+        place: &log::LogCursor,
         most: u64,
-    ) -> Result<log::Kept, AccountsError> {
+    ) -> Result<log::LogPage, AccountsError> {
         self.keep_refusals()?;
         self.read(|connection| log::read(connection, before, place, most))
     }
 
     /// Counts a refusal, in memory until [`Self::keep_refusals`].
-    pub fn refuse(&self, what: Refused, at: Timestamp) {
+    pub fn refuse(&self, what: RefusalKind, at: Timestamp) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         // A file that cannot be written for long costs the oldest minutes.
-        if refused.len() >= 60 * Refused::ALL.len() {
+        if refused.len() >= 60 * RefusalKind::ALL.len() {
             let oldest = refused.keys().map(|(minute, _)| *minute).min();
             refused.retain(|(minute, _), _| Some(*minute) != oldest);
         }

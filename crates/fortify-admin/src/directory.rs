@@ -14,14 +14,14 @@ use fortify_web::app::App;
 
 /// A circuit that was named.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Named {
+pub(super) struct KnownCircuit {
     /// Its pseudonym.
     pub(super) tag: CircuitTag,
     /// Itself; not known of a visitor who is told apart by an address, or of whom nothing is kept.
     pub(super) tor: Option<TorCircuit>,
 }
 
-impl Named {
+impl KnownCircuit {
     /// The circuit, for what is done to it.
     ///
     /// # Errors
@@ -61,14 +61,14 @@ const fn identity(by_line: bool, circuit: TorCircuit) -> CircuitId {
 /// # Errors
 ///
 /// [`AdminError::BadRequest`] with what to use.
-pub(super) async fn named(context: &Context, text: &str) -> Result<Named, AdminError> {
+pub(super) async fn resolve(context: &Context, text: &str) -> Result<KnownCircuit, AdminError> {
     let app = &context.app;
     if let Some(tag) = CircuitTag::from_hex(text) {
         let tor = match app.engine.circuit(tag) {
             Some(tor) => Some(tor),
-            None => among_standings(context, tag).await?,
+            None => find_by_tag(context, tag).await?,
         };
-        return Ok(Named { tag, tor });
+        return Ok(KnownCircuit { tag, tor });
     }
     let advice = "a circuit is named by the 32 hexadecimal digits that GET /admin/api/v1/circuits \
                   shows; over the unix socket also by its address, such as fc00:dead:beef:4dad::19";
@@ -78,15 +78,12 @@ pub(super) async fn named(context: &Context, text: &str) -> Result<Named, AdminE
     }
     let circuit: TorCircuit = text.parse().map_err(|_unreadable| bad())?;
     let circuit = circuit.during(app.boot());
-    Ok(Named { tag: tag_of(app, circuit), tor: Some(circuit) })
+    Ok(KnownCircuit { tag: tag_of(app, circuit), tor: Some(circuit) })
 }
 
 /// Looks through the standings, at worst half a million hashes: about half a second of one thread, and of no
 /// more than one.
-async fn among_standings(
-    context: &Context,
-    tag: CircuitTag,
-) -> Result<Option<TorCircuit>, AdminError> {
+async fn find_by_tag(context: &Context, tag: CircuitTag) -> Result<Option<TorCircuit>, AdminError> {
     let (app, permit) = (Arc::clone(&context.app), context.admin.scan()?);
     off_thread(move || {
         // Held for as long as the thread works, whether or not anybody still waits for it.

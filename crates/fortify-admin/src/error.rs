@@ -1,4 +1,4 @@
-//! Why the operator's side refuses, and the one place where that becomes an answer.
+//! Why the admin interface refuses, and the one place where that becomes an answer.
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@
 //!
 //! What is tried while it waits is refused without a look and does not prolong the wait.
 //!
-//! One-time codes have a limit of their own, before any of these: [`Guard::look`] says whether a code is
+//! One-time codes have a limit of their own, before any of these: [`Guard::take_code`] says whether a code is
 //! looked at, and one that is not is as if none came. Codes that are tried during a wait are counted so too;
 //! otherwise whoever has the password could try all of them, and would learn the code in force.
 //!
@@ -63,7 +63,7 @@ pub struct Settings {
 
 /// A log-in that is about to be judged.
 #[derive(Clone, Copy, Debug)]
-pub struct Try<'a> {
+pub struct Attempt<'a> {
     /// The account's name, whether or not there is one.
     pub name: &'a str,
     /// Where it comes from; nothing where that says nothing.
@@ -80,7 +80,7 @@ struct Record {
 
 /// Looks at codes that an account has left, and when that was so.
 #[derive(Clone, Copy, Debug)]
-struct Looks {
+struct CodeBudget {
     left: f64,
     at: Timestamp,
 }
@@ -91,7 +91,7 @@ pub struct Guard {
     settings: Settings,
     names: HashMap<(String, bool), Record>,
     sources: HashMap<IpAddr, Record>,
-    codes: HashMap<String, Looks>,
+    codes: HashMap<String, CodeBudget>,
     /// Of all together: looks left, and when that was so.
     left: f64,
     at: Option<Timestamp>,
@@ -109,8 +109,8 @@ impl Guard {
     /// Whether a one-time code for `account` may be looked at. Right or wrong, the look is used up.
     ///
     /// To be asked of accounts that there are and that have codes, so that made-up names take no memory.
-    pub fn look(&mut self, account: &str, now: Timestamp) -> bool {
-        let earned = |looks: &Looks| {
+    pub fn take_code(&mut self, account: &str, now: Timestamp) -> bool {
+        let earned = |looks: &CodeBudget| {
             let earned = looks.at.until(now).as_secs_f64() / CODE_EVERY.as_secs_f64();
             (looks.left + earned).min(CODES)
         };
@@ -121,9 +121,10 @@ impl Guard {
                 return false;
             }
         }
-        let looks = self.codes.entry(account.to_owned()).or_insert(Looks { left: CODES, at: now });
+        let looks =
+            self.codes.entry(account.to_owned()).or_insert(CodeBudget { left: CODES, at: now });
         // A clock that was set back earns nothing twice.
-        *looks = Looks { left: earned(looks), at: looks.at.max(now) };
+        *looks = CodeBudget { left: earned(looks), at: looks.at.max(now) };
         let granted = looks.left >= 1.0;
         if granted {
             looks.left -= 1.0;
@@ -137,7 +138,7 @@ impl Guard {
     /// # Errors
     ///
     /// How long to wait.
-    pub fn enter(&mut self, one: Try<'_>, now: Timestamp) -> Result<(), Duration> {
+    pub fn begin_attempt(&mut self, one: Attempt<'_>, now: Timestamp) -> Result<(), Duration> {
         let key = (one.name.to_owned(), one.proven);
         let source = one.source.map(block).filter(|source| !source.is_loopback());
         let (tries, longest) = (self.settings.tries, self.settings.longest);
@@ -162,7 +163,7 @@ impl Guard {
     }
 
     /// Says that what was looked at last for this name was right.
-    pub fn right(&mut self, one: Try<'_>) {
+    pub fn record_success(&mut self, one: Attempt<'_>) {
         for proven in [false, true] {
             self.names.remove(&(one.name.to_owned(), proven));
         }
@@ -242,83 +243,88 @@ mod tests {
         NOW.after(Duration::from_secs(seconds))
     }
 
-    fn plain(name: &str) -> Try<'_> {
-        Try { name, source: None, proven: false }
+    fn plain(name: &str) -> Attempt<'_> {
+        Attempt { name, source: None, proven: false }
     }
 
     #[test]
     fn an_account_waits_twice_as_long_each_time() {
         let mut guard = Guard::new(Settings { per_minute: 1000, ..SETTINGS });
         for _ in 0..5 {
-            assert_eq!(guard.enter(plain("ada"), NOW), Ok(()));
+            assert_eq!(guard.begin_attempt(plain("ada"), NOW), Ok(()));
         }
         let mut now = NOW;
         for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
             let wait = Duration::from_secs(seconds);
-            assert_eq!(guard.enter(plain("ada"), now), Err(wait));
-            assert_eq!(guard.enter(plain("ada"), now), Err(wait), "trying prolonged the wait");
-            assert_eq!(guard.enter(plain("bob"), now), Ok(()), "another waits with it");
-            guard.right(plain("bob"));
+            assert_eq!(guard.begin_attempt(plain("ada"), now), Err(wait));
+            assert_eq!(
+                guard.begin_attempt(plain("ada"), now),
+                Err(wait),
+                "trying prolonged the wait"
+            );
+            assert_eq!(guard.begin_attempt(plain("bob"), now), Ok(()), "another waits with it");
+            guard.record_success(plain("bob"));
             now = now.after(wait);
-            assert_eq!(guard.enter(plain("ada"), now), Ok(()));
+            assert_eq!(guard.begin_attempt(plain("ada"), now), Ok(()));
         }
-        guard.right(plain("ada"));
-        assert_eq!(guard.enter(plain("ada"), now), Ok(()));
+        guard.record_success(plain("ada"));
+        assert_eq!(guard.begin_attempt(plain("ada"), now), Ok(()));
     }
 
     #[test]
     fn many_names_reach_the_limit_of_all() {
         let mut guard = Guard::new(SETTINGS);
-        let looked = (0..10_000).filter(|i| guard.enter(plain(&i.to_string()), NOW).is_ok());
+        let looked =
+            (0..10_000).filter(|i| guard.begin_attempt(plain(&i.to_string()), NOW).is_ok());
         assert_eq!(looked.count(), 30);
-        assert_eq!(guard.enter(plain("x"), NOW), Err(Duration::from_secs(2)));
-        assert_eq!(guard.enter(plain("x"), at(2)), Ok(()));
-        assert!(guard.enter(plain("x"), at(2)).is_err());
+        assert_eq!(guard.begin_attempt(plain("x"), NOW), Err(Duration::from_secs(2)));
+        assert_eq!(guard.begin_attempt(plain("x"), at(2)), Ok(()));
+        assert!(guard.begin_attempt(plain("x"), at(2)).is_err());
     }
 
     #[test]
     fn a_right_code_is_not_held_up_by_any_number_of_tries_without() {
         let mut guard = Guard::new(SETTINGS);
         for i in 0..100_000_u64 {
-            let _refused_or_not = guard.enter(plain("ada"), at(i / 100));
-            let _refused_or_not = guard.enter(plain(&i.to_string()), at(i / 100));
+            let _refused_or_not = guard.begin_attempt(plain("ada"), at(i / 100));
+            let _refused_or_not = guard.begin_attempt(plain(&i.to_string()), at(i / 100));
         }
-        let proven = Try { proven: true, ..plain("ada") };
-        assert!(guard.enter(plain("ada"), at(1000)).is_err());
-        assert_eq!(guard.enter(proven, at(1000)), Ok(()));
+        let proven = Attempt { proven: true, ..plain("ada") };
+        assert!(guard.begin_attempt(plain("ada"), at(1000)).is_err());
+        assert_eq!(guard.begin_attempt(proven, at(1000)), Ok(()));
         for _ in 0..4 {
-            assert_eq!(guard.enter(proven, at(1000)), Ok(()));
+            assert_eq!(guard.begin_attempt(proven, at(1000)), Ok(()));
         }
-        assert!(guard.enter(proven, at(1000)).is_err(), "codes can be guessed without end");
+        assert!(guard.begin_attempt(proven, at(1000)).is_err(), "codes can be guessed without end");
         // One that was guessed, again and again, makes the app's owner wait for half a minute.
         for second in 1000..4000 {
-            let _refused_or_not = guard.enter(proven, at(second));
+            let _refused_or_not = guard.begin_attempt(proven, at(second));
         }
-        assert_eq!(guard.enter(proven, at(4030)), Ok(()));
+        assert_eq!(guard.begin_attempt(proven, at(4030)), Ok(()));
     }
 
     #[test]
     fn of_a_flood_of_codes_a_few_are_looked_at() {
         let mut guard = Guard::new(SETTINGS);
-        let looked = (0..10_000).filter(|_| guard.look("ada", NOW)).count();
+        let looked = (0..10_000).filter(|_| guard.take_code("ada", NOW)).count();
         assert_eq!(looked, 5);
-        assert!(guard.look("bob", NOW), "another waits with it");
-        assert!(!guard.look("ada", at(9)));
-        assert!(guard.look("ada", at(10)));
-        assert!(!guard.look("ada", at(10)));
+        assert!(guard.take_code("bob", NOW), "another waits with it");
+        assert!(!guard.take_code("ada", at(9)));
+        assert!(guard.take_code("ada", at(10)));
+        assert!(!guard.take_code("ada", at(10)));
         // What password and code say changes nothing.
-        let proven = Try { proven: true, ..plain("ada") };
-        assert_eq!(guard.enter(proven, at(10)), Ok(()));
-        guard.right(proven);
-        assert!(!guard.look("ada", at(10)));
+        let proven = Attempt { proven: true, ..plain("ada") };
+        assert_eq!(guard.begin_attempt(proven, at(10)), Ok(()));
+        guard.record_success(proven);
+        assert!(!guard.take_code("ada", at(10)));
         // A clock that goes to and fro earns nothing.
         for _ in 0..100 {
-            assert!(!guard.look("ada", NOW));
-            assert!(!guard.look("ada", at(10)));
+            assert!(!guard.take_code("ada", NOW));
+            assert!(!guard.take_code("ada", at(10)));
         }
-        let hour = (10..3610).filter(|second| guard.look("ada", at(*second))).count();
+        let hour = (10..3610).filter(|second| guard.take_code("ada", at(*second))).count();
         assert!((355..=361).contains(&hour), "{hour} in an hour");
-        let looked = (0..100).filter(|_| guard.look("ada", at(100_000))).count();
+        let looked = (0..100).filter(|_| guard.take_code("ada", at(100_000))).count();
         assert_eq!(looked, 5, "looks are saved up without end");
     }
 
@@ -330,7 +336,7 @@ mod tests {
             (0..100)
                 .filter(|i| {
                     let name = i.to_string();
-                    guard.enter(Try { name: &name, source, proven: false }, NOW).is_ok()
+                    guard.begin_attempt(Attempt { name: &name, source, proven: false }, NOW).is_ok()
                 })
                 .count()
         };
@@ -341,7 +347,10 @@ mod tests {
         let mut guard = Guard::new(Settings { per_minute: 10_000, ..SETTINGS });
         for i in 0..100 {
             let (name, source) = (i.to_string(), Some("127.0.0.1".parse().unwrap()));
-            assert_eq!(guard.enter(Try { name: &name, source, proven: false }, NOW), Ok(()));
+            assert_eq!(
+                guard.begin_attempt(Attempt { name: &name, source, proven: false }, NOW),
+                Ok(())
+            );
         }
     }
 
@@ -351,13 +360,16 @@ mod tests {
         for i in 0..(MOST_REMEMBERED as u32 + 500) {
             let source = Some(IpAddr::V4(i.into()));
             let name = i.to_string();
-            assert_eq!(guard.enter(Try { name: &name, source, proven: false }, NOW), Ok(()));
+            assert_eq!(
+                guard.begin_attempt(Attempt { name: &name, source, proven: false }, NOW),
+                Ok(())
+            );
         }
         assert_eq!(guard.remembered(), (MOST_REMEMBERED, MOST_REMEMBERED));
         for _ in 0..5 {
-            assert_eq!(guard.enter(plain("ada"), NOW), Ok(()));
+            assert_eq!(guard.begin_attempt(plain("ada"), NOW), Ok(()));
         }
-        assert!(guard.enter(plain("ada"), NOW).is_err());
-        assert_eq!(guard.enter(plain("ada"), at(3600)), Ok(()));
+        assert!(guard.begin_attempt(plain("ada"), NOW).is_err());
+        assert_eq!(guard.begin_attempt(plain("ada"), at(3600)), Ok(()));
     }
 }

@@ -19,18 +19,18 @@ use serde_json::{Map, Value};
 
 use super::SharedAdmin;
 use super::error::AdminError;
-use super::identity::{Means, Who};
+use super::identity::{AuthMethod, Principal};
 use fortify_web::app::{App, SharedApp};
 
 /// What every operation knows of its request.
 #[derive(Clone)]
 pub struct Context {
-    /// The operator's side.
+    /// The admin interface.
     pub admin: SharedAdmin,
     /// The gate that was in force when the request came.
     pub app: SharedApp,
     /// Who is asking; nobody where the route is public.
-    pub asker: Option<Who>,
+    pub asker: Option<Principal>,
     /// The session's cookie, where that is the means.
     pub session: Option<String>,
     /// Where it comes from, where that says something.
@@ -45,7 +45,7 @@ impl Context {
     /// # Errors
     ///
     /// [`AdminError::Unauthenticated`] where nobody known is.
-    pub fn who(&self) -> Result<&Who, AdminError> {
+    pub fn principal(&self) -> Result<&Principal, AdminError> {
         self.asker.as_ref().ok_or(AdminError::Unauthenticated)
     }
 
@@ -59,7 +59,7 @@ impl Context {
     /// can be read anyway.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.asker.as_ref().is_some_and(|who| who.means == Means::Socket)
+        self.asker.as_ref().is_some_and(|principal| principal.auth_method == AuthMethod::Socket)
     }
 
     /// The token for forms on a page of this session.
@@ -82,9 +82,9 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// As [`Self::who`].
+    /// As [`Self::principal`].
     pub fn entry(&self, action: &str, target: &str) -> Result<super::log::Entry, AdminError> {
-        Ok(super::log::Entry::new(self.who()?, self.app().clock.now(), action, target))
+        Ok(super::log::Entry::new(self.principal()?, self.app().clock.now(), action, target))
     }
 }
 

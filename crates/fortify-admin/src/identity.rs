@@ -52,7 +52,7 @@ impl fmt::Display for Role {
 /// By what somebody is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Means {
+pub enum AuthMethod {
     /// A session: the cookie of a log-in.
     Session,
     /// An API token.
@@ -65,7 +65,7 @@ pub enum Means {
     Signal,
 }
 
-impl Means {
+impl AuthMethod {
     /// The word in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -81,13 +81,13 @@ impl Means {
 
 /// Somebody who was let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Who {
+pub struct Principal {
     /// The account's name, the token's (`token:ID`), or what the command line says.
     pub name: String,
     /// What they may do.
     pub role: Role,
     /// By what they are known.
-    pub means: Means,
+    pub auth_method: AuthMethod,
 }
 
 /// Whether `name` is one that an account may have: 1 to 64 of `a-z 0-9 . _ @ -`, so that two names never

@@ -1,4 +1,4 @@
-//! The operator's side: who may come in, what they may do, and a record of what they did.
+//! The admin interface: who may come in, what they may do, and a record of what they did.
 //!
 //! It listens apart from the gate, on an address of its own and on a unix socket; the gate's own router
 //! serves none of it. Dashboard, API and command line call the same functions ([`operations`]).
@@ -77,7 +77,7 @@ const SCANS: usize = 1;
 /// How requests hold the [`Admin`].
 pub type SharedAdmin = Arc<Admin>;
 
-/// What the operator's side remembers.
+/// What the admin interface remembers.
 pub struct Admin {
     /// The gate that is looked at.
     live: Arc<Live>,
@@ -95,7 +95,7 @@ pub struct Admin {
     scans: Arc<Semaphore>,
 }
 
-/// Why the operator's side cannot be built.
+/// Why the admin interface cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminBuildError {
     /// Its file.
@@ -107,7 +107,7 @@ pub enum AdminBuildError {
 }
 
 impl Admin {
-    /// The operator's side of the gate in force.
+    /// The admin interface of the gate in force.
     ///
     /// # Errors
     ///

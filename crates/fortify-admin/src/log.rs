@@ -9,7 +9,7 @@ use rusqlite::{Transaction, params};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::identity::Who;
+use super::identity::Principal;
 use fortify_core::clock::Timestamp;
 
 /// Changes that are kept, the latest: at about 300 bytes each 30 MB.
@@ -30,9 +30,9 @@ pub struct Entry {
     /// When, ms since the Unix epoch.
     pub at: Timestamp,
     /// The account, token or operator.
-    pub who: String,
+    pub principal: String,
     /// `session`, `token`, `socket`, `file`, `signal` or `setup`.
-    pub means: String,
+    pub auth_method: String,
     /// What was done, as `circuit.ban`.
     pub action: String,
     /// To what.
@@ -47,7 +47,7 @@ pub struct Entry {
 
 /// Where a page of the log ended: what comes on the next is before all of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LogCursor {
     /// The number of a change.
     pub changes: u64,
     /// The number of a log-in or log-out.
@@ -56,7 +56,7 @@ pub struct Place {
     pub refusals: (u64, String),
 }
 
-impl Place {
+impl LogCursor {
     /// Before which everything is.
     pub const LATEST: Self =
         Self { changes: u64::MAX, visits: u64::MAX, refusals: (u64::MAX, String::new()) };
@@ -64,7 +64,7 @@ impl Place {
 
 /// A part of the log: three lists, each with the latest first.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub struct LogPage {
     /// Changes, by number.
     pub changes: Vec<(u64, Entry)>,
     /// Log-ins and log-outs, by number.
@@ -86,7 +86,7 @@ pub struct Refusals {
 
 /// Why somebody was refused: what is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refused {
+pub enum RefusalKind {
     /// A wrong name, password or code.
     Login,
     /// A log-in that had to wait.
@@ -101,7 +101,7 @@ pub enum Refused {
     Role,
 }
 
-impl Refused {
+impl RefusalKind {
     /// Every kind.
     pub const ALL: [Self; 6] =
         [Self::Login, Self::Waiting, Self::Setup, Self::Token, Self::Form, Self::Role];
@@ -121,14 +121,14 @@ impl Refused {
 }
 
 impl Entry {
-    /// What `who` does at `at`. Texts are cut at [`MAX_TEXT`] bytes and lose their control characters.
+    /// What `principal` does at `at`. Texts are cut at [`MAX_TEXT`] bytes and lose their control characters.
     #[must_use]
-    pub fn new(who: &Who, at: Timestamp, action: &str, target: &str) -> Self {
-        let means = who.means.as_str().to_owned();
+    pub fn new(principal: &Principal, at: Timestamp, action: &str, target: &str) -> Self {
+        let auth_method = principal.auth_method.as_str().to_owned();
         Self {
             at,
-            who: plain(&who.name),
-            means,
+            principal: plain(&principal.name),
+            auth_method,
             action: plain(action),
             target: plain(target),
             from: String::new(),
@@ -179,8 +179,8 @@ pub(super) fn append(writing: &Transaction<'_>, entry: &Entry) -> rusqlite::Resu
         ),
         params![
             number(entry.at.as_millis()),
-            entry.who,
-            entry.means,
+            entry.principal,
+            entry.auth_method,
             entry.action,
             entry.target,
             entry.from,
@@ -199,7 +199,7 @@ pub(super) fn append(writing: &Transaction<'_>, entry: &Entry) -> rusqlite::Resu
 pub(super) fn count(
     writing: &Transaction<'_>,
     minute: Timestamp,
-    what: Refused,
+    what: RefusalKind,
     count: u64,
 ) -> rusqlite::Result<()> {
     writing.execute(
@@ -219,10 +219,10 @@ pub(super) fn count(
 pub(super) fn read(
     connection: &rusqlite::Connection,
     before: Timestamp,
-    place: &Place,
+    place: &LogCursor,
     most: u64,
-) -> rusqlite::Result<Kept> {
-    Ok(Kept {
+) -> rusqlite::Result<LogPage> {
+    Ok(LogPage {
         changes: read_entries(connection, CHANGES, before, place.changes, most)?,
         visits: read_entries(connection, VISITS, before, place.visits, most)?,
         refusals: read_refusals(connection, before, place, most)?,
@@ -245,8 +245,8 @@ fn read_entries(
         let seq: i64 = row.get(8)?;
         let entry = Entry {
             at: timestamp(row.get(0)?),
-            who: row.get(1)?,
-            means: row.get(2)?,
+            principal: row.get(1)?,
+            auth_method: row.get(2)?,
             action: row.get(3)?,
             target: row.get(4)?,
             from: row.get(5)?,
@@ -261,7 +261,7 @@ fn read_entries(
 fn read_refusals(
     connection: &rusqlite::Connection,
     before: Timestamp,
-    place: &Place,
+    place: &LogCursor,
     most: u64,
 ) -> rusqlite::Result<Vec<Refusals>> {
     let mut statement = connection.prepare(
@@ -290,7 +290,7 @@ pub(super) fn timestamp(value: i64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::super::accounts::Accounts;
-    use super::super::identity::{Means, Role};
+    use super::super::identity::{AuthMethod, Role};
     use super::super::schema::SCHEMA;
     use super::*;
     use fortify_core::sqlite::{self, Schema};
@@ -299,8 +299,12 @@ mod tests {
     const EVER: Timestamp = Timestamp::from_millis(u64::MAX);
 
     fn entry(action: &str) -> Entry {
-        let who = Who { name: "eve".to_owned(), role: Role::Viewer, means: Means::Session };
-        Entry::new(&who, NOW, action, "eve")
+        let principal = Principal {
+            name: "eve".to_owned(),
+            role: Role::Viewer,
+            auth_method: AuthMethod::Session,
+        };
+        Entry::new(&principal, NOW, action, "eve")
     }
 
     #[test]
@@ -312,7 +316,7 @@ mod tests {
         for _ in 0..334 {
             accounts.log_all(&visits).unwrap();
         }
-        let kept = accounts.kept(EVER, &Place::LATEST, u64::MAX).unwrap();
+        let kept = accounts.kept(EVER, &LogCursor::LATEST, u64::MAX).unwrap();
         assert_eq!(kept.visits.len() as u64, MAX_VISITS);
         assert_eq!(kept.changes.len(), 1, "100,200 log-ins pushed a change out");
     }
@@ -329,7 +333,7 @@ mod tests {
         filled.unwrap();
         drop(opened);
         let accounts = Accounts::open(dir.path()).unwrap();
-        let kept = accounts.kept(EVER, &Place::LATEST, 10).unwrap();
+        let kept = accounts.kept(EVER, &LogCursor::LATEST, 10).unwrap();
         let told =
             |all: &[(u64, Entry)]| all.iter().map(|(_, it)| it.action.clone()).collect::<Vec<_>>();
         assert_eq!(

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{BEFORE, SESSION, drop_cookie, set_cookie};
 use super::error::AdminError;
-use super::guard::Try;
+use super::guard::Attempt;
 use super::handler::{Context, Nothing, WithCookies};
-use super::identity::{Means, Role, Who, is_name};
+use super::identity::{AuthMethod, Principal, Role, is_name};
 use super::log::Entry;
 use super::password;
 use super::totp;
@@ -58,7 +58,7 @@ pub struct Me {
     /// What they may do.
     pub role: Role,
     /// By what they are known.
-    pub means: Means,
+    pub auth_method: AuthMethod,
     /// The hidden field `csrf` of forms, or the header `X-Fortify-CSRF`, where a cookie is the means.
     pub csrf: Option<String>,
 }
@@ -90,7 +90,7 @@ pub(super) async fn before(
 
 /// Logs in. Whatever is wrong, it takes the same time and says the same.
 pub(super) async fn log_in(context: Context, args: LogIn) -> Result<WithCookies<Me>, AdminError> {
-    let outcome = judge(&context, args).await;
+    let outcome = authenticate(&context, args).await;
     let label = match &outcome {
         Ok(_) => "ok",
         Err(AdminError::BadLogin) => "wrong",
@@ -101,7 +101,7 @@ pub(super) async fn log_in(context: Context, args: LogIn) -> Result<WithCookies<
     outcome
 }
 
-async fn judge(context: &Context, args: LogIn) -> Result<WithCookies<Me>, AdminError> {
+async fn authenticate(context: &Context, args: LogIn) -> Result<WithCookies<Me>, AdminError> {
     let (admin, now) = (&context.admin, context.app().clock.now());
     let password = Secret::new(args.password);
     // Whatever is no name is one name to the guard.
@@ -111,13 +111,13 @@ async fn judge(context: &Context, args: LogIn) -> Result<WithCookies<Me>, AdminE
     let step = found.as_ref().and_then(|found| {
         let (secret, code) = (found.totp.as_ref()?, args.code.as_deref()?);
         // Counted before it is looked at, for what comes of it shows whether the code is right.
-        if !admin.guard().look(&name, now) {
+        if !admin.guard().take_code(&name, now) {
             return None;
         }
         totp::step_of(secret, code, found.totp_step, now)
     });
-    let one = Try { name: &name, source: context.source, proven: step.is_some() };
-    admin.guard().enter(one, now).map_err(AdminError::Wait)?;
+    let one = Attempt { name: &name, source: context.source, proven: step.is_some() };
+    admin.guard().begin_attempt(one, now).map_err(AdminError::Wait)?;
     let hash = found.as_ref().map(|found| found.password.clone());
     let too_long = password.expose().len() > password::MAX_PASSWORD;
     let right = admin.hasher.verify(password, hash).await? && !too_long;
@@ -131,10 +131,11 @@ async fn judge(context: &Context, args: LogIn) -> Result<WithCookies<Me>, AdminE
         }
     }
     let user = found.user;
-    let who = Who { name: user.name, role: user.role, means: Means::Session };
-    context.log(Entry::new(&who, now, "login", &who.name)).await?;
-    admin.guard().right(one);
-    begin(context, user.id, user.generation, who)
+    let principal =
+        Principal { name: user.name, role: user.role, auth_method: AuthMethod::Session };
+    context.log(Entry::new(&principal, now, "login", &principal.name)).await?;
+    admin.guard().record_success(one);
+    begin(context, user.id, user.generation, principal)
 }
 
 /// Makes the first account and logs it in.
@@ -144,17 +145,18 @@ pub(super) async fn set_up(context: Context, args: SetUp) -> Result<WithCookies<
     check_name(&args.name)?;
     password::check(secret.expose())?;
     // Limited like log-ins, under a name that no account can have.
-    let one = Try { name: "setup token", source: context.source, proven: false };
-    admin.guard().enter(one, now).map_err(AdminError::Wait)?;
+    let one = Attempt { name: "setup token", source: context.source, proven: false };
+    admin.guard().begin_attempt(one, now).map_err(AdminError::Wait)?;
     if !admin.accounts.with(super::accounts::Accounts::awaits_setup).await? {
         return Err(AdminError::BadSetup);
     }
     let hash = admin.hasher.hash(secret, admin.app().engine.entropy().clone()).await?;
     let name = args.name;
     let user = admin.accounts.with(move |all| all.set_up(&token, &name, &hash, now)).await?;
-    admin.guard().right(one);
-    let who = Who { name: user.name, role: user.role, means: Means::Session };
-    begin(&context, user.id, user.generation, who)
+    admin.guard().record_success(one);
+    let principal =
+        Principal { name: user.name, role: user.role, auth_method: AuthMethod::Session };
+    begin(&context, user.id, user.generation, principal)
 }
 
 /// Begins a session under a new id, whatever cookie came, and ends the one that came.
@@ -162,7 +164,7 @@ pub(super) fn begin(
     context: &Context,
     user: i64,
     generation: i64,
-    who: Who,
+    principal: Principal,
 ) -> Result<WithCookies<Me>, AdminError> {
     let (admin, now) = (&context.admin, context.app().clock.now());
     if let Some(old) = &context.session {
@@ -170,7 +172,8 @@ pub(super) fn begin(
     }
     let id = admin.sessions.begin(user, generation, &**admin.app().engine.entropy(), now)?;
     let csrf = Some(admin.forms.token(id.expose()));
-    let me = Me { name: who.name, role: who.role, means: Means::Session, csrf };
+    let me =
+        Me { name: principal.name, role: principal.role, auth_method: AuthMethod::Session, csrf };
     let cookies: [Option<HeaderValue>; 2] =
         [set_cookie(SESSION, id.expose(), context.https), drop_cookie(BEFORE, context.https)];
     Ok(WithCookies(me, cookies.into_iter().flatten().collect()))
@@ -179,7 +182,7 @@ pub(super) fn begin(
 /// Logs out.
 pub(super) async fn log_out(context: Context, _: Nothing) -> Result<WithCookies<Done>, AdminError> {
     if let Some(session) = &context.session {
-        context.log(context.entry("logout", &context.who()?.name)?).await?;
+        context.log(context.entry("logout", &context.principal()?.name)?).await?;
         context.admin.sessions.end(session);
     }
     let cookies = drop_cookie(SESSION, context.https).into_iter().collect();
@@ -188,8 +191,13 @@ pub(super) async fn log_out(context: Context, _: Nothing) -> Result<WithCookies<
 
 /// Who is asking.
 pub(super) async fn me(context: Context, _: Nothing) -> Result<Me, AdminError> {
-    let who = context.who()?.clone();
-    Ok(Me { name: who.name, role: who.role, means: who.means, csrf: context.form_token() })
+    let principal = context.principal()?.clone();
+    Ok(Me {
+        name: principal.name,
+        role: principal.role,
+        auth_method: principal.auth_method,
+        csrf: context.form_token(),
+    })
 }
 
 /// # Errors

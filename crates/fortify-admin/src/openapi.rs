@@ -73,7 +73,7 @@ pub(super) fn document() -> Value {
     }
     json!({
         "openapi": "3.1.0",
-        "info": {"title": "Fortify, operator's side", "version": env!("CARGO_PKG_VERSION")},
+        "info": {"title": "Fortify, admin interface", "version": env!("CARGO_PKG_VERSION")},
         "paths": paths,
         "components": {
             "schemas": generator.take_definitions(true),

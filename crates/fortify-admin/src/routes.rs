@@ -1,4 +1,4 @@
-//! Every address of the operator's side: the one table.
+//! Every address of the admin interface: the one table.
 //!
 //! The router, the check of roles, the OpenAPI document and the test of all roles against all routes are
 //! made from it, so that none can forget a route. A route without [`Access`] does not compile, and there is
@@ -14,7 +14,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::access::{self, Door};
+use super::access::{self, Ingress};
 use super::error::AdminError;
 use super::handler::{Describe, Handler, Operation, operation, raw, with_cookies};
 use super::identity::Role;
@@ -216,11 +216,11 @@ pub fn routes() -> Vec<Route> {
 }
 
 /// The router of one door.
-pub(super) fn router(admin: &SharedAdmin, door: Door) -> Router {
+pub(super) fn router(admin: &SharedAdmin, ingress: Ingress) -> Router {
     let mut router = Router::new();
     for route in routes() {
         let path = route.path.clone();
-        router = router.route(&path, endpoint(admin.clone(), door, route));
+        router = router.route(&path, endpoint(admin.clone(), ingress, route));
     }
     router
         .method_not_allowed_fallback(async || access::refuse(AdminError::Method))
@@ -238,12 +238,12 @@ pub(super) fn router(admin: &SharedAdmin, door: Door) -> Router {
 }
 
 /// The one place that leads to a handler.
-fn endpoint(admin: SharedAdmin, door: Door, route: Route) -> MethodRouter {
+fn endpoint(admin: SharedAdmin, ingress: Ingress, route: Route) -> MethodRouter {
     let filter = if route.method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
     let route = Arc::new(route);
     on(filter, move |request: Request| {
         let (admin, route) = (admin.clone(), route.clone());
-        async move { access::answer(admin, door, &route, request).await }
+        async move { access::answer(admin, ingress, &route, request).await }
     })
 }
 

@@ -1,4 +1,4 @@
-//! The file of the operator's side: what is in it.
+//! The file of the admin interface: what is in it.
 
 use fortify_core::sqlite::Schema;
 
@@ -7,7 +7,7 @@ pub const FILE_NAME: &str = "admin.sqlite";
 
 /// `admin.sqlite` in the data directory.
 pub(super) const SCHEMA: Schema =
-    Schema { name: FILE_NAME, steps: &[TABLES, VISITS], anew: "accounts start anew" };
+    Schema { name: FILE_NAME, steps: &[TABLES, VISITS], consequence: "accounts start anew" };
 
 /// The version of the schema that this program writes: `user_version` of the file.
 pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::access::Door;
+use super::access::Ingress;
 use super::accounts::AccountsError;
 use super::routes::router;
 use super::{Admin, AdminBuildError, SharedAdmin, figures};
@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How often refusals are written down.
 const KEPT_EVERY: Duration = Duration::from_secs(10);
 
-/// The operator's side, with the doors it holds.
+/// The admin interface, with the doors it holds.
 #[derive(Debug)]
 pub struct AdminListeners {
     admin: SharedAdmin,
@@ -36,7 +36,7 @@ pub struct AdminListeners {
     socket: Option<Listener>,
 }
 
-/// Why the operator's side does not start.
+/// Why the admin interface does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminStartError {
     /// A part of it cannot be built.
@@ -90,7 +90,7 @@ impl SetupNotice {
 }
 
 impl AdminListeners {
-    /// Builds the operator's side of the gate in force and takes its doors; `None` where the configuration
+    /// Builds the admin interface of the gate in force and takes its doors; `None` where the configuration
     /// has none, or its file cannot be used. That is said, and no reason to let visitors wait: whoever has
     /// the machine says what becomes of the file.
     ///
@@ -106,7 +106,7 @@ impl AdminListeners {
         let admin = match Admin::build(live.clone()) {
             Err(AdminBuildError::Accounts(error)) => {
                 tracing::error!(%error, "operators are not served until the gate is started again");
-                app.operators_shut_out.store(true, Ordering::Relaxed);
+                app.admin_unavailable.store(true, Ordering::Relaxed);
                 return Ok(None);
             }
             built => built?,
@@ -160,9 +160,9 @@ impl AdminListeners {
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let Self { admin, port, socket } = self;
         let mut doors = JoinSet::new();
-        for (listener, door) in [(port, Door::Port), (socket, Door::Socket)] {
+        for (listener, ingress) in [(port, Ingress::Port), (socket, Ingress::Socket)] {
             let Some(listener) = listener else { continue };
-            let (service, metrics) = (router(&admin, door), admin.metrics.clone());
+            let (service, metrics) = (router(&admin, ingress), admin.metrics.clone());
             let count = Arc::new(move |event: ServerEvent| metrics.connection(event));
             let limits = Limits {
                 max_connections: CONNECTIONS,

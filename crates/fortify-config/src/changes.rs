@@ -7,7 +7,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::{CaptchaConfig, Config, ReputationConfig, SecurityConfig, ServerConfig};
-use fortify_engine::reputation::conduct::Scoring;
+use fortify_engine::reputation::answer_history::Scoring;
 
 /// Keys that only a start reads, each also for what begins with it.
 const AT_START: [&str; 17] = [
@@ -26,7 +26,7 @@ const AT_START: [&str; 17] = [
     "captcha.max_active_per_circuit",
     "captcha.max_concurrent_renders",
     "captcha.drawn_ahead",
-    "captcha.style_epoch_seconds",
+    "captcha.style_period_seconds",
     "reputation.forget_seconds",
 ];
 
@@ -56,7 +56,7 @@ impl Config {
                 max_active_per_circuit: running.captcha.max_active_per_circuit,
                 max_concurrent_renders: running.captcha.max_concurrent_renders,
                 drawn_ahead: running.captcha.drawn_ahead,
-                style_epoch: running.captcha.style_epoch,
+                style_period: running.captcha.style_period,
                 ..captcha
             },
             security: SecurityConfig { identity: running.security.identity, ..self.security },
@@ -76,7 +76,7 @@ impl Config {
 
 /// The keys that were written, in the file or the environment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Written(Table);
+pub struct WrittenConfig(Table);
 
 /// One key that has another value than before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -104,7 +104,7 @@ impl fmt::Display for Change {
     }
 }
 
-impl Written {
+impl WrittenConfig {
     pub(super) const fn new(table: Table) -> Self {
         Self(table)
     }

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - this file: [`Config`], whose sections are structs of the crates that they configure, and the
-//!   section of the operator's side;
+//!   section of the admin interface;
 //! - `raw`: the same sections as an operator may write them, every key optional;
 //! - `load`: the file, the environment over it, and [`ConfigError`];
 //! - `validate`: from raw to checked, with every problem collected;
@@ -32,7 +32,7 @@ use fortify_engine::EngineConfig;
 use fortify_engine::threat::table::LevelOverride;
 use fortify_haproxy::client::Endpoint;
 
-pub use changes::{Change, Written, needs_restart};
+pub use changes::{Change, WrittenConfig, needs_restart};
 pub use load::{ConfigError, ENVIRONMENT_PREFIX};
 pub use shown::Keys;
 
@@ -61,7 +61,7 @@ pub struct Config {
     pub security: SecurityConfig,
     /// `[limits]`: how much may be asked for.
     pub limits: LimitsConfig,
-    /// `[reputation]`: how long circuits are favoured and refused.
+    /// `[reputation]`: how long circuits are trusted and refused.
     pub reputation: ReputationConfig,
     /// `[behaviour]`: what is done with what requests tell.
     pub behaviour: BehaviourConfig,
@@ -75,7 +75,7 @@ pub struct Config {
     pub tor: TorConfig,
     /// `[threat]`: the dial.
     pub threat: ThreatConfig,
-    /// `[admin]`: the operator's side.
+    /// `[admin]`: the admin interface.
     pub admin: AdminConfig,
     /// `[log]`: what is written about it.
     pub log: LogConfig,
@@ -107,7 +107,7 @@ impl Config {
     }
 }
 
-/// `[admin]`: the operator's side: where it listens, and how hard it is to get in.
+/// `[admin]`: the admin interface: where it listens, and how hard it is to get in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdminConfig {
     /// `listen`: the address of the dashboard and the API, 127.0.0.1:10009 by default; none where it is

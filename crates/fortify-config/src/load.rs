@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::origin::{Origins, Place, Variable, line_of};
 use super::raw::RawConfig;
-use super::{Config, Written, validate};
+use super::{Config, WrittenConfig, validate};
 
 /// What an environment variable that sets a key begins with: `FORTIFY__SECTION__KEY`.
 pub const ENVIRONMENT_PREFIX: &str = "FORTIFY__";
@@ -41,9 +41,9 @@ impl Config {
     pub fn load_written(
         path: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<(Self, Written), ConfigError> {
+    ) -> Result<(Self, WrittenConfig), ConfigError> {
         let (config, table, problems) = load(path, env)?;
-        Ok((problems.into_result(config)?, Written::new(table)))
+        Ok((problems.into_result(config)?, WrittenConfig::new(table)))
     }
 
     /// What can be made of the file and the environment, with the default for each key that is wrong;

@@ -71,7 +71,7 @@ section!(RawCaptcha, "a section headed [captcha]", {
     variant_weights: BTreeMap<String, i64>,
     carrier_weights: BTreeMap<String, i64>,
     drawn_ahead: i64,
-    style_epoch_seconds: i64,
+    style_period_seconds: i64,
 });
 
 section!(RawSession, "a section headed [session]", {
@@ -109,9 +109,9 @@ section!(RawBehaviour, "a section headed [behaviour]", {
 });
 
 section!(RawHaproxy, "a section headed [haproxy]", {
-    socket: String,
+    socket_path: String,
     address: String,
-    table: String,
+    table_name: String,
 });
 
 section!(RawStorage, "a section headed [storage]", {

@@ -74,7 +74,7 @@ impl Config {
                     ("variant_weights", variants),
                     ("carrier_weights", carriers),
                     ("drawn_ahead", captcha.drawn_ahead.to_string()),
-                    ("style_epoch_seconds", seconds(captcha.style_epoch)),
+                    ("style_period_seconds", seconds(captcha.style_period)),
                 ],
             ),
             (
@@ -119,9 +119,9 @@ impl Config {
             (
                 "haproxy",
                 vec![
-                    ("socket", haproxy(false)),
+                    ("socket_path", haproxy(false)),
                     ("address", haproxy(true)),
-                    ("table", self.haproxy.table.to_string()),
+                    ("table_name", self.haproxy.table.to_string()),
                 ],
             ),
             (

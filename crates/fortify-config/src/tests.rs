@@ -11,9 +11,9 @@ use super::raw::{
 use super::*;
 use fortify_core::circuit::{IdentityMode, TrustedProxies};
 use fortify_engine::behaviour;
-use fortify_engine::limits::turnstile::Rate;
-use fortify_engine::limits::waits::Waits;
-use fortify_engine::reputation::conduct::Scoring;
+use fortify_engine::limits::admission_queue::Rate;
+use fortify_engine::limits::waits::FailureWaits;
+use fortify_engine::reputation::answer_history::Scoring;
 use fortify_engine::threat::table::Admits;
 use fortify_engine::threat::{Mode, ThreatLevel};
 
@@ -105,7 +105,7 @@ const EVERY_KEY: &str = r#"
         max_active_per_circuit = 7
         mode = "choice"
         drawn_ahead = 0
-        style_epoch_seconds = 3600
+        style_period_seconds = 3600
         variant_weights = { arithmetic = 1, distorted_text = 3 }
         carrier_weights = { motion = 5 }
         [session]
@@ -133,8 +133,8 @@ const EVERY_KEY: &str = r#"
         [behaviour]
         mode = "act"
         [haproxy]
-        socket = "/run/haproxy/fortify.sock"
-        table = "t-1"
+        socket_path = "/run/haproxy/fortify.sock"
+        table_name = "t-1"
         [storage]
         backend = "redis"
         data_dir = "data"
@@ -212,7 +212,7 @@ fn every_key_takes_effect() {
             max_active_per_circuit: 7,
             mode: AnswerMode::Choice,
             drawn_ahead: 0,
-            style_epoch: seconds(3600),
+            style_period: seconds(3600),
             variant_weights: vec![(Variant::Arithmetic, 1), (Variant::DistortedText, 3)],
             carrier_weights: vec![(Carrier::Motion, 5)],
         },
@@ -223,7 +223,7 @@ fn every_key_takes_effect() {
             reputation_decay: seconds(2),
         },
         limits: LimitsConfig {
-            failure_waits: Waits::new([1, 2].map(Duration::from_secs).to_vec()).unwrap(),
+            failure_waits: FailureWaits::new([1, 2].map(Duration::from_secs).to_vec()).unwrap(),
             challenges_per_minute: 20,
             service: Rate { per_minute: 500, per_second: 50 },
         },
@@ -516,11 +516,11 @@ fn a_value_that_is_not_known_names_the_known_ones() {
         ("server.socket = \"\"", "a path of 0 bytes, use 1 to 107"),
         ("server.trusted_proxies = [\"10.0.0.0/8\", \"lan\"]", "\"lan\" is not a network, use"),
         ("storage.data_dir = \"\"", "is empty, use the path of a directory"),
-        ("haproxy.socket = \"\"", "a path of 0 bytes, use 1 to 107"),
+        ("haproxy.socket_path = \"\"", "a path of 0 bytes, use 1 to 107"),
         ("haproxy.address = \"localhost:9999\"", "is no address with a port, use one such as"),
         ("haproxy.address = \"127.0.0.1\"", "is no address with a port, use one such as"),
         ("admin.listen = \"10009\"", "is no address with a port, use one such as 127.0.0.1:10009"),
-        ("haproxy.table = \"a b\"", "is not the name of a stick table, use 1 to 64 of"),
+        ("haproxy.table_name = \"a b\"", "is not the name of a stick table, use 1 to 64 of"),
     ] {
         let key = text.split(' ').next().unwrap();
         let said = problem(text);
@@ -537,8 +537,8 @@ fn haproxy_is_reached_one_way_and_its_table_is_a_name() {
     assert_eq!(config.haproxy.table.as_str(), "tor_ingress");
     assert_eq!(Config::default().haproxy.endpoint, None);
     assert_eq!(
-        problem("[haproxy]\nsocket = \"/run/h.sock\"\naddress = \"127.0.0.1:9999\""),
-        "fortify.toml:3: haproxy.address: is given beside haproxy.socket, keep the one that \
+        problem("[haproxy]\nsocket_path = \"/run/h.sock\"\naddress = \"127.0.0.1:9999\""),
+        "fortify.toml:3: haproxy.address: is given beside haproxy.socket_path, keep the one that \
          HAProxy listens on"
     );
 }
@@ -546,8 +546,8 @@ fn haproxy_is_reached_one_way_and_its_table_is_a_name() {
 #[test]
 fn abuse_20_no_table_name_that_says_more_than_a_name_is_taken() {
     for bad in ["", "t;clear table t", "t\nshow info", "t <<", "t key", "t\u{0}", "tä"] {
-        let said = problem(&format!("haproxy.table = {}", toml::Value::from(bad)));
-        assert!(said.starts_with("fortify.toml:1: haproxy.table: "), "{said}");
+        let said = problem(&format!("haproxy.table_name = {}", toml::Value::from(bad)));
+        assert!(said.starts_with("fortify.toml:1: haproxy.table_name: "), "{said}");
     }
 }
 
@@ -847,5 +847,5 @@ fn what_is_in_force_is_shown_with_every_key() {
     assert_eq!(value("server", "socket_mode"), "0660");
     assert_eq!(value("session", "secure"), "on");
     assert_eq!(value("storage", "url"), "redis://127.0.0.1:6379/0");
-    assert_eq!(value("haproxy", "socket"), "not set");
+    assert_eq!(value("haproxy", "socket_path"), "not set");
 }

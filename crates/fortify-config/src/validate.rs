@@ -25,7 +25,7 @@ use super::{
 };
 use fortify_core::circuit::{IdentityMode, TrustedProxies};
 use fortify_engine::behaviour;
-use fortify_engine::limits::waits::Waits;
+use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::threat::table::{Admits, LevelOverride};
 use fortify_engine::threat::{Mode, ThreatLevel};
 use fortify_haproxy::client::Endpoint;
@@ -169,8 +169,8 @@ fn captcha(check: &mut Check<'_>, raw: RawCaptcha, captcha: &mut CaptchaConfig) 
     let (key, target) = ("captcha.carrier_weights", &mut captcha.carrier_weights);
     check.with(key, raw.carrier_weights, |written| weights(written, &Carrier::ALL), target);
     check.whole("captcha.drawn_ahead", raw.drawn_ahead, 0..=10_000, &mut captcha.drawn_ahead);
-    let (key, target) = ("captcha.style_epoch_seconds", &mut captcha.style_epoch);
-    check.seconds(key, raw.style_epoch_seconds, 3600..=2_592_000, target);
+    let (key, target) = ("captcha.style_period_seconds", &mut captcha.style_period);
+    check.seconds(key, raw.style_period_seconds, 3600..=2_592_000, target);
     let (key, target) = ("captcha.max_active_per_circuit", &mut captcha.max_active_per_circuit);
     check.whole(key, raw.max_active_per_circuit, 1..=100, target);
 }
@@ -205,7 +205,9 @@ fn limits(check: &mut Check<'_>, raw: RawLimits, limits: &mut LimitsConfig) {
         let waits: Option<Vec<u64>> = written.iter().map(seconds).collect();
         let waits = waits.filter(|waits| waits.len() <= 20);
         let waits = waits.map(|waits| waits.into_iter().map(Duration::from_secs).collect());
-        waits.and_then(Waits::new).ok_or_else(|| format!("{written:?} are no waits, {advice}"))
+        waits
+            .and_then(FailureWaits::new)
+            .ok_or_else(|| format!("{written:?} are no waits, {advice}"))
     };
     let (key, target) = ("limits.failure_waits_seconds", &mut limits.failure_waits);
     check.with(key, raw.failure_waits_seconds, waits, target);
@@ -228,15 +230,15 @@ fn upstream(check: &mut Check<'_>, raw: RawUpstream, upstream: &mut UpstreamConf
 }
 
 fn haproxy(check: &mut Check<'_>, raw: RawHaproxy, haproxy: &mut HaproxyConfig) {
-    if raw.socket.is_some() && raw.address.is_some() {
-        let message = "is given beside haproxy.socket, keep the one that HAProxy listens on";
+    if raw.socket_path.is_some() && raw.address.is_some() {
+        let message = "is given beside haproxy.socket_path, keep the one that HAProxy listens on";
         check.problems.push(check.origins, "haproxy.address", message);
     }
     let path = |text: String| match text.len() {
         1..=MAX_SOCKET_PATH => Ok(Some(Endpoint::Unix(PathBuf::from(text)))),
         length => Err(format!("a path of {length} bytes, use 1 to {MAX_SOCKET_PATH}")),
     };
-    check.with("haproxy.socket", raw.socket, path, &mut haproxy.endpoint);
+    check.with("haproxy.socket_path", raw.socket_path, path, &mut haproxy.endpoint);
     let address = |text: String| {
         let advice = "is no address with a port, use one such as 127.0.0.1:9999";
         text.parse()
@@ -245,7 +247,7 @@ fn haproxy(check: &mut Check<'_>, raw: RawHaproxy, haproxy: &mut HaproxyConfig) 
     };
     check.with("haproxy.address", raw.address, address, &mut haproxy.endpoint);
     let name = |text: String| text.parse::<TableName>().map_err(|bad| format!("{text:?} is {bad}"));
-    check.with("haproxy.table", raw.table, name, &mut haproxy.table);
+    check.with("haproxy.table_name", raw.table_name, name, &mut haproxy.table);
 }
 
 fn storage(check: &mut Check<'_>, raw: RawStorage, storage: &mut StorageConfig) {

@@ -201,7 +201,7 @@ impl CircuitId {
             Origin::Tor(circuit) => {
                 bytes[1] = 1;
                 bytes[2..4].copy_from_slice(&circuit.instance.to_be_bytes());
-                bytes[4..8].copy_from_slice(&circuit.epoch.to_be_bytes());
+                bytes[4..8].copy_from_slice(&circuit.generation.to_be_bytes());
                 bytes[8..12].copy_from_slice(&circuit.number.to_be_bytes());
             }
             Origin::Address(AddressBlock(Block::V4(address))) => {
@@ -255,13 +255,13 @@ pub struct TorBoot {
     /// `tor.instance`.
     pub instance: u16,
     /// A number that no earlier start of that process had; see the crate `fortify-tor`.
-    pub epoch: u32,
+    pub generation: u32,
 }
 
 /// A circuit of one tor process, between two of its restarts.
 ///
 /// The number alone is not enough: it is a small counter that starts again when tor does, and
-/// two tor processes count alike. Instance and epoch ([`TorBoot`]) keep those apart.
+/// two tor processes count alike. Instance and generation ([`TorBoot`]) keep those apart.
 ///
 /// In order, those of one number are side by side ([`Self::all_of`]): where a number is all that is
 /// known, they share what is said of it.
@@ -269,13 +269,13 @@ pub struct TorBoot {
 pub struct TorCircuit {
     number: u32,
     instance: u16,
-    epoch: u32,
+    generation: u32,
 }
 
 impl TorCircuit {
     /// Reads the circuit's number out of the address Tor made for it.
     ///
-    /// Instance and epoch are 0: an address does not tell them ([`Self::during`]).
+    /// Instance and generation are 0: an address does not tell them ([`Self::during`]).
     ///
     /// # Errors
     ///
@@ -288,16 +288,16 @@ impl TorCircuit {
             return Err(CircuitError::NotTor);
         }
         let number = u32::from(high) << 16 | u32::from(low);
-        Ok(Self { instance: 0, epoch: 0, number })
+        Ok(Self { instance: 0, generation: 0, number })
     }
 
     /// The circuit that is known by these three: for stores that read one back.
     #[must_use]
-    pub const fn from_parts(instance: u16, epoch: u32, number: u32) -> Self {
-        Self { instance, epoch, number }
+    pub const fn from_parts(instance: u16, generation: u32, number: u32) -> Self {
+        Self { instance, generation, number }
     }
 
-    /// The address that Tor makes for the circuit, which knows nothing of instance and epoch: what
+    /// The address that Tor makes for the circuit, which knows nothing of instance and generation: what
     /// `HAProxy` has it under.
     #[must_use]
     pub const fn address(&self) -> Ipv6Addr {
@@ -315,7 +315,7 @@ impl TorCircuit {
     /// The circuit of this number that there was during `boot`.
     #[must_use]
     pub const fn during(self, boot: TorBoot) -> Self {
-        Self { instance: boot.instance, epoch: boot.epoch, number: self.number }
+        Self { instance: boot.instance, generation: boot.generation, number: self.number }
     }
 
     /// The tor process: `tor.instance` in the configuration.
@@ -326,8 +326,8 @@ impl TorCircuit {
 
     /// Between which two starts of that process; see the crate `fortify-tor`.
     #[must_use]
-    pub fn epoch(&self) -> u32 {
-        self.epoch
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// The circuit's identifier on the control port of that process.

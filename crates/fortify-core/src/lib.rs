@@ -9,7 +9,7 @@
 //! - [`circuit`]: who is asking: the circuit of an onion visitor, or the address of a clearnet one.
 //! - [`pseudonym`]: the name under which a circuit is remembered.
 //! - [`recent`]: what is remembered of circuits, the least recently seen of which makes room.
-//! - [`sqlite`]: database files: opened, and put aside when damaged.
+//! - [`sqlite`]: database files: opened, and quarantined when damaged.
 //! - [`telemetry`]: the log, and what metrics have in common.
 
 pub mod circuit;

@@ -1,7 +1,7 @@
-//! The SQLite files of ours: opened, brought up to date, and put aside when they are damaged.
+//! The SQLite files of ours: opened, brought up to date, and quarantined when they are damaged.
 //!
 //! Every one is its owner's alone, and is written over a write-ahead log with `synchronous = FULL`: what a
-//! transaction has committed is on disk. A damaged one is put aside when the gate starts, or finds it so,
+//! transaction has committed is on disk. A damaged one is quarantined when the gate starts, or finds it so,
 //! and a new one begins: what was in it is not worth a gate that does not run. That of accounts is left where
 //! it is, because a new one would be anybody's who has its setup token. The command line puts nothing aside;
 //! it says what is wrong.
@@ -35,7 +35,7 @@ pub struct Schema {
     /// Its steps: `user_version` says how many were taken.
     pub steps: &'static [&'static str],
     /// What a new file means, for messages: `bans start anew`.
-    pub anew: &'static str,
+    pub consequence: &'static str,
 }
 
 /// An open file.
@@ -46,7 +46,7 @@ pub struct Opened {
     /// Where the file is.
     pub path: PathBuf,
     /// Whether it took the place of a damaged one.
-    pub anew: bool,
+    pub recreated: bool,
 }
 
 /// Why a file cannot be used. Each message says what to do.
@@ -123,7 +123,7 @@ impl FileError {
 pub fn open(data_dir: &Path, schema: &Schema, now: Timestamp) -> Result<Opened, FileError> {
     match open_sound(data_dir, schema) {
         Err(damaged @ FileError::Damaged { .. }) => {
-            begin_anew(&data_dir.join(schema.name), schema, now, &damaged)
+            recreate(&data_dir.join(schema.name), schema, now, &damaged)
         }
         opened => opened,
     }
@@ -146,18 +146,18 @@ pub fn open_sound(data_dir: &Path, schema: &Schema) -> Result<Opened, FileError>
 /// # Errors
 ///
 /// When it can be neither moved nor made.
-pub fn begin_anew(
+pub fn recreate(
     path: &Path,
     schema: &Schema,
     now: Timestamp,
     damaged: &FileError,
 ) -> Result<Opened, FileError> {
     let failed = |e: io::Error| FileError::Open { path: path.to_owned(), cause: e.to_string() };
-    let aside = move_aside(path, now).map_err(failed)?;
+    let aside = quarantine(path, now).map_err(failed)?;
     let opened = make(path, schema)?;
-    let (aside, anew) = (aside.as_deref().map(Path::display), schema.anew);
+    let (aside, anew) = (aside.as_deref().map(Path::display), schema.consequence);
     tracing::error!(error = %damaged, ?aside, "a damaged file was moved aside, a new one begins: {anew}");
-    Ok(Opened { anew: true, ..opened })
+    Ok(Opened { recreated: true, ..opened })
 }
 
 /// Opens the file of a gate that was started before: a command that made one as another user would keep
@@ -276,9 +276,9 @@ fn open_at(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
     let path = path.to_owned();
     match opened {
         Ok((_, version)) if version > schema.steps.len() as i64 => {
-            Err(FileError::Newer { path, version, anew: schema.anew })
+            Err(FileError::Newer { path, version, anew: schema.consequence })
         }
-        Ok((connection, _)) => Ok(Opened { connection, path, anew: false }),
+        Ok((connection, _)) => Ok(Opened { connection, path, recreated: false }),
         Err(error) if is_damage(&error) => {
             Err(FileError::Damaged { path, cause: error.to_string() })
         }
@@ -325,7 +325,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 
 /// Renames the file to `NAME.damaged-<seconds>`, with those that SQLite keeps beside it so that its tools
 /// find them; where it is then. Of an empty one, or none, nothing is worth keeping.
-fn move_aside(path: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
+fn quarantine(path: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
     if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         remove(path)?;
         return Ok(None);
@@ -360,7 +360,7 @@ fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// When files of this name were put aside, in seconds, the latest last.
+/// When files of this name were quarantined, in seconds, the latest last.
 fn damaged_before(path: &Path) -> io::Result<Vec<u64>> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(Vec::new());
@@ -392,7 +392,7 @@ mod tests {
     const SCHEMA: Schema = Schema {
         name: "things.sqlite",
         steps: &["CREATE TABLE things (n INTEGER) STRICT", "CREATE INDEX by_n ON things (n)"],
-        anew: "things start anew",
+        consequence: "things start anew",
     };
 
     fn fill(opened: &Opened) {
@@ -434,7 +434,7 @@ mod tests {
             assert!(newer.contains("later version of Fortify (schema 2)"), "{newer}");
             assert!(newer.contains("things start anew"), "{newer}");
         }
-        assert!(!open(dir.path(), &SCHEMA, NOW).unwrap().anew);
+        assert!(!open(dir.path(), &SCHEMA, NOW).unwrap().recreated);
     }
 
     #[test]
@@ -465,7 +465,7 @@ mod tests {
 
     /// Damage at the start of a file, in its middle, and a file that ends too soon.
     #[test]
-    fn damaged_files_are_put_aside_with_what_is_beside_them() {
+    fn damaged_files_are_quarantined_with_what_is_beside_them() {
         let damages: [fn(&mut Vec<u8>); 3] = [
             |bytes| bytes.fill(7),
             |bytes| bytes[4096..8192].fill(7),
@@ -485,12 +485,12 @@ mod tests {
             assert_eq!(std::fs::read(&path).unwrap(), bytes, "left where it is");
             std::fs::write(with(&path, "-wal"), "left over").unwrap();
             let opened = open(dir.path(), &SCHEMA, NOW).unwrap();
-            assert!(opened.anew);
+            assert!(opened.recreated);
             let aside = with(&path, ".damaged-1800000000");
             assert_eq!(std::fs::read(&aside).unwrap(), bytes);
             fill(&opened);
             assert!(verify(&path).is_ok());
-            assert!(!open(dir.path(), &SCHEMA, NOW).unwrap().anew);
+            assert!(!open(dir.path(), &SCHEMA, NOW).unwrap().recreated);
         }
     }
 
@@ -514,7 +514,7 @@ mod tests {
         for round in 0..5_u8 {
             std::fs::write(&path, vec![round; 5000]).unwrap();
             // All in one second.
-            assert!(open(dir.path(), &SCHEMA, NOW).unwrap().anew);
+            assert!(open(dir.path(), &SCHEMA, NOW).unwrap().recreated);
         }
         let damaged: Vec<_> = std::fs::read_dir(dir.path())
             .unwrap()

@@ -5,9 +5,9 @@ use super::client::Client;
 use super::issue::{IssueRequest, Wait};
 use super::{Engine, EngineError};
 use crate::behaviour::Outcome;
-use crate::challenge::{Evidence, Judged, Redeemed, Submission};
-use crate::reputation::Reason;
-use crate::reputation::conduct::Deed;
+use crate::challenge::{Evidence, RedeemOutcome, Redemption, Submission};
+use crate::reputation::StatusReason;
+use crate::reputation::answer_history::AnswerEvent;
 use crate::session::{Minted, Session};
 use crate::threat::table::Admits;
 use fortify_core::circuit::TorCircuit;
@@ -57,9 +57,9 @@ impl Engine {
         let redeemed = self.weigh(client, judged).await;
         let requirement = self.requirement(client);
         let level = match redeemed {
-            Redeemed::Solved { level } => level,
-            Redeemed::Failed => return Ok(Answered::Wrong(IssueRequest::retry(requirement))),
-            Redeemed::MustWait(wait) => return Ok(Answered::Wait(Wait::Failures(wait))),
+            RedeemOutcome::Solved { level } => level,
+            RedeemOutcome::Failed => return Ok(Answered::Wrong(IssueRequest::retry(requirement))),
+            RedeemOutcome::MustWait(wait) => return Ok(Answered::Wait(Wait::Failures(wait))),
         };
         let progress = self.progress(client).await?;
         if progress.passed.saturating_add(1) < requirement.stages {
@@ -84,7 +84,7 @@ impl Engine {
         self.sessions.revoke(session).await?;
         if let Some(circuit) = client.tor()
             && self.is_trusted(circuit)
-            && let Err(error) = self.reputation.favour(circuit, self.clock.now()).await
+            && let Err(error) = self.reputation.trust(circuit, self.clock.now()).await
         {
             tracing::warn!(%error, "a visitor who left is still trusted");
         }
@@ -92,15 +92,15 @@ impl Engine {
     }
 
     /// What an answer means for the standing of its circuit and for the threat dial.
-    async fn weigh(&self, client: &Client, judged: Judged) -> Redeemed {
-        let deed = match judged.evidence {
+    async fn weigh(&self, client: &Client, judged: Redemption) -> RedeemOutcome {
+        let event = match judged.evidence {
             Evidence::None => None,
-            Evidence::Solved(took) => Some(Deed::Solved(took)),
-            Evidence::Wrong => Some(Deed::Failed),
-            Evidence::Bot => Some(Deed::Bot),
+            Evidence::Solved(took) => Some(AnswerEvent::Solved(took)),
+            Evidence::Wrong => Some(AnswerEvent::Failed),
+            Evidence::Bot => Some(AnswerEvent::Bot),
         };
-        let is_program = deed.is_some_and(|deed| self.sharing.remember(client.tag, deed));
-        let solved = matches!(judged.redeemed, Redeemed::Solved { .. });
+        let is_program = event.is_some_and(|event| self.replication.record(client.tag, event));
+        let solved = matches!(judged.redeemed, RedeemOutcome::Solved { .. });
         client.record(Outcome::Answered { solved });
         // What was no answer to anything says nothing: it would turn the dial for everybody, for free.
         match judged.evidence {
@@ -109,7 +109,7 @@ impl Engine {
             Evidence::Wrong | Evidence::Bot => self.threat.signals().failed(client.tag),
         }
         let Some(circuit) = client.tor() else { return judged.redeemed };
-        if deed.is_some() {
+        if event.is_some() {
             self.penalise(client, circuit);
         }
         if solved {
@@ -126,22 +126,22 @@ impl Engine {
         &self,
         client: &Client,
         circuit: TorCircuit,
-        judged: Judged,
+        judged: Redemption,
         is_program: bool,
-    ) -> Redeemed {
+    ) -> RedeemOutcome {
         let usual = self.config.reputation.ban;
         let (time, reason) = match judged.redeemed {
-            _ if is_program => (usual, Reason::Conduct),
+            _ if is_program => (usual, StatusReason::Score),
             _ if judged.failures < self.config.security.max_captcha_failures => {
                 return judged.redeemed;
             }
-            Redeemed::MustWait(wait) => (wait, Reason::Failures),
-            Redeemed::Solved { .. } | Redeemed::Failed => (usual, Reason::Failures),
+            RedeemOutcome::MustWait(wait) => (wait, StatusReason::Failures),
+            RedeemOutcome::Solved { .. } | RedeemOutcome::Failed => (usual, StatusReason::Failures),
         };
         match self.reputation.ban(circuit, self.clock.now().after(time), reason).await {
             Ok(_wherever) => {
                 self.threat.signals().banned(client.tag);
-                Redeemed::MustWait(time)
+                RedeemOutcome::MustWait(time)
             }
             Err(error) => {
                 tracing::error!(%error, "a circuit that is to be banned is not");
@@ -153,8 +153,8 @@ impl Engine {
     /// Has `HAProxy` be strict with a circuit for as long as its answers look like a program's: until they
     /// do not, or half of what they cost has decayed.
     fn penalise(&self, client: &Client, circuit: TorCircuit) {
-        if self.conducts.suspicions(client.tag).is_empty() {
-            self.reputation.absolve(circuit);
+        if self.answer_histories.suspicions(client.tag).is_empty() {
+            self.reputation.lift_penalty(circuit);
         } else {
             let decayed = self.clock.now().after(self.config.reputation.scoring.half_life);
             self.reputation.penalise(circuit, decayed);
@@ -173,7 +173,7 @@ impl Engine {
         if self.threat.policy().admits == Admits::Both {
             // The next request asks for it.
             let until = self.clock.now().after(self.config.reputation.vip);
-            self.reputation.favour(circuit, until).await?;
+            self.reputation.trust(circuit, until).await?;
         } else {
             self.trust(circuit);
         }

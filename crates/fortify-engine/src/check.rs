@@ -3,11 +3,11 @@
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::decision::{self, Decision, Facts, Grant, Reason, Requirement};
+use super::decision::{self, Decision, DecisionReason, Facts, Grant, Requirement};
 use super::{Engine, EngineError};
 use crate::behaviour::Class;
-use crate::reputation::Standing;
-use crate::reputation::conduct::Suspicion;
+use crate::reputation::CircuitStatus;
+use crate::reputation::answer_history::Suspicion;
 use crate::session::{Admitted, Rejection};
 use fortify_core::circuit::TorCircuit;
 
@@ -56,7 +56,7 @@ impl Engine {
         let session = self.session(client).await?;
         let suspicions = self.suspicions(client);
         let (decision, reasons) = decision::decide(self.facts(client, session, &suspicions));
-        self.metrics.decision.reasons(&reasons);
+        self.metrics.decision.count_reasons(&reasons);
         tracing::debug!(decision = decision.label(), reasons = %words(&reasons), "decided");
         match &decision {
             Decision::Admit(Grant::Session(_)) => self.renew_trust(client),
@@ -72,7 +72,7 @@ impl Engine {
     fn renew_trust(&self, client: &Client) {
         let Some(circuit) = client.tor() else { return };
         let now = self.clock.now();
-        let row = self.reputation.row(circuit).filter(|row| row.standing == Standing::Vip);
+        let row = self.reputation.row(circuit).filter(|row| row.status == CircuitStatus::Trusted);
         if row.is_some_and(|row| now.until(row.until) < self.config.reputation.vip / 2) {
             self.trust(circuit);
         }
@@ -81,7 +81,7 @@ impl Engine {
     /// Trusts a circuit from now on; not waited for.
     pub(super) fn trust(&self, circuit: TorCircuit) {
         let until = self.clock.now().after(self.config.reputation.vip);
-        if let Err(error) = self.reputation.promote(circuit, until) {
+        if let Err(error) = self.reputation.trust_in_background(circuit, until) {
             tracing::warn!(%error, "a visitor who solved is not trusted");
         }
     }
@@ -119,15 +119,15 @@ impl Engine {
     }
 
     pub(super) fn is_trusted(&self, circuit: TorCircuit) -> bool {
-        self.reputation.standing(circuit) == Some(Standing::Vip)
+        self.reputation.status(circuit) == Some(CircuitStatus::Trusted)
     }
 
     /// What the circuit's answers look like. An address may be many people's.
     fn suspicions(&self, client: &Client) -> Vec<Suspicion> {
-        client.tor().map_or_else(Vec::new, |_| self.conducts.suspicions(client.tag))
+        client.tor().map_or_else(Vec::new, |_| self.answer_histories.suspicions(client.tag))
     }
 }
 
-fn words(reasons: &[Reason]) -> String {
+fn words(reasons: &[DecisionReason]) -> String {
     reasons.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ")
 }

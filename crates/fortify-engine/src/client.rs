@@ -12,7 +12,7 @@ use super::Engine;
 use super::chain::MAX_STAGE_COOKIES;
 use super::decision::{Decision, Refusal};
 use crate::behaviour::{Behaviour, Outcome, Request, Target};
-use crate::reputation::Standing;
+use crate::reputation::CircuitStatus;
 use fortify_core::circuit::{CircuitId, TorCircuit};
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::StoreError;
@@ -94,7 +94,7 @@ impl Client {
     }
 
     /// Leaves this request uncounted, because the very same comes again and counts then.
-    pub fn comes_again(&self) {
+    pub fn skip(&self) {
         if let Some(record) = &self.record {
             record.outcome.get_or_init(|| None);
         }
@@ -126,7 +126,7 @@ impl Drop for RequestRecord {
         let expired = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
         let crawled = self.body_expired.as_ref().is_some_and(expired);
         let request = Request { target, post: self.post, outcome, loaded: self.loaded, crawled };
-        self.behaviour.saw_of(self.tag, self.tor, &request);
+        self.behaviour.record_circuit(self.tag, self.tor, &request);
     }
 }
 
@@ -154,19 +154,19 @@ impl Engine {
     /// Counts a request whose circuit cannot be told, for the reason that `label` names.
     pub fn refuse_unidentified(&self, label: &'static str) {
         self.metrics.decision.circuit_rejected(label);
-        self.refused(Refusal::Unidentified);
+        self.count_refusal(Refusal::Unidentified);
     }
 
     async fn check_ban(&self, circuit: TorCircuit, tag: CircuitTag) -> Result<(), IdentifyError> {
         match self.reputation.row(circuit) {
-            Some(row) if row.standing == Standing::Banned => {
+            Some(row) if row.status == CircuitStatus::Banned => {
                 let left = self.clock.now().until(row.until);
-                self.refused(Refusal::Banned(left));
+                self.count_refusal(Refusal::Banned(left));
                 Err(IdentifyError::Banned(left))
             }
-            Some(row) if row.standing == Standing::Reset => {
+            Some(row) if row.status == CircuitStatus::Normal => {
                 self.store.forget_failures(tag).await?;
-                self.sharing.forgive(circuit, tag);
+                self.replication.forgive(circuit, tag);
                 Ok(())
             }
             _ => Ok(()),
@@ -174,8 +174,8 @@ impl Engine {
     }
 
     /// It takes no time, and a flood of them must not hide how long decisions take.
-    fn refused(&self, refusal: Refusal) {
-        self.metrics.decision.refused(&Decision::Refuse(refusal));
+    fn count_refusal(&self, refusal: Refusal) {
+        self.metrics.decision.count_refusal(&Decision::Refuse(refusal));
     }
 
     fn record_of(

@@ -6,9 +6,9 @@ use fortify_captcha::{AnswerMode, Carrier, Variant};
 use fortify_core::circuit::IdentityMode;
 
 use crate::behaviour;
-use crate::limits::turnstile::Rate;
-use crate::limits::waits::Waits;
-use crate::reputation::conduct::Scoring;
+use crate::limits::admission_queue::Rate;
+use crate::limits::waits::FailureWaits;
+use crate::reputation::answer_history::Scoring;
 use crate::threat::table::LevelOverride;
 use crate::threat::{Mode, ThreatLevel};
 
@@ -36,8 +36,8 @@ pub struct CaptchaConfig {
     /// `drawn_ahead`: pictures kept ready, 64 by default (about 1 MB); 0 draws each when it is asked
     /// for.
     pub drawn_ahead: usize,
-    /// `style_epoch_seconds`: how long pictures are drawn in one style, 86,400 s (a day).
-    pub style_epoch: Duration,
+    /// `style_period_seconds`: how long pictures are drawn in one style, 86,400 s (a day).
+    pub style_period: Duration,
     /// `max_active_per_circuit`: challenges of one circuit that wait for an answer, 3 by default;
     /// its oldest makes room.
     pub max_active_per_circuit: usize,
@@ -83,7 +83,7 @@ pub struct SecurityConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitsConfig {
     /// `failure_waits_seconds`: how long a circuit waits after its first, second, ... wrong answer.
-    pub failure_waits: Waits,
+    pub failure_waits: FailureWaits,
     /// `challenges_per_minute`: challenges of one circuit, 10 by default.
     pub challenges_per_minute: u32,
     /// `service_challenges_per_minute` and `service_challenges_per_second`: challenges of all circuits,
@@ -91,10 +91,10 @@ pub struct LimitsConfig {
     pub service: Rate,
 }
 
-/// `[reputation]`: how long circuits are favoured and refused.
+/// `[reputation]`: how long circuits are trusted and refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReputationConfig {
-    /// `vip_seconds`: how long a circuit is favoured that answered a challenge, 1800 s.
+    /// `vip_seconds`: how long a circuit is trusted that answered a challenge, 1800 s.
     pub vip: Duration,
     /// `ban_seconds`: how long a circuit is refused whose conduct is a program's, 1800 s.
     pub ban: Duration,
@@ -135,7 +135,7 @@ impl Default for CaptchaConfig {
             variant_weights: Vec::new(),
             carrier_weights: Vec::new(),
             drawn_ahead: 64,
-            style_epoch: Duration::from_secs(86_400),
+            style_period: Duration::from_secs(86_400),
         }
     }
 }
@@ -159,7 +159,7 @@ impl Default for SecurityConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
-            failure_waits: Waits::default(),
+            failure_waits: FailureWaits::default(),
             challenges_per_minute: 10,
             service: Rate { per_minute: 1000, per_second: 1000 },
         }

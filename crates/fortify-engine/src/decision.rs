@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::behaviour::Class;
-use crate::reputation::conduct::Suspicion;
+use crate::reputation::answer_history::Suspicion;
 use crate::session::Admitted;
 use crate::threat::table::Admits;
 
@@ -71,7 +71,7 @@ pub enum Refusal {
 
 impl Decision {
     /// Every label, and [`Self::ERROR`].
-    pub const LABELS: [&str; 5] = ["admit", "favoured", "challenge", "refuse", Self::ERROR];
+    pub const LABELS: [&str; 5] = ["admit", "trusted", "challenge", "refuse", Self::ERROR];
 
     /// The label of a request about which nothing could be decided, for a fault of this side. It is refused.
     pub const ERROR: &str = "error";
@@ -81,7 +81,7 @@ impl Decision {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Admit(Grant::Session(_)) => "admit",
-            Self::Admit(Grant::Trusted) => "favoured",
+            Self::Admit(Grant::Trusted) => "trusted",
             Self::Challenge(_) => "challenge",
             Self::Refuse(_) => "refuse",
         }
@@ -90,31 +90,31 @@ impl Decision {
 
 /// Why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum DecisionReason {
     /// It has a session.
     Session,
     /// Its circuit is trusted.
-    Favoured,
+    Trusted,
     /// It has no session.
     NoSession,
     /// It has a session, and its circuit is not trusted at a level that asks for both.
-    NotFavoured,
+    NotTrusted,
     /// Its circuit's answers look like a program's.
     Suspicious(Suspicion),
     /// Its circuit's requests do.
-    Behaves(Class),
+    Behaviour(Class),
 }
 
-impl Reason {
+impl DecisionReason {
     /// How many there are.
     pub const COUNT: usize = 4 + Suspicion::ALL.len() + Class::ALL.len();
 
     /// Every reason.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let plain = [Self::Session, Self::Favoured, Self::NoSession, Self::NotFavoured];
+        let plain = [Self::Session, Self::Trusted, Self::NoSession, Self::NotTrusted];
         let suspicious = Suspicion::ALL.map(Self::Suspicious);
-        plain.into_iter().chain(suspicious).chain(Class::ALL.map(Self::Behaves)).collect()
+        plain.into_iter().chain(suspicious).chain(Class::ALL.map(Self::Behaviour)).collect()
     }
 
     /// The word in the log.
@@ -122,32 +122,32 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Session => "session",
-            Self::Favoured => "favoured",
+            Self::Trusted => "trusted",
             Self::NoSession => "no session",
-            Self::NotFavoured => "not favoured",
+            Self::NotTrusted => "not trusted",
             Self::Suspicious(suspicion) => suspicion.as_str(),
-            Self::Behaves(class) => class.label(),
+            Self::Behaviour(class) => class.label(),
         }
     }
 }
 
 /// Decides, and says why.
 #[must_use]
-pub fn decide(facts: Facts<'_>) -> (Decision, Vec<Reason>) {
+pub fn decide(facts: Facts<'_>) -> (Decision, Vec<DecisionReason>) {
     let requirement = require(&facts);
     let refused = match (facts.admits, facts.session, facts.trusted) {
         (Admits::Either | Admits::Session, Some(session), _)
         | (Admits::Both, Some(session), Some(true) | None) => {
-            return (Decision::Admit(Grant::Session(session)), vec![Reason::Session]);
+            return (Decision::Admit(Grant::Session(session)), vec![DecisionReason::Session]);
         }
         (Admits::Either, None, Some(true)) => {
-            return (Decision::Admit(Grant::Trusted), vec![Reason::Favoured]);
+            return (Decision::Admit(Grant::Trusted), vec![DecisionReason::Trusted]);
         }
-        (Admits::Both, Some(_), Some(false)) => Reason::NotFavoured,
-        (_, None, _) => Reason::NoSession,
+        (Admits::Both, Some(_), Some(false)) => DecisionReason::NotTrusted,
+        (_, None, _) => DecisionReason::NoSession,
     };
-    let suspicious = facts.suspicions.iter().copied().map(Reason::Suspicious);
-    let behaves = facts.finding.map(Reason::Behaves);
+    let suspicious = facts.suspicions.iter().copied().map(DecisionReason::Suspicious);
+    let behaves = facts.finding.map(DecisionReason::Behaviour);
     let reasons = [refused].into_iter().chain(suspicious).chain(behaves).collect();
     (Decision::Challenge(requirement), reasons)
 }
@@ -219,7 +219,10 @@ mod tests {
         let suspected = Facts { suspicions: &[Suspicion::Quick], ..CALM };
         let (decision, reasons) = decide(suspected.clone());
         assert_eq!(decision, Decision::Challenge(Requirement { stages: 2, harder: true }));
-        assert_eq!(reasons, [Reason::NoSession, Reason::Suspicious(Suspicion::Quick)]);
+        assert_eq!(
+            reasons,
+            [DecisionReason::NoSession, DecisionReason::Suspicious(Suspicion::Quick)]
+        );
         assert!(admits(Facts { session: session(), ..suspected.clone() }));
         let scraper = Facts { finding: Some(Class::Scraping), ..CALM };
         assert_eq!(decide(scraper).0, decision);

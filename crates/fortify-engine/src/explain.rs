@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::Engine;
 use super::decision::{self, Decision, Grant};
-use crate::behaviour::Look;
-use crate::reputation::Standing;
-use crate::reputation::conduct::Suspicion;
+use crate::behaviour::CircuitReport;
+use crate::reputation::CircuitStatus;
+use crate::reputation::answer_history::Suspicion;
 use crate::session::{Admitted, Session};
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;
@@ -33,15 +33,15 @@ pub struct Explanation {
     /// What happens to one with a session that is in force on this circuit.
     pub with_session: Forecast,
     /// How it answered challenges; nothing where it gave no answer recently.
-    pub conduct: Option<ConductView>,
+    pub answer_history: Option<AnswerHistoryView>,
     /// Wrong answers that are not forgotten yet.
     pub failures: u32,
     /// How long it waits for its next challenge.
     pub wait_seconds: u64,
     /// Challenges that it asked for; nothing where the store does not say.
-    pub asked: Option<Asked>,
+    pub quota: Option<QuotaView>,
     /// What its requests look like; nothing where none was counted recently.
-    pub behaviour: Option<Look>,
+    pub behaviour: Option<CircuitReport>,
 }
 
 /// What would happen to a request.
@@ -49,7 +49,7 @@ pub struct Explanation {
 pub struct Forecast {
     /// `admit`, `challenge`, `wait` (it is owed a challenge, and has to wait for it: after wrong answers, or
     /// because it asked for as many as it may) or `refuse` (it is banned).
-    pub verdict: &'static str,
+    pub decision: &'static str,
     /// Why.
     pub reasons: Vec<&'static str>,
     /// Challenges one after another; 0 where none is asked.
@@ -62,7 +62,7 @@ pub struct Forecast {
 
 /// How a circuit answered.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct ConductView {
+pub struct AnswerHistoryView {
     /// Points now; see `ban_at`.
     pub points: f32,
     /// Points at which it is banned.
@@ -77,7 +77,7 @@ pub struct ConductView {
 
 /// Challenges that a circuit asked for.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Asked {
+pub struct QuotaView {
     /// In the last minute.
     pub minute: u32,
     /// How many it may.
@@ -88,7 +88,7 @@ pub struct Asked {
     pub hour_most: u32,
 }
 
-impl Asked {
+impl QuotaView {
     const fn is_used_up(&self) -> bool {
         self.minute >= self.minute_most || self.hour >= self.hour_most
     }
@@ -109,11 +109,11 @@ impl Engine {
         let row = tor.and_then(|circuit| self.reputation.row(circuit));
         let failures = self.store.failures(tag).await?;
         // One that was reset has its wrong answers forgiven with its next request.
-        let forgiven = row.is_some_and(|row| row.standing == Standing::Reset);
+        let forgiven = row.is_some_and(|row| row.status == CircuitStatus::Normal);
         let wait = self.challenges.wait_after(failures).filter(|_| !forgiven);
-        let asked = self.asked(tag).await?;
-        let too_many = asked.as_ref().is_some_and(Asked::is_used_up);
-        let banned = row.filter(|row| row.standing == Standing::Banned);
+        let asked = self.quota_usage(tag).await?;
+        let too_many = asked.as_ref().is_some_and(QuotaView::is_used_up);
+        let banned = row.filter(|row| row.status == CircuitStatus::Banned);
         let forecast = |session| match banned {
             Some(row) => Forecast {
                 reasons: vec![row.reason.as_str()],
@@ -126,11 +126,11 @@ impl Engine {
             level: self.threat.level().get(),
             without_session: forecast(false),
             with_session: forecast(true),
-            conduct: self.conduct(tag, now),
+            answer_history: self.history(tag, now),
             failures: failures.count,
             wait_seconds: wait.map_or(0, |wait| wait.as_secs()),
-            asked,
-            behaviour: self.behaviour.look(tag),
+            quota: asked,
+            behaviour: self.behaviour.report_of(tag),
         })
     }
 
@@ -142,7 +142,7 @@ impl Engine {
         wait: Option<Duration>,
         too_many: bool,
     ) -> Forecast {
-        let suspicions = tor.map_or_else(Vec::new, |_| self.conducts.suspicions(tag));
+        let suspicions = tor.map_or_else(Vec::new, |_| self.answer_histories.suspicions(tag));
         let finding = tor.and_then(|_| Some(self.behaviour.finding(tag)?.class));
         let session = session.then(some_session);
         let (decision, reasons) = decision::decide(self.known(tor, session, &suspicions, finding));
@@ -152,7 +152,7 @@ impl Engine {
                 Forecast { reasons, ..Forecast::of("admit") }
             }
             Decision::Challenge(requirement) => Forecast {
-                verdict: if wait.is_some() || too_many { "wait" } else { "challenge" },
+                decision: if wait.is_some() || too_many { "wait" } else { "challenge" },
                 reasons,
                 stages: requirement.stages,
                 hard: requirement.harder,
@@ -162,20 +162,20 @@ impl Engine {
         }
     }
 
-    fn conduct(&self, tag: CircuitTag, now: Timestamp) -> Option<ConductView> {
+    fn history(&self, tag: CircuitTag, now: Timestamp) -> Option<AnswerHistoryView> {
         let scoring = &self.config.reputation.scoring;
-        self.conducts.of(tag).map(|conduct| ConductView {
-            points: conduct.points(scoring, now),
+        self.answer_histories.get(tag).map(|history| AnswerHistoryView {
+            points: history.points(scoring, now),
             ban_at: scoring.ban,
-            solved: conduct.solved(),
-            failed: conduct.failed(),
-            suspicions: conduct.suspicions(scoring, now).map(Suspicion::as_str).collect(),
+            solved: history.solved(),
+            failed: history.failed(),
+            suspicions: history.suspicions(scoring, now).map(Suspicion::as_str).collect(),
         })
     }
 
-    async fn asked(&self, tag: CircuitTag) -> Result<Option<Asked>, StoreError> {
-        let asked = self.store.asked(tag, [MINUTE, HOUR]).await?;
-        Ok(asked.map(|[minute, hour]| Asked {
+    async fn quota_usage(&self, tag: CircuitTag) -> Result<Option<QuotaView>, StoreError> {
+        let asked = self.store.quota_usage(tag, [MINUTE, HOUR]).await?;
+        Ok(asked.map(|[minute, hour]| QuotaView {
             minute,
             minute_most: self.config.limits.challenges_per_minute,
             hour,
@@ -185,8 +185,8 @@ impl Engine {
 }
 
 impl Forecast {
-    const fn of(verdict: &'static str) -> Self {
-        Self { verdict, reasons: Vec::new(), stages: 0, hard: false, seconds: None }
+    const fn of(decision: &'static str) -> Self {
+        Self { decision, reasons: Vec::new(), stages: 0, hard: false, seconds: None }
     }
 }
 

@@ -12,9 +12,9 @@ use super::ticket::Ticket;
 use super::{Engine, EngineError};
 use crate::behaviour::Outcome;
 use crate::challenge;
-use crate::challenge::policy::{Order, Wish};
-use crate::limits::Turn;
-use crate::limits::turnstile::Place;
+use crate::challenge::policy::{ChallengeRequest, Preference};
+use crate::limits::Admission;
+use crate::limits::admission_queue::QueuePosition;
 use fortify_store::record::ChallengeToken;
 
 /// What is asked for.
@@ -23,7 +23,7 @@ pub struct IssueRequest<'a> {
     requirement: Requirement,
     entry: Entry,
     ticket: Option<&'a str>,
-    wish: Wish,
+    preference: Preference,
     picture: bool,
     replaces: Option<&'a str>,
 }
@@ -69,7 +69,7 @@ pub enum Wait {
     /// For this long, after as many challenges as one circuit may ask for.
     TooMany(Duration),
     /// In the queue, at this place, by this ticket.
-    Queued(Place, Ticket),
+    Queued(QueuePosition, Ticket),
     /// Until there is room in the queue.
     QueueFull,
 }
@@ -100,8 +100,8 @@ impl<'a> IssueRequest<'a> {
 
     /// Of the kind of picture that the visitor wishes for.
     #[must_use]
-    pub const fn with_wish(self, wish: Wish) -> Self {
-        Self { wish, ..self }
+    pub const fn with_wish(self, preference: Preference) -> Self {
+        Self { preference, ..self }
     }
 
     /// In place of a challenge that the visitor gives back unanswered, whatever that is.
@@ -113,17 +113,24 @@ impl<'a> IssueRequest<'a> {
     /// Without its picture, which is fetched later, and so of any kind.
     #[must_use]
     pub const fn without_picture(self) -> Self {
-        Self { picture: false, wish: Wish::Any, ..self }
+        Self { picture: false, preference: Preference::Any, ..self }
     }
 
     /// The kind of picture that is wished for.
     #[must_use]
-    pub const fn wish(&self) -> Wish {
-        self.wish
+    pub const fn preference(&self) -> Preference {
+        self.preference
     }
 
     const fn at(entry: Entry, requirement: Requirement) -> Self {
-        Self { requirement, entry, ticket: None, wish: Wish::Any, picture: true, replaces: None }
+        Self {
+            requirement,
+            entry,
+            ticket: None,
+            preference: Preference::Any,
+            picture: true,
+            replaces: None,
+        }
     }
 }
 
@@ -150,8 +157,8 @@ impl Engine {
         };
         let Requirement { stages, harder } = request.requirement;
         let stage = progress.passed.saturating_add(1).min(stages);
-        let order = Order { wish: request.wish, harder };
-        let (challenge, media) = self.draw(client, order, request.picture).await?;
+        let order = ChallengeRequest { preference: request.preference, harder };
+        let (challenge, media) = self.render_now(client, order, request.picture).await?;
         Ok(Issue::Issued(Box::new(Issued { challenge, media, stage, stages })))
     }
 
@@ -188,7 +195,7 @@ impl Engine {
             Entry::Retry => return self.queue(client).await,
             Entry::First => request.ticket.and_then(|ticket| self.call(client, ticket)),
         };
-        if let Some(turn) = called.filter(|turn| *turn != Turn::Now) {
+        if let Some(turn) = called.filter(|turn| *turn != Admission::Now) {
             return self.wait_of(turn, client);
         }
         if let Some(wait) = self.challenges.wait(client.tag).await? {
@@ -201,34 +208,34 @@ impl Engine {
     async fn queue(&self, client: &Client) -> Result<Option<Wait>, EngineError> {
         let trusted = client.tor().is_some_and(|circuit| self.is_trusted(circuit));
         let per_hour = self.threat.policy().challenges_per_hour;
-        let turn = self.limits.ask(client.tag, trusted, per_hour).await?;
+        let turn = self.limits.request_slot(client.tag, trusted, per_hour).await?;
         self.wait_of(turn, client)
     }
 
     /// Whether the holder of `ticket` is called; `None` for a ticket that is not good.
-    fn call(&self, client: &Client, ticket: &str) -> Option<Turn> {
-        let queue = self.limits.queue();
+    fn call(&self, client: &Client, ticket: &str) -> Option<Admission> {
+        let queue = self.limits.queue_id();
         let held = Ticket::open(ticket, client.tag, queue, &self.keys, &*self.clock);
-        held.and_then(|(lane, number)| self.limits.knock(lane, number))
+        held.and_then(|(priority, number)| self.limits.redeem(priority, number))
     }
 
-    fn wait_of(&self, turn: Turn, client: &Client) -> Result<Option<Wait>, EngineError> {
+    fn wait_of(&self, turn: Admission, client: &Client) -> Result<Option<Wait>, EngineError> {
         Ok(match turn {
-            Turn::Now => None,
-            Turn::TooMany(wait) => Some(Wait::TooMany(wait)),
-            Turn::Full => Some(Wait::QueueFull),
-            Turn::Wait(place) => {
-                let queue = self.limits.queue();
+            Admission::Now => None,
+            Admission::TooMany(wait) => Some(Wait::TooMany(wait)),
+            Admission::Full => Some(Wait::QueueFull),
+            Admission::Wait(place) => {
+                let queue = self.limits.queue_id();
                 let ticket = Ticket::seal(place, client.tag, queue, &self.keys, &*self.clock)?;
                 Some(Wait::Queued(place, ticket))
             }
         })
     }
 
-    async fn draw(
+    async fn render_now(
         &self,
         client: &Client,
-        order: Order,
+        order: ChallengeRequest,
         picture: bool,
     ) -> Result<(challenge::Issued, Option<Media>), EngineError> {
         let issued = if picture {

@@ -63,18 +63,18 @@ use std::time::Duration;
 use fortify_captcha::{FontError, Generator};
 
 use crate::behaviour::Behaviour;
-use crate::challenge::policy::{Menu, Terms};
-use crate::challenge::renderer::{Draw, Studio};
-use crate::challenge::wardrobe::Wardrobe;
-use crate::challenge::{ChallengeError, ChallengeSettings, Challenges, Failing};
+use crate::challenge::policy::{ChallengeConfig, ChallengeMix};
+use crate::challenge::renderer::{Render, RenderService};
+use crate::challenge::style_cache::StyleCache;
+use crate::challenge::{ChallengeError, ChallengeSettings, Challenges, FailurePolicy};
 use crate::config::{
     BehaviourConfig, CaptchaConfig, LimitsConfig, ReputationConfig, SecurityConfig, SessionConfig,
     ThreatConfig,
 };
 use crate::limits::Limits;
 use crate::metrics::EngineMetrics;
-use crate::reputation::conduct::Conducts;
-use crate::reputation::shared::Sharing;
+use crate::reputation::answer_history::AnswerHistories;
+use crate::reputation::replication::Replication;
 use crate::reputation::{Reputation, ReputationError};
 use crate::session::key_ring::{KeyRing, KeyRingError};
 use crate::session::{SessionError, Sessions};
@@ -122,7 +122,7 @@ pub struct Foundation {
     /// Whether other nodes share the store.
     pub shared: bool,
     /// Draws the pictures.
-    pub drawer: Arc<dyn Draw>,
+    pub renderer: Arc<dyn Render>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -148,8 +148,8 @@ pub struct Engine {
     chains: Chains,
     limits: Arc<Limits>,
     reputation: Arc<Reputation>,
-    conducts: Arc<Conducts>,
-    sharing: Arc<Sharing>,
+    answer_histories: Arc<AnswerHistories>,
+    replication: Arc<Replication>,
     behaviour: Arc<Behaviour>,
     threat: Arc<Threat>,
     metrics: EngineMetrics,
@@ -200,7 +200,7 @@ pub enum EngineError {
 /// # Errors
 ///
 /// When the bundled fonts cannot be read: a broken build.
-pub fn generator() -> Result<Arc<dyn Draw>, FontError> {
+pub fn generator() -> Result<Arc<dyn Render>, FontError> {
     Ok(Arc::new(Generator::new()?))
 }
 
@@ -211,7 +211,7 @@ impl Engine {
     ///
     /// [`EngineBuildError`], with what to do.
     pub fn new(config: EngineConfig, foundation: Foundation) -> Result<Self, EngineBuildError> {
-        let Foundation { data_dir, keys, store, shared, drawer, clock, entropy, boot, metrics } =
+        let Foundation { data_dir, keys, store, shared, renderer, clock, entropy, boot, metrics } =
             foundation;
         let keys = Arc::new(keys);
         let threat = Arc::new(Threat::open(
@@ -223,7 +223,7 @@ impl Engine {
             metrics.threat.clone(),
         )?);
         let challenges = config.challenges(
-            drawer,
+            renderer,
             &threat.policy(),
             (&keys, &store, &clock, &entropy, &metrics),
         );
@@ -231,14 +231,14 @@ impl Engine {
         let (per_minute, service) = (config.limits.challenges_per_minute, config.limits.service);
         let limits = Limits::new(store.clone(), clock.clone(), per_minute, service, queue);
         let reputation = Arc::new(Reputation::open(&data_dir, clock.clone())?);
-        let conducts = Arc::new(Conducts::new(clock.clone(), config.reputation.scoring));
+        let histories = Arc::new(AnswerHistories::new(clock.clone(), config.reputation.scoring));
         let node = random_bytes(&*entropy)?;
         let boot = move || boot();
-        let sharing = Sharing::new(&reputation, conducts.clone(), clock.clone(), boot, node);
+        let sharing = Replication::new(&reputation, histories.clone(), clock.clone(), boot, node);
         let sharing = Arc::new(sharing);
         if shared {
-            sharing.begin();
-            store.share(sharing.clone());
+            sharing.enable();
+            store.replicate(sharing.clone());
         }
         let behaviour = open_behaviour(&config, &data_dir, &clock, &*entropy, &metrics)?;
         let sessions = Sessions::new(
@@ -263,8 +263,8 @@ impl Engine {
             store,
             keys,
             reputation,
-            conducts,
-            sharing,
+            answer_histories: histories,
+            replication: sharing,
             threat,
             metrics,
         })
@@ -279,10 +279,10 @@ impl Engine {
     pub async fn reconfigured(&self, config: EngineConfig) -> Result<Self, EngineBuildError> {
         self.threat.reconfigure(config.dial()?).await?;
         let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
-        let sessions = Arc::new(self.sessions.lasting(ttl, max_moves));
-        self.challenges.set_failing(config.failing());
+        let sessions = Arc::new(self.sessions.with_limits(ttl, max_moves));
+        self.challenges.set_failure_policy(config.failure_policy());
         self.limits.set(config.limits.challenges_per_minute, config.limits.service);
-        self.conducts.set_scoring(config.reputation.scoring);
+        self.answer_histories.set_scoring(config.reputation.scoring);
         self.behaviour.set_mode(config.behaviour.mode);
         let engine = Self { config, sessions, ..self.clone() };
         engine.apply_level();
@@ -292,7 +292,7 @@ impl Engine {
     /// Applies the threat level in force to challenges and sessions.
     pub fn apply_level(&self) {
         let policy = self.threat.policy();
-        self.challenges.set_terms(self.config.terms(&policy));
+        self.challenges.set_config(self.config.challenge_config(&policy));
         self.sessions.set_lifetime(policy.session_ttl);
     }
 
@@ -361,7 +361,7 @@ impl EngineConfig {
 
     fn challenges(
         &self,
-        drawer: Arc<dyn Draw>,
+        renderer: Arc<dyn Render>,
         policy: &LevelPolicy,
         (keys, store, clock, entropy, metrics): (
             &KeyRing,
@@ -372,16 +372,17 @@ impl EngineConfig {
         ),
     ) -> Challenges {
         let captcha = &self.captcha;
-        let (secret, epoch) = (keys.style_secret(), captcha.style_epoch);
-        let wardrobe = Wardrobe::new(drawer.clone(), clock.clone(), secret, epoch);
-        let studio = Arc::new(Studio::new(drawer, wardrobe, metrics.challenge.clone()));
+        let (secret, epoch) = (keys.style_secret(), captcha.style_period);
+        let styles = StyleCache::new(renderer.clone(), clock.clone(), secret, epoch);
+        let render_service =
+            Arc::new(RenderService::new(renderer, styles, metrics.challenge.clone()));
         let settings = ChallengeSettings {
-            terms: self.terms(policy),
+            config: self.challenge_config(policy),
             pool: captcha.drawn_ahead,
-            failing: self.failing(),
+            failure_policy: self.failure_policy(),
         };
         Challenges::new(
-            studio,
+            render_service,
             captcha.max_concurrent_renders,
             store.clone(),
             clock.clone(),
@@ -392,20 +393,20 @@ impl EngineConfig {
     }
 
     /// What wrong answers cost.
-    fn failing(&self) -> Failing {
+    fn failure_policy(&self) -> FailurePolicy {
         let decay = self.security.reputation_decay;
-        Failing { waits: self.limits.failure_waits.clone(), decay }
+        FailurePolicy { waits: self.limits.failure_waits.clone(), decay }
     }
 
     /// What `policy` makes of challenges.
-    fn terms(&self, policy: &LevelPolicy) -> Terms {
-        let menu = Menu {
+    fn challenge_config(&self, policy: &LevelPolicy) -> ChallengeConfig {
+        let mix = ChallengeMix {
             level: policy.level.difficulty(),
             mode: self.captcha.mode,
             length: self.captcha.length,
             variants: policy.variants.clone(),
             carriers: policy.carriers.clone(),
         };
-        Terms { ttl: policy.challenge_ttl, menu }
+        ChallengeConfig { ttl: policy.challenge_ttl, mix }
     }
 }

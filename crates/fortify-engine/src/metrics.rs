@@ -13,7 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::behaviour::metrics::BehaviourMetrics;
 use crate::challenge::metrics::ChallengeMetrics;
-use crate::decision::{Decision, Reason};
+use crate::decision::{Decision, DecisionReason};
 use crate::limits::metrics::LimitsMetrics;
 use crate::reputation::metrics::ReputationMetrics;
 use crate::session::metrics::SessionMetrics;
@@ -85,7 +85,7 @@ impl DecisionMetrics {
     }
 
     /// A request was refused before there was anything to decide.
-    pub fn refused(&self, decision: &Decision) {
+    pub fn count_refusal(&self, decision: &Decision) {
         self.decision(decision.label());
     }
 
@@ -105,7 +105,7 @@ impl DecisionMetrics {
     }
 
     /// Why it was decided so.
-    pub fn reasons(&self, reasons: &[Reason]) {
+    pub fn count_reasons(&self, reasons: &[DecisionReason]) {
         for reason in reasons {
             self.reasons.get_or_create(&ByReason { reason: reason.as_str() }).inc();
         }
@@ -114,18 +114,18 @@ impl DecisionMetrics {
     /// How often each reason was one.
     #[must_use]
     pub fn counted_reasons(&self) -> Vec<(&'static str, u64)> {
-        let count = |reason: Reason| {
+        let count = |reason: DecisionReason| {
             let reason = reason.as_str();
             (reason, self.reasons.get_or_create(&ByReason { reason }).get())
         };
-        Reason::all().into_iter().map(count).collect()
+        DecisionReason::all().into_iter().map(count).collect()
     }
 }
 
 /// Files that were damaged.
 #[derive(Clone, Debug, Default)]
 pub struct FileMetrics {
-    begun_anew: Family<ByFile, Gauge>,
+    recreated: Family<ByFile, Gauge>,
 }
 
 impl FileMetrics {
@@ -133,16 +133,16 @@ impl FileMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register(
-            "files_begun_anew",
+            "files_recreated",
             "1 for a file that was damaged, and is a new one, since this process started",
-            metrics.begun_anew.clone(),
+            metrics.recreated.clone(),
         );
         metrics
     }
 
     /// A file was damaged, and is a new one.
-    pub fn begun_anew(&self, file: &'static str) {
-        self.begun_anew.get_or_create(&ByFile { file }).set(1);
+    pub fn recreated(&self, file: &'static str) {
+        self.recreated.get_or_create(&ByFile { file }).set(1);
     }
 }
 

@@ -12,9 +12,11 @@ use super::decision::{self, Facts, Requirement};
 use crate::behaviour::{Class, Report};
 use crate::challenge::ChallengeError;
 use crate::challenge::tally::Figures;
-use crate::reputation::{self, Counts, Kept, Reason, Reputation, ReputationError, Row, Standing};
+use crate::reputation::{
+    self, CircuitStatus, Counts, Durability, Reputation, ReputationError, StatusReason, StatusRow,
+};
 use crate::session::Session;
-use crate::threat::audit::Why;
+use crate::threat::history::DialChange;
 use crate::threat::table::LevelPolicy;
 use crate::threat::{self, Dial, Threat, ThreatLevel};
 use fortify_core::circuit::{CircuitId, TorCircuit};
@@ -36,7 +38,7 @@ pub struct Health {
     /// Bans outlive this process. They are in force either way.
     pub reputation: bool,
     /// The files that were damaged when this process started, and are new ones.
-    pub begun_anew: Vec<&'static str>,
+    pub recreated: Vec<&'static str>,
 }
 
 /// Circuits.
@@ -63,18 +65,18 @@ impl Engine {
     /// seen. There may be 100,000: to be asked off the threads that serve.
     #[must_use]
     pub fn recent_circuits(&self) -> Vec<(CircuitTag, Option<TorCircuit>, Timestamp)> {
-        self.behaviour.lately()
+        self.behaviour.recent()
     }
 
     /// The status of a circuit, if it has one.
     #[must_use]
-    pub fn status(&self, circuit: TorCircuit) -> Option<Row> {
+    pub fn status(&self, circuit: TorCircuit) -> Option<StatusRow> {
         self.reputation.row(circuit)
     }
 
     /// Every status in force. There may be half a million: to be asked off the threads that serve.
     #[must_use]
-    pub fn statuses(&self) -> Vec<Row> {
+    pub fn statuses(&self) -> Vec<StatusRow> {
         self.reputation.rows()
     }
 
@@ -86,12 +88,12 @@ impl Engine {
 
     /// For how long a status is set unless it is said.
     #[must_use]
-    pub const fn usual_time(&self, status: Standing) -> Duration {
+    pub const fn usual_time(&self, status: CircuitStatus) -> Duration {
         match status {
-            Standing::Banned => self.config.reputation.ban,
-            Standing::Vip => self.config.reputation.vip,
+            CircuitStatus::Banned => self.config.reputation.ban,
+            CircuitStatus::Trusted => self.config.reputation.vip,
             // Kept for as long as there may be failures to forget.
-            Standing::Reset => self.config.security.reputation_decay,
+            CircuitStatus::Normal => self.config.security.reputation_decay,
         }
     }
 
@@ -103,11 +105,11 @@ impl Engine {
     pub async fn set_status(
         &self,
         circuit: TorCircuit,
-        status: Standing,
+        status: CircuitStatus,
         time: Duration,
-    ) -> Result<Kept, ReputationError> {
+    ) -> Result<Durability, ReputationError> {
         let until = self.clock.now().after(time);
-        self.reputation.set(circuit, status, until, Reason::Operator).await
+        self.reputation.set(circuit, status, until, StatusReason::Operator).await
     }
 
     /// Takes the statuses of many circuits back.
@@ -116,8 +118,8 @@ impl Engine {
     ///
     /// The first that could not be taken back; those before it are.
     pub async fn reset_all(&self, circuits: &[TorCircuit]) -> Result<(), ReputationError> {
-        let time = self.usual_time(Standing::Reset);
-        self.reset_for(circuits, time, Reason::Operator, Err).await
+        let time = self.usual_time(CircuitStatus::Normal);
+        self.reset_for(circuits, time, StatusReason::Operator, Err).await
     }
 
     /// Takes the statuses of `circuits` back for `time`, a batch at a time; `failed` says whether to go on.
@@ -125,7 +127,7 @@ impl Engine {
         &self,
         circuits: &[TorCircuit],
         time: Duration,
-        reason: Reason,
+        reason: StatusReason,
         failed: impl Fn(ReputationError) -> Result<(), ReputationError>,
     ) -> Result<(), ReputationError> {
         let until = self.clock.now().after(time);
@@ -134,7 +136,7 @@ impl Engine {
             for circuit in together.iter().copied() {
                 let reputation = self.reputation.clone();
                 writes.spawn(async move {
-                    reputation.set(circuit, Standing::Reset, until, reason).await
+                    reputation.set(circuit, CircuitStatus::Normal, until, reason).await
                 });
             }
             while let Some(written) = writes.join_next().await {
@@ -176,8 +178,8 @@ impl Engine {
     ///
     /// [`ChallengeError::Busy`]; when the renderer fails.
     pub async fn sample(&self, level: ThreatLevel) -> Result<Media, ChallengeError> {
-        let terms = self.config.terms(&self.threat.policy_at(level));
-        self.challenges.sample(&terms.menu).await
+        let terms = self.config.challenge_config(&self.threat.policy_at(level));
+        self.challenges.sample(&terms.mix).await
     }
 
     /// How challenges were answered since the start: each kind, and all of them.
@@ -244,12 +246,12 @@ impl Engine {
     /// # Errors
     ///
     /// Faults of the file, and then it was not turned.
-    pub async fn turn_dial(
+    pub async fn start_dial(
         &self,
-        why: Why,
+        change: DialChange,
         decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
     ) -> Result<Option<Dial>, FileError> {
-        self.threat.operate(why, decide).await
+        self.threat.change_by_operator(change, decide).await
     }
 
     /// The last turns of the dial.
@@ -257,7 +259,10 @@ impl Engine {
     /// # Errors
     ///
     /// Faults of the file.
-    pub async fn dial_history(&self, count: u64) -> Result<Vec<threat::audit::Row>, FileError> {
+    pub async fn dial_history(
+        &self,
+        count: u64,
+    ) -> Result<Vec<threat::history::DialRow>, FileError> {
         self.threat.history(count).await
     }
 
@@ -271,7 +276,7 @@ impl Engine {
         before: Timestamp,
         below: u64,
         count: u64,
-    ) -> Result<Vec<(u64, threat::audit::Row)>, FileError> {
+    ) -> Result<Vec<(u64, threat::history::DialRow)>, FileError> {
         self.threat.history_before(before, below, count).await
     }
 
@@ -290,16 +295,16 @@ impl Engine {
             store: self.store.ping().await.is_ok(),
             renderer: self.challenges.is_warm().await,
             reputation: !self.reputation.is_degraded(),
-            begun_anew: self.begun_anew(),
+            recreated: self.recreated(),
         }
     }
 
     /// The files that were damaged when this process started, and are new ones.
     #[must_use]
-    pub fn begun_anew(&self) -> Vec<&'static str> {
+    pub fn recreated(&self) -> Vec<&'static str> {
         let files = [
-            (reputation::ledger::FILE_NAME, self.reputation.was_begun_anew()),
-            (threat::audit::FILE_NAME, self.threat.was_begun_anew()),
+            (reputation::status_db::FILE_NAME, self.reputation.was_recreated()),
+            (threat::history::FILE_NAME, self.threat.was_recreated()),
         ];
         files.into_iter().filter(|(_, anew)| *anew).map(|(name, _)| name).collect()
     }
@@ -313,16 +318,16 @@ impl Engine {
             metrics.challenge.set_active(count);
         }
         let counts = self.reputation.counts();
-        metrics.reputation.set_standings(Standing::Vip.as_str(), counts.vip);
-        metrics.reputation.set_standings(Standing::Banned.as_str(), counts.banned);
-        if let Some(count) = self.sharing.untold() {
+        metrics.reputation.set_circuit_status(CircuitStatus::Trusted.as_str(), counts.trusted);
+        metrics.reputation.set_circuit_status(CircuitStatus::Banned.as_str(), counts.banned);
+        if let Some(count) = self.replication.pending() {
             metrics.reputation.set_untold(count);
         }
         metrics
             .reputation
             .set_unwritten(self.reputation.is_degraded(), self.reputation.unwritten());
-        for file in self.begun_anew() {
-            metrics.files.begun_anew(file);
+        for file in self.recreated() {
+            metrics.files.recreated(file);
         }
         let started = Instant::now();
         let store = self.store.ping().await.is_ok();

@@ -8,8 +8,8 @@ use crate::behaviour::Behaviour;
 use crate::challenge::Challenges;
 use crate::limits::Limits;
 use crate::reputation::Reputation;
-use crate::reputation::conduct::Conducts;
-use crate::reputation::shared::Sharing;
+use crate::reputation::answer_history::AnswerHistories;
+use crate::reputation::replication::Replication;
 use crate::session::Sessions;
 use crate::session::key_ring::KeyRing;
 use crate::threat::Threat;
@@ -34,9 +34,9 @@ pub struct Parts<'a> {
     /// The status of circuits.
     pub reputation: &'a Arc<Reputation>,
     /// How circuits answer.
-    pub conducts: &'a Arc<Conducts>,
+    pub answer_histories: &'a Arc<AnswerHistories>,
     /// What the other nodes are told of both.
-    pub sharing: &'a Arc<Sharing>,
+    pub replication: &'a Arc<Replication>,
     /// What circuits do.
     pub behaviour: &'a Arc<Behaviour>,
     /// The threat level.
@@ -55,8 +55,8 @@ impl Engine {
             challenges: &self.challenges,
             limits: &self.limits,
             reputation: &self.reputation,
-            conducts: &self.conducts,
-            sharing: &self.sharing,
+            answer_histories: &self.answer_histories,
+            replication: &self.replication,
             behaviour: &self.behaviour,
             threat: &self.threat,
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::turnstile::{Lane, Place};
+use crate::limits::admission_queue::{Priority, QueuePosition};
 use crate::session::key_ring::{KeyRing, KeyRingError, Purpose};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
@@ -33,15 +33,16 @@ impl Ticket {
     ///
     /// When the keys do not sign.
     pub(super) fn seal(
-        place: Place,
+        place: QueuePosition,
         circuit: CircuitTag,
         queue: u64,
         keys: &KeyRing,
         clock: &dyn Clock,
     ) -> Result<Self, KeyRingError> {
-        let Place { lane, number, .. } = place;
+        let QueuePosition { priority, number, .. } = place;
         let issued_at = clock.now();
-        let claims = Claims { circuit_id: circuit, issued_at, queue, lane: lane.index(), number };
+        let claims =
+            Claims { circuit_id: circuit, issued_at, queue, priority: priority.index(), number };
         keys.sign(Purpose::Ticket, &claims).map(Self)
     }
 
@@ -52,14 +53,14 @@ impl Ticket {
         queue: u64,
         keys: &KeyRing,
         clock: &dyn Clock,
-    ) -> Option<(Lane, u64)> {
+    ) -> Option<(Priority, u64)> {
         let verified = keys.verify::<Claims>(Purpose::Ticket, text)?;
         let (claims, now) = (&verified.claims, clock.now());
         let in_force = verified.is_in_force(claims.issued_at, LIFETIME, now);
         if !in_force || claims.circuit_id != circuit || claims.queue != queue {
             return None;
         }
-        Some((Lane::at(claims.lane)?, claims.number))
+        Some((Priority::at(claims.priority)?, claims.number))
     }
 }
 
@@ -75,7 +76,7 @@ struct Claims {
     circuit_id: CircuitTag,
     issued_at: Timestamp,
     queue: u64,
-    lane: u8,
+    priority: u8,
     number: u64,
 }
 
@@ -92,11 +93,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
         let keys = KeyRing::open(dir.path(), &clock, &SystemEntropy).unwrap();
-        let place = Place { lane: Lane::Again, number: 7, ahead: 1, estimate: Duration::ZERO };
+        let place = QueuePosition {
+            priority: Priority::Repeat,
+            number: 7,
+            ahead: 1,
+            estimate: Duration::ZERO,
+        };
         let ticket = Ticket::seal(place, OWN, 1, &keys, &clock).unwrap();
         let sealed = ticket.expose();
         let open = |circuit, text: &str| Ticket::open(text, circuit, 1, &keys, &clock);
-        assert_eq!(open(OWN, sealed), Some((Lane::Again, 7)));
+        assert_eq!(open(OWN, sealed), Some((Priority::Repeat, 7)));
         assert_eq!(open(CircuitTag::from_bytes([2; 16]), sealed), None);
         assert_eq!(Ticket::open(sealed, OWN, 2, &keys, &clock), None, "of another queue");
         assert_eq!(open(OWN, ""), None);

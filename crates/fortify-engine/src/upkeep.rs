@@ -3,7 +3,7 @@
 
 use super::Engine;
 use crate::behaviour::Report;
-use crate::reputation::Reason;
+use crate::reputation::StatusReason;
 use crate::session::key_ring::KeyRingError;
 use fortify_core::circuit::{CircuitId, Origin, TorBoot, TorCircuit};
 
@@ -17,13 +17,13 @@ impl Engine {
 
     /// Forgets a circuit that tor closed.
     pub async fn circuit_closed(&self, circuit: TorCircuit) {
-        self.reputation.absolve(circuit);
-        if self.reputation.standing(circuit).is_some() {
+        self.reputation.lift_penalty(circuit);
+        if self.reputation.status(circuit).is_some() {
             self.take_back(&[circuit]).await;
         }
         for id in [CircuitId::Header(circuit), CircuitId::ProxyLine(Origin::Tor(circuit))] {
             let tag = self.pseudonyms.tag(&id);
-            self.conducts.forget(tag);
+            self.answer_histories.forget(tag);
             self.behaviour.forget(tag);
             if let Err(error) = self.store.forget_failures(tag).await {
                 // It goes by itself when its time is over.
@@ -55,7 +55,7 @@ impl Engine {
             tracing::error!(%error, "the ban of a circuit that is no more stays until its end");
             Ok(())
         };
-        let done = self.reset_for(circuits, time, Reason::Closed, failed).await;
+        let done = self.reset_for(circuits, time, StatusReason::Closed, failed).await;
         debug_assert!(done.is_ok(), "every failure was logged");
     }
 }

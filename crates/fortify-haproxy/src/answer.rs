@@ -24,7 +24,7 @@ const MAX_LINE: usize = 16 * 1024;
 /// Returns how many worked and the first refusal; anything short of one answer for each command
 /// is `None`.
 #[must_use]
-pub fn judge_batch(answer: &[u8], commands: usize) -> Option<BatchAnswer> {
+pub fn parse_batch(answer: &[u8], commands: usize) -> Option<BatchAnswer> {
     let mut rest = answer;
     let mut judged = BatchAnswer::default();
     for _ in 0..commands {
@@ -310,8 +310,8 @@ mod tests {
     #[test]
     fn each_measured_answer_is_judged() {
         let done = |n| Some(BatchAnswer { done: n, ..BatchAnswer::default() });
-        assert_eq!(judge_batch(b"\n", 1), done(1));
-        assert_eq!(judge_batch(b"\n\n\n", 3), done(3));
+        assert_eq!(parse_batch(b"\n", 1), done(1));
+        assert_eq!(parse_batch(b"\n\n\n", 3), done(3));
         for text in [
             "No such table",
             "Invalid key",
@@ -326,12 +326,12 @@ mod tests {
             "The command is too big for the buffer size. Please change tune.bufsize...",
         ] {
             let answer = format!("\n{text}\n\n\n");
-            let judged = judge_batch(answer.as_bytes(), 3).unwrap();
+            let judged = parse_batch(answer.as_bytes(), 3).unwrap();
             assert_eq!((judged.done, judged.refused), (2, 1));
             assert_eq!(judged.first_refusal.as_deref(), Some(text));
         }
         for cut in [&b""[..], b"\n", b"No such table\n", b"No such table", b"\n\n\n", b"\n> "] {
-            assert_eq!(judge_batch(cut, 2), None, "{cut:?}");
+            assert_eq!(parse_batch(cut, 2), None, "{cut:?}");
         }
     }
 
@@ -355,7 +355,7 @@ mod tests {
         ) {
             let told = harmless(&bytes);
             prop_assert!(told.chars().count() <= MAX_TEXT && !told.contains('\n'));
-            let judged = judge_batch(&bytes, commands);
+            let judged = parse_batch(&bytes, commands);
             let whole = judged.is_none_or(|judged| judged.done + judged.refused == commands);
             prop_assert!(whole);
             let _any = parse_info(&bytes);

@@ -38,7 +38,7 @@ const MAX_TABLE: usize = 512 * 1024 * 1024;
 /// Where `HAProxy`'s stats socket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// `haproxy.socket`.
+    /// `haproxy.socket_path`.
     Unix(PathBuf),
     /// `haproxy.address`.
     Tcp(SocketAddr),
@@ -60,7 +60,7 @@ pub enum ClientError {
     #[error(
         "cannot connect to HAProxy at {endpoint}: {source}; check that it runs, that its \
          configuration has a `stats socket` there, and that the user that runs Fortify may open \
-         it ([haproxy] socket or address)"
+         it ([haproxy] socket_path or address)"
     )]
     Connect {
         /// Where.
@@ -84,13 +84,13 @@ pub enum ClientError {
     Slow(Endpoint),
     /// It said something that is no answer, or too little or too much of one.
     #[error(
-        "HAProxy at {0} gave an answer that is not understood; check that [haproxy] socket or \
+        "HAProxy at {0} gave an answer that is not understood; check that [haproxy] socket_path or \
          address is its stats socket"
     )]
     NotUnderstood(Endpoint),
     /// It refused.
     #[error(
-        "HAProxy refused {refused} of {commands} commands: {text:?}; check [haproxy] table against \
+        "HAProxy refused {refused} of {commands} commands: {text:?}; check [haproxy] table_name against \
          its configuration, and `level operator` on its stats socket"
     )]
     Refused {
@@ -159,7 +159,7 @@ impl Client {
         let mut answer = Vec::new();
         self.ask(&line, BATCH_DEADLINE, |bytes| append(&mut answer, bytes, MAX_BATCH_ANSWER))
             .await?;
-        answer::judge_batch(&answer, commands.len())
+        answer::parse_batch(&answer, commands.len())
             .ok_or_else(|| ClientError::NotUnderstood(self.endpoint.clone()))
     }
 
@@ -174,7 +174,7 @@ impl Client {
             .await?;
         answer::parse_info(&answer).ok_or_else(|| {
             // `Permission denied` is said here first.
-            match answer::judge_batch(&answer, 1).and_then(|judged| judged.first_refusal) {
+            match answer::parse_batch(&answer, 1).and_then(|judged| judged.first_refusal) {
                 Some(text) => ClientError::Refused { refused: 1, commands: 1, text },
                 None => ClientError::NotUnderstood(self.endpoint.clone()),
             }
@@ -373,6 +373,8 @@ mod tests {
     async fn a_socket_that_is_not_there_is_named_with_what_to_do() {
         let client = Client::new(Endpoint::Unix("/nonexistent/fortify.sock".into()));
         let error = client.info().await.unwrap_err().to_string();
-        assert!(error.contains("/nonexistent/fortify.sock") && error.contains("[haproxy] socket"));
+        assert!(
+            error.contains("/nonexistent/fortify.sock") && error.contains("[haproxy] socket_path")
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::answer::Entry;
 use super::command::Flag;
 use fortify_core::circuit::TorCircuit;
-use fortify_engine::reputation::Standing;
+use fortify_engine::reputation::CircuitStatus;
 
 /// An entry that has less than this left is set again, milliseconds: two passes and a half, so
 /// that a wanted entry never ends between two of them, even if one fails. The table's `expire` has
@@ -14,11 +14,11 @@ pub const REFRESH_BELOW: u64 = 150_000;
 
 /// What `gpc0` says of a circuit that stands so.
 #[must_use]
-pub const fn flag(standing: Option<Standing>) -> Flag {
-    match standing {
-        None | Some(Standing::Reset) => Flag::Normal,
-        Some(Standing::Vip) => Flag::Vip,
-        Some(Standing::Banned) => Flag::Banned,
+pub const fn flag(status: Option<CircuitStatus>) -> Flag {
+    match status {
+        None | Some(CircuitStatus::Normal) => Flag::Normal,
+        Some(CircuitStatus::Trusted) => Flag::Vip,
+        Some(CircuitStatus::Banned) => Flag::Banned,
     }
 }
 
@@ -26,13 +26,13 @@ pub const fn flag(standing: Option<Standing>) -> Flag {
 /// what is `wanted`: wanted ones that are missing, different or about to end, in the order of
 /// `wanted`, and then those that nobody wants, set to normal.
 #[must_use]
-pub fn plan(wanted: &[(TorCircuit, Standing)], there: &[Entry]) -> Vec<(TorCircuit, Flag)> {
+pub fn plan(wanted: &[(TorCircuit, CircuitStatus)], there: &[Entry]) -> Vec<(TorCircuit, Flag)> {
     // The table knows numbers only, so that is what is compared.
     let mut left: HashMap<u32, &Entry> =
         there.iter().map(|entry| (entry.circuit.number(), entry)).collect();
     let mut changes = Vec::new();
-    for (circuit, standing) in wanted {
-        let flag = flag(Some(*standing));
+    for (circuit, status) in wanted {
+        let flag = flag(Some(*status));
         let entry = left.remove(&circuit.number());
         let good = match entry {
             Some(entry) => entry.flag == Some(flag) && entry.expires_in >= REFRESH_BELOW,
@@ -63,8 +63,12 @@ mod tests {
         TorCircuit::from_parts(0, 0, number)
     }
 
-    fn standing() -> impl Strategy<Value = Standing> {
-        prop_oneof![Just(Standing::Vip), Just(Standing::Banned), Just(Standing::Reset)]
+    fn status() -> impl Strategy<Value = CircuitStatus> {
+        prop_oneof![
+            Just(CircuitStatus::Trusted),
+            Just(CircuitStatus::Banned),
+            Just(CircuitStatus::Normal)
+        ]
     }
 
     fn entry() -> impl Strategy<Value = (u32, Entry)> {
@@ -88,7 +92,7 @@ mod tests {
     proptest! {
         #[test]
         fn after_the_plan_the_table_is_what_is_wanted_and_nothing_is_left_to_do(
-            wanted in proptest::collection::btree_map(0_u32..40, standing(), 0..30),
+            wanted in proptest::collection::btree_map(0_u32..40, status(), 0..30),
             there in proptest::collection::vec(entry(), 0..30),
         ) {
             let there: BTreeMap<u32, Entry> = there.into_iter().collect();
@@ -101,8 +105,8 @@ mod tests {
                 after.iter().map(|entry| (entry.circuit.number(), entry.flag)).collect();
             let meant: BTreeMap<u32, Option<Flag>> = wanted
                 .iter()
-                .filter(|(_, standing)| **standing != Standing::Reset)
-                .map(|(number, standing)| (*number, Some(flag(Some(*standing)))))
+                .filter(|(_, status)| **status != CircuitStatus::Normal)
+                .map(|(number, status)| (*number, Some(flag(Some(*status)))))
                 .collect();
             prop_assert_eq!(shown, meant);
             prop_assert!(after.iter().all(|entry| entry.expires_in >= REFRESH_BELOW));
@@ -112,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_wanted_entry_is_refreshed_before_it_ends_and_not_sooner() {
-        let wanted = [(circuit(1), Standing::Banned)];
+        let wanted = [(circuit(1), CircuitStatus::Banned)];
         let left = |expires_in| {
             let flag = Some(Flag::Banned);
             plan(&wanted, &[Entry { circuit: circuit(1), flag, expires_in }])

@@ -18,7 +18,7 @@ use super::command::{Command, Flag, Penalty, TableName};
 use super::plan::{flag, plan};
 use crate::metrics::{CommandOutcome, HaproxyMetrics};
 use fortify_core::circuit::TorCircuit;
-use fortify_engine::reputation::{Changes, Reputation, Strikes};
+use fortify_engine::reputation::{Changes, PenaltyUpdate, Reputation};
 
 /// How long changes are gathered before they are told: a twentieth of the 50 ms that a change may
 /// take, and enough that a burst is one batch.
@@ -89,19 +89,19 @@ impl Reconciler {
 
     /// Goes on until it is dropped.
     pub async fn run(self) -> Infallible {
-        let (mut backoff, mut told) = (FIRST_BACKOFF, String::new());
+        let (mut backoff, mut reported) = (FIRST_BACKOFF, String::new());
         loop {
-            let Err(error) = self.follow(&mut backoff, &mut told).await;
+            let Err(error) = self.follow(&mut backoff, &mut reported).await;
             self.reputation.fail();
             self.set_up(false);
             let text = error.to_string();
             // Once for each thing that is wrong, not at every attempt.
-            if !matches!(error, ReconcileError::Stopping) && text != told {
+            if !matches!(error, ReconcileError::Stopping) && text != reported {
                 tracing::warn!(
                     error = %text,
                     "bans and favours do not reach HAProxy; they are kept, and refused here"
                 );
-                told = text;
+                reported = text;
             }
             tokio::time::sleep(backoff).await;
             backoff = LAST_BACKOFF.min(backoff * 2);
@@ -112,15 +112,15 @@ impl Reconciler {
     async fn follow(
         &self,
         backoff: &mut Duration,
-        told: &mut String,
+        reported: &mut String,
     ) -> Result<Infallible, ReconcileError> {
         // Asked before the pass: a process that comes during it shows at the next question.
         let mut process = self.process().await?;
-        self.pass().await?;
+        self.full_pass().await?;
         self.set_up(true);
         *backoff = FIRST_BACKOFF;
         tracing::info!(version = %process.version, "HAProxy's table is as wanted");
-        told.clear();
+        reported.clear();
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_pass = Instant::now() + SECOND_PASS;
@@ -128,13 +128,13 @@ impl Reconciler {
             tokio::select! {
                 () = self.reputation.changed() => {
                     tokio::time::sleep(GATHER).await;
-                    self.tell_changes().await?;
+                    self.send_changes().await?;
                 }
                 _ = poll.tick() => {
                     let answering = self.process().await?;
                     let another = answering.succeeds(&process);
                     if another || next_pass <= Instant::now() {
-                        self.pass().await?;
+                        self.full_pass().await?;
                         let wait = if another { SECOND_PASS } else { PASS_INTERVAL };
                         next_pass = Instant::now() + wait;
                     }
@@ -150,61 +150,61 @@ impl Reconciler {
     }
 
     /// Compares the whole table and tells what differs.
-    async fn pass(&self) -> Result<(), ReconcileError> {
+    async fn full_pass(&self) -> Result<(), ReconcileError> {
         let wanted = self.reputation.wanted();
         let there = self.client.flagged(&self.table).await?;
         let changes = plan(&wanted, &there);
         for chunk in changes.chunks(PASS_CHUNK) {
             // How they stand may have changed since; what is told is how they stand now.
-            self.tell(chunk.iter().map(|(circuit, _)| *circuit)).await?;
+            self.send(chunk.iter().map(|(circuit, _)| *circuit)).await?;
             // A large table takes seconds, and a new ban does not wait for it.
             if let Changes::Some(circuits) = self.reputation.take_changes() {
-                self.tell(circuits.into_iter()).await?;
+                self.send(circuits.into_iter()).await?;
             }
         }
         // What was read does not show them, and nobody is refused or let in by them.
-        self.tell(self.reputation.penalised().into_iter()).await?;
+        self.send(self.reputation.penalised().into_iter()).await?;
         self.reputation.confirm();
         Ok(())
     }
 
-    async fn tell_changes(&self) -> Result<(), ReconcileError> {
+    async fn send_changes(&self) -> Result<(), ReconcileError> {
         match self.reputation.take_changes() {
             Changes::None => Ok(()),
             Changes::Some(circuits) => {
-                self.tell(circuits.into_iter()).await?;
+                self.send(circuits.into_iter()).await?;
                 self.reputation.confirm();
                 Ok(())
             }
-            Changes::Everything => self.pass().await,
+            Changes::Everything => self.full_pass().await,
         }
     }
 
     /// Tells how the numbers of `circuits` stand now. By number, as the table has them: a circuit that
     /// is named may be a former tor's, and its number another visitor's since.
-    async fn tell(&self, circuits: impl Iterator<Item = TorCircuit>) -> Result<(), ClientError> {
+    async fn send(&self, circuits: impl Iterator<Item = TorCircuit>) -> Result<(), ClientError> {
         let commands: Vec<Command> = circuits
             .map(|circuit| {
                 let number = circuit.number();
-                let command = match flag(self.reputation.standing_of_number(number)) {
+                let command = match flag(self.reputation.status_of_number(number)) {
                     Flag::Normal => Command::reset(&self.table, circuit),
                     Flag::Vip => Command::promote(&self.table, circuit),
                     Flag::Banned => Command::ban(&self.table, circuit),
                 };
-                command.with(match self.reputation.strikes(number) {
-                    Strikes::AsTheyAre => Penalty::Unchanged,
-                    Strikes::Lifted => Penalty::Lifted,
-                    Strikes::Given => Penalty::Suspected,
+                command.with(match self.reputation.penalty_update(number) {
+                    PenaltyUpdate::Unchanged => Penalty::Unchanged,
+                    PenaltyUpdate::Clear => Penalty::Lifted,
+                    PenaltyUpdate::Set => Penalty::Suspected,
                 })
             })
             .collect();
-        let told = self.client.run(&commands).await;
-        if told.is_ok() {
+        let reported = self.client.run(&commands).await;
+        if reported.is_ok() {
             let lifted = commands.iter().filter_map(Command::lifted).collect::<Vec<u32>>();
-            self.reputation.strikes_told(&lifted);
+            self.reputation.penalties_cleared(&lifted);
         }
         let all = commands.len();
-        let (done, refused, failed) = match &told {
+        let (done, refused, failed) = match &reported {
             Ok(()) => (all, 0, 0),
             Err(ClientError::Refused { refused, .. }) => {
                 (all.saturating_sub(*refused), *refused, 0)
@@ -214,7 +214,7 @@ impl Reconciler {
         self.metrics.commands(done, CommandOutcome::Done);
         self.metrics.commands(refused, CommandOutcome::Refused);
         self.metrics.commands(failed, CommandOutcome::Failed);
-        told
+        reported
     }
 
     fn set_up(&self, up: bool) {

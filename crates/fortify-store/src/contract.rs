@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::StateStore;
 use super::record::{
-    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, Secret,
-    SessionId, Standing,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Quota, Secret,
+    SessionId, SessionState, WindowLimit,
 };
 use fortify_core::clock::Timestamp;
 use fortify_core::entropy::{SystemEntropy, random_bytes};
@@ -36,7 +36,7 @@ pub fn record(expires_at: Timestamp) -> ChallengeRecord {
         seed: Secret::new([7; 32]),
         answer: Secret::new("t:ACDEFH".to_owned()),
         decoy: None,
-        style_epoch: 86_400,
+        style_period: 86_400,
         renderer: 1,
         circuit: CircuitTag::from_bytes([1; 16]),
         created_at: START,
@@ -62,32 +62,32 @@ pub async fn check(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
 
 async fn a_circuit_asks_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
     let bounds = [
-        Bound { within: Duration::from_secs(60), most: 3 },
-        Bound { within: Duration::from_secs(3600), most: 5 },
+        WindowLimit { within: Duration::from_secs(60), most: 3 },
+        WindowLimit { within: Duration::from_secs(3600), most: 5 },
     ];
     let (own, other) = (circuit(), circuit());
-    let ask = async |circuit| store.ask(circuit, bounds).await.expect("it asks");
-    for lately in 1..=3 {
-        assert_eq!(ask(own).await, Asked::Granted { lately });
+    let ask = async |circuit| store.acquire_quota(circuit, bounds).await.expect("it asks");
+    for recent in 1..=3 {
+        assert_eq!(ask(own).await, Quota::Granted { recent });
         pass(Duration::from_secs(1));
     }
-    assert_eq!(ask(own).await, Asked::Full(Duration::from_secs(57)), "of the first of three");
-    assert_eq!(ask(other).await, Asked::Granted { lately: 1 }, "another circuit");
+    assert_eq!(ask(own).await, Quota::Exceeded(Duration::from_secs(57)), "of the first of three");
+    assert_eq!(ask(other).await, Quota::Granted { recent: 1 }, "another circuit");
     pass(Duration::from_secs(57));
-    assert_eq!(ask(own).await, Asked::Granted { lately: 4 }, "what was refused did not count");
+    assert_eq!(ask(own).await, Quota::Granted { recent: 4 }, "what was refused did not count");
     pass(Duration::from_secs(60));
-    assert_eq!(ask(own).await, Asked::Granted { lately: 5 });
-    assert_eq!(ask(own).await, Asked::Full(Duration::from_secs(3480)), "of the hour");
+    assert_eq!(ask(own).await, Quota::Granted { recent: 5 });
+    assert_eq!(ask(own).await, Quota::Exceeded(Duration::from_secs(3480)), "of the hour");
 
     // Of many at once no more than may.
     let flood = circuit();
     let asks = (0..SIMULTANEOUS).map(|_| {
         let store = store.clone();
-        tokio::spawn(async move { store.ask(flood, bounds).await.expect("it asks") })
+        tokio::spawn(async move { store.acquire_quota(flood, bounds).await.expect("it asks") })
     });
     let mut granted = 0;
     for ask in asks.collect::<Vec<_>>() {
-        granted += usize::from(matches!(ask.await.expect("it ran"), Asked::Granted { .. }));
+        granted += usize::from(matches!(ask.await.expect("it ran"), Quota::Granted { .. }));
     }
     assert_eq!(granted, 3, "simultaneous ones");
 }
@@ -289,39 +289,51 @@ async fn failures_count_per_circuit_and_are_forgotten(
 
 async fn a_revoked_session_stays_revoked(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
     let (revoked, other) = (session(), session());
-    assert_eq!(standing(store, revoked).await, Standing::Unmoved);
+    assert_eq!(status(store, revoked).await, SessionState::Unmoved);
     let until = START.after(Duration::from_secs(3600));
     store.revoke_session(revoked, until).await.expect("revoke_session");
     store.revoke_session(revoked, START).await.expect("a second, shorter revocation");
     pass(Duration::from_secs(1));
-    assert_eq!(standing(store, revoked).await, Standing::Revoked, "a revocation was lost");
-    assert_eq!(standing(store, other).await, Standing::Unmoved, "the wrong session is revoked");
+    assert_eq!(status(store, revoked).await, SessionState::Revoked, "a revocation was lost");
+    assert_eq!(status(store, other).await, SessionState::Unmoved, "the wrong session is revoked");
 }
 
 /// A step from one circuit to another, at most two in two seconds.
-fn step(from: CircuitTag, to: CircuitTag) -> Move {
+fn step(from: CircuitTag, to: CircuitTag) -> MoveRequest {
     let until = START.after(Duration::from_secs(3600));
-    Move { from, to, until, most: 2, window: Duration::from_secs(2) }
+    MoveRequest { from, to, until, most: 2, window: Duration::from_secs(2) }
 }
 
 async fn a_session_moves_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
     let (moving, [a, b, c, d]) = (session(), [(); 4].map(|()| circuit()));
-    let strict = Move { most: 0, ..step(a, b) };
-    assert_eq!(moved(store, moving, strict).await, Moved::Refused, "none are allowed");
-    assert_eq!(moved(store, moving, step(a, a)).await, Moved::Here, "it lives at its token's");
-    assert_eq!(standing(store, moving).await, Standing::Unmoved, "neither was a move");
-    assert_eq!(moved(store, moving, step(a, b)).await, Moved::Moved);
+    let strict = MoveRequest { most: 0, ..step(a, b) };
+    assert_eq!(moved(store, moving, strict).await, MoveOutcome::Refused, "none are allowed");
+    assert_eq!(
+        moved(store, moving, step(a, a)).await,
+        MoveOutcome::AlreadyBound,
+        "it lives at its token's"
+    );
+    assert_eq!(status(store, moving).await, SessionState::Unmoved, "neither was a move");
+    assert_eq!(moved(store, moving, step(a, b)).await, MoveOutcome::Moved);
     for from in [a, b] {
-        assert_eq!(moved(store, moving, step(from, b)).await, Moved::Here, "a move counted twice");
+        assert_eq!(
+            moved(store, moving, step(from, b)).await,
+            MoveOutcome::AlreadyBound,
+            "a move counted twice"
+        );
     }
-    assert_eq!(standing(store, moving).await, Standing::LivesOn(b));
-    assert_eq!(moved(store, moving, step(a, c)).await, Moved::Moved, "by its first cookie");
-    assert_eq!(moved(store, moving, step(c, d)).await, Moved::Refused, "a third move of two");
-    assert_eq!(standing(store, moving).await, Standing::LivesOn(c), "a refused move moved");
+    assert_eq!(status(store, moving).await, SessionState::BoundTo(b));
+    assert_eq!(moved(store, moving, step(a, c)).await, MoveOutcome::Moved, "by its first cookie");
+    assert_eq!(moved(store, moving, step(c, d)).await, MoveOutcome::Refused, "a third move of two");
+    assert_eq!(status(store, moving).await, SessionState::BoundTo(c), "a refused move moved");
     pass(Duration::from_secs(2));
-    assert_eq!(moved(store, moving, step(c, d)).await, Moved::Moved, "the window does not pass");
-    assert_eq!(standing(store, moving).await, Standing::LivesOn(d));
-    assert_eq!(standing(store, session()).await, Standing::Unmoved, "the wrong session moved");
+    assert_eq!(
+        moved(store, moving, step(c, d)).await,
+        MoveOutcome::Moved,
+        "the window does not pass"
+    );
+    assert_eq!(status(store, moving).await, SessionState::BoundTo(d));
+    assert_eq!(status(store, session()).await, SessionState::Unmoved, "the wrong session moved");
 }
 
 async fn a_session_used_where_it_left_is_over(store: &Arc<dyn StateStore>) {
@@ -330,25 +342,25 @@ async fn a_session_used_where_it_left_is_over(store: &Arc<dyn StateStore>) {
     for (from, to) in [(a, a), (b, a), (c, a), (a, b), (b, b), (c, b)] {
         for most in [3, 2, 0] {
             let shared = session();
-            assert_eq!(moved(store, shared, step(a, b)).await, Moved::Moved);
-            assert_eq!(moved(store, shared, step(b, c)).await, Moved::Moved);
-            let back = Move { most, ..step(from, to) };
-            assert_eq!(moved(store, shared, back).await, Moved::Shared);
-            assert_eq!(standing(store, shared).await, Standing::Revoked);
-            assert_eq!(moved(store, shared, back).await, Moved::Revoked, "counted twice");
-            assert_eq!(moved(store, shared, step(c, c)).await, Moved::Revoked);
+            assert_eq!(moved(store, shared, step(a, b)).await, MoveOutcome::Moved);
+            assert_eq!(moved(store, shared, step(b, c)).await, MoveOutcome::Moved);
+            let back = MoveRequest { most, ..step(from, to) };
+            assert_eq!(moved(store, shared, back).await, MoveOutcome::Shared);
+            assert_eq!(status(store, shared).await, SessionState::Revoked);
+            assert_eq!(moved(store, shared, back).await, MoveOutcome::Revoked, "counted twice");
+            assert_eq!(moved(store, shared, step(c, c)).await, MoveOutcome::Revoked);
         }
     }
 }
 
 async fn a_revoked_session_does_not_move(store: &Arc<dyn StateStore>) {
     let (revoked, [a, b]) = (session(), [(); 2].map(|()| circuit()));
-    assert_eq!(moved(store, revoked, step(a, b)).await, Moved::Moved);
+    assert_eq!(moved(store, revoked, step(a, b)).await, MoveOutcome::Moved);
     let until = START.after(Duration::from_secs(3600));
     store.revoke_session(revoked, until).await.expect("revoke_session");
-    assert_eq!(standing(store, revoked).await, Standing::Revoked, "its moves hide its end");
-    assert_eq!(moved(store, revoked, step(b, circuit())).await, Moved::Revoked);
-    assert_eq!(moved(store, revoked, step(a, b)).await, Moved::Revoked);
+    assert_eq!(status(store, revoked).await, SessionState::Revoked, "its moves hide its end");
+    assert_eq!(moved(store, revoked, step(b, circuit())).await, MoveOutcome::Revoked);
+    assert_eq!(moved(store, revoked, step(a, b)).await, MoveOutcome::Revoked);
 }
 
 async fn of_many_simultaneous_moves_as_many_as_may_succeed(store: &Arc<dyn StateStore>) {
@@ -361,7 +373,7 @@ async fn of_many_simultaneous_moves_as_many_as_may_succeed(store: &Arc<dyn State
                 tokio::spawn(async move {
                     barrier.wait().await;
                     let window = Duration::from_secs(3600);
-                    let step = Move { most, window, ..step(home, to) };
+                    let step = MoveRequest { most, window, ..step(home, to) };
                     (to, moved(&store, moving, step).await)
                 })
             })
@@ -369,23 +381,23 @@ async fn of_many_simultaneous_moves_as_many_as_may_succeed(store: &Arc<dyn State
         let mut reached = Vec::new();
         for one in moves {
             match one.await.expect("a move panicked") {
-                (to, Moved::Moved) => reached.push(to),
-                (_, refused) => assert_eq!(refused, Moved::Refused),
+                (to, MoveOutcome::Moved) => reached.push(to),
+                (_, refused) => assert_eq!(refused, MoveOutcome::Refused),
             }
         }
         assert_eq!(reached.len(), most as usize, "simultaneous moves");
-        let Standing::LivesOn(now) = standing(store, moving).await else {
+        let SessionState::BoundTo(now) = status(store, moving).await else {
             panic!("it lives nowhere");
         };
         assert_eq!(reached.iter().filter(|circuit| **circuit == now).count(), 1);
     }
 }
 
-async fn standing(store: &Arc<dyn StateStore>, session: SessionId) -> Standing {
-    store.standing(session).await.expect("standing")
+async fn status(store: &Arc<dyn StateStore>, session: SessionId) -> SessionState {
+    store.session_state(session).await.expect("standing")
 }
 
-async fn moved(store: &Arc<dyn StateStore>, session: SessionId, step: Move) -> Moved {
+async fn moved(store: &Arc<dyn StateStore>, session: SessionId, step: MoveRequest) -> MoveOutcome {
     store.move_session(session, step).await.expect("move_session")
 }
 

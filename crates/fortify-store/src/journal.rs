@@ -63,7 +63,7 @@ impl Journal {
 
     /// As if every write from now on found the disk full.
     #[cfg(test)]
-    pub(super) fn break_it(&mut self) -> io::Result<()> {
+    pub(super) fn fail_writes(&mut self) -> io::Result<()> {
         self.file = OpenOptions::new().write(true).open("/dev/full")?;
         Ok(())
     }

@@ -7,9 +7,9 @@
 //! - [`config`]: the section `[storage]`.
 //! - [`memory`]: the embedded store, for one node.
 //! - [`redis`]: the shared store, for any number of nodes.
-//! - [`standings`]: what nodes tell each other of circuits, in bytes.
+//! - [`statuses`]: what nodes tell each other of circuits, in bytes.
 //! - `window`: what a circuit asked for lately; pure.
-//! - `revocations`, `moves`: what a node keeps on disk besides, each in a `journal`; `residence`:
+//! - `revocations`, `moves`: what a node keeps on disk besides, each in a `journal`; `binding`:
 //!   where one session lives and lived.
 //! - [`metrics`]: whether the store answers, for a machine.
 //! - `contract`: one suite of tests that every store passes; with the feature `test-support` for others.
@@ -20,18 +20,18 @@
 #[cfg(test)]
 extern crate self as fortify_store;
 
+mod binding;
+mod binding_table;
 pub mod config;
 #[cfg(any(test, feature = "test-support"))]
 pub mod contract;
 mod journal;
 pub mod memory;
 pub mod metrics;
-mod moves;
 pub mod record;
 pub mod redis;
-mod residence;
+pub mod replication;
 mod revocations;
-pub mod standings;
 mod window;
 
 use std::fmt;
@@ -44,10 +44,10 @@ use tokio::sync::watch;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use record::{
-    Asked, Bound, ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved,
-    SessionId, Standing,
+    ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest,
+    Quota, SessionId, SessionState, WindowLimit,
 };
-use standings::Peer;
+use replication::ReplicationPeer;
 
 /// Why a store did not answer. What the operator should do is in the message.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -103,11 +103,15 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// Counts that `circuit` asks for a challenge, if that is within both bounds, which are exact: they
     /// decide about a person. What does not count is not remembered, so that asking on does not
     /// prolong the wait.
-    async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError>;
+    async fn acquire_quota(
+        &self,
+        circuit: CircuitTag,
+        bounds: [WindowLimit; 2],
+    ) -> Result<Quota, StoreError>;
 
     /// How often `circuit` asked for a challenge in each of these times before now, which counts nothing;
     /// `None` from a store that does not tell. For operators.
-    async fn asked(
+    async fn quota_usage(
         &self,
         _circuit: CircuitTag,
         _within: [Duration; 2],
@@ -122,9 +126,9 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// What is known of `session` beyond its token. Every admitted request asks, so it is answered
     /// from memory, and a session that was neither ended nor moved has no entry.
     ///
-    /// [`Standing::Revoked`] outweighs every move. A store of several nodes may lag behind another
+    /// [`SessionState::Revoked`] outweighs every move. A store of several nodes may lag behind another
     /// node's moves by as much as behind its revocations.
-    async fn standing(&self, session: SessionId) -> Result<Standing, StoreError>;
+    async fn session_state(&self, session: SessionId) -> Result<SessionState, StoreError>;
 
     /// Spends a chain of challenges, which led to a session and leads to no other. It is kept as safely as a
     /// revocation, until `until`, when its cookies have expired.
@@ -134,32 +138,36 @@ pub trait StateStore: Send + Sync + fmt::Debug {
 
     /// Whether `chain` is spent, as far as this node knows.
     async fn is_chain_spent(&self, chain: ChainId) -> Result<bool, StoreError> {
-        Ok(self.standing(chain.revocation()).await? == Standing::Revoked)
+        Ok(self.session_state(chain.revocation()).await? == SessionState::Revoked)
     }
 
     /// Has `session` live on the circuit `step.to` from now on, if it may. One atomic step over all
-    /// nodes: of any number of simultaneous ones at most `step.most` are [`Moved::Moved`], and the
+    /// nodes: of any number of simultaneous ones at most `step.most` are [`MoveOutcome::MoveOutcome`], and the
     /// session ends up on exactly one circuit.
     ///
     /// In this order:
     ///
-    /// 1. a revoked session is [`Moved::Revoked`];
-    /// 2. one that lives on `step.to` already is [`Moved::Here`], and nothing is counted: the
+    /// 1. a revoked session is [`MoveOutcome::Revoked`];
+    /// 2. one that lives on `step.to` already is [`MoveOutcome::AlreadyBound`], and nothing is counted: the
     ///    requests of one page load come with the same old cookie, and are one move. A session
     ///    without an entry lives on `step.from`;
     /// 3. where `step.to` is a circuit that the session left, or `step.from`, the session is revoked
     ///    as by [`Self::revoke_session`] until `step.until`, and this one call says
-    ///    [`Moved::Shared`]: later ones find it revoked;
+    ///    [`MoveOutcome::Shared`]: later ones find it revoked;
     /// 4. with `step.most` moves in the last `step.window`, or no room for another entry, it is
-    ///    [`Moved::Refused`] and everything stays as it is: nothing is forgotten to make room, and a
+    ///    [`MoveOutcome::Refused`] and everything stays as it is: nothing is forgotten to make room, and a
     ///    refused move revokes nothing;
     /// 5. otherwise the circuit where it lived is one that it left, it lives on `step.to`, and that
-    ///    is [`Moved::Moved`]. Before the answer it is kept as safely as a revocation, until
+    ///    is [`MoveOutcome::MoveOutcome`]. Before the answer it is kept as safely as a revocation, until
     ///    `step.until` at least.
     ///
     /// `step.from` is what the cookie says, and need not be where the session lives by now: an old
     /// cookie from a third circuit is a further move. The times are the store's own clock's.
-    async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError>;
+    async fn move_session(
+        &self,
+        session: SessionId,
+        step: MoveRequest,
+    ) -> Result<MoveOutcome, StoreError>;
 
     /// Keeps `dial` unless there is one with the same or a higher version; the one that is kept then.
     /// Of any number of simultaneous turns from one version, on all nodes, one is kept.
@@ -171,7 +179,7 @@ pub trait StateStore: Send + Sync + fmt::Debug {
 
     /// Has `peer`'s standings and deeds be those of every node, from now on and once for a store. A
     /// store of one node has nobody to tell.
-    fn share(&self, peer: Arc<dyn Peer>) {
+    fn replicate(&self, peer: Arc<dyn ReplicationPeer>) {
         drop(peer);
     }
 

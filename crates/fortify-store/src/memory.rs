@@ -17,13 +17,13 @@ use moka::policy::EvictionPolicy;
 use moka::sync::{Cache, CacheBuilder};
 use tokio::sync::watch;
 
-use super::moves::Moves;
+use super::binding_table::BindingTable;
 use super::record::{
-    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
-    Standing,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Quota,
+    SessionId, SessionState, WindowLimit,
 };
 use super::revocations::Revocations;
-use super::window::{self, Times};
+use super::window::{self, RequestTimes};
 use super::{StateStore, StoreError};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
@@ -36,7 +36,7 @@ const MAX_FAILURE_RECORDS: usize = 200_000;
 /// Circuits of which is remembered what they asked for: 137 bytes each for ten times (`cargo bench -p fortify
 /// --bench judging`), and 4 for each further one; 70 MB in all if each of them asked as often as it may by
 /// default, 60 times an hour. The least recently seen is forgotten first.
-const MAX_ASKING: usize = 200_000;
+const MAX_REQUEST_RECORDS: usize = 200_000;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +58,9 @@ pub struct MemoryStore {
     /// nothing about a wait.
     failures: Recent<(u32, Duration)>,
     /// When each circuit asked for a challenge.
-    asked: Recent<Times>,
+    requests: Recent<RequestTimes>,
     revocations: Arc<Revocations>,
-    moves: Arc<Moves>,
+    bindings: Arc<BindingTable>,
     dial: watch::Sender<Option<DialRecord>>,
 }
 
@@ -77,7 +77,7 @@ impl MemoryStore {
         data_dir: &Path,
     ) -> std::io::Result<Self> {
         let revocations = Revocations::open(data_dir, clock.now())?;
-        let moves = Moves::open(data_dir, clock.now())?;
+        let moves = BindingTable::open(data_dir, clock.now())?;
         Ok(Self::over(clock, bounds, revocations, moves))
     }
 
@@ -85,19 +85,19 @@ impl MemoryStore {
         clock: Arc<dyn Clock>,
         bounds: MemoryBounds,
         revocations: Revocations,
-        moves: Moves,
+        moves: BindingTable,
     ) -> Self {
         Self {
             challenges: bounded(bounds.challenges)
-                .expire_after(AtItsTime { clock: clock.clone() })
+                .expire_after(ExpireAtRecordEnd { clock: clock.clone() })
                 .build(),
             // A circuit without a challenge needs no entry, so there are never more.
             active: bounded(bounds.challenges).build(),
             challenges_per_circuit: bounds.challenges_per_circuit,
             failures: Recent::new(MAX_FAILURE_RECORDS),
-            asked: Recent::new(MAX_ASKING),
+            requests: Recent::new(MAX_REQUEST_RECORDS),
             revocations: Arc::new(revocations),
-            moves: Arc::new(moves),
+            bindings: Arc::new(moves),
             dial: watch::Sender::default(),
             clock,
         }
@@ -129,7 +129,7 @@ impl MemoryStore {
     }
 
     /// Takes `token` out of its circuit's.
-    fn strike(&self, circuit: CircuitTag, token: &ChallengeToken) {
+    fn unlist(&self, circuit: CircuitTag, token: &ChallengeToken) {
         self.active.entry(circuit).and_compute_with(|previous| {
             let tokens = previous.map_or_else(Vec::new, |entry| entry.into_value().to_vec());
             let rest: Vec<_> = tokens.into_iter().filter(|other| other != token).collect();
@@ -149,11 +149,11 @@ where
 }
 
 /// Has a challenge leave memory when it expires, with its seed and its answer.
-struct AtItsTime {
+struct ExpireAtRecordEnd {
     clock: Arc<dyn Clock>,
 }
 
-impl Expiry<ChallengeToken, Arc<ChallengeRecord>> for AtItsTime {
+impl Expiry<ChallengeToken, Arc<ChallengeRecord>> for ExpireAtRecordEnd {
     fn expire_after_create(
         &self,
         _token: &ChallengeToken,
@@ -196,7 +196,7 @@ impl StateStore for MemoryStore {
     ) -> Result<Option<ChallengeRecord>, StoreError> {
         let taken = self.challenges.remove(token);
         if let Some(record) = &taken {
-            self.strike(record.circuit, token);
+            self.unlist(record.circuit, token);
         }
         Ok(self.live(taken))
     }
@@ -229,27 +229,31 @@ impl StateStore for MemoryStore {
         Ok(())
     }
 
-    async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError> {
+    async fn acquire_quota(
+        &self,
+        circuit: CircuitTag,
+        bounds: [WindowLimit; 2],
+    ) -> Result<Quota, StoreError> {
         let now = self.passed();
         let widest = bounds.iter().map(|bound| bound.within).max().unwrap_or_default();
-        let is_over = |known: &Times| known.newest().after(widest) <= now;
-        Ok(self.asked.change(circuit, is_over, |known| {
-            let times = known.as_ref().map(Times::all).unwrap_or_default();
-            let asked = window::ask(&times, &bounds, now);
+        let is_over = |known: &RequestTimes| known.newest().after(widest) <= now;
+        Ok(self.requests.change(circuit, is_over, |known| {
+            let times = known.as_ref().map(RequestTimes::all).unwrap_or_default();
+            let asked = window::check(&times, &bounds, now);
             match (asked, known) {
-                (Asked::Full(_), Some(known)) => (known, asked),
+                (Quota::Exceeded(_), Some(known)) => (known, asked),
                 _ => (window::add(&times, &bounds, now), asked),
             }
         }))
     }
 
-    async fn asked(
+    async fn quota_usage(
         &self,
         circuit: CircuitTag,
         within: [Duration; 2],
     ) -> Result<Option<[u32; 2]>, StoreError> {
-        let (now, times) = (self.passed(), self.asked.get(circuit, |_| false));
-        let times = times.as_ref().map(Times::all).unwrap_or_default();
+        let (now, times) = (self.passed(), self.requests.get(circuit, |_| false));
+        let times = times.as_ref().map(RequestTimes::all).unwrap_or_default();
         let count = |within| times.iter().filter(|at| now < at.after(within)).count();
         Ok(Some(within.map(|within| u32::try_from(count(within)).unwrap_or(u32::MAX))))
     }
@@ -262,23 +266,27 @@ impl StateStore for MemoryStore {
             .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
 
-    async fn standing(&self, session: SessionId) -> Result<Standing, StoreError> {
+    async fn session_state(&self, session: SessionId) -> Result<SessionState, StoreError> {
         if self.revocations.contains(&session) {
-            return Ok(Standing::Revoked);
+            return Ok(SessionState::Revoked);
         }
-        Ok(self.moves.lives_on(&session).map_or(Standing::Unmoved, Standing::LivesOn))
+        Ok(self.bindings.bound_to(&session).map_or(SessionState::Unmoved, SessionState::BoundTo))
     }
 
-    async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError> {
+    async fn move_session(
+        &self,
+        session: SessionId,
+        step: MoveRequest,
+    ) -> Result<MoveOutcome, StoreError> {
         let now = self.clock.now();
         if self.revocations.contains(&session) {
-            return Ok(Moved::Revoked);
+            return Ok(MoveOutcome::Revoked);
         }
-        if let Some(settled) = self.moves.settled(&session, &step, now) {
+        if let Some(settled) = self.bindings.decide_from_memory(&session, &step, now) {
             return Ok(settled);
         }
-        let (moves, revocations) = (self.moves.clone(), self.revocations.clone());
-        tokio::task::spawn_blocking(move || moves.step(session, &step, now, &revocations))
+        let (moves, revocations) = (self.bindings.clone(), self.revocations.clone());
+        tokio::task::spawn_blocking(move || moves.apply_move(session, &step, now, &revocations))
             .await
             .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
@@ -327,7 +335,7 @@ mod tests {
             clock.clone(),
             bounds,
             Revocations::in_memory(1_000),
-            Moves::in_memory(1_000),
+            BindingTable::in_memory(1_000),
         );
         (clock, store)
     }
@@ -372,8 +380,8 @@ mod tests {
         assert!(store.active_challenges().await.unwrap() <= 1_000);
         store.active.run_pending_tasks();
         assert!(store.active.entry_count() <= 1_000);
-        let standing = store.standing(session).await.unwrap();
-        assert_eq!(standing, Standing::Revoked, "the flood dropped a revocation");
+        let status = store.session_state(session).await.unwrap();
+        assert_eq!(status, SessionState::Revoked, "the flood dropped a revocation");
         assert!(store.take_challenge(&newest).await.unwrap().is_some(), "the newest was refused");
     }
 

@@ -212,7 +212,7 @@ pub struct ChallengeRecord {
     /// Which renderer drew it; another one may draw another picture from the same seed.
     pub renderer: u16,
     /// The style it is drawn in, by the start of its epoch, s since the Unix epoch.
-    pub style_epoch: u64,
+    pub style_period: u64,
     /// Who asked for it: nobody else may answer it.
     pub circuit: CircuitTag,
     /// When it was issued.
@@ -237,7 +237,7 @@ impl Failures {
 
 /// At most so many within so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bound {
+pub struct WindowLimit {
     /// How far back it counts.
     pub within: Duration,
     /// How many there may be, at least 1.
@@ -246,14 +246,14 @@ pub struct Bound {
 
 /// What became of asking for a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Quota {
     /// It is within all bounds, and counted.
     Granted {
         /// How often was asked within the widest of them, this time included.
-        lately: u32,
+        recent: u32,
     },
     /// Not before this has passed; not counted.
-    Full(Duration),
+    Exceeded(Duration),
 }
 
 /// The threat dial as nodes share it: plain names and numbers, as in a challenge.
@@ -271,18 +271,18 @@ pub struct DialRecord {
 
 /// What a store knows of a session beyond its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SessionState {
     /// Nothing: it is in force, and lives where its token says.
     Unmoved,
     /// It is in force, and lives here, whatever its token says.
-    LivesOn(CircuitTag),
+    BoundTo(CircuitTag),
     /// It was ended before its time.
     Revoked,
 }
 
 /// A session's step to another circuit, and what it may not exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
+pub struct MoveRequest {
     /// The circuit that its token was written for.
     pub from: CircuitTag,
     /// The circuit that the request came from.
@@ -295,13 +295,13 @@ pub struct Move {
     pub window: Duration,
 }
 
-/// What became of a [`Move`].
+/// What became of a [`MoveRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moved {
+pub enum MoveOutcome {
     /// It lives on the new circuit now.
     Moved,
     /// It lived there already.
-    Here,
+    AlreadyBound,
     /// It moved as often as it may, or there is no room to remember another move.
     Refused,
     /// It was used from a circuit that it had left, and is ended by this very step.

@@ -244,7 +244,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut table = Revocations::open(dir.path(), NOW).unwrap();
         if let Some(journal) = table.journal.get_mut().unwrap() {
-            journal.break_it().unwrap();
+            journal.fail_writes().unwrap();
         }
         let refused = table.insert(session(1), NOW.after(HOUR), NOW);
         assert!(matches!(refused, Err(StoreError::Unavailable(_))));

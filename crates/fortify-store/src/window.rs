@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use super::record::{Asked, Bound};
+use super::record::{Quota, WindowLimit};
 use fortify_core::clock::Timestamp;
 
 /// The times of one circuit as they are kept: the newest, and how long before it the others were.
 #[derive(Clone, Debug)]
-pub(super) struct Times {
+pub(super) struct RequestTimes {
     newest: Timestamp,
     /// Milliseconds, the oldest first: 49 days, which is more than any bound.
     before: Box<[u32]>,
 }
 
-impl Times {
+impl RequestTimes {
     /// `newest` after `times`, which are in their order.
     fn of(times: &[Timestamp], newest: Timestamp) -> Self {
         let before = times.iter().map(|time| time.until(newest).as_millis());
@@ -36,7 +36,7 @@ impl Times {
 /// Asks once more at `now`, after `times`, which are in their order.
 ///
 /// Times that a clock set back has left in the future count like the newest.
-pub(super) fn ask(times: &[Timestamp], bounds: &[Bound], now: Timestamp) -> Asked {
+pub(super) fn check(times: &[Timestamp], bounds: &[WindowLimit], now: Timestamp) -> Quota {
     let mut wait = Duration::ZERO;
     for bound in bounds {
         // The place that is free first is the one that was taken first of the newest `most`.
@@ -46,21 +46,21 @@ pub(super) fn ask(times: &[Timestamp], bounds: &[Bound], now: Timestamp) -> Aske
         }
     }
     if !wait.is_zero() {
-        return Asked::Full(wait);
+        return Quota::Exceeded(wait);
     }
     let widest = bounds.iter().map(|bound| bound.within).max().unwrap_or_default();
-    let lately = times.iter().filter(|time| now < time.after(widest)).count();
-    Asked::Granted { lately: u32::try_from(lately + 1).unwrap_or(u32::MAX) }
+    let recent = times.iter().filter(|time| now < time.after(widest)).count();
+    Quota::Granted { recent: u32::try_from(recent + 1).unwrap_or(u32::MAX) }
 }
 
 /// What has to be remembered of `times` once `now` is one of them.
-pub(super) fn add(times: &[Timestamp], bounds: &[Bound], now: Timestamp) -> Times {
+pub(super) fn add(times: &[Timestamp], bounds: &[WindowLimit], now: Timestamp) -> RequestTimes {
     let most = bounds.iter().map(|bound| bound.most).max().unwrap_or_default() as usize;
     let widest = bounds.iter().map(|bound| bound.within).max().unwrap_or_default();
     let mut kept: Vec<Timestamp> =
         times.iter().copied().filter(|time| now < time.after(widest)).collect();
     kept.drain(..kept.len().saturating_sub(most.saturating_sub(1)));
-    Times::of(&kept, now)
+    RequestTimes::of(&kept, now)
 }
 
 #[cfg(test)]
@@ -69,9 +69,9 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: [Bound; 2] = [
-        Bound { within: Duration::from_secs(60), most: 3 },
-        Bound { within: Duration::from_secs(3600), most: 5 },
+    const BOUNDS: [WindowLimit; 2] = [
+        WindowLimit { within: Duration::from_secs(60), most: 3 },
+        WindowLimit { within: Duration::from_secs(3600), most: 5 },
     ];
 
     proptest! {
@@ -82,21 +82,21 @@ mod tests {
             let (mut kept, mut granted) = (Vec::new(), Vec::<Timestamp>::new());
             for gap in gaps {
                 now = now.after(Duration::from_secs(gap));
-                let within = |bound: &Bound| {
+                let within = |bound: &WindowLimit| {
                     granted.iter().filter(|at| now < at.after(bound.within)).count() as u32
                 };
                 let free = BOUNDS.iter().all(|bound| within(bound) < bound.most);
-                match ask(&kept, &BOUNDS, now) {
-                    Asked::Granted { lately } => {
+                match check(&kept, &BOUNDS, now) {
+                    Quota::Granted { recent } => {
                         prop_assert!(free);
-                        prop_assert_eq!(lately, within(&BOUNDS[1]) + 1);
+                        prop_assert_eq!(recent, within(&BOUNDS[1]) + 1);
                         kept = add(&kept, &BOUNDS, now).all();
                         granted.push(now);
                     }
-                    Asked::Full(wait) => {
+                    Quota::Exceeded(wait) => {
                         prop_assert!(!free);
                         let then = now.after(wait);
-                        let granted = matches!(ask(&kept, &BOUNDS, then), Asked::Granted { .. });
+                        let granted = matches!(check(&kept, &BOUNDS, then), Quota::Granted { .. });
                         prop_assert!(granted);
                     }
                 }
@@ -109,6 +109,6 @@ mod tests {
     fn a_clock_set_back_makes_nobody_wait_longer_than_a_window() {
         let now = Timestamp::from_secs(1_800_000_000);
         let times = [now.after(Duration::from_secs(86_400)); 5];
-        assert_eq!(ask(&times, &BOUNDS, now), Asked::Full(Duration::from_secs(3600)));
+        assert_eq!(check(&times, &BOUNDS, now), Quota::Exceeded(Duration::from_secs(3600)));
     }
 }

@@ -3,7 +3,7 @@
 //! - [`wait`]: waiting for a condition, with a bound and a message that says what did not happen.
 //! - [`servers`]: HAProxy and nginx from the files in `deploy/`, and processes that end with the test.
 //! - [`program`]: the `fortify` binary as a process of its own.
-//! - `bed`: a gate in the test's process before a real web service, and a visitor who keeps cookies.
+//! - `test_gate`: a gate in the test's process before a real web service, and a visitor who keeps cookies.
 //! - `redis`: a Redis, or a cluster of three.
 //! - `traffic`: visitors and bots as programs, the same for the same seed.
 //!
@@ -20,16 +20,16 @@
 
 extern crate self as fortify_testkit;
 
-#[cfg(feature = "gate")]
-pub mod bed;
 pub mod process;
 pub mod program;
 #[cfg(feature = "gate")]
 pub mod redis;
 pub mod servers;
 #[cfg(feature = "gate")]
+pub mod test_gate;
+#[cfg(feature = "gate")]
 pub mod traffic;
 pub mod wait;
 
 #[cfg(feature = "gate")]
-pub use bed::*;
+pub use test_gate::*;

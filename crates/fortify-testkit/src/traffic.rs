@@ -77,7 +77,7 @@ impl Traffic {
         for event in &self.events {
             clock.set(START.after(Duration::from_millis(event.at)));
             let circuit = circuit(event.actor);
-            behaviour.saw(circuit, &event.request(behaviour));
+            behaviour.record(circuit, &event.request(behaviour));
             if let Some(finding) = behaviour.finding(circuit) {
                 found[event.actor][finding.class as usize] += 1;
             }

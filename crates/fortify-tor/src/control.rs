@@ -17,8 +17,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::epoch::Run;
 use super::error::TorError;
+use super::generation::TorRun;
 use super::protocol::{Command, Decoder, Message, ProtocolInfo, hex, server_proof};
 use crate::config::{ControlAddress, TorConfig};
 use fortify_core::circuit::TorCircuit;
@@ -89,7 +89,7 @@ impl Control {
         }
         if offered.open {
             let reply = self.ask_quietly(&Command::AuthenticateOpen).await?;
-            return accepted(&reply, |said| TorError::Refused("to let us in", said));
+            return accepted(&reply, |reported| TorError::Refused("to let us in", reported));
         }
         if offered.safe_cookie {
             let path = config.cookie_file.clone().or(offered.cookie_file);
@@ -101,14 +101,14 @@ impl Control {
     async fn give_password(&mut self, path: &Path) -> Result<(), TorError> {
         let password = read_password(path)?;
         let reply = self.ask_quietly(&Command::AuthenticatePassword(password)).await?;
-        accepted(&reply, |said| TorError::PasswordRefused(path.to_owned(), said))
+        accepted(&reply, |reported| TorError::PasswordRefused(path.to_owned(), reported))
     }
 
     async fn prove_cookie(&mut self, path: PathBuf, entropy: &dyn Entropy) -> Result<(), TorError> {
         let cookie = read_cookie(&path)?;
         let ours = random_bytes::<32>(entropy)?;
         let reply = self.ask_quietly(&Command::AuthChallenge(ours)).await?;
-        accepted(&reply, |said| TorError::Refused("AUTHCHALLENGE", said))?;
+        accepted(&reply, |reported| TorError::Refused("AUTHCHALLENGE", reported))?;
         let (proof, theirs) = server_proof(&reply).ok_or(TorError::Reply("AUTHCHALLENGE"))?;
         let message = [cookie.as_ref(), &ours, &theirs];
         let expected = hmac_sha256(SERVER_KEY, &message);
@@ -117,7 +117,7 @@ impl Control {
         }
         let answer = hmac_sha256(CLIENT_KEY, &message);
         let reply = self.ask_quietly(&Command::AuthenticateCookie(answer)).await?;
-        accepted(&reply, |said| TorError::CookieRefused(path, said))?;
+        accepted(&reply, |reported| TorError::CookieRefused(path, reported))?;
         let [name, _rest] = split(hmac_sha256(RUN_KEY, &[cookie.as_ref()]));
         self.cookie = Some(hex(&name));
         Ok(())
@@ -128,14 +128,14 @@ impl Control {
         &mut self,
         clock: &dyn Clock,
         on_event: impl FnMut(&Message),
-    ) -> Result<Run, TorError> {
+    ) -> Result<TorRun, TorError> {
         let reply = self.ask(&Command::Run, on_event).await?;
-        accepted(&reply, |said| TorError::Refused("GETINFO uptime process/pid", said))?;
+        accepted(&reply, |reported| TorError::Refused("GETINFO uptime process/pid", reported))?;
         let number = |key: &str| reply.value(key)?.parse::<u32>().ok();
         let (Some(uptime), Some(pid)) = (number("uptime"), number("process/pid")) else {
             return Err(TorError::Reply("GETINFO uptime process/pid"));
         };
-        Ok(Run::seen(pid, uptime, self.cookie.clone(), clock.now()))
+        Ok(TorRun::seen(pid, uptime, self.cookie.clone(), clock.now()))
     }
 
     /// The version that tor says it has.
@@ -150,7 +150,9 @@ impl Control {
         &mut self,
     ) -> Result<(Vec<String>, [Option<String>; 2]), TorError> {
         let services = self.ask_quietly(&Command::Services).await?;
-        accepted(&services, |said| TorError::Refused("GETCONF HiddenServiceOptions", said))?;
+        accepted(&services, |reported| {
+            TorError::Refused("GETCONF HiddenServiceOptions", reported)
+        })?;
         let consensus = self.ask_quietly(&Command::Consensus).await?;
         let times = ["consensus/valid-after", "consensus/valid-until"];
         let times = times.map(|key| consensus.value(key).map(str::to_owned));
@@ -160,7 +162,7 @@ impl Control {
     /// Has tor tell of circuits from now on.
     pub(super) async fn watch_circuits(&mut self) -> Result<(), TorError> {
         let reply = self.ask_quietly(&Command::WatchCircuits).await?;
-        accepted(&reply, |said| TorError::Refused("SETEVENTS CIRC", said))
+        accepted(&reply, |reported| TorError::Refused("SETEVENTS CIRC", reported))
     }
 
     /// Closes a circuit; `false` when tor has none of that number.

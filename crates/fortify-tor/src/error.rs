@@ -100,7 +100,7 @@ pub enum TorError {
     Entropy(#[from] fortify_core::entropy::EntropyError),
     /// The file that counts tor's starts.
     #[error(transparent)]
-    Epoch(#[from] super::epoch::EpochError),
+    Epoch(#[from] super::generation::GenerationError),
     /// A command came while tor is not reachable.
     #[error("tor's control port is not reachable now; the log says why")]
     Down,
@@ -155,8 +155,8 @@ mod tests {
                 ["chgrp GROUP /p && chmod 640 /p", "644"],
             ),
         ] {
-            let said = error.to_string();
-            assert!(words.iter().all(|word| said.contains(word)), "{said}");
+            let reported = error.to_string();
+            assert!(words.iter().all(|word| reported.contains(word)), "{reported}");
         }
     }
 }

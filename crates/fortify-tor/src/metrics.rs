@@ -21,7 +21,7 @@ impl TorMetrics {
         let metrics = Self::default();
         registry.register(
             "tor_up",
-            "1 while tor's control port is connected and its epoch confirmed",
+            "1 while tor's control port is connected and its generation confirmed",
             metrics.up.clone(),
         );
         registry.register(

@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::control::Control;
-use super::epoch::{Epochs, Finding, Run};
 use super::error::TorError;
+use super::generation::{Generations, RunMatch, TorRun};
 use super::protocol::{Message, closed_visitor};
-use super::{Closed, Order, Tor, TorEvent};
+use super::{CloseOutcome, CloseRequest, Tor, TorEvent};
 use crate::config::{ControlAddress, TorConfig};
 use crate::metrics::TorMetrics;
 use fortify_core::circuit::TorCircuit;
@@ -30,14 +30,14 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Watcher {
     config: TorConfig,
-    epochs: Epochs,
-    inbox: mpsc::Receiver<Order>,
+    generations: Generations,
+    inbox: mpsc::Receiver<CloseRequest>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     metrics: TorMetrics,
 }
 
-impl std::fmt::Debug for Order {
+impl std::fmt::Debug for CloseRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Order(..)")
     }
@@ -46,29 +46,29 @@ impl std::fmt::Debug for Order {
 impl Watcher {
     pub(super) fn new(
         config: TorConfig,
-        epochs: Epochs,
-        inbox: mpsc::Receiver<Order>,
+        generations: Generations,
+        inbox: mpsc::Receiver<CloseRequest>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         metrics: TorMetrics,
     ) -> Self {
-        Self { config, epochs, inbox, clock, entropy, metrics }
+        Self { config, generations, inbox, clock, entropy, metrics }
     }
 
     /// Watches tor for ever, and tells `tor` what it sees. Says each new trouble once, not at every
     /// attempt.
     pub async fn run(mut self, tor: Arc<Tor>) {
         let address = tor.address.clone();
-        let (mut wait, mut said) = (FIRST_WAIT, String::new());
+        let (mut wait, mut reported) = (FIRST_WAIT, String::new());
         loop {
             let connected = self.connect(&tor, &address).await;
-            tor.settled.send_replace(true);
+            tor.first_attempt_over.send_replace(true);
             let error = match connected {
                 Ok((mut control, run)) => {
-                    said.clear();
+                    reported.clear();
                     let since = Instant::now();
                     let error = self.follow(&tor, &mut control, run).await;
-                    self.lost(&tor);
+                    self.disconnected(&tor);
                     if since.elapsed() >= POLL {
                         wait = FIRST_WAIT;
                     }
@@ -77,12 +77,12 @@ impl Watcher {
                 Err(error) => error,
             };
             let text = error.to_string();
-            if text != said {
+            if text != reported {
                 tracing::warn!(
                     error = text,
                     "tor is not watched; requests go on, and every circuit is treated as new"
                 );
-                said = text;
+                reported = text;
             }
             self.decline(tokio::time::sleep(wait)).await;
             wait = (wait * 2).min(LAST_WAIT);
@@ -105,56 +105,56 @@ impl Watcher {
         &mut self,
         tor: &Tor,
         address: &ControlAddress,
-    ) -> Result<(Control, Run), TorError> {
+    ) -> Result<(Control, TorRun), TorError> {
         let mut control = Control::open(&self.config, address, &*self.entropy).await?;
         let run = control.run(&*self.clock, |_event| {}).await?;
-        let finding = self.epochs.confirm(run.clone()).await?;
-        let epoch = self.epochs.current();
-        tor.epoch.store(epoch, Ordering::Release);
-        tor.confirmed.store(epoch, Ordering::Release);
+        let finding = self.generations.confirm(run.clone()).await?;
+        let generation = self.generations.current();
+        tor.generation.store(generation, Ordering::Release);
+        tor.confirmed.store(generation, Ordering::Release);
         tor.up.store(true, Ordering::Release);
         self.metrics.set_up(true);
         let found = match finding {
-            Finding::Same => "the one that was known",
-            Finding::First => "the first one that was met",
-            Finding::Restarted => {
+            RunMatch::Same => "the one that was known",
+            RunMatch::First => "the first one that was met",
+            RunMatch::Restarted => {
                 self.metrics.restarted();
                 "started anew: nothing is inherited"
             }
         };
         tracing::info!(pid = run.pid, uptime_seconds = run.uptime, found, "tor is watched");
-        if finding != Finding::Same {
-            tell(tor, TorEvent::NewEpoch(tor.boot()));
+        if finding != RunMatch::Same {
+            emit(tor, TorEvent::NewGeneration(tor.boot()));
         }
         let watching = control.watch_circuits().await;
         if let Err(error) = watching {
-            self.lost(tor);
+            self.disconnected(tor);
             return Err(error);
         }
         Ok((control, run))
     }
 
-    /// The connection is gone: from this moment on the epoch is a provisional one.
-    fn lost(&mut self, tor: &Tor) {
-        tor.epoch.store(self.epochs.doubt(), Ordering::Release);
+    /// The connection is gone: from this moment on the generation is a provisional one.
+    fn disconnected(&mut self, tor: &Tor) {
+        tor.generation.store(self.generations.invalidate(), Ordering::Release);
         tor.up.store(false, Ordering::Release);
         self.metrics.set_up(false);
     }
 
     /// Listens until the connection ends, and says why it did.
-    async fn follow(&mut self, tor: &Tor, control: &mut Control, first: Run) -> TorError {
+    async fn follow(&mut self, tor: &Tor, control: &mut Control, first: TorRun) -> TorError {
         let mut last = first;
         let mut tick = tokio::time::interval_at(Instant::now() + POLL, POLL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let metrics = self.metrics.clone();
-        let heard = |event: &Message| hear(tor, &metrics, event);
+        let heard = |event: &Message| handle_event(tor, &metrics, event);
         loop {
             let done = tokio::select! {
                 message = control.next() => message.map(|message| heard(&message)),
                 Some(order) = self.inbox.recv() => close(tor, control, order, heard).await,
                 _ = tick.tick() => match control.run(&*self.clock, heard).await {
                     Ok(run) if run.pid == last.pid && run.uptime >= last.uptime => {
-                        if let Err(error) = self.epochs.refresh(run.clone()).await {
+                        if let Err(error) = self.generations.refresh(run.clone()).await {
                             // It only means that Fortify's own restart would not know it again.
                             tracing::warn!(%error, "the count of tor's starts was not kept");
                         }
@@ -173,37 +173,40 @@ impl Watcher {
     }
 }
 
-fn hear(tor: &Tor, metrics: &TorMetrics, event: &Message) {
+fn handle_event(tor: &Tor, metrics: &TorMetrics, event: &Message) {
     if event.is_event()
         && let Some(number) = closed_visitor(event)
     {
         metrics.circuit_closed();
         let boot = tor.boot();
-        let circuit = TorCircuit::from_parts(boot.instance, boot.epoch, number);
-        tell(tor, TorEvent::CircuitClosed(circuit));
+        let circuit = TorCircuit::from_parts(boot.instance, boot.generation, number);
+        emit(tor, TorEvent::CircuitClosed(circuit));
     }
 }
 
-fn tell(tor: &Tor, event: TorEvent) {
+fn emit(tor: &Tor, event: TorEvent) {
     // Nobody listens: then nobody keeps anything that would have to go.
     let _listeners = tor.events.send(event);
 }
 
-/// Closes a circuit of this epoch. One of another is closed since tor is another one; its number may
+/// Closes a circuit of this generation. One of another is closed since tor is another one; its number may
 /// be an innocent visitor's now.
 async fn close(
     tor: &Tor,
     control: &mut Control,
-    order: Order,
+    order: CloseRequest,
     heard: impl FnMut(&Message),
 ) -> Result<(), TorError> {
     if order.circuit.during(tor.boot()) != order.circuit {
-        answer(order, Ok(Closed::Before));
+        answer(order, Ok(CloseOutcome::AlreadyClosed));
         return Ok(());
     }
     match control.close(order.circuit, heard).await {
         Ok(closed) => {
-            answer(order, Ok(if closed { Closed::Now } else { Closed::Before }));
+            answer(
+                order,
+                Ok(if closed { CloseOutcome::JustClosed } else { CloseOutcome::AlreadyClosed }),
+            );
             Ok(())
         }
         // Tor's answer is about this order, and the connection is sound.
@@ -218,7 +221,7 @@ async fn close(
     }
 }
 
-fn answer(order: Order, result: Result<Closed, TorError>) {
+fn answer(order: CloseRequest, result: Result<CloseOutcome, TorError>) {
     // Whoever asked may have stopped waiting.
     let _gone = order.done.send(result);
 }

@@ -14,7 +14,7 @@ use fortify_config::{Config, StorageBackend};
 use fortify_core::circuit::TorBoot;
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::Entropy;
-use fortify_engine::challenge::renderer::Draw;
+use fortify_engine::challenge::renderer::Render;
 use fortify_engine::operator::Health;
 use fortify_engine::session::key_ring::{KeyRing, KeyRingError};
 use fortify_engine::{Engine, EngineBuildError, Foundation, generator};
@@ -23,7 +23,7 @@ use fortify_http::proxy::Upstream;
 use fortify_store::StateStore;
 use fortify_store::memory::{MemoryBounds, MemoryStore};
 use fortify_store::redis::RedisStore;
-use fortify_tor::{EpochError, Tor};
+use fortify_tor::{GenerationError, Tor};
 
 /// How requests hold the [`App`].
 pub type SharedApp = Arc<App>;
@@ -44,8 +44,8 @@ pub struct App {
     pub haproxy: Arc<reconciler::Health>,
     /// The service behind the gate, in proxy mode.
     pub upstream: Option<Upstream>,
-    /// Whether there is an operator's side that cannot be served, because of its file.
-    pub operators_shut_out: Arc<AtomicBool>,
+    /// Whether there is an admin interface that cannot be served, because of its file.
+    pub admin_unavailable: Arc<AtomicBool>,
     /// Tor's control port, where it is asked.
     pub tor: Option<Arc<Tor>>,
     /// What visitors read.
@@ -68,7 +68,7 @@ pub enum BuildError {
     Engine(#[from] EngineBuildError),
     /// The file that counts tor's starts.
     #[error(transparent)]
-    Tor(#[from] EpochError),
+    Tor(#[from] GenerationError),
     /// The bundled fonts: a broken build.
     #[error("the bundled fonts cannot be read: {0}")]
     Fonts(#[from] FontError),
@@ -86,50 +86,30 @@ pub struct Readiness {
     pub renderer: bool,
     /// Whether `HAProxy` is told. Without it requests go on and bans count here, so that this does
     /// not make the gate unready.
-    pub haproxy: HaproxyState,
+    pub haproxy: ComponentHealth,
     /// Whether bans outlive this process. They are in force either way, so that this does not make the
     /// gate unready.
-    pub reputation: LedgerState,
+    pub reputation: ComponentHealth,
     /// The files that were damaged, and are new ones, since this gate started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub begun_anew: Vec<&'static str>,
+    pub recreated: Vec<&'static str>,
     /// Whether operators are shut out because their file cannot be used. Visitors are served.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub operators_shut_out: bool,
+    pub admin_unavailable: bool,
     /// Where tor is watched: whether it answers. Requests go on without.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tor: Option<TorStanding>,
+    pub tor: Option<ComponentHealth>,
 }
 
-/// How it goes with telling `HAProxy`.
+/// The health of a component that the gate can do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum HaproxyState {
-    /// None is configured.
+pub enum ComponentHealth {
+    /// Not configured.
     Off,
-    /// Its table is kept as wanted.
+    /// It works.
     Ok,
-    /// It is not reached, or refuses; what is wanted waits.
-    Degraded,
-}
-
-/// How it goes with the file of standings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LedgerState {
-    /// What is acknowledged is on disk.
-    Ok,
-    /// The disk takes nothing; bans and favours are in memory until it does.
-    Degraded,
-}
-
-/// Whether tor's control port answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TorStanding {
-    /// It does, and circuits have the epoch of this start of tor.
-    Up,
-    /// It does not: circuits have a provisional epoch, and the log says why.
+    /// It does not work; what it should do waits.
     Degraded,
 }
 
@@ -181,7 +161,7 @@ impl App {
         config: Arc<Config>,
         keys: KeyRing,
         store: Arc<dyn StateStore>,
-        drawer: Arc<dyn Draw>,
+        renderer: Arc<dyn Render>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<SharedApp, BuildError> {
@@ -194,7 +174,7 @@ impl App {
             keys,
             store,
             shared: config.storage.backend == StorageBackend::Redis,
-            drawer,
+            renderer,
             clock: clock.clone(),
             entropy,
             boot: Arc::new(boots(tor.clone(), config.tor.instance)),
@@ -204,7 +184,7 @@ impl App {
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream),
             haproxy: Arc::default(),
-            operators_shut_out: Arc::default(),
+            admin_unavailable: Arc::default(),
             locales: Arc::new(Locales::load()?),
             started: clock.now(),
             engine: Arc::new(engine),
@@ -239,21 +219,21 @@ impl App {
 
     /// Whether the gate can do its work now.
     pub async fn readiness(&self) -> Readiness {
-        let Health { store, renderer, reputation, begun_anew } = self.engine.health().await;
+        let Health { store, renderer, reputation, recreated } = self.engine.health().await;
         Readiness {
             store,
             renderer,
             haproxy: match self.config.haproxy.endpoint {
-                None => HaproxyState::Off,
-                Some(_) if self.haproxy.is_up() => HaproxyState::Ok,
-                Some(_) => HaproxyState::Degraded,
+                None => ComponentHealth::Off,
+                Some(_) if self.haproxy.is_up() => ComponentHealth::Ok,
+                Some(_) => ComponentHealth::Degraded,
             },
-            reputation: if reputation { LedgerState::Ok } else { LedgerState::Degraded },
-            begun_anew,
-            operators_shut_out: self.operators_shut_out.load(Ordering::Relaxed),
+            reputation: if reputation { ComponentHealth::Ok } else { ComponentHealth::Degraded },
+            recreated,
+            admin_unavailable: self.admin_unavailable.load(Ordering::Relaxed),
             tor: self.tor.as_ref().map(|tor| match tor.is_up() {
-                true => TorStanding::Up,
-                false => TorStanding::Degraded,
+                true => ComponentHealth::Ok,
+                false => ComponentHealth::Degraded,
             }),
         }
     }
@@ -268,7 +248,7 @@ impl App {
 /// Between which two starts of which tor it is now.
 fn boots(tor: Option<Arc<Tor>>, instance: u16) -> impl Fn() -> TorBoot + Send + Sync {
     move || {
-        let unwatched = TorBoot { instance, epoch: 0 };
+        let unwatched = TorBoot { instance, generation: 0 };
         tor.as_ref().map_or(unwatched, |tor| tor.boot())
     }
 }

@@ -46,7 +46,7 @@ pub async fn auth(
         Decision::Admit(grant) => grant,
         Decision::Challenge(_) => {
             // At its own address, for the challenge.
-            visitor.client.comes_again();
+            visitor.client.skip();
             return Ok(pages::empty(StatusCode::UNAUTHORIZED));
         }
         Decision::Refuse(_) => return Ok(pages::empty(StatusCode::FORBIDDEN)),

@@ -91,7 +91,7 @@ mod tests {
 
     const CIRCUIT: CircuitTag = CircuitTag::from_bytes([1; 16]);
 
-    fn bed() -> (tempfile::TempDir, KeyRing, ManualClock) {
+    fn fixture() -> (tempfile::TempDir, KeyRing, ManualClock) {
         let dir = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
         let keys = KeyRing::open(dir.path(), &clock, &SystemEntropy).unwrap();
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_form_comes_out_as_it_went_in() {
-        let (_dir, keys, clock) = bed();
+        let (_dir, keys, clock) = fixture();
         let action = ReturnTo::parse("/guestbook?page=2");
         let sealed = seal(&keys, &clock, CIRCUIT, &action, b"name=A+%C3%A9&text=1%0D%0A2").unwrap();
         let form = open(&keys, &clock, CIRCUIT, &sealed).unwrap();
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_form_is_its_circuits_alone_and_not_for_ever() {
-        let (_dir, keys, clock) = bed();
+        let (_dir, keys, clock) = fixture();
         let sealed = seal(&keys, &clock, CIRCUIT, &ReturnTo::parse("/a"), b"a=1").unwrap();
         assert!(open(&keys, &clock, CircuitTag::from_bytes([2; 16]), &sealed).is_none());
         assert!(open(&keys, &clock, CIRCUIT, &sealed[1..]).is_none());
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_largest_form_fits_and_a_larger_one_is_not_carried() {
-        let (_dir, keys, clock) = bed();
+        let (_dir, keys, clock) = fixture();
         let action = ReturnTo::parse("/a");
         let largest = format!("a={}", "x".repeat(MAX_FORM_BYTES - 2));
         let sealed = seal(&keys, &clock, CIRCUIT, &action, largest.as_bytes()).unwrap();

@@ -20,7 +20,7 @@ use crate::{same_origin, traps};
 use fortify_engine::STAGE_LIFETIME;
 use fortify_engine::answer::{Answered, Stage};
 use fortify_engine::challenge::Submission;
-use fortify_engine::challenge::policy::Wish;
+use fortify_engine::challenge::policy::Preference;
 use fortify_engine::issue::{Issue, IssueRequest, Issued};
 use fortify_engine::session::Minted;
 use fortify_store::record::ChallengeToken;
@@ -73,7 +73,7 @@ pub(super) async fn page(
         return_to: around.return_to,
         notice: around.notice,
         form: around.form,
-        wish: request.wish(),
+        preference: request.preference(),
         stage: (issued.stage, issued.stages),
     };
     let locale = app.locales.negotiate(visitor.language.as_deref());
@@ -231,18 +231,18 @@ async fn answer(
     fields: &Fields,
     waiting: &Waiting<'_>,
 ) -> Result<Response, WebError> {
-    let AnswerForm { token, answer, another, wish } = AnswerForm::read(fields)?;
+    let AnswerForm { token, answer, another, preference } = AnswerForm::read(fields)?;
     if another {
         let first = IssueRequest::first(app.engine.requirement(&visitor.client));
-        let request = first.with_wish(wish).in_place_of(token);
+        let request = first.with_wish(preference).in_place_of(token);
         return retry(app, visitor, waiting, request, Notice::Another).await;
     }
     let submission = Submission { token, answer, trapped: traps::is_caught(token, fields) };
     match app.engine.answer(&visitor.client, submission).await? {
         Answered::Granted(minted) => Ok(admit(app, visitor, waiting, &minted)),
-        Answered::Next(stage) => go_on(app, visitor, waiting, stage, wish).await,
+        Answered::Next(stage) => go_on(app, visitor, waiting, stage, preference).await,
         Answered::Wrong(request) => {
-            retry(app, visitor, waiting, request.with_wish(wish), Notice::Wrong).await
+            retry(app, visitor, waiting, request.with_wish(preference), Notice::Wrong).await
         }
         Answered::Wait(wait) => Err(WebError::waiting(wait, &waiting.return_to)),
     }
@@ -255,21 +255,21 @@ struct AnswerForm<'a> {
     /// The visitor asked for another picture instead of answering.
     another: bool,
     /// The kind wished for: just now, or before.
-    wish: Wish,
+    preference: Preference,
 }
 
 impl<'a> AnswerForm<'a> {
     fn read(fields: &'a Fields) -> Result<Self, WebError> {
         let field = |name| form::only(fields, name).ok_or(WebError::BadRequest("form"));
         let another = form::only(fields, "another");
-        let before = form::only(fields, "wish").map(Wish::parse).unwrap_or_default();
-        let wish = match another.map(Wish::parse).unwrap_or_default() {
-            Wish::Any => before,
+        let before = form::only(fields, "preference").map(Preference::parse).unwrap_or_default();
+        let preference = match another.map(Preference::parse).unwrap_or_default() {
+            Preference::Any => before,
             now => now,
         };
         // Nothing needs to be picked or typed to get another picture.
         let answer = if another.is_some() { "" } else { field("answer")? };
-        Ok(Self { token: field("token")?, answer, another: another.is_some(), wish })
+        Ok(Self { token: field("token")?, answer, another: another.is_some(), preference })
     }
 }
 
@@ -345,7 +345,7 @@ async fn go_on(
     visitor: &Visitor,
     waiting: &Waiting<'_>,
     stage: Stage,
-    wish: Wish,
+    preference: Preference,
 ) -> Result<Response, WebError> {
     if visitor.wants == Wants::Json {
         return next_as_json(app, visitor, stage).await;
@@ -353,7 +353,7 @@ async fn go_on(
     if visitor.hint.is_none() {
         return Ok(cookies_off(app, visitor, &waiting.return_to));
     }
-    let request = stage.next.with_wish(wish);
+    let request = stage.next.with_wish(preference);
     let mut response = page(app, visitor, request, waiting.around(Notice::Stage)).await?;
     pages::set_cookies(&mut response, [stage_cookie(visitor, &stage)]);
     Ok(response)

@@ -285,7 +285,9 @@ impl From<Refusal> for WebError {
 impl From<EngineError> for WebError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Challenge(ChallengeError::SeenEnough) => Self::TooMany(RETRY_AFTER_SEEN),
+            EngineError::Challenge(ChallengeError::FetchedTooOften) => {
+                Self::TooMany(RETRY_AFTER_SEEN)
+            }
             EngineError::Challenge(ChallengeError::Busy) => Self::Busy(error.to_string()),
             EngineError::Challenge(_)
             | EngineError::Store(_)

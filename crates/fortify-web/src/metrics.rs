@@ -37,7 +37,7 @@ pub struct Totals {
 pub struct Metrics {
     /// Owners that are built later register here too.
     registry: Mutex<Registry>,
-    /// Of decisions, challenges, sessions, limits, standings, behaviour and the dial.
+    /// Of decisions, challenges, sessions, limits, circuit_status, behaviour and the dial.
     pub engine: EngineMetrics,
     /// Of visitors' connections.
     pub server: ServerMetrics,
@@ -87,7 +87,7 @@ impl Metrics {
         let decided = |decision| self.engine.decision.count(decision);
         let ended = |error| self.web.errors(error);
         Totals {
-            admitted: decided("admit") + decided("favoured"),
+            admitted: decided("admit") + decided("trusted"),
             challenged: decided("challenge"),
             refused: ended("banned") + ended("must_wait") + ended("too_many"),
             solved: self.engine.challenge.solved(),
@@ -143,7 +143,7 @@ mod tests {
         for line in [
             r#"fortify_redeems_total{outcome="failed"} 1"#,
             r#"fortify_challenges_issued_total{variant="arithmetic",outcome="ok"} 1"#,
-            r#"fortify_decisions_total{decision="favoured"} 1"#,
+            r#"fortify_decisions_total{decision="trusted"} 1"#,
             r#"fortify_redeem_seconds_bucket{le="0.00005"} 1"#,
             "fortify_render_seconds_count 0",
             // Nothing was refused, and that is said.

@@ -21,7 +21,7 @@ use crate::i18n::Locale;
 use crate::return_to::ReturnTo;
 use crate::traps;
 use fortify_engine::challenge::Issued;
-use fortify_engine::challenge::policy::Wish;
+use fortify_engine::challenge::policy::Preference;
 
 const STYLE: &str = include_str!("../templates/style.css");
 
@@ -64,7 +64,7 @@ pub struct ChallengePage<'a> {
     /// What becomes of the form that was sent here.
     pub form: FormFate<'a>,
     /// The kind that the visitor wished for, which the next picture is of too.
-    pub wish: Wish,
+    pub preference: Preference,
     /// Which of how many in a row this is, from 1 on.
     pub stage: (u8, u8),
 }
@@ -162,7 +162,7 @@ struct ChallengeTemplate<'a> {
     return_to: &'a str,
     carried: Option<&'a str>,
     /// The kind wished for.
-    wish: Option<&'static str>,
+    preference: Option<&'static str>,
     hint: String,
 }
 
@@ -228,7 +228,7 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
             token,
             return_to: page.return_to.as_str(),
             carried,
-            wish: (page.wish != Wish::Any).then(|| page.wish.as_str()),
+            preference: (page.preference != Preference::Any).then(|| page.preference.as_str()),
             hint: locale.text_with(hint, "minutes", minutes.max(1)).into_owned(),
         },
     )

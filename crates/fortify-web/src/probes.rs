@@ -69,7 +69,7 @@ pub async fn metrics(
 /// When it cannot be written, which would be a mistake of ours.
 pub async fn exposition(app: &App, headers: &HeaderMap) -> Result<Response, std::fmt::Error> {
     app.engine.update_gauges().await;
-    app.metrics.web.set_operators_shut_out(app.operators_shut_out.load(Ordering::Relaxed));
+    app.metrics.web.set_admin_unavailable(app.admin_unavailable.load(Ordering::Relaxed));
     if app.config.haproxy.endpoint.is_some() {
         app.metrics.haproxy.set_lag(app.engine.reputation().lag());
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::return_to::ReturnTo;
-use fortify_engine::limits::turnstile::Place;
+use fortify_engine::limits::admission_queue::QueuePosition;
 use fortify_engine::ticket::Ticket;
 
 /// The address at which one who waits comes back.
@@ -17,7 +17,7 @@ const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(3), Duration::from_
 #[derive(Clone, Debug)]
 pub struct Queued {
     /// The place.
-    pub place: Place,
+    pub place: QueuePosition,
     /// Its ticket.
     pub ticket: Ticket,
     /// The page asked for.

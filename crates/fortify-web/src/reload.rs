@@ -26,10 +26,10 @@ use tower::{Service, ServiceExt as _};
 
 use crate::app::{BuildError, SharedApp};
 use crate::router::router;
-use fortify_config::{Change, Config, ConfigError, Written};
+use fortify_config::{Change, Config, ConfigError, WrittenConfig};
 
 /// Reads the configuration: the file and the environment that the gate was started with.
-pub type Source = Box<dyn Fn() -> Result<(Config, Written), ConfigError> + Send + Sync>;
+pub type Source = Box<dyn Fn() -> Result<(Config, WrittenConfig), ConfigError> + Send + Sync>;
 
 /// Why the configuration is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -92,13 +92,13 @@ pub struct Live {
     source: Option<Source>,
     /// What was written when it was read last; held while it is read, so that two reloads follow each
     /// other.
-    written: Mutex<Written>,
+    written: Mutex<WrittenConfig>,
 }
 
 impl Live {
     /// `app` in force, as `written`, to be read again from `source`.
     #[must_use]
-    pub fn new(app: SharedApp, written: Written, source: Option<Source>) -> Self {
+    pub fn new(app: SharedApp, written: WrittenConfig, source: Option<Source>) -> Self {
         let routes = ArcSwap::from_pointee(router(app.clone()));
         Self { app: ArcSwap::new(app), routes, source, written: Mutex::new(written) }
     }

@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 #[derive(Clone, Debug, Default)]
 pub struct WebMetrics {
     errors: Family<ByReason, Counter>,
-    operators_shut_out: Gauge,
+    admin_unavailable: Gauge,
 }
 
 impl WebMetrics {
@@ -19,9 +19,9 @@ impl WebMetrics {
         let metrics = Self::default();
         registry.register("errors", "Requests that ended in a fault", metrics.errors.clone());
         registry.register(
-            "operators_shut_out",
-            "1 where the operator's side is not served, because its file cannot be used",
-            metrics.operators_shut_out.clone(),
+            "admin_unavailable",
+            "1 where the admin interface is not served, because its file cannot be used",
+            metrics.admin_unavailable.clone(),
         );
         metrics
     }
@@ -32,8 +32,8 @@ impl WebMetrics {
     }
 
     /// Whether operators are shut out.
-    pub fn set_operators_shut_out(&self, shut_out: bool) {
-        self.operators_shut_out.set(i64::from(shut_out));
+    pub fn set_admin_unavailable(&self, admin_unavailable: bool) {
+        self.admin_unavailable.set(i64::from(admin_unavailable));
     }
 
     /// How many requests ended in this fault.

@@ -17,7 +17,7 @@ use fortify_engine::decision::{Decision, Grant};
 /// How a session stands.
 #[derive(Serialize)]
 struct Shown {
-    standing: &'static str,
+    status: &'static str,
     /// The level at which the session was earned.
     level: u8,
     /// Seconds since the Unix epoch.
@@ -37,13 +37,13 @@ pub async fn show(State(app): State<SharedApp>, visitor: Visitor) -> Result<Resp
         return Err(WebError::Forbidden);
     };
     let session = &admitted.session;
-    let standing = Shown {
-        standing: "admitted",
+    let status = Shown {
+        status: "admitted",
         level: session.threat_level,
         expires_at: session.expires_at.as_secs(),
         expires_in: app.clock.now().until(session.expires_at).as_secs(),
     };
-    let mut response = pages::json(StatusCode::OK, &standing);
+    let mut response = pages::json(StatusCode::OK, &status);
     renew(&app, &visitor, grant, &mut response);
     Ok(response)
 }

@@ -81,7 +81,7 @@ fn times(traffic: &Traffic) {
         let circuit = circuit(event.actor);
         read.push(timed(|| event.request(&behaviour)));
         let request = event.request(&behaviour);
-        saw.push(timed(|| behaviour.saw(circuit, &request)));
+        saw.push(timed(|| behaviour.record(circuit, &request)));
         judged.push(timed(|| behaviour.finding(circuit)));
     }
     for (what, mut times) in [("read", read), ("saw", saw), ("finding", judged)] {
@@ -117,7 +117,7 @@ fn memory() {
     };
     let before = resident();
     for actor in 0..CIRCUITS {
-        behaviour.saw(circuit(actor), &event.request(&behaviour));
+        behaviour.record(circuit(actor), &event.request(&behaviour));
     }
     let (grown, circuits) = (resident().saturating_sub(before), behaviour.report().circuits);
     println!(

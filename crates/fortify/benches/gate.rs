@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use fortify_captcha::Answer;
 use fortify_config::{RedisAddress, RedisServer, StorageBackend};
 use fortify_core::circuit::{AddressBlock, CircuitId, PeerAddress};
-use fortify_engine::challenge::policy::Order;
-use fortify_engine::challenge::{Redeemed, Submission};
+use fortify_engine::challenge::policy::ChallengeRequest;
+use fortify_engine::challenge::{RedeemOutcome, Submission};
 use fortify_store::record::ChallengeToken;
-use fortify_testkit::Bed;
+use fortify_testkit::TestGate;
 
 /// Samples of each line: enough for a 99th percentile of ten values beyond it.
 const SAMPLES: usize = 2_000;
@@ -21,11 +21,11 @@ const ROUNDS_A_MINUTE: usize = 400;
 
 #[tokio::main(flavor = "multi_thread")]
 async fn main() {
-    let bed = Bed::with(|parts| parts.config.captcha.max_active = 100_000).await;
-    redeem_in_process(&bed, "in process").await;
-    decide_in_process(&bed, "in process").await;
-    over_http(&bed).await;
-    bed.stop().await;
+    let test_gate = TestGate::with(|parts| parts.config.captcha.max_active = 100_000).await;
+    redeem_in_process(&test_gate, "in process").await;
+    decide_in_process(&test_gate, "in process").await;
+    over_http(&test_gate).await;
+    test_gate.stop().await;
     over_redis().await;
 }
 
@@ -41,35 +41,41 @@ async fn over_redis() {
     for (place, address) in
         [("redis over tcp", redis.config().servers[0].address.clone()), ("redis, socket", socket)]
     {
-        let bed = Bed::with(|parts| {
+        let test_gate = TestGate::with(|parts| {
             parts.config.storage.backend = StorageBackend::Redis;
             parts.config.storage.redis.servers = vec![RedisServer { address, database: 0 }];
         })
         .await;
         fortify_testkit::redis::until("redis", || async {
-            bed.app.engine.parts().store.ping().await.is_ok()
+            test_gate.app.engine.parts().store.ping().await.is_ok()
         })
         .await;
-        redeem_in_process(&bed, place).await;
-        decide_in_process(&bed, place).await;
-        bed.stop().await;
+        redeem_in_process(&test_gate, place).await;
+        decide_in_process(&test_gate, place).await;
+        test_gate.stop().await;
     }
 }
 
-async fn redeem_in_process(bed: &Bed, place: &str) {
+async fn redeem_in_process(test_gate: &TestGate, place: &str) {
     let peer = AddressBlock::of(&PeerAddress::Tcp([127, 0, 0, 1].into()));
-    let circuit = bed.app.engine.parts().pseudonyms.tag(&CircuitId::Peer(peer));
+    let circuit = test_gate.app.engine.parts().pseudonyms.tag(&CircuitId::Peer(peer));
     let mut times = Vec::with_capacity(SAMPLES);
     let mut issue = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         let started = Instant::now();
-        let issued =
-            bed.app.engine.parts().challenges.issue(circuit, Order::default()).await.unwrap();
+        let issued = test_gate
+            .app
+            .engine
+            .parts()
+            .challenges
+            .issue(circuit, ChallengeRequest::default())
+            .await
+            .unwrap();
         issue.push(started.elapsed());
-        let answer = answer(bed, &issued.token).await;
+        let answer = answer(test_gate, &issued.token).await;
         let token = issued.token.encode();
         let started = Instant::now();
-        let redeemed = bed
+        let redeemed = test_gate
             .app
             .engine
             .parts()
@@ -78,44 +84,44 @@ async fn redeem_in_process(bed: &Bed, place: &str) {
             .await
             .unwrap();
         times.push(started.elapsed());
-        assert!(matches!(redeemed.redeemed, Redeemed::Solved { .. }));
+        assert!(matches!(redeemed.redeemed, RedeemOutcome::Solved { .. }));
     }
     print("issue", place, issue);
     print("redeem", place, times);
 }
 
-async fn decide_in_process(bed: &Bed, place: &str) {
+async fn decide_in_process(test_gate: &TestGate, place: &str) {
     let peer = AddressBlock::of(&PeerAddress::Tcp([127, 0, 0, 1].into()));
-    let circuit = bed.app.engine.parts().pseudonyms.tag(&CircuitId::Peer(peer));
-    let tokens = [bed.app.engine.parts().sessions.mint(circuit, 5).unwrap().token];
+    let circuit = test_gate.app.engine.parts().pseudonyms.tag(&CircuitId::Peer(peer));
+    let tokens = [test_gate.app.engine.parts().sessions.mint(circuit, 5).unwrap().token];
     let mut times = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         let started = Instant::now();
         let session =
-            bed.app.engine.parts().sessions.check(&tokens, circuit, |_| {}).await.unwrap();
+            test_gate.app.engine.parts().sessions.check(&tokens, circuit, |_| {}).await.unwrap();
         times.push(started.elapsed());
         assert!(session.is_some());
     }
     print("decision", place, times);
 }
 
-async fn over_http(bed: &Bed) {
-    let mut visitor = bed.admitted().await;
+async fn over_http(test_gate: &TestGate) {
+    let mut visitor = test_gate.admitted().await;
     let mut health = Vec::with_capacity(SAMPLES);
     let mut decision = Vec::with_capacity(SAMPLES);
     let mut redeem = Vec::with_capacity(SAMPLES);
     let mut page = Vec::with_capacity(SAMPLES);
-    let mut stranger = bed.visitor();
+    let mut stranger = test_gate.visitor();
     for round in 1..=SAMPLES {
         if round % ROUNDS_A_MINUTE == 0 {
-            bed.clock.advance(Duration::from_secs(60));
+            test_gate.clock.advance(Duration::from_secs(60));
         }
         health.push(timed(visitor.get("/health")).await);
         decision.push(timed(visitor.get("/_fortify/auth")).await);
         page.push(timed(stranger.get("/")).await);
         let image = stranger.get("/api/captcha-image?challenge=new").await;
         let id = image.header("x-challenge-id").unwrap();
-        let solution = answer(bed, &id.parse().unwrap()).await;
+        let solution = answer(test_gate, &id.parse().unwrap()).await;
         let body = serde_json::json!({"challenge_id": id, "solution": solution});
         redeem.push(timed(stranger.clone().post_json("/verify-captcha", &body)).await);
     }
@@ -125,8 +131,8 @@ async fn over_http(bed: &Bed) {
     print("challenge page", "http", page);
 }
 
-async fn answer(bed: &Bed, token: &ChallengeToken) -> String {
-    let record = bed.app.engine.parts().store.challenge(token).await.unwrap().unwrap();
+async fn answer(test_gate: &TestGate, token: &ChallengeToken) -> String {
+    let record = test_gate.app.engine.parts().store.challenge(token).await.unwrap().unwrap();
     Answer::decode(record.answer.expose()).unwrap().reveal()
 }
 

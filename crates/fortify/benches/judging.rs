@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use fortify_core::clock::{ManualClock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
 use fortify_engine::decision::{self, Facts};
-use fortify_engine::reputation::conduct::{Conducts, Deed, Scoring};
+use fortify_engine::reputation::answer_history::{AnswerEvent, AnswerHistories, Scoring};
 use fortify_engine::threat::table::Admits;
 use fortify_store::StateStore as _;
 use fortify_store::memory::{MemoryBounds, MemoryStore};
-use fortify_store::record::Bound;
+use fortify_store::record::WindowLimit;
 
 /// As many as are remembered.
 const CIRCUITS: u32 = 100_000;
@@ -28,11 +28,11 @@ fn circuit(number: u32) -> CircuitTag {
 #[tokio::main]
 async fn main() {
     let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
-    let conducts = Conducts::new(clock.clone(), Scoring::default());
+    let histories = AnswerHistories::new(clock.clone(), Scoring::default());
     let before = rss();
     for number in 0..CIRCUITS {
         for millis in [4000, 9000, 6000] {
-            conducts.remember(circuit(number), Deed::Solved(Duration::from_millis(millis)));
+            histories.record(circuit(number), AnswerEvent::Solved(Duration::from_millis(millis)));
         }
     }
     let answers = per_circuit(before);
@@ -40,12 +40,12 @@ async fn main() {
     let folder = tempfile::tempdir().unwrap();
     let bounds = MemoryBounds { challenges: 1000, challenges_per_circuit: 3 };
     let store = MemoryStore::open(clock.clone(), bounds, folder.path()).unwrap();
-    let minute = Bound { within: Duration::from_secs(60), most: 60 };
-    let hour = Bound { within: Duration::from_secs(3600), most: 60 };
+    let minute = WindowLimit { within: Duration::from_secs(60), most: 60 };
+    let hour = WindowLimit { within: Duration::from_secs(3600), most: 60 };
     let before = rss();
     for number in 0..CIRCUITS {
         for _ in 0..10 {
-            black_box(store.ask(circuit(number), [minute, hour]).await.unwrap());
+            black_box(store.acquire_quota(circuit(number), [minute, hour]).await.unwrap());
         }
     }
     let asked = per_circuit(before);
@@ -56,7 +56,7 @@ async fn main() {
     let mut times: Vec<Duration> = (0..CIRCUITS)
         .map(|number| {
             let started = Instant::now();
-            let suspicions = conducts.suspicions(circuit(number));
+            let suspicions = histories.suspicions(circuit(number));
             let facts = Facts {
                 session: None,
                 trusted: Some(false),

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use fortify_config::StorageBackend;
 use fortify_core::circuit::IdentityMode;
-use fortify_testkit::Bed;
+use fortify_testkit::TestGate;
 use fortify_testkit::redis::{Redis, until};
 use fortify_testkit::servers::{Process, check, command, free_address};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -72,9 +72,9 @@ impl Store {
 }
 
 /// The gate, and the Redis under it where there is one, which ends when it is dropped.
-async fn bed(store: Store) -> (Bed, Option<Redis>) {
+async fn test_gate(store: Store) -> (TestGate, Option<Redis>) {
     let redis = (store == Store::Redis).then(|| Redis::start(&[]));
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         if let Some(redis) = &redis {
             parts.config.storage.backend = StorageBackend::Redis;
             parts.config.storage.redis = redis.config();
@@ -88,9 +88,11 @@ async fn bed(store: Store) -> (Bed, Option<Redis>) {
         parts.config.captcha.max_active_per_circuit = 3;
     })
     .await;
-    until("the store to answer", || async { bed.app.engine.parts().store.ping().await.is_ok() })
-        .await;
-    (bed, redis)
+    until("the store to answer", || async {
+        test_gate.app.engine.parts().store.ping().await.is_ok()
+    })
+    .await;
+    (test_gate, redis)
 }
 
 fn machine() -> String {
@@ -102,17 +104,17 @@ fn machine() -> String {
 async fn gate() {
     let (seconds, connections) = (setting("LOAD_SECONDS", 5), setting("LOAD_CONNECTIONS", 16));
     let store = Store::chosen();
-    let (bed, _redis) = bed(store).await;
-    let mut visitor = bed.visitor().circuit("fc00:dead:beef:4dad::19");
+    let (test_gate, _redis) = test_gate(store).await;
+    let mut visitor = test_gate.visitor().circuit("fc00:dead:beef:4dad::19");
     let page = visitor.get("/").await;
-    assert!(bed.solve(&mut visitor, &page).await.admits());
+    assert!(test_gate.solve(&mut visitor, &page).await.admits());
     assert_eq!(visitor.get("/_fortify/auth").await.status, StatusCode::NO_CONTENT);
     let (nginx, _running, _folder) = constant_204();
     let cookie = format!("cerberus_session={}", visitor.cookies["cerberus_session"]);
 
     let mut rates = [Vec::new(), Vec::new()];
     for round in 0..4 {
-        for (which, address) in [bed.address, nginx].into_iter().enumerate() {
+        for (which, address) in [test_gate.address, nginx].into_iter().enumerate() {
             // The first round warms up and does not count.
             let took = if round == 0 { 2 } else { seconds };
             let cookie = cookie.clone();
@@ -140,7 +142,7 @@ async fn gate() {
         mean(&rates[1]),
         mean(&rates[0]) / mean(&rates[1])
     );
-    bed.stop().await;
+    test_gate.stop().await;
 }
 
 /// nginx that does nothing but answer.
@@ -206,13 +208,14 @@ fn wrk(address: SocketAddr, cookie: &str, seconds: u64, connections: u64) -> Mea
 async fn http() {
     let (seconds, connections) = (setting("LOAD_SECONDS", 15), setting("LOAD_CONNECTIONS", 32));
     let store = Store::chosen();
-    let (bed, _redis) = bed(store).await;
-    let bed = Arc::new(bed);
+    let (test_gate, _redis) = test_gate(store).await;
+    let test_gate = Arc::new(test_gate);
     let next = Arc::new(AtomicU64::new(0));
     // Two seconds of warm-up: styles, the stock of pictures, allocations.
-    rounds(&bed, &next, Duration::from_secs(2), connections).await;
+    rounds(&test_gate, &next, Duration::from_secs(2), connections).await;
     let before = rss_mib();
-    let (times, errors) = rounds(&bed, &next, Duration::from_secs(seconds), connections).await;
+    let (times, errors) =
+        rounds(&test_gate, &next, Duration::from_secs(seconds), connections).await;
     let at = |quantile: f64| {
         let index = (times.len().saturating_sub(1) as f64 * quantile) as usize;
         times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
@@ -232,7 +235,7 @@ async fn http() {
 /// Lets every connection do one round after the other, and gives their times, sorted, and how many
 /// failed.
 async fn rounds(
-    bed: &Arc<Bed>,
+    test_gate: &Arc<TestGate>,
     next: &Arc<AtomicU64>,
     time: Duration,
     connections: u64,
@@ -240,18 +243,18 @@ async fn rounds(
     let over = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..connections)
         .map(|_| {
-            let (bed, next, over) = (bed.clone(), next.clone(), over.clone());
+            let (test_gate, next, over) = (test_gate.clone(), next.clone(), over.clone());
             tokio::spawn(async move {
                 let (mut times, mut errors) = (Vec::new(), 0);
-                let mut connection = Connection::to(bed.address).await;
+                let mut connection = Connection::to(test_gate.address).await;
                 while !over.load(Ordering::Relaxed) {
                     let circuit = next.fetch_add(1, Ordering::Relaxed) % CIRCUITS;
                     let started = Instant::now();
-                    if round(&bed, &mut connection, circuit).await {
+                    if round(&test_gate, &mut connection, circuit).await {
                         times.push(started.elapsed());
                     } else {
                         errors += 1;
-                        connection = Connection::to(bed.address).await;
+                        connection = Connection::to(test_gate.address).await;
                     }
                 }
                 (times, errors)
@@ -271,7 +274,7 @@ async fn rounds(
 }
 
 /// One challenge from its issue to the session; false where any step did not go as it should.
-async fn round(bed: &Bed, connection: &mut Connection, circuit: u64) -> bool {
+async fn round(test_gate: &TestGate, connection: &mut Connection, circuit: u64) -> bool {
     let circuit = format!("fc00:dead:beef:4dad::{:x}:{:x}", circuit >> 16, circuit & 0xffff);
     let Some(issued) = connection.ask("POST /captcha/generate", &circuit, "").await else {
         return false;
@@ -282,7 +285,7 @@ async fn round(bed: &Bed, connection: &mut Connection, circuit: u64) -> bool {
     if !picture.is_some_and(|picture| picture.starts_with(b"\x89PNG")) {
         return false;
     }
-    let solution = bed.answer(token).await;
+    let solution = test_gate.answer(token).await;
     let body = serde_json::json!({"challenge_id": token, "solution": solution}).to_string();
     connection.ask("POST /verify-captcha", &circuit, &body).await.is_some()
 }

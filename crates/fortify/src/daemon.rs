@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::metrics::DaemonMetrics;
 use fortify_admin::{AdminListeners, AdminStartError};
-use fortify_config::{Config, Written};
+use fortify_config::{Config, WrittenConfig};
 use fortify_core::clock::{Clock, Jumps};
 use fortify_core::entropy::Entropy;
 use fortify_haproxy::client::Client;
@@ -22,11 +22,11 @@ use fortify_web::app::{App, BuildError, SharedApp};
 use fortify_web::reload::{Live, Routes};
 
 /// How often the clock and the key file are looked at, so that `fortify keys rotate` needs no restart.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A gate that holds its address and waits to be run.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Daemon {
     live: Arc<Live>,
     listener: Listener,
     admin: Option<AdminListeners>,
@@ -42,12 +42,12 @@ pub enum StartError {
     /// Its address cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The operator's side.
+    /// The admin interface.
     #[error(transparent)]
     Admin(#[from] AdminStartError),
 }
 
-impl Gate {
+impl Daemon {
     /// Builds the gate and takes its address, so that a gate that cannot work says so at once.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl Gate {
     ///
     /// When the address cannot be had.
     pub async fn with_app(app: SharedApp) -> Result<Self, StartError> {
-        Self::with_live(Arc::new(Live::new(app, Written::default(), None))).await
+        Self::with_live(Arc::new(Live::new(app, WrittenConfig::default(), None))).await
     }
 
     /// As [`Self::bind`], for a gate whose configuration can be read again.
@@ -91,7 +91,7 @@ impl Gate {
         &self.live
     }
 
-    /// The operator's side, where there is one.
+    /// The admin interface, where there is one.
     #[must_use]
     pub const fn admin(&self) -> Option<&AdminListeners> {
         self.admin.as_ref()
@@ -106,10 +106,10 @@ impl Gate {
     /// Answers requests until `stop` is done, then finishes what is under way.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> DrainReport {
         let app = self.live.app();
-        let keys = tokio::spawn(look_around(app.clone(), self.metrics.clone()));
-        let haproxy = tell_haproxy(&app);
-        let threat = turn_dial(&self.live);
-        let tor = watch_tor(&app).await;
+        let keys = tokio::spawn(housekeeping(app.clone(), self.metrics.clone()));
+        let haproxy = start_haproxy(&app);
+        let threat = start_dial(&self.live);
+        let tor = start_tor(&app).await;
         let limits = Limits::from(&app.config.server);
         let metrics = app.metrics.server.clone();
         let count = Arc::new(move |event: ServerEvent| metrics.event(event));
@@ -131,7 +131,7 @@ impl Gate {
 }
 
 /// Starts keeping `HAProxy`'s table as wanted, where one is configured.
-fn tell_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>> {
+fn start_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>> {
     let haproxy = &app.config.haproxy;
     let client = Client::new(haproxy.endpoint.clone()?);
     // Not told yet: from now on it is known that there is one.
@@ -143,7 +143,7 @@ fn tell_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>>
 }
 
 /// Starts to turn the threat dial, and has everything else follow it.
-fn turn_dial(live: &Arc<Live>) -> [JoinHandle<()>; 2] {
+fn start_dial(live: &Arc<Live>) -> [JoinHandle<()>; 2] {
     let threat = live.app().engine.threat().clone();
     let (mut changed, following) = (threat.changed(), live.clone());
     let follow = async move {
@@ -156,7 +156,7 @@ fn turn_dial(live: &Arc<Live>) -> [JoinHandle<()>; 2] {
 
 /// Starts to watch tor where the configuration says so, and waits a moment for its first word, so
 /// that visitors with a session need not solve again because Fortify was restarted.
-async fn watch_tor(app: &SharedApp) -> Vec<JoinHandle<()>> {
+async fn start_tor(app: &SharedApp) -> Vec<JoinHandle<()>> {
     let Some((tor, watcher)) = app.tor.as_ref().and_then(|tor| Some((tor, tor.take_watcher()?)))
     else {
         return Vec::new();
@@ -164,7 +164,7 @@ async fn watch_tor(app: &SharedApp) -> Vec<JoinHandle<()>> {
     // The listener is there before there is anything to hear.
     let forgetting = tokio::spawn(forget_closed(app.clone(), tor.clone(), tor.events()));
     let watching = tokio::spawn(watcher.run(tor.clone()));
-    tor.settled().await;
+    tor.first_attempt().await;
     vec![forgetting, watching]
 }
 
@@ -172,7 +172,7 @@ async fn watch_tor(app: &SharedApp) -> Vec<JoinHandle<()>> {
 async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
     while let Some(event) = events.next(&tor).await {
         match event {
-            TorEvent::NewEpoch(boot) => app.engine.tor_restarted(boot).await,
+            TorEvent::NewGeneration(boot) => app.engine.tor_restarted(boot).await,
             TorEvent::CircuitClosed(circuit) => app.engine.circuit_closed(circuit).await,
         }
     }
@@ -180,9 +180,9 @@ async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
 
 /// Tells of a clock that was set, and reads the key file again when it changed. A file that cannot be read leaves the keys as they
 /// are; it is said once per change of mind, not every few seconds.
-async fn look_around(app: SharedApp, metrics: DaemonMetrics) {
+async fn housekeeping(app: SharedApp, metrics: DaemonMetrics) {
     let jumps = Jumps::of(&*app.clock);
-    let mut tick = tokio::time::interval(LOOK_INTERVAL);
+    let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut complained = false;
     loop {
@@ -200,9 +200,9 @@ async fn look_around(app: SharedApp, metrics: DaemonMetrics) {
         if let Some(report) = app.engine.end_of_learning() {
             tracing::info!(
                 circuits = report.found(),
-                requests = report.dearer(),
+                requests = report.stricter(),
                 of = report.requests,
-                "the first day is over: circuits that look like no visitor meet a dearer gate from now \
+                "the first day is over: circuits that look like no visitor get stricter challenges from now \
                  on; so many would have since the start (behaviour.mode = \"observe\" only watches)"
             );
         }

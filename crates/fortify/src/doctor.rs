@@ -19,16 +19,16 @@ mod clock;
 mod databases;
 mod descriptors;
 mod files;
-mod front;
 mod gate;
 mod haproxy;
 mod http;
 mod keys;
+mod proxies;
 mod redis;
 pub mod report;
+mod service_user;
 mod tor;
 mod upstream;
-mod who;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ pub const LIMIT: Duration = Duration::from_secs(2);
 /// How a check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum CheckStatus {
     /// As it should be.
     Ok,
     /// It works, and may not for long, or not for everybody.
@@ -57,7 +57,7 @@ pub enum Verdict {
     Skipped,
 }
 
-impl Verdict {
+impl CheckStatus {
     /// The word in the report.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -76,8 +76,8 @@ pub struct Finding {
     /// The name of the check: fixed, so that a monitor can tell checks apart.
     pub check: &'static str,
     /// How it went.
-    pub verdict: Verdict,
-    /// What was found; of [`Verdict::Skipped`], why nothing was.
+    pub status: CheckStatus,
+    /// What was found; of [`CheckStatus::Skipped`], why nothing was.
     pub found: String,
     /// Which key, file, socket, permission or command mends it.
     pub advice: Option<String>,
@@ -85,21 +85,21 @@ pub struct Finding {
 
 impl Finding {
     fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, found: found.into(), advice: None }
+        Self { check, status: CheckStatus::Ok, found: found.into(), advice: None }
     }
 
     fn skipped(check: &'static str, why: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Skipped, found: why.into(), advice: None }
+        Self { check, status: CheckStatus::Skipped, found: why.into(), advice: None }
     }
 
     fn warn(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         let advice = Some(advice.into());
-        Self { check, verdict: Verdict::Warn, found: found.into(), advice }
+        Self { check, status: CheckStatus::Warn, found: found.into(), advice }
     }
 
     fn fail(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         let advice = Some(advice.into());
-        Self { check, verdict: Verdict::Fail, found: found.into(), advice }
+        Self { check, status: CheckStatus::Fail, found: found.into(), advice }
     }
 
     /// A failure in the words of another module, whose messages say what is wrong, a semicolon, and
@@ -110,13 +110,13 @@ impl Finding {
             Some((found, advice)) => (found.to_owned(), Some(advice.to_owned())),
             None => (text, None),
         };
-        Self { check, verdict: Verdict::Fail, found, advice }
+        Self { check, status: CheckStatus::Fail, found, advice }
     }
 }
 
 /// What to look at.
 #[derive(Debug)]
-pub struct Patient {
+pub struct DoctorContext {
     /// The configuration, as far as it is one.
     pub config: Option<Config>,
     /// What is wrong with it.
@@ -130,9 +130,9 @@ pub struct Patient {
 }
 
 /// Looks at everything. Takes a few times [`LIMIT`] at most, whatever does not answer.
-pub async fn examine(patient: &Patient, clock: &dyn Clock) -> Vec<Finding> {
-    let mut findings = configuration(patient);
-    let Some(config) = &patient.config else {
+pub async fn examine(context: &DoctorContext, clock: &dyn Clock) -> Vec<Finding> {
+    let mut findings = configuration(context);
+    let Some(config) = &context.config else {
         let why = "the configuration cannot be read, so that nothing says where to look";
         findings.push(Finding::skipped("everything else", why));
         return findings;
@@ -146,43 +146,43 @@ pub async fn examine(patient: &Patient, clock: &dyn Clock) -> Vec<Finding> {
         tor::probe(config),
         upstream::probe(config),
     );
-    let places = front::Places::find(patient, config, haproxy.as_ref(), tor.as_ref());
-    let front = front::probe(config, &places).await;
-    let who = who::Who::find(config, gate.pid);
+    let places = proxies::Places::find(context, config, haproxy.as_ref(), tor.as_ref());
+    let front = proxies::probe(config, &places).await;
+    let who = service_user::ServiceUser::find(config, gate.pid);
 
-    findings.push(who.judge(config));
-    findings.extend(files::judge(config, patient.file.as_deref(), &who));
-    let (keys, made) = keys::judge(config, &who, now);
+    findings.push(who.check(config));
+    findings.extend(files::check(config, context.file.as_deref(), &who));
+    let (keys, made) = keys::check(config, &who, now);
     findings.extend(keys);
-    findings.extend(databases::judge(config, &who).await);
-    findings.push(descriptors::judge(config, &who));
-    findings.extend(gate::judge(config, &gate));
-    findings.extend(haproxy::judge(config, haproxy.as_ref()));
-    findings.extend(front::judge(config, &places, &front));
-    findings.extend(redis::judge(config, redis.as_ref()));
-    findings.extend(tor::judge(config, tor.as_ref(), &places));
-    findings.push(upstream::judge(config, upstream.as_ref()));
-    let others = clock::Others {
+    findings.extend(databases::check(config, &who).await);
+    findings.push(descriptors::check(config, &who));
+    findings.extend(gate::check(config, &gate));
+    findings.extend(haproxy::check(config, haproxy.as_ref()));
+    findings.extend(proxies::check(config, &places, &front));
+    findings.extend(redis::check(config, redis.as_ref()));
+    findings.extend(tor::check(config, tor.as_ref(), &places));
+    findings.push(upstream::check(config, upstream.as_ref()));
+    let others = clock::OtherClocks {
         made,
         youngest: files::youngest(config),
         program: files::program(),
         gate: gate.date(),
-        upstream: upstream.as_ref().and_then(upstream::Found::date),
+        upstream: upstream.as_ref().and_then(upstream::UpstreamProbe::date),
         redis: redis.as_ref().and_then(|found| found.as_ref().ok()?.time),
         consensus: tor.as_ref().and_then(|found| found.as_ref().ok()?.consensus),
     };
-    findings.extend(clock::judge(now, &others));
+    findings.extend(clock::check(now, &others));
     findings
 }
 
 /// What was read, and every mistake in it.
-fn configuration(patient: &Patient) -> Vec<Finding> {
+fn configuration(context: &DoctorContext) -> Vec<Finding> {
     const CHECK: &str = "configuration";
-    let place = match &patient.file {
+    let place = match &context.file {
         Some(path) => path.display().to_string(),
         None => "the defaults, for there is no file".to_owned(),
     };
-    let Some(mistakes) = &patient.mistakes else {
+    let Some(mistakes) = &context.mistakes else {
         return vec![Finding::ok(CHECK, format!("{place}: valid"))];
     };
     let advice = "correct it, and see with fortify check-config that nothing is left; what follows was \

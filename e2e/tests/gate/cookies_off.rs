@@ -23,6 +23,6 @@ async fn a_visitor_without_cookies_is_told_and_not_sent_round(kind: Kind) -> Out
         // again: every request was the visitor's own step.
         assert_eq!(visit.decisions("challenge").await, 1 + 2 * round);
     }
-    assert!(visit.bed.site.seen().is_empty());
+    assert!(visit.test_gate.site.seen().is_empty());
     visit.end().await
 }

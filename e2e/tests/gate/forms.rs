@@ -11,13 +11,13 @@ crate::in_both_browsers!(a_form_whose_session_ended_waits_and_goes_on_unchanged)
 
 async fn a_form_whose_session_ended_waits_and_goes_on_unchanged(kind: Kind) -> Outcome {
     let visit = Visit::start(kind).await?;
-    let (bed, browser) = (&visit.bed, &visit.browser);
+    let (test_gate, browser) = (&visit.test_gate, &visit.browser);
     visit.enter().await?;
     browser.follow("a[href='/guestbook']").await?;
     browser.fill("#name", "Ada & \"Grace\"").await?;
     browser.fill("#message", "a < b\n<c> + d = é % 5").await?;
-    bed.clock.advance(Duration::from_secs(3600));
-    bed.site.seen().clear();
+    test_gate.clock.advance(Duration::from_secs(3600));
+    test_gate.site.seen().clear();
 
     browser.follow("#sign button").await?;
     visit.challenge().await?;
@@ -31,7 +31,7 @@ async fn a_form_whose_session_ended_waits_and_goes_on_unchanged(kind: Kind) -> O
     assert!(browser.has("[role=status]").await?, "a wrong answer does not lose the form");
 
     visit.solve("form[action='/guestbook'] button").await?;
-    assert!(bed.site.seen().is_empty(), "sent on without the visitor's button");
+    assert!(test_gate.site.seen().is_empty(), "sent on without the visitor's button");
     assert_eq!(browser.count("button").await?, 1);
     visit.take_picture(&format!("resume-{kind:?}")).await?;
     browser.follow("form[action='/guestbook'] button").await?;
@@ -40,7 +40,7 @@ async fn a_form_whose_session_ended_waits_and_goes_on_unchanged(kind: Kind) -> O
     assert_eq!(browser.url().await?, visit.url("/guestbook"));
     assert_eq!(browser.text(".entry strong").await?, "Ada & \"Grace\"");
     assert_eq!(browser.text(".entry p").await?, "a < b\n<c> + d = é % 5");
-    let seen = bed.site.seen().at("/guestbook");
+    let seen = test_gate.site.seen().at("/guestbook");
     let methods: Vec<_> = seen.iter().map(|request| request.method.clone()).collect();
     assert_eq!(methods, [Method::POST, Method::GET]);
     assert_eq!(

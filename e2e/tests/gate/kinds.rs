@@ -78,7 +78,7 @@ async fn every_kind_lets_in_who_types_what_it_shows(kind: Kind) -> Outcome {
         visit.answer(WRONG).await?;
         visit.challenge().await?;
         assert_eq!(visit.browser.text("[role=alert]").await?, FAILURE, "{name}");
-        assert!(visit.bed.site.seen().is_empty(), "{name}: the backend saw a stranger");
+        assert!(visit.test_gate.site.seen().is_empty(), "{name}: the backend saw a stranger");
         visit.solve("article").await?;
         assert_eq!(visit.browser.url().await?, visit.url("/articles/2"), "{name}");
     }
@@ -97,20 +97,20 @@ async fn every_kind_lets_in_who_picks_what_it_shows(kind: Kind) -> Outcome {
         assert!(!visit.browser.text("legend").await?.is_empty(), "{name}");
         assert_targets_are_large(&visit).await?;
         assert_targets_are_seen(&visit).await?;
-        let page = visit.bed.visitor().get("/").await.text();
+        let page = visit.test_gate.visitor().get("/").await.text();
         let picture = page.split("base64,").nth(1).unwrap().split('"').next().unwrap();
         let rest = page.len() - picture.len();
         assert!(rest < 10_000, "{name}: {rest} bytes without the picture");
         visit.take_picture(&format!("kind-{variant}-{carrier}-choice-{kind:?}")).await?;
 
-        let right = visit.bed.answer(&token).await;
+        let right = visit.test_gate.answer(&token).await;
         visit.browser.click(&format!("{PICK}:not([value='{right}'])")).await?;
         visit.browser.follow(CONTINUE).await?;
         let token = visit.challenge().await?;
         assert_eq!(visit.browser.text("[role=alert]").await?, FAILURE, "{name}");
-        assert!(visit.bed.site.seen().is_empty(), "{name}: the backend saw a stranger");
+        assert!(visit.test_gate.site.seen().is_empty(), "{name}: the backend saw a stranger");
 
-        let right = visit.bed.answer(&token).await;
+        let right = visit.test_gate.answer(&token).await;
         visit.browser.click(&format!("{PICK}[value='{right}']")).await?;
         visit.browser.follow(CONTINUE).await?;
         visit.browser.wait_for("article").await?;
@@ -128,7 +128,7 @@ async fn the_keyboard_alone_picks(kind: Kind) -> Outcome {
     let browser = &visit.browser;
     visit.open("/guestbook").await?;
     let token = visit.challenge().await?;
-    let right = visit.bed.answer(&token).await;
+    let right = visit.test_gate.answer(&token).await;
     browser.wait_for_focus(PICK).await?;
     assert!(!browser.has(&format!("{PICK}:checked")).await?, "picked before the visitor did");
 
@@ -208,7 +208,7 @@ pub(crate) fn draw(parts: &mut Parts, variant: Variant, carrier: Carrier, mode: 
 pub(crate) async fn record(visit: &Visit) -> Result<ChallengeRecord, BrowserError> {
     let token = visit.challenge().await?.parse().unwrap();
     Ok(visit
-        .bed
+        .test_gate
         .app
         .engine
         .parts()

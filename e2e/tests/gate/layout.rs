@@ -35,9 +35,9 @@ async fn on_a_narrow_phone_nothing_is_cut_off() -> Outcome {
 async fn without_its_style_the_page_reads_from_top_to_bottom() -> Outcome {
     let options = Options { viewport: (320, 640), ..Options::default() };
     let visit = Visit::with(Kind::Chromium, options, |_| {}).await?;
-    let mut visitor = visit.bed.visitor();
+    let mut visitor = visit.test_gate.visitor();
     let first = visitor.get("/").await;
-    let page = visit.bed.submit(&mut visitor, &first, WRONG).await.text();
+    let page = visit.test_gate.submit(&mut visitor, &first, WRONG).await.text();
     let (head, rest) = page.split_once("<style>").unwrap_or_default();
     let (_style, body) = rest.split_once("</style>").unwrap_or_default();
     visit.browser.goto(&other_site(format!("{head}{body}")).await).await?;

@@ -48,7 +48,7 @@ async fn it_plays_and_never_shows_the_decoy_in_the_page(kind: Kind) -> Outcome {
         visit.answer(&decoy).await?;
         visit.challenge().await?;
         assert_eq!(visit.browser.text("[role=alert]").await?, FAILURE);
-        assert!(visit.bed.site.seen().is_empty(), "the backend saw a program");
+        assert!(visit.test_gate.site.seen().is_empty(), "the backend saw a program");
         visit.solve("article").await?;
     }
     visit.end().await
@@ -74,9 +74,10 @@ async fn it_plays_and_never_shows_the_decoy_at_its_address(kind: Kind) -> Outcom
                 parts.config.upstream.authority = Some(site.to_string().parse().unwrap());
             })
             .await?;
-        let issued = visit.bed.visitor().post_json("/captcha/generate", &json!({})).await.json();
+        let issued =
+            visit.test_gate.visitor().post_json("/captcha/generate", &json!({})).await.json();
         let address = issued["image"].as_str().unwrap();
-        let picture = visit.bed.visitor().get(address).await.body;
+        let picture = visit.test_gate.visitor().get(address).await.body;
         let animation = Animation::read(&picture);
         let page = format!(
             "<!doctype html><title>Four</title><style>img,input{{float:left;margin:0 1em 1em 0;\

@@ -1,4 +1,4 @@
-//! The operator's side with browsers that run no scripts: from the first start to the log-out, and how its
+//! The admin interface with browsers that run no scripts: from the first start to the log-out, and how its
 //! pages look.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
@@ -8,15 +8,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::IntoResponse as _;
-use fortify_admin::identity::{Means, Role, Who};
+use fortify_admin::identity::{AuthMethod, Principal, Role};
 use fortify_admin::totp::{self, SECRET_BYTES, TotpSecret};
 use fortify_captcha::Carrier;
 use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
 use fortify_e2e::{Browser, Kind, Options};
 use fortify_engine::behaviour::Mode;
 use fortify_engine::decision::{Decision, Grant, Requirement};
-use fortify_engine::reputation::Reason;
-use fortify_engine::threat::audit::{By, Why};
+use fortify_engine::reputation::StatusReason;
+use fortify_engine::threat::history::{ChangedBy, DialChange};
 use fortify_engine::threat::signals::Signals;
 use fortify_engine::threat::{Dial, ThreatLevel};
 use fortify_store::record::{ChallengeToken, Secret};
@@ -25,7 +25,7 @@ use hyper_util::rt::TokioExecutor;
 
 use crate::layout::{BORDER_CONTRAST, TEXT_CONTRAST, contrast};
 use crate::visit::{Outcome, Visit, listen};
-use fortify_testkit::{Bed, NOW, Parts};
+use fortify_testkit::{NOW, Parts, TestGate};
 
 const PASSWORD: &str = "four plain words here";
 /// What tor calls circuits, without their numbers.
@@ -66,13 +66,13 @@ fn with_circuits(parts: &mut Parts) {
         (Vec::new(), Vec::new());
 }
 
-fn admin_url(bed: &Bed, path: &str) -> String {
-    format!("http://{}{path}", bed.admin_address.unwrap())
+fn admin_url(test_gate: &TestGate, path: &str) -> String {
+    format!("http://{}{path}", test_gate.admin_address.unwrap())
 }
 
 /// What stands before the gate as HAProxy does, and says from which circuit a visitor comes.
-async fn from_circuit(bed: &Bed, circuit: &'static str) -> String {
-    let gate = bed.address;
+async fn from_circuit(test_gate: &TestGate, circuit: &'static str) -> String {
+    let gate = test_gate.address;
     let client: Client<_, Body> = Client::builder(TokioExecutor::new()).build_http();
     let relay = Router::new().fallback(async move |request: Request| {
         let (mut parts, body) = request.into_parts();
@@ -86,13 +86,13 @@ async fn from_circuit(bed: &Bed, circuit: &'static str) -> String {
 
 async fn an_operator_needs_no_scripts(kind: Kind) -> Outcome {
     let visit = Visit::with(kind, Options::default(), with_circuits).await?;
-    let (bed, browser) = (&visit.bed, &visit.browser);
-    let url = |path: &str| admin_url(bed, path);
+    let (test_gate, browser) = (&visit.test_gate, &visit.browser);
+    let url = |path: &str| admin_url(test_gate, path);
 
     // The first start: the token makes an account, and the account gets one-time codes.
     browser.goto(&url("/admin")).await?;
     browser.follow("a[href='/admin/setup']").await?;
-    browser.fill("#token", &bed.setup_token.clone().unwrap()).await?;
+    browser.fill("#token", &test_gate.setup_token.clone().unwrap()).await?;
     browser.fill("#name", "ada").await?;
     browser.fill("#password", PASSWORD).await?;
     browser.submit("form").await?;
@@ -107,34 +107,37 @@ async fn an_operator_needs_no_scripts(kind: Kind) -> Outcome {
     assert!(browser.text(DONE).await?.contains("logged out"));
 
     // In again, with a code.
-    let code = totp::code_at(&secret, bed.app.clock.now());
+    let code = totp::code_at(&secret, test_gate.app.clock.now());
     log_in(browser, "ada", PASSWORD, "000000").await?;
     assert!(browser.text("[role=alert]").await?.contains("not right"));
     log_in(browser, "ada", PASSWORD, &code).await?;
     browser.wait_for(".tiles").await?;
 
     // A visitor at level 5; then the dial is looked at, and turned.
-    let visitors = from_circuit(bed, CIRCUIT).await;
+    let visitors = from_circuit(test_gate, CIRCUIT).await;
     browser.goto(&visitors).await?;
     let token: ChallengeToken = visit.challenge().await?.parse().unwrap();
-    assert_eq!(bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap().level, 5);
+    assert_eq!(
+        test_gate.app.engine.parts().store.challenge(&token).await.unwrap().unwrap().level,
+        5
+    );
     browser.goto(&url("/admin/dial")).await?;
     browser.follow("a[href='/admin/dial?level=7#turn']").await?;
     assert!(browser.text("#preview").await?.contains("From level 5 to 7"));
-    assert_eq!(bed.app.engine.parts().threat.level().get(), 5, "a look turned it");
+    assert_eq!(test_gate.app.engine.parts().threat.level().get(), 5, "a look turned it");
     browser.fill("#reason", "many new circuits & none solves").await?;
     browser.submit("#set").await?;
     assert!(browser.text(DONE).await?.contains("dial is turned"));
     assert_eq!(browser.text("#level").await?, "7");
 
     // What the next visitor gets is a picture of the new level: pictures that were drawn ahead are gone.
-    let mut other = bed.visitor().circuit(OTHER_CIRCUIT);
+    let mut other = test_gate.visitor().circuit(OTHER_CIRCUIT);
     let token: ChallengeToken = other.get("/").await.field("token").parse().unwrap();
-    let record = bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
+    let record = test_gate.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
     assert_eq!(record.level, 7);
     browser.goto(&visitors).await?;
     let token: ChallengeToken = visit.challenge().await?.parse().unwrap();
-    let record = bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
+    let record = test_gate.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
     assert_eq!(record.level, 7);
     assert_ne!(record.carrier, Carrier::Ink.as_str(), "level 7 has no ink for letters");
     browser.goto(&url("/admin/audit")).await?;
@@ -143,7 +146,7 @@ async fn an_operator_needs_no_scripts(kind: Kind) -> Outcome {
 
     // The visitor's circuit is found, explained and banned.
     browser.goto(&url("/admin/circuits?which=seen")).await?;
-    let name = tag_of(bed, CIRCUIT);
+    let name = tag_of(test_gate, CIRCUIT);
     browser.fill("#circuit", &name).await?;
     browser.submit("#find").await?;
     assert_eq!(browser.text("#stands").await?, "like any other");
@@ -154,16 +157,16 @@ async fn an_operator_needs_no_scripts(kind: Kind) -> Outcome {
     visit.take_picture(&format!("admin-banned-{kind:?}")).await?;
     browser.goto(&visitors).await?;
     assert!(!browser.has("form").await?, "a banned circuit is asked something");
-    let mut banned = bed.visitor().circuit(CIRCUIT);
+    let mut banned = test_gate.visitor().circuit(CIRCUIT);
     assert_eq!(banned.get("/").await.status, 403);
-    assert!(bed.visitor().circuit(OTHER_CIRCUIT).get("/").await.is_challenge());
+    assert!(test_gate.visitor().circuit(OTHER_CIRCUIT).get("/").await.is_challenge());
 
     // Out, and the cookie that was is good for nothing.
     browser.goto(&url("/admin")).await?;
     let cookies = browser.cookies().await?;
     let cookie = cookies.iter().find(|cookie| cookie.name() == "fortify_admin").unwrap();
     let (value, mut thief) =
-        (cookie.value().to_owned(), fortify_testkit::Visitor::at(bed.admin_address.unwrap()));
+        (cookie.value().to_owned(), fortify_testkit::Visitor::at(test_gate.admin_address.unwrap()));
     thief.cookies.insert("fortify_admin".to_owned(), value);
     assert_eq!(thief.clone().get("/admin").await.status, 200);
     browser.submit(LOG_OUT).await?;
@@ -176,7 +179,7 @@ async fn an_operator_needs_no_scripts(kind: Kind) -> Outcome {
 /// Firefox is as at Tor Browser's Safest level and shows no SVG; Chromium does.
 async fn charts_are_seen_with_and_without_svg(kind: Kind) -> Outcome {
     let visit = office(kind, Options::default()).await?;
-    visit.browser.goto(&admin_url(&visit.bed, "/admin?refresh=off")).await?;
+    visit.browser.goto(&admin_url(&visit.test_gate, "/admin?refresh=off")).await?;
     visit.browser.wait_for("figure .plot").await?;
     let (_, _, width, height) = visit.browser.rectangle("figure .plot img").await?;
     match kind {
@@ -224,14 +227,15 @@ async fn the_dashboard_at_four_hundred_percent_is_whole(kind: Kind) -> Outcome {
 /// An operator's browser before a gate that has had an hour.
 async fn office(kind: Kind, options: Options) -> Result<Visit, fortify_e2e::BrowserError> {
     let visit = Visit::with(kind, options, with_circuits).await?;
-    let bed = &visit.bed;
-    let admin = bed.admin.clone().unwrap();
-    let own = Who { name: "test".to_owned(), role: Role::Admin, means: Means::File };
+    let test_gate = &visit.test_gate;
+    let admin = test_gate.admin.clone().unwrap();
+    let own =
+        Principal { name: "test".to_owned(), role: Role::Admin, auth_method: AuthMethod::File };
     let password = Secret::new(PASSWORD.to_owned());
-    let hash = fortify_admin::password::hash(&password, &**bed.app.engine.entropy()).unwrap();
+    let hash = fortify_admin::password::hash(&password, &**test_gate.app.engine.entropy()).unwrap();
     admin.accounts.add_user(&own, "ada", Role::Admin, &hash, NOW).unwrap();
-    an_hour(bed).await;
-    visit.browser.goto(&admin_url(bed, "/admin/login")).await?;
+    an_hour(test_gate).await;
+    visit.browser.goto(&admin_url(test_gate, "/admin/login")).await?;
     visit.take_picture(&format!("admin-login-{kind:?}-{}", options.dark)).await?;
     log_in(&visit.browser, "ada", PASSWORD, "").await?;
     visit.browser.wait_for(".tiles").await?;
@@ -239,22 +243,22 @@ async fn office(kind: Kind, options: Options) -> Result<Visit, fortify_e2e::Brow
 }
 
 /// An hour with an attack in it: what is counted, how the dial turned, circuits that were dealt with.
-async fn an_hour(bed: &Bed) {
-    let (app, admin) = (&bed.app, bed.admin.clone().unwrap());
+async fn an_hour(test_gate: &TestGate) {
+    let (app, admin) = (&test_gate.app, test_gate.admin.clone().unwrap());
     let metrics = &app.metrics;
     for number in 1..=9_u32 {
-        let mut visitor = bed.visitor().circuit(&format!("{CIRCUITS}{number}"));
+        let mut visitor = test_gate.visitor().circuit(&format!("{CIRCUITS}{number}"));
         let page = visitor.get("/").await;
         if number < 7 {
-            bed.clock.advance(Duration::from_secs(u64::from(4 + number)));
-            bed.solve(&mut visitor, &page).await;
+            test_gate.clock.advance(Duration::from_secs(u64::from(4 + number)));
+            test_gate.solve(&mut visitor, &page).await;
             visitor.get("/").await;
         } else {
-            bed.submit(&mut visitor, &page, "WRONG-ANSWER").await;
+            test_gate.submit(&mut visitor, &page, "WRONG-ANSWER").await;
         }
     }
     for tens in 0..360_u64 {
-        bed.clock.advance(Duration::from_secs(10));
+        test_gate.clock.advance(Duration::from_secs(10));
         let admit = Decision::Admit(Grant::Trusted);
         let challenge = Decision::Challenge(Requirement { stages: 1, harder: false });
         // Two waves of visitors, and an attack from the 25th to the 40th minute.
@@ -275,20 +279,25 @@ async fn an_hour(bed: &Bed) {
         let signals = Signals { new_circuits: 132, failing: 71, ..Signals::default() };
         let auto = Some(signals);
         let turn = match tens {
-            152 => Some((7, By::Auto, "pressure 110 % for 20 s", auto)),
-            170 => Some((8, By::Operator("ada by session".to_owned()), "bots on every page", None)),
-            255 => Some((6, By::Auto, "quiet for 15 min", Some(Signals::default()))),
-            330 => Some((5, By::Auto, "quiet for 15 min", Some(Signals::default()))),
+            152 => Some((7, ChangedBy::Auto, "pressure 110 % for 20 s", auto)),
+            170 => Some((
+                8,
+                ChangedBy::Operator("ada by session".to_owned()),
+                "bots on every page",
+                None,
+            )),
+            255 => Some((6, ChangedBy::Auto, "quiet for 15 min", Some(Signals::default()))),
+            330 => Some((5, ChangedBy::Auto, "quiet for 15 min", Some(Signals::default()))),
             _ => None,
         };
         if let Some((level, by, reason, signals)) = turn {
-            let why = Why { at: app.clock.now(), by, reason: reason.to_owned(), signals };
+            let why = DialChange { at: app.clock.now(), by, reason: reason.to_owned(), signals };
             let level = ThreatLevel::new(level).unwrap();
             let turned = app
                 .engine
                 .parts()
                 .threat
-                .operate(why, move |dial| Some(Dial { level, ..dial.auto() }));
+                .change_by_operator(why, move |dial| Some(Dial { level, ..dial.auto() }));
             turned.await.unwrap();
         }
         admin.count().await;
@@ -297,18 +306,18 @@ async fn an_hour(bed: &Bed) {
         let circuit: TorCircuit = format!("{CIRCUITS}{number}").parse().unwrap();
         let circuit = circuit.during(app.boot());
         let until = app.clock.now().after(Duration::from_secs(1200));
-        let reason = Reason::Operator;
+        let reason = StatusReason::Operator;
         app.engine.parts().reputation.ban(circuit, until, reason).await.unwrap();
     }
     for number in [7, 3] {
-        bed.visitor().circuit(&format!("{CIRCUITS}{number}")).get("/").await;
+        test_gate.visitor().circuit(&format!("{CIRCUITS}{number}")).get("/").await;
     }
 }
 
 /// Takes pictures of every page; none is wider than its window, and what is pressed can be hit.
 async fn look_around(visit: &Visit, name: &str) -> Outcome {
-    let (bed, browser) = (&visit.bed, &visit.browser);
-    let circuit = format!("/admin/circuits/{}", tag_of(bed, &format!("{CIRCUITS}7")));
+    let (test_gate, browser) = (&visit.test_gate, &visit.browser);
+    let circuit = format!("/admin/circuits/{}", tag_of(test_gate, &format!("{CIRCUITS}7")));
     for (what, path) in [
         ("overview", "/admin?refresh=off"),
         ("dial", "/admin/dial"),
@@ -322,7 +331,7 @@ async fn look_around(visit: &Visit, name: &str) -> Outcome {
         ("users", "/admin/users"),
         ("account", "/admin/account"),
     ] {
-        browser.goto(&admin_url(bed, path)).await?;
+        browser.goto(&admin_url(test_gate, path)).await?;
         browser.wait_for("footer").await?;
         visit.take_picture(&format!("admin-{what}-{name}")).await?;
         let window = browser.number("html", "clientWidth").await?;
@@ -340,7 +349,7 @@ async fn look_around(visit: &Visit, name: &str) -> Outcome {
 }
 
 async fn assert_contrast(visit: &Visit) -> Outcome {
-    let (bed, browser) = (&visit.bed, &visit.browser);
+    let (test_gate, browser) = (&visit.test_gate, &visit.browser);
     for (path, pairs) in [
         (
             "/admin?refresh=off",
@@ -377,7 +386,7 @@ async fn assert_contrast(visit: &Visit) -> Outcome {
         ),
         ("/admin/users", &[("button.danger", "button.danger"), (".tag.warn", ".tag.warn")]),
     ] {
-        browser.goto(&admin_url(bed, path)).await?;
+        browser.goto(&admin_url(test_gate, path)).await?;
         browser.wait_for("footer").await?;
         if path == "/admin/users" {
             browser.click("summary").await?;
@@ -404,9 +413,9 @@ async fn log_in(browser: &Browser, name: &str, password: &str, code: &str) -> Ou
     browser.submit("form").await
 }
 
-fn tag_of(bed: &Bed, circuit: &str) -> String {
-    let circuit = circuit.parse::<TorCircuit>().unwrap().during(bed.app.boot());
-    bed.app.engine.parts().pseudonyms.tag(&CircuitId::Header(circuit)).hex()
+fn tag_of(test_gate: &TestGate, circuit: &str) -> String {
+    let circuit = circuit.parse::<TorCircuit>().unwrap().during(test_gate.app.boot());
+    test_gate.app.engine.parts().pseudonyms.tag(&CircuitId::Header(circuit)).hex()
 }
 
 fn unbase32(text: &str) -> TotpSecret {

@@ -19,7 +19,7 @@ async fn a_link_from_another_site_leads_a_member_straight_to_the_page(kind: Kind
     let browser = &visit.browser;
     visit.enter().await?;
     let refused = visit.decisions("challenge").await;
-    visit.bed.site.seen().clear();
+    visit.test_gate.site.seen().clear();
 
     let target = visit.url("/articles/2");
     let page = format!("<!doctype html><title>Other</title><a href=\"{target}\">Read</a>");
@@ -29,8 +29,8 @@ async fn a_link_from_another_site_leads_a_member_straight_to_the_page(kind: Kind
     browser.wait_for("article").await?;
     assert_eq!(browser.url().await?, target);
     assert_eq!(visit.decisions("challenge").await, refused + 1, "one bounce, and only one");
-    assert_eq!(visit.bed.site.seen().at("/articles/2").len(), 1);
-    let open = visit.bed.app.engine.parts().store.active_challenges().await;
+    assert_eq!(visit.test_gate.site.seen().at("/articles/2").len(), 1);
+    let open = visit.test_gate.app.engine.parts().store.active_challenges().await;
     assert!(matches!(open, Ok(0)), "challenges after it: {open:?}");
     visit.end().await
 }
@@ -60,7 +60,8 @@ async fn a_form_from_another_site_is_not_carried(kind: Kind) -> Outcome {
     visit.take_picture(&format!("form-elsewhere-{kind:?}")).await?;
     visit.solve("#welcome").await?;
     assert_eq!(browser.url().await?, visit.url("/"));
-    let posts = visit.bed.site.seen().requests().into_iter().filter(|r| r.method == Method::POST);
+    let posts =
+        visit.test_gate.site.seen().requests().into_iter().filter(|r| r.method == Method::POST);
     assert_eq!(posts.count(), 0, "the backend got a form from another site");
     visit.end().await
 }

@@ -8,7 +8,7 @@ use axum::response::Html;
 use axum::routing::get;
 use fortify_e2e::{Browser, BrowserError, Key, Kind, Options};
 
-use fortify_testkit::{Bed, Parts};
+use fortify_testkit::{Parts, TestGate};
 
 pub(crate) type Outcome = Result<(), BrowserError>;
 
@@ -24,7 +24,7 @@ pub(crate) const ANOTHER: &str = "button[name=another]";
 const CHALLENGE: &str = "form[action='/validate-captcha'] ~ #hint";
 
 pub(crate) struct Visit {
-    pub(crate) bed: Bed,
+    pub(crate) test_gate: TestGate,
     pub(crate) browser: Browser,
 }
 
@@ -38,8 +38,8 @@ impl Visit {
         options: Options,
         change: impl FnOnce(&mut Parts),
     ) -> Result<Self, BrowserError> {
-        let bed = Bed::with(change).await;
-        Ok(Self { bed, browser: Browser::start(kind, options).await? })
+        let test_gate = TestGate::with(change).await;
+        Ok(Self { test_gate, browser: Browser::start(kind, options).await? })
     }
 
     /// The same browser before another gate, as a stranger: it is quicker than another browser.
@@ -48,11 +48,11 @@ impl Visit {
         change: impl FnOnce(&mut Parts),
     ) -> Result<Self, BrowserError> {
         self.browser.delete_cookies().await?;
-        Ok(Self { bed: Bed::with(change).await, browser: self.browser })
+        Ok(Self { test_gate: TestGate::with(change).await, browser: self.browser })
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.bed.address)
+        format!("http://{}{path}", self.test_gate.address)
     }
 
     pub(crate) async fn open(&self, path: &str) -> Outcome {
@@ -75,7 +75,7 @@ impl Visit {
     /// Answers the challenge on the page and waits for what the next page has.
     pub(crate) async fn solve(&self, next: &str) -> Outcome {
         let token = self.challenge().await?;
-        self.answer(&self.bed.answer(&token).await).await?;
+        self.answer(&self.test_gate.answer(&token).await).await?;
         self.browser.wait_for(next).await
     }
 
@@ -88,7 +88,7 @@ impl Visit {
     /// How often the gate let a request pass (`admit`) or not (`challenge`).
     pub(crate) async fn decisions(&self, decision: &str) -> u32 {
         let line = format!("fortify_decisions_total{{decision=\"{decision}\"}} ");
-        let metrics = self.bed.visitor().get("/metrics").await.text();
+        let metrics = self.test_gate.visitor().get("/metrics").await.text();
         let count = metrics.lines().find_map(|text| text.strip_prefix(&line)?.parse().ok());
         count.unwrap_or(0)
     }
@@ -99,7 +99,7 @@ impl Visit {
 
     pub(crate) async fn end(self) -> Outcome {
         self.browser.close().await?;
-        self.bed.stop().await;
+        self.test_gate.stop().await;
         Ok(())
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use fortify_e2e::{Kind, Options};
-use fortify_engine::limits::turnstile::Rate;
-use fortify_engine::limits::waits::Waits;
+use fortify_engine::limits::admission_queue::Rate;
+use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::table::LevelOverride;
 
@@ -19,7 +19,7 @@ crate::in_both_browsers!(
 
 async fn a_wait_is_shown_and_ends_by_itself(kind: Kind) -> Outcome {
     let visit = Visit::with(kind, Options::default(), |parts| {
-        if let Some(waits) = Waits::new([0, 0, 3, 300].map(Duration::from_secs).to_vec()) {
+        if let Some(waits) = FailureWaits::new([0, 0, 3, 300].map(Duration::from_secs).to_vec()) {
             parts.config.limits.failure_waits = waits;
         }
     })
@@ -37,7 +37,7 @@ async fn a_wait_is_shown_and_ends_by_itself(kind: Kind) -> Outcome {
     visit.take_picture(&format!("wait-{kind:?}")).await?;
 
     // Nothing is pressed: the page goes on by itself.
-    visit.bed.clock.advance(Duration::from_secs(3));
+    visit.test_gate.clock.advance(Duration::from_secs(3));
     visit.challenge().await?;
     visit.answer(WRONG).await?;
 
@@ -48,7 +48,7 @@ async fn a_wait_is_shown_and_ends_by_itself(kind: Kind) -> Outcome {
     browser.wait_for("main > a").await?;
     assert_eq!(browser.text("h1").await?, "Please wait");
 
-    visit.bed.clock.advance(Duration::from_secs(300));
+    visit.test_gate.clock.advance(Duration::from_secs(300));
     browser.follow("main > a").await?;
     // The page first asked for is not forgotten over the waits.
     visit.solve("article").await?;
@@ -63,7 +63,7 @@ async fn a_visitor_in_line_gets_a_challenge_when_it_is_their_turn(kind: Kind) ->
     .await?;
     // Others take what may come at once, and five stand in line.
     for number in 0..25 {
-        let reply = visit.bed.visitor().get("/").await;
+        let reply = visit.test_gate.visitor().get("/").await;
         let given = reply.is_challenge();
         assert_eq!(given, number < 20, "{}", reply.status);
         assert!(given || reply.status == StatusCode::SERVICE_UNAVAILABLE);
@@ -76,7 +76,7 @@ async fn a_visitor_in_line_gets_a_challenge_when_it_is_their_turn(kind: Kind) ->
     visit.take_picture(&format!("line-{kind:?}")).await?;
 
     // Nothing is pressed: the page asks again by itself.
-    visit.bed.clock.advance(Duration::from_secs(10));
+    visit.test_gate.clock.advance(Duration::from_secs(10));
     visit.solve("article").await?;
     visit.end().await
 }
@@ -92,7 +92,7 @@ async fn three_pictures_in_a_row_are_counted_on_the_page(kind: Kind) -> Outcome 
     for stage in 1..=2 {
         let token = visit.challenge().await?;
         assert!(browser.text("main").await?.contains(&format!("Picture {stage} of 3")));
-        visit.answer(&visit.bed.answer(&token).await).await?;
+        visit.answer(&visit.test_gate.answer(&token).await).await?;
         browser.wait_for(&format!("input[name=token]:not([value='{token}'])")).await?;
     }
     assert!(browser.text("main").await?.contains("Picture 3 of 3"));

@@ -12,7 +12,7 @@ crate::in_both_browsers!(
 
 async fn a_visitor_gets_in_and_lands_on_the_page_first_asked_for(kind: Kind) -> Outcome {
     let visit = Visit::start(kind).await?;
-    let (bed, browser) = (&visit.bed, &visit.browser);
+    let (test_gate, browser) = (&visit.test_gate, &visit.browser);
 
     visit.open("/articles/2").await?;
     let first = visit.challenge().await?;
@@ -20,7 +20,7 @@ async fn a_visitor_gets_in_and_lands_on_the_page_first_asked_for(kind: Kind) -> 
     assert_eq!(browser.count(INPUT).await?, 1);
     browser.wait_for_focus(INPUT).await?;
     assert!(!browser.has("[role=alert]").await?);
-    assert!(bed.site.seen().is_empty(), "the backend saw a stranger");
+    assert!(test_gate.site.seen().is_empty(), "the backend saw a stranger");
     visit.take_picture(&format!("challenge-{kind:?}")).await?;
 
     visit.answer(WRONG).await?;
@@ -37,7 +37,7 @@ async fn a_visitor_gets_in_and_lands_on_the_page_first_asked_for(kind: Kind) -> 
     visit.solve("article").await?;
     assert_eq!(browser.url().await?, visit.url("/articles/2"));
     assert_eq!(browser.text("h1").await?, "How to read a tide table");
-    assert_eq!(bed.site.seen().len(), 1);
+    assert_eq!(test_gate.site.seen().len(), 1);
 
     let challenges = visit.decisions("challenge").await;
     for (path, there) in [("/", "#welcome"), ("/guestbook", "#sign"), ("/articles/2", "article")] {
@@ -85,7 +85,7 @@ async fn the_keyboard_reaches_the_field_then_both_buttons(kind: Kind) -> Outcome
     browser.press_to_follow(Key::Enter).await?;
     let second = visit.challenge().await?;
     assert_ne!(first, second);
-    browser.fill(INPUT, &visit.bed.answer(&second).await).await?;
+    browser.fill(INPUT, &visit.test_gate.answer(&second).await).await?;
     browser.press(Key::Tab).await?;
     browser.press_to_follow(Key::Enter).await?;
     browser.wait_for("#welcome").await?;

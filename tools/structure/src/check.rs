@@ -236,7 +236,7 @@ enum Comparison<'a> {
     New,
 }
 
-fn compare<'a>(circle: &Circle, known: &[&'a KnownCircle]) -> Comparison<'a> {
+fn reconcile<'a>(circle: &Circle, known: &[&'a KnownCircle]) -> Comparison<'a> {
     let members = &circle.members;
     let grown = known.iter().find(|it| it.members().is_subset(members));
     if known.iter().any(|it| it.members() == members) {
@@ -253,7 +253,7 @@ fn new_circles(member: &Crate, layers: &Layers) -> Vec<Finding> {
     let finding = |circle: &Circle| {
         let of_its_sort = |it: &&KnownCircle| it.name == *name && it.level() == circle.level;
         let known: Vec<_> = layers.known_circles.iter().filter(of_its_sort).collect();
-        let (kind, message) = match compare(circle, &known) {
+        let (kind, message) = match reconcile(circle, &known) {
             Comparison::Known | Comparison::Part => return None,
             Comparison::New => (FindingKind::NewCircle, new_message(name, circle)),
             Comparison::Grown(known) => {

@@ -1,4 +1,4 @@
-//! What was changed: turns of the dial and the log of the operator's side, by time.
+//! What was changed: turns of the dial and the log of the admin interface, by time.
 
 use std::fmt;
 use std::pin::Pin;
@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 use crate::accounts::Accounts;
 use crate::error::AdminError;
 use crate::handler::{Context, Nothing};
-use crate::log::{Entry, Kept, Place, Refusals};
+use crate::log::{Entry, LogCursor, LogPage, Refusals};
 use fortify_core::clock::Timestamp;
-use fortify_engine::threat::audit::Row;
+use fortify_engine::threat::history::DialRow;
 
 /// Records on a page, at most and unless it is said.
 pub const MOST: u64 = 1000;
@@ -45,12 +45,12 @@ pub struct Cursor {
     /// The number of a turn of the dial.
     pub turns: u64,
     /// The same in the log.
-    pub log: Place,
+    pub log: LogCursor,
 }
 
 impl Cursor {
     /// Before which everything is.
-    pub const LATEST: Self = Self { turns: u64::MAX, log: Place::LATEST };
+    pub const LATEST: Self = Self { turns: u64::MAX, log: LogCursor::LATEST };
 
     fn parse(text: &str) -> Option<Self> {
         let (numbers, what) = text.rsplit_once('.')?;
@@ -61,7 +61,10 @@ impl Cursor {
         if numbers.next().is_some() || what.len() > LONGEST_KIND || !what.chars().all(plain) {
             return None;
         }
-        Some(Self { turns, log: Place { changes, visits, refusals: (minute, what.to_owned()) } })
+        Some(Self {
+            turns,
+            log: LogCursor { changes, visits, refusals: (minute, what.to_owned()) },
+        })
     }
 }
 
@@ -70,7 +73,7 @@ const LONGEST_KIND: usize = 32;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { changes, visits, refusals: (minute, what) } = &self.log;
+        let LogCursor { changes, visits, refusals: (minute, what) } = &self.log;
         write!(f, "{}.{changes}.{visits}.{minute}.{what}", self.turns)
     }
 }
@@ -80,7 +83,7 @@ impl fmt::Display for Cursor {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Record {
     /// A turn of the dial.
-    Turn(Row),
+    Turn(DialRow),
     /// A change.
     Change(Entry),
     /// What was refused in a minute.
@@ -198,7 +201,7 @@ async fn read(
 
 /// The first `limit` of lists that each have the latest first and one record more, where there is one. Those
 /// of one time come in the order of the lists.
-pub fn page(turns: Vec<(u64, Row)>, kept: Kept, mut cursor: Cursor, limit: u64) -> Read {
+pub fn page(turns: Vec<(u64, DialRow)>, kept: LogPage, mut cursor: Cursor, limit: u64) -> Read {
     let mut turns = turns.into_iter().peekable();
     let mut changes = kept.changes.into_iter().peekable();
     let mut visits = kept.visits.into_iter().peekable();
@@ -245,7 +248,11 @@ mod tests {
     fn a_cursor_reads_back_and_nothing_else_does() {
         let cursor = Cursor {
             turns: 7,
-            log: Place { changes: 0, visits: u64::MAX, refusals: (9, "login_waiting".to_owned()) },
+            log: LogCursor {
+                changes: 0,
+                visits: u64::MAX,
+                refusals: (9, "login_waiting".to_owned()),
+            },
         };
         for cursor in [cursor, Cursor::LATEST] {
             assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));

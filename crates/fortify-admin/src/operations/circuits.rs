@@ -8,15 +8,15 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::directory::{self, Named, named, tag_of};
+use crate::directory::{self, KnownCircuit, resolve, tag_of};
 use crate::error::AdminError;
 use crate::handler::{Context, line};
 use fortify_config::Config;
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
-use fortify_engine::reputation::{Row, Standing};
-use fortify_tor::{Closed, TorError};
+use fortify_engine::reputation::{CircuitStatus, StatusRow};
+use fortify_tor::{CloseOutcome, TorError};
 
 /// Circuits on a page, at most and unless it is said.
 const MOST: u32 = 200;
@@ -34,13 +34,13 @@ pub const LONGEST: u64 = 31_536_000;
 /// Which circuits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Which {
+pub enum CircuitFilter {
     /// Banned ones.
     Banned,
-    /// Favoured ones.
+    /// Trusted ones.
     Vip,
     /// Both.
-    Standing,
+    Any,
     /// Those whose requests were counted in the last hour, however they stand.
     Seen,
 }
@@ -50,7 +50,7 @@ pub enum Which {
 #[serde(deny_unknown_fields)]
 pub struct List {
     /// Which; those that stand in some way unless given.
-    pub which: Option<Which>,
+    pub which: Option<CircuitFilter>,
     /// The `next` of the page before.
     pub after: Option<String>,
     /// How many, 50 unless given and at most 200.
@@ -83,8 +83,8 @@ pub struct Change {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Flush {
-    /// Banned, favoured or both.
-    pub which: Which,
+    /// Banned, trusted or both.
+    pub which: CircuitFilter,
     /// Why, for the audit.
     pub reason: Option<String>,
 }
@@ -104,7 +104,7 @@ pub struct Circuit {
     /// Its pseudonym.
     pub circuit: String,
     /// `vip`, `banned`, or nothing for one like any other.
-    pub standing: Option<&'static str>,
+    pub status: Option<&'static str>,
     /// Why it stands so.
     pub reason: Option<&'static str>,
     /// Since when, ms since the Unix epoch.
@@ -170,16 +170,16 @@ pub async fn list(context: Context, args: List) -> Result<Circuits, AdminError> 
     let bad = || AdminError::BadRequest("after: use the next of the page before".to_owned());
     let after = args.after.as_deref().map(|text| Cursor::parse(text).ok_or_else(bad));
     let (after, app) = (after.transpose()?, context.app.clone());
-    let which = args.which.unwrap_or(Which::Standing);
+    let which = args.which.unwrap_or(CircuitFilter::Any);
     let permit = context.admin.scan()?;
     let page = directory::off_thread(move || {
         // Held for as long as the thread works, whether or not anybody still waits for it.
         let _permit = permit;
-        let items: Vec<Item> = if which == Which::Seen {
-            let lately = app.engine.recent_circuits().into_iter();
-            lately.map(|(tag, tor, at)| Item { at, tag: Some(tag), tor }).collect()
+        let items: Vec<Item> = if which == CircuitFilter::Seen {
+            let recent = app.engine.recent_circuits().into_iter();
+            recent.map(|(tag, tor, at)| Item { at, tag: Some(tag), tor }).collect()
         } else {
-            let rows = app.engine.statuses().into_iter().filter(|row| which.has(row.standing));
+            let rows = app.engine.statuses().into_iter().filter(|row| which.has(row.status));
             rows.map(|row| Item { at: row.since, tag: None, tor: Some(row.circuit) }).collect()
         };
         let tag = |item: &Item| item.tag.or_else(|| item.tor.map(|circuit| tag_of(&app, circuit)));
@@ -200,7 +200,7 @@ pub async fn list(context: Context, args: List) -> Result<Circuits, AdminError> 
 ///
 /// [`AdminError::BadRequest`] where it is not named.
 pub async fn show(context: Context, args: OfCircuit) -> Result<Circuit, AdminError> {
-    let named = named(&context, &args.circuit).await?;
+    let named = resolve(&context, &args.circuit).await?;
     Ok(view(&context, named))
 }
 
@@ -210,7 +210,7 @@ pub async fn show(context: Context, args: OfCircuit) -> Result<Circuit, AdminErr
 ///
 /// Where it is not known, and faults of the files: nothing was changed then.
 pub async fn ban(context: Context, args: Change) -> Result<Circuit, AdminError> {
-    change(&context, args, Standing::Banned).await
+    change(&context, args, CircuitStatus::Banned).await
 }
 
 /// Favours a circuit, even a banned one.
@@ -219,7 +219,7 @@ pub async fn ban(context: Context, args: Change) -> Result<Circuit, AdminError> 
 ///
 /// As [`ban`].
 pub async fn promote(context: Context, args: Change) -> Result<Circuit, AdminError> {
-    change(&context, args, Standing::Vip).await
+    change(&context, args, CircuitStatus::Trusted).await
 }
 
 /// Takes a ban or a favour back; a circuit that had used up its tries has them again.
@@ -228,7 +228,7 @@ pub async fn promote(context: Context, args: Change) -> Result<Circuit, AdminErr
 ///
 /// As [`ban`].
 pub async fn reset(context: Context, args: Change) -> Result<Circuit, AdminError> {
-    change(&context, args, Standing::Reset).await
+    change(&context, args, CircuitStatus::Normal).await
 }
 
 /// Has tor close a circuit. The client comes back on another one.
@@ -238,7 +238,7 @@ pub async fn reset(context: Context, args: Change) -> Result<Circuit, AdminError
 /// [`AdminError::Conflict`] where tor is not asked, and what tor says against it.
 pub async fn kill(context: Context, args: Change) -> Result<Killed, AdminError> {
     let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
-    let named = named(&context, &args.circuit).await?;
+    let named = resolve(&context, &args.circuit).await?;
     let circuit = named.circuit()?;
     let Some(tor) = context.app().tor.clone() else {
         let advice = "tor is not asked here; set tor.control, or ban the circuit";
@@ -250,7 +250,7 @@ pub async fn kill(context: Context, args: Change) -> Result<Killed, AdminError> 
         TorError::Busy => AdminError::Busy("circuits are being closed"),
         error => AdminError::Unavailable(error.to_string()),
     })?;
-    Ok(Killed { closed: closed == Closed::Now })
+    Ok(Killed { closed: closed == CloseOutcome::JustClosed })
 }
 
 /// Takes many standings back, as many as take about a second.
@@ -260,14 +260,14 @@ pub async fn kill(context: Context, args: Change) -> Result<Killed, AdminError> 
 /// Faults of the files: what was taken back stays so.
 pub async fn flush(context: Context, args: Flush) -> Result<Flushed, AdminError> {
     let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
-    if args.which == Which::Seen {
-        let advice = "which: use banned, vip or standing";
+    if args.which == CircuitFilter::Seen {
+        let advice = "which: use banned, vip or any";
         return Err(AdminError::BadRequest(advice.to_owned()));
     }
     let app = context.app.clone();
     let rows = directory::off_thread(move || app.engine.statuses()).await?;
     let mut circuits: Vec<TorCircuit> =
-        rows.iter().filter(|row| args.which.has(row.standing)).map(|row| row.circuit).collect();
+        rows.iter().filter(|row| args.which.has(row.status)).map(|row| row.circuit).collect();
     let all = circuits.len();
     circuits.truncate(MOST_FLUSHED);
     let entry =
@@ -281,43 +281,43 @@ pub async fn flush(context: Context, args: Flush) -> Result<Flushed, AdminError>
 async fn change(
     context: &Context,
     args: Change,
-    standing: Standing,
+    status: CircuitStatus,
 ) -> Result<Circuit, AdminError> {
     let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
     let time = match args.seconds {
-        None => context.app().engine.usual_time(standing),
+        None => context.app().engine.usual_time(status),
         Some(seconds @ 1..=LONGEST) => Duration::from_secs(seconds),
         Some(_) => {
             let advice = format!("seconds: use 1 to {LONGEST}, which is a year");
             return Err(AdminError::BadRequest(advice));
         }
     };
-    let named = named(context, &args.circuit).await?;
+    let named = resolve(context, &args.circuit).await?;
     let circuit = named.circuit()?;
     let app = context.app();
-    let before = app.engine.status(circuit).map_or("like any other", |row| row.standing.as_str());
-    let to = told(standing, time);
-    let entry = context.entry(action(standing), &named.tag.hex())?.change(before, to);
+    let before = app.engine.status(circuit).map_or("like any other", |row| row.status.as_str());
+    let to = told(status, time);
+    let entry = context.entry(action(status), &named.tag.hex())?.change(before, to);
     context.log(entry.because(&reason)).await?;
-    app.engine.set_status(circuit, standing, time).await?;
+    app.engine.set_status(circuit, status, time).await?;
     Ok(view(context, named))
 }
 
 /// A circuit and how it stands, without its number.
-pub(super) fn view(context: &Context, named: Named) -> Circuit {
+pub(super) fn view(context: &Context, named: KnownCircuit) -> Circuit {
     let app = context.app();
-    let row: Option<Row> = named.tor.and_then(|circuit| app.engine.status(circuit));
+    let row: Option<StatusRow> = named.tor.and_then(|circuit| app.engine.status(circuit));
     let seen = app.engine.last_seen(named.tag);
-    Circuit { seen, known: named.tor.is_some(), ..Circuit::standing(named.tag, row) }
+    Circuit { seen, known: named.tor.is_some(), ..Circuit::status_of(named.tag, row) }
 }
 
 impl Circuit {
     /// One that stands as in `row`; nothing else is known of it.
-    pub fn standing(tag: CircuitTag, row: Option<Row>) -> Self {
-        let row = row.filter(|row| row.standing != Standing::Reset);
+    pub fn status_of(tag: CircuitTag, row: Option<StatusRow>) -> Self {
+        let row = row.filter(|row| row.status != CircuitStatus::Normal);
         Self {
             circuit: tag.hex(),
-            standing: row.map(|row| row.standing.as_str()),
+            status: row.map(|row| row.status.as_str()),
             reason: row.map(|row| row.reason.as_str()),
             since: row.map(|row| row.since),
             until: row.map(|row| row.until),
@@ -329,29 +329,29 @@ impl Circuit {
 }
 
 /// How long a circuit stands so unless it is said.
-pub const fn usual(standing: Standing, config: &Config) -> Duration {
-    match standing {
-        Standing::Banned => config.reputation.ban,
-        Standing::Vip => config.reputation.vip,
+pub const fn usual(status: CircuitStatus, config: &Config) -> Duration {
+    match status {
+        CircuitStatus::Banned => config.reputation.ban,
+        CircuitStatus::Trusted => config.reputation.vip,
         // Kept for as long as there may be failures to forget.
-        Standing::Reset => config.security.reputation_decay,
+        CircuitStatus::Normal => config.security.reputation_decay,
     }
 }
 
 /// What the audit calls having a circuit stand so.
-pub const fn action(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Banned => "circuit.ban",
-        Standing::Vip => "circuit.promote",
-        Standing::Reset => "circuit.reset",
+pub const fn action(status: CircuitStatus) -> &'static str {
+    match status {
+        CircuitStatus::Banned => "circuit.ban",
+        CircuitStatus::Trusted => "circuit.promote",
+        CircuitStatus::Normal => "circuit.reset",
     }
 }
 
-/// What the audit says of a change to `standing` for so long.
-pub fn told(standing: Standing, time: Duration) -> String {
-    match standing {
-        Standing::Reset => "like any other".to_owned(),
-        _ => format!("{standing} for {} s", time.as_secs()),
+/// What the audit says of a change to `status` for so long.
+pub fn told(status: CircuitStatus, time: Duration) -> String {
+    match status {
+        CircuitStatus::Normal => "like any other".to_owned(),
+        _ => format!("{status} for {} s", time.as_secs()),
     }
 }
 
@@ -389,7 +389,7 @@ fn cut(
     after: Option<Cursor>,
     limit: usize,
     tag: impl Fn(&Item) -> Option<CircuitTag>,
-) -> (Vec<Named>, Option<Cursor>) {
+) -> (Vec<KnownCircuit>, Option<Cursor>) {
     items.retain(|item| after.is_none_or(|after| item.at <= after.at));
     items.sort_unstable_by_key(|item| Reverse(item.at));
     let mut page = Vec::new();
@@ -410,27 +410,27 @@ fn cut(
     let more = page.len() > limit;
     page.truncate(limit);
     let next = page.last().filter(|_| more).map(|(at, tag, _)| Cursor { at: *at, tag: *tag });
-    let named = |(_, tag, tor)| Named { tag: CircuitTag::from_bytes(tag), tor };
+    let named = |(_, tag, tor)| KnownCircuit { tag: CircuitTag::from_bytes(tag), tor };
     (page.into_iter().map(named).collect(), next)
 }
 
-impl Which {
+impl CircuitFilter {
     /// The word in the API and in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Banned => "banned",
             Self::Vip => "vip",
-            Self::Standing => "standing",
+            Self::Any => "any",
             Self::Seen => "seen",
         }
     }
 
     /// Whether one that stands so is among them.
-    pub fn has(self, standing: Standing) -> bool {
+    pub fn has(self, status: CircuitStatus) -> bool {
         match self {
-            Self::Banned => standing == Standing::Banned,
-            Self::Vip => standing == Standing::Vip,
-            Self::Standing | Self::Seen => standing != Standing::Reset,
+            Self::Banned => status == CircuitStatus::Banned,
+            Self::Vip => status == CircuitStatus::Trusted,
+            Self::Any | Self::Seen => status != CircuitStatus::Normal,
         }
     }
 }

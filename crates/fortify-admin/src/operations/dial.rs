@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::AdminError;
 use crate::handler::{Context, Nothing, line, reason};
-use crate::identity::Who;
+use crate::identity::Principal;
 use fortify_core::clock::Timestamp;
-use fortify_engine::threat::audit::{By, MAX_NAME, MAX_REASON, Row, Why};
+use fortify_engine::threat::history::{ChangedBy, DialChange, DialRow, MAX_NAME, MAX_REASON};
 use fortify_engine::threat::table::{Admits, LevelPolicy};
 use fortify_engine::threat::{Dial, ThreatLevel};
 
@@ -75,7 +75,7 @@ pub struct Turn {
 /// The dial given back to itself.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct GiveBack {
+pub struct AutoRequest {
     /// Why, for the audit.
     pub reason: Option<String>,
 }
@@ -92,7 +92,7 @@ pub struct Last {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct History {
     /// The oldest first.
-    pub turns: Vec<Row>,
+    pub turns: Vec<DialRow>,
 }
 
 /// Where the dial stands, and what each level asks.
@@ -129,7 +129,7 @@ pub async fn set(context: Context, args: Turn) -> Result<DialView, AdminError> {
 /// # Errors
 ///
 /// Faults of the file, and then it was not turned.
-pub async fn auto(context: Context, args: GiveBack) -> Result<DialView, AdminError> {
+pub async fn auto(context: Context, args: AutoRequest) -> Result<DialView, AdminError> {
     let why = line("reason", args.reason.as_deref().unwrap_or_default())?;
     turn(&context, &why, |dial| Some(dial.auto())).await
 }
@@ -151,8 +151,8 @@ async fn turn(
     reason: &str,
     decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
 ) -> Result<DialView, AdminError> {
-    let why = why(context.who()?, context.app().clock.now(), reason);
-    match context.app().engine.turn_dial(why, decide).await? {
+    let why = why(context.principal()?, context.app().clock.now(), reason);
+    match context.app().engine.start_dial(why, decide).await? {
         Some(dial) => Ok(view(context, dial)),
         None => Err(AdminError::Conflict(PINNED.to_owned())),
     }
@@ -183,12 +183,12 @@ pub fn of(
 }
 
 /// What is written beside a turn by hand.
-pub fn why(who: &Who, at: Timestamp, reason: &str) -> Why {
-    let mut by = format!("{} by {}", who.name, who.means.as_str());
+pub fn why(principal: &Principal, at: Timestamp, reason: &str) -> DialChange {
+    let mut by = format!("{} by {}", principal.name, principal.auth_method.as_str());
     by.truncate(by.floor_char_boundary(MAX_NAME));
     let mut reason = reason.to_owned();
     reason.truncate(reason.floor_char_boundary(MAX_REASON));
-    Why { at, by: By::Operator(by), reason, signals: None }
+    DialChange { at, by: ChangedBy::Operator(by), reason, signals: None }
 }
 
 /// What a level asks, for people and programs.

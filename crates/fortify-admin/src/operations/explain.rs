@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::circuits::{self, Circuit, OfCircuit};
-use crate::directory::named;
+use crate::directory::resolve;
 use crate::error::AdminError;
 use crate::handler::Context;
 use fortify_engine::explain::Explanation;
@@ -25,7 +25,7 @@ pub struct Explained {
 ///
 /// [`AdminError::BadRequest`] where it is not named; faults of the store.
 pub async fn explain(context: Context, args: OfCircuit) -> Result<Explained, AdminError> {
-    let named = named(&context, &args.circuit).await?;
+    let named = resolve(&context, &args.circuit).await?;
     let explanation = context.app().engine.explain(named.tag, named.tor).await?;
     Ok(Explained { explanation, circuit: circuits::view(&context, named) })
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::SharedAdmin;
 use crate::error::AdminError;
 use crate::handler::{Context, line};
-use crate::identity::{Means, Role, Who};
+use crate::identity::{AuthMethod, Principal, Role};
 use crate::log::Entry;
 use fortify_config::Change;
 use fortify_core::clock::Timestamp;
@@ -30,8 +30,8 @@ pub struct Reload {
 /// [`AdminError::Conflict`] with file, line and key; faults of the files, and then nothing was changed.
 pub async fn reload(context: Context, args: Reload) -> Result<Reloaded, AdminError> {
     let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
-    let who = context.who()?.clone();
-    perform(context.admin.clone(), who, reason).await.map_err(|error| match error {
+    let principal = context.principal()?.clone();
+    perform(context.admin.clone(), principal, reason).await.map_err(|error| match error {
         ReloadError::NoSource | ReloadError::Invalid(_) => AdminError::Conflict(error.to_string()),
         ReloadError::Build(_) | ReloadError::Record(_) | ReloadError::Panicked => {
             AdminError::Unavailable(error.to_string())
@@ -41,17 +41,22 @@ pub async fn reload(context: Context, args: Reload) -> Result<Reloaded, AdminErr
 
 /// The same, because a signal said so; the log says what came of it.
 pub async fn by_signal(admin: &SharedAdmin) {
-    let who = Who { name: "SIGHUP".to_owned(), role: Role::Admin, means: Means::Signal };
-    let _told = perform(admin.clone(), who, String::new()).await;
+    let principal =
+        Principal { name: "SIGHUP".to_owned(), role: Role::Admin, auth_method: AuthMethod::Signal };
+    let _told = perform(admin.clone(), principal, String::new()).await;
 }
 
 /// Goes on to its end where whoever asked does not wait for it.
-async fn perform(admin: SharedAdmin, who: Who, reason: String) -> Result<Reloaded, ReloadError> {
+async fn perform(
+    admin: SharedAdmin,
+    principal: Principal,
+    reason: String,
+) -> Result<Reloaded, ReloadError> {
     let work = async move {
         let at = admin.app().clock.now();
         let entries = {
-            let (who, reason) = (who.clone(), reason.clone());
-            move |reloaded: &Reloaded| entries(&who, at, &reason, reloaded)
+            let (principal, reason) = (principal.clone(), reason.clone());
+            move |reloaded: &Reloaded| entries(&principal, at, &reason, reloaded)
         };
         let accounts = admin.accounts.clone();
         let record = |reloaded: Reloaded| async move {
@@ -62,7 +67,7 @@ async fn perform(admin: SharedAdmin, who: Who, reason: String) -> Result<Reloade
         let reloaded = admin.live.reload_on_record(record).await;
         if let Err(error) = &reloaded {
             let why = error.to_string().replace('\n', "; ");
-            let entry = Entry::new(&who, at, ACTION, "failed").because(&why);
+            let entry = Entry::new(&principal, at, ACTION, "failed").because(&why);
             let logged = admin.accounts.with(move |accounts| accounts.log(&entry)).await;
             if let Err(error) = logged {
                 tracing::warn!(%error, "a reload that failed was not written down");
@@ -74,17 +79,19 @@ async fn perform(admin: SharedAdmin, who: Who, reason: String) -> Result<Reloade
 }
 
 /// One for each key, or one that says that there was none.
-fn entries(who: &Who, at: Timestamp, reason: &str, reloaded: &Reloaded) -> Vec<Entry> {
+fn entries(principal: &Principal, at: Timestamp, reason: &str, reloaded: &Reloaded) -> Vec<Entry> {
     let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "default".to_owned());
     let entry = |change: &Change, when: &str| {
         let to = format!("{}{when}", word(&change.to));
-        Entry::new(who, at, ACTION, &change.key).change(word(&change.from), to).because(reason)
+        Entry::new(principal, at, ACTION, &change.key)
+            .change(word(&change.from), to)
+            .because(reason)
     };
     let now = reloaded.applied.iter().map(|change| entry(change, ""));
     let later = reloaded.at_restart.iter().map(|change| entry(change, " (at the next start)"));
     let mut all: Vec<_> = now.chain(later).collect();
     if all.is_empty() {
-        all.push(Entry::new(who, at, ACTION, "as before").because(reason));
+        all.push(Entry::new(principal, at, ACTION, "as before").because(reason));
     }
     all
 }

@@ -9,7 +9,7 @@ use crate::error::AdminError;
 use crate::figures::{self, Sample};
 use crate::handler::{Context, Nothing};
 use fortify_core::clock::Timestamp;
-use fortify_web::app::{HaproxyState, LedgerState, Readiness, TorStanding};
+use fortify_web::app::{ComponentHealth, Readiness};
 
 /// Over what rates are told.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -44,8 +44,8 @@ pub struct Status {
     pub queue: u64,
     /// Pictures drawn ahead.
     pub pictures_ready: u64,
-    /// Circuits that are favoured.
-    pub favoured: u64,
+    /// Circuits that are trusted.
+    pub trusted: u64,
     /// Circuits that are banned.
     pub banned: u64,
     /// Operators who are logged in.
@@ -142,7 +142,7 @@ pub async fn show(context: Context, _: Nothing) -> Result<Status, AdminError> {
         active_challenges: sample.active_challenges,
         queue: app.engine.queue_length(),
         pictures_ready: app.engine.pictures_ready() as u64,
-        favoured: counts.vip as u64,
+        trusted: counts.trusted as u64,
         banned: counts.banned as u64,
         admin_sessions: context.admin.sessions.count() as u64,
         reasons,
@@ -164,15 +164,15 @@ fn rates(before: &Sample, now: &Sample) -> Rates {
 fn dependencies(readiness: Readiness) -> Vec<Dependency> {
     let health = |works| if works { Health::Ok } else { Health::Down };
     let haproxy = match readiness.haproxy {
-        HaproxyState::Off => Health::Off,
-        HaproxyState::Ok => Health::Ok,
-        HaproxyState::Degraded => Health::Down,
+        ComponentHealth::Off => Health::Off,
+        ComponentHealth::Ok => Health::Ok,
+        ComponentHealth::Degraded => Health::Down,
     };
-    let tor = readiness.tor.map_or(Health::Off, |tor| health(tor == TorStanding::Up));
+    let tor = readiness.tor.map_or(Health::Off, |tor| health(tor == ComponentHealth::Ok));
     [
         ("store", health(readiness.store), true),
         ("renderer", health(readiness.renderer), true),
-        ("reputation", health(readiness.reputation == LedgerState::Ok), false),
+        ("reputation", health(readiness.reputation == ComponentHealth::Ok), false),
         ("haproxy", haproxy, false),
         ("tor", tor, false),
     ]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::{Made, Token};
+use crate::accounts::{IssuedToken, Token};
 use crate::error::AdminError;
 use crate::handler::{Context, Nothing, line};
 use crate::identity::Role;
@@ -71,13 +71,13 @@ pub async fn add(context: Context, args: Add) -> Result<NewToken, AdminError> {
     if !(1..=MOST_DAYS).contains(&days) {
         return Err(AdminError::BadRequest(format!("days: use 1 to {MOST_DAYS}")));
     }
-    let (who, now) = (context.who()?.clone(), context.app().clock.now());
+    let (principal, now) = (context.principal()?.clone(), context.app().clock.now());
     let (expires, entropy) =
         (now.after(Duration::from_secs(days * 86_400)), context.app().engine.entropy().clone());
     let add = move |all: &crate::accounts::Accounts| {
-        all.add_token(&who, args.role, &label, now, expires, &*entropy)
+        all.add_token(&principal, args.role, &label, now, expires, &*entropy)
     };
-    let Made { token, text } = context.admin.accounts.with(add).await?;
+    let IssuedToken { token, text } = context.admin.accounts.with(add).await?;
     Ok(NewToken { token, secret: text.expose().clone() })
 }
 
@@ -87,7 +87,7 @@ pub async fn add(context: Context, args: Add) -> Result<NewToken, AdminError> {
 ///
 /// [`AdminError::NotFound`], and faults of the file.
 pub async fn revoke(context: Context, args: OfToken) -> Result<Token, AdminError> {
-    let (who, now) = (context.who()?.clone(), context.app().clock.now());
+    let (principal, now) = (context.principal()?.clone(), context.app().clock.now());
     let accounts = &context.admin.accounts;
-    Ok(accounts.with(move |all| all.revoke_token(&who, &args.id, now)).await?)
+    Ok(accounts.with(move |all| all.revoke_token(&principal, &args.id, now)).await?)
 }

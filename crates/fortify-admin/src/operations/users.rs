@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::{User, UserChange};
 use crate::error::AdminError;
-use crate::guard::Try;
+use crate::guard::Attempt;
 use crate::handler::{Context, Nothing, WithCookies};
-use crate::identity::{Means, Role};
+use crate::identity::{AuthMethod, Role};
 use crate::login::{self, Done, Me, check_name};
 use crate::{password as passwords, totp as codes};
 use fortify_core::entropy::random_bytes;
@@ -121,9 +121,10 @@ pub async fn list(context: Context, _: Nothing) -> Result<Users, AdminError> {
 pub async fn add(context: Context, args: Add) -> Result<User, AdminError> {
     check_name(&args.name)?;
     let hash = hashed(&context, args.password).await?;
-    let (who, now) = (context.who()?.clone(), context.app().clock.now());
+    let (principal, now) = (context.principal()?.clone(), context.app().clock.now());
     let accounts = &context.admin.accounts;
-    let added = accounts.with(move |all| all.add_user(&who, &args.name, args.role, &hash, now));
+    let added =
+        accounts.with(move |all| all.add_user(&principal, &args.name, args.role, &hash, now));
     Ok(added.await?)
 }
 
@@ -178,9 +179,9 @@ pub async fn own_password(
 ) -> Result<WithCookies<Me>, AdminError> {
     prove(&context, args.password).await?;
     let hash = hashed(&context, args.new_password).await?;
-    let who = context.who()?.clone();
-    let user = change(&context, who.name.clone(), UserChange::Password(hash)).await?;
-    login::begin(&context, user.id, user.generation, who)
+    let principal = context.principal()?.clone();
+    let user = change(&context, principal.name.clone(), UserChange::Password(hash)).await?;
+    login::begin(&context, user.id, user.generation, principal)
 }
 
 /// Begins with one-time codes anew, or drops them.
@@ -193,29 +194,29 @@ pub async fn own_totp(
     args: OwnTotp,
 ) -> Result<WithCookies<Enrolled>, AdminError> {
     prove(&context, args.password).await?;
-    let who = context.who()?.clone();
-    let (secret, enrolled) = enrol(&context, &who.name, args.on)?;
-    let user = change(&context, who.name.clone(), UserChange::Totp(secret)).await?;
-    let WithCookies(me, cookies) = login::begin(&context, user.id, user.generation, who)?;
+    let principal = context.principal()?.clone();
+    let (secret, enrolled) = enrol(&context, &principal.name, args.on)?;
+    let user = change(&context, principal.name.clone(), UserChange::Totp(secret)).await?;
+    let WithCookies(me, cookies) = login::begin(&context, user.id, user.generation, principal)?;
     Ok(WithCookies(Enrolled { csrf: me.csrf, ..enrolled }, cookies))
 }
 
 /// Whether whoever has the session also has the password: a browser that was left open has not.
 async fn prove(context: &Context, password: String) -> Result<(), AdminError> {
-    let (admin, who) = (&context.admin, context.who()?);
-    if who.means != Means::Session {
+    let (admin, principal) = (&context.admin, context.principal()?);
+    if principal.auth_method != AuthMethod::Session {
         let advice = "only an account has a password; log in, or use /admin/api/v1/users";
         return Err(AdminError::Conflict(advice.to_owned()));
     }
-    let (name, now) = (who.name.clone(), admin.app().clock.now());
-    let one = Try { name: &who.name, source: context.source, proven: false };
-    admin.guard().enter(one, now).map_err(AdminError::Wait)?;
+    let (name, now) = (principal.name.clone(), admin.app().clock.now());
+    let one = Attempt { name: &principal.name, source: context.source, proven: false };
+    admin.guard().begin_attempt(one, now).map_err(AdminError::Wait)?;
     let found = admin.accounts.with(move |accounts| accounts.credentials(&name)).await?;
     let hash = found.map(|found| found.password);
     if !admin.hasher.verify(Secret::new(password), hash).await? {
         return Err(AdminError::BadLogin);
     }
-    admin.guard().right(one);
+    admin.guard().record_success(one);
     Ok(())
 }
 
@@ -239,9 +240,10 @@ fn enrol(
 }
 
 async fn change(context: &Context, name: String, change: UserChange) -> Result<User, AdminError> {
-    let (who, now) = (context.who()?.clone(), context.app().clock.now());
+    let (principal, now) = (context.principal()?.clone(), context.app().clock.now());
     let admin = &context.admin;
-    let user = admin.accounts.with(move |all| all.change_user(&who, &name, &change, now)).await?;
+    let user =
+        admin.accounts.with(move |all| all.change_user(&principal, &name, &change, now)).await?;
     admin.sessions.end_all_of(user.id);
     Ok(user)
 }

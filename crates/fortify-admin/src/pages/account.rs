@@ -11,7 +11,7 @@ use super::qr;
 use super::view::{self, STYLE, Shell};
 use crate::error::AdminError;
 use crate::handler::{Context, Nothing, WithCookies};
-use crate::identity::Means;
+use crate::identity::AuthMethod;
 use crate::operations::users::{self, Enrolled, OwnPassword, OwnTotp};
 
 /// Where somebody comes from.
@@ -27,7 +27,7 @@ pub(super) struct After {
 struct AccountTemplate {
     shell: Shell,
     session: bool,
-    means: &'static str,
+    auth_method: &'static str,
     codes: bool,
 }
 
@@ -54,18 +54,18 @@ async fn page(
     error: Option<AdminError>,
 ) -> Result<Response, AdminError> {
     let shell = Shell::new(&context, "/admin/account", "Your account", done, error.as_ref());
-    let who = context.who()?.clone();
+    let principal = context.principal()?.clone();
     let all = users::list(context, Nothing {}).await?.users;
-    let codes = all.iter().any(|user| user.name == who.name && user.totp);
-    let session = who.means == Means::Session;
-    let means = match who.means {
-        Means::Session => "a session",
-        Means::Token => "an API token",
-        Means::Socket => "the unix socket",
-        Means::File => "the file",
-        Means::Signal => "a signal",
+    let codes = all.iter().any(|user| user.name == principal.name && user.totp);
+    let session = principal.auth_method == AuthMethod::Session;
+    let auth_method = match principal.auth_method {
+        AuthMethod::Session => "a session",
+        AuthMethod::Token => "an API token",
+        AuthMethod::Socket => "the unix socket",
+        AuthMethod::File => "the file",
+        AuthMethod::Signal => "a signal",
     };
-    Ok(view::html_because(&AccountTemplate { shell, session, means, codes }, error))
+    Ok(view::html_because(&AccountTemplate { shell, session, auth_method, codes }, error))
 }
 
 /// Changes one's password.
@@ -82,7 +82,7 @@ pub(super) async fn password(context: Context, args: OwnPassword) -> Result<Resp
 pub(super) async fn totp(context: Context, args: OwnTotp) -> Result<Response, AdminError> {
     match users::own_totp(context.clone(), args).await {
         Ok(WithCookies(enrolled, cookies)) => {
-            let name = context.who()?.name.clone();
+            let name = context.principal()?.name.clone();
             let page = match enrolled_page(&context, enrolled, name, true) {
                 Some(page) => page,
                 None => view::go("/admin/account", Some("codes-off")),

@@ -32,7 +32,7 @@ struct AuditTemplate {
 
 struct RecordView {
     at: String,
-    who: String,
+    principal: String,
     what: String,
     target: String,
     change: String,
@@ -53,7 +53,7 @@ fn view_of(record: Record) -> RecordView {
     match record {
         Record::Turn(turn) => RecordView {
             at: utc(turn.at),
-            who: by(&turn.by).to_owned(),
+            principal: by(&turn.by).to_owned(),
             what: "dial".to_owned(),
             target: turn.mode,
             change: format!("{} → {}", turn.from, turn.to),
@@ -61,7 +61,7 @@ fn view_of(record: Record) -> RecordView {
         },
         Record::Change(entry) => RecordView {
             at: utc(entry.at),
-            who: format!("{} by {}", entry.who, entry.means),
+            principal: format!("{} by {}", entry.principal, entry.auth_method),
             what: entry.action,
             target: entry.target,
             change: match (entry.from.as_str(), entry.to.as_str()) {
@@ -72,7 +72,7 @@ fn view_of(record: Record) -> RecordView {
         },
         Record::Refused(refusals) => RecordView {
             at: utc(refusals.at),
-            who: String::new(),
+            principal: String::new(),
             what: "refused".to_owned(),
             target: refusals.what,
             change: format!("{} in that minute", refusals.count),

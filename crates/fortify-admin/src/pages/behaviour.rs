@@ -15,7 +15,7 @@ struct BehaviourTemplate {
     shell: Shell,
     mode: &'static str,
     report: Report,
-    dearer: String,
+    stricter: String,
     usual: String,
 }
 
@@ -31,7 +31,7 @@ pub(super) async fn show(context: Context, args: Nothing) -> Result<Response, Ad
             Mode::Learn => "learn",
             Mode::Act => "act",
         },
-        dearer: asked(&told.found),
+        stricter: asked(&told.found),
         usual: asked(&told.others),
         report: told.report,
     }))

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::view::{self, STYLE, Shell, class_words, span, tenth, utc_or_dash};
 use crate::error::AdminError;
 use crate::handler::Context;
-use crate::operations::circuits::{self, Change, Circuit, Flush, List, OfCircuit, Which};
+use crate::operations::circuits::{self, Change, Circuit, CircuitFilter, Flush, List, OfCircuit};
 use crate::operations::explain::{self, Explained};
 use crate::operations::sessions::{self, Revoke};
 use fortify_core::pseudonym::CircuitTag;
@@ -18,7 +18,7 @@ use fortify_engine::explain::{Explanation, Forecast};
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ShowList {
-    which: Option<Which>,
+    which: Option<CircuitFilter>,
     after: Option<String>,
     done: Option<String>,
 }
@@ -49,23 +49,23 @@ struct CircuitTemplate {
     circuit: CircuitView,
     known: bool,
     explained: Explanation,
-    verdicts: [Verdict; 2],
+    decisions: [DecisionRow; 2],
 }
 
 struct CircuitView {
     name: String,
     look: &'static str,
-    standing: &'static str,
+    status: &'static str,
     reason: &'static str,
     since: String,
     until: String,
     seen: String,
 }
 
-struct Verdict {
+struct DecisionRow {
     of: &'static str,
     look: &'static str,
-    verdict: &'static str,
+    decision: &'static str,
     more: Option<String>,
     reasons: String,
 }
@@ -83,23 +83,23 @@ async fn list_page(
 ) -> Result<Response, AdminError> {
     let shell =
         Shell::new(&context, "/admin/circuits", "Circuits", args.done.as_deref(), error.as_ref());
-    let which = args.which.unwrap_or(Which::Standing);
+    let which = args.which.unwrap_or(CircuitFilter::Any);
     let all = List { which: Some(which), after: args.after, limit: None, addresses: None };
     let page = circuits::list(context, all).await?;
     let template = ListTemplate {
         shell,
         asked,
         filters: [
-            ("standing", "Banned or favoured"),
+            ("any", "Banned or trusted"),
             ("banned", "Banned"),
-            ("vip", "Favoured"),
+            ("vip", "Trusted"),
             ("seen", "Seen in the last hour"),
         ],
         which: match which {
-            Which::Standing => "standing",
-            Which::Banned => "banned",
-            Which::Vip => "vip",
-            Which::Seen => "seen",
+            CircuitFilter::Any => "any",
+            CircuitFilter::Banned => "banned",
+            CircuitFilter::Vip => "vip",
+            CircuitFilter::Seen => "seen",
         },
         list: page.circuits.iter().map(view_of).collect(),
         next: page.next,
@@ -137,7 +137,7 @@ async fn page(
         shell,
         circuit: view_of(&circuit),
         known: circuit.known,
-        verdicts: [
+        decisions: [
             verdict("without a session", &explained.without_session),
             verdict("with a session", &explained.with_session),
         ],
@@ -209,16 +209,16 @@ pub(super) async fn revoke(context: Context, args: Revoke) -> Result<Response, A
 }
 
 fn view_of(circuit: &Circuit) -> CircuitView {
-    let (look, standing) = match circuit.standing {
+    let (look, status) = match circuit.status {
         Some("banned") => ("bad", "banned"),
-        Some("vip") => ("good", "favoured"),
+        Some("vip") => ("good", "trusted"),
         Some(other) => ("plain", other),
         None => ("plain", "like any other"),
     };
     CircuitView {
         name: circuit.circuit.clone(),
         look,
-        standing,
+        status,
         reason: circuit.reason.unwrap_or("–"),
         since: utc_or_dash(circuit.since),
         until: utc_or_dash(circuit.until),
@@ -226,8 +226,8 @@ fn view_of(circuit: &Circuit) -> CircuitView {
     }
 }
 
-fn verdict(of: &'static str, decided: &Forecast) -> Verdict {
-    let look = match decided.verdict {
+fn verdict(of: &'static str, decided: &Forecast) -> DecisionRow {
+    let look = match decided.decision {
         "admit" => "good",
         "refuse" => "bad",
         "wait" => "warn",
@@ -244,5 +244,5 @@ fn verdict(of: &'static str, decided: &Forecast) -> Verdict {
         more.push(format!("for {}", span(seconds)));
     }
     let more = (!more.is_empty()).then(|| more.join(", "));
-    Verdict { of, look, verdict: decided.verdict, more, reasons: decided.reasons.join("; ") }
+    DecisionRow { of, look, decision: decided.decision, more, reasons: decided.reasons.join("; ") }
 }

@@ -11,10 +11,10 @@ use super::view::{self, STYLE, Shell, by, span, utc};
 use crate::chart::Shape;
 use crate::error::AdminError;
 use crate::handler::{Context, Nothing};
-use crate::operations::dial::{self, DialView, GiveBack, Last, Turn};
+use crate::operations::dial::{self, AutoRequest, DialView, Last, Turn};
 use fortify_core::clock::Timestamp;
 use fortify_engine::threat::ThreatLevel;
-use fortify_engine::threat::audit::Row;
+use fortify_engine::threat::history::DialRow;
 use fortify_engine::threat::table::{Admits, LevelPolicy};
 
 /// Turns in the table, and those that the chart is drawn from.
@@ -47,7 +47,7 @@ struct DialTemplate {
     chosen: Option<u8>,
     changes: Vec<Change>,
     plot: Plot,
-    turns: Vec<Row>,
+    turns: Vec<DialRow>,
 }
 
 struct LevelView {
@@ -157,7 +157,7 @@ pub(super) async fn pin(context: Context, args: Turn) -> Result<Response, AdminE
 }
 
 /// Gives the dial back to itself.
-pub(super) async fn auto(context: Context, args: GiveBack) -> Result<Response, AdminError> {
+pub(super) async fn auto(context: Context, args: AutoRequest) -> Result<Response, AdminError> {
     after(context.clone(), Show::default(), "auto", dial::auto(context, args).await).await
 }
 
@@ -176,9 +176,9 @@ async fn after(
 /// What a level asks, by [`COLUMNS_OF_LEVEL`].
 fn tell(policy: &LevelPolicy) -> [String; 7] {
     let admits = match policy.admits {
-        Admits::Either => "a session or a favoured circuit",
+        Admits::Either => "a session or a trusted circuit",
         Admits::Session => "a session",
-        Admits::Both => "a session on a favoured circuit",
+        Admits::Both => "a session on a trusted circuit",
     };
     [
         policy.stages.to_string(),
@@ -218,18 +218,18 @@ fn cells(told: &[String; 7], before: Option<&[String; 7]>) -> Vec<Cell> {
 }
 
 /// The level at the end of each column of the last day; `turns` are the oldest first.
-fn levels(turns: &[Row], level: u8, now: Timestamp) -> Vec<Option<f64>> {
+fn levels(turns: &[DialRow], level: u8, now: Timestamp) -> Vec<Option<f64>> {
     let first = turns.first().map_or(level, |turn| turn.from);
     let mut turns = turns.iter().peekable();
-    let mut standing = first;
+    let mut status = first;
     (0..COLUMNS)
         .rev()
         .map(|columns| {
             let end = now.before(std::time::Duration::from_secs(columns * COLUMN_SECONDS));
             while let Some(turn) = turns.next_if(|turn| turn.at <= end) {
-                standing = turn.to;
+                status = turn.to;
             }
-            Some(f64::from(standing))
+            Some(f64::from(status))
         })
         .collect()
 }
@@ -247,8 +247,8 @@ fn told(signals: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn turn(at: u64, from: u8, to: u8) -> Row {
-        Row {
+    fn turn(at: u64, from: u8, to: u8) -> DialRow {
+        DialRow {
             at: Timestamp::from_secs(at),
             from,
             to,

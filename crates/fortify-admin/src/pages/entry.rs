@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::view::{self, STYLE, Shell};
 use crate::error::AdminError;
 use crate::handler::{Context, Nothing, WithCookies};
-use crate::identity::Means;
+use crate::identity::AuthMethod;
 use crate::login::{self, LogIn, SetUp};
 
 /// Where somebody comes from.
@@ -37,7 +37,8 @@ struct SetupTemplate {
 
 /// The form of a log-in.
 pub(super) async fn login(context: Context, args: After) -> Result<Response, AdminError> {
-    if context.asker.as_ref().is_some_and(|who| who.means == Means::Session) {
+    if context.asker.as_ref().is_some_and(|principal| principal.auth_method == AuthMethod::Session)
+    {
         return Ok(view::go("/admin", None));
     }
     login_page(context, args.done.as_deref(), None).await

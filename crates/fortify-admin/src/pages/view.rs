@@ -12,10 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use super::answer_of;
-use crate::access::Said;
+use crate::access::RequestLog;
 use crate::error::AdminError;
 use crate::handler::Context;
-use crate::identity::{Role, Who};
+use crate::identity::{Principal, Role};
 use fortify_core::clock::Timestamp;
 use fortify_engine::behaviour::Class;
 
@@ -38,7 +38,7 @@ pub(super) struct Shell {
     /// Its address, for the navigation.
     pub(super) path: &'static str,
     /// Who looks at it; nobody before log-in.
-    pub(super) who: Option<Who>,
+    pub(super) principal: Option<Principal>,
     /// What went wrong.
     pub(super) alert: Option<String>,
     /// What was done.
@@ -60,7 +60,7 @@ impl Shell {
         Self {
             title,
             path,
-            who: context.asker.clone(),
+            principal: context.asker.clone(),
             alert: alert.map(ToString::to_string),
             done: done.filter(|_| alert.is_none()).and_then(done_text),
             refresh: None,
@@ -71,7 +71,7 @@ impl Shell {
     /// Around a page before log-in.
     pub(super) fn outside(title: &'static str, alert: Option<String>, done: Option<&str>) -> Self {
         let done = done.and_then(done_text);
-        Self { title, path: "", who: None, alert, done, refresh: None, token: None }
+        Self { title, path: "", principal: None, alert, done, refresh: None, token: None }
     }
 
     /// The pages that there are for whoever looks.
@@ -97,7 +97,7 @@ impl Shell {
     }
 
     fn is_at_least(&self, role: Role) -> bool {
-        self.who.as_ref().is_some_and(|who| who.role >= role)
+        self.principal.as_ref().is_some_and(|principal| principal.role >= role)
     }
 
     /// The page's forms belong to a session that has just begun.
@@ -144,7 +144,7 @@ pub(super) fn html(template: &impl Template) -> Response {
 
 /// A page that says why not: with the status of the refusal, which is counted as one.
 pub(super) fn because(mut page: Response, error: AdminError) -> Response {
-    page.extensions_mut().insert(Said::of(&error));
+    page.extensions_mut().insert(RequestLog::of(&error));
     let (status, headers) = answer_of(error);
     *page.status_mut() = status;
     page.headers_mut().extend(headers);
@@ -193,7 +193,7 @@ fn done_text(word: &str) -> Option<&'static str> {
         "pin" => "The dial is pinned.",
         "auto" => "The dial turns by itself.",
         "ban" => "The circuit is banned.",
-        "promote" => "The circuit is favoured.",
+        "promote" => "The circuit is trusted.",
         "reset" => "The circuit stands like any other.",
         "kill" => "Tor closed the circuit.",
         "gone" => "Tor had the circuit no more.",

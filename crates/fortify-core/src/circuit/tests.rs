@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const BOOT: TorBoot = TorBoot { instance: 0, epoch: 0 };
+const BOOT: TorBoot = TorBoot { instance: 0, generation: 0 };
 
 const TOR_LINE: &[u8] = b"PROXY TCP6 fc00:dead:beef:4dad::0:19 ::1 25 81\r\n";
 
@@ -248,7 +248,7 @@ fn different_identities_have_different_canonical_bytes() {
     }
     for circuit in [
         TorCircuit { instance: 1, ..tor },
-        TorCircuit { epoch: 1, ..tor },
+        TorCircuit { generation: 1, ..tor },
         TorCircuit { number: 1, ..tor },
     ] {
         ids.push(CircuitId::Header(circuit));
@@ -264,8 +264,8 @@ fn abuse_03_04_the_same_number_of_another_start_or_another_tor_is_another_circui
     let line = modes.map(|mode| (mode, with_line("127.0.0.1", TOR_LINE), headers(&[])));
     let header = (IdentityMode::Circuit, tcp("127.0.0.1"), headers(&["fc00:dead:beef:4dad::19"]));
     for (mode, connection, headers) in line.into_iter().chain([header]) {
-        let at = |instance, epoch| {
-            let boot = TorBoot { instance, epoch };
+        let at = |instance, generation| {
+            let boot = TorBoot { instance, generation };
             identify(mode, &TrustedProxies::default(), boot, &connection, &headers).unwrap()
         };
         let one = at(3, 7);

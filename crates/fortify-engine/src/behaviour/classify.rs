@@ -90,7 +90,7 @@ impl Classes {
 /// Why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub enum FindingReason {
     /// Scanner paths.
     ScannerPaths,
     /// Pages that are not there.
@@ -113,7 +113,7 @@ pub enum Reason {
     Regular,
 }
 
-impl Reason {
+impl FindingReason {
     /// All of them.
     pub const ALL: [Self; 10] = [
         Self::ScannerPaths,
@@ -146,23 +146,23 @@ impl Reason {
     }
 }
 
-/// A few [`Reason`]s.
+/// A few [`FindingReason`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reasons(u16);
 
 impl Reasons {
     /// Each of them.
-    pub fn iter(self) -> impl Iterator<Item = Reason> {
-        Reason::ALL.into_iter().filter(move |reason| self.has(*reason))
+    pub fn iter(self) -> impl Iterator<Item = FindingReason> {
+        FindingReason::ALL.into_iter().filter(move |reason| self.has(*reason))
     }
 
     /// Whether it is one of them.
     #[must_use]
-    pub const fn has(self, reason: Reason) -> bool {
+    pub const fn has(self, reason: FindingReason) -> bool {
         self.0 & (1 << reason as u16) != 0
     }
 
-    const fn with(self, reason: Reason, holds: bool) -> Self {
+    const fn with(self, reason: FindingReason, holds: bool) -> Self {
         if holds { Self(self.0 | 1 << reason as u16) } else { self }
     }
 }
@@ -190,17 +190,17 @@ fn reasons(class: Class, features: &Features, baseline: &Baseline) -> Option<Rea
     let counts = &features.counts;
     let only = |reason, holds| Reasons::default().with(reason, holds);
     let reasons = match class {
-        Class::Probing => only(Reason::ScannerPaths, counts.probes >= PROBES).with(
-            Reason::MissingPages,
+        Class::Probing => only(FindingReason::ScannerPaths, counts.probes >= PROBES).with(
+            FindingReason::MissingPages,
             counts.missing >= MISSING
                 && counts.missing as f32 >= MISSING_SHARE * counts.pages as f32
                 && !baseline.is_broken(),
         ),
-        Class::CredentialStuffing => only(Reason::LogIns, counts.logins >= LOGINS),
-        Class::SlowDrip => only(Reason::CrawlingBodies, counts.crawls >= CRAWLS),
-        Class::Flood => only(Reason::RequestRate, features.rate > baseline.most_requests()),
+        Class::CredentialStuffing => only(FindingReason::LogIns, counts.logins >= LOGINS),
+        Class::SlowDrip => only(FindingReason::CrawlingBodies, counts.crawls >= CRAWLS),
+        Class::Flood => only(FindingReason::RequestRate, features.rate > baseline.most_requests()),
         Class::ChallengeFarming => only(
-            Reason::UnansweredChallenges,
+            FindingReason::UnansweredChallenges,
             counts.challenges.saturating_sub(counts.answers) >= UNANSWERED
                 && (counts.answers as f32) < ANSWERED_SHARE * counts.challenges as f32,
         ),
@@ -218,11 +218,11 @@ fn scraping(features: &Features, baseline: &Baseline) -> Reasons {
     let spread = features.gap_variance.max(0.0).sqrt();
     let regular = no_assets && spread < REGULAR * features.gap_mean;
     let signs = Reasons::default()
-        .with(Reason::PageRate, features.page_rate > baseline.most_pages())
-        .with(Reason::NoAssets, no_assets && baseline.has_assets())
-        .with(Reason::Regular, regular);
+        .with(FindingReason::PageRate, features.page_rate > baseline.most_pages())
+        .with(FindingReason::NoAssets, no_assets && baseline.has_assets())
+        .with(FindingReason::Regular, regular);
     let any = signs != Reasons::default();
-    signs.with(Reason::ManyPages, any)
+    signs.with(FindingReason::ManyPages, any)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@
 //! - `first_day`: since when this installation has watched.
 
 mod baseline;
-mod circuits;
+mod circuit_map;
 mod classify;
 mod features;
 mod first_day;
@@ -34,7 +34,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use baseline::Sample;
-use circuits::Circuits;
+use circuit_map::Circuits;
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
@@ -42,7 +42,7 @@ use fortify_core::pseudonym::CircuitTag;
 use metrics::BehaviourMetrics;
 
 pub use baseline::Baseline;
-pub use classify::{Class, Finding, Reason, Reasons, classify};
+pub use classify::{Class, Finding, FindingReason, Reasons, classify};
 pub use features::{Counts, Features, Outcome, Request};
 pub use first_day::{FIRST_DAY, watching_since};
 pub use target::Target;
@@ -83,7 +83,7 @@ pub struct Behaviour {
     learning: Mutex<()>,
     requests: AtomicU64,
     tallies: [Tally; Class::ALL.len()],
-    reasons: [AtomicU64; Reason::ALL.len()],
+    reasons: [AtomicU64; FindingReason::ALL.len()],
 }
 
 #[derive(Default)]
@@ -108,7 +108,7 @@ pub struct Report {
     /// By class, in the order of [`Class::ALL`].
     pub classes: Vec<ClassReport>,
     /// How often circuits were found for a reason.
-    pub reasons: Vec<(Reason, u64)>,
+    pub reasons: Vec<(FindingReason, u64)>,
 }
 
 /// One class in a [`Report`].
@@ -118,7 +118,7 @@ pub struct ClassReport {
     pub class: Class,
     /// Circuits found to be it; once each, for as long as they are remembered.
     pub circuits: u64,
-    /// Requests that came from circuits while they were it: those that would have met a dearer gate.
+    /// Requests that came from circuits while they were it: those that would have met stricter challenges.
     pub requests: u64,
 }
 
@@ -129,22 +129,22 @@ impl Report {
         self.classes.iter().map(|class| class.circuits).sum()
     }
 
-    /// Requests that meet a dearer gate, or would.
+    /// Requests that get stricter challenges, or would.
     #[must_use]
-    pub fn dearer(&self) -> u64 {
+    pub fn stricter(&self) -> u64 {
         self.classes.iter().map(|class| class.requests).sum()
     }
 }
 
 /// What is known of one circuit's requests, and what it looks like.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Look {
+pub struct CircuitReport {
     /// When the last one was counted, ms since the Unix epoch.
     pub seen: Timestamp,
     /// What it looks like; nothing for most.
     pub class: Option<Class>,
     /// Why.
-    pub reasons: Vec<Reason>,
+    pub reasons: Vec<FindingReason>,
     /// Whether that makes a difference here: findings count now.
     pub counts_here: bool,
     /// Requests in about the last minute.
@@ -216,12 +216,12 @@ impl Behaviour {
     }
 
     /// Takes in one request of a circuit.
-    pub fn saw(&self, circuit: CircuitTag, request: &Request) {
-        self.saw_of(circuit, None, request);
+    pub fn record(&self, circuit: CircuitTag, request: &Request) {
+        self.record_circuit(circuit, None, request);
     }
 
     /// As [`Self::saw`], and remembers which circuit it is.
-    pub fn saw_of(&self, circuit: CircuitTag, tor: Option<TorCircuit>, request: &Request) {
+    pub fn record_circuit(&self, circuit: CircuitTag, tor: Option<TorCircuit>, request: &Request) {
         if !self.is_on() {
             return;
         }
@@ -279,12 +279,12 @@ impl Behaviour {
 
     /// What is known of a circuit's requests, and what that would be found to be, whatever the mode.
     #[must_use]
-    pub fn look(&self, circuit: CircuitTag) -> Option<Look> {
+    pub fn report_of(&self, circuit: CircuitTag) -> Option<CircuitReport> {
         let (features, now) = (self.circuits.get(circuit)?, self.clock.now());
         let finding = classify(&features, &self.baseline.load(), now);
         let seen = features.last();
         let features = features.as_of(now);
-        Some(Look {
+        Some(CircuitReport {
             seen,
             class: finding.map(|finding| finding.class),
             reasons: finding.map_or_else(Vec::new, |finding| finding.reasons.iter().collect()),
@@ -312,7 +312,7 @@ impl Behaviour {
     /// Every circuit whose requests are counted, which it is where that is known, and when it was last
     /// seen. There may be 100,000: to be asked off the threads that serve.
     #[must_use]
-    pub fn lately(&self) -> Vec<(CircuitTag, Option<TorCircuit>, Timestamp)> {
+    pub fn recent(&self) -> Vec<(CircuitTag, Option<TorCircuit>, Timestamp)> {
         self.circuits.all()
     }
 
@@ -341,7 +341,7 @@ impl Behaviour {
                     requests: value(&tally.requests),
                 })
                 .collect(),
-            reasons: Reason::ALL.into_iter().zip(self.reasons.iter().map(value)).collect(),
+            reasons: FindingReason::ALL.into_iter().zip(self.reasons.iter().map(value)).collect(),
         }
     }
 
@@ -354,7 +354,7 @@ impl Behaviour {
         }
         if is_new {
             self.metrics.finding(finding.class.label());
-            for (reason, count) in Reason::ALL.into_iter().zip(&self.reasons) {
+            for (reason, count) in FindingReason::ALL.into_iter().zip(&self.reasons) {
                 count.fetch_add(u64::from(finding.reasons.has(reason)), Ordering::Relaxed);
             }
         }

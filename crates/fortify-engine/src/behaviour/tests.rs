@@ -39,7 +39,7 @@ fn probed(mode: Mode) -> Behaviour {
     for _ in 0..5 {
         let target = behaviour.read(b"/.git/config");
         let outcome = Outcome::Challenged;
-        behaviour.saw(
+        behaviour.record(
             circuit(1),
             &Request { target, post: false, outcome, loaded: false, crawled: false },
         );
@@ -56,7 +56,7 @@ fn observe_counts_and_reports_and_tells_nobody() {
     let report = observing.report();
     let probing = ClassReport { class: Class::Probing, circuits: 1, requests: 3 };
     assert_eq!((report.classes.first(), report.requests), (Some(&probing), 5));
-    assert_eq!(report.reasons.first(), Some(&(Reason::ScannerPaths, 1)));
+    assert_eq!(report.reasons.first(), Some(&(FindingReason::ScannerPaths, 1)));
     let mut registry = prometheus_client::registry::Registry::with_prefix("fortify");
     observing.metrics.describe(&mut registry);
     let mut text = String::new();
@@ -70,7 +70,7 @@ fn act_tells_with_reasons_until_it_is_forgiven_and_off_counts_nothing() {
     let acting = probed(Mode::Act);
     let finding = acting.finding(circuit(1)).unwrap();
     assert_eq!(finding.class, Class::Probing);
-    assert_eq!(finding.reasons.iter().collect::<Vec<_>>(), [Reason::ScannerPaths]);
+    assert_eq!(finding.reasons.iter().collect::<Vec<_>>(), [FindingReason::ScannerPaths]);
     acting.forget(circuit(1));
     assert_eq!(acting.finding(circuit(1)), None);
 
@@ -86,7 +86,7 @@ fn a_new_installation_watches_for_a_day_says_what_it_would_have_done_and_acts() 
             let target = behaviour.read(b"/.git/config");
             let outcome = Outcome::Challenged;
             let request = Request { target, post: false, outcome, loaded: false, crawled: false };
-            behaviour.saw(circuit(1), &request);
+            behaviour.record(circuit(1), &request);
         }
         behaviour.finding(circuit(1)).is_some()
     };
@@ -97,7 +97,7 @@ fn a_new_installation_watches_for_a_day_says_what_it_would_have_done_and_acts() 
     assert_eq!(behaviour.report().acts_in, 1);
     clock.set(START.after(FIRST_DAY));
     let report = behaviour.end_of_first_day().unwrap();
-    assert_eq!((report.found(), report.dearer(), report.acts), (2, 6, true));
+    assert_eq!((report.found(), report.stricter(), report.acts), (2, 6, true));
     assert_eq!(behaviour.end_of_first_day(), None, "said twice");
     assert!(probe());
     let metrics = BehaviourMetrics::default();
@@ -120,7 +120,7 @@ fn a_finding_ends_by_itself() {
     for _ in 0..5 {
         let target = behaviour.read(b"/.env");
         let outcome = Outcome::Challenged;
-        behaviour.saw(
+        behaviour.record(
             circuit(1),
             &Request { target, post: false, outcome, loaded: false, crawled: false },
         );

@@ -4,24 +4,24 @@
 //!
 //! - [`Challenges`]: `issue`, `picture`, `redeem`.
 //! - [`policy`]: what a level asks, and how it is shown.
-//! - [`judge`]: whether an answer is right; pure.
+//! - [`take_and_check`]: whether an answer is right; pure.
 //! - `recipe`: a challenge as the store keeps it, and back.
 //! - [`renderer`]: the generator off the async threads, under a bound, and watched.
-//! - `viewing`: pictures that are fetched apart from their page.
-//! - [`wardrobe`]: the styles that pictures are drawn in.
+//! - `fetch_counter`: pictures that are fetched apart from their page.
+//! - [`styles`]: the styles that pictures are drawn in.
 //! - [`tally`]: how challenges were answered, by kind.
 //! - [`pool`]: pictures drawn ahead; [`breaker`]: what to draw when drawing takes too long; pure.
 
+pub mod answer_check;
 pub mod breaker;
-pub mod judge;
+mod fetch_counter;
 pub mod metrics;
 pub mod policy;
 pub mod pool;
 mod recipe;
 pub mod renderer;
+pub mod style_cache;
 pub mod tally;
-mod viewing;
-pub mod wardrobe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,20 +32,20 @@ use fortify_captcha::{
 };
 use tokio::time::Instant;
 
-use crate::limits::waits::Waits;
+use crate::limits::waits::FailureWaits;
+use answer_check::AnswerVerdict;
+use fetch_counter::FetchCounter;
 use fortify_core::clock::Clock;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::{ChallengeRecord, ChallengeToken, Failures};
 use fortify_store::{StateStore, StoreError};
-use judge::Verdict;
 use metrics::{ChallengeMetrics, Outcome};
-use policy::{Menu, Order, Terms};
+use policy::{ChallengeConfig, ChallengeMix, ChallengeRequest};
 use pool::Pool;
 use recipe::Recipe;
-use renderer::{Renderer, Studio};
-use tally::{Became, Tally};
-use viewing::Viewings;
+use renderer::{RenderLimiter, RenderService};
+use tally::{AnswerResult, Tally};
 
 /// Threads that draw ahead: one keeps a stock for thousands of pages a second, and leaves the other
 /// cores to those who ask.
@@ -54,19 +54,19 @@ const POOL_THREADS: usize = 1;
 /// What the configuration makes of challenges.
 #[derive(Clone, Debug)]
 pub struct ChallengeSettings {
-    /// What holds at first; [`Challenges::set_terms`] changes it.
-    pub terms: Terms,
+    /// What holds at first; [`Challenges::set_config`] changes it.
+    pub config: ChallengeConfig,
     /// Pictures to draw ahead.
     pub pool: usize,
-    /// What holds at first; [`Challenges::set_failing`] changes it.
-    pub failing: Failing,
+    /// What holds at first; [`Challenges::set_failure_policy`] changes it.
+    pub failure_policy: FailurePolicy,
 }
 
 /// What wrong answers cost.
 #[derive(Clone, Debug)]
-pub struct Failing {
+pub struct FailurePolicy {
     /// How long a circuit waits after them.
-    pub waits: Waits,
+    pub waits: FailureWaits,
     /// How long a circuit without a further one stays counted.
     pub decay: Duration,
 }
@@ -105,9 +105,9 @@ pub struct Submission<'a> {
 
 /// What became of an answer, and what that says of who gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Judged {
+pub struct Redemption {
     /// For the visitor.
-    pub redeemed: Redeemed,
+    pub redeemed: RedeemOutcome,
     /// For this side alone.
     pub evidence: Evidence,
     /// Wrong answers that its circuit has given, this one included; 0 unless it is one.
@@ -129,7 +129,7 @@ pub enum Evidence {
 
 /// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Redeemed {
+pub enum RedeemOutcome {
     /// It was right: the level it was earned at.
     Solved {
         /// The challenge's level.
@@ -159,7 +159,7 @@ pub enum ChallengeError {
     Render(String),
     /// The picture was fetched as often as it may be.
     #[error("the picture was fetched too often")]
-    SeenEnough,
+    FetchedTooOften,
 }
 
 impl From<RenderError> for ChallengeError {
@@ -171,25 +171,25 @@ impl From<RenderError> for ChallengeError {
 /// Issues, draws and judges challenges.
 #[derive(Debug)]
 pub struct Challenges {
-    studio: Arc<Studio>,
-    renderer: Renderer,
+    render_service: Arc<RenderService>,
+    render_limiter: RenderLimiter,
     pool: Pool<Picture>,
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     metrics: ChallengeMetrics,
-    terms: Arc<ArcSwap<Terms>>,
-    failing: ArcSwap<Failing>,
-    viewings: Viewings,
+    config: Arc<ArcSwap<ChallengeConfig>>,
+    failure_policy: ArcSwap<FailurePolicy>,
+    fetches: FetchCounter,
     tally: Tally,
 }
 
 impl Challenges {
-    /// Challenges by `settings`, drawn in `studio`, at most `max_renders` at a time, and kept in
+    /// Challenges by `settings`, drawn in `render_service`, at most `max_renders` at a time, and kept in
     /// `store`.
     #[must_use]
     pub fn new(
-        studio: Arc<Studio>,
+        render_service: Arc<RenderService>,
         max_renders: usize,
         store: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
@@ -197,41 +197,42 @@ impl Challenges {
         metrics: ChallengeMetrics,
         settings: ChallengeSettings,
     ) -> Self {
-        let terms = Arc::new(ArcSwap::from_pointee(settings.terms));
-        let ahead = (studio.clone(), entropy.clone(), terms.clone());
+        let config = Arc::new(ArcSwap::from_pointee(settings.config));
+        let ahead = (render_service.clone(), entropy.clone(), config.clone());
         let pool = Pool::start(settings.pool, POOL_THREADS, move || {
-            let terms = ahead.2.load_full();
-            let recipe = choose(&ahead.0, &*ahead.1, &terms.menu, Order::default()).ok()?;
-            let rendered = ahead.0.draw(&recipe).ok()?;
-            Some(Picture { recipe, rendered, terms })
+            let config = ahead.2.load_full();
+            let recipe =
+                choose(&ahead.0, &*ahead.1, &config.mix, ChallengeRequest::default()).ok()?;
+            let rendered = ahead.0.render_now(&recipe).ok()?;
+            Some(Picture { recipe, rendered, config })
         });
-        let renderer = Renderer::new(studio.clone(), max_renders);
-        let failing = ArcSwap::from_pointee(settings.failing);
+        let renderer = RenderLimiter::new(render_service.clone(), max_renders);
+        let failure_policy = ArcSwap::from_pointee(settings.failure_policy);
         let tally = Tally::new();
         Self {
-            studio,
-            renderer,
+            render_service,
+            render_limiter: renderer,
             pool,
             store,
             clock,
             entropy,
             metrics,
-            terms,
-            failing,
-            viewings: Viewings::new(),
+            config,
+            failure_policy,
+            fetches: FetchCounter::new(),
             tally,
         }
     }
 
     /// Issues by other terms from now on; pictures drawn ahead by the ones before are thrown away.
-    pub fn set_terms(&self, terms: Terms) {
-        self.terms.store(Arc::new(terms));
+    pub fn set_config(&self, config: ChallengeConfig) {
+        self.config.store(Arc::new(config));
         self.pool.clear();
     }
 
     /// Has wrong answers cost this from now on, those given before included.
-    pub fn set_failing(&self, failing: Failing) {
-        self.failing.store(Arc::new(failing));
+    pub fn set_failure_policy(&self, failure_policy: FailurePolicy) {
+        self.failure_policy.store(Arc::new(failure_policy));
     }
 
     /// How challenges were answered so far.
@@ -248,7 +249,7 @@ impl Challenges {
 
     /// Whether a picture can be drawn: for `/ready`.
     pub async fn is_warm(&self) -> bool {
-        self.renderer.is_warm().await
+        self.render_limiter.is_warm().await
     }
 
     /// A new challenge for `circuit`, without its picture. Whether the circuit may have one is for the caller
@@ -257,11 +258,15 @@ impl Challenges {
     /// # Errors
     ///
     /// Faults of this side.
-    pub async fn issue(&self, circuit: CircuitTag, order: Order) -> Result<Issued, ChallengeError> {
-        let terms = self.terms.load_full();
-        let recipe = choose(&self.studio, &*self.entropy, &terms.menu, order)?;
-        let puzzle = self.studio.puzzle(&recipe.spec, &recipe.seed)?;
-        self.keep(circuit, &recipe, puzzle, terms.ttl).await
+    pub async fn issue(
+        &self,
+        circuit: CircuitTag,
+        order: ChallengeRequest,
+    ) -> Result<Issued, ChallengeError> {
+        let config = self.config.load_full();
+        let recipe = choose(&self.render_service, &*self.entropy, &config.mix, order)?;
+        let puzzle = self.render_service.puzzle(&recipe.spec, &recipe.seed)?;
+        self.keep(circuit, &recipe, puzzle, config.ttl).await
     }
 
     /// A new challenge for `circuit` with its picture, in one go: what a page needs. Without a wish
@@ -273,22 +278,22 @@ impl Challenges {
     pub async fn issue_with_picture(
         &self,
         circuit: CircuitTag,
-        order: Order,
+        order: ChallengeRequest,
     ) -> Result<(Issued, Media), ChallengeError> {
-        let terms = self.terms.load_full();
+        let config = self.config.load_full();
         // One that was being drawn while the terms changed is in stock and not what they ask for.
-        let in_force = |picture: &Picture| Arc::ptr_eq(&picture.terms, &terms);
-        let plain = order == Order::default();
+        let in_force = |picture: &Picture| Arc::ptr_eq(&picture.config, &config);
+        let plain = order == ChallengeRequest::default();
         let ahead = if plain { self.pool.take().filter(in_force) } else { None };
         let (recipe, rendered) = match ahead {
             Some(picture) => (picture.recipe, picture.rendered),
             None => {
-                let recipe = choose(&self.studio, &*self.entropy, &terms.menu, order)?;
-                let rendered = self.renderer.render(&recipe).await?;
+                let recipe = choose(&self.render_service, &*self.entropy, &config.mix, order)?;
+                let rendered = self.render_limiter.render(&recipe).await?;
                 (recipe, rendered)
             }
         };
-        let issued = self.keep(circuit, &recipe, rendered.puzzle, terms.ttl).await?;
+        let issued = self.keep(circuit, &recipe, rendered.puzzle, config.ttl).await?;
         Ok((issued, rendered.media))
     }
 
@@ -297,7 +302,7 @@ impl Challenges {
     ///
     /// # Errors
     ///
-    /// [`ChallengeError::SeenEnough`]; when the store or the renderer fails.
+    /// [`ChallengeError::FetchedTooOften`]; when the store or the renderer fails.
     pub async fn picture(
         &self,
         token: &ChallengeToken,
@@ -310,20 +315,21 @@ impl Challenges {
         let Some(recipe) = recipe::read(&record) else {
             return Ok(None);
         };
-        if !self.viewings.look(token, self.clock.now()) {
-            return Err(ChallengeError::SeenEnough);
+        if !self.fetches.count(token, self.clock.now()) {
+            return Err(ChallengeError::FetchedTooOften);
         }
-        Ok(Some(self.renderer.render(&recipe).await?.media))
+        Ok(Some(self.render_limiter.render(&recipe).await?.media))
     }
 
-    /// A picture of what `menu` has, for whoever looks after the gate: no challenge, and no answer is kept.
+    /// A picture of what `mix` has, for whoever looks after the gate: no challenge, and no answer is kept.
     ///
     /// # Errors
     ///
     /// [`ChallengeError::Busy`]; when the renderer fails.
-    pub async fn sample(&self, menu: &Menu) -> Result<Media, ChallengeError> {
-        let recipe = choose(&self.studio, &*self.entropy, menu, Order::default())?;
-        Ok(self.renderer.render(&recipe).await?.media)
+    pub async fn sample(&self, mix: &ChallengeMix) -> Result<Media, ChallengeError> {
+        let recipe =
+            choose(&self.render_service, &*self.entropy, mix, ChallengeRequest::default())?;
+        Ok(self.render_limiter.render(&recipe).await?.media)
     }
 
     /// Takes the challenge and judges the answer. A token that is none at all goes the way of a wrong
@@ -336,14 +342,16 @@ impl Challenges {
         &self,
         submission: Submission<'_>,
         circuit: CircuitTag,
-    ) -> Result<Judged, ChallengeError> {
+    ) -> Result<Redemption, ChallengeError> {
         let started = Instant::now();
-        let judged = self.judge(submission, circuit).await;
+        let judged = self.take_and_check(submission, circuit).await;
         let outcome = match &judged {
             Err(_) => Outcome::Error,
-            Ok(Judged { evidence: Evidence::Bot, .. }) => Outcome::Decoy,
-            Ok(Judged { redeemed: Redeemed::Solved { .. }, .. }) => Outcome::Ok,
-            Ok(Judged { redeemed: Redeemed::MustWait(_), failures: 0, .. }) => Outcome::Wait,
+            Ok(Redemption { evidence: Evidence::Bot, .. }) => Outcome::Decoy,
+            Ok(Redemption { redeemed: RedeemOutcome::Solved { .. }, .. }) => Outcome::Ok,
+            Ok(Redemption { redeemed: RedeemOutcome::MustWait(_), failures: 0, .. }) => {
+                Outcome::Wait
+            }
             Ok(_) => Outcome::Failed,
         };
         self.metrics.redeem(started.elapsed(), outcome);
@@ -372,15 +380,15 @@ impl Challenges {
         Ok(self.wait_after(self.store.failures(circuit).await?))
     }
 
-    async fn judge(
+    async fn take_and_check(
         &self,
         submission: Submission<'_>,
         circuit: CircuitTag,
-    ) -> Result<Judged, ChallengeError> {
+    ) -> Result<Redemption, ChallengeError> {
         let Submission { token, answer, trapped } = submission;
         if let Some(wait) = self.wait(circuit).await? {
-            let redeemed = Redeemed::MustWait(wait);
-            return Ok(Judged { redeemed, evidence: Evidence::None, failures: 0 });
+            let redeemed = RedeemOutcome::MustWait(wait);
+            return Ok(Redemption { redeemed, evidence: Evidence::None, failures: 0 });
         }
         // A text that is no token is looked up under a name that nothing has, so that it takes the
         // same steps as one that was never issued.
@@ -390,12 +398,12 @@ impl Challenges {
         };
         // Taken first, judged then: only the request that took the record can judge it.
         let record = self.store.take_challenge(&token).await?;
-        let verdict = judge::judge(record.as_ref(), answer, circuit);
+        let verdict = answer_check::check_answer(record.as_ref(), answer, circuit);
         // Nothing was guessed at where there was nothing: a visitor who answers in an old tab must
         // not be locked out for it. The response is the same.
         let Some(record) = record else {
-            return Ok(Judged {
-                redeemed: Redeemed::Failed,
+            return Ok(Redemption {
+                redeemed: RedeemOutcome::Failed,
                 evidence: Evidence::None,
                 failures: 0,
             });
@@ -404,29 +412,29 @@ impl Challenges {
         let tell = |became| self.tally.answered(kind.0, kind.1, kind.2, became);
         let evidence = match verdict {
             _ if trapped => Evidence::Bot,
-            Verdict::Right { level } => {
-                let seen = self.viewings.since(&token, record.created_at);
+            AnswerVerdict::Right { level } => {
+                let seen = self.fetches.first_fetch(&token, record.created_at);
                 let took = seen.until(self.clock.now());
-                tell(Became::Solved(took));
+                tell(AnswerResult::Solved(took));
                 self.count_answer(&record, Outcome::Ok);
                 if let Some(variant) = variant_of(&record) {
                     self.metrics.answered_after(took, variant);
                 }
-                let redeemed = Redeemed::Solved { level };
-                return Ok(Judged { redeemed, evidence: Evidence::Solved(took), failures: 0 });
+                let redeemed = RedeemOutcome::Solved { level };
+                return Ok(Redemption { redeemed, evidence: Evidence::Solved(took), failures: 0 });
             }
-            Verdict::Wrong => Evidence::Wrong,
-            Verdict::Bot => Evidence::Bot,
+            AnswerVerdict::Wrong => Evidence::Wrong,
+            AnswerVerdict::Bot => Evidence::Bot,
         };
         let is_bot = evidence == Evidence::Bot;
-        tell(if is_bot { Became::Decoy } else { Became::Failed });
+        tell(if is_bot { AnswerResult::Decoy } else { AnswerResult::Failed });
         self.count_answer(&record, if is_bot { Outcome::Decoy } else { Outcome::Failed });
         self.count_pick(&record, answer, circuit);
-        let decay = self.failing.load().decay;
+        let decay = self.failure_policy.load().decay;
         let failures = self.store.record_failure(circuit, decay).await?;
         let wait = self.wait_after(failures);
-        let redeemed = wait.map_or(Redeemed::Failed, Redeemed::MustWait);
-        Ok(Judged { redeemed, evidence, failures: failures.count })
+        let redeemed = wait.map_or(RedeemOutcome::Failed, RedeemOutcome::MustWait);
+        Ok(Redemption { redeemed, evidence, failures: failures.count })
     }
 
     /// Counts an answer by what was asked, so that an operator sees which task, at which level, people fail.
@@ -449,7 +457,8 @@ impl Challenges {
         let Some(Recipe { spec, seed, .. }) = recipe::read(record) else {
             return;
         };
-        let picked = self.studio.puzzle(&spec, &seed).ok().and_then(|p| p.decoy_picked(answer));
+        let picked =
+            self.render_service.puzzle(&spec, &seed).ok().and_then(|p| p.decoy_picked(answer));
         if let Some(kind) = picked {
             self.metrics.wrong_pick(spec.variant.as_str(), kind.as_str());
         }
@@ -457,8 +466,8 @@ impl Challenges {
 
     /// How long a circuit with these wrong answers has to wait for its next challenge.
     pub fn wait_after(&self, failures: Failures) -> Option<Duration> {
-        let failing = self.failing.load();
-        failing.waits.left(failures, failing.decay, self.clock.now())
+        let failure_policy = self.failure_policy.load();
+        failure_policy.waits.remaining(failures, failure_policy.decay, self.clock.now())
     }
 
     async fn keep(
@@ -500,18 +509,18 @@ fn variant_of(record: &ChallengeRecord) -> Option<&'static str> {
 struct Picture {
     recipe: Recipe,
     rendered: Rendered,
-    terms: Arc<Terms>,
+    config: Arc<ChallengeConfig>,
 }
 
 /// What to draw next, and the seed to draw it from.
 fn choose(
-    studio: &Studio,
+    render_service: &RenderService,
     entropy: &dyn Entropy,
-    menu: &Menu,
-    order: Order,
+    mix: &ChallengeMix,
+    order: ChallengeRequest,
 ) -> Result<Recipe, EntropyError> {
     let seed = Seed::from_bytes(random_bytes(entropy)?);
     let draws = [random_bytes(entropy)?, random_bytes(entropy)?].map(u32::from_le_bytes);
-    let spec = if studio.is_strained() { menu.plain() } else { menu.choose(order, draws) };
-    Ok(Recipe { spec, epoch: studio.epoch(), seed })
+    let spec = if render_service.is_strained() { mix.fallback() } else { mix.choose(order, draws) };
+    Ok(Recipe { spec, style_period: render_service.style_period(), seed })
 }

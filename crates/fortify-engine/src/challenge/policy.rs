@@ -8,7 +8,7 @@ use fortify_captcha::{
 
 /// A visitor's wish for another kind of picture, so that nobody is locked out by one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wish {
+pub enum Preference {
     /// None.
     #[default]
     Any,
@@ -18,7 +18,7 @@ pub enum Wish {
     Letters,
 }
 
-impl Wish {
+impl Preference {
     /// The wish that a form names.
     #[must_use]
     pub fn parse(name: &str) -> Self {
@@ -46,9 +46,9 @@ impl Wish {
 
 /// What a challenge is to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Order {
+pub struct ChallengeRequest {
     /// What the visitor wishes for.
-    pub wish: Wish,
+    pub preference: Preference,
     /// Whether it is for one whose answers look like a program's: a level more, and objects or patterns,
     /// which are harder for programs. It outweighs a wish for letters.
     pub harder: bool,
@@ -56,16 +56,16 @@ pub struct Order {
 
 /// What holds for challenges that are issued now.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct ChallengeConfig {
     /// How long an answer is accepted.
     pub ttl: Duration,
     /// What may be drawn.
-    pub menu: Menu,
+    pub mix: ChallengeMix,
 }
 
 /// What may be drawn.
 #[derive(Clone, Debug)]
-pub struct Menu {
+pub struct ChallengeMix {
     /// Difficulty.
     pub level: Level,
     /// How answers are given.
@@ -78,28 +78,33 @@ pub struct Menu {
     pub carriers: Vec<(Carrier, u32)>,
 }
 
-impl Menu {
+impl ChallengeMix {
     /// The specification of the next picture, for two uniformly random draws.
     ///
     /// The carrier is drawn by weight among those that show the task in this mode and fit the wish. Where
     /// none of these has a weight, all that do so are as likely: at levels 1 and 2, which have ink alone,
     /// a picked sum moves. Where there is none (a picked sum that is not to move), letters are asked for.
     #[must_use]
-    pub fn choose(&self, Order { wish, harder }: Order, draws: [u32; 2]) -> Spec {
+    pub fn choose(
+        &self,
+        ChallengeRequest { preference, harder }: ChallengeRequest,
+        draws: [u32; 2],
+    ) -> Spec {
         if harder {
             let level = Level::new(self.level.get() + 1).unwrap_or(self.level);
             let variants = vec![(Variant::ObjectRecognition, 1), (Variant::PatternCompletion, 1)];
-            let wish = if wish == Wish::Letters { Wish::Any } else { wish };
-            let menu = Self { level, variants, ..self.clone() };
-            return menu.choose(Order { wish, harder: false }, draws);
+            let preference =
+                if preference == Preference::Letters { Preference::Any } else { preference };
+            let mix = Self { level, variants, ..self.clone() };
+            return mix.choose(ChallengeRequest { preference, harder: false }, draws);
         }
         let variants = or(&self.variants, variant_weights(self.level));
-        let drawn = match wish {
-            Wish::Letters => Variant::DistortedText,
+        let drawn = match preference {
+            Preference::Letters => Variant::DistortedText,
             _ => pick(variants, draws[0], |_| true).unwrap_or(Variant::DistortedText),
         };
         let shown = |variant| {
-            self.carrier(variant, wish, draws[1]).map(|carrier| self.spec(variant, carrier))
+            self.carrier(variant, preference, draws[1]).map(|carrier| self.spec(variant, carrier))
         };
         let letters = Variant::DistortedText;
         // Letters in swirl are drawn in every mode and stand still.
@@ -109,8 +114,9 @@ impl Menu {
     }
 
     /// The carrier on which `draw` falls; `None` where no carrier shows `variant` as wished for.
-    fn carrier(&self, variant: Variant, wish: Wish, draw: u32) -> Option<Carrier> {
-        let fits = |carrier: Carrier| carrier.carries(variant, self.mode) && wish.allows(carrier);
+    fn carrier(&self, variant: Variant, preference: Preference, draw: u32) -> Option<Carrier> {
+        let fits =
+            |carrier: Carrier| carrier.carries(variant, self.mode) && preference.allows(carrier);
         let evenly = Carrier::ALL.map(|carrier| (carrier, 1));
         let weights = or(&self.carriers, carrier_weights(self.level));
         pick(weights, draw, fits).or_else(|| pick(&evenly, draw, fits))
@@ -118,7 +124,7 @@ impl Menu {
 
     /// The plain picture for when drawing takes too long: the requirement names this task.
     #[must_use]
-    pub fn plain(&self) -> Spec {
+    pub fn fallback(&self) -> Spec {
         self.spec(Variant::PatternCompletion, Carrier::Ink)
     }
 
@@ -156,14 +162,14 @@ mod tests {
     use super::*;
     use fortify_core::entropy::{SystemEntropy, random_bytes};
 
-    const WISHES: [Wish; 3] = [Wish::Any, Wish::Still, Wish::Letters];
+    const PREFERENCES: [Preference; 3] = [Preference::Any, Preference::Still, Preference::Letters];
 
     fn level(level: u8) -> Level {
         Level::new(level).unwrap()
     }
 
-    fn menu(level: Level) -> Menu {
-        Menu {
+    fn mix(level: Level) -> ChallengeMix {
+        ChallengeMix {
             level,
             mode: AnswerMode::Typed,
             length: 6,
@@ -172,29 +178,31 @@ mod tests {
         }
     }
 
-    fn drawn(level: Level, wish: Wish) -> Spec {
-        drawn_from(&menu(level), wish)
+    fn drawn(level: Level, preference: Preference) -> Spec {
+        drawn_from(&mix(level), preference)
     }
 
-    fn drawn_from(menu: &Menu, wish: Wish) -> Spec {
+    fn drawn_from(mix: &ChallengeMix, preference: Preference) -> Spec {
         let bytes: [u8; 8] = random_bytes(&SystemEntropy).unwrap();
         let (a, b) = bytes.split_at(4);
         let draws = [a, b].map(|half| u32::from_le_bytes(half.try_into().unwrap()));
-        menu.choose(Order { wish, harder: false }, draws)
+        mix.choose(ChallengeRequest { preference, harder: false }, draws)
     }
 
     #[test]
     fn one_who_is_suspected_gets_a_level_more_of_what_is_harder_for_programs() {
-        for (number, wish) in [(2, Wish::Any), (5, Wish::Letters), (10, Wish::Still)] {
+        for (number, preference) in
+            [(2, Preference::Any), (5, Preference::Letters), (10, Preference::Still)]
+        {
             for draw in 0..200 {
-                let order = Order { wish, harder: true };
-                let spec = menu(level(number)).choose(order, [draw, draw / 2]);
+                let order = ChallengeRequest { preference, harder: true };
+                let spec = mix(level(number)).choose(order, [draw, draw / 2]);
                 assert_eq!(spec.level.get(), (number + 1).min(10));
                 assert!(matches!(
                     spec.variant,
                     Variant::ObjectRecognition | Variant::PatternCompletion
                 ));
-                assert!(wish != Wish::Still || spec.carrier != Carrier::Motion);
+                assert!(preference != Preference::Still || spec.carrier != Carrier::Motion);
             }
         }
     }
@@ -230,7 +238,7 @@ mod tests {
         for level in Level::ALL {
             let (mut tasks, mut pairs) = (BTreeMap::new(), BTreeMap::new());
             for _ in 0..100_000 {
-                let Spec { variant, carrier, .. } = drawn(level, Wish::Any);
+                let Spec { variant, carrier, .. } = drawn(level, Preference::Any);
                 *tasks.entry(variant.as_str()).or_insert(0_u32) += 1;
                 *pairs.entry((variant.as_str(), carrier.as_str())).or_insert(0_u32) += 1;
             }
@@ -253,7 +261,7 @@ mod tests {
     #[test]
     fn letters_are_carried_by_the_weights_of_their_level() {
         let share = |number: u8, carrier: Carrier| {
-            let letters = (0..2_000).map(|_| drawn(level(number), Wish::Letters));
+            let letters = (0..2_000).map(|_| drawn(level(number), Preference::Letters));
             letters.filter(|spec| spec.carrier == carrier).count()
         };
         assert_eq!(share(1, Carrier::Ink), 2_000);
@@ -263,46 +271,46 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_is_granted_at_every_level() {
+    fn a_preference_is_granted_at_every_level() {
         for level in Level::ALL {
             for _ in 0..500 {
-                assert_ne!(drawn(level, Wish::Still).carrier, Carrier::Motion);
-                assert_eq!(drawn(level, Wish::Letters).variant, Variant::DistortedText);
+                assert_ne!(drawn(level, Preference::Still).carrier, Carrier::Motion);
+                assert_eq!(drawn(level, Preference::Letters).variant, Variant::DistortedText);
             }
         }
     }
 
     #[test]
     fn the_operators_weights_count_instead_of_the_levels() {
-        let menu = Menu {
+        let mix = ChallengeMix {
             variants: vec![(Variant::Arithmetic, 1), (Variant::DistortedText, 0)],
             carriers: vec![(Carrier::Motion, 1)],
-            ..menu(level(9))
+            ..mix(level(9))
         };
         for _ in 0..500 {
-            let spec = drawn_from(&menu, Wish::Any);
+            let spec = drawn_from(&mix, Preference::Any);
             assert_eq!((spec.variant, spec.carrier), (Variant::Arithmetic, Carrier::Motion));
         }
-        let sums = Menu { carriers: vec![(Carrier::Swirl, 1)], ..menu };
+        let sums = ChallengeMix { carriers: vec![(Carrier::Swirl, 1)], ..mix };
         for _ in 0..100 {
-            let spec = drawn_from(&sums, Wish::Any);
+            let spec = drawn_from(&sums, Preference::Any);
             assert_eq!(spec.variant, Variant::Arithmetic);
             assert_ne!(spec.carrier, Carrier::Swirl, "swirl has no sums");
-            assert_eq!(drawn_from(&sums, Wish::Still).carrier, Carrier::Ink);
+            assert_eq!(drawn_from(&sums, Preference::Still).carrier, Carrier::Ink);
         }
     }
 
     /// The menus that a configuration can make: the level's own weights, and one task, one carrier alone.
-    fn menus() -> impl Iterator<Item = Menu> {
-        let own = |level| AnswerMode::ALL.map(move |mode| Menu { mode, ..menu(level) });
-        Level::ALL.into_iter().flat_map(own).flat_map(|menu| {
+    fn mixes() -> impl Iterator<Item = ChallengeMix> {
+        let own = |level| AnswerMode::ALL.map(move |mode| ChallengeMix { mode, ..mix(level) });
+        Level::ALL.into_iter().flat_map(own).flat_map(|mix| {
             let carriers =
                 [vec![]].into_iter().chain(Carrier::ALL.map(|carrier| vec![(carrier, 1)]));
-            let menus = carriers.map(move |carriers| Menu { carriers, ..menu.clone() });
-            menus.flat_map(|menu| {
+            let mixes = carriers.map(move |carriers| ChallengeMix { carriers, ..mix.clone() });
+            mixes.flat_map(|mix| {
                 let variants =
                     [vec![]].into_iter().chain(Variant::ALL.map(|variant| vec![(variant, 1)]));
-                variants.map(move |variants| Menu { variants, ..menu.clone() })
+                variants.map(move |variants| ChallengeMix { variants, ..mix.clone() })
             })
         })
     }
@@ -312,40 +320,48 @@ mod tests {
         let generator = Generator::new().unwrap();
         let seed = Seed::from_bytes([5; 32]);
         let mut drawn = HashSet::new();
-        for menu in menus() {
-            for (wish, draw) in WISHES.into_iter().flat_map(|wish| (0..100).map(move |n| (wish, n)))
+        for mix in mixes() {
+            for (preference, draw) in PREFERENCES
+                .into_iter()
+                .flat_map(|preference| (0..100).map(move |n| (preference, n)))
             {
                 for harder in [false, true] {
-                    let spec = menu.choose(Order { wish, harder }, [draw, draw.wrapping_mul(7)]);
+                    let spec = mix.choose(
+                        ChallengeRequest { preference, harder },
+                        [draw, draw.wrapping_mul(7)],
+                    );
                     let letters = spec.variant == Variant::DistortedText;
                     let right = spec.carrier.carries(spec.variant, spec.mode)
-                        && (wish != Wish::Still || spec.carrier != Carrier::Motion)
-                        && (wish != Wish::Letters || harder || letters)
+                        && (preference != Preference::Still || spec.carrier != Carrier::Motion)
+                        && (preference != Preference::Letters || harder || letters)
                         && (!drawn.insert(spec) || generator.puzzle(&spec, &seed).is_ok());
-                    assert!(right, "{menu:?} {wish:?} {spec:?}");
+                    assert!(right, "{mix:?} {preference:?} {spec:?}");
                 }
             }
-            assert!(generator.puzzle(&menu.plain(), &seed).is_ok());
+            assert!(generator.puzzle(&mix.fallback(), &seed).is_ok());
         }
     }
 
     #[test]
     fn what_engines_read_is_never_picked_in_ink() {
-        for menu in menus().filter(|menu| menu.mode == AnswerMode::Choice) {
-            for (wish, draw) in WISHES.into_iter().flat_map(|wish| (0..100).map(move |n| (wish, n)))
+        for mix in mixes().filter(|mix| mix.mode == AnswerMode::Choice) {
+            for (preference, draw) in PREFERENCES
+                .into_iter()
+                .flat_map(|preference| (0..100).map(move |n| (preference, n)))
             {
-                let spec = menu.choose(Order { wish, harder: false }, [draw, draw / 3]);
+                let spec =
+                    mix.choose(ChallengeRequest { preference, harder: false }, [draw, draw / 3]);
                 let told_by_shape = [Variant::ObjectRecognition, Variant::PatternCompletion];
                 let read = !told_by_shape.contains(&spec.variant);
-                assert!(!read || spec.carrier != Carrier::Ink, "{menu:?} {wish:?} {spec:?}");
+                assert!(!read || spec.carrier != Carrier::Ink, "{mix:?} {preference:?} {spec:?}");
             }
         }
     }
 
     #[test]
     fn where_no_carrier_of_the_level_shows_the_task_the_others_are_as_likely() {
-        let menu = Menu { mode: AnswerMode::Choice, ..menu(level(1)) };
-        let specs: Vec<Spec> = (0..4_000).map(|_| drawn_from(&menu, Wish::Any)).collect();
+        let mix = ChallengeMix { mode: AnswerMode::Choice, ..mix(level(1)) };
+        let specs: Vec<Spec> = (0..4_000).map(|_| drawn_from(&mix, Preference::Any)).collect();
         let share = |variant: Variant, carrier: Carrier| {
             let of = specs.iter().filter(|spec| spec.variant == variant);
             let (all, with) =
@@ -356,16 +372,16 @@ mod tests {
         assert!((0.4..0.6).contains(&share(Variant::DistortedText, Carrier::Swirl)));
         // A sum that is picked and does not move is not drawn.
         for _ in 0..500 {
-            let still = drawn_from(&menu, Wish::Still);
+            let still = drawn_from(&mix, Preference::Still);
             assert_eq!((still.variant, still.carrier), (Variant::DistortedText, Carrier::Swirl));
         }
     }
 
     #[test]
-    fn a_wish_has_one_name() {
-        for wish in WISHES {
-            assert_eq!(Wish::parse(wish.as_str()), wish);
+    fn a_preference_has_one_name() {
+        for preference in PREFERENCES {
+            assert_eq!(Preference::parse(preference.as_str()), preference);
         }
-        assert_eq!(Wish::parse("1"), Wish::Any);
+        assert_eq!(Preference::parse("1"), Preference::Any);
     }
 }

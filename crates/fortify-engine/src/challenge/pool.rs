@@ -15,18 +15,18 @@ const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
 /// A bounded stock of `T`s, made ahead.
 pub struct Pool<T> {
-    stock: Arc<Stock<T>>,
+    state: Arc<PoolState<T>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-struct Stock<T> {
-    shelf: Mutex<Shelf<T>>,
+struct PoolState<T> {
+    queue: Mutex<PoolQueue<T>>,
     /// Something was taken, or the pool is to end.
     changed: Condvar,
     capacity: usize,
 }
 
-struct Shelf<T> {
+struct PoolQueue<T> {
     ready: VecDeque<T>,
     ended: bool,
 }
@@ -40,39 +40,40 @@ impl<T: Send + 'static> Pool<T> {
         threads: usize,
         make: impl Fn() -> Option<T> + Send + Sync + 'static,
     ) -> Self {
-        let shelf = Shelf { ready: VecDeque::with_capacity(capacity), ended: false };
-        let stock = Arc::new(Stock { shelf: Mutex::new(shelf), changed: Condvar::new(), capacity });
+        let shelf = PoolQueue { ready: VecDeque::with_capacity(capacity), ended: false };
+        let stock =
+            Arc::new(PoolState { queue: Mutex::new(shelf), changed: Condvar::new(), capacity });
         let make = Arc::new(make);
         let threads = (0..if capacity == 0 { 0 } else { threads }).filter_map(|_| {
             let (stock, make) = (stock.clone(), make.clone());
-            let work = move || stock.keep_up(&*make);
+            let work = move || stock.refill(&*make);
             // Without its thread the stock stays empty and pictures are drawn when they are asked
             // for.
             thread::Builder::new().name("pictures".to_owned()).spawn(work).ok()
         });
-        Self { threads: threads.collect(), stock }
+        Self { threads: threads.collect(), state: stock }
     }
 
     /// One from the stock.
     #[must_use]
     pub fn take(&self) -> Option<T> {
-        let taken = self.stock.lock().ready.pop_front();
+        let taken = self.state.lock().ready.pop_front();
         if taken.is_some() {
-            self.stock.changed.notify_one();
+            self.state.changed.notify_one();
         }
         taken
     }
 
     /// Throws the stock away, to be made anew.
     pub fn clear(&self) {
-        self.stock.lock().ready.clear();
-        self.stock.changed.notify_all();
+        self.state.lock().ready.clear();
+        self.state.changed.notify_all();
     }
 
     /// How many are in stock.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.stock.lock().ready.len()
+        self.state.lock().ready.len()
     }
 
     /// Whether the stock is empty.
@@ -82,11 +83,12 @@ impl<T: Send + 'static> Pool<T> {
     }
 }
 
-impl<T> Stock<T> {
+impl<T> PoolState<T> {
     /// The work of a thread, until the pool ends.
-    fn keep_up(&self, make: &(impl Fn() -> Option<T> + ?Sized)) {
+    fn refill(&self, make: &(impl Fn() -> Option<T> + ?Sized)) {
         loop {
-            let full = |shelf: &mut Shelf<T>| shelf.ready.len() >= self.capacity && !shelf.ended;
+            let full =
+                |shelf: &mut PoolQueue<T>| shelf.ready.len() >= self.capacity && !shelf.ended;
             let shelf = self.changed.wait_while(self.lock(), full);
             if shelf.unwrap_or_else(PoisonError::into_inner).ended {
                 return;
@@ -104,20 +106,20 @@ impl<T> Stock<T> {
     }
 
     fn rest(&self) {
-        let going_on = |shelf: &mut Shelf<T>| !shelf.ended;
+        let going_on = |shelf: &mut PoolQueue<T>| !shelf.ended;
         let _rested = self.changed.wait_timeout_while(self.lock(), REST_AFTER_FAULT, going_on);
     }
 
     /// A shelf is whole after any panic: it is pushed to and popped from, and nothing in between.
-    fn lock(&self) -> MutexGuard<'_, Shelf<T>> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, PoolQueue<T>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<T> Drop for Pool<T> {
     fn drop(&mut self) {
-        self.stock.lock().ended = true;
-        self.stock.changed.notify_all();
+        self.state.lock().ended = true;
+        self.state.changed.notify_all();
         for thread in self.threads.drain(..) {
             let _a_panic_was_logged = thread.join();
         }
@@ -126,7 +128,7 @@ impl<T> Drop for Pool<T> {
 
 impl<T> fmt::Debug for Pool<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("capacity", &self.stock.capacity).finish_non_exhaustive()
+        f.debug_struct("Pool").field("capacity", &self.state.capacity).finish_non_exhaustive()
     }
 }
 

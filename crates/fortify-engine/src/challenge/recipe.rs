@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use fortify_captcha::{Carrier, Level, Puzzle, RENDERER_VERSION, Seed, Spec};
 
-use super::wardrobe::StyleEpoch;
+use super::style_cache::StylePeriod;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::{ChallengeRecord, Secret};
@@ -14,8 +14,8 @@ use fortify_store::record::{ChallengeRecord, Secret};
 pub(super) struct Recipe {
     /// What to draw.
     pub(super) spec: Spec,
-    /// In the style of which epoch.
-    pub(super) epoch: StyleEpoch,
+    /// In the style of which period.
+    pub(super) style_period: StylePeriod,
     /// From which seed.
     pub(super) seed: Seed,
 }
@@ -28,7 +28,7 @@ pub(super) fn write(
     created_at: Timestamp,
     expires_at: Timestamp,
 ) -> ChallengeRecord {
-    let Recipe { spec, epoch, seed } = recipe;
+    let Recipe { spec, style_period: period, seed } = recipe;
     ChallengeRecord {
         variant: Cow::Borrowed(spec.variant.as_str()),
         carrier: Cow::Borrowed(spec.carrier.as_str()),
@@ -39,7 +39,7 @@ pub(super) fn write(
         answer: Secret::new(puzzle.answer.encode()),
         decoy: puzzle.decoy.as_ref().map(|decoy| Secret::new(decoy.encode())),
         renderer: RENDERER_VERSION,
-        style_epoch: *epoch,
+        style_period: *period,
         circuit,
         created_at,
         expires_at,
@@ -58,7 +58,7 @@ pub(super) fn read(record: &ChallengeRecord) -> Option<Recipe> {
     spec.mode = record.mode.parse().ok()?;
     spec.length = record.length;
     let seed = Seed::from_bytes(*record.seed.expose());
-    Some(Recipe { spec, epoch: record.style_epoch, seed })
+    Some(Recipe { spec, style_period: record.style_period, seed })
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
     fn check(generator: &Generator, variant: Variant, carrier: Carrier, mode: AnswerMode) {
         let mut spec = Spec::new(variant, Level::new(5).unwrap()).with_carrier(carrier);
         (spec.length, spec.mode) = (8, mode);
-        let recipe = Recipe { spec, epoch: 86_400, seed: Seed::from_bytes([3; 32]) };
+        let recipe = Recipe { spec, style_period: 86_400, seed: Seed::from_bytes([3; 32]) };
         let style = generator.style(&StyleKey::PUBLIC);
         let rendered = generator.render(&recipe.spec, &style, &recipe.seed).unwrap();
         let circuit = CircuitTag::from_bytes([1; 16]);
@@ -92,8 +92,8 @@ mod tests {
         let record = write(&recipe, &rendered.puzzle, circuit, times[0], times[1]);
         let json = serde_json::to_string(&record).unwrap();
         let record: ChallengeRecord = serde_json::from_str(&json).unwrap();
-        let Recipe { spec, epoch, seed } = read(&record).unwrap();
-        assert_eq!(epoch, recipe.epoch);
+        let Recipe { spec, style_period: period, seed } = read(&record).unwrap();
+        assert_eq!(period, recipe.style_period);
         let again = generator.render(&spec, &style, &seed).unwrap();
         assert_eq!(again.media.bytes, rendered.media.bytes, "{variant} {carrier} {mode}");
         let decoyed = carrier == Carrier::Motion && mode == AnswerMode::Typed;

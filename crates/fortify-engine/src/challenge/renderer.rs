@@ -21,14 +21,14 @@ use super::ChallengeError;
 use super::breaker::{Breaker, Change};
 use super::metrics::{ChallengeMetrics, Outcome};
 use super::recipe::Recipe;
-use super::wardrobe::{StyleEpoch, Wardrobe};
+use super::style_cache::{StyleCache, StylePeriod};
 
 /// Drawing takes some microseconds more or less by what the answer is (`make bench` prints how many), so that
 /// who waits for a picture is handed it at a whole step of time, which nearly every picture is drawn within.
 const STEP: Duration = Duration::from_millis(2);
 
 /// What draws. The generator does; a test may put a slow one in its place.
-pub trait Draw: Send + Sync {
+pub trait Render: Send + Sync {
     /// The style that follows from `key`.
     fn style(&self, key: &StyleKey) -> Style;
 
@@ -47,7 +47,7 @@ pub trait Draw: Send + Sync {
     fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError>;
 }
 
-impl Draw for Generator {
+impl Render for Generator {
     fn style(&self, key: &StyleKey) -> Style {
         Self::style(self, key)
     }
@@ -62,23 +62,23 @@ impl Draw for Generator {
 }
 
 /// Draws, measures, and notices when drawing takes too long.
-pub struct Studio {
-    drawer: Arc<dyn Draw>,
-    wardrobe: Wardrobe,
+pub struct RenderService {
+    renderer: Arc<dyn Render>,
+    styles: StyleCache,
     breaker: Mutex<Breaker>,
     metrics: ChallengeMetrics,
 }
 
-impl Studio {
-    /// A studio where `drawer` draws, in the styles of `wardrobe`.
+impl RenderService {
+    /// A studio where `renderer` draws, in the styles of `styles`.
     #[must_use]
-    pub fn new(drawer: Arc<dyn Draw>, wardrobe: Wardrobe, metrics: ChallengeMetrics) -> Self {
-        Self { drawer, wardrobe, breaker: Mutex::default(), metrics }
+    pub fn new(renderer: Arc<dyn Render>, styles: StyleCache, metrics: ChallengeMetrics) -> Self {
+        Self { renderer, styles, breaker: Mutex::default(), metrics }
     }
 
-    /// The style epoch that pictures are drawn in now.
-    pub(super) fn epoch(&self) -> StyleEpoch {
-        self.wardrobe.epoch()
+    /// The style period that pictures are drawn in now.
+    pub(super) fn style_period(&self) -> StylePeriod {
+        self.styles.period()
     }
 
     /// Whether pictures take so long that only plain ones are to be drawn.
@@ -88,24 +88,24 @@ impl Studio {
     }
 
     pub(super) fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
-        self.drawer.puzzle(spec, seed)
+        self.renderer.puzzle(spec, seed)
     }
 
     /// Draws in place: for threads that may take the time.
-    pub(super) fn draw(&self, recipe: &Recipe) -> Result<Rendered, RenderError> {
-        let Recipe { spec, epoch, seed } = recipe;
-        // Made once in an epoch: the breaker is about pictures.
-        let style = self.wardrobe.style(*epoch);
+    pub(super) fn render_now(&self, recipe: &Recipe) -> Result<Rendered, RenderError> {
+        let Recipe { spec, style_period: period, seed } = recipe;
+        // Made once in a period: the breaker is about pictures.
+        let style = self.styles.style(*period);
         let started = Instant::now();
-        let rendered = self.drawer.render(spec, &style, seed);
+        let rendered = self.renderer.render(spec, &style, seed);
         let took = started.elapsed();
         let outcome = if rendered.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.render(took, spec.variant.as_str(), spec.carrier.as_str(), outcome);
-        self.watch(took);
+        self.observe(took);
         rendered
     }
 
-    fn watch(&self, took: Duration) {
+    fn observe(&self, took: Duration) {
         let Some(change) = self.breaker().observe(took) else {
             return;
         };
@@ -122,36 +122,36 @@ impl Studio {
     }
 }
 
-impl fmt::Debug for Studio {
+impl fmt::Debug for RenderService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Studio").field("strained", &self.is_strained()).finish_non_exhaustive()
     }
 }
 
 /// Draws for requests, under a bound.
-pub struct Renderer {
-    studio: Arc<Studio>,
+pub struct RenderLimiter {
+    service: Arc<RenderService>,
     /// Drawing or waiting to.
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     /// Drawing.
     cores: Arc<Semaphore>,
     /// Whether a picture was ever drawn. Drawing is pure: what worked once works.
     warm: AtomicBool,
 }
 
-impl Renderer {
+impl RenderLimiter {
     /// A renderer that draws and keeps waiting at most `max_concurrent` pictures at a time.
     #[must_use]
-    pub fn new(studio: Arc<Studio>, max_concurrent: usize) -> Self {
+    pub fn new(service: Arc<RenderService>, max_concurrent: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self::on(cores, studio, max_concurrent)
+        Self::on(cores, service, max_concurrent)
     }
 
     /// The same on so many cores.
-    fn on(cores: usize, studio: Arc<Studio>, max_concurrent: usize) -> Self {
+    fn on(cores: usize, service: Arc<RenderService>, max_concurrent: usize) -> Self {
         Self {
-            studio,
-            places: Arc::new(Semaphore::new(max_concurrent)),
+            service,
+            slots: Arc::new(Semaphore::new(max_concurrent)),
             cores: Arc::new(Semaphore::new(cores)),
             warm: AtomicBool::new(false),
         }
@@ -160,11 +160,11 @@ impl Renderer {
     /// The picture, at the end of the [`STEP`] in which it was finished.
     pub(super) async fn render(&self, recipe: &Recipe) -> Result<Rendered, ChallengeError> {
         let started = time::Instant::now();
-        let place = self.places.try_acquire().map_err(|_full| ChallengeError::Busy)?;
+        let place = self.slots.try_acquire().map_err(|_full| ChallengeError::Busy)?;
         let core = self.cores.clone().acquire_owned().await;
-        let (studio, recipe) = (self.studio.clone(), recipe.clone());
+        let (service, recipe) = (self.service.clone(), recipe.clone());
         let render = tokio::task::spawn_blocking(move || {
-            let rendered = studio.draw(&recipe);
+            let rendered = service.render_now(&recipe);
             drop(core);
             rendered
         });
@@ -184,14 +184,15 @@ impl Renderer {
         }
         let spec = Spec::new(Variant::DistortedText, Level::MIN);
         let seed = Seed::from_bytes([0; 32]);
-        let rendered = self.render(&Recipe { spec, epoch: self.studio.epoch(), seed }).await;
+        let rendered =
+            self.render(&Recipe { spec, style_period: self.service.style_period(), seed }).await;
         matches!(rendered, Ok(_) | Err(ChallengeError::Busy))
     }
 }
 
-impl fmt::Debug for Renderer {
+impl fmt::Debug for RenderLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Renderer").field("places", &self.places.available_permits()).finish()
+        f.debug_struct("Renderer").field("places", &self.slots.available_permits()).finish()
     }
 }
 
@@ -204,16 +205,16 @@ mod tests {
     use super::*;
     use fortify_core::clock::{ManualClock, Timestamp};
 
-    fn studio(drawer: Arc<dyn Draw>) -> Arc<Studio> {
+    fn service(renderer: Arc<dyn Render>) -> Arc<RenderService> {
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(0)));
         let day = Duration::from_secs(86_400);
-        let wardrobe = Wardrobe::new(drawer.clone(), clock, Zeroizing::new([1; 32]), day);
-        Arc::new(Studio::new(drawer, wardrobe, ChallengeMetrics::default()))
+        let styles = StyleCache::new(renderer.clone(), clock, Zeroizing::new([1; 32]), day);
+        Arc::new(RenderService::new(renderer, styles, ChallengeMetrics::default()))
     }
 
     fn recipe(seed: u8) -> Recipe {
         let spec = Spec::new(Variant::Arithmetic, Level::MIN);
-        Recipe { spec, epoch: 0, seed: Seed::from_bytes([seed; 32]) }
+        Recipe { spec, style_period: 0, seed: Seed::from_bytes([seed; 32]) }
     }
 
     /// Draws once two pictures are begun, or fails.
@@ -223,7 +224,7 @@ mod tests {
         another: Condvar,
     }
 
-    impl Draw for InPairs {
+    impl Render for InPairs {
         fn style(&self, key: &StyleKey) -> Style {
             self.generator.style(key)
         }
@@ -247,8 +248,8 @@ mod tests {
     #[tokio::test]
     async fn two_pictures_are_drawn_at_the_same_time() {
         let (generator, begun) = (Generator::new().unwrap(), Mutex::default());
-        let drawer = Arc::new(InPairs { generator, begun, another: Condvar::new() });
-        let renderer = Renderer::on(2, studio(drawer), 2);
+        let renderer = Arc::new(InPairs { generator, begun, another: Condvar::new() });
+        let renderer = RenderLimiter::on(2, service(renderer), 2);
         let (one, two) = (recipe(1), recipe(2));
         let (one, two) = tokio::join!(renderer.render(&one), renderer.render(&two));
         assert!(one.is_ok() && two.is_ok());
@@ -257,7 +258,7 @@ mod tests {
     /// Time stands still while a picture is drawn, and goes on by itself while nothing is done.
     #[tokio::test(start_paused = true)]
     async fn how_long_a_picture_took_is_told_in_whole_steps() {
-        let renderer = Renderer::new(studio(Arc::new(Generator::new().unwrap())), 1);
+        let renderer = RenderLimiter::new(service(Arc::new(Generator::new().unwrap())), 1);
         let started = time::Instant::now();
         renderer.render(&recipe(1)).await.unwrap();
         assert_eq!(started.elapsed(), STEP);
@@ -265,9 +266,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_picture_past_the_bound_is_refused_and_not_queued() {
-        let renderer = Renderer::new(studio(Arc::new(Generator::new().unwrap())), 1);
+        let renderer = RenderLimiter::new(service(Arc::new(Generator::new().unwrap())), 1);
         let recipe = recipe(1);
-        let held = renderer.places.try_acquire().unwrap();
+        let held = renderer.slots.try_acquire().unwrap();
         let refused = renderer.render(&recipe).await;
         assert!(matches!(refused, Err(ChallengeError::Busy)));
         drop(held);

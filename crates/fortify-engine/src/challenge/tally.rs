@@ -22,7 +22,7 @@ const BOUNDS: [u64; 32] = [
 
 /// What became of a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Became {
+pub enum AnswerResult {
     /// It was answered rightly, after this long.
     Solved(Duration),
     /// It was answered wrongly.
@@ -84,12 +84,12 @@ impl Tally {
     }
 
     /// One was answered.
-    pub fn answered(&self, variant: &str, carrier: &str, level: u8, became: Became) {
+    pub fn answered(&self, variant: &str, carrier: &str, level: u8, became: AnswerResult) {
         let Some(cell) = self.cell(variant, carrier, level) else { return };
         match became {
-            Became::Failed => add(&cell.failed),
-            Became::Decoy => add(&cell.decoy),
-            Became::Solved(took) => {
+            AnswerResult::Failed => add(&cell.failed),
+            AnswerResult::Decoy => add(&cell.decoy),
+            AnswerResult::Solved(took) => {
                 add(&cell.solved);
                 let tenths = u64::try_from(took.as_millis().div_ceil(100)).unwrap_or(u64::MAX);
                 let at = BOUNDS.partition_point(|bound| *bound < tenths).min(BOUNDS.len() - 1);
@@ -186,11 +186,11 @@ mod tests {
         for tenths in 1..=100 {
             tally.issued("arithmetic", "ink", 3);
             let took = Duration::from_millis(tenths * 100);
-            tally.answered("arithmetic", "ink", 3, Became::Solved(took));
+            tally.answered("arithmetic", "ink", 3, AnswerResult::Solved(took));
         }
         tally.issued("distorted_text", "swirl", 10);
-        tally.answered("distorted_text", "swirl", 10, Became::Failed);
-        tally.answered("distorted_text", "swirl", 10, Became::Decoy);
+        tally.answered("distorted_text", "swirl", 10, AnswerResult::Failed);
+        tally.answered("distorted_text", "swirl", 10, AnswerResult::Decoy);
         for (variant, level) in [("nonsense", 3), ("arithmetic", 0), ("arithmetic", 11)] {
             tally.issued(variant, "ink", level);
         }
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_time_past_every_bound_is_in_the_last() {
         let tally = Tally::new();
-        tally.answered("arithmetic", "ink", 1, Became::Solved(Duration::MAX));
+        tally.answered("arithmetic", "ink", 1, AnswerResult::Solved(Duration::MAX));
         assert_eq!(tally.figures().1.seconds_p50, Some(300.0));
     }
 }

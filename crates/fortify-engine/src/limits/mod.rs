@@ -3,15 +3,15 @@
 //! # Layout
 //!
 //! - [`waits`]: how long a circuit waits after its wrong answers; pure.
-//! - [`turnstile`]: whose turn it is when more challenges are wanted than the service draws; pure.
+//! - [`admission`]: whose turn it is when more challenges are wanted than the service draws; pure.
 //! - [`Limits`]: both for a running gate, and how many challenges one circuit may ask for.
 //!
 //! What decides about a person is exact and kept in the store, one list of times for each circuit. What
 //! only protects this process is a counter of its own: the turnstile holds four numbers for each lane,
 //! and the tickets are with those who wait.
 
+pub mod admission_queue;
 pub mod metrics;
-pub mod turnstile;
 pub mod waits;
 
 use std::fmt;
@@ -19,11 +19,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use admission_queue::{AdmissionQueue, Priority, QueueOutcome, QueuePosition, Rate};
 use fortify_core::clock::Clock;
 use fortify_core::pseudonym::CircuitTag;
-use fortify_store::record::{Asked, Bound};
+use fortify_store::record::{Quota, WindowLimit};
 use fortify_store::{StateStore, StoreError};
-use turnstile::{Knock, Lane, Place, Rate, Turnstile};
 
 /// How far back the wider of the two windows of a circuit reaches.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -31,11 +31,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// What a circuit that asks for a challenge is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Admission {
     /// It may have one.
     Now,
     /// It waits here.
-    Wait(Place),
+    Wait(QueuePosition),
     /// It has asked as often as it may, and may ask again after this.
     TooMany(Duration),
     /// As many wait as may.
@@ -47,12 +47,12 @@ pub struct Limits {
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     per_minute: AtomicU32,
-    turnstile: Mutex<Turnstile>,
-    queue: u64,
+    admission: Mutex<AdmissionQueue>,
+    queue_id: u64,
 }
 
 impl Limits {
-    /// `per_minute` challenges of one circuit, and `service` of all. `queue` is random: a place in the
+    /// `per_minute` challenges of one circuit, and `service` of all. `queue_id` is random: a place in the
     /// queue of another process, or of this one before it started anew, is none here.
     #[must_use]
     pub fn new(
@@ -60,16 +60,16 @@ impl Limits {
         clock: Arc<dyn Clock>,
         per_minute: u32,
         service: Rate,
-        queue: u64,
+        queue_id: u64,
     ) -> Self {
-        let turnstile = Mutex::new(Turnstile::new(service, clock.now()));
-        Self { store, clock, per_minute: per_minute.into(), turnstile, queue }
+        let admission = Mutex::new(AdmissionQueue::new(service, clock.now()));
+        Self { store, clock, per_minute: per_minute.into(), admission, queue_id }
     }
 
     /// Goes on with other limits; whoever waits in turn keeps the place.
     pub fn set(&self, per_minute: u32, service: Rate) {
         self.per_minute.store(per_minute, Ordering::Relaxed);
-        self.turnstile().set_rate(service, self.clock.now());
+        self.admission().set_rate(service, self.clock.now());
     }
 
     /// Asks for a challenge for `circuit`, which may have `per_hour`. Asking counts, whatever the
@@ -78,53 +78,53 @@ impl Limits {
     /// # Errors
     ///
     /// When the store fails: nobody knows then how much was asked for.
-    pub async fn ask(
+    pub async fn request_slot(
         &self,
         circuit: CircuitTag,
-        favoured: bool,
+        trusted: bool,
         per_hour: u32,
-    ) -> Result<Turn, StoreError> {
+    ) -> Result<Admission, StoreError> {
         let bounds = [
-            Bound { within: MINUTE, most: self.per_minute.load(Ordering::Relaxed) },
-            Bound { within: HOUR, most: per_hour },
+            WindowLimit { within: MINUTE, most: self.per_minute.load(Ordering::Relaxed) },
+            WindowLimit { within: HOUR, most: per_hour },
         ];
-        let lately = match self.store.ask(circuit, bounds).await? {
-            Asked::Granted { lately } => lately,
-            Asked::Full(wait) => return Ok(Turn::TooMany(wait)),
+        let recent = match self.store.acquire_quota(circuit, bounds).await? {
+            Quota::Granted { recent } => recent,
+            Quota::Exceeded(wait) => return Ok(Admission::TooMany(wait)),
         };
-        let lane = Lane::of(favoured, lately);
-        Ok(match self.turnstile().enter(lane, self.clock.now()) {
-            Some(Knock::In) => Turn::Now,
-            Some(Knock::Wait(place)) => Turn::Wait(place),
-            Some(Knock::Gone) | None => Turn::Full,
+        let priority = Priority::of(trusted, recent);
+        Ok(match self.admission().enter(priority, self.clock.now()) {
+            Some(QueueOutcome::Admitted) => Admission::Now,
+            Some(QueueOutcome::Wait(place)) => Admission::Wait(place),
+            Some(QueueOutcome::Expired) | None => Admission::Full,
         })
     }
 
     /// The name of this queue.
     #[must_use]
-    pub const fn queue(&self) -> u64 {
-        self.queue
+    pub const fn queue_id(&self) -> u64 {
+        self.queue_id
     }
 
     /// Whether it is the turn of a place that was given; `None` for one that is not good any more.
     #[must_use]
-    pub fn knock(&self, lane: Lane, number: u64) -> Option<Turn> {
-        match self.turnstile().knock(lane, number, self.clock.now()) {
-            Knock::In => Some(Turn::Now),
-            Knock::Wait(place) => Some(Turn::Wait(place)),
-            Knock::Gone => None,
+    pub fn redeem(&self, priority: Priority, number: u64) -> Option<Admission> {
+        match self.admission().redeem(priority, number, self.clock.now()) {
+            QueueOutcome::Admitted => Some(Admission::Now),
+            QueueOutcome::Wait(place) => Some(Admission::Wait(place)),
+            QueueOutcome::Expired => None,
         }
     }
 
     /// How many wait: a gauge.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        self.turnstile().waiting()
+        self.admission().waiting()
     }
 
     /// Whole after any panic: every change to it is one call.
-    fn turnstile(&self) -> std::sync::MutexGuard<'_, Turnstile> {
-        self.turnstile.lock().unwrap_or_else(PoisonError::into_inner)
+    fn admission(&self) -> std::sync::MutexGuard<'_, AdmissionQueue> {
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

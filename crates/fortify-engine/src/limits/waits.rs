@@ -9,16 +9,16 @@ use fortify_store::record::Failures;
 /// The waits after the first, the second, the third wrong answer and so on; the last one is that of
 /// all further ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waits(Vec<Duration>);
+pub struct FailureWaits(Vec<Duration>);
 
-impl Default for Waits {
+impl Default for FailureWaits {
     /// The requirement's: none, none, 30 s, 2 min, 5 min, and 15 min from then on.
     fn default() -> Self {
         Self([0, 0, 30, 120, 300, 900].map(Duration::from_secs).to_vec())
     }
 }
 
-impl Waits {
+impl FailureWaits {
     /// These waits; `None` unless each is at least as long as the one before.
     #[must_use]
     pub fn new(waits: Vec<Duration>) -> Option<Self> {
@@ -37,7 +37,12 @@ impl Waits {
     ///
     /// A clock that was set back makes no wait longer than it was.
     #[must_use]
-    pub fn left(&self, failures: Failures, decay: Duration, now: Timestamp) -> Option<Duration> {
+    pub fn remaining(
+        &self,
+        failures: Failures,
+        decay: Duration,
+        now: Timestamp,
+    ) -> Option<Duration> {
         let wait = self.after(failures.count);
         let last = failures.until.before(decay);
         let left = now.until(last.after(wait)).min(now.until(failures.until)).min(wait);
@@ -45,7 +50,7 @@ impl Waits {
     }
 }
 
-impl fmt::Display for Waits {
+impl fmt::Display for FailureWaits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds: Vec<_> = self.0.iter().map(|wait| wait.as_secs().to_string()).collect();
         f.write_str(&seconds.join(", "))
@@ -67,7 +72,7 @@ mod tests {
 
     #[test]
     fn each_wrong_answer_has_the_wait_of_the_requirement() {
-        let waits = Waits::default();
+        let waits = FailureWaits::default();
         for (count, seconds) in [(0, 0), (1, 0), (2, 0), (3, 30), (4, 120), (5, 300), (6, 900)] {
             assert_eq!(waits.after(count), Duration::from_secs(seconds), "{count}");
         }
@@ -78,9 +83,9 @@ mod tests {
 
     #[test]
     fn a_wait_runs_from_the_last_wrong_answer_and_ends() {
-        let waits = Waits::default();
+        let waits = FailureWaits::default();
         let left = |count, seconds| {
-            waits.left(failures(count), DECAY, LAST.after(Duration::from_secs(seconds)))
+            waits.remaining(failures(count), DECAY, LAST.after(Duration::from_secs(seconds)))
         };
         assert_eq!(left(2, 0), None);
         assert_eq!(left(3, 0), Some(Duration::from_secs(30)));
@@ -88,22 +93,25 @@ mod tests {
         assert_eq!(left(3, 30), None);
         assert_eq!(left(6, 899), Some(Duration::from_secs(1)));
         assert_eq!(left(6, 900), None);
-        assert_eq!(waits.left(Failures::NONE, DECAY, LAST), None);
+        assert_eq!(waits.remaining(Failures::NONE, DECAY, LAST), None);
     }
 
     #[test]
     fn a_clock_that_jumps_makes_no_wait_longer() {
-        let waits = Waits::default();
+        let waits = FailureWaits::default();
         let an_hour_back = LAST.before(DECAY);
-        assert_eq!(waits.left(failures(3), DECAY, an_hour_back), Some(Duration::from_secs(30)));
+        assert_eq!(
+            waits.remaining(failures(3), DECAY, an_hour_back),
+            Some(Duration::from_secs(30))
+        );
         let a_day_on = LAST.after(DECAY * 24);
-        assert_eq!(waits.left(failures(6), DECAY, a_day_on), None);
+        assert_eq!(waits.remaining(failures(6), DECAY, a_day_on), None);
     }
 
     #[test]
     fn waits_that_shrink_are_none() {
         let seconds =
-            |all: &[u64]| Waits::new(all.iter().copied().map(Duration::from_secs).collect());
+            |all: &[u64]| FailureWaits::new(all.iter().copied().map(Duration::from_secs).collect());
         assert!(seconds(&[]).is_none());
         assert!(seconds(&[30, 10]).is_none());
         assert!(seconds(&[0]).is_some());
@@ -114,9 +122,9 @@ mod tests {
         fn more_failures_never_wait_less_and_time_only_forgives(
             count in 0_u32..1000, at in 0_u64..10_000, later in 0_u64..10_000,
         ) {
-            let waits = Waits::default();
+            let waits = FailureWaits::default();
             let left = |count, at| {
-                waits.left(failures(count), DECAY, LAST.after(Duration::from_secs(at)))
+                waits.remaining(failures(count), DECAY, LAST.after(Duration::from_secs(at)))
             };
             prop_assert!(left(count, at) <= left(count + 1, at));
             prop_assert!(left(count, at + later) <= left(count, at));

@@ -1,4 +1,4 @@
-//! What is counted of standings.
+//! What is counted of circuit_status.
 
 use fortify_core::telemetry::instruments::Unlabelled;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -7,16 +7,16 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByStanding {
-    standing: &'static str,
+struct ByStatus {
+    status: &'static str,
 }
 
 /// How circuits stand, and whether that is written and told.
 #[derive(Clone, Debug, Default)]
 pub struct ReputationMetrics {
-    standings: Family<ByStanding, Gauge>,
+    statuses: Family<ByStatus, Gauge>,
     // A family, so that it is absent where there is no other node to tell.
-    untold: Family<Unlabelled, Gauge>,
+    pending: Family<Unlabelled, Gauge>,
     degraded: Gauge,
     unwritten: Gauge,
 }
@@ -25,11 +25,11 @@ impl ReputationMetrics {
     /// Fresh instruments, registered.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("standings", "Circuits by how they stand", metrics.standings.clone());
+        registry.register("circuit_status", "Circuits by how they stand", metrics.statuses.clone());
         registry.register(
-            "standings_untold",
+            "replication_pending",
             "Bans, favours and resets that other nodes are not told yet",
-            metrics.untold.clone(),
+            metrics.pending.clone(),
         );
         registry.register(
             "reputation_degraded",
@@ -37,7 +37,7 @@ impl ReputationMetrics {
             metrics.degraded.clone(),
         );
         registry.register(
-            "standings_unwritten",
+            "circuit_status_unwritten",
             "Bans and favours that are in memory alone",
             metrics.unwritten.clone(),
         );
@@ -45,14 +45,14 @@ impl ReputationMetrics {
     }
 
     /// How many circuits stand so.
-    pub fn set_standings(&self, standing: &'static str, count: usize) {
-        let gauge = self.standings.get_or_create(&ByStanding { standing });
+    pub fn set_circuit_status(&self, status: &'static str, count: usize) {
+        let gauge = self.statuses.get_or_create(&ByStatus { status });
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// How many changes of standings wait to be told to other nodes.
+    /// How many changes of circuit_status wait to be told to other nodes.
     pub fn set_untold(&self, count: usize) {
-        let gauge = self.untold.get_or_create(&Unlabelled {});
+        let gauge = self.pending.get_or_create(&Unlabelled {});
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 

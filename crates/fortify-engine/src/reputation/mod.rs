@@ -1,4 +1,4 @@
-//! How circuits stand: favoured, refused, or neither, and until when.
+//! How circuits stand: trusted, refused, or neither, and until when.
 //!
 //! This is the wanted state, and the only one that decides. It is in a file, so that a ban outlives
 //! the process; in memory, so that a request asks without waiting; and in `HAProxy`'s table, to which
@@ -7,19 +7,19 @@
 //! # Layout
 //!
 //! - [`Reputation`]: what a running gate asks and tells, from any task.
-//! - [`ledger`]: the SQLite file, also for the command line, which may write beside a running gate.
-//! - [`conduct`]: how circuits answer, what that is worth and what it looks like; in memory.
-//! - `book`: the same in memory, with what changed since somebody looked; pure.
+//! - [`db`]: the SQLite file, also for the command line, which may write beside a running gate.
+//! - [`history`]: how circuits answer, what that is worth and what it looks like; in memory.
+//! - `table`: the same in memory, with what changed since somebody looked; pure.
 //! - `penalties`: with whom `HAProxy` is strict; pure.
 //! - `writer`: the one thread that writes.
 //! - [`shared`]: what other gates are told, and what is made of what they tell.
 
-mod book;
-pub mod conduct;
-pub mod ledger;
+pub mod answer_history;
 pub mod metrics;
 mod penalties;
-pub mod shared;
+pub mod replication;
+pub mod status_db;
+mod status_table;
 mod writer;
 
 use std::fmt;
@@ -31,20 +31,20 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use book::Book;
-pub use book::{Changes, Counts};
 use fortify_core::circuit::{TorBoot, TorCircuit};
 use fortify_core::clock::{Clock, SteadyClock, Timestamp};
 use fortify_core::sqlite::FileError;
-use ledger::{Ledger, Write, Written};
-pub use penalties::Strikes;
-use shared::{HeardRow, Outbox};
-use writer::{Hearing, Job, Order};
+pub use penalties::PenaltyUpdate;
+use replication::{RemoteRow, ReplicationQueue};
+use status_db::{StatusDb, Write, WriteOutcome};
+use status_table::StatusTable;
+pub use status_table::{Changes, Counts};
+use writer::{RemoteBatch, WriteJob, WriterCommand};
 
 /// Standings kept at one time, 500,000: measured 150 bytes each in memory and 80 on disk, and half of
 /// what the table of the shipped `HAProxy` configuration holds. At the bound those that were reset
 /// make room first, then the VIPs whose time ends first; a ban never does.
-pub const MAX_STANDINGS: usize = 500_000;
+pub const MAX_STATUS_ROWS: usize = 500_000;
 
 /// Writes that may wait for the disk or be on their way to it.
 const MAX_WAITING_WRITES: usize = 4096;
@@ -54,31 +54,31 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How a circuit stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum CircuitStatus {
     /// Like any other: a favour or a ban was taken back.
-    Reset,
-    /// Favoured.
-    Vip,
+    Normal,
+    /// Trusted.
+    Trusted,
     /// Refused.
     Banned,
 }
 
-impl Standing {
+impl CircuitStatus {
     /// Every standing, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Reset, Self::Vip, Self::Banned];
+    pub const ALL: [Self; 3] = [Self::Normal, Self::Trusted, Self::Banned];
 
     /// The word in metrics and on the command line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Reset => "reset",
-            Self::Vip => "vip",
+            Self::Normal => "reset",
+            Self::Trusted => "vip",
             Self::Banned => "banned",
         }
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for CircuitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -86,13 +86,13 @@ impl fmt::Display for Standing {
 
 /// Why a circuit stands as it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum StatusReason {
     /// It answered a challenge.
     Solved,
     /// It gave `security.max_captcha_failures` wrong answers.
     Failures,
     /// Its conduct came to `reputation.ban_points`.
-    Conduct,
+    Score,
     /// An operator said so.
     Operator,
     /// Tor closed the circuit, or started anew: it is no more.
@@ -101,14 +101,14 @@ pub enum Reason {
     Other,
 }
 
-impl Reason {
+impl StatusReason {
     /// The word in the file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Solved => "solved",
             Self::Failures => "failures",
-            Self::Conduct => "conduct",
+            Self::Score => "score",
             Self::Operator => "operator",
             Self::Closed => "closed",
             Self::Other => "other",
@@ -116,27 +116,27 @@ impl Reason {
     }
 
     fn parse(word: &str) -> Self {
-        let known = [Self::Solved, Self::Failures, Self::Conduct, Self::Operator, Self::Closed];
+        let known = [Self::Solved, Self::Failures, Self::Score, Self::Operator, Self::Closed];
         known.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::Other)
     }
 }
 
 /// How one circuit stands, since and until when, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct StatusRow {
     /// Who.
     pub circuit: TorCircuit,
     /// How.
-    pub standing: Standing,
+    pub status: CircuitStatus,
     /// Since when.
     pub since: Timestamp,
     /// Until when; not in force any more at this time.
     pub until: Timestamp,
     /// Why.
-    pub reason: Reason,
+    pub reason: StatusReason,
 }
 
-impl Row {
+impl StatusRow {
     /// The same by a clock that was set `millis` forward, or back.
     fn shifted(self, millis: i64) -> Self {
         let [since, until] = [self.since, self.until].map(|time| time.shifted(millis));
@@ -155,7 +155,7 @@ pub enum ReputationError {
     Thread(String),
     /// Every row is a ban in force.
     #[error(
-        "there are {MAX_STANDINGS} bans in force and none is forgotten to make room; shorten \
+        "there are {MAX_STATUS_ROWS} bans in force and none is forgotten to make room; shorten \
          reputation.ban_seconds, or find out who opens so many circuits"
     )]
     Full,
@@ -171,7 +171,7 @@ pub enum ReputationError {
 
 /// Where a standing is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum Durability {
     /// In the file: it outlives this process.
     OnDisk,
     /// In memory alone: in force, and written when the disk takes it. [`Reputation::is_degraded`] says so.
@@ -180,43 +180,43 @@ pub enum Kept {
 
 /// How circuits stand, for the tasks of a running gate.
 pub struct Reputation {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     /// A standing lasts as long as was said, however the wall clock is set meanwhile.
     clock: Arc<SteadyClock>,
     slots: Arc<Semaphore>,
-    jobs: Option<mpsc::Sender<Order>>,
+    jobs: Option<mpsc::Sender<WriterCommand>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What the writer and everybody else look at.
-struct Shared {
-    book: RwLock<Book>,
+struct SharedState {
+    table: RwLock<StatusTable>,
     changed: Notify,
     /// What was decided here and other gates are to be told.
-    outbox: Arc<Outbox>,
+    replication_queue: Arc<ReplicationQueue>,
     max_rows: usize,
     /// Whether the file did not take the last write, or not in time.
     failing: AtomicBool,
     /// Whether the file was damaged, and is a new one, since this gate started.
-    begun_anew: AtomicBool,
+    recreated: AtomicBool,
 }
 
-impl Shared {
+impl SharedState {
     /// The book is whole after any panic: every change to it is one call.
-    fn book(&self) -> RwLockReadGuard<'_, Book> {
-        self.book.read().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> RwLockReadGuard<'_, StatusTable> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn book_mut(&self) -> RwLockWriteGuard<'_, Book> {
-        self.book.write().unwrap_or_else(PoisonError::into_inner)
+    fn table_mut(&self) -> RwLockWriteGuard<'_, StatusTable> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a write that the file does not take be in force all the same, and other gates be told. What is
     /// wrong is said once.
-    fn keep_in_memory(&self, write: Write, why: &ReputationError, now: Timestamp) -> Written {
+    fn keep_in_memory(&self, write: Write, why: &ReputationError, now: Timestamp) -> WriteOutcome {
         self.fail(why);
-        let (written, told) = self.book_mut().put_unwritten(write, self.max_rows, now);
-        self.outbox.put(told);
+        let (written, outgoing) = self.table_mut().put_unwritten(write, self.max_rows, now);
+        self.replication_queue.put(outgoing);
         self.changed.notify_one();
         written
     }
@@ -235,7 +235,7 @@ impl Shared {
         }
     }
 
-    fn heal(&self) {
+    fn recover(&self) {
         if self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("bans and favours are written again, those that waited too");
         }
@@ -249,7 +249,7 @@ impl Reputation {
     ///
     /// [`ReputationError`], with the file and what to do.
     pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, ReputationError> {
-        Self::bounded(data_dir, clock, MAX_STANDINGS)
+        Self::bounded(data_dir, clock, MAX_STATUS_ROWS)
     }
 
     fn bounded(
@@ -259,15 +259,15 @@ impl Reputation {
     ) -> Result<Self, ReputationError> {
         let clock = Arc::new(SteadyClock::over(clock));
         let now = clock.now();
-        let mut ledger = Ledger::open(data_dir, rows, now)?;
-        let loaded = match ledger.load(now) {
+        let mut db = StatusDb::open(data_dir, rows, now)?;
+        let loaded = match db.load(now) {
             Err(damaged @ FileError::Damaged { .. }) => {
-                ledger.begin_anew(&damaged, now)?;
-                ledger.load(now)?
+                db.recreate(&damaged, now)?;
+                db.load(now)?
             }
             loaded => loaded?,
         };
-        let mut book = Book::default();
+        let mut table = StatusTable::default();
         for (row, shifted) in loaded {
             // A clock that was set back since makes nothing last longer than it was meant to. A row that
             // begins after its end was told so, to be later than the one before it.
@@ -276,21 +276,21 @@ impl Reputation {
                 false => 0,
             };
             if back == 0 {
-                book.load(row, shifted, now);
+                table.load(row, shifted, now);
             } else {
-                book.load_moved(row.shifted(-back), shifted.saturating_sub(back), now);
+                table.load_moved(row.shifted(-back), shifted.saturating_sub(back), now);
             }
         }
-        let shared = Arc::new(Shared {
-            book: RwLock::new(book),
+        let shared = Arc::new(SharedState {
+            table: RwLock::new(table),
             changed: Notify::new(),
-            outbox: Arc::default(),
+            replication_queue: Arc::default(),
             max_rows: rows,
             failing: AtomicBool::new(false),
-            begun_anew: AtomicBool::new(ledger.was_begun_anew()),
+            recreated: AtomicBool::new(db.was_recreated()),
         });
         let (jobs, queue) = mpsc::channel();
-        let writer = writer::Writer::new(ledger, shared.clone(), clock.clone());
+        let writer = writer::Writer::new(db, shared.clone(), clock.clone());
         let thread = std::thread::Builder::new()
             .name("reputation".to_owned())
             .spawn(move || writer.run(&queue))
@@ -308,12 +308,12 @@ impl Reputation {
     pub async fn set(
         &self,
         circuit: TorCircuit,
-        standing: Standing,
+        status: CircuitStatus,
         until: Timestamp,
-        reason: Reason,
-    ) -> Result<Kept, ReputationError> {
+        reason: StatusReason,
+    ) -> Result<Durability, ReputationError> {
         let since = self.clock.now();
-        self.write(Write::of(Row { circuit, standing, since, until, reason })).await
+        self.write(Write::of(StatusRow { circuit, status, since, until, reason })).await
     }
 
     /// Refuses `circuit` until `until`, for what it did; a ban in force that lasts longer stays. As
@@ -326,10 +326,10 @@ impl Reputation {
         &self,
         circuit: TorCircuit,
         until: Timestamp,
-        reason: Reason,
-    ) -> Result<Kept, ReputationError> {
-        let (standing, since) = (Standing::Banned, self.clock.now());
-        let row = Row { circuit, standing, since, until, reason };
+        reason: StatusReason,
+    ) -> Result<Durability, ReputationError> {
+        let (status, since) = (CircuitStatus::Banned, self.clock.now());
+        let row = StatusRow { circuit, status, since, until, reason };
         self.write(Write { yields: true, ..Write::of(row) }).await
     }
 
@@ -339,13 +339,14 @@ impl Reputation {
     /// # Errors
     ///
     /// As [`Self::set`].
-    pub async fn favour(
+    pub async fn trust(
         &self,
         circuit: TorCircuit,
         until: Timestamp,
-    ) -> Result<Kept, ReputationError> {
-        let (standing, reason, since) = (Standing::Vip, Reason::Solved, self.clock.now());
-        let row = Row { circuit, standing, since, until, reason };
+    ) -> Result<Durability, ReputationError> {
+        let (status, reason, since) =
+            (CircuitStatus::Trusted, StatusReason::Solved, self.clock.now());
+        let row = StatusRow { circuit, status, since, until, reason };
         self.write(Write { yields: true, ..Write::of(row) }).await
     }
 
@@ -355,28 +356,34 @@ impl Reputation {
     /// # Errors
     ///
     /// [`ReputationError::Busy`] or [`ReputationError::Ended`].
-    pub fn promote(&self, circuit: TorCircuit, until: Timestamp) -> Result<(), ReputationError> {
-        let (standing, reason) = (Standing::Vip, Reason::Solved);
+    pub fn trust_in_background(
+        &self,
+        circuit: TorCircuit,
+        until: Timestamp,
+    ) -> Result<(), ReputationError> {
+        let (status, reason) = (CircuitStatus::Trusted, StatusReason::Solved);
         let (since, until) = (self.clock.now(), self.clock.translate(until));
-        let write =
-            Write { yields: true, ..Write::of(Row { circuit, standing, since, until, reason }) };
+        let write = Write {
+            yields: true,
+            ..Write::of(StatusRow { circuit, status, since, until, reason })
+        };
         let slot = self.slots.clone().try_acquire_owned();
         let slot = slot.map_err(|_none_or_closed| ReputationError::Busy)?;
-        self.send(Order::Write(Job { write, done: None, slot }))
+        self.send(WriterCommand::Write(WriteJob { write, done: None, slot }))
     }
 
-    async fn write(&self, mut write: Write) -> Result<Kept, ReputationError> {
+    async fn write(&self, mut write: Write) -> Result<Durability, ReputationError> {
         write.row.until = self.clock.translate(write.row.until);
         let written = match self.queue(write).await {
-            Ok((written, kept)) => return whole(written, kept),
+            Ok((written, kept)) => return durability_of(written, kept),
             // Whatever became of it: from now on it is in force.
             Err(error) => self.shared.keep_in_memory(write, &error, self.clock.now()),
         };
-        whole(written, Kept::InMemory)
+        durability_of(written, Durability::InMemory)
     }
 
     /// Has the thread do a write, and waits for it.
-    async fn queue(&self, write: Write) -> Result<(Written, Kept), ReputationError> {
+    async fn queue(&self, write: Write) -> Result<(WriteOutcome, Durability), ReputationError> {
         let slot = self.slots.clone().acquire_owned();
         let slot = match tokio::time::timeout(WRITE_DEADLINE, slot).await {
             Ok(Ok(slot)) => slot,
@@ -384,7 +391,7 @@ impl Reputation {
             Err(_elapsed) => return Err(ReputationError::Busy),
         };
         let (done, answer) = oneshot::channel();
-        self.send(Order::Write(Job { write, done: Some(done), slot }))?;
+        self.send(WriterCommand::Write(WriteJob { write, done: Some(done), slot }))?;
         match tokio::time::timeout(WRITE_DEADLINE, answer).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(_dropped)) => Err(ReputationError::Ended),
@@ -394,56 +401,56 @@ impl Reputation {
 
     /// Puts rows in force that other gates told, as far as they count. Two callers at most, who wait for
     /// as long as it takes.
-    async fn hear(&self, rows: Vec<HeardRow>) -> Result<(), ReputationError> {
-        let (done, heard) = oneshot::channel();
-        self.send(Order::Hear(Hearing { rows, done }))?;
-        heard.await.map_err(|_ended| ReputationError::Ended)
+    async fn apply_remote(&self, rows: Vec<RemoteRow>) -> Result<(), ReputationError> {
+        let (done, remote) = oneshot::channel();
+        self.send(WriterCommand::ApplyRemote(RemoteBatch { rows, done }))?;
+        remote.await.map_err(|_ended| ReputationError::Ended)
     }
 
-    fn send(&self, order: Order) -> Result<(), ReputationError> {
+    fn send(&self, order: WriterCommand) -> Result<(), ReputationError> {
         let jobs = self.jobs.as_ref().ok_or(ReputationError::Ended)?;
         jobs.send(order).map_err(|_ended| ReputationError::Ended)
     }
 
-    /// The circuits that are favoured or banned since another start of `boot`'s tor: they are no more,
+    /// The circuits that are trusted or banned since another start of `boot`'s tor: they are no more,
     /// and their numbers are others' now.
     #[must_use]
     pub fn stale_at(&self, boot: TorBoot) -> Vec<TorCircuit> {
-        self.shared.book().stale_at(boot)
+        self.shared.table().stale_at(boot)
     }
 
     /// The row of `circuit` that is in force, one that takes a standing back included.
     #[must_use]
-    pub fn row(&self, circuit: TorCircuit) -> Option<Row> {
-        self.shared.book().row(circuit, self.clock.now()).copied()
+    pub fn row(&self, circuit: TorCircuit) -> Option<StatusRow> {
+        self.shared.table().row(circuit, self.clock.now()).copied()
     }
 
     /// How `circuit` stands now; `None` for one like any other.
     #[must_use]
-    pub fn standing(&self, circuit: TorCircuit) -> Option<Standing> {
+    pub fn status(&self, circuit: TorCircuit) -> Option<CircuitStatus> {
         let row = self.row(circuit)?;
-        (row.standing != Standing::Reset).then_some(row.standing)
+        (row.status != CircuitStatus::Normal).then_some(row.status)
     }
 
     /// How a table that knows no more of circuits than their numbers has to have `number`: as the
-    /// latest circuit that has it and is favoured or banned. `None` for one like any other.
+    /// latest circuit that has it and is trusted or banned. `None` for one like any other.
     #[must_use]
-    pub fn standing_of_number(&self, number: u32) -> Option<Standing> {
-        self.shared.book().of_number(number, self.clock.now())
+    pub fn status_of_number(&self, number: u32) -> Option<CircuitStatus> {
+        self.shared.table().of_number(number, self.clock.now())
     }
 
     /// Has `HAProxy` hold `circuit` to stricter limits until then: its answers look like a program's.
     /// In memory, and nobody is refused for it here.
     pub fn penalise(&self, circuit: TorCircuit, until: Timestamp) {
         let until = self.clock.translate(until);
-        if self.shared.book_mut().penalise(circuit, until, self.clock.now()) {
+        if self.shared.table_mut().penalise(circuit, until, self.clock.now()) {
             self.shared.changed.notify_one();
         }
     }
 
     /// Takes that back: its answers look like a person's again.
-    pub fn absolve(&self, circuit: TorCircuit) {
-        if self.shared.book_mut().absolve(circuit, self.clock.now()) {
+    pub fn lift_penalty(&self, circuit: TorCircuit) {
+        if self.shared.table_mut().lift_penalty(circuit, self.clock.now()) {
             self.shared.changed.notify_one();
         }
     }
@@ -451,45 +458,45 @@ impl Reputation {
     /// What a table that knows no more of circuits than their numbers is to be told of the strikes of
     /// `number`.
     #[must_use]
-    pub fn strikes(&self, number: u32) -> Strikes {
-        self.shared.book().strikes(number, self.clock.now())
+    pub fn penalty_update(&self, number: u32) -> PenaltyUpdate {
+        self.shared.table().penalty_update(number, self.clock.now())
     }
 
     /// The table was told that these numbers have no strikes.
-    pub fn strikes_told(&self, numbers: &[u32]) {
+    pub fn penalties_cleared(&self, numbers: &[u32]) {
         if !numbers.is_empty() {
-            self.shared.book_mut().strikes_told(numbers);
+            self.shared.table_mut().penalties_cleared(numbers);
         }
     }
 
     /// Every circuit that is penalised, for a full pass.
     #[must_use]
     pub fn penalised(&self) -> Vec<TorCircuit> {
-        self.shared.book().penalised()
+        self.shared.table().penalised()
     }
 
     /// Every favour and ban in force, for a full pass. Changes made before this call need not be
     /// taken any more, and are not: they are in what is returned.
     #[must_use]
-    pub fn wanted(&self) -> Vec<(TorCircuit, Standing)> {
-        self.shared.book_mut().begin_pass(self.clock.now())
+    pub fn wanted(&self) -> Vec<(TorCircuit, CircuitStatus)> {
+        self.shared.table_mut().begin_pass(self.clock.now())
     }
 
     /// What changed since it was last asked. [`Self::confirm`] or [`Self::fail`] must follow.
     #[must_use]
     pub fn take_changes(&self) -> Changes {
-        self.shared.book_mut().take_changes()
+        self.shared.table_mut().take_changes()
     }
 
     /// What was taken is in the table.
     pub fn confirm(&self) {
-        self.shared.book_mut().confirm();
+        self.shared.table_mut().confirm();
     }
 
     /// What was taken may not be in the table: the next [`Self::take_changes`] says
     /// [`Changes::Everything`].
     pub fn fail(&self) {
-        self.shared.book_mut().fail();
+        self.shared.table_mut().fail();
     }
 
     /// Ends when something changed since the last time it ended.
@@ -500,16 +507,16 @@ impl Reputation {
     /// How long the oldest change has waited to be confirmed; zero when none waits.
     #[must_use]
     pub fn lag(&self) -> Duration {
-        let oldest = self.shared.book().oldest_change();
+        let oldest = self.shared.table().oldest_change();
         oldest.map_or(Duration::ZERO, |oldest| oldest.until(self.clock.now()))
     }
 
     /// Every row in force, in no order; one that takes a standing back is none. To be asked off the threads
-    /// that serve: there may be [`MAX_STANDINGS`].
+    /// that serve: there may be [`MAX_STATUS_ROWS`].
     #[must_use]
-    pub fn rows(&self) -> Vec<Row> {
-        let book = self.shared.book();
-        book.rows(self.clock.now())
+    pub fn rows(&self) -> Vec<StatusRow> {
+        let table = self.shared.table();
+        table.rows(self.clock.now())
     }
 
     /// Whether bans and favours may be in memory alone, because the disk does not take them.
@@ -521,26 +528,26 @@ impl Reputation {
     /// How many bans and favours are in memory alone: a gauge.
     #[must_use]
     pub fn unwritten(&self) -> usize {
-        self.shared.book().unwritten()
+        self.shared.table().unwritten()
     }
 
     /// Whether the file was damaged, and is a new one, since this gate started or when it did.
     #[must_use]
-    pub fn was_begun_anew(&self) -> bool {
-        self.shared.begun_anew.load(Ordering::Relaxed)
+    pub fn was_recreated(&self) -> bool {
+        self.shared.recreated.load(Ordering::Relaxed)
     }
 
     /// How many circuits stand how: a gauge.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.shared.book().counts()
+        self.shared.table().counts()
     }
 }
 
-fn whole(written: Written, kept: Kept) -> Result<Kept, ReputationError> {
+fn durability_of(written: WriteOutcome, kept: Durability) -> Result<Durability, ReputationError> {
     match written {
-        Written::Done | Written::Yielded => Ok(kept),
-        Written::Full => Err(ReputationError::Full),
+        WriteOutcome::Done | WriteOutcome::Yielded => Ok(kept),
+        WriteOutcome::Full => Err(ReputationError::Full),
     }
 }
 

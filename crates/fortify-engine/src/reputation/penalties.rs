@@ -18,18 +18,18 @@ pub(super) struct Penalties {
     ends: BTreeSet<(Timestamp, TorCircuit)>,
     /// Numbers whose strikes are to be taken back, which `HAProxy` was not told yet. At the bound one of
     /// them stays struck until its entry ends.
-    lifted: BTreeSet<u32>,
+    to_clear: BTreeSet<u32>,
 }
 
 /// What `HAProxy` is to be told of the strikes of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strikes {
+pub enum PenaltyUpdate {
     /// Nothing.
-    AsTheyAre,
+    Unchanged,
     /// There are none any more.
-    Lifted,
+    Clear,
     /// There are enough to be strict.
-    Given,
+    Set,
 }
 
 impl Penalties {
@@ -40,13 +40,13 @@ impl Penalties {
             self.ends.remove(&(before, circuit));
         }
         self.ends.insert((until, circuit));
-        self.lifted.remove(&circuit.number());
+        self.to_clear.remove(&circuit.number());
         let mut changed: Vec<_> = before.is_none().then_some(circuit).into_iter().collect();
         if self.until.len() > MAX
             && let Some((_, first)) = self.ends.pop_first()
         {
             self.until.remove(&first);
-            self.lift(first);
+            self.clear(first);
             changed.push(first);
         }
         changed
@@ -57,22 +57,22 @@ impl Penalties {
         let until = self.until.remove(&circuit);
         let had = until.is_some_and(|until| self.ends.remove(&(until, circuit)));
         if had {
-            self.lift(circuit);
+            self.clear(circuit);
         }
         had
     }
 
     /// Has the strikes of a circuit be taken back, whoever gave them.
-    pub(super) fn lift(&mut self, circuit: TorCircuit) {
-        if self.lifted.len() < MAX {
-            self.lifted.insert(circuit.number());
+    pub(super) fn clear(&mut self, circuit: TorCircuit) {
+        if self.to_clear.len() < MAX {
+            self.to_clear.insert(circuit.number());
         }
     }
 
     /// `HAProxy` was told that these have no strikes.
-    pub(super) fn told(&mut self, numbers: &[u32]) {
+    pub(super) fn mark_cleared(&mut self, numbers: &[u32]) {
         numbers.iter().for_each(|number| {
-            self.lifted.remove(number);
+            self.to_clear.remove(number);
         });
     }
 
@@ -89,11 +89,15 @@ impl Penalties {
     }
 
     /// What is to be told of a number.
-    pub(super) fn strikes(&self, number: u32, now: Timestamp) -> Strikes {
+    pub(super) fn update_for(&self, number: u32, now: Timestamp) -> PenaltyUpdate {
         if self.until.range(TorCircuit::all_of(number)).any(|(_, until)| now < *until) {
-            return Strikes::Given;
+            return PenaltyUpdate::Set;
         }
-        if self.lifted.contains(&number) { Strikes::Lifted } else { Strikes::AsTheyAre }
+        if self.to_clear.contains(&number) {
+            PenaltyUpdate::Clear
+        } else {
+            PenaltyUpdate::Unchanged
+        }
     }
 
     /// Whoever has one.
@@ -123,18 +127,18 @@ mod tests {
         let mut penalties = Penalties::default();
         assert_eq!(penalties.set(circuit(7), seconds(10)), [circuit(7)]);
         assert_eq!(penalties.set(circuit(7), seconds(20)), [], "it had one");
-        assert_eq!(penalties.strikes(7, seconds(19)), Strikes::Given);
-        assert_eq!(penalties.strikes(8, NOW), Strikes::AsTheyAre);
+        assert_eq!(penalties.update_for(7, seconds(19)), PenaltyUpdate::Set);
+        assert_eq!(penalties.update_for(8, NOW), PenaltyUpdate::Unchanged);
         assert_eq!(penalties.pop_ended(seconds(19)), None);
         penalties.shift(-5000);
-        assert_eq!(penalties.strikes(7, seconds(14)), Strikes::Given);
-        assert_ne!(penalties.strikes(7, seconds(15)), Strikes::Given);
+        assert_eq!(penalties.update_for(7, seconds(14)), PenaltyUpdate::Set);
+        assert_ne!(penalties.update_for(7, seconds(15)), PenaltyUpdate::Set);
         penalties.shift(5000);
         assert_eq!(penalties.pop_ended(seconds(20)), Some(circuit(7)));
         assert_eq!(penalties.pop_ended(seconds(20)), None);
-        assert_eq!(penalties.strikes(7, seconds(20)), Strikes::Lifted);
-        penalties.told(&[7]);
-        assert_eq!(penalties.strikes(7, seconds(20)), Strikes::AsTheyAre);
+        assert_eq!(penalties.update_for(7, seconds(20)), PenaltyUpdate::Clear);
+        penalties.mark_cleared(&[7]);
+        assert_eq!(penalties.update_for(7, seconds(20)), PenaltyUpdate::Unchanged);
         penalties.set(circuit(8), seconds(10));
         assert!(penalties.remove(circuit(8)) && !penalties.remove(circuit(8)));
         assert_eq!(penalties.circuits().count(), 0);

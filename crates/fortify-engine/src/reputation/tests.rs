@@ -2,7 +2,7 @@
 
 use super::*;
 use fortify_core::clock::{ManualClock, SystemClock};
-use fortify_store::standings::Peer as _;
+use fortify_store::replication::ReplicationPeer as _;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -19,8 +19,8 @@ fn opened(dir: &Path) -> (Reputation, Arc<ManualClock>) {
     (Reputation::open(dir, clock.clone()).unwrap(), clock)
 }
 
-fn standing(reputation: &Reputation, number: u32) -> Option<Standing> {
-    reputation.standing(circuit(number))
+fn status(reputation: &Reputation, number: u32) -> Option<CircuitStatus> {
+    reputation.status(circuit(number))
 }
 
 /// Waits for a condition that another thread brings about.
@@ -38,14 +38,14 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
 async fn abuse_27_an_acknowledged_ban_is_there_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let (reputation, _) = opened(dir.path());
-    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
-    assert_eq!(standing(&reputation, 1), Some(Standing::Banned));
+    reputation.ban(circuit(1), in_an_hour(), StatusReason::Failures).await.unwrap();
+    assert_eq!(status(&reputation, 1), Some(CircuitStatus::Banned));
     // Opened again while the first is still open: as if it had been killed.
     let (again, clock) = opened(dir.path());
-    assert_eq!(standing(&again, 1), Some(Standing::Banned));
-    assert_eq!(again.wanted(), [(circuit(1), Standing::Banned)]);
+    assert_eq!(status(&again, 1), Some(CircuitStatus::Banned));
+    assert_eq!(again.wanted(), [(circuit(1), CircuitStatus::Banned)]);
     clock.set(in_an_hour());
-    assert_eq!(standing(&again, 1), None);
+    assert_eq!(status(&again, 1), None);
     assert_eq!(again.wanted(), []);
 }
 
@@ -54,29 +54,35 @@ async fn what_another_process_writes_is_noticed_and_what_ends_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let (reputation, clock) = opened(dir.path());
     let (other, _) = opened(dir.path());
-    other.set(circuit(7), Standing::Banned, in_an_hour(), Reason::Operator).await.unwrap();
-    eventually("noticed", || standing(&reputation, 7) == Some(Standing::Banned)).await;
+    other
+        .set(circuit(7), CircuitStatus::Banned, in_an_hour(), StatusReason::Operator)
+        .await
+        .unwrap();
+    eventually("noticed", || status(&reputation, 7) == Some(CircuitStatus::Banned)).await;
     reputation.changed().await;
     assert_eq!(reputation.take_changes(), Changes::Some(vec![circuit(7)]));
     reputation.confirm();
     clock.set(in_an_hour());
     reputation.changed().await;
     assert_eq!(reputation.take_changes(), Changes::Some(vec![circuit(7)]));
-    assert_eq!(standing(&reputation, 7), None);
+    assert_eq!(status(&reputation, 7), None);
 }
 
 #[tokio::test]
-async fn a_favour_never_lifts_a_ban_and_an_operator_does() {
+async fn trust_never_lifts_a_ban_and_an_operator_does() {
     let dir = tempfile::tempdir().unwrap();
     let (reputation, _) = opened(dir.path());
-    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
-    reputation.promote(circuit(1), in_an_hour()).unwrap();
-    reputation.promote(circuit(2), in_an_hour()).unwrap();
-    eventually("promoted", || standing(&reputation, 2) == Some(Standing::Vip)).await;
-    assert_eq!(standing(&reputation, 1), Some(Standing::Banned));
-    assert_eq!(reputation.counts(), Counts { vip: 1, banned: 1 });
-    reputation.set(circuit(1), Standing::Reset, in_an_hour(), Reason::Operator).await.unwrap();
-    assert_eq!(standing(&reputation, 1), None);
+    reputation.ban(circuit(1), in_an_hour(), StatusReason::Failures).await.unwrap();
+    reputation.trust_in_background(circuit(1), in_an_hour()).unwrap();
+    reputation.trust_in_background(circuit(2), in_an_hour()).unwrap();
+    eventually("promoted", || status(&reputation, 2) == Some(CircuitStatus::Trusted)).await;
+    assert_eq!(status(&reputation, 1), Some(CircuitStatus::Banned));
+    assert_eq!(reputation.counts(), Counts { trusted: 1, banned: 1 });
+    reputation
+        .set(circuit(1), CircuitStatus::Normal, in_an_hour(), StatusReason::Operator)
+        .await
+        .unwrap();
+    assert_eq!(status(&reputation, 1), None);
 }
 
 #[tokio::test]
@@ -90,7 +96,7 @@ async fn ten_thousand_bans_at_once_share_transactions() {
         .map(|number| {
             let reputation = reputation.clone();
             tokio::spawn(async move {
-                reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
+                reputation.ban(circuit(number), until, StatusReason::Failures).await.unwrap();
             })
         })
         .collect();
@@ -105,7 +111,7 @@ async fn ten_thousand_bans_at_once_share_transactions() {
 async fn no_error_and_no_debug_names_a_circuit() {
     let dir = tempfile::tempdir().unwrap();
     let (reputation, _) = opened(dir.path());
-    reputation.ban(circuit(0x7a3f_19c4), in_an_hour(), Reason::Failures).await.unwrap();
+    reputation.ban(circuit(0x7a3f_19c4), in_an_hour(), StatusReason::Failures).await.unwrap();
     let row = reputation.row(circuit(0x7a3f_19c4)).unwrap();
     for text in [format!("{row:?}"), format!("{reputation:?}")] {
         assert!(!text.contains("7a3f") && !text.contains("2050955716"), "{text}");
@@ -113,31 +119,32 @@ async fn no_error_and_no_debug_names_a_circuit() {
 }
 
 #[tokio::test]
-async fn abuse_18_a_flood_of_favours_pushes_out_favours_and_no_ban_and_memory_is_the_file() {
+async fn abuse_18_a_flood_of_trusted_circuits_pushes_out_trusted_circuits_and_no_ban_and_memory_is_the_file()
+ {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(NOW));
     let reputation = Reputation::bounded(dir.path(), clock, 3).unwrap();
-    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
+    reputation.ban(circuit(1), in_an_hour(), StatusReason::Failures).await.unwrap();
     for round in 0..400 {
         // Not waited for, so that many are in one transaction, and the same circuit comes again.
         let until = in_an_hour().after(Duration::from_secs(round));
-        reputation.promote(circuit(2 + (round as u32 % 7)), until).unwrap();
+        reputation.trust_in_background(circuit(2 + (round as u32 % 7)), until).unwrap();
     }
-    reputation.ban(circuit(3), in_an_hour(), Reason::Failures).await.unwrap();
+    reputation.ban(circuit(3), in_an_hour(), StatusReason::Failures).await.unwrap();
     let mut wanted = reputation.wanted();
-    let mut ledger = Ledger::open_existing(dir.path(), 3).unwrap();
-    let rows = ledger.load(NOW).unwrap();
-    let mut kept: Vec<_> = rows.iter().map(|(row, _)| (row.circuit, row.standing)).collect();
+    let mut db = StatusDb::open_existing(dir.path(), 3).unwrap();
+    let rows = db.load(NOW).unwrap();
+    let mut kept: Vec<_> = rows.iter().map(|(row, _)| (row.circuit, row.status)).collect();
     wanted.sort_by_key(|(circuit, _)| *circuit);
     kept.sort_by_key(|(circuit, _)| *circuit);
     assert_eq!(wanted, kept);
     assert_eq!(wanted.len(), 3);
-    assert_eq!(reputation.counts(), Counts { vip: 1, banned: 2 });
-    reputation.ban(circuit(4), in_an_hour(), Reason::Failures).await.unwrap();
-    let refused = reputation.ban(circuit(5), in_an_hour(), Reason::Failures).await;
+    assert_eq!(reputation.counts(), Counts { trusted: 1, banned: 2 });
+    reputation.ban(circuit(4), in_an_hour(), StatusReason::Failures).await.unwrap();
+    let refused = reputation.ban(circuit(5), in_an_hour(), StatusReason::Failures).await;
     assert!(matches!(refused, Err(ReputationError::Full)));
     for number in [1, 3, 4] {
-        assert_eq!(standing(&reputation, number), Some(Standing::Banned));
+        assert_eq!(status(&reputation, number), Some(CircuitStatus::Banned));
     }
 }
 
@@ -148,34 +155,42 @@ async fn bans_of_here_and_of_another_gate_count_though_the_disk_refuses_them() {
     let (reputation, until) = (Arc::new(reputation), in_an_hour());
     let sharing = sharing(&reputation, &clock);
     let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
-    file.execute_batch("ALTER TABLE standings RENAME TO elsewhere").unwrap();
-    let (banned, reason) = (Standing::Banned, Reason::Failures);
-    let row = Row { circuit: circuit(1), standing: banned, since: NOW, until, reason };
-    sharing.hear(vec![shared::encoded(row)]).await.unwrap();
-    assert_eq!(standing(&reputation, 1), Some(Standing::Banned));
-    let kept = reputation.ban(circuit(2), until, Reason::Failures).await.unwrap();
-    assert_eq!(kept, Kept::InMemory);
-    assert_eq!(standing(&reputation, 2), Some(Standing::Banned));
+    file.execute_batch("ALTER TABLE statuses RENAME TO elsewhere").unwrap();
+    let (banned, reason) = (CircuitStatus::Banned, StatusReason::Failures);
+    let row = StatusRow { circuit: circuit(1), status: banned, since: NOW, until, reason };
+    sharing.apply(vec![replication::encoded(row)]).await.unwrap();
+    assert_eq!(status(&reputation, 1), Some(CircuitStatus::Banned));
+    let kept = reputation.ban(circuit(2), until, StatusReason::Failures).await.unwrap();
+    assert_eq!(kept, Durability::InMemory);
+    assert_eq!(status(&reputation, 2), Some(CircuitStatus::Banned));
     assert_eq!((reputation.unwritten(), reputation.is_degraded()), (2, true));
     // The other gates are told of the one that was decided here, once.
-    let told = sharing.take(9);
-    assert_eq!(told.rows.len(), 1);
-    sharing.told(fortify_store::standings::Outgoing::default());
+    let outgoing = sharing.take_batch(9);
+    assert_eq!(outgoing.rows.len(), 1);
+    sharing.confirm_published(fortify_store::replication::PublishBatch::default());
     file.execute_batch("ALTER TABLE elsewhere RENAME TO standings").unwrap();
     eventually("written", || !reputation.is_degraded()).await;
-    assert_eq!(sharing.untold(), Some(0));
-    let ledger = Ledger::open_existing(dir.path(), 9).unwrap();
+    assert_eq!(sharing.pending(), Some(0));
+    let db = StatusDb::open_existing(dir.path(), 9).unwrap();
     for number in [1, 2] {
-        assert!(ledger.find(circuit(number), NOW).unwrap().is_some());
+        assert!(db.find(circuit(number), NOW).unwrap().is_some());
     }
 }
 
 /// A gate among others.
-fn sharing(reputation: &Arc<Reputation>, clock: &Arc<ManualClock>) -> shared::Sharing {
-    let conducts = Arc::new(conduct::Conducts::new(clock.clone(), conduct::Scoring::default()));
-    let sharing =
-        shared::Sharing::new(reputation, conducts, clock.clone(), TorBoot::default, [1; 8]);
-    sharing.begin();
+fn sharing(reputation: &Arc<Reputation>, clock: &Arc<ManualClock>) -> replication::Replication {
+    let histories = Arc::new(answer_history::AnswerHistories::new(
+        clock.clone(),
+        answer_history::Scoring::default(),
+    ));
+    let sharing = replication::Replication::new(
+        reputation,
+        histories,
+        clock.clone(),
+        TorBoot::default,
+        [1; 8],
+    );
+    sharing.enable();
     sharing
 }
 
@@ -186,10 +201,13 @@ async fn a_clock_that_jumps_decides_nothing_that_other_gates_are_told() {
         let (reputation, clock) = opened(dir.path());
         let reputation = Arc::new(reputation);
         let one = sharing(&reputation, &clock);
-        reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
-        reputation.set(circuit(2), Standing::Vip, in_an_hour(), Reason::Operator).await.unwrap();
-        let rows = one.take(9).rows;
-        one.told(fortify_store::standings::Outgoing::default());
+        reputation.ban(circuit(1), in_an_hour(), StatusReason::Failures).await.unwrap();
+        reputation
+            .set(circuit(2), CircuitStatus::Trusted, in_an_hour(), StatusReason::Operator)
+            .await
+            .unwrap();
+        let rows = one.take_batch(9).rows;
+        one.confirm_published(fortify_store::replication::PublishBatch::default());
         clock.jump(jump);
         let until = jump.after(Duration::from_secs(3600));
         let has = |reputation: &Reputation, until| {
@@ -197,26 +215,29 @@ async fn a_clock_that_jumps_decides_nothing_that_other_gates_are_told() {
             [row(1), row(2)] == [Some(until); 2]
         };
         eventually("followed", || has(&reputation, until)).await;
-        assert_eq!(one.untold(), Some(0));
+        assert_eq!(one.pending(), Some(0));
         // What all have is what was decided, whoever reads it again.
-        one.hear(rows.clone()).await.unwrap();
-        assert_eq!(one.untold(), Some(0));
+        one.apply(rows.clone()).await.unwrap();
+        assert_eq!(one.pending(), Some(0));
         assert!(has(&reputation, until), "it lasts as long as was said");
         // A store that lost it is told what was decided.
-        one.compare(&std::collections::HashSet::new());
-        assert!(one.take(9).rows == rows);
+        one.reconcile(&std::collections::HashSet::new());
+        assert!(one.take_batch(9).rows == rows);
         drop((one, reputation));
         // So it is after a restart.
         let again = Arc::new(Reputation::open(dir.path(), clock.clone()).unwrap());
         let one = sharing(&again, &clock);
-        one.hear(rows.clone()).await.unwrap();
+        one.apply(rows.clone()).await.unwrap();
         assert!(has(&again, until));
-        assert_eq!(one.untold(), Some(0));
+        assert_eq!(one.pending(), Some(0));
         // What is decided now is later than what it replaces, which was decided by another time.
-        again.set(circuit(1), Standing::Reset, in_an_hour(), Reason::Operator).await.unwrap();
-        let told = one.take(9).rows;
-        let settled = one.settle(Some(&rows[0].value[..]), &told[0]).unwrap().unwrap();
-        assert_eq!(settled.rank, fortify_store::standings::Rank::Reset);
+        again
+            .set(circuit(1), CircuitStatus::Normal, in_an_hour(), StatusReason::Operator)
+            .await
+            .unwrap();
+        let outgoing = one.take_batch(9).rows;
+        let settled = one.merge(Some(&rows[0].value[..]), &outgoing[0]).unwrap().unwrap();
+        assert_eq!(settled.rank, fortify_store::replication::EvictionRank::Normal);
     }
 }
 
@@ -225,46 +246,49 @@ async fn a_clock_that_jumps_ends_no_ban_and_makes_none_longer() {
     let dir = tempfile::tempdir().unwrap();
     let (reputation, clock) = opened(dir.path());
     let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
-    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
+    reputation.ban(circuit(1), in_an_hour(), StatusReason::Failures).await.unwrap();
     for to in [NOW.after(hour * 24), NOW.before(hour)] {
         clock.jump(to);
-        assert_eq!(standing(&reputation, 1), Some(Standing::Banned), "before it was noticed");
+        assert_eq!(status(&reputation, 1), Some(CircuitStatus::Banned), "before it was noticed");
         let until = clock.now().after(hour);
         eventually("followed", || reputation.row(circuit(1)).unwrap().until == until).await;
         // A restart and the command line know the wall clock alone.
         eventually("in the file", || {
-            let ledger = Ledger::open_existing(dir.path(), 9).unwrap();
-            let row = ledger.find(circuit(1), clock.now()).unwrap();
+            let db = StatusDb::open_existing(dir.path(), 9).unwrap();
+            let row = db.find(circuit(1), clock.now()).unwrap();
             row.is_some_and(|row| row.until == until)
         })
         .await;
     }
     clock.advance(hour - minute);
-    assert_eq!(standing(&reputation, 1), Some(Standing::Banned));
+    assert_eq!(status(&reputation, 1), Some(CircuitStatus::Banned));
     clock.advance(minute);
-    assert_eq!(standing(&reputation, 1), None);
+    assert_eq!(status(&reputation, 1), None);
 }
 
 #[tokio::test]
 async fn a_ban_of_before_a_clock_was_set_back_is_no_longer_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (reputation, _) = opened(dir.path());
-    reputation.ban(circuit(1), in_an_hour(), Reason::Failures).await.unwrap();
+    reputation.ban(circuit(1), in_an_hour(), StatusReason::Failures).await.unwrap();
     drop(reputation);
     let clock = Arc::new(ManualClock::at(NOW.before(Duration::from_secs(86_400))));
     let again = Reputation::open(dir.path(), clock.clone()).unwrap();
-    assert_eq!(standing(&again, 1), Some(Standing::Banned));
+    assert_eq!(status(&again, 1), Some(CircuitStatus::Banned));
     // What the file says is what counts, or a later ban would yield to one that is over.
     let until = clock.now().after(Duration::from_secs(3600));
     eventually("written", || !again.is_degraded()).await;
-    let ledger = Ledger::open_existing(dir.path(), 9).unwrap();
-    let row = ledger.find(circuit(1), clock.now()).unwrap().unwrap();
+    let db = StatusDb::open_existing(dir.path(), 9).unwrap();
+    let row = db.find(circuit(1), clock.now()).unwrap().unwrap();
     assert_eq!((row.until, Some(row)), (until, again.row(circuit(1))));
     clock.advance(Duration::from_secs(3600));
-    assert_eq!(standing(&again, 1), None);
+    assert_eq!(status(&again, 1), None);
     let until = clock.now().after(Duration::from_secs(60));
-    assert_eq!(again.ban(circuit(1), until, Reason::Failures).await.unwrap(), Kept::OnDisk);
-    assert_eq!(standing(&again, 1), Some(Standing::Banned));
+    assert_eq!(
+        again.ban(circuit(1), until, StatusReason::Failures).await.unwrap(),
+        Durability::OnDisk
+    );
+    assert_eq!(status(&again, 1), Some(CircuitStatus::Banned));
     assert_eq!(again.row(circuit(1)).unwrap().until, until);
 }
 
@@ -276,15 +300,15 @@ async fn a_ban_that_yields_in_the_file_leaves_in_force_what_the_file_has() {
     let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
     let (since, until) = (NOW.as_millis() as i64, in_an_hour().as_millis() as i64);
     file.execute(
-        "INSERT INTO standings VALUES (0, 0, 1, 2, ?1, ?2, 'operator', 0, 0)",
+        "INSERT INTO statuses VALUES (0, 0, 1, 2, ?1, ?2, 'operator', 0, 0)",
         [since, until],
     )
     .unwrap();
     let sooner = NOW.after(Duration::from_secs(60));
-    let kept = reputation.ban(circuit(1), sooner, Reason::Failures).await.unwrap();
-    assert_eq!(kept, Kept::OnDisk);
+    let kept = reputation.ban(circuit(1), sooner, StatusReason::Failures).await.unwrap();
+    assert_eq!(kept, Durability::OnDisk);
     let row = reputation.row(circuit(1)).unwrap();
-    assert_eq!((row.standing, row.until), (Standing::Banned, in_an_hour()));
+    assert_eq!((row.status, row.until), (CircuitStatus::Banned, in_an_hour()));
 }
 
 #[tokio::test]
@@ -294,15 +318,16 @@ async fn a_reset_that_the_disk_refuses_is_written_though_it_was_used_up_or_is_ov
     let reputation = Arc::new(reputation);
     let sharing = sharing(&reputation, &clock);
     for number in [1, 2] {
-        reputation.ban(circuit(number), in_an_hour(), Reason::Failures).await.unwrap();
+        reputation.ban(circuit(number), in_an_hour(), StatusReason::Failures).await.unwrap();
     }
     let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
-    file.execute_batch("ALTER TABLE standings RENAME TO elsewhere").unwrap();
+    file.execute_batch("ALTER TABLE statuses RENAME TO elsewhere").unwrap();
     let sooner = NOW.after(Duration::from_secs(60));
     for (number, until) in [(1, in_an_hour()), (2, sooner)] {
-        let reset = Standing::Reset;
-        let kept = reputation.set(circuit(number), reset, until, Reason::Operator).await.unwrap();
-        assert_eq!(kept, Kept::InMemory);
+        let reset = CircuitStatus::Normal;
+        let kept =
+            reputation.set(circuit(number), reset, until, StatusReason::Operator).await.unwrap();
+        assert_eq!(kept, Durability::InMemory);
     }
     sharing.forgive(circuit(1), fortify_core::pseudonym::CircuitTag::from_bytes([1; 16]));
     assert_eq!(reputation.row(circuit(1)), None, "it is used once");
@@ -315,12 +340,12 @@ async fn a_reset_that_the_disk_refuses_is_written_though_it_was_used_up_or_is_ov
     eventually("swept", || reputation.penalised().is_empty()).await;
     file.execute_batch("ALTER TABLE elsewhere RENAME TO standings").unwrap();
     eventually("written", || !reputation.is_degraded()).await;
-    let ledger = Ledger::open_existing(dir.path(), 9).unwrap();
+    let db = StatusDb::open_existing(dir.path(), 9).unwrap();
     for number in [1, 2] {
-        assert_eq!(ledger.find(circuit(number), clock.now()).unwrap(), None);
+        assert_eq!(db.find(circuit(number), clock.now()).unwrap(), None);
         let until = clock.now().after(Duration::from_secs(60));
-        let kept = reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
-        assert_eq!(kept, Kept::OnDisk);
+        let kept = reputation.ban(circuit(number), until, StatusReason::Failures).await.unwrap();
+        assert_eq!(kept, Durability::OnDisk);
         assert_eq!(reputation.row(circuit(number)).unwrap().until, until);
     }
 }
@@ -332,13 +357,13 @@ async fn abuse_18_what_is_heard_while_the_disk_refuses_it_is_bounded() {
     let reputation = Arc::new(Reputation::bounded(dir.path(), clock.clone(), 2).unwrap());
     let sharing = sharing(&reputation, &clock);
     let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
-    file.execute_batch("ALTER TABLE standings RENAME TO elsewhere").unwrap();
-    let row = |number, standing| {
-        let (since, until, reason) = (NOW, in_an_hour(), Reason::Failures);
-        shared::encoded(Row { circuit: circuit(number), standing, since, until, reason })
+    file.execute_batch("ALTER TABLE statuses RENAME TO elsewhere").unwrap();
+    let row = |number, status| {
+        let (since, until, reason) = (NOW, in_an_hour(), StatusReason::Failures);
+        replication::encoded(StatusRow { circuit: circuit(number), status, since, until, reason })
     };
-    let favour = row(1, Standing::Vip);
-    let bans = [2, 3, 4].map(|number| row(number, Standing::Banned));
-    sharing.hear([vec![favour], bans.to_vec()].concat()).await.unwrap();
-    assert_eq!(reputation.counts(), Counts { vip: 0, banned: 2 });
+    let trust = row(1, CircuitStatus::Trusted);
+    let bans = [2, 3, 4].map(|number| row(number, CircuitStatus::Banned));
+    sharing.apply([vec![trust], bans.to_vec()].concat()).await.unwrap();
+    assert_eq!(reputation.counts(), Counts { trusted: 0, banned: 2 });
 }

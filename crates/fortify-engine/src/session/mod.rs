@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`Sessions`]: mints, checks and revokes; [`Session`] is one that was checked.
-//! - `moving`: a session that arrives from another circuit than it lives on.
+//! - `migration`: a session that arrives from another circuit than it lives on.
 //! - [`key_ring`]: the keys and their rotation; `key_file` is where they are kept.
 //! - `jws`: HS256 for the JWT library.
 
@@ -11,7 +11,7 @@ mod jws;
 mod key_file;
 pub mod key_ring;
 pub mod metrics;
-mod moving;
+mod migration;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::CircuitTag;
-use fortify_store::record::{Secret, SessionId, Standing};
+use fortify_store::record::{Secret, SessionId, SessionState};
 use fortify_store::{StateStore, StoreError};
 use key_ring::{KeyRing, KeyRingError, Purpose};
 
@@ -160,7 +160,7 @@ impl Sessions {
 
     /// The same, for sessions that last so long and move so often.
     #[must_use]
-    pub fn lasting(&self, lifetime: Duration, max_moves: u32) -> Self {
+    pub fn with_limits(&self, lifetime: Duration, max_moves: u32) -> Self {
         let Self { keys, store, clock, entropy, .. } = self;
         let (keys, store) = (keys.clone(), store.clone());
         Self::new(keys, store, clock.clone(), entropy.clone(), lifetime, max_moves)
@@ -226,10 +226,10 @@ impl Sessions {
                     continue;
                 }
             };
-            let lives_on = match self.store.standing(claims.session_id).await? {
-                Standing::Unmoved => claims.circuit_id,
-                Standing::LivesOn(circuit) => circuit,
-                Standing::Revoked => {
+            let lives_on = match self.store.session_state(claims.session_id).await? {
+                SessionState::Unmoved => claims.circuit_id,
+                SessionState::BoundTo(circuit) => circuit,
+                SessionState::Revoked => {
                     rejected(Rejection::Revoked);
                     continue;
                 }
@@ -240,7 +240,7 @@ impl Sessions {
             elsewhere.push(claims);
         }
         for claims in elsewhere {
-            match self.bring(claims, circuit).await? {
+            match self.check_moving(claims, circuit).await? {
                 Ok(admitted) => return Ok(Some(admitted)),
                 Err(rejection) => rejected(rejection),
             }
@@ -317,14 +317,14 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const CIRCUIT: CircuitTag = CircuitTag::from_bytes([1; 16]);
 
-    struct Bed {
+    struct Fixture {
         clock: Arc<ManualClock>,
         keys: Arc<KeyRing>,
         sessions: Sessions,
         _dir: tempfile::TempDir,
     }
 
-    fn bed() -> Bed {
+    fn fixture() -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(NOW));
         let entropy = Arc::new(SystemEntropy);
@@ -332,13 +332,18 @@ mod tests {
         let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
         let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()).unwrap());
         let sessions = Sessions::new(keys.clone(), store, clock.clone(), entropy, HOUR, 0);
-        Bed { clock, keys, sessions, _dir: dir }
+        Fixture { clock, keys, sessions, _dir: dir }
     }
 
-    async fn check(bed: &Bed, token: &str, circuit: CircuitTag) -> Result<Session, Rejection> {
+    async fn check(
+        fixture: &Fixture,
+        token: &str,
+        circuit: CircuitTag,
+    ) -> Result<Session, Rejection> {
         let mut why = None;
         let tokens = [token.to_owned()];
-        let found = bed.sessions.check(&tokens, circuit, |rejection| why = Some(rejection)).await;
+        let found =
+            fixture.sessions.check(&tokens, circuit, |rejection| why = Some(rejection)).await;
         found.unwrap().map(|admitted| admitted.session).ok_or_else(|| why.unwrap())
     }
 
@@ -353,66 +358,69 @@ mod tests {
         }
     }
 
-    fn signed(bed: &Bed, claims: &Claims) -> String {
-        bed.keys.sign(Purpose::Session, claims).unwrap()
+    fn signed(fixture: &Fixture, claims: &Claims) -> String {
+        fixture.keys.sign(Purpose::Session, claims).unwrap()
     }
 
     #[tokio::test]
     async fn a_session_lasts_its_lifetime_and_no_second_longer() {
-        let bed = bed();
-        let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
-        assert_eq!(check(&bed, &minted.token, CIRCUIT).await, Ok(minted.session));
-        bed.clock.advance(HOUR - Duration::from_millis(1));
-        assert!(check(&bed, &minted.token, CIRCUIT).await.is_ok());
-        bed.clock.advance(Duration::from_millis(1));
-        assert_eq!(check(&bed, &minted.token, CIRCUIT).await, Err(Rejection::Time));
+        let fixture = fixture();
+        let minted = fixture.sessions.mint(CIRCUIT, 2).unwrap();
+        assert_eq!(check(&fixture, &minted.token, CIRCUIT).await, Ok(minted.session));
+        fixture.clock.advance(HOUR - Duration::from_millis(1));
+        assert!(check(&fixture, &minted.token, CIRCUIT).await.is_ok());
+        fixture.clock.advance(Duration::from_millis(1));
+        assert_eq!(check(&fixture, &minted.token, CIRCUIT).await, Err(Rejection::Time));
     }
 
     #[tokio::test]
     async fn a_session_is_its_circuits_alone() {
-        let bed = bed();
-        let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
+        let fixture = fixture();
+        let minted = fixture.sessions.mint(CIRCUIT, 2).unwrap();
         let other = CircuitTag::from_bytes([2; 16]);
-        assert_eq!(check(&bed, &minted.token, other).await, Err(Rejection::Circuit));
+        assert_eq!(check(&fixture, &minted.token, other).await, Err(Rejection::Circuit));
     }
 
     #[tokio::test]
     async fn a_revoked_session_is_over() {
-        let bed = bed();
-        let minted = bed.sessions.mint(CIRCUIT, 2).unwrap();
-        bed.sessions.revoke(&minted.session).await.unwrap();
-        assert_eq!(check(&bed, &minted.token, CIRCUIT).await, Err(Rejection::Revoked));
+        let fixture = fixture();
+        let minted = fixture.sessions.mint(CIRCUIT, 2).unwrap();
+        fixture.sessions.revoke(&minted.session).await.unwrap();
+        assert_eq!(check(&fixture, &minted.token, CIRCUIT).await, Err(Rejection::Revoked));
     }
 
     #[test]
     fn abuse_09_times_that_no_minted_session_has_are_refused() {
-        let bed = bed();
+        let fixture = fixture();
         let ok = claims();
-        assert!(bed.sessions.check_claims(&signed(&bed, &ok)).is_ok());
+        assert!(fixture.sessions.check_claims(&signed(&fixture, &ok)).is_ok());
         let far_future = Claims { expires_at: NOW.after(HOUR * 1000).as_secs(), ..ok.clone() };
         let endless = Claims { expires_at: u64::MAX, ..ok.clone() };
         let not_yet = Claims { issued_at: NOW.as_secs() + 6, ..ok.clone() };
         for wrong in [far_future, endless, not_yet] {
-            assert_eq!(bed.sessions.check_claims(&signed(&bed, &wrong)), Err(Rejection::Time));
+            assert_eq!(
+                fixture.sessions.check_claims(&signed(&fixture, &wrong)),
+                Err(Rejection::Time)
+            );
         }
-        let token = signed(&bed, &ok);
-        bed.clock.set(Timestamp::from_secs(NOW.as_secs() - 3600));
-        assert_eq!(bed.sessions.check_claims(&token), Err(Rejection::Time), "a clock set back");
+        let token = signed(&fixture, &ok);
+        fixture.clock.set(Timestamp::from_secs(NOW.as_secs() - 3600));
+        assert_eq!(fixture.sessions.check_claims(&token), Err(Rejection::Time), "a clock set back");
     }
 
     #[test]
     fn abuse_09_other_algorithms_and_unknown_keys_are_refused() {
         use base64::Engine as _;
         use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
-        let bed = bed();
-        let token = signed(&bed, &claims());
+        let fixture = fixture();
+        let token = signed(&fixture, &claims());
         let parts: Vec<_> = token.split('.').collect();
-        let kid = bed.keys.list()[0].id.clone();
+        let kid = fixture.keys.list()[0].id.clone();
         let header = |alg: &str, kid: &str| {
             B64.encode(format!(r#"{{"typ":"JWT","alg":"{alg}","kid":"{kid}"}}"#))
         };
         let refused = |token: String| {
-            assert_eq!(bed.sessions.check_claims(&token), Err(Rejection::Signature), "{token}");
+            assert_eq!(fixture.sessions.check_claims(&token), Err(Rejection::Signature), "{token}");
         };
         for alg in ["none", "None", "NONE", "nOnE", "HS384", "HS512", "RS256", "ES256", "", "hs256"]
         {
@@ -438,27 +446,27 @@ mod tests {
 
     #[test]
     fn abuse_09_a_retired_key_signs_nothing_new() {
-        let bed = bed();
-        let old_head = signed(&bed, &claims());
+        let fixture = fixture();
+        let old_head = signed(&fixture, &claims());
         let young = Claims { issued_at: NOW.as_secs() + 61, ..claims() };
-        let forged = signed(&bed, &Claims { expires_at: young.issued_at + 3600, ..young });
-        bed.keys.rotate(HOUR, &*bed.clock, &SystemEntropy).unwrap();
-        bed.clock.advance(Duration::from_secs(61));
-        assert!(bed.sessions.check_claims(&old_head).is_ok());
-        assert_eq!(bed.sessions.check_claims(&forged), Err(Rejection::Time));
-        bed.clock.advance(HOUR);
-        bed.keys.rotate(HOUR, &*bed.clock, &SystemEntropy).unwrap();
-        assert_eq!(bed.sessions.check_claims(&forged), Err(Rejection::Signature));
+        let forged = signed(&fixture, &Claims { expires_at: young.issued_at + 3600, ..young });
+        fixture.keys.rotate(HOUR, &*fixture.clock, &SystemEntropy).unwrap();
+        fixture.clock.advance(Duration::from_secs(61));
+        assert!(fixture.sessions.check_claims(&old_head).is_ok());
+        assert_eq!(fixture.sessions.check_claims(&forged), Err(Rejection::Time));
+        fixture.clock.advance(HOUR);
+        fixture.keys.rotate(HOUR, &*fixture.clock, &SystemEntropy).unwrap();
+        assert_eq!(fixture.sessions.check_claims(&forged), Err(Rejection::Signature));
     }
 
     #[test]
     fn abuse_08_the_claims_are_a_structure_that_cannot_be_spliced() {
-        let bed = bed();
+        let fixture = fixture();
         let mut value = serde_json::to_value(claims()).unwrap();
         value["more"] = 1.into();
-        let token = bed.keys.sign(Purpose::Session, &value).unwrap();
-        assert_eq!(bed.sessions.check_claims(&token), Err(Rejection::Signature));
+        let token = fixture.keys.sign(Purpose::Session, &value).unwrap();
+        assert_eq!(fixture.sessions.check_claims(&token), Err(Rejection::Signature));
         let unsolved = Claims { captcha_solved: false, ..claims() };
-        assert!(bed.sessions.check_claims(&signed(&bed, &unsolved)).is_err());
+        assert!(fixture.sessions.check_claims(&signed(&fixture, &unsolved)).is_err());
     }
 }

@@ -16,8 +16,8 @@
 //! store, which all nodes share, so that of several nodes that turn at once one does. It is in this
 //! node's file before it takes effect here.
 
-pub mod audit;
 pub mod controller;
+pub mod history;
 pub mod metrics;
 pub mod signals;
 pub mod simulate;
@@ -38,12 +38,12 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use audit::{Audit, By, Why};
 use controller::{DialController, PAUSE, SAMPLE_INTERVAL};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::sqlite::FileError;
 use fortify_store::record::DialRecord;
 use fortify_store::{StateStore, StoreError};
+use history::{ChangedBy, DialChange, DialHistory};
 use metrics::ThreatMetrics;
 use signals::Collector;
 use table::{LevelPolicy, LevelTable};
@@ -237,19 +237,19 @@ pub struct Threat {
     table: ArcSwap<LevelTable>,
     signals: Collector,
     dial: watch::Sender<Dial>,
-    turning: Mutex<Turning>,
+    state: Mutex<DialState>,
     /// Whether an operator turned it on this node, which is not in the store yet.
     insists: AtomicBool,
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     metrics: ThreatMetrics,
-    begun_anew: bool,
+    recreated: bool,
 }
 
 /// What turns it.
-struct Turning {
+struct DialState {
     controller: DialController,
-    audit: Audit,
+    audit: DialHistory,
     /// What was last said to be wrong with the file: once, not with every look at it.
     said: String,
 }
@@ -270,29 +270,29 @@ impl Threat {
         metrics: ThreatMetrics,
     ) -> Result<Self, FileError> {
         let now = clock.now();
-        let mut audit = Audit::open(data_dir, now)?;
+        let mut audit = DialHistory::open(data_dir, now)?;
         let dial = audit.configure(settings.mode, settings.start, now)?;
         let controller = DialController::new(settings.start, &dial, now);
         metrics.set_level(dial.level.get());
-        let begun_anew = audit.was_begun_anew();
-        let turning = Turning { controller, audit, said: String::new() };
+        let recreated = audit.was_recreated();
+        let turning = DialState { controller, audit, said: String::new() };
         Ok(Self {
             table: ArcSwap::from_pointee(settings.table),
             signals: Collector::new(key),
             dial: watch::Sender::new(dial),
-            turning: Mutex::new(turning),
+            state: Mutex::new(turning),
             insists: AtomicBool::new(false),
             store,
             clock,
             metrics,
-            begun_anew,
+            recreated,
         })
     }
 
     /// Whether its file was damaged when this gate started, and is a new one.
     #[must_use]
-    pub const fn was_begun_anew(&self) -> bool {
-        self.begun_anew
+    pub const fn was_recreated(&self) -> bool {
+        self.recreated
     }
 
     /// The level in force.
@@ -366,12 +366,12 @@ impl Threat {
         sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = look.tick() => self.heed_file().await,
+                _ = look.tick() => self.sync_from_file().await,
                 _ = sample.tick() => self.sample().await,
                 Ok(()) = news.changed() => {
                     let kept = news.borrow_and_update().clone();
                     if let Some(kept) = kept {
-                        self.heed_store(&kept).await;
+                        self.sync_from_store(&kept).await;
                     }
                 }
             }
@@ -386,7 +386,7 @@ impl Threat {
         let signals = self.signals.sample(active);
         let now = self.clock.now();
         let seen = signals.clone();
-        let step = move |_: &Self, turning: &mut Turning| turning.controller.step(&seen, now);
+        let step = move |_: &Self, turning: &mut DialState| turning.controller.step(&seen, now);
         let Some(change) = self.with_file(step).await.flatten() else { return };
         let before = self.dial();
         let dial = Dial { level: change.to, ..before.next() };
@@ -395,22 +395,22 @@ impl Threat {
         }
         match self.store.set_dial(dial.record()).await {
             Ok(kept) if kept == dial.record() => {
-                let why = Why {
+                let why = DialChange {
                     at: now,
-                    by: By::Auto,
+                    by: ChangedBy::Auto,
                     reason: format!("pressure {} %", signals.pressure()),
                     signals: Some(signals),
                 };
                 let from = move |current: Dial| (current == before).then_some(dial);
                 self.turn(Some(why), from).await;
             }
-            Ok(kept) => self.heed_store(&kept).await,
+            Ok(kept) => self.sync_from_store(&kept).await,
             Err(error) => tracing::warn!(%error, "the threat dial does not turn"),
         }
     }
 
     /// Takes over what another process wrote into the file: the command line, for an operator.
-    pub async fn heed_file(self: &Arc<Self>) {
+    pub async fn sync_from_file(self: &Arc<Self>) {
         let looked = self.with_file(|this, turning| match turning.audit.foreign() {
             Ok(Some(dial)) if dial != this.dial() => {
                 this.insists.store(true, Ordering::Relaxed);
@@ -419,7 +419,7 @@ impl Threat {
             }
             Ok(_) => false,
             Err(error) => {
-                turning.complain(&error);
+                turning.log_once(&error);
                 false
             }
         });
@@ -435,9 +435,9 @@ impl Threat {
     /// # Errors
     ///
     /// When the file cannot be written: nothing was changed then.
-    pub async fn operate(
+    pub async fn change_by_operator(
         self: &Arc<Self>,
-        why: Why,
+        why: DialChange,
         decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
     ) -> Result<Option<Dial>, FileError> {
         let turned = self.with_file(move |this, turning| {
@@ -461,7 +461,7 @@ impl Threat {
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub async fn history(self: &Arc<Self>, count: u64) -> Result<Vec<audit::Row>, FileError> {
+    pub async fn history(self: &Arc<Self>, count: u64) -> Result<Vec<history::DialRow>, FileError> {
         let read = self.with_file(move |_, turning| turning.audit.last(count));
         read.await.unwrap_or_else(|| Ok(Vec::new()))
     }
@@ -477,13 +477,13 @@ impl Threat {
         before: Timestamp,
         below: u64,
         count: u64,
-    ) -> Result<Vec<(u64, audit::Row)>, FileError> {
+    ) -> Result<Vec<(u64, history::DialRow)>, FileError> {
         let read = self.with_file(move |_, turning| turning.audit.before(before, below, count));
         read.await.unwrap_or_else(|| Ok(Vec::new()))
     }
 
     /// Takes over what another node did.
-    async fn heed_store(self: &Arc<Self>, kept: &DialRecord) {
+    async fn sync_from_store(self: &Arc<Self>, kept: &DialRecord) {
         let ours = self.dial();
         let Some(dial) = Dial::read(kept) else {
             tracing::warn!("the threat dial in the store is another version's and is not followed");
@@ -492,7 +492,12 @@ impl Threat {
         if dial == ours || dial.version < ours.version || self.insists.load(Ordering::Relaxed) {
             return;
         }
-        let why = Why { at: self.clock.now(), by: By::Store, reason: String::new(), signals: None };
+        let why = DialChange {
+            at: self.clock.now(),
+            by: ChangedBy::Store,
+            reason: String::new(),
+            signals: None,
+        };
         self.turn(Some(why), move |current| (current == ours).then_some(dial)).await;
     }
 
@@ -507,7 +512,7 @@ impl Threat {
                 return Ok(());
             }
             if !self.insists.load(Ordering::Relaxed) {
-                self.heed_store(&kept).await;
+                self.sync_from_store(&kept).await;
                 return Ok(());
             }
             let dial = Dial { version: kept.version, ..ours }.next();
@@ -520,7 +525,7 @@ impl Threat {
     /// wants it. Without `why` it is no turn, but the same one under another version.
     async fn turn(
         self: &Arc<Self>,
-        why: Option<Why>,
+        why: Option<DialChange>,
         decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
     ) {
         let turned = self.with_file(move |this, turning| {
@@ -530,13 +535,13 @@ impl Threat {
                 }
                 // An operator was quicker, which the next look at the file finds.
                 Ok(None) => {}
-                Err(error) => turning.complain(&error),
+                Err(error) => turning.log_once(&error),
             }
         });
         turned.await;
     }
 
-    fn take_effect(&self, turning: &mut Turning, dial: Dial, by: Option<&'static str>) {
+    fn take_effect(&self, turning: &mut DialState, dial: Dial, by: Option<&'static str>) {
         turning.said.clear();
         turning.controller.adopt(&dial, self.clock.now());
         let before = self.dial.send_replace(dial);
@@ -549,22 +554,22 @@ impl Threat {
     /// Does something with the file off the threads that serve.
     async fn with_file<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self, &mut Turning) -> T + Send + 'static,
+        work: impl FnOnce(&Self, &mut DialState) -> T + Send + 'static,
     ) -> Option<T> {
         let this = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&this, &mut this.turning()));
+        let done = tokio::task::spawn_blocking(move || work(&this, &mut this.state()));
         done.await.ok()
     }
 
     /// What turns the dial is whole after any panic: its parts change one by one. Held while the disk works,
     /// and so never on a thread that serves: [`Self::with_file`].
-    fn turning(&self) -> MutexGuard<'_, Turning> {
-        self.turning.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, DialState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Turning {
-    fn complain(&mut self, error: &FileError) {
+impl DialState {
+    fn log_once(&mut self, error: &FileError) {
         let text = error.to_string();
         if self.said != text {
             tracing::error!(error = text, "the threat dial stays as it is");

@@ -12,13 +12,13 @@ fn level(number: u8) -> ThreatLevel {
 }
 
 /// One state that several nodes share, and the hand on their clock.
-struct Bed {
+struct Fixture {
     clock: Arc<ManualClock>,
     store: Arc<dyn StateStore>,
     _dir: tempfile::TempDir,
 }
 
-impl Bed {
+impl Fixture {
     fn new() -> Self {
         let (clock, dir) = (Arc::new(ManualClock::at(NOW)), tempfile::tempdir().unwrap());
         let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
@@ -63,14 +63,14 @@ struct Node {
 
 impl Node {
     fn command_line(&self, decide: impl FnOnce(Dial) -> Option<Dial>) -> Dial {
-        let mut audit = Audit::open_existing(self.dir.path()).unwrap();
-        let by = By::Operator("ada".to_owned());
-        let why = Why { at: NOW, by, reason: "a test".to_owned(), signals: None };
+        let mut audit = DialHistory::open_existing(self.dir.path()).unwrap();
+        let by = ChangedBy::Operator("ada".to_owned());
+        let why = DialChange { at: NOW, by, reason: "a test".to_owned(), signals: None };
         audit.turn(Some(&why), decide).unwrap().unwrap()
     }
 
     fn turns(&self) -> Vec<(u8, u8, String)> {
-        let rows = Audit::open_existing(self.dir.path()).unwrap().last(100).unwrap();
+        let rows = DialHistory::open_existing(self.dir.path()).unwrap().last(100).unwrap();
         rows.into_iter().map(|row| (row.from, row.to, row.by)).collect()
     }
 
@@ -90,17 +90,17 @@ impl Node {
 
 #[tokio::test]
 async fn an_attack_turns_it_and_the_cause_is_written_down() {
-    let (bed, mut changed) = (Bed::new(), None);
-    let node = bed.node();
+    let (fixture, mut changed) = (Fixture::new(), None);
+    let node = fixture.node();
     for _ in 0..6 {
         changed = Some(node.threat.changed());
-        bed.attack(&[&node]).await;
+        fixture.attack(&[&node]).await;
     }
     assert_eq!(node.threat.level(), level(3));
     assert_eq!(node.threat.policy().level, level(3));
     assert!(changed.unwrap().has_changed().unwrap());
     assert!(node.counted("auto"));
-    let rows = Audit::open_existing(node.dir.path()).unwrap().last(9).unwrap();
+    let rows = DialHistory::open_existing(node.dir.path()).unwrap().last(9).unwrap();
     assert_eq!(rows.len(), 1);
     assert_eq!((rows[0].from, rows[0].to, rows[0].by.as_str()), (2, 3, "auto"));
     assert!(rows[0].signals.as_ref().unwrap()["failing"].as_u64().unwrap() > 900);
@@ -109,26 +109,26 @@ async fn an_attack_turns_it_and_the_cause_is_written_down() {
 
 #[tokio::test]
 async fn three_nodes_under_one_attack_step_once() {
-    let bed = Bed::new();
-    let nodes = [bed.node(), bed.node(), bed.node()];
+    let fixture = Fixture::new();
+    let nodes = [fixture.node(), fixture.node(), fixture.node()];
     let all: Vec<_> = nodes.iter().collect();
     for _ in 0..6 {
-        bed.attack(&all).await;
+        fixture.attack(&all).await;
     }
     for node in &nodes {
         node.threat.sample().await;
         assert_eq!(node.threat.level(), level(3));
     }
     for _ in 0..6 {
-        bed.attack(&all).await;
+        fixture.attack(&all).await;
     }
-    assert_eq!(bed.store.dial().borrow().as_ref().unwrap().level, 4);
+    assert_eq!(fixture.store.dial().borrow().as_ref().unwrap().level, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operators_turn_is_everywhere_within_100_ms_and_pauses_the_dial() {
-    let bed = Bed::new();
-    let nodes = [bed.node(), bed.node()];
+    let fixture = Fixture::new();
+    let nodes = [fixture.node(), fixture.node()];
     let running: Vec<_> = nodes.iter().map(|n| tokio::spawn(n.threat.clone().run())).collect();
     let mut news = nodes.each_ref().map(|node| node.threat.changed());
     // Once for the clock of a busy machine, which is not what is measured.
@@ -148,22 +148,22 @@ async fn an_operators_turn_is_everywhere_within_100_ms_and_pauses_the_dial() {
     assert!(nodes[0].counted("operator") && nodes[1].counted("store"));
     assert_eq!(nodes[1].turns()[0], (2, 7, "store".to_owned()));
     for _ in 0..100 {
-        bed.attack(&[&nodes[0], &nodes[1]]).await;
+        fixture.attack(&[&nodes[0], &nodes[1]]).await;
     }
     assert_eq!(nodes[0].threat.level(), level(9));
 }
 
 #[tokio::test]
 async fn an_operator_outbids_other_nodes() {
-    let bed = Bed::new();
-    let (node, other) = (bed.node(), bed.node());
+    let fixture = Fixture::new();
+    let (node, other) = (fixture.node(), fixture.node());
     for _ in 0..12 {
-        bed.attack(&[&other]).await;
+        fixture.attack(&[&other]).await;
     }
     assert_eq!(other.threat.level(), level(4));
     // Of a lower version than what the store has by now.
     let pinned = node.command_line(|dial| Some(dial.pin(level(1))));
-    node.threat.heed_file().await;
+    node.threat.sync_from_file().await;
     assert!(node.threat.dial().version > pinned.version);
     other.threat.sample().await;
     for threat in [&node.threat, &other.threat] {
@@ -174,21 +174,21 @@ async fn an_operator_outbids_other_nodes() {
 
 #[tokio::test]
 async fn abuse_27_the_dial_is_as_it_was_after_a_restart_and_the_pause_goes_on() {
-    let bed = Bed::new();
-    let node = bed.node();
+    let fixture = Fixture::new();
+    let node = fixture.node();
     let set = node.command_line(|dial| dial.set(level(6), NOW));
     // Not closed: a killed gate closes nothing.
-    let again = bed.open(node.dir.path());
+    let again = fixture.open(node.dir.path());
     assert_eq!(again.dial(), set);
     assert_eq!(again.dial().pause(NOW), PAUSE);
     again.sample().await;
-    assert_eq!(bed.store.dial().borrow().as_ref().unwrap().level, 6);
+    assert_eq!(fixture.store.dial().borrow().as_ref().unwrap().level, 6);
 }
 
 #[tokio::test]
 async fn a_store_that_lost_the_dial_gets_it_back() {
-    let (bed, emptied) = (Bed::new(), Bed::new());
-    let node = bed.node();
+    let (fixture, emptied) = (Fixture::new(), Fixture::new());
+    let node = fixture.node();
     node.command_line(|dial| dial.set(level(6), NOW));
     let again = emptied.open(node.dir.path());
     again.sample().await;
@@ -197,8 +197,8 @@ async fn a_store_that_lost_the_dial_gets_it_back() {
 
 #[tokio::test]
 async fn a_turn_that_cannot_be_kept_does_not_take_effect() {
-    let bed = Bed::new();
-    let node = bed.node();
+    let fixture = Fixture::new();
+    let node = fixture.node();
     let locking = rusqlite::Connection::open(node.dir.path().join("audit.sqlite")).unwrap();
     locking
         .execute_batch(
@@ -206,10 +206,10 @@ async fn a_turn_that_cannot_be_kept_does_not_take_effect() {
         )
         .unwrap();
     for _ in 0..12 {
-        bed.attack(&[&node]).await;
+        fixture.attack(&[&node]).await;
     }
     assert_eq!(node.threat.level(), level(2));
     locking.execute_batch("DROP TRIGGER full").unwrap();
-    bed.attack(&[&node]).await;
+    fixture.attack(&[&node]).await;
     assert_eq!(node.threat.level(), level(3));
 }

@@ -3,7 +3,7 @@
 
 // What `redis.rs` names by its path in `fortify` is the store's.
 
+mod replication_in_redis;
 #[path = "../../../fortify-testkit/src/redis.rs"]
 mod server;
-mod standings_in_redis;
 mod waits_in_memory;

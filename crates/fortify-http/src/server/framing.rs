@@ -111,7 +111,7 @@ impl Scanner {
             self.line.pop();
         }
         if self.line.is_empty() {
-            let (framing, state) = std::mem::take(&mut self.head).judge();
+            let (framing, state) = std::mem::take(&mut self.head).classify_length();
             self.found.push_back(framing);
             self.state = state;
         } else {
@@ -141,7 +141,7 @@ impl Head {
         }
     }
 
-    fn judge(self) -> (Framing, State) {
+    fn classify_length(self) -> (Framing, State) {
         match self.length {
             _ if self.doubt => (Framing::Refused, State::Blind),
             Some(_) if self.chunked => (Framing::Refused, State::Blind),

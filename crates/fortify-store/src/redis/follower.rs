@@ -7,7 +7,7 @@
 //! there is none. A node without that proof for [`MAX_STALENESS`] does not know who was logged out or
 //! moved away, and refuses everybody until it does.
 //!
-//! The logs' life has a name, the epoch. A Redis that came back empty has none, so the first node
+//! The logs' life has a name, the stream id. A Redis that came back empty has none, so the first node
 //! that notices gives it a new one, and every node writes back what it still holds.
 
 use std::collections::HashSet;
@@ -24,9 +24,9 @@ use super::fault::Fault;
 use super::keys::Keys;
 use super::link::{Connection, Link};
 use crate::StoreError;
-use crate::moves::Moves;
+use crate::binding::BindingChange;
+use crate::binding_table::BindingTable;
 use crate::record::SessionId;
-use crate::residence::Relocation;
 use crate::revocations::Revocations;
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::{Entropy, random_bytes};
@@ -36,7 +36,7 @@ use fortify_core::entropy::{Entropy, random_bytes};
 pub(super) const MAX_STALENESS: Duration = Duration::from_secs(2);
 
 /// How long one read waits for news: a quarter of what the proof may age.
-const WAIT_FOR_NEWS: Duration = Duration::from_millis(500);
+const BLOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Entries of each log read at once: about 150 KiB.
 const BATCH: usize = 1000;
@@ -64,7 +64,7 @@ impl Freshness {
     }
 
     /// It was so at `then`.
-    pub(super) fn prove(&self, then: Instant) {
+    pub(super) fn confirm(&self, then: Instant) {
         self.at.fetch_max(self.millis(then), Ordering::AcqRel);
     }
 
@@ -79,30 +79,30 @@ pub(super) struct Follower {
     pub(super) link: Arc<Link>,
     pub(super) keys: Keys,
     pub(super) revocations: Arc<Revocations>,
-    pub(super) moves: Arc<Moves>,
+    pub(super) moves: Arc<BindingTable>,
     pub(super) fresh: Arc<Freshness>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) known: Known,
+    pub(super) known: LogPosition,
 }
 
 /// What this node has read of the logs.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct LogPosition {
     /// The name of the logs' life.
-    epoch: Vec<u8>,
+    stream_id: Vec<u8>,
     /// The last entry of each log.
-    last: Places,
+    last: EntryIds,
 }
 
 /// An entry of each log.
 #[derive(Clone)]
-struct Places {
+struct EntryIds {
     revocations: String,
     moves: String,
 }
 
-impl Default for Places {
+impl Default for EntryIds {
     /// Before the first ones.
     fn default() -> Self {
         Self { revocations: "0-0".to_owned(), moves: "0-0".to_owned() }
@@ -111,43 +111,43 @@ impl Default for Places {
 
 /// What one read found, in the order of each log.
 #[derive(Default)]
-struct News {
+struct LogEntries {
     revoked: Vec<(String, (SessionId, Timestamp))>,
-    moved: Vec<(String, Relocation)>,
+    moved: Vec<(String, BindingChange)>,
 }
 
-impl News {
+impl LogEntries {
     fn is_empty(&self) -> bool {
         self.revoked.is_empty() && self.moved.is_empty()
     }
 
     /// Whether there is no more of either log.
-    fn is_whole(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.revoked.len() < BATCH && self.moved.len() < BATCH
     }
 }
 
 /// What the logs hold.
 #[derive(Default)]
-struct There {
+struct StoreContents {
     revoked: HashSet<SessionId>,
-    moved: HashSet<Relocation>,
+    moved: HashSet<BindingChange>,
 }
 
 impl Follower {
     /// Connects, follows the log, and connects again when that ends; never returns.
     pub(super) async fn run(mut self) {
         let mut pause = BACK_OFF[0];
-        let mut said = None;
+        let mut reported = None;
         loop {
             let started = Instant::now();
-            let Err(why) = self.follow(&mut said).await;
+            let Err(why) = self.follow(&mut reported).await;
             let text = why.to_string();
             self.link.refuse(why);
             // Once for each change of mind, not once for each try.
-            if said.as_ref() != Some(&text) {
+            if reported.as_ref() != Some(&text) {
                 tracing::error!(error = %text, "no state store: requests are refused with 503");
-                said = Some(text);
+                reported = Some(text);
             }
             if started.elapsed() > BACK_OFF[1] {
                 pause = BACK_OFF[0];
@@ -160,14 +160,14 @@ impl Follower {
     /// One life of the connections, to its end.
     async fn follow(
         &mut self,
-        said: &mut Option<String>,
+        reported: &mut Option<String>,
     ) -> Result<std::convert::Infallible, StoreError> {
         let serving = self.link.open(Duration::ZERO).await?;
         self.require_safe_policy(&serving).await?;
-        let reading = self.link.open(WAIT_FOR_NEWS).await?;
+        let reading = self.link.open(BLOCK_TIMEOUT).await?;
         self.catch_up(&serving).await?;
         self.link.serve(serving.clone()).await;
-        if said.take().is_some() {
+        if reported.take().is_some() {
             tracing::info!("the state store answers again");
         }
         loop {
@@ -176,16 +176,16 @@ impl Follower {
                 () = self.link.broken() => {
                     return Err(self.link.unavailable("the connection was lost"));
                 }
-                news = self.read(&reading, Some(WAIT_FOR_NEWS)) => news?,
+                news = self.read(&reading, Some(BLOCK_TIMEOUT)) => news?,
             };
             let asked = if news.is_empty() { asked } else { Instant::now() };
-            let whole = news.is_whole();
+            let whole = news.is_complete();
             self.apply(news).await?;
-            if self.epoch(&serving).await? != self.known.epoch {
+            if self.stream_id(&serving).await? != self.known.stream_id {
                 // Flushed under us. What this node knows is still true.
                 self.catch_up(&serving).await?;
             } else if whole {
-                self.fresh.prove(asked);
+                self.fresh.confirm(asked);
             }
         }
     }
@@ -193,12 +193,12 @@ impl Follower {
     /// Reads what is new, or everything where the logs are other ones; then writes back what they
     /// miss.
     async fn catch_up(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        let epoch = self.begin_epoch(connection).await?;
-        let same = epoch == self.known.epoch;
+        let stream_id = self.begin_stream(connection).await?;
+        let same = stream_id == self.known.stream_id;
         if !same {
-            self.known.last = Places::default();
+            self.known.last = EntryIds::default();
         }
-        let mut there = There::default();
+        let mut there = StoreContents::default();
         let whole = loop {
             let asked = Instant::now();
             let news = self.read(connection, None).await?;
@@ -207,25 +207,25 @@ impl Follower {
             }
             if !same {
                 there.revoked.extend(news.revoked.iter().map(|(_, (session, _))| *session));
-                there.moved.extend(news.moved.iter().map(|(_, relocation)| *relocation));
+                there.moved.extend(news.moved.iter().map(|(_, change)| *change));
             }
             self.apply(news).await?;
         };
         if !same {
             self.write_back_revocations(connection, &there.revoked).await?;
             self.write_back_moves(connection, &there.moved).await?;
-            self.known.epoch = epoch;
+            self.known.stream_id = stream_id;
         }
-        self.fresh.prove(whole);
+        self.fresh.confirm(whole);
         Ok(())
     }
 
     /// The name of the logs' life, given now if it has none.
-    async fn begin_epoch(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
+    async fn begin_stream(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
         let fresh: [u8; 16] = random_bytes(&*self.entropy)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let fresh = URL_SAFE_NO_PAD.encode(fresh);
-        let key = self.keys.epoch();
+        let key = self.keys.stream_id();
         let named = self.link.within_deadline(connection, |mut connection| async move {
             let set = cmd("SET").arg(&key).arg(&fresh).arg("NX").to_owned();
             set.query_async::<Value>(&mut connection).await?;
@@ -234,12 +234,12 @@ impl Follower {
         named.await?.ok_or_else(|| self.link.unavailable("forgot a key at once; is it flushed?"))
     }
 
-    async fn epoch(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
-        let key = self.keys.epoch();
-        let epoch = self.link.within_deadline(connection, |mut connection| async move {
+    async fn stream_id(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
+        let key = self.keys.stream_id();
+        let stream_id = self.link.within_deadline(connection, |mut connection| async move {
             Ok(cmd("GET").arg(&key).query_async::<Option<Vec<u8>>>(&mut connection).await?)
         });
-        Ok(epoch.await?.unwrap_or_default())
+        Ok(stream_id.await?.unwrap_or_default())
     }
 
     /// The entries after the last ones known, at most [`BATCH`] of each log; waits for some if told
@@ -248,7 +248,7 @@ impl Follower {
         &self,
         connection: &Connection,
         wait: Option<Duration>,
-    ) -> Result<News, StoreError> {
+    ) -> Result<LogEntries, StoreError> {
         let mut read = cmd("XREAD");
         read.arg("COUNT").arg(BATCH);
         if let Some(wait) = wait {
@@ -265,7 +265,7 @@ impl Follower {
     }
 
     /// Takes entries over into the tables and their files.
-    async fn apply(&mut self, news: News) -> Result<(), StoreError> {
+    async fn apply(&mut self, news: LogEntries) -> Result<(), StoreError> {
         if news.is_empty() {
             return Ok(());
         }
@@ -320,16 +320,16 @@ impl Follower {
     async fn write_back_moves(
         &self,
         connection: &Connection,
-        there: &HashSet<Relocation>,
+        there: &HashSet<BindingChange>,
     ) -> Result<(), StoreError> {
         let held = self.moves.in_force(self.clock.now());
         let missing: Vec<_> = held.into_iter().filter(|one| !there.contains(one)).collect();
         for batch in missing.chunks(BATCH) {
             let mut all = pipe();
-            for relocation in batch {
+            for change in batch {
                 let add = all.cmd("XADD").arg(self.keys.moves()).arg("*");
-                add.arg("m").arg(&relocation.encode()[..]);
-                add.arg("u").arg(relocation.until.as_millis()).ignore();
+                add.arg("m").arg(&change.encode()[..]);
+                add.arg("u").arg(change.until.as_millis()).ignore();
             }
             self.write_all(connection, all).await?;
         }
@@ -377,20 +377,20 @@ impl Follower {
 }
 
 /// What `XREAD` of the two logs gives: nil, or the names of those that have news with their entries.
-fn news(answer: Value, revocations: &str, moves: &str) -> Result<News, Fault> {
+fn news(answer: Value, revocations: &str, moves: &str) -> Result<LogEntries, Fault> {
     type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
     const WHAT: Fault = Fault::Foreign("an entry of a log");
     let streams: Option<Vec<(String, Entries)>> =
         FromRedisValue::from_redis_value(answer).map_err(|_parse| WHAT)?;
-    let mut news = News::default();
+    let mut news = LogEntries::default();
     for (name, entries) in streams.into_iter().flatten() {
         for (id, fields) in entries {
             let field = |name| fields.iter().find(|(n, _)| n == name).map(|(_, value)| &value[..]);
             if name == revocations {
                 news.revoked.push((id, revocation(field("s"), field("u")).ok_or(WHAT)?));
             } else if name == moves {
-                let moved = field("m").filter(|bytes| bytes.len() == Relocation::BYTES);
-                news.moved.push((id, moved.and_then(Relocation::decode).ok_or(WHAT)?));
+                let moved = field("m").filter(|bytes| bytes.len() == BindingChange::BYTES);
+                news.moved.push((id, moved.and_then(BindingChange::decode).ok_or(WHAT)?));
             } else {
                 return Err(WHAT);
             }

@@ -35,8 +35,8 @@ impl Keys {
     }
 
     /// When a circuit asked for challenges.
-    pub(super) fn asked(&self, circuit: CircuitTag) -> String {
-        format!("{}:asked:{}", self.prefix.as_str(), circuit.encode())
+    pub(super) fn requests(&self, circuit: CircuitTag) -> String {
+        format!("{}:requests:{}", self.prefix.as_str(), circuit.encode())
     }
 
     /// The log of revocations.
@@ -51,15 +51,15 @@ impl Keys {
 
     /// Where one session lives and lived. It is where the log of moves is, so that one script
     /// decides and tells.
-    pub(super) fn residence(&self, session: SessionId) -> String {
+    pub(super) fn binding(&self, session: SessionId) -> String {
         let session = URL_SAFE_NO_PAD.encode(session.to_bytes());
-        format!("{}:{{revocations}}:moved:{session}", self.prefix.as_str())
+        format!("{}:{{revocations}}:binding:{session}", self.prefix.as_str())
     }
 
     /// A name for the life of the logs. The hash tag keeps it on the same node, so that what loses
     /// the one loses the others.
-    pub(super) fn epoch(&self) -> String {
-        format!("{}:{{revocations}}:epoch", self.prefix.as_str())
+    pub(super) fn stream_id(&self) -> String {
+        format!("{}:{{revocations}}:stream", self.prefix.as_str())
     }
 
     /// The turns of the threat dial, of which the last is in force.
@@ -69,28 +69,28 @@ impl Keys {
 
     /// How circuits stand, by circuit. All keys of standings have one hash tag, so that one script keeps
     /// a row and tells of it.
-    pub(super) fn standings(&self) -> String {
-        format!("{}:{{standings}}:rows", self.prefix.as_str())
+    pub(super) fn status_rows(&self) -> String {
+        format!("{}:{{status}}:rows", self.prefix.as_str())
     }
 
     /// The log of changes of standings.
-    pub(super) fn standings_log(&self) -> String {
-        format!("{}:{{standings}}:log", self.prefix.as_str())
+    pub(super) fn status_log(&self) -> String {
+        format!("{}:{{status}}:log", self.prefix.as_str())
     }
 
     /// Until when the rows that stand so are kept.
-    pub(super) fn standings_ends(&self, standing: &str) -> String {
-        format!("{}:{{standings}}:ends:{standing}", self.prefix.as_str())
+    pub(super) fn status_ends(&self, status: &str) -> String {
+        format!("{}:{{status}}:ends:{status}", self.prefix.as_str())
     }
 
     /// A name for the life of these keys.
-    pub(super) fn standings_epoch(&self) -> String {
-        format!("{}:{{standings}}:epoch", self.prefix.as_str())
+    pub(super) fn status_stream_id(&self) -> String {
+        format!("{}:{{status}}:stream", self.prefix.as_str())
     }
 
     /// The log of what circuits did with challenges. It is where the standings are, so that one read
     /// tells of both.
-    pub(super) fn deeds(&self) -> String {
-        format!("{}:{{standings}}:deeds", self.prefix.as_str())
+    pub(super) fn answer_events(&self) -> String {
+        format!("{}:{{status}}:events", self.prefix.as_str())
     }
 }

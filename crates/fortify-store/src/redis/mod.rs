@@ -7,7 +7,7 @@
 //! - `follower`: the task that opens it and keeps the revocations and moves in memory true.
 //! - `keys`, `stored`, `scripts`: names, values and steps; `docs/redis.md` has them as a table.
 //! - `checkup`: what `fortify doctor` asks.
-//! - `dial`: the threat dial, one for all nodes; `standings`: how circuits stand and what they did.
+//! - `dial`: the threat dial, one for all nodes; `statuses`: how circuits stand and what they did.
 //! - `gauge`: how many challenges wait; `fault`: errors in words.
 //!
 //! A challenge's key is its token's alone, because whoever redeems it names nothing else. Its
@@ -15,20 +15,20 @@
 //! decides: a challenge counts while its token is listed. So the bound for each circuit is exact
 //! without a script that would need both keys in one place.
 
+#[cfg(test)]
+mod binding_tests;
 mod checkup;
-mod dial;
 mod fault;
 mod follower;
 mod gauge;
 mod keys;
 mod link;
+mod replication;
 mod scripts;
-mod standings;
+mod shared_dial;
 mod stored;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_of_moves;
 mod tls;
 
 use std::fmt;
@@ -45,28 +45,28 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
-use super::moves::{MAX_MOVES, Moves};
+use super::binding::{BindingChange, MoveDecision, SessionBinding};
+use super::binding_table::{BindingTable, MAX_MOVES};
 use super::record::{
-    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
-    Standing,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Quota,
+    SessionId, SessionState, WindowLimit,
 };
-use super::residence::{Relocation, Residence, Verdict};
+use super::replication::ReplicationPeer;
 use super::revocations::{MAX_REVOCATIONS, Revocations};
-use super::standings::Peer;
 use super::{StateStore, StoreError};
 use crate::config::RedisConfig;
 pub use checkup::{Checkup, SLOTS, checkup};
-use dial::SharedDial;
 use fault::Fault;
-use follower::{Follower, Freshness, Known};
+use follower::{Follower, Freshness, LogPosition};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::CircuitTag;
 use gauge::Gauge;
 use keys::Keys;
 use link::{Connection, Link};
+use replication::ReplicationTasks;
 use scripts::Scripts;
-use standings::SharedStandings;
+use shared_dial::SharedDial;
 
 /// How much longer Redis keeps a key than its time by this node's clock, which decides: nodes'
 /// clocks differ by a second or so, and none may meet a key gone before its time.
@@ -94,12 +94,12 @@ pub struct RedisStore {
     /// Entries that the log of moves may have.
     most_moves: usize,
     revocations: Arc<Revocations>,
-    moves: Arc<Moves>,
+    moves: Arc<BindingTable>,
     fresh: Arc<Freshness>,
     waiting: Gauge,
     dial: SharedDial,
     /// From when there is somebody whose standings are shared.
-    standings: OnceLock<SharedStandings>,
+    statuses: OnceLock<ReplicationTasks>,
     follower: AbortHandle,
 }
 
@@ -120,7 +120,7 @@ impl RedisStore {
     ) -> std::io::Result<Self> {
         let runtime = Handle::try_current().map_err(std::io::Error::other)?;
         let revocations = Arc::new(Revocations::open(data_dir, clock.now())?);
-        let moves = Arc::new(Moves::open(data_dir, clock.now())?);
+        let moves = Arc::new(BindingTable::open(data_dir, clock.now())?);
         let link = Arc::new(Link::new(config.clone()));
         let (keys, fresh) = (Keys::new(config.prefix.clone()), Arc::new(Freshness::never()));
         let follower = Follower {
@@ -131,7 +131,7 @@ impl RedisStore {
             fresh: fresh.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
-            known: Known::default(),
+            known: LogPosition::default(),
         };
         let follower = runtime.spawn(follower.run()).abort_handle();
         let (scripts, waiting) = (Arc::new(Scripts::new()), Gauge::default());
@@ -151,7 +151,7 @@ impl RedisStore {
             fresh,
             waiting,
             dial,
-            standings: OnceLock::new(),
+            statuses: OnceLock::new(),
             follower,
         })
     }
@@ -162,7 +162,7 @@ impl RedisStore {
                 "which sessions were ended or moved is not known; it does not answer",
             ));
         }
-        if self.standings.get().is_some_and(|standings| !standings.is_fresh()) {
+        if self.statuses.get().is_some_and(|statuses| !statuses.is_fresh()) {
             return Err(self
                 .link
                 .unavailable("which circuits are banned is not known; the log says why"));
@@ -189,36 +189,36 @@ impl RedisStore {
     /// What this node has `heard` may be a moment old, and what Redis keeps may have been lost with
     /// it or for want of memory, so both count. Who finds that another step was first judges anew:
     /// each such turn is a move that somebody made, so there are no more turns than moves allowed.
-    async fn decide(
+    async fn move_step(
         &self,
         session: SessionId,
-        step: &Move,
+        step: &MoveRequest,
         now: Timestamp,
-        heard: Residence,
-    ) -> Result<Verdict, StoreError> {
+        heard: SessionBinding,
+    ) -> Result<MoveDecision, StoreError> {
         const FOREIGN: Fault = Fault::Foreign("where a session lives");
-        let (key, log) = (self.keys.residence(session), self.keys.moves());
+        let (key, log) = (self.keys.binding(session), self.keys.moves());
         let decided = self.link.step(|mut connection| async move {
             let get = cmd("GET").arg(&key).to_owned();
             let kept: Option<Vec<u8>> = get.query_async(&mut connection).await?;
             let mut kept = kept.unwrap_or_default();
-            let mut residence = heard;
+            let mut binding = heard;
             loop {
-                residence.merge(session, &kept).ok_or(FOREIGN)?;
-                let verdict = residence.judge(session, step, now);
-                let Verdict::Go(relocation) = verdict else { return Ok(verdict) };
-                let mut next = residence.clone();
-                next.add(relocation);
-                let mut relocate = self.scripts.relocate.key(&key);
+                binding.merge(session, &kept).ok_or(FOREIGN)?;
+                let verdict = binding.decide_move(session, step, now);
+                let MoveDecision::Proceed(change) = verdict else { return Ok(verdict) };
+                let mut next = binding.clone();
+                next.add(change);
+                let mut relocate = self.scripts.move_session.key(&key);
                 relocate.key(&log).arg(&kept).arg(next.encode());
-                relocate.arg(&relocation.encode()[..]).arg(step.until.as_millis());
+                relocate.arg(&change.encode()[..]).arg(step.until.as_millis());
                 relocate.arg(millis(now.until(next.until()) + GRACE));
                 // The other nodes' clocks may be behind.
                 relocate.arg(now.as_millis().saturating_sub(millis(GRACE))).arg(self.most_moves);
                 match relocate.invoke_async::<(u8, Vec<u8>)>(&mut connection).await? {
                     (0, other) => kept = other,
                     (1, _) => return Ok(verdict),
-                    _ => return Ok(Verdict::Refused),
+                    _ => return Ok(MoveDecision::Refused),
                 }
             }
         });
@@ -226,10 +226,10 @@ impl RedisStore {
     }
 
     /// Takes a move into this node's memory and onto its disk.
-    async fn remember(&self, relocation: Relocation, now: Timestamp) -> Result<(), StoreError> {
+    async fn remember(&self, change: BindingChange, now: Timestamp) -> Result<(), StoreError> {
         let moves = self.moves.clone();
         // The disk is waited for off the threads that serve.
-        tokio::task::spawn_blocking(move || moves.insert_all(&[relocation], now))
+        tokio::task::spawn_blocking(move || moves.insert_all(&[change], now))
             .await
             .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
@@ -256,13 +256,13 @@ impl fmt::Debug for RedisStore {
 impl RedisStore {
     /// Tells Redis what `peer` has to tell, which keeps at most `most` rows; never returns. In place of
     /// [`StateStore::share`], which hears what others tell besides.
-    pub fn tell(
+    pub fn publish(
         &self,
-        peer: Arc<dyn Peer>,
+        peer: Arc<dyn ReplicationPeer>,
         clock: Arc<dyn Clock>,
         most: usize,
     ) -> impl Future<Output = ()> + Send + 'static {
-        standings::Teller::new(self.link.clone(), self.keys.clone(), peer, clock, most).run()
+        replication::Publisher::new(self.link.clone(), self.keys.clone(), peer, clock, most).run()
     }
 
     /// Refuses every step while `meanwhile` runs, as if the connection was lost.
@@ -372,9 +372,13 @@ impl StateStore for RedisStore {
         Ok(if self.clock.now() < kept.until { kept } else { Failures::NONE })
     }
 
-    async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError> {
+    async fn acquire_quota(
+        &self,
+        circuit: CircuitTag,
+        bounds: [WindowLimit; 2],
+    ) -> Result<Quota, StoreError> {
         let widest = bounds.map(|bound| bound.within).into_iter().max().unwrap_or_default();
-        let mut ask = self.scripts.ask.key(self.keys.asked(circuit));
+        let mut ask = self.scripts.acquire_quota.key(self.keys.requests(circuit));
         ask.arg(self.clock.now().as_millis()).arg(millis(widest + GRACE));
         for bound in bounds {
             ask.arg(millis(bound.within)).arg(bound.most);
@@ -384,8 +388,8 @@ impl StateStore for RedisStore {
         });
         let said = said.await?;
         Ok(match u32::try_from(said) {
-            Ok(lately) => Asked::Granted { lately },
-            Err(_negative) => Asked::Full(Duration::from_millis(said.unsigned_abs())),
+            Ok(recent) => Quota::Granted { recent },
+            Err(_negative) => Quota::Exceeded(Duration::from_millis(said.unsigned_abs())),
         })
     }
 
@@ -411,34 +415,38 @@ impl StateStore for RedisStore {
             .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
 
-    async fn standing(&self, session: SessionId) -> Result<Standing, StoreError> {
+    async fn session_state(&self, session: SessionId) -> Result<SessionState, StoreError> {
         self.require_fresh()?;
         if self.revocations.contains(&session) {
-            return Ok(Standing::Revoked);
+            return Ok(SessionState::Revoked);
         }
-        Ok(self.moves.lives_on(&session).map_or(Standing::Unmoved, Standing::LivesOn))
+        Ok(self.moves.bound_to(&session).map_or(SessionState::Unmoved, SessionState::BoundTo))
     }
 
-    async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError> {
+    async fn move_session(
+        &self,
+        session: SessionId,
+        step: MoveRequest,
+    ) -> Result<MoveOutcome, StoreError> {
         self.require_fresh()?;
         let now = self.clock.now();
         if self.revocations.contains(&session) {
-            return Ok(Moved::Revoked);
+            return Ok(MoveOutcome::Revoked);
         }
-        if let Some(settled) = self.moves.settled(&session, &step, now) {
+        if let Some(settled) = self.moves.decide_from_memory(&session, &step, now) {
             return Ok(settled);
         }
-        let heard = self.moves.residence(&session);
-        match self.decide(session, &step, now, heard).await? {
-            Verdict::Here => Ok(Moved::Here),
-            Verdict::Refused => Ok(Moved::Refused),
-            Verdict::Shared => {
+        let heard = self.moves.binding(&session);
+        match self.move_step(session, &step, now, heard).await? {
+            MoveDecision::AlreadyBound => Ok(MoveOutcome::AlreadyBound),
+            MoveDecision::Refused => Ok(MoveOutcome::Refused),
+            MoveDecision::Shared => {
                 self.revoke_session(session, step.until).await?;
-                Ok(Moved::Shared)
+                Ok(MoveOutcome::Shared)
             }
-            Verdict::Go(relocation) => {
-                self.remember(relocation, now).await?;
-                Ok(Moved::Moved)
+            MoveDecision::Proceed(change) => {
+                self.remember(change, now).await?;
+                Ok(MoveOutcome::Moved)
             }
         }
     }
@@ -451,11 +459,11 @@ impl StateStore for RedisStore {
         self.dial.news()
     }
 
-    fn share(&self, peer: Arc<dyn Peer>) {
-        let _the_first_is_the_only_one = self.standings.get_or_init(|| {
+    fn replicate(&self, peer: Arc<dyn ReplicationPeer>) {
+        let _the_first_is_the_only_one = self.statuses.get_or_init(|| {
             let (link, keys) = (self.link.clone(), self.keys.clone());
             let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
-            SharedStandings::follow(&self.runtime, link, keys, clock, entropy, peer)
+            ReplicationTasks::follow(&self.runtime, link, keys, clock, entropy, peer)
         });
     }
 

@@ -46,7 +46,7 @@ return 1";
 
 /// Asks once more for a circuit, whose times are a list, the newest last. `store::window` says the same
 /// in Rust, and a test holds both to one contract.
-const ASK: &str = "
+const ACQUIRE_QUOTA: &str = "
 local now = tonumber(ARGV[1])
 local times = redis.call('LRANGE', KEYS[1], 0, -1)
 local wait, most, widest = 0, 0, 0
@@ -70,7 +70,7 @@ return lately";
 
 /// Makes a move if the session is still where the caller thinks, and tells of it, in one step.
 ///
-/// What a step comes to is judged by the caller (`residence`), in one place for every store; here is
+/// What a step comes to is judged by the caller (`binding`), in one place for every store; here is
 /// only a comparison: of any number of callers who thought the same, one writes. The log comes first,
 /// because that write may be refused (no memory, another type), and nothing is then written. From its
 /// head go the moves of sessions that ended: up to 100 for each that comes, so it does not lag.
@@ -102,13 +102,13 @@ pub(super) struct Scripts {
     pub(super) fail: Script,
     /// KEYS: asked. ARGV: now in ms, TTL in ms, then for each bound how far back it counts in ms, and how
     /// many there may be. Returns how often was asked, or less than 0: the ms to wait.
-    pub(super) ask: Script,
+    pub(super) acquire_quota: Script,
     /// KEYS: log. ARGV: session, until in ms, most, age in ms. Returns 0 when the log is full.
     pub(super) revoke: Script,
     /// KEYS: a session's moves, the log of moves. ARGV: what the first holds, what it is to hold,
     /// the move, until in ms, TTL in ms, until when entries have ended in ms, most. Returns 1; or 0
     /// with what the first key holds where that is something else; or 2 when the log is full.
-    pub(super) relocate: Script,
+    pub(super) move_session: Script,
 }
 
 impl Scripts {
@@ -116,9 +116,9 @@ impl Scripts {
         Self {
             enlist: Script::new(ENLIST),
             fail: Script::new(FAIL),
-            ask: Script::new(ASK),
+            acquire_quota: Script::new(ACQUIRE_QUOTA),
             revoke: Script::new(REVOKE),
-            relocate: Script::new(MOVE),
+            move_session: Script::new(MOVE),
         }
     }
 }

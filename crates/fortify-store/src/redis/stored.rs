@@ -34,13 +34,13 @@ struct Stored<'a> {
     circuit_id: CircuitTag,
     /// From `created_at`.
     ttl: Seconds,
-    draw: Draw<'a>,
+    draw: StoredRendering<'a>,
 }
 
 /// What else it takes to draw the picture: carrier, length, renderer, style epoch (s since the Unix
 /// epoch), decoy.
 #[derive(Serialize, Deserialize)]
-struct Draw<'a>(Cow<'a, str>, u8, u16, u64, Option<Cow<'a, str>>);
+struct StoredRendering<'a>(Cow<'a, str>, u8, u16, u64, Option<Cow<'a, str>>);
 
 /// A time as a JSON number of seconds: whole where it is, otherwise with a fraction.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -88,11 +88,11 @@ pub(super) fn write(record: &ChallengeRecord) -> Result<Zeroizing<Vec<u8>>, serd
         ttl: Seconds::of_millis(
             record.expires_at.as_millis().saturating_sub(record.created_at.as_millis()),
         ),
-        draw: Draw(
+        draw: StoredRendering(
             Cow::Borrowed(&record.carrier),
             record.length,
             record.renderer,
-            record.style_epoch,
+            record.style_period,
             record.decoy.as_ref().map(|decoy| Cow::Borrowed(decoy.expose().as_str())),
         ),
     })
@@ -108,7 +108,7 @@ pub(super) fn read(value: &[u8]) -> Option<ChallengeRecord> {
     let seed = Zeroizing::new(URL_SAFE_NO_PAD.decode(stored.seed.as_bytes()).ok()?);
     let created_at = Timestamp::from_millis(stored.created_at.millis()?);
     let ttl = Duration::from_millis(stored.ttl.millis()?);
-    let Draw(carrier, length, renderer, style_epoch, decoy) = stored.draw;
+    let StoredRendering(carrier, length, renderer, style_period, decoy) = stored.draw;
     Some(ChallengeRecord {
         variant: Cow::Owned(stored.variant.into_owned()),
         carrier: Cow::Owned(carrier.into_owned()),
@@ -119,7 +119,7 @@ pub(super) fn read(value: &[u8]) -> Option<ChallengeRecord> {
         answer: Secret::new(stored.answer.into_owned()),
         decoy: decoy.map(|decoy| Secret::new(decoy.into_owned())),
         renderer,
-        style_epoch,
+        style_period,
         circuit: stored.circuit_id,
         created_at,
         expires_at: created_at.after(ttl),
@@ -157,7 +157,7 @@ mod tests {
             assert_eq!((&again.variant, &again.carrier), (&record.variant, &record.carrier));
             assert_eq!((&again.mode, again.level), (&record.mode, record.level));
             assert_eq!((again.length, again.renderer), (record.length, record.renderer));
-            assert_eq!(again.style_epoch, record.style_epoch);
+            assert_eq!(again.style_period, record.style_period);
             assert_eq!(again.circuit, record.circuit);
         }
     }
@@ -172,7 +172,7 @@ mod tests {
             answer: Secret::new("t:ACDEFHKL".to_owned()),
             decoy: Some(Secret::new("t:ACDEFHKL".to_owned())),
             renderer: 12,
-            style_epoch: 1_799_971_200,
+            style_period: 1_799_971_200,
             created_at,
             ..contract::record(created_at.after(Duration::from_secs(300)))
         };

@@ -15,20 +15,20 @@ use fortify_core::entropy::{SystemEntropy, random_bytes};
 use server::{Cluster, Redis, until};
 
 /// A store over a server, and the hand on its clock.
-pub(super) struct Bed {
+pub(super) struct Fixture {
     pub(super) store: Arc<RedisStore>,
     pub(super) clock: Arc<ManualClock>,
     pub(super) data_dir: tempfile::TempDir,
 }
 
 /// A store that has connected.
-pub(super) async fn bed(config: &RedisConfig, challenges_per_circuit: usize) -> Bed {
-    let bed = unready(config, challenges_per_circuit);
-    ready(&bed.store).await;
-    bed
+pub(super) async fn fixture(config: &RedisConfig, challenges_per_circuit: usize) -> Fixture {
+    let fixture = unready(config, challenges_per_circuit);
+    ready(&fixture.store).await;
+    fixture
 }
 
-fn unready(config: &RedisConfig, challenges_per_circuit: usize) -> Bed {
+fn unready(config: &RedisConfig, challenges_per_circuit: usize) -> Fixture {
     let data_dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(contract::START));
     let store = RedisStore::open(
@@ -38,7 +38,7 @@ fn unready(config: &RedisConfig, challenges_per_circuit: usize) -> Bed {
         challenges_per_circuit,
         data_dir.path(),
     );
-    Bed { store: Arc::new(store.unwrap()), clock, data_dir }
+    Fixture { store: Arc::new(store.unwrap()), clock, data_dir }
 }
 
 /// Waits until the store answers; how long it took.
@@ -49,17 +49,17 @@ pub(super) async fn ready(store: &RedisStore) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn passes_the_contract_on_one_server() {
     let redis = Redis::start(&[]);
-    let bed = bed(&redis.config(), 100).await;
-    contract::check(bed.store.clone(), |by| bed.clock.advance(by)).await;
-    contract::check_moves(bed.store.clone(), |by| bed.clock.advance(by)).await;
+    let fixture = fixture(&redis.config(), 100).await;
+    contract::check(fixture.store.clone(), |by| fixture.clock.advance(by)).await;
+    contract::check_moves(fixture.store.clone(), |by| fixture.clock.advance(by)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn passes_the_contract_on_a_cluster_of_three() {
     let cluster = Cluster::start();
-    let bed = bed(&cluster.config(), 100).await;
-    contract::check(bed.store.clone(), |by| bed.clock.advance(by)).await;
-    contract::check_moves(bed.store.clone(), |by| bed.clock.advance(by)).await;
+    let fixture = fixture(&cluster.config(), 100).await;
+    contract::check(fixture.store.clone(), |by| fixture.clock.advance(by)).await;
+    contract::check_moves(fixture.store.clone(), |by| fixture.clock.advance(by)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -67,7 +67,7 @@ async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
     let (redis, cluster) = (Redis::start(&[]), Cluster::start());
     for most in [1, 3, 100] {
         for config in [redis.config(), cluster.config()] {
-            contract::check_bound(bed(&config, most).await.store.clone(), most).await;
+            contract::check_bound(fixture(&config, most).await.store.clone(), most).await;
         }
     }
     // What was taken or made room left nothing behind but what ends by itself.
@@ -76,10 +76,10 @@ async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
 }
 
 /// A step of a session that ends in an hour, at most three in an hour.
-pub(super) fn step(from: u8, to: u8) -> Move {
+pub(super) fn step(from: u8, to: u8) -> MoveRequest {
     let [from, to] = [from, to].map(|byte| CircuitTag::from_bytes([byte; 16]));
     let hour = Duration::from_secs(3600);
-    Move { from, to, until: contract::START.after(hour), most: 3, window: hour }
+    MoveRequest { from, to, until: contract::START.after(hour), most: 3, window: hour }
 }
 
 /// What every verb says while nothing can be had from Redis.
@@ -160,25 +160,25 @@ async fn abuse_19_every_word_of_trouble_is_a_refusal_within_the_deadline() {
     ] {
         let fake = Fake::start(answer).await;
         let mut config = RedisConfig { servers: vec![server::server(fake.port)], ..<_>::default() };
-        let bed = unready(&config, 3);
+        let fixture = unready(&config, 3);
         until(word, || async {
-            let said = bed.store.ping().await.unwrap_err().to_string();
+            let said = fixture.store.ping().await.unwrap_err().to_string();
             assert!(!said.contains("tell-tale"), "{said}");
             said.contains(word) && !said.contains("not connected yet")
         })
         .await;
         let started = Instant::now();
-        refuses(&bed.store, "Redis").await;
+        refuses(&fixture.store, "Redis").await;
         assert!(started.elapsed() < config.timeout * 6, "{word}: {:?}", started.elapsed());
         let session = SessionId::random(&SystemEntropy).unwrap();
-        assert!(bed.store.standing(session).await.is_err(), "{word}: nobody was asked");
-        assert!(bed.store.revoke_session(session, contract::START).await.is_err(), "{word}");
-        assert!(bed.store.move_session(session, step(1, 2)).await.is_err(), "{word}");
+        assert!(fixture.store.session_state(session).await.is_err(), "{word}: nobody was asked");
+        assert!(fixture.store.revoke_session(session, contract::START).await.is_err(), "{word}");
+        assert!(fixture.store.move_session(session, step(1, 2)).await.is_err(), "{word}");
 
         config.cluster = true;
-        let bed = unready(&config, 3);
+        let fixture = unready(&config, 3);
         until(word, || async {
-            let said = bed.store.ping().await.unwrap_err().to_string();
+            let said = fixture.store.ping().await.unwrap_err().to_string();
             assert!(!said.contains("tell-tale"), "{said}");
             !said.contains("not connected yet")
         })
@@ -197,50 +197,50 @@ async fn put(store: &RedisStore) -> ChallengeToken {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_a_server_out_of_memory_refuses_and_comes_back() {
     let redis = Redis::start(&["--maxmemory-policy", "noeviction"]);
-    let bed = bed(&redis.config(), 100).await;
-    let token = put(&bed.store).await;
+    let fixture = fixture(&redis.config(), 100).await;
+    let token = put(&fixture.store).await;
     assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "1"]), "+OK");
     let record = contract::record(contract::START.after(Duration::from_secs(60)));
-    let said = bed.store.put_challenge(&token, record).await.unwrap_err().to_string();
+    let said = fixture.store.put_challenge(&token, record).await.unwrap_err().to_string();
     assert!(said.contains("OOM") && said.contains("volatile-ttl"), "{said}");
     let circuit = CircuitTag::from_bytes([2; 16]);
-    assert!(bed.store.record_failure(circuit, Duration::from_secs(9)).await.is_err());
+    assert!(fixture.store.record_failure(circuit, Duration::from_secs(9)).await.is_err());
     let session = SessionId::random(&SystemEntropy).unwrap();
     let until = contract::START.after(Duration::from_secs(60));
     // A log-out is small and must not be put off.
-    bed.store.revoke_session(session, until).await.unwrap();
-    assert_eq!(bed.store.standing(session).await.unwrap(), Standing::Revoked);
+    fixture.store.revoke_session(session, until).await.unwrap();
+    assert_eq!(fixture.store.session_state(session).await.unwrap(), SessionState::Revoked);
     // A move is no more than a new challenge is, and not made; one that was made counts.
     let moving = SessionId::random(&SystemEntropy).unwrap();
-    assert!(bed.store.move_session(moving, step(1, 2)).await.is_err());
-    assert_eq!(bed.store.standing(moving).await.unwrap(), Standing::Unmoved);
+    assert!(fixture.store.move_session(moving, step(1, 2)).await.is_err());
+    assert_eq!(fixture.store.session_state(moving).await.unwrap(), SessionState::Unmoved);
     // What was given out can still be answered.
-    assert!(bed.store.take_challenge(&token).await.unwrap().is_some());
+    assert!(fixture.store.take_challenge(&token).await.unwrap().is_some());
     assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "0"]), "+OK");
-    put(&bed.store).await;
+    put(&fixture.store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_at_the_memory_cap_challenges_make_room_and_log_outs_stay() {
     let redis = Redis::start(&["--maxmemory", "3mb", "--maxmemory-policy", "volatile-ttl"]);
-    let bed = bed(&redis.config(), 100).await;
+    let fixture = fixture(&redis.config(), 100).await;
     let session = SessionId::random(&SystemEntropy).unwrap();
     let until = contract::START.after(Duration::from_secs(3600));
-    bed.store.revoke_session(session, until).await.unwrap();
+    fixture.store.revoke_session(session, until).await.unwrap();
     let mut newest = None;
     for _ in 0..5_000 {
         let circuit = CircuitTag::from_bytes(random_bytes(&SystemEntropy).unwrap());
         let record = ChallengeRecord { circuit, ..contract::record(until) };
         let token = ChallengeToken::random(&SystemEntropy).unwrap();
-        bed.store.put_challenge(&token, record).await.unwrap();
+        fixture.store.put_challenge(&token, record).await.unwrap();
         newest = Some(token);
     }
     assert_ne!(redis.info("evicted_keys"), "0");
     assert!(newest.is_some());
-    let other = self::bed(&redis.config(), 100).await;
+    let other = self::fixture(&redis.config(), 100).await;
     assert_eq!(
-        other.store.standing(session).await.unwrap(),
-        Standing::Revoked,
+        other.store.session_state(session).await.unwrap(),
+        SessionState::Revoked,
         "the flood dropped a revocation"
     );
 }
@@ -248,14 +248,14 @@ async fn abuse_19_at_the_memory_cap_challenges_make_room_and_log_outs_stay() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_server_that_may_forget_log_outs_is_refused_until_it_may_not() {
     let redis = Redis::start(&["--maxmemory-policy", "allkeys-lru"]);
-    let bed = unready(&redis.config(), 3);
+    let fixture = unready(&redis.config(), 3);
     until("the refusal", || async {
-        bed.store.ping().await.unwrap_err().to_string().contains("maxmemory-policy")
+        fixture.store.ping().await.unwrap_err().to_string().contains("maxmemory-policy")
     })
     .await;
-    refuses(&bed.store, "maxmemory-policy").await;
+    refuses(&fixture.store, "maxmemory-policy").await;
     assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]), "+OK");
-    ready(&bed.store).await;
+    ready(&fixture.store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -263,13 +263,13 @@ async fn abuse_19_a_replica_and_a_node_of_a_cluster_are_refused_by_name() {
     let (primary, replica) = (Redis::start(&[]), Redis::start(&[]));
     let port = primary.port.to_string();
     assert_eq!(replica.tell(&["REPLICAOF", "127.0.0.1", &port]), "+OK");
-    let bed = unready(&replica.config(), 3);
+    let fixture = unready(&replica.config(), 3);
     until("the refusal", || async {
-        bed.store.ping().await.unwrap_err().to_string().contains("READONLY")
+        fixture.store.ping().await.unwrap_err().to_string().contains("READONLY")
     })
     .await;
     assert_eq!(replica.tell(&["REPLICAOF", "NO", "ONE"]), "+OK");
-    ready(&bed.store).await;
+    ready(&fixture.store).await;
 
     let cluster = Cluster::start();
     let mut config = cluster.config();
@@ -277,16 +277,16 @@ async fn abuse_19_a_replica_and_a_node_of_a_cluster_are_refused_by_name() {
     let mut refused = 0;
     for server in &cluster.config().servers {
         config.servers = vec![server.clone()];
-        let bed = unready(&config, 3);
+        let fixture = unready(&config, 3);
         until("an answer or the refusal", || async {
-            match bed.store.ping().await {
+            match fixture.store.ping().await {
                 // The node that has the slot of the revocations: each key that it has not tells.
                 Ok(()) => true,
                 Err(error) => error.to_string().contains("storage.cluster = true"),
             }
         })
         .await;
-        refused += usize::from(bed.store.ping().await.is_err());
+        refused += usize::from(fixture.store.ping().await.is_err());
     }
     assert_eq!(refused, 2);
 }
@@ -294,76 +294,79 @@ async fn abuse_19_a_replica_and_a_node_of_a_cluster_are_refused_by_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_a_value_that_is_no_challenge_is_a_refusal() {
     let redis = Redis::start(&[]);
-    let bed = bed(&redis.config(), 3).await;
+    let fixture = fixture(&redis.config(), 3).await;
     for value in ["", "{", "[]", "{\"answer\":\"t:ACDEFH\"}", "\u{0}"] {
         let token = ChallengeToken::random(&SystemEntropy).unwrap();
         let key = format!("fortify:captcha:{}", token.encode());
         redis.tell(&["SET", &key, value]);
-        let said = bed.store.challenge(&token).await.unwrap_err().to_string();
+        let said = fixture.store.challenge(&token).await.unwrap_err().to_string();
         assert!(said.contains("storage.prefix") && !said.contains("ACDEFH"), "{said}");
-        assert!(bed.store.take_challenge(&token).await.is_err(), "{value}");
+        assert!(fixture.store.take_challenge(&token).await.is_err(), "{value}");
         redis.tell(&["LPUSH", &key, value]);
-        let said = bed.store.take_challenge(&token).await.unwrap_err().to_string();
+        let said = fixture.store.take_challenge(&token).await.unwrap_err().to_string();
         assert!(said.contains("WRONGTYPE"), "{said}");
     }
     let circuit = CircuitTag::from_bytes([9; 16]);
     redis.tell(&["SET", &format!("fortify:failures:{}", circuit.encode()), "many"]);
-    assert!(bed.store.failures(circuit).await.is_err());
-    assert!(bed.store.record_failure(circuit, Duration::from_secs(9)).await.is_err());
-    assert!(bed.store.ping().await.is_ok(), "one bad value is not the end of the store");
+    assert!(fixture.store.failures(circuit).await.is_err());
+    assert!(fixture.store.record_failure(circuit, Duration::from_secs(9)).await.is_err());
+    assert!(fixture.store.ping().await.is_ok(), "one bad value is not the end of the store");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_a_server_that_stands_still_refuses_in_time_and_admits_nobody_for_long() {
     let redis = Redis::start(&[]);
-    let bed = bed(&redis.config(), 3).await;
+    let fixture = fixture(&redis.config(), 3).await;
     let session = SessionId::random(&SystemEntropy).unwrap();
     redis.signal(rustix::process::Signal::STOP);
     let stopped = Instant::now();
-    assert!(bed.store.ping().await.is_err());
+    assert!(fixture.store.ping().await.is_err());
     assert!(stopped.elapsed() < Duration::from_millis(400), "{:?}", stopped.elapsed());
-    until("the revocations to be too old", || async { bed.store.standing(session).await.is_err() })
-        .await;
+    until("the revocations to be too old", || async {
+        fixture.store.session_state(session).await.is_err()
+    })
+    .await;
     let believed = stopped.elapsed();
     assert!(believed <= MAX_STALENESS + Duration::from_millis(500), "believed for {believed:?}");
     // By now nobody waits any more: there is no connection to wait on.
     let started = Instant::now();
-    refuses(&bed.store, "Redis").await;
+    refuses(&fixture.store, "Redis").await;
     assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
     redis.signal(rustix::process::Signal::CONT);
-    let back = ready(&bed.store).await;
+    let back = ready(&fixture.store).await;
     assert!(back < Duration::from_secs(3), "{back:?}");
-    assert_eq!(bed.store.standing(session).await.unwrap(), Standing::Unmoved);
+    assert_eq!(fixture.store.session_state(session).await.unwrap(), SessionState::Unmoved);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_log_outs_reach_other_nodes_and_survive_an_empty_restart() {
     let mut redis = Redis::start(&[]);
-    let (one, two) = (bed(&redis.config(), 3).await, bed(&redis.config(), 3).await);
+    let (one, two) = (fixture(&redis.config(), 3).await, fixture(&redis.config(), 3).await);
     let until_when = contract::START.after(Duration::from_secs(3600));
     let sessions: Vec<_> = (0..50).map(|_| SessionId::random(&SystemEntropy).unwrap()).collect();
     let mut slowest = Duration::ZERO;
     for session in &sessions {
         one.store.revoke_session(*session, until_when).await.unwrap();
-        let met = || async { two.store.standing(*session).await.unwrap() == Standing::Revoked };
+        let met =
+            || async { two.store.session_state(*session).await.unwrap() == SessionState::Revoked };
         slowest = slowest.max(until("the other node to know", met).await);
     }
     assert!(slowest < MAX_STALENESS, "{slowest:?}");
 
     redis.kill();
-    for bed in [&one, &two] {
-        until("the loss to be noticed", || async { bed.store.ping().await.is_err() }).await;
+    for fixture in [&one, &two] {
+        until("the loss to be noticed", || async { fixture.store.ping().await.is_err() }).await;
         let refused = SessionId::random(&SystemEntropy).unwrap();
-        assert!(bed.store.revoke_session(refused, until_when).await.is_err());
+        assert!(fixture.store.revoke_session(refused, until_when).await.is_err());
     }
     redis.run();
     let back = ready(&one.store).await.max(ready(&two.store).await);
     assert!(back < Duration::from_secs(3), "{back:?}");
     // A node that comes new learns all of them from Redis, and nodes that stayed still know them.
-    let new = bed(&redis.config(), 3).await;
+    let new = fixture(&redis.config(), 3).await;
     for session in &sessions {
-        for bed in [&one, &two, &new] {
-            assert_eq!(bed.store.standing(*session).await.unwrap(), Standing::Revoked);
+        for fixture in [&one, &two, &new] {
+            assert_eq!(fixture.store.session_state(*session).await.unwrap(), SessionState::Revoked);
         }
     }
     // A flush takes no connection away and is noticed all the same.
@@ -380,54 +383,54 @@ async fn abuse_19_log_outs_reach_other_nodes_and_survive_an_empty_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_log_outs_survive_a_restart_of_everything() {
     let mut redis = Redis::start(&[]);
-    let bed = bed(&redis.config(), 3).await;
+    let fixture = fixture(&redis.config(), 3).await;
     let session = SessionId::random(&SystemEntropy).unwrap();
     let until_when = contract::START.after(Duration::from_secs(3600));
-    bed.store.revoke_session(session, until_when).await.unwrap();
-    let Bed { store, clock, data_dir } = bed;
+    fixture.store.revoke_session(session, until_when).await.unwrap();
+    let Fixture { store, clock, data_dir } = fixture;
     drop(store);
     redis.kill();
     redis.run();
     let entropy = Arc::new(SystemEntropy);
     let again = RedisStore::open(clock, entropy, &redis.config(), 3, data_dir.path()).unwrap();
     ready(&again).await;
-    assert_eq!(again.standing(session).await.unwrap(), Standing::Revoked);
+    assert_eq!(again.session_state(session).await.unwrap(), SessionState::Revoked);
     assert_eq!(redis.tell(&["XLEN", "fortify:{revocations}:log"]), ":1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_full_log_refuses_a_log_out_and_forgets_none() {
     let redis = Redis::start(&[]);
-    let mut bed = bed(&redis.config(), 3).await;
-    Arc::get_mut(&mut bed.store).unwrap().most_revocations = 2;
+    let mut fixture = fixture(&redis.config(), 3).await;
+    Arc::get_mut(&mut fixture.store).unwrap().most_revocations = 2;
     let until_when = contract::START.after(Duration::from_secs(3600));
     let sessions: Vec<_> = (0..3).map(|_| SessionId::random(&SystemEntropy).unwrap()).collect();
-    bed.store.revoke_session(sessions[0], until_when).await.unwrap();
-    bed.store.revoke_session(sessions[1], until_when).await.unwrap();
-    let refused = bed.store.revoke_session(sessions[2], until_when).await;
+    fixture.store.revoke_session(sessions[0], until_when).await.unwrap();
+    fixture.store.revoke_session(sessions[1], until_when).await.unwrap();
+    let refused = fixture.store.revoke_session(sessions[2], until_when).await;
     assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
     // Once more is no further one.
-    bed.store.revoke_session(sessions[0], until_when).await.unwrap();
+    fixture.store.revoke_session(sessions[0], until_when).await.unwrap();
     for (session, revoked) in sessions.iter().zip([true, true, false]) {
-        let standing = bed.store.standing(*session).await.unwrap();
-        assert_eq!(standing == Standing::Revoked, revoked);
+        let status = fixture.store.session_state(*session).await.unwrap();
+        assert_eq!(status == SessionState::Revoked, revoked);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_a_cluster_without_a_node_refuses_and_comes_back() {
     let mut cluster = Cluster::start();
-    let bed = bed(&cluster.config(), 3).await;
+    let fixture = fixture(&cluster.config(), 3).await;
     // The node that does not have the revocations, so that only the challenges are gone.
     let key = "fortify:{revocations}:log";
     let lost = (0..3).find(|n| cluster.nodes[*n].tell(&["EXISTS", key]).starts_with("-MOVED"));
     let lost = lost.unwrap();
     cluster.nodes[lost].kill();
-    until("a refusal", || async { bed.store.ping().await.is_err() }).await;
+    until("a refusal", || async { fixture.store.ping().await.is_err() }).await;
     let record = contract::record(contract::START.after(Duration::from_secs(60)));
     let refused = || async {
         let token = ChallengeToken::random(&SystemEntropy).unwrap();
-        bed.store.put_challenge(&token, record.clone()).await.is_err()
+        fixture.store.put_challenge(&token, record.clone()).await.is_err()
     };
     until("every slot to be refused", || async {
         let started = Instant::now();
@@ -442,7 +445,7 @@ async fn abuse_19_a_cluster_without_a_node_refuses_and_comes_back() {
     cluster.nodes[lost].run();
     cluster.wait_until_whole();
     let back = until("the store to answer", || async {
-        let mut all = bed.store.ping().await.is_ok();
+        let mut all = fixture.store.ping().await.is_ok();
         for _ in 0..20 {
             all = all && !refused().await;
         }
@@ -479,30 +482,30 @@ async fn a_user_with_the_documented_rights_can_do_everything_and_a_new_password_
             password_file: Some(file.clone()),
             ..config
         };
-        let bed = unready(&config, 3);
+        let fixture = unready(&config, 3);
         until("the refusal", || async {
-            let said = bed.store.ping().await.unwrap_err().to_string();
+            let said = fixture.store.ping().await.unwrap_err().to_string();
             assert!(!said.contains("wrong"), "{said}");
             said.contains("the password is refused")
         })
         .await;
         std::fs::write(&file, "right\n").unwrap();
-        ready(&bed.store).await;
+        ready(&fixture.store).await;
         for node in nodes.clone() {
             assert_eq!(node.tell(&["ACL", "LOG", "RESET"]), "+OK");
         }
-        contract::check_bound(bed.store.clone(), 3).await;
-        contract::check(bed.store.clone(), |by| bed.clock.advance(by)).await;
-        contract::check_moves(bed.store.clone(), |by| bed.clock.advance(by)).await;
-        let store: Arc<dyn StateStore> = bed.store.clone();
+        contract::check_bound(fixture.store.clone(), 3).await;
+        contract::check(fixture.store.clone(), |by| fixture.clock.advance(by)).await;
+        contract::check_moves(fixture.store.clone(), |by| fixture.clock.advance(by)).await;
+        let store: Arc<dyn StateStore> = fixture.store.clone();
         contract::check_dial(&store, &store).await;
         for node in nodes {
             assert_eq!(node.tell(&["ACL", "LOG"]), "*0", "a command was denied");
         }
         std::fs::remove_file(&file).unwrap();
-        let bed = unready(&config, 3);
+        let fixture = unready(&config, 3);
         until("the missing file to be named", || async {
-            bed.store.ping().await.unwrap_err().to_string().contains("cannot be read")
+            fixture.store.ping().await.unwrap_err().to_string().contains("cannot be read")
         })
         .await;
     }
@@ -513,15 +516,15 @@ async fn a_socket_and_a_database_are_as_good_as_a_port() {
     let redis = Redis::start(&[]);
     let servers = vec![RedisServer { address: RedisAddress::Unix(redis.socket()), database: 3 }];
     let config = RedisConfig { servers, ..RedisConfig::default() };
-    let bed = bed(&config, 3).await;
-    put(&bed.store).await;
+    let fixture = fixture(&config, 3).await;
+    put(&fixture.store).await;
     assert!(redis.info("db3").starts_with("keys=3"), "{}", redis.info("db3"));
 
     let missing = RedisAddress::Unix(redis.dir.path().join("none.sock"));
     let servers = vec![RedisServer { address: missing, database: 0 }];
-    let bed = unready(&RedisConfig { servers, ..RedisConfig::default() }, 3);
+    let fixture = unready(&RedisConfig { servers, ..RedisConfig::default() }, 3);
     until("the missing socket to be named", || async {
-        let said = bed.store.ping().await.unwrap_err().to_string();
+        let said = fixture.store.ping().await.unwrap_err().to_string();
         said.contains("none.sock") && said.contains("no such socket")
     })
     .await;
@@ -534,14 +537,14 @@ async fn nothing_secret_is_in_a_debug_or_an_error() {
     let file = dir.path().join("password");
     std::fs::write(&file, "hunter22").unwrap();
     let config = RedisConfig { password_file: Some(file.clone()), ..redis.config() };
-    let bed = bed(&config, 3).await;
-    let token = put(&bed.store).await;
-    assert!(!format!("{:?} {config:?}", bed.store).contains("hunter22"));
-    assert!(bed.store.challenge(&token).await.unwrap().is_some());
+    let fixture = fixture(&config, 3).await;
+    let token = put(&fixture.store).await;
+    assert!(!format!("{:?} {config:?}", fixture.store).contains("hunter22"));
+    assert!(fixture.store.challenge(&token).await.unwrap().is_some());
     std::fs::write(&file, "hunter22\nmore").unwrap();
-    let bed = unready(&config, 3);
+    let fixture = unready(&config, 3);
     until("the file to be refused", || async {
-        let said = bed.store.ping().await.unwrap_err().to_string();
+        let said = fixture.store.ping().await.unwrap_err().to_string();
         assert!(!said.contains("hunter22"), "{said}");
         said.contains("one line")
     })
@@ -599,7 +602,7 @@ async fn tls_is_spoken_to_a_server_that_its_authority_vouches_for_and_to_no_othe
         timeout: Duration::from_secs(1),
         ..redis.config()
     };
-    let right = bed(&with("127.0.0.1", "ca.crt", true), 3).await;
+    let right = fixture(&with("127.0.0.1", "ca.crt", true), 3).await;
     contract::check_bound(right.store.clone(), 3).await;
     for (wrong, word) in [
         (with("127.0.0.1", "other.crt", true), "storage.tls_ca_file"),
@@ -609,34 +612,35 @@ async fn tls_is_spoken_to_a_server_that_its_authority_vouches_for_and_to_no_othe
         (with("127.0.0.1", "ca.key.pub", true), "storage.tls_ca_file"),
     ] {
         std::fs::write(file("ca.key.pub"), "no certificate").unwrap();
-        let bed = unready(&wrong, 3);
+        let fixture = unready(&wrong, 3);
         until("the refusal", || async {
-            let said = bed.store.ping().await.unwrap_err().to_string();
+            let said = fixture.store.ping().await.unwrap_err().to_string();
             !said.contains("not connected yet") && said.contains(word)
         })
         .await;
-        refuses(&bed.store, "Redis").await;
+        refuses(&fixture.store, "Redis").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_18_a_challenge_that_is_not_listed_any_more_is_an_absent_one() {
     let redis = Redis::start(&[]);
-    let bed = bed(&redis.config(), 3).await;
-    let token = put(&bed.store).await;
+    let fixture = fixture(&redis.config(), 3).await;
+    let token = put(&fixture.store).await;
     let circuit = CircuitTag::from_bytes([1; 16]);
     assert_eq!(redis.tell(&["DEL", &format!("fortify:active:{}", circuit.encode())]), ":1");
-    assert!(bed.store.take_challenge(&token).await.unwrap().is_none());
+    assert!(fixture.store.take_challenge(&token).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_no_more_steps_wait_than_may() {
     let redis = Redis::start(&[]);
-    let bed = bed(&RedisConfig { timeout: Duration::from_secs(1), ..redis.config() }, 3).await;
+    let fixture =
+        fixture(&RedisConfig { timeout: Duration::from_secs(1), ..redis.config() }, 3).await;
     redis.signal(rustix::process::Signal::STOP);
     let steps: Vec<_> = (0..1100)
         .map(|_| {
-            let store = bed.store.clone();
+            let store = fixture.store.clone();
             tokio::spawn(async move { store.ping().await.unwrap_err().to_string() })
         })
         .collect();
@@ -646,12 +650,12 @@ async fn abuse_19_no_more_steps_wait_than_may() {
     }
     assert_eq!(refused, 1100 - 1024);
     redis.signal(rustix::process::Signal::CONT);
-    ready(&bed.store).await;
+    ready(&fixture.store).await;
 }
 
 /// Two nodes over one Redis share the dial; how long a turn took to get from one to the other.
 async fn share_the_dial(config: &RedisConfig) -> Duration {
-    let (here, there) = (bed(config, 3).await, bed(config, 3).await);
+    let (here, there) = (fixture(config, 3).await, fixture(config, 3).await);
     let [one, other]: [Arc<dyn StateStore>; 2] = [here.store.clone(), there.store.clone()];
     contract::check_dial(&one, &other).await;
     let mut news = other.dial();
@@ -661,7 +665,7 @@ async fn share_the_dial(config: &RedisConfig) -> Duration {
     news.wait_for(|heard| *heard == Some(dial.clone())).await.unwrap();
     let took = started.elapsed();
     // Who comes later hears of it too.
-    let late = bed(config, 3).await;
+    let late = fixture(config, 3).await;
     late.store.dial().wait_for(|heard| heard.as_ref() == Some(&dial)).await.unwrap();
     took
 }
@@ -679,13 +683,13 @@ async fn a_turn_of_the_dial_is_everywhere_within_100_ms() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_dial_that_redis_lost_can_be_set_again() {
     let mut redis = Redis::start(&[]);
-    let bed = bed(&redis.config(), 3).await;
+    let fixture = fixture(&redis.config(), 3).await;
     let dial = DialRecord { version: 5, mode: "auto".into(), level: 4, paused_until: None };
-    bed.store.set_dial(dial.clone()).await.unwrap();
+    fixture.store.set_dial(dial.clone()).await.unwrap();
     redis.kill();
     redis.run();
     let again = DialRecord { version: 2, level: 3, ..dial };
-    until("the dial to be kept", || async { bed.store.set_dial(again.clone()).await.is_ok() })
+    until("the dial to be kept", || async { fixture.store.set_dial(again.clone()).await.is_ok() })
         .await;
-    bed.store.dial().wait_for(|heard| heard.as_ref() == Some(&again)).await.unwrap();
+    fixture.store.dial().wait_for(|heard| heard.as_ref() == Some(&again)).await.unwrap();
 }

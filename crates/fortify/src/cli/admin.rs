@@ -11,7 +11,7 @@ use rustix::termios::{self, LocalModes, OptionalActions};
 
 use super::CliError;
 use fortify_admin::accounts::{Accounts, UserChange};
-use fortify_admin::identity::{Means, Role, Who, is_name};
+use fortify_admin::identity::{AuthMethod, Principal, Role, is_name};
 use fortify_admin::log::MAX_TEXT;
 use fortify_admin::password;
 use fortify_admin::totp::{self, TotpSecret};
@@ -125,7 +125,10 @@ pub(super) fn run(
         _ => Accounts::open_existing(dir),
     };
     let accounts = accounts.map_err(CliError::failed)?;
-    let (now, who) = (SystemClock.now(), Who { name: by, role: Role::Admin, means: Means::File });
+    let (now, who) = (
+        SystemClock.now(),
+        Principal { name: by, role: Role::Admin, auth_method: AuthMethod::File },
+    );
     let change = |name: &str, change: &UserChange| {
         accounts.change_user(&who, name, change, now).map_err(CliError::failed)
     };
@@ -237,7 +240,7 @@ pub(super) fn ask(what: &str) -> Result<Secret<String>, CliError> {
         return read_line();
     }
     let _nowhere_left_to_ask = write!(io::stderr(), "{what}");
-    let silent = Silence::begin()?;
+    let silent = EchoOff::begin()?;
     let secret = read_line();
     drop(silent);
     let _nowhere_left_to_ask = writeln!(io::stderr());
@@ -254,9 +257,9 @@ fn read_line() -> Result<Secret<String>, CliError> {
 }
 
 /// A terminal that shows nothing of what is typed, until this is dropped.
-struct Silence(termios::Termios);
+struct EchoOff(termios::Termios);
 
-impl Silence {
+impl EchoOff {
     fn begin() -> Result<Self, CliError> {
         let fail = |error| CliError::Failed(format!("cannot hide what is typed: {error}"));
         let before = termios::tcgetattr(io::stdin()).map_err(fail)?;
@@ -267,7 +270,7 @@ impl Silence {
     }
 }
 
-impl Drop for Silence {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         let _the_terminal_is_gone =
             termios::tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use super::CliError;
-use super::remote::{Desk, desk};
+use super::remote::{Backend, backend};
 use super::show::{self, Format, text, time};
 use fortify_admin::operations::audit::MOST;
 use fortify_config::Config;
@@ -29,20 +29,20 @@ pub(super) fn run(
     config: &Config,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
-    let desk = desk(config, by)?;
+    let backend = backend(config, by)?;
     if args.export {
-        let lines = match &desk {
-            Desk::Gate(gate) => gate.get_raw("/audit/export")?.to_vec(),
-            Desk::Files(files) => files.export()?,
+        let lines = match &backend {
+            Backend::Remote(gate) => gate.get_raw("/audit/export")?.to_vec(),
+            Backend::Offline(files) => files.export()?,
         };
         // It comes with the latest first.
         let mut lines: Vec<_> = lines.split_inclusive(|byte| *byte == b'\n').collect();
         lines.reverse();
         return out.write_all(&lines.concat()).map_err(|e| CliError::output(&e));
     }
-    let audit = match &desk {
-        Desk::Gate(gate) => gate.get(&format!("/audit?limit={}", args.last))?,
-        Desk::Files(files) => files.audit(args.last)?,
+    let audit = match &backend {
+        Backend::Remote(gate) => gate.get(&format!("/audit?limit={}", args.last))?,
+        Backend::Offline(files) => files.audit(args.last)?,
     };
     show::write(args.format, &audit, out, table)
 }
@@ -64,7 +64,7 @@ fn table(audit: &Value, out: &mut dyn Write) -> io::Result<()> {
                 format!("{} in a minute", record["count"]),
             ],
             _ => [
-                format!("{} by {}", text(&record["who"]), text(&record["means"])),
+                format!("{} by {}", text(&record["who"]), text(&record["auth_method"])),
                 text(&record["action"]).to_owned(),
                 changed(record),
             ],

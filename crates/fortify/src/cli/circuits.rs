@@ -9,20 +9,20 @@ use serde_json::{Value, json};
 use super::CliError;
 use super::dial::parse_reason;
 use super::progress::Progress;
-use super::remote::{Desk, desk, segment};
+use super::remote::{Backend, backend, segment};
 use super::show::{self, BAD, Format, GOOD, line, styled, text, time};
-use fortify_admin::operations::circuits::{LONGEST, Which, usual};
+use fortify_admin::operations::circuits::{CircuitFilter, LONGEST, usual};
 use fortify_config::Config;
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::{Clock, SystemClock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
-use fortify_engine::reputation::{MAX_STANDINGS, Standing};
+use fortify_engine::reputation::{CircuitStatus, MAX_STATUS_ROWS};
 
 /// Circuits on a page of the API, at most.
 const PAGE: usize = 200;
 
 /// Rounds of a flush: more than all that may stand, and some for those that come meanwhile.
-const MOST_ROUNDS: usize = MAX_STANDINGS / 10_000 + 50;
+const MOST_ROUNDS: usize = MAX_STATUS_ROWS / 10_000 + 50;
 
 /// What to do with circuits.
 #[derive(Debug, Subcommand)]
@@ -30,8 +30,8 @@ pub enum Action {
     /// Show circuits, the latest first.
     List {
         /// Which.
-        #[arg(long, value_enum, default_value = "standing")]
-        which: WhichArg,
+        #[arg(long, value_enum, default_value = "any")]
+        which: FilterArg,
         /// How many; all unless given.
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
         limit: Option<u64>,
@@ -51,7 +51,7 @@ pub enum Action {
         seconds: Option<u64>,
         /// Why.
         #[command(flatten)]
-        why: Why,
+        why: ReasonArg,
     },
     /// Favour a circuit, even a banned one.
     Promote {
@@ -63,7 +63,7 @@ pub enum Action {
         seconds: Option<u64>,
         /// Why.
         #[command(flatten)]
-        why: Why,
+        why: ReasonArg,
     },
     /// Take a ban or a favour back; a circuit that had used up its tries has them again.
     Reset {
@@ -72,7 +72,7 @@ pub enum Action {
         circuit: Circuit,
         /// Why.
         #[command(flatten)]
-        why: Why,
+        why: ReasonArg,
     },
     /// Have tor close a circuit: it frees what the circuit holds and cuts its downloads. The client comes
     /// back on another one: to refuse it, ban it.
@@ -82,7 +82,7 @@ pub enum Action {
         circuit: Circuit,
         /// Why.
         #[command(flatten)]
-        why: Why,
+        why: ReasonArg,
     },
     /// Take back all bans, all favours, or both.
     Flush {
@@ -94,7 +94,7 @@ pub enum Action {
         yes: bool,
         /// Why.
         #[command(flatten)]
-        why: Why,
+        why: ReasonArg,
     },
 }
 
@@ -130,13 +130,13 @@ impl Circuit {
 
 /// Why it is changed.
 #[derive(Debug, clap::Args)]
-pub struct Why {
+pub struct ReasonArg {
     /// Why, for the audit.
     #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
     reason: Option<String>,
 }
 
-impl Why {
+impl ReasonArg {
     fn text(&self) -> &str {
         self.reason.as_deref().unwrap_or_default()
     }
@@ -144,24 +144,24 @@ impl Why {
 
 /// Which circuits, as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WhichArg {
+pub enum FilterArg {
     /// Banned ones.
     Banned,
-    /// Favoured ones.
+    /// Trusted ones.
     Vip,
     /// Both.
-    Standing,
+    Any,
     /// Those whose requests were counted in the last hour, however they stand.
     Seen,
 }
 
-impl From<WhichArg> for Which {
-    fn from(which: WhichArg) -> Self {
+impl From<FilterArg> for CircuitFilter {
+    fn from(which: FilterArg) -> Self {
         match which {
-            WhichArg::Banned => Self::Banned,
-            WhichArg::Vip => Self::Vip,
-            WhichArg::Standing => Self::Standing,
-            WhichArg::Seen => Self::Seen,
+            FilterArg::Banned => Self::Banned,
+            FilterArg::Vip => Self::Vip,
+            FilterArg::Any => Self::Any,
+            FilterArg::Seen => Self::Seen,
         }
     }
 }
@@ -174,15 +174,15 @@ pub enum FlushArg {
     /// Favours.
     Vip,
     /// Both.
-    Standing,
+    Any,
 }
 
-impl From<FlushArg> for Which {
+impl From<FlushArg> for CircuitFilter {
     fn from(which: FlushArg) -> Self {
         match which {
             FlushArg::Banned => Self::Banned,
             FlushArg::Vip => Self::Vip,
-            FlushArg::Standing => Self::Standing,
+            FlushArg::Any => Self::Any,
         }
     }
 }
@@ -203,38 +203,39 @@ pub(super) fn run(
     config: &Config,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
-    let desk = desk(config, by)?;
+    let backend = backend(config, by)?;
     match action {
         Action::List { which, limit, show_circuits } => {
             let (which, limit) = ((*which).into(), limit.unwrap_or(u64::MAX));
-            let list = list(&desk, which, limit, *show_circuits)?;
+            let list = list(&backend, which, limit, *show_circuits)?;
             show::write(format, &list, out, |it, out| table(it, *show_circuits, out))
         }
         Action::Show(circuit) => {
-            let answer = match &desk {
-                Desk::Gate(gate) => gate.get(&circuit.path())?,
-                Desk::Files(files) => files.circuit(&circuit.circuit)?,
+            let answer = match &backend {
+                Backend::Remote(gate) => gate.get(&circuit.path())?,
+                Backend::Offline(files) => files.circuit(&circuit.circuit)?,
             };
             show::write(format, &answer, out, one)
         }
         Action::Ban { circuit, seconds, why } => {
-            let change = Change { action: "ban", standing: Standing::Banned, seconds: *seconds };
-            show::write(format, &change.make(&desk, circuit, why, config)?, out, one)
+            let change = Change { action: "ban", status: CircuitStatus::Banned, seconds: *seconds };
+            show::write(format, &change.make(&backend, circuit, why, config)?, out, one)
         }
         Action::Promote { circuit, seconds, why } => {
-            let change = Change { action: "promote", standing: Standing::Vip, seconds: *seconds };
-            show::write(format, &change.make(&desk, circuit, why, config)?, out, one)
+            let change =
+                Change { action: "promote", status: CircuitStatus::Trusted, seconds: *seconds };
+            show::write(format, &change.make(&backend, circuit, why, config)?, out, one)
         }
         Action::Reset { circuit, why } => {
-            let change = Change { action: "reset", standing: Standing::Reset, seconds: None };
-            show::write(format, &change.make(&desk, circuit, why, config)?, out, one)
+            let change = Change { action: "reset", status: CircuitStatus::Normal, seconds: None };
+            show::write(format, &change.make(&backend, circuit, why, config)?, out, one)
         }
         Action::Kill { circuit, why } => {
-            let answer = match &desk {
-                Desk::Gate(gate) => {
+            let answer = match &backend {
+                Backend::Remote(gate) => {
                     gate.post(&format!("{}/kill", circuit.path()), &json!({"reason": why.text()}))?
                 }
-                Desk::Files(files) => files.kill(&circuit.circuit, why.text())?,
+                Backend::Offline(files) => files.kill(&circuit.circuit, why.text())?,
             };
             show::write(format, &answer, out, |answer, out| {
                 let closed = answer["closed"] == true;
@@ -243,7 +244,7 @@ pub(super) fn run(
             })
         }
         Action::Flush { which, yes, why } => {
-            let answer = flush(&desk, *which, *yes, why.text())?;
+            let answer = flush(&backend, *which, *yes, why.text())?;
             show::write(format, &answer, out, |answer, out| {
                 let left = answer["left"].as_u64().unwrap_or(0);
                 writeln!(out, "{} taken back", answer["taken_back"])?;
@@ -256,44 +257,49 @@ pub(super) fn run(
 /// A change to how a circuit stands.
 struct Change {
     action: &'static str,
-    standing: Standing,
+    status: CircuitStatus,
     seconds: Option<u64>,
 }
 
 impl Change {
     fn make(
         &self,
-        desk: &Desk<'_>,
+        backend: &Backend<'_>,
         circuit: &Circuit,
-        why: &Why,
+        why: &ReasonArg,
         config: &Config,
     ) -> Result<Value, CliError> {
-        match desk {
-            Desk::Gate(gate) => {
+        match backend {
+            Backend::Remote(gate) => {
                 let args = json!({"seconds": self.seconds, "reason": why.text()});
                 gate.post(&format!("{}/{}", circuit.path(), self.action), &args)
             }
-            Desk::Files(files) => {
-                let usual = || usual(self.standing, config);
+            Backend::Offline(files) => {
+                let usual = || usual(self.status, config);
                 let time = self.seconds.map_or_else(usual, Duration::from_secs);
-                files.stand(&circuit.circuit, self.standing, time, why.text())
+                files.stand(&circuit.circuit, self.status, time, why.text())
             }
         }
     }
 }
 
 /// Page after page, in one.
-fn list(desk: &Desk<'_>, which: Which, limit: u64, addresses: bool) -> Result<Value, CliError> {
+fn list(
+    backend: &Backend<'_>,
+    which: CircuitFilter,
+    limit: u64,
+    addresses: bool,
+) -> Result<Value, CliError> {
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut circuits = Vec::new();
-    let mut next = match desk {
-        Desk::Files(files) => {
+    let mut next = match backend {
+        Backend::Offline(files) => {
             let mut list = files.circuits(which, addresses)?;
             let all = list["circuits"].as_array_mut();
             all.into_iter().for_each(|all| circuits.append(all));
             Value::Null
         }
-        Desk::Gate(gate) => {
+        Backend::Remote(gate) => {
             let mut after = String::new();
             loop {
                 let (which, page) = (which.as_str(), PAGE.min(most - circuits.len()));
@@ -309,7 +315,7 @@ fn list(desk: &Desk<'_>, which: Which, limit: u64, addresses: bool) -> Result<Va
                 });
                 let next = list["next"].take();
                 // Bounded by what a gate remembers; one that goes in circles is none of ours.
-                let enough = circuits.len() >= most.min(4 * MAX_STANDINGS) || found == 0;
+                let enough = circuits.len() >= most.min(4 * MAX_STATUS_ROWS) || found == 0;
                 match next.as_str() {
                     Some(cursor) if !enough => after = segment(cursor),
                     _ => break next,
@@ -328,7 +334,7 @@ fn table(list: &Value, addresses: bool, out: &mut dyn Write) -> io::Result<()> {
     let address = if addresses { "ADDRESS" } else { "" };
     let title = format!(
         "{:<32} {:<8} {:<9} {:>8} {:<20} {address}",
-        "CIRCUIT", "STANDING", "REASON", "LEFT (S)", "SEEN"
+        "CIRCUIT", "STATUS", "REASON", "LEFT (S)", "SEEN"
     );
     show::head(out, &title)?;
     let now = SystemClock.now();
@@ -337,7 +343,7 @@ fn table(list: &Value, addresses: bool, out: &mut dyn Write) -> io::Result<()> {
         let row = format!(
             "{:<32} {:<8} {:<9} {left:>8} {:<20} {}",
             text(&circuit["circuit"]),
-            text(&circuit["standing"]),
+            text(&circuit["status"]),
             text(&circuit["reason"]),
             time(&circuit["seen"]),
             circuit["address"].as_str().unwrap_or_default(),
@@ -349,8 +355,8 @@ fn table(list: &Value, addresses: bool, out: &mut dyn Write) -> io::Result<()> {
 
 fn one(circuit: &Value, out: &mut dyn Write) -> io::Result<()> {
     line(out, "CIRCUIT", text(&circuit["circuit"]))?;
-    let (said, style) = standing(circuit);
-    styled(out, "STANDING", &said, style)?;
+    let (said, style) = status_text(circuit);
+    styled(out, "STATUS", &said, style)?;
     if circuit["since"].is_u64() {
         line(out, "SINCE", &time(&circuit["since"]))?;
     }
@@ -361,14 +367,14 @@ fn one(circuit: &Value, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// How a circuit of an answer stands.
-pub(super) fn standing(circuit: &Value) -> (String, anstyle::Style) {
-    let (Some(standing), Some(reason)) = (circuit["standing"].as_str(), circuit["reason"].as_str())
+pub(super) fn status_text(circuit: &Value) -> (String, anstyle::Style) {
+    let (Some(status), Some(reason)) = (circuit["status"].as_str(), circuit["reason"].as_str())
     else {
         return ("like any other".to_owned(), anstyle::Style::new());
     };
     let left = left(circuit, SystemClock.now()).unwrap_or(0);
-    let style = if standing == Standing::Banned.as_str() { BAD } else { GOOD };
-    (format!("{standing} ({reason}), {left} s left"), style)
+    let style = if status == CircuitStatus::Banned.as_str() { BAD } else { GOOD };
+    (format!("{status} ({reason}), {left} s left"), style)
 }
 
 fn left(circuit: &Value, now: Timestamp) -> Option<u64> {
@@ -376,19 +382,24 @@ fn left(circuit: &Value, now: Timestamp) -> Option<u64> {
     Some(now.until(until).as_secs())
 }
 
-fn flush(desk: &Desk<'_>, which: FlushArg, yes: bool, reason: &str) -> Result<Value, CliError> {
-    let (banned, favoured) = match desk {
-        Desk::Files(files) => files.counts()?,
-        Desk::Gate(gate) => {
+fn flush(
+    backend: &Backend<'_>,
+    which: FlushArg,
+    yes: bool,
+    reason: &str,
+) -> Result<Value, CliError> {
+    let (banned, trusted) = match backend {
+        Backend::Offline(files) => files.counts()?,
+        Backend::Remote(gate) => {
             let status = gate.get("/status")?;
             let of = |key: &str| status[key].as_u64().unwrap_or(0);
-            (of("banned"), of("favoured"))
+            (of("banned"), of("trusted"))
         }
     };
     let (count, what) = match which {
         FlushArg::Banned => (banned, format!("{banned} bans")),
-        FlushArg::Vip => (favoured, format!("{favoured} favours")),
-        FlushArg::Standing => (banned + favoured, format!("{banned} bans and {favoured} favours")),
+        FlushArg::Vip => (trusted, format!("{trusted} favours")),
+        FlushArg::Any => (banned + trusted, format!("{banned} bans and {trusted} favours")),
     };
     if !yes {
         confirm(&format!(
@@ -397,11 +408,11 @@ fn flush(desk: &Desk<'_>, which: FlushArg, yes: bool, reason: &str) -> Result<Va
         ))?;
     }
     let progress = Progress::new(count, "taking back");
-    match desk {
-        Desk::Files(files) => files.flush(which.into(), reason, &progress),
-        Desk::Gate(gate) => {
+    match backend {
+        Backend::Offline(files) => files.flush(which.into(), reason, &progress),
+        Backend::Remote(gate) => {
             let (mut taken_back, mut left) = (0, 0);
-            let args = json!({"which": Which::from(which).as_str(), "reason": reason});
+            let args = json!({"which": CircuitFilter::from(which).as_str(), "reason": reason});
             for _ in 0..MOST_ROUNDS {
                 let answer = gate.post("/circuits/flush", &args)?;
                 let taken = answer["taken_back"].as_u64().unwrap_or(0);

@@ -7,11 +7,11 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::CliError;
-use super::remote::{Desk, desk};
+use super::remote::{Backend, backend};
 use super::show::{self, Format, text};
 use fortify_config::Config;
 use fortify_engine::threat::ThreatLevel;
-use fortify_engine::threat::audit::{MAX_NAME, MAX_REASON};
+use fortify_engine::threat::history::{MAX_NAME, MAX_REASON};
 
 /// The variables that name an operator, the first that is set.
 const NAMES: [&str; 3] = ["SUDO_USER", "LOGNAME", "USER"];
@@ -84,26 +84,26 @@ pub(super) fn run(
     config: &Config,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
-    let desk = desk(config, by)?;
-    let answer = match (&desk, action) {
-        (Desk::Gate(gate), Action::Get) => gate.get("/dial")?,
-        (Desk::Gate(gate), Action::Set { level, why: Reason { reason } }) => {
+    let backend = backend(config, by)?;
+    let answer = match (&backend, action) {
+        (Backend::Remote(gate), Action::Get) => gate.get("/dial")?,
+        (Backend::Remote(gate), Action::Set { level, why: Reason { reason } }) => {
             gate.post("/dial/set", &json!({"level": level.get(), "reason": reason}))?
         }
-        (Desk::Gate(gate), Action::Auto { reason }) => {
+        (Backend::Remote(gate), Action::Auto { reason }) => {
             gate.post("/dial/auto", &json!({"reason": reason}))?
         }
-        (Desk::Gate(gate), Action::Pin { level, why: Reason { reason } }) => {
+        (Backend::Remote(gate), Action::Pin { level, why: Reason { reason } }) => {
             gate.post("/dial/pin", &json!({"level": level.get(), "reason": reason}))?
         }
-        (Desk::Files(files), Action::Get) => files.dial()?,
-        (Desk::Files(files), Action::Set { level, why: Reason { reason } }) => {
+        (Backend::Offline(files), Action::Get) => files.dial()?,
+        (Backend::Offline(files), Action::Set { level, why: Reason { reason } }) => {
             files.turn(reason, |dial, now| dial.set(*level, now))?
         }
-        (Desk::Files(files), Action::Auto { reason }) => {
+        (Backend::Offline(files), Action::Auto { reason }) => {
             files.turn(reason.as_deref().unwrap_or_default(), |dial, _| Some(dial.auto()))?
         }
-        (Desk::Files(files), Action::Pin { level, why: Reason { reason } }) => {
+        (Backend::Offline(files), Action::Pin { level, why: Reason { reason } }) => {
             files.turn(reason, |dial, _| Some(dial.pin(*level)))?
         }
     };

@@ -7,7 +7,7 @@ use http::Uri;
 use http::uri::Scheme;
 
 use super::{CliError, ConfigArgs};
-use crate::doctor::{Patient, Verdict, examine, report};
+use crate::doctor::{CheckStatus, DoctorContext, examine, report};
 use fortify_config::Config;
 use fortify_core::clock::SystemClock;
 
@@ -47,7 +47,7 @@ pub(super) fn run(
 ) -> Result<(), CliError> {
     let colour = io::stdout().is_terminal() && may_colour(&env);
     let (read, mistakes) = Config::load_leniently(config.file(), env);
-    let patient = Patient {
+    let context = DoctorContext {
         config: read,
         mistakes,
         file: config.file().map(ToOwned::to_owned),
@@ -58,7 +58,7 @@ pub(super) fn run(
         .enable_all()
         .build()
         .map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
-    let findings = runtime.block_on(examine(&patient, &SystemClock));
+    let findings = runtime.block_on(examine(&context, &SystemClock));
     // What still reads a damaged file is not waited for.
     runtime.shutdown_background();
     let written = match args.json {
@@ -66,7 +66,7 @@ pub(super) fn run(
         false => report::text(&findings, colour, out),
     };
     written.map_err(|e| CliError::output(&e))?;
-    let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Fail).count();
+    let failed = findings.iter().filter(|finding| finding.status == CheckStatus::Fail).count();
     match failed {
         0 => Ok(()),
         count => Err(CliError::Failed(format!("{count} of {} checks failed", findings.len()))),

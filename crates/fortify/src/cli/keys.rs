@@ -5,11 +5,11 @@ use std::io::Write;
 use clap::Subcommand;
 
 use super::CliError;
-use super::files::Files;
+use super::offline::OfflineFiles;
 use fortify_config::Config;
 use fortify_core::clock::{Clock, SystemClock, Timestamp};
 use fortify_core::entropy::SystemEntropy;
-use fortify_engine::challenge::wardrobe;
+use fortify_engine::challenge::style_cache;
 use fortify_engine::session::key_ring::{KeyInfo, KeyRing};
 
 /// What to do with the keys.
@@ -38,13 +38,13 @@ pub(super) fn run(
     let ring = KeyRing::load(&config.storage.data_dir).map_err(CliError::failed)?;
     if let Action::Style { at } = action {
         let at = at.map_or_else(|| SystemClock.now(), Timestamp::from_secs);
-        let key = wardrobe::key_at(&ring.style_secret(), at, config.captcha.style_epoch);
+        let key = style_cache::key_at(&ring.style_secret(), at, config.captcha.style_period);
         return writeln!(out, "{}", key.to_hex()).map_err(|e| CliError::output(&e));
     }
     if matches!(action, Action::Rotate) {
         // Named by the key that signs no more from now on. Before it is done, as every change is.
         let signing = ring.list().into_iter().find(|key| key.retired_at.is_none());
-        let files = Files::of(config, by);
+        let files = OfflineFiles::of(config, by);
         files.log(&files.entry("keys.rotate", &signing.map(|key| key.id).unwrap_or_default()))?;
         ring.rotate(config.session.ttl, &SystemClock, &SystemEntropy).map_err(CliError::failed)?;
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use fortify_core::clock::ManualClock;
     use fortify_core::pseudonym::CircuitTag;
-    use fortify_engine::challenge::policy::Order;
+    use fortify_engine::challenge::policy::ChallengeRequest;
     use fortify_store::record::{ChallengeRecord, ChallengeToken, Secret};
     use fortify_web::app::App;
 
@@ -105,11 +105,17 @@ mod tests {
         let mut config = Config::default();
         config.storage.data_dir = dir.path().join("data");
         config.captcha.drawn_ahead = 0;
-        config.captcha.style_epoch = std::time::Duration::from_secs(HOUR);
+        config.captcha.style_period = std::time::Duration::from_secs(HOUR);
         let (config, clock) = (Arc::new(config), Arc::new(ManualClock::at(NOW)));
         let app = App::build(config.clone(), clock, Arc::new(SystemEntropy)).unwrap();
         let circuit = CircuitTag::from_bytes([1; 16]);
-        let issued = app.engine.parts().challenges.issue(circuit, Order::default()).await.unwrap();
+        let issued = app
+            .engine
+            .parts()
+            .challenges
+            .issue(circuit, ChallengeRequest::default())
+            .await
+            .unwrap();
         let record = app.engine.parts().store.challenge(&issued.token).await.unwrap().unwrap();
         // The same challenge, but for what is asked, from a seed that is known.
         let spec = Spec::new(Variant::Arithmetic, Level::new(5).unwrap());

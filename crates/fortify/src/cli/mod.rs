@@ -26,9 +26,9 @@ pub mod bench;
 pub mod circuits;
 pub mod dial;
 pub mod doctor;
-mod files;
 pub mod generate_docs;
 pub mod keys;
+mod offline;
 mod progress;
 pub mod reload;
 mod remote;
@@ -47,7 +47,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use fortify_config::{Config, ConfigError, ENVIRONMENT_PREFIX, Written};
+use fortify_config::{Config, ConfigError, ENVIRONMENT_PREFIX, WrittenConfig};
 
 /// Where the packaged configuration is, used when it is there and `--config` names no other.
 const DEFAULT_CONFIG: &str = "/etc/fortify/fortify.toml";
@@ -202,7 +202,7 @@ impl ConfigArgs {
     fn read(
         &self,
         env: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<(Config, Written), ConfigError> {
+    ) -> Result<(Config, WrittenConfig), ConfigError> {
         Config::load_written(self.file(), env)
     }
 

@@ -53,7 +53,7 @@ fn gate(config: &ConfigArgs, env: Vec<(String, String)>) -> Result<Remote, CliEr
     };
     let (found, _the_same) = Config::load_leniently(config.file(), env);
     let gate = found.and_then(|config| Remote::of(&config, by).ok());
-    let gate = gate.filter(|gate| matches!(gate.is_there(), Ok(true)));
+    let gate = gate.filter(|gate| matches!(gate.is_running(), Ok(true)));
     gate.ok_or_else(|| CliError::Failed(format!("the configuration stays as it was: {error}")))
 }
 

@@ -1,7 +1,7 @@
 //! Who does what is asked: the running gate over its unix socket, or this program on the gate's files.
 //!
 //! [`Remote`] is the client of the API of [`admin`](fortify_admin::routes), one connection for each
-//! question. Where no gate answers, [`desk`] gives the [`Files`], which the commands that make sense
+//! question. Where no gate answers, [`backend`] gives the [`Files`], which the commands that make sense
 //! without a gate go on with: an operator needs them most when the gate is down.
 
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::CliError;
-use super::files::Files;
+use super::offline::OfflineFiles;
 use fortify_admin::routes::API;
 use fortify_config::Config;
 
@@ -32,11 +32,11 @@ const MOST_BYTES: usize = 256 * 1024 * 1024;
 const OTHER_USER: &str = "run this as root or as the user that runs the gate (sudo -u fortify)";
 
 /// Who does what is asked.
-pub(super) enum Desk<'a> {
+pub(super) enum Backend<'a> {
     /// The gate that runs.
-    Gate(Remote),
+    Remote(Remote),
     /// This program, on the files of a gate that does not.
-    Files(Files<'a>),
+    Offline(OfflineFiles<'a>),
 }
 
 /// The gate of `config` where one answers; otherwise its files, and standard error says so.
@@ -44,16 +44,16 @@ pub(super) enum Desk<'a> {
 /// # Errors
 ///
 /// Where there is a socket that this user may not use: the files are not theirs either, and a gate may run.
-pub(super) fn desk(config: &Config, operator: String) -> Result<Desk<'_>, CliError> {
+pub(super) fn backend(config: &Config, operator: String) -> Result<Backend<'_>, CliError> {
     let why = match Remote::of(config, operator.clone()) {
-        Ok(remote) if remote.is_there()? => return Ok(Desk::Gate(remote)),
+        Ok(remote) if remote.is_running()? => return Ok(Backend::Remote(remote)),
         Ok(remote) => format!("no gate answers at {}", remote.socket.display()),
         Err(_no_socket) => "admin.socket is \"\"".to_owned(),
     };
     let data_dir = config.storage.data_dir.display();
     let _nowhere_left_to_say_it =
         writeln!(io::stderr(), "note: {why}; working on the files in {data_dir}");
-    Ok(Desk::Files(Files::of(config, operator)))
+    Ok(Backend::Offline(OfflineFiles::of(config, operator)))
 }
 
 /// Whether nobody listens: there is no socket, or one that a gate left behind.
@@ -86,7 +86,7 @@ impl Remote {
     /// # Errors
     ///
     /// Where that cannot be found out, with what to do.
-    pub(super) fn is_there(&self) -> Result<bool, CliError> {
+    pub(super) fn is_running(&self) -> Result<bool, CliError> {
         self.within(async {
             match UnixStream::connect(&self.socket).await {
                 Ok(_answers) => Ok(true),

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::CliError;
 use super::progress::Progress;
-use fortify_engine::challenge::policy::{Menu, Order};
+use fortify_engine::challenge::policy::{ChallengeMix, ChallengeRequest};
 use fortify_web::i18n::{Locale, Locales};
 
 /// What `labels.csv` tells of each picture.
@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     for (kind, index) in all {
         let spec = match kind {
             Kind::Named(spec) => *spec,
-            Kind::Mix(menu) => menu.choose(Order::default(), seeds.draws(menu, index)),
+            Kind::Mix(mix) => mix.choose(ChallengeRequest::default(), seeds.draws(mix, index)),
         };
         let rendered = generator
             .render(&spec, &style, &seeds.at(&spec, index))
@@ -98,14 +98,14 @@ enum Kind {
     /// The same task in the same carrier.
     Named(Spec),
     /// What the gate's own code draws from this menu.
-    Mix(Menu),
+    Mix(ChallengeMix),
 }
 
 fn kinds(args: &Args, level: Level, mode: AnswerMode) -> Result<Vec<Kind>, CliError> {
     let length = args.length;
     if args.mix {
         let (variants, carriers) = (Vec::new(), Vec::new());
-        return Ok(vec![Kind::Mix(Menu { level, mode, length, variants, carriers })]);
+        return Ok(vec![Kind::Mix(ChallengeMix { level, mode, length, variants, carriers })]);
     }
     let variants: Vec<Variant> = named("--variant", &args.variant, &Variant::ALL)?;
     let carriers: Vec<Carrier> = named("--carrier", &args.carrier, &Carrier::ALL)?;
@@ -163,9 +163,9 @@ impl Seeds {
     }
 
     /// What a picture of a mix is drawn by: apart from its seed, which follows from what it is.
-    fn draws(&self, menu: &Menu, index: u32) -> [u32; 2] {
+    fn draws(&self, mix: &ChallengeMix, index: u32) -> [u32; 2] {
         let [a, b, c, d, e, f, g, h, ..] =
-            self.bytes(&format!("mix/{}", menu.mode), menu.level, index);
+            self.bytes(&format!("mix/{}", mix.mode), mix.level, index);
         [[a, b, c, d], [e, f, g, h]].map(u32::from_le_bytes)
     }
 

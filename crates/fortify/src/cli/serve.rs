@@ -7,10 +7,10 @@ use fortify_captcha::AnswerMode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, ConfigArgs};
-use crate::daemon::Gate;
+use crate::daemon::Daemon;
 use fortify_admin::operations::reload;
 use fortify_admin::{AdminListeners, SharedAdmin};
-use fortify_config::{Config, SecureCookie, Written};
+use fortify_config::{Config, SecureCookie, WrittenConfig};
 use fortify_core::circuit::IdentityMode;
 use fortify_core::clock::SystemClock;
 use fortify_core::entropy::SystemEntropy;
@@ -31,12 +31,12 @@ pub(super) fn serve(args: ConfigArgs, env: Vec<(String, String)>) -> Result<(), 
     runtime.block_on(run(config, written, source))
 }
 
-async fn run(config: Config, written: Written, source: Source) -> Result<(), CliError> {
+async fn run(config: Config, written: WrittenConfig, source: Source) -> Result<(), CliError> {
     warn(&config);
     let app = App::build(Arc::new(config), Arc::new(SystemClock), Arc::new(SystemEntropy))
         .map_err(CliError::failed)?;
     let live = Arc::new(Live::new(app, written, Some(source)));
-    let gate = Gate::with_live(live.clone()).await.map_err(CliError::failed)?;
+    let gate = Daemon::with_live(live.clone()).await.map_err(CliError::failed)?;
     let hangup = signal(SignalKind::hangup())
         .map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
     let admin = gate.admin().map(|listeners| listeners.admin().clone());
@@ -94,7 +94,7 @@ fn warn(config: &Config) {
     if config.haproxy.endpoint.is_some() && config.security.identity == IdentityMode::Peer {
         tracing::warn!(
             "[haproxy] is set and security.identity is \"peer\": HAProxy's table is of circuits, so \
-             that it is told nothing; use \"circuit\", or leave haproxy.socket and address out"
+             that it is told nothing; use \"circuit\", or leave haproxy.socket_path and address out"
         );
     }
     if config.captcha.mode == AnswerMode::Choice {

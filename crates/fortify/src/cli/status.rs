@@ -6,7 +6,7 @@ use anstyle::Style;
 use serde_json::Value;
 
 use super::CliError;
-use super::circuits::{Circuit, standing};
+use super::circuits::{Circuit, status_text};
 use super::remote::Remote;
 use super::show::{self, BAD, Format, GOOD, MIND, line, styled, text, words};
 
@@ -42,7 +42,7 @@ pub(super) fn status(gate: &Remote, format: Format, out: &mut dyn Write) -> Resu
         line(
             out,
             "CIRCUITS",
-            &format!("{} favoured, {} banned", status["favoured"], status["banned"]),
+            &format!("{} trusted, {} banned", status["trusted"], status["banned"]),
         )?;
         for reason in status["reasons"].as_array().into_iter().flatten() {
             line(out, "REASON", &format!("{} ({})", text(&reason["reason"]), reason["count"]))?;
@@ -61,21 +61,21 @@ pub(super) fn explain(
     let explanation = gate.get(&format!("{}/explain", circuit.path()))?;
     show::write(format, &explanation, out, |it, out| {
         line(out, "CIRCUIT", text(&it["circuit"]["circuit"]))?;
-        let (standing, style) = standing(&it["circuit"]);
-        styled(out, "STANDING", &standing, style)?;
+        let (status, style) = status_text(&it["circuit"]);
+        styled(out, "STATUS", &status, style)?;
         line(out, "LEVEL", &it["level"].to_string())?;
         for (name, key) in
             [("WITHOUT SESSION", "without_session"), ("WITH SESSION", "with_session")]
         {
             line(out, name, &decided(&it[key]))?;
         }
-        if let Some(conduct) = it["conduct"].as_object() {
-            let of = |key: &str| conduct.get(key).cloned().unwrap_or_default();
+        if let Some(history) = it["answer_history"].as_object() {
+            let of = |key: &str| history.get(key).cloned().unwrap_or_default();
             let points = of("points").as_f64().unwrap_or(0.0);
             let points = format!("{points:.1} of {} points", of("ban_at"));
             line(
                 out,
-                "CONDUCT",
+                "ANSWERS",
                 &format!("{points}, {} right, {} wrong", of("solved"), of("failed")),
             )?;
             if let Some(words) = words(&of("suspicions")) {
@@ -83,13 +83,13 @@ pub(super) fn explain(
             }
         }
         line(out, "FAILURES", &format!("{}, waits {} s", it["failures"], it["wait_seconds"]))?;
-        let asked = &it["asked"];
+        let asked = &it["quota"];
         if asked.is_object() {
             let (minute, hour) = (&asked["minute"], &asked["hour"]);
             let most = (&asked["minute_most"], &asked["hour_most"]);
             let asked =
                 format!("{minute} of {} in a minute, {hour} of {} in an hour", most.0, most.1);
-            line(out, "ASKED", &asked)?;
+            line(out, "QUOTA", &asked)?;
         }
         let behaviour = &it["behaviour"];
         if behaviour.is_object() {
@@ -104,7 +104,7 @@ pub(super) fn explain(
 }
 
 fn decided(decided: &Value) -> String {
-    let mut said = text(&decided["verdict"]).to_owned();
+    let mut said = text(&decided["decision"]).to_owned();
     if let Some(stages @ 1..) = decided["stages"].as_u64() {
         let hard = if decided["hard"] == true { " of a harder kind" } else { "" };
         said += &format!(", {stages} challenge(s){hard}");

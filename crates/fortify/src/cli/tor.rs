@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use super::CliError;
 use fortify_config::{Config, ControlAddress};
 use fortify_core::circuit::TorCircuit;
-use fortify_tor::{self, Closed, Status};
+use fortify_tor::{self, CloseOutcome, Status};
 
 /// What to ask of tor.
 #[derive(Debug, Subcommand)]
@@ -31,7 +31,7 @@ pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Resu
 }
 
 /// Has the tor that runs now close a circuit.
-pub(super) fn close(config: &Config, circuit: TorCircuit) -> Result<Closed, CliError> {
+pub(super) fn close(config: &Config, circuit: TorCircuit) -> Result<CloseOutcome, CliError> {
     let asked = fortify_tor::close_circuit(&config.tor, control(config)?, circuit);
     runtime()?.block_on(asked).map_err(CliError::failed)
 }
@@ -51,8 +51,8 @@ fn table(control: &ControlAddress, status: &Status, out: &mut dyn Write) -> std:
     writeln!(out, "{:<13} {}", "VERSION", status.version)?;
     writeln!(out, "{:<13} {}", "PROCESS ID", status.run.pid)?;
     writeln!(out, "{:<13} {} s", "UPTIME", status.run.uptime)?;
-    match status.epoch {
-        Some(epoch) => writeln!(out, "{:<13} {epoch}", "EPOCH"),
-        None => writeln!(out, "{:<13} none yet: no gate has met this start of tor", "EPOCH"),
+    match status.generation {
+        Some(generation) => writeln!(out, "{:<13} {generation}", "GENERATION"),
+        None => writeln!(out, "{:<13} none yet: no gate has met this start of tor", "GENERATION"),
     }
 }

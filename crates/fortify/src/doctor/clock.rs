@@ -16,7 +16,7 @@ const HEADER_SLACK: Duration = Duration::from_secs(5);
 
 /// What others tell of the time; `None` of those that did not.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Others {
+pub(super) struct OtherClocks {
     /// When the newest key was made.
     pub(super) made: Option<Timestamp>,
     /// When the youngest file of `storage.data_dir` was written.
@@ -33,14 +33,14 @@ pub(super) struct Others {
 const ADVICE: &str = "set the clock and keep it so: timedatectl set-ntp true; sessions, bans and \
                       challenges end by it";
 
-pub(super) fn judge(now: Timestamp, others: &Others) -> Vec<Finding> {
-    let mut findings = vec![judge_past(now, others)];
-    findings.extend(judge_others(now, others));
+pub(super) fn check(now: Timestamp, others: &OtherClocks) -> Vec<Finding> {
+    let mut findings = vec![check_past(now, others)];
+    findings.extend(check_others(now, others));
     findings
 }
 
 /// Nothing that is there was made later than now.
-fn judge_past(now: Timestamp, others: &Others) -> Finding {
+fn check_past(now: Timestamp, others: &OtherClocks) -> Finding {
     const CHECK: &str = "clock";
     let past = [
         ("the signing key was made", others.made),
@@ -60,7 +60,7 @@ fn judge_past(now: Timestamp, others: &Others) -> Finding {
     }
 }
 
-fn judge_others(now: Timestamp, others: &Others) -> Vec<Finding> {
+fn check_others(now: Timestamp, others: &OtherClocks) -> Vec<Finding> {
     let against = [
         ("clock.redis", "Redis'", others.redis, STORE_SLACK, true),
         ("clock.gate", "the gate's (Date)", others.gate, HEADER_SLACK, false),
@@ -82,11 +82,11 @@ fn judge_others(now: Timestamp, others: &Others) -> Vec<Finding> {
             })
         })
         .collect();
-    findings.extend(others.consensus.map(|[after, until]| judge_consensus(now, after, until)));
+    findings.extend(others.consensus.map(|[after, until]| check_consensus(now, after, until)));
     findings
 }
 
-fn judge_consensus(now: Timestamp, after: Timestamp, until: Timestamp) -> Finding {
+fn check_consensus(now: Timestamp, after: Timestamp, until: Timestamp) -> Finding {
     const CHECK: &str = "clock.tor";
     if now < after {
         let early = span(now.until(after));
@@ -114,50 +114,55 @@ fn span(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn verdicts(others: &Others) -> Vec<Verdict> {
-        judge(NOW, others).iter().map(|finding| finding.verdict).collect()
+    fn statuses(others: &OtherClocks) -> Vec<CheckStatus> {
+        check(NOW, others).iter().map(|finding| finding.status).collect()
     }
 
     #[test]
     fn a_clock_behind_what_exists_is_wrong() {
         let later = Some(NOW.after(Duration::from_secs(61)));
         for others in [
-            Others { made: later, ..Others::default() },
-            Others { youngest: later, ..Others::default() },
-            Others { program: later, ..Others::default() },
+            OtherClocks { made: later, ..OtherClocks::default() },
+            OtherClocks { youngest: later, ..OtherClocks::default() },
+            OtherClocks { program: later, ..OtherClocks::default() },
         ] {
-            assert_eq!(verdicts(&others), [Verdict::Fail]);
+            assert_eq!(statuses(&others), [CheckStatus::Fail]);
         }
         let just = Some(NOW.after(Duration::from_secs(60)));
-        let others = Others { made: just, youngest: just, program: Some(NOW), ..Others::default() };
-        assert_eq!(verdicts(&others), [Verdict::Ok]);
+        let others = OtherClocks {
+            made: just,
+            youngest: just,
+            program: Some(NOW),
+            ..OtherClocks::default()
+        };
+        assert_eq!(statuses(&others), [CheckStatus::Ok]);
     }
 
     #[test]
     fn other_clocks_may_differ_a_little() {
         let off = |seconds| Some(NOW.before(Duration::from_secs(seconds)));
-        let redis = |seconds| Others { redis: off(seconds), ..Others::default() };
-        assert_eq!(verdicts(&redis(5)), [Verdict::Ok, Verdict::Ok]);
-        assert_eq!(verdicts(&redis(6)), [Verdict::Ok, Verdict::Fail]);
-        let gate = Others { gate: off(6), ..Others::default() };
-        assert_eq!(verdicts(&gate), [Verdict::Ok, Verdict::Warn]);
+        let redis = |seconds| OtherClocks { redis: off(seconds), ..OtherClocks::default() };
+        assert_eq!(statuses(&redis(5)), [CheckStatus::Ok, CheckStatus::Ok]);
+        assert_eq!(statuses(&redis(6)), [CheckStatus::Ok, CheckStatus::Fail]);
+        let gate = OtherClocks { gate: off(6), ..OtherClocks::default() };
+        assert_eq!(statuses(&gate), [CheckStatus::Ok, CheckStatus::Warn]);
     }
 
     #[test]
     fn tors_consensus_bounds_the_time() {
         let hour = Duration::from_secs(3600);
         for (times, verdict) in [
-            ([NOW.before(hour), NOW.after(hour)], Verdict::Ok),
-            ([NOW.after(hour), NOW.after(hour * 3)], Verdict::Fail),
-            ([NOW.before(hour * 3), NOW.before(hour)], Verdict::Warn),
+            ([NOW.before(hour), NOW.after(hour)], CheckStatus::Ok),
+            ([NOW.after(hour), NOW.after(hour * 3)], CheckStatus::Fail),
+            ([NOW.before(hour * 3), NOW.before(hour)], CheckStatus::Warn),
         ] {
-            let others = Others { consensus: Some(times), ..Others::default() };
-            assert_eq!(verdicts(&others)[1], verdict);
+            let others = OtherClocks { consensus: Some(times), ..OtherClocks::default() };
+            assert_eq!(statuses(&others)[1], verdict);
         }
     }
 }

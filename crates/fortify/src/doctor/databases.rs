@@ -7,12 +7,12 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use rusqlite::{Connection, OpenFlags};
 
-use super::who::Who;
+use super::service_user::ServiceUser;
 use super::{Finding, LIMIT};
 use fortify_admin::schema as admin;
 use fortify_config::Config;
-use fortify_engine::reputation::ledger;
-use fortify_engine::threat::audit;
+use fortify_engine::reputation::status_db;
+use fortify_engine::threat::history;
 
 /// How long to wait for a gate that writes.
 const BUSY: Duration = Duration::from_millis(500);
@@ -33,15 +33,15 @@ struct Database {
 const DATABASES: [Database; 3] = [
     Database {
         check: "databases.reputation",
-        name: ledger::FILE_NAME,
-        version: ledger::SCHEMA_VERSION,
+        name: status_db::FILE_NAME,
+        version: status_db::SCHEMA_VERSION,
         lost: "bans and favours start anew",
         copy_first: false,
     },
     Database {
         check: "databases.audit",
-        name: audit::FILE_NAME,
-        version: audit::SCHEMA_VERSION,
+        name: history::FILE_NAME,
+        version: history::SCHEMA_VERSION,
         lost: "the dial stands as configured, and its history is gone",
         copy_first: false,
     },
@@ -55,14 +55,14 @@ const DATABASES: [Database; 3] = [
 ];
 
 /// What looking gave: the first complaint of `quick_check` and the schema's version.
-type Looked = rusqlite::Result<(String, i64)>;
+type Inspection = rusqlite::Result<(String, i64)>;
 
-pub(super) async fn judge(config: &Config, who: &Who) -> Vec<Finding> {
+pub(super) async fn check(config: &Config, user: &ServiceUser) -> Vec<Finding> {
     let mut findings = Vec::new();
     for database in &DATABASES {
         let path = config.storage.data_dir.join(database.name);
         findings.push(match path.try_exists() {
-            Ok(true) => judge_database(database, &path, look(&path).await, who),
+            Ok(true) => check_database(database, &path, inspect(&path).await, user),
             Ok(false) => Finding::skipped(
                 database.check,
                 format!(
@@ -77,7 +77,7 @@ pub(super) async fn judge(config: &Config, who: &Who) -> Vec<Finding> {
 }
 
 /// `None` where it took too long: of a file of gigabytes, nothing is known.
-async fn look(path: &Path) -> Option<Looked> {
+async fn inspect(path: &Path) -> Option<Inspection> {
     let connection = open(path);
     let connection = match connection {
         Ok(connection) => connection,
@@ -117,7 +117,12 @@ fn beside(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-fn judge_database(database: &Database, path: &Path, looked: Option<Looked>, who: &Who) -> Finding {
+fn check_database(
+    database: &Database,
+    path: &Path,
+    looked: Option<Inspection>,
+    user: &ServiceUser,
+) -> Finding {
     let place = path.display();
     let damaged = |what: &str| {
         let found = format!("{place} is damaged: {what}");
@@ -156,7 +161,7 @@ fn judge_database(database: &Database, path: &Path, looked: Option<Looked>, who:
             Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
                 damaged(&error.to_string())
             }
-            _ if !who.is_gate() && !who.is_root() => Finding::skipped(
+            _ if !user.is_gate() && !user.is_root() => Finding::skipped(
                 database.check,
                 format!("{place}: {error}; run it as the gate's user"),
             ),
@@ -171,15 +176,16 @@ fn judge_database(database: &Database, path: &Path, looked: Option<Looked>, who:
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
     #[test]
     fn a_copy_of_the_accounts_comes_before_new_ones() {
-        let advice = |check, looked: Looked| {
+        let advice = |check, looked: Inspection| {
             let database = DATABASES.iter().find(|database| database.check == check).unwrap();
-            let judged = judge_database(database, Path::new("/d"), Some(looked), &Who::default());
-            assert_eq!(judged.verdict, Verdict::Fail);
+            let judged =
+                check_database(database, Path::new("/d"), Some(looked), &ServiceUser::default());
+            assert_eq!(judged.status, CheckStatus::Fail);
             judged.advice.unwrap()
         };
         let damaged = || Ok(("row 1 missing".to_owned(), 1));
@@ -203,14 +209,15 @@ mod tests {
                     INSERT INTO t SELECT hex(randomblob(50)) FROM c; PRAGMA user_version = 1;";
         connection.execute_batch(fill).unwrap();
         let database = &DATABASES[0];
-        let judged = async || judge_database(database, &path, look(&path).await, &Who::default());
-        assert_eq!(judged().await.verdict, Verdict::Ok, "beside a process that has it open");
+        let judged =
+            async || check_database(database, &path, inspect(&path).await, &ServiceUser::default());
+        assert_eq!(judged().await.status, CheckStatus::Ok, "beside a process that has it open");
         connection.pragma_update(None, "user_version", 99).unwrap();
         let newer = judged().await;
-        assert!(newer.verdict == Verdict::Fail && newer.found.contains("99"), "{newer:?}");
+        assert!(newer.status == CheckStatus::Fail && newer.found.contains("99"), "{newer:?}");
         connection.pragma_update(None, "user_version", 1).unwrap();
         drop(connection);
-        assert_eq!(judged().await.verdict, Verdict::Ok);
+        assert_eq!(judged().await.status, CheckStatus::Ok);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "something was made");
 
         let mut bytes = std::fs::read(&path).unwrap();
@@ -218,9 +225,12 @@ mod tests {
         bytes[4096..length - 4096].fill(0x5a);
         std::fs::write(&path, &bytes).unwrap();
         let inside = judged().await;
-        assert!(inside.verdict == Verdict::Fail && inside.found.contains("damaged"), "{inside:?}");
+        assert!(
+            inside.status == CheckStatus::Fail && inside.found.contains("damaged"),
+            "{inside:?}"
+        );
         std::fs::write(&path, "no database at all, and long enough to be read as one").unwrap();
         let whole = judged().await;
-        assert!(whole.verdict == Verdict::Fail && whole.found.contains("damaged"), "{whole:?}");
+        assert!(whole.status == CheckStatus::Fail && whole.found.contains("damaged"), "{whole:?}");
     }
 }

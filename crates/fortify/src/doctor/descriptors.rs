@@ -3,23 +3,23 @@
 use std::fs;
 
 use super::Finding;
-use super::who::Who;
+use super::service_user::ServiceUser;
 use fortify_config::Config;
 
 /// What a gate has open beside connections: databases, sockets, Redis, `HAProxy`, tor; some 40 seen.
 const RESERVE: u64 = 128;
 
-pub(super) fn judge(config: &Config, who: &Who) -> Finding {
-    let (path, whose) = match who.pid {
+pub(super) fn check(config: &Config, user: &ServiceUser) -> Finding {
+    let (path, whose) = match user.pid {
         Some(pid) => (format!("/proc/{pid}/limits"), "the gate"),
         None => ("/proc/self/limits".to_owned(), "this shell (no running gate was found)"),
     };
     let limit = fs::read_to_string(&path).ok().and_then(|text| open_files(&text));
     let connections = config.server.max_connections as u64;
-    judge_limit(limit, connections, config.upstream.authority.is_some(), whose)
+    check_limit(limit, connections, config.upstream.authority.is_some(), whose)
 }
 
-fn judge_limit(limit: Option<u64>, connections: u64, proxies: bool, whose: &str) -> Finding {
+fn check_limit(limit: Option<u64>, connections: u64, proxies: bool, whose: &str) -> Finding {
     const CHECK: &str = "limits.files";
     let Some(limit) = limit else {
         return Finding::skipped(CHECK, "the limit cannot be read from /proc as this user");
@@ -51,16 +51,16 @@ fn open_files(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
     #[test]
     fn each_connection_is_a_file_and_in_proxy_mode_two() {
-        let verdict = |limit, proxies| judge_limit(limit, 4096, proxies, "the gate").verdict;
-        assert_eq!(verdict(Some(4224), false), Verdict::Ok);
-        assert_eq!(verdict(Some(4223), false), Verdict::Warn);
-        assert_eq!(verdict(Some(4224), true), Verdict::Warn);
-        assert_eq!(verdict(None, true), Verdict::Skipped);
+        let verdict = |limit, proxies| check_limit(limit, 4096, proxies, "the gate").status;
+        assert_eq!(verdict(Some(4224), false), CheckStatus::Ok);
+        assert_eq!(verdict(Some(4223), false), CheckStatus::Warn);
+        assert_eq!(verdict(Some(4224), true), CheckStatus::Warn);
+        assert_eq!(verdict(None, true), CheckStatus::Skipped);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 use rustix::fs::{Access, access, statvfs};
 
 use super::Finding;
-use super::who::Who;
+use super::service_user::ServiceUser;
 use fortify_config::{Config, StorageBackend};
 use fortify_core::clock::Timestamp;
 
@@ -24,18 +24,18 @@ const LITTLE_ROOM: u64 = 256 << 20;
 const ANYBODY_ELSE: u32 = 0o077;
 const EVERYBODY: u32 = 0o007;
 
-pub(super) fn judge(config: &Config, file: Option<&Path>, who: &Who) -> Vec<Finding> {
+pub(super) fn check(config: &Config, file: Option<&Path>, user: &ServiceUser) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(path) = file {
-        findings.push(configuration(path, who));
+        findings.push(configuration(path, user));
     }
-    findings.extend(secrets(config, who));
-    findings.extend(data_dir(&config.storage.data_dir, who));
+    findings.extend(secrets(config, user));
+    findings.extend(data_dir(&config.storage.data_dir, user));
     findings
 }
 
 /// The configuration names addresses and limits, and no secret.
-fn configuration(path: &Path, who: &Who) -> Finding {
+fn configuration(path: &Path, user: &ServiceUser) -> Finding {
     const CHECK: &str = "files.configuration";
     let place = path.display();
     let meta = match fs::metadata(path) {
@@ -47,12 +47,12 @@ fn configuration(path: &Path, who: &Who) -> Finding {
     let mode = meta.mode() & 0o7777;
     let found = format!("{place}: mode {mode:04o}");
     if mode & 0o022 != 0 {
-        Finding::fail(CHECK, found, format!("others may change it: {}", the_gates(path, who)))
-    } else if is_shut(path, &meta, who) {
+        Finding::fail(CHECK, found, format!("others may change it: {}", the_gates(path, user)))
+    } else if is_shut(path, &meta, user) {
         let found = format!("{found}, and the gate's user cannot read it");
-        Finding::fail(CHECK, found, the_gates(path, who))
+        Finding::fail(CHECK, found, the_gates(path, user))
     } else if mode & EVERYBODY != 0 {
-        let advice = format!("every local user reads your limits: {}", the_gates(path, who));
+        let advice = format!("every local user reads your limits: {}", the_gates(path, user));
         Finding::warn(CHECK, found, advice)
     } else {
         Finding::ok(CHECK, found)
@@ -60,20 +60,20 @@ fn configuration(path: &Path, who: &Who) -> Finding {
 }
 
 /// How a file of root's or of the gate's becomes readable for the gate and not for everybody.
-fn the_gates(path: &Path, who: &Who) -> String {
-    let (group, place) = (who.group(), path.display());
+fn the_gates(path: &Path, user: &ServiceUser) -> String {
+    let (group, place) = (user.group(), path.display());
     format!("chgrp {group} {place} && chmod 640 {place}")
 }
 
 /// Whether the gate's user cannot read it, as far as that is known.
-fn is_shut(path: &Path, meta: &Metadata, who: &Who) -> bool {
+fn is_shut(path: &Path, meta: &Metadata, user: &ServiceUser) -> bool {
     // Whoever is the gate can try, which takes account of access control lists too.
-    let tried = who.is_gate() && access(path, Access::READ_OK).is_ok();
-    !tried && !who.may_read(meta)
+    let tried = user.is_gate() && access(path, Access::READ_OK).is_ok();
+    !tried && !user.may_read(meta)
 }
 
 /// The files that hold passwords and keys of others.
-fn secrets(config: &Config, who: &Who) -> Vec<Finding> {
+fn secrets(config: &Config, user: &ServiceUser) -> Vec<Finding> {
     let redis = &config.storage.redis;
     let mut files = vec![("tor.password_file", &config.tor.password_file)];
     if config.storage.backend == StorageBackend::Redis {
@@ -81,10 +81,10 @@ fn secrets(config: &Config, who: &Who) -> Vec<Finding> {
         files.push(("storage.tls_key_file", &redis.tls.key));
     }
     let named = files.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?)));
-    named.map(|(key, path)| secret(key, path, who)).collect()
+    named.map(|(key, path)| secret(key, path, user)).collect()
 }
 
-fn secret(key: &str, path: &Path, who: &Who) -> Finding {
+fn secret(key: &str, path: &Path, user: &ServiceUser) -> Finding {
     const CHECK: &str = "files.secrets";
     let place = path.display();
     match fs::metadata(path) {
@@ -98,20 +98,20 @@ fn secret(key: &str, path: &Path, who: &Who) -> Finding {
             format!("{key} {place}: mode {:04o} lets everybody read it", meta.mode() & 0o7777),
             format!(
                 "{}; and change what it holds if others use this machine",
-                the_gates(path, who)
+                the_gates(path, user)
             ),
         ),
-        Ok(meta) if is_shut(path, &meta, who) => {
+        Ok(meta) if is_shut(path, &meta, user) => {
             let mode = meta.mode() & 0o7777;
             let found =
                 format!("{key} {place}: mode {mode:04o}, and the gate's user cannot read it");
-            Finding::fail(CHECK, found, the_gates(path, who))
+            Finding::fail(CHECK, found, the_gates(path, user))
         }
         Ok(meta) => Finding::ok(CHECK, format!("{key} {place}: mode {:04o}", meta.mode() & 0o7777)),
     }
 }
 
-fn data_dir(path: &Path, who: &Who) -> Vec<Finding> {
+fn data_dir(path: &Path, user: &ServiceUser) -> Vec<Finding> {
     const CHECK: &str = "files.data_dir";
     let place = path.display();
     let meta = match fs::metadata(path) {
@@ -130,7 +130,7 @@ fn data_dir(path: &Path, who: &Who) -> Vec<Finding> {
             return vec![Finding::fail(CHECK, format!("{place}: {error}"), advice)];
         }
     };
-    let mut findings = vec![directory(path, &meta, who)];
+    let mut findings = vec![directory(path, &meta, user)];
     findings.push(match listed(path) {
         Err(error) => {
             Finding::skipped("files.data", format!("{place}: {error}; run it as the gate's user"))
@@ -145,18 +145,18 @@ fn data_dir(path: &Path, who: &Who) -> Vec<Finding> {
     findings
 }
 
-fn directory(path: &Path, meta: &Metadata, who: &Who) -> Finding {
+fn directory(path: &Path, meta: &Metadata, user: &ServiceUser) -> Finding {
     const CHECK: &str = "files.data_dir";
     let (place, mode, owner) = (path.display(), meta.mode() & 0o7777, meta.uid());
     let found = format!("{place}: uid {owner}, mode {mode:04o}");
-    if let (Some(gate), Some(_)) = (who.gate, who.pid)
+    if let (Some(gate), Some(_)) = (user.gate, user.pid)
         && gate != owner
         && gate != 0
     {
         let advice = format!("the gate runs as uid {gate}: chown -R {gate} {place}");
         return Finding::fail(CHECK, format!("{found}, which is not the gate's"), advice);
     }
-    if mode & 0o300 != 0o300 || (who.is_gate() && access(path, Access::WRITE_OK).is_err()) {
+    if mode & 0o300 != 0o300 || (user.is_gate() && access(path, Access::WRITE_OK).is_err()) {
         return Finding::fail(
             CHECK,
             format!("{found}, and the owner cannot write there"),
@@ -258,7 +258,7 @@ fn written(meta: &Metadata) -> Option<Timestamp> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
     fn chmod(path: &Path, mode: u32) {
@@ -274,13 +274,13 @@ mod tests {
         let verdicts = |mode, inside| {
             chmod(&key, inside);
             chmod(&data, mode);
-            let findings = data_dir(&data, &Who::default());
-            [findings[0].verdict, findings[1].verdict]
+            let findings = data_dir(&data, &ServiceUser::default());
+            [findings[0].status, findings[1].status]
         };
-        assert_eq!(verdicts(0o700, 0o600), [Verdict::Ok, Verdict::Ok]);
-        assert_eq!(verdicts(0o750, 0o600), [Verdict::Warn, Verdict::Ok]);
-        assert_eq!(verdicts(0o701, 0o640), [Verdict::Fail, Verdict::Fail]);
-        assert_eq!(verdicts(0o500, 0o600)[0], Verdict::Fail);
+        assert_eq!(verdicts(0o700, 0o600), [CheckStatus::Ok, CheckStatus::Ok]);
+        assert_eq!(verdicts(0o750, 0o600), [CheckStatus::Warn, CheckStatus::Ok]);
+        assert_eq!(verdicts(0o701, 0o640), [CheckStatus::Fail, CheckStatus::Fail]);
+        assert_eq!(verdicts(0o500, 0o600)[0], CheckStatus::Fail);
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
         let name = dir.path().join("audit.sqlite.damaged-1800000000");
         fs::write(&name, "x").unwrap();
         chmod(&name, 0o600);
-        let findings = data_dir(dir.path(), &Who::default());
+        let findings = data_dir(dir.path(), &ServiceUser::default());
         let told = findings.iter().find(|finding| finding.check == "files.damaged").unwrap();
         assert!(told.found.contains("audit.sqlite.damaged-1800000000"), "{}", told.found);
     }
@@ -298,26 +298,26 @@ mod tests {
     #[test]
     fn room_is_needed() {
         let path = Path::new("/");
-        let verdicts = [0, 20 << 20, 1 << 40].map(|free| room(path, free).verdict);
-        assert_eq!(verdicts, [Verdict::Fail, Verdict::Warn, Verdict::Ok]);
+        let verdicts = [0, 20 << 20, 1 << 40].map(|free| room(path, free).status);
+        assert_eq!(verdicts, [CheckStatus::Fail, CheckStatus::Warn, CheckStatus::Ok]);
     }
 
     #[test]
     fn a_password_is_not_everybodys_and_the_configuration_nobody_elses_to_change() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        let nobody = Who::default();
-        assert_eq!(secret("tor.password_file", &path, &nobody).verdict, Verdict::Fail);
+        let nobody = ServiceUser::default();
+        assert_eq!(secret("tor.password_file", &path, &nobody).status, CheckStatus::Fail);
         fs::write(&path, "x").unwrap();
         for (mode, of_secret, of_configuration) in [
-            (0o600, Verdict::Ok, Verdict::Ok),
-            (0o640, Verdict::Ok, Verdict::Ok),
-            (0o644, Verdict::Fail, Verdict::Warn),
-            (0o660, Verdict::Ok, Verdict::Fail),
+            (0o600, CheckStatus::Ok, CheckStatus::Ok),
+            (0o640, CheckStatus::Ok, CheckStatus::Ok),
+            (0o644, CheckStatus::Fail, CheckStatus::Warn),
+            (0o660, CheckStatus::Ok, CheckStatus::Fail),
         ] {
             chmod(&path, mode);
-            assert_eq!(secret("tor.password_file", &path, &nobody).verdict, of_secret, "{mode:o}");
-            assert_eq!(configuration(&path, &nobody).verdict, of_configuration, "{mode:o}");
+            assert_eq!(secret("tor.password_file", &path, &nobody).status, of_secret, "{mode:o}");
+            assert_eq!(configuration(&path, &nobody).status, of_configuration, "{mode:o}");
         }
     }
 
@@ -328,23 +328,27 @@ mod tests {
         fs::write(&path, "x").unwrap();
         let meta = fs::metadata(&path).unwrap();
         // Somebody else, who has the file's group or has it not.
-        let gate = |groups: &[u32]| Who {
+        let gate = |groups: &[u32]| ServiceUser {
             me: meta.uid(),
             gate: Some(meta.uid() + 1),
             groups: groups.to_vec(),
-            ..Who::default()
+            ..ServiceUser::default()
         };
         let (member, stranger) = (gate(&[meta.gid() + 1, meta.gid()]), gate(&[4_000_000_000]));
-        for (mode, who, verdict) in [
-            (0o640, &member, Verdict::Ok),
-            (0o600, &member, Verdict::Fail),
-            (0o640, &stranger, Verdict::Fail),
-            (0o400, &Who { gate: Some(meta.uid()), ..Who::default() }, Verdict::Ok),
-            (0o600, &Who { gate: Some(0), ..Who::default() }, Verdict::Ok),
+        for (mode, user, verdict) in [
+            (0o640, &member, CheckStatus::Ok),
+            (0o600, &member, CheckStatus::Fail),
+            (0o640, &stranger, CheckStatus::Fail),
+            (
+                0o400,
+                &ServiceUser { gate: Some(meta.uid()), ..ServiceUser::default() },
+                CheckStatus::Ok,
+            ),
+            (0o600, &ServiceUser { gate: Some(0), ..ServiceUser::default() }, CheckStatus::Ok),
         ] {
             chmod(&path, mode);
-            for finding in [secret("tor.password_file", &path, who), configuration(&path, who)] {
-                assert_eq!(finding.verdict, verdict, "{mode:o} {finding:?}");
+            for finding in [secret("tor.password_file", &path, user), configuration(&path, user)] {
+                assert_eq!(finding.status, verdict, "{mode:o} {finding:?}");
             }
         }
         let place = path.display();

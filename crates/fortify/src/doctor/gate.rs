@@ -8,35 +8,35 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Finding;
-use super::front::{self, Word};
-use super::http::{self, Answer, Ask, Place, Silence};
+use super::http::{self, ProbeError, ProbeRequest, ProbeResponse, Target};
+use super::proxies::{self, ProbeResult};
 use fortify_config::{Config, OperatorEndpoints};
 use fortify_core::circuit::IdentityMode;
 use fortify_core::clock::Timestamp;
 
 /// What it answers.
-pub(super) struct Found {
-    place: Option<Place>,
-    health: Option<Result<Answer, Silence>>,
-    ready: Option<Result<Answer, Silence>>,
+pub(super) struct GateProbe {
+    place: Option<Target>,
+    health: Option<Result<ProbeResponse, ProbeError>>,
+    ready: Option<Result<ProbeResponse, ProbeError>>,
     /// From which address, and what came of a circuit given there.
-    stranger: Option<(IpAddr, Result<Answer, Silence>)>,
+    stranger: Option<(IpAddr, Result<ProbeResponse, ProbeError>)>,
     /// The permissions of the socket, where it is one.
     socket_mode: Option<u32>,
     pub(super) pid: Option<i32>,
 }
 
-impl Found {
+impl GateProbe {
     pub(super) fn date(&self) -> Option<Timestamp> {
         self.health.as_ref()?.as_ref().ok()?.date
     }
 }
 
 /// Where the gate listens, as seen from this machine; `None` for a port that the system chooses.
-pub(super) fn place(config: &Config) -> Option<Place> {
+pub(super) fn place(config: &Config) -> Option<Target> {
     match &config.server.socket {
-        Some(path) => Some(Place::Unix(path.clone())),
-        None => address(config).map(Place::from),
+        Some(path) => Some(Target::Unix(path.clone())),
+        None => address(config).map(Target::from),
     }
 }
 
@@ -51,8 +51,8 @@ pub(super) fn address(config: &Config) -> Option<SocketAddr> {
     (server.socket.is_none() && server.port > 0).then(|| SocketAddr::new(host, server.port))
 }
 
-pub(super) async fn probe(config: &Config) -> Found {
-    let mut found = Found {
+pub(super) async fn probe(config: &Config) -> GateProbe {
+    let mut found = GateProbe {
         place: place(config),
         health: None,
         ready: None,
@@ -61,11 +61,11 @@ pub(super) async fn probe(config: &Config) -> Found {
         pid: None,
     };
     let Some(place) = &found.place else { return found };
-    if let Place::Unix(path) = place {
+    if let Target::Unix(path) = place {
         found.socket_mode = std::fs::metadata(path).ok().map(|meta| meta.mode() & 0o7777);
     }
     let as_tor = config.server.proxy_protocol;
-    let ask = |path| Ask { path, as_tor, ..Ask::default() };
+    let ask = |path| ProbeRequest { path, as_tor, ..ProbeRequest::default() };
     let asks_ready = !as_tor && config.server.operator_endpoints == OperatorEndpoints::Local;
     let stranger = async {
         let target =
@@ -75,22 +75,23 @@ pub(super) async fn probe(config: &Config) -> Found {
         let forged = [("accept", "application/json"), ("x-circuit-id", circuit.as_str())];
         // With a PROXY line, the circuit is in there.
         let headers = if as_tor { &forged[..1] } else { &forged };
-        let ask = Ask { path: "/", headers, from: Some(from), as_tor, head: false };
-        Some((from, http::ask(place, ask).await))
+        let ask = ProbeRequest { path: "/", headers, from: Some(from), as_tor, head: false };
+        Some((from, http::send(place, ask).await))
     };
     let ready = async {
         match asks_ready {
-            true => Some(http::ask(place, ask("/ready")).await),
+            true => Some(http::send(place, ask("/ready")).await),
             false => None,
         }
     };
-    let (health, ready, stranger) = tokio::join!(http::ask(place, ask("/health")), ready, stranger);
+    let (health, ready, stranger) =
+        tokio::join!(http::send(place, ask("/health")), ready, stranger);
     found.pid = health.as_ref().ok().and_then(|answer| answer.pid);
     (found.health, found.ready, found.stranger) = (Some(health), ready, stranger);
     found
 }
 
-pub(super) fn judge(config: &Config, found: &Found) -> Vec<Finding> {
+pub(super) fn check(config: &Config, found: &GateProbe) -> Vec<Finding> {
     const CHECK: &str = "gate";
     let (Some(place), Some(health)) = (&found.place, &found.health) else {
         return vec![Finding::skipped(CHECK, "server.port is 0: which one it has is not known")];
@@ -98,10 +99,10 @@ pub(super) fn judge(config: &Config, found: &Found) -> Vec<Finding> {
     match health {
         Ok(answer) if answer.status == 200 => {
             let mut findings = vec![Finding::ok(CHECK, format!("it answers at {place}"))];
-            findings.push(judge_ready(config, found.ready.as_ref()));
+            findings.push(check_ready(config, found.ready.as_ref()));
             findings.push(match (place, found.socket_mode) {
-                (Place::Unix(path), mode) => judge_socket(path, mode),
-                (Place::Tcp(_), _) => judge_stranger(config, found.stranger.as_ref()),
+                (Target::Unix(path), mode) => check_socket(path, mode),
+                (Target::Tcp(_), _) => check_stranger(config, found.stranger.as_ref()),
             });
             findings
         }
@@ -111,7 +112,7 @@ pub(super) fn judge(config: &Config, found: &Found) -> Vec<Finding> {
             let advice = "find out what has the address (ss -ltnp), or change server.port";
             vec![Finding::fail(CHECK, found, advice)]
         }
-        Err(Silence::Connect(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+        Err(ProbeError::Connect(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
             let advice = "run this as the gate's user, in the group of server.socket, or as root";
             vec![Finding::skipped(CHECK, format!("{place}: {error}; {advice}"))]
         }
@@ -123,12 +124,12 @@ pub(super) fn judge(config: &Config, found: &Found) -> Vec<Finding> {
     }
 }
 
-fn judge_ready(config: &Config, ready: Option<&Result<Answer, Silence>>) -> Finding {
+fn check_ready(config: &Config, ready: Option<&Result<ProbeResponse, ProbeError>>) -> Finding {
     const CHECK: &str = "gate.ready";
     let why = match ready {
         Some(Ok(answer)) if matches!(answer.status, 200 | 503) => {
             return match serde_json::from_slice(&answer.body) {
-                Ok(parts) => judge_parts(&parts),
+                Ok(parts) => check_parts(&parts),
                 Err(_) => Finding::skipped(CHECK, "/ready does not answer in JSON"),
             };
         }
@@ -152,11 +153,11 @@ fn judge_ready(config: &Config, ready: Option<&Result<Answer, Silence>>) -> Find
 }
 
 /// The part of `/ready` that is there, and `true`, while something does not work.
-const SHUT_OUT: &str = "operators_shut_out";
+const ADMIN_UNAVAILABLE: &str = "admin_unavailable";
 
 /// Each part of `/ready` is `true`, or `ok`, `up` or `off`; anything else needs somebody. That operators
 /// are shut out is told the other way round.
-fn judge_parts(parts: &Value) -> Finding {
+fn check_parts(parts: &Value) -> Finding {
     const CHECK: &str = "gate.ready";
     let Some(parts) = parts.as_object() else {
         return Finding::skipped(CHECK, "/ready does not answer as this version does");
@@ -167,24 +168,25 @@ fn judge_parts(parts: &Value) -> Finding {
         Value::String(word) => word.chars().filter(char::is_ascii_alphanumeric).collect(),
         _ => "?".to_owned(),
     };
-    let shut_out = parts.get(SHUT_OUT).is_some_and(|value| value != &Value::Bool(false));
-    let works = |(name, _): &(&String, &Value)| name.as_str() != SHUT_OUT;
+    let admin_unavailable =
+        parts.get(ADMIN_UNAVAILABLE).is_some_and(|value| value != &Value::Bool(false));
+    let works = |(name, _): &(&String, &Value)| name.as_str() != ADMIN_UNAVAILABLE;
     let parts = || parts.iter().filter(works);
-    let told: Vec<_> = parts().map(|(name, value)| (name.as_str(), state(value))).collect();
-    let mut found: Vec<_> = told.iter().map(|(name, state)| format!("{name} {state}")).collect();
-    if shut_out {
+    let states: Vec<_> = parts().map(|(name, value)| (name.as_str(), state(value))).collect();
+    let mut found: Vec<_> = states.iter().map(|(name, state)| format!("{name} {state}")).collect();
+    if admin_unavailable {
         found.push("operators are shut out".to_owned());
     }
     let found = found.join(", ");
     if parts().any(|(_, value)| value == &Value::Bool(false)) {
         let advice = "visitors get 503; the findings below and journalctl -u fortify say why";
         Finding::fail(CHECK, found, advice)
-    } else if shut_out {
+    } else if admin_unavailable {
         let advice = "admin.sqlite in storage.data_dir cannot be used; journalctl -u fortify says why. If it \
                       is damaged: stop the gate, put back a copy, and start it; databases.admin says \
                       what to do without one";
         Finding::fail(CHECK, found, advice)
-    } else if told.iter().any(|(_, state)| !matches!(state.as_str(), "ok" | "up" | "off")) {
+    } else if states.iter().any(|(_, state)| !matches!(state.as_str(), "ok" | "off")) {
         let advice =
             "requests go on without it; the findings below and journalctl -u fortify say why";
         Finding::warn(CHECK, found, advice)
@@ -194,7 +196,7 @@ fn judge_parts(parts: &Value) -> Finding {
 }
 
 /// Whoever may open the socket is believed about circuits.
-fn judge_socket(path: &Path, mode: Option<u32>) -> Finding {
+fn check_socket(path: &Path, mode: Option<u32>) -> Finding {
     const CHECK: &str = "gate.trust";
     let place = path.display();
     let Some(mode) = mode else {
@@ -210,9 +212,9 @@ fn judge_socket(path: &Path, mode: Option<u32>) -> Finding {
 }
 
 /// Whoever is not a trusted proxy must not be believed about a circuit.
-fn judge_stranger(
+fn check_stranger(
     config: &Config,
-    stranger: Option<&(IpAddr, Result<Answer, Silence>)>,
+    stranger: Option<&(IpAddr, Result<ProbeResponse, ProbeError>)>,
 ) -> Finding {
     const CHECK: &str = "gate.trust";
     if config.security.identity == IdentityMode::Peer {
@@ -225,8 +227,8 @@ fn judge_stranger(
     };
     match answer {
         Err(_) => Finding::ok(CHECK, format!("it does not answer {from} at all")),
-        Ok(answer) => match front::word(answer) {
-            Word::NoCircuit => {
+        Ok(answer) => match proxies::classify(answer) {
+            ProbeResult::NoCircuit => {
                 Finding::ok(CHECK, format!("a circuit told from {from} is not believed"))
             }
             _ if config
@@ -253,38 +255,38 @@ fn judge_stranger(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
     #[test]
     fn a_socket_is_not_everybodys() {
-        let verdict = |mode| judge_socket(Path::new("/run/fortify/fortify.sock"), mode).verdict;
-        assert_eq!(verdict(Some(0o660)), Verdict::Ok);
-        assert_eq!(verdict(Some(0o666)), Verdict::Warn);
-        assert_eq!(verdict(None), Verdict::Skipped);
+        let verdict = |mode| check_socket(Path::new("/run/fortify/fortify.sock"), mode).status;
+        assert_eq!(verdict(Some(0o660)), CheckStatus::Ok);
+        assert_eq!(verdict(Some(0o666)), CheckStatus::Warn);
+        assert_eq!(verdict(None), CheckStatus::Skipped);
     }
 
     #[test]
     fn parts_that_are_not_well_are_named() {
         for (parts, verdict) in [
-            (r#"{"store":true,"renderer":true,"haproxy":"off"}"#, Verdict::Ok),
-            (r#"{"store":true,"renderer":true,"haproxy":"ok","tor":"up"}"#, Verdict::Ok),
-            (r#"{"store":true,"renderer":true,"haproxy":"degraded"}"#, Verdict::Warn),
-            (r#"{"store":false,"renderer":true,"haproxy":"ok"}"#, Verdict::Fail),
-            (r#"{"store":true,"renderer":true,"operators_shut_out":true}"#, Verdict::Fail),
-            (r#"{"store":true,"renderer":true,"operators_shut_out":false}"#, Verdict::Ok),
+            (r#"{"store":true,"renderer":true,"haproxy":"off"}"#, CheckStatus::Ok),
+            (r#"{"store":true,"renderer":true,"haproxy":"ok","tor":"ok"}"#, CheckStatus::Ok),
+            (r#"{"store":true,"renderer":true,"haproxy":"degraded"}"#, CheckStatus::Warn),
+            (r#"{"store":false,"renderer":true,"haproxy":"ok"}"#, CheckStatus::Fail),
+            (r#"{"store":true,"renderer":true,"admin_unavailable":true}"#, CheckStatus::Fail),
+            (r#"{"store":true,"renderer":true,"admin_unavailable":false}"#, CheckStatus::Ok),
         ] {
             assert_eq!(
-                judge_parts(&serde_json::from_str(parts).unwrap()).verdict,
+                check_parts(&serde_json::from_str(parts).unwrap()).status,
                 verdict,
                 "{parts}"
             );
         }
         let parts = serde_json::json!({"store": true, "tor": "degraded"});
-        assert_eq!(judge_parts(&parts).found, "store ok, tor degraded");
-        let parts = serde_json::json!({"operators_shut_out": true, "store": true});
-        let shut_out = judge_parts(&parts);
-        assert_eq!(shut_out.found, "store ok, operators are shut out");
-        assert!(shut_out.advice.unwrap().contains("put back a copy"));
+        assert_eq!(check_parts(&parts).found, "store ok, tor degraded");
+        let parts = serde_json::json!({"admin_unavailable": true, "store": true});
+        let admin_unavailable = check_parts(&parts);
+        assert_eq!(admin_unavailable.found, "store ok, operators are shut out");
+        assert!(admin_unavailable.advice.unwrap().contains("put back a copy"));
     }
 }

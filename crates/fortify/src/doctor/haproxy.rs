@@ -14,28 +14,28 @@ const REFRESH: u64 = 60 * 1000;
 /// The smallest table that is worth having: below it an attack evicts visitors and bans.
 const MIN_SIZE: u64 = 10_000;
 
-pub(super) type Found = Result<Checkup, ClientError>;
+pub(super) type HaproxyProbe = Result<Checkup, ClientError>;
 
-pub(super) async fn probe(config: &Config) -> Option<Found> {
+pub(super) async fn probe(config: &Config) -> Option<HaproxyProbe> {
     let endpoint = config.haproxy.endpoint.clone()?;
     let client = Client::new(endpoint.clone());
     let asked = within(checkup::checkup(&client, &config.haproxy.table)).await;
     Some(asked.unwrap_or(Err(ClientError::Slow(endpoint))))
 }
 
-pub(super) fn judge(config: &Config, found: Option<&Found>) -> Vec<Finding> {
+pub(super) fn check(config: &Config, found: Option<&HaproxyProbe>) -> Vec<Finding> {
     const CHECK: &str = "haproxy";
     match (found, &config.haproxy.endpoint) {
-        (Some(Ok(found)), Some(endpoint)) => judge_checkup(config, endpoint, found),
+        (Some(Ok(found)), Some(endpoint)) => check_checkup(config, endpoint, found),
         (Some(Err(error)), _) => vec![Finding::error(CHECK, error)],
         _ => {
-            let why = "[haproxy] socket and address are not set: no HAProxy is told anything";
+            let why = "[haproxy] socket_path and address are not set: no HAProxy is told anything";
             vec![Finding::skipped(CHECK, why)]
         }
     }
 }
 
-fn judge_checkup(config: &Config, endpoint: &Endpoint, found: &Checkup) -> Vec<Finding> {
+fn check_checkup(config: &Config, endpoint: &Endpoint, found: &Checkup) -> Vec<Finding> {
     let version = &found.version;
     let mut findings = vec![match found.stopping {
         false => Finding::ok("haproxy", format!("HAProxy {version} answers at {endpoint}")),
@@ -45,18 +45,18 @@ fn judge_checkup(config: &Config, endpoint: &Endpoint, found: &Checkup) -> Vec<F
             "set hard-stop-after in its global section, and see that the new one has the socket",
         ),
     }];
-    findings.push(judge_level(endpoint, &found.level));
+    findings.push(check_level(endpoint, &found.level));
     let name = config.haproxy.table.as_str();
     let table = found.tables.iter().find(|table| table.name == name);
-    findings.push(judge_table(name, table, found));
+    findings.push(check_table(name, table, found));
     if let Some(table) = table {
-        findings.push(judge_room(table));
-        findings.push(judge_expire(name, found.longest));
+        findings.push(check_room(table));
+        findings.push(check_expire(name, found.longest));
     }
     findings
 }
 
-fn judge_level(endpoint: &Endpoint, level: &str) -> Finding {
+fn check_level(endpoint: &Endpoint, level: &str) -> Finding {
     const CHECK: &str = "haproxy.level";
     if checkup::may_set(level) {
         return Finding::ok(CHECK, format!("the socket has level {level}, and may set entries"));
@@ -68,7 +68,7 @@ fn judge_level(endpoint: &Endpoint, level: &str) -> Finding {
     Finding::fail(CHECK, found, advice)
 }
 
-fn judge_table(name: &str, table: Option<&Table>, found: &Checkup) -> Finding {
+fn check_table(name: &str, table: Option<&Table>, found: &Checkup) -> Finding {
     const CHECK: &str = "haproxy.table";
     const LINE: &str = "stick-table type ipv6 size 1m expire 30m store \
                         gpc0,gpc1,conn_cur,conn_rate(10s),http_req_rate(10s),http_err_rate(10s)";
@@ -79,7 +79,7 @@ fn judge_table(name: &str, table: Option<&Table>, found: &Checkup) -> Finding {
             false => format!("it has {}", names.join(", ")),
         };
         let advice = format!(
-            "correct [haproxy] table, or add to haproxy.cfg: backend {name}, with {LINE} (deploy/haproxy.cfg)"
+            "correct [haproxy] table_name, or add to haproxy.cfg: backend {name}, with {LINE} (deploy/haproxy.cfg)"
         );
         return Finding::fail(CHECK, format!("HAProxy has no table {name}; {others}"), advice);
     };
@@ -96,7 +96,7 @@ fn judge_table(name: &str, table: Option<&Table>, found: &Checkup) -> Finding {
     Finding::ok(CHECK, format!("{name}: type ipv6, stores gpc0 and gpc1"))
 }
 
-fn judge_room(table: &Table) -> Finding {
+fn check_room(table: &Table) -> Finding {
     const CHECK: &str = "haproxy.room";
     let found = format!("{} of {} entries used", table.used, table.size);
     if table.size < MIN_SIZE {
@@ -112,7 +112,7 @@ fn judge_room(table: &Table) -> Finding {
 }
 
 /// `HAProxy` does not tell `expire`; entries tell how long they have left.
-fn judge_expire(name: &str, longest: Option<u64>) -> Finding {
+fn check_expire(name: &str, longest: Option<u64>) -> Finding {
     const CHECK: &str = "haproxy.expire";
     match longest {
         None => Finding::skipped(
@@ -136,7 +136,7 @@ fn judge_expire(name: &str, longest: Option<u64>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
     fn healthy() -> Checkup {
@@ -157,31 +157,40 @@ mod tests {
     }
 
     /// The checks that are not well, of what `change` makes of a healthy one.
-    fn ills(change: impl FnOnce(&mut Checkup)) -> Vec<(&'static str, Verdict)> {
+    fn problems(change: impl FnOnce(&mut Checkup)) -> Vec<(&'static str, CheckStatus)> {
         let mut checkup = healthy();
         change(&mut checkup);
         let endpoint = Endpoint::Unix("/run/haproxy/fortify.sock".into());
-        let findings = judge_checkup(&Config::default(), &endpoint, &checkup);
-        let ill = findings.iter().filter(|finding| finding.verdict != Verdict::Ok);
-        ill.map(|finding| (finding.check, finding.verdict)).collect()
+        let findings = check_checkup(&Config::default(), &endpoint, &checkup);
+        let ill = findings.iter().filter(|finding| finding.status != CheckStatus::Ok);
+        ill.map(|finding| (finding.check, finding.status)).collect()
     }
 
     #[test]
     fn each_way_to_be_wrong_has_its_finding() {
-        assert_eq!(ills(|_| {}), []);
-        assert_eq!(ills(|c| c.stopping = true), [("haproxy", Verdict::Warn)]);
-        assert_eq!(ills(|c| c.level = "user".to_owned()), [("haproxy.level", Verdict::Fail)]);
-        assert_eq!(ills(|c| c.level = "admin".to_owned()), []);
-        assert_eq!(ills(|c| c.tables.clear()), [("haproxy.table", Verdict::Fail)]);
+        assert_eq!(problems(|_| {}), []);
+        assert_eq!(problems(|c| c.stopping = true), [("haproxy", CheckStatus::Warn)]);
         assert_eq!(
-            ills(|c| c.tables[0].kind = "ip".to_owned()),
-            [("haproxy.table", Verdict::Fail)]
+            problems(|c| c.level = "user".to_owned()),
+            [("haproxy.level", CheckStatus::Fail)]
         );
-        assert_eq!(ills(|c| c.missing.push("gpc0")), [("haproxy.table", Verdict::Fail)]);
-        assert_eq!(ills(|c| c.tables[0].size = 100), [("haproxy.room", Verdict::Warn)]);
-        assert_eq!(ills(|c| c.tables[0].used = 1_000_000), [("haproxy.room", Verdict::Warn)]);
-        assert_eq!(ills(|c| c.longest = None), [("haproxy.expire", Verdict::Skipped)]);
-        assert_eq!(ills(|c| c.longest = Some(239_999)), [("haproxy.expire", Verdict::Warn)]);
-        assert_eq!(ills(|c| c.longest = Some(240_000)), []);
+        assert_eq!(problems(|c| c.level = "admin".to_owned()), []);
+        assert_eq!(problems(|c| c.tables.clear()), [("haproxy.table", CheckStatus::Fail)]);
+        assert_eq!(
+            problems(|c| c.tables[0].kind = "ip".to_owned()),
+            [("haproxy.table", CheckStatus::Fail)]
+        );
+        assert_eq!(problems(|c| c.missing.push("gpc0")), [("haproxy.table", CheckStatus::Fail)]);
+        assert_eq!(problems(|c| c.tables[0].size = 100), [("haproxy.room", CheckStatus::Warn)]);
+        assert_eq!(
+            problems(|c| c.tables[0].used = 1_000_000),
+            [("haproxy.room", CheckStatus::Warn)]
+        );
+        assert_eq!(problems(|c| c.longest = None), [("haproxy.expire", CheckStatus::Skipped)]);
+        assert_eq!(
+            problems(|c| c.longest = Some(239_999)),
+            [("haproxy.expire", CheckStatus::Warn)]
+        );
+        assert_eq!(problems(|c| c.longest = Some(240_000)), []);
     }
 }

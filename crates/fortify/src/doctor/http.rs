@@ -28,20 +28,20 @@ pub(super) fn probe_circuit() -> String {
 
 /// Where to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Target {
     /// A host name or an address, with a port.
     Tcp(String),
     /// A unix socket.
     Unix(PathBuf),
 }
 
-impl From<SocketAddr> for Place {
+impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
         Self::Tcp(address.to_string())
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) => f.write_str(address),
@@ -52,7 +52,7 @@ impl std::fmt::Display for Place {
 
 /// What to ask, and from where.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ask<'a> {
+pub(super) struct ProbeRequest<'a> {
     pub(super) path: &'a str,
     pub(super) headers: &'a [(&'a str, &'a str)],
     /// The address to ask from, where it is not the one that the system takes.
@@ -65,7 +65,7 @@ pub(super) struct Ask<'a> {
 
 /// What came back.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct ProbeResponse {
     pub(super) status: u16,
     pub(super) date: Option<Timestamp>,
     /// Empty where it is larger than is read.
@@ -76,7 +76,7 @@ pub(super) struct Answer {
 
 /// Why nothing did.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Silence {
+pub(super) enum ProbeError {
     #[error("{0}")]
     Connect(io::Error),
     #[error("no answer within 2 s")]
@@ -86,21 +86,24 @@ pub(super) enum Silence {
 }
 
 /// Asks.
-pub(super) async fn ask(place: &Place, ask: Ask<'_>) -> Result<Answer, Silence> {
+pub(super) async fn send(
+    place: &Target,
+    ask: ProbeRequest<'_>,
+) -> Result<ProbeResponse, ProbeError> {
     let asked = async {
         match place {
-            Place::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(Silence::Connect)?;
+            Target::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(ProbeError::Connect)?;
                 let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-                Ok(Answer { pid, ..converse(stream, ask).await? })
+                Ok(ProbeResponse { pid, ..converse(stream, ask).await? })
             }
-            Place::Tcp(address) => {
-                let stream = connect(address, ask.from).await.map_err(Silence::Connect)?;
+            Target::Tcp(address) => {
+                let stream = connect(address, ask.from).await.map_err(ProbeError::Connect)?;
                 converse(stream, ask).await
             }
         }
     };
-    within(asked).await.unwrap_or(Err(Silence::Slow))
+    within(asked).await.unwrap_or(Err(ProbeError::Slow))
 }
 
 async fn connect(address: &str, from: Option<IpAddr>) -> io::Result<TcpStream> {
@@ -116,12 +119,12 @@ async fn connect(address: &str, from: Option<IpAddr>) -> io::Result<TcpStream> {
 
 async fn converse(
     mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    ask: Ask<'_>,
-) -> Result<Answer, Silence> {
-    let closed = |_error: hyper::Error| Silence::Closed;
+    ask: ProbeRequest<'_>,
+) -> Result<ProbeResponse, ProbeError> {
+    let closed = |_error: hyper::Error| ProbeError::Closed;
     if ask.as_tor {
         let line = format!("PROXY TCP6 {} ::1 65535 80\r\n", probe_circuit());
-        stream.write_all(line.as_bytes()).await.map_err(Silence::Connect)?;
+        stream.write_all(line.as_bytes()).await.map_err(ProbeError::Connect)?;
     }
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(closed)?;
     let connection = tokio::spawn(connection);
@@ -134,11 +137,11 @@ async fn converse(
         for (name, value) in ask.headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|_bad| Silence::Closed)?;
+        let request = request.body(Empty::<Bytes>::new()).map_err(|_bad| ProbeError::Closed)?;
         let (head, body) = sender.send_request(request).await.map_err(closed)?.into_parts();
         let body = Limited::new(body, MAX_BODY).collect().await;
         let date = head.headers.get("date").and_then(|date| parse_date(date.to_str().ok()?));
-        Ok(Answer {
+        Ok(ProbeResponse {
             status: head.status.as_u16(),
             date,
             body: body.map(|body| body.to_bytes()).unwrap_or_default(),

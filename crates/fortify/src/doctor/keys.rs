@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Finding;
-use super::who::Who;
+use super::service_user::ServiceUser;
 use fortify_config::Config;
 use fortify_core::clock::Timestamp;
 use fortify_engine::session::key_ring::{KeyInfo, KeyRing};
@@ -15,9 +15,9 @@ const MAX_AGE: Duration = Duration::from_secs(90 * 86_400);
 const CHECK: &str = "keys";
 
 /// Findings, and when the newest key was made.
-pub(super) fn judge(
+pub(super) fn check(
     config: &Config,
-    who: &Who,
+    user: &ServiceUser,
     now: Timestamp,
 ) -> (Vec<Finding>, Option<Timestamp>) {
     let data_dir = &config.storage.data_dir;
@@ -28,9 +28,9 @@ pub(super) fn judge(
         Ok(ring) => {
             let keys = ring.list();
             let made = keys.iter().map(|key| key.created_at).max();
-            (vec![judge_keys(&keys, config.session.ttl, now)], made)
+            (vec![check_keys(&keys, config.session.ttl, now)], made)
         }
-        Err(_) if !who.is_gate() && !who.is_root() => {
+        Err(_) if !user.is_gate() && !user.is_root() => {
             let why = "this user may not read them; run it as the gate's user, or as root";
             (vec![Finding::skipped(CHECK, why)], None)
         }
@@ -38,7 +38,7 @@ pub(super) fn judge(
     }
 }
 
-fn judge_keys(keys: &[KeyInfo], lifetime: Duration, now: Timestamp) -> Finding {
+fn check_keys(keys: &[KeyInfo], lifetime: Duration, now: Timestamp) -> Finding {
     let signing = keys.iter().find(|key| key.retired_at.is_none());
     let Some(signing) = signing else {
         return Finding::fail(CHECK, "none signs", "fortify keys rotate");
@@ -61,7 +61,7 @@ fn judge_keys(keys: &[KeyInfo], lifetime: Duration, now: Timestamp) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -75,13 +75,13 @@ mod tests {
         };
         let hour = Duration::from_secs(3600);
         let day = 86_400;
-        assert_eq!(judge_keys(&[key(90 * day, None)], hour, NOW).verdict, Verdict::Ok);
-        let old = judge_keys(&[key(91 * day, None)], hour, NOW);
-        assert_eq!(old.verdict, Verdict::Warn);
+        assert_eq!(check_keys(&[key(90 * day, None)], hour, NOW).status, CheckStatus::Ok);
+        let old = check_keys(&[key(91 * day, None)], hour, NOW);
+        assert_eq!(old.status, CheckStatus::Warn);
         assert!(old.advice.unwrap().contains("fortify keys rotate"));
         let keys = [key(0, None), key(day, Some(60)), key(day, Some(7200))];
-        let found = judge_keys(&keys, hour, NOW).found;
+        let found = check_keys(&keys, hour, NOW).found;
         assert!(found.contains("2 retired, 1 of them"), "{found}");
-        assert_eq!(judge_keys(&keys[1..], hour, NOW).verdict, Verdict::Fail);
+        assert_eq!(check_keys(&keys[1..], hour, NOW).status, CheckStatus::Fail);
     }
 }

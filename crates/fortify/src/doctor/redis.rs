@@ -11,9 +11,9 @@ use fortify_store::redis::{self, Checkup, SLOTS};
 /// The oldest version that has `GETDEL` and `XTRIM MINID`.
 const MIN_VERSION: (u64, u64) = (6, 2);
 
-pub(super) type Found = Result<Checkup, StoreError>;
+pub(super) type RedisProbe = Result<Checkup, StoreError>;
 
-pub(super) async fn probe(config: &Config) -> Option<Found> {
+pub(super) async fn probe(config: &Config) -> Option<RedisProbe> {
     if config.storage.backend != StorageBackend::Redis {
         return None;
     }
@@ -21,33 +21,33 @@ pub(super) async fn probe(config: &Config) -> Option<Found> {
     Some(within(redis::checkup(&config.storage.redis)).await.unwrap_or_else(slow))
 }
 
-pub(super) fn judge(config: &Config, found: Option<&Found>) -> Vec<Finding> {
+pub(super) fn check(config: &Config, found: Option<&RedisProbe>) -> Vec<Finding> {
     const CHECK: &str = "redis";
     match found {
         None => vec![Finding::skipped(CHECK, "storage.backend is \"memory\"")],
         Some(Err(error)) => vec![Finding::error(CHECK, error)],
-        Some(Ok(found)) => judge_checkup(&config.storage.redis, found),
+        Some(Ok(found)) => check_checkup(&config.storage.redis, found),
     }
 }
 
-fn judge_checkup(config: &RedisConfig, found: &Checkup) -> Vec<Finding> {
+fn check_checkup(config: &RedisConfig, found: &Checkup) -> Vec<Finding> {
     let places: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
     let place = places.join(", ");
     let mut findings = Vec::new();
     for node in &found.nodes {
-        findings.push(judge_version(&place, node));
-        findings.push(judge_policy(node));
-        findings.push(judge_memory(node));
-        findings.push(judge_persistence(node));
-        findings.push(judge_role(config, node));
+        findings.push(check_version(&place, node));
+        findings.push(check_policy(node));
+        findings.push(check_memory(node));
+        findings.push(check_persistence(node));
+        findings.push(check_role(config, node));
     }
     if found.nodes.is_empty() {
         let advice = "give the user +info (docs/redis.md has the whole rule)";
         findings.push(Finding::fail("redis", format!("{place} does not say INFO"), advice));
     }
-    findings.extend(found.cluster.map(|(served, failing)| judge_slots(served, failing)));
-    findings.push(judge_rights(config, &found.refused));
-    findings.push(judge_latency(config.timeout, found.latency));
+    findings.extend(found.cluster.map(|(served, failing)| check_slots(served, failing)));
+    findings.push(check_rights(config, &found.refused));
+    findings.push(check_latency(config.timeout, found.latency));
     findings
 }
 
@@ -59,7 +59,7 @@ fn number(node: &BTreeMap<String, String>, name: &str) -> u64 {
     field(node, name).parse().unwrap_or(0)
 }
 
-fn judge_version(place: &str, node: &BTreeMap<String, String>) -> Finding {
+fn check_version(place: &str, node: &BTreeMap<String, String>) -> Finding {
     const CHECK: &str = "redis";
     let version = field(node, "redis_version");
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
@@ -75,7 +75,7 @@ fn judge_version(place: &str, node: &BTreeMap<String, String>) -> Finding {
     Finding::ok(CHECK, format!("{name} at {place} lets Fortify in"))
 }
 
-fn judge_policy(node: &BTreeMap<String, String>) -> Finding {
+fn check_policy(node: &BTreeMap<String, String>) -> Finding {
     const CHECK: &str = "redis.policy";
     const MEND: &str = "maxmemory-policy volatile-ttl in redis.conf, and at once: redis-cli config set \
                         maxmemory-policy volatile-ttl";
@@ -99,7 +99,7 @@ fn judge_policy(node: &BTreeMap<String, String>) -> Finding {
     }
 }
 
-fn judge_memory(node: &BTreeMap<String, String>) -> Finding {
+fn check_memory(node: &BTreeMap<String, String>) -> Finding {
     const CHECK: &str = "redis.memory";
     let (used, most) = (number(node, "used_memory"), number(node, "maxmemory"));
     if most == 0 {
@@ -114,7 +114,7 @@ fn judge_memory(node: &BTreeMap<String, String>) -> Finding {
     Finding::ok(CHECK, found)
 }
 
-fn judge_persistence(node: &BTreeMap<String, String>) -> Finding {
+fn check_persistence(node: &BTreeMap<String, String>) -> Finding {
     const CHECK: &str = "redis.persistence";
     if number(node, "loading") == 1 {
         let advice = "wait: the gate answers 503 until it is done";
@@ -131,7 +131,7 @@ fn judge_persistence(node: &BTreeMap<String, String>) -> Finding {
     Finding::ok(CHECK, format!("{kept}; not needed: nodes write log-outs back that Redis lost"))
 }
 
-fn judge_role(config: &RedisConfig, node: &BTreeMap<String, String>) -> Finding {
+fn check_role(config: &RedisConfig, node: &BTreeMap<String, String>) -> Finding {
     const CHECK: &str = "redis.role";
     let is_cluster = number(node, "cluster_enabled") == 1;
     if is_cluster != config.cluster {
@@ -153,7 +153,7 @@ fn judge_role(config: &RedisConfig, node: &BTreeMap<String, String>) -> Finding 
     }
 }
 
-fn judge_slots(served: u32, failing: u32) -> Finding {
+fn check_slots(served: u32, failing: u32) -> Finding {
     const CHECK: &str = "redis.cluster";
     let found = format!("{served} of {SLOTS} slots served, {failing} nodes fail");
     let advice = "redis-cli --cluster check HOST:PORT; start the nodes that fail, or fail over";
@@ -164,7 +164,7 @@ fn judge_slots(served: u32, failing: u32) -> Finding {
     }
 }
 
-fn judge_rights(config: &RedisConfig, refused: &[&str]) -> Finding {
+fn check_rights(config: &RedisConfig, refused: &[&str]) -> Finding {
     const CHECK: &str = "redis.rights";
     if refused.is_empty() {
         return Finding::ok(CHECK, "the commands that the store gives are allowed");
@@ -174,7 +174,7 @@ fn judge_rights(config: &RedisConfig, refused: &[&str]) -> Finding {
     Finding::fail(CHECK, found, "give it the ACL rule in docs/redis.md")
 }
 
-fn judge_latency(limit: Duration, latency: Duration) -> Finding {
+fn check_latency(limit: Duration, latency: Duration) -> Finding {
     const CHECK: &str = "redis.latency";
     let found = format!(
         "a round trip takes {} us; storage.timeout_ms is {}",
@@ -192,10 +192,10 @@ fn judge_latency(limit: Duration, latency: Duration) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
-    fn ills(fields: &[(&str, &str)]) -> Vec<(&'static str, Verdict)> {
+    fn problems(fields: &[(&str, &str)]) -> Vec<(&'static str, CheckStatus)> {
         let mut node: BTreeMap<String, String> = [
             ("redis_version", "7.0.15"),
             ("maxmemory", "536870912"),
@@ -207,39 +207,39 @@ mod tests {
         .into();
         node.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let found = Checkup { nodes: vec![node], ..Checkup::default() };
-        let findings = judge_checkup(&RedisConfig::default(), &found);
-        let ill = findings.iter().filter(|finding| finding.verdict != Verdict::Ok);
-        ill.map(|finding| (finding.check, finding.verdict)).collect()
+        let findings = check_checkup(&RedisConfig::default(), &found);
+        let ill = findings.iter().filter(|finding| finding.status != CheckStatus::Ok);
+        ill.map(|finding| (finding.check, finding.status)).collect()
     }
 
     #[test]
     fn each_setting_that_is_wrong_has_its_finding() {
-        use Verdict::{Fail, Warn};
-        assert_eq!(ills(&[]), []);
-        assert_eq!(ills(&[("redis_version", "6.0.16")]), [("redis", Fail)]);
-        assert_eq!(ills(&[("redis_version", "6.2.0")]), []);
-        assert_eq!(ills(&[("maxmemory_policy", "allkeys-lru")]), [("redis.policy", Fail)]);
-        assert_eq!(ills(&[("maxmemory_policy", "volatile-lru")]), [("redis.policy", Warn)]);
-        assert_eq!(ills(&[("maxmemory_policy", "noeviction")]), [("redis.policy", Warn)]);
-        assert_eq!(ills(&[("maxmemory", "0")]), [("redis.memory", Warn)]);
-        assert_eq!(ills(&[("used_memory", "536870000")]), [("redis.memory", Warn)]);
-        assert_eq!(ills(&[("rdb_last_bgsave_status", "err")]), [("redis.persistence", Fail)]);
-        assert_eq!(ills(&[("loading", "1")]), [("redis.persistence", Fail)]);
-        assert_eq!(ills(&[("role", "slave")]), [("redis.role", Fail)]);
-        assert_eq!(ills(&[("cluster_enabled", "1")]), [("redis.role", Fail)]);
+        use CheckStatus::{Fail, Warn};
+        assert_eq!(problems(&[]), []);
+        assert_eq!(problems(&[("redis_version", "6.0.16")]), [("redis", Fail)]);
+        assert_eq!(problems(&[("redis_version", "6.2.0")]), []);
+        assert_eq!(problems(&[("maxmemory_policy", "allkeys-lru")]), [("redis.policy", Fail)]);
+        assert_eq!(problems(&[("maxmemory_policy", "volatile-lru")]), [("redis.policy", Warn)]);
+        assert_eq!(problems(&[("maxmemory_policy", "noeviction")]), [("redis.policy", Warn)]);
+        assert_eq!(problems(&[("maxmemory", "0")]), [("redis.memory", Warn)]);
+        assert_eq!(problems(&[("used_memory", "536870000")]), [("redis.memory", Warn)]);
+        assert_eq!(problems(&[("rdb_last_bgsave_status", "err")]), [("redis.persistence", Fail)]);
+        assert_eq!(problems(&[("loading", "1")]), [("redis.persistence", Fail)]);
+        assert_eq!(problems(&[("role", "slave")]), [("redis.role", Fail)]);
+        assert_eq!(problems(&[("cluster_enabled", "1")]), [("redis.role", Fail)]);
     }
 
     #[test]
     fn a_cluster_serves_all_slots() {
         let verdicts =
-            [(SLOTS, 0), (SLOTS, 1), (SLOTS - 1, 0)].map(|(a, b)| judge_slots(a, b).verdict);
-        assert_eq!(verdicts, [Verdict::Ok, Verdict::Warn, Verdict::Fail]);
+            [(SLOTS, 0), (SLOTS, 1), (SLOTS - 1, 0)].map(|(a, b)| check_slots(a, b).status);
+        assert_eq!(verdicts, [CheckStatus::Ok, CheckStatus::Warn, CheckStatus::Fail]);
     }
 
     #[test]
     fn a_round_trip_fits_into_a_step() {
         let limit = Duration::from_millis(200);
-        let verdict = |millis| judge_latency(limit, Duration::from_millis(millis)).verdict;
-        assert_eq!([verdict(33), verdict(34)], [Verdict::Ok, Verdict::Warn]);
+        let verdict = |millis| check_latency(limit, Duration::from_millis(millis)).status;
+        assert_eq!([verdict(33), verdict(34)], [CheckStatus::Ok, CheckStatus::Warn]);
     }
 }

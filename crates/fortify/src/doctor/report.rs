@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Finding, Verdict};
+use super::{CheckStatus, Finding};
 
 /// Writes findings for people: one line each, and what to do below those that need something.
 ///
@@ -12,16 +12,16 @@ use super::{Finding, Verdict};
 pub fn text(findings: &[Finding], colour: bool, out: &mut dyn Write) -> io::Result<()> {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
     for finding in findings {
-        let word = format!("{:<8}", finding.verdict.as_str());
-        let word = if colour { painted(&word, finding.verdict) } else { word };
+        let word = format!("{:<8}", finding.status.as_str());
+        let word = if colour { painted(&word, finding.status) } else { word };
         writeln!(out, "{word} {:<width$}  {}", finding.check, finding.found)?;
         if let Some(advice) = &finding.advice {
             writeln!(out, "{:width$}-> {advice}", "", width = 9)?;
         }
     }
-    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let count = |verdict| findings.iter().filter(|finding| finding.status == verdict).count();
     let [ok, warn, fail, skipped] =
-        [Verdict::Ok, Verdict::Warn, Verdict::Fail, Verdict::Skipped].map(count);
+        [CheckStatus::Ok, CheckStatus::Warn, CheckStatus::Fail, CheckStatus::Skipped].map(count);
     writeln!(out, "\n{ok} ok, {warn} to look at, {fail} failed, {skipped} skipped")
 }
 
@@ -35,12 +35,12 @@ pub fn json(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// In a colour of the terminal's own.
-fn painted(word: &str, verdict: Verdict) -> String {
+fn painted(word: &str, verdict: CheckStatus) -> String {
     let code = match verdict {
-        Verdict::Ok => "32",
-        Verdict::Warn => "33",
-        Verdict::Fail => "31",
-        Verdict::Skipped => "2",
+        CheckStatus::Ok => "32",
+        CheckStatus::Warn => "33",
+        CheckStatus::Fail => "31",
+        CheckStatus::Skipped => "2",
     };
     format!("\x1b[{code}m{word}\x1b[0m")
 }
@@ -80,7 +80,7 @@ mod tests {
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(
             lines[0],
-            serde_json::json!({"check": "a", "verdict": "ok", "found": "well", "advice": null})
+            serde_json::json!({"check": "a", "status": "ok", "found": "well", "advice": null})
         );
         assert_eq!(lines[1]["advice"], "mend it");
     }

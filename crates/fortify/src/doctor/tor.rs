@@ -1,20 +1,20 @@
 //! Tor's control port, and whether torrc tells circuits apart.
 
-use super::front::{self, Places};
+use super::proxies::{self, Places};
 use super::{Finding, within};
 use fortify_config::Config;
 use fortify_core::circuit::IdentityMode;
 use fortify_tor::{self, Checkup, HiddenService, TorError};
 
-pub(super) type Found = Result<Checkup, TorError>;
+pub(super) type TorProbe = Result<Checkup, TorError>;
 
-pub(super) async fn probe(config: &Config) -> Option<Found> {
+pub(super) async fn probe(config: &Config) -> Option<TorProbe> {
     let address = config.tor.control.as_ref()?;
     let asked = within(fortify_tor::checkup(&config.tor, address)).await;
     Some(asked.unwrap_or_else(|| Err(TorError::Slow(address.clone()))))
 }
 
-pub(super) fn judge(config: &Config, found: Option<&Found>, places: &Places) -> Vec<Finding> {
+pub(super) fn check(config: &Config, found: Option<&TorProbe>, places: &Places) -> Vec<Finding> {
     const CHECK: &str = "tor";
     let (Some(found), Some(address)) = (found, &config.tor.control) else {
         let why = "tor.control is not set: a start of tor is not seen, and numbers of circuits come again";
@@ -26,13 +26,13 @@ pub(super) fn judge(config: &Config, found: Option<&Found>, places: &Places) -> 
             let version = &found.version;
             vec![
                 Finding::ok(CHECK, format!("tor {version} at {address} lets Fortify in")),
-                judge_services(config.security.identity, &found.services, places),
+                check_services(config.security.identity, &found.services, places),
             ]
         }
     }
 }
 
-fn judge_services(identity: IdentityMode, services: &[HiddenService], places: &Places) -> Finding {
+fn check_services(identity: IdentityMode, services: &[HiddenService], places: &Places) -> Finding {
     const CHECK: &str = "tor.service";
     if identity == IdentityMode::Peer {
         return Finding::skipped(
@@ -47,7 +47,7 @@ fn judge_services(identity: IdentityMode, services: &[HiddenService], places: &P
     // Where the way in is known, the service that leads there; otherwise any.
     let leads = |service: &&HiddenService| match &places.ingress {
         Some(ingress) => {
-            service.targets.iter().any(|target| front::place(target).as_ref() == Some(ingress))
+            service.targets.iter().any(|target| proxies::place(target).as_ref() == Some(ingress))
         }
         None => true,
     };
@@ -80,7 +80,7 @@ fn judge_services(identity: IdentityMode, services: &[HiddenService], places: &P
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
     #[test]
@@ -90,18 +90,18 @@ mod tests {
             targets: vec![target.to_owned()],
             exports_circuits,
         };
-        let to = |address: &str| Places { ingress: front::place(address), ..Places::default() };
+        let to = |address: &str| Places { ingress: proxies::place(address), ..Places::default() };
         let judged = |services: &[HiddenService], places: &Places| {
-            judge_services(IdentityMode::Circuit, services, places).verdict
+            check_services(IdentityMode::Circuit, services, places).status
         };
         let (here, there) = (to("127.0.0.1:10000"), to("127.0.0.1:7"));
         let good = service("127.0.0.1:10000", true);
         let silent = service("127.0.0.1:10000", false);
-        assert_eq!(judged(std::slice::from_ref(&good), &here), Verdict::Ok);
-        assert_eq!(judged(std::slice::from_ref(&good), &Places::default()), Verdict::Ok);
-        assert_eq!(judged(std::slice::from_ref(&good), &there), Verdict::Fail);
-        assert_eq!(judged(std::slice::from_ref(&silent), &here), Verdict::Fail);
-        assert_eq!(judged(std::slice::from_ref(&silent), &Places::default()), Verdict::Fail);
-        assert_eq!(judged(&[], &here), Verdict::Skipped);
+        assert_eq!(judged(std::slice::from_ref(&good), &here), CheckStatus::Ok);
+        assert_eq!(judged(std::slice::from_ref(&good), &Places::default()), CheckStatus::Ok);
+        assert_eq!(judged(std::slice::from_ref(&good), &there), CheckStatus::Fail);
+        assert_eq!(judged(std::slice::from_ref(&silent), &here), CheckStatus::Fail);
+        assert_eq!(judged(std::slice::from_ref(&silent), &Places::default()), CheckStatus::Fail);
+        assert_eq!(judged(&[], &here), CheckStatus::Skipped);
     }
 }

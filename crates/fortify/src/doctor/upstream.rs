@@ -1,31 +1,31 @@
 //! The protected service, where Fortify is its proxy.
 
-use super::http::{self, Answer, Ask, Place, Silence};
+use super::http::{self, ProbeError, ProbeRequest, ProbeResponse, Target};
 use super::{Finding, within};
 use fortify_config::Config;
 use fortify_core::clock::Timestamp;
 
 /// What it did.
-pub(super) struct Found(Result<Answer, Silence>);
+pub(super) struct UpstreamProbe(Result<ProbeResponse, ProbeError>);
 
-impl Found {
+impl UpstreamProbe {
     pub(super) fn date(&self) -> Option<Timestamp> {
         self.0.as_ref().ok()?.date
     }
 }
 
-pub(super) async fn probe(config: &Config) -> Option<Found> {
+pub(super) async fn probe(config: &Config) -> Option<UpstreamProbe> {
     let authority = config.upstream.authority.as_ref()?;
     let port = authority.port_u16().unwrap_or(80);
-    let place = Place::Tcp(format!("{}:{port}", authority.host()));
-    let ask = Ask { path: "/", head: true, ..Ask::default() };
-    let asked = within(http::ask(&place, ask)).await;
-    Some(Found(asked.unwrap_or(Err(Silence::Slow))))
+    let place = Target::Tcp(format!("{}:{port}", authority.host()));
+    let ask = ProbeRequest { path: "/", head: true, ..ProbeRequest::default() };
+    let asked = within(http::send(&place, ask)).await;
+    Some(UpstreamProbe(asked.unwrap_or(Err(ProbeError::Slow))))
 }
 
-pub(super) fn judge(config: &Config, found: Option<&Found>) -> Finding {
+pub(super) fn check(config: &Config, found: Option<&UpstreamProbe>) -> Finding {
     const CHECK: &str = "upstream";
-    let (Some(Found(found)), Some(authority)) = (found, &config.upstream.authority) else {
+    let (Some(UpstreamProbe(found)), Some(authority)) = (found, &config.upstream.authority) else {
         let why = "upstream.url is not set: whoever asks /_fortify/auth passes requests on itself";
         return Finding::skipped(CHECK, why);
     };

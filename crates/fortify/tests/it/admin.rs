@@ -1,4 +1,4 @@
-//! The operator's side over real sockets: who gets in to what, and what that changes for visitors.
+//! The admin interface over real sockets: who gets in to what, and what that changes for visitors.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,14 +9,14 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use fortify_admin::SharedAdmin;
 use fortify_admin::accounts::UserChange;
-use fortify_admin::identity::{Means, Role, Who};
-use fortify_admin::log::{Entry, Kept, Place, Refused};
+use fortify_admin::identity::{AuthMethod, Principal, Role};
+use fortify_admin::log::{Entry, LogCursor, LogPage, RefusalKind};
 use fortify_admin::routes::{API, Access, Route, routes};
 use fortify_admin::totp::{self, TotpSecret};
 use fortify_config::AdminSocket;
 use fortify_core::circuit::IdentityMode;
 use fortify_store::record::Secret;
-use fortify_testkit::{Bed, NOW, Parts, Reply, Visitor, fields, form};
+use fortify_testkit::{NOW, Parts, Reply, TestGate, Visitor, fields, form};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ const CIRCUIT: &str = "fc00:dead:beef:4dad::19";
 
 /// A gate for circuits, with both doors for operators, and an account of each role.
 struct Office {
-    bed: Bed,
+    test_gate: TestGate,
     socket: PathBuf,
 }
 
@@ -36,15 +36,15 @@ impl Office {
     }
 
     async fn with(change: impl FnOnce(&mut Parts)) -> Self {
-        let bed = Bed::with(|parts| {
+        let test_gate = TestGate::with(|parts| {
             parts.config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
             parts.config.admin.socket = AdminSocket::InDataDir;
             parts.config.security.identity = IdentityMode::Circuit;
             change(parts);
         })
         .await;
-        let socket = bed.data_dir.path().join("data/admin.sock");
-        let office = Self { bed, socket };
+        let socket = test_gate.data_dir.path().join("data/admin.sock");
+        let office = Self { test_gate, socket };
         let hash = office.hash(PASSWORD).await;
         for role in Role::ALL {
             office.admin().accounts.add_user(&own(), role.as_str(), role, &hash, NOW).unwrap();
@@ -53,27 +53,27 @@ impl Office {
     }
 
     /// As an office of which nobody has the key yet.
-    async fn untouched() -> (Bed, Visitor) {
-        let bed = Bed::with(|parts| {
+    async fn untouched() -> (TestGate, Visitor) {
+        let test_gate = TestGate::with(|parts| {
             parts.config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
         })
         .await;
-        let operator = Visitor::at(bed.admin_address.unwrap());
-        (bed, operator)
+        let operator = Visitor::at(test_gate.admin_address.unwrap());
+        (test_gate, operator)
     }
 
     async fn hash(&self, password: &str) -> String {
         let secret = Secret::new(password.to_owned());
-        fortify_admin::password::hash(&secret, &**self.bed.app.engine.entropy()).unwrap()
+        fortify_admin::password::hash(&secret, &**self.test_gate.app.engine.entropy()).unwrap()
     }
 
     fn admin(&self) -> &SharedAdmin {
-        self.bed.admin.as_ref().unwrap()
+        self.test_gate.admin.as_ref().unwrap()
     }
 
     /// Somebody at the port, whom nobody knows.
     fn stranger(&self) -> Visitor {
-        Visitor::at(self.bed.admin_address.unwrap())
+        Visitor::at(self.test_gate.admin_address.unwrap())
     }
 
     /// A token of `role` that ends in an hour.
@@ -86,7 +86,7 @@ impl Office {
             "test",
             NOW,
             expires,
-            &**self.bed.app.engine.entropy(),
+            &**self.test_gate.app.engine.entropy(),
         );
         made.unwrap().text.expose().clone()
     }
@@ -134,18 +134,18 @@ impl Office {
     }
 
     fn visitor(&self) -> Visitor {
-        self.bed.visitor().circuit(CIRCUIT)
+        self.test_gate.visitor().circuit(CIRCUIT)
     }
 }
 
-fn own() -> Who {
-    Who { name: "test".to_owned(), role: Role::Admin, means: Means::File }
+fn own() -> Principal {
+    Principal { name: "test".to_owned(), role: Role::Admin, auth_method: AuthMethod::File }
 }
 
 /// The latest of the log.
-fn kept(office: &Office) -> Kept {
+fn kept(office: &Office) -> LogPage {
     let before = NOW.after(Duration::from_secs(60));
-    office.admin().accounts.kept(before, &Place::LATEST, 1000).unwrap()
+    office.admin().accounts.kept(before, &LogCursor::LATEST, 1000).unwrap()
 }
 
 async fn log_in(operator: &mut Visitor, name: &str, password: &str, code: Option<&str>) -> Reply {
@@ -186,7 +186,7 @@ enum Caller {
 async fn every_route_lets_in_whom_its_row_says_and_nobody_else() {
     let office = Office::open().await;
     let accounts = &office.admin().accounts;
-    let entropy = office.bed.app.engine.entropy().clone();
+    let entropy = office.test_gate.app.engine.entropy().clone();
     let at = |seconds| NOW.after(Duration::from_secs(seconds));
     let expired = accounts.add_token(&own(), Role::Admin, "", NOW, at(0), &*entropy).unwrap();
     let revoked = accounts.add_token(&own(), Role::Admin, "", NOW, at(3600), &*entropy).unwrap();
@@ -309,8 +309,8 @@ async fn the_document_describes_every_route() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_setup_token_makes_one_account_and_no_second() {
-    let (bed, mut operator) = Office::untouched().await;
-    let token = bed.setup_token.clone().expect("a token at the first start");
+    let (test_gate, mut operator) = Office::untouched().await;
+    let token = test_gate.setup_token.clone().expect("a token at the first start");
     let set_up =
         |token: &str, name: &str| json!({"token": token, "name": name, "password": PASSWORD});
     let path = format!("{API}/setup");
@@ -324,7 +324,7 @@ async fn the_setup_token_makes_one_account_and_no_second() {
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     assert_eq!(reply.json()["role"], "admin");
     assert_eq!(operator.get(&format!("{API}/me")).await.json()["name"], "ada");
-    let mut second = Visitor::at(bed.admin_address.unwrap());
+    let mut second = Visitor::at(test_gate.admin_address.unwrap());
     let reply = second.post_json(&path, &set_up(&token, "eve")).await;
     assert_eq!(code_of(&reply), "bad_setup");
     assert_eq!(second.get(&format!("{API}/login")).await.json()["awaits_setup"], false);
@@ -337,7 +337,7 @@ async fn a_log_in_takes_name_password_and_a_code_that_counts_once() {
     let enrolled = TotpSecret::new(*b"12345678901234567890");
     let accounts = &office.admin().accounts;
     accounts.change_user(&own(), "admin", &UserChange::Totp(Some(enrolled)), NOW).unwrap();
-    let code = totp::code_at(&secret, office.bed.app.clock.now());
+    let code = totp::code_at(&secret, office.test_gate.app.clock.now());
     let mut operator = office.stranger();
     let mut said = BTreeSet::new();
     for (name, password, code) in [
@@ -359,8 +359,8 @@ async fn a_log_in_takes_name_password_and_a_code_that_counts_once() {
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     let reply = log_in(&mut office.stranger(), "admin", PASSWORD, Some(&code)).await;
     assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "a code counted twice");
-    office.bed.clock.advance(Duration::from_secs(30));
-    let code = totp::code_at(&secret, office.bed.app.clock.now());
+    office.test_gate.clock.advance(Duration::from_secs(30));
+    let code = totp::code_at(&secret, office.test_gate.app.clock.now());
     let both = tokio::join!(
         async { log_in(&mut office.stranger(), "admin", PASSWORD, Some(&code)).await },
         async { log_in(&mut office.stranger(), "admin", PASSWORD, Some(&code)).await },
@@ -375,7 +375,7 @@ async fn who_has_the_password_cannot_try_every_code_while_the_account_waits() {
     let secret = || TotpSecret::new(*b"12345678901234567890");
     let enrolled = UserChange::Totp(Some(secret()));
     office.admin().accounts.change_user(&own(), "admin", &enrolled, NOW).unwrap();
-    let code = || totp::code_at(&secret(), office.bed.app.clock.now());
+    let code = || totp::code_at(&secret(), office.test_gate.app.clock.now());
     let mut guesser = office.stranger();
     for _ in 0..5 {
         let reply = log_in(&mut guesser, "admin", PASSWORD, Some("000000")).await;
@@ -388,12 +388,12 @@ async fn who_has_the_password_cannot_try_every_code_while_the_account_waits() {
     let reply = log_in(&mut guesser, "admin", PASSWORD, Some(&code())).await;
     assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "a code too many was looked at");
     // One look is earned; who uses it up with a wrong code has none for the right one.
-    office.bed.clock.advance(Duration::from_secs(10));
+    office.test_gate.clock.advance(Duration::from_secs(10));
     for code in ["000000", &code()] {
         let reply = log_in(&mut guesser, "admin", PASSWORD, Some(code)).await;
         assert_ne!(reply.status, StatusCode::OK);
     }
-    office.bed.clock.advance(Duration::from_secs(10));
+    office.test_gate.clock.advance(Duration::from_secs(10));
     let reply = log_in(&mut guesser, "admin", PASSWORD, Some(&code())).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
 }
@@ -430,9 +430,9 @@ async fn a_session_has_a_new_id_and_ends_when_it_should() {
     leaving.send(Method::POST, &format!("{API}/logout"), &headers, Body::empty()).await;
     assert!(!leaving.cookies.contains_key("fortify_admin"));
     assert_eq!(gone.clone().get(&me).await.status, StatusCode::UNAUTHORIZED);
-    office.bed.clock.advance(Duration::from_secs(14 * 60));
+    office.test_gate.clock.advance(Duration::from_secs(14 * 60));
     assert_eq!(operator.get(&me).await.status, StatusCode::OK);
-    office.bed.clock.advance(Duration::from_secs(15 * 60));
+    office.test_gate.clock.advance(Duration::from_secs(15 * 60));
     assert_eq!(operator.get(&me).await.status, StatusCode::UNAUTHORIZED, "idle");
     let accounts = &office.admin().accounts;
     let hash = office.hash(PASSWORD).await;
@@ -456,7 +456,7 @@ async fn a_form_counts_from_a_page_of_its_own_session_alone() {
     let path = format!("{API}/dial/set");
     let (operator, csrf) = office.logged_in("operator").await;
     let (_, foreign) = office.logged_in("admin").await;
-    let level = office.bed.app.engine.parts().threat.level().get();
+    let level = office.test_gate.app.engine.parts().threat.level().get();
     for token in [None, Some(""), Some("0".repeat(64).as_str()), Some(foreign.as_str())] {
         let mut given = fields(&[("level", "7"), ("reason", "test")]);
         given.extend(token.map(|token| ("csrf".to_owned(), token.to_owned())));
@@ -470,14 +470,14 @@ async fn a_form_counts_from_a_page_of_its_own_session_alone() {
         assert_eq!(operator.clone().post_json(&path, &json).await.status, StatusCode::FORBIDDEN);
     }
     assert_eq!(
-        office.bed.app.engine.parts().threat.level().get(),
+        office.test_gate.app.engine.parts().threat.level().get(),
         level,
         "a forged form turned the dial"
     );
     let given = fields(&[("level", "7"), ("reason", "test"), ("csrf", &csrf)]);
     let reply = operator.clone().post_form(&path, &given).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
-    assert_eq!(office.bed.app.engine.parts().threat.level().get(), 7);
+    assert_eq!(office.test_gate.app.engine.parts().threat.level().get(), 7);
     // The form before log-in has a token of its own, or is JSON, which no form can be.
     let (login, mut browser) = (format!("{API}/login"), office.stranger());
     let before = browser.get(&login).await.json()["csrf"].as_str().unwrap().to_owned();
@@ -509,7 +509,7 @@ async fn ten_thousand_passwords_are_a_few_and_cost_a_few_lines() {
     let entries = || kept(&office).changes.len() + kept(&office).visits.len();
     let before = entries();
     let mut attackers = tokio::task::JoinSet::new();
-    let metrics = office.bed.app.metrics.clone();
+    let metrics = office.test_gate.app.metrics.clone();
     for worker in 0..8_u32 {
         let mut attacker = office.stranger();
         attackers.spawn(async move {
@@ -556,7 +556,7 @@ async fn ten_thousand_passwords_are_a_few_and_cost_a_few_lines() {
     // The operator gets in all the same: with a code, with a token, over the socket.
     let reply = log_in(&mut office.stranger(), "admin", PASSWORD, None).await;
     assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
-    let code = totp::code_at(&secret, office.bed.app.clock.now());
+    let code = totp::code_at(&secret, office.test_gate.app.clock.now());
     let reply = log_in(&mut office.stranger(), "admin", PASSWORD, Some(&code)).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     assert!(
@@ -625,7 +625,7 @@ async fn what_is_done_to_a_circuit_is_what_its_visitor_gets() {
     let at = |action: &str| format!("{API}/circuits/{name}/{action}");
     let explain = async |operator: &mut Visitor| operator.get(&at("explain")).await.json();
     let expect = async |operator: &mut Visitor, verdict: &str, status: StatusCode| {
-        assert_eq!(explain(operator).await["without_session"]["verdict"], verdict);
+        assert_eq!(explain(operator).await["without_session"]["decision"], verdict);
         let reply = office.visitor().get("/").await;
         assert_eq!(reply.status, status, "{verdict}: {}", reply.text());
         assert_eq!(reply.is_challenge(), verdict == "challenge");
@@ -633,23 +633,23 @@ async fn what_is_done_to_a_circuit_is_what_its_visitor_gets() {
     expect(&mut operator, "challenge", StatusCode::FORBIDDEN).await;
     let why = json!({"seconds": 600, "reason": "a scraper"});
     let reply = operator.post_json(&at("ban"), &why).await;
-    assert_eq!((reply.status, &reply.json()["standing"]), (StatusCode::OK, &json!("banned")));
+    assert_eq!((reply.status, &reply.json()["status"]), (StatusCode::OK, &json!("banned")));
     expect(&mut operator, "refuse", StatusCode::FORBIDDEN).await;
     let list = operator.get(&format!("{API}/circuits?which=banned")).await.json();
     assert_eq!(list["circuits"][0]["circuit"], name.as_str());
     assert_eq!(operator.post_json(&at("reset"), &json!({})).await.status, StatusCode::OK);
     expect(&mut operator, "challenge", StatusCode::FORBIDDEN).await;
-    // A favoured circuit is let in where the level says so; these beds ask for a session.
+    // A trusted circuit is let in where the level says so; these beds ask for a session.
     let reply = operator.post_json(&at("promote"), &json!({"reason": "a friend"})).await;
-    assert_eq!(reply.json()["standing"], "vip");
-    let standing = explain(&mut operator).await["circuit"]["standing"].clone();
-    assert_eq!(standing, "vip");
+    assert_eq!(reply.json()["status"], "vip");
+    let status = explain(&mut operator).await["circuit"]["status"].clone();
+    assert_eq!(status, "vip");
     let reply = operator.post_json(&at("kill"), &json!({})).await;
     assert_eq!((reply.status, code_of(&reply).as_str()), (StatusCode::CONFLICT, "conflict"));
     let flushed =
-        operator.post_json(&format!("{API}/circuits/flush"), &json!({"which": "standing"})).await;
+        operator.post_json(&format!("{API}/circuits/flush"), &json!({"which": "any"})).await;
     assert_eq!(flushed.json(), json!({"taken_back": 1, "left": 0}));
-    assert_eq!(explain(&mut operator).await["circuit"]["standing"], Value::Null);
+    assert_eq!(explain(&mut operator).await["circuit"]["status"], Value::Null);
     // By its address over the socket alone.
     let reply = operator.get(&format!("{API}/circuits/{CIRCUIT}")).await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
@@ -661,12 +661,12 @@ async fn what_is_done_to_a_circuit_is_what_its_visitor_gets() {
     let ban = records.iter().find(|it| it["action"] == "circuit.ban").unwrap();
     assert_eq!(ban["target"], name.as_str());
     assert_eq!((&ban["from"], &ban["to"]), (&json!("like any other"), &json!("banned for 600 s")));
-    assert_eq!((&ban["reason"], &ban["means"]), (&json!("a scraper"), &json!("token")));
+    assert_eq!((&ban["reason"], &ban["auth_method"]), (&json!("a scraper"), &json!("token")));
     assert!(ban["who"].as_str().unwrap().starts_with("token:"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_favoured_circuit_is_admitted_where_either_is_enough_as_was_explained() {
+async fn a_trusted_circuit_is_admitted_where_either_is_enough_as_was_explained() {
     let office = Office::with(|parts| parts.config.threat.levels.clear()).await;
     let name = office.pseudonym(CIRCUIT).await;
     assert!(office.visitor().get("/").await.is_challenge());
@@ -676,8 +676,8 @@ async fn a_favoured_circuit_is_admitted_where_either_is_enough_as_was_explained(
     assert_eq!(promoted.status, StatusCode::OK, "{}", promoted.text());
     let explained =
         office.over_socket(Method::GET, &format!("/circuits/{name}/explain"), None).await;
-    assert_eq!(explained.json()["without_session"]["verdict"], "admit");
-    assert_eq!(explained.json()["without_session"]["reasons"], json!(["favoured"]));
+    assert_eq!(explained.json()["without_session"]["decision"], "admit");
+    assert_eq!(explained.json()["without_session"]["reasons"], json!(["trusted"]));
     assert_eq!(office.visitor().get("/").await.status, StatusCode::OK);
     // At 6 and above it takes a session too.
     let turned = json!({"level": 6, "reason": "an attack"});
@@ -685,8 +685,8 @@ async fn a_favoured_circuit_is_admitted_where_either_is_enough_as_was_explained(
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     let explained =
         office.over_socket(Method::GET, &format!("/circuits/{name}/explain"), None).await;
-    assert_eq!(explained.json()["without_session"]["verdict"], "challenge");
-    assert_eq!(explained.json()["with_session"]["verdict"], "admit");
+    assert_eq!(explained.json()["without_session"]["decision"], "challenge");
+    assert_eq!(explained.json()["with_session"]["decision"], "admit");
     assert!(office.visitor().get("/").await.is_challenge());
     let audit = office.over_socket(Method::GET, "/audit?limit=5", None).await.json();
     assert_eq!(audit["records"][0]["by"], "operator:ada by socket", "{audit}");
@@ -710,7 +710,7 @@ async fn pages_of_the_audit_leave_nothing_out_that_has_the_same_time() {
     let changes: Vec<_> = (0..700).map(|number| entry(number, "test")).collect();
     accounts.log_all(&changes).unwrap();
     accounts.log_all(&(0..40).map(|number| entry(number, "login")).collect::<Vec<_>>()).unwrap();
-    for what in Refused::ALL {
+    for what in RefusalKind::ALL {
         accounts.refuse(what, NOW);
     }
     let mut viewer = office.with_token(Role::Viewer);
@@ -767,25 +767,25 @@ async fn wrong_answers_and_waits_are_explained_as_they_are_met() {
     let office = Office::with(|parts| {
         let waits = vec![Duration::ZERO, Duration::from_secs(60)];
         parts.config.limits.failure_waits =
-            fortify_engine::limits::waits::Waits::new(waits).unwrap();
+            fortify_engine::limits::waits::FailureWaits::new(waits).unwrap();
     })
     .await;
     let name = office.pseudonym(CIRCUIT).await;
     let explain = async || {
         office.over_socket(Method::GET, &format!("/circuits/{name}/explain"), None).await.json()
     };
-    assert_eq!(explain().await["without_session"]["verdict"], "challenge");
-    assert_eq!(explain().await["conduct"], Value::Null);
+    assert_eq!(explain().await["without_session"]["decision"], "challenge");
+    assert_eq!(explain().await["answer_history"], Value::Null);
     let mut visitor = office.visitor();
     for _ in 0..2 {
         let page = visitor.get("/").await;
-        office.bed.submit(&mut visitor, &page, "wrong answer").await;
+        office.test_gate.submit(&mut visitor, &page, "wrong answer").await;
     }
     let explained = explain().await;
-    assert_eq!(explained["without_session"]["verdict"], "wait", "{explained}");
+    assert_eq!(explained["without_session"]["decision"], "wait", "{explained}");
     assert_eq!((&explained["failures"], &explained["wait_seconds"]), (&json!(2), &json!(60)));
-    assert_eq!(explained["conduct"]["failed"], 2);
-    assert!(explained["asked"]["minute"].as_u64().unwrap() >= 1);
+    assert_eq!(explained["answer_history"]["failed"], 2);
+    assert!(explained["quota"]["minute"].as_u64().unwrap() >= 1);
     assert_eq!(visitor.get("/").await.status, StatusCode::TOO_MANY_REQUESTS);
     let challenges = office.over_socket(Method::GET, "/challenges", None).await.json();
     assert_eq!(challenges["all"]["failed"], 2, "{challenges}");
@@ -796,7 +796,7 @@ async fn a_visitors_session_is_ended_by_its_cookie() {
     let office = Office::open().await;
     let mut visitor = office.visitor();
     let page = visitor.get("/").await;
-    office.bed.solve(&mut visitor, &page).await;
+    office.test_gate.solve(&mut visitor, &page).await;
     assert_eq!(visitor.get("/").await.status, StatusCode::OK);
     let session = visitor.cookies["cerberus_session"].clone();
     let mut operator = office.with_token(Role::Operator);
@@ -849,14 +849,14 @@ async fn the_socket_is_for_who_runs_the_gate() {
     let office = Office::open().await;
     let mode = std::fs::metadata(&office.socket).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
-    let file = office.bed.data_dir.path().join("data/admin.sqlite");
+    let file = office.test_gate.data_dir.path().join("data/admin.sqlite");
     assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
     let me = office.over_socket(Method::GET, "/me", None).await.json();
-    let expected = json!({"name": "ada", "role": "admin", "means": "socket", "csrf": null});
+    let expected = json!({"name": "ada", "role": "admin", "auth_method": "socket", "csrf": null});
     assert_eq!(me, expected);
     let socket = office.socket.clone();
-    let Office { bed, .. } = office;
-    bed.stop().await;
+    let Office { test_gate, .. } = office;
+    test_gate.stop().await;
     assert!(!socket.exists(), "the socket stays behind");
 }
 
@@ -865,7 +865,7 @@ async fn a_change_that_cannot_be_written_down_is_not_made() {
     let office = Office::open().await;
     assert!(office.visitor().get("/").await.is_challenge());
     let name = office.pseudonym(CIRCUIT).await;
-    let file = office.bed.data_dir.path().join("data/admin.sqlite");
+    let file = office.test_gate.data_dir.path().join("data/admin.sqlite");
     let other = rusqlite::Connection::open(file).unwrap();
     other.execute_batch("DROP TABLE log").unwrap();
     let path = format!("/circuits/{name}/ban");
@@ -891,7 +891,7 @@ async fn a_circuit_that_asked_for_too_much_is_explained_as_one() {
     ] {
         let path = format!("/circuits/{name}/explain");
         let explained = office.over_socket(Method::GET, &path, None).await.json();
-        assert_eq!(explained["without_session"]["verdict"], verdict, "{explained}");
+        assert_eq!(explained["without_session"]["decision"], verdict, "{explained}");
         assert_eq!(visitor.get("/").await.status, status);
     }
 }

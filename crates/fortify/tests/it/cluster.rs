@@ -9,25 +9,25 @@ use fortify_config::{RedisConfig, StorageBackend};
 use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
 use fortify_core::clock::{Clock as _, SystemClock};
 use fortify_core::pseudonym::CircuitTag;
-use fortify_engine::reputation::conduct::{Deed, Suspicion};
-use fortify_engine::reputation::ledger::{Ledger, Write};
-use fortify_engine::reputation::{Reason, Row, Standing};
+use fortify_engine::reputation::answer_history::{AnswerEvent, Suspicion};
+use fortify_engine::reputation::status_db::{StatusDb, Write};
+use fortify_engine::reputation::{CircuitStatus, StatusReason, StatusRow};
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::table::{Admits, LevelOverride};
 use fortify_testkit::redis::{Cluster, Redis, until};
-use fortify_testkit::{Bed, Parts, Visitor, fields};
+use fortify_testkit::{Parts, TestGate, Visitor, fields};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A gate that is ready; `change` comes last.
-async fn gate(redis: &RedisConfig, change: impl FnOnce(&mut Parts)) -> Bed {
-    let bed = unready(redis, change).await;
-    until("the gate to be ready", || async { bed.app.readiness().await.is_ready() }).await;
-    bed
+async fn gate(redis: &RedisConfig, change: impl FnOnce(&mut Parts)) -> TestGate {
+    let test_gate = unready(redis, change).await;
+    until("the gate to be ready", || async { test_gate.app.readiness().await.is_ready() }).await;
+    test_gate
 }
 
-async fn unready(redis: &RedisConfig, change: impl FnOnce(&mut Parts)) -> Bed {
-    Bed::with(|parts| {
+async fn unready(redis: &RedisConfig, change: impl FnOnce(&mut Parts)) -> TestGate {
+    TestGate::with(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
         parts.config.storage.backend = StorageBackend::Redis;
         parts.config.storage.redis = redis.clone();
@@ -37,7 +37,7 @@ async fn unready(redis: &RedisConfig, change: impl FnOnce(&mut Parts)) -> Bed {
 }
 
 /// Another gate of `one`'s site, with a data directory that `prepare` may fill before.
-async fn another(redis: &RedisConfig, one: &Bed, prepare: impl FnOnce(&Path)) -> Bed {
+async fn another(redis: &RedisConfig, one: &TestGate, prepare: impl FnOnce(&Path)) -> TestGate {
     let keys = one.app.config.storage.data_dir.join("keys.json");
     gate(redis, |parts| {
         let data_dir = &parts.config.storage.data_dir;
@@ -54,40 +54,50 @@ fn circuit(number: u32) -> TorCircuit {
     TorCircuit::from_parts(0, 0, number)
 }
 
-fn tag(bed: &Bed, number: u32) -> CircuitTag {
-    bed.app.engine.parts().pseudonyms.tag(&CircuitId::Header(circuit(number)))
+fn tag(test_gate: &TestGate, number: u32) -> CircuitTag {
+    test_gate.app.engine.parts().pseudonyms.tag(&CircuitId::Header(circuit(number)))
 }
 
 /// The same browser on a circuit, at a gate.
-fn at(bed: &Bed, visitor: &Visitor, number: u32) -> Visitor {
+fn at(test_gate: &TestGate, visitor: &Visitor, number: u32) -> Visitor {
     let mut visitor = visitor.clone().circuit(&circuit(number).address().to_string());
-    visitor.address = bed.address;
+    visitor.address = test_gate.address;
     visitor
 }
 
-async fn ban(bed: &Bed, number: u32) {
-    let until = bed.clock.now().after(HOUR);
-    bed.app.engine.parts().reputation.ban(circuit(number), until, Reason::Conduct).await.unwrap();
+async fn ban(test_gate: &TestGate, number: u32) {
+    let until = test_gate.clock.now().after(HOUR);
+    test_gate
+        .app
+        .engine
+        .parts()
+        .reputation
+        .ban(circuit(number), until, StatusReason::Score)
+        .await
+        .unwrap();
 }
 
-async fn reset(bed: &Bed, number: u32) {
-    let (standing, until) = (Standing::Reset, bed.clock.now().after(HOUR));
-    let reputation = &bed.app.engine.parts().reputation;
-    reputation.set(circuit(number), standing, until, Reason::Operator).await.unwrap();
+async fn reset(test_gate: &TestGate, number: u32) {
+    let (status, until) = (CircuitStatus::Normal, test_gate.clock.now().after(HOUR));
+    let reputation = &test_gate.app.engine.parts().reputation;
+    reputation.set(circuit(number), status, until, StatusReason::Operator).await.unwrap();
 }
 
 /// Waits until a circuit stands so at a gate.
-async fn stands(bed: &Bed, number: u32, standing: Option<Standing>) {
-    let what = format!("circuit {number} to be {standing:?}");
+async fn stands(test_gate: &TestGate, number: u32, status: Option<CircuitStatus>) {
+    let what = format!("circuit {number} to be {status:?}");
     until(&what, || async {
-        bed.app.engine.parts().reputation.standing(circuit(number)) == standing
+        test_gate.app.engine.parts().reputation.status(circuit(number)) == status
     })
     .await;
 }
 
 /// Waits until nothing waits to be told.
-async fn all_told(bed: &Bed) {
-    until("all to be told", || async { bed.app.engine.parts().sharing.untold() == Some(0) }).await;
+async fn all_told(test_gate: &TestGate) {
+    until("all to be told", || async {
+        test_gate.app.engine.parts().replication.pending() == Some(0)
+    })
+    .await;
 }
 
 async fn is_banned(visitor: &Visitor) -> bool {
@@ -130,10 +140,10 @@ async fn a_ban_at_one_gate_counts_at_the_other_and_so_does_its_end() {
         let took = until("the ban at the other gate", || is_banned(&member)).await;
         println!(r#"{{"test":"a ban is heard","ms":{:.1}}}"#, took.as_secs_f64() * 1e3);
         // It is in the other gate's file, too.
-        let mut file = Ledger::open_existing(&two.app.config.storage.data_dir, 10).unwrap();
+        let mut file = StatusDb::open_existing(&two.app.config.storage.data_dir, 10).unwrap();
         let rows = file.load(two.clock.now()).unwrap();
         assert_eq!(rows.len(), 1);
-        assert_eq!(rows[0].0.standing, Standing::Banned);
+        assert_eq!(rows[0].0.status, CircuitStatus::Banned);
         // The operator at the other gate takes it back, at the same instant by both clocks.
         reset(&two, 7).await;
         stands(&one, 7, None).await;
@@ -161,8 +171,11 @@ async fn who_solves_at_one_gate_under_threat_is_admitted_at_the_other() {
         let visitor = at(&two, &visitor, 9);
         let admitted = || async { visitor.clone().get("/").await.status == StatusCode::OK };
         until("the visitor to be admitted", admitted).await;
-        // Who leaves is not favoured anywhere any more.
-        assert_eq!(two.app.engine.parts().reputation.standing(circuit(9)), Some(Standing::Vip));
+        // Who leaves is not trusted anywhere any more.
+        assert_eq!(
+            two.app.engine.parts().reputation.status(circuit(9)),
+            Some(CircuitStatus::Trusted)
+        );
         visitor.clone().post_form("/api/session/logout", &[]).await;
         stands(&one, 9, None).await;
     }
@@ -174,8 +187,8 @@ async fn what_the_command_line_says_beside_one_gate_counts_at_the_other() {
     let one = gate(&redis.config(), |_| {}).await;
     let two = another(&redis.config(), &one, |_| {}).await;
     // The command reads the time of the machine.
-    for bed in [&one, &two] {
-        bed.clock.set(SystemClock.now());
+    for test_gate in [&one, &two] {
+        test_gate.clock.set(SystemClock.now());
     }
     let file = one.data_dir.path().join("fortify.toml");
     let data_dir = one.app.config.storage.data_dir.display();
@@ -187,13 +200,13 @@ async fn what_the_command_line_says_beside_one_gate_counts_at_the_other() {
         assert!(command.status().unwrap().success());
     };
     circuits("ban");
-    stands(&two, 5, Some(Standing::Banned)).await;
+    stands(&two, 5, Some(CircuitStatus::Banned)).await;
     circuits("reset");
     stands(&two, 5, None).await;
     circuits("promote");
-    stands(&two, 5, Some(Standing::Vip)).await;
+    stands(&two, 5, Some(CircuitStatus::Trusted)).await;
     ban(&two, 6).await;
-    stands(&one, 6, Some(Standing::Banned)).await;
+    stands(&one, 6, Some(CircuitStatus::Banned)).await;
     let address = circuit(6).address().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_fortify"));
     command.args(["circuits", "--config", file.to_str().unwrap(), "reset", &address]);
@@ -202,21 +215,29 @@ async fn what_the_command_line_says_beside_one_gate_counts_at_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_gate_that_starts_late_knows_the_standings_in_force() {
+async fn a_gate_that_starts_late_knows_the_statuses_in_force() {
     for servers in Servers::each() {
         let config = servers.config();
         let one = gate(&config, |_| {}).await;
         // More than one page of what Redis keeps.
         for number in 0..2500 {
             let until = one.clock.now().after(HOUR);
-            one.app.engine.parts().reputation.promote(circuit(10_000 + number), until).unwrap();
+            one.app
+                .engine
+                .parts()
+                .reputation
+                .trust_in_background(circuit(10_000 + number), until)
+                .unwrap();
         }
         ban(&one, 1).await;
         all_told(&one).await;
         let two = another(&config, &one, |_| {}).await;
         // It is ready when it knows, not before.
-        assert_eq!(two.app.engine.parts().reputation.standing(circuit(1)), Some(Standing::Banned));
-        assert_eq!(two.app.engine.parts().reputation.counts().vip, 2500);
+        assert_eq!(
+            two.app.engine.parts().reputation.status(circuit(1)),
+            Some(CircuitStatus::Banned)
+        );
+        assert_eq!(two.app.engine.parts().reputation.counts().trusted, 2500);
         assert!(is_banned(&at(&two, &two.visitor(), 1)).await);
     }
 }
@@ -227,7 +248,7 @@ async fn a_ban_while_redis_is_away_counts_here_and_is_told_later() {
     let one = gate(&redis.config(), |_| {}).await;
     let two = another(&redis.config(), &one, |_| {}).await;
     ban(&one, 1).await;
-    stands(&two, 1, Some(Standing::Banned)).await;
+    stands(&two, 1, Some(CircuitStatus::Banned)).await;
     redis.kill();
     until("the loss to be noticed", || async { !one.app.readiness().await.store }).await;
     ban(&one, 2).await;
@@ -236,17 +257,17 @@ async fn a_ban_while_redis_is_away_counts_here_and_is_told_later() {
         let metrics = one.visitor().get("/metrics").await.text();
         metrics
             .lines()
-            .any(|line| line.starts_with("fortify_standings_untold") && line.ends_with(" 1"))
+            .any(|line| line.starts_with("fortify_replication_pending") && line.ends_with(" 1"))
     };
     until("the metric to say so", seen).await;
     // Empty: what both hold is in it again, for those who come later.
     redis.run();
-    stands(&two, 2, Some(Standing::Banned)).await;
+    stands(&two, 2, Some(CircuitStatus::Banned)).await;
     all_told(&one).await;
     all_told(&two).await;
     let three = another(&redis.config(), &one, |_| {}).await;
     for number in [1, 2] {
-        stands(&three, number, Some(Standing::Banned)).await;
+        stands(&three, number, Some(CircuitStatus::Banned)).await;
     }
 }
 
@@ -256,13 +277,14 @@ async fn a_ban_that_was_not_told_before_a_restart_is_told_after_it() {
     let one = gate(&redis.config(), |_| {}).await;
     let until = one.clock.now().after(HOUR);
     let two = another(&redis.config(), &one, |data_dir| {
-        let mut file = Ledger::open(data_dir, 10, one.clock.now()).unwrap();
-        let (standing, since) = (Standing::Banned, one.clock.now());
-        let row = Row { circuit: circuit(3), standing, since, until, reason: Reason::Failures };
+        let mut file = StatusDb::open(data_dir, 10, one.clock.now()).unwrap();
+        let (status, since) = (CircuitStatus::Banned, one.clock.now());
+        let row =
+            StatusRow { circuit: circuit(3), status, since, until, reason: StatusReason::Failures };
         file.apply(&[Write { yields: true, ..Write::of(row) }], since).unwrap();
     })
     .await;
-    stands(&one, 3, Some(Standing::Banned)).await;
+    stands(&one, 3, Some(CircuitStatus::Banned)).await;
     drop(two);
 }
 
@@ -276,21 +298,22 @@ async fn an_operators_word_is_not_overwritten_by_a_late_older_ban() {
     // Forgiven, the visitor solves: what Redis keeps is a favour, to which a ban does not yield.
     one.clock.advance(second);
     let until_then = one.clock.now().after(HOUR);
-    one.app.engine.parts().reputation.favour(circuit(4), until_then).await.unwrap();
+    one.app.engine.parts().reputation.trust(circuit(4), until_then).await.unwrap();
     reset(&one, 5).await;
     all_told(&one).await;
     // A gate that was cut off since before comes with its bans.
     let two = another(&redis.config(), &one, |data_dir| {
-        let mut file = Ledger::open(data_dir, 10, before).unwrap();
-        let (standing, until) = (Standing::Banned, before.after(HOUR * 4));
+        let mut file = StatusDb::open(data_dir, 10, before).unwrap();
+        let (status, until) = (CircuitStatus::Banned, before.after(HOUR * 4));
         for number in [4, 5] {
             let circuit = circuit(number);
-            let row = Row { circuit, standing, since: before, until, reason: Reason::Conduct };
+            let row =
+                StatusRow { circuit, status, since: before, until, reason: StatusReason::Score };
             file.apply(&[Write { yields: true, ..Write::of(row) }], before).unwrap();
         }
     })
     .await;
-    stands(&two, 4, Some(Standing::Vip)).await;
+    stands(&two, 4, Some(CircuitStatus::Trusted)).await;
     stands(&two, 5, None).await;
 
     // Both cut off: a ban at one, and later at the other a reset after which the visitor solved.
@@ -300,12 +323,12 @@ async fn an_operators_word_is_not_overwritten_by_a_late_older_ban() {
     one.clock.advance(second);
     reset(&one, 6).await;
     one.clock.advance(second);
-    one.app.engine.parts().reputation.favour(circuit(6), until_then).await.unwrap();
+    one.app.engine.parts().reputation.trust(circuit(6), until_then).await.unwrap();
     redis.signal(rustix::process::Signal::CONT);
-    stands(&two, 6, Some(Standing::Vip)).await;
+    stands(&two, 6, Some(CircuitStatus::Trusted)).await;
     all_told(&one).await;
     all_told(&two).await;
-    stands(&one, 6, Some(Standing::Vip)).await;
+    stands(&one, 6, Some(CircuitStatus::Trusted)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -314,11 +337,11 @@ async fn a_reset_is_used_up_once_for_all_gates() {
     let one = gate(&redis.config(), |parts| parts.config.security.max_captcha_failures = 3).await;
     let two = another(&redis.config(), &one, |_| {}).await;
     ban(&one, 8).await;
-    stands(&two, 8, Some(Standing::Banned)).await;
+    stands(&two, 8, Some(CircuitStatus::Banned)).await;
     reset(&one, 8).await;
     let forgiven = || async {
         let row = two.app.engine.parts().reputation.row(circuit(8));
-        row.is_some_and(|row| row.standing == Standing::Reset)
+        row.is_some_and(|row| row.status == CircuitStatus::Normal)
     };
     until("the reset at the other gate", forgiven).await;
     assert!(at(&one, &one.visitor(), 8).get("/").await.is_challenge());
@@ -341,28 +364,32 @@ async fn abuse_04_a_gate_behind_another_tor_does_not_take_its_circuits_for_its_o
     .await;
     let three = another(&redis.config(), &one, |_| {}).await;
     ban(&one, 21).await;
-    stands(&three, 21, Some(Standing::Banned)).await;
+    stands(&three, 21, Some(CircuitStatus::Banned)).await;
     // That a circuit is no more is said by the tor that it was of.
     let until_then = one.clock.now().after(HOUR);
-    one.app.engine.parts().reputation.favour(circuit(23), until_then).await.unwrap();
-    stands(&three, 23, Some(Standing::Vip)).await;
+    one.app.engine.parts().reputation.trust(circuit(23), until_then).await.unwrap();
+    stands(&three, 23, Some(CircuitStatus::Trusted)).await;
     let closed = one.app.engine.parts().reputation.set(
         circuit(23),
-        Standing::Reset,
+        CircuitStatus::Normal,
         until_then,
-        Reason::Closed,
+        StatusReason::Closed,
     );
     closed.await.unwrap();
     all_told(&one).await;
     // What comes after them was heard after them.
-    one.app.engine.parts().sharing.remember(tag(&one, 22), Deed::Bot);
+    one.app.engine.parts().replication.record(tag(&one, 22), AnswerEvent::Bot);
     for other in [&two, &three] {
-        let heard =
-            || async { !other.app.engine.parts().conducts.suspicions(tag(&one, 22)).is_empty() };
+        let heard = || async {
+            !other.app.engine.parts().answer_histories.suspicions(tag(&one, 22)).is_empty()
+        };
         until("the deed to be heard", heard).await;
     }
-    assert_eq!(two.app.engine.parts().reputation.standing_of_number(21), None);
-    assert_eq!(three.app.engine.parts().reputation.standing(circuit(23)), Some(Standing::Vip));
+    assert_eq!(two.app.engine.parts().reputation.status_of_number(21), None);
+    assert_eq!(
+        three.app.engine.parts().reputation.status(circuit(23)),
+        Some(CircuitStatus::Trusted)
+    );
 }
 
 /// Answers that look like a program's count, as they do unless a test says otherwise.
@@ -371,8 +398,8 @@ fn suspicious(parts: &mut Parts) {
 }
 
 /// Fills in what no person sees.
-async fn fall_into_the_trap(bed: &Bed, number: u32) -> StatusCode {
-    let mut visitor = at(bed, &bed.visitor(), number);
+async fn fall_into_the_trap(test_gate: &TestGate, number: u32) -> StatusCode {
+    let mut visitor = at(test_gate, &test_gate.visitor(), number);
     let page = visitor.get("/").await;
     let token = page.field("token");
     let names = fortify_web::traps::names(&token);
@@ -388,64 +415,79 @@ async fn what_a_circuit_does_at_two_gates_adds_up_to_one_ban() {
         let two = another(&config, &one, |_| {}).await;
         fall_into_the_trap(&one, 11).await;
         assert_eq!(
-            one.app.engine.parts().reputation.standing(circuit(11)),
+            one.app.engine.parts().reputation.status(circuit(11)),
             None,
             "five points of ten"
         );
-        let suspects = |bed: &Bed| {
-            bed.app.engine.parts().conducts.suspicions(tag(bed, 11)) == [Suspicion::Bot]
+        let suspects = |test_gate: &TestGate| {
+            test_gate.app.engine.parts().answer_histories.suspicions(tag(test_gate, 11))
+                == [Suspicion::Bot]
         };
         let took = until("the other gate to suspect it", || async { suspects(&two) }).await;
         println!(r#"{{"test":"a deed is heard","ms":{:.1}}}"#, took.as_secs_f64() * 1e3);
         assert!(suspects(&one));
         fall_into_the_trap(&two, 11).await;
-        stands(&two, 11, Some(Standing::Banned)).await;
-        stands(&one, 11, Some(Standing::Banned)).await;
+        stands(&two, 11, Some(CircuitStatus::Banned)).await;
+        stands(&one, 11, Some(CircuitStatus::Banned)).await;
         assert!(is_banned(&at(&one, &one.visitor(), 11)).await);
 
         // Times, too; and a gate that starts late has them. None counts twice where it was.
-        for (number, bed) in [&one, &two, &one].into_iter().enumerate() {
+        for (number, test_gate) in [&one, &two, &one].into_iter().enumerate() {
             let took = Duration::from_millis(1000 + 200 * number as u64);
-            bed.app.engine.parts().sharing.remember(tag(bed, 12), Deed::Solved(took));
+            test_gate
+                .app
+                .engine
+                .parts()
+                .replication
+                .record(tag(test_gate, 12), AnswerEvent::Solved(took));
         }
-        let quick = |bed: &Bed| {
-            bed.app.engine.parts().conducts.suspicions(tag(bed, 12)) == [Suspicion::Quick]
+        let quick = |test_gate: &TestGate| {
+            test_gate.app.engine.parts().answer_histories.suspicions(tag(test_gate, 12))
+                == [Suspicion::Quick]
         };
         until("three answers at both", || async { quick(&one) && quick(&two) }).await;
-        one.app.engine.parts().sharing.remember(tag(&one, 13), Deed::Bot);
+        one.app.engine.parts().replication.record(tag(&one, 13), AnswerEvent::Bot);
         let three = another(&config, &one, |_| {}).await;
-        let heard = |bed: &Bed| {
-            bed.app.engine.parts().conducts.suspicions(tag(bed, 13)) == [Suspicion::Bot]
+        let heard = |test_gate: &TestGate| {
+            test_gate.app.engine.parts().answer_histories.suspicions(tag(test_gate, 13))
+                == [Suspicion::Bot]
         };
         until("the late gate to know", || async { quick(&three) && heard(&three) }).await;
-        assert!(one.app.engine.parts().sharing.remember(tag(&one, 13), Deed::Bot));
-        let again = Deed::Failed;
+        assert!(one.app.engine.parts().replication.record(tag(&one, 13), AnswerEvent::Bot));
+        let again = AnswerEvent::Failed;
         until("both deeds at the third", || async {
-            three.app.engine.parts().conducts.remember(tag(&three, 13), again)
+            three.app.engine.parts().answer_histories.record(tag(&three, 13), again)
         })
         .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_deed_is_counted_twice_where_it_was_done() {
+async fn no_answer_events_is_counted_twice_where_it_was_done() {
     let redis = Redis::start(&[]);
     let one = gate(&redis.config(), suspicious).await;
     let two = another(&redis.config(), &one, |_| {}).await;
     for _ in 0..9 {
-        assert!(!one.app.engine.parts().sharing.remember(tag(&one, 14), Deed::Failed));
+        assert!(!one.app.engine.parts().replication.record(tag(&one, 14), AnswerEvent::Failed));
     }
     // What comes after them was heard after them.
-    two.app.engine.parts().sharing.remember(tag(&two, 15), Deed::Bot);
-    one.app.engine.parts().sharing.remember(tag(&one, 16), Deed::Bot);
-    let suspects = |bed: &Bed, number| {
-        bed.app.engine.parts().conducts.suspicions(tag(bed, number)) == [Suspicion::Bot]
+    two.app.engine.parts().replication.record(tag(&two, 15), AnswerEvent::Bot);
+    one.app.engine.parts().replication.record(tag(&one, 16), AnswerEvent::Bot);
+    let suspects = |test_gate: &TestGate, number| {
+        test_gate.app.engine.parts().answer_histories.suspicions(tag(test_gate, number))
+            == [Suspicion::Bot]
     };
     until("both to hear", || async { suspects(&one, 15) && suspects(&two, 16) }).await;
-    two.app.engine.parts().sharing.remember(tag(&two, 17), Deed::Bot);
+    two.app.engine.parts().replication.record(tag(&two, 17), AnswerEvent::Bot);
     until("one more", || async { suspects(&one, 17) }).await;
-    assert!(one.app.engine.parts().sharing.remember(tag(&one, 14), Deed::Failed), "the tenth bans");
-    assert!(!one.app.engine.parts().sharing.remember(tag(&one, 16), Deed::Failed), "six points");
+    assert!(
+        one.app.engine.parts().replication.record(tag(&one, 14), AnswerEvent::Failed),
+        "the tenth bans"
+    );
+    assert!(
+        !one.app.engine.parts().replication.record(tag(&one, 16), AnswerEvent::Failed),
+        "six points"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -454,42 +496,42 @@ async fn a_gate_that_missed_rows_reads_everything() {
     let one = gate(&redis.config(), |_| {}).await;
     let two = another(&redis.config(), &one, |_| {}).await;
     ban(&one, 0x41).await;
-    stands(&two, 0x41, Some(Standing::Banned)).await;
+    stands(&two, 0x41, Some(CircuitStatus::Banned)).await;
     // Another circuit's row, and an entry that is not the next: the log had been cut.
     let script = "
-        local rows, log = 'fortify:{standings}:rows', 'fortify:{standings}:log'
+        local rows, log = 'fortify:{statuses}:rows', 'fortify:{statuses}:log'
         local name = redis.call('HKEYS', rows)[1]
         redis.call('HSET', rows, string.sub(name, 1, 9) .. 'B', redis.call('HGET', rows, name))
         local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1][2]
         redis.call('XADD', log, '*', 'n', last[2] + 5, 'r', last[4])
         return 1";
     assert_eq!(redis.tell(&["EVAL", script, "0"]), ":1");
-    stands(&two, 0x42, Some(Standing::Banned)).await;
+    stands(&two, 0x42, Some(CircuitStatus::Banned)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_gate_that_does_not_know_who_is_banned_admits_nobody() {
     let redis = Redis::start(&[]);
-    assert!(redis.tell(&["SET", "fortify:{standings}:rows", "x"]).starts_with("+OK"));
-    let bed = unready(&redis.config(), |parts| {
+    assert!(redis.tell(&["SET", "fortify:{statuses}:rows", "x"]).starts_with("+OK"));
+    let test_gate = unready(&redis.config(), |parts| {
         let any =
             |level| LevelOverride { admits: Some(Admits::Either), ..LevelOverride::of(level) };
         parts.config.threat.levels = ThreatLevel::ALL.map(any).to_vec();
     })
     .await;
-    let until_then = bed.clock.now().after(HOUR);
-    bed.app.engine.parts().reputation.favour(circuit(1), until_then).await.unwrap();
-    let mut visitor = at(&bed, &bed.visitor(), 1);
+    let until_then = test_gate.clock.now().after(HOUR);
+    test_gate.app.engine.parts().reputation.trust(circuit(1), until_then).await.unwrap();
+    let mut visitor = at(&test_gate, &test_gate.visitor(), 1);
     // The rest of the store works.
     let said = || async {
-        let said = bed.app.engine.parts().store.ping().await.unwrap_err().to_string();
+        let said = test_gate.app.engine.parts().store.ping().await.unwrap_err().to_string();
         said.contains("which circuits are banned is not known")
     };
     until("the reason", said).await;
     assert_eq!(visitor.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
-    redis.tell(&["DEL", "fortify:{standings}:rows"]);
-    until("the gate to be ready", || async { bed.app.readiness().await.is_ready() }).await;
-    assert_eq!(visitor.get("/").await.status, StatusCode::OK, "favoured");
+    redis.tell(&["DEL", "fortify:{statuses}:rows"]);
+    until("the gate to be ready", || async { test_gate.app.readiness().await.is_ready() }).await;
+    assert_eq!(visitor.get("/").await.status, StatusCode::OK, "trusted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -500,7 +542,7 @@ async fn what_is_kept_goes_when_its_time_is_over() {
     // told to nobody.
     let probe = circuit(9999);
     let (then, reputation) = (one.clock.now().after(HOUR), &one.app.engine.parts().reputation);
-    reputation.set(probe, Standing::Reset, then, Reason::Closed).await.unwrap();
+    reputation.set(probe, CircuitStatus::Normal, then, StatusReason::Closed).await.unwrap();
     one.clock.jump(SystemClock.now().before(HOUR * 2));
     let then = one.clock.now().after(HOUR);
     until("the gate to follow", || async {
@@ -512,9 +554,8 @@ async fn what_is_kept_goes_when_its_time_is_over() {
     }
     reset(&one, 3).await;
     all_told(&one).await;
-    let rows = || redis.tell(&["HLEN", "fortify:{standings}:rows"]);
-    let ends =
-        |standing: &str| redis.tell(&["ZCARD", &format!("fortify:{{standings}}:ends:{standing}")]);
+    let rows = || redis.tell(&["HLEN", "fortify:{statuses}:rows"]);
+    let ends = |status: &str| redis.tell(&["ZCARD", &format!("fortify:{{status}}:ends:{status}")]);
     until("the rows", || async { rows() == ":150" }).await;
     assert_eq!((ends("banned"), ends("reset")), (":149".to_owned(), ":1".to_owned()));
     one.clock.advance(HOUR + Duration::from_secs(60));
@@ -549,8 +590,8 @@ async fn the_documented_rights_are_enough() {
         let two = another(&config, &one, |_| {}).await;
         for number in 0..3 {
             ban(&one, number).await;
-            one.app.engine.parts().sharing.remember(tag(&one, number), Deed::Bot);
-            stands(&two, number, Some(Standing::Banned)).await;
+            one.app.engine.parts().replication.record(tag(&one, number), AnswerEvent::Bot);
+            stands(&two, number, Some(CircuitStatus::Banned)).await;
             one.clock.advance(HOUR * 2);
         }
         all_told(&one).await;

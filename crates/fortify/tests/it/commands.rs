@@ -236,15 +236,15 @@ fn what_is_changed_is_changed_by_the_gate_and_the_audit_has_who_and_why() {
         (&turn["by"], &turn["reason"]),
         (&json!("operator:ada by socket"), &json!("a rush"))
     );
-    for (action, standing) in
+    for (action, status) in
         [("promote", json!("vip")), ("reset", json!(null)), ("ban", json!("banned"))]
     {
         let done = site.json(&["circuits", action, CIRCUIT, "--reason", "a test"]);
-        assert_eq!(done["standing"], standing, "{action}");
+        assert_eq!(done["status"], status, "{action}");
         assert_eq!(done, site.api(&format!("/circuits/{CIRCUIT}")));
         let action = format!("circuit.{action}");
         let record = site.audited(|record| record["action"] == action.as_str()).unwrap();
-        let told = ["who", "means", "reason"].map(|key| record[key].as_str().unwrap());
+        let told = ["who", "auth_method", "reason"].map(|key| record[key].as_str().unwrap());
         assert_eq!(told, ["ada", "socket", "a test"]);
     }
     // By its pseudonym, and a name that is no ASCII.
@@ -262,14 +262,14 @@ fn what_is_changed_is_changed_by_the_gate_and_the_audit_has_who_and_why() {
             assert!(said.code == 64 && said.err.contains("32 hexadecimal digits"), "{}", said.err);
         }
     }
-    let said = site.run(&["circuits", "flush", "standing"]);
+    let said = site.run(&["circuits", "flush", "any"]);
     assert!(said.code == 64 && said.err.contains("--yes"), "{}", said.err);
     assert!(said.err.contains("1 bans and 1 favours"), "{}", said.err);
     assert_eq!(site.api("/status")["banned"], 1, "it was done without being meant");
     let flushed = site.json(&["circuits", "flush", "banned", "--yes", "--reason", "over"]);
     assert_eq!(flushed, json!({"taken_back": 1, "left": 0}));
     let status = site.api("/status");
-    assert_eq!((&status["banned"], &status["favoured"]), (&json!(0), &json!(1)));
+    assert_eq!((&status["banned"], &status["trusted"]), (&json!(0), &json!(1)));
     let record = site.audited(|record| record["action"] == "circuit.flush").unwrap();
     assert_eq!((&record["who"], &record["reason"]), (&json!("ada"), &json!("over")));
 
@@ -317,10 +317,11 @@ fn without_a_gate_the_files_are_worked_on_and_answers_look_the_same() {
     let list = site.json(&["circuits", "list"]);
     let tag = list["circuits"][0]["circuit"].as_str().unwrap();
     let done = site.json(&["circuits", "promote", tag, "--reason", "a friend"]);
-    assert_eq!((&done["standing"], &done["circuit"]), (&json!("vip"), &json!(tag)));
+    assert_eq!((&done["status"], &done["circuit"]), (&json!("vip"), &json!(tag)));
     assert_eq!(shape(&done), shape(&list["circuits"][0]));
     let record = site.audited(|record| record["action"] == "circuit.promote").unwrap();
-    let told = ["who", "means", "target", "from", "reason"].map(|it| record[it].as_str().unwrap());
+    let told =
+        ["who", "auth_method", "target", "from", "reason"].map(|it| record[it].as_str().unwrap());
     assert_eq!(told, ["ada", "file", tag, "banned", "a friend"]);
     assert_eq!(site.json(&["dial", "pin", "8", "--reason", "night"])["mode"], "pinned");
     assert_eq!(site.run(&["dial", "set", "2", "--reason", "x"]).code, 1);
@@ -329,8 +330,8 @@ fn without_a_gate_the_files_are_worked_on_and_answers_look_the_same() {
     site.run(&["circuits", "ban", OTHER]);
     let said = site.run(&["circuits", "kill", OTHER]);
     assert!(said.code == 64 && said.err.contains("tor.control"), "{}", said.err);
-    assert_eq!(site.run(&["circuits", "flush", "standing"]).code, 64);
-    let flushed = site.json(&["circuits", "flush", "standing", "--yes"]);
+    assert_eq!(site.run(&["circuits", "flush", "any"]).code, 64);
+    let flushed = site.json(&["circuits", "flush", "any", "--yes"]);
     assert_eq!(flushed, json!({"taken_back": 2, "left": 0}));
     assert_eq!(site.json(&["circuits", "list"])["circuits"], json!([]));
     let unknown = site.run(&["circuits", "ban", "00112233445566778899aabbccddeeff"]);
@@ -363,7 +364,7 @@ fn where_the_socket_is_off_a_running_gate_follows_its_files() {
     site.start();
     let said = site.run(&["dial", "set", "6", "--reason", "a test"]);
     assert!(said.code == 0 && said.err.starts_with("note: admin.socket is \"\";"), "{}", said.err);
-    // The operator's side is off altogether: there is no audit to write to, which is said.
+    // The admin interface is off altogether: there is no audit to write to, which is said.
     let said = site.run(&["circuits", "ban", CIRCUIT]);
     assert!(said.code == 0 && said.err.contains("note: not written down"), "{}", said.err);
     let said = site.run(&["status"]);
@@ -385,7 +386,7 @@ fn a_rotation_of_the_keys_is_in_the_audit() {
     assert!(site.audited(|record| record["action"] == "keys.rotate").is_none());
     assert_eq!(site.run(&["keys", "rotate"]).code, 0);
     let record = site.audited(|record| record["action"] == "keys.rotate").unwrap();
-    assert_eq!((&record["who"], &record["means"]), (&json!("ada"), &json!("file")));
+    assert_eq!((&record["who"], &record["auth_method"]), (&json!("ada"), &json!("file")));
     assert_eq!(record["target"], before["keys"][0]["id"]);
 }
 
@@ -406,7 +407,7 @@ fn reload_says_what_changed_and_a_mistake_changes_nothing() {
         })
     );
     let record = site.audited(|record| record["target"] == "captcha.challenge_status").unwrap();
-    let keys = ["who", "means", "action", "from", "to", "reason"];
+    let keys = ["who", "auth_method", "action", "from", "to", "reason"];
     let told = keys.map(|key| record[key].as_str().unwrap());
     assert_eq!(told, ["ada", "socket", "config.reload", "default", "403", "a test"]);
     let record = site.audited(|record| record["target"] == "log.level").unwrap();
@@ -442,7 +443,7 @@ fn reload_says_what_changed_and_a_mistake_changes_nothing() {
         record.is_some()
     });
     let record = record.unwrap();
-    assert_eq!((&record["who"], &record["means"]), (&json!("SIGHUP"), &json!("signal")));
+    assert_eq!((&record["who"], &record["auth_method"]), (&json!("SIGHUP"), &json!("signal")));
 }
 
 #[test]

@@ -5,59 +5,59 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use fortify_admin::SharedAdmin;
 use fortify_admin::accounts::UserChange;
-use fortify_admin::identity::{Means, Role, Who};
+use fortify_admin::identity::{AuthMethod, Principal, Role};
 use fortify_admin::routes::{API, routes};
 use fortify_admin::totp::{self, SECRET_BYTES, TotpSecret};
 use fortify_core::circuit::IdentityMode;
 use fortify_engine::behaviour::Mode;
 use fortify_store::record::Secret;
-use fortify_testkit::{Bed, NOW, Parts, Reply, Visitor, fields};
+use fortify_testkit::{NOW, Parts, Reply, TestGate, Visitor, fields};
 
 const PASSWORD: &str = "four plain words here";
 const CIRCUIT: &str = "fc00:dead:beef:4dad::19";
 /// What somebody might write where a reason is asked for.
 const EVIL: &str = "<script>alert(1)</script>\"'><img src=x onerror=y>&amp;";
 
-async fn office() -> Bed {
+async fn office() -> TestGate {
     office_with(|_| {}).await
 }
 
 /// A gate for circuits with a door for operators, and an account of each role.
-async fn office_with(change: impl FnOnce(&mut Parts)) -> Bed {
-    let bed = untouched(|parts| {
+async fn office_with(change: impl FnOnce(&mut Parts)) -> TestGate {
+    let test_gate = untouched(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
         change(parts);
     })
     .await;
     let hash = fortify_admin::password::hash(
         &Secret::new(PASSWORD.to_owned()),
-        &**bed.app.engine.entropy(),
+        &**test_gate.app.engine.entropy(),
     );
     let hash = hash.unwrap();
     for role in Role::ALL {
-        admin(&bed).accounts.add_user(&own(), role.as_str(), role, &hash, NOW).unwrap();
+        admin(&test_gate).accounts.add_user(&own(), role.as_str(), role, &hash, NOW).unwrap();
     }
-    bed
+    test_gate
 }
 
-async fn untouched(change: impl FnOnce(&mut Parts)) -> Bed {
-    Bed::with(|parts| {
+async fn untouched(change: impl FnOnce(&mut Parts)) -> TestGate {
+    TestGate::with(|parts| {
         parts.config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
         change(parts);
     })
     .await
 }
 
-fn admin(bed: &Bed) -> &SharedAdmin {
-    bed.admin.as_ref().unwrap()
+fn admin(test_gate: &TestGate) -> &SharedAdmin {
+    test_gate.admin.as_ref().unwrap()
 }
 
-fn own() -> Who {
-    Who { name: "test".to_owned(), role: Role::Admin, means: Means::File }
+fn own() -> Principal {
+    Principal { name: "test".to_owned(), role: Role::Admin, auth_method: AuthMethod::File }
 }
 
-fn stranger(bed: &Bed) -> Visitor {
-    Visitor::at(bed.admin_address.unwrap())
+fn stranger(test_gate: &TestGate) -> Visitor {
+    Visitor::at(test_gate.admin_address.unwrap())
 }
 
 /// Sends a form from `page`, with the hidden field that is on it.
@@ -67,8 +67,8 @@ async fn send(operator: &mut Visitor, page: &Reply, to: &str, pairs: &[(&str, &s
     operator.post_form(to, &all).await
 }
 
-async fn logged_in(bed: &Bed, role: Role) -> Visitor {
-    let mut operator = stranger(bed);
+async fn logged_in(test_gate: &TestGate, role: Role) -> Visitor {
+    let mut operator = stranger(test_gate);
     let page = operator.get("/admin/login").await;
     let fields = [("name", role.as_str()), ("password", PASSWORD), ("code", "")];
     let reply = send(&mut operator, &page, "/admin/login", &fields).await;
@@ -84,8 +84,8 @@ async fn page(operator: &mut Visitor, path: &str) -> Reply {
 }
 
 /// The pseudonym of a circuit that was just seen.
-async fn pseudonym(bed: &Bed, operator: &mut Visitor) -> String {
-    bed.visitor().circuit(CIRCUIT).get("/").await;
+async fn pseudonym(test_gate: &TestGate, operator: &mut Visitor) -> String {
+    test_gate.visitor().circuit(CIRCUIT).get("/").await;
     let list = page(operator, "/admin/circuits?which=seen").await.text();
     let (_, rest) = list.split_once("href=\"/admin/circuits/").expect("a circuit");
     rest[..32].to_owned()
@@ -100,9 +100,9 @@ fn alert(reply: &Reply) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_html_without_scripts_and_says_so_to_the_browser() {
-    let bed = office().await;
-    let mut operator = logged_in(&bed, Role::Admin).await;
-    let name = pseudonym(&bed, &mut operator).await;
+    let test_gate = office().await;
+    let mut operator = logged_in(&test_gate, Role::Admin).await;
+    let name = pseudonym(&test_gate, &mut operator).await;
     let mut seen = 0;
     for route in routes() {
         let skipped = ["/admin/login", "/admin/circuits/find", "/admin/challenges/sample"];
@@ -148,9 +148,9 @@ async fn every_page_is_html_without_scripts_and_says_so_to_the_browser() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_account_is_made_and_enrolled_with_forms_alone() {
-    let bed = untouched(|_| {}).await;
-    let token = bed.setup_token.clone().expect("a token at the first start");
-    let mut operator = stranger(&bed);
+    let test_gate = untouched(|_| {}).await;
+    let token = test_gate.setup_token.clone().expect("a token at the first start");
+    let mut operator = stranger(&test_gate);
     assert!(page(&mut operator, "/admin/login").await.text().contains("/admin/setup"));
     let form = page(&mut operator, "/admin/setup").await;
     let wrong = [("token", "wrong"), ("name", "ada"), ("password", PASSWORD)];
@@ -185,13 +185,15 @@ async fn the_first_account_is_made_and_enrolled_with_forms_alone() {
     let without = [("name", "ada"), ("password", PASSWORD), ("code", "")];
     let reply = send(&mut operator, &form, "/admin/login", &without).await;
     assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
-    let code = totp::code_at(&secret, bed.app.clock.now());
+    let code = totp::code_at(&secret, test_gate.app.clock.now());
     let with = [("name", "ada"), ("password", PASSWORD), ("code", code.as_str())];
     let reply = send(&mut operator, &reply, "/admin/login", &with).await;
     assert_eq!(reply.header("location"), Some("/admin"));
     assert!(page(&mut operator, "/admin").await.text().contains("ada"));
     // And there is nothing to set up any more.
-    assert!(page(&mut stranger(&bed), "/admin/setup").await.text().contains("an account already"));
+    assert!(
+        page(&mut stranger(&test_gate), "/admin/setup").await.text().contains("an account already")
+    );
 }
 
 fn unbase32(text: &str) -> TotpSecret {
@@ -207,9 +209,9 @@ fn unbase32(text: &str) -> TotpSecret {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_wrote_is_text_on_every_page() {
-    let bed = office().await;
-    let mut operator = logged_in(&bed, Role::Admin).await;
-    let name = pseudonym(&bed, &mut operator).await;
+    let test_gate = office().await;
+    let mut operator = logged_in(&test_gate, Role::Admin).await;
+    let name = pseudonym(&test_gate, &mut operator).await;
     let dial = page(&mut operator, "/admin/dial?level=7").await;
     let circuit = format!("/admin/circuits/{name}");
     let token = [("role", "viewer"), ("label", EVIL), ("days", "3")];
@@ -282,22 +284,22 @@ fn assert_plain(reply: &Reply, what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_from_elsewhere_changes_nothing_and_is_explained() {
-    let bed = office().await;
-    let mut operator = logged_in(&bed, Role::Admin).await;
-    let mut other = logged_in(&bed, Role::Admin).await;
+    let test_gate = office().await;
+    let mut operator = logged_in(&test_gate, Role::Admin).await;
+    let mut other = logged_in(&test_gate, Role::Admin).await;
     let foreign = page(&mut other, "/admin/dial?level=7").await.field("csrf");
-    let level = bed.app.engine.parts().threat.level();
+    let level = test_gate.app.engine.parts().threat.level();
     for csrf in ["", "00", foreign.as_str()] {
         let pairs = fields(&[("level", "7"), ("reason", "x"), ("csrf", csrf)]);
         let reply = operator.post_form("/admin/dial/set", &pairs).await;
         assert_eq!(reply.status, StatusCode::FORBIDDEN);
         assert_eq!(reply.header("x-fortify-code"), Some("form"));
         assert!(reply.text().contains("load the page again"), "{}", reply.text());
-        assert_eq!(bed.app.engine.parts().threat.level(), level);
+        assert_eq!(test_gate.app.engine.parts().threat.level(), level);
     }
     // Nor does one log anybody in, or out.
     let pairs = fields(&[("name", "viewer"), ("password", PASSWORD), ("csrf", &foreign)]);
-    let reply = stranger(&bed).post_form("/admin/login", &pairs).await;
+    let reply = stranger(&test_gate).post_form("/admin/login", &pairs).await;
     assert_eq!(reply.header("x-fortify-code"), Some("form"));
     operator.post_form("/admin/logout", &[]).await;
     page(&mut operator, "/admin").await;
@@ -305,10 +307,10 @@ async fn a_form_from_elsewhere_changes_nothing_and_is_explained() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_only_look_sees_no_forms_and_nobody_sees_what_is_not_theirs() {
-    let bed = office().await;
+    let test_gate = office().await;
     let (mut viewer, mut operator) =
-        (logged_in(&bed, Role::Viewer).await, logged_in(&bed, Role::Operator).await);
-    let name = pseudonym(&bed, &mut viewer).await;
+        (logged_in(&test_gate, Role::Viewer).await, logged_in(&test_gate, Role::Operator).await);
+    let name = pseudonym(&test_gate, &mut viewer).await;
     let paths = ["/admin", "/admin/dial?level=7", "/admin/circuits", "/admin/challenges"];
     let circuit = format!("/admin/circuits/{name}");
     for path in paths.into_iter().chain(["/admin/behaviour", "/admin/audit", &circuit]) {
@@ -327,9 +329,9 @@ async fn who_may_only_look_sees_no_forms_and_nobody_sees_what_is_not_theirs() {
     assert_eq!(reply.status, StatusCode::FORBIDDEN);
     assert!(reply.text().contains("this takes the role operator"));
     assert_eq!(operator.get("/admin/users").await.status, StatusCode::FORBIDDEN);
-    let bare = stranger(&bed).get("/").await;
+    let bare = stranger(&test_gate).get("/").await;
     assert_eq!(bare.header("location"), Some("/admin"));
-    let nobody = stranger(&bed).get("/admin/dial").await;
+    let nobody = stranger(&test_gate).get("/admin/dial").await;
     assert_eq!(
         (nobody.status, nobody.header("location")),
         (StatusCode::SEE_OTHER, Some("/admin/login"))
@@ -338,8 +340,8 @@ async fn who_may_only_look_sees_no_forms_and_nobody_sees_what_is_not_theirs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_told_on_the_page_and_counted() {
-    let bed = office().await;
-    let mut operator = stranger(&bed);
+    let test_gate = office().await;
+    let mut operator = stranger(&test_gate);
     let mut form = page(&mut operator, "/admin/login").await;
     for tries in 0..6 {
         let pairs = [("name", "viewer"), ("password", "another password"), ("code", "")];
@@ -349,22 +351,22 @@ async fn a_wrong_password_is_told_on_the_page_and_counted() {
         assert_eq!(form.header("retry-after").is_some(), tries == 5);
         assert!(!alert(&form).is_empty() && !form.text().contains("another password"));
     }
-    admin(&bed).accounts.keep_refusals().unwrap();
-    let audit = page(&mut logged_in(&bed, Role::Admin).await, "/admin/audit").await.text();
+    admin(&test_gate).accounts.keep_refusals().unwrap();
+    let audit = page(&mut logged_in(&test_gate, Role::Admin).await, "/admin/audit").await.text();
     assert!(audit.contains("<td>login</td><td>5 in that minute"), "{audit}");
     assert!(audit.contains("<td>login_waiting</td><td>1 in that minute"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preview_turns_nothing_and_a_turn_is_in_the_history_and_the_audit() {
-    let bed = office().await;
-    let mut operator = logged_in(&bed, Role::Operator).await;
-    let level = bed.app.engine.parts().threat.level();
+    let test_gate = office().await;
+    let mut operator = logged_in(&test_gate, Role::Operator).await;
+    let level = test_gate.app.engine.parts().threat.level();
     let preview = page(&mut operator, "/admin/dial?level=9").await;
     let text = preview.text();
     assert!(text.contains("From level 5 to 9"), "{text}");
     assert!(text.contains("Challenges in a row</th><td>1</td><td><strong>2</strong>"));
-    assert_eq!(bed.app.engine.parts().threat.level(), level, "a look turned it");
+    assert_eq!(test_gate.app.engine.parts().threat.level(), level, "a look turned it");
     for same in ["/admin/dial?level=5", "/admin/dial?level=0", "/admin/dial?level=11"] {
         assert!(!page(&mut operator, same).await.text().contains("id=\"set\""), "{same}");
     }
@@ -375,7 +377,7 @@ async fn a_preview_turns_nothing_and_a_turn_is_in_the_history_and_the_audit() {
     let pin = [("level", "9"), ("reason", "a flood of new circuits")];
     let reply = send(&mut operator, &preview, "/admin/dial/pin", &pin).await;
     assert_eq!(reply.header("location"), Some("/admin/dial?done=pin"));
-    assert_eq!(bed.app.engine.parts().threat.level().get(), 9);
+    assert_eq!(test_gate.app.engine.parts().threat.level().get(), 9);
     let set = [("level", "3"), ("reason", "over")];
     let reply = send(&mut operator, &preview, "/admin/dial/set", &set).await;
     assert_eq!(reply.status, StatusCode::CONFLICT);
@@ -391,18 +393,18 @@ async fn a_preview_turns_nothing_and_a_turn_is_in_the_history_and_the_audit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_circuit_is_found_explained_banned_and_given_back() {
-    let bed = office().await;
-    let mut operator = logged_in(&bed, Role::Operator).await;
-    let name = pseudonym(&bed, &mut operator).await;
+    let test_gate = office().await;
+    let mut operator = logged_in(&test_gate, Role::Operator).await;
+    let name = pseudonym(&test_gate, &mut operator).await;
     let found = operator.get(&format!("/admin/circuits/find?circuit=%20{name}")).await;
     let path = found.header("location").unwrap().to_owned();
     assert_eq!(path, format!("/admin/circuits/{name}"));
     let form = page(&mut operator, &path).await;
     assert!(form.text().contains(">like any other</span>"));
-    let mut visitor = bed.visitor().circuit(CIRCUIT);
+    let mut visitor = test_gate.visitor().circuit(CIRCUIT);
     assert!(visitor.get("/").await.is_challenge());
     for (what, seconds, stands) in
-        [("ban", "60", "banned"), ("promote", "", "favoured"), ("reset", "", "like any other")]
+        [("ban", "60", "banned"), ("promote", "", "trusted"), ("reset", "", "like any other")]
     {
         let pairs = [("reason", "a try"), ("seconds", seconds)];
         let reply = send(&mut operator, &form, &format!("{path}/{what}"), &pairs).await;
@@ -428,8 +430,8 @@ async fn a_circuit_is_found_explained_banned_and_given_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sample_pictures_are_no_challenges() {
-    let bed = office().await;
-    let mut viewer = logged_in(&bed, Role::Viewer).await;
+    let test_gate = office().await;
+    let mut viewer = logged_in(&test_gate, Role::Viewer).await;
     let text = page(&mut viewer, "/admin/challenges?samples=true").await.text();
     assert_eq!(text.matches("<img src=\"/admin/challenges/sample?level=").count(), 10);
     let plain = page(&mut viewer, "/admin/challenges").await.text();
@@ -443,16 +445,16 @@ async fn sample_pictures_are_no_challenges() {
         pictures.push(reply.body);
     }
     assert_ne!(pictures[1], pictures[2], "drawn once");
-    assert_eq!(bed.app.engine.parts().store.active_challenges().await.unwrap(), 0);
-    assert_eq!(bed.app.engine.parts().challenges.tally().figures().1.issued, 0);
+    assert_eq!(test_gate.app.engine.parts().store.active_challenges().await.unwrap(), 0);
+    assert_eq!(test_gate.app.engine.parts().challenges.tally().figures().1.issued, 0);
     let reply = viewer.get("/admin/challenges/sample?level=11").await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_samples_takes_one_place_of_the_renderer() {
-    let bed = office_with(|parts| parts.config.captcha.max_concurrent_renders = 1).await;
-    let viewer = logged_in(&bed, Role::Viewer).await;
+    let test_gate = office_with(|parts| parts.config.captcha.max_concurrent_renders = 1).await;
+    let viewer = logged_in(&test_gate, Role::Viewer).await;
     let all = (1..=10).map(|level| {
         let mut viewer = viewer.clone();
         let path = format!("/admin/challenges/sample?level={level}");
@@ -465,8 +467,8 @@ async fn a_page_of_samples_takes_one_place_of_the_renderer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_overview_renews_itself_until_it_is_told_not_to_or_was_forgotten() {
-    let bed = office().await;
-    let mut viewer = logged_in(&bed, Role::Viewer).await;
+    let test_gate = office().await;
+    let mut viewer = logged_in(&test_gate, Role::Viewer).await;
     let refresh = |text: &str| {
         let (_, rest) = text.split_once("http-equiv=\"refresh\" content=\"")?;
         Some(rest.split('"').next()?.to_owned())
@@ -495,20 +497,20 @@ async fn the_overview_renews_itself_until_it_is_told_not_to_or_was_forgotten() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_day_says_what_would_have_been_done_and_when_it_begins_to_count() {
-    let bed = office_with(|parts| parts.config.behaviour.mode = Mode::Learn).await;
-    let mut viewer = logged_in(&bed, Role::Viewer).await;
+    let test_gate = office_with(|parts| parts.config.behaviour.mode = Mode::Learn).await;
+    let mut viewer = logged_in(&test_gate, Role::Viewer).await;
     let text = page(&mut viewer, "/admin/behaviour").await.text();
     assert!(text.contains("What would have been done") && text.contains("count in 1 d"), "{text}");
-    bed.clock.advance(Duration::from_secs(86_400));
-    let mut viewer = logged_in(&bed, Role::Viewer).await;
+    test_gate.clock.advance(Duration::from_secs(86_400));
+    let mut viewer = logged_in(&test_gate, Role::Viewer).await;
     let text = page(&mut viewer, "/admin/behaviour").await.text();
     assert!(text.contains("What findings cost") && !text.contains("id=\"acts\""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_and_tokens_are_made_and_ended() {
-    let bed = office().await;
-    let mut ada = logged_in(&bed, Role::Admin).await;
+    let test_gate = office().await;
+    let mut ada = logged_in(&test_gate, Role::Admin).await;
     let form = page(&mut ada, "/admin/users").await;
     let pairs = [("name", "eve"), ("role", "operator"), ("password", PASSWORD)];
     let reply = send(&mut ada, &form, "/admin/users", &pairs).await;
@@ -535,7 +537,7 @@ async fn accounts_and_tokens_are_made_and_ended() {
     let reply = send(&mut ada, &form, "/admin/tokens", &pairs).await;
     let text = reply.text();
     let token = text.split("id=\"token\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
-    let mut scraper = stranger(&bed);
+    let mut scraper = stranger(&test_gate);
     scraper.headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
     page(&mut scraper, "/admin").await;
     let list = page(&mut ada, "/admin/users").await.text();
@@ -549,9 +551,9 @@ async fn accounts_and_tokens_are_made_and_ended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ones_own_password_changes_and_the_session_goes_on_anew() {
-    let bed = office().await;
-    let mut viewer = logged_in(&bed, Role::Viewer).await;
-    let mut elsewhere = logged_in(&bed, Role::Viewer).await;
+    let test_gate = office().await;
+    let mut viewer = logged_in(&test_gate, Role::Viewer).await;
+    let mut elsewhere = logged_in(&test_gate, Role::Viewer).await;
     let form = page(&mut viewer, "/admin/account").await;
     let wrong = [("password", "another password"), ("new_password", "four other words here")];
     let reply = send(&mut viewer, &form, "/admin/account/password", &wrong).await;
@@ -563,6 +565,6 @@ async fn ones_own_password_changes_and_the_session_goes_on_anew() {
     page(&mut viewer, "/admin/account?done=password").await;
     assert_eq!(elsewhere.get("/admin").await.status, StatusCode::SEE_OTHER);
     // An account that is gone is nobody at once.
-    admin(&bed).accounts.change_user(&own(), "viewer", &UserChange::Remove, NOW).unwrap();
+    admin(&test_gate).accounts.change_user(&own(), "viewer", &UserChange::Remove, NOW).unwrap();
     assert_eq!(viewer.get("/admin").await.status, StatusCode::SEE_OTHER);
 }

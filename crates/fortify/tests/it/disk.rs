@@ -189,7 +189,7 @@ fn bans_are_in_force_on_a_disk_that_takes_nothing_and_written_when_it_does() {
     limit(Some(0));
     gate.ban(3..9);
     gate.until_ready_says(r#""reputation":"degraded""#);
-    assert!(gate.ask("/metrics").contains("fortify_standings_unwritten 6\n"));
+    assert!(gate.ask("/metrics").contains("fortify_circuit_status_unwritten 6\n"));
     assert_eq!(gate.said("cannot be written"), 1, "said once");
     limit(None);
     gate.until_ready_says(r#""reputation":"ok""#);
@@ -219,7 +219,7 @@ fn a_file_that_is_damaged_under_a_running_gate_is_written_anew_from_memory() {
             }
             _ => std::fs::remove_file(&file).unwrap(),
         }
-        gate.until_ready_says(r#""begun_anew":["reputation.sqlite"]"#);
+        gate.until_ready_says(r#""recreated":["reputation.sqlite"]"#);
         gate.until_ready_says(r#""reputation":"ok""#);
         assert_eq!(gate.said("a new one begins: bans start anew"), 1, "{damage}");
         gate.ban(4..6);
@@ -241,10 +241,10 @@ fn a_gate_whose_files_are_damaged_starts_and_says_so() {
         std::fs::write(dir.path().join("data").join(name), "no database at all").unwrap();
     }
     let gate = Gate::start(&path);
-    gate.until_ready_says(r#""begun_anew":["reputation.sqlite","audit.sqlite"]"#);
+    gate.until_ready_says(r#""recreated":["reputation.sqlite","audit.sqlite"]"#);
     assert_eq!(gate.said("a damaged file was moved aside"), 2);
     let metrics = gate.ask("/metrics");
-    assert!(metrics.contains(r#"fortify_files_begun_anew{file="audit.sqlite"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"fortify_files_recreated{file="audit.sqlite"} 1"#), "{metrics}");
     // Closed to the unknown, as ever.
     assert_eq!(request(gate.address, 9, "/", "").unwrap().0, 403);
     gate.ban(0..1);
@@ -261,8 +261,8 @@ fn accounts_that_are_damaged_shut_operators_out_and_are_left_for_them_to_decide_
     bytes[4096..].fill(7);
     std::fs::write(&file, &bytes).unwrap();
     let gate = Gate::start(&path);
-    gate.until_ready_says(r#""operators_shut_out":true"#);
-    assert!(gate.ask("/metrics").contains("fortify_operators_shut_out 1\n"));
+    gate.until_ready_says(r#""admin_unavailable":true"#);
+    assert!(gate.ask("/metrics").contains("fortify_admin_unavailable 1\n"));
     assert_eq!(gate.said("operators are not served"), 1);
     assert_eq!(gate.said("put back a copy"), 1, "what to do is said");
     let log = gate.log.lock().unwrap();

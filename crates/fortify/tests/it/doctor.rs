@@ -122,7 +122,7 @@ struct Report {
 
 impl Report {
     fn of(&self, verdict: &str) -> Vec<&str> {
-        let of = self.findings.iter().filter(|finding| finding["verdict"] == verdict);
+        let of = self.findings.iter().filter(|finding| finding["status"] == verdict);
         of.map(|finding| finding["check"].as_str().unwrap()).collect()
     }
 
@@ -132,7 +132,7 @@ impl Report {
     }
 
     fn is_ok(&self, check: &str) {
-        assert_eq!(self.finding(check)["verdict"], "ok", "{:#}", self.finding(check));
+        assert_eq!(self.finding(check)["status"], "ok", "{:#}", self.finding(check));
     }
 
     /// These checks fail and no other, and one of them names the cause and what mends it.
@@ -142,7 +142,7 @@ impl Report {
         let named = self.findings.iter().any(|finding| {
             let says =
                 |key: &str, words: &str| finding[key].as_str().is_some_and(|t| t.contains(words));
-            finding["verdict"] == "fail" && says("found", cause) && says("advice", mend)
+            finding["status"] == "fail" && says("found", cause) && says("advice", mend)
         });
         assert!(named, "neither {cause:?} nor {mend:?} in {:#?}", self.findings);
     }
@@ -215,7 +215,7 @@ impl OwnHaproxy {
 }
 
 fn section_of(socket: &Path) -> String {
-    format!("[haproxy]\nsocket = \"{}\"", socket.display())
+    format!("[haproxy]\nsocket_path = \"{}\"", socket.display())
 }
 
 const TABLE: &str =
@@ -254,7 +254,7 @@ async fn a_healthy_stack_has_no_failure() {
         .section(&tor.section());
     stack.gate = gate;
     let stack = stack.started();
-    wait_for("the gate to be ready", || stack.examined().finding("gate.ready")["verdict"] == "ok");
+    wait_for("the gate to be ready", || stack.examined().finding("gate.ready")["status"] == "ok");
     let report = stack.examined();
     assert_eq!(report.of("fail"), [""; 0], "{:#?}", report.findings);
     assert_eq!(report.code, 0);
@@ -311,7 +311,7 @@ async fn a_gate_straight_behind_tor_and_one_on_clearnet_are_well_too() {
     let clearnet = "[security]\nidentity = \"peer\"";
     let report = Stack::new().section(&upstream).section(clearnet).started().examined();
     assert_eq!(report.of("fail"), [""; 0], "{:#?}", report.findings);
-    assert_eq!(report.finding("ingress.spoof")["verdict"], "skipped");
+    assert_eq!(report.finding("ingress.spoof")["status"], "skipped");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -412,7 +412,7 @@ async fn a_table_that_is_not_one_for_circuits_is_named() {
         (
             "backend circuits\n    stick-table type ipv6 size 1m expire 30m store gpc0,gpc1",
             "HAProxy has no table tor_ingress; it has circuits",
-            "correct [haproxy] table",
+            "correct [haproxy] table_name",
         ),
         (
             "backend tor_ingress\n    stick-table type ip size 1m expire 30m store gpc0,gpc1",
@@ -545,7 +545,7 @@ async fn a_wrong_password_and_too_few_rights_are_named() {
     assert!(!told.contains("wrong") && !told.contains("right"), "{told}");
 
     set("right", 0o644);
-    wait_for("the gate to be ready", || stack.examined().finding("gate.ready")["verdict"] == "ok");
+    wait_for("the gate to be ready", || stack.examined().finding("gate.ready")["status"] == "ok");
     stack.examined().fails(&["files.secrets"], "mode 0644 lets everybody read it", "chgrp ");
 
     let user = redis_user(&redis);
@@ -559,7 +559,7 @@ async fn a_wrong_password_and_too_few_rights_are_named() {
     ));
     let report = poor.examined();
     let rights = report.finding("redis.rights");
-    assert_eq!(rights["verdict"], "fail", "{rights}");
+    assert_eq!(rights["status"], "fail", "{rights}");
     assert!(rights["found"].as_str().unwrap().ends_with("may not: GETDEL"), "{rights}");
 }
 
@@ -637,7 +637,7 @@ async fn a_damaged_database_is_named() {
         "reputation.sqlite is damaged",
         "bans and favours start anew",
     );
-    assert_eq!(report.finding("files.damaged")["verdict"], "warn");
+    assert_eq!(report.finding("files.damaged")["status"], "warn");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -683,6 +683,6 @@ async fn a_clock_behind_the_keys_is_named() {
     let report = stack.examined();
     assert_eq!(report.of("fail"), [""; 0], "{:#?}", report.findings);
     let old = report.finding("keys");
-    assert_eq!(old["verdict"], "warn", "{old}");
+    assert_eq!(old["status"], "warn", "{old}");
     assert!(old["advice"].as_str().unwrap().contains("fortify keys rotate"), "{old}");
 }

@@ -13,10 +13,10 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use fortify_core::circuit::{IdentityMode, TorCircuit};
 use fortify_core::clock::{Clock as _, Timestamp};
-use fortify_engine::reputation::{Reason, Standing};
+use fortify_engine::reputation::{CircuitStatus, StatusReason};
 use fortify_haproxy::client::Endpoint;
 use fortify_testkit::wait::{PATIENCE, eventually, until_ok};
-use fortify_testkit::{Bed, Parts, Reply};
+use fortify_testkit::{Parts, Reply, TestGate};
 use hyper_util::rt::TokioIo;
 
 /// The configuration that operators get.
@@ -227,32 +227,32 @@ fn info(socket: &Path) -> Option<u32> {
 }
 
 /// A gate that tells the `HAProxy` in front of it.
-async fn stack() -> (Bed, Haproxy) {
+async fn stack() -> (TestGate, Haproxy) {
     let [port] = free_ports();
     let haproxy = Haproxy::prepare(([127, 0, 0, 1], port).into());
     let socket = haproxy.socket();
-    let bed = Bed::with(|parts: &mut Parts| {
+    let test_gate = TestGate::with(|parts: &mut Parts| {
         parts.config.server.port = port;
         parts.config.security.identity = IdentityMode::Circuit;
         parts.config.security.max_captcha_failures = 5;
         parts.config.haproxy.endpoint = Some(Endpoint::Unix(socket));
     })
     .await;
-    (bed, haproxy)
+    (test_gate, haproxy)
 }
 
-fn in_half_an_hour(bed: &Bed) -> Timestamp {
-    bed.clock.now().after(Duration::from_secs(1800))
+fn in_half_an_hour(test_gate: &TestGate) -> Timestamp {
+    test_gate.clock.now().after(Duration::from_secs(1800))
 }
 
 /// The circuits from 1 to [`MANY`], banned, as fast as the disk takes them.
-async fn ban_many(bed: &Bed) {
-    let until = in_half_an_hour(bed);
+async fn ban_many(test_gate: &TestGate) {
+    let until = in_half_an_hour(test_gate);
     let bans: Vec<_> = (1..=MANY)
         .map(|number| {
-            let reputation = bed.app.engine.parts().reputation.clone();
+            let reputation = test_gate.app.engine.parts().reputation.clone();
             tokio::spawn(async move {
-                reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
+                reputation.ban(circuit(number), until, StatusReason::Failures).await.unwrap();
             })
         })
         .collect();
@@ -261,9 +261,9 @@ async fn ban_many(bed: &Bed) {
     }
 }
 
-async fn haproxy_is(bed: &Bed, word: &str) {
+async fn haproxy_is(test_gate: &TestGate, word: &str) {
     until_ok(&format!("haproxy is {word}"), async || {
-        let ready = bed.visitor().get("/ready").await;
+        let ready = test_gate.visitor().get("/ready").await;
         assert_eq!(ready.status, StatusCode::OK, "requests go on, so the gate is ready");
         if ready.json()["haproxy"] == word { Ok(()) } else { Err(ready.text()) }
     })
@@ -284,14 +284,14 @@ fn the_shipped_configuration_is_valid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_circuit_that_solves_is_favoured_and_one_that_guesses_is_refused() {
-    let (bed, mut haproxy) = stack().await;
+async fn a_circuit_that_solves_is_trusted_and_one_that_guesses_is_refused() {
+    let (test_gate, mut haproxy) = stack().await;
     haproxy.start().await;
-    haproxy_is(&bed, "ok").await;
+    haproxy_is(&test_gate, "ok").await;
 
     let page = haproxy.request(0x19, Method::GET, "/", "").await.unwrap();
     assert!(page.is_challenge());
-    let answer = bed.answer(&page.field("token")).await;
+    let answer = test_gate.answer(&page.field("token")).await;
     let form = answer_form(&page, &answer);
     let solved = haproxy.request(0x19, Method::POST, "/validate-captcha", &form).await.unwrap();
     assert!(solved.admits(), "{}", solved.text());
@@ -317,33 +317,40 @@ async fn a_circuit_that_solves_is_favoured_and_one_that_guesses_is_refused() {
     assert!(open.send(Method::GET, "/", "").await.is_none(), "an open connection goes on");
     assert!(haproxy.request(0x1b, Method::GET, "/", "").await.is_some(), "another is refused");
 
-    let (until, reason) = (in_half_an_hour(&bed), Reason::Operator);
+    let (until, reason) = (in_half_an_hour(&test_gate), StatusReason::Operator);
     let banned = circuit(0x2_001a);
-    bed.app.engine.parts().reputation.set(banned, Standing::Reset, until, reason).await.unwrap();
+    test_gate
+        .app
+        .engine
+        .parts()
+        .reputation
+        .set(banned, CircuitStatus::Normal, until, reason)
+        .await
+        .unwrap();
     haproxy.gpc0_becomes(0x2_001a, 0).await;
     let back = haproxy.request(0x2_001a, Method::GET, "/", "").await.unwrap();
     assert!(back.is_challenge(), "who was forgiven has to wait: {}", back.text());
-    bed.stop().await;
+    test_gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_22_haproxy_is_strict_with_those_who_answer_like_programs_for_a_while() {
-    let (bed, mut haproxy) = stack().await;
+    let (test_gate, mut haproxy) = stack().await;
     haproxy.start().await;
-    haproxy_is(&bed, "ok").await;
-    let until = in_half_an_hour(&bed);
-    let [suspect, favoured, person, plain] = [1, 2, 3, 4];
-    for number in [favoured, person] {
-        bed.app.engine.parts().reputation.favour(circuit(number), until).await.unwrap();
+    haproxy_is(&test_gate, "ok").await;
+    let until = in_half_an_hour(&test_gate);
+    let [suspect, trusted, person, plain] = [1, 2, 3, 4];
+    for number in [trusted, person] {
+        test_gate.app.engine.parts().reputation.trust(circuit(number), until).await.unwrap();
     }
-    for number in [suspect, favoured] {
-        bed.app.engine.parts().reputation.penalise(circuit(number), until);
+    for number in [suspect, trusted] {
+        test_gate.app.engine.parts().reputation.penalise(circuit(number), until);
         eventually("it has its strikes", || haproxy.gpc1(number) == Some(10)).await;
     }
-    assert_eq!(haproxy.gpc0(favoured), Some(1), "a penalty takes no favour away");
+    assert_eq!(haproxy.gpc0(trusted), Some(1), "a penalty takes no favour away");
     assert_eq!(haproxy.refused_of(suspect, 40).await, 10);
     assert_eq!(haproxy.refused_of(plain, 40).await, 0);
-    assert_eq!(haproxy.refused_of(favoured, 110).await, 10);
+    assert_eq!(haproxy.refused_of(trusted, 110).await, 10);
     assert_eq!(haproxy.refused_of(person, 110).await, 0);
 
     // What HAProxy itself counted is not forgiven for an answer, and is by an operator.
@@ -351,77 +358,95 @@ async fn abuse_22_haproxy_is_strict_with_those_who_answer_like_programs_for_a_wh
     let key = circuit(struck).address();
     let set = format!("set table tor_ingress key {key} data.gpc1 12\n");
     assert!(ask(&haproxy.socket(), &set).is_some());
-    bed.app.engine.parts().reputation.favour(circuit(struck), until).await.unwrap();
+    test_gate.app.engine.parts().reputation.trust(circuit(struck), until).await.unwrap();
     haproxy.gpc0_becomes(struck, 1).await;
     assert_eq!(haproxy.gpc1(struck), Some(12), "an answer takes strikes away");
-    let (standing, reason) = (Standing::Reset, Reason::Operator);
-    bed.app.engine.parts().reputation.set(circuit(struck), standing, until, reason).await.unwrap();
+    let (status, reason) = (CircuitStatus::Normal, StatusReason::Operator);
+    test_gate
+        .app
+        .engine
+        .parts()
+        .reputation
+        .set(circuit(struck), status, until, reason)
+        .await
+        .unwrap();
     eventually("it is forgiven", || haproxy.gpc1(struck) == Some(0)).await;
 
     // A process that knows nothing is told.
     haproxy.kill();
     haproxy.start().await;
     eventually("it has them again", || haproxy.gpc1(suspect) == Some(10)).await;
-    bed.app.engine.parts().reputation.absolve(circuit(favoured));
-    eventually("its strikes are gone", || haproxy.gpc1(favoured) == Some(0)).await;
-    bed.clock.set(until);
+    test_gate.app.engine.parts().reputation.lift_penalty(circuit(trusted));
+    eventually("its strikes are gone", || haproxy.gpc1(trusted) == Some(0)).await;
+    test_gate.clock.set(until);
     eventually("a penalty ends by itself", || haproxy.gpc1(suspect) == Some(0)).await;
-    bed.stop().await;
+    test_gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ban_ends_in_the_table_when_it_ends() {
-    let (bed, mut haproxy) = stack().await;
+    let (test_gate, mut haproxy) = stack().await;
     haproxy.start().await;
-    haproxy_is(&bed, "ok").await;
-    let until = in_half_an_hour(&bed);
-    bed.app.engine.parts().reputation.ban(circuit(7), until, Reason::Failures).await.unwrap();
+    haproxy_is(&test_gate, "ok").await;
+    let until = in_half_an_hour(&test_gate);
+    test_gate
+        .app
+        .engine
+        .parts()
+        .reputation
+        .ban(circuit(7), until, StatusReason::Failures)
+        .await
+        .unwrap();
     haproxy.gpc0_becomes(7, 2).await;
-    bed.clock.set(until);
+    test_gate.clock.set(until);
     haproxy.gpc0_becomes(7, 0).await;
     assert!(haproxy.request(7, Method::GET, "/", "").await.unwrap().is_challenge());
-    bed.stop().await;
+    test_gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_03_what_a_former_tors_circuit_had_is_taken_back_and_its_successors_ban_stays() {
-    let (bed, mut haproxy) = stack().await;
+    let (test_gate, mut haproxy) = stack().await;
     haproxy.start().await;
-    haproxy_is(&bed, "ok").await;
-    let (reputation, until) = (&bed.app.engine.parts().reputation, in_half_an_hour(&bed));
+    haproxy_is(&test_gate, "ok").await;
+    let (reputation, until) =
+        (&test_gate.app.engine.parts().reputation, in_half_an_hour(&test_gate));
     let before = |number| TorCircuit::from_parts(0, 1, number);
     let after = |number| TorCircuit::from_parts(0, 2, number);
     for number in [7, 8] {
-        reputation.ban(before(number), until, Reason::Failures).await.unwrap();
+        reputation.ban(before(number), until, StatusReason::Failures).await.unwrap();
         haproxy.gpc0_becomes(number, 2).await;
     }
-    reputation.ban(after(7), until, Reason::Failures).await.unwrap();
+    reputation.ban(after(7), until, StatusReason::Failures).await.unwrap();
     // Late: the successor of one is banned already.
     for number in [7, 8] {
-        reputation.set(before(number), Standing::Reset, until, Reason::Closed).await.unwrap();
+        reputation
+            .set(before(number), CircuitStatus::Normal, until, StatusReason::Closed)
+            .await
+            .unwrap();
     }
     haproxy.gpc0_becomes(8, 0).await;
     assert_eq!(haproxy.gpc0(7), Some(2), "a ban was taken back with that of another circuit");
-    bed.stop().await;
+    test_gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_27_ten_thousand_bans_are_told_at_once_and_again_to_every_process_that_follows() {
-    let (bed, mut haproxy) = stack().await;
+    let (test_gate, mut haproxy) = stack().await;
     haproxy.start().await;
-    haproxy_is(&bed, "ok").await;
+    haproxy_is(&test_gate, "ok").await;
     let all = MANY as usize;
 
     let started = Instant::now();
-    ban_many(&bed).await;
+    ban_many(&test_gate).await;
     let acknowledged = started.elapsed();
     eventually("all bans are in the table", || haproxy.banned() == all).await;
     let told = started.elapsed();
     println!("10,000 bans: acknowledged in {acknowledged:?}, in the table in {told:?}");
-    assert_eq!(bed.app.engine.parts().reputation.lag(), Duration::ZERO);
+    assert_eq!(test_gate.app.engine.parts().reputation.lag(), Duration::ZERO);
 
     haproxy.kill();
-    haproxy_is(&bed, "degraded").await;
+    haproxy_is(&test_gate, "degraded").await;
     let started = Instant::now();
     haproxy.start().await;
     let answers = started.elapsed();
@@ -436,24 +461,24 @@ async fn abuse_27_ten_thousand_bans_are_told_at_once_and_again_to_every_process_
     let answers = started.elapsed();
     eventually("all are back", || haproxy.banned() == all).await;
     println!("reloaded: it answers after {answers:?}, all back after {:?}", started.elapsed());
-    haproxy_is(&bed, "ok").await;
-    bed.stop().await;
+    haproxy_is(&test_gate, "ok").await;
+    test_gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_20_no_ban_of_those_that_come_during_a_reload_is_lost() {
-    let (bed, mut haproxy) = stack().await;
+    let (test_gate, mut haproxy) = stack().await;
     haproxy.start().await;
-    haproxy_is(&bed, "ok").await;
-    let until = in_half_an_hour(&bed);
-    let reputation = bed.app.engine.parts().reputation.clone();
+    haproxy_is(&test_gate, "ok").await;
+    let until = in_half_an_hour(&test_gate);
+    let reputation = test_gate.app.engine.parts().reputation.clone();
     // One after the other, from before the reload until after it.
     let (made, enough) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
     let (counter, end) = (made.clone(), enough.clone());
     let bans = tokio::spawn(async move {
         while !end.load(Ordering::SeqCst) {
             let number = counter.load(Ordering::SeqCst) + 1;
-            reputation.ban(circuit(number), until, Reason::Failures).await.unwrap();
+            reputation.ban(circuit(number), until, StatusReason::Failures).await.unwrap();
             counter.store(number, Ordering::SeqCst);
         }
     });
@@ -472,15 +497,15 @@ async fn abuse_20_no_ban_of_those_that_come_during_a_reload_is_lost() {
     // And stay, through what the process before teaches: it does so until it ends.
     haproxy.old_ones_end().await;
     eventually("all are still there", || haproxy.banned() == all).await;
-    bed.stop().await;
+    test_gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_20_a_connection_held_across_a_reload_hides_no_ban() {
     use std::io::{Read as _, Write as _};
-    let (bed, mut haproxy) = stack().await;
+    let (test_gate, mut haproxy) = stack().await;
     haproxy.start().await;
-    haproxy_is(&bed, "ok").await;
+    haproxy_is(&test_gate, "ok").await;
     let mut held = UnixStream::connect(haproxy.socket()).unwrap();
     held.set_read_timeout(Some(PATIENCE)).unwrap();
     held.write_all(b"prompt\n").unwrap();
@@ -492,55 +517,69 @@ async fn abuse_20_a_connection_held_across_a_reload_hides_no_ban() {
     let mut said = vec![0; 16 * 1024];
     let length = held.read(&mut said).unwrap();
     assert!(String::from_utf8_lossy(&said[..length]).contains("Stopping: 1"));
-    let until = in_half_an_hour(&bed);
-    bed.app.engine.parts().reputation.ban(circuit(9), until, Reason::Failures).await.unwrap();
+    let until = in_half_an_hour(&test_gate);
+    test_gate
+        .app
+        .engine
+        .parts()
+        .reputation
+        .ban(circuit(9), until, StatusReason::Failures)
+        .await
+        .unwrap();
     haproxy.gpc0_becomes(9, 2).await;
     assert!(haproxy.request(9, Method::GET, "/", "").await.is_none(), "the ban did not count");
     drop(held);
-    bed.stop().await;
+    test_gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_20_without_haproxy_requests_go_on_bans_count_and_it_heals() {
-    let (bed, mut haproxy) = stack().await;
+    let (test_gate, mut haproxy) = stack().await;
     // A gate starts as degraded: what it says once it has met one counts.
     haproxy.start().await;
-    haproxy_is(&bed, "ok").await;
+    haproxy_is(&test_gate, "ok").await;
     haproxy.kill();
-    haproxy_is(&bed, "degraded").await;
-    let mut visitor = bed.visitor().circuit("fc00:dead:beef:4dad::1");
+    haproxy_is(&test_gate, "degraded").await;
+    let mut visitor = test_gate.visitor().circuit("fc00:dead:beef:4dad::1");
     let page = visitor.get("/").await;
-    assert!(bed.solve(&mut visitor, &page).await.admits());
+    assert!(test_gate.solve(&mut visitor, &page).await.admits());
     assert_eq!(visitor.get("/").await.status, StatusCode::OK);
-    let until = in_half_an_hour(&bed);
-    bed.app.engine.parts().reputation.ban(circuit(2), until, Reason::Failures).await.unwrap();
-    let mut banned = bed.visitor().circuit("fc00:dead:beef:4dad::2");
+    let until = in_half_an_hour(&test_gate);
+    test_gate
+        .app
+        .engine
+        .parts()
+        .reputation
+        .ban(circuit(2), until, StatusReason::Failures)
+        .await
+        .unwrap();
+    let mut banned = test_gate.visitor().circuit("fc00:dead:beef:4dad::2");
     for path in ["/", "/_fortify/auth", "/captcha/generate", "/api/captcha-image"] {
         let method = if path == "/captcha/generate" { Method::POST } else { Method::GET };
         let refused = banned.send(method, path, &[], Body::empty()).await;
         assert_eq!(refused.status, StatusCode::FORBIDDEN, "{path}");
         assert!(!refused.is_challenge());
     }
-    bed.clock.advance(Duration::from_secs(3));
-    let metrics = bed.visitor().get("/metrics").await.text();
+    test_gate.clock.advance(Duration::from_secs(3));
+    let metrics = test_gate.visitor().get("/metrics").await.text();
     for line in [
         "fortify_haproxy_up{} 0",
         // Once for each path.
         "fortify_decisions_total{decision=\"refuse\"} 4",
         "fortify_haproxy_lag_seconds{} 3",
-        "fortify_standings{standing=\"banned\"} 1",
-        "fortify_standings{standing=\"vip\"} 1",
+        "fortify_circuit_status{standing=\"banned\"} 1",
+        "fortify_circuit_status{standing=\"vip\"} 1",
     ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }
 
     let started = Instant::now();
     haproxy.start().await;
-    haproxy_is(&bed, "ok").await;
+    haproxy_is(&test_gate, "ok").await;
     println!("healed {:?} after haproxy was started", started.elapsed());
     haproxy.gpc0_becomes(1, 1).await;
     haproxy.gpc0_becomes(2, 2).await;
-    let metrics = bed.visitor().get("/metrics").await.text();
+    let metrics = test_gate.visitor().get("/metrics").await.text();
     for line in [
         "fortify_haproxy_up{} 1",
         "fortify_haproxy_lag_seconds{} 0",
@@ -548,16 +587,23 @@ async fn abuse_20_without_haproxy_requests_go_on_bans_count_and_it_heals() {
     ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }
-    bed.stop().await;
+    test_gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_20_a_process_that_is_new_is_told_everything_at_once_and_not_within_the_minute() {
-    let (bed, mut haproxy) = stack().await;
+    let (test_gate, mut haproxy) = stack().await;
     haproxy.start().await;
-    haproxy_is(&bed, "ok").await;
-    let until = in_half_an_hour(&bed);
-    bed.app.engine.parts().reputation.ban(circuit(3), until, Reason::Failures).await.unwrap();
+    haproxy_is(&test_gate, "ok").await;
+    let until = in_half_an_hour(&test_gate);
+    test_gate
+        .app
+        .engine
+        .parts()
+        .reputation
+        .ban(circuit(3), until, StatusReason::Failures)
+        .await
+        .unwrap();
     haproxy.gpc0_becomes(3, 2).await;
     let start = "set table tor_ingress key fc00:dead:beef:4dad::";
     let write = |haproxy: &Haproxy, line: &str| {
@@ -578,17 +624,17 @@ async fn abuse_20_a_process_that_is_new_is_told_everything_at_once_and_not_withi
     eventually("unwanted entries are normal", || normal(&haproxy, 5) && normal(&haproxy, 6)).await;
     let took = changed.elapsed();
     assert!(took < BEFORE_THE_MINUTE, "the new process was not told; healed after {took:?}");
-    bed.stop().await;
+    test_gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_reaches_the_table_of_a_running_gate() {
-    let (bed, mut haproxy) = stack().await;
+    let (test_gate, mut haproxy) = stack().await;
     haproxy.start().await;
-    haproxy_is(&bed, "ok").await;
+    haproxy_is(&test_gate, "ok").await;
     // The command reads the system's clock.
-    bed.clock.set(fortify_core::clock::SystemClock.now());
-    let data_dir = bed.app.config.storage.data_dir.clone();
+    test_gate.clock.set(fortify_core::clock::SystemClock.now());
+    let data_dir = test_gate.app.config.storage.data_dir.clone();
     let run = |args: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_fortify"))
             .arg("circuits")
@@ -614,7 +660,7 @@ async fn the_command_line_reaches_the_table_of_a_running_gate() {
     haproxy.gpc0_becomes(0x2_0019, 0).await;
     assert!(run(&["show", address]).ends_with(" like any other\n"));
     assert_eq!(run(&["list"]).lines().count(), 1, "a reset is listed");
-    bed.stop().await;
+    test_gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -629,26 +675,36 @@ async fn a_table_that_is_not_there_is_degraded_and_not_down() {
     haproxy.config = config.clone();
     haproxy.start().await;
     let socket = haproxy.socket();
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
         parts.config.haproxy.endpoint = Some(Endpoint::Unix(socket));
         parts.config.haproxy.table = "another".parse().unwrap();
     })
     .await;
-    haproxy_is(&bed, "ok").await;
+    haproxy_is(&test_gate, "ok").await;
     haproxy.config = SHIPPED.into();
     haproxy.reload().await;
     haproxy.old_ones_end().await;
-    haproxy_is(&bed, "degraded").await;
-    let until = in_half_an_hour(&bed);
-    bed.app.engine.parts().reputation.ban(circuit(2), until, Reason::Failures).await.unwrap();
-    assert_eq!(bed.app.engine.parts().reputation.standing(circuit(2)), Some(Standing::Banned));
-    bed.clock.advance(Duration::from_secs(3));
-    let metrics = bed.visitor().get("/metrics").await.text();
+    haproxy_is(&test_gate, "degraded").await;
+    let until = in_half_an_hour(&test_gate);
+    test_gate
+        .app
+        .engine
+        .parts()
+        .reputation
+        .ban(circuit(2), until, StatusReason::Failures)
+        .await
+        .unwrap();
+    assert_eq!(
+        test_gate.app.engine.parts().reputation.status(circuit(2)),
+        Some(CircuitStatus::Banned)
+    );
+    test_gate.clock.advance(Duration::from_secs(3));
+    let metrics = test_gate.visitor().get("/metrics").await.text();
     assert!(metrics.contains("fortify_haproxy_lag_seconds{} 3"), "{metrics}");
     // With the table it is well again.
     haproxy.config = config;
     haproxy.reload().await;
-    haproxy_is(&bed, "ok").await;
-    bed.stop().await;
+    haproxy_is(&test_gate, "ok").await;
+    test_gate.stop().await;
 }

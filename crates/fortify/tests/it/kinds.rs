@@ -14,22 +14,22 @@ use fortify_config::Config;
 use fortify_core::clock::ManualClock;
 use fortify_core::entropy::SystemEntropy;
 use fortify_core::pseudonym::CircuitTag;
-use fortify_engine::challenge::policy::{Order, Wish};
-use fortify_engine::challenge::renderer::Draw;
-use fortify_engine::challenge::{Redeemed, Submission};
-use fortify_engine::limits::waits::Waits;
+use fortify_engine::challenge::policy::{ChallengeRequest, Preference};
+use fortify_engine::challenge::renderer::Render;
+use fortify_engine::challenge::{RedeemOutcome, Submission};
+use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::session::key_ring::KeyRing;
 use fortify_engine::threat::ThreatLevel;
-use fortify_engine::threat::audit::Audit;
+use fortify_engine::threat::history::DialHistory;
 use fortify_engine::threat::table::LevelOverride;
 use fortify_store::record::{ChallengeRecord, ChallengeToken};
 use fortify_testkit::wait::eventually;
-use fortify_testkit::{Bed, Easel, Parts, fields};
+use fortify_testkit::{Easel, Parts, TestGate, fields};
 use fortify_web::app::App;
 
 /// A bed that draws one kind.
-async fn bed(variant: Variant, carrier: Carrier, more: impl FnOnce(&mut Parts)) -> Bed {
-    Bed::with(|parts| {
+async fn test_gate(variant: Variant, carrier: Carrier, more: impl FnOnce(&mut Parts)) -> TestGate {
+    TestGate::with(|parts| {
         parts.config.captcha.variant_weights = vec![(variant, 1)];
         parts.config.captcha.carrier_weights = vec![(carrier, 1)];
         more(parts);
@@ -42,22 +42,22 @@ fn kinds(mode: AnswerMode) -> impl Iterator<Item = (Variant, Carrier)> {
     pairs.filter(move |(variant, carrier)| carrier.carries(*variant, mode))
 }
 
-async fn record(bed: &Bed, token: &str) -> ChallengeRecord {
+async fn record(test_gate: &TestGate, token: &str) -> ChallengeRecord {
     let token: ChallengeToken = token.parse().unwrap();
-    bed.app.engine.parts().store.challenge(&token).await.unwrap().expect("a live challenge")
+    test_gate.app.engine.parts().store.challenge(&token).await.unwrap().expect("a live challenge")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_lets_in_whoever_reads_it_and_nobody_else() {
     for (variant, carrier) in kinds(AnswerMode::Typed) {
-        let bed = bed(variant, carrier, |_| {}).await;
-        let mut visitor = bed.visitor();
+        let test_gate = test_gate(variant, carrier, |_| {}).await;
+        let mut visitor = test_gate.visitor();
         let page = visitor.get("/articles/1").await;
-        let kept = record(&bed, &page.field("token")).await;
+        let kept = record(&test_gate, &page.field("token")).await;
         assert_eq!((&*kept.variant, &*kept.carrier), (variant.as_str(), carrier.as_str()));
-        let wrong = bed.submit(&mut visitor, &page, "quite wrong").await;
+        let wrong = test_gate.submit(&mut visitor, &page, "quite wrong").await;
         assert!(wrong.is_challenge() && !wrong.admits(), "{variant} in {carrier}");
-        let right = bed.solve(&mut visitor, &wrong).await;
+        let right = test_gate.solve(&mut visitor, &wrong).await;
         assert!(right.admits(), "{variant} in {carrier}");
         assert_eq!(visitor.get("/articles/1").await.status, StatusCode::OK);
     }
@@ -66,21 +66,24 @@ async fn every_kind_lets_in_whoever_reads_it_and_nobody_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_lets_in_whoever_picks_the_right_one_and_nobody_else() {
     for (variant, carrier) in kinds(AnswerMode::Choice) {
-        let bed = bed(variant, carrier, |parts| {
+        let test_gate = test_gate(variant, carrier, |parts| {
             parts.config.captcha.mode = AnswerMode::Choice;
         })
         .await;
-        let mut visitor = bed.visitor();
+        let mut visitor = test_gate.visitor();
         let page = visitor.get("/").await;
         let values = picks(&page.text());
         assert!(values.len() >= 4, "{variant} in {carrier}: {values:?}");
-        let answer = bed.answer(&page.field("token")).await;
+        let answer = test_gate.answer(&page.field("token")).await;
         let other = values.iter().find(|value| **value != answer).unwrap();
-        let wrong = bed.submit(&mut visitor, &page, other).await;
+        let wrong = test_gate.submit(&mut visitor, &page, other).await;
         assert!(!wrong.admits(), "{variant} in {carrier}");
-        let answer = bed.answer(&wrong.field("token")).await;
+        let answer = test_gate.answer(&wrong.field("token")).await;
         assert!(picks(&wrong.text()).contains(&answer), "{answer} cannot be picked");
-        assert!(bed.submit(&mut visitor, &wrong, &answer).await.admits(), "{variant} in {carrier}");
+        assert!(
+            test_gate.submit(&mut visitor, &wrong, &answer).await.admits(),
+            "{variant} in {carrier}"
+        );
     }
 }
 
@@ -88,12 +91,12 @@ async fn every_kind_lets_in_whoever_picks_the_right_one_and_nobody_else() {
 async fn a_wrong_pick_is_counted_by_what_it_is_beside_the_answer() {
     let generator = Generator::new().unwrap();
     for (variant, carrier) in kinds(AnswerMode::Choice) {
-        let bed = choice_bed(variant, carrier).await;
-        let (mut visitor, page) = start(&bed).await;
-        let puzzle = puzzle(&generator, &record(&bed, &page.field("token")).await);
+        let test_gate = choice_bed(variant, carrier).await;
+        let (mut visitor, page) = start(&test_gate).await;
+        let puzzle = puzzle(&generator, &record(&test_gate, &page.field("token")).await);
         let at = puzzle.decoy_kinds.iter().position(Option::is_some).unwrap();
         let kind = puzzle.decoy_kinds[at].unwrap();
-        bed.submit(&mut visitor, &page, &puzzle.choices[at].value()).await;
+        test_gate.submit(&mut visitor, &page, &puzzle.choices[at].value()).await;
         let line = format!(
             "fortify_wrong_picks_total{{variant=\"{variant}\",kind=\"{}\"}} 1",
             kind.as_str()
@@ -105,9 +108,9 @@ async fn a_wrong_pick_is_counted_by_what_it_is_beside_the_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_but_a_wrong_pick_of_an_own_challenge_is_counted_as_one() {
     let generator = Generator::new().unwrap();
-    let bed = choice_bed(Variant::DistortedText, Carrier::Swirl).await;
-    let (mut visitor, page) = start(&bed).await;
-    let kept = record(&bed, &page.field("token")).await;
+    let test_gate = choice_bed(Variant::DistortedText, Carrier::Swirl).await;
+    let (mut visitor, page) = start(&test_gate).await;
+    let kept = record(&test_gate, &page.field("token")).await;
     let made = puzzle(&generator, &kept);
     let wrong = made.choices.iter().map(Choice::value).find(|v| made.decoy_picked(v).is_some());
     let wrong = wrong.unwrap();
@@ -115,14 +118,15 @@ async fn nothing_but_a_wrong_pick_of_an_own_challenge_is_counted_as_one() {
     let unknown = ChallengeToken::random(&SystemEntropy).unwrap();
     let old = ChallengeToken::random(&SystemEntropy).unwrap();
     let outdated = ChallengeRecord { renderer: kept.renderer + 1, ..kept.clone() };
-    bed.app.engine.parts().store.put_challenge(&old, outdated).await.unwrap();
+    test_gate.app.engine.parts().store.put_challenge(&old, outdated).await.unwrap();
     let foreign = ChallengeToken::random(&SystemEntropy).unwrap();
     let circuit = CircuitTag::from_bytes([7; 16]);
     let others = ChallengeRecord { circuit, ..kept.clone() };
-    bed.app.engine.parts().store.put_challenge(&foreign, others).await.unwrap();
+    test_gate.app.engine.parts().store.put_challenge(&foreign, others).await.unwrap();
     let typed = ChallengeToken::random(&SystemEntropy).unwrap();
     let mode = AnswerMode::Typed.as_str().into();
-    bed.app
+    test_gate
+        .app
         .engine
         .parts()
         .store
@@ -131,7 +135,7 @@ async fn nothing_but_a_wrong_pick_of_an_own_challenge_is_counted_as_one() {
         .unwrap();
     for token in [unknown, old, foreign, typed] {
         let circuit = kept.circuit;
-        let redeemed = bed
+        let redeemed = test_gate
             .app
             .engine
             .parts()
@@ -139,15 +143,15 @@ async fn nothing_but_a_wrong_pick_of_an_own_challenge_is_counted_as_one() {
             .redeem(Submission { token: &token.encode(), answer: &wrong, trapped: false }, circuit)
             .await
             .unwrap();
-        assert_eq!(redeemed.redeemed, Redeemed::Failed);
+        assert_eq!(redeemed.redeemed, RedeemOutcome::Failed);
     }
-    let next = bed.submit(&mut visitor, &page, "no choice").await;
-    assert!(bed.solve(&mut visitor, &next).await.admits());
+    let next = test_gate.submit(&mut visitor, &page, "no choice").await;
+    assert!(test_gate.solve(&mut visitor, &next).await.admits());
     assert_eq!(counted_picks(&mut visitor).await, [""; 0]);
 }
 
-async fn choice_bed(variant: Variant, carrier: Carrier) -> Bed {
-    bed(variant, carrier, |parts| {
+async fn choice_bed(variant: Variant, carrier: Carrier) -> TestGate {
+    test_gate(variant, carrier, |parts| {
         parts.config.captcha.mode = AnswerMode::Choice;
         parts.config.security.max_captcha_failures = 100;
     })
@@ -178,33 +182,33 @@ fn picks(page: &str) -> Vec<String> {
 async fn what_only_a_program_reads_is_a_failure_like_any_other_and_is_counted() {
     for (variant, _) in kinds(AnswerMode::Typed).filter(|(_, carrier)| *carrier == Carrier::Motion)
     {
-        let bed = bed(variant, Carrier::Motion, |parts| {
+        let test_gate = test_gate(variant, Carrier::Motion, |parts| {
             let waits = [0, 60].map(Duration::from_secs).to_vec();
-            parts.config.limits.failure_waits = Waits::new(waits).unwrap();
+            parts.config.limits.failure_waits = FailureWaits::new(waits).unwrap();
         })
         .await;
-        let mut visitor = bed.visitor();
+        let mut visitor = test_gate.visitor();
         let page = visitor.get("/").await;
-        let decoy = record(&bed, &page.field("token")).await.decoy.expect("a decoy");
+        let decoy = record(&test_gate, &page.field("token")).await.decoy.expect("a decoy");
         let decoy = Answer::decode(decoy.expose()).unwrap().reveal();
         if variant == Variant::DistortedText {
             let text = page.text().replace(&page.field("token"), "");
             let picture = text.split("base64,").nth(1).unwrap().split('"').next().unwrap();
             assert!(!text.replace(picture, "").contains(&decoy), "the decoy is in the page");
         }
-        let fooled = bed.submit(&mut visitor, &page, &decoy).await;
+        let fooled = test_gate.submit(&mut visitor, &page, &decoy).await;
         assert!(fooled.is_challenge() && !fooled.admits());
         assert!(fooled.text().contains("That was not right"));
         let metrics = visitor.get("/metrics").await.text();
         assert!(metrics.contains("fortify_redeems_total{outcome=\"decoy\"} 1"), "{metrics}");
-        let again = bed.submit(&mut visitor, &fooled, "wrong").await;
+        let again = test_gate.submit(&mut visitor, &fooled, "wrong").await;
         assert_eq!(again.status, StatusCode::TOO_MANY_REQUESTS, "a decoy is no failure");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_locked_out_by_one_kind() {
-    let moving = bed(Variant::DistortedText, Carrier::Motion, |_| {}).await;
+    let moving = test_gate(Variant::DistortedText, Carrier::Motion, |_| {}).await;
     let (mut visitor, page) = start(&moving).await;
     assert!(page.text().contains("value=\"still\""));
     let still = another(&mut visitor, &page, "still").await;
@@ -216,7 +220,7 @@ async fn nobody_is_locked_out_by_one_kind() {
         "the wish is forgotten"
     );
 
-    let colours = bed(Variant::ColorTextMismatch, Carrier::Ink, |parts| {
+    let colours = test_gate(Variant::ColorTextMismatch, Carrier::Ink, |parts| {
         parts.config.security.max_captcha_failures = 1;
     })
     .await;
@@ -237,11 +241,11 @@ async fn a_picture_that_is_not_plain_to_see_comes_with_what_to_look_for() {
     ] {
         for (mode, answers) in [(AnswerMode::Typed, "<input id"), (AnswerMode::Choice, "<fieldset")]
         {
-            let bed = bed(Variant::ObjectRecognition, carrier, |parts| {
+            let test_gate = test_gate(Variant::ObjectRecognition, carrier, |parts| {
                 parts.config.captcha.mode = mode;
             })
             .await;
-            let page = start(&bed).await.1.text();
+            let page = start(&test_gate).await.1.text();
             let field = page.split(answers).nth(1).unwrap().split('>').next().unwrap();
             let described = if words.is_some() { "\"look hint\"" } else { "\"hint\"" };
             assert!(field.contains(&format!("aria-describedby={described}")), "{carrier}: {field}");
@@ -252,8 +256,8 @@ async fn a_picture_that_is_not_plain_to_see_comes_with_what_to_look_for() {
     }
 }
 
-async fn start(bed: &Bed) -> (fortify_testkit::Visitor, fortify_testkit::Reply) {
-    let mut visitor = bed.visitor();
+async fn start(test_gate: &TestGate) -> (fortify_testkit::Visitor, fortify_testkit::Reply) {
+    let mut visitor = test_gate.visitor();
     let page = visitor.get("/").await;
     (visitor, page)
 }
@@ -261,9 +265,10 @@ async fn start(bed: &Bed) -> (fortify_testkit::Visitor, fortify_testkit::Reply) 
 async fn another(
     visitor: &mut fortify_testkit::Visitor,
     page: &fortify_testkit::Reply,
-    wish: &str,
+    preference: &str,
 ) -> fortify_testkit::Reply {
-    let sent = fields(&[("token", &page.field("token")), ("return_to", "/"), ("another", wish)]);
+    let sent =
+        fields(&[("token", &page.field("token")), ("return_to", "/"), ("another", preference)]);
     visitor.post_form("/validate-captcha", &sent).await
 }
 
@@ -273,7 +278,7 @@ struct Slow {
     slow: Arc<AtomicBool>,
 }
 
-impl Draw for Slow {
+impl Render for Slow {
     fn style(&self, key: &StyleKey) -> Style {
         self.generator.style(key)
     }
@@ -295,7 +300,7 @@ impl Draw for Slow {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_slow_pictures_in_a_row_make_the_next_ones_plain_until_they_are_quick_again() {
     let slow = Arc::new(AtomicBool::new(true));
-    let drawer = Arc::new(Slow { generator: Generator::new().unwrap(), slow: slow.clone() });
+    let renderer = Arc::new(Slow { generator: Generator::new().unwrap(), slow: slow.clone() });
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(fortify_testkit::NOW));
     let mut config = Config::default();
@@ -306,13 +311,16 @@ async fn ten_slow_pictures_in_a_row_make_the_next_ones_plain_until_they_are_quic
     let keys = KeyRing::open(dir.path(), &*clock, &SystemEntropy).unwrap();
     let store = Arc::new(fortify_testkit::memory_store(dir.path()));
     let entropy = Arc::new(SystemEntropy);
-    let app = App::over(Arc::new(config), keys, store, drawer, clock, entropy).unwrap();
+    let app = App::over(Arc::new(config), keys, store, renderer, clock, entropy).unwrap();
     let circuit = CircuitTag::from_bytes([1; 16]);
     let next = async || {
         app.engine
             .parts()
             .challenges
-            .issue_with_picture(circuit, Order { wish: Wish::Any, harder: false })
+            .issue_with_picture(
+                circuit,
+                ChallengeRequest { preference: Preference::Any, harder: false },
+            )
             .await
             .unwrap()
             .0
@@ -330,14 +338,16 @@ async fn ten_slow_pictures_in_a_row_make_the_next_ones_plain_until_they_are_quic
     assert!(app.metrics.encode().unwrap().contains("fortify_renders_strained 0"));
 }
 
-async fn stocked(bed: &Bed) {
-    eventually("the stock is full", || bed.app.engine.parts().challenges.pictures_ready() >= 8)
-        .await;
+async fn stocked(test_gate: &TestGate) {
+    eventually("the stock is full", || {
+        test_gate.app.engine.parts().challenges.pictures_ready() >= 8
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_and_sessions_follow_the_dial() {
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         parts.config.captcha.drawn_ahead = 8;
         let row = LevelOverride::of(ThreatLevel::MAX);
         let ttl = Some(Duration::from_secs(60));
@@ -345,75 +355,75 @@ async fn pictures_and_sessions_follow_the_dial() {
         parts.config.threat.levels = vec![LevelOverride { challenge_ttl: ttl, variants, ..row }];
     })
     .await;
-    stocked(&bed).await;
-    assert_eq!(bed.app.engine.parts().sessions.lifetime(), Duration::from_secs(3600));
-    let mut changed = bed.app.engine.parts().threat.changed();
-    let mut audit = Audit::open_existing(&bed.app.config.storage.data_dir).unwrap();
+    stocked(&test_gate).await;
+    assert_eq!(test_gate.app.engine.parts().sessions.lifetime(), Duration::from_secs(3600));
+    let mut changed = test_gate.app.engine.parts().threat.changed();
+    let mut audit = DialHistory::open_existing(&test_gate.app.config.storage.data_dir).unwrap();
     audit.turn(None, |dial| Some(dial.pin(ThreatLevel::MAX))).unwrap();
     tokio::time::timeout(Duration::from_secs(20), changed.changed()).await.unwrap().unwrap();
-    bed.app.engine.apply_level();
+    test_gate.app.engine.apply_level();
     let circuit = CircuitTag::from_bytes([1; 16]);
     for _ in 0..20 {
-        let (issued, _) = bed
+        let (issued, _) = test_gate
             .app
             .engine
             .parts()
             .challenges
-            .issue_with_picture(circuit, Order::default())
+            .issue_with_picture(circuit, ChallengeRequest::default())
             .await
             .unwrap();
         assert_eq!((issued.level, issued.variant), (10, "arithmetic"));
         assert_eq!(issued.expires_in, Duration::from_secs(60));
     }
-    assert_eq!(bed.app.engine.parts().sessions.lifetime(), Duration::from_secs(900));
-    let mut visitor = bed.visitor();
+    assert_eq!(test_gate.app.engine.parts().sessions.lifetime(), Duration::from_secs(900));
+    let mut visitor = test_gate.visitor();
     let page = visitor.get("/").await;
-    let solved = bed.solve(&mut visitor, &page).await;
+    let solved = test_gate.solve(&mut visitor, &page).await;
     assert!(solved.set_cookies().iter().any(|cookie| cookie.contains("Max-Age=900")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_take_pictures_that_were_drawn_ahead() {
     let easel = Easel::new();
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         parts.config.captcha.drawn_ahead = 8;
-        parts.drawer = Some(easel.clone());
+        parts.renderer = Some(easel.clone());
     })
     .await;
-    stocked(&bed).await;
+    stocked(&test_gate).await;
     let held = easel.hold();
-    let (mut visitor, mut page) = start(&bed).await;
+    let (mut visitor, mut page) = start(&test_gate).await;
     for _ in 1..8 {
-        page = bed.submit(&mut visitor, &page, "wrong").await;
+        page = test_gate.submit(&mut visitor, &page, "wrong").await;
         assert!(page.is_challenge());
     }
     // The stock is used up: the ninth is drawn while its visitor waits, beside what the stock draws.
-    assert_eq!(bed.app.engine.parts().challenges.pictures_ready(), 0);
-    let mut ninth = bed.visitor();
+    assert_eq!(test_gate.app.engine.parts().challenges.pictures_ready(), 0);
+    let mut ninth = test_gate.visitor();
     let asked = tokio::spawn(async move { ninth.get("/").await });
     easel.waiting(2).await;
     drop(held);
     assert!(asked.await.unwrap().is_challenge());
-    assert!(bed.solve(&mut visitor, &page).await.admits());
+    assert!(test_gate.solve(&mut visitor, &page).await.admits());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pictures_of_all_stages_are_there_before_the_first_is_solved() {
     let easel = Easel::new();
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         parts.config.captcha.drawn_ahead = 8;
         for row in &mut parts.config.threat.levels {
             row.stages = Some(3);
         }
-        parts.drawer = Some(easel.clone());
+        parts.renderer = Some(easel.clone());
     })
     .await;
-    stocked(&bed).await;
+    stocked(&test_gate).await;
     let _held = easel.hold();
-    let (mut visitor, mut page) = start(&bed).await;
+    let (mut visitor, mut page) = start(&test_gate).await;
     for stage in 1..=3 {
         assert!(page.text().contains(&format!("Picture {stage} of 3")), "{}", page.text());
-        page = bed.solve(&mut visitor, &page).await;
+        page = test_gate.solve(&mut visitor, &page).await;
     }
     assert!(page.admits());
 }
@@ -422,21 +432,21 @@ async fn the_pictures_of_all_stages_are_there_before_the_first_is_solved() {
 #[tokio::test(flavor = "current_thread")]
 async fn while_all_places_draw_others_are_sent_away_and_not_kept_waiting() {
     let easel = Easel::new();
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         parts.config.captcha.drawn_ahead = 0;
         parts.config.captcha.max_concurrent_renders = 1;
-        parts.drawer = Some(easel.clone());
+        parts.renderer = Some(easel.clone());
     })
     .await;
     let held = easel.hold();
-    let mut first = bed.visitor();
+    let mut first = test_gate.visitor();
     let asked = tokio::spawn(async move { first.get("/").await });
     easel.waiting(1).await;
-    let second = bed.visitor().get("/").await;
+    let second = test_gate.visitor().get("/").await;
     assert_eq!(second.status, StatusCode::SERVICE_UNAVAILABLE, "{}", second.text());
     assert_eq!(second.header("retry-after"), Some("1"));
     assert!(!asked.is_finished(), "the first one is drawn");
     drop(held);
     assert!(asked.await.unwrap().is_challenge());
-    assert!(bed.visitor().get("/").await.is_challenge(), "its place is not free again");
+    assert!(test_gate.visitor().get("/").await.is_challenge(), "its place is not free again");
 }

@@ -11,30 +11,30 @@ use axum::response::{IntoResponse as _, Response};
 use fortify_core::circuit::IdentityMode;
 use fortify_demo::DemoSite;
 use fortify_testkit::servers::{Haproxy, Nginx};
-use fortify_testkit::{Bed, Visitor, fields};
+use fortify_testkit::{TestGate, Visitor, fields};
 
 /// What `HAProxy` writes for tor's circuit 25.
 const CIRCUIT: &str = "fc00:dead:beef:4dad::19";
 
 /// A gate without a service of its own, and nginx that asks it.
-async fn behind_nginx() -> (Bed, Nginx) {
-    let bed = Bed::with(|parts| {
+async fn behind_nginx() -> (TestGate, Nginx) {
+    let test_gate = TestGate::with(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
         parts.config.upstream.authority = None;
     })
     .await;
-    let nginx = Nginx::start(bed.address, bed.site.address());
-    (bed, nginx)
+    let nginx = Nginx::start(test_gate.address, test_gate.site.address());
+    (test_gate, nginx)
 }
 
 fn visitor(nginx: &Nginx) -> Visitor {
     Visitor::at(nginx.address).circuit(CIRCUIT)
 }
 
-async fn admitted(bed: &Bed, nginx: &Nginx) -> Visitor {
+async fn admitted(test_gate: &TestGate, nginx: &Nginx) -> Visitor {
     let mut visitor = visitor(nginx);
     let page = visitor.get("/").await;
-    let landed = bed.solve(&mut visitor, &page).await;
+    let landed = test_gate.solve(&mut visitor, &page).await;
     assert_eq!(landed.status, StatusCode::SEE_OTHER, "{}", landed.text());
     visitor
 }
@@ -52,19 +52,19 @@ fn raw(address: SocketAddr, request: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visitor_solves_behind_nginx_and_lands_on_the_page_first_asked_for() {
-    let (bed, nginx) = behind_nginx().await;
+    let (test_gate, nginx) = behind_nginx().await;
     let mut visitor = visitor(&nginx);
     let page = visitor.get("/articles/1?from=link").await;
     assert_eq!(page.status, StatusCode::FORBIDDEN);
     assert!(page.is_challenge());
-    let again = bed.submit(&mut visitor, &page, "WRONG-ANSWER").await;
+    let again = test_gate.submit(&mut visitor, &page, "WRONG-ANSWER").await;
     assert!(again.is_challenge() && !again.admits());
-    let landed = bed.solve(&mut visitor, &again).await;
+    let landed = test_gate.solve(&mut visitor, &again).await;
     assert_eq!(landed.header("location"), Some("/articles/1?from=link"));
-    assert!(bed.site.seen().is_empty(), "the service saw a stranger");
+    assert!(test_gate.site.seen().is_empty(), "the service saw a stranger");
     assert_eq!(visitor.get("/articles/1?from=link").await.status, StatusCode::OK);
-    assert_eq!(visitor.get("/api/session").await.json()["standing"], "admitted");
-    assert_eq!(bed.site.seen().len(), 1);
+    assert_eq!(visitor.get("/api/session").await.json()["status"], "admitted");
+    assert_eq!(test_gate.site.seen().len(), 1);
     let other = &mut visitor.clone().circuit("fc00:dead:beef:4dad::1a");
     let moved = other.get("/").await;
     assert_eq!(moved.status, StatusCode::OK, "a session moves with its visitor");
@@ -76,8 +76,8 @@ async fn a_visitor_solves_behind_nginx_and_lands_on_the_page_first_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_passes_with_method_address_and_body_intact() {
-    let (bed, nginx) = behind_nginx().await;
-    let mut visitor = admitted(&bed, &nginx).await;
+    let (test_gate, nginx) = behind_nginx().await;
+    let mut visitor = admitted(&test_gate, &nginx).await;
     visitor.cookies.insert("theme".into(), "dark".into());
     visitor.cookies.insert("a".into(), "first".into());
     let body = "x".repeat(40_000);
@@ -89,11 +89,11 @@ async fn a_session_passes_with_method_address_and_body_intact() {
         (Method::GET, "/validate-captcha2/%2e%2e/a//b/./c?x"),
         (Method::GET, "/%C3%A9?q=%00"),
     ] {
-        bed.site.seen().clear();
+        test_gate.site.seen().clear();
         let sent = if method == Method::GET { String::new() } else { body.clone() };
         let headers = [("x-own", "kept"), ("content-type", "text/plain")];
         visitor.send(method.clone(), path, &headers, Body::from(sent.clone())).await;
-        let seen = bed.site.seen().last().unwrap();
+        let seen = test_gate.site.seen().last().unwrap();
         assert_eq!((seen.method, seen.uri.to_string()), (method, path.to_owned()));
         assert_eq!(seen.body, sent.as_bytes(), "{path}");
         let header = |name: &str| seen.headers.get(name).map(|value| value.to_str().unwrap());
@@ -109,8 +109,8 @@ async fn a_session_passes_with_method_address_and_body_intact() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_passes_with_a_session_and_not_without() {
-    let (bed, nginx) = behind_nginx().await;
-    let visitor = admitted(&bed, &nginx).await;
+    let (test_gate, nginx) = behind_nginx().await;
+    let visitor = admitted(&test_gate, &nginx).await;
     let cookie = format!("cookie: cerberus_session={}\r\n", visitor.cookies["cerberus_session"]);
     for (cookie, status) in [("", "403"), (cookie.as_str(), "101")] {
         let request = format!(
@@ -129,8 +129,8 @@ async fn a_websocket_passes_with_a_session_and_not_without() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_cookies_never_reach_the_service_and_others_always() {
-    let (bed, nginx) = behind_nginx().await;
-    let session = admitted(&bed, &nginx).await.cookies["cerberus_session"].clone();
+    let (test_gate, nginx) = behind_nginx().await;
+    let session = admitted(&test_gate, &nginx).await.cookies["cerberus_session"].clone();
     for (sent, kept) in [
         ("a=1; SESSION; b=\"x y\"", Some("a=1; b=\"x y\"")),
         ("SESSION", None),
@@ -144,22 +144,22 @@ async fn our_cookies_never_reach_the_service_and_others_always() {
         // More than are taken out one by one: nothing goes on rather than one of ours.
         ("a=1; SESSION; SESSION; SESSION; SESSION; SESSION; SESSION; SESSION", None),
     ] {
-        bed.site.seen().clear();
+        test_gate.site.seen().clear();
         let cookies = sent.replace("SESSION", &format!("cerberus_session={session}"));
         let mut visitor = visitor(&nginx);
         let page = visitor.get_with("/", &[("cookie", &cookies)]).await;
         assert_eq!(page.status, StatusCode::OK, "{sent}");
-        assert_eq!(bed.site.seen().last().unwrap().header("cookie"), kept, "{sent}");
+        assert_eq!(test_gate.site.seen().last().unwrap().header("cookie"), kept, "{sent}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_that_met_the_challenge_goes_on_behind_nginx() {
-    let (bed, nginx) = behind_nginx().await;
+    let (test_gate, nginx) = behind_nginx().await;
     let mut visitor = visitor(&nginx);
     let sent = fields(&[("name", "A & B"), ("message", "\u{e9}\"<")]);
     let page = visitor.post_form("/guestbook", &sent).await;
-    let resume = bed.solve(&mut visitor, &page).await;
+    let resume = test_gate.solve(&mut visitor, &page).await;
     assert_eq!(resume.status, StatusCode::OK, "{}", resume.text());
     let received: Vec<_> =
         sent.iter().map(|(name, _)| (name.clone(), resume.field(name))).collect();
@@ -171,12 +171,12 @@ async fn a_form_that_met_the_challenge_goes_on_behind_nginx() {
     let mut stranger = Visitor::at(nginx.address).circuit("fc00:dead:beef:4dad::1b");
     let refused = stranger.send(Method::POST, "/upload", &[], large).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text());
-    assert_eq!(bed.site.seen().len(), 1, "only the form");
+    assert_eq!(test_gate.site.seen().len(), 1, "only the form");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_static_page_shows_a_challenge_without_a_script() {
-    let (bed, nginx) = behind_nginx().await;
+    let (test_gate, nginx) = behind_nginx().await;
     let mut visitor = visitor(&nginx);
     let page = visitor.get("/_fortify/challenge.html").await;
     assert_eq!(page.status, StatusCode::OK, "{}", page.text());
@@ -188,7 +188,7 @@ async fn the_static_page_shows_a_challenge_without_a_script() {
     let picture = format!("/captcha/{token}.png");
     assert!(text.contains(&format!("src=\"{picture}\"")), "{text}");
     assert_eq!(visitor.get(&picture).await.header("content-type"), Some("image/png"));
-    let landed = bed.solve(&mut visitor, &page).await;
+    let landed = test_gate.solve(&mut visitor, &page).await;
     assert!(landed.admits());
     // The page set no cookie, so one more step tells a jar that is off from this page.
     let to = landed.header("location").unwrap().to_owned();
@@ -201,8 +201,8 @@ async fn the_static_page_shows_a_challenge_without_a_script() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_static_page_says_so_when_there_is_no_challenge() {
-    let (mut bed, nginx) = behind_nginx().await;
-    bed.stop_gate().await;
+    let (mut test_gate, nginx) = behind_nginx().await;
+    test_gate.stop_gate().await;
     let page = visitor(&nginx).get("/_fortify/challenge.html").await;
     assert_eq!(page.try_field("token"), None);
     assert!(page.text().contains("try again"), "{}", page.text());
@@ -266,8 +266,8 @@ async fn abuse_05_a_visitors_own_circuit_never_reaches_the_gate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_05_without_a_circuit_nobody_passes() {
-    let (bed, nginx) = behind_nginx().await;
-    let member = admitted(&bed, &nginx).await;
+    let (test_gate, nginx) = behind_nginx().await;
+    let member = admitted(&test_gate, &nginx).await;
     for circuit in ["", "127.0.0.1", "fc00:dead:beef:4dae::19", "unix:", "x"] {
         let mut visitor = member.clone();
         visitor.headers.clear();
@@ -277,12 +277,12 @@ async fn abuse_05_without_a_circuit_nobody_passes() {
         let refused = visitor.get("/").await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{circuit}: {}", refused.text());
     }
-    assert!(bed.site.seen().is_empty());
+    assert!(test_gate.site.seen().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_06_without_a_session_nothing_reaches_the_service_behind_nginx() {
-    let (bed, nginx) = behind_nginx().await;
+    let (test_gate, nginx) = behind_nginx().await;
     let alter = |session: &str| {
         let (head, signature) = session.rsplit_once('.').unwrap();
         let first = if signature.starts_with('A') { 'B' } else { 'A' };
@@ -302,12 +302,12 @@ async fn abuse_06_without_a_session_nothing_reaches_the_service_behind_nginx() {
         let mut visitor =
             Visitor::at(nginx.address).circuit(&format!("fc00:dead:beef:4dad::{number:x}"));
         let page = visitor.get("/").await;
-        assert!(bed.solve(&mut visitor, &page).await.admits());
+        assert!(test_gate.solve(&mut visitor, &page).await.admits());
         let session = visitor.cookies["cerberus_session"].clone();
         assert_eq!(visitor.get("/").await.status, StatusCode::OK, "{why}");
-        bed.site.seen().clear();
+        test_gate.site.seen().clear();
         if why == "expired" {
-            bed.clock.advance(Duration::from_secs(3601));
+            test_gate.clock.advance(Duration::from_secs(3601));
         }
         visitor.cookies.clear();
         if why != "no cookie" {
@@ -322,14 +322,14 @@ async fn abuse_06_without_a_session_nothing_reaches_the_service_behind_nginx() {
                 assert_eq!(reply.status, StatusCode::FORBIDDEN, "{why}: {method} {path}");
             }
         }
-        assert!(bed.site.seen().is_empty(), "{why}");
+        assert!(test_gate.site.seen().is_empty(), "{why}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_12_the_question_is_not_there_for_visitors() {
-    let (bed, nginx) = behind_nginx().await;
-    let mut member = admitted(&bed, &nginx).await;
+    let (test_gate, nginx) = behind_nginx().await;
+    let mut member = admitted(&test_gate, &nginx).await;
     for path in [
         "/_fortify/auth",
         "/_fortify/auth?x=1",
@@ -357,7 +357,7 @@ async fn abuse_12_the_question_is_not_there_for_visitors() {
     for path in ["/metrics", "/ready", "/health"] {
         assert_eq!(member.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
-    assert!(bed.site.seen().is_empty());
+    assert!(test_gate.site.seen().is_empty());
 }
 
 /// Something at Fortify's address that answers every question alike.
@@ -400,11 +400,11 @@ async fn abuse_12_only_a_204_lets_anybody_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_12_a_gate_that_is_stopped_silent_or_broken_lets_nobody_in() {
-    let (mut bed, nginx) = behind_nginx().await;
-    let mut member = admitted(&bed, &nginx).await;
+    let (mut test_gate, nginx) = behind_nginx().await;
+    let mut member = admitted(&test_gate, &nginx).await;
     assert_eq!(member.get("/").await.status, StatusCode::OK);
-    bed.site.seen().clear();
-    bed.stop_gate().await;
+    test_gate.site.seen().clear();
+    test_gate.stop_gate().await;
     for (method, path) in
         [(Method::GET, "/"), (Method::POST, "/guestbook"), (Method::GET, "/captcha/x.png")]
     {
@@ -412,14 +412,14 @@ async fn abuse_12_a_gate_that_is_stopped_silent_or_broken_lets_nobody_in() {
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert_eq!(reply.header("retry-after"), Some("5"));
     }
-    assert!(bed.site.seen().is_empty());
+    assert!(test_gate.site.seen().is_empty());
 
     // It takes the connection and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nginx = Nginx::start(silent.local_addr().unwrap(), bed.site.address());
+    let nginx = Nginx::start(silent.local_addr().unwrap(), test_gate.site.address());
     let reply = visitor(&nginx).get("/").await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(bed.site.seen().is_empty());
+    assert!(test_gate.site.seen().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -456,9 +456,9 @@ async fn what_the_gate_says_beside_its_yes_arrives_where_it_belongs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_visitor_says_in_a_proxys_name_reaches_neither_gate_nor_service() {
-    let (bed, nginx) = behind_nginx().await;
+    let (test_gate, nginx) = behind_nginx().await;
     let haproxy = Haproxy::start(nginx.address);
-    let session = admitted(&bed, &nginx).await.cookies["cerberus_session"].clone();
+    let session = admitted(&test_gate, &nginx).await.cookies["cerberus_session"].clone();
     let forged: String = [
         "X-Forwarded-For",
         "X-Forwarded-Host",
@@ -486,7 +486,7 @@ async fn what_a_visitor_says_in_a_proxys_name_reaches_neither_gate_nor_service()
     );
     let answer = raw(haproxy.address, request.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let seen = bed.site.seen().last().unwrap();
+    let seen = test_gate.site.seen().last().unwrap();
     assert!(!format!("{:?}", seen.headers).contains("forged"), "{:?}", seen.headers);
     assert_eq!(seen.header("x-forwarded-host"), Some("a.onion"));
 }

@@ -11,11 +11,11 @@ use axum::http::{Method, StatusCode};
 use fortify_config::ControlAddress;
 use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
 use fortify_core::clock::{Clock as _, SystemClock};
-use fortify_engine::reputation::{Reason, Standing};
+use fortify_engine::reputation::{CircuitStatus, StatusReason};
 use fortify_haproxy::client::Endpoint;
 use fortify_testkit::servers::{Haproxy, Nginx, check, free_address};
 use fortify_testkit::wait::eventually as until;
-use fortify_testkit::{Bed, Reply, Visitor};
+use fortify_testkit::{Reply, TestGate, Visitor};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -35,7 +35,7 @@ const BROWSER: [(&str, &str); 6] = [
 
 /// The onion service and all behind it.
 struct Site {
-    bed: Bed,
+    test_gate: TestGate,
     haproxy: Haproxy,
     _nginx: Nginx,
     onion: String,
@@ -53,7 +53,7 @@ impl Site {
         let (ingress, nginx) = (told("FORTIFY_TEST_INGRESS").parse().unwrap(), free_address());
         let haproxy = Haproxy::start_at(ingress, nginx);
         let control = PathBuf::from(told("FORTIFY_TEST_CONTROL"));
-        let bed = Bed::with(|parts| {
+        let test_gate = TestGate::with(|parts| {
             parts.config.security.identity = IdentityMode::Circuit;
             parts.config.security.max_captcha_failures = 5;
             parts.config.upstream.authority = None;
@@ -62,18 +62,19 @@ impl Site {
         })
         .await;
         // The command line reads the system's clock.
-        bed.clock.set(SystemClock.now());
-        let nginx = Nginx::start_at(nginx, bed.address, bed.site.address());
+        test_gate.clock.set(SystemClock.now());
+        let nginx = Nginx::start_at(nginx, test_gate.address, test_gate.site.address());
         let onion = told("FORTIFY_TEST_ONION");
         let socks = told("FORTIFY_TEST_SOCKS").parse().unwrap();
-        let site = Self { bed, haproxy, _nginx: nginx, onion, socks, control };
+        let site = Self { test_gate, haproxy, _nginx: nginx, onion, socks, control };
         site.until_watched().await;
         site
     }
 
     async fn until_watched(&self) {
-        let tor = self.bed.app.tor.as_ref().unwrap();
-        until("tor and HAProxy are watched", || tor.is_up() && self.bed.app.haproxy.is_up()).await;
+        let tor = self.test_gate.app.tor.as_ref().unwrap();
+        until("tor and HAProxy are watched", || tor.is_up() && self.test_gate.app.haproxy.is_up())
+            .await;
     }
 
     /// A visitor on circuits of its own: tor keeps apart who gives different names to SOCKS.
@@ -89,7 +90,7 @@ impl Site {
 
     /// Other tests' visitors, and their circuits, are others.
     fn full_name(&self, name: &str) -> String {
-        format!("{name}-{}", self.bed.address.port())
+        format!("{name}-{}", self.test_gate.address.port())
     }
 
     /// A visitor who sees a challenge, the challenge, and on which circuit.
@@ -107,7 +108,7 @@ impl Site {
 
     async fn admitted(&self, name: &str) -> (Visitor, String) {
         let (mut visitor, page, circuit) = self.arrived(name).await;
-        let landed = self.bed.solve(&mut visitor, &page).await;
+        let landed = self.test_gate.solve(&mut visitor, &page).await;
         assert_eq!(landed.status, StatusCode::SEE_OTHER, "{}", landed.text());
         (visitor, circuit)
     }
@@ -153,7 +154,9 @@ impl Site {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fortify"));
         let control = format!("unix:{}", self.control.display());
         command.args(args).env("FORTIFY__TOR__CONTROL", control);
-        check(command.env("FORTIFY__STORAGE__DATA_DIR", &self.bed.app.config.storage.data_dir))
+        check(
+            command.env("FORTIFY__STORAGE__DATA_DIR", &self.test_gate.app.config.storage.data_dir),
+        )
     }
 
     async fn until_gpc0(&self, circuit: &str, value: u8) {
@@ -236,8 +239,8 @@ async fn a_visitor_solves_on_the_onion_address_and_gets_the_page() {
     let page = arrive(&mut visitor, "/articles/1").await;
     assert_eq!(page.status, StatusCode::FORBIDDEN);
     assert!(page.is_challenge());
-    assert!(site.bed.site.seen().is_empty());
-    let landed = site.bed.solve(&mut visitor, &page).await;
+    assert!(site.test_gate.site.seen().is_empty());
+    let landed = site.test_gate.solve(&mut visitor, &page).await;
     assert_eq!(landed.header("location"), Some("/articles/1"));
     assert!(landed.set_cookies().iter().all(|cookie| cookie.contains("Secure")));
     assert_eq!(visitor.get("/articles/1").await.status, StatusCode::OK);
@@ -245,7 +248,7 @@ async fn a_visitor_solves_on_the_onion_address_and_gets_the_page() {
     assert_eq!(visitor.post_form("/guestbook", &form).await.status, StatusCode::SEE_OTHER);
     let download = visitor.get("/download?bytes=3000000").await;
     assert_eq!(download.body.len(), 3_000_000);
-    let said = format!("{:?}", site.bed.site.seen().requests());
+    let said = format!("{:?}", site.test_gate.site.seen().requests());
     assert!(!said.contains("4dad"), "the service was told a circuit");
 }
 
@@ -256,8 +259,8 @@ async fn two_identities_are_two_circuits() {
     let (mut alice, of_alice) = site.admitted("alice").await;
     let (_bob, _page, of_bob) = site.arrived("bob").await;
     assert_ne!(of_alice, of_bob);
-    let (standing, others) = (site.haproxy.gpc0(&of_alice), site.haproxy.gpc0(&of_bob));
-    assert_eq!((standing, others), (Some(1), Some(0)), "a favour is one circuit's");
+    let (status, others) = (site.haproxy.gpc0(&of_alice), site.haproxy.gpc0(&of_bob));
+    assert_eq!((status, others), (Some(1), Some(0)), "a favour is one circuit's");
     assert_eq!(alice.get("/").await.status, StatusCode::OK);
     assert_eq!(site.haproxy.circuits(), [of_alice, of_bob].into(), "alice came on another");
 }
@@ -288,11 +291,11 @@ async fn a_banned_circuit_is_shut_out_by_haproxy_and_the_others_are_not() {
     let (mut alice, _of_alice) = site.admitted("alice").await;
     let (mut mallory, mut page, of_mallory) = site.arrived("mallory").await;
     for _ in 0..4 {
-        page = site.bed.submit(&mut mallory, &page, "NONSENSE").await;
+        page = site.test_gate.submit(&mut mallory, &page, "NONSENSE").await;
         assert!(page.is_challenge(), "{}", page.text());
     }
     assert!(!site.is_shut_out("mallory").await, "four wrong answers");
-    let refused = site.bed.submit(&mut mallory, &page, "NONSENSE").await;
+    let refused = site.test_gate.submit(&mut mallory, &page, "NONSENSE").await;
     assert!(!refused.is_challenge(), "five wrong answers");
     site.until_gpc0(&of_mallory, 2).await;
     assert!(site.is_shut_out("mallory").await);
@@ -343,11 +346,11 @@ async fn a_gate_that_is_stopped_lets_nobody_in_over_tor() {
     let mut site = Site::start().await;
     let (mut visitor, _circuit) = site.admitted("alice").await;
     assert_eq!(visitor.get("/").await.status, StatusCode::OK);
-    site.bed.site.seen().clear();
-    site.bed.stop_gate().await;
+    site.test_gate.site.seen().clear();
+    site.test_gate.stop_gate().await;
     let refused = visitor.send(Method::POST, "/guestbook", &[], Body::from("a=b")).await;
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(site.bed.site.seen().is_empty());
+    assert!(site.test_gate.site.seen().is_empty());
 }
 
 /// Numbers of circuits that a tor which has just started gives, and those of one after some tests.
@@ -357,10 +360,10 @@ const NUMBERS: std::ops::RangeInclusive<u32> = 1..=1000;
 #[ignore = "needs the network that `make test-tor` starts"]
 async fn after_a_restart_of_tor_its_circuits_inherit_nothing() {
     let site = Site::start().await;
-    let app = &site.bed.app;
+    let app = &site.test_gate.app;
     let tag = |circuit| app.engine.parts().pseudonyms.tag(&CircuitId::Header(circuit));
     let first = app.boot();
-    let numbered = |number| TorCircuit::from_parts(first.instance, first.epoch, number);
+    let numbered = |number| TorCircuit::from_parts(first.instance, first.generation, number);
     let (mut mallory, page, of_mallory) = site.arrived("mallory").await;
     // Whatever number a newcomer gets afterwards, one before had four failures, and a favour or a ban.
     for number in NUMBERS {
@@ -373,16 +376,16 @@ async fn after_a_restart_of_tor_its_circuits_inherit_nothing() {
                 .unwrap();
         }
     }
-    site.bed.submit(&mut mallory, &page, "NONSENSE").await;
+    site.test_gate.submit(&mut mallory, &page, "NONSENSE").await;
     site.until_gpc0(&of_mallory, 2).await;
     let until_then = app.clock.now().after(BOUND * 60);
     let mut writes = tokio::task::JoinSet::new();
     for number in NUMBERS {
-        let standing = if number % 2 == 0 { Standing::Banned } else { Standing::Vip };
+        let status = if number % 2 == 0 { CircuitStatus::Banned } else { CircuitStatus::Trusted };
         let reputation = app.engine.parts().reputation.clone();
         let circuit = numbered(number);
         writes.spawn(async move {
-            reputation.set(circuit, standing, until_then, Reason::Operator).await.unwrap();
+            reputation.set(circuit, status, until_then, StatusReason::Operator).await.unwrap();
         });
     }
     writes.join_all().await;
@@ -404,9 +407,9 @@ async fn after_a_restart_of_tor_its_circuits_inherit_nothing() {
         let mut visitor = site.visitor(name).await;
         let page = arrive(&mut visitor, "/").await;
         assert!(page.is_challenge(), "{name} inherits a ban or a session");
-        let page = site.bed.submit(&mut visitor, &page, "NONSENSE").await;
+        let page = site.test_gate.submit(&mut visitor, &page, "NONSENSE").await;
         assert!(page.is_challenge(), "{name} inherits failures");
-        let landed = site.bed.solve(&mut visitor, &page).await;
+        let landed = site.test_gate.solve(&mut visitor, &page).await;
         assert_eq!(landed.status, StatusCode::SEE_OTHER, "{}", landed.text());
         assert_eq!(visitor.get("/").await.status, StatusCode::OK);
     }

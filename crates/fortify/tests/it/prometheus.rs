@@ -15,7 +15,7 @@ use fortify_core::circuit::IdentityMode;
 use fortify_haproxy::client::Endpoint;
 use fortify_testkit::servers::{Haproxy, Nginx, Process, check, command, deploy, free_address};
 use fortify_testkit::wait::{until, until_ok};
-use fortify_testkit::{Bed, Visitor};
+use fortify_testkit::{TestGate, Visitor};
 use serde_json::Value;
 
 /// What is there only with something that this test does not run (tor's control port, a second node), or
@@ -25,10 +25,10 @@ const MAY_BE_ABSENT: [&str; 10] = [
     "fortify_tor_up",
     "fortify_tor_restarts_total",
     "fortify_tor_circuits_closed_total",
-    "fortify_standings_untold",
-    "fortify_standings_unwritten",
+    "fortify_replication_pending",
+    "fortify_circuit_status_unwritten",
     "fortify_reputation_degraded",
-    "fortify_files_begun_anew",
+    "fortify_files_recreated",
     "fortify_behaviour_findings_total",
     "fortify_threat_changes_total",
 ];
@@ -36,11 +36,11 @@ const MAY_BE_ABSENT: [&str; 10] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_answers_every_question_of_the_dashboard_and_of_the_alerts() {
     let haproxy = Haproxy::start(free_address());
-    let bed = busy_bed(&haproxy).await;
-    let prometheus = Prometheus::start(bed.address);
+    let test_gate = busy_bed(&haproxy).await;
+    let prometheus = Prometheus::start(test_gate.address);
     // A rate needs two samples, and the traffic has to lie between them.
     prometheus.wait_for(r#"count_over_time(up{job="fortify"}[1m]) >= 2"#).await;
-    traffic(&bed).await;
+    traffic(&test_gate).await;
     prometheus.wait_for(r#"sum(fortify_answers_total{outcome="failed"}) >= 4"#).await;
     prometheus.wait_for(r#"count_over_time(up{job="fortify"}[1m]) >= 4"#).await;
 
@@ -79,9 +79,9 @@ async fn prometheus_answers_every_question_of_the_dashboard_and_of_the_alerts() 
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_finds_nothing_to_say_about_the_metrics() {
     let haproxy = Haproxy::start(free_address());
-    let bed = busy_bed(&haproxy).await;
-    traffic(&bed).await;
-    let reply = bed.visitor().get("/metrics").await;
+    let test_gate = busy_bed(&haproxy).await;
+    traffic(&test_gate).await;
+    let reply = test_gate.visitor().get("/metrics").await;
     assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let mut promtool = command("promtool")
         .args(["check", "metrics"])
@@ -111,12 +111,13 @@ fn promtool_accepts_the_configuration_and_the_alerts_do_as_their_tests_say() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_gives_the_metrics_of_a_gate_on_a_socket_and_nothing_else() {
-    let bed = Bed::start().await;
+    let test_gate = TestGate::start().await;
     let metrics = free_address();
     let shipped = fs::read_to_string(deploy("prometheus/nginx-metrics.conf")).unwrap();
     let server = shipped.replace("127.0.0.1:10012", &metrics.to_string());
     assert_ne!(server, shipped);
-    let _nginx = Nginx::start_with(free_address(), bed.address, bed.site.address(), &server);
+    let _nginx =
+        Nginx::start_with(free_address(), test_gate.address, test_gate.site.address(), &server);
     // As somebody would who means to be taken for a visitor, and for Prometheus.
     let mut asking = Visitor::at(metrics).circuit("fc00:dead:beef:4dad::1");
     let reply = asking.get("/metrics").await;
@@ -151,39 +152,39 @@ fn the_dashboard_is_whole() {
 }
 
 /// A gate that asks visitors to pick, tells circuits apart, and tells `haproxy`.
-async fn busy_bed(haproxy: &Haproxy) -> Bed {
+async fn busy_bed(haproxy: &Haproxy) -> TestGate {
     let socket = haproxy.socket.clone();
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
         parts.config.captcha.mode = AnswerMode::Choice;
         parts.config.haproxy.endpoint = Some(Endpoint::Unix(socket));
     })
     .await;
-    traffic(&bed).await;
-    bed
+    traffic(&test_gate).await;
+    test_gate
 }
 
 /// One of everything that visitors do: let in, wrong, refused, without a circuit, with somebody else's
 /// cookie.
-async fn traffic(bed: &Bed) {
-    let mut person = bed.visitor().circuit("fc00:dead:beef:4dad::1");
+async fn traffic(test_gate: &TestGate) {
+    let mut person = test_gate.visitor().circuit("fc00:dead:beef:4dad::1");
     let page = person.get("/").await;
-    assert!(bed.solve(&mut person, &page).await.admits());
+    assert!(test_gate.solve(&mut person, &page).await.admits());
     assert_eq!(person.get("/").await.status, StatusCode::OK);
     for number in 2..4 {
-        let mut slip = bed.visitor().circuit(&format!("fc00:dead:beef:4dad::{number}"));
+        let mut slip = test_gate.visitor().circuit(&format!("fc00:dead:beef:4dad::{number}"));
         let page = slip.get("/").await;
-        let right = bed.answer(&page.field("token")).await;
+        let right = test_gate.answer(&page.field("token")).await;
         let wrong = choices(&page.text()).into_iter().find(|choice| *choice != right).unwrap();
-        assert!(bed.submit(&mut slip, &page, &wrong).await.is_challenge());
+        assert!(test_gate.submit(&mut slip, &page, &wrong).await.is_challenge());
     }
     let mut moved = person.clone();
     moved.headers.insert("x-circuit-id", "fc00:dead:beef:4dad::4".parse().unwrap());
     assert_eq!(moved.get("/").await.status, StatusCode::OK);
-    let mut forged = bed.visitor().circuit("fc00:dead:beef:4dad::5");
+    let mut forged = test_gate.visitor().circuit("fc00:dead:beef:4dad::5");
     forged.cookies.insert("cerberus_session".to_owned(), "eyJ.e.x".to_owned());
     assert!(forged.get("/").await.is_challenge());
-    assert_eq!(bed.visitor().get("/").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(test_gate.visitor().get("/").await.status, StatusCode::BAD_REQUEST);
 }
 
 /// The values of the answers that a page lets one pick.

@@ -14,35 +14,35 @@ use fortify_core::entropy::{SystemEntropy, random_bytes};
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::{ChallengeRecord, ChallengeToken, Secret};
 use fortify_testkit::redis::{PATIENCE, Redis, until};
-use fortify_testkit::{Bed, Reply, Visitor, fields};
+use fortify_testkit::{Reply, TestGate, Visitor, fields};
 
 /// What a visitor is promised: a refusal within the store's deadline, and some for the machine.
 const IN_TIME: Duration = Duration::from_millis(600);
 
-async fn gate(redis: &Redis) -> Bed {
-    let bed = Bed::with(|parts| {
+async fn gate(redis: &Redis) -> TestGate {
+    let test_gate = TestGate::with(|parts| {
         parts.config.storage.backend = StorageBackend::Redis;
         parts.config.storage.redis = redis.config();
     })
     .await;
-    is_ready(&bed).await;
-    bed
+    is_ready(&test_gate).await;
+    test_gate
 }
 
-async fn is_ready(bed: &Bed) -> Duration {
-    until("the gate to be ready", || async { bed.app.readiness().await.is_ready() }).await
+async fn is_ready(test_gate: &TestGate) -> Duration {
+    until("the gate to be ready", || async { test_gate.app.readiness().await.is_ready() }).await
 }
 
 /// Asks for a page and solves its challenge, as far as the gate lets it.
-async fn way_in(bed: &Bed, visitor: &mut Visitor) -> Reply {
+async fn way_in(test_gate: &TestGate, visitor: &mut Visitor) -> Reply {
     let page = visitor.get("/").await;
     let Some(token) = page.try_field("token") else { return page };
     let token = token.parse().unwrap();
-    let Ok(Some(record)) = bed.app.engine.parts().store.challenge(&token).await else {
+    let Ok(Some(record)) = test_gate.app.engine.parts().store.challenge(&token).await else {
         return page;
     };
     let answer = Answer::decode(record.answer.expose()).unwrap().reveal();
-    bed.submit(visitor, &page, &answer).await
+    test_gate.submit(visitor, &page, &answer).await
 }
 
 fn is_refusal(reply: &Reply) -> bool {
@@ -52,9 +52,9 @@ fn is_refusal(reply: &Reply) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_redis_killed_under_load_and_started_empty_admits_nobody_meanwhile() {
     let mut redis = Redis::start(&[]);
-    let bed = Arc::new(gate(&redis).await);
-    let mut member = bed.admitted().await;
-    let mut left = bed.admitted().await;
+    let test_gate = Arc::new(gate(&redis).await);
+    let mut member = test_gate.admitted().await;
+    let mut left = test_gate.admitted().await;
     let cookies = left.cookies.clone();
     assert_eq!(left.post_form("/api/session/logout", &[]).await.status, StatusCode::OK);
 
@@ -62,14 +62,14 @@ async fn abuse_19_redis_killed_under_load_and_started_empty_admits_nobody_meanwh
     let counts = Arc::new([const { AtomicU32::new(0) }; 3]);
     let load: Vec<_> = (0..8)
         .map(|_| {
-            let (bed, away, over) = (bed.clone(), away.clone(), over.clone());
+            let (test_gate, away, over) = (test_gate.clone(), away.clone(), over.clone());
             let counts = counts.clone();
             tokio::spawn(async move {
                 while !over.load(Ordering::SeqCst) {
                     // Only what began and ended while Redis was away was without it for certain.
                     let began_away = away.load(Ordering::SeqCst);
-                    let (mut visitor, started) = (bed.visitor(), Instant::now());
-                    let reply = way_in(&bed, &mut visitor).await;
+                    let (mut visitor, started) = (test_gate.visitor(), Instant::now());
+                    let reply = way_in(&test_gate, &mut visitor).await;
                     let without = began_away && away.load(Ordering::SeqCst);
                     if without {
                         assert!(!reply.admits(), "a session without a store");
@@ -93,12 +93,12 @@ async fn abuse_19_redis_killed_under_load_and_started_empty_admits_nobody_meanwh
     while !is_refusal(&asking.get("/").await) {
         assert!(refused.elapsed() < Duration::from_secs(4), "believed for too long");
     }
-    assert!(!bed.app.readiness().await.store);
+    assert!(!test_gate.app.readiness().await.store);
 
     away.store(false, Ordering::SeqCst);
     redis.run();
     let started = Instant::now();
-    let back = is_ready(&bed).await;
+    let back = is_ready(&test_gate).await;
     let before = count(1);
     until("somebody to be admitted again", || async { count(1) > before }).await;
     let admits = started.elapsed();
@@ -108,7 +108,7 @@ async fn abuse_19_redis_killed_under_load_and_started_empty_admits_nobody_meanwh
         one.await.unwrap();
     }
     assert_eq!(member.get("/").await.status, StatusCode::OK, "a session did not outlive Redis");
-    let mut thief = bed.visitor();
+    let mut thief = test_gate.visitor();
     thief.cookies = cookies;
     assert!(thief.get("/").await.is_challenge(), "a log-out did not outlive Redis");
     println!(
@@ -123,12 +123,12 @@ async fn abuse_19_redis_killed_under_load_and_started_empty_admits_nobody_meanwh
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_every_address_is_refused_with_503_while_the_store_is_away() {
     let mut redis = Redis::start(&[]);
-    let bed = gate(&redis).await;
-    let mut visitor = bed.visitor();
+    let test_gate = gate(&redis).await;
+    let mut visitor = test_gate.visitor();
     let page = visitor.get("/").await;
     let token = page.field("token");
     redis.kill();
-    until("the loss to be noticed", || async { !bed.app.readiness().await.store }).await;
+    until("the loss to be noticed", || async { !test_gate.app.readiness().await.store }).await;
     let json = serde_json::json!({"challenge_id": token, "solution": "ACDEFH"});
     let answer = fields(&[("answer", "ACDEFH"), ("token", &token), ("return_to", "/")]);
     let replies = [
@@ -146,17 +146,17 @@ async fn abuse_19_every_address_is_refused_with_503_while_the_store_is_away() {
     assert_eq!(visitor.get("/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(visitor.get("/health").await.status, StatusCode::OK);
     redis.run();
-    is_ready(&bed).await;
-    assert!(way_in(&bed, &mut bed.visitor()).await.admits());
+    is_ready(&test_gate).await;
+    assert!(way_in(&test_gate, &mut test_gate.visitor()).await.admits());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_a_hostile_token_never_reaches_a_key() {
     let redis = Redis::start(&[]);
-    let bed = gate(&redis).await;
+    let test_gate = gate(&redis).await;
     let mut monitor = TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
     monitor.write_all(b"MONITOR\r\n").unwrap();
-    let mut visitor = bed.visitor();
+    let mut visitor = test_gate.visitor();
     let long = "h0st1le".repeat(10_000);
     let hostile = [
         "h0st1le",
@@ -198,7 +198,7 @@ async fn two_gates_over_one_redis_are_one() {
     let redis = Redis::start(&[]);
     let one = gate(&redis).await;
     let keys = one.app.config.storage.data_dir.join("keys.json");
-    let two = Bed::with(|parts| {
+    let two = TestGate::with(|parts| {
         parts.config.storage.backend = StorageBackend::Redis;
         parts.config.storage.redis = redis.config();
         // Nodes of one site share their keys.
@@ -232,9 +232,9 @@ async fn two_gates_over_one_redis_are_one() {
 }
 
 /// The same browser on another circuit, at another node.
-fn on(visitor: &Visitor, circuit: usize, bed: &Bed) -> Visitor {
+fn on(visitor: &Visitor, circuit: usize, test_gate: &TestGate) -> Visitor {
     let mut visitor = visitor.clone().circuit(&format!("fc00:dead:beef:4dad::{circuit:x}"));
-    visitor.address = bed.address;
+    visitor.address = test_gate.address;
     visitor
 }
 
@@ -247,10 +247,10 @@ async fn abuse_17_a_session_moves_at_one_gate_and_is_over_where_it_left_at_anoth
         parts.config.storage.backend = StorageBackend::Redis;
         parts.config.storage.redis = config.clone();
     };
-    let one = Bed::with(change).await;
+    let one = TestGate::with(change).await;
     is_ready(&one).await;
     let keys = one.app.config.storage.data_dir.join("keys.json");
-    let two = Bed::with(|parts| {
+    let two = TestGate::with(|parts| {
         change(parts);
         let data_dir = &parts.config.storage.data_dir;
         std::fs::create_dir_all(data_dir).unwrap();
@@ -283,7 +283,7 @@ async fn a_hundred_thousand_challenges_take_at_most_64_mb() {
     // The largest record there is (eight letters, a moving picture, and what only programs read)
     // and the most keys for it: each circuit has one.
     let redis = Redis::start(&[]);
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         parts.config.storage.backend = StorageBackend::Redis;
         // What is measured is memory: a busy machine may take its time.
         parts.config.storage.redis = RedisConfig { timeout: PATIENCE, ..redis.config() };
@@ -292,16 +292,17 @@ async fn a_hundred_thousand_challenges_take_at_most_64_mb() {
         parts.config.captcha.carrier_weights = vec![(Carrier::Motion, 1)];
     })
     .await;
-    is_ready(&bed).await;
-    let page = bed.visitor().get("/").await;
+    is_ready(&test_gate).await;
+    let page = test_gate.visitor().get("/").await;
     let token = page.field("token").parse().unwrap();
-    let sample = Arc::new(bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap());
+    let sample =
+        Arc::new(test_gate.app.engine.parts().store.challenge(&token).await.unwrap().unwrap());
     assert!(sample.decoy.is_some());
 
     let before: u64 = redis.info("used_memory").parse().unwrap();
     let started = Instant::now();
     let workers = (0..WORKERS).map(|_| {
-        let (app, sample) = (bed.app.clone(), sample.clone());
+        let (app, sample) = (test_gate.app.clone(), sample.clone());
         tokio::spawn(async move {
             for _ in 0..MANY / WORKERS {
                 let record = ChallengeRecord {

@@ -11,18 +11,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use fortify_admin::identity::{Means, Role, Who};
+use fortify_admin::identity::{AuthMethod, Principal, Role};
 use fortify_config::{ControlAddress, TorConfig};
 use fortify_core::circuit::{IdentityMode, TorBoot, TorCircuit};
 use fortify_core::clock::{Clock, SystemClock};
-use fortify_engine::limits::waits::Waits;
-use fortify_engine::reputation::Standing;
+use fortify_engine::limits::waits::FailureWaits;
+use fortify_engine::reputation::CircuitStatus;
 use fortify_haproxy::client::Endpoint;
 use fortify_store::StateStore;
 use fortify_testkit::servers::{Haproxy, free_address};
 use fortify_testkit::wait::{PATIENCE as BOUND, eventually as until, until as until_async};
-use fortify_testkit::{Bed, NOW, Parts, Reply, Visitor, memory_store};
-use fortify_tor::{Closed, Tor, TorError, TorEvent};
+use fortify_testkit::{NOW, Parts, Reply, TestGate, Visitor, memory_store};
+use fortify_tor::{CloseOutcome, Tor, TorError, TorEvent};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, watch};
@@ -122,15 +122,15 @@ impl Drop for RealTor {
 }
 
 /// A gate on circuits that watches the tor of `config` and keeps its data in `data`.
-async fn gate(config: TorConfig, data: Option<&Path>) -> Bed {
-    Bed::with(|parts| settings(parts, config, data)).await
+async fn gate(config: TorConfig, data: Option<&Path>) -> TestGate {
+    TestGate::with(|parts| settings(parts, config, data)).await
 }
 
 fn settings(parts: &mut Parts, config: TorConfig, data: Option<&Path>) {
     parts.config.security.identity = IdentityMode::Circuit;
     parts.config.security.max_captcha_failures = 2;
     let waits = [0, 1800].map(Duration::from_secs).to_vec();
-    parts.config.limits.failure_waits = Waits::new(waits).unwrap();
+    parts.config.limits.failure_waits = FailureWaits::new(waits).unwrap();
     // What a circuit has is to be told from what a visitor takes along.
     parts.config.session.max_moves = 0;
     parts.config.tor = config;
@@ -139,24 +139,24 @@ fn settings(parts: &mut Parts, config: TorConfig, data: Option<&Path>) {
     }
 }
 
-fn tor(bed: &Bed) -> &Arc<Tor> {
-    bed.app.tor.as_ref().expect("[tor] is configured")
+fn tor(test_gate: &TestGate) -> &Arc<Tor> {
+    test_gate.app.tor.as_ref().expect("[tor] is configured")
 }
 
-async fn up(bed: &Bed) -> TorBoot {
-    until("tor is watched", || tor(bed).is_up()).await;
-    bed.app.boot()
+async fn up(test_gate: &TestGate) -> TorBoot {
+    until("tor is watched", || tor(test_gate).is_up()).await;
+    test_gate.app.boot()
 }
 
-async fn down(bed: &Bed) -> TorBoot {
-    until("the end of tor is noticed", || !tor(bed).is_up()).await;
-    bed.app.boot()
+async fn down(test_gate: &TestGate) -> TorBoot {
+    until("the end of tor is noticed", || !tor(test_gate).is_up()).await;
+    test_gate.app.boot()
 }
 
-async fn admitted(bed: &Bed, circuit: &str) -> Visitor {
-    let mut visitor = bed.visitor().circuit(circuit);
+async fn admitted(test_gate: &TestGate, circuit: &str) -> Visitor {
+    let mut visitor = test_gate.visitor().circuit(circuit);
     let page = visitor.get("/").await;
-    assert_eq!(bed.solve(&mut visitor, &page).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(test_gate.solve(&mut visitor, &page).await.status, StatusCode::SEE_OTHER);
     assert!(is_in(&mut visitor).await);
     visitor
 }
@@ -166,11 +166,11 @@ async fn is_in(visitor: &mut Visitor) -> bool {
 }
 
 /// Answers wrongly until it is refused.
-async fn held_back(bed: &Bed, circuit: &str) -> Visitor {
-    let mut visitor = bed.visitor().circuit(circuit);
+async fn held_back(test_gate: &TestGate, circuit: &str) -> Visitor {
+    let mut visitor = test_gate.visitor().circuit(circuit);
     for _ in 0..2 {
         let page = visitor.get("/").await;
-        bed.submit(&mut visitor, &page, "NONSENSE").await;
+        test_gate.submit(&mut visitor, &page, "NONSENSE").await;
     }
     assert!(waits(&mut visitor).await);
     visitor
@@ -183,12 +183,12 @@ async fn waits(visitor: &mut Visitor) -> bool {
     refused && !reply.is_challenge()
 }
 
-async fn ready(bed: &Bed) -> Reply {
-    bed.visitor().get("/ready").await
+async fn ready(test_gate: &TestGate) -> Reply {
+    test_gate.visitor().get("/ready").await
 }
 
-async fn metric(bed: &Bed, name: &str) -> Option<String> {
-    let text = bed.visitor().get("/metrics").await.text();
+async fn metric(test_gate: &TestGate, name: &str) -> Option<String> {
+    let text = test_gate.visitor().get("/metrics").await.text();
     // An empty set of labels is written, and means the same as none.
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("{} "));
     value.map(str::to_owned)
@@ -197,88 +197,91 @@ async fn metric(bed: &Bed, name: &str) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_03_after_a_restart_of_tor_nobody_inherits_anything() {
     let mut real = RealTor::with_cookie().started().await;
-    let bed = gate(real.config(), None).await;
-    let first = up(&bed).await;
-    let mut insider = admitted(&bed, ONE).await;
-    let mut failed = held_back(&bed, TWO).await;
-    let mut undecided = bed.visitor().circuit(THREE);
+    let test_gate = gate(real.config(), None).await;
+    let first = up(&test_gate).await;
+    let mut insider = admitted(&test_gate, ONE).await;
+    let mut failed = held_back(&test_gate, TWO).await;
+    let mut undecided = test_gate.visitor().circuit(THREE);
     let page = undecided.get("/").await;
-    let answer = bed.answer(&page.field("token")).await;
+    let answer = test_gate.answer(&page.field("token")).await;
 
     real.kill();
-    let provisional = down(&bed).await;
+    let provisional = down(&test_gate).await;
     assert_ne!(provisional, first);
     assert!(!is_in(&mut insider).await, "a session went on");
     assert!(!waits(&mut failed).await, "failures went on");
-    assert!(!bed.submit(&mut undecided, &page, &answer).await.admits(), "a challenge went on");
-    let mut early = admitted(&bed, ONE).await;
+    assert!(
+        !test_gate.submit(&mut undecided, &page, &answer).await.admits(),
+        "a challenge went on"
+    );
+    let mut early = admitted(&test_gate, ONE).await;
 
     let real = real.started().await;
-    let second = up(&bed).await;
+    let second = up(&test_gate).await;
     assert!(second != first && second != provisional);
     for visitor in [&mut insider, &mut early] {
         assert!(!is_in(visitor).await, "a session of before went on");
     }
     assert!(!waits(&mut failed).await, "failures of before went on");
-    let mut newcomer = admitted(&bed, ONE).await;
+    let mut newcomer = admitted(&test_gate, ONE).await;
     assert!(is_in(&mut newcomer).await);
-    assert_eq!(metric(&bed, "fortify_tor_restarts_total").await.as_deref(), Some("1"));
-    assert_eq!(metric(&bed, "fortify_tor_up").await.as_deref(), Some("1"));
-    bed.stop().await;
+    assert_eq!(metric(&test_gate, "fortify_tor_restarts_total").await.as_deref(), Some("1"));
+    assert_eq!(metric(&test_gate, "fortify_tor_up").await.as_deref(), Some("1"));
+    test_gate.stop().await;
     drop(real);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn abuse_03_a_restart_of_fortify_alone_keeps_the_epoch_and_one_of_both_does_not() {
+async fn abuse_03_a_restart_of_fortify_alone_keeps_the_generation_and_one_of_both_does_not() {
     let mut real = RealTor::with_cookie().started().await;
     let data = real.path("data");
-    let bed = gate(real.config(), Some(&data)).await;
-    let first = up(&bed).await;
-    let mut insider = admitted(&bed, ONE).await;
-    bed.stop().await;
+    let test_gate = gate(real.config(), Some(&data)).await;
+    let first = up(&test_gate).await;
+    let mut insider = admitted(&test_gate, ONE).await;
+    test_gate.stop().await;
 
-    let bed = gate(real.config(), Some(&data)).await;
-    insider.address = bed.address;
+    let test_gate = gate(real.config(), Some(&data)).await;
+    insider.address = test_gate.address;
     // No waiting: a gate that can reach tor knows it before it serves anybody.
     assert!(is_in(&mut insider).await, "the session was lost");
-    assert_eq!(up(&bed).await, first);
-    bed.stop().await;
+    assert_eq!(up(&test_gate).await, first);
+    test_gate.stop().await;
 
     real.kill();
     let real = real.started().await;
-    let bed = gate(real.config(), Some(&data)).await;
-    insider.address = bed.address;
+    let test_gate = gate(real.config(), Some(&data)).await;
+    insider.address = test_gate.address;
     assert!(!is_in(&mut insider).await, "the session went on");
-    assert_ne!(up(&bed).await, first);
-    assert_eq!(metric(&bed, "fortify_tor_restarts_total").await.as_deref(), Some("1"));
-    let mode = std::fs::metadata(data.join("tor-epoch.json")).unwrap().permissions().mode();
+    assert_ne!(up(&test_gate).await, first);
+    assert_eq!(metric(&test_gate, "fortify_tor_restarts_total").await.as_deref(), Some("1"));
+    let mode = std::fs::metadata(data.join("tor-generation.json")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    bed.stop().await;
+    test_gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn abuse_03_a_connection_that_broke_leads_back_to_the_same_tor_and_its_epoch() {
+async fn abuse_03_a_connection_that_broke_leads_back_to_the_same_tor_and_its_generation() {
     let real = RealTor::with_cookie().started().await;
     let relay = Relay::to(real.path("control"), real.path("relay"));
     let control = Some(ControlAddress::Unix(real.path("relay")));
-    let bed = gate(TorConfig { control, ..TorConfig::default() }, None).await;
-    let first = up(&bed).await;
-    let mut insider = admitted(&bed, ONE).await;
+    let test_gate = gate(TorConfig { control, ..TorConfig::default() }, None).await;
+    let first = up(&test_gate).await;
+    let mut insider = admitted(&test_gate, ONE).await;
     let mut seen = Vec::from([first]);
     for _ in 0..2 {
         relay.open(false);
-        let provisional = down(&bed).await;
-        assert!(!seen.contains(&provisional), "a provisional epoch came twice");
+        let provisional = down(&test_gate).await;
+        assert!(!seen.contains(&provisional), "a provisional generation came twice");
         seen.push(provisional);
         assert!(!is_in(&mut insider).await, "it was not known which tor this is");
-        let mut between = admitted(&bed, TWO).await;
+        let mut between = admitted(&test_gate, TWO).await;
         relay.open(true);
-        assert_eq!(up(&bed).await, first, "the same tor has another epoch");
+        assert_eq!(up(&test_gate).await, first, "the same tor has another generation");
         assert!(is_in(&mut insider).await, "the session was lost");
         assert!(!is_in(&mut between).await, "what was provisional went on");
     }
-    assert_eq!(metric(&bed, "fortify_tor_restarts_total").await.as_deref(), Some("0"));
-    bed.stop().await;
+    assert_eq!(metric(&test_gate, "fortify_tor_restarts_total").await.as_deref(), Some("0"));
+    test_gate.stop().await;
 }
 
 /// Stands between a gate and a tor, and lets through or not.
@@ -320,32 +323,32 @@ impl Drop for Relay {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_tor_requests_go_on_and_the_gate_is_degraded_until_it_heals() {
     let mut real = RealTor::with_cookie();
-    let bed = gate(real.config(), None).await;
-    let mut insider = admitted(&bed, ONE).await;
-    let reply = ready(&bed).await;
+    let test_gate = gate(real.config(), None).await;
+    let mut insider = admitted(&test_gate, ONE).await;
+    let reply = ready(&test_gate).await;
     assert_eq!(reply.status, StatusCode::OK);
     assert_eq!(reply.json()["tor"], "degraded");
-    assert_eq!(metric(&bed, "fortify_tor_up").await.as_deref(), Some("0"));
-    let order = tor(&bed).close_circuit(ONE.parse().unwrap()).await;
+    assert_eq!(metric(&test_gate, "fortify_tor_up").await.as_deref(), Some("0"));
+    let order = tor(&test_gate).close_circuit(ONE.parse().unwrap()).await;
     assert!(matches!(order, Err(TorError::Down)));
 
     real = real.started().await;
-    up(&bed).await;
-    let reply = ready(&bed).await;
-    assert_eq!((reply.status, reply.json()["tor"].clone()), (StatusCode::OK, "up".into()));
+    up(&test_gate).await;
+    let reply = ready(&test_gate).await;
+    assert_eq!((reply.status, reply.json()["tor"].clone()), (StatusCode::OK, "ok".into()));
     assert!(!is_in(&mut insider).await, "what was provisional went on");
     // The first tor that is met is no restart of another.
-    assert_eq!(metric(&bed, "fortify_tor_restarts_total").await.as_deref(), Some("0"));
+    assert_eq!(metric(&test_gate, "fortify_tor_restarts_total").await.as_deref(), Some("0"));
 
     // And again, from a gate that knows what the other state is.
     real.kill();
-    down(&bed).await;
-    let reply = ready(&bed).await;
+    down(&test_gate).await;
+    let reply = ready(&test_gate).await;
     assert_eq!((reply.status, reply.json()["tor"].clone()), (StatusCode::OK, "degraded".into()));
-    assert_eq!(metric(&bed, "fortify_tor_up").await.as_deref(), Some("0"));
-    bed.stop().await;
+    assert_eq!(metric(&test_gate, "fortify_tor_up").await.as_deref(), Some("0"));
+    test_gate.stop().await;
 
-    let unwatched = Bed::start().await;
+    let unwatched = TestGate::start().await;
     let reply = ready(&unwatched).await.json();
     assert!(reply.get("tor").is_none(), "{reply}");
     assert_eq!(metric(&unwatched, "fortify_tor_up").await, None);
@@ -360,7 +363,7 @@ async fn abuse_04_the_same_number_of_two_tors_is_two_circuits() {
     // Two nodes that share keys and a store, each behind a tor of its own.
     let node = |instance: u16, data: PathBuf| {
         let store = store.clone();
-        Bed::with(move |parts| {
+        TestGate::with(move |parts| {
             settings(parts, TorConfig { instance, ..TorConfig::default() }, Some(&data));
             parts.store = Some(store);
         })
@@ -373,9 +376,9 @@ async fn abuse_04_the_same_number_of_two_tors_is_two_circuits() {
 
     let mut insider = admitted(&first, ONE).await;
     let mut failed = held_back(&first, TWO).await;
-    for (bed, same) in [(&sibling, true), (&second, false)] {
-        insider.address = bed.address;
-        failed.address = bed.address;
+    for (test_gate, same) in [(&sibling, true), (&second, false)] {
+        insider.address = test_gate.address;
+        failed.address = test_gate.address;
         assert_eq!(is_in(&mut insider).await, same);
         assert_eq!(waits(&mut failed).await, same);
     }
@@ -414,7 +417,7 @@ async fn tor_lets_in_by_cookie_by_password_over_a_socket_and_over_tcp() {
             let status = ask(config, &address).await.unwrap();
             assert_eq!(status.run.pid, process);
             assert!(status.version.starts_with("0."), "{}", status.version);
-            assert_eq!(status.epoch, None, "no gate was here");
+            assert_eq!(status.generation, None, "no gate was here");
         }
     }
 
@@ -451,35 +454,35 @@ async fn abuse_03_bans_by_name_end_with_their_tor_in_haproxys_table_too() {
     let mut real = RealTor::with_cookie().started().await;
     let haproxy = Haproxy::start(free_address());
     let config = real.config();
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         settings(parts, config, None);
         parts.config.haproxy.endpoint = Some(Endpoint::Unix(haproxy.socket.clone()));
     })
     .await;
     // The command reads the system's clock.
-    bed.clock.set(SystemClock.now());
-    up(&bed).await;
+    test_gate.clock.set(SystemClock.now());
+    up(&test_gate).await;
     let ControlAddress::Unix(control) = real.socket() else { panic!("another address") };
     let banned = Command::new(env!("CARGO_BIN_EXE_fortify"))
         .args(["circuits", "ban", ONE])
-        .env("FORTIFY__STORAGE__DATA_DIR", &bed.app.config.storage.data_dir)
+        .env("FORTIFY__STORAGE__DATA_DIR", &test_gate.app.config.storage.data_dir)
         .env("FORTIFY__TOR__CONTROL", format!("unix:{}", control.display()))
         .output()
         .unwrap();
     assert!(banned.status.success(), "{}", String::from_utf8_lossy(&banned.stderr));
     let gpc0 = || haproxy.gpc0("fc00:dead:beef:4dad::19");
     until("the ban is in the table", || gpc0() == Some(2)).await;
-    let named = of_this_boot(&bed, ONE);
-    assert_eq!(bed.app.engine.parts().reputation.standing(named), Some(Standing::Banned));
-    assert!(waits(&mut bed.visitor().circuit(ONE)).await, "a ban of another start of tor");
+    let named = of_this_boot(&test_gate, ONE);
+    assert_eq!(test_gate.app.engine.parts().reputation.status(named), Some(CircuitStatus::Banned));
+    assert!(waits(&mut test_gate.visitor().circuit(ONE)).await, "a ban of another start of tor");
 
     real.kill();
-    down(&bed).await;
+    down(&test_gate).await;
     let real = real.started().await;
-    up(&bed).await;
+    up(&test_gate).await;
     until("the ban has left the table", || gpc0() == Some(0)).await;
-    assert_eq!(bed.app.engine.parts().reputation.standing(named), None);
-    bed.stop().await;
+    assert_eq!(test_gate.app.engine.parts().reputation.status(named), None);
+    test_gate.stop().await;
     drop(real);
 }
 
@@ -626,52 +629,52 @@ impl Drop for PlayedTor {
     }
 }
 
-fn of_this_boot(bed: &Bed, address: &str) -> TorCircuit {
-    address.parse::<TorCircuit>().unwrap().during(bed.app.boot())
+fn of_this_boot(test_gate: &TestGate, address: &str) -> TorCircuit {
+    address.parse::<TorCircuit>().unwrap().during(test_gate.app.boot())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_circuit_is_forgotten_and_others_are_not() {
     let played = PlayedTor::start();
-    let bed = gate(played.config(), None).await;
-    up(&bed).await;
+    let test_gate = gate(played.config(), None).await;
+    up(&test_gate).await;
     played.is_asked().await;
-    let mut gone = held_back(&bed, ONE).await;
-    let mut stays = held_back(&bed, TWO).await;
-    let mut events = tor(&bed).events();
+    let mut gone = held_back(&test_gate, ONE).await;
+    let mut stays = held_back(&test_gate, TWO).await;
+    let mut events = tor(&test_gate).events();
     played.say("650 CIRC 26 CLOSED PURPOSE=HS_SERVICE_INTRO REASON=FINISHED\r\n");
     played.say("650 CIRC 25 CLOSED $A~a PURPOSE=HS_SERVICE_REND REASON=DESTROYED\r\n");
-    let event = tokio::time::timeout(BOUND, events.next(tor(&bed))).await.unwrap();
-    assert_eq!(event, Some(TorEvent::CircuitClosed(of_this_boot(&bed, ONE))));
+    let event = tokio::time::timeout(BOUND, events.next(tor(&test_gate))).await.unwrap();
+    assert_eq!(event, Some(TorEvent::CircuitClosed(of_this_boot(&test_gate, ONE))));
     let started = Instant::now();
     while waits(&mut gone).await {
         assert!(started.elapsed() < BOUND, "the closed circuit is not forgotten");
     }
     assert!(waits(&mut stays).await, "another circuit was forgotten");
-    assert_eq!(metric(&bed, "fortify_tor_circuits_closed_total").await.as_deref(), Some("1"));
+    assert_eq!(metric(&test_gate, "fortify_tor_circuits_closed_total").await.as_deref(), Some("1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_that_falls_behind_loses_closed_circuits_and_no_epoch() {
+async fn a_listener_that_falls_behind_loses_closed_circuits_and_no_generation() {
     let played = PlayedTor::start();
-    let bed = gate(played.config(), None).await;
-    up(&bed).await;
+    let test_gate = gate(played.config(), None).await;
+    up(&test_gate).await;
     played.is_asked().await;
-    let mut slow = tor(&bed).events();
+    let mut slow = tor(&test_gate).events();
     let closed = "650 CIRC 7 CLOSED PURPOSE=HS_SERVICE_REND\r\n".repeat(3000);
     played.say(&closed);
     let counted =
-        async || metric(&bed, "fortify_tor_circuits_closed_total").await.unwrap_or_default();
+        async || metric(&test_gate, "fortify_tor_circuits_closed_total").await.unwrap_or_default();
     until_async("3000 circuits are counted", async || counted().await == "3000").await;
-    let mut slower = tor(&bed).events();
-    let mut next = async || tokio::time::timeout(BOUND, slow.next(tor(&bed))).await.unwrap();
+    let mut slower = tor(&test_gate).events();
+    let mut next = async || tokio::time::timeout(BOUND, slow.next(tor(&test_gate))).await.unwrap();
     assert!(matches!(next().await, Some(TorEvent::CircuitClosed(_))));
 
     // Another tor, and then so much that the news of it is lost.
-    let first = bed.app.boot();
+    let first = test_gate.app.boot();
     played.pid.store(2, Ordering::SeqCst);
     played.say("nonsense\r\n");
-    until("another tor is met", || tor(&bed).is_up() && bed.app.boot() != first).await;
+    until("another tor is met", || tor(&test_gate).is_up() && test_gate.app.boot() != first).await;
     let asked = || {
         let heard = played.heard.lock().unwrap();
         heard.iter().filter(|line| *line == "SETEVENTS CIRC").count() == 2
@@ -679,37 +682,37 @@ async fn a_listener_that_falls_behind_loses_closed_circuits_and_no_epoch() {
     until("circuits are asked for again", asked).await;
     played.say(&closed);
     until_async("6000 circuits are counted", async || counted().await == "6000").await;
-    let told = tokio::time::timeout(BOUND, slower.next(tor(&bed))).await.unwrap();
-    assert_eq!(told, Some(TorEvent::NewEpoch(bed.app.boot())));
-    let told = tokio::time::timeout(BOUND, slower.next(tor(&bed))).await.unwrap();
-    assert!(matches!(told, Some(TorEvent::CircuitClosed(_))), "the epoch was told twice");
+    let told = tokio::time::timeout(BOUND, slower.next(tor(&test_gate))).await.unwrap();
+    assert_eq!(told, Some(TorEvent::NewGeneration(test_gate.app.boot())));
+    let told = tokio::time::timeout(BOUND, slower.next(tor(&test_gate))).await.unwrap();
+    assert!(matches!(told, Some(TorEvent::CircuitClosed(_))), "the generation was told twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_circuit_is_closed_once_and_only_in_its_own_epoch() {
+async fn a_circuit_is_closed_once_and_only_in_its_own_generation() {
     let played = PlayedTor::start();
-    let bed = gate(played.config(), None).await;
-    up(&bed).await;
-    let close = async |circuit| tor(&bed).close_circuit(circuit).await;
-    assert!(matches!(close(of_this_boot(&bed, ONE)).await, Ok(Closed::Now)));
-    assert!(matches!(close(of_this_boot(&bed, TWO)).await, Ok(Closed::Before)));
-    let said = close(of_this_boot(&bed, THREE)).await.unwrap_err().to_string();
+    let test_gate = gate(played.config(), None).await;
+    up(&test_gate).await;
+    let close = async |circuit| tor(&test_gate).close_circuit(circuit).await;
+    assert!(matches!(close(of_this_boot(&test_gate, ONE)).await, Ok(CloseOutcome::JustClosed)));
+    assert!(matches!(close(of_this_boot(&test_gate, TWO)).await, Ok(CloseOutcome::AlreadyClosed)));
+    let said = close(of_this_boot(&test_gate, THREE)).await.unwrap_err().to_string();
     assert!(said.contains("512") && !said.contains("2050955716"), "{said}");
-    // Another epoch's: that number is somebody else's now.
-    assert!(matches!(close(ONE.parse().unwrap()).await, Ok(Closed::Before)));
+    // Another generation's: that number is somebody else's now.
+    assert!(matches!(close(ONE.parse().unwrap()).await, Ok(CloseOutcome::AlreadyClosed)));
     let heard = played.heard.lock().unwrap().clone();
     let orders = heard.iter().filter(|line| line.starts_with("CLOSECIRCUIT")).count();
     assert_eq!(orders, 3, "{heard:?}");
-    assert!(tor(&bed).is_up());
+    assert!(tor(&test_gate).is_up());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_from_the_control_port_degrades_the_gate_and_no_more() {
     let played = PlayedTor::start();
-    let bed = gate(played.config(), None).await;
-    up(&bed).await;
+    let test_gate = gate(played.config(), None).await;
+    up(&test_gate).await;
     for nonsense in ["HTTP/1.1 400 Bad Request\r\n".to_owned(), "6".repeat(200_000)] {
-        let watched = bed.app.boot();
+        let watched = test_gate.app.boot();
         let lost = played.says.receiver_count();
         assert_eq!(lost, 1);
         played.say(&nonsense);
@@ -720,30 +723,31 @@ async fn nonsense_from_the_control_port_degrades_the_gate_and_no_more() {
             heard.lock().unwrap().iter().filter(|line| *line == "SETEVENTS CIRC").count() > asked
         })
         .await;
-        assert_eq!(up(&bed).await, watched);
-        assert_eq!(ready(&bed).await.status, StatusCode::OK);
+        assert_eq!(up(&test_gate).await, watched);
+        assert_eq!(ready(&test_gate).await.status, StatusCode::OK);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_has_tor_close_a_circuit_that_was_seen_and_learns_no_number() {
     let played = PlayedTor::start();
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         settings(parts, played.config(), None);
         parts.config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
     })
     .await;
-    up(&bed).await;
-    let who = Who { name: "test".to_owned(), role: Role::Admin, means: Means::File };
+    up(&test_gate).await;
+    let who =
+        Principal { name: "test".to_owned(), role: Role::Admin, auth_method: AuthMethod::File };
     let (expires, entropy) =
-        (NOW.after(Duration::from_secs(3600)), bed.app.engine.entropy().clone());
-    let accounts = bed.admin.as_ref().unwrap().accounts.clone();
+        (NOW.after(Duration::from_secs(3600)), test_gate.app.engine.entropy().clone());
+    let accounts = test_gate.admin.as_ref().unwrap().accounts.clone();
     let token = accounts.add_token(&who, Role::Operator, "", NOW, expires, &*entropy).unwrap();
-    let mut operator = Visitor::at(bed.admin_address.unwrap());
+    let mut operator = Visitor::at(test_gate.admin_address.unwrap());
     let bearer = format!("Bearer {}", token.text.expose());
     operator.headers.insert("authorization", bearer.parse().unwrap());
     for (circuit, expected) in [(ONE, Some(true)), (TWO, Some(false)), (THREE, None)] {
-        bed.visitor().circuit(circuit).get("/").await;
+        test_gate.visitor().circuit(circuit).get("/").await;
         let seen = operator.get("/admin/api/v1/circuits?which=seen&limit=10").await.json();
         let names = seen["circuits"].as_array().unwrap();
         let mut killed = Vec::new();

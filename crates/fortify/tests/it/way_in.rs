@@ -3,26 +3,26 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use fortify_engine::limits::waits::Waits;
-use fortify_testkit::{Bed, Reply, fields};
+use fortify_engine::limits::waits::FailureWaits;
+use fortify_testkit::{Reply, TestGate, fields};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visitor_solves_once_and_lands_on_the_page_first_asked_for() {
-    let bed = Bed::start().await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::start().await;
+    let mut visitor = test_gate.visitor();
 
     let page = visitor.get("/articles/1?from=link").await;
     assert_eq!(page.status, StatusCode::FORBIDDEN);
     assert_eq!(page.header("cache-control"), Some("no-store"));
-    assert!(bed.site.seen().is_empty(), "the backend saw a stranger");
+    assert!(test_gate.site.seen().is_empty(), "the backend saw a stranger");
 
-    let again = bed.submit(&mut visitor, &page, "WRONG-ANSWER").await;
+    let again = test_gate.submit(&mut visitor, &page, "WRONG-ANSWER").await;
     assert_eq!(again.status, StatusCode::FORBIDDEN);
     assert!(again.text().contains("That was not right"));
     assert_ne!(again.field("token"), page.field("token"));
     assert!(!again.admits());
 
-    let landed = bed.solve(&mut visitor, &again).await;
+    let landed = test_gate.solve(&mut visitor, &again).await;
     assert_eq!(landed.status, StatusCode::SEE_OTHER);
     assert_eq!(landed.header("location"), Some("/articles/1?from=link"));
 
@@ -31,13 +31,13 @@ async fn a_visitor_solves_once_and_lands_on_the_page_first_asked_for() {
         assert_eq!(page.status, StatusCode::OK, "{path}");
         assert!(!page.is_challenge());
     }
-    assert_eq!(bed.site.seen().len(), 3);
+    assert_eq!(test_gate.site.seen().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_small_and_says_what_it_needs_to() {
-    let bed = Bed::start().await;
-    let page = bed.visitor().get("/").await;
+    let test_gate = TestGate::start().await;
+    let page = test_gate.visitor().get("/").await;
     let text = page.text();
     let picture = text.split("base64,").nth(1).unwrap().split('"').next().unwrap();
     assert!(text.len() - picture.len() < 10_000, "{} bytes", text.len() - picture.len());
@@ -71,8 +71,8 @@ async fn the_page_is_small_and_says_what_it_needs_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_picture_on_the_page_is_the_picture_at_its_address() {
     use base64::Engine as _;
-    let bed = Bed::start().await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::start().await;
+    let mut visitor = test_gate.visitor();
     let page = visitor.get("/").await;
     let text = page.text();
     let inline = text.split("base64,").nth(1).unwrap().split('"').next().unwrap();
@@ -89,10 +89,10 @@ async fn the_picture_on_the_page_is_the_picture_at_its_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_picture_costs_no_failure_and_ends_the_first() {
-    let bed = Bed::with(|parts| parts.config.security.max_captcha_failures = 1).await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::with(|parts| parts.config.security.max_captcha_failures = 1).await;
+    let mut visitor = test_gate.visitor();
     let first = visitor.get("/guestbook").await;
-    let answer = bed.answer(&first.field("token")).await;
+    let answer = test_gate.answer(&first.field("token")).await;
     let token = first.field("token");
     let another = visitor
         .post_form(
@@ -108,30 +108,30 @@ async fn another_picture_costs_no_failure_and_ends_the_first() {
     assert!(another.is_challenge());
     assert!(!another.text().contains("That was not right"));
     assert_eq!(another.field("return_to"), "/guestbook");
-    let late = bed.submit(&mut visitor.clone(), &first, &answer).await;
+    let late = test_gate.submit(&mut visitor.clone(), &first, &answer).await;
     assert!(!late.admits(), "the first challenge was still good");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_challenge_is_a_wrong_answer() {
-    let bed = Bed::start().await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::start().await;
+    let mut visitor = test_gate.visitor();
     let page = visitor.get("/").await;
-    let answer = bed.answer(&page.field("token")).await;
-    bed.clock.advance(Duration::from_secs(300));
-    let reply = bed.submit(&mut visitor, &page, &answer).await;
+    let answer = test_gate.answer(&page.field("token")).await;
+    test_gate.clock.advance(Duration::from_secs(300));
+    let reply = test_gate.submit(&mut visitor, &page, &answer).await;
     assert!(reply.is_challenge() && !reply.admits());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_wrong_answer_makes_a_circuit_wait_longer_and_nobody_else() {
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         parts.config.security.identity = fortify_core::circuit::IdentityMode::Circuit;
         parts.config.security.max_captcha_failures = 5;
-        parts.config.limits.failure_waits = Waits::default();
+        parts.config.limits.failure_waits = FailureWaits::default();
     })
     .await;
-    let mut guesser = bed.visitor().circuit("fc00:dead:beef:4dad::1");
+    let mut guesser = test_gate.visitor().circuit("fc00:dead:beef:4dad::1");
     // How long it waits after each wrong answer, and the status of a page meanwhile: it is banned from
     // the fifth on.
     for (seconds, words, status) in [
@@ -144,9 +144,9 @@ async fn each_wrong_answer_makes_a_circuit_wait_longer_and_nobody_else() {
         (900, " 15 minutes,", StatusCode::FORBIDDEN),
     ] {
         let page = guesser.get("/articles/1?a=b").await;
-        let (good, answer) = (page.clone(), bed.answer(&page.field("token")).await);
+        let (good, answer) = (page.clone(), test_gate.answer(&page.field("token")).await);
         let next = guesser.get("/articles/2").await;
-        let reply = bed.submit(&mut guesser, &next, "NO").await;
+        let reply = test_gate.submit(&mut guesser, &next, "NO").await;
         if seconds == 0 {
             assert!(reply.is_challenge() && !reply.admits());
             continue;
@@ -156,25 +156,25 @@ async fn each_wrong_answer_makes_a_circuit_wait_longer_and_nobody_else() {
         assert!(reply.text().contains(words), "{}", reply.text());
         let back = format!("content=\"{seconds};url=/articles/2\"");
         assert!(reply.text().contains(&back), "the page first asked for is lost: {}", reply.text());
-        bed.clock.advance(Duration::from_secs(seconds - 1));
+        test_gate.clock.advance(Duration::from_secs(seconds - 1));
         let wait = guesser.get("/articles/1?a=b").await;
         assert_eq!((wait.status, wait.header("retry-after")), (status, Some("1")));
         assert!(wait.text().contains("http-equiv=\"refresh\" content=\"1;url=/articles/1?a=b\""));
         assert!(wait.text().contains("href=\"/articles/1?a=b\""), "no way to try again");
-        let right = bed.submit(&mut guesser, &good, &answer).await;
+        let right = test_gate.submit(&mut guesser, &good, &answer).await;
         assert!(!right.admits(), "a right answer while it waits");
-        let mut other = bed.visitor().circuit("fc00:dead:beef:4dad::2");
+        let mut other = test_gate.visitor().circuit("fc00:dead:beef:4dad::2");
         assert!(other.get("/").await.is_challenge());
-        bed.clock.advance(Duration::from_secs(1));
+        test_gate.clock.advance(Duration::from_secs(1));
     }
     let page = guesser.get("/").await;
-    assert!(bed.solve(&mut guesser, &page).await.admits(), "who waited is not let in");
+    assert!(test_gate.solve(&mut guesser, &page).await.admits(), "who waited is not let in");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_from_another_site_finds_the_session_with_one_bounce() {
-    let bed = Bed::start().await;
-    let mut visitor = bed.admitted().await;
+    let test_gate = TestGate::start().await;
+    let mut visitor = test_gate.admitted().await;
     // What a browser does on a request that another site caused: the strict cookie stays behind.
     let mut linked = visitor.clone();
     linked.cookies.remove("cerberus_session").unwrap();
@@ -199,40 +199,40 @@ async fn a_link_from_another_site_finds_the_session_with_one_bounce() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_that_met_the_challenge_goes_on_after_it() {
-    let bed = Bed::start().await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::start().await;
+    let mut visitor = test_gate.visitor();
     visitor.get("/guestbook").await;
     let sent = fields(&[("name", "Ada & \"Bob\""), ("message", "a < b\r\nc + d = é")]);
     let page = visitor.post_form("/guestbook", &sent).await;
     assert!(page.is_challenge());
     assert!(page.text().contains("waits here"));
-    let again = bed.submit(&mut visitor, &page, "WRONG").await;
+    let again = test_gate.submit(&mut visitor, &page, "WRONG").await;
     assert!(again.try_field("carried").is_some(), "a wrong answer lost the form");
 
-    let resume = bed.solve(&mut visitor, &again).await;
+    let resume = test_gate.solve(&mut visitor, &again).await;
     assert_eq!(resume.status, StatusCode::OK);
     assert!(resume.admits());
     assert!(resume.text().contains("action=\"/guestbook\""));
-    assert!(bed.site.seen().is_empty(), "sent on without the visitor's button");
+    assert!(test_gate.site.seen().is_empty(), "sent on without the visitor's button");
     let received: Vec<_> =
         sent.iter().map(|(name, _)| (name.clone(), resume.field(name))).collect();
     assert_eq!(received, sent);
     let done = visitor.post_form("/guestbook", &received).await;
     assert_eq!(done.status, StatusCode::SEE_OTHER);
-    let seen = bed.site.seen().last().unwrap();
+    let seen = test_gate.site.seen().last().unwrap();
     assert_eq!(seen.body, fortify_testkit::form(&sent).into_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_from_elsewhere_is_never_carried() {
-    let bed = Bed::start().await;
-    let own = format!("http://{}", bed.address);
+    let test_gate = TestGate::start().await;
+    let own = format!("http://{}", test_gate.address);
     let large = format!("message={}", "x".repeat(16 * 1024));
     type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
     let long = format!("/guestbook?x={}", "x".repeat(2100));
     for address in ["//guestbook", "/captcha/guestbook", &long] {
         let sent = fields(&[("name", "a"), ("message", "secret")]);
-        let page = bed.visitor().post_form(address, &sent).await;
+        let page = test_gate.visitor().post_form(address, &sent).await;
         assert_eq!(page.try_field("carried"), None, "{address:.20} would be sent elsewhere");
     }
     let cases: [Case<'_>; 7] = [
@@ -249,7 +249,7 @@ async fn a_form_from_elsewhere_is_never_carried() {
         ("not text", "a=%ff", &[("origin", &own)]),
     ];
     for (why, body, headers) in cases {
-        let page = bed.visitor().post_body("/guestbook", body, headers).await;
+        let page = test_gate.visitor().post_body("/guestbook", body, headers).await;
         assert!(page.is_challenge(), "{why}");
         assert_eq!(page.try_field("carried"), None, "{why}");
         assert!(page.text().contains("please send it again"), "{why}");
@@ -258,13 +258,13 @@ async fn a_form_from_elsewhere_is_never_carried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_carried_form_counts_only_from_a_page_of_this_site() {
-    let bed = Bed::start().await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::start().await;
+    let mut visitor = test_gate.visitor();
     visitor.get("/").await;
     let page = visitor.post_form("/guestbook", &fields(&[("name", "a"), ("message", "b")])).await;
     let body = fortify_testkit::form(&fields(&[
         ("token", &page.field("token")),
-        ("answer", &bed.answer(&page.field("token")).await),
+        ("answer", &test_gate.answer(&page.field("token")).await),
         ("carried", &page.field("carried")),
         ("return_to", "/"),
     ]));
@@ -274,8 +274,8 @@ async fn a_carried_form_counts_only_from_a_page_of_this_site() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_all_the_way() {
-    let bed = Bed::start().await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::start().await;
+    let mut visitor = test_gate.visitor();
     let challenge = visitor.send(Method::POST, "/captcha/generate", &[], "".into()).await;
     assert_eq!(challenge.status, StatusCode::OK);
     let json = challenge.json();
@@ -298,7 +298,7 @@ async fn json_all_the_way() {
     assert_eq!(wrong.status, StatusCode::FORBIDDEN);
     assert_eq!(wrong.json()["message"], "Verification failed");
     let next = wrong.json()["next"]["token"].as_str().unwrap().to_owned();
-    let right = submit(&mut visitor, &next, &bed.answer(&next).await).await;
+    let right = submit(&mut visitor, &next, &test_gate.answer(&next).await).await;
     assert_eq!(right.status, StatusCode::OK);
     assert_eq!(right.json()["success"], true);
     assert!(right.admits());
@@ -306,44 +306,44 @@ async fn json_all_the_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_simple_api() {
-    let bed = Bed::start().await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::start().await;
+    let mut visitor = test_gate.visitor();
     let image = visitor.get("/api/captcha-image?challenge=new").await;
     assert_eq!(image.status, StatusCode::OK);
     assert_eq!(image.header("content-type"), Some("image/png"));
     assert_eq!(image.header("cache-control"), Some("no-store"));
     assert!(image.body.starts_with(b"\x89PNG"));
     let id = image.header("x-challenge-id").unwrap().to_owned();
-    let answer = bed.answer(&id).await;
+    let answer = test_gate.answer(&id).await;
     let verify = |solution: &str| serde_json::json!({"challenge_id": id, "solution": solution});
 
     let right = visitor.post_json("/verify-captcha", &verify(&answer)).await;
     assert_eq!(right.status, StatusCode::OK);
     assert_eq!(right.json(), serde_json::json!({"success": true, "message": "Access granted"}));
     assert!(right.admits());
-    let replay = bed.visitor().post_json("/verify-captcha", &verify(&answer)).await;
+    let replay = test_gate.visitor().post_json("/verify-captcha", &verify(&answer)).await;
     assert_eq!(replay.status, StatusCode::FORBIDDEN);
     assert_eq!(
         replay.json(),
         serde_json::json!({"success": false, "message": "Verification failed"})
     );
     for query in ["", "?challenge=old", "?challenge=new&challenge=new", "?x=1"] {
-        let refused = bed.visitor().get(&format!("/api/captcha-image{query}")).await;
+        let refused = test_gate.visitor().get(&format!("/api/captcha-image{query}")).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{query}");
     }
-    assert_eq!(bed.visitor().get("/api/status").await.json()["status"], "ok");
+    assert_eq!(test_gate.visitor().get("/api/status").await.json()["status"], "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_shows_itself_and_ends_for_good() {
-    let bed = Bed::start().await;
-    assert_eq!(bed.visitor().get("/api/session").await.status, StatusCode::FORBIDDEN);
-    let mut visitor = bed.admitted().await;
-    bed.clock.advance(Duration::from_secs(600));
-    let standing = visitor.get("/api/session").await;
+    let test_gate = TestGate::start().await;
+    assert_eq!(test_gate.visitor().get("/api/session").await.status, StatusCode::FORBIDDEN);
+    let mut visitor = test_gate.admitted().await;
+    test_gate.clock.advance(Duration::from_secs(600));
+    let status = visitor.get("/api/session").await;
     assert_eq!(
-        standing.json(),
-        serde_json::json!({"standing": "admitted", "level": 5, "expires_in": 3000,
+        status.json(),
+        serde_json::json!({"status": "admitted", "level": 5, "expires_in": 3000,
             "expires_at": fortify_testkit::NOW.as_secs() + 3600})
     );
     let mut thief = visitor.clone();
@@ -359,8 +359,8 @@ async fn a_session_shows_itself_and_ends_for_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_page_gets_no_challenge() {
-    let bed = Bed::start().await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::start().await;
+    let mut visitor = test_gate.visitor();
     let json = visitor.get_with("/data", &[("accept", "application/json")]).await;
     assert_eq!(
         (json.status, json.json()["success"].as_bool()),
@@ -373,14 +373,14 @@ async fn what_is_no_page_gets_no_challenge() {
     }
     let head = visitor.send(Method::HEAD, "/", &[], "".into()).await;
     assert_eq!(head.status, StatusCode::FORBIDDEN);
-    assert_eq!(bed.app.engine.parts().store.active_challenges().await.unwrap(), 0);
-    assert!(bed.site.seen().is_empty());
+    assert_eq!(test_gate.app.engine.parts().store.active_challenges().await.unwrap(), 0);
+    assert!(test_gate.site.seen().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn supervisors_are_answered_and_visitors_are_not() {
-    let bed = Bed::start().await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::start().await;
+    let mut visitor = test_gate.visitor();
     visitor.get("/").await;
     assert_eq!(visitor.get("/health").await.status, StatusCode::OK);
     let ready = visitor.get("/ready").await;
@@ -407,13 +407,13 @@ async fn supervisors_are_answered_and_visitors_are_not() {
             assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path} with {forwarded}");
         }
     }
-    let distrustful = Bed::with(|parts| {
+    let distrustful = TestGate::with(|parts| {
         parts.config.server.trusted_proxies =
             fortify_core::circuit::TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
     })
     .await;
     assert_eq!(distrustful.visitor().get("/metrics").await.status, StatusCode::NOT_FOUND);
-    let silent = Bed::with(|parts| {
+    let silent = TestGate::with(|parts| {
         parts.config.server.operator_endpoints = fortify_config::OperatorEndpoints::Off;
     })
     .await;
@@ -422,7 +422,7 @@ async fn supervisors_are_answered_and_visitors_are_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_address_refuses_the_methods_that_it_does_not_take() {
-    let bed = Bed::start().await;
+    let test_gate = TestGate::start().await;
     for (method, path) in [
         (Method::GET, "/validate-captcha"),
         (Method::GET, "/verify-captcha"),
@@ -430,8 +430,8 @@ async fn every_address_refuses_the_methods_that_it_does_not_take() {
         (Method::POST, "/api/session"),
         (Method::GET, "/api/session/logout"),
     ] {
-        let reply: Reply = bed.visitor().send(method.clone(), path, &[], "".into()).await;
+        let reply: Reply = test_gate.visitor().send(method.clone(), path, &[], "".into()).await;
         assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
     }
-    assert!(bed.site.seen().is_empty());
+    assert!(test_gate.site.seen().is_empty());
 }

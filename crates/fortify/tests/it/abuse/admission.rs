@@ -7,8 +7,8 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_06_without_a_session_nothing_reaches_the_backend() {
-    let bed = Bed::start().await;
-    let admitted = bed.admitted().await;
+    let test_gate = TestGate::start().await;
+    let admitted = test_gate.admitted().await;
     let good = admitted.cookies["cerberus_session"].clone();
     let tampered: String = {
         let mut bytes = good.clone().into_bytes();
@@ -16,7 +16,7 @@ async fn abuse_06_without_a_session_nothing_reaches_the_backend() {
         bytes[middle] = if bytes[middle] == b'A' { b'B' } else { b'A' };
         String::from_utf8(bytes).unwrap()
     };
-    let other_gate = Bed::start().await;
+    let other_gate = TestGate::start().await;
     let foreign = other_gate.admitted().await.cookies["cerberus_session"].clone();
     let cookies = [
         String::new(),
@@ -35,8 +35,10 @@ async fn abuse_06_without_a_session_nothing_reaches_the_backend() {
             {
                 let method: Method = method.parse().unwrap();
                 let headers = [("cookie", cookie.as_str())];
-                let reply =
-                    bed.visitor().send(method.clone(), path, &headers, Body::from("a=b")).await;
+                let reply = test_gate
+                    .visitor()
+                    .send(method.clone(), path, &headers, Body::from("a=b"))
+                    .await;
                 assert!(
                     reply.status.is_client_error(),
                     "{method} {path} with {cookie:.30}: {}",
@@ -45,19 +47,19 @@ async fn abuse_06_without_a_session_nothing_reaches_the_backend() {
             }
         }
     }
-    bed.clock.advance(Duration::from_secs(3600));
+    test_gate.clock.advance(Duration::from_secs(3600));
     let expired = admitted.clone().get("/").await;
     assert!(expired.is_challenge(), "an expired cookie");
-    assert!(bed.site.seen().is_empty(), "{:?}", bed.site.seen().last());
+    assert!(test_gate.site.seen().is_empty(), "{:?}", test_gate.site.seen().last());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_12_a_denial_to_auth_request_is_401_and_a_fault_is_no_2xx() {
-    let (bed, fails) = faulty_bed().await;
-    let mut member = bed.admitted().await;
+    let (test_gate, fails) = faulty_bed().await;
+    let mut member = test_gate.admitted().await;
     assert_eq!(member.get("/_fortify/auth").await.status, StatusCode::NO_CONTENT);
     for cookie in ["", "cerberus_session=x", "cerberus_session=a.b.c", "cerberus_hint=member"] {
-        let denied = bed.visitor().get_with("/_fortify/auth", &[("cookie", cookie)]).await;
+        let denied = test_gate.visitor().get_with("/_fortify/auth", &[("cookie", cookie)]).await;
         assert_eq!(denied.status, StatusCode::UNAUTHORIZED, "{cookie}");
     }
     fails.store(true, Ordering::SeqCst);

@@ -14,7 +14,7 @@ use fortify_config::{LogConfig, LogFormat, LogLevel};
 use fortify_core::circuit::IdentityMode;
 use fortify_core::entropy::SystemEntropy;
 use fortify_store::record::ChallengeToken;
-use fortify_testkit::{Bed, Reply, Visitor, fields, process};
+use fortify_testkit::{Reply, TestGate, Visitor, fields, process};
 use fortify_web::traps;
 
 /// The raw circuit, and its spellings.
@@ -78,16 +78,16 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
     let subscriber = fortify_core::telemetry::logs::subscriber(&config, move || writer.clone());
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
         parts.config.security.max_captcha_failures = 5;
     })
     .await;
     let mut secrets = Secrets::default();
     let mut replies: Vec<Reply> = Vec::new();
-    let mut visitor = bed.visitor().circuit(CIRCUIT);
+    let mut visitor = test_gate.visitor().circuit(CIRCUIT);
 
-    let keys = std::fs::read_to_string(bed.data_dir.path().join("data/keys.json")).unwrap();
+    let keys = std::fs::read_to_string(test_gate.data_dir.path().join("data/keys.json")).unwrap();
     let keys: serde_json::Value = serde_json::from_str(&keys).unwrap();
     for text in [&keys["pseudonym_key"], &keys["keys"][0]["secret"]] {
         secrets.add_binary("a key", &URL_SAFE_NO_PAD.decode(text.as_str().unwrap()).unwrap());
@@ -103,8 +103,8 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
     let mut learn = Vec::from([page.field("token")]);
     replies.push(visitor.get(&format!("/captcha/{}.png", page.field("token"))).await);
     replies.push(page.clone());
-    let answers = answers(&bed, &learn).await;
-    let wrong = bed.submit(&mut visitor, &page, "NONSENSE").await;
+    let answers = answers(&test_gate, &learn).await;
+    let wrong = test_gate.submit(&mut visitor, &page, "NONSENSE").await;
     learn.push(wrong.field("token"));
     let json = visitor.send(Method::POST, "/captcha/generate", &[], "".into()).await;
     learn.push(json.json()["token"].as_str().unwrap().to_owned());
@@ -112,7 +112,7 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
     learn.push(image.header("x-challenge-id").unwrap().to_owned());
     let form = visitor.post_form("/guestbook", &fields(&[("name", "a"), ("message", "b")])).await;
     learn.push(form.field("token"));
-    for (name, secret) in answers.into_iter().chain(self::answers(&bed, &learn[1..]).await) {
+    for (name, secret) in answers.into_iter().chain(self::answers(&test_gate, &learn[1..]).await) {
         match secret {
             Secret::Text(text) => {
                 secrets.add(name, &text);
@@ -121,7 +121,7 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
             Secret::Bytes(bytes) => secrets.add_binary(name, &bytes),
         }
     }
-    let solved = bed.solve(&mut visitor, &form).await;
+    let solved = test_gate.solve(&mut visitor, &form).await;
     assert!(solved.admits());
     let token = visitor.cookies["cerberus_session"].clone();
     replies.extend([wrong, json, image, form, solved]);
@@ -144,7 +144,7 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
     replies.push(visitor.get("/_fortify/auth").await);
     let again = visitor.get("/").await;
     learn.push(again.field("token"));
-    let solved = bed.solve(&mut visitor, &again).await;
+    let solved = test_gate.solve(&mut visitor, &again).await;
     assert!(solved.admits());
     let last_token = visitor.cookies["cerberus_session"].clone();
     replies.extend([again, solved]);
@@ -156,16 +156,17 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
         let sent = fields(&[("token", &learn[2]), ("answer", "NONSENSE")]);
         replies.push(visitor.post_form("/validate-captcha", &sent).await);
     }
-    replies.push(bed.visitor().get("/").await);
-    let mut supervisor = bed.visitor();
+    replies.push(test_gate.visitor().get("/").await);
+    let mut supervisor = test_gate.visitor();
     for path in ["/health", "/ready", "/metrics"] {
         replies.push(supervisor.get(path).await);
     }
-    bed.app
+    test_gate
+        .app
         .engine
         .parts()
         .keys
-        .rotate(bed.app.engine.parts().sessions.lifetime(), &*bed.clock, &SystemEntropy)
+        .rotate(test_gate.app.engine.parts().sessions.lifetime(), &*test_gate.clock, &SystemEntropy)
         .unwrap();
 
     for (index, reply) in replies.iter().enumerate() {
@@ -178,7 +179,7 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
             assert_only_picture_chunks(&reply.body);
         }
     }
-    for request in bed.site.seen().requests() {
+    for request in test_gate.site.seen().requests() {
         let seen = format!("{:?}", request.headers);
         secrets.assert_absent("what the backend saw", seen.as_bytes());
         for token in [&token, &moved_token, &last_token] {
@@ -192,9 +193,9 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
     for token in &learn {
         secrets.add("a challenge token", token);
     }
-    let debug = format!("{:?}", bed.app);
+    let debug = format!("{:?}", test_gate.app);
     secrets.assert_absent("the app's Debug", debug.as_bytes());
-    bed.stop().await;
+    test_gate.stop().await;
     let log = log.0.lock().unwrap().clone();
     assert!(!log.is_empty(), "nothing was logged: the test looks at the wrong place");
     secrets.assert_absent("the log", &log);
@@ -206,12 +207,12 @@ enum Secret {
 }
 
 /// The answers and seeds of challenges, from the store.
-async fn answers(bed: &Bed, tokens: &[String]) -> Vec<(&'static str, Secret)> {
+async fn answers(test_gate: &TestGate, tokens: &[String]) -> Vec<(&'static str, Secret)> {
     let mut found = Vec::new();
     for token in tokens {
         let token: ChallengeToken = token.parse().unwrap();
-        let record = bed.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
-        found.push(("an answer", Secret::Text(bed.answer(&token.encode()).await)));
+        let record = test_gate.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
+        found.push(("an answer", Secret::Text(test_gate.answer(&token.encode()).await)));
         found.push(("a seed", Secret::Bytes(record.seed.expose().to_vec())));
     }
     found
@@ -250,14 +251,15 @@ fn shape(reply: &Reply) -> (StatusCode, BTreeSet<String>, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_14_every_failed_answer_looks_like_every_other() {
-    let bed = super::circuit_bed().await;
-    let answer_of = async |page: &Reply| bed.answer(&page.field("token")).await;
-    let new = || bed.visitor().circuit(super::CIRCUIT);
-    let (mut stranger, mut visitor) = (bed.visitor().circuit("fc00:dead:beef:4dad::2"), new());
+    let test_gate = super::circuit_bed().await;
+    let answer_of = async |page: &Reply| test_gate.answer(&page.field("token")).await;
+    let new = || test_gate.visitor().circuit(super::CIRCUIT);
+    let (mut stranger, mut visitor) =
+        (test_gate.visitor().circuit("fc00:dead:beef:4dad::2"), new());
 
     let page = visitor.get("/").await;
-    let wrong = bed.submit(&mut visitor, &page, "WRONG").await;
-    let used = bed.submit(&mut visitor, &page, "WRONG").await;
+    let wrong = test_gate.submit(&mut visitor, &page, "WRONG").await;
+    let used = test_gate.submit(&mut visitor, &page, "WRONG").await;
     let token = ChallengeToken::random(&SystemEntropy).unwrap().encode();
     let submit = async |visitor: &mut Visitor, token: &str, answer: &str| {
         let sent = fields(&[("token", token), ("answer", answer), ("return_to", "/")]);
@@ -266,13 +268,13 @@ async fn abuse_14_every_failed_answer_looks_like_every_other() {
     let unknown = submit(&mut visitor, &token, "ACDEFH").await;
     let malformed = submit(&mut visitor, "no token", "ACDEFH").await;
     let theirs = stranger.get("/").await;
-    let foreign = bed.submit(&mut visitor, &theirs, &answer_of(&theirs).await).await;
+    let foreign = test_gate.submit(&mut visitor, &theirs, &answer_of(&theirs).await).await;
     let page = visitor.get("/").await;
     let empty = submit(&mut visitor, &page.field("token"), "").await;
     let page = visitor.get("/").await;
     let answer = answer_of(&page).await;
-    bed.clock.advance(Duration::from_secs(300));
-    let expired = bed.submit(&mut visitor, &page, &answer).await;
+    test_gate.clock.advance(Duration::from_secs(300));
+    let expired = test_gate.submit(&mut visitor, &page, &answer).await;
     for (name, reply) in [
         ("used", used),
         ("unknown", unknown),

@@ -6,11 +6,11 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_23_a_visitor_with_cookies_off_is_told_and_not_looped() {
-    let bed = Bed::start().await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::start().await;
+    let mut visitor = test_gate.visitor();
     visitor.keeps_cookies = false;
     let page = visitor.get("/articles/1").await;
-    let solved = bed.solve(&mut visitor, &page).await;
+    let solved = test_gate.solve(&mut visitor, &page).await;
     assert_eq!(solved.status, StatusCode::SEE_OTHER);
     let enter = solved.header("location").unwrap().to_owned();
     assert!(enter.starts_with("/_fortify/enter?to="), "{enter}");
@@ -21,10 +21,10 @@ async fn abuse_23_a_visitor_with_cookies_off_is_told_and_not_looped() {
     assert!(told.text().contains("href=\"/articles/1\""));
 
     // A page of somebody else's, in a browser that keeps cookies: the same step lets in.
-    let mut embedded = bed.visitor();
+    let mut embedded = test_gate.visitor();
     let image = embedded.get("/api/captcha-image?challenge=new").await;
     let id = image.header("x-challenge-id").unwrap().to_owned();
-    let sent = fields(&[("token", &id), ("answer", &bed.answer(&id).await)]);
+    let sent = fields(&[("token", &id), ("answer", &test_gate.answer(&id).await)]);
     let solved = embedded.post_form("/validate-captcha", &sent).await;
     let entered = embedded.get(solved.header("location").unwrap()).await;
     assert_eq!((entered.status, entered.header("location")), (StatusCode::SEE_OTHER, Some("/")));
@@ -39,11 +39,11 @@ async fn abuse_23_the_cookies_are_guarded_as_the_configuration_says() {
         (SecureCookie::Auto, "abc.onion", true),
         (SecureCookie::Auto, "example.org", false),
     ] {
-        let bed = Bed::with(|parts| parts.config.session.secure = secure).await;
-        let mut visitor = bed.visitor();
+        let test_gate = TestGate::with(|parts| parts.config.session.secure = secure).await;
+        let mut visitor = test_gate.visitor();
         visitor.headers.insert("host", host.parse().unwrap());
         let page = visitor.get("/").await;
-        let reply = bed.solve(&mut visitor, &page).await;
+        let reply = test_gate.solve(&mut visitor, &page).await;
         assert!(reply.admits());
         for cookie in reply.set_cookies() {
             assert_eq!(cookie.contains("; Secure"), expected, "{secure:?} {host}: {cookie}");
@@ -59,14 +59,20 @@ async fn abuse_23_the_cookies_are_guarded_as_the_configuration_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_23_a_changed_key_is_a_challenge_and_not_a_fault() {
-    let bed = Bed::start().await;
-    let mut member = bed.admitted().await;
-    let lifetime = bed.app.engine.parts().sessions.lifetime();
-    bed.app.engine.parts().keys.rotate(lifetime, &*bed.clock, &SystemEntropy).unwrap();
+    let test_gate = TestGate::start().await;
+    let mut member = test_gate.admitted().await;
+    let lifetime = test_gate.app.engine.parts().sessions.lifetime();
+    test_gate.app.engine.parts().keys.rotate(lifetime, &*test_gate.clock, &SystemEntropy).unwrap();
     assert_eq!(member.get("/").await.status, StatusCode::OK, "a rotation logged somebody out");
-    bed.app.engine.parts().keys.rotate(Duration::ZERO, &*bed.clock, &SystemEntropy).unwrap();
+    test_gate
+        .app
+        .engine
+        .parts()
+        .keys
+        .rotate(Duration::ZERO, &*test_gate.clock, &SystemEntropy)
+        .unwrap();
     let challenged = member.get("/").await;
     assert!(challenged.is_challenge());
-    assert!(bed.solve(&mut member, &challenged).await.admits(), "the way in is open");
+    assert!(test_gate.solve(&mut member, &challenged).await.admits(), "the way in is open");
     assert_eq!(member.get("/").await.status, StatusCode::OK);
 }

@@ -6,18 +6,18 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_18_a_flood_of_challenge_requests_costs_another_circuit_nothing() {
-    let bed = Bed::with(|parts| {
+    let test_gate = TestGate::with(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
         parts.config.captcha.max_active = 100;
         parts.config.captcha.max_active_per_circuit = 3;
     })
     .await;
-    let mut victim = bed.visitor().circuit(CIRCUIT);
+    let mut victim = test_gate.visitor().circuit(CIRCUIT);
     let page = victim.get("/").await;
-    let mut loud = bed.visitor().circuit("fc00:dead:beef:4dad::bad");
+    let mut loud = test_gate.visitor().circuit("fc00:dead:beef:4dad::bad");
     for _ in 0..500 {
         loud.send(Method::POST, "/captcha/generate", &[], Body::empty()).await;
     }
-    assert!(bed.app.engine.parts().store.active_challenges().await.unwrap() <= 4);
-    assert!(bed.solve(&mut victim, &page).await.admits());
+    assert!(test_gate.app.engine.parts().store.active_challenges().await.unwrap() <= 4);
+    assert!(test_gate.solve(&mut victim, &page).await.admits());
 }

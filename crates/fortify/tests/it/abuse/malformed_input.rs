@@ -6,8 +6,8 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_24_odd_input_gets_a_clean_4xx() {
-    let bed = Bed::start().await;
-    let own = format!("http://{}", bed.address);
+    let test_gate = TestGate::start().await;
+    let own = format!("http://{}", test_gate.address);
     let many: String = (0..100_000).map(|i| format!("f{i}=1&")).collect();
     let large = format!("token=a&answer={}", "x".repeat(1 << 20));
     let odd_fields = (0..300).map(|i| format!("f{i}=1")).collect::<Vec<_>>().join("&");
@@ -23,7 +23,8 @@ async fn abuse_24_odd_input_gets_a_clean_4xx() {
         ("no form", "{\"token\":1}", 400),
     ];
     for (name, body, status) in forms {
-        let reply = bed.visitor().post_body("/validate-captcha", body, &[("origin", &own)]).await;
+        let reply =
+            test_gate.visitor().post_body("/validate-captcha", body, &[("origin", &own)]).await;
         assert_eq!(reply.status.as_u16(), status, "{name}");
         assert!(reply.text().contains("<h1>"), "{name} has no page");
     }
@@ -39,19 +40,19 @@ async fn abuse_24_odd_input_gets_a_clean_4xx() {
         ("depth", &"[".repeat(4000), 400),
     ] {
         let headers = [("content-type", "application/json")];
-        let reply = bed.visitor().post_body("/verify-captcha", body, &headers).await;
+        let reply = test_gate.visitor().post_body("/verify-captcha", body, &headers).await;
         assert_eq!(reply.status.as_u16(), status, "{name}");
         assert_eq!(reply.json()["success"], false, "{name}");
     }
-    let wrong_type = bed.visitor().post_body("/verify-captcha", "{}", &[]).await;
+    let wrong_type = test_gate.visitor().post_body("/verify-captcha", "{}", &[]).await;
     assert_eq!(wrong_type.status, StatusCode::BAD_REQUEST);
     let languages: String = (0..2_000).map(|i| format!("x{i},")).collect();
     for language in ["und", "*", ",,;q=", &languages] {
-        let reply = bed.visitor().get_with("/", &[("accept-language", language)]).await;
+        let reply = test_gate.visitor().get_with("/", &[("accept-language", language)]).await;
         assert!(reply.text().contains("lang=\"en\""), "{language:.20}");
     }
     let chosen = serde_json::json!({"level": 1});
-    let generate = bed.visitor().post_json("/captcha/generate", &chosen).await;
+    let generate = test_gate.visitor().post_json("/captcha/generate", &chosen).await;
     assert_eq!(generate.status, StatusCode::BAD_REQUEST, "the visitor chose the level");
-    assert!(bed.site.seen().is_empty());
+    assert!(test_gate.site.seen().is_empty());
 }

@@ -31,25 +31,25 @@ use fortify_core::entropy::{Entropy, EntropyError, SystemEntropy};
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::memory::MemoryStore;
 use fortify_store::record::{
-    Asked, Bound, ChallengeRecord, ChallengeToken, DialRecord, Failures, Move, Moved, SessionId,
-    Standing,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Quota,
+    SessionId, SessionState, WindowLimit,
 };
 use fortify_store::{StateStore, StoreError};
 use fortify_testkit::wait::eventually;
-use fortify_testkit::{Bed, Visitor, fields};
+use fortify_testkit::{TestGate, Visitor, fields};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 const CIRCUIT: &str = "fc00:dead:beef:4dad::0:19";
 
-async fn circuit_bed() -> Bed {
-    Bed::with(|parts| parts.config.security.identity = IdentityMode::Circuit).await
+async fn circuit_bed() -> TestGate {
+    TestGate::with(|parts| parts.config.security.identity = IdentityMode::Circuit).await
 }
 
 /// Sends bytes and reads until the gate closes, within a bound.
-async fn raw(bed: &Bed, bytes: impl AsRef<[u8]>) -> String {
-    let mut socket = TcpStream::connect(bed.address).await.unwrap();
+async fn raw(test_gate: &TestGate, bytes: impl AsRef<[u8]>) -> String {
+    let mut socket = TcpStream::connect(test_gate.address).await.unwrap();
     // A gate that has seen enough may close before it has read all of it.
     let _closed_early = socket.write_all(bytes.as_ref()).await;
     let mut reply = Vec::new();

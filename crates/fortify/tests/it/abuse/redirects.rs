@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_11_a_right_answer_never_leads_to_another_site() {
-    let bed = Bed::start().await;
+    let test_gate = TestGate::start().await;
     for (address, expected) in [
         ("/articles/1?a=b", "/articles/1?a=b"),
         ("//evil", "/"),
@@ -18,10 +18,10 @@ async fn abuse_11_a_right_answer_never_leads_to_another_site() {
         ("/%2f%2fevil", "/%2f%2fevil"),
         ("", "/"),
     ] {
-        let mut visitor = bed.visitor();
+        let mut visitor = test_gate.visitor();
         let page = visitor.get("/").await;
         let token = page.field("token");
-        let answer = bed.answer(&token).await;
+        let answer = test_gate.answer(&token).await;
         let sent = fields(&[("token", &token), ("answer", &answer), ("return_to", address)]);
         let reply = visitor.post_form("/validate-captcha", &sent).await;
         assert_eq!(reply.header("location"), Some(expected), "{address:?}");
@@ -30,5 +30,5 @@ async fn abuse_11_a_right_answer_never_leads_to_another_site() {
         assert_eq!(entered.header("location"), Some(expected), "{address:?}");
     }
     let long = format!("/{}", "a".repeat(8 * 1024 - 100));
-    assert_eq!(bed.visitor().get(&long).await.field("return_to"), "/");
+    assert_eq!(test_gate.visitor().get(&long).await.field("return_to"), "/");
 }

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use fortify_core::circuit::IdentityMode;
-use fortify_testkit::{Bed, Reply, Visitor, fields};
+use fortify_testkit::{Reply, TestGate, Visitor, fields};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A gate for circuits whose sessions last three hours.
-async fn bed_with(change: impl FnOnce(&mut fortify_testkit::Parts)) -> Bed {
-    Bed::with(|parts| {
+async fn test_gate_with(change: impl FnOnce(&mut fortify_testkit::Parts)) -> TestGate {
+    TestGate::with(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
         parts.config.session.ttl = HOUR * 3;
         change(parts);
@@ -25,15 +25,15 @@ async fn bed_with(change: impl FnOnce(&mut fortify_testkit::Parts)) -> Bed {
 }
 
 /// As nginx uses it: nothing behind the gate, and whoever is denied comes with the same address.
-async fn gate_bed() -> Bed {
-    bed_with(|parts| parts.config.upstream.authority = None).await
+async fn gate_bed() -> TestGate {
+    test_gate_with(|parts| parts.config.upstream.authority = None).await
 }
 
 /// A visitor with a session on circuit 1.
-async fn member(bed: &Bed) -> Visitor {
-    let mut visitor = bed.visitor().circuit(&address(1));
+async fn member(test_gate: &TestGate) -> Visitor {
+    let mut visitor = test_gate.visitor().circuit(&address(1));
     let page = visitor.get("/").await;
-    assert!(bed.solve(&mut visitor, &page).await.admits());
+    assert!(test_gate.solve(&mut visitor, &page).await.admits());
     visitor
 }
 
@@ -46,8 +46,8 @@ fn on(visitor: &Visitor, circuit: usize) -> Visitor {
     visitor.clone().circuit(&address(circuit))
 }
 
-async fn metric(bed: &Bed, line: &str) -> bool {
-    let metrics = bed.visitor().get("/metrics").await;
+async fn metric(test_gate: &TestGate, line: &str) -> bool {
+    let metrics = test_gate.visitor().get("/metrics").await;
     assert_eq!(metrics.status, StatusCode::OK);
     metrics.text().lines().any(|found| found == line)
 }
@@ -62,9 +62,9 @@ fn session_cookie(reply: &Reply) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_17_a_session_moves_along_and_is_over_where_it_is_used_twice() {
-    let bed = bed_with(|_| {}).await;
-    let first = member(&bed).await;
-    bed.clock.advance(HOUR);
+    let test_gate = test_gate_with(|_| {}).await;
+    let first = member(&test_gate).await;
+    test_gate.clock.advance(HOUR);
 
     // A page load from the new circuit: all of it goes with the cookie that the browser still has.
     let mut loads = Vec::new();
@@ -82,7 +82,7 @@ async fn abuse_17_a_session_moves_along_and_is_over_where_it_is_used_twice() {
     renewed.dedup();
     assert_eq!(renewed.len(), 1, "one session, and more than one cookie");
     assert!(renewed[0].ends_with("Max-Age=7200"), "a move prolonged: {}", renewed[0]);
-    assert!(metric(&bed, "fortify_session_moves_total 1").await);
+    assert!(metric(&test_gate, "fortify_session_moves_total 1").await);
 
     let mut second = on(&first, 2);
     second.get("/").await;
@@ -90,32 +90,32 @@ async fn abuse_17_a_session_moves_along_and_is_over_where_it_is_used_twice() {
     let settled = second.get("/").await;
     assert_eq!((settled.status, session_cookie(&settled)), (StatusCode::OK, None));
 
-    let seen = bed.site.seen().len();
+    let seen = test_gate.site.seen().len();
     let mut thief = on(&second, 1);
     assert!(thief.get("/").await.is_challenge(), "two circuits share one session");
     assert!(second.get("/").await.is_challenge(), "the session goes on on the other circuit");
     assert!(on(&first, 1).get("/").await.is_challenge());
-    assert_eq!(bed.site.seen().len(), seen, "the backend saw it");
-    assert!(metric(&bed, "fortify_sessions_rejected_total{reason=\"shared\"} 1").await);
-    assert!(metric(&bed, "fortify_sessions_rejected_total{reason=\"revoked\"} 2").await);
+    assert_eq!(test_gate.site.seen().len(), seen, "the backend saw it");
+    assert!(metric(&test_gate, "fortify_sessions_rejected_total{reason=\"shared\"} 1").await);
+    assert!(metric(&test_gate, "fortify_sessions_rejected_total{reason=\"revoked\"} 2").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_17_a_cookie_on_many_circuits_admits_a_few_and_then_none() {
-    let bed = bed_with(|_| {}).await;
-    let first = member(&bed).await;
+    let test_gate = test_gate_with(|_| {}).await;
+    let first = member(&test_gate).await;
     for circuit in 2..=4 {
         assert_eq!(on(&first, circuit).get("/").await.status, StatusCode::OK);
     }
-    let seen = bed.site.seen().len();
+    let seen = test_gate.site.seen().len();
     for circuit in 5..=50 {
         assert!(on(&first, circuit).get("/").await.is_challenge(), "circuit {circuit}");
     }
-    assert_eq!(bed.site.seen().len(), seen);
+    assert_eq!(test_gate.site.seen().len(), seen);
     assert_eq!(on(&first, 4).get("/").await.status, StatusCode::OK, "a refused move ended it");
-    bed.clock.advance(HOUR - Duration::from_millis(1));
+    test_gate.clock.advance(HOUR - Duration::from_millis(1));
     assert!(on(&first, 5).get("/").await.is_challenge(), "the hour is short");
-    bed.clock.advance(Duration::from_millis(1));
+    test_gate.clock.advance(Duration::from_millis(1));
     assert_eq!(on(&first, 5).get("/").await.status, StatusCode::OK, "the hour does not end");
     assert!(on(&first, 2).get("/").await.is_challenge());
     assert!(on(&first, 5).get("/").await.is_challenge(), "used where it had left, and goes on");
@@ -123,8 +123,8 @@ async fn abuse_17_a_cookie_on_many_circuits_admits_a_few_and_then_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_17_of_64_simultaneous_circuits_one_holds_the_session() {
-    let bed = bed_with(|_| {}).await;
-    let first = member(&bed).await;
+    let test_gate = test_gate_with(|_| {}).await;
+    let first = member(&test_gate).await;
     let barrier = Arc::new(tokio::sync::Barrier::new(64));
     let tries: Vec<_> = (2..66)
         .map(|circuit| {
@@ -145,7 +145,7 @@ async fn abuse_17_of_64_simultaneous_circuits_one_holds_the_session() {
         }
     }
     assert_eq!(admitted.len(), 3, "max_moves is 3");
-    assert!(metric(&bed, "fortify_session_moves_total 3").await);
+    assert!(metric(&test_gate, "fortify_session_moves_total 3").await);
     // Looked at one by one, because the first that it left ends it.
     let mut found = 0;
     for circuit in admitted {
@@ -157,22 +157,22 @@ async fn abuse_17_of_64_simultaneous_circuits_one_holds_the_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_17_with_no_moves_a_cookie_is_its_circuits_alone() {
-    let bed = bed_with(|parts| parts.config.session.max_moves = 0).await;
-    let mut first = member(&bed).await;
+    let test_gate = test_gate_with(|parts| parts.config.session.max_moves = 0).await;
+    let mut first = member(&test_gate).await;
     assert!(on(&first, 2).get("/").await.is_challenge());
     let stayed = first.get("/").await;
     assert_eq!((stayed.status, session_cookie(&stayed)), (StatusCode::OK, None));
-    assert!(metric(&bed, "fortify_sessions_rejected_total{reason=\"circuit\"} 1").await);
+    assert!(metric(&test_gate, "fortify_sessions_rejected_total{reason=\"circuit\"} 1").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_17_after_a_restart_the_circuit_that_was_left_still_is() {
-    let bed = bed_with(|_| {}).await;
-    let first = member(&bed).await;
+    let test_gate = test_gate_with(|_| {}).await;
+    let first = member(&test_gate).await;
     assert_eq!(on(&first, 2).get("/").await.status, StatusCode::OK);
-    let data_dir = bed.app.config.storage.data_dir.clone();
+    let data_dir = test_gate.app.config.storage.data_dir.clone();
     // The first gate is not stopped: a killed one would not have closed anything either.
-    let again = bed_with(|parts| parts.config.storage.data_dir = data_dir).await;
+    let again = test_gate_with(|parts| parts.config.storage.data_dir = data_dir).await;
     let (mut left, mut lives) = (first.clone(), on(&first, 2));
     (left.address, lives.address) = (again.address, again.address);
     assert!(left.get("/").await.is_challenge(), "the move was forgotten");
@@ -182,12 +182,12 @@ async fn abuse_17_after_a_restart_the_circuit_that_was_left_still_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_16_a_session_that_moves_lifts_no_ban() {
-    let bed = bed_with(|parts| parts.config.security.max_captcha_failures = 2).await;
-    let first = member(&bed).await;
-    let mut guesser = bed.visitor().circuit(&address(2));
+    let test_gate = test_gate_with(|parts| parts.config.security.max_captcha_failures = 2).await;
+    let first = member(&test_gate).await;
+    let mut guesser = test_gate.visitor().circuit(&address(2));
     for _ in 0..2 {
         let page = guesser.get("/").await;
-        bed.submit(&mut guesser, &page, "NO").await;
+        test_gate.submit(&mut guesser, &page, "NO").await;
     }
     let banned = guesser.get("/").await;
     assert!(banned.status == StatusCode::FORBIDDEN && !banned.is_challenge());
@@ -201,22 +201,22 @@ async fn abuse_16_a_session_that_moves_lifts_no_ban() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_17_a_clearnet_address_is_what_a_circuit_is() {
-    let bed = Bed::with(|parts| parts.config.session.max_moves = 1).await;
-    let visitor = bed.admitted().await;
+    let test_gate = TestGate::with(|parts| parts.config.session.max_moves = 1).await;
+    let visitor = test_gate.admitted().await;
     let cookie = visitor.cookies["cerberus_session"].clone();
     for (from, status) in [("127.0.0.2", "204"), ("127.0.0.3", "401"), ("127.0.0.2", "204")] {
-        let reply = auth_from(&bed, from, &cookie).await;
+        let reply = auth_from(&test_gate, from, &cookie).await;
         assert!(reply.starts_with(&format!("HTTP/1.1 {status}")), "{from}: {reply}");
     }
     assert!(visitor.clone().get("/").await.is_challenge(), "two addresses share one session");
-    assert!(auth_from(&bed, "127.0.0.2", &cookie).await.starts_with("HTTP/1.1 401"));
+    assert!(auth_from(&test_gate, "127.0.0.2", &cookie).await.starts_with("HTTP/1.1 401"));
 }
 
 /// Asks from another address of this machine.
-async fn auth_from(bed: &Bed, from: &str, session: &str) -> String {
+async fn auth_from(test_gate: &TestGate, from: &str, session: &str) -> String {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
-    let mut stream = socket.connect(bed.address).await.unwrap();
+    let mut stream = socket.connect(test_gate.address).await.unwrap();
     let request = format!(
         "GET /_fortify/auth HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
          Cookie: cerberus_session={session}\r\n\r\n"
@@ -229,8 +229,8 @@ async fn auth_from(bed: &Bed, from: &str, session: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_adds_to_the_cookies_of_the_service_and_to_every_answer_of_the_gate() {
-    let bed = bed_with(|parts| parts.config.session.max_moves = 60).await;
-    let first = member(&bed).await;
+    let test_gate = test_gate_with(|parts| parts.config.session.max_moves = 60).await;
+    let first = member(&test_gate).await;
     let page = on(&first, 2).get("/cookie-check").await;
     assert!(session_cookie(&page).is_some());
     let others = page.set_cookies().iter().filter(|c| !c.starts_with("cerberus_")).count();
@@ -251,8 +251,8 @@ async fn a_move_adds_to_the_cookies_of_the_service_and_to_every_answer_of_the_ga
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_12_auth_says_204_401_or_403_to_every_method_and_whose_request_it_is() {
-    let bed = gate_bed().await;
-    let first = member(&bed).await;
+    let test_gate = gate_bed().await;
+    let first = member(&test_gate).await;
     let mut subjects = Vec::new();
     for circuit in [1, 2, 2, 3] {
         let reply = on(&first, circuit).get("/_fortify/auth").await;
@@ -265,7 +265,7 @@ async fn abuse_12_auth_says_204_401_or_403_to_every_method_and_whose_request_it_
     subjects.dedup();
     assert_eq!(subjects.len(), 1, "a move changes who it is");
     assert!(!first.cookies["cerberus_session"].contains(&subjects[0]));
-    let other = on(&member(&bed).await, 1).get("/_fortify/auth").await;
+    let other = on(&member(&test_gate).await, 1).get("/_fortify/auth").await;
     assert_ne!(other.header("x-fortify-subject"), Some(subjects[0].as_str()));
 
     let original = [("x-original-uri", "/a?b"), ("x-original-method", "DELETE")];
@@ -275,11 +275,11 @@ async fn abuse_12_auth_says_204_401_or_403_to_every_method_and_whose_request_it_
             visitor.send(method.clone(), "/_fortify/auth", &original, "".into()).await
         };
         assert_eq!(ask(on(&first, 3)).await.status, StatusCode::NO_CONTENT, "{method}");
-        let stranger = ask(bed.visitor().circuit(&address(9))).await;
+        let stranger = ask(test_gate.visitor().circuit(&address(9))).await;
         assert_eq!(stranger.status, StatusCode::UNAUTHORIZED, "{method}");
         assert_eq!(stranger.header("x-fortify-subject"), None);
         assert!(stranger.set_cookies().is_empty());
-        assert_eq!(ask(bed.visitor()).await.status, StatusCode::FORBIDDEN, "{method}");
+        assert_eq!(ask(test_gate.visitor()).await.status, StatusCode::FORBIDDEN, "{method}");
     }
     let shared = on(&first, 1).get("/_fortify/auth").await;
     assert_eq!(shared.status, StatusCode::UNAUTHORIZED);
@@ -288,19 +288,19 @@ async fn abuse_12_auth_says_204_401_or_403_to_every_method_and_whose_request_it_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nginx_denies_is_challenged_at_its_own_address_with_its_form() {
-    let bed = gate_bed().await;
-    let mut visitor = bed.visitor().circuit(&address(1));
+    let test_gate = gate_bed().await;
+    let mut visitor = test_gate.visitor().circuit(&address(1));
     let page = visitor.get("/deep/page?x=1").await;
     assert!(page.is_challenge());
     assert_eq!(page.field("return_to"), "/deep/page?x=1");
     let sent = fields(&[("name", "a"), ("message", "b")]);
     let page = visitor.post_form("/guestbook?page=2", &sent).await;
     assert!(page.is_challenge() && page.text().contains("waits here"));
-    let resumed = bed.solve(&mut visitor, &page).await;
+    let resumed = test_gate.solve(&mut visitor, &page).await;
     assert!(resumed.admits() && resumed.text().contains("action=\"/guestbook?page=2\""));
     assert_eq!((resumed.field("name"), resumed.field("message")), ("a".into(), "b".into()));
     for part in [("sec-fetch-dest", "image"), ("accept", "application/json")] {
-        let denied = bed.visitor().circuit(&address(2)).get_with("/logo.png", &[part]).await;
+        let denied = test_gate.visitor().circuit(&address(2)).get_with("/logo.png", &[part]).await;
         assert_eq!(denied.status, StatusCode::FORBIDDEN);
         assert!(!denied.is_challenge());
     }

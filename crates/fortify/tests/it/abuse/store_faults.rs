@@ -62,19 +62,27 @@ impl StateStore for Faulty {
         self.check()?;
         self.store.forget_failures(circuit).await
     }
-    async fn ask(&self, circuit: CircuitTag, bounds: [Bound; 2]) -> Result<Asked, StoreError> {
+    async fn acquire_quota(
+        &self,
+        circuit: CircuitTag,
+        bounds: [WindowLimit; 2],
+    ) -> Result<Quota, StoreError> {
         self.check()?;
-        self.store.ask(circuit, bounds).await
+        self.store.acquire_quota(circuit, bounds).await
     }
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
         self.check()?;
         self.store.revoke_session(session, until).await
     }
-    async fn standing(&self, session: SessionId) -> Result<Standing, StoreError> {
+    async fn session_state(&self, session: SessionId) -> Result<SessionState, StoreError> {
         self.check()?;
-        self.store.standing(session).await
+        self.store.session_state(session).await
     }
-    async fn move_session(&self, session: SessionId, step: Move) -> Result<Moved, StoreError> {
+    async fn move_session(
+        &self,
+        session: SessionId,
+        step: MoveRequest,
+    ) -> Result<MoveOutcome, StoreError> {
         self.check()?;
         self.store.move_session(session, step).await
     }
@@ -94,22 +102,22 @@ impl StateStore for Faulty {
     }
 }
 
-pub(super) async fn faulty_bed() -> (Bed, Arc<AtomicBool>) {
+pub(super) async fn faulty_bed() -> (TestGate, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(false));
-    (bed_over(fails.clone(), Arc::default()).await, fails)
+    (test_gate_over(fails.clone(), Arc::default()).await, fails)
 }
 
-async fn bed_over(fails: Arc<AtomicBool>, panics: Arc<AtomicBool>) -> Bed {
+async fn test_gate_over(fails: Arc<AtomicBool>, panics: Arc<AtomicBool>) -> TestGate {
     let dir = tempfile::tempdir().unwrap();
     let store = Faulty { store: fortify_testkit::memory_store(dir.path()), fails, panics };
-    Bed::with(|parts| parts.store = Some(Arc::new(store))).await
+    TestGate::with(|parts| parts.store = Some(Arc::new(store))).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_10_a_mistake_of_ours_is_a_503_and_not_the_end() {
     let panics = Arc::new(AtomicBool::new(false));
-    let bed = bed_over(Arc::default(), panics.clone()).await;
-    let mut member = bed.admitted().await;
+    let test_gate = test_gate_over(Arc::default(), panics.clone()).await;
+    let mut member = test_gate.admitted().await;
     panics.store(true, Ordering::SeqCst);
     let reply = member.get("/").await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -120,27 +128,27 @@ async fn abuse_10_a_mistake_of_ours_is_a_503_and_not_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_10_a_store_that_fails_admits_nobody_and_heals_by_itself() {
-    let (bed, fails) = faulty_bed().await;
-    let mut member = bed.admitted().await;
-    let mut visitor = bed.visitor();
+    let (test_gate, fails) = faulty_bed().await;
+    let mut member = test_gate.admitted().await;
+    let mut visitor = test_gate.visitor();
     let page = visitor.get("/").await;
-    let answer = bed.answer(&page.field("token")).await;
+    let answer = test_gate.answer(&page.field("token")).await;
     let id = page.field("token");
     let solution = serde_json::json!({"challenge_id": id, "solution": answer});
 
     fails.store(true, Ordering::SeqCst);
-    let seen = bed.site.seen().len();
+    let seen = test_gate.site.seen().len();
     let refused = [
         visitor.clone().get("/").await,
         member.get("/").await,
         member.get("/_fortify/auth").await,
-        bed.submit(&mut visitor.clone(), &page, &answer).await,
+        test_gate.submit(&mut visitor.clone(), &page, &answer).await,
         visitor.clone().post_json("/verify-captcha", &solution).await,
         visitor.clone().get("/api/captcha-image?challenge=new").await,
         visitor.clone().send(Method::POST, "/captcha/generate", &[], Body::empty()).await,
         visitor.clone().get(&format!("/captcha/{id}.png")).await,
         member.clone().post_form("/api/session/logout", &[]).await,
-        bed.visitor().get("/ready").await,
+        test_gate.visitor().get("/ready").await,
     ];
     for (step, reply) in refused.iter().enumerate() {
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "step {step}");
@@ -150,12 +158,12 @@ async fn abuse_10_a_store_that_fails_admits_nobody_and_heals_by_itself() {
             assert!(!reply.text().contains("unplugged"), "step {step} tells what happened");
         }
     }
-    assert_eq!(bed.site.seen().len(), seen, "the backend saw a request");
-    assert_eq!(bed.visitor().get("/health").await.status, StatusCode::OK);
+    assert_eq!(test_gate.site.seen().len(), seen, "the backend saw a request");
+    assert_eq!(test_gate.visitor().get("/health").await.status, StatusCode::OK);
 
     fails.store(false, Ordering::SeqCst);
     assert_eq!(member.get("/").await.status, StatusCode::OK);
-    assert!(bed.submit(&mut visitor, &page, &answer).await.admits());
+    assert!(test_gate.submit(&mut visitor, &page, &answer).await.admits());
 }
 
 /// Randomness that can run out.
@@ -170,18 +178,18 @@ impl Entropy for Dry {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_10_a_store_that_fails_lets_nobody_in_behind_nginx() {
-    let (bed, fails) = faulty_bed().await;
-    let nginx = fortify_testkit::servers::Nginx::start(bed.address, bed.site.address());
+    let (test_gate, fails) = faulty_bed().await;
+    let nginx = fortify_testkit::servers::Nginx::start(test_gate.address, test_gate.site.address());
     let mut member = Visitor::at(nginx.address);
     let page = member.get("/").await;
-    assert!(bed.solve(&mut member, &page).await.admits());
+    assert!(test_gate.solve(&mut member, &page).await.admits());
     assert_eq!(member.get("/").await.status, StatusCode::OK);
-    bed.site.seen().clear();
+    test_gate.site.seen().clear();
     fails.store(true, Ordering::SeqCst);
     for mut visitor in [member.clone(), Visitor::at(nginx.address)] {
         let refused = visitor.get("/").await;
         assert!(!refused.status.is_success(), "{}", refused.text());
-        assert!(bed.site.seen().is_empty());
+        assert!(test_gate.site.seen().is_empty());
     }
     assert_eq!(member.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
     fails.store(false, Ordering::SeqCst);
@@ -192,12 +200,12 @@ async fn abuse_10_a_store_that_fails_lets_nobody_in_behind_nginx() {
 async fn abuse_10_without_randomness_there_is_no_session_and_no_challenge() {
     let dry = Arc::new(AtomicBool::new(false));
     let source = Arc::new(Dry(dry.clone()));
-    let bed = Bed::with(|parts| parts.entropy = source).await;
-    let mut visitor = bed.visitor();
+    let test_gate = TestGate::with(|parts| parts.entropy = source).await;
+    let mut visitor = test_gate.visitor();
     let page = visitor.get("/").await;
-    let answer = bed.answer(&page.field("token")).await;
+    let answer = test_gate.answer(&page.field("token")).await;
     dry.store(true, Ordering::SeqCst);
-    let right = bed.submit(&mut visitor, &page, &answer).await;
+    let right = test_gate.submit(&mut visitor, &page, &answer).await;
     assert_eq!(right.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(!right.admits());
     assert_eq!(visitor.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use fortify::daemon::Gate;
+use fortify::daemon::Daemon;
 use fortify_admin::SharedAdmin;
 use fortify_captcha::{
     Answer, Carrier, Generator, Puzzle, RenderError, Rendered, Seed, Spec, Style, StyleKey, Variant,
@@ -18,9 +18,9 @@ use fortify_core::circuit::IdentityMode;
 use fortify_core::clock::{ManualClock, Timestamp};
 use fortify_core::entropy::{Entropy, SystemEntropy};
 use fortify_demo::DemoSite;
-use fortify_engine::challenge::renderer::Draw;
-use fortify_engine::limits::turnstile::Rate;
-use fortify_engine::limits::waits::Waits;
+use fortify_engine::challenge::renderer::Render;
+use fortify_engine::limits::admission_queue::Rate;
+use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::session::key_ring::KeyRing;
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::table::{Admits, LevelOverride};
@@ -39,13 +39,13 @@ use tokio::sync::oneshot;
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 /// A running gate, the site behind it, and hands on its clock.
-pub struct Bed {
+pub struct TestGate {
     pub app: SharedApp,
     pub clock: Arc<ManualClock>,
     pub site: DemoSite,
     pub address: SocketAddr,
     pub data_dir: tempfile::TempDir,
-    /// The operator's side, where the test turned it on, and where its port is.
+    /// The admin interface, where the test turned it on, and where its port is.
     pub admin: Option<SharedAdmin>,
     pub admin_address: Option<SocketAddr>,
     pub setup_token: Option<String>,
@@ -57,11 +57,11 @@ pub struct Bed {
 pub struct Parts {
     pub config: Config,
     pub store: Option<Arc<dyn StateStore>>,
-    pub drawer: Option<Arc<dyn Draw>>,
+    pub renderer: Option<Arc<dyn Render>>,
     pub entropy: Arc<dyn Entropy>,
 }
 
-impl Bed {
+impl TestGate {
     /// A gate for visitors told apart by their address, at a level that asks for letters.
     pub async fn start() -> Self {
         Self::with(|_| {}).await
@@ -84,7 +84,7 @@ impl Bed {
         config.captcha.max_active_per_circuit = 100;
         config.security.identity = IdentityMode::Peer;
         config.security.max_captcha_failures = 1000;
-        config.limits.failure_waits = Waits::new(vec![Duration::ZERO]).unwrap();
+        config.limits.failure_waits = FailureWaits::new(vec![Duration::ZERO]).unwrap();
         config.limits.challenges_per_minute = 1000;
         // Time stands still unless a test moves it, and nothing is earned meanwhile.
         config.limits.service = Rate { per_minute: u32::MAX, per_second: u32::MAX };
@@ -99,21 +99,21 @@ impl Bed {
         config.storage.data_dir = data_dir.path().join("data");
         config.upstream.authority = Some(site.address().to_string().parse().unwrap());
         let entropy = Arc::new(SystemEntropy);
-        let mut parts = Parts { config, store: None, drawer: None, entropy };
+        let mut parts = Parts { config, store: None, renderer: None, entropy };
         change(&mut parts);
         let (config, entropy) = (Arc::new(parts.config), parts.entropy);
-        let app = match (parts.store, parts.drawer) {
+        let app = match (parts.store, parts.renderer) {
             (None, None) => App::build(config, clock.clone(), entropy),
-            (store, drawer) => {
+            (store, renderer) => {
                 let data_dir = &config.storage.data_dir;
                 let keys = KeyRing::open(data_dir, &*clock, &*entropy).unwrap();
                 let store = store.unwrap_or_else(|| Arc::new(memory_store(data_dir)));
-                let drawer = drawer.unwrap_or_else(|| Arc::new(Generator::new().unwrap()));
-                App::over(config, keys, store, drawer, clock.clone(), entropy)
+                let renderer = renderer.unwrap_or_else(|| Arc::new(Generator::new().unwrap()));
+                App::over(config, keys, store, renderer, clock.clone(), entropy)
             }
         };
         let app = app.unwrap();
-        let gate = Gate::with_app(app.clone()).await.unwrap();
+        let gate = Daemon::with_app(app.clone()).await.unwrap();
         let LocalAddress::Tcp(address) = gate.address() else { panic!("not a port") };
         let operators = gate.admin();
         let admin = operators.map(|side| side.admin().clone());
@@ -203,7 +203,7 @@ impl Bed {
     }
 }
 
-impl Drop for Bed {
+impl Drop for TestGate {
     fn drop(&mut self) {
         drop(self.stop.take());
     }
@@ -254,7 +254,7 @@ impl Drop for Held {
     }
 }
 
-impl Draw for Easel {
+impl Render for Easel {
     fn style(&self, key: &StyleKey) -> Style {
         self.generator.style(key)
     }

@@ -14,19 +14,19 @@ use std::time::Duration;
 use super::{Admitted, Claims, Rejection, SessionError, Sessions};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
-use fortify_store::record::{Move, Moved};
+use fortify_store::record::{MoveOutcome, MoveRequest};
 
 /// In what time a session may move `session.max_moves` times: the key is in moves an hour.
 const WINDOW: Duration = Duration::from_secs(3600);
 
 impl Sessions {
     /// Has the session that `claims` names live on `circuit`, if it may.
-    pub(super) async fn bring(
+    pub(super) async fn check_moving(
         &self,
         claims: Claims,
         circuit: CircuitTag,
     ) -> Result<Result<Admitted, Rejection>, SessionError> {
-        let step = Move {
+        let step = MoveRequest {
             from: claims.circuit_id,
             to: circuit,
             until: Timestamp::from_secs(claims.expires_at),
@@ -34,11 +34,11 @@ impl Sessions {
             window: WINDOW,
         };
         let rejection = match self.store.move_session(claims.session_id, step).await? {
-            Moved::Moved => return Ok(Ok(self.admit(claims, circuit, true)?)),
-            Moved::Here => return Ok(Ok(self.admit(claims, circuit, false)?)),
-            Moved::Refused => Rejection::Circuit,
-            Moved::Shared => Rejection::Shared,
-            Moved::Revoked => Rejection::Revoked,
+            MoveOutcome::Moved => return Ok(Ok(self.admit(claims, circuit, true)?)),
+            MoveOutcome::AlreadyBound => return Ok(Ok(self.admit(claims, circuit, false)?)),
+            MoveOutcome::Refused => Rejection::Circuit,
+            MoveOutcome::Shared => Rejection::Shared,
+            MoveOutcome::Revoked => Rejection::Revoked,
         };
         Ok(Err(rejection))
     }
@@ -57,13 +57,13 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    struct Bed {
+    struct Fixture {
         clock: Arc<ManualClock>,
         sessions: Sessions,
         _dir: tempfile::TempDir,
     }
 
-    fn bed(max_moves: u32) -> Bed {
+    fn fixture(max_moves: u32) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
         let entropy = Arc::new(SystemEntropy);
@@ -71,14 +71,14 @@ mod tests {
         let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
         let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()).unwrap());
         let sessions = Sessions::new(keys, store, clock.clone(), entropy, HOUR * 3, max_moves);
-        Bed { clock, sessions, _dir: dir }
+        Fixture { clock, sessions, _dir: dir }
     }
 
     fn circuit(number: u8) -> CircuitTag {
         CircuitTag::from_bytes([number; 16])
     }
 
-    impl Bed {
+    impl Fixture {
         fn minted(&self) -> Minted {
             self.sessions.mint(circuit(1), 5).unwrap()
         }
@@ -100,36 +100,36 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_moves_and_stays_the_same_session_with_the_same_end() {
-        let bed = bed(3);
-        let minted = bed.minted();
-        bed.clock.advance(HOUR);
-        let first = bed.use_from(2, &[&minted.token]).await.unwrap();
+        let fixture = fixture(3);
+        let minted = fixture.minted();
+        fixture.clock.advance(HOUR);
+        let first = fixture.use_from(2, &[&minted.token]).await.unwrap();
         assert_eq!(first.session, minted.session);
         // The rest of the page, sent before the new cookie was there.
         for _ in 0..9 {
-            let more = bed.use_from(2, &[&minted.token]).await.unwrap();
+            let more = fixture.use_from(2, &[&minted.token]).await.unwrap();
             assert_eq!(more, Admitted { moved: false, ..first.clone() });
         }
         let token = first.reissued.unwrap().expose().clone();
-        let settled = bed.use_from(2, &[&token]).await.unwrap();
+        let settled = fixture.use_from(2, &[&token]).await.unwrap();
         assert_eq!((settled.session, settled.reissued), (minted.session, None));
-        bed.clock.set(minted.session.expires_at);
-        assert_eq!(bed.use_from(2, &[&token]).await, Err(Rejection::Time), "a move prolonged");
+        fixture.clock.set(minted.session.expires_at);
+        assert_eq!(fixture.use_from(2, &[&token]).await, Err(Rejection::Time), "a move prolonged");
     }
 
     #[tokio::test]
     async fn abuse_17_each_circuit_that_was_left_ends_the_session_with_each_of_its_cookies() {
         for back in [1, 2] {
             for cookie in 0..3 {
-                let bed = bed(3);
-                let first = bed.minted().token;
-                let second = bed.move_to(2, &first).await;
-                let third = bed.move_to(3, &second).await;
+                let fixture = fixture(3);
+                let first = fixture.minted().token;
+                let second = fixture.move_to(2, &first).await;
+                let third = fixture.move_to(3, &second).await;
                 let cookies = [first, second, third];
-                let used = bed.use_from(back, &[&cookies[cookie]]).await;
+                let used = fixture.use_from(back, &[&cookies[cookie]]).await;
                 assert_eq!(used, Err(Rejection::Shared), "cookie {cookie} on circuit {back}");
                 for (number, cookie) in [(3, 2), (2, 1), (1, 0), (4, 2)] {
-                    let used = bed.use_from(number, &[&cookies[cookie]]).await;
+                    let used = fixture.use_from(number, &[&cookies[cookie]]).await;
                     assert_eq!(used, Err(Rejection::Revoked));
                 }
             }
@@ -138,50 +138,54 @@ mod tests {
 
     #[tokio::test]
     async fn abuse_17_the_limit_is_in_moves_an_hour_and_past_it_nothing_ends() {
-        let bed = bed(2);
-        let first = bed.minted().token;
-        let second = bed.move_to(2, &first).await;
-        bed.clock.advance(HOUR / 2);
-        let third = bed.move_to(3, &second).await;
+        let fixture = fixture(2);
+        let first = fixture.minted().token;
+        let second = fixture.move_to(2, &first).await;
+        fixture.clock.advance(HOUR / 2);
+        let third = fixture.move_to(3, &second).await;
         for token in [&first, &third] {
-            assert_eq!(bed.use_from(4, &[token]).await, Err(Rejection::Circuit));
+            assert_eq!(fixture.use_from(4, &[token]).await, Err(Rejection::Circuit));
         }
-        assert!(bed.use_from(3, &[&third]).await.is_ok(), "a refused move ended it");
-        bed.clock.advance(HOUR / 2 - Duration::from_millis(1));
-        assert_eq!(bed.use_from(4, &[&third]).await, Err(Rejection::Circuit));
-        bed.clock.advance(Duration::from_millis(1));
-        let fourth = bed.move_to(4, &third).await;
-        assert_eq!(bed.use_from(5, &[&fourth]).await, Err(Rejection::Circuit), "one an hour ago");
+        assert!(fixture.use_from(3, &[&third]).await.is_ok(), "a refused move ended it");
+        fixture.clock.advance(HOUR / 2 - Duration::from_millis(1));
+        assert_eq!(fixture.use_from(4, &[&third]).await, Err(Rejection::Circuit));
+        fixture.clock.advance(Duration::from_millis(1));
+        let fourth = fixture.move_to(4, &third).await;
+        assert_eq!(
+            fixture.use_from(5, &[&fourth]).await,
+            Err(Rejection::Circuit),
+            "one an hour ago"
+        );
     }
 
     #[tokio::test]
     async fn abuse_17_without_moves_a_session_is_its_circuits_alone_and_nobody_can_end_it() {
-        let bed = bed(0);
-        let minted = bed.minted();
-        assert_eq!(bed.use_from(2, &[&minted.token]).await, Err(Rejection::Circuit));
-        let stayed = bed.use_from(1, &[&minted.token]).await.unwrap();
+        let fixture = fixture(0);
+        let minted = fixture.minted();
+        assert_eq!(fixture.use_from(2, &[&minted.token]).await, Err(Rejection::Circuit));
+        let stayed = fixture.use_from(1, &[&minted.token]).await.unwrap();
         assert_eq!((stayed.session, stayed.reissued), (minted.session, None));
     }
 
     #[tokio::test]
     async fn abuse_23_a_planted_session_is_not_moved_in_place_of_the_visitors_own() {
-        let bed = bed(3);
-        let planted = bed.sessions.mint(circuit(9), 5).unwrap();
-        let own = bed.minted();
-        let used = bed.use_from(1, &[&planted.token, &own.token]).await.unwrap();
+        let fixture = fixture(3);
+        let planted = fixture.sessions.mint(circuit(9), 5).unwrap();
+        let own = fixture.minted();
+        let used = fixture.use_from(1, &[&planted.token, &own.token]).await.unwrap();
         assert_eq!((used.session, used.moved), (own.session, false));
-        assert!(bed.use_from(9, &[&planted.token]).await.is_ok(), "it was moved");
+        assert!(fixture.use_from(9, &[&planted.token]).await.is_ok(), "it was moved");
     }
 
     #[tokio::test]
     async fn a_moved_session_can_be_logged_out() {
-        let bed = bed(3);
-        let minted = bed.minted();
-        let token = bed.move_to(2, &minted.token).await;
-        bed.sessions.revoke(&minted.session).await.unwrap();
+        let fixture = fixture(3);
+        let minted = fixture.minted();
+        let token = fixture.move_to(2, &minted.token).await;
+        fixture.sessions.revoke(&minted.session).await.unwrap();
         for token in [&minted.token, &token] {
-            assert_eq!(bed.use_from(2, &[token]).await, Err(Rejection::Revoked));
+            assert_eq!(fixture.use_from(2, &[token]).await, Err(Rejection::Revoked));
         }
-        assert!(bed.clock.now() < minted.session.expires_at);
+        assert!(fixture.clock.now() < minted.session.expires_at);
     }
 }

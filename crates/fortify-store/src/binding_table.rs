@@ -2,8 +2,8 @@
 //!
 //! Only a session that moved has an entry, until it ends. A move is in the file, flushed to disk,
 //! before it is acknowledged: after a restart the circuit that was left is still one that was left.
-//! The embedded store decides here what moves ([`Moves::step`]); with Redis a node takes in what was
-//! decided there ([`Moves::insert_all`]).
+//! The embedded store decides here what moves ([`BindingTable::step`]); with Redis a node takes in what was
+//! decided there ([`BindingTable::insert_all`]).
 
 use std::collections::HashMap;
 use std::io;
@@ -11,9 +11,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::StoreError;
+use super::binding::{BindingChange, MoveDecision, SessionBinding};
 use super::journal::Journal;
-use super::record::{Move, Moved, SessionId};
-use super::residence::{Relocation, Residence, Verdict};
+use super::record::{MoveOutcome, MoveRequest, SessionId};
 use super::revocations::Revocations;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
@@ -29,7 +29,7 @@ const FILE_NAME: &str = "moves";
 ///
 /// Two locks, as in `revocations`: whoever asks never waits for the disk. Who moves a session holds
 /// the journal's from the decision to its end, so that every decision sees the one before.
-pub(super) struct Moves {
+pub(super) struct BindingTable {
     table: RwLock<Table>,
     /// Moves, not sessions: one session may make many.
     capacity: usize,
@@ -38,14 +38,14 @@ pub(super) struct Moves {
 
 #[derive(Default)]
 struct Table {
-    sessions: HashMap<SessionId, Residence>,
+    sessions: HashMap<SessionId, SessionBinding>,
     /// Moves of all sessions together.
     moves: usize,
     /// When the first of the sessions ends.
     soonest: Option<Timestamp>,
 }
 
-impl Moves {
+impl BindingTable {
     /// A table of at most `capacity` moves that is gone with the process.
     #[cfg(test)]
     pub(super) fn in_memory(capacity: usize) -> Self {
@@ -62,7 +62,7 @@ impl Moves {
         let written = Journal::read(&path)?;
         let mut table = Table::default();
         // What a crash left of a last entry was never acknowledged.
-        for record in written.chunks_exact(Relocation::BYTES).filter_map(Relocation::decode) {
+        for record in written.chunks_exact(BindingChange::BYTES).filter_map(BindingChange::decode) {
             if now < record.until {
                 table.apply(record);
             }
@@ -72,34 +72,34 @@ impl Moves {
     }
 
     /// Where `session` lives, if it ever moved.
-    pub(super) fn lives_on(&self, session: &SessionId) -> Option<CircuitTag> {
-        self.table().sessions.get(session).and_then(Residence::lives_on)
+    pub(super) fn bound_to(&self, session: &SessionId) -> Option<CircuitTag> {
+        self.table().sessions.get(session).and_then(SessionBinding::bound_to)
     }
 
     /// All that is known of where `session` lives and lived.
-    pub(super) fn residence(&self, session: &SessionId) -> Residence {
+    pub(super) fn binding(&self, session: &SessionId) -> SessionBinding {
         self.table().sessions.get(session).cloned().unwrap_or_default()
     }
 
     /// The moves of sessions that have not ended at `now`.
-    pub(super) fn in_force(&self, now: Timestamp) -> Vec<Relocation> {
+    pub(super) fn in_force(&self, now: Timestamp) -> Vec<BindingChange> {
         let table = self.table();
-        let all = table.sessions.values().flat_map(Residence::moves);
+        let all = table.sessions.values().flat_map(SessionBinding::moves);
         all.filter(|one| now < one.until).copied().collect()
     }
 
     /// What `step` comes to if that needs nothing written: so that requests which are refused, or
     /// late for a move that was made, cost no flush and wait for none.
-    pub(super) fn settled(
+    pub(super) fn decide_from_memory(
         &self,
         session: &SessionId,
-        step: &Move,
+        step: &MoveRequest,
         now: Timestamp,
-    ) -> Option<Moved> {
-        match self.table().judge(*session, step, now) {
-            Verdict::Here => Some(Moved::Here),
-            Verdict::Refused => Some(Moved::Refused),
-            Verdict::Shared | Verdict::Go(_) => None,
+    ) -> Option<MoveOutcome> {
+        match self.table().decide_move(*session, step, now) {
+            MoveDecision::AlreadyBound => Some(MoveOutcome::AlreadyBound),
+            MoveDecision::Refused => Some(MoveOutcome::Refused),
+            MoveDecision::Shared | MoveDecision::Proceed(_) => None,
         }
     }
 
@@ -108,29 +108,29 @@ impl Moves {
     /// # Errors
     ///
     /// When a file did not take it, or the session cannot be ended: everything is then as before.
-    pub(super) fn step(
+    pub(super) fn apply_move(
         &self,
         session: SessionId,
-        step: &Move,
+        step: &MoveRequest,
         now: Timestamp,
         revocations: &Revocations,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<MoveOutcome, StoreError> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         if revocations.contains(&session) {
-            return Ok(Moved::Revoked);
+            return Ok(MoveOutcome::Revoked);
         }
-        let verdict = self.table().judge(session, step, now);
+        let verdict = self.table().decide_move(session, step, now);
         match verdict {
-            Verdict::Here => Ok(Moved::Here),
-            Verdict::Refused => Ok(Moved::Refused),
-            Verdict::Shared => {
+            MoveDecision::AlreadyBound => Ok(MoveOutcome::AlreadyBound),
+            MoveDecision::Refused => Ok(MoveOutcome::Refused),
+            MoveDecision::Shared => {
                 revocations.insert(session, step.until, now)?;
-                Ok(Moved::Shared)
+                Ok(MoveOutcome::Shared)
             }
-            Verdict::Go(_) if !self.has_room(1, now) => Ok(Moved::Refused),
-            Verdict::Go(relocation) => {
-                self.write(&mut journal, &[relocation])?;
-                Ok(Moved::Moved)
+            MoveDecision::Proceed(_) if !self.has_room(1, now) => Ok(MoveOutcome::Refused),
+            MoveDecision::Proceed(change) => {
+                self.write(&mut journal, &[change])?;
+                Ok(MoveOutcome::Moved)
             }
         }
     }
@@ -142,7 +142,7 @@ impl Moves {
     /// When there is no room for them, or the file did not take them: none is then taken in.
     pub(super) fn insert_all(
         &self,
-        moves: &[Relocation],
+        moves: &[BindingChange],
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,9 +160,13 @@ impl Moves {
         self.write(&mut journal, &news)
     }
 
-    fn write(&self, journal: &mut Option<Journal>, moves: &[Relocation]) -> Result<(), StoreError> {
+    fn write(
+        &self,
+        journal: &mut Option<Journal>,
+        moves: &[BindingChange],
+    ) -> Result<(), StoreError> {
         if let Some(journal) = journal.as_mut() {
-            let bytes: Vec<u8> = moves.iter().flat_map(Relocation::encode).collect();
+            let bytes: Vec<u8> = moves.iter().flat_map(BindingChange::encode).collect();
             journal.append(&bytes).map_err(|error| {
                 StoreError::Unavailable(format!("{}: {error}", journal.path().display()))
             })?;
@@ -186,16 +190,16 @@ impl Moves {
             }
         }
         let mut table = self.table_mut();
-        table.sessions.retain(|_, residence| now < residence.until());
-        table.moves = table.sessions.values().map(|residence| residence.moves().len()).sum();
-        table.soonest = table.sessions.values().map(Residence::until).min();
+        table.sessions.retain(|_, binding| now < binding.until());
+        table.moves = table.sessions.values().map(|binding| binding.moves().len()).sum();
+        table.soonest = table.sessions.values().map(SessionBinding::until).min();
         table.moves + more <= self.capacity
     }
 
     /// Writes the file anew when it has grown to twice what the table can hold. A failure leaves
     /// the longer file, which says the same.
     fn compact(&self, journal: &mut Option<Journal>) {
-        let limit = 2 * self.capacity as u64 * Relocation::BYTES as u64;
+        let limit = 2 * self.capacity as u64 * BindingChange::BYTES as u64;
         if let Some(long) = journal.as_ref().filter(|journal| journal.length() > limit) {
             let entries = self.table().encode();
             if let Ok(shorter) = Journal::write(long.path().to_owned(), &entries) {
@@ -215,18 +219,18 @@ impl Moves {
 }
 
 impl Table {
-    fn judge(&self, session: SessionId, step: &Move, now: Timestamp) -> Verdict {
+    fn decide_move(&self, session: SessionId, step: &MoveRequest, now: Timestamp) -> MoveDecision {
         match self.sessions.get(&session) {
-            Some(residence) => residence.judge(session, step, now),
-            None => Residence::default().judge(session, step, now),
+            Some(binding) => binding.decide_move(session, step, now),
+            None => SessionBinding::default().decide_move(session, step, now),
         }
     }
 
-    fn holds(&self, one: &Relocation) -> bool {
-        self.sessions.get(&one.session).is_some_and(|residence| residence.holds(one))
+    fn holds(&self, one: &BindingChange) -> bool {
+        self.sessions.get(&one.session).is_some_and(|binding| binding.holds(one))
     }
 
-    fn apply(&mut self, one: Relocation) {
+    fn apply(&mut self, one: BindingChange) {
         if self.sessions.entry(one.session).or_default().add(one) {
             self.moves += 1;
             self.soonest = Some(self.soonest.map_or(one.until, |soonest| soonest.min(one.until)));
@@ -235,7 +239,7 @@ impl Table {
 
     /// All moves, those of each session in their order.
     fn encode(&self) -> Vec<u8> {
-        self.sessions.values().flat_map(Residence::encode).collect()
+        self.sessions.values().flat_map(SessionBinding::encode).collect()
     }
 }
 
@@ -259,9 +263,9 @@ mod tests {
     }
 
     /// A step of a session that ends in an hour, at most three within an hour.
-    fn to(from: u8, to: u8) -> Move {
+    fn to(from: u8, to: u8) -> MoveRequest {
         let until = NOW.after(HOUR);
-        Move { from: circuit(from), to: circuit(to), until, most: 3, window: HOUR }
+        MoveRequest { from: circuit(from), to: circuit(to), until, most: 3, window: HOUR }
     }
 
     fn revocations() -> Revocations {
@@ -271,24 +275,33 @@ mod tests {
     #[test]
     fn abuse_27_a_move_that_was_acknowledged_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let (table, ended) = (Moves::open(dir.path(), NOW).unwrap(), revocations());
-        let short = Move { until: NOW.after(HOUR / 2), ..to(1, 2) };
-        assert_eq!(table.step(session(1), &short, NOW, &ended).unwrap(), Moved::Moved);
+        let (table, ended) = (BindingTable::open(dir.path(), NOW).unwrap(), revocations());
+        let short = MoveRequest { until: NOW.after(HOUR / 2), ..to(1, 2) };
+        assert_eq!(table.apply_move(session(1), &short, NOW, &ended).unwrap(), MoveOutcome::Moved);
         for (from, next) in [(1, 2), (2, 3)] {
-            table.step(session(2), &to(from, next), NOW, &ended).unwrap();
+            table.apply_move(session(2), &to(from, next), NOW, &ended).unwrap();
         }
         // Not dropped: a killed process closes nothing. Twice, because opening writes anew.
         let later = NOW.after(HOUR / 2);
-        Moves::open(dir.path(), later).unwrap();
-        let again = Moves::open(dir.path(), later).unwrap();
-        assert_eq!(again.lives_on(&session(1)), None, "an expired entry came back");
-        assert_eq!(again.lives_on(&session(2)), Some(circuit(3)));
+        BindingTable::open(dir.path(), later).unwrap();
+        let again = BindingTable::open(dir.path(), later).unwrap();
+        assert_eq!(again.bound_to(&session(1)), None, "an expired entry came back");
+        assert_eq!(again.bound_to(&session(2)), Some(circuit(3)));
         let length = fs::metadata(dir.path().join(FILE_NAME)).unwrap().len();
-        assert_eq!(length, 2 * Relocation::BYTES as u64);
-        assert_eq!(again.settled(&session(2), &to(3, 3), later), Some(Moved::Here));
-        let full = Move { most: 2, ..to(3, 4) };
-        assert_eq!(again.step(session(2), &full, later, &ended).unwrap(), Moved::Refused);
-        assert_eq!(again.step(session(2), &to(3, 1), later, &ended).unwrap(), Moved::Shared);
+        assert_eq!(length, 2 * BindingChange::BYTES as u64);
+        assert_eq!(
+            again.decide_from_memory(&session(2), &to(3, 3), later),
+            Some(MoveOutcome::AlreadyBound)
+        );
+        let full = MoveRequest { most: 2, ..to(3, 4) };
+        assert_eq!(
+            again.apply_move(session(2), &full, later, &ended).unwrap(),
+            MoveOutcome::Refused
+        );
+        assert_eq!(
+            again.apply_move(session(2), &to(3, 1), later, &ended).unwrap(),
+            MoveOutcome::Shared
+        );
         assert!(ended.contains(&session(2)));
         drop(table);
     }
@@ -296,87 +309,99 @@ mod tests {
     #[test]
     fn half_an_entry_at_the_end_harms_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        let table = Moves::open(dir.path(), NOW).unwrap();
-        table.step(session(1), &to(1, 2), NOW, &revocations()).unwrap();
+        let table = BindingTable::open(dir.path(), NOW).unwrap();
+        table.apply_move(session(1), &to(1, 2), NOW, &revocations()).unwrap();
         let path = dir.path().join(FILE_NAME);
         let mut bytes = fs::read(&path).unwrap();
         bytes.extend_from_within(..40);
         fs::write(&path, bytes).unwrap();
-        let again = Moves::open(dir.path(), NOW).unwrap();
-        again.step(session(2), &to(1, 2), NOW, &revocations()).unwrap();
-        let last = Moves::open(dir.path(), NOW).unwrap();
-        assert_eq!(last.lives_on(&session(1)), Some(circuit(2)));
-        assert_eq!(last.lives_on(&session(2)), Some(circuit(2)));
+        let again = BindingTable::open(dir.path(), NOW).unwrap();
+        again.apply_move(session(2), &to(1, 2), NOW, &revocations()).unwrap();
+        let last = BindingTable::open(dir.path(), NOW).unwrap();
+        assert_eq!(last.bound_to(&session(1)), Some(circuit(2)));
+        assert_eq!(last.bound_to(&session(2)), Some(circuit(2)));
         assert_eq!(last.table().moves, 2);
     }
 
     #[test]
     fn a_disk_that_takes_nothing_moves_no_session() {
         let dir = tempfile::tempdir().unwrap();
-        let mut table = Moves::open(dir.path(), NOW).unwrap();
-        table.journal.get_mut().unwrap().as_mut().unwrap().break_it().unwrap();
-        let refused = table.step(session(1), &to(1, 2), NOW, &revocations());
+        let mut table = BindingTable::open(dir.path(), NOW).unwrap();
+        table.journal.get_mut().unwrap().as_mut().unwrap().fail_writes().unwrap();
+        let refused = table.apply_move(session(1), &to(1, 2), NOW, &revocations());
         assert!(matches!(refused, Err(StoreError::Unavailable(_))));
-        assert_eq!(table.lives_on(&session(1)), None);
+        assert_eq!(table.bound_to(&session(1)), None);
     }
 
     #[test]
     fn a_full_table_refuses_a_move_and_forgets_none() {
-        let (table, ended) = (Moves::in_memory(2), revocations());
-        assert_eq!(table.step(session(1), &to(1, 2), NOW, &ended).unwrap(), Moved::Moved);
-        assert_eq!(table.step(session(1), &to(2, 3), NOW, &ended).unwrap(), Moved::Moved);
-        assert_eq!(table.step(session(2), &to(1, 2), NOW, &ended).unwrap(), Moved::Refused);
-        assert_eq!(table.lives_on(&session(1)), Some(circuit(3)));
+        let (table, ended) = (BindingTable::in_memory(2), revocations());
+        assert_eq!(
+            table.apply_move(session(1), &to(1, 2), NOW, &ended).unwrap(),
+            MoveOutcome::Moved
+        );
+        assert_eq!(
+            table.apply_move(session(1), &to(2, 3), NOW, &ended).unwrap(),
+            MoveOutcome::Moved
+        );
+        assert_eq!(
+            table.apply_move(session(2), &to(1, 2), NOW, &ended).unwrap(),
+            MoveOutcome::Refused
+        );
+        assert_eq!(table.bound_to(&session(1)), Some(circuit(3)));
         let later = NOW.after(HOUR);
-        let next = Move { until: later.after(HOUR), ..to(1, 2) };
-        assert_eq!(table.step(session(2), &next, later, &ended).unwrap(), Moved::Moved);
+        let next = MoveRequest { until: later.after(HOUR), ..to(1, 2) };
+        assert_eq!(table.apply_move(session(2), &next, later, &ended).unwrap(), MoveOutcome::Moved);
         assert_eq!(table.table().moves, 1, "what ended was not forgotten");
     }
 
     #[test]
     fn the_file_does_not_grow_past_twice_the_table() {
         let dir = tempfile::tempdir().unwrap();
-        let mut table = Moves::open(dir.path(), NOW).unwrap();
+        let mut table = BindingTable::open(dir.path(), NOW).unwrap();
         table.capacity = 4;
         let (ended, length) =
             (revocations(), || fs::metadata(dir.path().join(FILE_NAME)).unwrap().len());
         for round in 0..100_u8 {
             let now = NOW.after(HOUR * u32::from(round));
-            let step = Move { until: now.after(HOUR), ..to(1, 2) };
-            let moved = table.step(session(round), &step, now, &ended).unwrap();
-            assert_eq!(moved, Moved::Moved);
-            assert!(length() <= 9 * Relocation::BYTES as u64, "{} bytes", length());
+            let step = MoveRequest { until: now.after(HOUR), ..to(1, 2) };
+            let moved = table.apply_move(session(round), &step, now, &ended).unwrap();
+            assert_eq!(moved, MoveOutcome::Moved);
+            assert!(length() <= 9 * BindingChange::BYTES as u64, "{} bytes", length());
         }
         let now = NOW.after(HOUR * 99);
-        assert!(Moves::open(dir.path(), now).unwrap().lives_on(&session(99)).is_some());
+        assert!(BindingTable::open(dir.path(), now).unwrap().bound_to(&session(99)).is_some());
     }
 
     #[test]
     fn whoever_asks_or_is_refused_does_not_wait_for_the_disk() {
-        let (table, ended) = (Moves::in_memory(2), revocations());
-        table.step(session(1), &to(1, 2), NOW, &ended).unwrap();
+        let (table, ended) = (BindingTable::in_memory(2), revocations());
+        table.apply_move(session(1), &to(1, 2), NOW, &ended).unwrap();
         // As while another move is being flushed.
         let _flushing = table.journal.lock().unwrap();
-        assert_eq!(table.lives_on(&session(1)), Some(circuit(2)));
-        assert_eq!(table.settled(&session(1), &to(1, 2), NOW), Some(Moved::Here));
-        let none = Move { most: 0, ..to(1, 2) };
-        assert_eq!(table.settled(&session(2), &none, NOW), Some(Moved::Refused));
-        assert_eq!(table.settled(&session(2), &to(1, 2), NOW), None);
+        assert_eq!(table.bound_to(&session(1)), Some(circuit(2)));
+        assert_eq!(
+            table.decide_from_memory(&session(1), &to(1, 2), NOW),
+            Some(MoveOutcome::AlreadyBound)
+        );
+        let none = MoveRequest { most: 0, ..to(1, 2) };
+        assert_eq!(table.decide_from_memory(&session(2), &none, NOW), Some(MoveOutcome::Refused));
+        assert_eq!(table.decide_from_memory(&session(2), &to(1, 2), NOW), None);
     }
 
     #[test]
     fn abuse_17_of_moves_that_wait_for_the_disk_each_sees_the_one_before() {
-        let (table, ended) = (Moves::in_memory(99), revocations());
+        let (table, ended) = (BindingTable::in_memory(99), revocations());
         let flushing = table.journal.lock().unwrap();
         std::thread::scope(|scope| {
             let (here, there) = std::sync::mpsc::channel();
             let moves: Vec<_> = (2..10)
                 .map(|number| {
-                    let step = Move { most: 1, ..to(1, number) };
+                    let step = MoveRequest { most: 1, ..to(1, number) };
                     let (table, ended, here) = (&table, &ended, here.clone());
                     scope.spawn(move || {
                         here.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
-                        table.step(session(1), &step, NOW, ended).unwrap()
+                        table.apply_move(session(1), &step, NOW, ended).unwrap()
                     })
                 })
                 .collect();
@@ -388,15 +413,18 @@ mod tests {
             }
             drop(flushing);
             let results = moves.into_iter().map(|one| one.join().unwrap());
-            assert_eq!(results.filter(|result| *result == Moved::Moved).count(), 1);
+            assert_eq!(results.filter(|result| *result == MoveOutcome::Moved).count(), 1);
         });
     }
 
     #[test]
     fn a_cookie_used_where_it_was_written_for_is_shared_also_when_the_way_there_was_forgotten() {
         // A store that came back empty knows of the later move alone.
-        let (table, ended) = (Moves::in_memory(9), revocations());
-        table.step(session(1), &to(1, 3), NOW, &ended).unwrap();
-        assert_eq!(table.step(session(1), &to(2, 2), NOW, &ended).unwrap(), Moved::Shared);
+        let (table, ended) = (BindingTable::in_memory(9), revocations());
+        table.apply_move(session(1), &to(1, 3), NOW, &ended).unwrap();
+        assert_eq!(
+            table.apply_move(session(1), &to(2, 2), NOW, &ended).unwrap(),
+            MoveOutcome::Shared
+        );
     }
 }

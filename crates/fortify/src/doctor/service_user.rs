@@ -15,7 +15,7 @@ const MAX_DESCRIPTORS: usize = 4096;
 
 /// Who looks, and at whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Who {
+pub(super) struct ServiceUser {
     /// The user that runs this command.
     pub(super) me: u32,
     /// The gate's process, where it is found.
@@ -27,14 +27,14 @@ pub(super) struct Who {
     pub(super) groups: Vec<u32>,
 }
 
-impl Who {
-    /// `told`: the process that the gate's socket names.
-    pub(super) fn find(config: &Config, told: Option<i32>) -> Self {
+impl ServiceUser {
+    /// `known_pid`: the process that the gate's socket names.
+    pub(super) fn find(config: &Config, known_pid: Option<i32>) -> Self {
         let listening = || match (&config.server.socket, config.server.port) {
             (None, port @ 1..) => find_listener(port),
             _ => None,
         };
-        let pid = told.filter(|pid| *pid > 0).or_else(listening);
+        let pid = known_pid.filter(|pid| *pid > 0).or_else(listening);
         let owner = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.uid(), meta.gid()));
         let of_process = |pid| {
             let (gate, group) = owner(Path::new(&format!("/proc/{pid}")))?;
@@ -83,7 +83,7 @@ impl Who {
         self.me == 0
     }
 
-    pub(super) fn judge(&self, config: &Config) -> Finding {
+    pub(super) fn check(&self, config: &Config) -> Finding {
         const CHECK: &str = "user";
         let process = match self.pid {
             Some(pid) => format!(", process {pid}"),
@@ -173,8 +173,8 @@ fn listening(text: &str, port: u16) -> Vec<u64> {
     let inode = |line: &str| {
         let words: Vec<_> = line.split_ascii_whitespace().collect();
         let (local, state) = (words.get(1)?, words.get(3)?);
-        let (_, told) = local.rsplit_once(':')?;
-        let is_ours = *state == "0A" && u16::from_str_radix(told, 16) == Ok(port);
+        let (_, known_pid) = local.rsplit_once(':')?;
+        let is_ours = *state == "0A" && u16::from_str_radix(known_pid, 16) == Ok(port);
         is_ours.then(|| words.get(9)?.parse().ok()).flatten()
     };
     text.lines().filter_map(inode).collect()
@@ -216,10 +216,10 @@ mod tests {
     #[test]
     fn it_is_said_whose_permissions_are_judged() {
         let config = Config::default();
-        let who = |me, gate| Who { me, gate, ..Who::default() };
-        assert_eq!(who(7, Some(7)).judge(&config).verdict, super::super::Verdict::Ok);
-        let other = who(0, Some(7)).judge(&config);
+        let user = |me, gate| ServiceUser { me, gate, ..ServiceUser::default() };
+        assert_eq!(user(7, Some(7)).check(&config).status, super::super::CheckStatus::Ok);
+        let other = user(0, Some(7)).check(&config);
         assert!(other.found.contains("judged for the owner"), "{}", other.found);
-        assert_eq!(who(0, None).judge(&config).verdict, super::super::Verdict::Skipped);
+        assert_eq!(user(0, None).check(&config).status, super::super::CheckStatus::Skipped);
     }
 }

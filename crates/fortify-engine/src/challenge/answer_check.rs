@@ -7,7 +7,7 @@ use fortify_store::record::ChallengeRecord;
 
 /// What an answer is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AnswerVerdict {
     /// It is right.
     Right {
         /// The challenge's level.
@@ -26,7 +26,11 @@ const NOBODYS_ANSWER: &str = "t:AAAAAA";
 
 /// Judges `answer`, given from `circuit`, against the record that was taken for it.
 #[must_use]
-pub fn judge(record: Option<&ChallengeRecord>, answer: &str, circuit: CircuitTag) -> Verdict {
+pub fn check_answer(
+    record: Option<&ChallengeRecord>,
+    answer: &str,
+    circuit: CircuitTag,
+) -> AnswerVerdict {
     let expected = record.map_or(NOBODYS_ANSWER, |record| record.answer.expose());
     let level = record.map_or(1, |record| record.level);
     // All of it is computed before any of it is looked at.
@@ -34,16 +38,16 @@ pub fn judge(record: Option<&ChallengeRecord>, answer: &str, circuit: CircuitTag
     let own = record.is_some_and(|record| record.circuit == circuit);
     let current = record.is_some_and(|record| record.renderer == RENDERER_VERSION);
     let decoy = record.and_then(|record| record.decoy.as_ref());
-    let bot = decoy.is_some_and(|decoy| decoys(decoy.expose(), answer));
+    let bot = decoy.is_some_and(|decoy| is_decoy(decoy.expose(), answer));
     match right & own & current {
-        true => Verdict::Right { level },
-        false if bot => Verdict::Bot,
-        false => Verdict::Wrong,
+        true => AnswerVerdict::Right { level },
+        false if bot => AnswerVerdict::Bot,
+        false => AnswerVerdict::Wrong,
     }
 }
 
 /// Whether `answer` is the decoy, to the letter: a person's slip is not to be taken for it.
-fn decoys(decoy: &str, answer: &str) -> bool {
+fn is_decoy(decoy: &str, answer: &str) -> bool {
     Answer::decode(decoy).is_ok_and(|decoy| decoy.matches(answer, Tolerance::Exact))
 }
 
@@ -65,14 +69,15 @@ mod tests {
         ChallengeRecord {
             answer: Secret::new(answer.to_owned()),
             level,
-            style_epoch: 0,
+            style_period: 0,
             renderer: RENDERER_VERSION,
             ..contract::record(Timestamp::from_secs(0))
         }
     }
 
     fn right(record: &ChallengeRecord, answer: &str) -> bool {
-        judge(Some(record), answer, record.circuit) == Verdict::Right { level: record.level }
+        check_answer(Some(record), answer, record.circuit)
+            == AnswerVerdict::Right { level: record.level }
     }
 
     #[test]
@@ -99,24 +104,27 @@ mod tests {
     fn abuse_13_an_answer_is_worth_nothing_on_another_circuit() {
         let letters = record("t:ACDEFH", 5);
         let stranger = CircuitTag::from_bytes([9; 16]);
-        assert_eq!(judge(Some(&letters), "ACDEFH", stranger), Verdict::Wrong);
+        assert_eq!(check_answer(Some(&letters), "ACDEFH", stranger), AnswerVerdict::Wrong);
     }
 
     #[test]
     fn what_only_a_program_reads_gives_it_away() {
         let decoy = Some(Secret::new("t:HUNTER".to_owned()));
         let motion = ChallengeRecord { decoy, ..record("t:ACDEFH", 5) };
-        assert_eq!(judge(Some(&motion), "hunter", motion.circuit), Verdict::Bot);
-        assert_eq!(judge(Some(&motion), "HUNTE", motion.circuit), Verdict::Wrong);
+        assert_eq!(check_answer(Some(&motion), "hunter", motion.circuit), AnswerVerdict::Bot);
+        assert_eq!(check_answer(Some(&motion), "HUNTE", motion.circuit), AnswerVerdict::Wrong);
         assert!(right(&motion, "ACDEFH"));
-        assert_eq!(judge(Some(&record("t:ACDEFH", 5)), "HUNTER", motion.circuit), Verdict::Wrong);
+        assert_eq!(
+            check_answer(Some(&record("t:ACDEFH", 5)), "HUNTER", motion.circuit),
+            AnswerVerdict::Wrong
+        );
     }
 
     #[test]
     fn nothing_answers_a_challenge_that_is_not_there() {
         let circuit = CircuitTag::from_bytes([1; 16]);
         for answer in ["AAAAAA", NOBODYS_ANSWER, ""] {
-            assert_eq!(judge(None, answer, circuit), Verdict::Wrong);
+            assert_eq!(check_answer(None, answer, circuit), AnswerVerdict::Wrong);
         }
     }
 

@@ -6,7 +6,7 @@
 //! reads everything. Every row in the log has a number, one more than the row before, so that a reader
 //! knows when it missed some.
 //!
-//! Who tells a row reads what is kept, has [`Peer::settle`] say what the two come to, and writes it only if
+//! Who tells a row reads what is kept, has [`ReplicationPeer::merge`] say what the two come to, and writes it only if
 //! what is kept is still that: so of several nodes one is first, and all hear the same in the same order.
 
 use std::collections::HashSet;
@@ -28,29 +28,31 @@ use super::keys::Keys;
 use super::link::{Connection, Link};
 use super::{GRACE, millis};
 use crate::StoreError;
-use crate::standings::{CIRCUIT_BYTES, DeedBytes, Outgoing, Peer, SharedRow, VALUE_BYTES};
+use crate::replication::{
+    CIRCUIT_BYTES, EventBytes, PublishBatch, ReplicatedRow, ReplicationPeer, VALUE_BYTES,
+};
 use fortify_core::clock::Clock;
 use fortify_core::entropy::{Entropy, random_bytes};
 
 /// How long one read waits for news: a quarter of what the proof that there is none may age.
-const WAIT_FOR_NEWS: Duration = Duration::from_millis(500);
+const BLOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Rows or deeds read at once: about 150 KiB.
 const BATCH: usize = 1000;
 
 /// Rows told at once; the script that writes them holds Redis up for about a millisecond.
-const TOLD_TOGETHER: usize = 256;
+const PUBLISH_BATCH: usize = 256;
 
 /// How often a batch is judged anew because another node was first; what is left waits for the next.
-const MAX_BIDS: usize = 8;
+const MAX_PUBLISH_ATTEMPTS: usize = 8;
 
 /// Rows that the log has; a node that is further behind reads everything.
 const MAX_LOGGED_ROWS: usize = 65_536;
 
 /// Deeds that the log has. A node that is further behind misses some, which costs a program a few answers.
-const MAX_LOGGED_DEEDS: usize = 50_000;
+const MAX_LOGGED_EVENTS: usize = 50_000;
 
-/// Circuits whose rows are kept: as many as a node holds (`reputation::MAX_STANDINGS`).
+/// Circuits whose rows are kept: as many as a node holds (`reputation::MAX_STATUS_ROWS`).
 const MAX_ROWS: usize = 500_000;
 
 /// The pause before something that failed is tried again.
@@ -100,12 +102,12 @@ return said";
 const NO_ROOM: u8 = 2;
 
 /// The two tasks.
-pub(super) struct SharedStandings {
+pub(super) struct ReplicationTasks {
     fresh: Arc<Freshness>,
     tasks: [AbortHandle; 2],
 }
 
-impl SharedStandings {
+impl ReplicationTasks {
     /// Shares `peer`'s standings from now on.
     pub(super) fn follow(
         runtime: &Handle,
@@ -113,11 +115,11 @@ impl SharedStandings {
         keys: Keys,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
-        peer: Arc<dyn Peer>,
+        peer: Arc<dyn ReplicationPeer>,
     ) -> Self {
         let fresh = Arc::new(Freshness::never());
-        let teller = Teller::new(link.clone(), keys.clone(), peer.clone(), clock, MAX_ROWS);
-        let (known, heard) = (Known::default(), fresh.clone());
+        let teller = Publisher::new(link.clone(), keys.clone(), peer.clone(), clock, MAX_ROWS);
+        let (known, heard) = (LogPosition::default(), fresh.clone());
         let follower = Follower { link, keys, peer, entropy, fresh: heard, known };
         let tasks = [runtime.spawn(follower.run()), runtime.spawn(teller.run())];
         Self { fresh, tasks: tasks.map(|task| task.abort_handle()) }
@@ -129,17 +131,17 @@ impl SharedStandings {
     }
 }
 
-impl Drop for SharedStandings {
+impl Drop for ReplicationTasks {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
 /// The task that tells.
-pub(super) struct Teller {
+pub(super) struct Publisher {
     link: Arc<Link>,
     keys: Keys,
-    peer: Arc<dyn Peer>,
+    peer: Arc<dyn ReplicationPeer>,
     clock: Arc<dyn Clock>,
     keep: Script,
     /// Rows that are kept.
@@ -148,12 +150,12 @@ pub(super) struct Teller {
     full: AtomicBool,
 }
 
-impl Teller {
+impl Publisher {
     /// Tells Redis what `peer` has to tell, which keeps at most `most` rows.
     pub(super) fn new(
         link: Arc<Link>,
         keys: Keys,
-        peer: Arc<dyn Peer>,
+        peer: Arc<dyn ReplicationPeer>,
         clock: Arc<dyn Clock>,
         most: usize,
     ) -> Self {
@@ -165,9 +167,9 @@ impl Teller {
     pub(super) async fn run(self) {
         let mut said = None;
         loop {
-            self.peer.waits().await;
-            let outgoing = self.peer.take(TOLD_TOGETHER);
-            match self.tell(outgoing).await {
+            self.peer.wait_for_pending().await;
+            let outgoing = self.peer.take_batch(PUBLISH_BATCH);
+            match self.publish(outgoing).await {
                 Ok(()) => {
                     if said.take().is_some() {
                         tracing::info!("bans and favours are told to the other nodes again");
@@ -191,29 +193,32 @@ impl Teller {
     }
 
     /// Tells it, as far as that works.
-    async fn tell(&self, outgoing: Outgoing) -> Result<(), StoreError> {
-        let told = self.tell_rows(outgoing.rows.clone()).await;
-        let (rows, first) = match told {
+    async fn publish(&self, outgoing: PublishBatch) -> Result<(), StoreError> {
+        let result = self.publish_rows(outgoing.rows.clone()).await;
+        let (rows, first) = match result {
             Ok(left) => (left, None),
             Err(error) => (outgoing.rows, Some(error)),
         };
-        let mut deeds = outgoing.deeds;
-        let told = if first.is_none() { self.tell_deeds(&mut deeds).await } else { Ok(()) };
-        self.peer.told(Outgoing { rows, deeds });
-        first.map_or(told, Err)
+        let mut events = outgoing.events;
+        let result = if first.is_none() { self.publish_events(&mut events).await } else { Ok(()) };
+        self.peer.confirm_published(PublishBatch { rows, events });
+        first.map_or(result, Err)
     }
 
     /// Tells rows; those are left for which other nodes were first again and again.
-    async fn tell_rows(&self, mut rows: Vec<SharedRow>) -> Result<Vec<SharedRow>, StoreError> {
-        for _bid in 0..MAX_BIDS {
+    async fn publish_rows(
+        &self,
+        mut rows: Vec<ReplicatedRow>,
+    ) -> Result<Vec<ReplicatedRow>, StoreError> {
+        for _bid in 0..MAX_PUBLISH_ATTEMPTS {
             if rows.is_empty() {
                 break;
             }
             let batch = &rows;
-            let bid = self.link.step(|connection| self.bid(connection, batch)).await?;
+            let bid = self.link.step(|connection| self.try_publish(connection, batch)).await?;
             // Another node may know better, and have said so before this one listened.
             if !bid.stays.is_empty() {
-                self.peer.hear(bid.stays).await?;
+                self.peer.apply(bid.stays).await?;
             }
             rows = bid.again;
         }
@@ -221,26 +226,30 @@ impl Teller {
     }
 
     /// Has Redis keep what `rows` and what it keeps come to.
-    async fn bid(&self, mut connection: Connection, rows: &[SharedRow]) -> Result<Bid, Fault> {
+    async fn try_publish(
+        &self,
+        mut connection: Connection,
+        rows: &[ReplicatedRow],
+    ) -> Result<PublishOutcome, Fault> {
         let mut get = cmd("HMGET");
-        get.arg(self.keys.standings());
+        get.arg(self.keys.status_rows());
         for row in rows {
             get.arg(&row.circuit[..]);
         }
         let kept: Vec<Option<Vec<u8>>> = get.query_async(&mut connection).await?;
-        let mut keep = self.keep.key(self.keys.standings_log());
-        keep.key(self.keys.standings());
+        let mut keep = self.keep.key(self.keys.status_log());
+        keep.key(self.keys.status_rows());
         for rank in RANKS {
-            keep.key(self.keys.standings_ends(rank));
+            keep.key(self.keys.status_ends(rank));
         }
         keep.arg(self.clock.now().as_millis()).arg(self.most).arg(MAX_LOGGED_ROWS);
         keep.arg(millis(GRACE));
         let (mut bids, mut stays) = (Vec::new(), Vec::new());
         for (row, kept) in rows.iter().zip(kept) {
-            let settled = self.peer.settle(kept.as_deref(), row).map_err(|_foreign| FOREIGN)?;
+            let settled = self.peer.merge(kept.as_deref(), row).map_err(|_foreign| FOREIGN)?;
             let Some(settled) = settled else {
                 let value = kept.and_then(|value| value.try_into().ok());
-                stays.extend(value.map(|value| SharedRow { value, ..*row }));
+                stays.extend(value.map(|value| ReplicatedRow { value, ..*row }));
                 continue;
             };
             keep.arg(&settled.row.circuit[..]).arg(kept.unwrap_or_default());
@@ -249,7 +258,7 @@ impl Teller {
             bids.push(*row);
         }
         if bids.is_empty() {
-            return Ok(Bid { stays, again: bids });
+            return Ok(PublishOutcome { stays, again: bids });
         }
         let said: Vec<u8> = keep.invoke_async(&mut connection).await?;
         // A ban that finds no room counts on this node alone; tried on and on it would hold up others.
@@ -261,40 +270,40 @@ impl Teller {
             );
         }
         let again = bids.into_iter().zip(said).filter(|(_, said)| *said == 0);
-        Ok(Bid { stays, again: again.map(|(row, _)| row).collect() })
+        Ok(PublishOutcome { stays, again: again.map(|(row, _)| row).collect() })
     }
 
     /// Tells deeds; those are left that were not sent. What was sent and not answered in time may be told all
     /// the same, and told again it would count twice: a deed too few costs a program an answer, one too many
     /// may ban a person.
-    async fn tell_deeds(&self, deeds: &mut Vec<DeedBytes>) -> Result<(), StoreError> {
-        if deeds.is_empty() {
+    async fn publish_events(&self, events: &mut Vec<EventBytes>) -> Result<(), StoreError> {
+        if events.is_empty() {
             return Ok(());
         }
-        let (key, mut all) = (self.keys.deeds(), pipe());
-        for deed in &*deeds {
-            let add = all.cmd("XADD").arg(&key).arg("MAXLEN").arg("~").arg(MAX_LOGGED_DEEDS);
-            add.arg("*").arg("d").arg(&deed[..]).ignore();
+        let (key, mut all) = (self.keys.answer_events(), pipe());
+        for event in &*events {
+            let add = all.cmd("XADD").arg(&key).arg("MAXLEN").arg("~").arg(MAX_LOGGED_EVENTS);
+            add.arg("*").arg("d").arg(&event[..]).ignore();
         }
-        let lasts = millis(self.peer.deeds_last() + GRACE);
+        let lasts = millis(self.peer.event_lifetime() + GRACE);
         all.cmd("PEXPIRE").arg(&key).arg(lasts).ignore();
-        let told = self.link.step(|mut connection| {
-            deeds.clear();
+        let result = self.link.step(|mut connection| {
+            events.clear();
             async move { Ok(all.query_async::<()>(&mut connection).await?) }
         });
-        told.await
+        result.await
     }
 }
 
 /// What became of rows that were told.
-struct Bid {
+struct PublishOutcome {
     /// What Redis keeps where that is not changed by what was told.
-    stays: Vec<SharedRow>,
+    stays: Vec<ReplicatedRow>,
     /// Those for which another node was first.
-    again: Vec<SharedRow>,
+    again: Vec<ReplicatedRow>,
 }
 
-/// The words in the names of keys, in the order of `Rank`.
+/// The words in the names of keys, in the order of `EvictionRank`.
 const RANKS: [&str; 3] = ["reset", "vip", "banned"];
 
 const FOREIGN: Fault = Fault::Foreign("how a circuit stands");
@@ -303,26 +312,26 @@ const FOREIGN: Fault = Fault::Foreign("how a circuit stands");
 struct Follower {
     link: Arc<Link>,
     keys: Keys,
-    peer: Arc<dyn Peer>,
+    peer: Arc<dyn ReplicationPeer>,
     entropy: Arc<dyn Entropy>,
     fresh: Arc<Freshness>,
-    known: Known,
+    known: LogPosition,
 }
 
 /// What this node has read.
-struct Known {
+struct LogPosition {
     /// The name of the logs' life.
-    epoch: Vec<u8>,
+    stream_id: Vec<u8>,
     /// The last row, by its place and by its number.
     row: (String, u64),
     /// The last deed.
-    deed: String,
+    event: String,
 }
 
-impl Default for Known {
+impl Default for LogPosition {
     /// Before the first ones.
     fn default() -> Self {
-        Self { epoch: Vec::new(), row: (FIRST.to_owned(), 0), deed: FIRST.to_owned() }
+        Self { stream_id: Vec::new(), row: (FIRST.to_owned(), 0), event: FIRST.to_owned() }
     }
 }
 
@@ -330,19 +339,19 @@ const FIRST: &str = "0-0";
 
 /// What one read found, in the order of each log.
 #[derive(Default)]
-struct News {
-    rows: Vec<(String, u64, SharedRow)>,
-    deeds: Vec<(String, DeedBytes)>,
+struct LogEntries {
+    rows: Vec<(String, u64, ReplicatedRow)>,
+    events: Vec<(String, EventBytes)>,
 }
 
-impl News {
+impl LogEntries {
     fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.deeds.is_empty()
+        self.rows.is_empty() && self.events.is_empty()
     }
 
     /// Whether there is no more of either log.
-    fn is_whole(&self) -> bool {
-        self.rows.len() < BATCH && self.deeds.len() < BATCH
+    fn is_complete(&self) -> bool {
+        self.rows.len() < BATCH && self.events.len() < BATCH
     }
 }
 
@@ -363,25 +372,25 @@ impl Follower {
 
     /// One life of the connection.
     async fn follow(&mut self, said: &mut Option<String>) -> Result<Infallible, StoreError> {
-        let connection = self.link.open(WAIT_FOR_NEWS).await?;
+        let connection = self.link.open(BLOCK_TIMEOUT).await?;
         // What came meanwhile is there at once.
         let mut wait = None;
         loop {
-            let epoch = self.epoch(&connection).await?;
-            if epoch != self.known.epoch {
-                self.known.deed = FIRST.to_owned();
+            let stream_id = self.stream_id(&connection).await?;
+            if stream_id != self.known.stream_id {
+                self.known.event = FIRST.to_owned();
                 self.read_everything(&connection).await?;
-                self.known.epoch = epoch;
+                self.known.stream_id = stream_id;
             }
             let asked = Instant::now();
             let news = self.read(&connection, wait).await?;
-            wait = Some(WAIT_FOR_NEWS);
+            wait = Some(BLOCK_TIMEOUT);
             let asked = if news.is_empty() { asked } else { Instant::now() };
-            let whole = news.is_whole();
-            if !self.take_over(news).await? {
+            let whole = news.is_complete();
+            if !self.apply_entries(news).await? {
                 self.read_everything(&connection).await?;
-            } else if whole && self.epoch(&connection).await? == self.known.epoch {
-                self.fresh.prove(asked);
+            } else if whole && self.stream_id(&connection).await? == self.known.stream_id {
+                self.fresh.confirm(asked);
                 if said.take().is_some() {
                     tracing::info!("bans of other nodes are heard again");
                 }
@@ -390,10 +399,10 @@ impl Follower {
     }
 
     /// The name of the logs' life, given now if it has none.
-    async fn epoch(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
+    async fn stream_id(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
         let fresh: [u8; 16] = random_bytes(&*self.entropy)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let (key, fresh) = (self.keys.standings_epoch(), URL_SAFE_NO_PAD.encode(fresh));
+        let (key, fresh) = (self.keys.status_stream_id(), URL_SAFE_NO_PAD.encode(fresh));
         let named = self.link.within_deadline(connection, |mut connection| async move {
             let get = cmd("GET").arg(&key).to_owned();
             let there: Option<Vec<u8>> = get.query_async(&mut connection).await?;
@@ -415,7 +424,7 @@ impl Follower {
         let (mut cursor, mut kept) = (0, HashSet::new());
         loop {
             let mut scan = cmd("HSCAN");
-            scan.arg(self.keys.standings()).arg(cursor).arg("COUNT").arg(BATCH);
+            scan.arg(self.keys.status_rows()).arg(cursor).arg("COUNT").arg(BATCH);
             let page = self.link.within_deadline(connection, |mut connection| async move {
                 let (next, pairs): Page = scan.query_async(&mut connection).await?;
                 let rows: Option<Vec<_>> = pairs.iter().map(|(c, value)| row(c, value)).collect();
@@ -423,22 +432,22 @@ impl Follower {
             });
             let (next, rows) = page.await?;
             kept.extend(rows.iter().map(|row| row.circuit));
-            self.peer.hear(rows).await?;
+            self.peer.apply(rows).await?;
             cursor = next;
             if cursor == 0 {
                 break;
             }
         }
-        self.peer.compare(&kept);
+        self.peer.reconcile(&kept);
         self.known.row = place;
-        self.fresh.prove(asked);
+        self.fresh.confirm(asked);
         Ok(())
     }
 
     /// The place and the number of the last row in the log.
     async fn end_of_log(&self, connection: &Connection) -> Result<(String, u64), StoreError> {
         let mut look = cmd("XREVRANGE");
-        look.arg(self.keys.standings_log()).arg("+").arg("-").arg("COUNT").arg(1);
+        look.arg(self.keys.status_log()).arg("+").arg("-").arg("COUNT").arg(1);
         let last = self.link.within_deadline(connection, |mut connection| async move {
             let entries: Entries = look.query_async(&mut connection).await?;
             entries.into_iter().next().map(|(id, fields)| logged(id, &fields)).transpose()
@@ -453,15 +462,15 @@ impl Follower {
         &self,
         connection: &Connection,
         wait: Option<Duration>,
-    ) -> Result<News, StoreError> {
+    ) -> Result<LogEntries, StoreError> {
         let mut read = cmd("XREAD");
         read.arg("COUNT").arg(BATCH);
         if let Some(wait) = wait {
             read.arg("BLOCK").arg(millis(wait));
         }
-        let (rows, deeds) = (self.keys.standings_log(), self.keys.deeds());
-        read.arg("STREAMS").arg(&rows).arg(&deeds);
-        read.arg(&self.known.row.0).arg(&self.known.deed);
+        let (rows, events) = (self.keys.status_log(), self.keys.answer_events());
+        read.arg("STREAMS").arg(&rows).arg(&events);
+        read.arg(&self.known.row.0).arg(&self.known.event);
         let limit = self.link.timeout() + wait.unwrap_or_default();
         let answer = self.link.within(limit, connection, |mut connection| async move {
             news(read.query_async(&mut connection).await?, &rows)
@@ -470,11 +479,11 @@ impl Follower {
     }
 
     /// Takes news over; whether no row is missing before the first of them.
-    async fn take_over(&mut self, news: News) -> Result<bool, StoreError> {
-        if let Some((id, _)) = news.deeds.last() {
-            self.known.deed.clone_from(id);
-            let deeds: Vec<_> = news.deeds.iter().map(|(_, deed)| *deed).collect();
-            self.peer.hear_deeds(&deeds);
+    async fn apply_entries(&mut self, news: LogEntries) -> Result<bool, StoreError> {
+        if let Some((id, _)) = news.events.last() {
+            self.known.event.clone_from(id);
+            let events: Vec<_> = news.events.iter().map(|(_, event)| *event).collect();
+            self.peer.apply_events(&events);
         }
         let (Some(first), Some(last)) = (news.rows.first(), news.rows.last()) else {
             return Ok(true);
@@ -483,7 +492,7 @@ impl Follower {
             return Ok(false);
         }
         let place = (last.0.clone(), last.1);
-        self.peer.hear(news.rows.into_iter().map(|(_, _, row)| row).collect()).await?;
+        self.peer.apply(news.rows.into_iter().map(|(_, _, row)| row).collect()).await?;
         self.known.row = place;
         Ok(true)
     }
@@ -495,22 +504,22 @@ type Page = (u64, Vec<(Vec<u8>, Vec<u8>)>);
 /// Entries of a log: places, and fields with their values.
 type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
 
-fn row(circuit: &[u8], value: &[u8]) -> Option<SharedRow> {
-    Some(SharedRow { circuit: circuit.try_into().ok()?, value: value.try_into().ok()? })
+fn row(circuit: &[u8], value: &[u8]) -> Option<ReplicatedRow> {
+    Some(ReplicatedRow { circuit: circuit.try_into().ok()?, value: value.try_into().ok()? })
 }
 
 /// What `XREAD` of the two logs gives: nil, or the names of those that have news with their entries.
-fn news(answer: Value, rows: &str) -> Result<News, Fault> {
+fn news(answer: Value, rows: &str) -> Result<LogEntries, Fault> {
     let streams: Option<Vec<(String, Entries)>> =
         FromRedisValue::from_redis_value(answer).map_err(|_parse| FOREIGN)?;
-    let mut news = News::default();
+    let mut news = LogEntries::default();
     for (name, entries) in streams.into_iter().flatten() {
         for (id, fields) in entries {
             if name == rows {
                 news.rows.push(logged(id, &fields)?);
             } else {
-                let deed = field(&fields, "d").and_then(|bytes| bytes.try_into().ok());
-                news.deeds.push((id, deed.ok_or(Fault::Foreign("what a circuit did"))?));
+                let event = field(&fields, "d").and_then(|bytes| bytes.try_into().ok());
+                news.events.push((id, event.ok_or(Fault::Foreign("what a circuit did"))?));
             }
         }
     }
@@ -518,7 +527,7 @@ fn news(answer: Value, rows: &str) -> Result<News, Fault> {
 }
 
 /// An entry of the log of rows: its place, its number and its row.
-fn logged(id: String, fields: &[(String, Vec<u8>)]) -> Result<(String, u64, SharedRow), Fault> {
+fn logged(id: String, fields: &[(String, Vec<u8>)]) -> Result<(String, u64, ReplicatedRow), Fault> {
     let number = field(fields, "n").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
     let bytes = field(fields, "r").filter(|bytes| bytes.len() == CIRCUIT_BYTES + VALUE_BYTES);
     let both = bytes.and_then(|bytes| bytes.split_at_checked(CIRCUIT_BYTES));

@@ -2,7 +2,7 @@
 //!
 //! Nobody is refused for that: a limit that refuses is one by which an attacker shuts people out. Who
 //! comes when nothing is left gets a number, and numbers are called in their order, as fast as the
-//! service draws. Numbers are of a [`Lane`], and a better lane is called first: one who is favoured, and
+//! service draws. Numbers are of a [`Priority`], and a better lane is called first: one who is trusted, and
 //! one who asks for the first time, need not stand behind a thousand of those who ask again and again.
 //! One call in eight (`FAIR`) begins with the last lane, so that nobody waits for ever.
 //!
@@ -53,29 +53,29 @@ impl Rate {
 
 /// Which line one stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum Priority {
     /// Circuits that solved a challenge lately.
-    Favoured,
+    Trusted,
     /// Circuits that ask for the first time in an hour.
     First,
     /// Circuits that asked two or three times: a slip, and another picture.
-    Again,
+    Repeat,
     /// All others.
-    Often,
+    Frequent,
 }
 
-impl Lane {
+impl Priority {
     /// Every lane, the best first.
-    pub const ALL: [Self; 4] = [Self::Favoured, Self::First, Self::Again, Self::Often];
+    pub const ALL: [Self; 4] = [Self::Trusted, Self::First, Self::Repeat, Self::Frequent];
 
-    /// The lane of a circuit that has asked `lately` times in the last hour, this time included.
+    /// The lane of a circuit that has asked `recent` times in the last hour, this time included.
     #[must_use]
-    pub const fn of(favoured: bool, lately: u32) -> Self {
-        match lately {
-            _ if favoured => Self::Favoured,
+    pub const fn of(trusted: bool, recent: u32) -> Self {
+        match recent {
+            _ if trusted => Self::Trusted,
             ..=1 => Self::First,
-            2..=3 => Self::Again,
-            _ => Self::Often,
+            2..=3 => Self::Repeat,
+            _ => Self::Frequent,
         }
     }
 
@@ -83,10 +83,10 @@ impl Lane {
     #[must_use]
     pub const fn index(self) -> u8 {
         match self {
-            Self::Favoured => 0,
+            Self::Trusted => 0,
             Self::First => 1,
-            Self::Again => 2,
-            Self::Often => 3,
+            Self::Repeat => 2,
+            Self::Frequent => 3,
         }
     }
 
@@ -99,9 +99,9 @@ impl Lane {
 
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct QueuePosition {
     /// The line.
-    pub lane: Lane,
+    pub priority: Priority,
     /// The number.
     pub number: u64,
     /// How many are called before it, those of better lanes included.
@@ -112,18 +112,18 @@ pub struct Place {
 
 /// What one who comes is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Knock {
+pub enum QueueOutcome {
     /// Come in.
-    In,
+    Admitted,
     /// Wait here.
-    Wait(Place),
+    Wait(QueuePosition),
     /// This number was used, or called too long ago.
-    Gone,
+    Expired,
 }
 
 /// The state of the queue.
 #[derive(Debug)]
-pub struct Turnstile {
+pub struct AdmissionQueue {
     /// Units of [`COST`] that may be saved up.
     burst: u64,
     /// Units that a millisecond earns.
@@ -131,19 +131,19 @@ pub struct Turnstile {
     credit: u64,
     at: Timestamp,
     calls: u64,
-    lines: [Line; Lane::ALL.len()],
+    lines: [NumberedLine; Priority::ALL.len()],
 }
 
 /// How far one lane has got. Numbers start at 1.
 #[derive(Debug)]
-struct Line {
+struct NumberedLine {
     issued: u64,
     called: u64,
     /// Which of the numbers called last were used, by number modulo their count.
     used: Box<[bool]>,
 }
 
-impl Line {
+impl NumberedLine {
     fn new(kept: u64) -> Self {
         Self { issued: 0, called: 0, used: vec![false; kept as usize].into() }
     }
@@ -174,13 +174,13 @@ impl Line {
     }
 }
 
-impl Turnstile {
+impl AdmissionQueue {
     /// A queue that lets in at this rate.
     #[must_use]
     pub fn new(rate: Rate, now: Timestamp) -> Self {
         let burst = rate.burst() * COST;
         let kept = rate.evenly().clamp(LEAST_KEPT, MAX_KEPT);
-        let lines = std::array::from_fn(|_| Line::new(kept));
+        let lines = std::array::from_fn(|_| NumberedLine::new(kept));
         Self { burst, earned: rate.evenly(), credit: burst, at: now, calls: 0, lines }
     }
 
@@ -192,45 +192,47 @@ impl Turnstile {
     }
 
     /// One without a number comes: in at once, or a place in the queue; `None` when that is full.
-    pub fn enter(&mut self, lane: Lane, now: Timestamp) -> Option<Knock> {
+    pub fn enter(&mut self, priority: Priority, now: Timestamp) -> Option<QueueOutcome> {
         self.advance(now);
         // What is left after the calls is left because nobody waits.
         if let Some(rest) = self.credit.checked_sub(COST) {
             self.credit = rest;
-            return Some(Knock::In);
+            return Some(QueueOutcome::Admitted);
         }
-        let line = self.lines.get(usize::from(lane.index()))?;
-        let place = self.place(lane, line.issued + 1);
+        let line = self.lines.get(usize::from(priority.index()))?;
+        let place = self.position(priority, line.issued + 1);
         if place.estimate > LONGEST {
             return None;
         }
-        if let Some(line) = self.lines.get_mut(usize::from(lane.index())) {
+        if let Some(line) = self.lines.get_mut(usize::from(priority.index())) {
             line.issued = place.number;
         }
-        Some(Knock::Wait(place))
+        Some(QueueOutcome::Wait(place))
     }
 
     /// One with a number comes back.
-    pub fn knock(&mut self, lane: Lane, number: u64, now: Timestamp) -> Knock {
+    pub fn redeem(&mut self, priority: Priority, number: u64, now: Timestamp) -> QueueOutcome {
         self.advance(now);
-        match self.lines.get_mut(usize::from(lane.index())) {
-            Some(line) if number > line.issued => Knock::Gone,
-            Some(line) if number > line.called => Knock::Wait(self.place(lane, number)),
+        match self.lines.get_mut(usize::from(priority.index())) {
+            Some(line) if number > line.issued => QueueOutcome::Expired,
+            Some(line) if number > line.called => {
+                QueueOutcome::Wait(self.position(priority, number))
+            }
             Some(line) => {
                 if line.use_up(number) {
-                    Knock::In
+                    QueueOutcome::Admitted
                 } else {
-                    Knock::Gone
+                    QueueOutcome::Expired
                 }
             }
-            None => Knock::Gone,
+            None => QueueOutcome::Expired,
         }
     }
 
     /// How many numbers wait.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        self.lines.iter().map(Line::waiting).sum()
+        self.lines.iter().map(NumberedLine::waiting).sum()
     }
 
     /// Calls as many numbers as were earned since the last time.
@@ -245,7 +247,7 @@ impl Turnstile {
 
     /// Calls the next number; whether there was one.
     fn call(&mut self) -> bool {
-        let waits = |line: &&mut Line| line.waiting() > 0;
+        let waits = |line: &&mut NumberedLine| line.waiting() > 0;
         let line = match self.calls % FAIR {
             0 => self.lines.iter_mut().rev().find(waits),
             _ => self.lines.iter_mut().find(waits),
@@ -256,12 +258,13 @@ impl Turnstile {
         true
     }
 
-    fn place(&self, lane: Lane, number: u64) -> Place {
-        let better = self.lines.iter().take(usize::from(lane.index())).map(Line::waiting);
-        let own = self.lines.get(usize::from(lane.index())).map_or(0, |line| line.called);
+    fn position(&self, priority: Priority, number: u64) -> QueuePosition {
+        let better =
+            self.lines.iter().take(usize::from(priority.index())).map(NumberedLine::waiting);
+        let own = self.lines.get(usize::from(priority.index())).map_or(0, |line| line.called);
         let ahead = number.saturating_sub(own + 1) + better.sum::<u64>();
         let estimate = Duration::from_millis((ahead + 1).saturating_mul(COST) / self.earned.max(1));
-        Place { lane, number, ahead, estimate }
+        QueuePosition { priority, number, ahead, estimate }
     }
 }
 
@@ -275,9 +278,9 @@ mod tests {
         START.after(Duration::from_secs(count))
     }
 
-    fn place(knock: Option<Knock>) -> Place {
+    fn place(knock: Option<QueueOutcome>) -> QueuePosition {
         match knock {
-            Some(Knock::Wait(place)) => place,
+            Some(QueueOutcome::Wait(place)) => place,
             other => panic!("{other:?}"),
         }
     }
@@ -287,10 +290,10 @@ mod tests {
     }
 
     /// Lets in all that may come at once.
-    fn drained(per_minute: u32) -> Turnstile {
-        let mut queue = Turnstile::new(rate(per_minute), START);
+    fn drained(per_minute: u32) -> AdmissionQueue {
+        let mut queue = AdmissionQueue::new(rate(per_minute), START);
         for _ in 0..per_minute / 3 {
-            assert_eq!(queue.enter(Lane::First, START), Some(Knock::In));
+            assert_eq!(queue.enter(Priority::First, START), Some(QueueOutcome::Admitted));
         }
         queue
     }
@@ -298,18 +301,19 @@ mod tests {
     #[test]
     fn no_minute_and_no_second_has_more_than_its_number() {
         let rate = Rate { per_minute: 1000, per_second: 100 };
-        let mut queue = Turnstile::new(rate, START);
+        let mut queue = AdmissionQueue::new(rate, START);
         let mut entered = Vec::new();
         for step in 0..3 * 60 * 100_u64 {
             let now = START.after(Duration::from_millis(step * 10));
-            match queue.enter(Lane::Often, now) {
-                Some(Knock::In) => entered.push(now),
-                Some(Knock::Wait(_)) => {}
+            match queue.enter(Priority::Frequent, now) {
+                Some(QueueOutcome::Admitted) => entered.push(now),
+                Some(QueueOutcome::Wait(_)) => {}
                 other => panic!("{other:?}"),
             }
             // Whoever is called comes in at once.
             let called = queue.lines[3].called;
-            if called > 0 && queue.knock(Lane::Often, called, now) == Knock::In {
+            if called > 0 && queue.redeem(Priority::Frequent, called, now) == QueueOutcome::Admitted
+            {
                 entered.push(now);
             }
         }
@@ -327,13 +331,16 @@ mod tests {
     #[test]
     fn first_come_first_served_within_a_lane() {
         let mut queue = drained(60);
-        let places: Vec<Place> = (0..10).map(|_| place(queue.enter(Lane::First, START))).collect();
+        let places: Vec<QueuePosition> =
+            (0..10).map(|_| place(queue.enter(Priority::First, START))).collect();
         assert!(places.windows(2).all(|pair| pair[0].ahead + 1 == pair[1].ahead));
         // 40 a minute are called evenly: one in one and a half seconds.
         let mut order = Vec::new();
         for second in 1..=30 {
             for place in places.iter().rev() {
-                if queue.knock(place.lane, place.number, seconds(second)) == Knock::In {
+                if queue.redeem(place.priority, place.number, seconds(second))
+                    == QueueOutcome::Admitted
+                {
                     order.push(place.number);
                 }
             }
@@ -345,42 +352,56 @@ mod tests {
     #[test]
     fn a_number_lets_in_once() {
         let mut queue = drained(60);
-        let place = place(queue.enter(Lane::First, START));
-        assert!(matches!(queue.knock(place.lane, place.number, START), Knock::Wait(_)));
-        assert_eq!(queue.knock(place.lane, place.number, seconds(10)), Knock::In);
-        assert_eq!(queue.knock(place.lane, place.number, seconds(10)), Knock::Gone);
+        let place = place(queue.enter(Priority::First, START));
+        assert!(matches!(queue.redeem(place.priority, place.number, START), QueueOutcome::Wait(_)));
+        assert_eq!(queue.redeem(place.priority, place.number, seconds(10)), QueueOutcome::Admitted);
+        assert_eq!(queue.redeem(place.priority, place.number, seconds(10)), QueueOutcome::Expired);
         // Nor does one that nobody was given, or of another lane.
-        for (lane, number) in
-            [(Lane::First, 0), (Lane::First, 2), (Lane::First, u64::MAX), (Lane::Often, 1)]
-        {
-            assert_eq!(queue.knock(lane, number, seconds(10)), Knock::Gone, "{number}");
+        for (priority, number) in [
+            (Priority::First, 0),
+            (Priority::First, 2),
+            (Priority::First, u64::MAX),
+            (Priority::Frequent, 1),
+        ] {
+            assert_eq!(
+                queue.redeem(priority, number, seconds(10)),
+                QueueOutcome::Expired,
+                "{number}"
+            );
         }
     }
 
     #[test]
     fn numbers_that_were_called_long_ago_are_gone() {
         let mut queue = drained(60_000);
-        let first = place(queue.enter(Lane::First, START));
+        let first = place(queue.enter(Priority::First, START));
         for _ in 0..MAX_KEPT {
-            place(queue.enter(Lane::First, START));
+            place(queue.enter(Priority::First, START));
         }
         queue.advance(seconds(30));
         assert_eq!(queue.waiting(), 0);
-        assert_eq!(queue.knock(first.lane, first.number, seconds(30)), Knock::Gone);
-        assert_eq!(queue.knock(first.lane, first.number + 1, seconds(30)), Knock::In);
+        assert_eq!(queue.redeem(first.priority, first.number, seconds(30)), QueueOutcome::Expired);
+        assert_eq!(
+            queue.redeem(first.priority, first.number + 1, seconds(30)),
+            QueueOutcome::Admitted
+        );
     }
 
     #[test]
     fn the_better_lane_is_called_first_and_the_last_one_is_not_forgotten() {
         let mut queue = drained(60);
-        let often: Vec<Place> = (0..100).map(|_| place(queue.enter(Lane::Often, START))).collect();
-        let newcomer = place(queue.enter(Lane::First, START));
+        let often: Vec<QueuePosition> =
+            (0..100).map(|_| place(queue.enter(Priority::Frequent, START))).collect();
+        let newcomer = place(queue.enter(Priority::First, START));
         assert_eq!(newcomer.ahead, 0);
-        assert_eq!(queue.knock(newcomer.lane, newcomer.number, seconds(3)), Knock::In);
+        assert_eq!(
+            queue.redeem(newcomer.priority, newcomer.number, seconds(3)),
+            QueueOutcome::Admitted
+        );
         // With newcomers without end, one call in eight is for the others.
         for second in 3..300 {
             for _ in 0..5 {
-                let _place = queue.enter(Lane::First, seconds(second));
+                let _place = queue.enter(Priority::First, seconds(second));
             }
         }
         let served = queue.lines[3].called;
@@ -393,8 +414,9 @@ mod tests {
         for now in
             [START.after(Duration::from_secs(86_400)), START.before(Duration::from_secs(3600))]
         {
-            let entered =
-                (0..1000).filter(|_| queue.enter(Lane::First, now) == Some(Knock::In)).count();
+            let entered = (0..1000)
+                .filter(|_| queue.enter(Priority::First, now) == Some(QueueOutcome::Admitted))
+                .count();
             assert!(entered <= 200, "{entered}");
         }
     }
@@ -403,12 +425,12 @@ mod tests {
     fn abuse_18_memory_is_flat_and_nobody_is_asked_to_wait_for_ever() {
         let mut queue = drained(60);
         let mut last = Duration::ZERO;
-        while let Some(Knock::Wait(place)) = queue.enter(Lane::Often, START) {
+        while let Some(QueueOutcome::Wait(place)) = queue.enter(Priority::Frequent, START) {
             assert!(place.estimate <= LONGEST);
             last = place.estimate;
         }
         assert!(last > LONGEST - Duration::from_secs(5), "{last:?}");
-        assert!(queue.enter(Lane::First, START).is_some(), "a newcomer was turned away");
+        assert!(queue.enter(Priority::First, START).is_some(), "a newcomer was turned away");
         let kept: usize = queue.lines.iter().map(|line| line.used.len()).sum();
         assert_eq!(kept, 4 * 40, "a minute's numbers for each lane");
     }
@@ -416,25 +438,32 @@ mod tests {
     #[test]
     fn numbers_that_were_hoarded_are_a_minutes_at_most() {
         let mut queue = drained(60);
-        let hoard: Vec<Place> = (0..300).map(|_| place(queue.enter(Lane::First, START))).collect();
+        let hoard: Vec<QueuePosition> =
+            (0..300).map(|_| place(queue.enter(Priority::First, START))).collect();
         for second in (30..=600).step_by(30) {
             queue.advance(seconds(second));
         }
-        let mut used =
-            |place: &Place| queue.knock(place.lane, place.number, seconds(600)) == Knock::In;
+        let mut used = |place: &QueuePosition| {
+            queue.redeem(place.priority, place.number, seconds(600)) == QueueOutcome::Admitted
+        };
         assert_eq!(hoard.iter().map(|place| u32::from(used(place))).sum::<u32>(), 40);
     }
 
     #[test]
     fn another_rate_holds_from_then_on_saves_nothing_up_and_keeps_places() {
-        let mut queue = Turnstile::new(rate(6000), START);
+        let mut queue = AdmissionQueue::new(rate(6000), START);
         // What a high rate has saved up is more than the low one may have.
         queue.set_rate(rate(60), START);
-        let at_once = (0..100).take_while(|_| queue.enter(Lane::First, START) == Some(Knock::In));
+        let at_once = (0..100)
+            .take_while(|_| queue.enter(Priority::First, START) == Some(QueueOutcome::Admitted));
         assert_eq!(at_once.count(), 20);
-        let held = place(queue.enter(Lane::First, START));
+        let held = place(queue.enter(Priority::First, START));
         queue.set_rate(rate(600), START);
         let later = START.after(held.estimate);
-        assert_eq!(queue.knock(held.lane, held.number, later), Knock::In, "a place was lost");
+        assert_eq!(
+            queue.redeem(held.priority, held.number, later),
+            QueueOutcome::Admitted,
+            "a place was lost"
+        );
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::record::{Move, SessionId};
+use super::record::{MoveRequest, SessionId};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::{CircuitTag, TAG_BYTES};
 
@@ -16,7 +16,7 @@ const MAX_OF_ONE: usize = 1500;
 
 /// One move of one session: an entry of the file, of the log, and of a session's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Relocation {
+pub(super) struct BindingChange {
     pub(super) session: SessionId,
     /// The circuit that it left.
     pub(super) from: CircuitTag,
@@ -30,22 +30,22 @@ pub(super) struct Relocation {
 
 /// The moves of one session.
 #[derive(Clone, Default)]
-pub(super) struct Residence {
+pub(super) struct SessionBinding {
     /// By their time.
-    moves: Vec<Relocation>,
+    moves: Vec<BindingChange>,
 }
 
 /// What a step comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum MoveDecision {
     /// The session moves: so.
-    Go(Relocation),
-    Here,
+    Proceed(BindingChange),
+    AlreadyBound,
     Shared,
     Refused,
 }
 
-impl Relocation {
+impl BindingChange {
     /// Bytes of an entry: the session's id, the circuits left and gone to, then when it moved and
     /// when its token expires, milliseconds, big-endian.
     pub(super) const BYTES: usize = SessionId::BYTES + 2 * TAG_BYTES + 2 * 8;
@@ -83,43 +83,48 @@ impl Relocation {
     }
 }
 
-impl Residence {
+impl SessionBinding {
     /// Where the session lives, if it ever moved.
-    pub(super) fn lives_on(&self) -> Option<CircuitTag> {
+    pub(super) fn bound_to(&self) -> Option<CircuitTag> {
         self.moves.last().map(|last| last.to)
     }
 
     /// What `step` comes to, as [`super::StateStore::move_session`] promises.
-    pub(super) fn judge(&self, session: SessionId, step: &Move, now: Timestamp) -> Verdict {
-        let from = self.lives_on().unwrap_or(step.from);
+    pub(super) fn decide_move(
+        &self,
+        session: SessionId,
+        step: &MoveRequest,
+        now: Timestamp,
+    ) -> MoveDecision {
+        let from = self.bound_to().unwrap_or(step.from);
         if from == step.to {
-            return Verdict::Here;
+            return MoveDecision::AlreadyBound;
         }
         // A cookie that was written for this circuit was used here, so the session left it.
-        if step.to == step.from || self.was_on(step.to) {
-            return Verdict::Shared;
+        if step.to == step.from || self.was_bound_to(step.to) {
+            return MoveDecision::Shared;
         }
         let recent = self.moves.iter().filter(|one| now < one.at.after(step.window)).count();
         if recent >= step.most as usize || self.moves.len() >= MAX_OF_ONE {
-            return Verdict::Refused;
+            return MoveDecision::Refused;
         }
         // After the one before, also where another node's clock, or this one's past, is ahead.
-        let next = |last: &Relocation| last.at.after(Duration::from_millis(1));
+        let next = |last: &BindingChange| last.at.after(Duration::from_millis(1));
         let at = self.moves.last().map_or(now, |last| now.max(next(last)));
-        Verdict::Go(Relocation { session, from, to: step.to, at, until: step.until })
+        MoveDecision::Proceed(BindingChange { session, from, to: step.to, at, until: step.until })
     }
 
-    fn was_on(&self, circuit: CircuitTag) -> bool {
+    fn was_bound_to(&self, circuit: CircuitTag) -> bool {
         self.moves.iter().any(|one| one.from == circuit || one.to == circuit)
     }
 
-    pub(super) fn holds(&self, one: &Relocation) -> bool {
-        self.moves.binary_search_by_key(&one.order(), Relocation::order).is_ok()
+    pub(super) fn holds(&self, one: &BindingChange) -> bool {
+        self.moves.binary_search_by_key(&one.order(), BindingChange::order).is_ok()
     }
 
     /// Takes a move in, wherever in time it belongs; says whether it is news.
-    pub(super) fn add(&mut self, one: Relocation) -> bool {
-        match self.moves.binary_search_by_key(&one.order(), Relocation::order) {
+    pub(super) fn add(&mut self, one: BindingChange) -> bool {
+        match self.moves.binary_search_by_key(&one.order(), BindingChange::order) {
             Ok(_there) => false,
             Err(place) => {
                 // Most sessions that move do so once.
@@ -131,7 +136,7 @@ impl Residence {
     }
 
     /// Its moves, in their order.
-    pub(super) fn moves(&self) -> &[Relocation] {
+    pub(super) fn moves(&self) -> &[BindingChange] {
         &self.moves
     }
 
@@ -142,17 +147,17 @@ impl Residence {
 
     /// Its moves as bytes, one entry after the other.
     pub(super) fn encode(&self) -> Vec<u8> {
-        self.moves.iter().flat_map(Relocation::encode).collect()
+        self.moves.iter().flat_map(BindingChange::encode).collect()
     }
 
     /// Takes in what [`Self::encode`] wrote of `session`; `None` for anything else.
     pub(super) fn merge(&mut self, session: SessionId, bytes: &[u8]) -> Option<()> {
-        let entries = bytes.chunks_exact(Relocation::BYTES);
+        let entries = bytes.chunks_exact(BindingChange::BYTES);
         if !entries.remainder().is_empty() {
             return None;
         }
         for entry in entries {
-            let one = Relocation::decode(entry).filter(|one| one.session == session)?;
+            let one = BindingChange::decode(entry).filter(|one| one.session == session)?;
             self.add(one);
         }
         Some(())
@@ -171,51 +176,54 @@ mod tests {
         CircuitTag::from_bytes([number; TAG_BYTES])
     }
 
-    fn step(from: u8, to: u8) -> Move {
+    fn step(from: u8, to: u8) -> MoveRequest {
         let until = NOW.after(HOUR);
-        Move { from: circuit(from), to: circuit(to), until, most: 3, window: HOUR }
+        MoveRequest { from: circuit(from), to: circuit(to), until, most: 3, window: HOUR }
     }
 
-    fn go(residence: &Residence, from: u8, to: u8, now: Timestamp) -> Relocation {
-        match residence.judge(SESSION, &step(from, to), now) {
-            Verdict::Go(one) => one,
+    fn go(binding: &SessionBinding, from: u8, to: u8, now: Timestamp) -> BindingChange {
+        match binding.decide_move(SESSION, &step(from, to), now) {
+            MoveDecision::Proceed(one) => one,
             other => panic!("{other:?}"),
         }
     }
 
-    fn of(moves: &[Relocation]) -> Residence {
-        let mut residence = Residence::default();
+    fn of(moves: &[BindingChange]) -> SessionBinding {
+        let mut binding = SessionBinding::default();
         for one in moves {
-            assert!(residence.add(*one));
-            assert!(!residence.add(*one), "twice");
+            assert!(binding.add(*one));
+            assert!(!binding.add(*one), "twice");
         }
-        residence
+        binding
     }
 
     #[test]
     fn a_clock_that_goes_back_does_not_bring_a_left_circuit_back() {
-        let first = go(&Residence::default(), 1, 2, NOW);
+        let first = go(&SessionBinding::default(), 1, 2, NOW);
         let second = go(&of(&[first]), 2, 3, Timestamp::from_millis(7));
         let both = of(&[second, first]);
-        assert_eq!(both.lives_on(), Some(circuit(3)));
-        assert_eq!(both.judge(SESSION, &step(3, 2), NOW), Verdict::Shared);
+        assert_eq!(both.bound_to(), Some(circuit(3)));
+        assert_eq!(both.decide_move(SESSION, &step(3, 2), NOW), MoveDecision::Shared);
     }
 
     #[test]
     fn abuse_17_nodes_that_decided_without_each_other_agree_once_they_hear() {
         // A common past, then a different move at each of two nodes: at one time, or at two.
-        let past = go(&Residence::default(), 1, 2, NOW);
+        let past = go(&SessionBinding::default(), 1, 2, NOW);
         for later in [NOW, NOW.after(HOUR / 2)] {
             let one = go(&of(&[past]), 2, 3, NOW);
             let other = go(&of(&[past]), 2, 4, later);
             let (here, there) = (of(&[past, one, other]), of(&[other, past, one]));
             assert_eq!(here.encode(), there.encode());
-            let lives_on = here.lives_on().unwrap();
+            let lives_on = here.bound_to().unwrap();
             for number in 1..=4 {
                 // The one of the two that it does not live on is one that it left.
-                let verdict = here.judge(SESSION, &step(1, number), later);
-                let expected =
-                    if circuit(number) == lives_on { Verdict::Here } else { Verdict::Shared };
+                let verdict = here.decide_move(SESSION, &step(1, number), later);
+                let expected = if circuit(number) == lives_on {
+                    MoveDecision::AlreadyBound
+                } else {
+                    MoveDecision::Shared
+                };
                 assert_eq!(verdict, expected, "circuit {number}");
             }
         }
@@ -223,22 +231,22 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_nothing_else_is() {
-        let first = go(&Residence::default(), 1, 2, NOW);
+        let first = go(&SessionBinding::default(), 1, 2, NOW);
         let second = go(&of(&[first]), 2, 3, NOW);
         let bytes = of(&[first, second]).encode();
-        let mut read = Residence::default();
+        let mut read = SessionBinding::default();
         read.merge(SESSION, &bytes).unwrap();
         assert_eq!(read.moves(), [first, second]);
         let foreign = SessionId::from_bytes([8; SessionId::BYTES]);
         for (session, bytes) in [(SESSION, &bytes[1..]), (SESSION, &bytes[..63]), (foreign, &bytes)]
         {
-            assert!(Residence::default().merge(session, bytes).is_none());
+            assert!(SessionBinding::default().merge(session, bytes).is_none());
         }
     }
 
     #[test]
     fn a_session_has_only_so_many_moves() {
-        let mut residence = Residence::default();
+        let mut binding = SessionBinding::default();
         for number in 0..MAX_OF_ONE as u64 {
             let [from, to] = [number, number + 1].map(|number| {
                 let mut bytes = [0; TAG_BYTES];
@@ -246,8 +254,8 @@ mod tests {
                 CircuitTag::from_bytes(bytes)
             });
             let (at, until) = (Timestamp::from_millis(number), NOW);
-            residence.add(Relocation { session: SESSION, from, to, at, until });
+            binding.add(BindingChange { session: SESSION, from, to, at, until });
         }
-        assert_eq!(residence.judge(SESSION, &step(254, 255), NOW), Verdict::Refused);
+        assert_eq!(binding.decide_move(SESSION, &step(254, 255), NOW), MoveDecision::Refused);
     }
 }

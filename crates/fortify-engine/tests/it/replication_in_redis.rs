@@ -7,9 +7,9 @@ use fortify_core::circuit::{TorBoot, TorCircuit};
 use fortify_core::clock::{Clock as _, ManualClock, SystemClock};
 use fortify_core::entropy::SystemEntropy;
 use fortify_core::pseudonym::CircuitTag;
-use fortify_engine::reputation::conduct::{Conducts, Deed, Scoring};
-use fortify_engine::reputation::shared::Sharing;
-use fortify_engine::reputation::{Reason, Reputation, Standing as Stands};
+use fortify_engine::reputation::answer_history::{AnswerEvent, AnswerHistories, Scoring};
+use fortify_engine::reputation::replication::Replication;
+use fortify_engine::reputation::{CircuitStatus, Reputation, StatusReason};
 use fortify_store::config::RedisConfig;
 use fortify_store::redis::RedisStore;
 use fortify_store::{StateStore as _, contract};
@@ -30,7 +30,7 @@ async fn connected(config: &RedisConfig) -> (RedisStore, tempfile::TempDir) {
 struct Node {
     clock: Arc<ManualClock>,
     reputation: Arc<Reputation>,
-    sharing: Arc<Sharing>,
+    replication: Arc<Replication>,
     teller: tokio::task::JoinHandle<()>,
     _data_dir: tempfile::TempDir,
 }
@@ -40,20 +40,21 @@ impl Node {
         let clock = Arc::new(ManualClock::at(SystemClock.now().shifted(ahead)));
         let data_dir = tempfile::tempdir().unwrap();
         let reputation = Arc::new(Reputation::open(data_dir.path(), clock.clone()).unwrap());
-        let conducts = Arc::new(Conducts::new(clock.clone(), Scoring::default()));
-        let sharing = Sharing::new(&reputation, conducts, clock.clone(), TorBoot::default, [1; 8]);
-        sharing.begin();
-        let sharing = Arc::new(sharing);
-        let teller = tokio::spawn(store.tell(sharing.clone(), clock.clone(), most));
-        Self { clock, reputation, sharing, teller, _data_dir: data_dir }
+        let histories = Arc::new(AnswerHistories::new(clock.clone(), Scoring::default()));
+        let replication =
+            Replication::new(&reputation, histories, clock.clone(), TorBoot::default, [1; 8]);
+        replication.enable();
+        let replication = Arc::new(replication);
+        let teller = tokio::spawn(store.publish(replication.clone(), clock.clone(), most));
+        Self { clock, reputation, replication, teller, _data_dir: data_dir }
     }
 
     /// Bans a circuit for an hour, and waits until that is told.
     async fn ban(&self, number: u32) {
         let then = self.clock.now().after(Duration::from_secs(3600));
         let circuit = TorCircuit::from_parts(0, 0, number);
-        self.reputation.ban(circuit, then, Reason::Failures).await.unwrap();
-        until("all to be told", || async { self.sharing.untold() == Some(0) }).await;
+        self.reputation.ban(circuit, then, StatusReason::Failures).await.unwrap();
+        until("all to be told", || async { self.replication.pending() == Some(0) }).await;
     }
 }
 
@@ -69,7 +70,7 @@ async fn a_node_whose_clock_is_ahead_deletes_no_ban_of_anothers() {
     let (store, _data_dir) = connected(&redis.config()).await;
     let day = 86_400_000;
     let [right, ahead, behind] = [0, day, -day].map(|ahead| Node::start(&store, ahead, 9));
-    let kept = || redis.tell(&["HLEN", "fortify:{standings}:rows"]);
+    let kept = || redis.tell(&["HLEN", "fortify:{statuses}:rows"]);
     right.ban(1).await;
     ahead.ban(2).await;
     assert_eq!(kept(), ":2");
@@ -81,59 +82,59 @@ async fn a_node_whose_clock_is_ahead_deletes_no_ban_of_anothers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_deed_that_redis_answers_too_late_is_told_once() {
+async fn an_answer_event_that_redis_answers_too_late_is_told_once() {
     let redis = Redis::start(&[]);
     let (store, _data_dir) = connected(&redis.config()).await;
     let node = Node::start(&store, 0, 9);
     redis.signal(rustix::process::Signal::STOP);
     let (stopped, several) = (Instant::now(), redis.config().timeout * 4);
-    node.sharing.remember(CircuitTag::from_bytes([1; 16]), Deed::Bot);
+    node.replication.record(CircuitTag::from_bytes([1; 16]), AnswerEvent::Bot);
     until("several attempts to fail", || async {
         several < stopped.elapsed() && store.ping().await.is_err()
     })
     .await;
     redis.signal(rustix::process::Signal::CONT);
-    let told = || redis.tell(&["XLEN", "fortify:{standings}:deeds"]);
+    let told = || redis.tell(&["XLEN", "fortify:{statuses}:deeds"]);
     until("Redis to go on", || async { told() != ":0" }).await;
     // Whatever was sent before is done before this is.
     node.ban(1).await;
     assert_eq!(told(), ":1");
     // One that cannot be sent waits.
-    let deed = || node.sharing.remember(CircuitTag::from_bytes([1; 16]), Deed::Bot);
-    store.refuse_during(deed).await.unwrap();
+    let event = || node.replication.record(CircuitTag::from_bytes([1; 16]), AnswerEvent::Bot);
+    store.refuse_during(event).await.unwrap();
     until("the deed to be told", || async { told() == ":2" }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn abuse_18_at_the_bound_favours_make_room_and_bans_never() {
+async fn abuse_18_at_the_bound_trusted_make_room_and_bans_never() {
     let redis = Redis::start(&[]);
     let (store, _data_dir) = connected(&redis.config()).await;
     let node = Node::start(&store, 0, 2);
-    let (reputation, sharing) = (&node.reputation, &node.sharing);
+    let (reputation, replication) = (&node.reputation, &node.replication);
     let then = node.clock.now().after(Duration::from_secs(3600));
     let circuit = |number| TorCircuit::from_parts(0, 0, number);
     let all_told =
-        || async { until("all to be told", || async { sharing.untold() == Some(0) }).await };
+        || async { until("all to be told", || async { replication.pending() == Some(0) }).await };
     let kept = || {
         ["reset", "vip", "banned"]
-            .map(|word| redis.tell(&["ZCARD", &format!("fortify:{{standings}}:ends:{word}")]))
+            .map(|word| redis.tell(&["ZCARD", &format!("fortify:{{status}}:ends:{word}")]))
     };
-    reputation.ban(circuit(1), then, Reason::Failures).await.unwrap();
-    reputation.favour(circuit(2), then).await.unwrap();
+    reputation.ban(circuit(1), then, StatusReason::Failures).await.unwrap();
+    reputation.trust(circuit(2), then).await.unwrap();
     all_told().await;
     assert_eq!(kept(), [":0", ":1", ":1"]);
-    reputation.ban(circuit(3), then, Reason::Failures).await.unwrap();
+    reputation.ban(circuit(3), then, StatusReason::Failures).await.unwrap();
     all_told().await;
     assert_eq!(kept(), [":0", ":0", ":2"]);
-    reputation.ban(circuit(4), then, Reason::Failures).await.unwrap();
+    reputation.ban(circuit(4), then, StatusReason::Failures).await.unwrap();
     all_told().await;
     assert_eq!(kept(), [":0", ":0", ":2"]);
-    assert_eq!(redis.tell(&["HLEN", "fortify:{standings}:rows"]), ":2");
-    assert_eq!(reputation.standing(circuit(4)), Some(Stands::Banned), "it counts here");
+    assert_eq!(redis.tell(&["HLEN", "fortify:{statuses}:rows"]), ":2");
+    assert_eq!(reputation.status(circuit(4)), Some(CircuitStatus::Banned), "it counts here");
     // What can be told is told: one that is kept already needs no room.
     let later = then.after(Duration::from_secs(60));
-    reputation.ban(circuit(3), later, Reason::Failures).await.unwrap();
+    reputation.ban(circuit(3), later, StatusReason::Failures).await.unwrap();
     all_told().await;
-    let scores = redis.tell(&["ZCOUNT", "fortify:{standings}:ends:banned", "-inf", "+inf"]);
+    let scores = redis.tell(&["ZCOUNT", "fortify:{statuses}:ends:banned", "-inf", "+inf"]);
     assert_eq!(scores, ":2");
 }

@@ -13,17 +13,17 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::haproxy::Found as Haproxy;
-use super::http::{self, Answer, Ask, Place, Silence};
-use super::tor::Found as Tor;
-use super::{Finding, Patient, gate};
+use super::haproxy::HaproxyProbe as Haproxy;
+use super::http::{self, ProbeError, ProbeRequest, ProbeResponse, Target};
+use super::tor::TorProbe as Tor;
+use super::{DoctorContext, Finding, gate};
 use fortify_config::Config;
 use fortify_core::circuit::IdentityMode;
 use fortify_haproxy::client::Endpoint;
 
 /// What an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum ProbeResult {
     /// The gate's: it knows a circuit, which has no session.
     Circuit,
     /// The gate's: it was told no circuit.
@@ -34,7 +34,7 @@ pub(super) enum Word {
     Foreign(u16),
 }
 
-impl fmt::Display for Word {
+impl fmt::Display for ProbeResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Circuit => f.write_str("the gate's 403"),
@@ -46,17 +46,17 @@ impl fmt::Display for Word {
 }
 
 /// Reads an answer to a request that asked for JSON.
-pub(super) fn word(answer: &Answer) -> Word {
+pub(super) fn classify(answer: &ProbeResponse) -> ProbeResult {
     let refusal: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
     let ours = refusal.is_some_and(|body| {
         body.get("success") == Some(&serde_json::Value::Bool(false))
             && body.get("message").is_some()
     });
     match (ours, answer.status) {
-        (true, 403) => Word::Circuit,
-        (true, 400) => Word::NoCircuit,
-        (true, status) => Word::Gate(status),
-        (false, status) => Word::Foreign(status),
+        (true, 403) => ProbeResult::Circuit,
+        (true, 400) => ProbeResult::NoCircuit,
+        (true, status) => ProbeResult::Gate(status),
+        (false, status) => ProbeResult::Foreign(status),
     }
 }
 
@@ -65,7 +65,7 @@ pub(super) fn word(answer: &Answer) -> Word {
 pub(super) struct Places {
     pub(super) nginx: Option<SocketAddr>,
     /// Where tor connects.
-    pub(super) ingress: Option<Place>,
+    pub(super) ingress: Option<Target>,
     /// Whether that is the gate itself.
     pub(super) is_gate: bool,
 }
@@ -73,7 +73,7 @@ pub(super) struct Places {
 impl Places {
     /// What was given; otherwise what `HAProxy` says is behind it, and where tor says it leads.
     pub(super) fn find(
-        patient: &Patient,
+        context: &DoctorContext,
         config: &Config,
         haproxy: Option<&Haproxy>,
         tor: Option<&Tor>,
@@ -85,10 +85,10 @@ impl Places {
         };
         let behind = haproxy.filter(|_| is_here).and_then(|found| found.as_ref().ok());
         let behind = behind.and_then(|found| {
-            found.servers.iter().copied().find(|server| Some(Place::from(*server)) != gate)
+            found.servers.iter().copied().find(|server| Some(Target::from(*server)) != gate)
         });
-        let ingress = match (patient.ingress, config.server.proxy_protocol, tor) {
-            (Some(address), ..) => Some(Place::from(address)),
+        let ingress = match (context.ingress, config.server.proxy_protocol, tor) {
+            (Some(address), ..) => Some(Target::from(address)),
             (None, true, _) => gate.clone(),
             (None, false, Some(Ok(tor))) => {
                 let target = tor.services.iter().find(|service| service.exports_circuits);
@@ -97,44 +97,44 @@ impl Places {
             _ => None,
         };
         let is_gate = ingress.is_some() && ingress == gate;
-        Self { nginx: patient.nginx.or(behind), ingress, is_gate }
+        Self { nginx: context.nginx.or(behind), ingress, is_gate }
     }
 }
 
 /// A target of tor's as a place.
-pub(super) fn place(target: &str) -> Option<Place> {
+pub(super) fn place(target: &str) -> Option<Target> {
     match target.strip_prefix("unix:") {
-        Some(path) => Some(Place::Unix(path.trim_matches('"').into())),
-        None => target.parse::<SocketAddr>().ok().map(Place::from),
+        Some(path) => Some(Target::Unix(path.trim_matches('"').into())),
+        None => target.parse::<SocketAddr>().ok().map(Target::from),
     }
 }
 
-type Asked = Result<Word, Silence>;
+type Probed = Result<ProbeResult, ProbeError>;
 
 /// What came of the questions.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct FrontProbe {
     nginx: Option<Nginx>,
     ingress: Option<Ingress>,
 }
 
 struct Nginx {
     /// Without any header.
-    plain: Asked,
+    plain: Probed,
     /// With `X-Circuit-ID`, from this machine, as `HAProxy` would.
-    circuit: Asked,
+    circuit: Probed,
     /// Each with names that say who somebody is, and none of which nginx may believe.
-    others: Vec<(&'static str, Asked)>,
+    others: Vec<(&'static str, Probed)>,
     /// With `X-Circuit-ID`, from an address that is not loopback.
-    stranger: Option<(IpAddr, Asked)>,
+    stranger: Option<(IpAddr, Probed)>,
 }
 
 struct Ingress {
-    plain: Asked,
-    forged: Asked,
+    plain: Probed,
+    forged: Probed,
 }
 
-pub(super) async fn probe(config: &Config, places: &Places) -> Found {
+pub(super) async fn probe(config: &Config, places: &Places) -> FrontProbe {
     let nginx = async {
         let address = places.nginx?;
         Some(probe_nginx(address).await)
@@ -146,21 +146,26 @@ pub(super) async fn probe(config: &Config, places: &Places) -> Found {
     match config.security.identity {
         IdentityMode::Circuit => {
             let (nginx, ingress) = tokio::join!(nginx, ingress);
-            Found { nginx, ingress }
+            FrontProbe { nginx, ingress }
         }
-        IdentityMode::Peer => Found { nginx: nginx.await, ingress: None },
+        IdentityMode::Peer => FrontProbe { nginx: nginx.await, ingress: None },
     }
 }
 
-async fn ask(place: &Place, headers: &[(&str, &str)], from: Option<IpAddr>, as_tor: bool) -> Asked {
+async fn ask(
+    place: &Target,
+    headers: &[(&str, &str)],
+    from: Option<IpAddr>,
+    as_tor: bool,
+) -> Probed {
     let mut all = vec![("accept", "application/json")];
     all.extend_from_slice(headers);
-    let ask = Ask { path: "/", headers: &all, from, as_tor, head: false };
-    http::ask(place, ask).await.map(|answer| word(&answer))
+    let ask = ProbeRequest { path: "/", headers: &all, from, as_tor, head: false };
+    http::send(place, ask).await.map(|answer| classify(&answer))
 }
 
 async fn probe_nginx(address: SocketAddr) -> Nginx {
-    let (place, circuit) = (Place::from(address), http::probe_circuit());
+    let (place, circuit) = (Target::from(address), http::probe_circuit());
     let circuit = circuit.as_str();
     let forwarded = format!("for=\"[{circuit}]\"");
     let names: [(&'static str, Vec<(&str, &str)>); 3] = [
@@ -202,7 +207,7 @@ async fn probe_nginx(address: SocketAddr) -> Nginx {
     Nginx { plain, circuit, others, stranger }
 }
 
-async fn probe_ingress(place: &Place) -> Ingress {
+async fn probe_ingress(place: &Target) -> Ingress {
     // No address, so that whoever believes it believes in nobody.
     let forged = [
         ("x-circuit-id", "doctor"),
@@ -216,13 +221,13 @@ async fn probe_ingress(place: &Place) -> Ingress {
     Ingress { plain, forged }
 }
 
-pub(super) fn judge(config: &Config, places: &Places, found: &Found) -> Vec<Finding> {
-    let mut findings = judge_ingress(config, places, found.ingress.as_ref());
-    findings.extend(judge_nginx(config, places, found.nginx.as_ref()));
+pub(super) fn check(config: &Config, places: &Places, found: &FrontProbe) -> Vec<Finding> {
+    let mut findings = check_ingress(config, places, found.ingress.as_ref());
+    findings.extend(check_nginx(config, places, found.nginx.as_ref()));
     findings
 }
 
-fn judge_ingress(config: &Config, places: &Places, found: Option<&Ingress>) -> Vec<Finding> {
+fn check_ingress(config: &Config, places: &Places, found: Option<&Ingress>) -> Vec<Finding> {
     const CHECK: &str = "ingress";
     const SPOOF: &str = "ingress.spoof";
     let (Some(place), Some(found)) = (&places.ingress, found) else {
@@ -235,10 +240,10 @@ fn judge_ingress(config: &Config, places: &Places, found: Option<&Ingress>) -> V
         return vec![Finding::skipped(CHECK, why), Finding::skipped(SPOOF, why)];
     };
     let plain = match &found.plain {
-        Ok(Word::Circuit) => {
+        Ok(ProbeResult::Circuit) => {
             Finding::ok(CHECK, format!("a circuit that tor tells at {place} reaches the gate"))
         }
-        Ok(Word::NoCircuit) => Finding::fail(
+        Ok(ProbeResult::NoCircuit) => Finding::fail(
             CHECK,
             format!("a circuit that tor tells at {place} does not reach the gate: all get 400"),
             "in haproxy.cfg, frontend: bind ... accept-proxy, and http-request set-header X-Circuit-ID \
@@ -258,21 +263,21 @@ fn judge_ingress(config: &Config, places: &Places, found: Option<&Ingress>) -> V
         ),
     };
     let spoof = match (&found.plain, &found.forged) {
-        (Ok(Word::Circuit), Ok(Word::NoCircuit)) if places.is_gate => {
+        (Ok(ProbeResult::Circuit), Ok(ProbeResult::NoCircuit)) if places.is_gate => {
             Finding::ok(SPOOF, "an X-Circuit-ID beside tor's PROXY line is refused")
         }
-        (Ok(Word::Circuit), Ok(Word::Circuit)) => Finding::ok(
+        (Ok(ProbeResult::Circuit), Ok(ProbeResult::Circuit)) => Finding::ok(
             SPOOF,
             "an X-Circuit-ID that a visitor sends changes nothing (what the service is sent cannot be seen \
              from outside)",
         ),
-        (Ok(Word::Circuit), Ok(Word::NoCircuit)) => Finding::fail(
+        (Ok(ProbeResult::Circuit), Ok(ProbeResult::NoCircuit)) => Finding::fail(
             SPOOF,
             format!("an X-Circuit-ID that a visitor sends to {place} wins over tor's circuit"),
             "in haproxy.cfg, frontend, in this order: http-request del-header ^x[-_]circuit[-_] -m reg; \
              http-request set-header X-Circuit-ID %[src] (deploy/haproxy.cfg)",
         ),
-        (Ok(Word::Circuit), Ok(word)) => Finding::warn(
+        (Ok(ProbeResult::Circuit), Ok(word)) => Finding::warn(
             SPOOF,
             format!("with forged headers the answer at {place} is {word}"),
             "compare with deploy/haproxy.cfg which headers are removed",
@@ -282,7 +287,7 @@ fn judge_ingress(config: &Config, places: &Places, found: Option<&Ingress>) -> V
     vec![plain, spoof]
 }
 
-fn judge_nginx(config: &Config, places: &Places, found: Option<&Nginx>) -> Vec<Finding> {
+fn check_nginx(config: &Config, places: &Places, found: Option<&Nginx>) -> Vec<Finding> {
     const CHECK: &str = "nginx";
     const SPOOF: &str = "nginx.spoof";
     let (Some(address), Some(found)) = (places.nginx, found) else {
@@ -294,17 +299,17 @@ fn judge_nginx(config: &Config, places: &Places, found: Option<&Nginx>) -> Vec<F
         };
         return vec![Finding::skipped(CHECK, why), Finding::skipped(SPOOF, why)];
     };
-    let mut findings = vec![judge_reached(config, address, found)];
-    let ours = matches!(found.plain, Ok(Word::NoCircuit));
+    let mut findings = vec![check_reached(config, address, found)];
+    let ours = matches!(found.plain, Ok(ProbeResult::NoCircuit));
     findings.push(if ours {
-        judge_spoof(address, found)
+        check_spoof(address, found)
     } else {
         Finding::skipped(SPOOF, "nginx does not lead to the gate as it should, see above")
     });
     findings
 }
 
-fn judge_reached(config: &Config, address: SocketAddr, found: &Nginx) -> Finding {
+fn check_reached(config: &Config, address: SocketAddr, found: &Nginx) -> Finding {
     const CHECK: &str = "nginx";
     match (&found.plain, config.security.identity) {
         (Err(error), _) => Finding::fail(
@@ -312,8 +317,8 @@ fn judge_reached(config: &Config, address: SocketAddr, found: &Nginx) -> Finding
             format!("nobody answers at {address}: {error}"),
             "start nginx (nginx -t says what is wrong with its configuration), or correct --nginx",
         ),
-        (Ok(Word::NoCircuit), IdentityMode::Circuit) => match &found.circuit {
-            Ok(Word::Circuit) => Finding::ok(
+        (Ok(ProbeResult::NoCircuit), IdentityMode::Circuit) => match &found.circuit {
+            Ok(ProbeResult::Circuit) => Finding::ok(
                 CHECK,
                 format!("{address} asks the gate, and hands HAProxy's circuit on"),
             ),
@@ -324,12 +329,12 @@ fn judge_reached(config: &Config, address: SocketAddr, found: &Nginx) -> Finding
                  location that leads to Fortify proxy_set_header X-Circuit-ID $remote_addr",
             ),
         },
-        (Ok(Word::Circuit), IdentityMode::Circuit) => Finding::fail(
+        (Ok(ProbeResult::Circuit), IdentityMode::Circuit) => Finding::fail(
             CHECK,
             format!("{address} tells the gate a circuit for who has none: all visitors are one"),
             "proxy_set_header X-Circuit-ID $remote_addr, and no fixed value (deploy/nginx.conf)",
         ),
-        (Ok(Word::Circuit), IdentityMode::Peer) => {
+        (Ok(ProbeResult::Circuit), IdentityMode::Peer) => {
             Finding::ok(CHECK, format!("{address} asks the gate"))
         }
         (Ok(word), _) => Finding::fail(
@@ -341,13 +346,13 @@ fn judge_reached(config: &Config, address: SocketAddr, found: &Nginx) -> Finding
 }
 
 /// Advice about an answer that should have been the gate's refusal.
-fn foreign(word: Word) -> String {
+fn foreign(word: ProbeResult) -> String {
     match word {
-        Word::Foreign(500..) => {
+        ProbeResult::Foreign(500..) => {
             "the gate does not answer nginx or HAProxy: is it running; is www-data in the group of \
              server.socket; does `fortify` in nginx-places/http.conf name its address"
         }
-        Word::Foreign(_) => {
+        ProbeResult::Foreign(_) => {
             "whoever answers there asks no gate: auth_request /_fortify/auth in every location that is \
              protected, and error_page 401 403 = @fortify (deploy/nginx.conf)"
         }
@@ -356,24 +361,25 @@ fn foreign(word: Word) -> String {
     .to_owned()
 }
 
-fn judge_spoof(address: SocketAddr, found: &Nginx) -> Finding {
+fn check_spoof(address: SocketAddr, found: &Nginx) -> Finding {
     const CHECK: &str = "nginx.spoof";
     const MEND: &str = "in nginx.conf: set_real_ip_from 127.0.0.0/8, ::1 and unix: and nobody else, \
                         real_ip_header X-Circuit-ID, proxy_set_header X-Circuit-ID $remote_addr (never \
                         $http_x_circuit_id), and listen on loopback (deploy/nginx.conf)";
-    if let Some((from, Ok(Word::Circuit))) = &found.stranger {
+    if let Some((from, Ok(ProbeResult::Circuit))) = &found.stranger {
         let found =
             format!("a forged X-Circuit-ID from {from}, which is not HAProxy, passes {address}");
         return Finding::fail(CHECK, found, MEND);
     }
-    let believed = found.others.iter().find(|(_, word)| !matches!(word, Ok(Word::NoCircuit)));
+    let believed =
+        found.others.iter().find(|(_, word)| !matches!(word, Ok(ProbeResult::NoCircuit)));
     match believed {
-        Some((name, Ok(Word::Circuit))) => {
+        Some((name, Ok(ProbeResult::Circuit))) => {
             let found = format!("a circuit that a visitor writes into {name} passes {address}");
             let mend = format!("underscores_in_headers off; {MEND}");
             return Finding::fail(CHECK, found, mend);
         }
-        Some((name, Ok(word @ Word::Foreign(..500)))) => {
+        Some((name, Ok(word @ ProbeResult::Foreign(..500)))) => {
             let found = format!("with {name} a visitor without a session gets {word} at {address}");
             return Finding::fail(CHECK, found, foreign(*word));
         }
@@ -403,7 +409,7 @@ fn judge_spoof(address: SocketAddr, found: &Nginx) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
     const NGINX: &str = "127.0.0.1:10001";
@@ -411,59 +417,80 @@ mod tests {
     fn healthy() -> Nginx {
         let names = ["X_Circuit_ID", "X-Forwarded-For", "X-Fortify-Subject"];
         Nginx {
-            plain: Ok(Word::NoCircuit),
-            circuit: Ok(Word::Circuit),
-            others: names.map(|name| (name, Ok(Word::NoCircuit))).into(),
-            stranger: Some(("192.0.2.2".parse().unwrap(), Ok(Word::NoCircuit))),
+            plain: Ok(ProbeResult::NoCircuit),
+            circuit: Ok(ProbeResult::Circuit),
+            others: names.map(|name| (name, Ok(ProbeResult::NoCircuit))).into(),
+            stranger: Some(("192.0.2.2".parse().unwrap(), Ok(ProbeResult::NoCircuit))),
         }
     }
 
-    fn nginx(change: impl FnOnce(&mut Nginx)) -> [Verdict; 2] {
+    fn nginx(change: impl FnOnce(&mut Nginx)) -> [CheckStatus; 2] {
         let mut found = healthy();
         change(&mut found);
         let places = Places { nginx: Some(NGINX.parse().unwrap()), ..Places::default() };
-        let findings = judge_nginx(&Config::default(), &places, Some(&found));
-        [findings[0].verdict, findings[1].verdict]
+        let findings = check_nginx(&Config::default(), &places, Some(&found));
+        [findings[0].status, findings[1].status]
     }
 
     #[test]
     fn nginx_asks_the_gate_and_believes_haproxy_alone() {
-        assert_eq!(nginx(|_| {}), [Verdict::Ok, Verdict::Ok]);
-        assert_eq!(nginx(|n| n.stranger = None), [Verdict::Ok, Verdict::Ok]);
-        assert_eq!(nginx(|n| n.circuit = Ok(Word::NoCircuit)), [Verdict::Fail, Verdict::Ok]);
-        assert_eq!(nginx(|n| n.plain = Ok(Word::Circuit)), [Verdict::Fail, Verdict::Skipped]);
-        assert_eq!(nginx(|n| n.plain = Ok(Word::Foreign(200))), [Verdict::Fail, Verdict::Skipped]);
-        assert_eq!(nginx(|n| n.plain = Err(Silence::Slow)), [Verdict::Fail, Verdict::Skipped]);
-        let stranger = |n: &mut Nginx| n.stranger.as_mut().unwrap().1 = Ok(Word::Circuit);
-        assert_eq!(nginx(stranger), [Verdict::Ok, Verdict::Fail]);
+        assert_eq!(nginx(|_| {}), [CheckStatus::Ok, CheckStatus::Ok]);
+        assert_eq!(nginx(|n| n.stranger = None), [CheckStatus::Ok, CheckStatus::Ok]);
+        assert_eq!(
+            nginx(|n| n.circuit = Ok(ProbeResult::NoCircuit)),
+            [CheckStatus::Fail, CheckStatus::Ok]
+        );
+        assert_eq!(
+            nginx(|n| n.plain = Ok(ProbeResult::Circuit)),
+            [CheckStatus::Fail, CheckStatus::Skipped]
+        );
+        assert_eq!(
+            nginx(|n| n.plain = Ok(ProbeResult::Foreign(200))),
+            [CheckStatus::Fail, CheckStatus::Skipped]
+        );
+        assert_eq!(
+            nginx(|n| n.plain = Err(ProbeError::Slow)),
+            [CheckStatus::Fail, CheckStatus::Skipped]
+        );
+        let stranger = |n: &mut Nginx| n.stranger.as_mut().unwrap().1 = Ok(ProbeResult::Circuit);
+        assert_eq!(nginx(stranger), [CheckStatus::Ok, CheckStatus::Fail]);
         for at in 0..3 {
-            assert_eq!(nginx(|n| n.others[at].1 = Ok(Word::Circuit)), [Verdict::Ok, Verdict::Fail]);
+            assert_eq!(
+                nginx(|n| n.others[at].1 = Ok(ProbeResult::Circuit)),
+                [CheckStatus::Ok, CheckStatus::Fail]
+            );
         }
-        assert_eq!(nginx(|n| n.others[2].1 = Ok(Word::Foreign(200)))[1], Verdict::Fail);
-        assert_eq!(nginx(|n| n.others[2].1 = Ok(Word::Foreign(503)))[1], Verdict::Warn);
+        assert_eq!(nginx(|n| n.others[2].1 = Ok(ProbeResult::Foreign(200)))[1], CheckStatus::Fail);
+        assert_eq!(nginx(|n| n.others[2].1 = Ok(ProbeResult::Foreign(503)))[1], CheckStatus::Warn);
     }
 
     #[test]
     fn a_circuit_reaches_the_gate_and_a_forged_one_does_not() {
         let verdicts = |plain, forged, is_gate| {
-            let ingress = Some(Place::Tcp("127.0.0.1:10000".to_owned()));
+            let ingress = Some(Target::Tcp("127.0.0.1:10000".to_owned()));
             let places = Places { ingress, is_gate, nginx: None };
             let found = Ingress { plain: Ok(plain), forged: Ok(forged) };
-            let findings = judge_ingress(&Config::default(), &places, Some(&found));
-            [findings[0].verdict, findings[1].verdict]
+            let findings = check_ingress(&Config::default(), &places, Some(&found));
+            [findings[0].status, findings[1].status]
         };
-        use Word::{Circuit, Foreign, NoCircuit};
-        assert_eq!(verdicts(Circuit, Circuit, false), [Verdict::Ok, Verdict::Ok]);
-        assert_eq!(verdicts(Circuit, NoCircuit, false), [Verdict::Ok, Verdict::Fail]);
-        assert_eq!(verdicts(Circuit, NoCircuit, true), [Verdict::Ok, Verdict::Ok]);
-        assert_eq!(verdicts(NoCircuit, NoCircuit, false), [Verdict::Fail, Verdict::Skipped]);
-        assert_eq!(verdicts(Foreign(200), Circuit, false), [Verdict::Fail, Verdict::Skipped]);
+        use ProbeResult::{Circuit, Foreign, NoCircuit};
+        assert_eq!(verdicts(Circuit, Circuit, false), [CheckStatus::Ok, CheckStatus::Ok]);
+        assert_eq!(verdicts(Circuit, NoCircuit, false), [CheckStatus::Ok, CheckStatus::Fail]);
+        assert_eq!(verdicts(Circuit, NoCircuit, true), [CheckStatus::Ok, CheckStatus::Ok]);
+        assert_eq!(
+            verdicts(NoCircuit, NoCircuit, false),
+            [CheckStatus::Fail, CheckStatus::Skipped]
+        );
+        assert_eq!(
+            verdicts(Foreign(200), Circuit, false),
+            [CheckStatus::Fail, CheckStatus::Skipped]
+        );
     }
 
     #[test]
     fn targets_of_tor_are_places() {
-        assert_eq!(place("127.0.0.1:10000"), Some(Place::Tcp("127.0.0.1:10000".to_owned())));
-        assert_eq!(place("unix:/run/x"), Some(Place::Unix("/run/x".into())));
+        assert_eq!(place("127.0.0.1:10000"), Some(Target::Tcp("127.0.0.1:10000".to_owned())));
+        assert_eq!(place("unix:/run/x"), Some(Target::Unix("/run/x".into())));
         assert_eq!(place("rubbish"), None);
     }
 }

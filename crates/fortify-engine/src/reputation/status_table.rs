@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ledger::{Write, Written, outlasts};
-use super::penalties::{Penalties, Strikes};
-use super::shared::TICK;
-use super::{Row, Standing};
+use super::penalties::{Penalties, PenaltyUpdate};
+use super::replication::TICK;
+use super::status_db::{Write, WriteOutcome, outlasts};
+use super::{CircuitStatus, StatusRow};
 use fortify_core::circuit::{TorBoot, TorCircuit};
 use fortify_core::clock::Timestamp;
 
@@ -27,21 +27,21 @@ pub enum Changes {
 /// How many circuits stand how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Favoured.
-    pub vip: usize,
+    /// Trusted.
+    pub trusted: usize,
     /// Refused.
     pub banned: usize,
 }
 
 /// Every row that was in force when it came, by circuit and by when it ends.
 #[derive(Default)]
-pub(super) struct Book {
-    rows: BTreeMap<TorCircuit, Row>,
-    ends: [BTreeSet<(Timestamp, TorCircuit)>; Standing::ALL.len()],
+pub(super) struct StatusTable {
+    rows: BTreeMap<TorCircuit, StatusRow>,
+    ends: [BTreeSet<(Timestamp, TorCircuit)>; CircuitStatus::ALL.len()],
     penalties: Penalties,
     changes: BTreeSet<TorCircuit>,
     /// Whether `changes` does not hold all of them.
-    overflown: bool,
+    overflowed: bool,
     /// Rows that the file does not have, and whether they yield to a ban.
     unwritten: BTreeMap<TorCircuit, bool>,
     /// Those of `unwritten` that are over, and not in `ends` any more: the file may have another row in
@@ -56,15 +56,15 @@ pub(super) struct Book {
     oldest_taken: Option<Timestamp>,
 }
 
-impl Book {
+impl StatusTable {
     /// Takes a row of the file over in place of the circuit's former one.
-    pub(super) fn put(&mut self, row: Row, now: Timestamp) {
+    pub(super) fn put(&mut self, row: StatusRow, now: Timestamp) {
         self.unwritten.remove(&row.circuit);
         self.insert(row, now);
     }
 
     /// Takes a row over that the file has, moved by `shifted` ms since it was decided.
-    pub(super) fn load(&mut self, row: Row, shifted: i64, now: Timestamp) {
+    pub(super) fn load(&mut self, row: StatusRow, shifted: i64, now: Timestamp) {
         self.put(row, now);
         if shifted != 0 {
             self.shifted.insert(row.circuit, shifted);
@@ -73,14 +73,20 @@ impl Book {
 
     /// As [`Self::load`], for a row whose times are others in the file: that is to have them as they are here,
     /// or what is decided later yields to a ban that is over.
-    pub(super) fn load_moved(&mut self, row: Row, shifted: i64, now: Timestamp) {
+    pub(super) fn load_moved(&mut self, row: StatusRow, shifted: i64, now: Timestamp) {
         self.load(row, shifted, now);
         self.unwritten.insert(row.circuit, false);
     }
 
     /// Has the ban be in force that `row` yielded to in the file, whether it was known here or not. What was
     /// decided since and is not written yet stays.
-    pub(super) fn yield_to(&mut self, row: &Row, ban: Row, shifted: i64, now: Timestamp) {
+    pub(super) fn keep_ban(
+        &mut self,
+        row: &StatusRow,
+        ban: StatusRow,
+        shifted: i64,
+        now: Timestamp,
+    ) {
         let mine = self.rows.get(&row.circuit);
         let is_later = mine != Some(row) && self.unwritten.contains_key(&row.circuit);
         if mine == Some(&ban) {
@@ -97,28 +103,28 @@ impl Book {
         write: Write,
         max_rows: usize,
         now: Timestamp,
-    ) -> (Written, Option<Row>) {
+    ) -> (WriteOutcome, Option<StatusRow>) {
         let Write { row, yields, .. } = write;
         let before = self.row(row.circuit, now);
-        let ban = before.filter(|before| before.standing == Standing::Banned);
+        let ban = before.filter(|before| before.status == CircuitStatus::Banned);
         if ban.is_some_and(|ban| yields && !outlasts(&row, ban)) {
-            return (Written::Yielded, None);
+            return (WriteOutcome::Yielded, None);
         }
         if !self.rows.contains_key(&row.circuit) && self.rows.len() >= max_rows {
-            let first = |standing: Standing| {
-                self.ends[standing as usize].first().map(|(_, victim)| *victim)
+            let first = |status: CircuitStatus| {
+                self.ends[status as usize].first().map(|(_, victim)| *victim)
             };
-            let victim = self.over.first().copied().or_else(|| first(Standing::Reset));
-            let victim = victim.or_else(|| first(Standing::Vip));
-            let Some(victim) = victim else { return (Written::Full, None) };
+            let victim = self.over.first().copied().or_else(|| first(CircuitStatus::Normal));
+            let victim = victim.or_else(|| first(CircuitStatus::Trusted));
+            let Some(victim) = victim else { return (WriteOutcome::Full, None) };
             self.remove(victim, now);
         }
-        let told = self.as_successor(row);
+        let outgoing = self.after_previous(row);
         // What yields to nothing was to replace a ban that the file has; so does what follows it.
         let yields = yields && self.unwritten.get(&row.circuit).copied().unwrap_or(true);
         self.insert(row, now);
         self.unwritten.insert(row.circuit, yields);
-        (Written::Done, Some(told))
+        (WriteOutcome::Done, Some(outgoing))
     }
 
     /// Moves every time by as much as the clock was set.
@@ -129,7 +135,7 @@ impl Book {
         for row in self.rows.values_mut() {
             *row = row.shifted(millis);
             if !self.over.contains(&row.circuit) {
-                self.ends[row.standing as usize].insert((row.until, row.circuit));
+                self.ends[row.status as usize].insert((row.until, row.circuit));
             }
         }
         for circuit in self.rows.keys() {
@@ -142,7 +148,7 @@ impl Book {
     }
 
     /// The file has nothing of what is here.
-    pub(super) fn all_unwritten(&mut self) {
+    pub(super) fn mark_all_unwritten(&mut self) {
         self.unwritten = self.rows.keys().map(|circuit| (*circuit, false)).collect();
     }
 
@@ -153,11 +159,11 @@ impl Book {
     }
 
     /// The file has `row`, or will not have it.
-    pub(super) fn wait_no_more(&mut self, row: &Row) {
+    pub(super) fn mark_written(&mut self, row: &StatusRow) {
         if self.rows.get(&row.circuit) == Some(row) {
             self.unwritten.remove(&row.circuit);
             if self.over.contains(&row.circuit) {
-                self.take_out(row.circuit);
+                self.remove_row(row.circuit);
             }
         }
     }
@@ -167,16 +173,16 @@ impl Book {
         self.unwritten.len()
     }
 
-    fn insert(&mut self, row: Row, now: Timestamp) {
+    fn insert(&mut self, row: StatusRow, now: Timestamp) {
         if let Some(before) = self.rows.insert(row.circuit, row) {
-            self.ends[before.standing as usize].remove(&(before.until, before.circuit));
+            self.ends[before.status as usize].remove(&(before.until, before.circuit));
         }
         self.shifted.remove(&row.circuit);
         self.over.remove(&row.circuit);
-        self.ends[row.standing as usize].insert((row.until, row.circuit));
-        if row.standing == Standing::Reset {
+        self.ends[row.status as usize].insert((row.until, row.circuit));
+        if row.status == CircuitStatus::Normal {
             self.penalties.remove(row.circuit);
-            self.penalties.lift(row.circuit);
+            self.penalties.clear(row.circuit);
         }
         self.note(row.circuit, now);
     }
@@ -194,7 +200,7 @@ impl Book {
     }
 
     /// Has the table be as with any other again. Whether it has to hear of it.
-    pub(super) fn absolve(&mut self, circuit: TorCircuit, now: Timestamp) -> bool {
+    pub(super) fn lift_penalty(&mut self, circuit: TorCircuit, now: Timestamp) -> bool {
         let had = self.penalties.remove(circuit);
         if had {
             self.note(circuit, now);
@@ -204,25 +210,25 @@ impl Book {
 
     /// As [`Self::put`], for what was decided here; the row as other gates are to be told it. It is later
     /// than the one that it replaces, whose decider's clock may be ahead of this one.
-    pub(super) fn succeed(&mut self, row: Row, now: Timestamp) -> Row {
-        let told = self.as_successor(row);
+    pub(super) fn replace(&mut self, row: StatusRow, now: Timestamp) -> StatusRow {
+        let outgoing = self.after_previous(row);
         self.put(row, now);
-        told
+        outgoing
     }
 
-    fn as_successor(&self, row: Row) -> Row {
+    fn after_previous(&self, row: StatusRow) -> StatusRow {
         let before = self.rows.get(&row.circuit).filter(|before| **before != row);
         let after = before.map(|before| self.as_decided(*before).since.after(TICK));
-        Row { since: after.map_or(row.since, |after| after.max(row.since)), ..row }
+        StatusRow { since: after.map_or(row.since, |after| after.max(row.since)), ..row }
     }
 
     /// The row of a circuit that is in force, as it was decided, whatever clocks were set since.
-    pub(super) fn decided(&self, circuit: TorCircuit, now: Timestamp) -> Option<Row> {
+    pub(super) fn decided(&self, circuit: TorCircuit, now: Timestamp) -> Option<StatusRow> {
         self.row(circuit, now).map(|row| self.as_decided(*row))
     }
 
     /// `row` by the clock by which its circuit's was decided.
-    pub(super) fn as_decided(&self, row: Row) -> Row {
+    pub(super) fn as_decided(&self, row: StatusRow) -> StatusRow {
         row.shifted(self.shift_of(row.circuit).saturating_neg())
     }
 
@@ -232,36 +238,36 @@ impl Book {
 
     /// Forgets a circuit's row.
     pub(super) fn remove(&mut self, circuit: TorCircuit, now: Timestamp) {
-        if self.take_out(circuit).is_some() {
+        if self.remove_row(circuit).is_some() {
             self.note(circuit, now);
         }
     }
 
-    fn take_out(&mut self, circuit: TorCircuit) -> Option<Row> {
+    fn remove_row(&mut self, circuit: TorCircuit) -> Option<StatusRow> {
         let row = self.rows.remove(&circuit)?;
         self.unwritten.remove(&circuit);
         self.over.remove(&circuit);
         self.shifted.remove(&circuit);
-        self.ends[row.standing as usize].remove(&(row.until, circuit));
+        self.ends[row.status as usize].remove(&(row.until, circuit));
         Some(row)
     }
 
     /// Forgets what is not in force any more. Whether the table has to hear of it.
     pub(super) fn expire(&mut self, now: Timestamp) -> bool {
         let mut any = false;
-        for standing in Standing::ALL {
-            while let Some(&(until, circuit)) = self.ends[standing as usize].first() {
+        for status in CircuitStatus::ALL {
+            while let Some(&(until, circuit)) = self.ends[status as usize].first() {
                 if now < until {
                     break;
                 }
-                self.ends[standing as usize].pop_first();
+                self.ends[status as usize].pop_first();
                 if self.outlives_its_end(circuit) {
                     self.over.insert(circuit);
                 } else {
-                    self.take_out(circuit);
+                    self.remove_row(circuit);
                 }
                 // That of a reset was told when it came.
-                if standing != Standing::Reset {
+                if status != CircuitStatus::Normal {
                     self.note(circuit, now);
                     any = true;
                 }
@@ -282,31 +288,31 @@ impl Book {
         self.unwritten.get(&circuit).is_some_and(|yields| !yields || ends_at_once)
     }
 
-    pub(super) fn row(&self, circuit: TorCircuit, now: Timestamp) -> Option<&Row> {
+    pub(super) fn row(&self, circuit: TorCircuit, now: Timestamp) -> Option<&StatusRow> {
         self.rows.get(&circuit).filter(|row| now < row.until)
     }
 
-    pub(super) fn rows(&self, now: Timestamp) -> Vec<Row> {
+    pub(super) fn rows(&self, now: Timestamp) -> Vec<StatusRow> {
         let rows = self.rows.values().copied();
-        rows.filter(|row| row.standing != Standing::Reset && now < row.until).collect()
+        rows.filter(|row| row.status != CircuitStatus::Normal && now < row.until).collect()
     }
 
     /// What a table that knows circuits by their numbers has to say of one: the latest favour or ban
     /// in force. That of a former tor's circuit which is taken back says nothing of its successor.
-    pub(super) fn of_number(&self, number: u32, now: Timestamp) -> Option<Standing> {
+    pub(super) fn of_number(&self, number: u32, now: Timestamp) -> Option<CircuitStatus> {
         let rows = self.rows.range(TorCircuit::all_of(number)).map(|(_, row)| row);
-        let rows = rows.filter(|row| row.standing != Standing::Reset && now < row.until);
-        rows.max_by_key(|row| row.since).map(|row| row.standing)
+        let rows = rows.filter(|row| row.status != CircuitStatus::Normal && now < row.until);
+        rows.max_by_key(|row| row.since).map(|row| row.status)
     }
 
     /// What such a table is to be told of the strikes of `number`.
-    pub(super) fn strikes(&self, number: u32, now: Timestamp) -> Strikes {
-        self.penalties.strikes(number, now)
+    pub(super) fn penalty_update(&self, number: u32, now: Timestamp) -> PenaltyUpdate {
+        self.penalties.update_for(number, now)
     }
 
     /// The table was told that these have no strikes.
-    pub(super) fn strikes_told(&mut self, numbers: &[u32]) {
-        self.penalties.told(numbers);
+    pub(super) fn penalties_cleared(&mut self, numbers: &[u32]) {
+        self.penalties.mark_cleared(numbers);
     }
 
     /// Those that the table is to be strict with.
@@ -320,7 +326,7 @@ impl Book {
         start: TorCircuit,
         most: usize,
         now: Timestamp,
-    ) -> (Vec<Row>, Option<TorCircuit>) {
+    ) -> (Vec<StatusRow>, Option<TorCircuit>) {
         let mut rows = self.rows.range(start..).map(|(_, row)| *row).filter(|row| now < row.until);
         let some = rows.by_ref().take(most).map(|row| self.as_decided(row)).collect();
         (some, rows.next().map(|row| row.circuit))
@@ -333,17 +339,18 @@ impl Book {
 
     /// Forgets a circuit's row if it is a reset; whoever has to hear of it was told when it came. One that the
     /// file does not have is over, and forgotten when it has it: what it took back is still there.
-    pub(super) fn use_up_reset(&mut self, circuit: TorCircuit, now: Timestamp) {
-        let Some(row) = self.rows.get_mut(&circuit).filter(|row| row.standing == Standing::Reset)
+    pub(super) fn consume_reset(&mut self, circuit: TorCircuit, now: Timestamp) {
+        let Some(row) =
+            self.rows.get_mut(&circuit).filter(|row| row.status == CircuitStatus::Normal)
         else {
             return;
         };
         if self.unwritten.contains_key(&circuit) {
-            self.ends[Standing::Reset as usize].remove(&(row.until, circuit));
+            self.ends[CircuitStatus::Normal as usize].remove(&(row.until, circuit));
             row.until = row.until.min(now);
             self.over.insert(circuit);
         } else {
-            self.take_out(circuit);
+            self.remove_row(circuit);
         }
     }
 
@@ -362,20 +369,22 @@ impl Book {
 
     /// The circuits with a favour, a ban or a penalty from another start of `boot`'s tor.
     pub(super) fn stale_at(&self, boot: TorBoot) -> Vec<TorCircuit> {
-        let all = self.ends[Standing::Banned as usize].iter();
-        let all = all.chain(&self.ends[Standing::Vip as usize]).map(|(_, circuit)| *circuit);
-        let others = |c: &TorCircuit| c.instance() == boot.instance && c.epoch() != boot.epoch;
+        let all = self.ends[CircuitStatus::Banned as usize].iter();
+        let all =
+            all.chain(&self.ends[CircuitStatus::Trusted as usize]).map(|(_, circuit)| *circuit);
+        let others =
+            |c: &TorCircuit| c.instance() == boot.instance && c.generation() != boot.generation;
         let all: BTreeSet<_> = all.chain(self.penalties.circuits()).filter(others).collect();
         all.into_iter().collect()
     }
 
-    pub(super) fn begin_pass(&mut self, now: Timestamp) -> Vec<(TorCircuit, Standing)> {
+    pub(super) fn begin_pass(&mut self, now: Timestamp) -> Vec<(TorCircuit, CircuitStatus)> {
         // Bans first: they are what the table must have.
         let mut wanted = Vec::with_capacity(self.rows.len());
-        for standing in [Standing::Banned, Standing::Vip] {
-            let ends = self.ends[standing as usize].iter();
+        for status in [CircuitStatus::Banned, CircuitStatus::Trusted] {
+            let ends = self.ends[status as usize].iter();
             wanted.extend(
-                ends.filter(|(until, _)| now < *until).map(|(_, circuit)| (*circuit, standing)),
+                ends.filter(|(until, _)| now < *until).map(|(_, circuit)| (*circuit, status)),
             );
         }
         self.changes.clear();
@@ -384,7 +393,7 @@ impl Book {
     }
 
     pub(super) fn take_changes(&mut self) -> Changes {
-        if self.overflown {
+        if self.overflowed {
             return Changes::Everything;
         }
         if self.changes.is_empty() {
@@ -401,7 +410,7 @@ impl Book {
 
     pub(super) fn fail(&mut self) {
         self.changes.clear();
-        self.overflown = true;
+        self.overflowed = true;
         self.oldest = self.oldest_change();
         self.oldest_taken = None;
     }
@@ -411,25 +420,25 @@ impl Book {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let count = |standing| self.ends[standing as usize].len();
-        Counts { vip: count(Standing::Vip), banned: count(Standing::Banned) }
+        let count = |status| self.ends[status as usize].len();
+        Counts { trusted: count(CircuitStatus::Trusted), banned: count(CircuitStatus::Banned) }
     }
 
     fn take(&mut self, overflown: bool) {
-        self.overflown = overflown;
+        self.overflowed = overflown;
         self.oldest_taken = self.oldest_change();
         self.oldest = None;
     }
 
     fn note(&mut self, circuit: TorCircuit, now: Timestamp) {
         self.oldest.get_or_insert(now);
-        if self.overflown {
+        if self.overflowed {
             return;
         }
         self.changes.insert(circuit);
         if self.changes.len() > MAX_CHANGES {
             self.changes.clear();
-            self.overflown = true;
+            self.overflowed = true;
         }
     }
 }
@@ -438,7 +447,7 @@ impl Book {
 mod tests {
     use std::time::Duration;
 
-    use super::super::Reason;
+    use super::super::StatusReason;
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -447,177 +456,183 @@ mod tests {
         TorCircuit::from_parts(0, 0, number)
     }
 
-    fn row(number: u32, standing: Standing, seconds: u64) -> Row {
+    fn row(number: u32, status: CircuitStatus, seconds: u64) -> StatusRow {
         let until = NOW.after(Duration::from_secs(seconds));
-        Row { circuit: circuit(number), standing, since: NOW, until, reason: Reason::Operator }
+        StatusRow {
+            circuit: circuit(number),
+            status,
+            since: NOW,
+            until,
+            reason: StatusReason::Operator,
+        }
     }
 
     #[test]
-    fn a_standing_ends_at_its_time_and_the_table_hears_of_it() {
-        let mut book = Book::default();
-        book.put(row(1, Standing::Banned, 10), NOW);
-        book.put(row(2, Standing::Vip, 20), NOW);
-        book.put(row(3, Standing::Reset, 10), NOW);
-        assert_eq!(book.take_changes(), Changes::Some((1..=3).map(circuit).collect()));
-        assert_eq!(book.counts(), Counts { vip: 1, banned: 1 });
+    fn a_status_ends_at_its_time_and_the_table_hears_of_it() {
+        let mut table = StatusTable::default();
+        table.put(row(1, CircuitStatus::Banned, 10), NOW);
+        table.put(row(2, CircuitStatus::Trusted, 20), NOW);
+        table.put(row(3, CircuitStatus::Normal, 10), NOW);
+        assert_eq!(table.take_changes(), Changes::Some((1..=3).map(circuit).collect()));
+        assert_eq!(table.counts(), Counts { trusted: 1, banned: 1 });
         let later = NOW.after(Duration::from_secs(10));
-        assert!(book.row(circuit(1), NOW).is_some());
-        assert!(book.row(circuit(1), later).is_none(), "before anybody swept");
-        assert!(book.expire(later) && !book.expire(later));
-        assert_eq!(book.take_changes(), Changes::Some(vec![circuit(1)]));
-        assert_eq!(book.begin_pass(later), [(circuit(2), Standing::Vip)]);
+        assert!(table.row(circuit(1), NOW).is_some());
+        assert!(table.row(circuit(1), later).is_none(), "before anybody swept");
+        assert!(table.expire(later) && !table.expire(later));
+        assert_eq!(table.take_changes(), Changes::Some(vec![circuit(1)]));
+        assert_eq!(table.begin_pass(later), [(circuit(2), CircuitStatus::Trusted)]);
     }
 
     #[test]
     fn a_row_that_replaces_another_ends_at_its_own_time() {
-        let mut book = Book::default();
-        book.put(row(1, Standing::Vip, 10), NOW);
-        book.put(row(1, Standing::Banned, 30), NOW);
-        assert!(!book.expire(NOW.after(Duration::from_secs(20))));
-        assert_eq!(book.counts(), Counts { vip: 0, banned: 1 });
-        assert_eq!(book.begin_pass(NOW), [(circuit(1), Standing::Banned)]);
+        let mut table = StatusTable::default();
+        table.put(row(1, CircuitStatus::Trusted, 10), NOW);
+        table.put(row(1, CircuitStatus::Banned, 30), NOW);
+        assert!(!table.expire(NOW.after(Duration::from_secs(20))));
+        assert_eq!(table.counts(), Counts { trusted: 0, banned: 1 });
+        assert_eq!(table.begin_pass(NOW), [(circuit(1), CircuitStatus::Banned)]);
     }
 
     #[test]
     fn a_number_stands_as_the_latest_circuit_that_has_it() {
-        let mut book = Book::default();
-        let mut put = |epoch, number, standing, since: u64, until: u64| {
+        let mut table = StatusTable::default();
+        let mut put = |generation, number, status, since: u64, until: u64| {
             let [since, until] = [since, until].map(|s| NOW.after(Duration::from_secs(s)));
-            let circuit = TorCircuit::from_parts(0, epoch, number);
-            let reason = Reason::Operator;
-            book.put(Row { circuit, standing, since, until, reason }, NOW);
-            [7, 8].map(|number| book.of_number(number, NOW.after(Duration::from_secs(5))))
+            let circuit = TorCircuit::from_parts(0, generation, number);
+            let reason = StatusReason::Operator;
+            table.put(StatusRow { circuit, status, since, until, reason }, NOW);
+            [7, 8].map(|number| table.of_number(number, NOW.after(Duration::from_secs(5))))
         };
-        let (vip, banned) = (Some(Standing::Vip), Some(Standing::Banned));
-        assert_eq!(put(2, 7, Standing::Banned, 1, 99), [banned, None]);
-        assert_eq!(put(3, 7, Standing::Vip, 2, 99), [vip, None]);
+        let (vip, banned) = (Some(CircuitStatus::Trusted), Some(CircuitStatus::Banned));
+        assert_eq!(put(2, 7, CircuitStatus::Banned, 1, 99), [banned, None]);
+        assert_eq!(put(3, 7, CircuitStatus::Trusted, 2, 99), [vip, None]);
         assert_eq!(
-            put(2, 7, Standing::Reset, 3, 99),
+            put(2, 7, CircuitStatus::Normal, 3, 99),
             [vip, None],
             "a late reset of its predecessor"
         );
-        assert_eq!(put(1, 7, Standing::Banned, 4, 5), [vip, None], "a ban that is over");
-        assert_eq!(put(9, 8, Standing::Banned, 4, 99), [vip, banned]);
-        assert_eq!(put(3, 7, Standing::Reset, 4, 99), [None, banned]);
+        assert_eq!(put(1, 7, CircuitStatus::Banned, 4, 5), [vip, None], "a ban that is over");
+        assert_eq!(put(9, 8, CircuitStatus::Banned, 4, 99), [vip, banned]);
+        assert_eq!(put(3, 7, CircuitStatus::Normal, 4, 99), [None, banned]);
     }
 
     #[test]
     fn an_overflow_costs_a_full_pass_and_loses_nothing() {
-        let mut book = Book::default();
+        let mut table = StatusTable::default();
         for number in 0..=MAX_CHANGES as u32 {
-            book.put(row(number, Standing::Banned, 10), NOW);
+            table.put(row(number, CircuitStatus::Banned, 10), NOW);
         }
-        assert_eq!(book.take_changes(), Changes::Everything);
-        assert_eq!(book.take_changes(), Changes::Everything, "asking takes nothing");
-        assert_eq!(book.begin_pass(NOW).len(), MAX_CHANGES + 1);
-        book.put(row(1, Standing::Reset, 10), NOW);
-        assert_eq!(book.take_changes(), Changes::Some(vec![circuit(1)]));
+        assert_eq!(table.take_changes(), Changes::Everything);
+        assert_eq!(table.take_changes(), Changes::Everything, "asking takes nothing");
+        assert_eq!(table.begin_pass(NOW).len(), MAX_CHANGES + 1);
+        table.put(row(1, CircuitStatus::Normal, 10), NOW);
+        assert_eq!(table.take_changes(), Changes::Some(vec![circuit(1)]));
     }
 
     #[test]
     fn the_lag_is_that_of_the_oldest_change_which_is_not_confirmed() {
         let at = |seconds| NOW.after(Duration::from_secs(seconds));
-        let mut book = Book::default();
-        assert_eq!(book.oldest_change(), None);
-        book.put(row(1, Standing::Banned, 99), at(1));
-        book.put(row(2, Standing::Banned, 99), at(2));
-        let _taken = book.take_changes();
-        book.put(row(3, Standing::Banned, 99), at(3));
-        assert_eq!(book.oldest_change(), Some(at(1)));
-        book.confirm();
-        assert_eq!(book.oldest_change(), Some(at(3)));
-        let _taken = book.take_changes();
-        book.put(row(4, Standing::Banned, 99), at(4));
-        book.fail();
-        assert_eq!(book.take_changes(), Changes::Everything);
-        assert_eq!(book.oldest_change(), Some(at(3)));
-        let _wanted = book.begin_pass(at(5));
-        book.confirm();
-        assert_eq!((book.oldest_change(), book.take_changes()), (None, Changes::None));
+        let mut table = StatusTable::default();
+        assert_eq!(table.oldest_change(), None);
+        table.put(row(1, CircuitStatus::Banned, 99), at(1));
+        table.put(row(2, CircuitStatus::Banned, 99), at(2));
+        let _taken = table.take_changes();
+        table.put(row(3, CircuitStatus::Banned, 99), at(3));
+        assert_eq!(table.oldest_change(), Some(at(1)));
+        table.confirm();
+        assert_eq!(table.oldest_change(), Some(at(3)));
+        let _taken = table.take_changes();
+        table.put(row(4, CircuitStatus::Banned, 99), at(4));
+        table.fail();
+        assert_eq!(table.take_changes(), Changes::Everything);
+        assert_eq!(table.oldest_change(), Some(at(3)));
+        let _wanted = table.begin_pass(at(5));
+        table.confirm();
+        assert_eq!((table.oldest_change(), table.take_changes()), (None, Changes::None));
     }
 
     #[test]
     fn what_the_file_does_not_take_follows_its_rules_and_is_known_until_it_does() {
-        let mut book = Book::default();
-        let mut put = |number, standing, seconds| {
-            let write = Write { yields: true, ..Write::of(row(number, standing, seconds)) };
-            book.put_unwritten(write, 2, NOW).0
+        let mut table = StatusTable::default();
+        let mut put = |number, status, seconds| {
+            let write = Write { yields: true, ..Write::of(row(number, status, seconds)) };
+            table.put_unwritten(write, 2, NOW).0
         };
-        assert_eq!(put(1, Standing::Banned, 60), Written::Done);
-        assert_eq!(put(1, Standing::Vip, 90), Written::Yielded);
-        assert_eq!(put(1, Standing::Banned, 30), Written::Yielded);
-        assert_eq!(put(2, Standing::Vip, 60), Written::Done);
-        assert_eq!(put(3, Standing::Banned, 60), Written::Done, "a favour makes room");
-        assert_eq!(put(4, Standing::Banned, 60), Written::Full, "a ban does not");
-        assert_eq!(book.some_unwritten(9).len(), 2);
-        book.put(row(1, Standing::Banned, 60), NOW);
-        assert_eq!(book.unwritten(), 1);
-        book.expire(NOW.after(Duration::from_secs(60)));
-        assert_eq!(book.unwritten(), 0, "what is over need not be written");
-        book.put(row(5, Standing::Vip, 60), NOW);
-        book.all_unwritten();
-        let word = row(6, Standing::Vip, 30);
-        let _became = book.put_unwritten(Write::of(word), 9, NOW);
-        assert!(book.expire(NOW.after(Duration::from_secs(30))));
-        assert_eq!(book.row(circuit(6), NOW.after(Duration::from_secs(30))), None);
-        assert_eq!(book.some_unwritten(9)[1].row, word, "an operator's word, though over");
-        book.shift(0);
-        assert!(!book.expire(NOW.after(Duration::from_secs(30))), "told twice");
-        book.wait_no_more(&word);
-        assert_eq!((book.unwritten(), book.count(circuit(6))), (1, 0));
-        assert_eq!(book.some_unwritten(9)[0].row, row(5, Standing::Vip, 60));
+        assert_eq!(put(1, CircuitStatus::Banned, 60), WriteOutcome::Done);
+        assert_eq!(put(1, CircuitStatus::Trusted, 90), WriteOutcome::Yielded);
+        assert_eq!(put(1, CircuitStatus::Banned, 30), WriteOutcome::Yielded);
+        assert_eq!(put(2, CircuitStatus::Trusted, 60), WriteOutcome::Done);
+        assert_eq!(put(3, CircuitStatus::Banned, 60), WriteOutcome::Done, "a favour makes room");
+        assert_eq!(put(4, CircuitStatus::Banned, 60), WriteOutcome::Full, "a ban does not");
+        assert_eq!(table.some_unwritten(9).len(), 2);
+        table.put(row(1, CircuitStatus::Banned, 60), NOW);
+        assert_eq!(table.unwritten(), 1);
+        table.expire(NOW.after(Duration::from_secs(60)));
+        assert_eq!(table.unwritten(), 0, "what is over need not be written");
+        table.put(row(5, CircuitStatus::Trusted, 60), NOW);
+        table.mark_all_unwritten();
+        let word = row(6, CircuitStatus::Trusted, 30);
+        let _became = table.put_unwritten(Write::of(word), 9, NOW);
+        assert!(table.expire(NOW.after(Duration::from_secs(30))));
+        assert_eq!(table.row(circuit(6), NOW.after(Duration::from_secs(30))), None);
+        assert_eq!(table.some_unwritten(9)[1].row, word, "an operator's word, though over");
+        table.shift(0);
+        assert!(!table.expire(NOW.after(Duration::from_secs(30))), "told twice");
+        table.mark_written(&word);
+        assert_eq!((table.unwritten(), table.count(circuit(6))), (1, 0));
+        assert_eq!(table.some_unwritten(9)[0].row, row(5, CircuitStatus::Trusted, 60));
     }
 
     #[test]
     fn what_follows_an_operators_word_that_is_not_written_yields_as_little_and_what_is_over_makes_room()
      {
-        let mut book = Book::default();
-        let _became = book.put_unwritten(Write::of(row(1, Standing::Reset, 60)), 2, NOW);
-        book.use_up_reset(circuit(1), NOW);
-        assert_eq!(book.row(circuit(1), NOW), None);
-        let ban = Write { yields: true, ..Write::of(row(1, Standing::Banned, 30)) };
-        assert_eq!(book.put_unwritten(ban, 2, NOW).0, Written::Done);
-        assert!(!book.some_unwritten(9)[0].yields);
-        let favour = Write { yields: true, ..Write::of(row(2, Standing::Vip, 0)) };
-        assert_eq!(book.put_unwritten(favour, 2, NOW).0, Written::Done);
-        assert!(book.expire(NOW));
-        assert_eq!(book.unwritten(), 2, "a favour is taken back in the file too");
-        let ban = Write::of(row(3, Standing::Banned, 30));
-        assert_eq!(book.put_unwritten(ban, 2, NOW).0, Written::Done);
-        let unwritten = book.some_unwritten(9).into_iter().map(|write| write.row.circuit);
+        let mut table = StatusTable::default();
+        let _became = table.put_unwritten(Write::of(row(1, CircuitStatus::Normal, 60)), 2, NOW);
+        table.consume_reset(circuit(1), NOW);
+        assert_eq!(table.row(circuit(1), NOW), None);
+        let ban = Write { yields: true, ..Write::of(row(1, CircuitStatus::Banned, 30)) };
+        assert_eq!(table.put_unwritten(ban, 2, NOW).0, WriteOutcome::Done);
+        assert!(!table.some_unwritten(9)[0].yields);
+        let trust = Write { yields: true, ..Write::of(row(2, CircuitStatus::Trusted, 0)) };
+        assert_eq!(table.put_unwritten(trust, 2, NOW).0, WriteOutcome::Done);
+        assert!(table.expire(NOW));
+        assert_eq!(table.unwritten(), 2, "a favour is taken back in the file too");
+        let ban = Write::of(row(3, CircuitStatus::Banned, 30));
+        assert_eq!(table.put_unwritten(ban, 2, NOW).0, WriteOutcome::Done);
+        let unwritten = table.some_unwritten(9).into_iter().map(|write| write.row.circuit);
         assert_eq!(unwritten.collect::<Vec<_>>(), [1, 3].map(circuit));
     }
 
     #[test]
     fn a_ban_that_the_file_has_is_in_force_unless_something_later_waits_for_the_file() {
-        let (asked, ban) = (row(1, Standing::Banned, 30), row(1, Standing::Banned, 60));
-        let mut book = Book::default();
-        book.yield_to(&asked, ban, 5, NOW);
-        assert_eq!((book.row(circuit(1), NOW), book.unwritten()), (Some(&ban), 0));
-        assert_eq!(book.as_decided(ban), ban.shifted(-5));
-        let _changes = book.take_changes();
-        book.yield_to(&asked, ban, 5, NOW);
-        assert_eq!(book.take_changes(), Changes::None, "it was known");
-        let reset = row(1, Standing::Reset, 90);
-        let _became = book.put_unwritten(Write::of(reset), 9, NOW);
-        book.yield_to(&asked, ban, 5, NOW);
-        assert_eq!((book.row(circuit(1), NOW), book.unwritten()), (Some(&reset), 1));
+        let (asked, ban) = (row(1, CircuitStatus::Banned, 30), row(1, CircuitStatus::Banned, 60));
+        let mut table = StatusTable::default();
+        table.keep_ban(&asked, ban, 5, NOW);
+        assert_eq!((table.row(circuit(1), NOW), table.unwritten()), (Some(&ban), 0));
+        assert_eq!(table.as_decided(ban), ban.shifted(-5));
+        let _changes = table.take_changes();
+        table.keep_ban(&asked, ban, 5, NOW);
+        assert_eq!(table.take_changes(), Changes::None, "it was known");
+        let reset = row(1, CircuitStatus::Normal, 90);
+        let _became = table.put_unwritten(Write::of(reset), 9, NOW);
+        table.keep_ban(&asked, ban, 5, NOW);
+        assert_eq!((table.row(circuit(1), NOW), table.unwritten()), (Some(&reset), 1));
         // The same as the file has need not be written.
-        let mut book = Book::default();
-        book.put(ban, NOW);
-        book.all_unwritten();
-        book.yield_to(&ban, ban, 0, NOW);
-        assert_eq!(book.unwritten(), 0);
+        let mut table = StatusTable::default();
+        table.put(ban, NOW);
+        table.mark_all_unwritten();
+        table.keep_ban(&ban, ban, 0, NOW);
+        assert_eq!(table.unwritten(), 0);
     }
 
     #[test]
-    fn abuse_03_a_penalty_of_a_former_tors_circuit_is_taken_back_with_its_standing() {
-        let (mut book, until) = (Book::default(), NOW.after(Duration::from_secs(60)));
-        let [former, present] = [1, 2].map(|epoch| TorCircuit::from_parts(0, epoch, 7));
-        book.penalise(former, until, NOW);
-        book.penalise(present, until, NOW);
-        assert_eq!(book.stale_at(TorBoot { instance: 0, epoch: 2 }), [former]);
-        book.put(Row { circuit: former, ..row(7, Standing::Reset, 60) }, NOW);
-        assert_eq!(book.penalised(), [present]);
+    fn abuse_03_a_penalty_of_a_former_tors_circuit_is_taken_back_with_its_status() {
+        let (mut table, until) = (StatusTable::default(), NOW.after(Duration::from_secs(60)));
+        let [former, present] = [1, 2].map(|generation| TorCircuit::from_parts(0, generation, 7));
+        table.penalise(former, until, NOW);
+        table.penalise(present, until, NOW);
+        assert_eq!(table.stale_at(TorBoot { instance: 0, generation: 2 }), [former]);
+        table.put(StatusRow { circuit: former, ..row(7, CircuitStatus::Normal, 60) }, NOW);
+        assert_eq!(table.penalised(), [present]);
     }
 }

@@ -16,10 +16,11 @@ use super::progress::Progress;
 use super::tor::close;
 use fortify_admin::accounts::{Accounts, AccountsError};
 use fortify_admin::directory;
-use fortify_admin::identity::{Means, Role, Who};
-use fortify_admin::log::{Entry, Kept};
+use fortify_admin::identity::{AuthMethod, Principal, Role};
+use fortify_admin::log::{Entry, LogPage};
 use fortify_admin::operations::circuits::{
-    Address, Circuit, Circuits, Flushed, Killed, WRITTEN_TOGETHER, Which, action, told, usual,
+    Address, Circuit, CircuitFilter, Circuits, Flushed, Killed, WRITTEN_TOGETHER, action, told,
+    usual,
 };
 use fortify_admin::operations::{audit, dial};
 use fortify_config::Config;
@@ -27,35 +28,40 @@ use fortify_core::circuit::{TorBoot, TorCircuit};
 use fortify_core::clock::{Clock, SystemClock, Timestamp};
 use fortify_core::pseudonym::{CircuitTag, Pseudonyms};
 use fortify_core::sqlite::FileError;
-use fortify_engine::reputation::ledger::{Ledger, Write, Written};
-use fortify_engine::reputation::{MAX_STANDINGS, Reason, ReputationError, Row, Standing};
+use fortify_engine::reputation::status_db::{StatusDb, Write, WriteOutcome};
+use fortify_engine::reputation::{
+    CircuitStatus, MAX_STATUS_ROWS, ReputationError, StatusReason, StatusRow,
+};
 use fortify_engine::session::key_ring::KeyRing;
 use fortify_engine::threat::Dial;
-use fortify_engine::threat::audit::Audit;
-use fortify_tor::{self, Closed};
+use fortify_engine::threat::history::DialHistory;
+use fortify_tor::{self, CloseOutcome};
 
 /// What cannot be had without the gate.
 const GATE_ALONE: &str =
     "the running gate alone knows this; start it (fortify serve), and let admin.socket name a path";
 
 /// The files of a gate.
-pub(super) struct Files<'a> {
+pub(super) struct OfflineFiles<'a> {
     config: &'a Config,
-    who: Who,
+    who: Principal,
 }
 
 /// The circuits' file, with how circuits are named.
-struct Book {
-    ledger: Ledger,
+struct OfflineStatus {
+    db: StatusDb,
     names: Pseudonyms,
     by_line: bool,
     boot: TorBoot,
     now: Timestamp,
 }
 
-impl<'a> Files<'a> {
+impl<'a> OfflineFiles<'a> {
     pub(super) fn of(config: &'a Config, operator: String) -> Self {
-        Self { config, who: Who { name: operator, role: Role::Admin, means: Means::File } }
+        Self {
+            config,
+            who: Principal { name: operator, role: Role::Admin, auth_method: AuthMethod::File },
+        }
     }
 
     /// `GET /dial`.
@@ -98,86 +104,94 @@ impl<'a> Files<'a> {
     }
 
     /// `GET /circuits`, all pages of it.
-    pub(super) fn circuits(&self, which: Which, addresses: bool) -> Result<Value, CliError> {
-        if which == Which::Seen {
+    pub(super) fn circuits(
+        &self,
+        which: CircuitFilter,
+        addresses: bool,
+    ) -> Result<Value, CliError> {
+        if which == CircuitFilter::Seen {
             return Err(CliError::Failed(GATE_ALONE.to_owned()));
         }
-        let mut book = self.book()?;
-        let mut rows = book.standing()?;
-        rows.retain(|(_, row)| which.has(row.standing));
+        let mut table = self.status_db()?;
+        let mut rows = table.status()?;
+        rows.retain(|(_, row)| which.has(row.status));
         let circuits = rows.into_iter().map(|(tag, row)| {
             let address = addresses.then(|| Address::of(&row.circuit));
-            Circuit { known: true, address, ..Circuit::standing(tag, Some(row)) }
+            Circuit { known: true, address, ..Circuit::status_of(tag, Some(row)) }
         });
         value(&Circuits { circuits: circuits.collect(), next: None })
     }
 
     /// `GET /circuits/{circuit}`.
     pub(super) fn circuit(&self, circuit: &CircuitArg) -> Result<Value, CliError> {
-        let mut book = self.book()?;
-        let (tag, found) = book.named(circuit)?;
-        book.view(tag, found)
+        let mut table = self.status_db()?;
+        let (tag, found) = table.named(circuit)?;
+        table.view(tag, found)
     }
 
     /// `POST /circuits/{circuit}/ban`, `promote` and `reset`.
     pub(super) fn stand(
         &self,
         circuit: &CircuitArg,
-        standing: Standing,
+        status: CircuitStatus,
         time: Duration,
         reason: &str,
     ) -> Result<Value, CliError> {
-        let mut book = self.book()?;
-        let (tag, circuit) = book.known(circuit)?;
-        let before = book.ledger.find(circuit, book.now).map_err(CliError::failed)?;
-        let before = before.map_or("like any other", |row| row.standing.as_str());
-        let entry = self.entry(action(standing), &tag.hex()).change(before, told(standing, time));
+        let mut table = self.status_db()?;
+        let (tag, circuit) = table.known(circuit)?;
+        let before = table.db.find(circuit, table.now).map_err(CliError::failed)?;
+        let before = before.map_or("like any other", |row| row.status.as_str());
+        let entry = self.entry(action(status), &tag.hex()).change(before, told(status, time));
         self.log(&entry.because(reason))?;
-        book.set(&[circuit], standing, time)?;
-        book.view(tag, Some(circuit))
+        table.set(&[circuit], status, time)?;
+        table.view(tag, Some(circuit))
     }
 
     /// `POST /circuits/{circuit}/kill`, over a connection to tor of its own.
     pub(super) fn kill(&self, circuit: &CircuitArg, reason: &str) -> Result<Value, CliError> {
-        let mut book = self.book()?;
-        let (tag, circuit) = book.known(circuit)?;
-        if circuit != circuit.during(book.boot) {
+        let mut table = self.status_db()?;
+        let (tag, circuit) = table.known(circuit)?;
+        if circuit != circuit.during(table.boot) {
             let gone = "this circuit is of an earlier start of tor, and is closed";
             return Err(CliError::Failed(gone.to_owned()));
         }
         self.log(&self.entry("circuit.kill", &tag.hex()).because(reason))?;
         let closed = close(self.config, circuit)?;
-        value(&Killed { closed: closed == Closed::Now })
+        value(&Killed { closed: closed == CloseOutcome::JustClosed })
     }
 
-    /// How many circuits are banned and favoured.
+    /// How many circuits are banned and trusted.
     pub(super) fn counts(&self) -> Result<(u64, u64), CliError> {
-        let rows = self.book()?.standing()?;
-        let count = |standing| rows.iter().filter(|(_, row)| row.standing == standing).count();
-        Ok((count(Standing::Banned) as u64, count(Standing::Vip) as u64))
+        let rows = self.status_db()?.status()?;
+        let count = |status| rows.iter().filter(|(_, row)| row.status == status).count();
+        Ok((count(CircuitStatus::Banned) as u64, count(CircuitStatus::Trusted) as u64))
     }
 
     /// `POST /circuits/flush`, until none is left.
     pub(super) fn flush(
         &self,
-        which: Which,
+        which: CircuitFilter,
         reason: &str,
         progress: &Progress,
     ) -> Result<Value, CliError> {
-        let mut book = self.book()?;
-        let rows = book.standing()?.into_iter().filter(|(_, row)| which.has(row.standing));
+        let mut table = self.status_db()?;
+        let rows = table.status()?.into_iter().filter(|(_, row)| which.has(row.status));
         let circuits: Vec<_> = rows.map(|(_, row)| row.circuit).collect();
         let entry = self.entry("circuit.flush", which.as_str()).change(circuits.len(), 0);
         self.log(&entry.because(reason))?;
         for together in circuits.chunks(WRITTEN_TOGETHER) {
-            book.set(together, Standing::Reset, usual(Standing::Reset, self.config))?;
+            table.set(
+                together,
+                CircuitStatus::Normal,
+                usual(CircuitStatus::Normal, self.config),
+            )?;
             progress.add(together.len() as u64);
         }
         value(&Flushed { taken_back: circuits.len() as u64, left: 0 })
     }
 
-    fn open_dial(&self) -> Result<Audit, CliError> {
-        Audit::open_existing(&self.config.storage.data_dir).map_err(CliError::failed)
+    fn open_dial(&self) -> Result<DialHistory, CliError> {
+        DialHistory::open_existing(&self.config.storage.data_dir).map_err(CliError::failed)
     }
 
     fn told(&self, dial: Dial) -> Result<Value, CliError> {
@@ -189,13 +203,13 @@ impl<'a> Files<'a> {
         let (before, most) = (audit::EVER, limit + 1);
         let turns = self.open_dial()?.before(before, cursor.turns, most);
         let kept = match self.accounts()? {
-            None => Kept::default(),
+            None => LogPage::default(),
             Some(accounts) => accounts.kept(before, &cursor.log, most).map_err(CliError::failed)?,
         };
         Ok(audit::page(turns.map_err(CliError::failed)?, kept, cursor, limit))
     }
 
-    /// The record of changes; there is none where the operator's side was never on.
+    /// The record of changes; there is none where the admin interface was never on.
     fn accounts(&self) -> Result<Option<Accounts>, CliError> {
         match Accounts::open_existing(&self.config.storage.data_dir) {
             Ok(accounts) => Ok(Some(accounts)),
@@ -219,11 +233,11 @@ impl<'a> Files<'a> {
         accounts.log(entry).map_err(CliError::failed)
     }
 
-    fn book(&self) -> Result<Book, CliError> {
+    fn status_db(&self) -> Result<OfflineStatus, CliError> {
         let data_dir = &self.config.storage.data_dir;
-        let ledger = Ledger::open_existing(data_dir, MAX_STANDINGS).map_err(CliError::failed)?;
-        Ok(Book {
-            ledger,
+        let db = StatusDb::open_existing(data_dir, MAX_STATUS_ROWS).map_err(CliError::failed)?;
+        Ok(OfflineStatus {
+            db,
             names: KeyRing::load(data_dir).map_err(CliError::failed)?.pseudonyms(),
             by_line: self.config.server.proxy_protocol,
             boot: fortify_tor::last_boot(&self.config.tor, data_dir).map_err(CliError::failed)?,
@@ -234,16 +248,16 @@ impl<'a> Files<'a> {
 
 const NEVER_RAN: &str = "no gate has run here yet: start it once (fortify serve)";
 
-impl Book {
+impl OfflineStatus {
     fn tag(&self, circuit: TorCircuit) -> CircuitTag {
         directory::tag(&self.names, self.by_line, circuit)
     }
 
     /// Those that stand in some way, the latest first.
-    fn standing(&mut self) -> Result<Vec<(CircuitTag, Row)>, CliError> {
-        let rows = self.ledger.load(self.now).map_err(CliError::failed)?;
+    fn status(&mut self) -> Result<Vec<(CircuitTag, StatusRow)>, CliError> {
+        let rows = self.db.load(self.now).map_err(CliError::failed)?;
         let rows = rows.into_iter().map(|(row, _shifted)| row);
-        let rows = rows.filter(|row| row.standing != Standing::Reset);
+        let rows = rows.filter(|row| row.status != CircuitStatus::Normal);
         let mut rows: Vec<_> = rows.map(|row| (self.tag(row.circuit), row)).collect();
         rows.sort_unstable_by_key(|(tag, row)| (std::cmp::Reverse(row.since), tag.to_bytes()));
         Ok(rows)
@@ -260,7 +274,7 @@ impl Book {
                 Ok((self.tag(circuit), Some(circuit)))
             }
             CircuitArg::Pseudonym(tag) => {
-                let rows = self.ledger.load(self.now).map_err(CliError::failed)?;
+                let rows = self.db.load(self.now).map_err(CliError::failed)?;
                 let mut circuits = rows.into_iter().map(|(row, _shifted)| row.circuit);
                 Ok((*tag, circuits.find(|circuit| self.tag(*circuit) == *tag)))
             }
@@ -276,24 +290,25 @@ impl Book {
 
     fn view(&self, tag: CircuitTag, circuit: Option<TorCircuit>) -> Result<Value, CliError> {
         let row = match circuit {
-            Some(circuit) => self.ledger.find(circuit, self.now).map_err(CliError::failed)?,
+            Some(circuit) => self.db.find(circuit, self.now).map_err(CliError::failed)?,
             None => None,
         };
-        value(&Circuit { known: circuit.is_some(), ..Circuit::standing(tag, row) })
+        value(&Circuit { known: circuit.is_some(), ..Circuit::status_of(tag, row) })
     }
 
     fn set(
         &mut self,
         circuits: &[TorCircuit],
-        standing: Standing,
+        status: CircuitStatus,
         time: Duration,
     ) -> Result<(), CliError> {
-        let (reason, since, until) = (Reason::Operator, self.now, self.now.after(time));
-        let row = |circuit: &TorCircuit| Row { circuit: *circuit, standing, since, until, reason };
+        let (reason, since, until) = (StatusReason::Operator, self.now, self.now.after(time));
+        let row =
+            |circuit: &TorCircuit| StatusRow { circuit: *circuit, status, since, until, reason };
         let writes = circuits.iter().map(|circuit| Write::of(row(circuit)));
         let writes: Vec<_> = writes.collect();
-        let applied = self.ledger.apply(&writes, self.now).map_err(CliError::failed)?;
-        let full = applied.written.iter().any(|written| matches!(written, Written::Full));
+        let applied = self.db.apply(&writes, self.now).map_err(CliError::failed)?;
+        let full = applied.written.iter().any(|written| matches!(written, WriteOutcome::Full));
         if full { Err(CliError::failed(ReputationError::Full)) } else { Ok(()) }
     }
 }

@@ -1,8 +1,8 @@
 //! What nodes tell each other of circuits, as a store sees it: bytes.
 //!
-//! A store of several nodes keeps one row for each circuit that is favoured, banned or was reset, and passes
+//! A store of several nodes keeps one row for each circuit that is trusted, banned or was reset, and passes
 //! on what each circuit did with challenges. It does not know what either means: whether a row takes the
-//! place of another is settled by the [`Peer`], in one place for every store.
+//! place of another is settled by the [`ReplicationPeer`], in one place for every store.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,7 +20,7 @@ pub const CIRCUIT_BYTES: usize = 10;
 pub const VALUE_BYTES: usize = 34;
 
 /// Bytes of a deed.
-pub const DEED_BYTES: usize = 37;
+pub const EVENT_BYTES: usize = 37;
 
 /// A circuit.
 pub type CircuitBytes = [u8; CIRCUIT_BYTES];
@@ -29,18 +29,18 @@ pub type CircuitBytes = [u8; CIRCUIT_BYTES];
 pub type ValueBytes = [u8; VALUE_BYTES];
 
 /// What a circuit did with a challenge, or that it is forgotten.
-pub type DeedBytes = [u8; DEED_BYTES];
+pub type EventBytes = [u8; EVENT_BYTES];
 
 /// How one circuit stands. `Debug` shows nothing of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct SharedRow {
+pub struct ReplicatedRow {
     /// Which.
     pub circuit: CircuitBytes,
     /// How.
     pub value: ValueBytes,
 }
 
-impl fmt::Debug for SharedRow {
+impl fmt::Debug for ReplicatedRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SharedRow(..)")
     }
@@ -48,33 +48,33 @@ impl fmt::Debug for SharedRow {
 
 /// What makes room first where there is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rank {
+pub enum EvictionRank {
     /// First.
-    Reset,
+    Normal,
     /// Next.
-    Favour,
+    Trusted,
     /// Never.
-    Ban,
+    Banned,
 }
 
 /// What is to be kept of a circuit.
 #[derive(Clone, Debug)]
-pub struct Settled {
+pub struct MergedRow {
     /// The row.
-    pub row: SharedRow,
+    pub row: ReplicatedRow,
     /// What makes room.
-    pub rank: Rank,
+    pub rank: EvictionRank,
     /// Until when it has to be kept.
     pub end: Timestamp,
 }
 
 /// What a node has to tell.
 #[derive(Clone, Debug, Default)]
-pub struct Outgoing {
+pub struct PublishBatch {
     /// How circuits stand.
-    pub rows: Vec<SharedRow>,
+    pub rows: Vec<ReplicatedRow>,
     /// What circuits did, the oldest first.
-    pub deeds: Vec<DeedBytes>,
+    pub events: Vec<EventBytes>,
 }
 
 /// Bytes that this program did not write.
@@ -86,28 +86,28 @@ pub struct ForeignBytes;
 /// A node never tells what it heard: what it has to tell is what was decided on it, and what it holds that
 /// a store lost.
 #[async_trait]
-pub trait Peer: Send + Sync + fmt::Debug {
+pub trait ReplicationPeer: Send + Sync + fmt::Debug {
     /// Ends when there is something to tell.
-    async fn waits(&self);
+    async fn wait_for_pending(&self);
 
-    /// What is to be told next, at most so many of each. [`Self::told`] must follow.
-    fn take(&self, most: usize) -> Outgoing;
+    /// What is to be told next, at most so many of each. [`Self::published`] must follow.
+    fn take_batch(&self, most: usize) -> PublishBatch;
 
     /// What was taken is told, but for what is `left`: that is to be told later, unless there is something
     /// newer.
-    fn told(&self, left: Outgoing);
+    fn confirm_published(&self, left: PublishBatch);
 
-    /// What a circuit's row is to be after `told`, where `kept` is what the store keeps of it; `None` where
+    /// What a circuit's row is to be after `published`, where `kept` is what the store keeps of it; `None` where
     /// that stays as it is.
     ///
     /// # Errors
     ///
     /// [`ForeignBytes`] where one of them is not a row.
-    fn settle(
+    fn merge(
         &self,
         kept: Option<&[u8]>,
-        told: &SharedRow,
-    ) -> Result<Option<Settled>, ForeignBytes>;
+        published: &ReplicatedRow,
+    ) -> Result<Option<MergedRow>, ForeignBytes>;
 
     /// Takes over what the store keeps, in the order in which it came to keep it. In force when this
     /// returns.
@@ -115,14 +115,14 @@ pub trait Peer: Send + Sync + fmt::Debug {
     /// # Errors
     ///
     /// When it is not taken over: this node does not know how circuits stand then.
-    async fn hear(&self, rows: Vec<SharedRow>) -> Result<(), StoreError>;
+    async fn apply(&self, rows: Vec<ReplicatedRow>) -> Result<(), StoreError>;
 
     /// Counts what circuits did on other nodes, the oldest first.
-    fn hear_deeds(&self, deeds: &[DeedBytes]);
+    fn apply_events(&self, events: &[EventBytes]);
 
     /// The store keeps these circuits' rows and no other: what this node has besides is to be told.
-    fn compare(&self, kept: &HashSet<CircuitBytes>);
+    fn reconcile(&self, kept: &HashSet<CircuitBytes>);
 
     /// How long deeds count.
-    fn deeds_last(&self) -> Duration;
+    fn event_lifetime(&self) -> Duration;
 }

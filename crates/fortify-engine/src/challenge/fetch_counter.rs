@@ -20,26 +20,26 @@ const MAX_CHALLENGES: u64 = 50_000;
 const LONGEST: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Copy)]
-struct Looks {
+struct Fetches {
     first: Timestamp,
     times: u8,
 }
 
 /// Who looked at what; of this node alone.
-pub(super) struct Viewings(Cache<ChallengeToken, Looks>);
+pub(super) struct FetchCounter(Cache<ChallengeToken, Fetches>);
 
-impl Viewings {
+impl FetchCounter {
     pub(super) fn new() -> Self {
         Self(Cache::builder().max_capacity(MAX_CHALLENGES).time_to_live(LONGEST).build())
     }
 
     /// A picture is fetched; whether it may be once more.
-    pub(super) fn look(&self, token: &ChallengeToken, now: Timestamp) -> bool {
+    pub(super) fn count(&self, token: &ChallengeToken, now: Timestamp) -> bool {
         let entry = self.0.entry_by_ref(token).and_upsert_with(|before| {
             let before = before.map(moka::Entry::into_value);
-            before.map_or(Looks { first: now, times: 1 }, |looks| Looks {
-                times: looks.times.saturating_add(1),
-                ..looks
+            before.map_or(Fetches { first: now, times: 1 }, |fetches| Fetches {
+                times: fetches.times.saturating_add(1),
+                ..fetches
             })
         });
         entry.into_value().times <= MOST
@@ -47,12 +47,12 @@ impl Viewings {
 
     /// When the picture of a challenge that was issued at `issued` was there to be looked at. Forgets it:
     /// the challenge is no more.
-    pub(super) fn since(&self, token: &ChallengeToken, issued: Timestamp) -> Timestamp {
-        self.0.remove(token).map_or(issued, |looks| looks.first.max(issued))
+    pub(super) fn first_fetch(&self, token: &ChallengeToken, issued: Timestamp) -> Timestamp {
+        self.0.remove(token).map_or(issued, |fetches| fetches.first.max(issued))
     }
 }
 
-impl fmt::Debug for Viewings {
+impl fmt::Debug for FetchCounter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Viewings").finish_non_exhaustive()
     }
@@ -65,16 +65,16 @@ mod tests {
 
     #[test]
     fn the_first_look_counts_and_the_eleventh_is_refused() {
-        let (viewings, now) = (Viewings::new(), Timestamp::from_secs(1_800_000_000));
+        let (counter, now) = (FetchCounter::new(), Timestamp::from_secs(1_800_000_000));
         let token = ChallengeToken::random(&SystemEntropy).unwrap();
         let later = now.after(Duration::from_secs(9));
-        assert_eq!(viewings.since(&token, now), now, "nobody fetched it: its page had it");
-        assert!(viewings.look(&token, later));
+        assert_eq!(counter.first_fetch(&token, now), now, "nobody fetched it: its page had it");
+        assert!(counter.count(&token, later));
         for _ in 1..MOST {
-            assert!(viewings.look(&token, later.after(Duration::from_secs(9))));
+            assert!(counter.count(&token, later.after(Duration::from_secs(9))));
         }
-        assert!(!viewings.look(&token, later));
-        assert_eq!(viewings.since(&token, now), later);
-        assert_eq!(viewings.since(&token, now), now, "remembered");
+        assert!(!counter.count(&token, later));
+        assert_eq!(counter.first_fetch(&token, now), later);
+        assert_eq!(counter.first_fetch(&token, now), now, "remembered");
     }
 }

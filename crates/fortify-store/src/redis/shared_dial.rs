@@ -17,7 +17,7 @@ use crate::StoreError;
 use crate::record::DialRecord;
 
 /// How long one read waits for news.
-const WAIT_FOR_NEWS: Duration = Duration::from_secs(1);
+const BLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The pause before a connection is opened again.
 const BACK_OFF: Duration = Duration::from_millis(500);
@@ -96,7 +96,7 @@ impl Follower {
     /// One life of a connection. From the beginning of the log: a Redis that came back empty counts
     /// anew.
     async fn read(&self) -> Result<std::convert::Infallible, StoreError> {
-        let connection = self.link.open(WAIT_FOR_NEWS).await?;
+        let connection = self.link.open(BLOCK_TIMEOUT).await?;
         let mut last = "0-0".to_owned();
         loop {
             let Some((id, dial)) = self.next(&connection, &last).await? else { continue };
@@ -116,9 +116,9 @@ impl Follower {
         last: &str,
     ) -> Result<Option<(String, DialRecord)>, StoreError> {
         let mut read = cmd("XREAD");
-        read.arg("BLOCK").arg(WAIT_FOR_NEWS.as_millis() as u64);
+        read.arg("BLOCK").arg(BLOCK_TIMEOUT.as_millis() as u64);
         read.arg("STREAMS").arg(&self.key).arg(last);
-        let limit = self.link.timeout() + WAIT_FOR_NEWS;
+        let limit = self.link.timeout() + BLOCK_TIMEOUT;
         let answer = self.link.within(limit, connection, |mut connection| async move {
             last_entry(read.query_async(&mut connection).await?)
         });

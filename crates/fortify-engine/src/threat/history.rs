@@ -27,7 +27,7 @@ pub const MAX_NAME: usize = 64;
 pub const FILE_NAME: &str = "audit.sqlite";
 
 const SCHEMA: Schema =
-    Schema { name: FILE_NAME, steps: &[TABLES], anew: "the dial stands as configured" };
+    Schema { name: FILE_NAME, steps: &[TABLES], consequence: "the dial stands as configured" };
 
 const TABLES: &str = "
     CREATE TABLE dial (
@@ -55,7 +55,7 @@ pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
 
 /// Who turned the dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum ChangedBy {
     /// The dial itself.
     Auto,
     /// An operator, by name.
@@ -66,7 +66,7 @@ pub enum By {
     Store,
 }
 
-impl By {
+impl ChangedBy {
     /// The word in metrics and in the log.
     #[must_use]
     pub const fn label(&self) -> &'static str {
@@ -89,11 +89,11 @@ impl By {
 
 /// What is written beside a turn.
 #[derive(Clone, Debug)]
-pub struct Why {
+pub struct DialChange {
     /// When.
     pub at: Timestamp,
     /// By whom.
-    pub by: By,
+    pub by: ChangedBy,
     /// Why, in words.
     pub reason: String,
     /// The sample that caused it, where the dial turned by itself.
@@ -102,7 +102,7 @@ pub struct Why {
 
 /// One turn, as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Row {
+pub struct DialRow {
     /// When, ms since the Unix epoch.
     pub at: Timestamp,
     /// From which level.
@@ -121,15 +121,15 @@ pub struct Row {
 
 /// The open file.
 #[derive(Debug)]
-pub struct Audit {
+pub struct DialHistory {
     connection: Connection,
     path: PathBuf,
     /// SQLite's own count of other connections' commits.
     data_version: i64,
-    begun_anew: bool,
+    recreated: bool,
 }
 
-impl Audit {
+impl DialHistory {
     /// Opens the file in `data_dir`; makes it, for its owner alone, if there is none. A damaged one is
     /// moved aside: it holds history and a level, and neither is worth a gate that does not start.
     ///
@@ -150,14 +150,14 @@ impl Audit {
     }
 
     fn over(opened: Opened) -> Self {
-        let Opened { connection, path, anew } = opened;
-        Self { connection, path, data_version: 0, begun_anew: anew }
+        let Opened { connection, path, recreated: anew } = opened;
+        Self { connection, path, data_version: 0, recreated: anew }
     }
 
     /// Whether the file was damaged when it was opened, and is a new one.
     #[must_use]
-    pub const fn was_begun_anew(&self) -> bool {
-        self.begun_anew
+    pub const fn was_recreated(&self) -> bool {
+        self.recreated
     }
 
     /// The dial as it was left, if the configuration is still the one it was left under; as configured
@@ -189,8 +189,9 @@ impl Audit {
                 params![number(version), mode.as_str(), level.get(), configured],
             )?;
             if let Some(left) = left {
-                let (by, reason) = (By::Configuration, "the configuration was changed".to_owned());
-                append(writing, &left, &dial, &Why { at, by, reason, signals: None })?;
+                let (by, reason) =
+                    (ChangedBy::Configuration, "the configuration was changed".to_owned());
+                append(writing, &left, &dial, &DialChange { at, by, reason, signals: None })?;
             }
             Ok(dial)
         })
@@ -213,7 +214,7 @@ impl Audit {
     /// When the file cannot be written: nothing was changed then.
     pub fn turn(
         &mut self,
-        why: Option<&Why>,
+        why: Option<&DialChange>,
         decide: impl FnOnce(Dial) -> Option<Dial>,
     ) -> Result<Option<Dial>, FileError> {
         self.write(|writing| {
@@ -259,7 +260,7 @@ impl Audit {
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn last(&self, count: u64) -> Result<Vec<Row>, FileError> {
+    pub fn last(&self, count: u64) -> Result<Vec<DialRow>, FileError> {
         let read = || {
             let mut statement = self.connection.prepare(
                 "SELECT at, from_level, to_level, mode, by, reason, signals FROM turns
@@ -284,7 +285,7 @@ impl Audit {
         before: Timestamp,
         below: u64,
         count: u64,
-    ) -> Result<Vec<(u64, Row)>, FileError> {
+    ) -> Result<Vec<(u64, DialRow)>, FileError> {
         let read = || {
             let mut statement = self.connection.prepare(
                 "SELECT at, from_level, to_level, mode, by, reason, signals, seq FROM turns
@@ -339,7 +340,7 @@ fn append(
     writing: &Transaction<'_>,
     before: &Dial,
     after: &Dial,
-    why: &Why,
+    why: &DialChange,
 ) -> rusqlite::Result<()> {
     let signals = why.signals.as_ref().and_then(|signals| serde_json::to_string(signals).ok());
     writing.execute(
@@ -360,9 +361,9 @@ fn append(
     Ok(())
 }
 
-fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<DialRow> {
     let signals: Option<String> = row.get(6)?;
-    Ok(Row {
+    Ok(DialRow {
         at: Timestamp::from_millis(unsigned(row.get(0)?)),
         from: row.get(1)?,
         to: row.get(2)?,
@@ -391,15 +392,15 @@ mod tests {
         ThreatLevel::new(number).unwrap()
     }
 
-    fn open(dir: &tempfile::TempDir) -> (Audit, Dial) {
-        let mut audit = Audit::open(dir.path(), NOW).unwrap();
+    fn open(dir: &tempfile::TempDir) -> (DialHistory, Dial) {
+        let mut audit = DialHistory::open(dir.path(), NOW).unwrap();
         let dial = audit.configure(Mode::Auto, level(2), NOW).unwrap();
         (audit, dial)
     }
 
-    fn why(reason: &str) -> Why {
-        let by = By::Operator("ada".to_owned());
-        Why { at: NOW, by, reason: reason.to_owned(), signals: None }
+    fn why(reason: &str) -> DialChange {
+        let by = ChangedBy::Operator("ada".to_owned());
+        DialChange { at: NOW, by, reason: reason.to_owned(), signals: None }
     }
 
     #[test]
@@ -441,7 +442,7 @@ mod tests {
         assert_eq!(gate.foreign().unwrap(), None);
         gate.turn(None, |dial| Some(dial.auto())).unwrap();
         assert_eq!(gate.foreign().unwrap(), None, "its own write");
-        let mut command = Audit::open_existing(dir.path()).unwrap();
+        let mut command = DialHistory::open_existing(dir.path()).unwrap();
         let set = command.turn(Some(&why("")), |dial| dial.set(level(5), NOW)).unwrap().unwrap();
         assert_eq!(set.version, dial.version + 2);
         assert_eq!(gate.foreign().unwrap(), Some(set));
@@ -468,7 +469,7 @@ mod tests {
         filled.unwrap();
         let signals = Some(Signals { failing: 300, ..Signals::default() });
         for number in [3, 4] {
-            let why = Why { signals: signals.clone(), by: By::Auto, ..why("") };
+            let why = DialChange { signals: signals.clone(), by: ChangedBy::Auto, ..why("") };
             audit.turn(Some(&why), |dial| dial.set(level(number), NOW)).unwrap();
         }
         let rows = audit.last(u64::MAX).unwrap();
@@ -483,10 +484,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut audit, _) = open(&dir);
         audit.turn(None, |dial| dial.set(level(9), NOW)).unwrap();
-        assert!(!audit.was_begun_anew());
+        assert!(!audit.was_recreated());
         drop(audit);
         std::fs::write(dir.path().join(FILE_NAME), vec![7; 5000]).unwrap();
         let (audit, dial) = open(&dir);
-        assert_eq!((audit.was_begun_anew(), dial.level.get()), (true, 2));
+        assert_eq!((audit.was_recreated(), dial.level.get()), (true, 2));
     }
 }

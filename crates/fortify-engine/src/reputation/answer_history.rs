@@ -76,7 +76,7 @@ const MOST_POINTS: f32 = 100.0;
 
 /// What a circuit did with a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum AnswerEvent {
     /// The right answer, this long after the picture was there.
     Solved(Duration),
     /// A wrong answer.
@@ -120,7 +120,7 @@ impl Suspicion {
 
 /// What is remembered of one circuit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Conduct {
+pub struct AnswerHistory {
     /// Milliseconds of the last right answers, in no order.
     times: [u32; TIMES],
     /// Right answers; saturates.
@@ -133,24 +133,24 @@ pub struct Conduct {
     at: Timestamp,
 }
 
-impl Conduct {
+impl AnswerHistory {
     /// After one more deed.
     #[must_use]
-    pub fn after(self, deed: Deed, scoring: &Scoring, now: Timestamp) -> Self {
+    pub fn after(self, event: AnswerEvent, scoring: &Scoring, now: Timestamp) -> Self {
         let mut next = self.at(scoring, now);
-        match deed {
-            Deed::Solved(time) => {
+        match event {
+            AnswerEvent::Solved(time) => {
                 let slot = next.times.get_mut(next.solved as usize % TIMES);
                 if let Some(slot) = slot {
                     *slot = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
                 }
                 next.solved = next.solved.saturating_add(1);
             }
-            Deed::Failed => {
+            AnswerEvent::Failed => {
                 next.failed = next.failed.saturating_add(1);
                 next.points += scoring.failure;
             }
-            Deed::Bot => {
+            AnswerEvent::Bot => {
                 next.failed = next.failed.saturating_add(1);
                 next.bot = true;
                 next.points += scoring.bot;
@@ -200,11 +200,11 @@ impl Conduct {
         scoring: &Scoring,
         now: Timestamp,
     ) -> impl Iterator<Item = Suspicion> + use<> {
-        let conduct = self.at(scoring, now);
-        Suspicion::ALL.into_iter().filter(move |reason| conduct.shows(*reason))
+        let history = self.at(scoring, now);
+        Suspicion::ALL.into_iter().filter(move |reason| history.matches(*reason))
     }
 
-    fn shows(&self, reason: Suspicion) -> bool {
+    fn matches(&self, reason: Suspicion) -> bool {
         let known = (self.solved as usize).min(TIMES);
         let times = self.times.get(..known).unwrap_or(&[]);
         let average = times.iter().map(|time| f64::from(*time)).sum::<f64>() / known.max(1) as f64;
@@ -234,13 +234,13 @@ fn spread(times: &[u32], average: f64) -> f64 {
 
 /// The conduct of circuits, for the tasks of a running gate. Bounded, in memory alone: what a restart
 /// forgets is forgiven.
-pub struct Conducts {
-    circuits: Recent<Conduct>,
+pub struct AnswerHistories {
+    circuits: Recent<AnswerHistory>,
     clock: Arc<dyn Clock>,
     scoring: ArcSwap<Scoring>,
 }
 
-impl Conducts {
+impl AnswerHistories {
     /// Nothing is remembered yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, scoring: Scoring) -> Self {
@@ -254,39 +254,39 @@ impl Conducts {
     }
 
     /// Remembers a deed; whether the circuit is to be banned for all it did.
-    pub fn remember(&self, circuit: CircuitTag, deed: Deed) -> bool {
+    pub fn record(&self, circuit: CircuitTag, event: AnswerEvent) -> bool {
         let (now, scoring) = (self.clock.now(), self.scoring.load());
-        self.put(circuit, deed, &scoring, now, now) >= scoring.ban
+        self.add(circuit, event, &scoring, now, now) >= scoring.ban
     }
 
     /// Puts a deed of `at` to a circuit's account; its points then.
-    fn put(
+    fn add(
         &self,
         circuit: CircuitTag,
-        deed: Deed,
+        event: AnswerEvent,
         scoring: &Scoring,
         at: Timestamp,
         now: Timestamp,
     ) -> f32 {
-        let is_over = |known: &Conduct| known.is_over(scoring, now);
+        let is_over = |known: &AnswerHistory| known.is_over(scoring, now);
         self.circuits.change(circuit, is_over, |known| {
-            let next = known.unwrap_or_default().after(deed, scoring, at);
+            let next = known.unwrap_or_default().after(event, scoring, at);
             (next, next.points)
         })
     }
 
     /// Counts a deed that another node remembered at `at`; what is forgotten by now does not count. One that is
     /// yet to come counts as of now: a node whose clock is ahead would keep points from decaying until then.
-    pub fn hear(&self, circuit: CircuitTag, deed: Deed, at: Timestamp) {
+    pub fn apply_remote(&self, circuit: CircuitTag, event: AnswerEvent, at: Timestamp) {
         let (now, scoring) = (self.clock.now(), self.scoring.load());
         if at.until(now) < scoring.forget {
-            self.put(circuit, deed, &scoring, at.min(now), now);
+            self.add(circuit, event, &scoring, at.min(now), now);
         }
     }
 
     /// For how long without an answer a circuit is remembered.
     #[must_use]
-    pub fn remembered_for(&self) -> Duration {
+    pub fn retention(&self) -> Duration {
         self.scoring.load().forget
     }
 
@@ -297,23 +297,23 @@ impl Conducts {
 
     /// What is remembered of a circuit, as it is worth now.
     #[must_use]
-    pub fn of(&self, circuit: CircuitTag) -> Option<Conduct> {
+    pub fn get(&self, circuit: CircuitTag) -> Option<AnswerHistory> {
         let (now, scoring) = (self.clock.now(), self.scoring.load());
-        let conduct = self.circuits.get(circuit, |known| known.is_over(&scoring, now))?;
-        Some(conduct.at(&scoring, now))
+        let history = self.circuits.get(circuit, |known| known.is_over(&scoring, now))?;
+        Some(history.at(&scoring, now))
     }
 
     /// Why a circuit's answers look like a program's; empty for most.
     #[must_use]
     pub fn suspicions(&self, circuit: CircuitTag) -> Vec<Suspicion> {
         let (now, scoring) = (self.clock.now(), self.scoring.load());
-        let conduct = self.circuits.get(circuit, |known| known.is_over(&scoring, now));
-        let conduct = conduct.filter(|_| scoring.suspects);
-        conduct.map_or_else(Vec::new, |conduct| conduct.suspicions(&scoring, now).collect())
+        let history = self.circuits.get(circuit, |known| known.is_over(&scoring, now));
+        let history = history.filter(|_| scoring.suspects);
+        history.map_or_else(Vec::new, |history| history.suspicions(&scoring, now).collect())
     }
 }
 
-impl fmt::Debug for Conducts {
+impl fmt::Debug for AnswerHistories {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Conducts").finish_non_exhaustive()
     }
@@ -335,14 +335,14 @@ mod tests {
         suspects: true,
     };
 
-    fn answers(millis: &[u64]) -> Conduct {
-        millis.iter().fold(Conduct::default(), |conduct, time| {
-            conduct.after(Deed::Solved(Duration::from_millis(*time)), &SCORING, NOW)
+    fn answers(millis: &[u64]) -> AnswerHistory {
+        millis.iter().fold(AnswerHistory::default(), |history, time| {
+            history.after(AnswerEvent::Solved(Duration::from_millis(*time)), &SCORING, NOW)
         })
     }
 
-    fn seen(conduct: &Conduct) -> Vec<Suspicion> {
-        conduct.suspicions(&SCORING, NOW).collect()
+    fn seen(history: &AnswerHistory) -> Vec<Suspicion> {
+        history.suspicions(&SCORING, NOW).collect()
     }
 
     #[test]
@@ -354,8 +354,8 @@ mod tests {
         assert_eq!(seen(&answers(&[8000; 5])), [Suspicion::Steady]);
         let even = answers(&[6000, 8000, 10_000, 7000, 9000, 8500]);
         assert_eq!(seen(&even), [Suspicion::Unfailing]);
-        assert_eq!(seen(&even.after(Deed::Failed, &SCORING, NOW)), []);
-        let bot = Conduct::default().after(Deed::Bot, &SCORING, NOW);
+        assert_eq!(seen(&even.after(AnswerEvent::Failed, &SCORING, NOW)), []);
+        let bot = AnswerHistory::default().after(AnswerEvent::Bot, &SCORING, NOW);
         assert_eq!(seen(&bot), [Suspicion::Bot]);
     }
 
@@ -377,83 +377,88 @@ mod tests {
 
     #[test]
     fn an_hour_without_an_answer_forgets_everything() {
-        let conduct = answers(&[400; 10]).after(Deed::Bot, &SCORING, NOW);
+        let history = answers(&[400; 10]).after(AnswerEvent::Bot, &SCORING, NOW);
         let later = NOW.after(SCORING.forget);
-        assert_eq!(conduct.suspicions(&SCORING, later).count(), 0);
-        assert!(conduct.points(&SCORING, later) == 0.0);
-        assert!((conduct.points(&SCORING, NOW.after(SCORING.half_life)) - 2.5).abs() < 0.01);
+        assert_eq!(history.suspicions(&SCORING, later).count(), 0);
+        assert!(history.points(&SCORING, later) == 0.0);
+        assert!((history.points(&SCORING, NOW.after(SCORING.half_life)) - 2.5).abs() < 0.01);
     }
 
     #[test]
-    fn two_deeds_of_a_program_ban_and_slips_of_a_person_do_not() {
-        let conducts = Conducts::new(Arc::new(fortify_core::clock::ManualClock::at(NOW)), SCORING);
+    fn two_answer_events_of_a_program_ban_and_slips_of_a_person_do_not() {
+        let histories =
+            AnswerHistories::new(Arc::new(fortify_core::clock::ManualClock::at(NOW)), SCORING);
         let [bot, person] = [1, 2].map(|byte| CircuitTag::from_bytes([byte; 16]));
-        assert!(!conducts.remember(bot, Deed::Bot));
-        assert!(conducts.remember(bot, Deed::Bot));
+        assert!(!histories.record(bot, AnswerEvent::Bot));
+        assert!(histories.record(bot, AnswerEvent::Bot));
         for _ in 0..5 {
-            assert!(!conducts.remember(person, Deed::Failed));
+            assert!(!histories.record(person, AnswerEvent::Failed));
         }
-        conducts.forget(bot);
-        assert_eq!(conducts.suspicions(bot), []);
+        histories.forget(bot);
+        assert_eq!(histories.suspicions(bot), []);
     }
 
     #[test]
     fn a_circuit_that_does_not_come_back_is_forgotten_with_all_it_did() {
         let clock = Arc::new(fortify_core::clock::ManualClock::at(NOW));
-        let conducts = Conducts::new(clock.clone(), SCORING);
+        let histories = AnswerHistories::new(clock.clone(), SCORING);
         let circuit = CircuitTag::from_bytes([1; 16]);
-        conducts.remember(circuit, Deed::Bot);
-        assert_eq!(conducts.suspicions(circuit), [Suspicion::Bot]);
+        histories.record(circuit, AnswerEvent::Bot);
+        assert_eq!(histories.suspicions(circuit), [Suspicion::Bot]);
         clock.advance(SCORING.forget);
-        assert_eq!((conducts.of(circuit), conducts.suspicions(circuit)), (None, Vec::new()));
-        assert!(!conducts.remember(circuit, Deed::Bot), "it begins anew");
+        assert_eq!((histories.get(circuit), histories.suspicions(circuit)), (None, Vec::new()));
+        assert!(!histories.record(circuit, AnswerEvent::Bot), "it begins anew");
         // What another node remembers of an hour ago is no more, and what is later than this clock counts.
-        conducts.hear(circuit, Deed::Bot, NOW);
-        assert!((conducts.of(circuit).unwrap().points - 5.0).abs() < 0.01);
-        conducts.hear(circuit, Deed::Bot, clock.now().after(Duration::from_secs(1)));
-        assert!(conducts.of(circuit).unwrap().points > 9.9);
+        histories.apply_remote(circuit, AnswerEvent::Bot, NOW);
+        assert!((histories.get(circuit).unwrap().points - 5.0).abs() < 0.01);
+        histories.apply_remote(
+            circuit,
+            AnswerEvent::Bot,
+            clock.now().after(Duration::from_secs(1)),
+        );
+        assert!(histories.get(circuit).unwrap().points > 9.9);
     }
 
     #[test]
     fn a_node_whose_clock_is_ahead_keeps_no_points_from_decaying() {
         let clock = Arc::new(fortify_core::clock::ManualClock::at(NOW));
-        let conducts = Conducts::new(clock.clone(), SCORING);
+        let histories = AnswerHistories::new(clock.clone(), SCORING);
         let circuit = CircuitTag::from_bytes([1; 16]);
-        conducts.hear(circuit, Deed::Bot, NOW.after(Duration::from_secs(86_400)));
+        histories.apply_remote(circuit, AnswerEvent::Bot, NOW.after(Duration::from_secs(86_400)));
         clock.advance(SCORING.half_life);
-        assert!((conducts.of(circuit).unwrap().points - 2.5).abs() < 0.01);
+        assert!((histories.get(circuit).unwrap().points - 2.5).abs() < 0.01);
         clock.advance(SCORING.forget);
-        assert_eq!(conducts.of(circuit), None);
+        assert_eq!(histories.get(circuit), None);
     }
 
-    fn deed() -> impl Strategy<Value = Deed> {
+    fn event() -> impl Strategy<Value = AnswerEvent> {
         prop_oneof![
-            (0_u64..100_000).prop_map(|millis| Deed::Solved(Duration::from_millis(millis))),
-            Just(Deed::Failed),
-            Just(Deed::Bot),
+            (0_u64..100_000).prop_map(|millis| AnswerEvent::Solved(Duration::from_millis(millis))),
+            Just(AnswerEvent::Failed),
+            Just(AnswerEvent::Bot),
         ]
     }
 
     proptest! {
         #[test]
         fn points_are_bounded_rise_with_failures_and_only_time_forgives(
-            deeds in prop::collection::vec((deed(), 0_u64..5000), 0..200), later in 0_u64..10_000,
+            events in prop::collection::vec((event(), 0_u64..5000), 0..200), later in 0_u64..10_000,
         ) {
-            let (mut conduct, mut now) = (Conduct::default(), NOW);
-            for (deed, gap) in deeds {
+            let (mut history, mut now) = (AnswerHistory::default(), NOW);
+            for (event, gap) in events {
                 now = now.after(Duration::from_secs(gap));
-                let before = conduct.points(&SCORING, now);
-                conduct = conduct.after(deed, &SCORING, now);
-                let points = conduct.points(&SCORING, now);
+                let before = history.points(&SCORING, now);
+                history = history.after(event, &SCORING, now);
+                let points = history.points(&SCORING, now);
                 prop_assert!((0.0..=MOST_POINTS).contains(&points));
                 prop_assert!(points >= before);
-                prop_assert_eq!(points > before, !matches!(deed, Deed::Solved(_)) && before < MOST_POINTS);
+                prop_assert_eq!(points > before, !matches!(event, AnswerEvent::Solved(_)) && before < MOST_POINTS);
             }
             let then = now.after(Duration::from_secs(later));
-            prop_assert!(conduct.points(&SCORING, then) <= conduct.points(&SCORING, now));
+            prop_assert!(history.points(&SCORING, then) <= history.points(&SCORING, now));
             // A clock set back neither forgives nor adds.
             let back = now.before(Duration::from_secs(later));
-            prop_assert!(conduct.points(&SCORING, back) == conduct.points(&SCORING, now));
+            prop_assert!(history.points(&SCORING, back) == history.points(&SCORING, now));
         }
     }
 }

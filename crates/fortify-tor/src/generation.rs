@@ -1,13 +1,13 @@
 //! Which start of tor this is, as a number that no other start has had.
 //!
 //! Circuit numbers begin anew with every tor process, so whatever is kept about a circuit is kept
-//! under an *epoch* besides. The rules:
+//! under a *generation* besides. The rules:
 //!
-//! - As long as the control connection stands, tor is the same process, and the epoch stays.
-//! - When the connection ends, the epoch changes **at once** to a fresh, *provisional* one: the first
+//! - As long as the control connection stands, tor is the same process, and the generation stays.
+//! - When the connection ends, the generation changes **at once** to a fresh, *provisional* one: the first
 //!   requests of a new tor may come before it can be asked who it is. Likewise when Fortify starts.
-//! - Connected again to the **same** process: back to its epoch. What was kept meanwhile is void.
-//! - Connected to **another** process: a fresh epoch. Not the provisional one, under which circuits of
+//! - Connected again to the **same** process: back to its generation. What was kept meanwhile is void.
+//! - Connected to **another** process: a fresh generation. Not the provisional one, under which circuits of
 //!   the old process may still have come.
 //!
 //! Every number is on disk before it is used, and the next provisional one with it, so that a break
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use fortify_core::clock::Timestamp;
 
 /// The file in the data directory.
-const FILE_NAME: &str = "tor-epoch.json";
+const FILE_NAME: &str = "tor-generation.json";
 
 /// Bytes that the file may have; it has about 200.
 const MAX_FILE_BYTES: u64 = 4096;
@@ -38,9 +38,9 @@ const TOLERANCE: Duration = Duration::from_secs(3);
 /// does not count leaps of the clock into its uptime.
 const DRIFT: Duration = Duration::from_secs(1);
 
-/// The epochs' file cannot be used. Each message says what to do.
+/// The generations' file cannot be used. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum EpochError {
+pub enum GenerationError {
     /// It cannot be read or written.
     #[error(
         "{}: cannot read or write the count of tor's starts: {}; check free space and that the user \
@@ -61,7 +61,7 @@ pub enum EpochError {
 /// One run of one tor process, as it can be recognised again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Run {
+pub struct TorRun {
     /// Its process id, in its own namespace.
     pub pid: u32,
     /// How long it had run when it was last asked, s; it never goes back.
@@ -73,7 +73,7 @@ pub struct Run {
     pub(super) cookie: Option<String>,
 }
 
-impl Run {
+impl TorRun {
     pub(super) fn seen(pid: u32, uptime: u32, cookie: Option<String>, now: Timestamp) -> Self {
         let ran = u64::from(uptime) * 1000;
         let started = Timestamp::from_millis(now.as_millis().saturating_sub(ran));
@@ -101,20 +101,20 @@ struct Record {
     version: u32,
     /// The highest number that may be in use.
     reserved: u32,
-    /// The tor that was last asked, and its epoch.
-    known: Option<Known>,
+    /// The tor that was last asked, and its generation.
+    known: Option<KnownRun>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
-    epoch: u32,
-    run: Run,
+struct KnownRun {
+    generation: u32,
+    run: TorRun,
 }
 
 /// What a look at tor found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum RunMatch {
     /// The process that was known.
     Same,
     /// The first one ever seen from here.
@@ -123,20 +123,20 @@ pub(super) enum Finding {
     Restarted,
 }
 
-/// The epochs, and the file behind them.
+/// The generations, and the file behind them.
 #[derive(Debug)]
-pub(super) struct Epochs {
+pub(super) struct Generations {
     path: PathBuf,
     record: Record,
     /// In use now: `record.known`'s while connected, otherwise `record.reserved`.
     current: u32,
 }
 
-impl Epochs {
+impl Generations {
     const VERSION: u32 = 1;
 
-    /// The epochs that `data_dir` remembers, in a provisional one.
-    pub(super) fn open(data_dir: &Path, now: Timestamp) -> Result<Self, EpochError> {
+    /// The generations that `data_dir` remembers, in a provisional one.
+    pub(super) fn open(data_dir: &Path, now: Timestamp) -> Result<Self, GenerationError> {
         let path = data_dir.join(FILE_NAME);
         let mut record = read(&path)?;
         // Not lower than the time: a file that was lost, or brought back from a backup, must not
@@ -152,85 +152,85 @@ impl Epochs {
         self.current
     }
 
-    /// The connection to tor ended: from now on a provisional epoch.
-    pub(super) fn doubt(&mut self) -> u32 {
+    /// The connection to tor ended: from now on a provisional generation.
+    pub(super) fn invalidate(&mut self) -> u32 {
         self.current = self.record.reserved;
         self.current
     }
 
-    /// Tor answered, and is this `run`. On an error the provisional epoch stays.
-    pub(super) async fn confirm(&mut self, run: Run) -> Result<Finding, EpochError> {
+    /// Tor answered, and is this `run`. On an error the provisional generation stays.
+    pub(super) async fn confirm(&mut self, run: TorRun) -> Result<RunMatch, GenerationError> {
         let known = self.record.known.as_ref();
         let (finding, fresh) = match known {
-            Some(known) if known.run.is_same(&run) => (Finding::Same, 0),
-            Some(_other) => (Finding::Restarted, 1),
-            None => (Finding::First, 1),
+            Some(known) if known.run.is_same(&run) => (RunMatch::Same, 0),
+            Some(_other) => (RunMatch::Restarted, 1),
+            None => (RunMatch::First, 1),
         };
-        let epoch = match (known, finding) {
-            (Some(known), Finding::Same) => known.epoch,
+        let generation = match (known, finding) {
+            (Some(known), RunMatch::Same) => known.generation,
             _ => next(&self.path, self.record.reserved, 1)?,
         };
         // One further than is used now: the provisional one of the next break.
         let reserved = next(&self.path, self.record.reserved, fresh + 1)?;
-        let known = Some(Known { epoch, run });
+        let known = Some(KnownRun { generation, run });
         self.keep(Record { version: Self::VERSION, reserved, known }).await?;
-        self.current = epoch;
+        self.current = generation;
         Ok(finding)
     }
 
     /// The same connection told again: keeps the reckoned start where leaps of the clock moved it.
-    pub(super) async fn refresh(&mut self, run: Run) -> Result<(), EpochError> {
+    pub(super) async fn refresh(&mut self, run: TorRun) -> Result<(), GenerationError> {
         let Some(known) = &self.record.known else { return Ok(()) };
         if run.cookie.is_some() || known.run.moved(&run) <= DRIFT {
             return Ok(());
         }
-        let known = Some(Known { epoch: known.epoch, run });
+        let known = Some(KnownRun { generation: known.generation, run });
         self.keep(Record { known, ..self.record.clone() }).await
     }
 
-    async fn keep(&mut self, record: Record) -> Result<(), EpochError> {
+    async fn keep(&mut self, record: Record) -> Result<(), GenerationError> {
         let (path, written) = (self.path.clone(), record.clone());
         // The disk is waited for off the threads that serve.
         let kept = tokio::task::spawn_blocking(move || write(&path, &written)).await;
-        kept.map_err(|ended| EpochError::Io(self.path.clone(), io::Error::other(ended)))??;
+        kept.map_err(|ended| GenerationError::Io(self.path.clone(), io::Error::other(ended)))??;
         self.record = record;
         Ok(())
     }
 }
 
-/// What was kept last about tor in `data_dir`: its epoch and its run; for `fortify tor status`.
+/// What was kept last about tor in `data_dir`: its generation and its run; for `fortify tor status`.
 ///
 /// # Errors
 ///
 /// When the file cannot be read.
-pub(super) fn last_known(data_dir: &Path) -> Result<Option<(u32, Run)>, EpochError> {
-    Ok(read(&data_dir.join(FILE_NAME))?.known.map(|known| (known.epoch, known.run)))
+pub(super) fn last_known(data_dir: &Path) -> Result<Option<(u32, TorRun)>, GenerationError> {
+    Ok(read(&data_dir.join(FILE_NAME))?.known.map(|known| (known.generation, known.run)))
 }
 
-fn next(path: &Path, from: u32, steps: u32) -> Result<u32, EpochError> {
-    from.checked_add(steps).ok_or_else(|| EpochError::Exhausted(path.to_owned()))
+fn next(path: &Path, from: u32, steps: u32) -> Result<u32, GenerationError> {
+    from.checked_add(steps).ok_or_else(|| GenerationError::Exhausted(path.to_owned()))
 }
 
-fn read(path: &Path) -> Result<Record, EpochError> {
-    let failed = |error| EpochError::Io(path.to_owned(), error);
+fn read(path: &Path) -> Result<Record, GenerationError> {
+    let failed = |error| GenerationError::Io(path.to_owned(), error);
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Record { version: Epochs::VERSION, reserved: 0, known: None });
+            return Ok(Record { version: Generations::VERSION, reserved: 0, known: None });
         }
         Err(error) => return Err(failed(error)),
     };
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    let malformed = || EpochError::Malformed(path.to_owned());
+    let malformed = || GenerationError::Malformed(path.to_owned());
     let record: Record = serde_json::from_slice(&bytes).map_err(|_json| malformed())?;
-    let sound = record.version == Epochs::VERSION
-        && record.known.as_ref().is_none_or(|known| known.epoch <= record.reserved);
+    let sound = record.version == Generations::VERSION
+        && record.known.as_ref().is_none_or(|known| known.generation <= record.reserved);
     if sound { Ok(record) } else { Err(malformed()) }
 }
 
 /// Writes the whole file under another name first, so that no crash leaves half of it.
-fn write(path: &Path, record: &Record) -> Result<(), EpochError> {
+fn write(path: &Path, record: &Record) -> Result<(), GenerationError> {
     let temporary = path.with_extension("new");
     let written = (|| {
         let bytes = serde_json::to_vec(record).map_err(io::Error::other)?;
@@ -242,7 +242,7 @@ fn write(path: &Path, record: &Record) -> Result<(), EpochError> {
         fs::rename(&temporary, path)?;
         path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     })();
-    written.map_err(|error| EpochError::Io(path.to_owned(), error))
+    written.map_err(|error| GenerationError::Io(path.to_owned(), error))
 }
 
 #[cfg(test)]
@@ -257,12 +257,12 @@ mod tests {
         NOW.after(Duration::from_secs(seconds))
     }
 
-    fn run(pid: u32, uptime: u32, now: u64) -> Run {
-        Run::seen(pid, uptime, None, secs(now))
+    fn run(pid: u32, uptime: u32, now: u64) -> TorRun {
+        TorRun::seen(pid, uptime, None, secs(now))
     }
 
-    fn with_cookie(pid: u32, uptime: u32, now: u64, cookie: &str) -> Run {
-        Run::seen(pid, uptime, Some(cookie.to_owned()), secs(now))
+    fn with_cookie(pid: u32, uptime: u32, now: u64, cookie: &str) -> TorRun {
+        TorRun::seen(pid, uptime, Some(cookie.to_owned()), secs(now))
     }
 
     #[test]
@@ -291,30 +291,30 @@ mod tests {
     #[tokio::test]
     async fn abuse_03_every_start_and_every_doubt_has_a_number_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
-        let mut used = vec![epochs.current()];
-        assert_eq!(epochs.confirm(run(7, 100, 100)).await.unwrap(), Finding::First);
-        let first = epochs.current();
+        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        let mut used = vec![generations.current()];
+        assert_eq!(generations.confirm(run(7, 100, 100)).await.unwrap(), RunMatch::First);
+        let first = generations.current();
         used.push(first);
         // A break, and the same process again.
-        used.push(epochs.doubt());
-        assert_eq!(epochs.confirm(run(7, 160, 160)).await.unwrap(), Finding::Same);
-        assert_eq!(epochs.current(), first);
+        used.push(generations.invalidate());
+        assert_eq!(generations.confirm(run(7, 160, 160)).await.unwrap(), RunMatch::Same);
+        assert_eq!(generations.current(), first);
         // A second one does not come back to the numbers of the first.
-        used.push(epochs.doubt());
-        assert_eq!(epochs.confirm(run(9, 1, 170)).await.unwrap(), Finding::Restarted);
-        let second = epochs.current();
+        used.push(generations.invalidate());
+        assert_eq!(generations.confirm(run(9, 1, 170)).await.unwrap(), RunMatch::Restarted);
+        let second = generations.current();
         used.push(second);
         // Fortify starts anew; tor does not.
-        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
-        used.push(epochs.current());
-        assert_eq!(epochs.confirm(run(9, 11, 180)).await.unwrap(), Finding::Same);
-        assert_eq!(epochs.current(), second);
+        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        used.push(generations.current());
+        assert_eq!(generations.confirm(run(9, 11, 180)).await.unwrap(), RunMatch::Same);
+        assert_eq!(generations.current(), second);
         // Both do.
-        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
-        used.push(epochs.current());
-        assert_eq!(epochs.confirm(run(10, 1, 190)).await.unwrap(), Finding::Restarted);
-        used.push(epochs.current());
+        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        used.push(generations.current());
+        assert_eq!(generations.confirm(run(10, 1, 190)).await.unwrap(), RunMatch::Restarted);
+        used.push(generations.current());
         let distinct: std::collections::BTreeSet<_> = used.iter().collect();
         assert_eq!(distinct.len(), used.len(), "{used:?}");
         let mode = fs::metadata(dir.path().join(FILE_NAME)).unwrap().permissions().mode();
@@ -325,62 +325,68 @@ mod tests {
     async fn abuse_27_a_number_is_on_disk_before_it_is_used() {
         let dir = tempfile::tempdir().unwrap();
         let reserved = || read(&dir.path().join(FILE_NAME)).unwrap().reserved;
-        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
-        assert!(epochs.current() <= reserved());
+        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        assert!(generations.current() <= reserved());
         for pid in 1..5 {
-            epochs.confirm(run(pid, 1, 1)).await.unwrap();
-            assert!(epochs.current() <= reserved());
-            assert!(epochs.doubt() <= reserved(), "a break would have to wait for the disk");
+            generations.confirm(run(pid, 1, 1)).await.unwrap();
+            assert!(generations.current() <= reserved());
+            assert!(
+                generations.invalidate() <= reserved(),
+                "a break would have to wait for the disk"
+            );
             // Killed here, the next start takes a number after all of these.
-            assert!(Epochs::open(dir.path(), NOW).unwrap().current() > epochs.current());
-            epochs = Epochs::open(dir.path(), NOW).unwrap();
+            assert!(Generations::open(dir.path(), NOW).unwrap().current() > generations.current());
+            generations = Generations::open(dir.path(), NOW).unwrap();
         }
     }
 
     #[tokio::test]
-    async fn a_disk_that_takes_nothing_leaves_the_provisional_epoch() {
+    async fn a_disk_that_takes_nothing_leaves_the_provisional_generation() {
         let dir = tempfile::tempdir().unwrap();
-        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
-        epochs.confirm(run(7, 1, 1)).await.unwrap();
-        let provisional = epochs.doubt();
-        fs::create_dir(dir.path().join("tor-epoch.new")).unwrap();
+        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        generations.confirm(run(7, 1, 1)).await.unwrap();
+        let provisional = generations.invalidate();
+        fs::create_dir(dir.path().join("tor-generation.new")).unwrap();
         for run in [run(7, 2, 2), run(8, 2, 2)] {
-            let said = epochs.confirm(run).await.unwrap_err().to_string();
-            assert!(said.contains("tor-epoch.json") && said.contains("storage.data_dir"), "{said}");
-            assert_eq!(epochs.current(), provisional);
+            let reported = generations.confirm(run).await.unwrap_err().to_string();
+            assert!(
+                reported.contains("tor-generation.json") && reported.contains("storage.data_dir"),
+                "{reported}"
+            );
+            assert_eq!(generations.current(), provisional);
         }
-        fs::remove_dir(dir.path().join("tor-epoch.new")).unwrap();
-        assert_eq!(epochs.confirm(run(8, 3, 3)).await.unwrap(), Finding::Restarted);
-        assert_ne!(epochs.current(), provisional);
+        fs::remove_dir(dir.path().join("tor-generation.new")).unwrap();
+        assert_eq!(generations.confirm(run(8, 3, 3)).await.unwrap(), RunMatch::Restarted);
+        assert_ne!(generations.current(), provisional);
     }
 
     #[tokio::test]
     async fn a_leap_of_the_clock_does_not_make_another_tor_of_the_same() {
         let dir = tempfile::tempdir().unwrap();
-        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
-        epochs.confirm(run(7, 10, 10)).await.unwrap();
-        let epoch = epochs.current();
+        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        generations.confirm(run(7, 10, 10)).await.unwrap();
+        let generation = generations.current();
         // The machine slept for an hour, which tor does not count.
-        epochs.refresh(run(7, 20, 3620)).await.unwrap();
-        let mut epochs = Epochs::open(dir.path(), NOW).unwrap();
-        assert_eq!(epochs.confirm(run(7, 30, 3630)).await.unwrap(), Finding::Same);
-        assert_eq!(epochs.current(), epoch);
+        generations.refresh(run(7, 20, 3620)).await.unwrap();
+        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        assert_eq!(generations.confirm(run(7, 30, 3630)).await.unwrap(), RunMatch::Same);
+        assert_eq!(generations.current(), generation);
     }
 
     #[test]
     fn abuse_03_a_file_that_is_lost_or_old_leads_to_no_number_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
-        let old = Epochs::open(dir.path(), NOW).unwrap().current();
+        let old = Generations::open(dir.path(), NOW).unwrap().current();
         fs::remove_file(&path).unwrap();
-        let new = Epochs::open(dir.path(), secs(10)).unwrap().current();
+        let new = Generations::open(dir.path(), secs(10)).unwrap().current();
         assert!(new > old);
         for broken in ["", "{}", "null", "{\"version\":2,\"reserved\":1,\"known\":null}"] {
             fs::write(&path, broken).unwrap();
-            let said = Epochs::open(dir.path(), NOW).unwrap_err().to_string();
-            assert!(said.contains("move it away"), "{said}");
+            let reported = Generations::open(dir.path(), NOW).unwrap_err().to_string();
+            assert!(reported.contains("move it away"), "{reported}");
         }
         fs::write(&path, "{\"version\":1,\"reserved\":4294967295,\"known\":null}").unwrap();
-        assert!(matches!(Epochs::open(dir.path(), NOW), Err(EpochError::Exhausted(_))));
+        assert!(matches!(Generations::open(dir.path(), NOW), Err(GenerationError::Exhausted(_))));
     }
 }
