@@ -15,7 +15,6 @@ use super::log::RefusalKind;
 use super::routes::{Access, Route};
 use super::{SharedAdmin, csrf};
 use fortify_core::circuit::{Connection, PeerAddress};
-use fortify_web::error::WebError;
 use fortify_web::form::{self, Fields};
 
 /// The cookie of a session. Its path is the dashboard's: browsers send cookies to every port of a host, and
@@ -225,8 +224,10 @@ async fn input(
         return Ok(input);
     }
     let body = form::read_body(body, MOST_BODY).await.map_err(|error| match error {
-        WebError::TooLarge => AdminError::TooLarge,
-        _ => AdminError::BadRequest("the body broke off; send it again".to_owned()),
+        form::BodyError::TooLarge => AdminError::TooLarge,
+        form::BodyError::Broken => {
+            AdminError::BadRequest("the body broke off; send it again".to_owned())
+        }
     })?;
     let headers = &parts.headers;
     let mut token =

@@ -4,6 +4,7 @@
 //! - [`servers`]: HAProxy and nginx from the files in `deploy/`, and processes that end with the test.
 //! - [`program`]: the `fortify` binary as a process of its own.
 //! - `test_gate`: a gate in the test's process before a real web service, and a visitor who keeps cookies.
+//! - `store`: a store whose verbs a test watches, or makes fail.
 //! - `redis`: a Redis, or a cluster of three.
 //! - `traffic`: visitors and bots as programs, the same for the same seed.
 //!
@@ -25,6 +26,8 @@ pub mod program;
 #[cfg(feature = "gate")]
 pub mod redis;
 pub mod servers;
+#[cfg(feature = "gate")]
+pub mod store;
 #[cfg(feature = "gate")]
 pub mod test_gate;
 #[cfg(feature = "gate")]

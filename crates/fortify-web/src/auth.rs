@@ -7,14 +7,11 @@ use axum::response::Response;
 use crate::app::SharedApp;
 use crate::error::WebError;
 use crate::pages;
-use crate::protect::renew;
+use crate::responses::renew;
 use crate::visitor::Visitor;
 use fortify_engine::behaviour::Outcome;
 use fortify_engine::decision::{Decision, Grant};
 use fortify_engine::session::Session;
-
-/// Where another server asks about each request.
-pub const AUTH: &str = "/_fortify/auth";
 
 /// Names the session to the service behind nginx, without a way back to its cookie.
 const SUBJECT: HeaderName = HeaderName::from_static("x-fortify-subject");

@@ -6,16 +6,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
+use crate::addresses::ENTER;
 use crate::app::{App, SharedApp};
 use crate::carried::{self, CarriedForm};
 use crate::cookies::Hint;
-use crate::enter::ENTER;
 use crate::error::WebError;
 use crate::form::{self, Fields};
 use crate::pages::{self, ChallengePage, FormFate, Notice};
-use crate::protect::cookies_off;
+use crate::responses::{cookies_off, give_session};
 use crate::return_to::{FRONT, ReturnTo};
-use crate::visitor::{Visitor, Wants};
+use crate::visitor::Visitor;
+use crate::wants::Wants;
 use crate::{same_origin, traps};
 use fortify_engine::STAGE_LIFETIME;
 use fortify_engine::answer::{Answered, Stage};
@@ -328,15 +329,6 @@ fn admit(app: &App, visitor: &Visitor, waiting: &Waiting<'_>, minted: &Minted) -
     };
     give_session(visitor, minted, &mut response);
     response
-}
-
-/// Sets the cookies of a visitor who was let in.
-pub(super) fn give_session(visitor: &Visitor, minted: &Minted, response: &mut Response) {
-    let cookies = [visitor.jar.session(&minted.token), visitor.jar.hint(Hint::Member)];
-    pages::set_cookies(response, cookies);
-    if visitor.client.credentials.stages.iter().any(Option::is_some) {
-        pages::set_cookies(response, visitor.jar.no_stages());
-    }
 }
 
 /// After a stage that is not the last: its cookie, and the next challenge.

@@ -8,14 +8,11 @@ use crate::challenge::{self, Around};
 use crate::error::WebError;
 use crate::form::{self, Fields};
 use crate::pages;
-use crate::protect::{cookies_off, renew};
+use crate::responses::{cookies_off, renew};
 use crate::return_to::ReturnTo;
 use crate::visitor::Visitor;
 use fortify_engine::decision::{Decision, Requirement};
 use fortify_engine::issue::IssueRequest;
-
-/// Where a visitor whose cookies are in question is sent, to come back as one of this site.
-pub const ENTER: &str = "/_fortify/enter";
 
 /// Where a visitor comes back to as one of this site, so that `SameSite=Strict` gives up the
 /// cookie: after a link from another site, or after an answer without a cookie.

@@ -12,12 +12,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::app::SharedApp;
+use crate::form::BodyError;
 use crate::i18n::whole_seconds;
 use crate::pages::{self, Message};
 use crate::queue::Queued;
 use crate::return_to::{FRONT, ReturnTo};
 use crate::same_origin;
-use crate::visitor::Wants;
+use crate::wants::Wants;
 use fortify_core::circuit::CircuitError;
 use fortify_engine::EngineError;
 use fortify_engine::challenge::ChallengeError;
@@ -261,6 +262,15 @@ fn page_asked_for(request: &Request) -> ReturnTo {
 impl From<CircuitError> for WebError {
     fn from(error: CircuitError) -> Self {
         Self::Circuit(error)
+    }
+}
+
+impl From<BodyError> for WebError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::TooLarge,
+            BodyError::Broken => Self::BadRequest("body"),
+        }
     }
 }
 

@@ -7,11 +7,20 @@ use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::percent_decode;
 
-use crate::error::WebError;
-
 /// Fields that one form may have: ours have five, and a carried one that needs more is rather sent
 /// again than drawn as a page of a thousand inputs.
 pub const MAX_FIELDS: usize = 256;
+
+/// Why a body cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It has more bytes than the address takes.
+    #[error("body too large")]
+    TooLarge,
+    /// It breaks off before its end.
+    #[error("body incomplete")]
+    Broken,
+}
 
 /// The fields of a form in their order.
 pub type Fields = Vec<(String, String)>;
@@ -37,12 +46,12 @@ fn media_type(headers: &HeaderMap) -> Option<&str> {
 ///
 /// # Errors
 ///
-/// [`WebError::TooLarge`] past the limit, [`WebError::BadRequest`] when it breaks off.
-pub async fn read_body(body: Body, limit: usize) -> Result<Vec<u8>, WebError> {
+/// [`BodyError`], when there is no whole body of that size.
+pub async fn read_body(body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes().to_vec()),
-        Err(error) if error.is::<LengthLimitError>() => Err(WebError::TooLarge),
-        Err(_broken) => Err(WebError::BadRequest("body")),
+        Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Err(_broken) => Err(BodyError::Broken),
     }
 }
 

@@ -3,22 +3,26 @@
 //!
 //! # Layout
 //!
-//! - [`reload`]: the gate in force, and another in its place when the configuration changes.
-//! - [`router`]: which address leads where.
-//! - [`protect`]: every request that is not one of ours: forwarded, or met with a challenge.
-//! - [`auth`]: the same question, asked by nginx; [`enter`]: where visitors come back.
-//! - [`challenge`]: the challenge page's own addresses.
-//! - [`simple_api`]: the same engine as JSON and a bare picture, for static pages.
-//! - [`session`]: a visitor's own session.
-//! - [`probes`]: health, readiness, metrics.
-//! - [`visitor`]: who is asking, read once per request.
+//! In order of dependency:
+//!
+//! - [`i18n`]: the texts that visitors read, in their language.
+//! - [`return_to`], [`same_origin`], [`wants`], [`cookies`], [`form`], [`carried`]: one job each, pure.
+//! - [`traps`]: fields that only bots fill in.
+//! - [`addresses`], [`queue`]: addresses that pages lead to; the page of a visitor in the queue.
+//! - [`pages`]: HTML and JSON bodies with their headers.
+//! - [`metrics`]: the registry, on which each owner registers its instruments; [`request_metrics`].
+//! - [`app`]: the state that requests share.
 //! - [`error`]: the one edge where faults become answers.
-//! - [`app`]: the state that requests share; [`metrics`]: the registry of what is counted.
-//! - [`pages`]: HTML and JSON bodies with their headers; [`queue`]: the page of one who waits.
-//! - [`i18n`]: what visitors read, in their language.
-//! - [`traps`]: fields that only programs fill in.
-//! - [`form`], [`return_to`], [`carried`], [`cookies`], [`same_origin`]: one job each, pure.
+//! - [`visitor`]: the client behind a request, read once.
+//! - [`responses`]: what several handlers answer with.
+//! - [`challenge`]: the challenge page and its addresses; [`simple_api`]: the same as JSON and a bare picture.
+//! - [`protect`]: every other request: forwarded, or answered with a challenge; [`auth`]: the same question,
+//!   asked by nginx; [`enter`]: the addresses at which visitors come back.
+//! - [`session`]: a visitor's own session; [`probes`]: health, readiness, metrics.
+//! - [`router`]: which address leads where.
+//! - [`reload`]: the routes in force, and others in their place when the configuration changes.
 
+pub mod addresses;
 pub mod app;
 pub mod auth;
 pub mod carried;
@@ -35,6 +39,7 @@ pub mod protect;
 pub mod queue;
 pub mod reload;
 pub mod request_metrics;
+pub mod responses;
 pub mod return_to;
 pub mod router;
 pub mod same_origin;
@@ -42,3 +47,4 @@ pub mod session;
 pub mod simple_api;
 pub mod traps;
 pub mod visitor;
+pub mod wants;

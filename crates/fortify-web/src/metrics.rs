@@ -17,7 +17,6 @@ use fortify_tor::metrics::TorMetrics;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-use crate::reload::ReloadMetrics;
 use crate::request_metrics::WebMetrics;
 
 /// Requests since the start, in sums.
@@ -49,8 +48,6 @@ pub struct Metrics {
     pub haproxy: HaproxyMetrics,
     /// Of requests at the edge.
     pub web: WebMetrics,
-    /// Of changes of the configuration.
-    pub reload: ReloadMetrics,
 }
 
 impl Metrics {
@@ -65,7 +62,6 @@ impl Metrics {
             tor: TorMetrics::register(&mut registry),
             haproxy: HaproxyMetrics::register(&mut registry),
             web: WebMetrics::register(&mut registry),
-            reload: ReloadMetrics::register(&mut registry),
             registry: Mutex::new(registry),
         }
     }

@@ -1,21 +1,24 @@
 //! Every request that is not for this gate itself: let through, or met with a challenge.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use tokio::time::Instant;
 
+use crate::addresses::ENTER;
 use crate::app::{App, SharedApp};
 use crate::challenge::{self, Around};
-use crate::cookies::{Hint, Jar};
-use crate::enter::ENTER;
+use crate::cookies::Hint;
 use crate::error::WebError;
+use crate::form::BodyError;
 use crate::pages::{self, FormFate, Message};
+use crate::responses::renew;
 use crate::return_to::ReturnTo;
-use crate::visitor::{SEC_FETCH_DEST, Visitor, Wants};
+use crate::visitor::{SEC_FETCH_DEST, Visitor};
+use crate::wants::Wants;
 use crate::{carried, form, same_origin};
 use fortify_engine::behaviour::Outcome;
-use fortify_engine::decision::{Decision, Grant, Requirement};
+use fortify_engine::decision::{Decision, Requirement};
 use fortify_engine::issue::IssueRequest;
 
 /// The gate in proxy mode; and in front of nothing, the page that nginx shows for a denial, at the
@@ -38,28 +41,6 @@ pub async fn pass(
         Decision::Challenge(requirement) => meet(&app, &visitor, requirement, request).await,
         Decision::Refuse(refusal) => Err(refusal.into()),
     }
-}
-
-/// Gives the visitor the cookie of a session that moved, with the answer to whatever was asked. It
-/// lasts as long as the session does.
-pub(super) fn renew(app: &App, visitor: &Visitor, grant: &Grant, response: &mut Response) {
-    let Grant::Session(admitted) = grant else { return };
-    let Some(token) = &admitted.reissued else { return };
-    let lifetime = app.clock.now().until(admitted.session.expires_at);
-    let jar = Jar { lifetime, ..visitor.jar };
-    pages::set_cookies(response, [jar.session(token.expose())]);
-    // Whatever the service said of its page, no cache may hand the cookie to somebody else.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-}
-
-/// Says that cookies are off, and how to go on.
-#[must_use]
-pub(super) fn cookies_off(app: &App, visitor: &Visitor, to: &ReturnTo) -> Response {
-    let locale = app.locales.negotiate(visitor.language.as_deref());
-    let (title, text) = (locale.text("cookies-title"), locale.text("cookies-text"));
-    let retry = locale.text("cookies-retry");
-    let page = Message::new(&title, &text).link(to.as_str(), &retry);
-    pages::message(app.challenge_status(), locale, &page)
 }
 
 async fn forward(app: &App, visitor: &Visitor, request: Request) -> Result<Response, WebError> {
@@ -127,8 +108,8 @@ async fn carry(
     };
     let body = match form::read_body(body, carried::MAX_FORM_BYTES).await {
         Ok(body) => body,
-        Err(WebError::TooLarge) => return Ok(None),
-        Err(error) => return Err(error),
+        Err(BodyError::TooLarge) => return Ok(None),
+        Err(error) => return Err(error.into()),
     };
     let keys = app.engine.keys();
     let sealed = carried::seal(keys, &*app.clock, visitor.client.tag, &action, &body);

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
+use crate::addresses::TURN;
 use crate::return_to::ReturnTo;
 use fortify_engine::limits::admission_queue::QueuePosition;
 use fortify_engine::ticket::Ticket;
-
-/// The address at which one who waits comes back.
-pub const TURN: &str = "/_fortify/turn";
 
 /// Between which two times a page that waits asks again: often enough to be there when called, and no
 /// more often than a page over Tor takes.

@@ -90,6 +90,7 @@ pub struct Live {
     app: ArcSwap<crate::app::App>,
     routes: ArcSwap<Router>,
     source: Option<Source>,
+    metrics: ReloadMetrics,
     /// What was written when it was read last; held while it is read, so that two reloads follow each
     /// other.
     written: Mutex<WrittenConfig>,
@@ -100,7 +101,8 @@ impl Live {
     #[must_use]
     pub fn new(app: SharedApp, written: WrittenConfig, source: Option<Source>) -> Self {
         let routes = ArcSwap::from_pointee(router(app.clone()));
-        Self { app: ArcSwap::new(app), routes, source, written: Mutex::new(written) }
+        let metrics = app.metrics.register(ReloadMetrics::register);
+        Self { app: ArcSwap::new(app), routes, source, metrics, written: Mutex::new(written) }
     }
 
     /// The gate in force.
@@ -171,7 +173,7 @@ impl Live {
         F: Future<Output = Result<(), String>> + Send,
     {
         let reloaded = self.reload_recorded(record).await;
-        self.app().metrics.reload.read(reloaded.is_ok());
+        self.metrics.read(reloaded.is_ok());
         match &reloaded {
             Ok(Reloaded { applied, at_restart }) => {
                 if applied.is_empty() && at_restart.is_empty() {

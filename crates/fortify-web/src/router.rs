@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::SharedApp;
 use crate::error::{self, WebError};
-use crate::{auth, challenge, enter, probes, protect, queue, session, simple_api};
+use crate::{addresses, auth, challenge, enter, probes, protect, session, simple_api};
 
 /// The gate as a service.
 ///
@@ -29,9 +29,9 @@ pub fn router(app: SharedApp) -> Router {
         .route("/api/status", get(simple_api::status))
         .route("/api/session", get(session::show))
         .route("/api/session/logout", post(session::log_out))
-        .route(enter::ENTER, get(enter::enter))
-        .route(queue::TURN, get(enter::turn))
-        .route(auth::AUTH, any(auth::auth))
+        .route(addresses::ENTER, get(enter::enter))
+        .route(addresses::TURN, get(enter::turn))
+        .route(addresses::AUTH, any(auth::auth))
         .method_not_allowed_fallback(error::wrong_method)
         .fallback(protect::pass)
         .layer(DefaultBodyLimit::disable())

@@ -8,10 +8,11 @@ use serde::Serialize;
 use crate::app::SharedApp;
 use crate::error::WebError;
 use crate::pages::{self, Message};
-use crate::protect::renew;
+use crate::responses::renew;
 use crate::return_to::FRONT;
 use crate::same_origin;
-use crate::visitor::{Visitor, Wants};
+use crate::visitor::Visitor;
+use crate::wants::Wants;
 use fortify_engine::decision::{Decision, Grant};
 
 /// How a session stands.

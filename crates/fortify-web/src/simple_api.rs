@@ -12,7 +12,7 @@ use crate::challenge::{self, FAILED, MAX_JSON_BYTES};
 use crate::error::WebError;
 use crate::return_to::{FRONT, ReturnTo};
 use crate::visitor::Visitor;
-use crate::{form, pages};
+use crate::{form, pages, responses};
 use fortify_engine::answer::Answered;
 use fortify_engine::challenge::Submission;
 use fortify_engine::issue::IssueRequest;
@@ -82,7 +82,7 @@ pub async fn verify(
         Answered::Granted(minted) => {
             let granted = VerifyResponse { success: true, message: "Access granted" };
             let mut response = pages::json(StatusCode::OK, &granted);
-            challenge::give_session(&visitor, &minted, &mut response);
+            responses::give_session(&visitor, &minted, &mut response);
             Ok(response)
         }
         Answered::Next(stage) => challenge::next_as_json(&app, &visitor, stage).await,

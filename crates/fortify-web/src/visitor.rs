@@ -6,10 +6,11 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
+use crate::addresses::AUTH;
 use crate::app::{App, SharedApp};
-use crate::auth::AUTH;
 use crate::cookies::{Cookies, Hint, Jar};
 use crate::error::WebError;
+use crate::wants::Wants;
 use fortify_config::SecureCookie;
 use fortify_core::circuit::{self, CircuitId, Connection, IdentityMode, PeerAddress};
 use fortify_engine::client::{Client, RequestHead};
@@ -113,34 +114,6 @@ fn is_loaded(dest: &HeaderValue) -> bool {
     dest != "document" && dest != "empty"
 }
 
-/// What the one who asks can read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wants {
-    /// HTML: a person in a browser.
-    Page,
-    /// JSON: a program.
-    Json,
-}
-
-impl Wants {
-    /// By the address, and for the others by `Accept`.
-    #[must_use]
-    pub fn of(path: &str, headers: &HeaderMap) -> Self {
-        let api =
-            path.starts_with("/api/") || matches!(path, "/verify-captcha" | "/captcha/generate");
-        let accept = text(headers, header::ACCEPT.as_str()).unwrap_or_default();
-        if api && !accept.contains("text/html") || prefers_json(&accept) {
-            Self::Json
-        } else {
-            Self::Page
-        }
-    }
-}
-
-fn prefers_json(accept: &str) -> bool {
-    accept.contains("application/json") && !accept.contains("text/html")
-}
-
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }
@@ -184,18 +157,5 @@ mod tests {
         {
             assert!(!is_trustworthy_host(host), "{host}");
         }
-    }
-
-    #[test]
-    fn a_program_gets_json_and_a_browser_a_page() {
-        let accept = |value: &'static str| {
-            HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(value))])
-        };
-        assert_eq!(Wants::of("/x", &HeaderMap::new()), Wants::Page);
-        assert_eq!(Wants::of("/x", &accept("text/html,application/xhtml+xml")), Wants::Page);
-        assert_eq!(Wants::of("/x", &accept("application/json")), Wants::Json);
-        assert_eq!(Wants::of("/x", &accept("text/html, application/json")), Wants::Page);
-        assert_eq!(Wants::of("/verify-captcha", &HeaderMap::new()), Wants::Json);
-        assert_eq!(Wants::of("/api/session", &accept("text/html")), Wants::Page);
     }
 }

@@ -21,5 +21,6 @@ mod onion;
 mod prometheus;
 mod redis;
 mod reload;
+mod store_steps;
 mod tor;
 mod way_in;

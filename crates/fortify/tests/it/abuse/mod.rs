@@ -21,25 +21,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use fortify_config::SecureCookie;
 use fortify_core::circuit::IdentityMode;
-use fortify_core::clock::{Clock as _, Timestamp};
+use fortify_core::clock::Clock as _;
 use fortify_core::entropy::{Entropy, EntropyError, SystemEntropy};
-use fortify_core::pseudonym::CircuitTag;
-use fortify_store::memory::MemoryStore;
-use fortify_store::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Quota,
-    SessionId, SessionState, WindowLimit,
-};
-use fortify_store::{StateStore, StoreError};
 use fortify_testkit::wait::eventually;
 use fortify_testkit::{TestGate, Visitor, fields};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 
 const CIRCUIT: &str = "fc00:dead:beef:4dad::0:19";
 

@@ -2,105 +2,10 @@
 //!
 //! Case 10; 19 is tested with Redis. SECURITY.md: **A fault admits nobody**.
 
+use fortify_store::StoreError;
+use fortify_testkit::store::ProbedStore;
+
 use super::*;
-
-/// A store that can be made to fail, over one that works.
-#[derive(Debug)]
-struct Faulty {
-    store: MemoryStore,
-    fails: Arc<AtomicBool>,
-    panics: Arc<AtomicBool>,
-}
-
-impl Faulty {
-    fn check(&self) -> Result<(), StoreError> {
-        assert!(!self.panics.load(Ordering::SeqCst), "a mistake, made by a test");
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("unplugged by a test".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl StateStore for Faulty {
-    async fn put_challenge(
-        &self,
-        token: &ChallengeToken,
-        record: ChallengeRecord,
-    ) -> Result<(), StoreError> {
-        self.check()?;
-        self.store.put_challenge(token, record).await
-    }
-    async fn challenge(
-        &self,
-        token: &ChallengeToken,
-    ) -> Result<Option<ChallengeRecord>, StoreError> {
-        self.check()?;
-        self.store.challenge(token).await
-    }
-    async fn take_challenge(
-        &self,
-        token: &ChallengeToken,
-    ) -> Result<Option<ChallengeRecord>, StoreError> {
-        self.check()?;
-        self.store.take_challenge(token).await
-    }
-    async fn record_failure(
-        &self,
-        circuit: CircuitTag,
-        decay: Duration,
-    ) -> Result<Failures, StoreError> {
-        self.check()?;
-        self.store.record_failure(circuit, decay).await
-    }
-    async fn failures(&self, circuit: CircuitTag) -> Result<Failures, StoreError> {
-        self.check()?;
-        self.store.failures(circuit).await
-    }
-    async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError> {
-        self.check()?;
-        self.store.forget_failures(circuit).await
-    }
-    async fn acquire_quota(
-        &self,
-        circuit: CircuitTag,
-        bounds: [WindowLimit; 2],
-    ) -> Result<Quota, StoreError> {
-        self.check()?;
-        self.store.acquire_quota(circuit, bounds).await
-    }
-    async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
-        self.check()?;
-        self.store.revoke_session(session, until).await
-    }
-    async fn session_state(&self, session: SessionId) -> Result<SessionState, StoreError> {
-        self.check()?;
-        self.store.session_state(session).await
-    }
-    async fn move_session(
-        &self,
-        session: SessionId,
-        step: MoveRequest,
-    ) -> Result<MoveOutcome, StoreError> {
-        self.check()?;
-        self.store.move_session(session, step).await
-    }
-    async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {
-        self.check()?;
-        self.store.set_dial(dial).await
-    }
-    fn dial(&self) -> watch::Receiver<Option<DialRecord>> {
-        self.store.dial()
-    }
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.check()
-    }
-    async fn active_challenges(&self) -> Result<u64, StoreError> {
-        self.check()?;
-        self.store.active_challenges().await
-    }
-}
 
 pub(super) async fn faulty_bed() -> (TestGate, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(false));
@@ -109,8 +14,16 @@ pub(super) async fn faulty_bed() -> (TestGate, Arc<AtomicBool>) {
 
 async fn test_gate_over(fails: Arc<AtomicBool>, panics: Arc<AtomicBool>) -> TestGate {
     let dir = tempfile::tempdir().unwrap();
-    let store = Faulty { store: fortify_testkit::memory_store(dir.path()), fails, panics };
-    TestGate::with(|parts| parts.store = Some(Arc::new(store))).await
+    let probe = move |_verb: &'static str| {
+        assert!(!panics.load(Ordering::SeqCst), "a mistake, made by a test");
+        match fails.load(Ordering::SeqCst) {
+            true => Err(StoreError::Unavailable("unplugged by a test".to_owned())),
+            false => Ok(()),
+        }
+    };
+    let memory = Arc::new(fortify_testkit::memory_store(dir.path()));
+    let store = ProbedStore::new(memory, Box::new(probe));
+    TestGate::with(|parts| parts.store = Some(store)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
