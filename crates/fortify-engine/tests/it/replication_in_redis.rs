@@ -70,7 +70,7 @@ async fn a_node_whose_clock_is_ahead_deletes_no_ban_of_anothers() {
     let (store, _data_dir) = connected(&redis.config()).await;
     let day = 86_400_000;
     let [right, ahead, behind] = [0, day, -day].map(|ahead| Node::start(&store, ahead, 9));
-    let kept = || redis.tell(&["HLEN", "fortify:{statuses}:rows"]);
+    let kept = || redis.tell(&["HLEN", "fortify:{status}:rows"]);
     right.ban(1).await;
     ahead.ban(2).await;
     assert_eq!(kept(), ":2");
@@ -94,7 +94,7 @@ async fn an_answer_event_that_redis_answers_too_late_is_told_once() {
     })
     .await;
     redis.signal(rustix::process::Signal::CONT);
-    let told = || redis.tell(&["XLEN", "fortify:{statuses}:deeds"]);
+    let told = || redis.tell(&["XLEN", "fortify:{status}:events"]);
     until("Redis to go on", || async { told() != ":0" }).await;
     // Whatever was sent before is done before this is.
     node.ban(1).await;
@@ -129,12 +129,12 @@ async fn abuse_18_at_the_bound_trusted_make_room_and_bans_never() {
     reputation.ban(circuit(4), then, StatusReason::Failures).await.unwrap();
     all_told().await;
     assert_eq!(kept(), [":0", ":0", ":2"]);
-    assert_eq!(redis.tell(&["HLEN", "fortify:{statuses}:rows"]), ":2");
+    assert_eq!(redis.tell(&["HLEN", "fortify:{status}:rows"]), ":2");
     assert_eq!(reputation.status(circuit(4)), Some(CircuitStatus::Banned), "it counts here");
     // What can be told is told: one that is kept already needs no room.
     let later = then.after(Duration::from_secs(60));
     reputation.ban(circuit(3), later, StatusReason::Failures).await.unwrap();
     all_told().await;
-    let scores = redis.tell(&["ZCOUNT", "fortify:{statuses}:ends:banned", "-inf", "+inf"]);
+    let scores = redis.tell(&["ZCOUNT", "fortify:{status}:ends:banned", "-inf", "+inf"]);
     assert_eq!(scores, ":2");
 }

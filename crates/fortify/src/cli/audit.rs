@@ -64,7 +64,7 @@ fn table(audit: &Value, out: &mut dyn Write) -> io::Result<()> {
                 format!("{} in a minute", record["count"]),
             ],
             _ => [
-                format!("{} by {}", text(&record["who"]), text(&record["auth_method"])),
+                format!("{} by {}", text(&record["principal"]), text(&record["auth_method"])),
                 text(&record["action"]).to_owned(),
                 changed(record),
             ],

@@ -662,7 +662,7 @@ async fn what_is_done_to_a_circuit_is_what_its_visitor_gets() {
     assert_eq!(ban["target"], name.as_str());
     assert_eq!((&ban["from"], &ban["to"]), (&json!("like any other"), &json!("banned for 600 s")));
     assert_eq!((&ban["reason"], &ban["auth_method"]), (&json!("a scraper"), &json!("token")));
-    assert!(ban["who"].as_str().unwrap().starts_with("token:"));
+    assert!(ban["principal"].as_str().unwrap().starts_with("token:"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -919,7 +919,7 @@ async fn a_gate_without_a_file_says_that_it_cannot_reload_and_writes_the_try_dow
     assert_eq!((reply.status, code_of(&reply).as_str()), (StatusCode::CONFLICT, "conflict"));
     let audit = office.over_socket(Method::GET, "/audit?limit=1", None).await.json();
     let last = &audit["records"][0];
-    assert_eq!((&last["who"], &last["action"]), (&json!("ada"), &json!("config.reload")));
+    assert_eq!((&last["principal"], &last["action"]), (&json!("ada"), &json!("config.reload")));
     assert!(last["reason"].as_str().unwrap().contains("restart it"), "{last}");
 }
 

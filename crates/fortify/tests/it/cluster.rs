@@ -499,7 +499,7 @@ async fn a_gate_that_missed_rows_reads_everything() {
     stands(&two, 0x41, Some(CircuitStatus::Banned)).await;
     // Another circuit's row, and an entry that is not the next: the log had been cut.
     let script = "
-        local rows, log = 'fortify:{statuses}:rows', 'fortify:{statuses}:log'
+        local rows, log = 'fortify:{status}:rows', 'fortify:{status}:log'
         local name = redis.call('HKEYS', rows)[1]
         redis.call('HSET', rows, string.sub(name, 1, 9) .. 'B', redis.call('HGET', rows, name))
         local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1][2]
@@ -512,7 +512,7 @@ async fn a_gate_that_missed_rows_reads_everything() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_gate_that_does_not_know_who_is_banned_admits_nobody() {
     let redis = Redis::start(&[]);
-    assert!(redis.tell(&["SET", "fortify:{statuses}:rows", "x"]).starts_with("+OK"));
+    assert!(redis.tell(&["SET", "fortify:{status}:rows", "x"]).starts_with("+OK"));
     let test_gate = unready(&redis.config(), |parts| {
         let any =
             |level| LevelOverride { admits: Some(Admits::Either), ..LevelOverride::of(level) };
@@ -529,7 +529,7 @@ async fn a_gate_that_does_not_know_who_is_banned_admits_nobody() {
     };
     until("the reason", said).await;
     assert_eq!(visitor.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
-    redis.tell(&["DEL", "fortify:{statuses}:rows"]);
+    redis.tell(&["DEL", "fortify:{status}:rows"]);
     until("the gate to be ready", || async { test_gate.app.readiness().await.is_ready() }).await;
     assert_eq!(visitor.get("/").await.status, StatusCode::OK, "trusted");
 }
@@ -554,7 +554,7 @@ async fn what_is_kept_goes_when_its_time_is_over() {
     }
     reset(&one, 3).await;
     all_told(&one).await;
-    let rows = || redis.tell(&["HLEN", "fortify:{statuses}:rows"]);
+    let rows = || redis.tell(&["HLEN", "fortify:{status}:rows"]);
     let ends = |status: &str| redis.tell(&["ZCARD", &format!("fortify:{{status}}:ends:{status}")]);
     until("the rows", || async { rows() == ":150" }).await;
     assert_eq!((ends("banned"), ends("reset")), (":149".to_owned(), ":1".to_owned()));

@@ -244,14 +244,14 @@ fn what_is_changed_is_changed_by_the_gate_and_the_audit_has_who_and_why() {
         assert_eq!(done, site.api(&format!("/circuits/{CIRCUIT}")));
         let action = format!("circuit.{action}");
         let record = site.audited(|record| record["action"] == action.as_str()).unwrap();
-        let told = ["who", "auth_method", "reason"].map(|key| record[key].as_str().unwrap());
+        let told = ["principal", "auth_method", "reason"].map(|key| record[key].as_str().unwrap());
         assert_eq!(told, ["ada", "socket", "a test"]);
     }
     // By its pseudonym, and a name that is no ASCII.
     let tag = site.api(&format!("/circuits/{CIRCUIT}"))["circuit"].clone();
     let mut command = site.command(&["circuits", "ban", tag.as_str().unwrap(), "--seconds", "60"]);
     assert_eq!(ended(command.env("USER", "zoë"), "").code, 0);
-    assert!(site.audited(|record| record["who"] == "zoë").is_some());
+    assert!(site.audited(|record| record["principal"] == "zoë").is_some());
     assert_eq!(site.run(&["circuits", "promote", OTHER]).code, 0);
 
     let said = site.run(&["circuits", "kill", CIRCUIT]);
@@ -271,7 +271,7 @@ fn what_is_changed_is_changed_by_the_gate_and_the_audit_has_who_and_why() {
     let status = site.api("/status");
     assert_eq!((&status["banned"], &status["trusted"]), (&json!(0), &json!(1)));
     let record = site.audited(|record| record["action"] == "circuit.flush").unwrap();
-    assert_eq!((&record["who"], &record["reason"]), (&json!("ada"), &json!("over")));
+    assert_eq!((&record["principal"], &record["reason"]), (&json!("ada"), &json!("over")));
 
     let said = site.typing(&["sessions", "revoke"], "eyJhbGciOi\n");
     assert!(said.code == 1 && said.err.contains("cerberus_session"), "{}", said.err);
@@ -321,7 +321,7 @@ fn without_a_gate_the_files_are_worked_on_and_answers_look_the_same() {
     assert_eq!(shape(&done), shape(&list["circuits"][0]));
     let record = site.audited(|record| record["action"] == "circuit.promote").unwrap();
     let told =
-        ["who", "auth_method", "target", "from", "reason"].map(|it| record[it].as_str().unwrap());
+        ["principal", "auth_method", "target", "from", "reason"].map(|it| record[it].as_str().unwrap());
     assert_eq!(told, ["ada", "file", tag, "banned", "a friend"]);
     assert_eq!(site.json(&["dial", "pin", "8", "--reason", "night"])["mode"], "pinned");
     assert_eq!(site.run(&["dial", "set", "2", "--reason", "x"]).code, 1);
@@ -386,7 +386,7 @@ fn a_rotation_of_the_keys_is_in_the_audit() {
     assert!(site.audited(|record| record["action"] == "keys.rotate").is_none());
     assert_eq!(site.run(&["keys", "rotate"]).code, 0);
     let record = site.audited(|record| record["action"] == "keys.rotate").unwrap();
-    assert_eq!((&record["who"], &record["auth_method"]), (&json!("ada"), &json!("file")));
+    assert_eq!((&record["principal"], &record["auth_method"]), (&json!("ada"), &json!("file")));
     assert_eq!(record["target"], before["keys"][0]["id"]);
 }
 
@@ -407,7 +407,7 @@ fn reload_says_what_changed_and_a_mistake_changes_nothing() {
         })
     );
     let record = site.audited(|record| record["target"] == "captcha.challenge_status").unwrap();
-    let keys = ["who", "auth_method", "action", "from", "to", "reason"];
+    let keys = ["principal", "auth_method", "action", "from", "to", "reason"];
     let told = keys.map(|key| record[key].as_str().unwrap());
     assert_eq!(told, ["ada", "socket", "config.reload", "default", "403", "a test"]);
     let record = site.audited(|record| record["target"] == "log.level").unwrap();
@@ -425,7 +425,7 @@ fn reload_says_what_changed_and_a_mistake_changes_nothing() {
     let audit = site.api("/audit");
     assert_eq!(audit["records"].as_array().unwrap().len(), records + 1);
     let failed = &audit["records"][0];
-    assert_eq!((&failed["who"], &failed["target"]), (&json!("ada"), &json!("failed")));
+    assert_eq!((&failed["principal"], &failed["target"]), (&json!("ada"), &json!("failed")));
     assert!(failed["reason"].as_str().unwrap().contains("captcha.length"), "{failed}");
 
     // No TOML at all, so that it is not even known where the gate is.
@@ -443,7 +443,7 @@ fn reload_says_what_changed_and_a_mistake_changes_nothing() {
         record.is_some()
     });
     let record = record.unwrap();
-    assert_eq!((&record["who"], &record["auth_method"]), (&json!("SIGHUP"), &json!("signal")));
+    assert_eq!((&record["principal"], &record["auth_method"]), (&json!("SIGHUP"), &json!("signal")));
 }
 
 #[test]

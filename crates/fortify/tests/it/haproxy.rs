@@ -567,8 +567,8 @@ async fn abuse_20_without_haproxy_requests_go_on_bans_count_and_it_heals() {
         // Once for each path.
         "fortify_decisions_total{decision=\"refuse\"} 4",
         "fortify_haproxy_lag_seconds{} 3",
-        "fortify_circuit_status{standing=\"banned\"} 1",
-        "fortify_circuit_status{standing=\"vip\"} 1",
+        "fortify_circuit_status{status=\"banned\"} 1",
+        "fortify_circuit_status{status=\"vip\"} 1",
     ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }
