@@ -493,7 +493,7 @@ async fn answer_of(test_gate: &TestGate, page: &Reply) -> String {
     Answer::decode(record.answer.expose()).unwrap().reveal()
 }
 
-/// Each kind against the real gate for a simulated hour; the table in docs/judging.md.
+/// Each kind against the real gate for a simulated hour; the table in docs/decisions.md.
 #[tokio::test(flavor = "multi_thread")]
 async fn people_get_in_and_guessers_do_not() {
     let test_gate = test_gate(|parts| {
