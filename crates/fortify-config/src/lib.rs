@@ -17,6 +17,7 @@
 mod changes;
 mod load;
 mod origin;
+mod problems;
 mod raw;
 mod shown;
 #[cfg(test)]
@@ -33,7 +34,8 @@ use fortify_engine::threat::table::LevelOverride;
 use fortify_haproxy::client::Endpoint;
 
 pub use changes::{Change, WrittenConfig, needs_restart};
-pub use load::{ConfigError, ENVIRONMENT_PREFIX};
+pub use load::ENVIRONMENT_PREFIX;
+pub use problems::ConfigError;
 pub use shown::Keys;
 
 pub use fortify_core::telemetry::logs::{LogConfig, LogFormat, LogLevel};

@@ -1,6 +1,5 @@
 //! From a file and the environment to a checked [`Config`].
 
-use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -9,6 +8,7 @@ use toml::de::{DeTable, ValueDeserializer};
 use toml::{Table, Value};
 
 use super::origin::{Origins, Place, Variable, line_of};
+use super::problems::{ConfigError, Problems};
 use super::raw::RawConfig;
 use super::{Config, WrittenConfig, validate};
 
@@ -60,6 +60,8 @@ impl Config {
     }
 }
 
+/// Reads everything: the configuration, with the default for each key that is wrong, the table it was
+/// made from, and the problems.
 fn load(
     path: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
@@ -75,65 +77,9 @@ fn load(
     Ok((config, table, problems))
 }
 
-/// Why the configuration cannot be used: one line a problem.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    problems: Vec<String>,
-}
-
-impl ConfigError {
-    /// The problems, each on one line, in the order of the file.
-    #[must_use]
-    pub fn problems(&self) -> &[String] {
-        &self.problems
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problems.join("\n"))
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-/// The problems found so far.
-#[derive(Debug, Default)]
-pub(super) struct Problems(Vec<(Place, String)>);
-
-impl Problems {
-    /// Notes what is wrong with a key that is known.
-    pub(super) fn push(&mut self, origins: &Origins, key: &str, message: impl fmt::Display) {
-        self.0.push((origins.place(key), format!("{key}: {message}")));
-    }
-
-    fn push_at(&mut self, place: Place, message: String) {
-        self.0.push((place, message));
-    }
-
-    fn into_result(mut self, config: Config) -> Result<Config, ConfigError> {
-        if self.0.is_empty() {
-            return Ok(config);
-        }
-        self.0.sort();
-        Err(self.into())
-    }
-}
-
-impl From<Problems> for ConfigError {
-    fn from(problems: Problems) -> Self {
-        let lines = problems.0.iter().map(|(place, message)| {
-            // Whatever was quoted from a file stays on its one line.
-            format!("{place}: {message}").replace(['\n', '\r'], " ")
-        });
-        Self { problems: lines.collect() }
-    }
-}
-
-/// What is there, with the default for what is wrong, and the problems.
 fn read(path: &Path) -> Result<(Table, Origins), ConfigError> {
     let file = path.display().to_string();
-    let fail = |place: Place, message: String| ConfigError::from(Problems(vec![(place, message)]));
+    let fail = |place: Place, message: String| ConfigError::from(Problems::one(place, message));
     let text = std::fs::read_to_string(path).map_err(|error| {
         let advice = "give the path of a readable TOML file in UTF-8";
         fail(Place::File(file.clone()), format!("cannot be read ({error}), {advice}"))

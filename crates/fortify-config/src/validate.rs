@@ -12,8 +12,8 @@ use fortify_captcha::{AnswerMode, Carrier, Variant};
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
-use super::load::Problems;
 use super::origin::Origins;
+use super::problems::Problems;
 use super::raw::{
     RawAdmin, RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawLevel, RawLimits, RawServer,
     RawStorage, RawThreat, RawTor, RawUpstream,
