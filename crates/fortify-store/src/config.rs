@@ -215,8 +215,10 @@ impl fmt::Display for RedisServer {
     }
 }
 
-/// What every key begins with: 1 to 32 of `a-z`, `0-9`, `_` and `-`. Nothing that a pattern, a hash
-/// tag or another program's separator could be.
+/// `storage.prefix`: the text before the first `:` of every key, up to 32 of `a-z`, `0-9`, `_` and `-`. No
+/// character of it can be part of a pattern or a hash tag.
+///
+/// Empty, keys have no prefix: a challenge is `captcha:<token>`, the form of the requirements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPrefix(String);
 
@@ -225,19 +227,29 @@ impl KeyPrefix {
     ///
     /// # Errors
     ///
-    /// What to write instead.
+    /// The text that it does not accept, and what to write instead.
     pub fn parse(text: String) -> Result<Self, String> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b);
         match text.len() {
-            1..=32 if text.bytes().all(plain) => Ok(Self(text)),
-            _ => Err(format!("{text:?} is no prefix, use 1 to 32 of a-z, 0-9, _ and -")),
+            0..=32 if text.bytes().all(plain) => Ok(Self(text)),
+            _ => Err(format!(
+                "{text:?} is no prefix, use up to 32 of a-z, 0-9, _ and -, or \"\" for none"
+            )),
         }
     }
 
-    /// The text.
+    /// The text, without the `:` that follows it in a key.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The key `name` under this prefix.
+    pub(crate) fn key(&self, name: impl fmt::Display) -> String {
+        match self.0.as_str() {
+            "" => name.to_string(),
+            prefix => format!("{prefix}:{name}"),
+        }
     }
 }
 

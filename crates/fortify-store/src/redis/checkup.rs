@@ -45,7 +45,7 @@ pub async fn checkup(config: &RedisConfig) -> Result<Checkup, StoreError> {
     let connection = link.open(Duration::ZERO).await?;
     // One step has many commands here, each of which may take as long as one of the store's.
     let limit = Duration::from_secs(2);
-    let (prefix, cluster) = (config.prefix.as_str().to_owned(), config.cluster);
+    let (key, cluster) = (config.prefix.key("doctor"), config.cluster);
     let looked = link.within(limit, &connection, |mut connection| async move {
         let info: Value = cmd("INFO").query_async(&mut connection).await?;
         let mut texts = Vec::new();
@@ -66,7 +66,7 @@ pub async fn checkup(config: &RedisConfig) -> Result<Checkup, StoreError> {
             fastest = Some(fastest.map_or(took, |least: Duration| least.min(took)));
         }
         found.latency = fastest.unwrap_or_default();
-        for (name, harmless) in harmless(&format!("{prefix}:doctor")) {
+        for (name, harmless) in harmless(&key) {
             let answer = harmless.query_async::<Value>(&mut connection).await;
             if answer.is_err_and(|error| error.code() == Some("NOPERM")) {
                 found.refused.push(name);
