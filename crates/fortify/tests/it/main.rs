@@ -21,5 +21,6 @@ mod onion;
 mod prometheus;
 mod redis;
 mod reload;
+mod requirements;
 mod tor;
 mod way_in;
