@@ -118,7 +118,7 @@ fn unreachable(address: &ControlAddress, error: &io::Error) -> String {
         ),
         (ControlAddress::Unix(path), _) => format!(
             "check that tor runs and that torrc has \"ControlSocket {} GroupWritable \
-             RelaxDirModeCheck\"? tor.control in the configuration names it",
+             RelaxDirModeCheck\"; tor.control in the configuration names it",
             path.display()
         ),
         (ControlAddress::Tcp(address), _) => format!(

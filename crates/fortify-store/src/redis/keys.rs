@@ -1,5 +1,4 @@
-//! What each key is called. Nothing but a parsed token, a circuit's tag or a session's id ever enters
-//! a name.
+//! The names of keys. Only parsed tokens, circuits' tags and session ids become part of a name.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +7,7 @@ use crate::config::KeyPrefix;
 use crate::record::{ChallengeToken, SessionId};
 use fortify_core::pseudonym::CircuitTag;
 
-/// Names keys under one prefix. `docs/redis.md` says what each of them holds.
+/// Names keys under one prefix. `docs/redis.md` describes their values.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: KeyPrefix,
@@ -19,7 +18,7 @@ impl Keys {
         Self { prefix }
     }
 
-    /// One challenge, by its token alone: whoever redeems it names nothing else.
+    /// One challenge, by its token only: an answer names nothing else.
     pub(super) fn challenge(&self, token: &ChallengeToken) -> String {
         self.prefix.key(format_args!("captcha:{}", token.encode()))
     }
@@ -44,52 +43,49 @@ impl Keys {
         self.prefix.key("{revocations}:log")
     }
 
-    /// The log of moves. It is where the revocations are, so that one read tells of both.
+    /// The log of moves, in the same slot as the revocations, so that one read covers both.
     pub(super) fn moves(&self) -> String {
         self.prefix.key("{revocations}:moves")
     }
 
-    /// Where one session lives and lived. It is where the log of moves is, so that one script
-    /// decides and tells.
+    /// The circuits of one session, in the same slot as the log of moves, so that one script writes both.
     pub(super) fn binding(&self, session: SessionId) -> String {
         let session = URL_SAFE_NO_PAD.encode(session.to_bytes());
         self.prefix.key(format_args!("{{revocations}}:binding:{session}"))
     }
 
-    /// A name for the life of the logs. The hash tag keeps it on the same node, so that what loses
-    /// the one loses the others.
+    /// The id of the logs, which is lost together with them: the hash tag keeps all in one slot.
     pub(super) fn stream_id(&self) -> String {
         self.prefix.key("{revocations}:stream")
     }
 
-    /// The turns of the threat dial, of which the last is in force.
+    /// Changes of the threat dial; the last is in force.
     pub(super) fn dial(&self) -> String {
         self.prefix.key("dial")
     }
 
-    /// How circuits stand, by circuit. All keys of standings have one hash tag, so that one script keeps
-    /// a row and tells of it.
+    /// The statuses of circuits. All keys of statuses share a hash tag, so that one script writes a row and its
+    /// log entry.
     pub(super) fn status_rows(&self) -> String {
         self.prefix.key("{status}:rows")
     }
 
-    /// The log of changes of standings.
+    /// The log of changed statuses.
     pub(super) fn status_log(&self) -> String {
         self.prefix.key("{status}:log")
     }
 
-    /// Until when the rows that stand so are kept.
+    /// When the rows with this status expire.
     pub(super) fn status_ends(&self, status: &str) -> String {
         self.prefix.key(format_args!("{{status}}:ends:{status}"))
     }
 
-    /// A name for the life of these keys.
+    /// The id of these keys.
     pub(super) fn status_stream_id(&self) -> String {
         self.prefix.key("{status}:stream")
     }
 
-    /// The log of what circuits did with challenges. It is where the standings are, so that one read
-    /// tells of both.
+    /// The log of answer events, in the same slot as the statuses, so that one read covers both.
     pub(super) fn answer_events(&self) -> String {
         self.prefix.key("{status}:events")
     }
