@@ -12,20 +12,20 @@ use super::problems::{ConfigError, Problems};
 use super::raw::RawConfig;
 use super::{Config, WrittenConfig, validate};
 
-/// What an environment variable that sets a key begins with: `FORTIFY__SECTION__KEY`.
+/// The prefix of environment variables that set keys: `FORTIFY__SECTION__KEY`.
 pub const ENVIRONMENT_PREFIX: &str = "FORTIFY__";
 
 impl Config {
-    /// Reads the file, lays the environment over it and checks the result.
+    /// Reads the file, applies the environment and checks the result.
     ///
-    /// Without a path the embedded default takes the file's place. A variable
-    /// `FORTIFY__SECTION__KEY` sets `section.key`; its value is read as a TOML scalar or array
-    /// where it is one, otherwise as text. The environment is passed in, never read here.
+    /// Without a path the defaults take the file's place. A variable `FORTIFY__SECTION__KEY` overrides
+    /// `section.key`; its value is read as a TOML scalar or array if it is one, otherwise as text. The
+    /// environment is passed in, never read here.
     ///
     /// # Errors
     ///
-    /// Every problem at once, each with file and line or variable, key, and what to do. A file
-    /// that cannot be read or is no TOML is the only problem reported.
+    /// All problems, each with file and line or variable, key, and what to do. If the file cannot be read or is
+    /// not TOML, that is the only problem.
     pub fn load(
         path: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -33,7 +33,7 @@ impl Config {
         Self::load_written(path, env).map(|(config, _)| config)
     }
 
-    /// The same, and what was written there.
+    /// As [`Self::load`], and also returns the keys that were written.
     ///
     /// # Errors
     ///
@@ -46,9 +46,8 @@ impl Config {
         Ok((problems.into_result(config)?, WrittenConfig::new(table)))
     }
 
-    /// What can be made of the file and the environment, with the default for each key that is wrong;
-    /// `None` for a file that cannot be read or is no TOML. For looking at what is there, and never for
-    /// running a gate.
+    /// As [`Self::load`], but with the default for each key that is wrong; `None` if the file cannot be read or is
+    /// not TOML. For diagnosis only: the service never runs with such a configuration.
     pub fn load_leniently(
         path: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -121,7 +120,7 @@ fn overlay(
     }
 }
 
-/// A number, boolean, quoted text or list where the value is one, otherwise the text itself.
+/// The value as a number, boolean, quoted text or list if it is one, otherwise as text.
 fn scalar(text: &str) -> Value {
     let parsed = ValueDeserializer::parse(text).and_then(Value::deserialize);
     match parsed {
@@ -130,7 +129,7 @@ fn scalar(text: &str) -> Value {
     }
 }
 
-/// Deserialises what can be, noting each key that cannot and going on without it.
+/// Deserialises the table. Notes each key that is wrong, and continues without it.
 fn deserialise(mut table: Table, origins: &Origins, problems: &mut Problems) -> RawConfig {
     loop {
         let error = match serde_path_to_error::deserialize(Value::Table(table.clone())) {
@@ -157,7 +156,7 @@ fn deserialise(mut table: Table, origins: &Origins, problems: &mut Problems) -> 
             _ => table.remove(&section),
         };
         let path = error.path().to_string();
-        // A key of a table in a list is named in full; what else is in a list goes by the list's name.
+        // A key of a table in a list is named in full, any other element by the list's name.
         let name = match key {
             _ if path.contains("].") => path,
             Some(key) => format!("{section}.{key}"),
@@ -165,13 +164,13 @@ fn deserialise(mut table: Table, origins: &Origins, problems: &mut Problems) -> 
         };
         problems.push(origins, &name, plain(error.inner().message()));
         if removed.is_none() {
-            // Nothing left to take out: what was read so far is not used, as there are problems.
+            // Nothing to remove: the result is not used anyway, because there are problems.
             return RawConfig::default();
         }
     }
 }
 
-/// The deserialiser's message in the words of the file rather than of the program.
+/// The deserialiser's message in terms of the file.
 fn plain(message: &str) -> String {
     if let Some(rest) = message.strip_prefix("unknown field ") {
         let known = rest.split_once(", expected ").map_or("nothing", |(_, known)| known);

@@ -19,3 +19,8 @@ pub mod pseudonym;
 pub mod recent;
 pub mod sqlite;
 pub mod telemetry;
+
+/// The example of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

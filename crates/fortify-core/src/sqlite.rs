@@ -201,8 +201,9 @@ pub fn open_for_owner(data_dir: &Path, schema: &Schema) -> Result<Opened, FileEr
             if let Err(error) = given {
                 // Left in place, it would lock the service out.
                 let _nothing_is_in_it = std::fs::remove_file(&path);
-                let cause =
-                    format!("the directory belongs to another user, run this as that user: {error}");
+                let cause = format!(
+                    "the directory belongs to another user, run this as that user: {error}"
+                );
                 return Err(failed(&cause));
             }
         }

@@ -13,7 +13,9 @@ pub enum TorError {
     #[error("{}", unreachable(.0, .1))]
     Connect(ControlAddress, #[source] io::Error),
     /// Tor took too long to accept a connection or to answer.
-    #[error("tor does not answer at {0} in time; check that tor runs, and that nothing else listens there")]
+    #[error(
+        "tor does not answer at {0} in time; check that tor runs, and that nothing else listens there"
+    )]
     Slow(ControlAddress),
     /// The connection ended.
     #[error("tor closed its control connection: it ended or is restarting")]

@@ -102,7 +102,10 @@ impl From<LogLevel> for LevelFilter {
 pub fn hide_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "internal error (panic); please report this place as a bug in Fortify");
+        tracing::error!(
+            place,
+            "internal error (panic); please report this place as a bug in Fortify"
+        );
     }));
 }
 
