@@ -1,4 +1,4 @@
-//! What an operator wrote, and how that differs from what was written before.
+//! The written keys, and their differences from those before a reload.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use super::{CaptchaConfig, Config, ReputationConfig, SecurityConfig, ServerConfig};
 use fortify_engine::reputation::answer_history::Scoring;
 
-/// Keys that only a start reads, each also for what begins with it.
+/// Keys that need a restart.
 const AT_START: [&str; 17] = [
     "server.host",
     "server.port",
@@ -30,7 +30,7 @@ const AT_START: [&str; 17] = [
     "reputation.forget_seconds",
 ];
 
-/// Sections that only a start reads.
+/// Sections that need a restart.
 const SECTIONS_AT_START: [&str; 5] = ["haproxy", "storage", "tor", "admin", "log"];
 
 /// Whether a change of `key` (`section.key`) takes effect at the next start, and not before.
@@ -41,7 +41,7 @@ pub fn needs_restart(key: &str) -> bool {
 }
 
 impl Config {
-    /// `self`, with what only a start reads as in `running`.
+    /// `self`, but with the values of `running` for all keys that need a restart.
     #[must_use]
     pub fn until_restart(self, running: &Self) -> Self {
         let (server, captcha, scoring) = (self.server, self.captcha, self.reputation.scoring);
@@ -78,14 +78,14 @@ impl Config {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WrittenConfig(Table);
 
-/// One key that has another value than before.
+/// A key with another value than before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Change {
     /// `section.key`.
     pub key: String,
-    /// As it was written before; nothing where it was not, which is the default.
+    /// The value before; `None` for the default.
     pub from: Option<String>,
-    /// As it is written now.
+    /// The value now; `None` for the default.
     pub to: Option<String>,
 }
 
@@ -109,7 +109,7 @@ impl WrittenConfig {
         Self(table)
     }
 
-    /// The same, but with `former` values for the keys of `changes`.
+    /// `self`, but with the values of `former` for the keys of `changes`.
     #[must_use]
     pub fn but(mut self, former: &Self, changes: &[Change]) -> Self {
         for (section, key) in changes.iter().filter_map(|change| change.key.split_once('.')) {
@@ -124,7 +124,7 @@ impl WrittenConfig {
         self
     }
 
-    /// What is otherwise in `later`, by key.
+    /// The differences of `later` from `self`, by key.
     #[must_use]
     pub fn changes(&self, later: &Self) -> Vec<Change> {
         let (before, after) = (self.keys(), later.keys());
@@ -140,7 +140,7 @@ impl WrittenConfig {
             .collect()
     }
 
-    /// Every key with its value as it would be written.
+    /// Every written key with its value as TOML.
     fn keys(&self) -> Vec<(String, String)> {
         let mut keys = Vec::new();
         for (section, value) in &self.0 {

@@ -2,21 +2,25 @@
 //!
 //! # Layout
 //!
-//! - this file: [`Config`], whose sections are structs of the crates that they configure, and the
-//!   section of the admin interface;
-//! - `raw`: the same sections as an operator may write them, every key optional;
-//! - `load`: the file, the environment over it, and [`ConfigError`];
-//! - `validate`: from raw to checked, with every problem collected;
-//! - `changes`: what is otherwise in a file that is read again, and what waits for a restart;
-//! - `shown`: what is in force, as text;
-//! - `origin`: where each key came from, so that every problem names a line or a variable.
+//! In order of dependency:
 //!
-//! The `config` crate is not used: it merges its sources into a tree that has forgotten the lines
-//! of the file, and an operator at three in the morning wants the line.
+//! - `raw`: the sections as written, every key optional.
+//! - `origin`: the origin of each key, so that every problem names a line or a variable.
+//! - this file: [`Config`], whose sections are structs of the crates that they configure, and the section of the
+//!   admin interface.
+//! - `problems`: [`ConfigError`], which lists all problems.
+//! - `validate`: from raw to checked values.
+//! - `changes`: differences between two configurations, and which of them need a restart.
+//! - `shown`: the configuration in force, as text.
+//! - `load`: reads the file and the environment.
+//!
+//! The `config` crate is not used: it merges its sources into a tree without the lines of the file, which errors
+//! should name.
 
 mod changes;
 mod load;
 mod origin;
+mod problems;
 mod raw;
 mod shown;
 #[cfg(test)]
@@ -33,7 +37,8 @@ use fortify_engine::threat::table::LevelOverride;
 use fortify_haproxy::client::Endpoint;
 
 pub use changes::{Change, WrittenConfig, needs_restart};
-pub use load::{ConfigError, ENVIRONMENT_PREFIX};
+pub use load::ENVIRONMENT_PREFIX;
+pub use problems::ConfigError;
 pub use shown::Keys;
 
 pub use fortify_core::telemetry::logs::{LogConfig, LogFormat, LogLevel};
@@ -48,41 +53,41 @@ pub use fortify_store::config::{
 };
 pub use fortify_tor::config::{ControlAddress, TorConfig};
 
-/// Everything an operator can set, checked. [`Config::default`] is what runs without a file.
+/// The whole configuration, checked. [`Config::default`] is in force without a file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
-    /// `[server]`: where to listen and how long a client may take.
+    /// `[server]`: where to listen, and how long clients may take.
     pub server: ServerConfig,
     /// `[captcha]`: challenges.
     pub captcha: CaptchaConfig,
-    /// `[session]`: what an admitted visitor holds.
+    /// `[session]`: sessions and their cookie.
     pub session: SessionConfig,
-    /// `[security]`: who is asking, and what failures cost.
+    /// `[security]`: how visitors are identified, and how failures count.
     pub security: SecurityConfig,
-    /// `[limits]`: how much may be asked for.
+    /// `[limits]`: waits, and limits on challenges.
     pub limits: LimitsConfig,
-    /// `[reputation]`: how long circuits are trusted and refused.
+    /// `[reputation]`: how circuits become trusted or banned, and for how long.
     pub reputation: ReputationConfig,
-    /// `[behaviour]`: what is done with what requests tell.
+    /// `[behaviour]`: the analysis of requests.
     pub behaviour: BehaviourConfig,
-    /// `[haproxy]`: the table that is told.
+    /// `[haproxy]`: the stick table of circuits.
     pub haproxy: HaproxyConfig,
-    /// `[storage]`: where state lives.
+    /// `[storage]`: where state is kept.
     pub storage: StorageConfig,
-    /// `[upstream]`: the service behind the gate.
+    /// `[upstream]`: the protected service.
     pub upstream: UpstreamConfig,
     /// `[tor]`: tor's control port.
     pub tor: TorConfig,
-    /// `[threat]`: the dial.
+    /// `[threat]`: the threat level, and what each level requires.
     pub threat: ThreatConfig,
     /// `[admin]`: the admin interface.
     pub admin: AdminConfig,
-    /// `[log]`: what is written about it.
+    /// `[log]`: how much is logged, and in which format.
     pub log: LogConfig,
 }
 
 impl Config {
-    /// Where the operator's unix socket is; `None` where there is none.
+    /// The path of the admin socket; `None` if it is turned off.
     #[must_use]
     pub fn admin_socket(&self) -> Option<PathBuf> {
         match &self.admin.socket {
@@ -107,38 +112,37 @@ impl Config {
     }
 }
 
-/// `[admin]`: the admin interface: where it listens, and how hard it is to get in.
+/// `[admin]`: where the admin interface listens, and the limits of logins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdminConfig {
-    /// `listen`: the address of the dashboard and the API, 127.0.0.1:10009 by default; none where it is
-    /// written as "".
+    /// `listen`: the address of the dashboard and the API, 127.0.0.1:10009 by default; `None` for "".
     pub listen: Option<SocketAddr>,
     /// `socket`: the unix socket of the command line.
     pub socket: AdminSocket,
-    /// `allow_remote`: whether `listen` may be reached from other machines; not by default, because what
-    /// is spoken there is plain http.
+    /// `allow_remote`: whether other machines may be able to reach `listen`; not by default, because it is plain
+    /// http.
     pub allow_remote: bool,
-    /// `idle_minutes`: after how long without a request a session ends, 15 minutes.
+    /// `idle_minutes`: how long a session lasts without a request, 15 minutes.
     pub idle: Duration,
-    /// `session_minutes`: after how long every session ends, 12 hours.
+    /// `session_minutes`: how long a session lasts in all, 12 hours.
     pub session: Duration,
-    /// `login_tries`: wrong passwords for one account before it waits, 5.
+    /// `login_tries`: wrong passwords for one account before it has to wait, 5.
     pub login_tries: u32,
-    /// `login_tries_per_minute`: passwords that are looked at for all accounts together, 30.
+    /// `login_tries_per_minute`: passwords that are checked for all accounts together, 30.
     pub login_tries_per_minute: u32,
-    /// `login_wait_seconds`: the longest wait that wrong passwords bring, 900 s.
+    /// `login_wait_seconds`: the longest wait after wrong passwords, 900 s.
     pub login_wait: Duration,
 }
 
-/// Where the operator's unix socket is.
+/// The place of the admin socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AdminSocket {
     /// `admin.sock` in `storage.data_dir`. The default.
     #[default]
     InDataDir,
-    /// Elsewhere.
+    /// At this path.
     At(PathBuf),
-    /// Nowhere.
+    /// Turned off.
     Off,
 }
 
@@ -156,3 +160,8 @@ impl Default for AdminConfig {
         }
     }
 }
+
+/// The example of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,6 +1,5 @@
 //! From a file and the environment to a checked [`Config`].
 
-use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -9,23 +8,24 @@ use toml::de::{DeTable, ValueDeserializer};
 use toml::{Table, Value};
 
 use super::origin::{Origins, Place, Variable, line_of};
+use super::problems::{ConfigError, Problems};
 use super::raw::RawConfig;
 use super::{Config, WrittenConfig, validate};
 
-/// What an environment variable that sets a key begins with: `FORTIFY__SECTION__KEY`.
+/// The prefix of environment variables that set keys: `FORTIFY__SECTION__KEY`.
 pub const ENVIRONMENT_PREFIX: &str = "FORTIFY__";
 
 impl Config {
-    /// Reads the file, lays the environment over it and checks the result.
+    /// Reads the file, applies the environment and checks the result.
     ///
-    /// Without a path the embedded default takes the file's place. A variable
-    /// `FORTIFY__SECTION__KEY` sets `section.key`; its value is read as a TOML scalar or array
-    /// where it is one, otherwise as text. The environment is passed in, never read here.
+    /// Without a path the defaults take the file's place. A variable `FORTIFY__SECTION__KEY` overrides
+    /// `section.key`; its value is read as a TOML scalar or array if it is one, otherwise as text. The
+    /// environment is passed in, never read here.
     ///
     /// # Errors
     ///
-    /// Every problem at once, each with file and line or variable, key, and what to do. A file
-    /// that cannot be read or is no TOML is the only problem reported.
+    /// All problems, each with file and line or variable, key, and what to do. If the file cannot be read or is
+    /// not TOML, that is the only problem.
     pub fn load(
         path: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -33,7 +33,7 @@ impl Config {
         Self::load_written(path, env).map(|(config, _)| config)
     }
 
-    /// The same, and what was written there.
+    /// As [`Self::load`], and also returns the keys that were written.
     ///
     /// # Errors
     ///
@@ -46,9 +46,8 @@ impl Config {
         Ok((problems.into_result(config)?, WrittenConfig::new(table)))
     }
 
-    /// What can be made of the file and the environment, with the default for each key that is wrong;
-    /// `None` for a file that cannot be read or is no TOML. For looking at what is there, and never for
-    /// running a gate.
+    /// As [`Self::load`], but with the default for each key that is wrong; `None` if the file cannot be read or is
+    /// not TOML. For diagnosis only: the service never runs with such a configuration.
     pub fn load_leniently(
         path: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -60,6 +59,8 @@ impl Config {
     }
 }
 
+/// Reads everything: the configuration, with the default for each key that is wrong, the table it was
+/// made from, and the problems.
 fn load(
     path: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
@@ -75,65 +76,9 @@ fn load(
     Ok((config, table, problems))
 }
 
-/// Why the configuration cannot be used: one line a problem.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    problems: Vec<String>,
-}
-
-impl ConfigError {
-    /// The problems, each on one line, in the order of the file.
-    #[must_use]
-    pub fn problems(&self) -> &[String] {
-        &self.problems
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problems.join("\n"))
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-/// The problems found so far.
-#[derive(Debug, Default)]
-pub(super) struct Problems(Vec<(Place, String)>);
-
-impl Problems {
-    /// Notes what is wrong with a key that is known.
-    pub(super) fn push(&mut self, origins: &Origins, key: &str, message: impl fmt::Display) {
-        self.0.push((origins.place(key), format!("{key}: {message}")));
-    }
-
-    fn push_at(&mut self, place: Place, message: String) {
-        self.0.push((place, message));
-    }
-
-    fn into_result(mut self, config: Config) -> Result<Config, ConfigError> {
-        if self.0.is_empty() {
-            return Ok(config);
-        }
-        self.0.sort();
-        Err(self.into())
-    }
-}
-
-impl From<Problems> for ConfigError {
-    fn from(problems: Problems) -> Self {
-        let lines = problems.0.iter().map(|(place, message)| {
-            // Whatever was quoted from a file stays on its one line.
-            format!("{place}: {message}").replace(['\n', '\r'], " ")
-        });
-        Self { problems: lines.collect() }
-    }
-}
-
-/// What is there, with the default for what is wrong, and the problems.
 fn read(path: &Path) -> Result<(Table, Origins), ConfigError> {
     let file = path.display().to_string();
-    let fail = |place: Place, message: String| ConfigError::from(Problems(vec![(place, message)]));
+    let fail = |place: Place, message: String| ConfigError::from(Problems::one(place, message));
     let text = std::fs::read_to_string(path).map_err(|error| {
         let advice = "give the path of a readable TOML file in UTF-8";
         fail(Place::File(file.clone()), format!("cannot be read ({error}), {advice}"))
@@ -175,7 +120,7 @@ fn overlay(
     }
 }
 
-/// A number, boolean, quoted text or list where the value is one, otherwise the text itself.
+/// The value as a number, boolean, quoted text or list if it is one, otherwise as text.
 fn scalar(text: &str) -> Value {
     let parsed = ValueDeserializer::parse(text).and_then(Value::deserialize);
     match parsed {
@@ -184,7 +129,7 @@ fn scalar(text: &str) -> Value {
     }
 }
 
-/// Deserialises what can be, noting each key that cannot and going on without it.
+/// Deserialises the table. Notes each key that is wrong, and continues without it.
 fn deserialise(mut table: Table, origins: &Origins, problems: &mut Problems) -> RawConfig {
     loop {
         let error = match serde_path_to_error::deserialize(Value::Table(table.clone())) {
@@ -211,7 +156,7 @@ fn deserialise(mut table: Table, origins: &Origins, problems: &mut Problems) -> 
             _ => table.remove(&section),
         };
         let path = error.path().to_string();
-        // A key of a table in a list is named in full; what else is in a list goes by the list's name.
+        // A key of a table in a list is named in full, any other element by the list's name.
         let name = match key {
             _ if path.contains("].") => path,
             Some(key) => format!("{section}.{key}"),
@@ -219,13 +164,13 @@ fn deserialise(mut table: Table, origins: &Origins, problems: &mut Problems) -> 
         };
         problems.push(origins, &name, plain(error.inner().message()));
         if removed.is_none() {
-            // Nothing left to take out: what was read so far is not used, as there are problems.
+            // Nothing to remove: the result is not used anyway, because there are problems.
             return RawConfig::default();
         }
     }
 }
 
-/// The deserialiser's message in the words of the file rather than of the program.
+/// The deserialiser's message in terms of the file.
 fn plain(message: &str) -> String {
     if let Some(rest) = message.strip_prefix("unknown field ") {
         let known = rest.split_once(", expected ").map_or("nothing", |(_, known)| known);

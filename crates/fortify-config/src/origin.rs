@@ -1,4 +1,4 @@
-//! Where each key came from: a line of the file or a variable of the environment.
+//! The origin of each key: a line of the file, or an environment variable.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,7 +41,7 @@ impl Origins {
         Self { file: Some(file.to_owned()), lines, variables: BTreeMap::new() }
     }
 
-    /// Notes that a variable set this key, whatever the file said.
+    /// Notes that a variable overrides this key.
     pub(super) fn set_by(&mut self, key: &str, variable: Variable) {
         self.variables.insert(key.to_owned(), variable);
     }
@@ -51,7 +51,7 @@ impl Origins {
         self.variables.get(key)
     }
 
-    /// Where to look for this key, or failing that for what it stands in.
+    /// The place of this key, or else of the table that contains it.
     pub(super) fn place(&self, key: &str) -> Place {
         let listed = key.split('[').next().unwrap_or(key);
         if let Some(variable) = self.variables.get(listed) {
@@ -68,7 +68,7 @@ impl Origins {
         }
     }
 
-    /// A section that no file has may have been made by a variable.
+    /// A section that is not in the file may exist because of a variable.
     fn first_variable_of(&self, section: &str) -> Option<Place> {
         let mut keys = self.variables.iter();
         let (_, variable) = keys.find(|(key, _)| key.split('.').next() == Some(section))?;
@@ -101,7 +101,7 @@ pub(super) fn line_of(text: &str, offset: usize) -> usize {
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }
 
-/// Where an operator finds what is wrong. Ordered as problems are shown.
+/// The place of a problem. Ordered as problems are shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     /// The file as a whole.
@@ -110,7 +110,7 @@ pub(super) enum Place {
     Line(String, usize),
     /// An environment variable.
     Variable(String),
-    /// Nothing the operator wrote.
+    /// The defaults.
     Defaults,
 }
 

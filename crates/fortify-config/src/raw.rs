@@ -1,7 +1,7 @@
-//! The sections as an operator may write them: every key optional, unknown ones refused.
+//! The sections as written: every key optional, unknown ones refused.
 //!
-//! Numbers are wide and words are text here, so that a value out of range is a problem of
-//! `validate`, which says what to use instead, and not of the parser, which does not.
+//! Numbers are wide and words are text here, so that `validate` finds values out of range and can say what to use
+//! instead, which the parser cannot.
 
 use std::collections::BTreeMap;
 

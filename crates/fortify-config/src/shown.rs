@@ -1,7 +1,7 @@
-//! The configuration in force, as text, for those who look after it.
+//! The configuration in force, as text.
 //!
-//! Secrets are in files that the configuration names and never reads into itself, so that there is nothing
-//! to redact here: a key that ever holds one must not be added to this list with its value.
+//! The configuration contains no secrets, only the paths of files with secrets, so nothing is redacted here. A key
+//! that ever contains a secret must not be added with its value.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use std::time::Duration;
 use super::*;
 use fortify_engine::threat::table::Admits;
 
-/// The text of what is not set.
+/// The text for a key that is not set.
 const NOT_SET: &str = "not set";
 
 /// The keys of one section with their values.
 pub type Keys = Vec<(&'static str, String)>;
 
 impl Config {
-    /// Every section and every key of it, with the value in force.
+    /// All sections and keys, with the values in force.
     #[must_use]
     pub fn shown(&self) -> Vec<(&'static str, Keys)> {
         let (server, captcha, storage) = (&self.server, &self.captcha, &self.storage);
@@ -205,7 +205,7 @@ fn path(value: Option<&PathBuf>) -> String {
     value.map_or_else(|| NOT_SET.to_owned(), |path| path.display().to_string())
 }
 
-/// The word of a setting whose values are named like their words.
+/// The word of an enum value whose variants are named like their words.
 fn word<T: fmt::Debug>(value: &T) -> String {
     format!("{value:?}").to_ascii_lowercase()
 }
@@ -220,7 +220,7 @@ fn server_text(server: &RedisServer) -> String {
     }
 }
 
-/// Which columns were written for which levels; what they are is in the table of levels.
+/// The written keys of each level.
 fn levels(written: &[LevelOverride]) -> String {
     let each = written.iter().map(|row| {
         let admits = row.admits.map(|admits| match admits {

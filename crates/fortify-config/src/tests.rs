@@ -389,8 +389,8 @@ fn a_redis_that_cannot_be_reached_as_written_is_refused() {
         ("url = \"127.0.0.1:6379\"", "is no URL, use redis://HOST:PORT"),
         ("url = \"http://a\"", "another scheme than redis, rediss and unix"),
         ("urls = [\"redis://a\", \"rediss://b\"]", "has nodes with TLS and without"),
-        ("tls_key_file = \"k\"", "needs storage.tls_certificate_file beside it"),
-        ("tls_certificate_file = \"c\"", "needs storage.tls_key_file beside it"),
+        ("tls_key_file = \"k\"", "needs storage.tls_certificate_file as well"),
+        ("tls_certificate_file = \"c\"", "needs storage.tls_key_file as well"),
         ("tls_ca_file = \"\"", "is empty, use the path of a file"),
         ("url = \"redis://\"", "names no host"),
         ("url = \"redis://a:0\"", "has port 0"),
@@ -405,22 +405,24 @@ fn a_redis_that_cannot_be_reached_as_written_is_refused() {
         ("urls = []", "names 0 nodes, use 1 to 32"),
         ("urls = [\"redis://a\", \"redis://b/1\"]", "names a socket or a database"),
         ("url = \"unix:///s1\"\ncluster = true", "names a socket or a database"),
-        ("prefix = \"\"", "is no prefix, use 1 to 32 of a-z, 0-9, _ and -"),
-        ("prefix = \"a{b}\"", "is no prefix"),
+        ("prefix = \"a{b}\"", "is no prefix, use up to 32 of a-z, 0-9, _ and -, or \"\" for none"),
         ("prefix = \"a:b\"", "is no prefix"),
         ("prefix = \"a b\"", "is no prefix"),
         ("prefix = \"a*\"", "is no prefix"),
         ("timeout_ms = 9", "9 is out of range, use 10 to 5000"),
         ("password_file = \"\"", "is empty, use the path of a file"),
         ("user = \"a b\"\npassword_file = \"p\"", "is no user"),
-        ("user = \"a\"", "needs storage.password_file beside it"),
+        ("user = \"a\"", "needs storage.password_file as well"),
     ] {
         let (key, said) = (text.split(' ').next().unwrap(), problem(&format!("[storage]\n{text}")));
         assert!(said.starts_with(&format!("fortify.toml:2: storage.{key}: ")), "{said}");
         assert!(said.contains(expected), "{text}: {said}");
     }
     let both = problem("[storage]\nurls = [\"redis://a\"]\nurl = \"redis://a\"");
-    assert!(both.starts_with("fortify.toml:3: storage.url: is set beside storage.urls"), "{both}");
+    assert!(
+        both.starts_with("fortify.toml:3: storage.url: is set together with storage.urls"),
+        "{both}"
+    );
     let many = "[storage]\nurls = [\"redis://a\", \"redis://b\"]\ncluster = false";
     assert!(
         problem(many).starts_with("fortify.toml:3: storage.cluster: is false and storage.urls")
@@ -538,7 +540,7 @@ fn haproxy_is_reached_one_way_and_its_table_is_a_name() {
     assert_eq!(Config::default().haproxy.endpoint, None);
     assert_eq!(
         problem("[haproxy]\nsocket_path = \"/run/h.sock\"\naddress = \"127.0.0.1:9999\""),
-        "fortify.toml:3: haproxy.address: is given beside haproxy.socket_path, keep the one that \
+        "fortify.toml:3: haproxy.address: is set together with haproxy.socket_path, keep the one that \
          HAProxy listens on"
     );
 }
@@ -614,7 +616,7 @@ fn a_control_port_is_a_socket_or_an_address_and_has_one_way_in() {
     }
     let both = "[tor]\ncontrol = \"[::1]:9051\"\ncookie_file = \"/a\"\npassword_file = \"/b\"";
     let said = problem(both);
-    assert!(said.starts_with("fortify.toml:4: tor.password_file: is set beside"), "{said}");
+    assert!(said.starts_with("fortify.toml:4: tor.password_file: is set together with"), "{said}");
 }
 
 #[test]

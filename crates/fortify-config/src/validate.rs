@@ -1,4 +1,4 @@
-//! From what was written to what may run: every value checked, every problem collected.
+//! Checks the written values and collects all problems.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -12,8 +12,8 @@ use fortify_captcha::{AnswerMode, Carrier, Variant};
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
-use super::load::Problems;
 use super::origin::Origins;
+use super::problems::Problems;
 use super::raw::{
     RawAdmin, RawCaptcha, RawConfig, RawDifficulty, RawHaproxy, RawLevel, RawLimits, RawServer,
     RawStorage, RawThreat, RawTor, RawUpstream,
@@ -34,10 +34,10 @@ use fortify_haproxy::command::TableName;
 /// The longest path a unix socket can have on Linux, in bytes: `sun_path` less its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// Nodes by which a cluster is found: one that answers names all the others.
+/// The most nodes in `storage.urls`: one that answers names all others.
 const MAX_SERVERS: usize = 32;
 
-/// Starts from the defaults and takes over every key that was written and is right.
+/// The defaults, with every written key whose value is valid.
 pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problems) -> Config {
     let mut check = Check { origins, problems };
     let mut config = Config::default();
@@ -231,7 +231,8 @@ fn upstream(check: &mut Check<'_>, raw: RawUpstream, upstream: &mut UpstreamConf
 
 fn haproxy(check: &mut Check<'_>, raw: RawHaproxy, haproxy: &mut HaproxyConfig) {
     if raw.socket_path.is_some() && raw.address.is_some() {
-        let message = "is given beside haproxy.socket_path, keep the one that HAProxy listens on";
+        let message =
+            "is set together with haproxy.socket_path, keep the one that HAProxy listens on";
         check.problems.push(check.origins, "haproxy.address", message);
     }
     let path = |text: String| match text.len() {
@@ -261,7 +262,7 @@ fn storage(check: &mut Check<'_>, raw: RawStorage, storage: &mut StorageConfig) 
 
     let redis = &mut storage.redis;
     if raw.url.is_some() && raw.urls.is_some() {
-        let message = "is set beside storage.urls, remove one of them";
+        let message = "is set together with storage.urls, remove one of them";
         check.problems.push(check.origins, "storage.url", message);
     }
     redis.cluster = raw.cluster.unwrap_or(raw.urls.is_some());
@@ -317,10 +318,10 @@ fn storage(check: &mut Check<'_>, raw: RawStorage, storage: &mut StorageConfig) 
             true => ("storage.tls_key_file", "storage.tls_certificate_file"),
             false => ("storage.tls_certificate_file", "storage.tls_key_file"),
         };
-        check.problems.push(check.origins, key, format!("needs {other} beside it"));
+        check.problems.push(check.origins, key, format!("needs {other} as well"));
     }
     if redis.user.is_some() && redis.password_file.is_none() {
-        let message = "needs storage.password_file beside it";
+        let message = "needs storage.password_file as well";
         check.problems.push(check.origins, "storage.user", message);
     }
     check.with("storage.prefix", raw.prefix, KeyPrefix::parse, &mut redis.prefix);
@@ -346,7 +347,7 @@ fn tor(check: &mut Check<'_>, raw: RawTor, tor: &mut TorConfig) {
         check.with(key, value, path, target);
     }
     if tor.cookie_file.is_some() && tor.password_file.is_some() {
-        let message = "is set beside tor.cookie_file, keep the one that torrc asks for";
+        let message = "is set together with tor.cookie_file, keep the one that torrc requires";
         check.problems.push(check.origins, "tor.password_file", message);
     }
     check.whole("tor.instance", raw.instance, 0..=65_535, &mut tor.instance);
@@ -405,7 +406,7 @@ fn threat(check: &mut Check<'_>, raw: RawThreat, config: &mut Config) {
     }
 }
 
-/// One table of `[[threat.levels]]`; `None` where it does not say of which level.
+/// One table of `[[threat.levels]]`; `None` if it does not say for which level.
 fn threat_row(
     check: &mut Check<'_>,
     table: &str,
@@ -509,7 +510,9 @@ fn authority(url: &str) -> Result<Authority, String> {
         return fail("is no URL");
     };
     if uri.scheme() != Some(&Scheme::HTTP) {
-        return fail("is not plain http, which is all that is spoken to the service behind");
+        return fail(
+            "is not plain http, the only protocol that Fortify uses for the protected service",
+        );
     }
     let Some(authority) = uri.authority() else {
         return fail("names no host");
@@ -518,7 +521,7 @@ fn authority(url: &str) -> Result<Authority, String> {
     if !matches!(rest, "" | "/") || url.contains(['#', '?']) {
         return fail("has a path or a query");
     }
-    // Written again from its parts, it shows what was ignored: a user, a port that is no number.
+    // Reassembled from its parts, it differs if something was ignored: a user, a port that is no number.
     let again = match authority.port_u16() {
         Some(port) => format!("{}:{port}", authority.host()),
         None => authority.host().to_owned(),
@@ -529,7 +532,7 @@ fn authority(url: &str) -> Result<Authority, String> {
     Ok(authority.clone())
 }
 
-/// Takes values over one by one and notes what is wrong with the rest.
+/// Checks values one by one, and notes the problems.
 struct Check<'a> {
     origins: &'a Origins,
     problems: &'a mut Problems,
@@ -565,7 +568,7 @@ impl Check<'_> {
         self.with(key, value, convert, target);
     }
 
-    /// As [`Self::whole`], for what has no value unless it is written.
+    /// As [`Self::whole`], for a key without a default.
     fn some<T: TryFrom<i64> + Default>(
         &mut self,
         key: &str,

@@ -1,14 +1,14 @@
-//! Who is asking: the circuit of an onion visitor, or the address of a clearnet one.
+//! The identity of a visitor: the circuit on an onion service, the address on clearnet.
 //!
-//! Everything that is counted, limited, banned or bound to a session hangs on a [`CircuitId`], so
-//! it is made in one place, by parsing, and never from text that was merely passed on. Tor tells
-//! the circuit as an IPv6 address (`HiddenServiceExportCircuitID haproxy`), either in a PROXY
-//! line to us or, through `HAProxy`, in the header `X-Circuit-ID`.
+//! Counts, limits, bans and sessions all belong to a [`CircuitId`], so it is made in one place, by
+//! parsing, and never from text that was merely passed on. Tor sends the circuit as an IPv6 address
+//! (`HiddenServiceExportCircuitID haproxy`), either in a PROXY line to Fortify or, through `HAProxy`, in
+//! the header `X-Circuit-ID`.
 //!
 //! # Layout
 //!
-//! - [`identify`]: the one rule that decides which source counts for a request.
-//! - [`CircuitId`], [`Origin`], [`TorCircuit`], [`AddressBlock`]: what a visitor is known by.
+//! - [`identify`]: decides which source counts for a request.
+//! - [`CircuitId`], [`Origin`], [`TorCircuit`], [`AddressBlock`]: the identities.
 //! - `connection`: what the accept loop knows ([`Connection`], [`PeerAddress`],
 //!   [`TrustedProxies`]).
 //! - `proxy_line`: the PROXY v1 line ([`parse_proxy_line`], [`ProxySource`]).
@@ -28,7 +28,7 @@ use http::HeaderMap;
 pub use connection::{Connection, PeerAddress, TrustedProxies, TrustedProxiesError};
 pub use proxy_line::{MAX_PROXY_LINE, ProxySource, parse_proxy_line};
 
-/// The header in which a trusted proxy hands over the circuit's address.
+/// The header in which a trusted proxy passes the circuit's address.
 pub const CIRCUIT_HEADER: &str = "x-circuit-id";
 
 /// Length in bytes of [`CircuitId::canonical_bytes`].
@@ -41,7 +41,7 @@ const MAX_ADDRESS_TEXT: usize = 45;
 /// (`HiddenServiceExportCircuitID` in tor's manual; seen on the wire with tor 0.4.9).
 const TOR_PREFIX: [u16; 4] = [0xfc00, 0xdead, 0xbeef, 0x4dad];
 
-/// Which source says who is asking: `security.identity` in the configuration.
+/// Which source identifies visitors: `security.identity` in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IdentityMode {
     /// An onion service: the circuit, from `X-Circuit-ID` of a trusted peer or a PROXY line, and
@@ -53,18 +53,18 @@ pub enum IdentityMode {
     Peer,
 }
 
-/// Decides who is asking, or why that cannot be said.
+/// Identifies the visitor of a request, or says why that is impossible.
 ///
 /// Pure: a function of the configuration, of what the accept loop knows, of the headers, and of
-/// `boot`, which says between which two starts of tor the request arrived: read it once per request.
+/// `boot`, the run of tor during which the request arrived: read it once per request.
 ///
-/// A PROXY line counts from trusted peers only, like the header: whoever can reach the listener
+/// A PROXY line counts from trusted peers only, like the header: anyone who can reach the listener
 /// could write one. Where there is a PROXY line, all bytes after it are the visitor's own, so a
 /// circuit header beside it is forged and the request is refused.
 ///
 /// # Errors
 ///
-/// A [`CircuitError`] that names the reason and holds nothing that came from outside.
+/// A [`CircuitError`] with the reason. It holds nothing that came from outside.
 pub fn identify(
     mode: IdentityMode,
     trusted: &TrustedProxies,
@@ -113,10 +113,10 @@ fn from_header(
     text.parse()
 }
 
-/// Why a visitor's circuit cannot be told.
+/// Why a visitor could not be identified.
 ///
-/// None of these carries the value that was refused: it came from outside, and a circuit number
-/// has no business in a log.
+/// No variant carries the refused value: it came from outside, and a circuit number must not
+/// appear in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CircuitError {
     /// Neither a PROXY line nor a header, where one of them is required.
@@ -158,7 +158,7 @@ impl CircuitError {
     }
 }
 
-/// Who is asking, and by which source we know.
+/// The identity of a visitor, and its source.
 ///
 /// The source is part of the identity: a number in a header and the same number in a PROXY line
 /// come from two different tor processes and are two visitors. There is no `Display`, and `Debug`
@@ -174,7 +174,7 @@ pub enum CircuitId {
 }
 
 impl CircuitId {
-    /// The circuit of tor's; `None` for a visitor of clearnet.
+    /// Tor's circuit; `None` for a clearnet visitor.
     #[must_use]
     pub const fn tor(&self) -> Option<TorCircuit> {
         match *self {
@@ -183,7 +183,7 @@ impl CircuitId {
         }
     }
 
-    /// One spelling of this identity in bytes, to be hashed with a key.
+    /// This identity as bytes, to be hashed with a key.
     ///
     /// Every field has its fixed place, so two different identities never give the same bytes:
     /// byte 0 the source, byte 1 the kind of origin, then ten bytes of origin (big-endian,
@@ -246,25 +246,25 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// Which tor process, and between which two of its starts.
+/// One run of one tor process.
 ///
-/// Both are 0 where the configuration has no section `[tor]`; then nothing tells the circuits of
-/// one start from those of the next.
+/// Both fields are 0 if the configuration has no section `[tor]`; circuits of one run are then not
+/// distinguished from those of the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TorBoot {
     /// `tor.instance`.
     pub instance: u16,
-    /// A number that no earlier start of that process had; see the crate `fortify-tor`.
+    /// A number that no earlier run of that process had; see the crate `fortify-tor`.
     pub generation: u32,
 }
 
-/// A circuit of one tor process, between two of its restarts.
+/// A circuit of one run of one tor process.
 ///
 /// The number alone is not enough: it is a small counter that starts again when tor does, and
 /// two tor processes count alike. Instance and generation ([`TorBoot`]) keep those apart.
 ///
-/// In order, those of one number are side by side ([`Self::all_of`]): where a number is all that is
-/// known, they share what is said of it.
+/// Sorted, the circuits with the same number are adjacent ([`Self::all_of`]): where only the number is
+/// known, they share a state.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TorCircuit {
     number: u32,
@@ -273,9 +273,9 @@ pub struct TorCircuit {
 }
 
 impl TorCircuit {
-    /// Reads the circuit's number out of the address Tor made for it.
+    /// Reads the circuit's number from the address that Tor made for it.
     ///
-    /// Instance and generation are 0: an address does not tell them ([`Self::during`]).
+    /// Instance and generation are 0: an address does not hold them ([`Self::during`]).
     ///
     /// # Errors
     ///
@@ -291,14 +291,14 @@ impl TorCircuit {
         Ok(Self { instance: 0, generation: 0, number })
     }
 
-    /// The circuit that is known by these three: for stores that read one back.
+    /// The circuit with these three parts: for stores that read one back.
     #[must_use]
     pub const fn from_parts(instance: u16, generation: u32, number: u32) -> Self {
         Self { instance, generation, number }
     }
 
-    /// The address that Tor makes for the circuit, which knows nothing of instance and generation: what
-    /// `HAProxy` has it under.
+    /// The address that Tor makes for the circuit, without instance and generation: its key in
+    /// `HAProxy`'s table.
     #[must_use]
     pub const fn address(&self) -> Ipv6Addr {
         let [a, b, c, d] = TOR_PREFIX;
@@ -306,13 +306,13 @@ impl TorCircuit {
         Ipv6Addr::new(a, b, c, d, 0, 0, high, low)
     }
 
-    /// All that have this number, whichever tor gave it and when.
+    /// All circuits with this number, of any run of any tor process.
     #[must_use]
     pub const fn all_of(number: u32) -> RangeInclusive<Self> {
         Self::from_parts(0, 0, number)..=Self::from_parts(u16::MAX, u32::MAX, number)
     }
 
-    /// The circuit of this number that there was during `boot`.
+    /// The circuit with this number during the run `boot`.
     #[must_use]
     pub const fn during(self, boot: TorBoot) -> Self {
         Self { instance: boot.instance, generation: boot.generation, number: self.number }
@@ -324,7 +324,7 @@ impl TorCircuit {
         self.instance
     }
 
-    /// Between which two starts of that process; see the crate `fortify-tor`.
+    /// The run of that process; see the crate `fortify-tor`.
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.generation
@@ -340,8 +340,8 @@ impl TorCircuit {
 impl FromStr for TorCircuit {
     type Err = CircuitError;
 
-    /// Reads any spelling of the address the standard parser knows: Tor's own is not the
-    /// canonical one (`::0:19`), `HAProxy` prints another (`::19`), and both mean circuit 25.
+    /// Reads any spelling of the address that the standard parser accepts: Tor writes `::0:19`,
+    /// `HAProxy` prints `::19`, and both mean circuit 25.
     fn from_str(text: &str) -> Result<Self, CircuitError> {
         if text.len() > MAX_ADDRESS_TEXT {
             return Err(CircuitError::Malformed);
@@ -357,8 +357,8 @@ impl fmt::Debug for TorCircuit {
     }
 }
 
-/// The part of an address that is one visitor's for counting: an IPv4 address, an IPv6 /64 (one
-/// subscriber holds at least that many, RFC 6177), or this machine, over a unix socket.
+/// The block of addresses that counts as one visitor: an IPv4 address, an IPv6 /64 (a subscriber has at
+/// least that many, RFC 6177), or this machine, over a unix socket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AddressBlock(Block);
 

@@ -1,10 +1,10 @@
-//! What time it is, as a value that is passed in.
+//! Time, as a trait that callers pass in.
 //!
-//! Expiry, decay and session lifetimes are judged against a [`Clock`], so that a test can stand
-//! an hour later without waiting for it.
+//! Expiry, decay and session lifetimes are checked against a [`Clock`], so that a test can move on by an
+//! hour without waiting.
 //!
-//! The wall clock can be set, and what counts down inside this process must not notice: [`SteadyClock`]
-//! goes on where the wall clock jumps, and [`Jumps`] tells of it.
+//! The wall clock can be set, and timeouts inside this process must not be affected: [`SteadyClock`]
+//! continues evenly when the wall clock jumps, and [`Jumps`] reports the jump.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -69,22 +69,22 @@ impl Timestamp {
         Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// This time by a clock that was set `millis` forward, or back where that is less than 0; saturates.
+    /// This time on a clock that was set forward by `millis`, or back if that is negative; saturates.
     #[must_use]
     pub const fn shifted(self, millis: i64) -> Self {
         Self(self.0.saturating_add_signed(millis))
     }
 
-    /// How long it is from `self` until `later`; zero when `later` has passed.
+    /// The duration from `self` to `later`; zero if `later` is earlier.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0))
     }
 }
 
-/// The time of a calendar date and a time of day, UTC; `None` for what is no date since 1970.
+/// The time of a calendar date and a time of day, in UTC; `None` if it is no date since 1970.
 ///
-/// For the dates that others tell: a `Date` header, tor's consensus.
+/// For dates from elsewhere: a `Date` header, tor's consensus.
 #[must_use]
 pub fn civil(
     year: u64,
@@ -111,10 +111,10 @@ pub fn civil(
 
 /// A source of the current time.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time now, which somebody may set back or forward.
+    /// The wall-clock time, which can be set back or forward.
     fn now(&self) -> Timestamp;
 
-    /// How long it has been since some moment in the past, which nobody can set.
+    /// The time since some moment in the past. It cannot be set.
     fn elapsed(&self) -> Duration;
 }
 
@@ -130,52 +130,52 @@ impl Clock for SystemClock {
     }
 
     fn elapsed(&self) -> Duration {
-        // Any moment is as good as another, as long as it is the same for all.
+        // Any moment will do, as long as all callers share it.
         static FIRST_ASKED: LazyLock<Instant> = LazyLock::new(Instant::now);
         FIRST_ASKED.elapsed()
     }
 }
 
-/// Differences between wall clock and time that passed up to which the wall clock is simply followed:
-/// what a time service corrects in one step on a machine that is up, and a machine's own inexactness.
+/// The difference between wall clock and elapsed time up to which the wall clock is followed silently: it
+/// covers the corrections of a time service on a running machine, and inexact timers.
 pub const JUMP: Duration = Duration::from_secs(60);
 
 /// The wall clock was set, or the machine slept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jump {
-    /// By how many ms; less than 0 is back.
+    /// The distance in milliseconds; negative is back.
     pub millis: i64,
 }
 
 impl Jump {
-    /// The word in metrics and in the log.
+    /// The label in metrics and in the log.
     #[must_use]
     pub const fn direction(self) -> &'static str {
         if self.millis < 0 { "back" } else { "forward" }
     }
 
-    /// How far.
+    /// The distance.
     #[must_use]
     pub const fn size(self) -> Duration {
         Duration::from_millis(self.millis.unsigned_abs())
     }
 }
 
-/// Notices when a wall clock was set: it then differs by more than [`JUMP`] from what has passed.
+/// Detects that a wall clock was set: it then differs by more than [`JUMP`] from the elapsed time.
 #[derive(Debug)]
 pub struct Jumps {
-    /// What the wall clock is ahead of the time that passed, ms.
+    /// How far the wall clock is ahead of the elapsed time, in milliseconds.
     ahead: AtomicI64,
 }
 
 impl Jumps {
-    /// From now on.
+    /// Starts to compare now.
     #[must_use]
     pub fn of(clock: &dyn Clock) -> Self {
         Self { ahead: AtomicI64::new(ahead(clock)) }
     }
 
-    /// The jump since it was last asked, if there was one: told once.
+    /// The jump since the last call, if there was one. Each jump is returned once.
     pub fn look(&self, clock: &dyn Clock) -> Option<Jump> {
         let now = ahead(clock);
         let millis = now.saturating_sub(self.ahead.swap(now, Ordering::SeqCst));
@@ -183,10 +183,11 @@ impl Jumps {
     }
 }
 
-/// A clock that goes on where another is set: what is judged by it neither ends at once nor lasts longer.
+/// A clock that continues evenly when the wall clock is set, so that deadlines neither end at once nor last
+/// longer.
 ///
-/// It follows the other one when it is told to ([`Self::follow`]); whoever does moves what was kept by this
-/// clock by as much.
+/// [`Self::follow`] adopts the wall clock's time; its caller then has to shift all times that were kept by
+/// this clock by the jump that it returns.
 #[derive(Debug)]
 pub struct SteadyClock {
     wall: Arc<dyn Clock>,
@@ -194,18 +195,18 @@ pub struct SteadyClock {
 }
 
 impl SteadyClock {
-    /// Shows what `wall` shows, until that is set.
+    /// A clock that starts at the time of `wall`.
     #[must_use]
     pub fn over(wall: Arc<dyn Clock>) -> Self {
         Self { jumps: Jumps::of(&*wall), wall }
     }
 
-    /// Shows what the other clock shows from now on; the jump by which it was set, if it was.
+    /// Adopts the wall clock's time. Returns the jump, if that clock was set.
     pub fn follow(&self) -> Option<Jump> {
         self.jumps.look(&*self.wall)
     }
 
-    /// The time here that is as far away as `then` is by the other clock.
+    /// Converts a time of the wall clock into a time of this clock.
     #[must_use]
     pub fn translate(&self, then: Timestamp) -> Timestamp {
         self.now().after(self.wall.now().until(then))
@@ -233,7 +234,7 @@ fn signed(millis: u128) -> i64 {
     i64::try_from(millis).unwrap_or(i64::MAX)
 }
 
-/// A clock that stands still until it is moved: for tests, benches and simulations.
+/// A clock that is moved by hand: for tests, benches and simulations.
 #[derive(Debug)]
 pub struct ManualClock {
     now: AtomicU64,
@@ -254,13 +255,13 @@ impl ManualClock {
         self.now.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// Lets time pass until `now`; a time that has passed is as with [`Self::jump`].
+    /// Lets time pass until `now`. A time in the past is a jump back, as by [`Self::jump`].
     pub fn set(&self, now: Timestamp) {
         let before = self.now.swap(now.0, Ordering::SeqCst);
         self.elapsed.fetch_add(now.0.saturating_sub(before), Ordering::SeqCst);
     }
 
-    /// Sets the clock, back or forward, while no time passes.
+    /// Sets the wall clock, back or forward, without letting time pass.
     pub fn jump(&self, now: Timestamp) {
         self.now.store(now.0, Ordering::SeqCst);
     }

@@ -1,11 +1,11 @@
-//! Randomness, as a value that is passed in.
+//! Randomness, as a trait that callers pass in.
 //!
-//! Tokens, seeds, session ids and keys all come from an [`Entropy`]. A source that fails is an
-//! error that refuses; it never falls back to something that can be guessed.
+//! Tokens, seeds, session ids and keys all come from an [`Entropy`]. A source that fails is an error and
+//! never falls back to guessable bytes.
 
 use std::fmt;
 
-/// The source of randomness gave nothing.
+/// The source of randomness failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gave no random bytes")]
 pub struct EntropyError;
@@ -16,7 +16,7 @@ pub trait Entropy: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`EntropyError`] when the source has none to give; `buffer` must then not be used.
+    /// [`EntropyError`] if the source failed; `buffer` must then not be used.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError>;
 }
 

@@ -1,16 +1,16 @@
-//! What every part of Fortify stands on: who is asking, time, randomness, bounded memory, files.
+//! The foundation of Fortify: visitors' identities, time, randomness, bounded memory, files and the log.
 //!
 //! # Layout
 //!
 //! In order of dependency:
 //!
-//! - [`entropy`]: randomness, passed in.
-//! - [`clock`]: time, passed in.
-//! - [`circuit`]: who is asking: the circuit of an onion visitor, or the address of a clearnet one.
-//! - [`pseudonym`]: the name under which a circuit is remembered.
-//! - [`recent`]: what is remembered of circuits, the least recently seen of which makes room.
-//! - [`sqlite`]: database files: opened, and quarantined when damaged.
-//! - [`telemetry`]: the log, and what metrics have in common.
+//! - [`entropy`]: randomness, as a trait that callers pass in.
+//! - [`clock`]: time, as a trait that callers pass in.
+//! - [`circuit`]: the identity of a visitor: the circuit on an onion service, the address on clearnet.
+//! - [`pseudonym`]: keyed hashes of circuits, the only names of them that are stored.
+//! - [`recent`]: a bounded map of circuits that evicts the least recently used.
+//! - [`sqlite`]: database files: opened, migrated, and quarantined when damaged.
+//! - [`telemetry`]: the log, and what the metrics of all crates have in common.
 
 pub mod circuit;
 pub mod clock;
@@ -19,3 +19,8 @@ pub mod pseudonym;
 pub mod recent;
 pub mod sqlite;
 pub mod telemetry;
+
+/// The example of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,8 +1,8 @@
-//! A circuit under another name.
+//! Pseudonyms of circuits.
 //!
-//! Records, cookies and logs know a circuit by a keyed hash, which tells two circuits apart and tells
-//! nobody which they are. Only its standing is kept under its number (in the crate `fortify-engine`), because
-//! that is what `HAProxy` knows it by.
+//! Records, cookies and logs name a circuit by a keyed hash, which distinguishes circuits without revealing
+//! them. Only its status is kept under its number (in the crate `fortify-engine`), because that is its key in
+//! `HAProxy`'s table.
 
 use std::fmt;
 
@@ -16,11 +16,11 @@ use zeroize::Zeroizing;
 
 use crate::circuit::CircuitId;
 
-/// Bytes of a tag: 128 bits, so that two circuits do not meet by chance.
+/// Bytes of a tag: 128 bits, so that no two circuits share one by chance.
 pub const TAG_BYTES: usize = 16;
 
-/// What stands before a session's id in the message that names its subject: with it the message is
-/// longer than any circuit's, so that no circuit has a subject's name.
+/// The prefix of a session's id in the message that is hashed to its subject. It makes the message longer
+/// than that of any circuit, so that no circuit's tag is also a subject.
 const SUBJECT: &[u8] = b"fortify subject ";
 
 /// A keyed hash of a [`CircuitId`].
@@ -48,7 +48,7 @@ impl CircuitTag {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// The 32 lower-case hexadecimal digits under which operators know the circuit.
+    /// 32 lower-case hexadecimal digits, as operators see the circuit.
     #[must_use]
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -108,14 +108,14 @@ impl<'de> Deserialize<'de> for CircuitTag {
     }
 }
 
-/// Names circuits under one secret key.
+/// Computes pseudonyms with one secret key.
 #[derive(Clone)]
 pub struct Pseudonyms {
     key: Zeroizing<[u8; 32]>,
 }
 
 impl Pseudonyms {
-    /// Pseudonyms under `key`. Another key gives every circuit another tag.
+    /// Pseudonyms by `key`. Another key gives every circuit another tag.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         Self { key: Zeroizing::new(key) }
@@ -131,8 +131,8 @@ impl Pseudonyms {
         CircuitTag(tag)
     }
 
-    /// How the service behind the gate may call the session with this id: 22 characters, the same
-    /// for as long as the session lives, another on another site, and no way back to the cookie.
+    /// The subject of the session with this id, its name for the protected service: 22 characters, the same
+    /// for the whole session and different on every site. The cookie cannot be derived from it.
     #[must_use]
     pub fn subject(&self, session: [u8; 16]) -> String {
         let digest = hmac_sha256(&self.key, &[SUBJECT, &session]);

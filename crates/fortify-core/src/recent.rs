@@ -1,9 +1,8 @@
-//! What is remembered of circuits, for as many as there is room: the one that was asked about least recently
-//! makes room.
+//! A bounded map of circuits that evicts the least recently used.
 //!
-//! One allocation of what is remembered, the pseudonym and two pointers for each circuit, and a third of a
-//! pointer in a table. What is over is not given back, and goes little by little: each change looks at the
-//! two circuits that were asked about least recently.
+//! Each circuit takes one allocation (the value, the pseudonym and two pointers) and a third of a pointer in
+//! a table. Expired values are not returned, and are removed gradually: each change checks the two circuits
+//! that were used least recently.
 
 use std::fmt;
 use std::hash::RandomState;
@@ -13,26 +12,26 @@ use hashlink::LruCache;
 
 use crate::pseudonym::CircuitTag;
 
-/// Parts with a lock each, so that nobody waits for somebody else's circuit.
+/// Parts with a lock each, so that requests of different circuits rarely wait for each other.
 const PARTS: usize = 16;
 
-/// Circuits that a change looks at to forget what is over.
+/// Circuits that each change checks for expired values.
 const LOOKED_AT: usize = 2;
 
-/// A bounded memory of circuits.
+/// A bounded map of circuits.
 pub struct Recent<T> {
     parts: [Mutex<LruCache<CircuitTag, T, RandomState>>; PARTS],
 }
 
 impl<T> Recent<T> {
-    /// Room for `most` circuits, rounded down to a multiple of [`PARTS`]. Pseudonyms are hashes, so that the
-    /// parts fill alike; one is full a little before all are.
+    /// A map for `most` circuits, rounded down to a multiple of [`PARTS`]. Pseudonyms are hashes, so the
+    /// parts fill evenly; one is full slightly before all are.
     pub fn new(most: usize) -> Self {
         let part = |_| Mutex::new(LruCache::with_hasher(most / PARTS, RandomState::new()));
         Self { parts: std::array::from_fn(part) }
     }
 
-    /// What is remembered of `circuit`, unless it is over.
+    /// The value of `circuit`, unless `is_over` says that it has expired.
     pub fn get(&self, circuit: CircuitTag, is_over: impl FnOnce(&T) -> bool) -> Option<T>
     where
         T: Clone,
@@ -41,8 +40,8 @@ impl<T> Recent<T> {
         part.get(&circuit).filter(|known| !is_over(known)).cloned()
     }
 
-    /// Has what is remembered of `circuit` be what `change` makes of it, and gives what it says besides.
-    /// Nobody else's change comes in between. `is_over` says what need not be remembered any more.
+    /// Replaces the value of `circuit` by the one that `change` makes of it, atomically, and returns the
+    /// result of `change`. `is_over` says which values have expired.
     pub fn change<R>(
         &self,
         circuit: CircuitTag,
@@ -67,7 +66,7 @@ impl<T> Recent<T> {
         self.part(circuit).remove(&circuit);
     }
 
-    /// Of how many circuits something is remembered.
+    /// The number of circuits in the map.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.parts.iter().map(|part| part.lock().unwrap().len()).sum()

@@ -1,10 +1,10 @@
-//! The SQLite files of ours: opened, brought up to date, and quarantined when they are damaged.
+//! SQLite files: opened, migrated, and quarantined when they are damaged.
 //!
-//! Every one is its owner's alone, and is written over a write-ahead log with `synchronous = FULL`: what a
-//! transaction has committed is on disk. A damaged one is quarantined when the gate starts, or finds it so,
-//! and a new one begins: what was in it is not worth a gate that does not run. That of accounts is left where
-//! it is, because a new one would be anybody's who has its setup token. The command line puts nothing aside;
-//! it says what is wrong.
+//! Only their owner can read them. They use a write-ahead log with `synchronous = FULL`, so a committed
+//! transaction is on disk. Fortify moves a damaged file aside when it starts or notices the damage, and
+//! creates a new one: losing the content is better than not running. The accounts' file is an exception and
+//! stays in place, because anyone with the setup token could claim a new one. Commands never move a file;
+//! they report the problem.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -20,11 +20,11 @@ use crate::clock::Timestamp;
 /// How long a write waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Damaged files of one name that are kept for whoever wants to look into them, the latest.
+/// The number of damaged files of one name that are kept for inspection: the latest ones.
 pub const MAX_DAMAGED: usize = 3;
 
-/// What SQLite keeps beside a file, and what ends its name. The file itself is last: until it is moved, a
-/// start that was broken off begins the move again.
+/// The suffixes of the files that make up a database. The main file is last: an interrupted quarantine is
+/// repeated at the next start as long as that file is in place.
 const PARTS: [&str; 3] = ["-wal", "-shm", ""];
 
 /// One of the files in `storage.data_dir`.
@@ -32,9 +32,9 @@ const PARTS: [&str; 3] = ["-wal", "-shm", ""];
 pub struct Schema {
     /// Its name.
     pub name: &'static str,
-    /// Its steps: `user_version` says how many were taken.
+    /// The migration steps; `user_version` counts those that were taken.
     pub steps: &'static [&'static str],
-    /// What a new file means, for messages: `bans start anew`.
+    /// What an empty file means, for messages: `bans start anew`.
     pub consequence: &'static str,
 }
 
@@ -45,7 +45,7 @@ pub struct Opened {
     pub connection: Connection,
     /// Where the file is.
     pub path: PathBuf,
-    /// Whether it took the place of a damaged one.
+    /// Whether it replaced a damaged file.
     pub recreated: bool,
 }
 
@@ -69,7 +69,7 @@ pub enum FileError {
          storage.data_dir is the gate's", .0.display()
     )]
     NotThere(PathBuf),
-    /// The file is not readable as what it should be.
+    /// The file is damaged.
     #[error(
         "{}: is damaged ({cause}); start the gate again, which moves it aside and begins a new one",
         path.display()
@@ -104,7 +104,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// What an error of SQLite's means for the file at `path`, once it is open.
+    /// Classifies an SQLite error of the open file at `path`.
     pub fn of(path: &Path, error: &rusqlite::Error) -> Self {
         let (path, cause) = (path.to_owned(), error.to_string());
         match is_damage(error) {
@@ -114,8 +114,8 @@ impl FileError {
     }
 }
 
-/// Opens the file in `data_dir`, makes it if there is none, and puts a damaged one aside, which is said in
-/// the log: for a gate.
+/// Opens the file in `data_dir`, or creates it. Moves a damaged file aside and logs that. For the running
+/// service.
 ///
 /// # Errors
 ///
@@ -129,7 +129,7 @@ pub fn open(data_dir: &Path, schema: &Schema, now: Timestamp) -> Result<Opened, 
     }
 }
 
-/// As [`open`], but leaves a damaged file where it is: for one that nobody but an operator may begin anew.
+/// As [`open`], but leaves a damaged file in place: for a file that only an operator may replace.
 ///
 /// # Errors
 ///
@@ -141,11 +141,11 @@ pub fn open_sound(data_dir: &Path, schema: &Schema) -> Result<Opened, FileError>
     Ok(opened)
 }
 
-/// Puts the file at `path` aside, because of `damaged`, and opens a new one.
+/// Moves the file at `path` aside because of `damaged`, and opens a new one.
 ///
 /// # Errors
 ///
-/// When it can be neither moved nor made.
+/// If the old file cannot be moved or the new one cannot be created.
 pub fn recreate(
     path: &Path,
     schema: &Schema,
@@ -156,12 +156,12 @@ pub fn recreate(
     let aside = quarantine(path, now).map_err(failed)?;
     let opened = make(path, schema)?;
     let (aside, anew) = (aside.as_deref().map(Path::display), schema.consequence);
-    tracing::error!(error = %damaged, ?aside, "a damaged file was moved aside, a new one begins: {anew}");
+    tracing::error!(error = %damaged, ?aside, "a damaged file was moved aside and replaced by an empty one: {anew}");
     Ok(Opened { recreated: true, ..opened })
 }
 
-/// Opens the file of a gate that was started before: a command that made one as another user would keep
-/// the gate out of it.
+/// Opens a file that exists. For commands: one that created the file as another user would lock the service
+/// out.
 ///
 /// # Errors
 ///
@@ -175,13 +175,12 @@ pub fn open_existing(data_dir: &Path, schema: &Schema) -> Result<Opened, FileErr
     }
 }
 
-/// As [`open_existing`], but makes a file that is not there, and gives it to whom the directory belongs to:
-/// for a command that root runs before the gate's first start. SQLite gives the files beside it the same
-/// owner.
+/// As [`open_existing`], but creates a missing file, owned by the owner of the directory: for a command that
+/// root runs before the first start. SQLite gives the files beside it the same owner.
 ///
 /// # Errors
 ///
-/// [`FileError`]; [`FileError::NotThere`] without a directory, for nothing says whose it should be.
+/// [`FileError`]; [`FileError::NotThere`] without a directory, because the owner is then unknown.
 pub fn open_for_owner(data_dir: &Path, schema: &Schema) -> Result<Opened, FileError> {
     let path = data_dir.join(schema.name);
     let failed =
@@ -200,10 +199,11 @@ pub fn open_for_owner(data_dir: &Path, schema: &Schema) -> Result<Opened, FileEr
                 if same { Ok(()) } else { fchown(&file, Some(owner.0), Some(owner.1)) }
             });
             if let Err(error) = given {
-                // Left there, it would keep the gate out.
+                // Left in place, it would lock the service out.
                 let _nothing_is_in_it = std::fs::remove_file(&path);
-                let cause =
-                    format!("the directory is another user's, run this as that user: {error}");
+                let cause = format!(
+                    "the directory belongs to another user, run this as that user: {error}"
+                );
                 return Err(failed(&cause));
             }
         }
@@ -213,15 +213,15 @@ pub fn open_for_owner(data_dir: &Path, schema: &Schema) -> Result<Opened, FileEr
     open_at(&path, schema)
 }
 
-/// What tells that somebody else changed the file at a path: which it is, how long, and when it was
-/// written. `None` where there is none.
+/// The identity, length and modification time of the file at a path, to detect that another process changed
+/// it. `None` if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     file: Option<(u64, u64, u64, Option<SystemTime>)>,
 }
 
 impl Mark {
-    /// As the file is now. It is not opened: closing it again would drop the locks that SQLite holds.
+    /// The state of the file now. It is not opened, because closing it would drop SQLite's locks.
     #[must_use]
     pub fn of(path: &Path) -> Self {
         let file = std::fs::metadata(path).ok();
@@ -236,7 +236,7 @@ impl Mark {
     }
 }
 
-/// Reads the file at `path` as it is on disk, which a connection with a memory of its own does not.
+/// Checks the file at `path` as it is on disk, without the cache of an open connection.
 ///
 /// # Errors
 ///
@@ -268,7 +268,7 @@ fn open_at(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        // What is over is nobody's business any more.
+        // Deleted rows must not stay readable in the file.
         connection.pragma_update(None, "secure_delete", "ON")?;
         let version = migrate(&mut connection, schema.steps)?;
         Ok((connection, version))
@@ -286,8 +286,8 @@ fn open_at(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
     }
 }
 
-/// Takes the steps that the file has not taken; the number it is at then. A file that has taken them all is
-/// not written to, so that it opens on a disk that is full.
+/// Takes the missing migration steps and returns the resulting version. An up-to-date file is not written
+/// to, so that it opens on a full disk.
 fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<i64> {
     let version = |connection: &Connection| {
         connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
@@ -308,7 +308,7 @@ fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<i64>
     Ok(version)
 }
 
-/// Looks through the whole file: about 0.1 s for 500,000 standings.
+/// Checks the whole file: about 0.1 s for 500,000 rows.
 fn check(connection: &Connection) -> rusqlite::Result<()> {
     let said: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?;
@@ -323,8 +323,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Renames the file to `NAME.damaged-<seconds>`, with those that SQLite keeps beside it so that its tools
-/// find them; where it is then. Of an empty one, or none, nothing is worth keeping.
+/// Renames the file to `NAME.damaged-<seconds>`, together with those that SQLite keeps beside it, and returns
+/// the new path. An empty or missing file is not kept.
 fn quarantine(path: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
     if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         remove(path)?;
@@ -349,7 +349,7 @@ fn quarantine(path: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
     Ok(Some(aside))
 }
 
-/// Deletes a file and those beside it.
+/// Deletes a file and those that SQLite keeps beside it.
 fn remove(path: &Path) -> io::Result<()> {
     for part in PARTS {
         match std::fs::remove_file(with(path, part)) {
@@ -360,7 +360,7 @@ fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// When files of this name were quarantined, in seconds, the latest last.
+/// The times at which files of this name were quarantined, in seconds, the latest last.
 fn damaged_before(path: &Path) -> io::Result<Vec<u64>> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(Vec::new());

@@ -1,28 +1,24 @@
-//! What `HAProxy` answers, read by pure functions that take any bytes.
+//! Parsers for `HAProxy`'s answers: pure functions that accept any bytes.
 //!
-//! Versions 2.6 and 3.0 differ in columns (`shard=`) and lines; what is not needed is passed over.
+//! Versions 2.6 and 3.0 differ in columns (`shard=`) and lines; unknown ones are skipped.
 
 use std::net::Ipv6Addr;
 
 use super::command::Flag;
 use fortify_core::circuit::TorCircuit;
 
-/// Characters of `HAProxy`'s own text that an error carries.
+/// The most characters of `HAProxy`'s text in an error.
 const MAX_TEXT: usize = 120;
 
-/// Entries taken from one table: more than the largest table that the shipped configuration
-/// allows (1,048,576), 24 bytes each.
+/// The most entries that are read from one table: more than the shipped configuration allows (1,048,576); 24
+/// bytes each.
 pub const MAX_ENTRIES: usize = 2_000_000;
 
-/// The longest line that is kept while it is not whole yet, bytes: an entry with every counter
-/// there is has less than 2 KiB.
+/// The longest line, in bytes: an entry with all of `HAProxy`'s counters has less than 2 KiB.
 const MAX_LINE: usize = 16 * 1024;
 
-/// Judges the answers to a batch: one newline for each command that worked, a text and two
-/// newlines for each that did not.
-///
-/// Returns how many worked and the first refusal; anything short of one answer for each command
-/// is `None`.
+/// Parses the answers to a batch: one newline for each command that succeeded, a text and two newlines for
+/// each that was refused. `None` unless there is one answer for each command.
 #[must_use]
 pub fn parse_batch(answer: &[u8], commands: usize) -> Option<BatchAnswer> {
     let mut rest = answer;
@@ -39,23 +35,23 @@ pub fn parse_batch(answer: &[u8], commands: usize) -> Option<BatchAnswer> {
         judged.first_refusal.get_or_insert_with(|| harmless(text));
         rest = after.get(2..)?;
     }
-    // Bytes beyond the last answer mean that the answers were not understood.
+    // Bytes after the last answer mean that the answers were misread.
     rest.is_empty().then_some(judged)
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchAnswer {
-    /// Commands that worked.
+    /// Commands that succeeded.
     pub done: usize,
-    /// Commands that did not.
+    /// Commands that were refused.
     pub refused: usize,
-    /// What was said to the first of them.
+    /// The text of the first refusal.
     pub first_refusal: Option<String>,
 }
 
-/// `HAProxy`'s text as it may stand in a log: at most 120 characters on one line, without control
-/// characters, and with every address taken out, because an address is a circuit.
+/// `HAProxy`'s text, made safe for the log: at most 120 characters on one line, without control characters, and
+/// with every address replaced, because an address is a circuit.
 #[must_use]
 pub fn harmless(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text.get(..4 * MAX_TEXT).unwrap_or(text));
@@ -77,29 +73,29 @@ pub fn harmless(text: &[u8]) -> String {
     told.trim().chars().take(MAX_TEXT).collect()
 }
 
-/// The process that answers, as `show info` tells it.
+/// The process that answered, from `show info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessInfo {
     /// Its process id.
     pub pid: u64,
     /// Seconds since it started.
     pub uptime: u64,
-    /// Whether it serves no new connections: what a reload leaves of the process before.
+    /// Whether it is an old process that a reload left behind and that accepts no new connections.
     pub stopping: bool,
     /// Its version.
     pub version: String,
 }
 
 impl ProcessInfo {
-    /// Whether this is not the process that `before` tells of: another id, or one that has run for
-    /// a shorter time (in a container every process may have the same id).
+    /// Whether this is another process than `before`: another id, or a shorter uptime (in a container every
+    /// process may have the same id).
     #[must_use]
     pub fn succeeds(&self, before: &Self) -> bool {
         self.pid != before.pid || self.uptime < before.uptime
     }
 }
 
-/// Reads `show info`; `None` when the process id or the uptime is missing.
+/// Parses `show info`; `None` if the process id or the uptime is missing.
 #[must_use]
 pub fn parse_info(answer: &[u8]) -> Option<ProcessInfo> {
     let (mut pid, mut uptime, mut stopping, mut version) = (None, None, false, String::new());
@@ -120,28 +116,28 @@ pub fn parse_info(answer: &[u8]) -> Option<ProcessInfo> {
 /// One entry of a stick table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Whose it is.
+    /// The circuit.
     pub circuit: TorCircuit,
-    /// Its `gpc0`; `None` for a number that means nothing.
+    /// Its `gpc0`; `None` for a value that Fortify never writes.
     pub flag: Option<Flag>,
-    /// Milliseconds until the table forgets it.
+    /// Milliseconds until it expires.
     pub expires_in: u64,
 }
 
 /// Why a table could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadTable {
-    /// The answer is a text and no table.
+    /// The answer is an error message.
     Refused(String),
     /// The table does not store `gpc0`, or its keys are not IPv6 addresses.
     Unusable,
     /// More than [`MAX_ENTRIES`], or a line that does not end.
     TooLarge,
-    /// It ends before its end.
+    /// The answer is incomplete.
     Cut,
 }
 
-/// Reads `show table` as it comes in, so that a table of any size takes only what is kept of it.
+/// Parses `show table` while it arrives, so that only the parsed entries take memory.
 #[derive(Debug, Default)]
 pub struct TableReader {
     partial: Vec<u8>,
@@ -153,11 +149,11 @@ pub struct TableReader {
 }
 
 impl TableReader {
-    /// Takes the next bytes.
+    /// Parses the next bytes.
     ///
     /// # Errors
     ///
-    /// [`BadTable::TooLarge`] or [`BadTable::Unusable`]; the rest need not be read then.
+    /// [`BadTable::TooLarge`] or [`BadTable::Unusable`]; the rest need not be read.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), BadTable> {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -174,11 +170,11 @@ impl TableReader {
         self.keep(rest)
     }
 
-    /// The entries, once the answer is over.
+    /// The entries, after the end of the answer.
     ///
     /// # Errors
     ///
-    /// [`BadTable::Refused`] with what was said in place of a table; [`BadTable::Cut`].
+    /// [`BadTable::Refused`] with the message that came instead of a table; [`BadTable::Cut`].
     pub fn finish(self) -> Result<Vec<Entry>, BadTable> {
         match (self.has_header, self.ended && self.partial.is_empty()) {
             (true, true) => Ok(self.entries),
@@ -218,8 +214,8 @@ impl TableReader {
     }
 }
 
-/// `0xPTR: key=fc00:... use=0 exp=1799000 [shard=0] gpc0=2 ...`; nothing for a key that is no
-/// circuit of tor's, which is none of ours.
+/// `0xPTR: key=fc00:... use=0 exp=1799000 [shard=0] gpc0=2 ...`; `None` for a key that is no
+/// circuit, which Fortify did not write.
 fn parse_entry(line: &str) -> Result<Option<Entry>, BadTable> {
     let (mut circuit, mut expires_in, mut gpc0) = (None, 0, None);
     for word in line.split(' ') {

@@ -1,8 +1,8 @@
-//! What `fortify doctor` asks of `HAProxy`: questions that change nothing, as types, and their answers.
+//! The read-only questions that `fortify doctor` asks `HAProxy`.
 //!
-//! `show cli level` says whether the socket may set entries without setting one. `show table` tells
-//! neither what a table stores nor its `expire`: both are seen in entries, and where there are none, the
-//! first in whether a filter on it is taken. A filter on a full table would have it walk through a million.
+//! `show cli level` shows whether the socket may set entries. `show table` shows neither what a table stores nor
+//! its `expire`: both are read from entries, and, if the table is empty, stored counters by whether `HAProxy`
+//! accepts a filter on them. On a full table a filter would visit a million entries.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,42 +10,42 @@ use super::answer::harmless;
 use super::client::{BATCH_DEADLINE, Client, ClientError};
 use super::command::TableName;
 
-/// Bytes of an answer that are kept: a list of tables or servers, or the first 400 entries of a table.
+/// Bytes of an answer that are read: a list of tables or servers, or the first 400 entries of a table.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Entries of a table that are looked at.
+/// Entries of a table that are examined.
 const MAX_ENTRIES: usize = 300;
 
-/// What was found.
+/// The findings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkup {
-    /// The version that it says it has.
+    /// `HAProxy`'s version.
     pub version: String,
-    /// Whether it is what a reload left of the process before.
+    /// Whether it is an old process that a reload left behind.
     pub stopping: bool,
-    /// `admin`, `operator` or `user`.
+    /// The level of the socket: `admin`, `operator` or `user`.
     pub level: String,
     /// Its stick tables.
     pub tables: Vec<Table>,
     /// Which of `gpc0` and `gpc1` the table of circuits does not store.
     pub missing: Vec<&'static str>,
-    /// The longest time, in ms, that an entry of the table of circuits has left; `None` where none is
-    /// seen.
+    /// The longest time until an entry of the table of circuits expires, in ms; `None` if the table is
+    /// empty.
     pub longest: Option<u64>,
     /// The servers of its backends, those with an address.
     pub servers: Vec<SocketAddr>,
 }
 
-/// A stick table as `show table` tells it.
+/// A stick table, from `show table`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Its name.
     pub name: String,
     /// The type of its keys.
     pub kind: String,
-    /// Entries that it takes.
+    /// The most entries it can hold.
     pub size: u64,
-    /// Entries that it has.
+    /// The entries it holds.
     pub used: u64,
 }
 
@@ -97,7 +97,7 @@ async fn ask(client: &Client, line: &str) -> Result<String, ClientError> {
     }
 }
 
-/// Reads the lines `# table: NAME, type: TYPE, size:N, used:N`.
+/// Parses the lines `# table: NAME, type: TYPE, size:N, used:N`.
 fn parse_tables(text: &str) -> Vec<Table> {
     let table = |line: &str| {
         let mut parts = line.strip_prefix("# table: ")?.split(',').map(str::trim);
@@ -116,7 +116,7 @@ fn parse_tables(text: &str) -> Vec<Table> {
     text.lines().filter_map(table).collect()
 }
 
-/// Whether entries have a counter; `None` where there is no entry to see it in.
+/// Whether entries have the counter; `None` if there are no entries.
 fn seen(text: &str, counter: &str) -> Option<bool> {
     let entry = text.lines().find(|line| line.contains(" key=") && line.contains(" exp="))?;
     Some(entry.contains(&format!(" {counter}=")))
@@ -128,7 +128,7 @@ fn parse_longest(text: &str) -> Option<u64> {
     text.lines().take(MAX_ENTRIES).filter_map(expiry).max()
 }
 
-/// Reads `show servers conn`: backend and server, their numbers, address, port.
+/// Parses `show servers conn`: backend and server, their numbers, address, port.
 fn parse_servers(text: &str) -> Vec<SocketAddr> {
     let server = |line: &str| {
         let mut words = line.split_ascii_whitespace().skip(2);

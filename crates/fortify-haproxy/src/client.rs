@@ -1,9 +1,9 @@
 //! The Runtime API over a unix socket or TCP.
 //!
-//! A batch is one line of commands joined with `;` on a connection of its own. Of its own, because
-//! one that is held across a reload goes on talking to the process before, which answers success to
-//! bans that never count. One line, because 3.0 runs only the first of several. The answers are read
-//! while the commands are written: `HAProxy` stops reading when nobody takes its answers.
+//! A batch is one line of commands joined with `;`, on its own connection. A connection that is held across a
+//! reload still talks to the old process, which reports success for bans that have no effect. It is one line
+//! because `HAProxy` 3.0 runs only the first of several. The answers are read while the commands are
+//! written: `HAProxy` stops reading when its answers are not read.
 
 use std::fmt;
 use std::io;
@@ -17,25 +17,26 @@ use tokio::net::{TcpStream, UnixStream};
 use super::answer::{self, BadTable, BatchAnswer, Entry, ProcessInfo, TableReader};
 use super::command::{Command, TableName};
 
-/// Commands of one batch: 10,000 bans are 40 of them, and each takes about a millisecond.
+/// Commands per batch: 10,000 bans are 40 batches of about a millisecond each.
 pub const MAX_BATCH: usize = 256;
 
-/// What a batch may take in all. Measured, one of 100 takes 0.4 ms.
+/// The deadline for a batch. One of 100 commands takes 0.4 ms (measured).
 pub(super) const BATCH_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What reading a whole table may take. Measured, 200,000 entries take 0.5 s.
+/// The deadline for reading a whole table. 200,000 entries take 0.5 s (measured).
 const TABLE_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Bytes of the answers to a batch: a newline each, or an error of at most a few hundred.
+/// The most bytes of the answers to a batch: a newline each, or an error of a few hundred bytes.
 const MAX_BATCH_ANSWER: usize = MAX_BATCH * 512;
 
-/// Bytes of `show info`: about 3 KiB.
+/// The most bytes of `show info`, which has about 3 KiB.
 const MAX_INFO: usize = 64 * 1024;
 
-/// Bytes of `show table`, none of which are kept: 155 an entry measured, and 2,000,000 entries.
+/// The most bytes of `show table`, which are parsed and not kept: 155 per entry (measured), for 2,000,000
+/// entries.
 const MAX_TABLE: usize = 512 * 1024 * 1024;
 
-/// Where `HAProxy`'s stats socket is.
+/// The address of `HAProxy`'s stats socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `haproxy.socket_path`.
@@ -53,7 +54,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Why `HAProxy` did not do as it was asked. Each message says what to look at.
+/// Why a command or a question failed. Each message says what to check.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No connection.
@@ -76,60 +77,60 @@ pub enum ClientError {
         /// Why.
         source: io::Error,
     },
-    /// It took too long.
+    /// No answer in time.
     #[error(
         "HAProxy at {0} did not answer in time; check its load and `stats maxconn`, which other \
          clients of the socket may have used up"
     )]
     Slow(Endpoint),
-    /// It said something that is no answer, or too little or too much of one.
+    /// The answer is malformed, incomplete or too long.
     #[error(
         "HAProxy at {0} gave an answer that is not understood; check that [haproxy] socket_path or \
          address is its stats socket"
     )]
     NotUnderstood(Endpoint),
-    /// It refused.
+    /// `HAProxy` refused commands.
     #[error(
         "HAProxy refused {refused} of {commands} commands: {text:?}; check [haproxy] table_name against \
          its configuration, and `level operator` on its stats socket"
     )]
     Refused {
-        /// How many.
+        /// The number of refused commands.
         refused: usize,
-        /// Of how many.
+        /// The number of all commands.
         commands: usize,
-        /// What it said to the first, made harmless.
+        /// The answer to the first of them, without control characters and addresses.
         text: String,
     },
-    /// The table cannot carry standings.
+    /// The table cannot hold the status of circuits.
     #[error(
         "the table {0} is not one for circuits; give it `type ipv6` and `store gpc0,gpc1` in HAProxy's \
          configuration"
     )]
     UnusableTable(TableName),
-    /// The table is larger than is read.
+    /// The table has more entries than Fortify reads.
     #[error("the table {0} is too large to be read; give it a `size` of at most 1m")]
     TableTooLarge(TableName),
 }
 
-/// Speaks to one `HAProxy`.
+/// A client for one `HAProxy`.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
 }
 
 impl Client {
-    /// A client for the `HAProxy` behind `endpoint`. Nothing is opened yet.
+    /// A client for the `HAProxy` at `endpoint`. It connects for each batch and question.
     #[must_use]
     pub const fn new(endpoint: Endpoint) -> Self {
         Self { endpoint }
     }
 
-    /// Has `commands` done, at most [`MAX_BATCH`] at a time.
+    /// Runs `commands` in batches of at most [`MAX_BATCH`].
     ///
     /// # Errors
     ///
-    /// [`ClientError`]; commands before and after a refused one were done all the same.
+    /// [`ClientError`]. The commands before and after a refused one are still carried out.
     pub async fn run(&self, commands: &[Command]) -> Result<(), ClientError> {
         let mut total = BatchAnswer::default();
         for batch in commands.chunks(MAX_BATCH) {
@@ -163,7 +164,7 @@ impl Client {
             .ok_or_else(|| ClientError::NotUnderstood(self.endpoint.clone()))
     }
 
-    /// Which process answers.
+    /// Asks which process answers (`show info`).
     ///
     /// # Errors
     ///
@@ -173,7 +174,7 @@ impl Client {
         self.ask("show info\n", BATCH_DEADLINE, |bytes| append(&mut answer, bytes, MAX_INFO))
             .await?;
         answer::parse_info(&answer).ok_or_else(|| {
-            // `Permission denied` is said here first.
+            // A socket with too low a level is noticed here first: `Permission denied`.
             match answer::parse_batch(&answer, 1).and_then(|judged| judged.first_refusal) {
                 Some(text) => ClientError::Refused { refused: 1, commands: 1, text },
                 None => ClientError::NotUnderstood(self.endpoint.clone()),
@@ -181,7 +182,7 @@ impl Client {
         })
     }
 
-    /// The entries of `table` that are not [`Flag::Normal`](super::command::Flag::Normal).
+    /// Reads the entries of `table` that are not [`Flag::Normal`](super::command::Flag::Normal).
     ///
     /// # Errors
     ///
@@ -205,8 +206,8 @@ impl Client {
         })
     }
 
-    /// Sends one line and hands on what comes back until the other side closes, or `take` wants no
-    /// more, which is an error.
+    /// Sends one line and passes the answer to `take` until `HAProxy` closes the connection. It is an error
+    /// if `take` returns `false`.
     pub(super) async fn ask(
         &self,
         line: &str,
@@ -242,8 +243,8 @@ fn append(answer: &mut Vec<u8>, bytes: &[u8], limit: usize) -> bool {
     answer.len() <= limit
 }
 
-/// Writes `line` and reads at the same time. The write side stays open until the answer is over:
-/// `HAProxy` closes after one line. Whether `take` took everything.
+/// Writes `line` and reads at the same time; returns whether `take` accepted everything. The write side stays
+/// open until the answer ends, because `HAProxy` closes the connection after one line.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite,
     line: &str,
@@ -261,7 +262,7 @@ async fn converse(
             }
         }
     };
-    // Who refuses may close before everything is written: what it said is worth more than that.
+    // HAProxy may refuse and close before everything is written: then its answer is the better error.
     let (written, read) = tokio::join!(write, read);
     match (written, read) {
         (Ok(()), read) => read,

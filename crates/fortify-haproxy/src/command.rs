@@ -1,9 +1,9 @@
-//! Everything that Fortify says to `HAProxy`, as types.
+//! The commands that Fortify sends to `HAProxy`, as types.
 //!
-//! The Runtime API takes text, and some of that text is ruinous: `set table T` without a key
-//! answers success and clears the whole table, `data.gpc0 -1` is stored as 4294967295. None of it
-//! can be made from these types: a key is a circuit's number, a value one of three, a table's name
-//! has no character that ends a word or a command.
+//! The Runtime API takes text, and some texts do damage: `set table T` without a key reports success and
+//! clears the whole table; `data.gpc0 -1` is stored as 4294967295. These types cannot produce them: a key is a
+//! circuit's number, a value is one of three, and a table's name has no character that ends a word or a
+//! command.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,12 +15,11 @@ use fortify_core::circuit::TorCircuit;
 const MAX_TABLE_NAME: usize = 64;
 
 /// The name of a stick table: 1 to 64 of the characters that `HAProxy` allows in the name of a
-/// proxy (letters, digits, `.`, `_`, `-`; its `:` would be one of another process's, and is left
-/// out).
+/// proxy (letters, digits, `.`, `_`, `-`; not `:`, which would name a table of another process).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TableName(Arc<str>);
 
-/// A text that is no table name.
+/// The error for a text that is no table name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the name of a stick table, use 1 to 64 of the characters A-Z a-z 0-9 . _ -")]
 pub struct BadTableName;
@@ -64,15 +63,15 @@ impl fmt::Debug for TableName {
     }
 }
 
-/// What `gpc0` of an entry means to the rules in `deploy/haproxy.cfg`.
+/// The value of `gpc0`, with its meaning in `deploy/haproxy.cfg`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Flag {
-    /// Neither.
+    /// Neither trusted nor banned.
     Normal = 0,
-    /// Answered a challenge: not held to the limits on rates.
+    /// Trusted: solved a challenge, and is exempt from rate limits.
     Vip = 1,
-    /// Refused.
+    /// Banned: every request is refused.
     Banned = 2,
 }
 
@@ -83,7 +82,7 @@ impl Flag {
         self as u8
     }
 
-    /// What a number in the table means; `None` for one that Fortify never writes.
+    /// The flag for a number in the table; `None` for one that Fortify never writes.
     #[must_use]
     pub const fn of(value: u32) -> Option<Self> {
         match value {
@@ -95,51 +94,51 @@ impl Flag {
     }
 }
 
-/// What `gpc1`, the count of strikes, of an entry means to the rules in `deploy/haproxy.cfg`: `HAProxy`
-/// adds one for each request that it refuses for its rate, and from ten on holds the circuit to stricter
-/// limits, which a favour does not lift. A solved challenge does not forgive what `HAProxy` counted.
+/// A change of `gpc1`, the penalty counter in `deploy/haproxy.cfg`. `HAProxy` adds one for each request that it
+/// refuses because of its rate, and applies stricter limits from ten on, to trusted circuits too. A solved
+/// challenge does not reset the counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Penalty {
-    /// What is there stays.
+    /// Leave the counter as it is.
     #[default]
     Unchanged,
-    /// No strikes: a penalty is over, or an operator forgave the circuit.
+    /// Set it to 0: the penalty is over, or an operator reset the circuit.
     Lifted,
-    /// Ten: its answers look like a program's.
+    /// Set it to 10: the circuit's answers look like a bot's.
     Suspected,
 }
 
 /// A change to the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Sets one circuit's entry, which is made if there is none, and restarts its time.
+    /// Sets one circuit's entry, creating it if needed, and restarts its expiry.
     Set {
-        /// In which table.
+        /// The table.
         table: TableName,
-        /// Whose entry.
+        /// The circuit of the entry.
         key: TorCircuit,
-        /// How it stands.
+        /// The circuit's status.
         gpc0: Flag,
-        /// How strict to be with it.
+        /// The change of the penalty counter.
         gpc1: Penalty,
     },
 }
 
 impl Command {
-    /// `circuit` answered a challenge.
+    /// Marks `circuit` as trusted.
     #[must_use]
     pub fn promote(table: &TableName, circuit: TorCircuit) -> Self {
         Self::set(table, circuit, Flag::Vip)
     }
 
-    /// `circuit` is refused.
+    /// Marks `circuit` as banned.
     #[must_use]
     pub fn ban(table: &TableName, circuit: TorCircuit) -> Self {
         Self::set(table, circuit, Flag::Banned)
     }
 
-    /// `circuit` is like any other again. Not `clear table`: that is not told to peers, and a peer
-    /// brings the entry back.
+    /// Marks `circuit` as normal. This is not `clear table`, which does not reach peers, so that a peer
+    /// would restore the entry.
     #[must_use]
     pub fn reset(table: &TableName, circuit: TorCircuit) -> Self {
         Self::set(table, circuit, Flag::Normal)
@@ -149,7 +148,7 @@ impl Command {
         Self::Set { table: table.clone(), key: circuit, gpc0, gpc1: Penalty::Unchanged }
     }
 
-    /// The number whose strikes it takes back.
+    /// The number of the circuit whose penalty counter the command resets, if it does.
     #[must_use]
     pub fn lifted(&self) -> Option<u32> {
         match self {
@@ -158,7 +157,7 @@ impl Command {
         }
     }
 
-    /// The same, with this penalty.
+    /// The same command with this change of the penalty counter.
     #[must_use]
     pub fn with(self, penalty: Penalty) -> Self {
         let Self::Set { table, key, gpc0, .. } = self;

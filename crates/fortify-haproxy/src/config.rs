@@ -1,14 +1,14 @@
-//! `[haproxy]`: the table that is told.
+//! `[haproxy]`: the stick table of circuits, and how to reach it.
 
 use crate::client::Endpoint;
 use crate::command::TableName;
 
-/// `[haproxy]`: the table that is told how circuits stand.
+/// `[haproxy]`: the stick table of circuits, and how to reach it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HaproxyConfig {
-    /// `socket` or `address`: `HAProxy`'s stats socket; none by default, and then no `HAProxy` is
-    /// told anything.
+    /// `socket_path` or `address`: `HAProxy`'s stats socket. None by default: Fortify then uses no
+    /// `HAProxy`.
     pub endpoint: Option<Endpoint>,
-    /// `table`: the stick table of circuits, `tor_ingress` by default.
+    /// `table_name`: the stick table of circuits, `tor_ingress` by default.
     pub table: TableName,
 }

@@ -1,19 +1,22 @@
-//! `HAProxy`, told over its Runtime API which circuits to favour and which to refuse.
+//! Keeps `HAProxy`'s stick table of circuits up to date over its Runtime API.
 //!
-//! The truth is in [`reputation`](fortify_engine::reputation); the stick table is a copy of it that is lost
-//! with the process, evicted when full and gone at `expire`. So nothing here decides: it brings the
-//! table to what is wanted, again and again.
+//! [`reputation`](fortify_engine::reputation) decides which circuits are trusted or banned; the stick table is
+//! a copy that is lost when `HAProxy` ends, evicts entries when it is full, and forgets them at `expire`. This
+//! crate decides nothing: it compares the table with the reputation and corrects the differences.
 //!
 //! # Layout
 //!
-//! - [`command`]: everything that can be said to the table, as types. What would clear it, and a
-//!   value that means nothing, cannot be written down.
-//! - [`client`]: a connection for each batch, under a deadline, with bounded answers.
-//! - [`answer`]: what comes back, read by pure functions.
-//! - [`checkup`]: what `fortify doctor` asks, which changes nothing.
-//! - [`plan`]: what has to be said so that the table is what is wanted; pure.
-//! - [`reconciler`]: the task that says it, and how that goes.
-//! - [`config`]: the section `[haproxy]`; [`metrics`]: what is counted.
+//! In order of dependency:
+//!
+//! - [`command`]: the commands that change the table, as types. A command that clears the table, or a value
+//!   without a meaning, cannot be expressed.
+//! - [`answer`]: parsers for `HAProxy`'s answers; pure.
+//! - [`client`]: one connection per batch, with a deadline and bounded answers.
+//! - [`config`]: the section `[haproxy]`.
+//! - [`metrics`]: the metrics of the table.
+//! - [`checkup`]: the read-only questions of `fortify doctor`.
+//! - [`plan`]: the difference between the table and the reputation; pure.
+//! - [`reconciler`]: the task that keeps the table up to date.
 
 pub mod answer;
 pub mod checkup;

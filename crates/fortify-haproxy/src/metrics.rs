@@ -1,4 +1,4 @@
-//! What is counted of `HAProxy`.
+//! The metrics of `HAProxy`'s table.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-/// What became of commands to `HAProxy`.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CommandOutcome {
-    /// In the table.
+    /// Accepted.
     Done,
-    /// Refused, with a text.
+    /// Refused, with a message.
     Refused,
-    /// Not known: no connection, or no answer that is understood.
+    /// Unknown: no connection, or a malformed answer.
     Failed,
 }
 
@@ -30,10 +30,10 @@ impl CommandOutcome {
     }
 }
 
-/// Whether the table is kept as wanted, and what was done for that.
+/// Whether the table is up to date, and the commands that were sent for it.
 #[derive(Clone, Debug, Default)]
 pub struct HaproxyMetrics {
-    // Families, so that they are absent where there is no HAProxy: 0 would look like an alarm.
+    // Families, so that the metrics are absent without HAProxy: 0 would look like an alarm.
     up: Family<Unlabelled, Gauge>,
     lag: Family<Unlabelled, Gauge<f64, AtomicU64>>,
     commands: Family<ByOutcome, Counter>,
@@ -45,12 +45,12 @@ impl HaproxyMetrics {
         let metrics = Self::default();
         registry.register(
             "haproxy_up",
-            "1 while HAProxy's table is kept as wanted",
+            "1 while HAProxy's table is kept up to date",
             metrics.up.clone(),
         );
         registry.register_with_unit(
             "haproxy_lag",
-            "Age of the oldest ban or favour that is not in HAProxy's table yet",
+            "Age of the oldest change of a circuit's status that is not in HAProxy's table yet",
             Unit::Seconds,
             metrics.lag.clone(),
         );
@@ -58,17 +58,17 @@ impl HaproxyMetrics {
         metrics
     }
 
-    /// Whether `HAProxy`'s table is kept as wanted.
+    /// Sets whether the table is kept up to date.
     pub fn set_up(&self, up: bool) {
         self.up.get_or_create(&Unlabelled {}).set(i64::from(up));
     }
 
-    /// How long the oldest change has waited to be in `HAProxy`'s table.
+    /// Sets the age of the oldest change that is not in the table yet.
     pub fn set_lag(&self, lag: Duration) {
         self.lag.get_or_create(&Unlabelled {}).set(lag.as_secs_f64());
     }
 
-    /// So many commands to `HAProxy` ended so.
+    /// Counts `count` commands with this result.
     pub fn commands(&self, count: usize, outcome: CommandOutcome) {
         let labels = ByOutcome { outcome: outcome.label() };
         self.commands.get_or_create(&labels).inc_by(count as u64);

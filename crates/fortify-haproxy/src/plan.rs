@@ -1,4 +1,4 @@
-//! From what is wanted and what is there to what has to be said.
+//! The changes that bring a table to its wanted state.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,11 @@ use super::command::Flag;
 use fortify_core::circuit::TorCircuit;
 use fortify_engine::reputation::CircuitStatus;
 
-/// An entry that has less than this left is set again, milliseconds: two passes and a half, so
-/// that a wanted entry never ends between two of them, even if one fails. The table's `expire` has
-/// to be longer.
+/// An entry that expires in less than this, in milliseconds, is set again: two and a half passes, so that a
+/// wanted entry does not expire between two passes even if one fails. The table's `expire` has to be longer.
 pub const REFRESH_BELOW: u64 = 150_000;
 
-/// What `gpc0` says of a circuit that stands so.
+/// The flag for a circuit's status.
 #[must_use]
 pub const fn flag(status: Option<CircuitStatus>) -> Flag {
     match status {
@@ -22,9 +21,9 @@ pub const fn flag(status: Option<CircuitStatus>) -> Flag {
     }
 }
 
-/// What has to be set so that a table, of which `there` are the entries that are not normal, is
-/// what is `wanted`: wanted ones that are missing, different or about to end, in the order of
-/// `wanted`, and then those that nobody wants, set to normal.
+/// The entries to set so that the table becomes as `wanted`; `there` are its entries that are not normal. First
+/// the wanted entries that are missing, different or about to expire, in the order of `wanted`; then the
+/// unwanted entries, set to normal.
 #[must_use]
 pub fn plan(wanted: &[(TorCircuit, CircuitStatus)], there: &[Entry]) -> Vec<(TorCircuit, Flag)> {
     // The table knows numbers only, so that is what is compared.

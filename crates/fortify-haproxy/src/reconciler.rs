@@ -1,9 +1,9 @@
-//! The task that brings `HAProxy`'s table to what is wanted.
+//! The task that keeps `HAProxy`'s table up to date.
 //!
-//! Three things happen: a change is told within milliseconds; a new process (a restart, a reload)
-//! is told everything; and every minute the whole table is compared, which refreshes what is about
-//! to end and repairs what somebody else changed. While `HAProxy` is away nothing is lost and
-//! nothing piles up, because what is wanted is in [`Reputation`], not here.
+//! It sends a change within milliseconds, and everything to a new process (after a restart or a reload). Every
+//! minute it compares the whole table, which refreshes entries before they expire and repairs foreign
+//! changes. While `HAProxy` is unreachable nothing is lost or queued, because the wanted state is in
+//! [`Reputation`].
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,51 +20,50 @@ use crate::metrics::{CommandOutcome, HaproxyMetrics};
 use fortify_core::circuit::TorCircuit;
 use fortify_engine::reputation::{Changes, PenaltyUpdate, Reputation};
 
-/// How long changes are gathered before they are told: a twentieth of the 50 ms that a change may
-/// take, and enough that a burst is one batch.
+/// How long changes are collected before they are sent: a small part of the 50 ms that a change may take, and
+/// long enough to send a burst as one batch.
 const GATHER: Duration = Duration::from_millis(3);
 
-/// How often it is asked which process answers. A restart between two questions shows in the second.
+/// How often `HAProxy` is asked which process answers, to notice restarts.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often the whole table is compared.
 const PASS_INTERVAL: Duration = Duration::from_secs(60);
 
-/// When it is compared again after a new process was told: a peer, which after a reload is the
-/// process before, teaches its own table meanwhile, older values included. Measured, that takes 0.1
-/// to 0.35 s.
+/// When the table of a new process is compared again: after a reload the old process is a peer and copies its
+/// own table over, outdated values included, which takes 0.1 to 0.35 s (measured).
 const SECOND_PASS: Duration = Duration::from_secs(2);
 
-/// Waits between attempts: doubled from the first to the last.
+/// The first and the longest pause between attempts; each is twice the one before.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Commands of a full pass between two looks at what changed meanwhile.
+/// Commands of a full pass between two checks for new changes.
 const PASS_CHUNK: usize = 8 * MAX_BATCH;
 
-/// Why the table is not what is wanted.
+/// Why the table is not up to date.
 #[derive(Debug, thiserror::Error)]
 enum ReconcileError {
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// What a reload leaves of the process before answers still.
-    #[error("the HAProxy that answers is stopping; the one after it is awaited")]
+    /// An old process that a reload left behind answered.
+    #[error("the HAProxy that answers is stopping; waiting for its successor")]
     Stopping,
 }
 
-/// Whether the table is what is wanted, as far as is known.
+/// Whether the table is up to date, as far as is known.
 #[derive(Debug, Default)]
 pub struct Health(AtomicBool);
 
 impl Health {
-    /// Whether the last exchange with `HAProxy` went well.
+    /// Whether the last exchange with `HAProxy` succeeded.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Keeps one table at what is wanted.
+/// Keeps one table up to date.
 #[derive(Debug)]
 pub struct Reconciler {
     client: Client,
@@ -75,7 +74,7 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// For `table` of the `HAProxy` that `client` speaks to; `health` is kept up to date.
+    /// A reconciler for `table` of the `HAProxy` behind `client`, which reports to `health`.
     #[must_use]
     pub const fn new(
         client: Client,
@@ -87,7 +86,7 @@ impl Reconciler {
         Self { client, table, reputation, health, metrics }
     }
 
-    /// Goes on until it is dropped.
+    /// Runs until it is dropped.
     pub async fn run(self) -> Infallible {
         let (mut backoff, mut reported) = (FIRST_BACKOFF, String::new());
         loop {
@@ -95,11 +94,11 @@ impl Reconciler {
             self.reputation.fail();
             self.set_up(false);
             let text = error.to_string();
-            // Once for each thing that is wrong, not at every attempt.
+            // Each problem is logged once, not at every attempt.
             if !matches!(error, ReconcileError::Stopping) && text != reported {
                 tracing::warn!(
                     error = %text,
-                    "bans and favours do not reach HAProxy; they are kept, and refused here"
+                    "HAProxy cannot be updated; Fortify refuses banned circuits itself, and keeps all changes"
                 );
                 reported = text;
             }
@@ -108,18 +107,18 @@ impl Reconciler {
         }
     }
 
-    /// Keeps the table up to date for as long as that works.
+    /// Keeps the table up to date until that fails.
     async fn follow(
         &self,
         backoff: &mut Duration,
         reported: &mut String,
     ) -> Result<Infallible, ReconcileError> {
-        // Asked before the pass: a process that comes during it shows at the next question.
+        // Asked before the pass, so that a process that starts during it is noticed at the next poll.
         let mut process = self.process().await?;
         self.full_pass().await?;
         self.set_up(true);
         *backoff = FIRST_BACKOFF;
-        tracing::info!(version = %process.version, "HAProxy's table is as wanted");
+        tracing::info!(version = %process.version, "HAProxy's table is up to date");
         reported.clear();
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -149,20 +148,20 @@ impl Reconciler {
         if info.stopping { Err(ReconcileError::Stopping) } else { Ok(info) }
     }
 
-    /// Compares the whole table and tells what differs.
+    /// Compares the whole table and sends the differences.
     async fn full_pass(&self) -> Result<(), ReconcileError> {
         let wanted = self.reputation.wanted();
         let there = self.client.flagged(&self.table).await?;
         let changes = plan(&wanted, &there);
         for chunk in changes.chunks(PASS_CHUNK) {
-            // How they stand may have changed since; what is told is how they stand now.
+            // Sends the current status, which may have changed since the comparison.
             self.send(chunk.iter().map(|(circuit, _)| *circuit)).await?;
-            // A large table takes seconds, and a new ban does not wait for it.
+            // A large table takes seconds; new bans must not wait for it.
             if let Changes::Some(circuits) = self.reputation.take_changes() {
                 self.send(circuits.into_iter()).await?;
             }
         }
-        // What was read does not show them, and nobody is refused or let in by them.
+        // Penalty counters are not among the entries that were read.
         self.send(self.reputation.penalised().into_iter()).await?;
         self.reputation.confirm();
         Ok(())
@@ -180,8 +179,8 @@ impl Reconciler {
         }
     }
 
-    /// Tells how the numbers of `circuits` stand now. By number, as the table has them: a circuit that
-    /// is named may be a former tor's, and its number another visitor's since.
+    /// Sends the current status of the numbers of `circuits`. The table knows numbers only: a circuit may belong
+    /// to an earlier run of tor, and its number to another visitor now.
     async fn send(&self, circuits: impl Iterator<Item = TorCircuit>) -> Result<(), ClientError> {
         let commands: Vec<Command> = circuits
             .map(|circuit| {

@@ -1,4 +1,4 @@
-//! `[server]` and `[upstream]`: where to listen, how long a client may take, and the service behind.
+//! `[server]` and `[upstream]`: where to listen, how long clients may take, and the protected service.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -7,55 +7,56 @@ use std::time::Duration;
 use fortify_core::circuit::TrustedProxies;
 use http::uri::Authority;
 
-/// `[server]`: where to listen and how long a client may take.
+/// `[server]`: where to listen, and how long clients may take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
     /// `host`: the address to bind, 127.0.0.1 by default.
     pub host: IpAddr,
     /// `port`: the TCP port, 10002 by default; 0 takes any free one.
     pub port: u16,
-    /// `socket`: the path of a unix socket to bind in place of host and port; none by default.
+    /// `socket`: the path of a unix socket to bind instead of host and port; none by default.
     pub socket: Option<PathBuf>,
     /// `socket_mode`: the permission bits of that socket, 0o660 by default.
     pub socket_mode: u32,
-    /// `proxy_protocol`: whether every connection opens with a PROXY v1 line; off by default.
+    /// `proxy_protocol`: whether every connection starts with a PROXY v1 line; off by default.
     pub proxy_protocol: bool,
-    /// `trusted_proxies`: the peers whose word about a visitor counts; this machine by default.
+    /// `trusted_proxies`: the peers whose circuit header or PROXY line is trusted; this machine by default.
     pub trusted_proxies: TrustedProxies,
-    /// `max_connections`: connections served at once, 4096 by default; more wait in the kernel.
+    /// `max_connections`: connections served at the same time, 4096 by default; further ones wait in the
+    /// kernel.
     pub max_connections: usize,
     /// `header_timeout_seconds`: from the first byte of a request to the end of its headers, 10 s.
     pub header_timeout: Duration,
-    /// `body_timeout_seconds`: how long a request body may stall, and how long one may take that
-    /// hardly moves, 30 s.
+    /// `body_timeout_seconds`: how long a request body may take, plus a second for every 500 bytes received,
+    /// 30 s.
     pub body_timeout: Duration,
-    /// `idle_timeout_seconds`: between two requests, and for a write nobody reads, 30 s.
+    /// `idle_timeout_seconds`: between two requests, and for a response that is not read, 30 s.
     pub idle_timeout: Duration,
-    /// `drain_seconds`: what running requests get at shutdown, 10 s.
+    /// `drain_seconds`: how long running requests may continue at shutdown, 10 s.
     pub drain: Duration,
-    /// `operator_endpoints`: who may ask for `/ready` and `/metrics`.
+    /// `operator_endpoints`: who may request `/ready` and `/metrics`.
     pub operator_endpoints: OperatorEndpoints,
 }
 
-/// Who may ask for `/ready` and `/metrics`.
+/// Who may request `/ready` and `/metrics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OperatorEndpoints {
-    /// The trusted proxies. The default: figures about visitors are nobody else's business.
+    /// The trusted proxies. The default, because metrics describe visitors.
     #[default]
     Local,
     /// Nobody.
     Off,
 }
 
-/// `[upstream]`: the service behind the gate.
+/// `[upstream]`: the protected service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamConfig {
-    /// `url`: host and port of the service, reached over plain http; none by default, and then
-    /// the gate answers only its own endpoints.
+    /// `url`: host and port of the service, reached over plain http. None by default: Fortify then answers only
+    /// its own addresses.
     pub authority: Option<Authority>,
-    /// `connect_timeout_seconds`: to open a connection to it, 5 s.
+    /// `connect_timeout_seconds`: how long it may take to accept a connection, 5 s.
     pub connect_timeout: Duration,
-    /// `response_timeout_seconds`: from the last byte it was sent to the head of its answer, 60 s.
+    /// `response_timeout_seconds`: from the last byte of the request to the head of its response, 60 s.
     pub response_timeout: Duration,
 }
 

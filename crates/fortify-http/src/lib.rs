@@ -1,18 +1,22 @@
-//! HTTP at the edge: connections in, with a limit on everything a client can hold, and requests out
-//! to the protected service.
+//! HTTP at the edge: an accept loop with a limit on every resource that a client can hold, and a reverse proxy.
 //!
-//! It knows nothing of challenges or sessions, and is useful without them.
+//! The crate knows nothing of challenges or sessions, and is useful without them.
 //!
 //! # Layout
 //!
 //! In order of dependency:
 //!
 //! - [`config`]: the sections `[server]` and `[upstream]`.
-//! - [`server`]: the accept loop, deadlines, and what raw heads say about lengths.
+//! - [`server`]: the accept loop, its deadlines, and checks of message framing.
+//! - [`metrics`]: the metrics of both.
 //! - [`proxy`]: the reverse proxy.
-//! - [`metrics`]: what is counted of both.
 
 pub mod config;
 pub mod metrics;
 pub mod proxy;
 pub mod server;
+
+/// The example of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

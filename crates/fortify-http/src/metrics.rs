@@ -1,4 +1,4 @@
-//! What is counted of connections and of the protected service.
+//! The metrics of connections and of the protected service.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::server::ServerEvent;
 
-/// Bounds of how long the protected service takes to begin its answer, in seconds.
+/// Buckets of the time until the protected service starts its response, in seconds.
 const UPSTREAM_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
-/// What an accept loop saw.
+/// The metrics of an accept loop.
 #[derive(Clone, Debug, Default)]
 pub struct ServerMetrics {
     events: Family<ByEvent, Counter>,
@@ -31,13 +31,13 @@ impl ServerMetrics {
         metrics
     }
 
-    /// The accept loop saw something.
+    /// Counts an event of the accept loop.
     pub fn event(&self, event: ServerEvent) {
         self.events.get_or_create(&ByEvent { event: event.label() }).inc();
     }
 }
 
-/// How the protected service does.
+/// The metrics of the protected service.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
     seconds: Histogram,
@@ -49,14 +49,14 @@ impl UpstreamMetrics {
         let metrics = Self::default();
         registry.register_with_unit(
             "upstream",
-            "Time until the protected service begins its answer",
+            "Time until the protected service starts its response",
             Unit::Seconds,
             metrics.seconds.clone(),
         );
         metrics
     }
 
-    /// The protected service began its answer, or there was none.
+    /// Records that the protected service started its response, or that there was none.
     pub fn answered(&self, took: Duration) {
         self.seconds.observe(took.as_secs_f64());
     }

@@ -1,16 +1,14 @@
-//! The built-in reverse proxy: an admitted request goes to the service behind the gate, and its
-//! answer comes back.
+//! The reverse proxy to the protected service.
 //!
-//! Both bodies are streamed, so that neither an upload nor a download costs memory. What a
-//! visitor says about themselves in headers that only a proxy may set does not get through, and
-//! neither does our cookie, in either direction.
+//! Both bodies are streamed, so that uploads and downloads cost no memory. Headers that only a proxy may set are
+//! removed from a visitor's request, and Fortify's cookies in both directions.
 //!
 //! # Layout
 //!
 //! - this file: [`Upstream`] and [`ProxyError`];
-//! - `headers`: which headers pass, and which are set anew (pure);
-//! - `activity`: how long nothing has moved;
-//! - `tunnel`: a WebSocket between the two.
+//! - `headers`: which headers pass, and which are replaced (pure);
+//! - `activity`: the time since the last transfer;
+//! - `tunnel`: a WebSocket between visitor and service.
 
 mod activity;
 mod headers;
@@ -32,15 +30,15 @@ use activity::{Activity, WatchedBody};
 
 pub use headers::{Forwarded, OUR_COOKIES, Proto};
 
-/// How long an unused connection to the service is kept: less than the shortest common keep-alive
-/// of a service (Node.js has 5 s), so that a request rarely meets one that is just closing.
+/// How long an unused connection to the service is kept: less than the shortest common keep-alive of services
+/// (Node.js: 5 s), so that a request rarely uses one that is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 
-/// The read buffer in bytes, which the head of an answer must fit into. Services that set many
-/// cookies send a few KiB; nginx allows 4 to 8 KiB by default.
+/// The read buffer in bytes, into which the head of a response must fit. Services with many cookies send a few
+/// KiB; nginx allows 4 to 8 KiB by default.
 const MAX_BUFFER: usize = 64 * 1024;
 
-/// The service behind the gate.
+/// A client for the protected service.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     client: Client<HttpConnector, Body>,
@@ -49,9 +47,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// A client for the service of the configuration; none where `upstream.url` is not set.
-    ///
-    /// Nothing is connected before the first request.
+    /// A client for the configured service; `None` if `upstream.url` is not set. It connects at the first
+    /// request.
     #[must_use]
     pub fn new(config: &UpstreamConfig) -> Option<Self> {
         let authority = config.authority.clone()?;
@@ -66,15 +63,15 @@ impl Upstream {
         Some(Self { client, authority, response_timeout: config.response_timeout })
     }
 
-    /// Sends a request on and gives the answer as soon as its head is there.
+    /// Forwards a request, and returns the response as soon as its head has arrived.
     ///
-    /// A WebSocket upgrade is followed through: the answer is the service's 101, and a task
-    /// carries bytes both ways once the visitor's connection has switched.
+    /// A WebSocket upgrade is supported: the response is the service's 101, and a task copies bytes both ways
+    /// once the visitor's connection has switched.
     ///
     /// # Errors
     ///
-    /// A [`ProxyError`] where there is no answer to pass on. An answer that breaks off later ends
-    /// its body with an error, and with it the visitor's connection.
+    /// A [`ProxyError`] if there is no response to pass on. If the response breaks off later, its body ends with
+    /// an error, and with it the visitor's connection.
     pub async fn forward(
         &self,
         mut request: Request<Body>,
@@ -102,8 +99,8 @@ impl Upstream {
         Ok(answer)
     }
 
-    /// The request as the service gets it: HTTP/1.1, to the service's address, with the visitor's
-    /// path and query untouched and nothing of what the gate knows about it.
+    /// The request for the service: HTTP/1.1, to the service's address, with the visitor's path and query
+    /// unchanged and without Fortify's extensions.
     fn outgoing(
         &self,
         request: Request<Body>,
@@ -118,7 +115,7 @@ impl Upstream {
         let host = hosts.next();
         let absolute = parts.uri.authority().map(Authority::as_str);
         if hosts.next().is_some() || absolute.is_some_and(|name| !is_host(host, name)) {
-            // Two names for one site: the service and whoever looked before it may disagree.
+            // Two names for one site: the service and a proxy before it may disagree.
             return Err(ProxyError::BadRequest);
         }
         let mut outgoing = Request::new(Body::new(WatchedBody::new(body, activity.clone())));
@@ -143,10 +140,9 @@ fn is_host(host: Option<&http::HeaderValue>, name: &str) -> bool {
     host.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// Why there is no answer from the service to pass on.
+/// Why there is no response from the service.
 ///
-/// The edge turns these into a status and a page; what exactly went wrong between gate and
-/// service is for the log.
+/// Visitors see a status and a page; details are in the log only.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// The service could not be connected to: a 502.

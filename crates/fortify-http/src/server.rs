@@ -1,16 +1,16 @@
-//! The accept loop: sockets in, requests out, and a limit on everything a client can hold.
+//! The accept loop, with a limit on every resource that a client can hold.
 //!
-//! `axum::serve` sets no timer, so its header timeout never fires and a few thousand clients that
-//! send a byte a minute keep everybody else out. Here every wait for a client has an end.
+//! `axum::serve` sets no timer, so its header timeout never fires, and a few thousand clients that send a byte a
+//! minute exclude all others. Here every wait for a client has a deadline.
 //!
 //! # Layout
 //!
-//! - this file: [`serve`], its [`Limits`], what it reports;
+//! - this file: [`serve`], its [`Limits`], its events;
 //! - `listener`: binding a TCP or unix socket ([`Listener`]);
 //! - `connection`: one connection, from its PROXY line to its last request;
-//! - `stream`: the socket with its deadlines, lingering close and place among the connections;
-//! - `framing`: what the raw heads said about lengths, before the HTTP parser settles it;
-//! - `body`: a request body that may not stall or crawl.
+//! - `stream`: a socket with deadlines, a lingering close and a slot among the connections;
+//! - `framing`: the lengths in raw heads, before the HTTP parser normalises them;
+//! - `body`: a request body with a minimum rate.
 
 mod body;
 mod connection;
@@ -42,23 +42,23 @@ use connection::Context;
 /// The longest pause after a failed accept, as when no file descriptors are left.
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long connections get to notice that they were cut.
+/// How long connections may take to end after they were cut.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
-/// What one client may take up.
+/// The limits on clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once; past it nothing is accepted, and the kernel's backlog queues.
+    /// Connections at the same time; further ones wait in the kernel's backlog.
     pub max_connections: usize,
     /// For the PROXY line, and again from the first byte of a request to the end of its headers.
     pub header_timeout: Duration,
     /// How long a request body may stall, or crawl below 500 bytes a second.
     pub body_timeout: Duration,
-    /// Between two requests, and for a write that the peer does not read.
+    /// Between two requests, and for a response that the peer does not read.
     pub idle_timeout: Duration,
-    /// For running requests at shutdown; then they are cut.
+    /// For running requests at shutdown, before they are cut.
     pub drain: Duration,
-    /// Whether every connection opens with a PROXY v1 line.
+    /// Whether every connection starts with a PROXY v1 line.
     pub proxy_protocol: bool,
 }
 
@@ -75,7 +75,7 @@ impl From<&ServerConfig> for Limits {
     }
 }
 
-/// Something the accept loop saw that is worth counting.
+/// An event of the accept loop, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServerEvent {
     /// A connection was accepted.
@@ -84,18 +84,18 @@ pub enum ServerEvent {
     Closed,
     /// A connection could not be accepted.
     AcceptFailed,
-    /// A connection did not open with a PROXY v1 line and was closed.
+    /// A connection did not start with a PROXY v1 line, and was closed.
     ProxyLineRefused,
     /// The PROXY line or the headers of a request did not come in time.
     HeaderTimeout,
-    /// A connection had no request for too long.
+    /// A connection was idle for too long.
     IdleTimeout,
-    /// A request body stalled or crawled.
+    /// A request body was too slow.
     BodyTimeout,
     /// A peer did not read what was sent to it.
     WriteTimeout,
-    /// A request's lengths were in doubt (`Content-Length` beside `Transfer-Encoding`, or either
-    /// of them twice or odd) and it was refused.
+    /// A request with an ambiguous length (`Content-Length` with `Transfer-Encoding`, or either of them twice or
+    /// malformed) was refused.
     FramingRefused,
     /// The HTTP parser or the connection failed.
     ConnectionFailed,
@@ -120,17 +120,17 @@ impl ServerEvent {
     }
 }
 
-/// Where events go: the metrics.
+/// The receiver of events.
 pub type Events = Arc<dyn Fn(ServerEvent) + Send + Sync>;
 
-/// How the shutdown went.
+/// The result of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainReport {
-    /// Connections that were still busy after [`Limits::drain`] and were cut, tunnels included.
+    /// Connections that were still busy after [`Limits::drain`] and were cut, including tunnels.
     pub cut: usize,
 }
 
-/// How far the shutdown is.
+/// The stage of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Serving,
@@ -186,12 +186,12 @@ where
             }
         }
     }
-    // From here on the kernel refuses: a balancer in front sees it at once and goes elsewhere.
+    // From here on the kernel refuses connections, so that a load balancer in front notices at once.
     drop(listener);
     drain(&slots, &stage, limits).await
 }
 
-/// Waits for a free place first: what is not accepted costs nothing.
+/// Waits for a free slot first: a connection that is not accepted costs nothing.
 async fn next(
     listener: &Listener,
     slots: &Arc<Semaphore>,
@@ -201,7 +201,7 @@ async fn next(
     Ok((socket, peer, slot))
 }
 
-/// Errors that concern one peer, who went away, and not the listener.
+/// Whether an error concerns one peer that went away, and not the listener.
 fn of_the_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -230,7 +230,7 @@ async fn drain(slots: &Semaphore, stage: &watch::Sender<Stage>, limits: Limits) 
     DrainReport { cut }
 }
 
-/// A connection's place, given back when its socket is dropped, by whoever holds it then.
+/// A connection's slot, which is freed when its socket is dropped.
 pub(crate) struct Slot {
     events: Events,
     _permit: OwnedSemaphorePermit,

@@ -1,8 +1,8 @@
-//! Where one session lives and where it lived, and what a further step of it comes to.
+//! The circuits of one session, and the decision about a further move.
 //!
-//! Pure: the tables of both stores hold residences, and Redis keeps one under a key of its own. Two
-//! nodes may have met different moves of one session. What they have is put together as a set and
-//! ordered by time, so that both end with the same, in whatever order they heard.
+//! Pure; used by the tables of both stores, and by the session's key in Redis. Two nodes may know different
+//! moves of one session. They are merged as a set and ordered by time, so that both nodes end with the same
+//! result in whatever order they learn of them.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) struct SessionBinding {
     moves: Vec<BindingChange>,
 }
 
-/// What a step comes to.
+/// The decision about a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MoveDecision {
     /// The session moves: so.
@@ -84,7 +84,7 @@ impl BindingChange {
 }
 
 impl SessionBinding {
-    /// Where the session lives, if it ever moved.
+    /// The circuit that the session is bound to, if it ever moved.
     pub(super) fn bound_to(&self) -> Option<CircuitTag> {
         self.moves.last().map(|last| last.to)
     }

@@ -1,9 +1,9 @@
-//! Sessions that live on another circuit than their token says, and the file that remembers them.
+//! Sessions that are bound to another circuit than the one in their token, and their file.
 //!
-//! Only a session that moved has an entry, until it ends. A move is in the file, flushed to disk,
-//! before it is acknowledged: after a restart the circuit that was left is still one that was left.
-//! The embedded store decides here what moves ([`BindingTable::step`]); with Redis a node takes in what was
-//! decided there ([`BindingTable::insert_all`]).
+//! Only sessions that moved have an entry, until they expire. A move is flushed to disk before it is
+//! acknowledged, so that a circuit that was left still counts as left after a restart. The embedded store decides
+//! about moves here ([`BindingTable::apply_move`]); with Redis a node inserts moves that were decided there
+//! ([`BindingTable::insert_all`]).
 
 use std::collections::HashMap;
 use std::io;
@@ -22,13 +22,13 @@ use fortify_core::pseudonym::CircuitTag;
 /// `session.max_moves` an hour, and costs a solved challenge.
 pub(super) const MAX_MOVES: usize = 250_000;
 
-/// The file in the data directory.
+/// The file's name in `storage.data_dir`.
 const FILE_NAME: &str = "moves";
 
 /// The table of moves, and the journal behind it.
 ///
-/// Two locks, as in `revocations`: whoever asks never waits for the disk. Who moves a session holds
-/// the journal's from the decision to its end, so that every decision sees the one before.
+/// Two locks, as in `revocations`: readers never wait for the disk. A move holds the journal's lock from its
+/// decision to its end, so that every decision sees the one before.
 pub(super) struct BindingTable {
     table: RwLock<Table>,
     /// Moves, not sessions: one session may make many.

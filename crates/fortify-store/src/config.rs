@@ -1,4 +1,4 @@
-//! `[storage]`: where state lives; where Redis is and what its keys are called.
+//! `[storage]`: where state is kept, and how to reach Redis.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-/// Redis' port where a URL names none.
+/// Redis' port if a URL has none.
 const DEFAULT_PORT: u16 = 6379;
 
 /// The highest database number that is accepted; Redis has 16 by default.
@@ -15,14 +15,14 @@ const MAX_DATABASE: i64 = 9_999;
 /// The longest path a unix socket can have on Linux, in bytes: `sun_path` less its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// `[storage]`: where state lives.
+/// `[storage]`: where state is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StorageConfig {
     /// `backend`: memory by default.
     pub backend: StorageBackend,
     /// `data_dir`: the directory of keys and databases, `/var/lib/fortify` by default.
     pub data_dir: PathBuf,
-    /// How to reach Redis, where that is the backend.
+    /// The keys for `backend = "redis"`.
     pub redis: RedisConfig,
 }
 
@@ -50,20 +50,20 @@ impl Default for StorageConfig {
 /// is in a file and is read from there when a connection is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisConfig {
-    /// `url` or `urls`: the server, or the nodes by which a cluster is first found;
+    /// `url` or `urls`: the server, or the nodes from which the others of a cluster are discovered;
     /// `redis://127.0.0.1:6379` by default. Never empty.
     pub servers: Vec<RedisServer>,
-    /// `cluster`: whether they are nodes of a Redis Cluster; so by default where there are `urls`.
+    /// `cluster`: whether they are nodes of a Redis Cluster; by default, whether `urls` is set.
     pub cluster: bool,
     /// `user`: the ACL user; Redis' own default user by default.
     pub user: Option<String>,
-    /// `password_file`: the file that holds the password and nothing else; none by default.
+    /// `password_file`: a file that contains only the password; none by default.
     pub password_file: Option<PathBuf>,
-    /// `tls_ca_file` and the two beside it: certificates, for servers that are reached over TLS.
+    /// `tls_ca_file`, `tls_certificate_file` and `tls_key_file`, for TLS.
     pub tls: RedisTls,
-    /// `prefix`: what all keys begin with, `fortify` by default.
+    /// `prefix`: the prefix of all keys, `fortify` by default.
     pub prefix: KeyPrefix,
-    /// `timeout_ms`: how long one step of the store may take, 200 ms.
+    /// `timeout_ms`: how long one operation may take, 200 ms.
     pub timeout: Duration,
 }
 
@@ -91,33 +91,33 @@ impl Default for RedisConfig {
 /// Certificates for TLS, as the paths of PEM files: read when a connection is opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedisTls {
-    /// `tls_ca_file`: who vouches for the server; the system's authorities by default.
+    /// `tls_ca_file`: the authority of the server's certificate; the system's authorities by default.
     pub ca: Option<PathBuf>,
-    /// `tls_certificate_file`: what Fortify shows; none by default.
+    /// `tls_certificate_file`: Fortify's client certificate; none by default.
     pub certificate: Option<PathBuf>,
     /// `tls_key_file`: the key of that certificate.
     pub key: Option<PathBuf>,
 }
 
-/// One server and the database on it.
+/// A server, and a database on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisServer {
     /// Where it listens.
     pub address: RedisAddress,
-    /// The number of the database; 0 by default, and on a cluster always.
+    /// The number of the database; 0 by default, and always 0 on a cluster.
     pub database: i64,
 }
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisAddress {
     /// A host name or an address, and a port.
     Tcp {
-        /// Without brackets, where it is an IPv6 address.
+        /// The host; an IPv6 address has no brackets.
         host: String,
-        /// Never 0.
+        /// The port; never 0.
         port: u16,
-        /// Whether it is spoken to over TLS.
+        /// Whether the connection uses TLS.
         tls: bool,
     },
     /// A unix socket.
@@ -125,7 +125,7 @@ pub enum RedisAddress {
 }
 
 impl RedisAddress {
-    /// Whether it is spoken to over TLS.
+    /// Whether the connection uses TLS.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
         matches!(self, Self::Tcp { tls: true, .. })
@@ -138,7 +138,7 @@ impl RedisServer {
     ///
     /// # Errors
     ///
-    /// What is wrong and what to write instead. The text is never quoted: it may hold a password.
+    /// What is wrong, and what to write instead. The text is never quoted, because it may contain a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let advice =
             "use redis://HOST:PORT, redis://HOST:PORT/DATABASE, rediss:// for TLS, or unix:///PATH";
@@ -215,8 +215,10 @@ impl fmt::Display for RedisServer {
     }
 }
 
-/// What every key begins with: 1 to 32 of `a-z`, `0-9`, `_` and `-`. Nothing that a pattern, a hash
-/// tag or another program's separator could be.
+/// `storage.prefix`: the text before the first `:` of every key, up to 32 of `a-z`, `0-9`, `_` and `-`. No
+/// character of it can be part of a pattern or a hash tag.
+///
+/// Empty, keys have no prefix: a challenge is `captcha:<token>`, the form of the requirements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPrefix(String);
 
@@ -225,19 +227,29 @@ impl KeyPrefix {
     ///
     /// # Errors
     ///
-    /// What to write instead.
+    /// The text that it does not accept, and what to write instead.
     pub fn parse(text: String) -> Result<Self, String> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b);
         match text.len() {
-            1..=32 if text.bytes().all(plain) => Ok(Self(text)),
-            _ => Err(format!("{text:?} is no prefix, use 1 to 32 of a-z, 0-9, _ and -")),
+            0..=32 if text.bytes().all(plain) => Ok(Self(text)),
+            _ => Err(format!(
+                "{text:?} is no prefix, use up to 32 of a-z, 0-9, _ and -, or \"\" for none"
+            )),
         }
     }
 
-    /// The text.
+    /// The text, without the `:` that follows it in a key.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The key `name` under this prefix.
+    pub(crate) fn key(&self, name: impl fmt::Display) -> String {
+        match self.0.as_str() {
+            "" => name.to_string(),
+            prefix => format!("{prefix}:{name}"),
+        }
     }
 }
 

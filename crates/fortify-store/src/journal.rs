@@ -1,11 +1,11 @@
-//! A file of entries that is only added to: what was flushed to it is there after a crash.
+//! An append-only file of entries. Flushed entries survive a crash.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The file, and how much of it is whole.
+/// The file, and the length of its complete entries.
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
@@ -14,7 +14,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// What the file at `path` holds; nothing where there is none.
+    /// The content of the file at `path`; empty if there is none.
     pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
         match fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -22,7 +22,7 @@ impl Journal {
         }
     }
 
-    /// Writes `bytes` as the whole file, under another name first, so that no crash loses one.
+    /// Replaces the file by `bytes`. It is written under another name first, so that a crash loses neither.
     pub(super) fn write(path: PathBuf, bytes: &[u8]) -> io::Result<Self> {
         let temporary = path.with_extension("new");
         let mut options = OpenOptions::new();
@@ -37,7 +37,7 @@ impl Journal {
         Ok(Self { path, file, length: bytes.len() as u64 })
     }
 
-    /// Adds whole entries and waits until they are on the disk.
+    /// Appends complete entries and waits until they are on disk.
     pub(super) fn append(&mut self, entries: &[u8]) -> io::Result<()> {
         let written = self.file.write_all(entries).and_then(|()| self.file.sync_data());
         match written {

@@ -1,21 +1,23 @@
-//! What Fortify remembers between requests, behind one trait.
+//! State that Fortify keeps between requests, behind one trait.
+//!
+//! A store that cannot answer returns a [`StoreError`], which visitors see as a 503: an error never admits.
 //!
 //! # Layout
 //!
-//! - [`StateStore`]: the verbs, with what each promises.
-//! - [`record`]: what is kept, and under which names.
+//! In order of dependency:
+//!
 //! - [`config`]: the section `[storage]`.
+//! - [`record`]: the records, and their ids.
+//! - [`replication`]: the state of circuits that nodes share, as bytes.
+//! - [`metrics`]: whether the store answers.
+//! - this file: [`StateStore`], the trait, with the guarantees of each operation.
+//! - `window`: recent requests of one circuit; pure.
+//! - `journal`: an append-only file.
+//! - `revocations`: ended sessions, in a journal.
+//! - `binding`: the circuits of one session; pure. `binding_table`: those of all sessions, in a journal.
 //! - [`memory`]: the embedded store, for one node.
 //! - [`redis`]: the shared store, for any number of nodes.
-//! - [`statuses`]: what nodes tell each other of circuits, in bytes.
-//! - `window`: what a circuit asked for lately; pure.
-//! - `revocations`, `moves`: what a node keeps on disk besides, each in a `journal`; `binding`:
-//!   where one session lives and lived.
-//! - [`metrics`]: whether the store answers, for a machine.
-//! - `contract`: one suite of tests that every store passes; with the feature `test-support` for others.
-//!
-//! A store that cannot answer says so with a [`StoreError`], and the edge turns that into a 503:
-//! an error is never an admission.
+//! - `contract`: the tests that every store passes; public with the feature `test-support`.
 
 #[cfg(test)]
 extern crate self as fortify_store;
@@ -49,44 +51,44 @@ use record::{
 };
 use replication::ReplicationPeer;
 
-/// Why a store did not answer. What the operator should do is in the message.
+/// Why a store did not answer. The message says what the operator should do.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store is not reachable, or too slow.
+    /// The store is unreachable or too slow.
     #[error("the state store does not answer: {0}")]
     Unavailable(String),
-    /// A bound was reached that must not be met by forgetting something else.
+    /// A bound was reached, and nothing may be evicted to make room.
     #[error("the state store is full: {0}")]
     Full(&'static str),
 }
 
 /// The state of one deployment: challenges, failures, revocations.
 ///
-/// Every verb is one atomic step. Verbs that read judge age by the store's clock, so that an
-/// expired record and an absent one cannot be told apart.
+/// Every operation is atomic. Reads check expiry by the store's clock: an expired record is the same as an
+/// absent one.
 #[async_trait]
 pub trait StateStore: Send + Sync + fmt::Debug {
-    /// Keeps a challenge until `record.expires_at`. When its circuit has as many as it may, the
-    /// circuit's oldest makes room; a store that is full makes room by an old one, or refuses.
+    /// Keeps a challenge until `record.expires_at`. If its circuit has the most challenges allowed, the
+    /// circuit's oldest is removed; a full store removes an old one or refuses.
     async fn put_challenge(
         &self,
         token: &ChallengeToken,
         record: ChallengeRecord,
     ) -> Result<(), StoreError>;
 
-    /// A look at a challenge that leaves it where it is: to draw its picture.
+    /// Reads a challenge without removing it: to render its picture.
     async fn challenge(
         &self,
         token: &ChallengeToken,
     ) -> Result<Option<ChallengeRecord>, StoreError>;
 
-    /// Takes a challenge away. Of any number of simultaneous takes exactly one gets it.
+    /// Removes a challenge and returns it. Of any number of simultaneous calls exactly one gets it.
     async fn take_challenge(
         &self,
         token: &ChallengeToken,
     ) -> Result<Option<ChallengeRecord>, StoreError>;
 
-    /// Counts one wrong answer of `circuit`; the count is forgotten after `decay` without another.
+    /// Counts a wrong answer of `circuit`. The count is forgotten after `decay` without another one.
     async fn record_failure(
         &self,
         circuit: CircuitTag,
@@ -96,21 +98,20 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// The wrong answers of `circuit` that are not forgotten yet.
     async fn failures(&self, circuit: CircuitTag) -> Result<Failures, StoreError>;
 
-    /// Forgets the wrong answers of `circuit`: an operator forgave them, or it is closed and will not come
-    /// back.
+    /// Forgets the wrong answers of `circuit`: an operator reset it, or it was closed for good.
     async fn forget_failures(&self, circuit: CircuitTag) -> Result<(), StoreError>;
 
-    /// Counts that `circuit` asks for a challenge, if that is within both bounds, which are exact: they
-    /// decide about a person. What does not count is not remembered, so that asking on does not
-    /// prolong the wait.
+    /// Counts a request of `circuit` for a challenge, if that is within both bounds. The bounds are exact, because
+    /// they decide about a person. A refused request is not counted, so that repeating it does not prolong
+    /// the wait.
     async fn acquire_quota(
         &self,
         circuit: CircuitTag,
         bounds: [WindowLimit; 2],
     ) -> Result<Quota, StoreError>;
 
-    /// How often `circuit` asked for a challenge in each of these times before now, which counts nothing;
-    /// `None` from a store that does not tell. For operators.
+    /// How often `circuit` requested a challenge in each of these periods before now; counts nothing. `None` if
+    /// the store cannot tell. For operators.
     async fn quota_usage(
         &self,
         _circuit: CircuitTag,
@@ -119,18 +120,18 @@ pub trait StateStore: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// Ends a session before its time. It stays ended until `until`, when its token has expired
-    /// by itself; no other entry ever makes it forgotten sooner.
+    /// Revokes a session until `until`, when its token has expired by itself. No other entry ever displaces
+    /// a revocation.
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError>;
 
-    /// What is known of `session` beyond its token. Every admitted request asks, so it is answered
-    /// from memory, and a session that was neither ended nor moved has no entry.
+    /// The state of `session` that its token does not show. It is answered from memory, because every admitted
+    /// request asks; a session that was neither revoked nor moved has no entry.
     ///
-    /// [`SessionState::Revoked`] outweighs every move. A store of several nodes may lag behind another
-    /// node's moves by as much as behind its revocations.
+    /// [`SessionState::Revoked`] takes precedence over every move. On a shared store, moves and revocations of
+    /// other nodes may arrive late, both by the same bound.
     async fn session_state(&self, session: SessionId) -> Result<SessionState, StoreError>;
 
-    /// Spends a chain of challenges, which led to a session and leads to no other. It is kept as safely as a
+    /// Marks a chain of challenges as spent: it led to a session and leads to no other. This is as durable as a
     /// revocation, until `until`, when its cookies have expired.
     async fn spend_chain(&self, chain: ChainId, until: Timestamp) -> Result<(), StoreError> {
         self.revoke_session(chain.revocation(), until).await
@@ -141,54 +142,54 @@ pub trait StateStore: Send + Sync + fmt::Debug {
         Ok(self.session_state(chain.revocation()).await? == SessionState::Revoked)
     }
 
-    /// Has `session` live on the circuit `step.to` from now on, if it may. One atomic step over all
-    /// nodes: of any number of simultaneous ones at most `step.most` are [`MoveOutcome::MoveOutcome`], and the
-    /// session ends up on exactly one circuit.
+    /// Moves `session` to the circuit `step.to`, if that is allowed. Atomic over all nodes: of any number of
+    /// simultaneous calls at most `step.most` are [`MoveOutcome::Moved`], and the session ends up on exactly one
+    /// circuit.
     ///
-    /// In this order:
+    /// The rules, in this order:
     ///
-    /// 1. a revoked session is [`MoveOutcome::Revoked`];
-    /// 2. one that lives on `step.to` already is [`MoveOutcome::AlreadyBound`], and nothing is counted: the
-    ///    requests of one page load come with the same old cookie, and are one move. A session
-    ///    without an entry lives on `step.from`;
-    /// 3. where `step.to` is a circuit that the session left, or `step.from`, the session is revoked
-    ///    as by [`Self::revoke_session`] until `step.until`, and this one call says
-    ///    [`MoveOutcome::Shared`]: later ones find it revoked;
-    /// 4. with `step.most` moves in the last `step.window`, or no room for another entry, it is
-    ///    [`MoveOutcome::Refused`] and everything stays as it is: nothing is forgotten to make room, and a
-    ///    refused move revokes nothing;
-    /// 5. otherwise the circuit where it lived is one that it left, it lives on `step.to`, and that
-    ///    is [`MoveOutcome::MoveOutcome`]. Before the answer it is kept as safely as a revocation, until
-    ///    `step.until` at least.
+    /// 1. A revoked session is [`MoveOutcome::Revoked`].
+    /// 2. A session that is bound to `step.to` already is [`MoveOutcome::AlreadyBound`], and nothing is counted:
+    ///    the requests of one page load carry the same old cookie, and are one move. A session without an
+    ///    entry is bound to `step.from`.
+    /// 3. If `step.to` is a circuit that the session left, or `step.from`, the session is revoked as by
+    ///    [`Self::revoke_session`] until `step.until`. This call returns [`MoveOutcome::Shared`], later ones
+    ///    [`MoveOutcome::Revoked`].
+    /// 4. With `step.most` moves in the last `step.window`, or no room for another entry, the result is
+    ///    [`MoveOutcome::Refused`] and nothing changes: no entry is evicted, and a refused move revokes
+    ///    nothing.
+    /// 5. Otherwise the session is bound to `step.to`, its former circuit counts as left, and the result is
+    ///    [`MoveOutcome::Moved`]. Before the call returns, the move is as durable as a revocation, at least until
+    ///    `step.until`.
     ///
-    /// `step.from` is what the cookie says, and need not be where the session lives by now: an old
-    /// cookie from a third circuit is a further move. The times are the store's own clock's.
+    /// `step.from` is the circuit in the cookie, which need not be the current one: an old cookie from a third
+    /// circuit is a further move. Times are by the store's clock.
     async fn move_session(
         &self,
         session: SessionId,
         step: MoveRequest,
     ) -> Result<MoveOutcome, StoreError>;
 
-    /// Keeps `dial` unless there is one with the same or a higher version; the one that is kept then.
-    /// Of any number of simultaneous turns from one version, on all nodes, one is kept.
+    /// Stores `dial` unless there is one with the same or a higher version, and returns the one that is stored
+    /// then. Of any number of simultaneous changes of one version, on all nodes, one is stored.
     async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError>;
 
-    /// The dial that is kept, as far as this node knows, and news of the next: at once from this node,
-    /// within 100 ms from another. `None` before there is any.
+    /// The stored dial, as far as this node knows, and its changes: at once from this node, within 100 ms from
+    /// another. `None` before the first.
     fn dial(&self) -> watch::Receiver<Option<DialRecord>>;
 
-    /// Has `peer`'s standings and deeds be those of every node, from now on and once for a store. A
-    /// store of one node has nobody to tell.
+    /// Starts to replicate the statuses and answer events of `peer` to and from all nodes. To be called once. A
+    /// store for one node does nothing.
     fn replicate(&self, peer: Arc<dyn ReplicationPeer>) {
         drop(peer);
     }
 
-    /// Whether this node knows what other nodes decided: who is banned, logged out, moved. Answered from
-    /// memory; a store of one node always does.
+    /// Whether this node knows the decisions of other nodes: bans, revocations, moves. Answered from memory; a
+    /// store for one node always does.
     ///
     /// # Errors
     ///
-    /// When it cannot prove that it has heard of everything up to 2 s ago.
+    /// If the node cannot prove that it has received everything up to 2 s ago.
     fn is_current(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -196,6 +197,6 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// Whether the store answers at all: for `/ready`.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// How many challenges wait for an answer: a gauge, and may lag by a moment.
+    /// The number of unanswered challenges: a gauge that may lag briefly.
     async fn active_challenges(&self) -> Result<u64, StoreError>;
 }

@@ -1,9 +1,9 @@
-//! The embedded store: everything in this process's memory, for one node.
+//! The embedded store: state in the memory of this process, for one node.
 //!
-//! Challenges and failures live in bounded caches that forget the least recently used first; a
-//! circuit's own oldest challenge goes first of all, so that a flood from a few circuits costs
-//! nobody else anything. Revocations and moves are never forgotten to make room: they have tables
-//! and files of their own (`revocations`, `moves`).
+//! Challenges and failures are in bounded caches that evict the least recently used entries. A circuit at its
+//! own limit loses its oldest challenge first, so that a flood from a few circuits does not affect others.
+//! Revocations and moves are never evicted; they have their own tables and files (`revocations`,
+//! `binding_table`).
 
 use std::fmt;
 use std::path::Path;
@@ -29,21 +29,21 @@ use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
 use fortify_core::recent::Recent;
 
-/// Circuits whose failures are remembered: about 80 bytes each, 16 MB in all. Who can bring more
-/// circuits than this can also bring each of them once.
+/// Circuits whose failures are remembered: about 80 bytes each, 16 MB in all. An attacker with more circuits
+/// than this could also use each of them only once.
 const MAX_FAILURE_RECORDS: usize = 200_000;
 
-/// Circuits of which is remembered what they asked for: 137 bytes each for ten times (`cargo bench -p fortify
-/// --bench judging`), and 4 for each further one; 70 MB in all if each of them asked as often as it may by
-/// default, 60 times an hour. The least recently seen is forgotten first.
+/// Circuits whose requests for challenges are remembered: 137 bytes each for ten requests (`cargo bench -p fortify
+/// --bench judging`), and 4 for each further one; 70 MB in all with 60 requests each, the default per hour. The
+/// least recently used are evicted.
 const MAX_REQUEST_RECORDS: usize = 200_000;
 
-/// How much is kept.
+/// The bounds of the store.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryBounds {
     /// Challenges of all circuits together.
     pub challenges: u64,
-    /// Challenges of one circuit; its oldest makes room.
+    /// Challenges of one circuit; a further one replaces the oldest.
     pub challenges_per_circuit: usize,
 }
 
@@ -65,12 +65,12 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// A store within `bounds` that judges age by `clock` and remembers revocations and moves in
+    /// Opens a store with these `bounds` that checks expiry by `clock` and keeps revocations and moves in
     /// `data_dir`.
     ///
     /// # Errors
     ///
-    /// When one of their files cannot be read or written.
+    /// If one of their files cannot be read or written.
     pub fn open(
         clock: Arc<dyn Clock>,
         bounds: MemoryBounds,
@@ -138,8 +138,8 @@ impl MemoryStore {
     }
 }
 
-/// A cache that makes room by forgetting the least recently used entry. The library's default
-/// policy would refuse the new entry instead, which under a flood is every visitor's.
+/// A cache that evicts the least recently used entry. The library's default policy may refuse the new entry
+/// instead, which during a flood would affect every visitor.
 fn bounded<K, V>(capacity: u64) -> CacheBuilder<K, V, Cache<K, V>>
 where
     K: std::hash::Hash + Eq + Send + Sync + 'static,
@@ -148,7 +148,7 @@ where
     Cache::builder().max_capacity(capacity).eviction_policy(EvictionPolicy::lru())
 }
 
-/// Has a challenge leave memory when it expires, with its seed and its answer.
+/// Removes a challenge from memory when it expires.
 struct ExpireAtRecordEnd {
     clock: Arc<dyn Clock>,
 }
@@ -259,7 +259,7 @@ impl StateStore for MemoryStore {
     }
 
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
-        // The disk is waited for off the threads that serve.
+        // Disk writes run outside the threads that serve requests.
         let (revocations, now) = (self.revocations.clone(), self.clock.now());
         tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
             .await

@@ -1,4 +1,4 @@
-//! What is counted of the store.
+//! The metrics of the store.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -20,14 +20,14 @@ impl StoreMetrics {
         registry.register("store_up", "1 while the store answers", metrics.up.clone());
         registry.register_with_unit(
             "store_ping",
-            "How long the store took to say so",
+            "Time that the store took to answer the last check",
             Unit::Seconds,
             metrics.ping.clone(),
         );
         metrics
     }
 
-    /// Whether the store answers, and how long it took to say so.
+    /// Sets whether the store answers, and how long it took.
     pub fn set_up(&self, up: bool, ping: Duration) {
         self.up.set(i64::from(up));
         self.ping.set(ping.as_secs_f64());

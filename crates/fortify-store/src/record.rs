@@ -1,4 +1,4 @@
-//! What a store keeps, and the names it keeps it under.
+//! The records of a store, and their ids.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +21,7 @@ use fortify_core::pseudonym::CircuitTag;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ChallengeToken([u8; 32]);
 
-/// A text that is no challenge token.
+/// The error for a text that is no challenge token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a challenge token")]
 pub struct MalformedToken;
@@ -36,7 +36,7 @@ impl ChallengeToken {
         random_bytes(entropy).map(Self)
     }
 
-    /// The text that a page, a form or an address carries.
+    /// The text, as in pages, forms and addresses.
     #[must_use]
     pub fn encode(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
@@ -59,7 +59,7 @@ impl FromStr for ChallengeToken {
     type Err = MalformedToken;
 
     fn from_str(text: &str) -> Result<Self, MalformedToken> {
-        // The engine refuses padding and non-zero trailing bits, so the spelling is the only one.
+        // The decoder refuses padding and non-zero trailing bits, so there is only one spelling.
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_not_base64| MalformedToken)?;
         bytes.try_into().map(Self).map_err(|_wrong_length| MalformedToken)
     }
@@ -76,7 +76,7 @@ impl fmt::Debug for ChallengeToken {
 pub struct SessionId([u8; Self::BYTES]);
 
 impl SessionId {
-    /// Bytes of an id: 128 bits, so that none is met by chance.
+    /// Bytes of an id: 128 bits, so that none can be guessed.
     pub const BYTES: usize = 16;
 
     /// The id with these bytes: for stores that read one back.
@@ -101,13 +101,13 @@ impl SessionId {
     }
 }
 
-/// The name of one chain of challenges that a visitor answers one after another: 16 bytes made from its
-/// first challenge's token, so that nobody else has them.
+/// The id of a chain of challenges that a visitor solves one after another: 16 bytes derived from the token of
+/// its first challenge, so that nobody can guess them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChainId([u8; Self::BYTES]);
 
 impl ChainId {
-    /// Bytes of an id: as of a [`SessionId`], beside which a store keeps it.
+    /// Bytes of an id: the same as of a [`SessionId`], because both are stored as revocations.
     pub const BYTES: usize = SessionId::BYTES;
 
     /// The id with these bytes.
@@ -116,8 +116,8 @@ impl ChainId {
         Self(bytes)
     }
 
-    /// The entry among the revocations under which a spent chain is kept. Both ids are 128 bits that
-    /// nobody can choose, so that no chain has the entry of a session.
+    /// The id under which a spent chain is stored among the revocations. Both kinds of ids are 128 bits that
+    /// nobody can choose, so a chain never collides with a session.
     pub(super) const fn revocation(self) -> SessionId {
         SessionId(self.0)
     }
@@ -161,7 +161,7 @@ impl<'de> Deserialize<'de> for SessionId {
     }
 }
 
-/// A text that no `Debug`, log or error shows, and that memory does not keep after its use.
+/// A value that `Debug`, logs and errors never show, and that is wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret<T: Zeroize>(T);
@@ -172,7 +172,7 @@ impl<T: Zeroize> Secret<T> {
         Self(value)
     }
 
-    /// The value, for the one that has to use it.
+    /// The value.
     pub fn expose(&self) -> &T {
         &self.0
     }
@@ -184,17 +184,16 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
     }
 }
 
-/// One challenge as the store keeps it: a recipe, not a picture.
+/// A challenge as the store keeps it: a recipe, not a picture.
 ///
-/// The picture is drawn from the seed whenever it is fetched and is the same bytes each time, so
-/// that a flood of challenges costs a few hundred bytes each. The fields that describe the picture
-/// are plain names and numbers: a store does not know what they mean, and a record that another
-/// version wrote still reads.
+/// The picture is rendered from the seed whenever it is fetched, always with the same bytes, so that a
+/// challenge takes a few hundred bytes only. The fields that describe the picture are plain names and numbers
+/// which the store does not interpret, so a record of another version can still be read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChallengeRecord {
     /// The task: `distorted_text`, `arithmetic`.
     pub variant: Cow<'static, str>,
-    /// How the task is made visible: `ink`.
+    /// The rendering of the task: `ink`.
     pub carrier: Cow<'static, str>,
     /// How the answer is given: `typed`.
     pub mode: Cow<'static, str>,
@@ -202,29 +201,29 @@ pub struct ChallengeRecord {
     pub level: u8,
     /// Characters of a `distorted_text`.
     pub length: u8,
-    /// What the picture is drawn from.
+    /// The seed of the picture.
     pub seed: Secret<[u8; 32]>,
     /// The expected answer, as `fortify_captcha::Answer::encode` writes it.
     pub answer: Secret<String>,
-    /// What only a program reads in the picture, as the answer is written; where there is one.
+    /// The decoy text that only bots read in the picture, encoded like the answer; if there is one.
     #[serde(default)]
     pub decoy: Option<Secret<String>>,
-    /// Which renderer drew it; another one may draw another picture from the same seed.
+    /// The version of the renderer; another one may make another picture of the same seed.
     pub renderer: u16,
-    /// The style it is drawn in, by the start of its epoch, s since the Unix epoch.
+    /// The start of the style period, in seconds since the Unix epoch.
     pub style_period: u64,
-    /// Who asked for it: nobody else may answer it.
+    /// The circuit it was issued to, which alone may answer it.
     pub circuit: CircuitTag,
     /// When it was issued.
     pub created_at: Timestamp,
-    /// From when on it is as if it had never been.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
 /// The wrong answers of one circuit that are not forgotten yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failures {
-    /// How many.
+    /// The number of wrong answers.
     pub count: u32,
     /// When they are forgotten.
     pub until: Timestamp,
@@ -235,7 +234,7 @@ impl Failures {
     pub const NONE: Self = Self { count: 0, until: Timestamp::from_millis(0) };
 }
 
-/// At most so many within so long.
+/// A limit on requests within a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowLimit {
     /// How far back it counts.
@@ -244,68 +243,68 @@ pub struct WindowLimit {
     pub most: u32,
 }
 
-/// What became of asking for a challenge.
+/// The result of [`StateStore::acquire_quota`](crate::StateStore::acquire_quota).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quota {
-    /// It is within all bounds, and counted.
+    /// Within all bounds, and counted.
     Granted {
-        /// How often was asked within the widest of them, this time included.
+        /// The number of requests within the longest period, this one included.
         recent: u32,
     },
-    /// Not before this has passed; not counted.
+    /// Beyond a bound, and not counted; the time to wait.
     Exceeded(Duration),
 }
 
-/// The threat dial as nodes share it: plain names and numbers, as in a challenge.
+/// The threat dial as nodes share it: plain names and numbers, as in [`ChallengeRecord`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DialRecord {
-    /// One higher at every turn.
+    /// One higher at every change.
     pub version: u64,
-    /// Who may turn it: `auto`, `manual`, `pinned`.
+    /// Who may change it: `auto`, `manual`, `pinned`.
     pub mode: Cow<'static, str>,
-    /// Where it stands, 1 to 10.
+    /// The threat level, 1 to 10.
     pub level: u8,
-    /// Until when it does not turn by itself.
+    /// Until when automatic control is paused.
     pub paused_until: Option<Timestamp>,
 }
 
-/// What a store knows of a session beyond its token.
+/// The state of a session that its token does not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {
-    /// Nothing: it is in force, and lives where its token says.
+    /// Valid, and bound to the circuit in its token.
     Unmoved,
-    /// It is in force, and lives here, whatever its token says.
+    /// Valid, and bound to this circuit, whatever its token says.
     BoundTo(CircuitTag),
-    /// It was ended before its time.
+    /// Revoked.
     Revoked,
 }
 
-/// A session's step to another circuit, and what it may not exceed.
+/// A session's move to another circuit, and the limit of moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MoveRequest {
     /// The circuit that its token was written for.
     pub from: CircuitTag,
     /// The circuit that the request came from.
     pub to: CircuitTag,
-    /// When the session ends by itself: nothing of it needs to be kept any longer.
+    /// When the session expires, after which its moves need not be kept.
     pub until: Timestamp,
-    /// Moves within `window`; 0 allows none.
+    /// The most moves within `window`; 0 allows none.
     pub most: u32,
     /// How far back moves count.
     pub window: Duration,
 }
 
-/// What became of a [`MoveRequest`].
+/// The result of a [`MoveRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MoveOutcome {
-    /// It lives on the new circuit now.
+    /// The session is bound to the new circuit now.
     Moved,
-    /// It lived there already.
+    /// It was bound to that circuit already.
     AlreadyBound,
-    /// It moved as often as it may, or there is no room to remember another move.
+    /// It moved as often as it may, or there is no room for another move.
     Refused,
-    /// It was used from a circuit that it had left, and is ended by this very step.
+    /// It was used from a circuit that it had left, and has been revoked by this call.
     Shared,
-    /// It was ended before.
+    /// It was revoked before.
     Revoked,
 }

@@ -1,8 +1,7 @@
-//! What nodes tell each other of circuits, as a store sees it: bytes.
+//! The state of circuits that nodes share, as bytes.
 //!
-//! A store of several nodes keeps one row for each circuit that is trusted, banned or was reset, and passes
-//! on what each circuit did with challenges. It does not know what either means: whether a row takes the
-//! place of another is settled by the [`ReplicationPeer`], in one place for every store.
+//! A shared store keeps one row for each circuit that is trusted, banned or was reset, and forwards the events
+//! of answers. It interprets neither: the [`ReplicationPeer`] decides which of two rows wins.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,30 +12,30 @@ use async_trait::async_trait;
 use super::StoreError;
 use fortify_core::clock::Timestamp;
 
-/// Bytes that name a circuit: tor instance, epoch, number.
+/// Bytes of a circuit: tor instance, generation, number.
 pub const CIRCUIT_BYTES: usize = 10;
 
-/// Bytes that say how a circuit stands.
+/// Bytes of a circuit's status.
 pub const VALUE_BYTES: usize = 34;
 
-/// Bytes of a deed.
+/// Bytes of an answer event.
 pub const EVENT_BYTES: usize = 37;
 
 /// A circuit.
 pub type CircuitBytes = [u8; CIRCUIT_BYTES];
 
-/// How a circuit stands.
+/// A circuit's status.
 pub type ValueBytes = [u8; VALUE_BYTES];
 
-/// What a circuit did with a challenge, or that it is forgotten.
+/// An event of a circuit: it answered a challenge, or was forgotten.
 pub type EventBytes = [u8; EVENT_BYTES];
 
-/// How one circuit stands. `Debug` shows nothing of it.
+/// The status of one circuit. `Debug` hides it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ReplicatedRow {
-    /// Which.
+    /// The circuit.
     pub circuit: CircuitBytes,
-    /// How.
+    /// Its status.
     pub value: ValueBytes,
 }
 
@@ -46,83 +45,80 @@ impl fmt::Debug for ReplicatedRow {
     }
 }
 
-/// What makes room first where there is no more.
+/// The order in which rows are evicted when there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvictionRank {
-    /// First.
+    /// Reset circuits are evicted first.
     Normal,
-    /// Next.
+    /// Trusted circuits are evicted next.
     Trusted,
-    /// Never.
+    /// Banned circuits are never evicted.
     Banned,
 }
 
-/// What is to be kept of a circuit.
+/// A row to be stored.
 #[derive(Clone, Debug)]
 pub struct MergedRow {
     /// The row.
     pub row: ReplicatedRow,
-    /// What makes room.
+    /// Its rank for eviction.
     pub rank: EvictionRank,
-    /// Until when it has to be kept.
+    /// When it expires.
     pub end: Timestamp,
 }
 
-/// What a node has to tell.
+/// Rows and events that a node publishes.
 #[derive(Clone, Debug, Default)]
 pub struct PublishBatch {
-    /// How circuits stand.
+    /// The rows.
     pub rows: Vec<ReplicatedRow>,
-    /// What circuits did, the oldest first.
+    /// The events, the oldest first.
     pub events: Vec<EventBytes>,
 }
 
-/// Bytes that this program did not write.
+/// The error for bytes that Fortify did not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForeignBytes;
 
-/// One node's standings and deeds, which a store shares with the other nodes.
+/// The statuses and answer events of one node, which a store replicates to the others.
 ///
-/// A node never tells what it heard: what it has to tell is what was decided on it, and what it holds that
-/// a store lost.
+/// A node never publishes what it received: only its own decisions, and rows that the store has lost.
 #[async_trait]
 pub trait ReplicationPeer: Send + Sync + fmt::Debug {
-    /// Ends when there is something to tell.
+    /// Returns when there is something to publish.
     async fn wait_for_pending(&self);
 
-    /// What is to be told next, at most so many of each. [`Self::published`] must follow.
+    /// The next rows and events to publish, at most `most` of each. [`Self::confirm_published`] must follow.
     fn take_batch(&self, most: usize) -> PublishBatch;
 
-    /// What was taken is told, but for what is `left`: that is to be told later, unless there is something
-    /// newer.
+    /// Confirms that the last batch was published, except for `left`, which is to be published later unless
+    /// something newer replaces it.
     fn confirm_published(&self, left: PublishBatch);
 
-    /// What a circuit's row is to be after `published`, where `kept` is what the store keeps of it; `None` where
-    /// that stays as it is.
+    /// Merges the row `published` with the row `kept` in the store; `None` if the latter stays.
     ///
     /// # Errors
     ///
-    /// [`ForeignBytes`] where one of them is not a row.
+    /// [`ForeignBytes`] if one of them is not a row.
     fn merge(
         &self,
         kept: Option<&[u8]>,
         published: &ReplicatedRow,
     ) -> Result<Option<MergedRow>, ForeignBytes>;
 
-    /// Takes over what the store keeps, in the order in which it came to keep it. In force when this
-    /// returns.
+    /// Applies rows of the store, in their order there. They are in force when this returns.
     ///
     /// # Errors
     ///
-    /// When it is not taken over: this node does not know how circuits stand then.
+    /// If they could not be applied: this node then does not know the statuses of circuits.
     async fn apply(&self, rows: Vec<ReplicatedRow>) -> Result<(), StoreError>;
 
-    /// Counts what circuits did on other nodes, the oldest first.
+    /// Counts events of other nodes, the oldest first.
     fn apply_events(&self, events: &[EventBytes]);
 
-    /// The store keeps these circuits' rows and no other: what this node has besides is to be told.
+    /// Compares with all circuits that have a row in the store. Other rows of this node are to be published.
     fn reconcile(&self, kept: &HashSet<CircuitBytes>);
 
-    /// How long deeds count.
+    /// How long answer events count.
     fn event_lifetime(&self) -> Duration;
 }

@@ -1,8 +1,8 @@
-//! Sessions that were ended before their time, and the file that remembers them.
+//! Revoked sessions, and their file.
 //!
-//! The signing keys survive a restart, so a session does too, and so must its end. Every revocation
-//! is in the file, flushed to disk, before it is acknowledged. An entry is 24 bytes; when the file is
-//! opened, what has expired by then is left out and the rest written anew.
+//! Signing keys and with them sessions survive a restart, so revocations have to as well. Every revocation is
+//! flushed to disk before it is acknowledged. An entry has 24 bytes; when the file is opened, it is rewritten
+//! without expired entries.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,11 +14,11 @@ use super::journal::Journal;
 use super::record::SessionId;
 use fortify_core::clock::Timestamp;
 
-/// Sessions that can be revoked at one time: about 50 bytes each. Each costs a solved challenge,
-/// and goes when its token has expired.
+/// The most revoked sessions: about 50 bytes each. Each costs a solved challenge, and its entry is removed when
+/// the token has expired.
 pub(super) const MAX_REVOCATIONS: usize = 1_000_000;
 
-/// The file in the data directory.
+/// The file's name in `storage.data_dir`.
 const FILE_NAME: &str = "revocations";
 
 /// Bytes of an entry: the session's id, then when its token expires, milliseconds, big-endian.
@@ -26,9 +26,8 @@ const ENTRY_BYTES: usize = SessionId::BYTES + 8;
 
 /// The table of revocations, and the journal behind it.
 ///
-/// Two locks, so that whoever asks never waits for the disk: every admitted request asks, and a
-/// flush takes milliseconds. Who writes holds the journal's from beginning to end and the table's
-/// for a moment.
+/// Two locks, so that readers never wait for the disk: every admitted request reads, and a flush takes
+/// milliseconds. Writers hold the journal's lock throughout, and the table's only briefly.
 pub(super) struct Revocations {
     until: RwLock<HashMap<SessionId, Timestamp>>,
     capacity: usize,
@@ -36,13 +35,13 @@ pub(super) struct Revocations {
 }
 
 impl Revocations {
-    /// A table of at most `capacity` entries that is gone with the process.
+    /// A table of at most `capacity` entries without a file.
     #[cfg(test)]
     pub(super) fn in_memory(capacity: usize) -> Self {
         Self { until: RwLock::default(), capacity, journal: Mutex::new(None) }
     }
 
-    /// The table that `data_dir` remembers.
+    /// The table from the file in `data_dir`.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What one circuit asked for lately: exact times, as many as the largest bound, 4 bytes each.
+//! Recent requests of one circuit: exact times, as many as the largest bound, 4 bytes each.
 
 use std::time::Duration;
 

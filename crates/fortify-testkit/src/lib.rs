@@ -1,16 +1,21 @@
-//! What the tests, the benches and the browser suite share.
+//! Helpers of the tests, the benches and the browser suite.
 //!
-//! - [`wait`]: waiting for a condition, with a bound and a message that says what did not happen.
-//! - [`servers`]: HAProxy and nginx from the files in `deploy/`, and processes that end with the test.
-//! - [`program`]: the `fortify` binary as a process of its own.
-//! - `test_gate`: a gate in the test's process before a real web service, and a visitor who keeps cookies.
+//! # Layout
+//!
+//! In order of dependency:
+//!
+//! - [`wait`]: waits for a condition, with a timeout and a message that names it.
+//! - [`process`]: runs a test in its own process.
+//! - [`program`]: runs the `fortify` binary.
+//! - [`servers`]: HAProxy and nginx with the files in `deploy/`, and processes that end with the test.
+//! - `redis`: a Redis, or a cluster of three nodes.
+//! - `test_gate`: Fortify in the test's process in front of a web service, and a visitor who keeps cookies.
 //! - `store`: a store whose verbs a test watches, or makes fail.
-//! - `redis`: a Redis, or a cluster of three.
-//! - `traffic`: visitors and bots as programs, the same for the same seed.
+//! - `traffic`: simulated visitors and bots; the same seed gives the same traffic.
 //!
-//! The last three need the feature `gate`: they speak of Fortify's types. A unit test cannot use those
-//! (the crate under test is another one than the one that this crate is linked to), so the unit tests of
-//! the Redis store and of the behaviour module include `redis.rs` and `traffic.rs` by their path.
+//! The last three need the feature `gate`, because they use Fortify's types. Unit tests of a crate that `gate`
+//! depends on cannot use them (the crate under test is compiled twice, with different types), so those of the
+//! Redis store and of the behaviour module include `redis.rs` and `traffic.rs` by path.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

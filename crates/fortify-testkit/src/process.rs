@@ -1,18 +1,18 @@
-//! Tests that need a process of their own: the log, for one, belongs to a whole process.
+//! Tests that need their own process, for example because the log belongs to a process.
 
 use std::process::{Command, Stdio};
 
-/// Set in the process that a test was given.
+/// The environment variable that is set in the process of one test.
 const MARK: &str = "FORTIFY_TEST_OWN_PROCESS";
 
-/// Whether this is the process of `test` alone. Where it is not, starts that process, waits for it and
-/// returns false: the test has nothing left to do.
+/// Whether this process runs only `test`. If not, starts such a process, waits for it and returns `false`: the
+/// caller has nothing left to do.
 ///
 /// `test` is the path of the calling test with its crate, as `module_path!` begins it.
 ///
 /// # Panics
 ///
-/// When the test fails in its process, or when no test has that name.
+/// If the test fails in its process, or no test has that name.
 #[must_use]
 pub fn is_own(test: &str) -> bool {
     if std::env::var_os(MARK).is_some() {

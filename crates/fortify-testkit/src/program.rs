@@ -1,4 +1,4 @@
-//! The program as a process of its own, and a visitor of one who answers wrongly.
+//! The `fortify` binary as a process, and requests to it.
 
 use std::io::{BufRead, Read as _, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Where the program is that belongs to the running test: in the folder above the test's own, where cargo
-/// puts it for tests of its package.
+/// The path of the binary for the running test: cargo puts it into the folder above the test's own, for tests of
+/// its package.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let binary = test.ancestors().nth(2).unwrap().join("fortify");
@@ -15,14 +15,18 @@ pub fn binary() -> PathBuf {
     binary
 }
 
-/// The program, with these arguments and nothing of this environment.
+/// A command that runs the binary with these arguments and an empty environment.
 pub fn fortify(args: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(args).env_clear();
     command
 }
 
-/// Runs it to its end, which has to come within 20 seconds.
+/// Runs a command to its end.
+///
+/// # Panics
+///
+/// If it takes longer than 20 seconds.
 pub fn output(command: &mut Command) -> Output {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
@@ -30,7 +34,11 @@ pub fn output(command: &mut Command) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Its exit code, which has to come within 20 seconds.
+/// Waits for a process, and returns its exit code.
+///
+/// # Panics
+///
+/// If it takes longer than 20 seconds.
 pub fn wait(child: &mut Child) -> i32 {
     let started = Instant::now();
     loop {
@@ -45,18 +53,18 @@ pub fn wait(child: &mut Child) -> i32 {
     }
 }
 
-/// Writes a configuration whose data is in `dir`.
+/// Writes a configuration with its data in `dir`, and returns its path.
 pub fn config(dir: &Path, more: &str) -> String {
     let path = dir.join("fortify.toml");
     let data = dir.join("data");
-    // Gates of other tests have the usual port.
+    // Other tests use the default port.
     let end = "[admin]\nlisten = \"\"\n";
     let text = format!("[storage]\ndata_dir = \"{}\"\n{more}\n{end}", data.display());
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-/// The status of a wrong answer of a circuit's; `None` once the gate is gone.
+/// Gives a wrong answer from a circuit, and returns the status; `None` once the service has ended.
 pub fn guess_wrong(gate: SocketAddr, number: u32) -> Option<u16> {
     let (_, body) = request(gate, number, "/captcha/generate", "")?;
     let challenge: serde_json::Value = serde_json::from_str(&body).ok()?;
@@ -64,7 +72,7 @@ pub fn guess_wrong(gate: SocketAddr, number: u32) -> Option<u16> {
     Some(request(gate, number, "/verify-captcha", &answer.to_string())?.0)
 }
 
-/// The status and the body of a `POST`; `None` unless all of it came.
+/// The status and the body of a `POST`; `None` unless the response is complete.
 pub fn request(gate: SocketAddr, number: u32, path: &str, body: &str) -> Option<(u16, String)> {
     let mut socket = TcpStream::connect(gate).ok()?;
     let (circuit, length) = (circuit_address(number), body.len());
@@ -79,12 +87,12 @@ pub fn request(gate: SocketAddr, number: u32, path: &str, body: &str) -> Option<
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
-/// The address of a circuit, as `HAProxy` has it.
+/// The address of a circuit, as `HAProxy` writes it.
 pub fn circuit_address(number: u32) -> String {
     format!("fc00:dead:beef:4dad::{:x}:{:x}", number >> 16, number & 0xffff)
 }
 
-/// The address in the line that says where the gate listens.
+/// Reads the log up to the line with the address that the service listens on.
 pub fn listening(log: &mut impl BufRead) -> SocketAddr {
     let mut line = String::new();
     while log.read_line(&mut line).unwrap() > 0 {

@@ -1,10 +1,10 @@
-//! A Redis of the test's own: on a free port or a socket in a temporary folder, ended with the test.
+//! A Redis on a free port and a socket in a temporary folder, which ends with the test.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a broken bed fails the test"
+    reason = "what cannot be set up fails the test"
 )]
 
 use std::io::{Read as _, Write as _};
@@ -25,12 +25,12 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// A server that saves nothing, with `arguments` as on its command line.
+    /// Starts a server without persistence, with additional `arguments`.
     pub fn start(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
         let dir = tempfile::tempdir().unwrap();
         let mut redis = Self { port: 0, dir, arguments, child: None };
-        // Somebody else may take the port between its choice and its use.
+        // Another process may take the port in the meantime.
         for _ in 0..5 {
             redis.port = free_port();
             redis.spawn();
@@ -63,13 +63,13 @@ impl Redis {
         self.child = Some(child);
     }
 
-    /// Waits until it answers or has ended, and says whether it answers.
+    /// Waits until it answers or has ended, and returns whether it answers.
     fn answers_or_ends(&mut self) -> bool {
         let mut child = self.child.take().unwrap();
         let mut runs = true;
         wait_for("redis-server to answer", || {
             runs = child.try_wait().unwrap().is_none();
-            // With a password it refuses, which is an answer too.
+            // With a password it refuses the command, which is an answer too.
             let answer = self.try_tell(&["PING"]);
             !runs || answer.is_ok_and(|text| text == "+PONG" || text.starts_with("-NOAUTH"))
         });
@@ -85,19 +85,19 @@ impl Redis {
         }
     }
 
-    /// Has it stand still, connections and all, or go on.
+    /// Stops it with all its connections (`STOP`), or continues it (`CONT`).
     pub fn signal(&self, signal: rustix::process::Signal) {
         let child = self.child.as_ref().unwrap();
         let pid = rustix::process::Pid::from_child(child);
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// The unix socket, which it has beside the port.
+    /// The path of its unix socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("redis.sock")
     }
 
-    /// What a store needs to know about it.
+    /// The configuration of a store for it.
     pub fn config(&self) -> RedisConfig {
         RedisConfig { servers: vec![server(self.port)], ..RedisConfig::default() }
     }
@@ -111,7 +111,7 @@ impl Redis {
         tell(self.port, command)
     }
 
-    /// A figure of `INFO`.
+    /// A field of `INFO`.
     pub fn info(&self, name: &str) -> String {
         let all = self.tell(&["INFO", "everything"]);
         let line = all.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
@@ -122,7 +122,7 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Neither fails for a child of our own that was not waited for.
+            // Neither fails for a child that was not waited for.
             let _ended = child.kill().and_then(|()| child.wait());
         }
     }
@@ -137,7 +137,7 @@ impl Cluster {
     pub fn start() -> Self {
         let nodes: Vec<_> = (0..3)
             .map(|_| {
-                // The bus would take the port plus 10,000, which may be none.
+                // The default bus port, the port plus 10,000, may be out of range.
                 let bus = free_port().to_string();
                 let arguments =
                     ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout"];
@@ -156,7 +156,7 @@ impl Cluster {
         cluster
     }
 
-    /// Waits until every node says that all slots are served.
+    /// Waits until every node reports that all slots are served.
     pub fn wait_until_whole(&self) {
         wait_for("the cluster to be whole", || {
             self.nodes.iter().all(|node| {
@@ -186,7 +186,7 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Sends one command over a connection of its own. See [`Redis::tell`].
+/// Sends one command over a new connection. See [`Redis::tell`].
 fn tell(port: u16, command: &[&str]) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -1,5 +1,5 @@
-//! The servers around the gate, started from the files in `deploy/` on free ports, each with its
-//! places in a temporary folder, and ended by their process id when dropped.
+//! HAProxy and nginx with the files in `deploy/`, on free ports and with temporary folders. They are ended by
+//! their process id when dropped.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::wait::wait_for;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-/// The folder of what is shipped.
+/// The path of a file in `deploy/`.
 pub fn deploy(file: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy"))
         .join(file)
@@ -27,7 +27,7 @@ pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// A program that also looks where servers are installed.
+/// A command that is also searched for in the folders of servers.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     let path = std::env::var("PATH").unwrap_or_default();
@@ -35,7 +35,7 @@ pub fn command(program: &str) -> Command {
     command
 }
 
-/// Runs a program to its end and gives what it said.
+/// Runs a command to its end, and returns its output.
 pub fn check(command: &mut Command) -> String {
     let Output { status, stdout, stderr } =
         command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; run `make setup`"));
@@ -44,13 +44,13 @@ pub fn check(command: &mut Command) -> String {
     text
 }
 
-/// A program of this test's own.
+/// A process that ends with the test.
 pub struct Process {
     child: Child,
 }
 
 impl Process {
-    /// Starts it and waits until somebody accepts connections at `address`.
+    /// Starts `command`, and waits until `address` accepts connections.
     pub fn start(command: &mut Command, address: SocketAddr, log: &Path) -> Self {
         let said = fs::File::create(log).unwrap();
         command.stdout(said.try_clone().unwrap()).stderr(said);
@@ -90,17 +90,17 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Between a gate at `fortify` and a service at `service`.
+    /// Starts nginx between Fortify at `fortify` and a service at `service`.
     pub fn start(fortify: SocketAddr, service: SocketAddr) -> Self {
         Self::start_at(free_address(), fortify, service)
     }
 
-    /// As [`Self::start`], where `HAProxy` was told to find it.
+    /// As [`Self::start`], listening at `address`.
     pub fn start_at(address: SocketAddr, fortify: SocketAddr, service: SocketAddr) -> Self {
         Self::start_with(address, fortify, service, "")
     }
 
-    /// As [`Self::start_at`], with `more` in its `nginx-places/http.conf`.
+    /// As [`Self::start_at`], with `more` appended to its `nginx-places/http.conf`.
     pub fn start_with(
         address: SocketAddr,
         fortify: SocketAddr,
@@ -120,7 +120,7 @@ impl Nginx {
     }
 }
 
-/// Puts a link to the shipped configuration into `folder`, and the places beside it.
+/// Puts a link to the shipped configuration into `folder`, and its include files next to it.
 fn write_nginx(
     folder: &Path,
     listen: SocketAddr,
@@ -132,7 +132,7 @@ fn write_nginx(
     let places = folder.join("nginx-places");
     fs::create_dir_all(&places).unwrap();
     let root = folder.display();
-    // The folder is nobody's but ours. As root, workers would become somebody else.
+    // Only this user can read the folder. As root, workers would switch to another user.
     let user = if geteuid().is_root() { "user root;" } else { "" };
     fs::write(places.join("main.conf"), format!("pid {root}/pid;\n{user}\n")).unwrap();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -151,21 +151,21 @@ fn write_nginx(
 
 /// `HAProxy` with the shipped configuration.
 pub struct Haproxy {
-    /// Where tor would connect.
+    /// The address to which tor would connect.
     pub address: SocketAddr,
-    /// Its Runtime API.
+    /// The socket of its Runtime API.
     pub socket: PathBuf,
     _process: Process,
     _folder: tempfile::TempDir,
 }
 
 impl Haproxy {
-    /// In front of `behind`.
+    /// Starts `HAProxy` in front of `behind`.
     pub fn start(behind: SocketAddr) -> Self {
         Self::start_at(free_address(), behind)
     }
 
-    /// As [`Self::start`], where tor was told to find it.
+    /// As [`Self::start`], listening at `address`.
     pub fn start_at(address: SocketAddr, behind: SocketAddr) -> Self {
         let (folder, peers) = (tempfile::tempdir().unwrap(), free_address());
         let socket = folder.path().join("socket");
@@ -183,7 +183,7 @@ impl Haproxy {
 }
 
 impl Haproxy {
-    /// Asks its Runtime API.
+    /// Sends a command to its Runtime API, and returns the answer.
     pub fn ask(&self, command: &str) -> String {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -193,14 +193,14 @@ impl Haproxy {
         answer
     }
 
-    /// The circuits that its table knows.
+    /// The circuits in its table.
     pub fn circuits(&self) -> BTreeSet<String> {
         let table = self.ask("show table tor_ingress");
         let keys = table.lines().filter_map(|line| line.split("key=").nth(1)?.split(' ').next());
         keys.map(str::to_owned).collect()
     }
 
-    /// How its table says that a circuit stands, which is `gpc0`; `None` where it has no entry.
+    /// The value of `gpc0` for a circuit; `None` without an entry.
     pub fn gpc0(&self, circuit: &str) -> Option<u8> {
         let entry = self.ask(&format!("show table tor_ingress key {circuit}"));
         entry.split(" gpc0=").nth(1)?.split(' ').next()?.parse().ok()

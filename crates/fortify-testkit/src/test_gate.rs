@@ -1,4 +1,4 @@
-//! A gate on a free port before a real web service, and a visitor who remembers cookies.
+//! Fortify on a free port in front of a real web service, and a visitor who keeps cookies.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -35,10 +35,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::oneshot;
 
-/// When every test starts.
+/// The time at which every test starts.
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// A running gate, the site behind it, and hands on its clock.
+/// A running Fortify, the site behind it, and its clock.
 pub struct TestGate {
     pub app: SharedApp,
     pub clock: Arc<ManualClock>,
@@ -53,7 +53,7 @@ pub struct TestGate {
     running: Option<tokio::task::JoinHandle<()>>,
 }
 
-/// What a bed is made of where a test wants it otherwise.
+/// The parts of a [`TestGate`] that a test can replace.
 pub struct Parts {
     pub config: Config,
     pub store: Option<Arc<dyn StateStore>>,
@@ -62,7 +62,7 @@ pub struct Parts {
 }
 
 impl TestGate {
-    /// A gate for visitors told apart by their address, at a level that asks for letters.
+    /// Starts one that identifies visitors by address, at a level that asks for letters.
     pub async fn start() -> Self {
         Self::with(|_| {}).await
     }
@@ -73,20 +73,20 @@ impl TestGate {
         let data_dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.server.port = 0;
-        // Operators come in where a test wants them.
+        // The admin interface is off unless a test turns it on.
         config.admin.listen = None;
         config.admin.socket = AdminSocket::Off;
         config.captcha.level = 5;
-        // Letters in ink, so that a test knows what it gets.
+        // Letters in ink, so that the challenge is predictable.
         config.captcha.variant_weights = vec![(Variant::DistortedText, 1)];
         config.captcha.carrier_weights = vec![(Carrier::Ink, 1)];
-        // All visitors of a bed have one address.
+        // All visitors of a test have the same address.
         config.captcha.max_active_per_circuit = 100;
         config.security.identity = IdentityMode::Peer;
         config.security.max_captcha_failures = 1000;
         config.limits.failure_waits = FailureWaits::new(vec![Duration::ZERO]).unwrap();
         config.limits.challenges_per_minute = 1000;
-        // Time stands still unless a test moves it, and nothing is earned meanwhile.
+        // Time stands still unless a test moves it, so limits would never recover.
         config.limits.service = Rate { per_minute: u32::MAX, per_second: u32::MAX };
         let often = |level| LevelOverride {
             challenges_per_hour: Some(10_000),
@@ -144,12 +144,12 @@ impl TestGate {
         }
     }
 
-    /// Stops the gate and waits for it.
+    /// Stops it, and waits until it has ended.
     pub async fn stop(mut self) {
         self.stop_gate().await;
     }
 
-    /// Stops the gate alone: its site and its store stay.
+    /// Stops Fortify only: its site and its store stay.
     pub async fn stop_gate(&mut self) {
         drop(self.stop.take());
         if let Some(running) = self.running.take() {
@@ -161,7 +161,7 @@ impl TestGate {
         Visitor::at(self.address)
     }
 
-    /// The answer to a challenge, from the store: no endpoint tells it.
+    /// The answer to a challenge, read from the store.
     pub async fn answer(&self, token: &str) -> String {
         let token: ChallengeToken = token.parse().unwrap();
         let record = self
@@ -209,7 +209,7 @@ impl Drop for TestGate {
     }
 }
 
-/// A generator that draws nothing while it is held.
+/// A generator that renders nothing while it is held.
 pub struct Easel {
     generator: Generator,
     state: Mutex<EaselState>,
@@ -219,7 +219,7 @@ pub struct Easel {
 #[derive(Default)]
 struct EaselState {
     held: bool,
-    /// Pictures that are begun and not drawn.
+    /// Pictures that are requested and not rendered.
     waiting: usize,
 }
 
@@ -237,7 +237,7 @@ impl Easel {
         Held(self.clone())
     }
 
-    /// Returns when as many pictures are begun as it says.
+    /// Waits until this many pictures are requested and not rendered.
     pub async fn waiting(&self, pictures: usize) {
         let started = Instant::now();
         while self.state.lock().unwrap().waiting < pictures {
@@ -259,7 +259,7 @@ impl Render for Easel {
         self.generator.style(key)
     }
 
-    /// Goes on after 20 s even while it is held, so that a test fails and does not hang.
+    /// Continues after 20 s even while it is held, so that a test fails instead of hanging.
     fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError> {
         let mut state = self.state.lock().unwrap();
         state.waiting += 1;
@@ -276,7 +276,7 @@ impl Render for Easel {
     }
 }
 
-/// An HTTP client that keeps cookies, unless it is told not to.
+/// An HTTP client that keeps cookies, unless `keeps_cookies` is false.
 #[derive(Clone)]
 pub struct Visitor {
     client: Client<HttpConnector, Body>,
@@ -405,7 +405,7 @@ impl Reply {
         self.headers.get_all(header::SET_COOKIE).iter().map(|v| v.to_str().unwrap()).collect()
     }
 
-    /// Whether the response gives a session.
+    /// Whether the response sets a session cookie.
     pub fn admits(&self) -> bool {
         self.set_cookies().iter().any(|cookie| cookie.starts_with("cerberus_session=e"))
     }
@@ -419,7 +419,7 @@ impl Reply {
         self.try_field(name).unwrap_or_else(|| panic!("no field {name} in {}", self.text()))
     }
 
-    /// The value of a hidden input, with its escapes undone.
+    /// The unescaped value of a hidden input.
     pub fn try_field(&self, name: &str) -> Option<String> {
         let text = self.text();
         let rest = text.split(&format!("name=\"{name}\" value=\"")).nth(1)?;
@@ -430,7 +430,7 @@ impl Reply {
     }
 }
 
-/// Fields as a browser writes them.
+/// Encodes form fields as a browser does.
 pub fn form(fields: &[(String, String)]) -> String {
     let encode = |text: &str| {
         percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
@@ -445,7 +445,7 @@ pub fn fields(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// A working store whose clock stands still, for a test to wrap.
+/// A store whose clock stands still, for a test to wrap.
 pub fn memory_store(data_dir: &Path) -> MemoryStore {
     let bounds = MemoryBounds { challenges: 100, challenges_per_circuit: 100 };
     MemoryStore::open(Arc::new(ManualClock::at(NOW)), bounds, data_dir).unwrap()

@@ -1,5 +1,5 @@
-//! Visitors as programs: people with pages, assets, pauses, tabs and slips, and bots of each kind, crude
-//! and careful. The same seed gives the same traffic; one bench and one test replay it.
+//! Simulated traffic: people with pages, assets, pauses, tabs and mistakes, and bots of each class, crude and
+//! careful. The same seed gives the same traffic; a bench and a test replay it.
 #![allow(dead_code, unreachable_pub, reason = "bench and test each use a part of it")]
 #![allow(clippy::unwrap_used, reason = "broken traffic fails the test")]
 
@@ -14,20 +14,20 @@ use fortify_engine::behaviour::{Behaviour, Class, Outcome, Request};
 /// When the simulation starts.
 pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// How long it goes on; visitors come in its first three quarters.
+/// How long it lasts; visitors arrive in its first three quarters.
 const LENGTH_MS: u64 = 2 * 3_600_000;
 
-/// Who is behind a circuit.
+/// The kind of visitor behind a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     Person,
-    /// A bot that does what its kind does.
+    /// A typical bot of this class.
     Crude(Class),
-    /// One that knows of the gate: slower, jittered, hidden among ordinary pages.
+    /// A bot that knows of Fortify: slower, with jitter, hidden among ordinary pages.
     Careful(Class),
 }
 
-/// One request to come.
+/// A request at a given time.
 pub struct Event {
     pub at: u64,
     pub actor: usize,
@@ -37,14 +37,14 @@ pub struct Event {
     pub crawled: bool,
 }
 
-/// Who comes, and everything they ask for, in its order.
+/// The visitors, and all their requests in order.
 pub struct Traffic {
     pub actors: Vec<Who>,
     pub events: Vec<Event>,
 }
 
 impl Traffic {
-    /// So many people, and of each kind of bot so many crude and so many careful ones.
+    /// Traffic of `people` people and, of each class of bot, `bots` crude and `bots` careful ones.
     pub fn new(seed: u64, people: usize, bots: usize) -> Self {
         let mut traffic = Self { actors: Vec::new(), events: Vec::new() };
         let everybody = (std::iter::repeat_n(Who::Person, people)).chain(
@@ -71,7 +71,7 @@ impl Traffic {
         traffic
     }
 
-    /// Plays it all to `behaviour`, and tells as what each actor was found most often.
+    /// Plays the traffic to `behaviour`, and returns the most frequent finding for each actor.
     pub fn play(&self, behaviour: &Behaviour, clock: &ManualClock) -> Vec<Option<Class>> {
         let mut found = vec![[0_u32; Class::ALL.len()]; self.actors.len()];
         for event in &self.events {
@@ -99,7 +99,7 @@ impl Event {
     }
 }
 
-/// The name of an actor's circuit: spread as hashes are.
+/// The tag of an actor's circuit, distributed like a hash.
 pub fn circuit(actor: usize) -> CircuitTag {
     let mut dice = Dice(actor as u64);
     let mut bytes = [0; 16];
@@ -154,12 +154,12 @@ impl Dice {
 
     /// A lognormal number: reading times have long tails.
     fn lognormal(&mut self, median: f64, sigma: f64) -> f64 {
-        // The sum of twelve uniform numbers is normal enough.
+        // The sum of twelve uniform numbers approximates a normal distribution.
         let normal: f64 = (0..12).map(|_| self.unit()).sum::<f64>() - 6.0;
         median * (sigma * normal).exp()
     }
 
-    /// A Pareto number: how long somebody is away who went for tea.
+    /// A Pareto number: the length of a long pause.
     fn pareto(&mut self, least: f64, alpha: f64) -> f64 {
         least * self.unit().max(1e-9).powf(-1.0 / alpha)
     }
@@ -195,7 +195,7 @@ impl Visit<'_> {
         self.push(path.to_owned(), true, Outcome::Passed(Some(status)));
     }
 
-    /// A body that ran out of its time.
+    /// A request body that timed out.
     fn crawl(&mut self) {
         let (at, actor, outcome) = (self.now, self.actor, Outcome::Passed(None));
         let path = "/upload".to_owned();
@@ -220,7 +220,7 @@ impl Visit<'_> {
         }
     }
 
-    /// The way in, as people take it: some want another picture, some slip.
+    /// Solves a challenge like a person: some ask for another picture, some make mistakes.
     fn solve(&mut self) {
         self.challenge();
         while self.dice.chance(0.12) {

@@ -1,4 +1,4 @@
-//! What `fortify doctor` asks of tor: which services it has, and what time its consensus allows.
+//! The questions that `fortify doctor` asks tor: its services, and the validity of its consensus.
 
 use super::control::Control;
 use super::error::TorError;
@@ -6,29 +6,29 @@ use crate::config::{ControlAddress, TorConfig};
 use fortify_core::clock::{Timestamp, civil};
 use fortify_core::entropy::SystemEntropy;
 
-/// What was found.
+/// The findings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkup {
-    /// The version that tor says it has.
+    /// Tor's version.
     pub version: String,
-    /// The services of torrc; those made over a control port are not among them.
+    /// The services in torrc, without those that were added over the control port.
     pub services: Vec<HiddenService>,
-    /// Between which two times its consensus is valid; `None` where it has none yet.
+    /// The start and end of its consensus' validity; `None` if it has none yet.
     pub consensus: Option<[Timestamp; 2]>,
 }
 
-/// One service of torrc.
+/// An onion service in torrc.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HiddenService {
     /// `HiddenServiceDir`.
     pub directory: String,
-    /// Where its ports lead: `127.0.0.1:10000`, `unix:/path`.
+    /// The targets of its ports: `127.0.0.1:10000`, `unix:/path`.
     pub targets: Vec<String>,
-    /// `HiddenServiceExportCircuitID haproxy`.
+    /// Whether it has `HiddenServiceExportCircuitID haproxy`.
     pub exports_circuits: bool,
 }
 
-/// Asks tor, over a connection of its own.
+/// Asks tor over a new connection.
 ///
 /// # Errors
 ///
@@ -44,7 +44,7 @@ pub async fn checkup(config: &TorConfig, address: &ControlAddress) -> Result<Che
     Ok(Checkup { version, services: parse_services(&services), consensus })
 }
 
-/// Groups `HiddenServiceDir=` and what follows it, as `GETCONF HiddenServiceOptions` lists them.
+/// Groups each `HiddenServiceDir=` with the lines after it, as `GETCONF HiddenServiceOptions` lists them.
 fn parse_services(lines: &[String]) -> Vec<HiddenService> {
     let mut services: Vec<HiddenService> = Vec::new();
     let harmless = |text: &str| text.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -65,7 +65,7 @@ fn parse_services(lines: &[String]) -> Vec<HiddenService> {
     services
 }
 
-/// Where `PORT`, `PORT PORT` and `PORT TARGET` lead, as tor's manual has it.
+/// The target of `PORT`, `PORT PORT` or `PORT TARGET`, as in tor's manual.
 fn target(value: &str) -> String {
     let mut words = value.split_ascii_whitespace();
     let port = words.next().unwrap_or_default();

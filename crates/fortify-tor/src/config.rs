@@ -4,22 +4,22 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// `[tor]`: tor's control port, which tells when tor starts anew and when circuits close.
+/// `[tor]`: tor's control port, which reports restarts and closed circuits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TorConfig {
-    /// `control`: where tor's control port is; none by default, and then it is not asked.
+    /// `control`: the address of tor's control port. None by default: tor is then not watched.
     pub control: Option<ControlAddress>,
-    /// `cookie_file`: tor's `CookieAuthFile`; by default the one that tor names.
+    /// `cookie_file`: tor's `CookieAuthFile`; by default the file that tor names.
     pub cookie_file: Option<PathBuf>,
-    /// `password_file`: a file that holds the password of `HashedControlPassword`, in place of the
-    /// cookie; none by default.
+    /// `password_file`: a file with the password of `HashedControlPassword`, instead of the cookie; none by
+    /// default.
     pub password_file: Option<PathBuf>,
-    /// `instance`: which of several tor processes this gate stands behind, 0 by default; different
-    /// for each where gates share keys and a store.
+    /// `instance`: which tor process this node is behind, 0 by default. Nodes that share keys and a store need
+    /// different numbers.
     pub instance: u16,
 }
 
-/// Where tor's control port is.
+/// The address of tor's control port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlAddress {
     /// torrc's `ControlSocket`.

@@ -1,9 +1,9 @@
-//! One connection to tor's control port: opened, authenticated, asked.
+//! One authenticated connection to tor's control port.
 //!
 //! Authentication is by `SAFECOOKIE`, where both sides prove with HMAC-SHA256 that they know the
-//! cookie and neither shows it; by a password; or by nothing, where torrc asks for nothing. The older
-//! method `COOKIE` is not spoken: it hands the cookie to whoever listens, and every tor since 0.2.3
-//! offers the other one.
+//! cookie without sending it; by a password; or by nothing, if torrc requires nothing. The older method
+//! `COOKIE` is not supported: it sends the cookie to any listener, and every tor since 0.2.3 offers
+//! `SAFECOOKIE`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,8 +26,8 @@ use fortify_core::clock::Clock;
 use fortify_core::entropy::{Entropy, random_bytes};
 use fortify_core::pseudonym::hmac_sha256;
 
-/// How long tor may take to accept a connection, and to answer a command. It answers from memory, in
-/// less than a millisecond; a tor that is busy with a flood takes longer.
+/// How long tor may take to accept a connection and to answer a command. It answers from memory in less than
+/// a millisecond, but takes longer while it handles a flood.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes read at once.
@@ -36,14 +36,14 @@ const CHUNK: usize = 4096;
 /// Bytes of tor's cookie (control specification, section 3.24).
 const COOKIE_BYTES: usize = 32;
 
-/// Bytes that a password may have.
+/// The most bytes of a password.
 const MAX_PASSWORD: usize = 1024;
 
-/// Keys of the handshake (control specification, section 3.24).
+/// The keys of the handshake (control specification, section 3.24).
 const SERVER_KEY: &[u8; 56] = b"Tor safe cookie authentication server-to-controller hash";
 const CLIENT_KEY: &[u8; 56] = b"Tor safe cookie authentication controller-to-server hash";
 
-/// Under which the cookie becomes the name of the start that made it.
+/// The key under which the cookie is hashed to identify a run of tor.
 const RUN_KEY: &[u8; 32] = b"fortify: one start of one tor, 1";
 
 trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -54,7 +54,7 @@ pub(super) struct Control {
     address: ControlAddress,
     wire: Box<dyn Wire>,
     decoder: Decoder,
-    /// The cookie under another name; see [`Run::cookie`].
+    /// A keyed hash of the cookie; see [`TorRun`].
     cookie: Option<String>,
 }
 
@@ -89,7 +89,7 @@ impl Control {
         }
         if offered.open {
             let reply = self.ask_quietly(&Command::AuthenticateOpen).await?;
-            return accepted(&reply, |reported| TorError::Refused("to let us in", reported));
+            return accepted(&reply, |reported| TorError::Refused("authentication", reported));
         }
         if offered.safe_cookie {
             let path = config.cookie_file.clone().or(offered.cookie_file);
@@ -123,7 +123,7 @@ impl Control {
         Ok(())
     }
 
-    /// Which tor this is, and since when.
+    /// The process, and its start.
     pub(super) async fn run(
         &mut self,
         clock: &dyn Clock,
@@ -138,14 +138,14 @@ impl Control {
         Ok(TorRun::seen(pid, uptime, self.cookie.clone(), clock.now()))
     }
 
-    /// The version that tor says it has.
+    /// Tor's version.
     pub(super) async fn version(&mut self) -> Result<String, TorError> {
         let reply = self.ask_quietly(&Command::Version).await?;
         let version = reply.value("version").ok_or(TorError::Reply("GETINFO version"))?;
         Ok(version.chars().filter(|c| !c.is_control()).take(60).collect())
     }
 
-    /// The services of torrc, in its words, and when the consensus is valid, in tor's.
+    /// The services in torrc, as its lines, and the validity of the consensus, as tor writes it.
     pub(super) async fn services_and_consensus(
         &mut self,
     ) -> Result<(Vec<String>, [Option<String>; 2]), TorError> {
@@ -159,13 +159,13 @@ impl Control {
         Ok((services.lines, times))
     }
 
-    /// Has tor tell of circuits from now on.
+    /// Subscribes to circuit events.
     pub(super) async fn watch_circuits(&mut self) -> Result<(), TorError> {
         let reply = self.ask_quietly(&Command::WatchCircuits).await?;
         accepted(&reply, |reported| TorError::Refused("SETEVENTS CIRC", reported))
     }
 
-    /// Closes a circuit; `false` when tor has none of that number.
+    /// Closes a circuit; `false` if tor has none with that number.
     pub(super) async fn close(
         &mut self,
         circuit: TorCircuit,
@@ -184,7 +184,7 @@ impl Control {
         self.ask(command, |_event| {}).await
     }
 
-    /// Sends a command and waits for its reply; events that come before it go to `on_event`.
+    /// Sends a command and waits for its reply; events before it go to `on_event`.
     async fn ask(
         &mut self,
         command: &Command,
@@ -204,7 +204,7 @@ impl Control {
         asked.unwrap_or_else(|_elapsed| Err(TorError::Slow(self.address.clone())))
     }
 
-    /// The next message. May be dropped while it waits: nothing is lost.
+    /// The next message. Cancellation-safe.
     pub(super) async fn next(&mut self) -> Result<Message, TorError> {
         let mut chunk = [0; CHUNK];
         loop {
@@ -266,8 +266,8 @@ fn read_password(path: &Path) -> Result<Zeroizing<Vec<u8>>, TorError> {
     }
 }
 
-/// A file, up to one byte more than it may have. Only a plain one: tor names the path, and a pipe
-/// would be waited for.
+/// Reads a file, at most `most` bytes and one. It has to be a plain file: tor names the path, and reading a
+/// pipe would block.
 fn read_start(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"));

@@ -1,4 +1,4 @@
-//! What can go wrong between Fortify and tor, said with the line or permission that mends it.
+//! Errors between Fortify and tor. Each message names the line or the permission that fixes it.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,17 +6,19 @@ use std::path::PathBuf;
 use super::protocol::ProtocolError;
 use crate::config::ControlAddress;
 
-/// Why tor's control port cannot be used. Holds no circuit number, cookie or password.
+/// Why tor's control port cannot be used. Contains no circuit number, cookie or password.
 #[derive(Debug, thiserror::Error)]
 pub enum TorError {
     /// The control port cannot be reached.
     #[error("{}", unreachable(.0, .1))]
     Connect(ControlAddress, #[source] io::Error),
-    /// It took too long to connect or to answer.
-    #[error("tor does not answer at {0} in time; is it busy, stopped, or is something else there?")]
+    /// Tor took too long to accept a connection or to answer.
+    #[error(
+        "tor does not answer at {0} in time; check that tor runs, and that nothing else listens there"
+    )]
     Slow(ControlAddress),
     /// The connection ended.
-    #[error("tor closed its control connection: it ended, or is starting anew")]
+    #[error("tor closed its control connection: it ended or is restarting")]
     Closed,
     /// The connection broke.
     #[error("the connection to tor's control port broke: {0}")]
@@ -24,8 +26,8 @@ pub enum TorError {
     /// Something else is at that address.
     #[error("what listens at {0} does not speak tor's control protocol ({1}); correct tor.control")]
     Protocol(ControlAddress, ProtocolError),
-    /// A reply without what was asked for.
-    #[error("tor's reply to {0} is not understood; is this a tor of version 0.4 or later?")]
+    /// A reply without the requested values.
+    #[error("tor's reply to {0} is not understood; tor 0.4 or later is required")]
     Reply(&'static str),
     /// A command that tor refused.
     #[error("tor refused {0}: {1}")]
@@ -38,23 +40,23 @@ pub enum TorError {
         .0.display(), .1
     )]
     Cookie(PathBuf, #[source] io::Error),
-    /// The cookie file holds something else.
+    /// The cookie file does not contain a cookie.
     #[error(
-        "{} is no cookie of tor's: it must have exactly 32 bytes; set tor.cookie_file to the file \
+        "{} is not tor's cookie, which has exactly 32 bytes; set tor.cookie_file to the file \
          that torrc's CookieAuthFile names", .0.display()
     )]
     CookieLength(PathBuf),
-    /// Tor does not say where its cookie is.
-    #[error("tor does not say where its cookie is: set tor.cookie_file")]
+    /// Tor does not name its cookie file.
+    #[error("tor does not name its cookie file: set tor.cookie_file")]
     CookieUnknown,
-    /// Whoever listens does not know the cookie.
+    /// The listener does not know the cookie.
     #[error(
-        "what listens at {} does not know the cookie in {}: the two belong to different tors, or \
-         tor is just starting anew; correct tor.control or tor.cookie_file", .0, .1.display()
+        "the listener at {} does not know the cookie in {}: they belong to different tors, or \
+         tor is restarting; correct tor.control or tor.cookie_file", .0, .1.display()
     )]
     Impostor(ControlAddress, PathBuf),
     /// Tor did not accept the cookie.
-    #[error("tor does not accept the cookie in {}: is it of another tor? ({})", .0.display(), .1)]
+    #[error("tor does not accept the cookie in {}: it may belong to another tor; set tor.cookie_file ({})", .0.display(), .1)]
     CookieRefused(PathBuf, String),
     /// The password file cannot be read.
     #[error(
@@ -62,14 +64,14 @@ pub enum TorError {
         .0.display(), .1
     )]
     Password(PathBuf, #[source] io::Error),
-    /// The password file is open to everybody.
+    /// The password file is readable by everyone.
     #[error(
-        "tor.password_file {} may be read by everybody (mode {:o}); run: chgrp GROUP {} && chmod 640 {}, \
+        "tor.password_file {} is readable by everyone (mode {:o}); run: chgrp GROUP {} && chmod 640 {}, \
          where GROUP is that of the user that runs Fortify (Debian: fortify)",
         .0.display(), .1, .0.display(), .0.display()
     )]
     PasswordReadable(PathBuf, u32),
-    /// The password file holds no password.
+    /// The password file does not contain a password.
     #[error(
         "tor.password_file {} must hold the password on one line of 1 to 1024 bytes", .0.display()
     )]
@@ -80,32 +82,32 @@ pub enum TorError {
          after HashedControlPassword in torrc ({})", .0.display(), .1
     )]
     PasswordRefused(PathBuf, String),
-    /// Tor wants a password and none is configured.
+    /// Tor requires a password and none is configured.
     #[error(
-        "tor asks for a password: set tor.password_file, or write \"CookieAuthentication 1\" in torrc"
+        "tor requires a password: set tor.password_file, or write \"CookieAuthentication 1\" in torrc"
     )]
     PasswordNeeded,
-    /// A password is configured and tor wants none.
+    /// A password is configured, but tor accepts none.
     #[error(
-        "tor takes no password: remove tor.password_file, or write HashedControlPassword in torrc"
+        "tor accepts no password: remove tor.password_file, or write HashedControlPassword in torrc"
     )]
     PasswordNeedless,
-    /// No way in that Fortify knows.
+    /// No authentication method that Fortify supports.
     #[error(
-        "tor offers no authentication that Fortify knows: write \"CookieAuthentication 1\" in torrc"
+        "tor offers no authentication that Fortify supports: write \"CookieAuthentication 1\" in torrc"
     )]
     NoMethod,
     /// No randomness for the handshake.
     #[error(transparent)]
     Entropy(#[from] fortify_core::entropy::EntropyError),
-    /// The file that counts tor's starts.
+    /// The file of generations failed.
     #[error(transparent)]
     Epoch(#[from] super::generation::GenerationError),
-    /// A command came while tor is not reachable.
-    #[error("tor's control port is not reachable now; the log says why")]
+    /// The control connection is not open.
+    #[error("the connection to tor's control port is not open; the log says why")]
     Down,
-    /// Too many commands wait.
-    #[error("too many circuits wait to be closed; try again")]
+    /// Too many requests to close a circuit are waiting.
+    #[error("too many circuits are waiting to be closed; try again")]
     Busy,
 }
 
@@ -117,12 +119,12 @@ fn unreachable(address: &ControlAddress, error: &io::Error) -> String {
             path.display()
         ),
         (ControlAddress::Unix(path), _) => format!(
-            "is tor running, and does torrc say \"ControlSocket {} GroupWritable \
-             RelaxDirModeCheck\"? tor.control in the configuration names it",
+            "check that tor runs and that torrc has \"ControlSocket {} GroupWritable \
+             RelaxDirModeCheck\"; tor.control in the configuration names it",
             path.display()
         ),
         (ControlAddress::Tcp(address), _) => format!(
-            "is tor running, and does torrc say \"ControlPort {address}\"? tor.control in the \
+            "check that tor runs and that torrc has \"ControlPort {address}\"; tor.control in the \
              configuration names it"
         ),
     };
@@ -143,7 +145,7 @@ mod tests {
         let socket = "ControlSocket /run/tor/control GroupWritable";
         for (error, words) in [
             (TorError::Connect(unix(), denied()), [socket, "debian-tor"]),
-            (TorError::Connect(unix(), absent()), [socket, "is tor running"]),
+            (TorError::Connect(unix(), absent()), [socket, "check that tor runs"]),
             (TorError::Connect(tcp(), refused()), ["ControlPort 127.0.0.1:9051", "tor.control"]),
             (
                 TorError::Cookie("/c".into(), denied()),

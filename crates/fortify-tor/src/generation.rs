@@ -1,17 +1,17 @@
-//! Which start of tor this is, as a number that no other start has had.
+//! Generations: numbers for the runs of tor, each used once.
 //!
-//! Circuit numbers begin anew with every tor process, so whatever is kept about a circuit is kept
-//! under a *generation* besides. The rules:
+//! Tor restarts its circuit counter when it restarts, so a circuit's state is kept under its number and a
+//! *generation*. The rules:
 //!
-//! - As long as the control connection stands, tor is the same process, and the generation stays.
-//! - When the connection ends, the generation changes **at once** to a fresh, *provisional* one: the first
-//!   requests of a new tor may come before it can be asked who it is. Likewise when Fortify starts.
-//! - Connected again to the **same** process: back to its generation. What was kept meanwhile is void.
-//! - Connected to **another** process: a fresh generation. Not the provisional one, under which circuits of
-//!   the old process may still have come.
+//! - While the control connection is open, tor is the same process, and the generation stays.
+//! - When the connection ends, the generation changes **at once** to a new, *provisional* one: requests of a
+//!   new tor can arrive before Fortify can ask it. The same happens when Fortify starts.
+//! - Connected again to the **same** process: its generation returns. State of the provisional one is void.
+//! - Connected to **another** process: a new generation. Not the provisional one, under which circuits of the
+//!   old process may still have arrived.
 //!
-//! Every number is on disk before it is used, and the next provisional one with it, so that a break
-//! costs no write and a full disk cannot delay it.
+//! Every number is on disk before it is used, together with the next provisional one, so that a lost connection
+//! needs no write and a full disk cannot delay it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -23,53 +23,53 @@ use serde::{Deserialize, Serialize};
 
 use fortify_core::clock::Timestamp;
 
-/// The file in the data directory.
+/// The file's name in `storage.data_dir`.
 const FILE_NAME: &str = "tor-generation.json";
 
-/// Bytes that the file may have; it has about 200.
+/// The most bytes of the file, which has about 200.
 const MAX_FILE_BYTES: u64 = 4096;
 
-/// How far two reckonings of the same start may be apart: tor tells whole seconds and advances them
-/// by a timer, and both are rounded. A tor that starts again sooner than this, with the same process
-/// id (as in a container), had no time to publish its service, and no visitors.
+/// How far two computed start times of the same run may differ: tor reports its uptime in whole seconds, which a
+/// timer advances. A tor that restarts sooner than this with the same process id (as in a container) had no
+/// time to publish its service, and so no visitors.
 const TOLERANCE: Duration = Duration::from_secs(3);
 
-/// Between two tellings on one connection, how far a reckoned start moves before it is written: tor
-/// does not count leaps of the clock into its uptime.
+/// How far the computed start time may move on one connection before it is written again: tor's uptime does
+/// not include jumps of the clock.
 const DRIFT: Duration = Duration::from_secs(1);
 
-/// The generations' file cannot be used. Each message says what to do.
+/// Why the file of generations cannot be used. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerationError {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error(
-        "{}: cannot read or write the count of tor's starts: {}; check free space and that the user \
+        "{}: cannot read or write the record of tor's restarts: {}; check free space and that the user \
          that runs Fortify may write there (storage.data_dir)", .0.display(), .1
     )]
     Io(PathBuf, #[source] io::Error),
-    /// It is not what was written there.
+    /// The file has other content.
     #[error(
-        "{}: not the count of tor's starts; move it away, and the next start makes a new one",
+        "{}: not a record of tor's restarts; move it away, and the next start of Fortify creates a new one",
         .0.display()
     )]
     Malformed(PathBuf),
-    /// All numbers were used.
+    /// All numbers are used.
     #[error("{}: no numbers left; move it away together with keys.json", .0.display())]
     Exhausted(PathBuf),
 }
 
-/// One run of one tor process, as it can be recognised again.
+/// One run of a tor process, with what is needed to recognise it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TorRun {
     /// Its process id, in its own namespace.
     pub pid: u32,
-    /// How long it had run when it was last asked, s; it never goes back.
+    /// Its uptime when it was last asked, in seconds; it never decreases.
     pub uptime: u32,
-    /// When it started: our time less its uptime.
+    /// Its start: the local time less its uptime.
     pub started: Timestamp,
-    /// A keyed hash of its authentication cookie, which tor draws anew at every start: where there is
-    /// one, it settles the question alone.
+    /// A keyed hash of its authentication cookie, which is new for every run: if there is one, it alone
+    /// decides.
     pub(super) cookie: Option<String>,
 }
 
@@ -80,7 +80,7 @@ impl TorRun {
         Self { pid, uptime, started, cookie }
     }
 
-    /// Whether `later` is a later look at the same run.
+    /// Whether `later` is the same run, asked later.
     #[must_use]
     pub fn is_same(&self, later: &Self) -> bool {
         let settled = match (&self.cookie, &later.cookie) {
@@ -99,9 +99,9 @@ impl TorRun {
 #[serde(deny_unknown_fields)]
 struct Record {
     version: u32,
-    /// The highest number that may be in use.
+    /// The highest number that may have been used.
     reserved: u32,
-    /// The tor that was last asked, and its generation.
+    /// The run of tor that was last asked, and its generation.
     known: Option<KnownRun>,
 }
 
@@ -112,53 +112,53 @@ struct KnownRun {
     run: TorRun,
 }
 
-/// What a look at tor found.
+/// How a run of tor compares with the known one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RunMatch {
-    /// The process that was known.
+    /// The known run.
     Same,
-    /// The first one ever seen from here.
+    /// The first run; none was known.
     First,
-    /// Another one than was known.
+    /// Another run than the known one.
     Restarted,
 }
 
-/// The generations, and the file behind them.
+/// The generations, and their file.
 #[derive(Debug)]
 pub(super) struct Generations {
     path: PathBuf,
     record: Record,
-    /// In use now: `record.known`'s while connected, otherwise `record.reserved`.
+    /// The current number: that of `record.known` while connected, otherwise `record.reserved`.
     current: u32,
 }
 
 impl Generations {
     const VERSION: u32 = 1;
 
-    /// The generations that `data_dir` remembers, in a provisional one.
+    /// Reads the generations from `data_dir` and starts with a provisional one.
     pub(super) fn open(data_dir: &Path, now: Timestamp) -> Result<Self, GenerationError> {
         let path = data_dir.join(FILE_NAME);
         let mut record = read(&path)?;
-        // Not lower than the time: a file that was lost, or brought back from a backup, must not
-        // lead to numbers that were used since.
+        // At least the time: a file that was lost or restored from a backup must not lead to numbers
+        // that were used since.
         let floor = u32::try_from(now.as_secs()).unwrap_or(u32::MAX / 2);
         record.reserved = next(&path, record.reserved, 1)?.max(floor);
         write(&path, &record)?;
         Ok(Self { current: record.reserved, path, record })
     }
 
-    /// The number in use now.
+    /// The current number.
     pub(super) const fn current(&self) -> u32 {
         self.current
     }
 
-    /// The connection to tor ended: from now on a provisional generation.
+    /// Switches to the provisional generation, because the connection to tor ended.
     pub(super) fn invalidate(&mut self) -> u32 {
         self.current = self.record.reserved;
         self.current
     }
 
-    /// Tor answered, and is this `run`. On an error the provisional generation stays.
+    /// Switches to the generation of `run`, the tor that answered. On an error the provisional one stays.
     pub(super) async fn confirm(&mut self, run: TorRun) -> Result<RunMatch, GenerationError> {
         let known = self.record.known.as_ref();
         let (finding, fresh) = match known {
@@ -170,7 +170,7 @@ impl Generations {
             (Some(known), RunMatch::Same) => known.generation,
             _ => next(&self.path, self.record.reserved, 1)?,
         };
-        // One further than is used now: the provisional one of the next break.
+        // One more, for the provisional generation after the next lost connection.
         let reserved = next(&self.path, self.record.reserved, fresh + 1)?;
         let known = Some(KnownRun { generation, run });
         self.keep(Record { version: Self::VERSION, reserved, known }).await?;
@@ -178,7 +178,7 @@ impl Generations {
         Ok(finding)
     }
 
-    /// The same connection told again: keeps the reckoned start where leaps of the clock moved it.
+    /// Records the uptime that the same connection reported, and the start time if a jump of the clock moved it.
     pub(super) async fn refresh(&mut self, run: TorRun) -> Result<(), GenerationError> {
         let Some(known) = &self.record.known else { return Ok(()) };
         if run.cookie.is_some() || known.run.moved(&run) <= DRIFT {
@@ -190,7 +190,7 @@ impl Generations {
 
     async fn keep(&mut self, record: Record) -> Result<(), GenerationError> {
         let (path, written) = (self.path.clone(), record.clone());
-        // The disk is waited for off the threads that serve.
+        // Disk writes run outside the threads that serve requests.
         let kept = tokio::task::spawn_blocking(move || write(&path, &written)).await;
         kept.map_err(|ended| GenerationError::Io(self.path.clone(), io::Error::other(ended)))??;
         self.record = record;
@@ -198,11 +198,11 @@ impl Generations {
     }
 }
 
-/// What was kept last about tor in `data_dir`: its generation and its run; for `fortify tor status`.
+/// The generation and the run of tor last recorded in `data_dir`, for `fortify tor status`.
 ///
 /// # Errors
 ///
-/// When the file cannot be read.
+/// If the file cannot be read.
 pub(super) fn last_known(data_dir: &Path) -> Result<Option<(u32, TorRun)>, GenerationError> {
     Ok(read(&data_dir.join(FILE_NAME))?.known.map(|known| (known.generation, known.run)))
 }
@@ -229,7 +229,7 @@ fn read(path: &Path) -> Result<Record, GenerationError> {
     if sound { Ok(record) } else { Err(malformed()) }
 }
 
-/// Writes the whole file under another name first, so that no crash leaves half of it.
+/// Writes the file under another name and renames it, so that a crash never leaves half of it.
 fn write(path: &Path, record: &Record) -> Result<(), GenerationError> {
     let temporary = path.with_extension("new");
     let written = (|| {

@@ -1,39 +1,40 @@
-//! Tor itself, asked over its control port: when it starts anew, and when circuits close.
+//! Watches tor over its control port: notices restarts and closed circuits.
 //!
-//! Optional (`[tor]`). Circuit numbers are a small counter that begins anew with every tor process, so
-//! without this a visitor may inherit what a former one of the same number left: a session, failures,
-//! a ban. With it, every start of tor has a *generation* of its own, which is part of a circuit's identity
-//! ([`TorBoot`]); what was kept under another generation is simply never found again.
+//! Optional (`[tor]`). Tor restarts its circuit counter when it restarts. Without this crate, a new visitor can
+//! inherit the state of an old circuit with the same number: a session, failures, a ban. With it, every run of
+//! tor has its own *generation*, which is part of a circuit's identity ([`TorBoot`]); state of another
+//! generation is never found again.
 //!
-//! # What a request gets, and when
+//! # The generation of a request
 //!
-//! | Tor | Generation of a request's circuit |
+//! | Control connection | Generation of a request's circuit |
 //! |---|---|
-//! | connected | that of this start of tor |
-//! | the connection ended, or was never there | a provisional one, from that very moment |
-//! | again, the same process | its former one; what was kept in between is void |
-//! | again, another process | a fresh one; what was kept in between is void |
+//! | open | that of this run of tor |
+//! | closed, or not opened yet | a provisional one, immediately |
+//! | open again, to the same process | that of its run; state of the provisional one is void |
+//! | open again, to another process | a new one; state of the provisional one is void |
 //!
-//! The kernel closes the connection when tor dies, and a new tor needs seconds to publish its service;
-//! so its first visitor finds the provisional generation, never the old one. The generation is read once for each
-//! request: one that is under way when tor dies ends under the generation it began with.
+//! The kernel closes the connection when tor ends, and a new tor needs seconds to publish its service, so its
+//! first visitor gets the provisional generation, never the old one. The generation is read once per request: a
+//! request that is running when tor ends keeps its generation.
 //!
-//! A gate waits at its start for the first attempt to reach tor, at most [`FIRST_ATTEMPT`]; whether or
-//! not it succeeded, requests are served from then on. Without tor's word the gate is *degraded*
-//! (`/ready`, `fortify_tor_up`) and goes on: everybody is treated as new once, and a restart of tor
-//! that happens meanwhile is not seen.
+//! At startup Fortify waits for the first attempt to reach tor, at most [`FIRST_ATTEMPT`], and then serves
+//! requests whether or not it succeeded. Without a control connection Fortify is *degraded* (`/ready`,
+//! `fortify_tor_up`) and keeps running: every visitor is treated as new once, and restarts of tor go unnoticed.
 //!
 //! # Layout
 //!
-//! - this file: [`Tor`], what the rest of the gate sees, and [`TorEvents`];
-//! - `watch`: the task that keeps a connection and reconnects;
-//! - `control`: one connection: opened, authenticated, asked;
-//! - `protocol`: bytes to messages and commands to bytes, pure;
-//! - `checkup`: what `fortify doctor` asks;
-//! - `generation`: which start of tor this is, and the file that remembers it;
-//! - `error`: [`TorError`], with what to do;
-//! - [`config`]: the section `[tor]`;
-//! - [`metrics`]: whether tor is watched, and what it told.
+//! In order of dependency:
+//!
+//! - [`config`]: the section `[tor]`.
+//! - [`metrics`]: whether the control connection is open, restarts, closed circuits.
+//! - `protocol`: the control protocol: bytes to messages, commands to bytes; pure.
+//! - `generation`: recognises runs of tor, and keeps their numbers in a file.
+//! - `error`: [`TorError`]; its messages say what to do.
+//! - `control`: one authenticated connection.
+//! - `checkup`: the questions of `fortify doctor`.
+//! - `watch`: the task that keeps the connection open.
+//! - this file: [`Tor`] and [`TorEvents`], the interface to the other crates.
 
 mod checkup;
 pub mod config;
@@ -65,34 +66,34 @@ pub use generation::{GenerationError, TorRun};
 pub use protocol::ProtocolError;
 pub use watch::Watcher;
 
-/// How long a gate waits at its start for tor to say who it is.
+/// How long Fortify waits for tor at startup.
 pub const FIRST_ATTEMPT: Duration = Duration::from_secs(2);
 
-/// Events that a listener may be behind by; see [`TorEvents::next`] for what happens then.
+/// Events that a listener may lag behind; see [`TorEvents::next`].
 const EVENTS: usize = 1024;
 
-/// Circuits that may wait to be closed.
+/// Requests to close a circuit that may wait.
 const MAX_CLOSE_REQUESTS: usize = 64;
 
-/// How long somebody waits for a circuit to be closed: a command's patience, and some before it.
+/// How long a caller waits for a circuit to be closed: the 5 s of one command, and some for those before it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What tor told.
+/// An event that tor reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TorEvent {
-    /// Tor started anew: all that was kept under other generations is void. A table outside of Fortify that
-    /// knows circuits by their numbers alone must be emptied now.
+    /// Tor restarted: state of other generations is void. A table outside Fortify that knows circuits by their
+    /// numbers only has to be emptied.
     NewGeneration(TorBoot),
-    /// A circuit was closed and will not come back: what is kept about it may go.
+    /// A circuit was closed. It will not be used again, and its state can be deleted.
     CircuitClosed(TorCircuit),
 }
 
-/// What the gate knows of tor.
+/// The state of the watched tor.
 pub struct Tor {
     address: ControlAddress,
     instance: u16,
     generation: AtomicU32,
-    /// Of the tor that is connected, or was last.
+    /// The generation of the last connected tor.
     confirmed: AtomicU32,
     up: AtomicBool,
     events: broadcast::Sender<TorEvent>,
@@ -102,18 +103,17 @@ pub struct Tor {
     watcher: Mutex<Option<Watcher>>,
 }
 
-/// A circuit to be closed, and whom to tell.
+/// A request to close a circuit, and the channel for its result.
 struct CloseRequest {
     circuit: TorCircuit,
     done: oneshot::Sender<Result<CloseOutcome, TorError>>,
 }
 
-/// The start of tor that a gate over `data_dir` knows last: for commands that name a circuit by its
-/// address.
+/// The last run of tor that is recorded in `data_dir`: for commands that name a circuit by its address.
 ///
 /// # Errors
 ///
-/// When the file that remembers it cannot be read.
+/// If the file with the record cannot be read.
 pub fn last_boot(config: &TorConfig, data_dir: &Path) -> Result<TorBoot, GenerationError> {
     let known = match config.control {
         Some(_) => generation::last_known(data_dir)?,
@@ -125,22 +125,22 @@ pub fn last_boot(config: &TorConfig, data_dir: &Path) -> Result<TorBoot, Generat
     })
 }
 
-/// What became of a circuit that was to be closed.
+/// The result of closing a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseOutcome {
-    /// It was open, and is closed.
+    /// It was open, and is closed now.
     JustClosed,
-    /// There was none, any more.
+    /// It was not open any more.
     AlreadyClosed,
 }
 
 impl Tor {
-    /// Tor as `config` says, under a provisional generation until [`Watcher::run`] has asked; `None` where
-    /// `tor.control` is not set.
+    /// Starts with a provisional generation, which [`Watcher::run`] replaces; `None` if `tor.control` is not
+    /// set.
     ///
     /// # Errors
     ///
-    /// When the file of the generations cannot be read or written.
+    /// If the file of generations cannot be read or written.
     pub fn open(
         config: &TorConfig,
         data_dir: &Path,
@@ -170,43 +170,43 @@ impl Tor {
         Ok(Some(tor))
     }
 
-    /// The task that watches tor; `None` from the second time on.
+    /// The task that watches tor; `None` after the first call.
     #[must_use]
     pub fn take_watcher(&self) -> Option<Watcher> {
         self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Between which two starts of tor a request arrives now.
+    /// The run of tor to which a request that arrives now belongs.
     #[must_use]
     pub fn boot(&self) -> TorBoot {
         TorBoot { instance: self.instance, generation: self.generation.load(Ordering::Acquire) }
     }
 
-    /// Whether tor is connected, and its generation confirmed.
+    /// Whether the control connection is open and the generation confirmed.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::Acquire)
     }
 
-    /// What tor tells from now on.
+    /// Subscribes to tor's events.
     #[must_use]
     pub fn events(&self) -> TorEvents {
         let confirmed = self.confirmed.load(Ordering::Acquire);
         TorEvents { events: self.events.subscribe(), confirmed }
     }
 
-    /// Waits until the first attempt to reach tor is over, at most [`FIRST_ATTEMPT`].
+    /// Waits until the first attempt to reach tor has ended, at most [`FIRST_ATTEMPT`].
     pub async fn first_attempt(&self) {
         let mut settled = self.first_attempt_over.subscribe();
         let _late_or_over = tokio::time::timeout(FIRST_ATTEMPT, settled.wait_for(|is| *is)).await;
     }
 
-    /// Closes a circuit of this generation: it frees what the circuit holds, and cuts its downloads. The
-    /// client comes back on another one; to refuse it, ban it.
+    /// Closes a circuit of this generation, which ends its downloads. The client can return on another circuit;
+    /// to keep it out, ban it.
     ///
     /// # Errors
     ///
-    /// [`TorError::Down`] and [`TorError::Busy`], or what tor says against it.
+    /// [`TorError::Down`] and [`TorError::Busy`], or tor's refusal.
     pub async fn close_circuit(&self, circuit: TorCircuit) -> Result<CloseOutcome, TorError> {
         if !self.is_up() {
             return Err(TorError::Down);
@@ -229,19 +229,19 @@ impl fmt::Debug for Tor {
     }
 }
 
-/// A listener's end of [`Tor::events`].
+/// A subscription to tor's events, from [`Tor::events`].
 pub struct TorEvents {
     events: broadcast::Receiver<TorEvent>,
     confirmed: u32,
 }
 
 impl TorEvents {
-    /// The next event; `None` when the gate is over.
+    /// The next event; `None` at shutdown.
     ///
-    /// A listener that is more than 1024 events behind loses the oldest. A closed circuit that is lost
-    /// this way does no harm: its number is not used again before tor starts anew, and what is kept
-    /// about it goes when its time is over. A new generation is never lost: whoever lost events is told
-    /// [`TorEvent::NewGeneration`] when the generation is not the one it was told last; at worst once too often.
+    /// A listener that is more than 1024 events behind loses the oldest. A lost [`TorEvent::CircuitClosed`] does
+    /// no harm: tor does not use the number again before it restarts, and the circuit's state expires. A new
+    /// generation is never lost: after losing events a listener gets [`TorEvent::NewGeneration`] if the
+    /// generation differs from the last one it got; at worst once too often.
     pub async fn next(&mut self, tor: &Tor) -> Option<TorEvent> {
         loop {
             match self.events.recv().await {
@@ -265,18 +265,18 @@ impl TorEvents {
     }
 }
 
-/// A tor, as `fortify tor status` shows it.
+/// The state of tor, for `fortify tor status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// What it says of itself.
+    /// Tor's version.
     pub version: String,
-    /// Which process, since when.
+    /// The process, and its start.
     pub run: TorRun,
-    /// Its generation, where a gate over the same `storage.data_dir` has met it.
+    /// Its generation, if a Fortify with the same `storage.data_dir` has seen this run.
     pub generation: Option<u32>,
 }
 
-/// Asks tor who it is, over a connection of its own: for the command line.
+/// Asks tor for its state over a new connection: for the command line.
 ///
 /// # Errors
 ///
@@ -295,7 +295,7 @@ pub async fn status(
     Ok(Status { version, run, generation })
 }
 
-/// Closes a circuit of the tor that runs now, over a connection of its own: for the command line.
+/// Closes a circuit of the running tor over a new connection: for the command line.
 ///
 /// # Errors
 ///

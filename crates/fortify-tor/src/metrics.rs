@@ -1,4 +1,4 @@
-//! What is counted of tor.
+//! The metrics of tor.
 
 use fortify_core::telemetry::instruments::Unlabelled;
 use prometheus_client::metrics::counter::Counter;
@@ -6,10 +6,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Whether tor is watched, and what it told.
+/// Whether the control connection is open, restarts, and closed circuits.
 #[derive(Clone, Debug, Default)]
 pub struct TorMetrics {
-    // Families, so that they are absent where tor is not watched: 0 would look like an alarm.
+    // Families, so that the metrics are absent without [tor]: 0 would look like an alarm.
     up: Family<Unlabelled, Gauge>,
     restarts: Family<Unlabelled, Counter>,
     circuits_closed: Family<Unlabelled, Counter>,
@@ -26,7 +26,7 @@ impl TorMetrics {
         );
         registry.register(
             "tor_restarts",
-            "How often another tor was met than before",
+            "Restarts of tor that were noticed",
             metrics.restarts.clone(),
         );
         registry.register(
@@ -37,19 +37,19 @@ impl TorMetrics {
         metrics
     }
 
-    /// Whether tor is watched. From the first call on, all three figures about tor are shown.
+    /// Sets whether the control connection is open. The first call makes all three metrics appear.
     pub fn set_up(&self, up: bool) {
         self.up.get_or_create(&Unlabelled {}).set(i64::from(up));
         self.restarts.get_or_create(&Unlabelled {}).inc_by(0);
         self.circuits_closed.get_or_create(&Unlabelled {}).inc_by(0);
     }
 
-    /// Another tor was met than before.
+    /// Counts a restart of tor.
     pub fn restarted(&self) {
         self.restarts.get_or_create(&Unlabelled {}).inc();
     }
 
-    /// Tor closed a visitor's circuit.
+    /// Counts a visitor's circuit that tor closed.
     pub fn circuit_closed(&self) {
         self.circuits_closed.get_or_create(&Unlabelled {}).inc();
     }

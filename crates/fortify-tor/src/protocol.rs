@@ -1,7 +1,7 @@
-//! Tor's control protocol, as far as Fortify speaks it: bytes in, messages out, commands as text.
+//! The part of tor's control protocol that Fortify uses: bytes in, messages out, commands as text.
 //!
-//! Pure, so that it can be tested with any bytes. The other end is a local tor, and is still bounded
-//! in all it sends: a port that something else has taken must not cost memory.
+//! Pure, so that it can be tested with any bytes. The other end is a local tor, but its messages are bounded
+//! anyway: another program on that port must not cost memory.
 //!
 //! Source: the control specification, <https://spec.torproject.org/control-spec/>.
 
@@ -17,10 +17,10 @@ use fortify_core::circuit::TorCircuit;
 /// and a few fields, less than 2 KiB.
 pub(super) const MAX_LINE: usize = 16 * 1024;
 
-/// Bytes of a message, all its lines together; what is asked for here fits in a few hundred.
+/// The most bytes of a message, all its lines together; the replies used here have a few hundred.
 pub(super) const MAX_MESSAGE: usize = 64 * 1024;
 
-/// What was sent is not the control protocol.
+/// Why received bytes are not the control protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// A line over 16 KiB.
@@ -34,14 +34,14 @@ pub enum ProtocolError {
     BadLine,
 }
 
-/// A whole reply, or a whole event.
+/// A complete reply or event.
 ///
 /// `Debug` is not derived: the text may name a circuit.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Message {
-    /// Three digits; 6xx is an event, everything else the reply to the oldest command.
+    /// The three-digit status: 6xx is an event, everything else the reply to the oldest command.
     pub(super) status: u16,
-    /// What stood behind the digits of each line; the block of a `+` line follows its line.
+    /// The text of each line, after the digits; the block of a `+` line follows its line.
     pub(super) lines: Vec<String>,
 }
 
@@ -54,14 +54,14 @@ impl Message {
         self.status == 250
     }
 
-    /// What stands behind `key=` in a reply to `GETINFO`.
+    /// The value of `key` in a reply to `GETINFO`.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
         self.lines.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
     }
 
-    /// The last line, cut and without control characters: what an operator may read.
+    /// The last line for an error message, shortened and without control characters.
     ///
-    /// Never to be shown for a reply about a circuit: tor repeats the number.
+    /// Not for replies about a circuit, in which tor repeats its number.
     pub(super) fn shown(&self) -> String {
         let text = self.lines.last().map_or("", String::as_str);
         let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -69,18 +69,18 @@ impl Message {
     }
 }
 
-/// Puts lines together to messages.
+/// Assembles lines into messages.
 ///
-/// Whoever feeds it takes every message out before feeding more; then it holds no more than one line,
-/// what was fed last, and one message of each kind.
+/// Callers take out every message before they feed more bytes. The assembler then holds at most one line, the
+/// last bytes, and one message of each kind.
 #[derive(Default)]
 pub(super) struct Decoder {
     buffer: Vec<u8>,
-    /// How far [`Self::buffer`] holds no end of line.
+    /// The length of the start of [`Self::buffer`] that is known to contain no end of line.
     searched: usize,
     reply: Unfinished,
     event: Unfinished,
-    /// Inside the block of a `+` line: of which kind.
+    /// The kind of the message whose `+` block is being read.
     block: Option<Kind>,
 }
 
@@ -98,7 +98,7 @@ struct Unfinished {
 
 impl Unfinished {
     fn push(&mut self, line: &[u8]) -> Result<(), ProtocolError> {
-        // One more for each line, so that empty ones are bounded too.
+        // One more per line, so that empty lines count too.
         self.bytes += line.len() + 1;
         if self.bytes > MAX_MESSAGE {
             return Err(ProtocolError::LongMessage);
@@ -109,12 +109,12 @@ impl Unfinished {
 }
 
 impl Decoder {
-    /// Takes over what was read.
+    /// Adds received bytes.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole message; `None` until more is fed. After an error nothing can follow.
+    /// The next complete message; `None` until more bytes are fed. An error is final.
     pub(super) fn next(&mut self) -> Result<Option<Message>, ProtocolError> {
         while let Some(line) = self.line()? {
             if let Some(message) = self.take_line(&line)? {
@@ -179,13 +179,13 @@ impl Decoder {
     }
 }
 
-/// What Fortify says to tor; nothing else can be said.
+/// The commands that Fortify sends to tor.
 pub(super) enum Command {
-    /// `PROTOCOLINFO 1`: the only one that needs no authentication.
+    /// `PROTOCOLINFO 1`: the only command that needs no authentication.
     ProtocolInfo,
     /// `AUTHCHALLENGE SAFECOOKIE`: our nonce.
     AuthChallenge([u8; 32]),
-    /// `AUTHENTICATE` where torrc asks for nothing.
+    /// `AUTHENTICATE` without a proof, if torrc requires none.
     AuthenticateOpen,
     /// `AUTHENTICATE` with the proof that we know the cookie.
     AuthenticateCookie([u8; 32]),
@@ -197,11 +197,11 @@ pub(super) enum Command {
     Version,
     /// `GETCONF HiddenServiceOptions`.
     Services,
-    /// `GETINFO` of when the consensus is valid.
+    /// `GETINFO` of the validity of the consensus.
     Consensus,
     /// `SETEVENTS CIRC`.
     WatchCircuits,
-    /// `CLOSECIRCUIT`, always of a circuit that was parsed.
+    /// `CLOSECIRCUIT` of a parsed circuit.
     Close(TorCircuit),
 }
 
@@ -230,7 +230,7 @@ impl Command {
     }
 }
 
-/// The ways in that tor offers.
+/// The authentication methods that tor offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ProtocolInfo {
     pub(super) open: bool,
@@ -240,7 +240,7 @@ pub(super) struct ProtocolInfo {
 }
 
 impl ProtocolInfo {
-    /// Reads the reply to `PROTOCOLINFO 1`; `None` when it does not say.
+    /// Parses the reply to `PROTOCOLINFO 1`; `None` if it has no methods.
     pub(super) fn of(reply: &Message) -> Option<Self> {
         let auth = reply.lines.iter().find_map(|line| line.strip_prefix("AUTH "))?;
         let (methods, rest) = auth
@@ -268,8 +268,8 @@ pub(super) fn server_proof(reply: &Message) -> Option<([u8; 32], [u8; 32])> {
     Some((hash, unhex(nonce.strip_prefix("SERVERNONCE=")?)?))
 }
 
-/// The number of the circuit that an event tells the end of, where it is one on which a visitor came
-/// to an onion service; tor's own circuits are nobody's.
+/// The number of the circuit that an event reports as closed, if it is a visitor's circuit to an onion service
+/// and not one of tor's own.
 pub(super) fn closed_visitor(event: &Message) -> Option<u32> {
     let mut words = Words(event.lines.first()?);
     let ["CIRC", number, "CLOSED"] = [words.next()?, words.next()?, words.next()?] else {
@@ -280,7 +280,7 @@ pub(super) fn closed_visitor(event: &Message) -> Option<u32> {
     plain.then(|| number.parse().ok()).flatten()
 }
 
-/// The words of a line; a space inside quotes ends none.
+/// The words of a line. Spaces inside quotes do not separate words.
 struct Words<'a>(&'a str);
 
 impl<'a> Iterator for Words<'a> {
@@ -304,7 +304,7 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// The bytes of a quoted text with C's escapes, as tor writes paths; `None` for anything else.
+/// The bytes of a quoted text with C escapes, as tor writes paths; `None` for other texts.
 fn unquote(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = text.strip_prefix('"')?.bytes();

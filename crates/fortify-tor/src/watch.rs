@@ -1,4 +1,4 @@
-//! The task that keeps a connection to tor, and opens it again when it ends.
+//! The task that keeps a connection to tor open, and reopens it when it ends.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,15 +18,15 @@ use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Clock;
 use fortify_core::entropy::Entropy;
 
-/// How often a silent tor is asked whether it is still there.
+/// How often a silent tor is asked whether it still runs.
 const POLL: Duration = Duration::from_secs(5);
 
-/// Waits between attempts: the first, doubled each time up to the last. A connection that stood for
-/// [`POLL`] begins anew with the first.
+/// The first pause between attempts, which doubles up to the longest one. A connection that lasted for [`POLL`]
+/// resets it.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
-/// Keeps [`Tor`] up to date.
+/// Keeps a [`Tor`] up to date.
 #[derive(Debug)]
 pub struct Watcher {
     config: TorConfig,
@@ -55,8 +55,7 @@ impl Watcher {
         Self { config, generations, inbox, clock, entropy, metrics }
     }
 
-    /// Watches tor for ever, and tells `tor` what it sees. Says each new trouble once, not at every
-    /// attempt.
+    /// Watches tor forever and updates `tor`. Each new problem is logged once, not at every attempt.
     pub async fn run(mut self, tor: Arc<Tor>) {
         let address = tor.address.clone();
         let (mut wait, mut reported) = (FIRST_WAIT, String::new());
@@ -80,7 +79,7 @@ impl Watcher {
             if text != reported {
                 tracing::warn!(
                     error = text,
-                    "tor is not watched; requests go on, and every circuit is treated as new"
+                    "tor cannot be watched; requests are served, and every circuit is treated as new"
                 );
                 reported = text;
             }
@@ -89,7 +88,7 @@ impl Watcher {
         }
     }
 
-    /// Turns orders down while there is nobody to give them to.
+    /// Rejects requests to close circuits while there is no connection.
     async fn decline(&mut self, until: impl Future<Output = ()>) {
         tokio::pin!(until);
         loop {
@@ -100,7 +99,7 @@ impl Watcher {
         }
     }
 
-    /// Connects, finds out which tor this is, and only then believes what it tells about circuits.
+    /// Connects and identifies the run of tor, before any event about circuits is accepted.
     async fn connect(
         &mut self,
         tor: &Tor,
@@ -115,14 +114,14 @@ impl Watcher {
         tor.up.store(true, Ordering::Release);
         self.metrics.set_up(true);
         let found = match finding {
-            RunMatch::Same => "the one that was known",
-            RunMatch::First => "the first one that was met",
+            RunMatch::Same => "the known one",
+            RunMatch::First => "the first one",
             RunMatch::Restarted => {
                 self.metrics.restarted();
-                "started anew: nothing is inherited"
+                "a new one: old state is void"
             }
         };
-        tracing::info!(pid = run.pid, uptime_seconds = run.uptime, found, "tor is watched");
+        tracing::info!(pid = run.pid, uptime_seconds = run.uptime, found, "watching tor");
         if finding != RunMatch::Same {
             emit(tor, TorEvent::NewGeneration(tor.boot()));
         }
@@ -134,14 +133,14 @@ impl Watcher {
         Ok((control, run))
     }
 
-    /// The connection is gone: from this moment on the generation is a provisional one.
+    /// Switches to a provisional generation, because the connection ended.
     fn disconnected(&mut self, tor: &Tor) {
         tor.generation.store(self.generations.invalidate(), Ordering::Release);
         tor.up.store(false, Ordering::Release);
         self.metrics.set_up(false);
     }
 
-    /// Listens until the connection ends, and says why it did.
+    /// Follows events until the connection ends, and returns the reason.
     async fn follow(&mut self, tor: &Tor, control: &mut Control, first: TorRun) -> TorError {
         let mut last = first;
         let mut tick = tokio::time::interval_at(Instant::now() + POLL, POLL);
@@ -155,13 +154,13 @@ impl Watcher {
                 _ = tick.tick() => match control.run(&*self.clock, heard).await {
                     Ok(run) if run.pid == last.pid && run.uptime >= last.uptime => {
                         if let Err(error) = self.generations.refresh(run.clone()).await {
-                            // It only means that Fortify's own restart would not know it again.
-                            tracing::warn!(%error, "the count of tor's starts was not kept");
+                            // The only consequence: after its own restart, Fortify treats this run as a new one.
+                            tracing::warn!(%error, "the record of tor's restarts was not written");
                         }
                         last = run;
                         Ok(())
                     }
-                    // No process does this: something in between leads to another tor now.
+                    // A process cannot change its identity: something in between leads to another tor now.
                     Ok(_another) => Err(TorError::Closed),
                     Err(error) => Err(error),
                 },
@@ -185,12 +184,12 @@ fn handle_event(tor: &Tor, metrics: &TorMetrics, event: &Message) {
 }
 
 fn emit(tor: &Tor, event: TorEvent) {
-    // Nobody listens: then nobody keeps anything that would have to go.
+    // No listener: then no state has to be deleted.
     let _listeners = tor.events.send(event);
 }
 
-/// Closes a circuit of this generation. One of another is closed since tor is another one; its number may
-/// be an innocent visitor's now.
+/// Closes a circuit of this generation. Circuits of other generations are closed already, and their numbers
+/// may belong to other visitors now.
 async fn close(
     tor: &Tor,
     control: &mut Control,
@@ -209,7 +208,7 @@ async fn close(
             );
             Ok(())
         }
-        // Tor's answer is about this order, and the connection is sound.
+        // The refusal concerns this request only; the connection is fine.
         Err(error @ TorError::Refused(..)) => {
             answer(order, Err(error));
             Ok(())
@@ -222,6 +221,6 @@ async fn close(
 }
 
 fn answer(order: CloseRequest, result: Result<CloseOutcome, TorError>) {
-    // Whoever asked may have stopped waiting.
+    // The caller may have stopped waiting.
     let _gone = order.done.send(result);
 }

@@ -1,4 +1,4 @@
-//! What the accept loop knows about a connection, and which peers may speak for others.
+//! What the accept loop knows about a connection, and which peers may identify other clients.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -35,7 +35,7 @@ impl fmt::Debug for PeerAddress {
     }
 }
 
-/// The peers whose word about a visitor counts: `server.trusted_proxies`.
+/// The peers whose PROXY line or circuit header is trusted: `server.trusted_proxies`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
@@ -47,7 +47,7 @@ impl TrustedProxies {
     ///
     /// # Errors
     ///
-    /// The first entry that is none of these.
+    /// The first entry that is neither a network, an address nor `unix`.
     pub fn parse<S: AsRef<str>>(
         entries: impl IntoIterator<Item = S>,
     ) -> Result<Self, TrustedProxiesError> {

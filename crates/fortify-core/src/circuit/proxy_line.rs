@@ -28,7 +28,7 @@ impl ProxySource {
         }
     }
 
-    /// The circuit, or for any address outside Tor's prefix the block it belongs to.
+    /// The circuit, or for an address outside Tor's prefix the block that it belongs to.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl ProxySource {
         }
     }
 
-    /// The address, unless it is a circuit: what may stand in `X-Forwarded-For`.
+    /// The address, unless it is a circuit: the value for `X-Forwarded-For`.
     #[must_use]
     pub fn clearnet_address(&self) -> Option<IpAddr> {
         match self.0 {

@@ -1,22 +1,22 @@
-//! The two text forms that metrics are read in.
+//! The two text formats of metrics.
 //!
-//! Prometheus asks for `OpenMetrics`, which is what the library writes. Much else (`promtool check
-//! metrics`, agents, a person with curl) reads the older text form alone, and takes the newer one for a
-//! faulty older one: types of its own, and counters under other names in the comments than in the samples.
+//! Prometheus asks for `OpenMetrics`, which the library writes. Other readers (`promtool check metrics`,
+//! agents, curl) accept only the older text format, and reject the newer one because of its types and the
+//! names of counters in its comments.
 
 use std::fmt::Write as _;
 
-/// A text form, and the name that a client asks for it by.
+/// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Version 1.0.0 of the specification.
     OpenMetrics,
-    /// Version 0.0.4 of Prometheus' own form.
+    /// Version 0.0.4 of Prometheus' own format.
     Text,
 }
 
 impl Format {
-    /// What a client gets whose `Accept` header is this: the newer form only if it names it.
+    /// The format for a client with this `Accept` header: `OpenMetrics` only if it asks for it.
     #[must_use]
     pub fn wanted(accept: Option<&str>) -> Self {
         match accept {
@@ -25,7 +25,7 @@ impl Format {
         }
     }
 
-    /// The media type of the answer.
+    /// The media type of the response.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl Format {
         }
     }
 
-    /// `openmetrics`, as the library writes it, in this form.
+    /// Converts `openmetrics`, as the library writes it, into this format.
     #[must_use]
     pub fn write(self, openmetrics: String) -> String {
         match self {
@@ -44,10 +44,10 @@ impl Format {
     }
 }
 
-/// The older form of the newer one. The samples are the same in both; the comments above them are not.
+/// Converts `OpenMetrics` into the older format. The samples are the same; the comments above them differ.
 fn text(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
-    // The help stands before the type, which says what the name is in the older form.
+    // The help comes before the type, which decides the name in the older format.
     let mut help = None;
     for line in openmetrics.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {

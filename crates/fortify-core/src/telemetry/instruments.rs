@@ -1,4 +1,4 @@
-//! What the instruments of several owners have in common: buckets and labels.
+//! Buckets and labels that the metrics of several crates share.
 //!
 //! Every label comes from a small fixed set; nothing that a visitor sends can become one.
 
@@ -16,21 +16,21 @@ pub const LATENCY_BUCKETS: [f64; 13] = [
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Unlabelled {}
 
-/// How a step ended.
+/// The label `outcome`: how an operation ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByOutcome {
     /// A fixed word.
     pub outcome: &'static str,
 }
 
-/// What happened.
+/// The label `event`: what happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByEvent {
     /// A fixed word.
     pub event: &'static str,
 }
 
-/// Why it happened.
+/// The label `reason`: why it happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByReason {
     /// A fixed word.

@@ -1,8 +1,7 @@
-//! The log: what happens, said to the operator.
+//! The log.
 //!
-//! Only Fortify's own events follow `log.level`. The libraries below it are let through from
-//! warnings up: at finer levels an HTTP library prints what it parses, cookies and circuit headers
-//! included.
+//! Only Fortify's own events follow `log.level`. Libraries may log warnings and errors only: at finer levels
+//! an HTTP library prints what it parses, including cookies and circuit headers.
 
 use std::io;
 
@@ -15,54 +14,54 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What the targets of Fortify's own events begin with: the names of its crates.
+/// The prefix of the targets of Fortify's own events: its crates' names start with it.
 const OWN: &str = "fortify";
 
-/// `[log]`: what is written about it.
+/// `[log]`: how much is logged, and in which format.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogConfig {
-    /// `level`: how much is written, `info` by default.
+    /// `level`: how much is logged, `info` by default.
     pub level: LogLevel,
-    /// `format`: for people or for machines, `text` by default.
+    /// `format`: for people or for programs, `text` by default.
     pub format: LogFormat,
 }
 
-/// How much is written.
+/// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
-    /// What needs an operator.
+    /// Problems that need an operator now.
     Error,
-    /// And what may need one soon.
+    /// Also problems that may need an operator soon.
     Warn,
-    /// And what the service does, without any visitor.
+    /// Also what the service does, without events of single visitors.
     #[default]
     Info,
-    /// And every decision.
+    /// Also every decision.
     Debug,
-    /// And every step.
+    /// Also every step.
     Trace,
 }
 
-/// For whom it is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Lines for people.
     #[default]
     Text,
-    /// For machines, one JSON object a line.
+    /// One JSON object per line, for programs.
     Json,
 }
 
-/// Sends this process's events to standard error.
+/// Installs the log of this process, which goes to standard error.
 ///
 /// # Errors
 ///
-/// When the process has a log already.
+/// If the process already has a log.
 pub fn init(config: &LogConfig) -> Result<(), tracing_subscriber::util::TryInitError> {
     subscriber(config, io::stderr).try_init()
 }
 
-/// The log as `config` says, written to `writer`.
+/// A log with the settings of `config` that writes to `writer`.
 pub fn subscriber<W>(config: &LogConfig, writer: W) -> impl Subscriber + Send + Sync + 'static
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -99,11 +98,14 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
-/// Has a panic say where it was and nothing else: its message may hold what the code was holding.
+/// Makes panics log their place only: the message may contain values of visitors.
 pub fn hide_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a panic: this is a mistake in Fortify, please report the place");
+        tracing::error!(
+            place,
+            "internal error (panic); please report this place as a bug in Fortify"
+        );
     }));
 }
 

@@ -1,8 +1,11 @@
-//! What all parts of the program say about themselves with: [`logs`] for a person; for a machine the
-//! metrics, each registered by its owner with what [`instruments`] has in common, read in one of the
-//! two forms of [`exposition`]; [`process`] is what the kernel says of it.
+//! The log, and what the metrics of all crates have in common.
 //!
-//! Neither ever holds an answer, a seed, a token, a cookie or a raw circuit.
+//! - [`instruments`]: shared buckets and labels. Each crate registers its own metrics.
+//! - [`process`]: metrics that the kernel keeps about this process.
+//! - [`exposition`]: the two text formats of metrics.
+//! - [`logs`]: the log, and its configuration section `[log]`.
+//!
+//! Neither log nor metrics ever contain an answer, a seed, a token, a cookie or a raw circuit.
 
 pub mod exposition;
 pub mod instruments;

@@ -1,7 +1,7 @@
-//! What the kernel says of this process: memory, open files, processor time.
+//! Metrics that the kernel keeps about this process: memory, open files, processor time.
 //!
-//! Read from `/proc` when metrics are asked for, which takes some 50 microseconds. What cannot be read is
-//! left out: a zero would look like a measurement.
+//! They are read from `/proc` at every scrape, which takes about 50 microseconds. A metric that cannot be
+//! read is left out: zero would look like a measurement.
 
 use std::fmt;
 use std::fs;
@@ -13,18 +13,18 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-/// Ticks of processor time in a second: `USER_HZ`, which Linux shows programs as 100 on every
-/// architecture that Rust is built for.
+/// Ticks of processor time per second: `USER_HZ`, which is 100 for programs on every architecture that Rust
+/// supports on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Collects from a directory that is laid out as `/proc/self`.
+/// Collects from a directory with the layout of `/proc/self`.
 #[derive(Debug)]
 pub struct ProcessCollector {
     folder: PathBuf,
 }
 
 impl ProcessCollector {
-    /// About this process.
+    /// A collector for this process.
     #[must_use]
     pub fn of_this_process() -> Self {
         Self { folder: PathBuf::from("/proc/self") }
@@ -48,7 +48,7 @@ impl Collector for ProcessCollector {
         let open = open_files(&self.folder.join("fd"));
         gauge("process_open_fds", "Open files, connections included", None, open)?;
         let most = self.read("limits").as_deref().and_then(max_files);
-        gauge("process_max_fds", "Files that may be open at once", None, most)?;
+        gauge("process_max_fds", "Limit of open files", None, most)?;
         if let Some(seconds) = self.read("stat").as_deref().and_then(cpu_seconds) {
             let counter = ConstCounter::new(seconds);
             let (help, unit) = ("Processor time used", Some(&Unit::Seconds));
@@ -89,7 +89,7 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((f64::from(ticks()?) + f64::from(ticks()?)) / TICKS_PER_SECOND)
 }
 
-/// The folder has an entry for each, and one for the look itself.
+/// Counts the entries of `folder`, less the one for reading the folder itself.
 fn open_files(folder: &Path) -> Option<i64> {
     let entries = fs::read_dir(folder).ok()?.count();
     i64::try_from(entries.saturating_sub(1)).ok()

@@ -1,4 +1,4 @@
-//! How long nothing has moved: the measure of both a slow answer and an idle tunnel.
+//! The time since the last transfer, for slow responses and idle tunnels.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-/// The last time something moved.
+/// The time of the last transfer.
 #[derive(Clone, Debug)]
 pub(super) struct Activity(Arc<Mutex<Instant>>);
 
@@ -21,7 +21,7 @@ impl Activity {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    /// Resolves when nothing has moved for so long.
+    /// Resolves after this long without a transfer.
     pub(super) async fn quiet_for(&self, duration: Duration) {
         loop {
             let until = self.last() + duration;
@@ -41,8 +41,8 @@ impl Activity {
     }
 }
 
-/// A body whose every frame counts as activity, so that the time a service has for its answer
-/// begins when it has been sent everything, and a long upload does not use it up.
+/// A body whose frames count as activity, so that the response timeout starts at the end of the request, and a
+/// long upload does not use it up.
 pub(super) struct WatchedBody {
     body: Body,
     activity: Activity,
@@ -78,7 +78,7 @@ impl http_body::Body for WatchedBody {
     }
 }
 
-/// A stream whose every read counts as activity.
+/// A stream whose reads count as activity.
 pub(super) struct WatchedStream<T> {
     stream: T,
     activity: Activity,

@@ -1,4 +1,4 @@
-//! Which headers pass between visitor and service, and which are set anew.
+//! Which headers pass between visitor and service, and which are replaced.
 
 use std::net::IpAddr;
 
@@ -8,8 +8,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 
-/// The cookies of the gate. The service never sees them, so it cannot leak them, and cannot set
-/// them, so nothing behind the gate can let anybody in.
+/// Fortify's cookies. The service never receives them, so it cannot leak them, and cannot set them, so it cannot
+/// admit anybody.
 pub const OUR_COOKIES: [&str; 4] =
     ["cerberus_session", "cerberus_hint", "captcha_stage_1", "captcha_stage_2"];
 
@@ -17,15 +17,14 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// What the service is told about the visitor, in place of whatever the visitor said.
+/// The facts about a visitor that are sent to the service, in place of the visitor's own headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarded {
     /// How the visitor reached the site.
     pub proto: Proto,
-    /// The name of the site as the visitor sees it.
+    /// The host name of the site, as the visitor sees it.
     pub host: Option<HeaderValue>,
-    /// The visitor's address, on clearnet. Never for a circuit: its number is no address, and
-    /// stays on this side.
+    /// The visitor's address, on clearnet. Never set for a circuit, whose number must not leave Fortify.
     pub for_: Option<IpAddr>,
 }
 
@@ -34,7 +33,7 @@ pub struct Forwarded {
 pub enum Proto {
     /// Without TLS.
     Http,
-    /// With TLS, ended by a proxy in front.
+    /// With TLS, terminated by a proxy in front.
     Https,
 }
 
@@ -67,7 +66,7 @@ pub(super) fn of_request(
         value.as_bytes().split(|&b| b == b',').any(|token| is(token.trim_ascii(), "trailers"))
     });
     remove_hop_by_hop(&mut headers);
-    // The visitor was told to continue already, by reading the body.
+    // Reading the body already told the visitor to continue.
     headers.remove(EXPECT);
     remove_where(&mut headers, is_for_proxies_only);
     remove_our_cookies(&mut headers);
@@ -131,7 +130,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .iter()
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        // A visitor does not get to take away the name of the site they ask for.
+        // A visitor must not be able to remove the Host header.
         .filter(|name| *name != HOST)
         .collect();
     for name in listed {
@@ -152,9 +151,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     });
 }
 
-/// Headers by which a service believes whoever stands before it. `_` counts as `-`, because CGI
-/// and its heirs cannot tell the two apart; `Proxy` because they read it as `HTTP_PROXY`
-/// (CVE-2016-5385).
+/// Whether a header is trusted by services as coming from a proxy. `_` counts as `-`, because CGI and its
+/// successors cannot distinguish them; `Proxy` because they read it as `HTTP_PROXY` (CVE-2016-5385).
 fn is_for_proxies_only(name: &str) -> bool {
     let name = name.replace('_', "-");
     name.starts_with("x-forwarded-")
@@ -185,7 +183,7 @@ fn remove_where(headers: &mut HeaderMap, condition: impl Fn(&str) -> bool) {
     }
 }
 
-/// Takes our cookies out; other cookies stay as they are, byte by byte.
+/// Removes Fortify's cookies; others stay unchanged, byte by byte.
 fn remove_our_cookies(headers: &mut HeaderMap) {
     let holds_ours = |value: &HeaderValue| {
         value.as_bytes().split(|&b| b == b';').any(|pair| is_ours(name_of(pair)))

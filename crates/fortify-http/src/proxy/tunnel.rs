@@ -1,4 +1,4 @@
-//! A WebSocket between visitor and service: bytes both ways, until one closes or both are silent.
+//! A WebSocket between visitor and service: copies bytes both ways until one closes or both are silent.
 
 use std::time::Duration;
 
@@ -9,15 +9,14 @@ use tokio::time::timeout;
 
 use super::activity::{Activity, WatchedStream};
 
-/// How long a tunnel may carry nothing. Libraries send a ping every 20 to 60 s, so this ends only
-/// what nobody holds any more.
+/// How long a tunnel may be silent. Libraries send a ping every 20 to 60 s, so only abandoned tunnels end.
 const MAX_SILENCE: Duration = Duration::from_secs(300);
 
-/// How long both sides have to switch once the service has agreed.
+/// How long both sides may take to switch once the service has agreed.
 const MAX_SWITCH: Duration = Duration::from_secs(30);
 
-/// Carries bytes both ways. The visitor's socket keeps its place among the server's connections
-/// meanwhile, and is cut with them at shutdown.
+/// Copies bytes both ways. The visitor's socket keeps its slot among the server's connections, and is cut with
+/// them at shutdown.
 pub(super) async fn run(visitor: OnUpgrade, service: OnUpgrade) {
     let both = async { tokio::try_join!(visitor, service) };
     let (visitor, service) = match timeout(MAX_SWITCH, both).await {

@@ -1,4 +1,4 @@
-//! A request body that may not stall or crawl.
+//! A request body with a minimum rate.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,20 +11,19 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// The rate, in bytes a second, at which a body earns more time: Apache's `RequestReadTimeout`
-/// has the same. One slow circuit still does several thousand.
+/// The rate, in bytes per second, at which a body earns more time, as in Apache's `RequestReadTimeout`. Even slow
+/// circuits reach several thousand.
 const LEAST_RATE: u64 = 500;
 
-/// The most time that a body can have in hand, in timeouts: without it, a fast start would pay for
-/// days of one byte before each deadline.
+/// The most time that a body can save up, in timeouts: otherwise a fast start would allow days of single bytes.
 const MOST_CREDIT: u32 = 10;
 
-/// Ends a body with an error when the client is silent for the timeout, or slower than
-/// [`LEAST_RATE`] for as long in all.
+/// A body that ends with an error if the client is silent for the timeout, or slower than [`LEAST_RATE`] for as
+/// long in total.
 ///
-/// A fixed deadline (tower-http has one) would cut every large upload over Tor; a limit on
-/// silence alone lets a client send a byte before each deadline, for ever. Only the time spent
-/// waiting for the client counts, not the time the service takes.
+/// A fixed deadline (as in tower-http) would cut every large upload over Tor; a limit on silence only would let a
+/// client send a byte before each deadline forever. Only the time spent waiting for the client counts, not the
+/// time that the service takes.
 pub(super) struct TimedBody<B> {
     body: B,
     timeout: Duration,
@@ -39,11 +38,11 @@ struct Waiting {
     sleep: Pin<Box<Sleep>>,
 }
 
-/// Whether the body of a request ran out of time: the server sets it, beside the request.
+/// Whether the body of a request ran out of time, in the request's extensions.
 #[derive(Clone, Debug)]
 pub struct BodyExpired(pub Arc<AtomicBool>);
 
-/// The error such a body ends with.
+/// The error with which such a body ends.
 #[derive(Debug, thiserror::Error)]
 #[error("the request body did not come in time")]
 pub(crate) struct BodyTimeout;

@@ -28,21 +28,21 @@ use fortify_core::circuit::{
     self, CircuitError, MAX_PROXY_LINE, PeerAddress, ProxySource, parse_proxy_line,
 };
 
-/// Start line and headers together, in bytes; what nginx takes at most by default is twice that,
-/// and a cookie jar filled to the brim is 4 KiB. Past it hyper answers 431.
+/// The most bytes of start line and headers together; nginx allows twice that by default, and the largest cookie
+/// has 4 KiB. Beyond it hyper answers 431.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// The buffer of each direction in bytes: bounds what one connection costs.
 const MAX_BUFFER: usize = 64 * 1024;
 
-/// What all connections of a server share.
+/// The shared state of all connections of a server.
 pub(super) struct Context<S> {
     pub(super) service: S,
     pub(super) limits: Limits,
     pub(super) events: Events,
 }
 
-/// Serves one connection to its end. The slot is held as long as the socket.
+/// Serves one connection to its end. Its slot is held as long as the socket.
 pub(super) async fn run<S>(
     context: Arc<Context<S>>,
     mut socket: Socket,
@@ -91,7 +91,7 @@ pub(super) async fn run<S>(
     }
 }
 
-/// Resolves when the shutdown has come this far, or the server is gone altogether.
+/// Resolves when the shutdown has reached this stage, or the server is gone.
 async fn reached(stage: &mut watch::Receiver<Stage>, at: Stage) {
     drop(stage.wait_for(|stage| *stage >= at).await);
 }
@@ -99,7 +99,7 @@ async fn reached(stage: &mut watch::Receiver<Stage>, at: Stage) {
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        // The stream has the deadlines, for idling and for the head each its own.
+        // The stream has separate deadlines for idling and for heads.
         .header_read_timeout(None)
         .max_header_size(MAX_HEAD)
         // hyper's limit of 100 headers stands: setting it, even to 100, moves them to the heap.
@@ -107,7 +107,7 @@ fn builder() -> http1::Builder {
     builder
 }
 
-/// Reads the PROXY line, and gives it with what came after it; nothing if there is none.
+/// Reads the PROXY line, and returns it with the bytes after it; `None` if there is none.
 async fn open<S>(context: &Context<S>, socket: &mut Socket) -> Option<(ProxySource, Bytes)> {
     let event = match timeout(context.limits.header_timeout, read_proxy_line(socket)).await {
         Ok(Ok(opening)) => return Some(opening),
@@ -126,7 +126,7 @@ async fn read_proxy_line(socket: &mut Socket) -> Result<(ProxySource, Bytes), Ci
             return Ok((parse_proxy_line(&buffer)?, rest.into()));
         }
         let room = MAX_PROXY_LINE.saturating_sub(buffer.len());
-        // Never more than the line can have: what follows is read by who it is for.
+        // Never more than the longest line: the rest belongs to the HTTP parser.
         let read = (&mut *socket).take(room as u64).read_buf(&mut buffer).await;
         if !matches!(read, Ok(1..)) {
             return Err(CircuitError::BadProxyLine);
@@ -134,7 +134,7 @@ async fn read_proxy_line(socket: &mut Socket) -> Result<(ProxySource, Bytes), Ci
     }
 }
 
-/// Passes one request on, unless its lengths are in doubt, and closes where nothing may follow.
+/// Handles one request, unless its length is ambiguous, and closes the connection if nothing may follow.
 async fn respond<S>(
     context: Arc<Context<S>>,
     connection: circuit::Connection,
@@ -163,7 +163,7 @@ where
         Err(never) => match never {},
     };
     if expired.load(Ordering::Relaxed) {
-        // Whatever the service made of half a body.
+        // Whatever the service answered to half a body.
         (context.events)(ServerEvent::BodyTimeout);
         let message = "The request took too long to send.\n";
         return answer(closing(plain(StatusCode::REQUEST_TIMEOUT, message)));
@@ -188,7 +188,7 @@ fn closing(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// The body of an answer; when it is gone, the client may idle.
+/// The body of a response. The idle deadline starts when it is dropped.
 struct AnswerBody {
     body: Body,
     progress: Progress,

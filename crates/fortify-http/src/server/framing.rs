@@ -1,31 +1,30 @@
-//! What the heads of requests say about lengths, read from the raw bytes.
+//! The lengths of requests, read from raw heads.
 //!
-//! hyper settles doubt as RFC 9112 allows: with `Content-Length` beside `Transfer-Encoding` it
-//! drops the first, keeps chunked, and closes afterwards; of two equal `Content-Length` it keeps
-//! one. A service behind never sees that there was a doubt. But such a request is no browser's,
-//! it is how requests are smuggled past the proxy in front, so it is refused, and for that the
-//! heads have to be seen before hyper has tidied them.
+//! hyper resolves ambiguous lengths as RFC 9112 allows: with `Content-Length` and `Transfer-Encoding` it drops the
+//! first, keeps chunked, and closes afterwards; of two equal `Content-Length` it keeps one. The service behind
+//! never sees the ambiguity. But browsers do not send such requests; they are a way to smuggle requests past a
+//! proxy in front. So they are refused, and for that the heads have to be read before hyper normalises them.
 //!
-//! The scanner only ever refuses: hyper alone decides what a request says. It follows heads and
-//! bodies of known length; after a chunked body it is blind, and the connection is closed.
+//! The scanner can only refuse: hyper alone decides what a request means. It follows heads and bodies of known
+//! length; after a chunked body it stops, and the connection is closed.
 
 use std::collections::VecDeque;
 
-/// As much of a header line as is kept: any sound length or encoding fits.
+/// The bytes of a header line that are kept: enough for any valid length or encoding.
 const KEPT: usize = 64;
 
-/// What is known about the framing of one request.
+/// The framing of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     /// No body, or one of known length; another request may follow.
     Sound,
-    /// A chunked body; nothing that follows it is read.
+    /// A chunked body; nothing after it is read.
     Chunked,
-    /// In doubt.
+    /// Ambiguous, and refused.
     Refused,
 }
 
-/// Follows the bytes a client sends, as far as the next request's head.
+/// Follows the bytes of a client up to the next request's head.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
     state: State,
@@ -57,7 +56,7 @@ struct Head {
 }
 
 impl Scanner {
-    /// Reads on, wherever the last bytes ended.
+    /// Scans the next bytes.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
         while let [first, rest @ ..] = bytes {
             match &mut self.state {
@@ -86,22 +85,22 @@ impl Scanner {
         }
     }
 
-    /// Whether part of a head has come.
+    /// Whether part of a head has arrived.
     pub(super) fn in_head(&self) -> bool {
         self.state == State::Line
     }
 
-    /// Whether the last request has come to its end, as far as can be seen.
+    /// Whether the last request has ended, as far as is known.
     pub(super) fn is_between(&self) -> bool {
         self.state == State::Between
     }
 
-    /// The framing of the next request that was not asked about; none if none was seen.
+    /// The framing of the next request that was not taken yet; `None` if none was seen.
     pub(super) fn take(&mut self) -> Option<Framing> {
         self.found.pop_front()
     }
 
-    /// Stops: what follows is no HTTP.
+    /// Stops scanning: the connection is no longer HTTP.
     pub(super) fn stop(&mut self) {
         self.state = State::Blind;
     }

@@ -1,4 +1,4 @@
-//! Binding the socket, with errors that say what to do about them.
+//! Binding a socket. Errors say what to do.
 
 use std::fmt;
 use std::io;
@@ -17,17 +17,17 @@ use fortify_core::circuit::PeerAddress;
 pub enum Listener {
     /// A TCP port.
     Tcp(TcpListener, SocketAddr),
-    /// A unix socket, and its file, which goes when the listener does.
+    /// A unix socket, and its file, which is removed with the listener.
     Unix(UnixListener, SocketFile),
-    /// The same for root and who runs this alone: whoever else connects is hung up on.
+    /// The same, but only for root and the user that runs this process: other peers are disconnected.
     Own(UnixListener, SocketFile),
 }
 
 impl Listener {
-    /// Binds what `[server]` says: the unix socket if one is named, otherwise host and port.
+    /// Binds the unix socket of `[server]`, or else its host and port.
     ///
-    /// A socket file that nobody answers on is left over from a process that was killed; it is
-    /// removed. A live one is another service's and is left alone.
+    /// A socket file on which nothing answers is left over from a killed process and is removed. One that
+    /// answers belongs to another service and is left alone.
     ///
     /// # Errors
     ///
@@ -48,8 +48,8 @@ impl Listener {
         bind_tcp(address).await
     }
 
-    /// Binds a unix socket that root and who runs this can use, and nobody else: by its permissions, and by
-    /// what the kernel says of each peer.
+    /// Binds a unix socket that only root and the user that runs this process can use: by its permissions, and
+    /// by the user id of each peer.
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ impl Listener {
         }
     }
 
-    /// Where it listens; with port 0, the port that was free.
+    /// The address; with port 0, it has the port that was chosen.
     #[must_use]
     pub fn local_addr(&self) -> LocalAddress {
         match self {
@@ -87,8 +87,11 @@ impl Listener {
                 let own = rustix::process::geteuid().as_raw();
                 let peer = socket.peer_cred()?.uid();
                 if peer != own && peer != 0 {
-                    tracing::warn!(uid = peer, "a stranger at the operators' socket was refused");
-                    // Of that peer, and not of this listener.
+                    tracing::warn!(
+                        uid = peer,
+                        "refused a connection of another user to the admin socket"
+                    );
+                    // An error of that peer, not of the listener.
                     return Err(io::ErrorKind::ConnectionRefused.into());
                 }
                 Ok((Box::new(socket), PeerAddress::Unix))
@@ -115,7 +118,7 @@ async fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 std::fs::remove_file(path).map_err(fail)?;
             }
-            // A full backlog refuses differently, and means somebody is there.
+            // A full backlog fails with another error, and means that a process listens.
             Ok(_) => return Err(BindError::InUse(name)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(BindError::InUse(name));
@@ -129,7 +132,7 @@ async fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
     Ok(Listener::Unix(listener, file))
 }
 
-/// The file of a unix socket. Removes it when dropped, unless another one has taken its place.
+/// The file of a unix socket, which is removed when this is dropped, unless another one has replaced it.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -157,7 +160,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
-/// Where a [`Listener`] listens.
+/// The address of a [`Listener`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalAddress {
     /// A TCP address.
@@ -187,14 +190,14 @@ pub enum BindError {
          write to"
     )]
     Forbidden(String),
-    /// The host is no address of this machine.
-    #[error("{0} is no address of this machine, set server.host to one that is")]
+    /// The host is not an address of this machine.
+    #[error("{0} is not an address of this machine, set server.host to one that is")]
     NotLocal(String),
     /// The directory of the unix socket does not exist.
     #[error("the directory of {0} does not exist, create it or set another server.socket")]
     NoDirectory(String),
-    /// The path is that of some other file, which is not ours to remove.
-    #[error("{0} exists and is no socket, move it away or set another server.socket")]
+    /// The path is that of another file, which is not removed.
+    #[error("{0} exists and is not a socket, move it away or set another server.socket")]
     NotASocket(String),
     /// Anything else.
     #[error("cannot listen on {address}: {error}")]

@@ -1,4 +1,4 @@
-//! The socket with its deadlines, its lingering close and its place among the connections.
+//! A socket with deadlines, a lingering close and a slot among the connections.
 
 use std::io;
 use std::pin::Pin;
@@ -14,19 +14,19 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::framing::{Framing, Scanner};
 use super::{Events, Limits, ServerEvent, Slot, Stage};
 
-/// How long a closed connection goes on reading what the client is still sending. Closing with
-/// unread bytes resets the connection, and the client may lose the answer it was given.
+/// How long a closed connection still reads what the client sends. Closing with unread bytes resets the
+/// connection, and the client may lose the response.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// A socket of either kind.
 pub(super) type Socket = Box<dyn Io>;
 
-/// What is asked of a socket.
+/// The operations of a socket.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// What the socket and the requests on it tell each other.
+/// The state that a socket and its requests share.
 #[derive(Clone)]
 pub(super) struct Progress(Arc<Mutex<State>>);
 
@@ -38,35 +38,35 @@ struct State {
     reader: Option<Waker>,
 }
 
-/// What the client is expected to do.
+/// What the client is expected to do next.
 #[derive(Clone, Copy)]
 enum Phase {
-    /// To go on sending a head, since then.
+    /// Send the rest of a head, since this time.
     Head(Instant),
-    /// To send another request, since then.
+    /// Send another request, since this time.
     Idle(Instant),
-    /// To wait for its answer; what is slow now is bounded elsewhere.
+    /// Wait for its response, which is bounded elsewhere.
     Busy,
-    /// Whatever the tunnel is for.
+    /// Anything: the connection is a tunnel.
     Tunnel,
 }
 
 impl Progress {
-    /// A new connection owes a head at once.
+    /// A new connection has to send a head at once.
     pub(super) fn new() -> Self {
         let state =
             State { phase: Phase::Head(Instant::now()), scanner: Scanner::default(), reader: None };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// A request begins. Its framing, refused when the scanner did not see it.
+    /// Starts a request, and returns its framing; refused if the scanner did not see it.
     pub(super) fn begin(&self) -> Framing {
         let mut state = self.lock();
         state.phase = Phase::Busy;
         state.scanner.take().unwrap_or(Framing::Refused)
     }
 
-    /// Its answer is written.
+    /// Ends a request: its response is written.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         match state.phase {
@@ -79,7 +79,7 @@ impl Progress {
         }
     }
 
-    /// The connection is HTTP no more.
+    /// Turns the connection into a tunnel.
     pub(super) fn tunnel(&self) {
         let mut state = self.lock();
         state.phase = Phase::Tunnel;

@@ -565,7 +565,7 @@ async fn a_dead_socket_file_is_replaced_and_a_live_one_is_not() {
     assert!(!path.exists());
     std::fs::write(&path, "precious").unwrap();
     let file = Listener::bind(&unix_config(path.clone())).await.unwrap_err();
-    assert!(file.to_string().contains("is no socket, move it away"), "{file}");
+    assert!(file.to_string().contains("is not a socket, move it away"), "{file}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     let nowhere = unix_config(directory.path().join("none/fortify.sock"));
     let nowhere = Listener::bind(&nowhere).await.unwrap_err();
@@ -582,7 +582,7 @@ async fn a_port_that_cannot_be_bound_says_what_to_do() {
     assert!(error.starts_with(&format!("{address} is in use, stop what listens")), "{error}");
     let foreign = ServerConfig { host: "192.0.2.1".parse().unwrap(), ..config };
     let error = Listener::bind(&foreign).await.unwrap_err().to_string();
-    assert!(error.contains("is no address of this machine"), "{error}");
+    assert!(error.contains("is not an address of this machine"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What `fortify doctor` asks of Redis. Nothing is written: where a command that writes is tried, it is
-//! in a form that does nothing to a key that is not there.
+//! The questions that `fortify doctor` asks Redis. Nothing is written: commands that write are tried in a form
+//! that has no effect on a missing key.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,18 +20,18 @@ pub const SLOTS: u32 = 16_384;
 /// Times that a round trip is measured; the shortest counts.
 const ROUND_TRIPS: usize = 3;
 
-/// What was found.
+/// The findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkup {
-    /// What `INFO` says, of each node that was asked.
+    /// The fields of `INFO`, for each node.
     pub nodes: Vec<BTreeMap<String, String>>,
-    /// Its clock.
+    /// Redis' clock.
     pub time: Option<Timestamp>,
-    /// A round trip.
+    /// The shortest round trip.
     pub latency: Duration,
-    /// Commands that the user may not give.
+    /// Commands that the ACL user may not run.
     pub refused: Vec<&'static str>,
-    /// Slots that a node serves, and nodes that fail; `None` for a server that is no cluster.
+    /// The number of served slots and of failing nodes; `None` without a cluster.
     pub cluster: Option<(u32, u32)>,
 }
 
@@ -45,7 +45,7 @@ pub async fn checkup(config: &RedisConfig) -> Result<Checkup, StoreError> {
     let connection = link.open(Duration::ZERO).await?;
     // One step has many commands here, each of which may take as long as one of the store's.
     let limit = Duration::from_secs(2);
-    let (prefix, cluster) = (config.prefix.as_str().to_owned(), config.cluster);
+    let (key, cluster) = (config.prefix.key("doctor"), config.cluster);
     let looked = link.within(limit, &connection, |mut connection| async move {
         let info: Value = cmd("INFO").query_async(&mut connection).await?;
         let mut texts = Vec::new();
@@ -66,7 +66,7 @@ pub async fn checkup(config: &RedisConfig) -> Result<Checkup, StoreError> {
             fastest = Some(fastest.map_or(took, |least: Duration| least.min(took)));
         }
         found.latency = fastest.unwrap_or_default();
-        for (name, harmless) in harmless(&format!("{prefix}:doctor")) {
+        for (name, harmless) in harmless(&key) {
             let answer = harmless.query_async::<Value>(&mut connection).await;
             if answer.is_err_and(|error| error.code() == Some("NOPERM")) {
                 found.refused.push(name);

@@ -1,7 +1,7 @@
-//! What went wrong with Redis, in words that say what to do.
+//! Errors of Redis, with advice.
 //!
-//! What Redis itself says is never passed on: an error such as `ERR unknown command` quotes the
-//! command's arguments, and those are tokens and answers. Its first word is enough.
+//! Redis' own messages are never shown: an error such as `ERR unknown command` quotes the command's arguments,
+//! which are tokens and answers. Only the first word is used.
 
 use std::io;
 

@@ -1,14 +1,13 @@
-//! The task that keeps this node's revocations and moves true and the connection open.
+//! The task that keeps the connection open, and this node's revocations and moves current.
 //!
-//! Every admitted request asks whether its session was ended and where it lives, so the answer is in
-//! memory (and in the files that the embedded store has too). What makes it true are two logs in
-//! Redis, streams, one of log-outs and one of moves, that every node writes its own to and reads with
-//! one `XREAD BLOCK`: news comes at once, none is lost, and an answer without news is proof that
-//! there is none. A node without that proof for [`MAX_STALENESS`] does not know who was logged out or
-//! moved away, and refuses everybody until it does.
+//! Every admitted request asks whether its session was revoked or moved, so the answer is in memory (and in the
+//! files that the embedded store has too). Two streams in Redis keep it current, one of revocations and one of
+//! moves. Every node adds its own entries and reads both with one `XREAD BLOCK`: new entries arrive at once, none
+//! is lost, and an empty answer proves that there is none. A node without that proof for [`MAX_STALENESS`] does not
+//! know which sessions are valid, and refuses every request until it does.
 //!
-//! The logs' life has a name, the stream id. A Redis that came back empty has none, so the first node
-//! that notices gives it a new one, and every node writes back what it still holds.
+//! The streams have an id. A Redis that lost its data has none, so the first node that notices creates a new
+//! one, and every node writes back the entries it still has.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -31,8 +30,8 @@ use crate::revocations::Revocations;
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::{Entropy, random_bytes};
 
-/// How old the proof may be that no revocation and no move is missing. Redis may restart within it
-/// without a visitor noticing; a log-out or a move on another node is met at most this much later.
+/// How old the proof may be that no revocation and no move is missing. Redis may restart within this time without
+/// a visitor noticing; a revocation or a move takes effect on other nodes at most this much later.
 pub(super) const MAX_STALENESS: Duration = Duration::from_secs(2);
 
 /// How long one read waits for news: a quarter of what the proof may age.
@@ -146,7 +145,7 @@ impl Follower {
             self.link.refuse(why);
             // Once for each change of mind, not once for each try.
             if reported.as_ref() != Some(&text) {
-                tracing::error!(error = %text, "no state store: requests are refused with 503");
+                tracing::error!(error = %text, "the state store does not answer: requests are refused with 503");
                 reported = Some(text);
             }
             if started.elapsed() > BACK_OFF[1] {

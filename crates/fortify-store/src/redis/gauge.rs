@@ -1,4 +1,4 @@
-//! How many challenges wait, without asking Redis.
+//! The number of unanswered challenges, without asking Redis.
 //!
 //! Redis can count only all keys of a database or walk through them. So each node counts what it
 //! put, less what it took, by the second in which they expire: exact for one node, right in the sum

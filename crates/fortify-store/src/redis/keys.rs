@@ -1,5 +1,4 @@
-//! What each key is called. Nothing but a parsed token, a circuit's tag or a session's id ever enters
-//! a name.
+//! The names of keys. Only parsed tokens, circuits' tags and session ids become part of a name.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +7,7 @@ use crate::config::KeyPrefix;
 use crate::record::{ChallengeToken, SessionId};
 use fortify_core::pseudonym::CircuitTag;
 
-/// Names keys under one prefix. `docs/redis.md` says what each of them holds.
+/// Names keys under one prefix. `docs/redis.md` describes their values.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: KeyPrefix,
@@ -19,78 +18,109 @@ impl Keys {
         Self { prefix }
     }
 
-    /// One challenge, by its token alone: whoever redeems it names nothing else.
+    /// One challenge, by its token only: an answer names nothing else.
     pub(super) fn challenge(&self, token: &ChallengeToken) -> String {
-        format!("{}:captcha:{}", self.prefix.as_str(), token.encode())
+        self.prefix.key(format_args!("captcha:{}", token.encode()))
     }
 
     /// The tokens of a circuit's live challenges, in the order they were issued.
     pub(super) fn active(&self, circuit: CircuitTag) -> String {
-        format!("{}:active:{}", self.prefix.as_str(), circuit.encode())
+        self.prefix.key(format_args!("active:{}", circuit.encode()))
     }
 
     /// A circuit's wrong answers.
     pub(super) fn failures(&self, circuit: CircuitTag) -> String {
-        format!("{}:failures:{}", self.prefix.as_str(), circuit.encode())
+        self.prefix.key(format_args!("failures:{}", circuit.encode()))
     }
 
     /// When a circuit asked for challenges.
     pub(super) fn requests(&self, circuit: CircuitTag) -> String {
-        format!("{}:requests:{}", self.prefix.as_str(), circuit.encode())
+        self.prefix.key(format_args!("requests:{}", circuit.encode()))
     }
 
     /// The log of revocations.
     pub(super) fn revocations(&self) -> String {
-        format!("{}:{{revocations}}:log", self.prefix.as_str())
+        self.prefix.key("{revocations}:log")
     }
 
-    /// The log of moves. It is where the revocations are, so that one read tells of both.
+    /// The log of moves, in the same slot as the revocations, so that one read covers both.
     pub(super) fn moves(&self) -> String {
-        format!("{}:{{revocations}}:moves", self.prefix.as_str())
+        self.prefix.key("{revocations}:moves")
     }
 
-    /// Where one session lives and lived. It is where the log of moves is, so that one script
-    /// decides and tells.
+    /// The circuits of one session, in the same slot as the log of moves, so that one script writes both.
     pub(super) fn binding(&self, session: SessionId) -> String {
         let session = URL_SAFE_NO_PAD.encode(session.to_bytes());
-        format!("{}:{{revocations}}:binding:{session}", self.prefix.as_str())
+        self.prefix.key(format_args!("{{revocations}}:binding:{session}"))
     }
 
-    /// A name for the life of the logs. The hash tag keeps it on the same node, so that what loses
-    /// the one loses the others.
+    /// The id of the logs, which is lost together with them: the hash tag keeps all in one slot.
     pub(super) fn stream_id(&self) -> String {
-        format!("{}:{{revocations}}:stream", self.prefix.as_str())
+        self.prefix.key("{revocations}:stream")
     }
 
-    /// The turns of the threat dial, of which the last is in force.
+    /// Changes of the threat dial; the last is in force.
     pub(super) fn dial(&self) -> String {
-        format!("{}:dial", self.prefix.as_str())
+        self.prefix.key("dial")
     }
 
-    /// How circuits stand, by circuit. All keys of standings have one hash tag, so that one script keeps
-    /// a row and tells of it.
+    /// The statuses of circuits. All keys of statuses share a hash tag, so that one script writes a row and its
+    /// log entry.
     pub(super) fn status_rows(&self) -> String {
-        format!("{}:{{status}}:rows", self.prefix.as_str())
+        self.prefix.key("{status}:rows")
     }
 
-    /// The log of changes of standings.
+    /// The log of changed statuses.
     pub(super) fn status_log(&self) -> String {
-        format!("{}:{{status}}:log", self.prefix.as_str())
+        self.prefix.key("{status}:log")
     }
 
-    /// Until when the rows that stand so are kept.
+    /// When the rows with this status expire.
     pub(super) fn status_ends(&self, status: &str) -> String {
-        format!("{}:{{status}}:ends:{status}", self.prefix.as_str())
+        self.prefix.key(format_args!("{{status}}:ends:{status}"))
     }
 
-    /// A name for the life of these keys.
+    /// The id of these keys.
     pub(super) fn status_stream_id(&self) -> String {
-        format!("{}:{{status}}:stream", self.prefix.as_str())
+        self.prefix.key("{status}:stream")
     }
 
-    /// The log of what circuits did with challenges. It is where the standings are, so that one read
-    /// tells of both.
+    /// The log of answer events, in the same slot as the statuses, so that one read covers both.
     pub(super) fn answer_events(&self) -> String {
-        format!("{}:{{status}}:events", self.prefix.as_str())
+        self.prefix.key("{status}:events")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_has_the_prefix_and_none_has_one_where_it_is_empty() {
+        let token: ChallengeToken = "A".repeat(43).parse().unwrap();
+        let names = |prefix: &str| {
+            let keys = Keys::new(KeyPrefix::parse(prefix.to_owned()).unwrap());
+            let (circuit, session) =
+                (CircuitTag::from_bytes([0; 16]), SessionId::from_bytes([0; 16]));
+            [
+                keys.challenge(&token),
+                keys.active(circuit),
+                keys.failures(circuit),
+                keys.requests(circuit),
+                keys.revocations(),
+                keys.moves(),
+                keys.binding(session),
+                keys.stream_id(),
+                keys.dial(),
+                keys.status_rows(),
+                keys.status_log(),
+                keys.status_ends("vip"),
+                keys.status_stream_id(),
+                keys.answer_events(),
+            ]
+        };
+        let bare = names("");
+        assert_eq!(bare[0], format!("captcha:{}", "A".repeat(43)));
+        assert_eq!(names("fortify"), bare.map(|name| format!("fortify:{name}")));
     }
 }

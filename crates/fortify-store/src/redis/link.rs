@@ -1,9 +1,9 @@
-//! The connection to Redis: opened, used within a deadline, given up and opened again.
+//! The connection to Redis, with a deadline for every operation.
 //!
-//! The client library's own connection manager is not used: while Redis is away it keeps every
-//! caller waiting for the next attempt, and it does not know clusters. Here a caller without a
-//! connection is told so at once, one task alone opens connections, and a connection serves only
-//! after the revocations are known to be current (`follower`).
+//! The client library's connection manager is not used: while Redis is unreachable it makes every caller wait for
+//! the next attempt, and it does not support clusters. Here a caller without a connection gets an error at
+//! once, one task opens connections, and a connection is used only after the revocations are known to be
+//! current (`follower`).
 
 use std::future::Future;
 use std::path::Path;

@@ -2,18 +2,22 @@
 //!
 //! # Layout
 //!
-//! - [`RedisStore`]: the verbs.
-//! - `link`: the connection, its deadline, and what happens without one; `tls`: certificates.
-//! - `follower`: the task that opens it and keeps the revocations and moves in memory true.
-//! - `keys`, `stored`, `scripts`: names, values and steps; `docs/redis.md` has them as a table.
-//! - `checkup`: what `fortify doctor` asks.
-//! - `dial`: the threat dial, one for all nodes; `statuses`: how circuits stand and what they did.
-//! - `gauge`: how many challenges wait; `fault`: errors in words.
+//! In order of dependency:
 //!
-//! A challenge's key is its token's alone, because whoever redeems it names nothing else. Its
-//! circuit's list of live tokens is another key, on a cluster on another node, and that list
-//! decides: a challenge counts while its token is listed. So the bound for each circuit is exact
-//! without a script that would need both keys in one place.
+//! - `keys`, `stored`, `scripts`: names, values and Lua scripts; `docs/redis.md` has a table of them.
+//! - `fault`: errors, with advice.
+//! - `tls`: certificates.
+//! - `link`: the connection, with a deadline for every operation.
+//! - `gauge`: the number of unanswered challenges.
+//! - `shared_dial`: the threat dial of all nodes.
+//! - `replication`: statuses and answer events of circuits, shared by all nodes.
+//! - `follower`: the task that opens the connection and keeps revocations and moves in memory current.
+//! - `checkup`: the questions of `fortify doctor`.
+//! - this file: [`RedisStore`].
+//!
+//! A challenge's key contains its token only, because an answer names nothing else. The list of a circuit's live
+//! tokens is another key, on a cluster perhaps on another node, and that list decides: a challenge counts while
+//! its token is listed. So the bound per circuit is exact without a script over both keys.
 
 #[cfg(test)]
 mod binding_tests;
@@ -68,12 +72,12 @@ use replication::ReplicationTasks;
 use scripts::Scripts;
 use shared_dial::SharedDial;
 
-/// How much longer Redis keeps a key than its time by this node's clock, which decides: nodes'
-/// clocks differ by a second or so, and none may meet a key gone before its time.
+/// How much longer Redis keeps a key than the node's clock, which decides: the clocks of nodes differ by a
+/// second or so, and no node may miss a key too early.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long the log keeps a revocation: a session lives at most a day (`session.ttl_seconds`), and
-/// an hour is for clocks.
+/// How long the log keeps a revocation: a session lasts at most a day (`session.ttl_seconds`), and an hour
+/// covers differences of clocks.
 const REVOCATION_AGE: Duration = Duration::from_secs(90_000);
 
 /// Entries that the log of moves may have: half of what a node can remember. The other half is for
@@ -104,13 +108,12 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store that Redis keeps, as `config` says where, and that remembers revocations and moves
-    /// in `data_dir` too. It connects by itself, from now on and whenever the connection is lost;
-    /// until then it refuses.
+    /// Opens a store in the Redis of `config`, which also keeps revocations and moves in `data_dir`. It connects
+    /// and reconnects in the background; without a connection every operation is an error.
     ///
     /// # Errors
     ///
-    /// When one of their files cannot be read or written, or no tokio runtime is there.
+    /// If one of their files cannot be read or written, or without a tokio runtime.
     pub fn open(
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,

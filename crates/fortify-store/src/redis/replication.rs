@@ -1,13 +1,12 @@
-//! How circuits stand and what they did, shared by all nodes.
+//! Replication of circuits' statuses and answer events over Redis.
 //!
-//! Two tasks. One reads two logs, of rows and of deeds, with one `XREAD BLOCK`, and has the node take over
-//! what is in them; the other tells what was decided on this node. Rows are also in a hash, from which a
-//! node that starts late, was away for longer than the log reaches back, or finds another life of Redis,
-//! reads everything. Every row in the log has a number, one more than the row before, so that a reader
-//! knows when it missed some.
+//! Two tasks: the follower reads two streams, of rows and of events, with one `XREAD BLOCK` and applies them on
+//! this node; the publisher writes this node's decisions. Rows are also in a hash, which a node reads completely
+//! when it starts, was away for longer than the stream reaches back, or finds that Redis lost its data. Rows in
+//! the stream are numbered, so that a reader notices missing ones.
 //!
-//! Who tells a row reads what is kept, has [`ReplicationPeer::merge`] say what the two come to, and writes it only if
-//! what is kept is still that: so of several nodes one is first, and all hear the same in the same order.
+//! To publish a row, a node reads the stored one, merges both ([`ReplicationPeer::merge`]), and writes the result
+//! only if the stored row is unchanged: so of several nodes one is first, and all read the same order.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -172,7 +171,7 @@ impl Publisher {
             match self.publish(outgoing).await {
                 Ok(()) => {
                     if said.take().is_some() {
-                        tracing::info!("bans and favours are told to the other nodes again");
+                        tracing::info!("changes of circuits reach the other nodes again");
                     }
                 }
                 Err(error) => {
@@ -181,7 +180,7 @@ impl Publisher {
                     if said.as_ref() != Some(&text) {
                         tracing::warn!(
                             error = %text,
-                            "bans and favours are not told to the other nodes; they count here, \
+                            "changes of circuits do not reach the other nodes; they apply here, \
                              and are told later"
                         );
                         said = Some(text);
@@ -266,7 +265,7 @@ impl Publisher {
         if full && !self.full.swap(full, Ordering::Relaxed) {
             tracing::error!(
                 most = self.most,
-                "Redis keeps as many bans as it may: further ones count on this node alone"
+                "the table of bans in Redis is full: further bans apply on this node only"
             );
         }
         let again = bids.into_iter().zip(said).filter(|(_, said)| *said == 0);
@@ -363,7 +362,7 @@ impl Follower {
             let Err(error) = self.follow(&mut said).await;
             let text = error.to_string();
             if said.as_ref() != Some(&text) {
-                tracing::error!(error = %text, "bans of other nodes are not heard");
+                tracing::error!(error = %text, "bans of other nodes are not received");
                 said = Some(text);
             }
             sleep(BACK_OFF).await;
@@ -392,7 +391,7 @@ impl Follower {
             } else if whole && self.stream_id(&connection).await? == self.known.stream_id {
                 self.fresh.confirm(asked);
                 if said.take().is_some() {
-                    tracing::info!("bans of other nodes are heard again");
+                    tracing::info!("bans of other nodes are received again");
                 }
             }
         }

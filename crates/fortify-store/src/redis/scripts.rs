@@ -1,5 +1,5 @@
-//! The Lua scripts. Each touches one key, but the one that moves a session: its two have one hash tag,
-//! and are on one node of a cluster.
+//! The Lua scripts. Each uses one key, except the one that moves a session: its two keys share a hash tag and so
+//! a node of a cluster.
 
 use redis::Script;
 
@@ -20,7 +20,7 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
 end
 return dropped";
 
-/// Counts one failure. The time is the caller's; a count whose time has passed starts anew.
+/// Counts one failure. The time is the caller's; a count that has expired starts again.
 const FAIL: &str = "
 local kept, count = redis.call('GET', KEYS[1]), 0
 if kept then

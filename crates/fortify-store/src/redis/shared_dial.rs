@@ -1,7 +1,7 @@
-//! The threat dial, one for all nodes: a short log whose last entry is in force.
+//! The threat dial of all nodes: a short stream whose last entry is in force.
 //!
-//! A log and not a key beside a publication: `XREAD BLOCK` gives the last entry at once and the next
-//! ones when they come, and none is lost while a node is away.
+//! A stream rather than a key with publish/subscribe: `XREAD BLOCK` returns the last entry at once and further
+//! ones as they come, and none is lost while a node is away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +88,7 @@ impl Follower {
     async fn run(self) {
         loop {
             let Err(error) = self.read().await;
-            tracing::debug!(%error, "the threat dial of other nodes is not heard");
+            tracing::debug!(%error, "changes of the threat dial by other nodes are not received");
             tokio::time::sleep(BACK_OFF).await;
         }
     }

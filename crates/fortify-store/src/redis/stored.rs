@@ -1,4 +1,4 @@
-//! A challenge as Redis holds it: JSON with the names that the requirement gives.
+//! The JSON of a challenge in Redis, with the names of the requirements.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::record::{ChallengeRecord, Secret};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 
-/// Bytes that a value may have: a written one has about 300.
+/// The most bytes of a value, which has about 300.
 const MAX_BYTES: usize = 4096;
 
 /// The value of a challenge's key.
@@ -37,8 +37,8 @@ struct Stored<'a> {
     draw: StoredRendering<'a>,
 }
 
-/// What else it takes to draw the picture: carrier, length, renderer, style epoch (s since the Unix
-/// epoch), decoy.
+/// The other values for the picture: carrier, length, renderer, style period (its start, in seconds since the
+/// Unix epoch), decoy.
 #[derive(Serialize, Deserialize)]
 struct StoredRendering<'a>(Cow<'a, str>, u8, u16, u64, Option<Cow<'a, str>>);
 
@@ -99,7 +99,7 @@ pub(super) fn write(record: &ChallengeRecord) -> Result<Zeroizing<Vec<u8>>, serd
     .map(Zeroizing::new)
 }
 
-/// The record that `value` is; `None` for anything that [`write`] does not write.
+/// Parses `value`; `None` for anything that [`write`] does not write.
 pub(super) fn read(value: &[u8]) -> Option<ChallengeRecord> {
     if value.len() > MAX_BYTES {
         return None;

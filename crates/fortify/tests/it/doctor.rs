@@ -593,7 +593,7 @@ async fn a_tor_that_does_not_let_in_or_does_not_tell_circuits_is_named() {
     Stack::new().section(nobody).started().examined().fails(
         &["tor"],
         "cannot reach tor's control port unix:/nonexistent/control",
-        "is tor running",
+        "check that tor runs",
     );
 }
 

@@ -21,6 +21,7 @@ mod onion;
 mod prometheus;
 mod redis;
 mod reload;
+mod requirements;
 mod store_steps;
 mod tor;
 mod way_in;
