@@ -64,7 +64,8 @@ use fortify_captcha::{FontError, Generator};
 
 use crate::behaviour::Behaviour;
 use crate::challenge::policy::{ChallengeConfig, ChallengeMix};
-use crate::challenge::renderer::{Render, RenderService};
+use crate::challenge::render::Render;
+use crate::challenge::renderer::RenderService;
 use crate::challenge::style_cache::StyleCache;
 use crate::challenge::{ChallengeError, ChallengeSettings, Challenges, FailurePolicy};
 use crate::config::{

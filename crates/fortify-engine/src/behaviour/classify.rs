@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::baseline::Baseline;
+use super::class::Class;
 use super::features::Features;
 use fortify_core::clock::Timestamp;
 
@@ -25,67 +26,6 @@ const UNANSWERED: u32 = 20;
 const ANSWERED_SHARE: f32 = 0.25;
 /// Standard deviation over mean of the gaps between pages; people's is about 1 and above.
 const REGULAR: f32 = 0.25;
-
-/// What a circuit looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Class {
-    /// Looks for weak places.
-    Probing,
-    /// Tries names and passwords.
-    CredentialStuffing,
-    /// Holds connections with bodies that hardly move.
-    SlowDrip,
-    /// Asks for more than anybody reads.
-    Flood,
-    /// Collects challenges.
-    ChallengeFarming,
-    /// Copies the service page by page.
-    Scraping,
-}
-
-impl Class {
-    /// All of them, in the order in which one that is several is called: what harms most, and is
-    /// least often an accident, comes first.
-    pub const ALL: [Self; 6] = [
-        Self::Probing,
-        Self::CredentialStuffing,
-        Self::SlowDrip,
-        Self::Flood,
-        Self::ChallengeFarming,
-        Self::Scraping,
-    ];
-
-    /// The name in metrics and reports.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Probing => "probing",
-            Self::CredentialStuffing => "credential_stuffing",
-            Self::SlowDrip => "slow_drip",
-            Self::Flood => "flood",
-            Self::ChallengeFarming => "challenge_farming",
-            Self::Scraping => "scraping",
-        }
-    }
-}
-
-/// A set of [`Class`]es.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Classes(u8);
-
-impl Classes {
-    /// Adds one, and tells whether it is new.
-    pub(super) fn insert(&mut self, class: Class) -> bool {
-        let before = self.0;
-        self.0 |= 1 << class as u8;
-        self.0 != before
-    }
-
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
 
 /// Why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]

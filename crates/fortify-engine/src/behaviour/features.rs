@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::baseline::Sample;
-use super::classify::{Class, Classes};
+use super::class::{Class, Classes};
 use super::target::{Probe, Target};
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;

@@ -17,6 +17,7 @@
 
 mod baseline;
 mod circuit_map;
+mod class;
 mod classify;
 mod features;
 mod first_day;
@@ -42,7 +43,8 @@ use fortify_core::pseudonym::CircuitTag;
 use metrics::BehaviourMetrics;
 
 pub use baseline::Baseline;
-pub use classify::{Class, Finding, FindingReason, Reasons, classify};
+pub use class::Class;
+pub use classify::{Finding, FindingReason, Reasons, classify};
 pub use features::{Counts, Features, Outcome, Request};
 pub use first_day::{FIRST_DAY, watching_since};
 pub use target::Target;

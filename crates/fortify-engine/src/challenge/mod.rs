@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod policy;
 pub mod pool;
 mod recipe;
+pub mod render;
 pub mod renderer;
 pub mod style_cache;
 pub mod tally;

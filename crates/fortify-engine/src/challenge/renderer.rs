@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fortify_captcha::{
-    Generator, Level, Puzzle, RenderError, Rendered, Seed, Spec, Style, StyleKey, Variant,
-};
+use fortify_captcha::{Level, Puzzle, RenderError, Rendered, Seed, Spec, Variant};
 use tokio::sync::Semaphore;
 use tokio::time;
 
@@ -21,45 +19,12 @@ use super::ChallengeError;
 use super::breaker::{Breaker, Change};
 use super::metrics::{ChallengeMetrics, Outcome};
 use super::recipe::Recipe;
+use super::render::Render;
 use super::style_cache::{StyleCache, StylePeriod};
 
 /// Drawing takes some microseconds more or less by what the answer is (`make bench` prints how many), so that
 /// who waits for a picture is handed it at a whole step of time, which nearly every picture is drawn within.
 const STEP: Duration = Duration::from_millis(2);
-
-/// What draws. The generator does; a test may put a slow one in its place.
-pub trait Render: Send + Sync {
-    /// The style that follows from `key`.
-    fn style(&self, key: &StyleKey) -> Style;
-
-    /// The whole picture.
-    ///
-    /// # Errors
-    ///
-    /// When the specification cannot be drawn.
-    fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError>;
-
-    /// The task alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::render`].
-    fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError>;
-}
-
-impl Render for Generator {
-    fn style(&self, key: &StyleKey) -> Style {
-        Self::style(self, key)
-    }
-
-    fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError> {
-        Self::render(self, spec, style, seed)
-    }
-
-    fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
-        Self::puzzle(self, spec, seed)
-    }
-}
 
 /// Draws, measures, and notices when drawing takes too long.
 pub struct RenderService {
@@ -200,6 +165,7 @@ impl fmt::Debug for RenderLimiter {
 mod tests {
     use std::sync::Condvar;
 
+    use fortify_captcha::{Generator, Style, StyleKey};
     use zeroize::Zeroizing;
 
     use super::*;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use fortify_captcha::{Style, StyleKey};
 use zeroize::Zeroizing;
 
-use super::renderer::Render;
+use super::render::Render;
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::hmac_sha256;
 

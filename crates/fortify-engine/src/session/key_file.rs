@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::key_ring::KeyRingError;
+use super::key_error::KeyRingError;
 use fortify_core::clock::Timestamp;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
 

@@ -4,10 +4,10 @@
 //! `keys.json` is made at the first start, readable by its owner alone. A running gate notices a
 //! rotation by [`KeyRing::refresh`], without a restart.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -17,19 +17,18 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::MAX_CLOCK_SKEW;
 use super::jws;
+use super::key_error::MAX_KEYS;
 use super::key_file::{
     FileStamp, IfPresent, KeyRecord, RingFile, create_dir, malformed, open_file, secret, write_file,
 };
 use fortify_core::clock::{Clock, Timestamp};
-use fortify_core::entropy::{Entropy, EntropyError};
+use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::{Pseudonyms, hmac_sha256};
+
+pub use super::key_error::KeyRingError;
 
 /// The file in the data directory.
 const FILE_NAME: &str = "keys.json";
-
-/// Keys that one file may hold. Rotation drops keys that can no longer verify anything, so only a
-/// key an hour for a third of a day reaches this.
-const MAX_KEYS: usize = 8;
 
 /// How long after a rotation a running gate may still sign with the old key: it looks for a new file
 /// every few seconds, and a slow disk may take some more.
@@ -38,51 +37,6 @@ const RETIREMENT_GRACE: Duration = Duration::from_secs(60);
 /// Bytes of text that a signed value may have: a carried form of 16 KiB in base64 with room for
 /// its address. Longer text is refused before anything is computed over it.
 const MAX_SIGNED_BYTES: usize = 32 * 1024;
-
-/// Why the keys cannot be used. Each message says which file and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyRingError {
-    /// The directory or the file cannot be read or written.
-    #[error("{}: cannot {doing}: {source}; {advice}", path.display())]
-    Io {
-        /// What was being done, as an infinitive.
-        doing: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-        /// What the operator should do.
-        advice: &'static str,
-    },
-    /// Others than the owner may read the secret keys.
-    #[error("{}: mode {mode:04o} lets others read the signing keys; run: chmod 600 {}", path.display(), path.display())]
-    Readable {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The file is there and makes no sense.
-    #[error("{}: {problem}; restore it from a backup, or move it away to start with new keys (everyone is asked to solve a challenge again)", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it, without any of its contents.
-        problem: String,
-    },
-    /// Every place in the ring holds a key that sessions still need.
-    #[error("{}: holds {MAX_KEYS} keys that still verify sessions; rotate again when the oldest has outlived session.ttl_seconds, or move the file away and restart to end every session now", .0.display())]
-    Full(PathBuf),
-    /// There is no ring yet.
-    #[error("{}: there are no keys yet; they are made when the gate first starts", .0.display())]
-    Missing(PathBuf),
-    /// No new key could be made.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// The library that writes tokens refused.
-    #[error("a token could not be signed")]
-    Signing,
-}
 
 /// What a signature is for. Each purpose signs under a key of its own, derived from the ring's,
 /// so that a value signed for one can never be passed off as another.

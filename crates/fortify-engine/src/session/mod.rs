@@ -8,6 +8,7 @@
 //! - `jws`: HS256 for the JWT library.
 
 mod jws;
+mod key_error;
 mod key_file;
 pub mod key_ring;
 pub mod metrics;

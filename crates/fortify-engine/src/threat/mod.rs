@@ -10,7 +10,6 @@
 //! - [`controller`]: when the dial turns by itself; pure.
 //! - [`audit`]: the SQLite file of the dial and of every turn, also for the command line, which may
 //!   write beside a running gate.
-//! - [`simulate`]: attack traces played against collector and controller; pure.
 //!
 //! The dial has a version, one higher at every turn. A turn counts if its version is above that of the
 //! store, which all nodes share, so that of several nodes that turn at once one does. It is in this
@@ -20,7 +19,6 @@ pub mod controller;
 pub mod history;
 pub mod metrics;
 pub mod signals;
-pub mod simulate;
 pub mod table;
 #[cfg(test)]
 mod tests;

@@ -253,7 +253,7 @@ impl Default for Sketch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::threat::simulate::tag;
+    use crate::threat::tests::tag;
     use fortify_core::entropy::{SystemEntropy, random_bytes};
 
     fn collector() -> Collector {
