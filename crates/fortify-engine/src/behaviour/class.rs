@@ -7,23 +7,22 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
-    /// Looks for weak places.
+    /// Scans for vulnerabilities.
     Probing,
-    /// Tries names and passwords.
+    /// Tries user names and passwords.
     CredentialStuffing,
-    /// Holds connections with bodies that hardly move.
+    /// Holds connections open with very slow request bodies.
     SlowDrip,
-    /// Asks for more than anybody reads.
+    /// Sends more requests than any person would.
     Flood,
-    /// Collects challenges.
+    /// Collects challenges without answering them.
     ChallengeFarming,
     /// Copies the service page by page.
     Scraping,
 }
 
 impl Class {
-    /// All of them, in the order in which one that is several is called: what harms most, and is
-    /// least often an accident, comes first.
+    /// All classes, in order of precedence: the most harmful ones, which are least often an accident, come first.
     pub const ALL: [Self; 6] = [
         Self::Probing,
         Self::CredentialStuffing,
@@ -33,7 +32,7 @@ impl Class {
         Self::Scraping,
     ];
 
-    /// The name in metrics and reports.
+    /// The label in metrics and reports.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -52,7 +51,7 @@ impl Class {
 pub(super) struct Classes(u8);
 
 impl Classes {
-    /// Adds one, and tells whether it is new.
+    /// Adds a class, and returns whether it is new.
     pub(super) fn insert(&mut self, class: Class) -> bool {
         let before = self.0;
         self.0 |= 1 << class as u8;

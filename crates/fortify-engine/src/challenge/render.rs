@@ -2,19 +2,19 @@
 
 use fortify_captcha::{Generator, Puzzle, RenderError, Rendered, Seed, Spec, Style, StyleKey};
 
-/// What draws. The generator does; a test may put a slow one in its place.
+/// Draws pictures: the generator, or a slow substitute in tests.
 pub trait Render: Send + Sync {
-    /// The style that follows from `key`.
+    /// Derives a style from `key`.
     fn style(&self, key: &StyleKey) -> Style;
 
-    /// The whole picture.
+    /// Draws a picture.
     ///
     /// # Errors
     ///
-    /// When the specification cannot be drawn.
+    /// Fails if the specification cannot be drawn.
     fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError>;
 
-    /// The task alone.
+    /// Generates the task without drawing it.
     ///
     /// # Errors
     ///

@@ -1,17 +1,16 @@
-//! What a gate tells the other gates of one site, and hears from them: how circuits stand, and what they
-//! did with challenges.
+//! Replication of circuit statuses and answers between the nodes of one site.
 //!
-//! Every change that is decided here is on this node's disk first, and then in the `ReplicationQueue`, from which a
-//! store takes it. What the store keeps of a circuit is one row, and what that and a told one come to is
-//! settled by one pure function, `merge`, whatever the order in which nodes tell: a later change wins; a
-//! favour, and a ban that ends sooner, yield to a ban in force; an operator's word yields to nothing, and
-//! nothing that is older than it counts any more. What is heard is put in force and not told again.
+//! Every local change is first written to this node's disk, then put into the `ReplicationQueue`, from which the
+//! store takes it. The store keeps one row per circuit. One pure function, `merge`, combines it with a published row,
+//! independent of the order of publication: a later change wins; trust, and a ban that ends sooner, yield to a ban
+//! in force; an operator's decision yields to nothing and voids everything older. Received rows are put in force and
+//! not published again.
 //!
-//! Rows are told and compared as they were decided. A node whose clock is set moves what it has in force, so
-//! that it ends when it would have ([`SteadyClock`](fortify_core::clock::SteadyClock)); that decides nothing, and no
-//! other node hears of it.
+//! Rows are published and compared with the times of their decision. A node whose clock is set moves the rows it
+//! has in force so that they end when they should ([`SteadyClock`](fortify_core::clock::SteadyClock)); that is not a
+//! decision and is not published.
 //!
-//! Conduct is not kept in rows: each node tells deeds, and each counts them itself.
+//! Answers are not kept in rows: each node publishes events, and every node counts them itself.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -33,23 +32,23 @@ use fortify_store::replication::{
     ReplicationPeer, ValueBytes,
 };
 
-/// Changes that wait one by one, 64 bytes each. One more, and everything in force is told in their place.
+/// The most pending changes, 64 bytes each. Beyond that, everything in force is published instead.
 const MAX_PENDING: usize = 65_536;
 
 /// Of those, changes that wait on then because what is in force does not tell them: half, so that there is room
 /// for as many others before it is looked again.
 const MAX_PENDING_HIDDEN: usize = MAX_PENDING / 2;
 
-/// Deeds that wait, 37 bytes each; the oldest makes room.
+/// The most pending events, 37 bytes each; the oldest is evicted.
 const MAX_PENDING_EVENTS: usize = 4096;
 
-/// What makes one change later than another.
+/// The smallest difference between the times of two changes.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
-/// A node's name among the senders of deeds, drawn at its start.
+/// A node's random id as a sender of events, drawn at its start.
 pub type NodeName = [u8; 8];
 
-/// What is kept of one circuit for all nodes.
+/// The merged status of one circuit across all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct MergedStatus {
     row: StatusRow,
@@ -116,7 +115,7 @@ fn is_by_operator(row: &StatusRow) -> bool {
     row.reason == StatusReason::Operator
 }
 
-/// What becomes of a row that was heard.
+/// The effect of a received row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RemoteEffect {
     /// It comes into force here.
@@ -151,7 +150,7 @@ pub(super) struct RemoteRow {
     operator_at: Timestamp,
 }
 
-/// What waits to be told; empty on a node that has nobody to tell.
+/// Changes to be published; stays empty on a node without replication.
 #[derive(Default)]
 pub(super) struct ReplicationQueue {
     pending: Mutex<Pending>,
@@ -256,13 +255,13 @@ impl ReplicationQueue {
     }
 }
 
-/// This node among the others: what it tells, and what it makes of what it hears.
+/// This node's side of the replication: what it publishes, and how it applies what it receives.
 pub struct Replication {
     /// Weak, because who ends the reputation waits for what it has to write.
     reputation: Weak<Reputation>,
     queue: Arc<ReplicationQueue>,
     histories: Arc<AnswerHistories>,
-    /// The time of deeds.
+    /// The clock for event times.
     clock: Arc<dyn Clock>,
     /// Which circuits are there now: rows of others say nothing here, and `HAProxy`, which knows numbers
     /// alone, would take them for this tor's.
@@ -290,7 +289,7 @@ impl Replication {
         self.queue.open();
     }
 
-    /// Remembers a deed, here and on the other nodes; whether the circuit is to be banned for all it did.
+    /// Records an answer here and on the other nodes, and returns whether the circuit's score requires a ban.
     pub fn record(&self, circuit: CircuitTag, event: AnswerEvent) -> bool {
         self.queue.push_event(encode_event(circuit, Some(event), self.clock.now(), self.node));
         self.histories.record(circuit, event)
@@ -315,7 +314,7 @@ impl Replication {
         }
     }
 
-    /// How many changes wait to be told to the other nodes; `None` where there are none to tell.
+    /// The number of changes not published yet; `None` without replication.
     #[must_use]
     pub fn pending(&self) -> Option<usize> {
         let (shares, rows, sweep) = {
@@ -345,7 +344,7 @@ impl ReplicationPeer for Replication {
         }
         let sweep = waiting.sweep.filter(|_| rows.len() < most);
         if let (Some(from), Some(reputation)) = (sweep, self.reputation.upgrade()) {
-            // Nobody who holds the book waits for the outbox.
+            // No holder of the table's lock waits for the queue's.
             let table = reputation.shared.table();
             let (swept, next) = table.in_force(from, most - rows.len(), reputation.clock.now());
             drop(table);
@@ -397,8 +396,8 @@ impl ReplicationPeer for Replication {
     async fn apply(&self, rows: Vec<ReplicatedRow>) -> Result<(), StoreError> {
         let foreign = |_foreign| {
             StoreError::Unavailable(
-                "how a circuit stands is not what Fortify writes; another program, or a newer \
-                 version, uses the same storage.prefix"
+                "a replicated circuit status is not in the format of this version; another program, or a \
+                 newer version of Fortify, uses the same storage.prefix"
                     .to_owned(),
             )
         };
@@ -446,7 +445,7 @@ impl ReplicationPeer for Replication {
 
 impl fmt::Debug for Replication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sharing").finish_non_exhaustive()
+        f.debug_struct("Replication").finish_non_exhaustive()
     }
 }
 
@@ -510,7 +509,7 @@ fn read(bytes: &ReplicatedRow) -> Result<MergedStatus, ForeignBytes> {
     })
 }
 
-/// `None` is that the circuit is forgotten.
+/// Encodes an event; `None` means that the circuit is forgotten.
 fn encode_event(
     circuit: CircuitTag,
     event: Option<AnswerEvent>,
@@ -532,7 +531,7 @@ fn encode_event(
     bytes
 }
 
-/// `None` for what another version tells.
+/// Decodes an event; `None` for one of another version.
 fn decode_event(
     bytes: &EventBytes,
 ) -> Option<(CircuitTag, Option<AnswerEvent>, Timestamp, NodeName)> {

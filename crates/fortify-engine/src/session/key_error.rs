@@ -1,30 +1,30 @@
-//! What can go wrong with the signing keys.
+//! Errors of the signing keys.
 
 use std::io;
 use std::path::PathBuf;
 
 use fortify_core::entropy::EntropyError;
 
-/// Keys that one file may hold. Rotation drops keys that can no longer verify anything, so only a
-/// key an hour for a third of a day reaches this.
+/// The most keys in one file. Rotation drops keys that cannot verify anything any more, so with sessions of one
+/// hour only a rotation every few minutes reaches this.
 pub(super) const MAX_KEYS: usize = 8;
 
-/// Why the keys cannot be used. Each message says which file and what to do.
+/// The reason why the keys cannot be used. Each message names the file and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyRingError {
     /// The directory or the file cannot be read or written.
     #[error("{}: cannot {doing}: {source}; {advice}", path.display())]
     Io {
-        /// What was being done, as an infinitive.
+        /// The failed operation, in the infinitive.
         doing: &'static str,
-        /// To which file.
+        /// The file or directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
-        /// What the operator should do.
+        /// Advice for the operator.
         advice: &'static str,
     },
-    /// Others than the owner may read the secret keys.
+    /// Others than the owner may read the keys.
     #[error("{}: mode {mode:04o} lets others read the signing keys; run: chmod 600 {}", path.display(), path.display())]
     Readable {
         /// The file.
@@ -32,24 +32,24 @@ pub enum KeyRingError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file is there and makes no sense.
+    /// The contents of the file are invalid.
     #[error("{}: {problem}; restore it from a backup, or move it away to start with new keys (everyone is asked to solve a challenge again)", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, without any of its contents.
+        /// The problem, without any of the contents.
         problem: String,
     },
-    /// Every place in the ring holds a key that sessions still need.
+    /// The ring is full of keys that sessions still need.
     #[error("{}: holds {MAX_KEYS} keys that still verify sessions; rotate again when the oldest has outlived session.ttl_seconds, or move the file away and restart to end every session now", .0.display())]
     Full(PathBuf),
-    /// There is no ring yet.
-    #[error("{}: there are no keys yet; they are made when the gate first starts", .0.display())]
+    /// The file does not exist.
+    #[error("{}: there are no keys yet; the gate creates them at its first start", .0.display())]
     Missing(PathBuf),
-    /// No new key could be made.
+    /// No random key could be drawn.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
-    /// The library that writes tokens refused.
+    /// The JWT library failed to sign a token.
     #[error("a token could not be signed")]
     Signing,
 }

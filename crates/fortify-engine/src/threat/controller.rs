@@ -1,4 +1,4 @@
-//! When the dial turns by itself: a pure step function over samples.
+//! Automatic control of the dial: a pure step function over samples.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use fortify_core::clock::Timestamp;
 /// How often a sample is taken.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a change by hand keeps the dial from turning by itself.
+/// How long a change by hand pauses automatic control.
 pub const PAUSE: Duration = Duration::from_secs(1800);
 
-/// Bad samples in a row that a rise needs.
+/// The consecutive bad samples that cause a rise.
 const BAD_IN_A_ROW: u32 = 3;
 
 /// Calm samples in a row that a fall needs: a minute. Where it was a mistake, because the attack came
@@ -28,7 +28,7 @@ const TO_FALL: Duration = Duration::from_secs(120);
 /// A pressure below this, in percent of what is bad, is calm. In between is neither.
 const CALM: u64 = 50;
 
-/// A turn of the dial by itself, and what it is for.
+/// An automatic change of the level, and its cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// From which level.

@@ -1,7 +1,7 @@
-//! The file of the dial: where it stands, and every turn with its cause.
+//! The SQLite file of the dial: its current state, and every change with its cause.
 //!
-//! A file of ours ([`sqlite`]): a turn is on disk before it is acknowledged or takes effect. The gate and
-//! the command line both write; SQLite's count of other connections' commits tells the gate when to look.
+//! A change is on disk before it is acknowledged or takes effect ([`sqlite`]). Both the gate and the command line
+//! write; SQLite's count of other connections' commits tells the gate when to read.
 
 use std::path::{Path, PathBuf};
 
@@ -53,14 +53,14 @@ const TABLES: &str = "
 /// The version of the schema that this program writes: `user_version` of the file.
 pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
 
-/// Who turned the dial.
+/// The origin of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangedBy {
-    /// The dial itself.
+    /// Automatic control.
     Auto,
     /// An operator, by name.
     Operator(String),
-    /// Whoever changed the configuration.
+    /// A change of the configuration.
     Configuration,
     /// Another node.
     Store,
@@ -87,7 +87,7 @@ impl ChangedBy {
     }
 }
 
-/// What is written beside a turn.
+/// The cause of a change.
 #[derive(Clone, Debug)]
 pub struct DialChange {
     /// When.
@@ -100,7 +100,7 @@ pub struct DialChange {
     pub signals: Option<Signals>,
 }
 
-/// One turn, as it was written.
+/// One recorded change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DialRow {
     /// When, ms since the Unix epoch.
@@ -109,7 +109,7 @@ pub struct DialRow {
     pub from: u8,
     /// To which.
     pub to: u8,
-    /// Who may turn it since.
+    /// The mode after the change.
     pub mode: String,
     /// `auto`, `operator:<name>`, `configuration` or `store`.
     pub by: String,
@@ -150,8 +150,8 @@ impl DialHistory {
     }
 
     fn over(opened: Opened) -> Self {
-        let Opened { connection, path, recreated: anew } = opened;
-        Self { connection, path, data_version: 0, recreated: anew }
+        let Opened { connection, path, recreated } = opened;
+        Self { connection, path, data_version: 0, recreated }
     }
 
     /// Whether the file was damaged when it was opened, and is a new one.

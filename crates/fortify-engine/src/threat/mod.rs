@@ -1,19 +1,18 @@
-//! The threat dial: one level from 1 to 10 that says what visitors are asked, turned by hand or by
-//! itself.
+//! The threat dial: one level from 1 to 10 that determines what visitors have to solve, set by hand or
+//! automatically.
 //!
 //! # Layout
 //!
-//! - [`Threat`]: the dial of a running gate: its level, what holds at it, news of changes, and the task
-//!   that turns it.
-//! - [`table`]: what each level asks; pure.
-//! - [`signals`]: what the last minute was like, counted by circuits, in sketches of fixed size.
-//! - [`controller`]: when the dial turns by itself; pure.
-//! - [`audit`]: the SQLite file of the dial and of every turn, also for the command line, which may
-//!   write beside a running gate.
+//! - [`table`]: the policy of each level; pure.
+//! - [`signals`]: the signals of the last minute, counted by circuits in sketches of fixed size.
+//! - [`controller`]: when the level changes automatically; pure.
+//! - [`history`]: the SQLite file of the dial and its changes, also for the command line, which may write beside a
+//!   running gate.
+//! - [`Threat`]: the dial of a running gate, and the task that runs it.
 //!
-//! The dial has a version, one higher at every turn. A turn counts if its version is above that of the
-//! store, which all nodes share, so that of several nodes that turn at once one does. It is in this
-//! node's file before it takes effect here.
+//! The dial has a version that increases with every change. A change is accepted if its version is higher than that
+//! in the store, which all nodes share, so of several concurrent changes one wins. A change is in this node's file
+//! before it takes effect here.
 
 pub mod controller;
 pub mod history;
@@ -54,18 +53,18 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// not in the store then is tried again with the next sample.
 const MAX_BIDS: usize = 8;
 
-/// How severe the gate is, 1 (friction only) to 10.
+/// The threat level, from 1 (mildest) to 10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ThreatLevel(Level);
 
 impl ThreatLevel {
-    /// How many there are.
+    /// The number of levels.
     pub const COUNT: usize = Level::ALL.len();
 
-    /// The most severe.
+    /// The highest level.
     pub const MAX: Self = Self(Level::MAX);
 
-    /// The highest that the dial turns to by itself; what is above asks for several challenges.
+    /// The highest level that is set automatically; higher ones require several challenges.
     pub const AUTO_MAX: Self = match Self::new(8) {
         Some(level) => level,
         None => Self::MAX,
@@ -124,15 +123,15 @@ impl Serialize for ThreatLevel {
     }
 }
 
-/// Who may turn the dial.
+/// Who may change the level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// It turns by itself, and operators may.
+    /// Automatic control, and operators.
     #[default]
     Auto,
-    /// Operators alone.
+    /// Operators only.
     Manual,
-    /// Nobody, until an operator gives it back to itself.
+    /// Nobody, until an operator returns it to automatic control.
     Pinned,
 }
 
@@ -157,13 +156,13 @@ impl Mode {
 /// The dial at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dial {
-    /// One higher at every turn.
+    /// Increases with every change.
     pub version: u64,
-    /// Who may turn it.
+    /// Who may change it.
     pub mode: Mode,
-    /// Where it stands.
+    /// The level.
     pub level: ThreatLevel,
-    /// Until when it does not turn by itself, after a change by hand.
+    /// Until when automatic control is paused after a change by hand.
     pub paused_until: Option<Timestamp>,
 }
 
@@ -176,7 +175,7 @@ impl Dial {
         free.then(|| Self { level, paused_until, ..self.next() })
     }
 
-    /// The dial given back to itself.
+    /// The dial returned to automatic control.
     #[must_use]
     pub const fn auto(self) -> Self {
         Self { mode: Mode::Auto, paused_until: None, ..self.next() }
@@ -188,7 +187,7 @@ impl Dial {
         Self { mode: Mode::Pinned, level, paused_until: None, ..self.next() }
     }
 
-    /// How long it does not turn by itself yet. A clock that was set does not make it longer.
+    /// How long automatic control is still paused. Setting the clock never makes it longer.
     #[must_use]
     pub fn pause(&self, now: Timestamp) -> Duration {
         self.paused_until.map_or(Duration::ZERO, |until| now.until(until).min(PAUSE))
@@ -248,8 +247,8 @@ pub struct Threat {
 struct DialState {
     controller: DialController,
     audit: DialHistory,
-    /// What was last said to be wrong with the file: once, not with every look at it.
-    said: String,
+    /// The last logged error of the file, so that each is logged once.
+    logged: String,
 }
 
 impl Threat {
@@ -273,7 +272,7 @@ impl Threat {
         let controller = DialController::new(settings.start, &dial, now);
         metrics.set_level(dial.level.get());
         let recreated = audit.was_recreated();
-        let turning = DialState { controller, audit, said: String::new() };
+        let turning = DialState { controller, audit, logged: String::new() };
         Ok(Self {
             table: ArcSwap::from_pointee(settings.table),
             signals: Collector::new(key),
@@ -293,26 +292,26 @@ impl Threat {
         self.recreated
     }
 
-    /// The level in force.
+    /// The current level.
     #[must_use]
     pub fn level(&self) -> ThreatLevel {
         self.dial.borrow().level
     }
 
-    /// What holds at the level in force.
+    /// The policy at the current level.
     #[must_use]
     pub fn policy(&self) -> Arc<LevelPolicy> {
         self.policy_at(self.level())
     }
 
-    /// What holds at `level`.
+    /// The policy at `level`.
     #[must_use]
     pub fn policy_at(&self, level: ThreatLevel) -> Arc<LevelPolicy> {
         self.table.load().policy(level).clone()
     }
 
-    /// Goes on by other settings. The dial stays where it is unless `threat.mode` or `threat.level` are
-    /// others than before; then it is as they say, on disk.
+    /// Changes the settings. The dial keeps its level unless `threat.mode` or `threat.level` have changed; then it is
+    /// set as configured, and on disk when this returns.
     ///
     /// # Errors
     ///
@@ -331,7 +330,7 @@ impl Threat {
             Ok(())
         });
         configured.await.unwrap_or(Ok(()))?;
-        // What is not published now is with the next sample.
+        // If publishing fails, the next sample retries it.
         let _logged = self.publish().await;
         Ok(())
     }
@@ -342,7 +341,7 @@ impl Threat {
         *self.dial.borrow()
     }
 
-    /// Hears of every change from now on.
+    /// Subscribes to changes.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<Dial> {
         self.dial.subscribe()
@@ -354,8 +353,7 @@ impl Threat {
         &self.signals
     }
 
-    /// Turns the dial whenever it is time to, and takes over what operators and other nodes do; never
-    /// returns.
+    /// Runs automatic control, and applies changes by operators and other nodes; never returns.
     pub async fn run(self: Arc<Self>) {
         let mut news = self.store.dial();
         let mut look = tokio::time::interval(POLL_INTERVAL);
@@ -403,7 +401,9 @@ impl Threat {
                 self.turn(Some(why), from).await;
             }
             Ok(kept) => self.sync_from_store(&kept).await,
-            Err(error) => tracing::warn!(%error, "the threat dial does not turn"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot publish a change of the threat level to the store; it stays unchanged")
+            }
         }
     }
 
@@ -422,7 +422,7 @@ impl Threat {
             }
         });
         if looked.await == Some(true) {
-            // What is not published now is with the next sample.
+            // If publishing fails, the next sample retries it.
             let _logged = self.publish().await;
         }
     }
@@ -448,7 +448,7 @@ impl Threat {
         });
         let turned = turned.await.unwrap_or(Ok(None))?;
         if turned.is_some() {
-            // What is not published now is with the next sample.
+            // If publishing fails, the next sample retries it.
             let _logged = self.publish().await;
         }
         Ok(turned)
@@ -484,7 +484,9 @@ impl Threat {
     async fn sync_from_store(self: &Arc<Self>, kept: &DialRecord) {
         let ours = self.dial();
         let Some(dial) = Dial::read(kept) else {
-            tracing::warn!("the threat dial in the store is another version's and is not followed");
+            tracing::warn!(
+                "the threat dial in the store was written by another version of Fortify and is ignored"
+            );
             return;
         };
         if dial == ours || dial.version < ours.version || self.insists.load(Ordering::Relaxed) {
@@ -540,7 +542,7 @@ impl Threat {
     }
 
     fn take_effect(&self, turning: &mut DialState, dial: Dial, by: Option<&'static str>) {
-        turning.said.clear();
+        turning.logged.clear();
         turning.controller.adopt(&dial, self.clock.now());
         let before = self.dial.send_replace(dial);
         let Some(by) = by else { return };
@@ -569,9 +571,12 @@ impl Threat {
 impl DialState {
     fn log_once(&mut self, error: &FileError) {
         let text = error.to_string();
-        if self.said != text {
-            tracing::error!(error = text, "the threat dial stays as it is");
-            self.said = text;
+        if self.logged != text {
+            tracing::error!(
+                error = text,
+                "cannot use the file of the threat dial; its level stays unchanged"
+            );
+            self.logged = text;
         }
     }
 }

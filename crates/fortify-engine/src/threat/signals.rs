@@ -1,4 +1,4 @@
-//! What the dial looks at: who did what in the last minute, counted by circuits and not by requests.
+//! The signals of automatic control: events of the last minute, counted by circuits instead of requests.
 //!
 //! Every count is of *distinct* circuits, so that one that is loud counts as one. All of them are
 //! sketches, for they decide about the gate and about nobody in particular: linear counting over a
@@ -27,7 +27,7 @@ const HONESTLY_WAITING: u64 = 3;
 /// How long a picture may take before the machine counts as strained: the requirement's limit.
 const SLOW_RENDER_MS: u64 = 200;
 
-/// Faults of the service behind between two samples, from which on the machine counts as strained.
+/// Failures of the protected service between two samples, from which on the machine counts as strained.
 const MANY_UPSTREAM_ERRORS: u32 = 30;
 
 /// Challenges waiting for an answer that are an attack; the requirement's number.
@@ -55,7 +55,7 @@ pub struct Signals {
     pub flagged: u32,
     /// What a picture took since the last sample on average, waiting included, ms.
     pub render_ms: u64,
-    /// Faults of the service behind since the last sample.
+    /// Failures of the protected service since the last sample.
     pub upstream_errors: u32,
 }
 
@@ -140,7 +140,7 @@ impl Collector {
         self.lock().current.banned.add(place);
     }
 
-    /// `circuit` behaves as a bot does.
+    /// `circuit` was flagged by behaviour.
     pub fn flagged(&self, circuit: CircuitTag) {
         let place = self.place(circuit);
         self.lock().current.flagged.add(place);
@@ -154,7 +154,7 @@ impl Collector {
         interval.rendering = interval.rendering.saturating_add(took);
     }
 
-    /// The service behind did not answer as it should.
+    /// The protected service failed.
     pub fn upstream_error(&self) {
         let mut minute = self.lock();
         minute.current.upstream_errors = minute.current.upstream_errors.saturating_add(1);
