@@ -34,7 +34,7 @@ const AVERAGED: usize = 3;
 const INSTANT: Duration = Duration::from_millis(500);
 /// From how many answers on their spread says anything: the requirement's.
 const SPREAD: usize = 5;
-/// The spread, as a share of the average, below which delays are a program's. People who solve the same
+/// The spread, as a share of the average, below which delays look automated. People who solve the same
 /// kind of task again spread by 30 % and more; a delay with a jitter of a fifth either way spreads by 12 %.
 const STEADY: f64 = 0.15;
 /// The same for those who never failed in more than five answers: the requirement's "little variance".
@@ -193,7 +193,7 @@ impl AnswerHistory {
         self.at(scoring, now).points
     }
 
-    /// Why its answers look like a program's at `now`; none for most.
+    /// The reasons why its answers look automated at `now`; none for most.
     pub fn suspicions(
         &self,
         scoring: &Scoring,

@@ -35,8 +35,8 @@ use fortify_store::replication::{
 /// The most pending changes, 64 bytes each. Beyond that, everything in force is published instead.
 const MAX_PENDING: usize = 65_536;
 
-/// Of those, changes that wait on then because what is in force does not tell them: half, so that there is room
-/// for as many others before it is looked again.
+/// The most of those that stay pending then, because publishing everything in force would miss them. Half, so that
+/// there is room for as many others before the next overflow.
 const MAX_PENDING_HIDDEN: usize = MAX_PENDING / 2;
 
 /// The most pending events, 37 bytes each; the oldest is evicted.
@@ -52,7 +52,7 @@ pub type NodeName = [u8; 8];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct MergedStatus {
     row: StatusRow,
-    /// When an operator last had a word on the circuit: what is older does not count.
+    /// The time of the last operator's decision on the circuit; anything older is void.
     operator_at: Timestamp,
     /// Until when there may be rows that this one has to outlive.
     end: Timestamp,
@@ -65,8 +65,8 @@ impl MergedStatus {
         Self { row, operator_at: word, end: row.until }
     }
 
-    /// Whether telling what is in force says less: an operator's word, which counts after it is over too, and
-    /// what took a favour back, which is over as it begins.
+    /// Whether publishing everything in force would miss it: an operator's decision, which counts even after its end, and
+    /// a row that ends trust, which expires as it begins.
     fn is_hidden(&self) -> bool {
         let takes_back =
             self.row.status == CircuitStatus::Normal || self.row.until <= self.row.since;
@@ -74,7 +74,7 @@ impl MergedStatus {
     }
 }
 
-/// What `outgoing` and what is kept come to; `None` where what is kept stays.
+/// Merges `outgoing` into `kept`; `None` if `kept` stays unchanged.
 fn merge(kept: Option<MergedStatus>, outgoing: MergedStatus) -> Option<MergedStatus> {
     let Some(kept) = kept else { return Some(outgoing) };
     let word = kept.operator_at.max(outgoing.operator_at);
@@ -122,11 +122,11 @@ pub(super) enum RemoteEffect {
     Counts,
     /// It says nothing new.
     Known,
-    /// What is in force here is to be told again: the store does not keep it.
+    /// The local row has to be published again, because the store does not have it.
     Superseded,
 }
 
-/// What becomes of `remote`, with its operator's last `word`, where `mine` is in force.
+/// The effect of `remote`, with the time of the last operator's decision, if `mine` is in force.
 pub(super) fn compare_remote(
     mine: Option<&StatusRow>,
     remote: &RemoteRow,
@@ -159,18 +159,18 @@ pub(super) struct ReplicationQueue {
 
 #[derive(Default)]
 struct Pending {
-    /// Whether there is anybody to tell.
+    /// Whether replication is enabled.
     enabled: bool,
     rows: BTreeMap<TorCircuit, MergedStatus>,
-    /// Rows that are being told.
+    /// Rows that are being published.
     in_flight: BTreeMap<TorCircuit, MergedStatus>,
-    /// Where telling everything in force has got to.
+    /// The progress of publishing everything in force.
     sweep: Option<TorCircuit>,
     events: VecDeque<EventBytes>,
 }
 
 impl Pending {
-    /// Has a row wait in place of its circuit's former one, and after what an operator said before it.
+    /// Queues a row in place of the previous one of its circuit, and after earlier decisions by an operator.
     fn insert(&mut self, mut next: MergedStatus) {
         if let Some(before) = self.rows.get(&next.row.circuit) {
             if next.row.since <= before.operator_at && next.row != before.row {
@@ -187,7 +187,7 @@ impl Pending {
         self.rows.insert(next.row.circuit, next);
     }
 
-    /// When an operator last had a word on a circuit that is not told yet.
+    /// The time of the last operator's decision on a circuit that is not published yet.
     fn operator_at(&self, circuit: TorCircuit) -> Timestamp {
         let outgoing = [&self.rows, &self.in_flight].map(|rows| rows.get(&circuit));
         outgoing
@@ -200,12 +200,12 @@ impl Pending {
 }
 
 impl ReplicationQueue {
-    /// Whatever is decided from now on waits to be told.
+    /// Queues all decisions from now on.
     fn open(&self) {
         self.pending().enabled = true;
     }
 
-    /// These were decided here. That a circuit is no more is nobody's business but of those who saw it.
+    /// Queues local decisions. Resets of closed circuits are not published, because they concern this node only.
     pub(super) fn put(&self, rows: impl IntoIterator<Item = StatusRow>) {
         let mut waiting = self.pending();
         if !waiting.enabled {
@@ -225,7 +225,7 @@ impl ReplicationQueue {
         self.changed.notify_one();
     }
 
-    /// A heard row with what an operator said here and is not told yet.
+    /// Adds the time of an unpublished local operator's decision to a received row.
     pub(super) fn with_operator_time(&self, remote: RemoteRow) -> RemoteRow {
         RemoteRow {
             operator_at: remote.operator_at.max(self.pending().operator_at(remote.row.circuit)),
@@ -257,20 +257,20 @@ impl ReplicationQueue {
 
 /// This node's side of the replication: what it publishes, and how it applies what it receives.
 pub struct Replication {
-    /// Weak, because who ends the reputation waits for what it has to write.
+    /// Weak, because dropping the reputation waits for its pending writes.
     reputation: Weak<Reputation>,
     queue: Arc<ReplicationQueue>,
     histories: Arc<AnswerHistories>,
     /// The clock for event times.
     clock: Arc<dyn Clock>,
-    /// Which circuits are there now: rows of others say nothing here, and `HAProxy`, which knows numbers
-    /// alone, would take them for this tor's.
+    /// The current tor generation. Rows of others do not apply here, and `HAProxy`, which identifies circuits by number,
+    /// would confuse them.
     boot: Box<dyn Fn() -> TorBoot + Send + Sync>,
     node: NodeName,
 }
 
 impl Replication {
-    /// The node whose standings and conduct these are. Nothing is told before [`Self::enable`].
+    /// Creates the replication of these statuses and histories. Nothing is published before [`Self::enable`].
     #[must_use]
     pub fn new(
         reputation: &Arc<Reputation>,
@@ -284,7 +284,7 @@ impl Replication {
         Self { reputation, queue, histories, clock, boot, node }
     }
 
-    /// Whatever is decided here from now on is to be told.
+    /// Starts to publish all local decisions.
     pub fn enable(&self) {
         self.queue.open();
     }
@@ -295,8 +295,8 @@ impl Replication {
         self.histories.record(circuit, event)
     }
 
-    /// Forgets a circuit's conduct, here and on the other nodes, because a standing of `circuit` was taken
-    /// back: none of them does it again.
+    /// Forgets a circuit's answers, here and on the other nodes, because its status was reset. The reset is consumed,
+    /// so that no node does it again.
     pub fn forgive(&self, circuit: TorCircuit, tag: CircuitTag) {
         self.histories.forget(tag);
         self.queue.push_event(encode_event(tag, None, self.clock.now(), self.node));
@@ -550,7 +550,7 @@ fn decode_event(
     Some((CircuitTag::from_bytes(*tag), event, at, rest.try_into().ok()?))
 }
 
-/// A row as it is told.
+/// A row as it is published.
 #[cfg(test)]
 pub(super) fn encoded(row: StatusRow) -> ReplicatedRow {
     encode(&MergedStatus::decided(row))

@@ -84,9 +84,9 @@ pub enum WriteOutcome {
 /// The effects of a transaction.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// What other processes had written before it, oldest first.
+    /// The rows that other processes had written before it, oldest first.
     pub foreign: Vec<StatusRow>,
-    /// What became of each write, in order.
+    /// The outcome of each write, in order.
     pub written: Vec<WriteOutcome>,
     /// Whose rows made room, each with the index of the write that it made room for.
     pub dropped: Vec<(usize, TorCircuit)>,
@@ -148,7 +148,7 @@ impl StatusDb {
         Ok(db)
     }
 
-    /// Whether the file was damaged when it was opened, and is a new one.
+    /// Whether the file was damaged when it was opened, and was recreated.
     #[must_use]
     pub const fn was_recreated(&self) -> bool {
         self.recreated
@@ -287,7 +287,7 @@ impl StatusDb {
         Ok(applied)
     }
 
-    /// What other processes wrote since it was last asked, oldest first; whether there is more.
+    /// The rows that other processes wrote since the last call, oldest first, and whether there are more.
     ///
     /// # Errors
     ///

@@ -78,8 +78,8 @@ impl StatusTable {
         self.unwritten.insert(row.circuit, false);
     }
 
-    /// Has the ban be in force that `row` yielded to in the file, whether it was known here or not. What was
-    /// decided since and is not written yet stays.
+    /// Puts the ban in force that `row` yielded to in the file, whether or not it was known here. Later decisions that
+    /// are not written yet stay.
     pub(super) fn keep_ban(
         &mut self,
         row: &StatusRow,
@@ -96,8 +96,8 @@ impl StatusTable {
         }
     }
 
-    /// Does a write that the file cannot take, by the file's own rules, for at most `max_rows` rows; the row
-    /// as other gates are to be told it, if it is in force now.
+    /// Applies a failed write in memory by the file's rules, for at most `max_rows` rows. Returns the row to publish to
+    /// other nodes, if it is in force now.
     pub(super) fn put_unwritten(
         &mut self,
         write: Write,
@@ -208,8 +208,8 @@ impl StatusTable {
         had
     }
 
-    /// As [`Self::put`], for what was decided here; the row as other gates are to be told it. It is later
-    /// than the one that it replaces, whose decider's clock may be ahead of this one.
+    /// As [`Self::put`], for a local decision. Returns the row to publish, which is later than the one it replaces even
+    /// if that was decided by a node whose clock is ahead.
     pub(super) fn replace(&mut self, row: StatusRow, now: Timestamp) -> StatusRow {
         let outgoing = self.after_previous(row);
         self.put(row, now);
@@ -266,7 +266,7 @@ impl StatusTable {
                 } else {
                     self.remove_row(circuit);
                 }
-                // That of a reset was told when it came.
+                // The table was updated when a reset came into force.
                 if status != CircuitStatus::Normal {
                     self.note(circuit, now);
                     any = true;
@@ -297,8 +297,8 @@ impl StatusTable {
         rows.filter(|row| row.status != CircuitStatus::Normal && now < row.until).collect()
     }
 
-    /// What a table that knows circuits by their numbers has to say of one: the latest trust or ban
-    /// in force. That of a former tor's circuit which is taken back says nothing of its successor.
+    /// The status of `number` in a table that identifies circuits by number: the latest trust or ban in force. A reset
+    /// of a circuit from an earlier tor generation does not affect its successor.
     pub(super) fn of_number(&self, number: u32, now: Timestamp) -> Option<CircuitStatus> {
         let rows = self.rows.range(TorCircuit::all_of(number)).map(|(_, row)| row);
         let rows = rows.filter(|row| row.status != CircuitStatus::Normal && now < row.until);
@@ -337,8 +337,8 @@ impl StatusTable {
         self.rows.range(start..).count()
     }
 
-    /// Forgets a circuit's row if it is a reset; whoever has to hear of it was told when it came. One that the
-    /// file does not have is over, and forgotten when it has it: what it took back is still there.
+    /// Removes a circuit's row if it is a reset; the table was updated when it came. One that is not in the file yet is
+    /// only ended, and removed once it is written, because the file still has the row that it replaced.
     pub(super) fn consume_reset(&mut self, circuit: TorCircuit, now: Timestamp) {
         let Some(row) =
             self.rows.get_mut(&circuit).filter(|row| row.status == CircuitStatus::Normal)
@@ -354,7 +354,7 @@ impl StatusTable {
         }
     }
 
-    /// What the file does not have of these circuits.
+    /// The rows of these circuits that the file does not have.
     pub(super) fn unwritten_of(&self, circuits: impl Iterator<Item = TorCircuit>) -> Vec<Write> {
         if self.unwritten.is_empty() {
             return Vec::new();

@@ -139,7 +139,7 @@ impl Writer {
         }
     }
 
-    /// Has the file know what is in force of the circuits of `writes`: it is what they are judged by.
+    /// Writes pending rows of the circuits in `writes` first, because the file decides whether a write yields.
     fn write_before(&mut self, writes: &[Write]) {
         let circuits = writes.iter().map(|write| write.row.circuit);
         let missing = self.shared.table().unwritten_of(circuits);
@@ -166,8 +166,8 @@ impl Writer {
         }
     }
 
-    /// Has memory be as the file is after `writes`. Other gates are told what another process wrote before
-    /// them, and what was decided with them.
+    /// Updates the table to match the file after `writes`. Rows written by other processes before them and local
+    /// decisions are published.
     fn update_table(&self, writes: &[Write], applied: &Applied, whose: RowOrigin) {
         let (now, mut outgoing) = (self.clock.now(), Vec::new());
         let mut table = self.shared.table_mut();
@@ -200,7 +200,7 @@ impl Writer {
         self.shared.changed.notify_one();
     }
 
-    /// Has `writes` be in force without the file. Other gates are told: a ban is one whatever the disk does.
+    /// Puts `writes` in force in memory only. They are published all the same: a ban applies whatever the disk does.
     fn keep_in_memory(&self, writes: &[Write]) -> Vec<WriteOutcome> {
         let (now, most) = (self.clock.now(), self.shared.max_rows);
         let mut table = self.shared.table_mut();
@@ -216,8 +216,8 @@ impl Writer {
         written
     }
 
-    /// Puts what other gates told in force, as far as it counts beside what is. What the disk refuses counts
-    /// in memory, as what is decided here does.
+    /// Applies rows from other nodes unless local rows supersede them. If the disk fails, they are in force in memory,
+    /// as local decisions are.
     fn apply_remote(&mut self, batch: RemoteBatch) {
         // What another process wrote is decided here too.
         self.poll();
@@ -257,7 +257,7 @@ impl Writer {
     /// Where the clock was set, moves what is in force by as much: it ends when it would have, and a restart
     /// and the command line, which know the wall clock alone, find it so.
     ///
-    /// Other gates are told nothing: it is what was decided before.
+    /// Nothing is published, because no decision has changed.
     fn follow_clock(&mut self) {
         let mut table = self.shared.table_mut();
         let Some(jump) = self.clock.follow() else { return };
@@ -330,7 +330,7 @@ impl Writer {
         self.shared.changed.notify_one();
     }
 
-    /// Goes on in memory; a damaged file is quarantined first, and what is in force is to be written anew.
+    /// Continues in memory. A damaged file is quarantined and recreated, and everything in force is written again.
     fn handle_error(&mut self, error: FileError) {
         let error = match &error {
             FileError::Damaged { .. } => match self.recreate(&error) {

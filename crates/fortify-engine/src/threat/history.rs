@@ -14,8 +14,7 @@ use super::{Dial, Mode, ThreatLevel};
 use fortify_core::clock::Timestamp;
 use fortify_core::sqlite::{self, FileError, Opened, Schema};
 
-/// Turns that are kept, the latest: at about 300 bytes each 30 MB, and two months of a dial that turns
-/// once a minute.
+/// The number of changes that are kept: 30 MB at about 300 bytes each, and two months of one change per minute.
 pub const MAX_ROWS: u64 = 100_000;
 
 /// Bytes of a reason, and of an operator's name.
@@ -130,12 +129,12 @@ pub struct DialHistory {
 }
 
 impl DialHistory {
-    /// Opens the file in `data_dir`; makes it, for its owner alone, if there is none. A damaged one is
-    /// moved aside: it holds history and a level, and neither is worth a gate that does not start.
+    /// Opens the file in `data_dir`; creates it, accessible to its owner only, if necessary. A damaged one is
+    /// quarantined, because neither a history nor a level is worth a gate that does not start.
     ///
     /// # Errors
     ///
-    /// [`FileError`], with the file and what to do.
+    /// [`FileError`], which names the file and says what to do.
     pub fn open(data_dir: &Path, now: Timestamp) -> Result<Self, FileError> {
         sqlite::open(data_dir, &SCHEMA, now).map(Self::over)
     }
@@ -154,18 +153,18 @@ impl DialHistory {
         Self { connection, path, data_version: 0, recreated }
     }
 
-    /// Whether the file was damaged when it was opened, and is a new one.
+    /// Whether the file was damaged when it was opened, and was recreated.
     #[must_use]
     pub const fn was_recreated(&self) -> bool {
         self.recreated
     }
 
-    /// The dial as it was left, if the configuration is still the one it was left under; as configured
-    /// otherwise, so that what an operator changed in the file of the configuration takes effect.
+    /// The stored dial if the configuration has not changed since; otherwise the dial as configured, so that changes of
+    /// the configuration take effect.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or written.
+    /// Fails if the file cannot be read or written.
     pub fn configure(
         &mut self,
         mode: Mode,
@@ -201,17 +200,17 @@ impl DialHistory {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn dial(&self) -> Result<Option<Dial>, FileError> {
         read_dial(&self.connection).map_err(|error| self.failed(error))
     }
 
-    /// Turns the dial to what `decide` makes of it, or leaves it where that is `None`; the turn is on disk
-    /// when this returns. Without `why` it is not among the turns.
+    /// Changes the dial to what `decide` returns, or leaves it if that is `None`. The change is on disk when this
+    /// returns. Without `why` it is not recorded in the history.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written: nothing was changed then.
+    /// Fails if the file cannot be written; nothing has changed then.
     pub fn turn(
         &mut self,
         why: Option<&DialChange>,
@@ -236,11 +235,11 @@ impl DialHistory {
         })
     }
 
-    /// The dial, if another process wrote since it was last asked.
+    /// The dial, if another process has written since the last call.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn foreign(&mut self) -> Result<Option<Dial>, FileError> {
         let look = |this: &mut Self| {
             let version =
@@ -259,7 +258,7 @@ impl DialHistory {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn last(&self, count: u64) -> Result<Vec<DialRow>, FileError> {
         let read = || {
             let mut statement = self.connection.prepare(
@@ -279,7 +278,7 @@ impl DialHistory {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn before(
         &self,
         before: Timestamp,

@@ -45,12 +45,12 @@ use metrics::ThreatMetrics;
 use signals::Collector;
 use table::{LevelPolicy, LevelTable};
 
-/// How often turns by other processes are looked for in the file: half of the 100 ms within which all
-/// nodes are to follow an operator.
+/// How often the file is checked for changes by other processes: half of the 100 ms within which all nodes have to
+/// follow an operator.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Times that a turn by an operator is given a higher version where other nodes turn at once; what is
-/// not in the store then is tried again with the next sample.
+/// How often an operator's change gets a higher version because of concurrent changes by other nodes. If it is not in
+/// the store then, the next sample retries it.
 const MAX_BIDS: usize = 8;
 
 /// The threat level, from 1 (mildest) to 10.
@@ -207,7 +207,7 @@ impl Dial {
         }
     }
 
-    /// What a store kept; `None` where another version of this program wrote it.
+    /// Reads the record in the store; `None` if another version of Fortify wrote it.
     fn read(record: &DialRecord) -> Option<Self> {
         Some(Self {
             version: record.version,
@@ -218,12 +218,12 @@ impl Dial {
     }
 }
 
-/// What the configuration says about the dial.
+/// The settings of the dial from the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `threat.mode`.
     pub mode: Mode,
-    /// `threat.level`: where it stands at first, and rests.
+    /// `threat.level`: the level at which the dial starts and rests.
     pub start: ThreatLevel,
     /// `threat.levels`.
     pub table: LevelTable,
@@ -235,7 +235,7 @@ pub struct Threat {
     signals: Collector,
     dial: watch::Sender<Dial>,
     state: Mutex<DialState>,
-    /// Whether an operator turned it on this node, which is not in the store yet.
+    /// Whether an operator's change on this node is not in the store yet.
     insists: AtomicBool,
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
@@ -243,7 +243,7 @@ pub struct Threat {
     recreated: bool,
 }
 
-/// What turns it.
+/// The mutable state of the dial.
 struct DialState {
     controller: DialController,
     audit: DialHistory,
@@ -252,12 +252,12 @@ struct DialState {
 }
 
 impl Threat {
-    /// The dial as it was left in the file in `data_dir`, or as `settings` have it where there is none
-    /// or they were changed since. `key` is random, for [`Collector`].
+    /// Opens the dial from the file in `data_dir`. It starts as configured in `settings` if there is no file or the
+    /// settings have changed since. `key` is random, for [`Collector`].
     ///
     /// # Errors
     ///
-    /// [`FileError`], with the file and what to do.
+    /// [`FileError`], which names the file and says what to do.
     pub fn open(
         data_dir: &Path,
         settings: Settings,
@@ -286,7 +286,7 @@ impl Threat {
         })
     }
 
-    /// Whether its file was damaged when this gate started, and is a new one.
+    /// Whether its file was damaged and recreated when this process started.
     #[must_use]
     pub const fn was_recreated(&self) -> bool {
         self.recreated
@@ -315,7 +315,7 @@ impl Threat {
     ///
     /// # Errors
     ///
-    /// When the file cannot be written: the dial stays as it is then, and the table is the new one.
+    /// Fails if the file cannot be written; then only the table of levels has changed.
     pub async fn reconfigure(self: &Arc<Self>, settings: Settings) -> Result<(), FileError> {
         let Settings { mode, start, table } = settings;
         self.table.store(Arc::new(table));
@@ -347,7 +347,7 @@ impl Threat {
         self.dial.subscribe()
     }
 
-    /// Where requests are counted.
+    /// The collector of signals.
     #[must_use]
     pub const fn signals(&self) -> &Collector {
         &self.signals
@@ -374,9 +374,9 @@ impl Threat {
         }
     }
 
-    /// Looks at what was counted since the last time, and turns the dial if that is due.
+    /// Takes a sample, and changes the level if that is due.
     pub async fn sample(self: &Arc<Self>) {
-        // Without the store nobody is admitted, and no other node would know of a turn.
+        // Without the store nobody is admitted, and no other node would learn of a change.
         let published = self.publish().await;
         let active = self.store.active_challenges().await.unwrap_or(0);
         let signals = self.signals.sample(active);
@@ -407,7 +407,7 @@ impl Threat {
         }
     }
 
-    /// Takes over what another process wrote into the file: the command line, for an operator.
+    /// Applies a change that another process, the command line, wrote to the file.
     pub async fn sync_from_file(self: &Arc<Self>) {
         let looked = self.with_file(|this, turning| match turning.audit.foreign() {
             Ok(Some(dial)) if dial != this.dial() => {
@@ -427,12 +427,12 @@ impl Threat {
         }
     }
 
-    /// Turns the dial for an operator to what `decide` makes of it; `None` where that is nothing. It is on
-    /// disk, and in force here, when this returns; all nodes follow.
+    /// Changes the dial on behalf of an operator to what `decide` returns; `None` leaves it unchanged. The change is on
+    /// disk and in force here when this returns; other nodes follow.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written: nothing was changed then.
+    /// Fails if the file cannot be written; nothing has changed then.
     pub async fn change_by_operator(
         self: &Arc<Self>,
         why: DialChange,
@@ -458,7 +458,7 @@ impl Threat {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub async fn history(self: &Arc<Self>, count: u64) -> Result<Vec<history::DialRow>, FileError> {
         let read = self.with_file(move |_, turning| turning.audit.last(count));
         read.await.unwrap_or_else(|| Ok(Vec::new()))
@@ -469,7 +469,7 @@ impl Threat {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub async fn history_before(
         self: &Arc<Self>,
         before: Timestamp,
@@ -480,7 +480,7 @@ impl Threat {
         read.await.unwrap_or_else(|| Ok(Vec::new()))
     }
 
-    /// Takes over what another node did.
+    /// Applies a change by another node.
     async fn sync_from_store(self: &Arc<Self>, kept: &DialRecord) {
         let ours = self.dial();
         let Some(dial) = Dial::read(kept) else {
@@ -501,8 +501,8 @@ impl Threat {
         self.turn(Some(why), move |current| (current == ours).then_some(dial)).await;
     }
 
-    /// Has the store keep the dial as it is here: after a start, and after the store lost it. Where the
-    /// store has a later one that is taken over, unless an operator has turned this one since.
+    /// Publishes the dial to the store, after a start or if the store has lost it. If the store has a later one, it is
+    /// adopted, unless an operator has changed this one since.
     async fn publish(self: &Arc<Self>) -> Result<(), StoreError> {
         for _bid in 0..MAX_BIDS {
             let ours = self.dial();
@@ -521,8 +521,8 @@ impl Threat {
         Ok(())
     }
 
-    /// Writes a turn down and has it take effect, if the dial in the file is still such that `decide`
-    /// wants it. Without `why` it is no turn, but the same one under another version.
+    /// Writes a change to the file and applies it, if `decide` returns one for the dial in the file. Without `why` it
+    /// is not recorded in the history: only the version changes.
     async fn turn(
         self: &Arc<Self>,
         why: Option<DialChange>,
@@ -533,7 +533,7 @@ impl Threat {
                 Ok(Some(dial)) => {
                     this.take_effect(turning, dial, why.map(|why| why.by.label()));
                 }
-                // An operator was quicker, which the next look at the file finds.
+                // An operator was faster; the next sync from the file picks it up.
                 Ok(None) => {}
                 Err(error) => turning.log_once(&error),
             }
@@ -551,7 +551,7 @@ impl Threat {
         tracing::info!(from, to, mode = dial.mode.as_str(), by, "the threat dial was turned");
     }
 
-    /// Does something with the file off the threads that serve.
+    /// Runs `work` with the file on a blocking thread.
     async fn with_file<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self, &mut DialState) -> T + Send + 'static,
@@ -561,8 +561,8 @@ impl Threat {
         done.await.ok()
     }
 
-    /// What turns the dial is whole after any panic: its parts change one by one. Held while the disk works,
-    /// and so never on a thread that serves: [`Self::with_file`].
+    /// The state stays consistent after a panic: its parts change independently. It is locked during disk access, so
+    /// never lock it on a thread that serves requests; use [`Self::with_file`].
     fn state(&self) -> MutexGuard<'_, DialState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

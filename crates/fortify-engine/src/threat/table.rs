@@ -38,7 +38,7 @@ pub struct LevelPolicy {
     pub challenges_per_hour: u32,
     /// How long a session lasts that is earned now.
     pub session_ttl: Duration,
-    /// What admits.
+    /// What a request needs to be admitted.
     pub admits: Admits,
 }
 
@@ -138,7 +138,7 @@ impl LevelTable {
     }
 }
 
-/// The requirement's numbers. Sessions get shorter above 5, so that whoever was let in during an
+/// The requirement's numbers. Sessions get shorter above 5, so that visitors admitted during an
 /// attack is asked again soon: three quarters of `session.ttl_seconds` at 6 and 7, half at 8, a
 /// quarter above.
 fn default_row(level: ThreatLevel, basis: &Basis) -> LevelPolicy {
