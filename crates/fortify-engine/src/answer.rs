@@ -1,4 +1,4 @@
-//! `answer`: is it right, and what does it mean for the circuit?
+//! The verb `answer`: checks an answer and applies its effects on the circuit.
 
 use super::chain::PassedStage;
 use super::client::Client;
@@ -12,49 +12,50 @@ use crate::session::{Minted, Session};
 use crate::threat::table::Admits;
 use fortify_core::circuit::TorCircuit;
 
-/// What an answer led to.
+/// The result of an answer.
 pub enum Answered {
-    /// It was the last of its chain, and earned this session.
+    /// Right, and the last of its chain: the session it earned.
     Granted(Minted),
-    /// It was right, and more are asked.
+    /// Right, with more challenges to come.
     Next(Stage),
-    /// It was not right. Unknown, expired, foreign and wrong are one. This asks for another challenge.
+    /// Not right, with the request for another challenge. Unknown, expired, foreign and wrong answers are not
+    /// distinguished.
     Wrong(IssueRequest<'static>),
-    /// The circuit has to wait: for this wrong answer, or for earlier ones, and then the challenge was not
-    /// touched.
+    /// The circuit has to wait, for this wrong answer or for earlier ones; in the latter case the challenge is
+    /// still open.
     Wait(Wait),
 }
 
-/// A stage of a chain that was passed, and is not its last.
+/// A passed stage of a chain that has more.
 pub struct Stage {
-    /// Which one, from 1 on.
+    /// Its number, from 1.
     pub number: u8,
-    /// The text of its cookie.
+    /// The value of its cookie.
     pub cookie: String,
-    /// This asks for the next challenge.
+    /// The request for the next challenge.
     pub next: IssueRequest<'static>,
 }
 
 impl Engine {
-    /// Judges an answer of `client` and carries out what it means. Only the request that takes the
-    /// challenge from the store can judge it.
+    /// Checks an answer of `client` and applies its effects. Taking the challenge from the store comes first,
+    /// so only one request can be checked against it.
     ///
-    /// A circuit of tor's that has used up its tries is banned for as long as it has to wait, and one whose
-    /// answers are a program's, or that has no wait to serve, for `reputation.ban_seconds`, whether or not
-    /// there is a `HAProxy`. Its failures stay counted, so that the next wrong answer brings the next wait. A
-    /// clearnet address is neither: it may be many people's, so that its wrong answers make it wait for
-    /// challenges and keep nobody out who has a session.
+    /// A Tor circuit that has used up its tries is banned for as long as it has to wait. One whose score reaches
+    /// `reputation.ban_points`, or that has no wait, is banned for `reputation.ban_seconds`. Bans apply with or
+    /// without `HAProxy`. Failures stay counted, so the next wrong answer brings the next wait. A clearnet address is
+    /// never banned because many people may share it: its wrong answers delay its next challenge and do not
+    /// affect anybody with a session.
     ///
     /// # Errors
     ///
-    /// Faults of the store, the disk or the keys: nothing is earned then.
+    /// Fails if the store, the disk or the keys fail; no session is granted then.
     pub async fn answer(
         &self,
         client: &Client,
         submission: Submission<'_>,
     ) -> Result<Answered, EngineError> {
-        let judged = self.challenges.redeem(submission, client.tag).await?;
-        let redeemed = self.weigh(client, judged).await;
+        let checked = self.challenges.redeem(submission, client.tag).await?;
+        let redeemed = self.apply_answer(client, checked).await;
         let requirement = self.requirement(client);
         let level = match redeemed {
             RedeemOutcome::Solved { level } => level,
@@ -74,84 +75,80 @@ impl Engine {
         self.grant(client, level).await.map(Answered::Granted)
     }
 
-    /// Ends the session of `client` and its circuit's trust: who leaves is not let in again for having been
-    /// here. Also a session that is not enough to be admitted.
+    /// Ends `session` and the trust in the circuit of `client`, so that a visitor who logs out is not admitted by
+    /// the circuit. The session need not be sufficient for admission.
     ///
     /// # Errors
     ///
-    /// When the store did not keep it; the session is then still in force.
+    /// Fails if the store cannot record it; the session then stays in force.
     pub async fn log_out(&self, client: &Client, session: &Session) -> Result<(), EngineError> {
         self.sessions.revoke(session).await?;
         if let Some(circuit) = client.tor()
             && self.is_trusted(circuit)
             && let Err(error) = self.reputation.trust(circuit, self.clock.now()).await
         {
-            tracing::warn!(%error, "a visitor who left is still trusted");
+            tracing::warn!(%error, "could not end the trust in a circuit at log-out; it stays trusted until it expires");
         }
         Ok(())
     }
 
-    /// What an answer means for the standing of its circuit and for the threat dial.
-    async fn weigh(&self, client: &Client, judged: Redemption) -> RedeemOutcome {
-        let event = match judged.evidence {
+    /// Applies the effects of an answer on its circuit and on the threat level.
+    async fn apply_answer(&self, client: &Client, checked: Redemption) -> RedeemOutcome {
+        let event = match checked.evidence {
             Evidence::None => None,
             Evidence::Solved(took) => Some(AnswerEvent::Solved(took)),
             Evidence::Wrong => Some(AnswerEvent::Failed),
             Evidence::Bot => Some(AnswerEvent::Bot),
         };
-        let is_program = event.is_some_and(|event| self.replication.record(client.tag, event));
-        let solved = matches!(judged.redeemed, RedeemOutcome::Solved { .. });
+        let is_bot = event.is_some_and(|event| self.replication.record(client.tag, event));
+        let solved = matches!(checked.redeemed, RedeemOutcome::Solved { .. });
         client.record(Outcome::Answered { solved });
-        // What was no answer to anything says nothing: it would turn the dial for everybody, for free.
-        match judged.evidence {
+        // An answer without a challenge costs nothing, so it must not influence the dial.
+        match checked.evidence {
             Evidence::None => {}
             Evidence::Solved(_) => self.threat.signals().solved(client.tag),
             Evidence::Wrong | Evidence::Bot => self.threat.signals().failed(client.tag),
         }
-        let Some(circuit) = client.tor() else { return judged.redeemed };
+        let Some(circuit) = client.tor() else { return checked.redeemed };
         if event.is_some() {
             self.penalise(client, circuit);
         }
-        if solved {
-            judged.redeemed
-        } else {
-            self.punish(client, circuit, judged, is_program).await
-        }
+        if solved { checked.redeemed } else { self.punish(client, circuit, checked, is_bot).await }
     }
 
-    /// Bans a circuit that has used up its tries, or whose answers are a program's. A ban that the disk does
-    /// not take is in force in memory, and the reputation says so; one for which there is no room is left to
-    /// the wait for which the failures stand.
+    /// Bans a circuit that has used up its tries or whose score reaches the limit. If the disk does not take the
+    /// ban, it is in force in memory and the health report says so; if there is no room for it, the wait for
+    /// the failures still applies.
     async fn punish(
         &self,
         client: &Client,
         circuit: TorCircuit,
-        judged: Redemption,
-        is_program: bool,
+        checked: Redemption,
+        is_bot: bool,
     ) -> RedeemOutcome {
         let usual = self.config.reputation.ban;
-        let (time, reason) = match judged.redeemed {
-            _ if is_program => (usual, StatusReason::Score),
-            _ if judged.failures < self.config.security.max_captcha_failures => {
-                return judged.redeemed;
+        let (time, reason) = match checked.redeemed {
+            _ if is_bot => (usual, StatusReason::Score),
+            _ if checked.failures < self.config.security.max_captcha_failures => {
+                return checked.redeemed;
             }
             RedeemOutcome::MustWait(wait) => (wait, StatusReason::Failures),
             RedeemOutcome::Solved { .. } | RedeemOutcome::Failed => (usual, StatusReason::Failures),
         };
         match self.reputation.ban(circuit, self.clock.now().after(time), reason).await {
-            Ok(_wherever) => {
+            Ok(_durability) => {
                 self.threat.signals().banned(client.tag);
                 RedeemOutcome::MustWait(time)
             }
             Err(error) => {
-                tracing::error!(%error, "a circuit that is to be banned is not");
-                judged.redeemed
+                tracing::error!(%error, "could not ban a circuit; only its wait applies");
+                checked.redeemed
             }
         }
     }
 
-    /// Has `HAProxy` be strict with a circuit for as long as its answers look like a program's: until they
-    /// do not, or half of what they cost has decayed.
+    /// Penalises a circuit in `HAProxy` while its answers look automated: until they no longer do, or one half-life
+    /// of the score has passed.
     fn penalise(&self, client: &Client, circuit: TorCircuit) {
         if self.answer_histories.suspicions(client.tag).is_empty() {
             self.reputation.lift_penalty(circuit);
@@ -161,17 +158,17 @@ impl Engine {
         }
     }
 
-    /// Lets a client in that has passed all stages: a session, and trust for its circuit.
+    /// Admits a client that has passed all stages: grants a session and trusts its circuit.
     ///
     /// # Errors
     ///
-    /// When the session cannot be made; or the trust, at a level that asks for both.
+    /// Fails if the session cannot be created; at a level that requires both, also if the trust cannot be set.
     async fn grant(&self, client: &Client, level: u8) -> Result<Minted, EngineError> {
         let minted = self.sessions.mint(client.tag, level)?;
         self.metrics.session.issued(level);
         let Some(circuit) = client.tor() else { return Ok(minted) };
         if self.threat.policy().admits == Admits::Both {
-            // The next request asks for it.
+            // The next request depends on it.
             let until = self.clock.now().after(self.config.reputation.vip);
             self.reputation.trust(circuit, until).await?;
         } else {

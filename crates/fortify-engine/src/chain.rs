@@ -1,9 +1,9 @@
-//! A chain of challenges that a visitor answers one after another: how far it has got, in cookies.
+//! A chain of challenges, whose progress is kept in signed cookies.
 //!
-//! Each right answer but the last gives a cookie, `captcha_stage_1` and then `captcha_stage_2`, that names
-//! the circuit, the chain and the stage. All of them have to come back for the next one to count, and
-//! nothing is stored for a chain until it has led to a session. Then it is spent, on every node, so that
-//! its cookies are good once.
+//! Each right answer but the last sets a cookie, `captcha_stage_1` and then `captcha_stage_2`, that names the
+//! circuit, the chain and the stage. The next answer counts only if all of them come back. Nothing is stored for a
+//! chain until it has led to a session; then it is marked as spent on every node, so that it leads to one
+//! session only.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::ChainId;
 use fortify_store::{StateStore, StoreError};
 
-/// How long a passed stage counts: three challenges of five minutes.
+/// The lifetime of a passed stage: three challenges of five minutes each.
 pub const STAGE_LIFETIME: Duration = Duration::from_secs(900);
 
-/// The most cookies of stages that a visitor holds: one for each stage but the last of three.
+/// The most stage cookies that a visitor has: one for each of three stages but the last.
 pub const MAX_STAGE_COOKIES: usize = 2;
 
-/// Chains that this process remembers as spent, and for how long: until their cookies have expired. The
-/// store remembers them too, and for longer than it takes another node to hear of it.
+/// The number of spent chains that this process remembers, and for how long: until their cookies have expired.
+/// The store remembers them too, for longer than replication takes.
 const MAX_SPENT: u64 = 100_000;
 const SPENT_LIFETIME: Duration = Duration::from_secs(1000);
 
@@ -38,16 +38,16 @@ struct Claims {
     stage: u8,
 }
 
-/// How far a visitor has got in a chain.
+/// The progress of a visitor in a chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
     /// Stages passed.
     pub(super) passed: u8,
-    /// The chain, once a stage of it was passed.
+    /// The chain, once one of its stages was passed.
     chain: Option<ChainId>,
 }
 
-/// The stage that a right answer passed.
+/// A stage that was just passed.
 pub(super) struct PassedStage {
     pub(super) progress: Progress,
     pub(super) cookie: String,
@@ -62,13 +62,12 @@ impl Chains {
         Self(Cache::builder().max_capacity(MAX_SPENT).time_to_live(SPENT_LIFETIME).build())
     }
 
-    /// Spends the chain of `progress`, so that what was passed does not count again; whether this was the
-    /// first to do so. Of answers that come at once one is, on each node; other nodes hear of it as of a
-    /// log-out.
+    /// Spends the chain of `progress` so that its stages do not count again. Returns whether this call was the
+    /// first. Of concurrent answers one succeeds per node; other nodes learn of it as they do of a log-out.
     ///
     /// # Errors
     ///
-    /// When the store cannot remember it: then the chain leads to no session.
+    /// Fails if the store cannot record it; the chain must not lead to a session then.
     pub(super) async fn spend(
         &self,
         progress: Progress,
@@ -85,12 +84,12 @@ impl Chains {
 }
 
 impl Progress {
-    /// What these cookies of `circuit` are worth: the stages from the first one on without a gap, all of
-    /// one chain that is not spent.
+    /// Reads the progress from the cookies of `circuit`: the stages from the first without a gap, all of one
+    /// chain that is not spent.
     ///
     /// # Errors
     ///
-    /// When the store cannot say whether the chain is spent.
+    /// Fails if the store cannot say whether the chain is spent.
     pub(super) async fn read(
         cookies: &[Option<String>],
         circuit: CircuitTag,
@@ -105,11 +104,11 @@ impl Progress {
         }
     }
 
-    /// Passes one more stage, by the right answer to the challenge `token`.
+    /// Passes one more stage after the right answer to the challenge `token`.
     ///
     /// # Errors
     ///
-    /// When the cookie cannot be signed.
+    /// Fails if the cookie cannot be signed.
     pub(super) fn pass(
         self,
         token: &str,
@@ -143,7 +142,7 @@ impl Progress {
     }
 }
 
-/// A chain is named after its first challenge, whose token nobody else had.
+/// Derives the id of a chain from the token of its first challenge, which only this visitor had.
 fn chain_of(token: &str) -> ChainId {
     let digest: [u8; 32] =
         Sha256::new().chain_update(b"fortify/1/chain").chain_update(token).finalize().into();
@@ -168,7 +167,7 @@ mod tests {
     const OWN: CircuitTag = CircuitTag::from_bytes([1; 16]);
 
     #[test]
-    fn stages_count_in_order_of_one_chain_and_circuit_for_their_time() {
+    fn stages_count_in_order_within_one_chain_and_circuit_until_they_expire() {
         let dir = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
         let keys = KeyRing::open(dir.path(), &clock, &SystemEntropy).unwrap();

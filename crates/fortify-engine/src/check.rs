@@ -1,4 +1,4 @@
-//! `check`: may this request pass?
+//! The verb `check`: decides whether a request is admitted.
 
 use tokio::time::Instant;
 
@@ -12,12 +12,12 @@ use crate::session::{Admitted, Rejection};
 use fortify_core::circuit::TorCircuit;
 
 impl Engine {
-    /// Decides about one request of `client`. A session that is on another circuit moves to this one, if it
-    /// may.
+    /// Decides about one request of `client`. A session that is bound to another circuit moves to this one if
+    /// the limit of moves permits it.
     ///
     /// # Errors
     ///
-    /// When the store cannot say whether the session is in force: that is no admission.
+    /// Fails if the store cannot say whether the session is in force; the request must not be admitted then.
     pub async fn check(&self, client: &Client) -> Result<Decision, EngineError> {
         let started = Instant::now();
         let decided = self.decide(client).await;
@@ -25,23 +25,26 @@ impl Engine {
         decided
     }
 
-    /// What is asked of `client` now, session or not: for those who ask for a challenge by themselves.
+    /// What `client` has to solve now, whether or not it has a session: for visitors who open the challenge page
+    /// themselves.
     #[must_use]
     pub fn requirement(&self, client: &Client) -> Requirement {
         let suspicions = self.suspicions(client);
         decision::require(&self.facts(client, None, &suspicions))
     }
 
-    /// The session of `client` that is in force here, whether or not it is enough to be admitted.
+    /// The session of `client` that is in force on its circuit, whether or not it is sufficient for admission.
     ///
     /// # Errors
     ///
-    /// When the store cannot say whether it is in force.
+    /// Fails if the store cannot say whether the session is in force.
     pub async fn session(&self, client: &Client) -> Result<Option<Admitted>, EngineError> {
         let rejected = |rejection: Rejection| {
             self.metrics.session.rejected(rejection.label());
             if rejection == Rejection::Shared {
-                tracing::info!("a session was used from a circuit that it had left, and is ended");
+                tracing::info!(
+                    "session ended: it was used from a circuit that it had already left"
+                );
             }
         };
         let sessions = &client.credentials.sessions;
@@ -60,15 +63,15 @@ impl Engine {
         tracing::debug!(decision = decision.label(), reasons = %words(&reasons), "decided");
         match &decision {
             Decision::Admit(Grant::Session(_)) => self.renew_trust(client),
-            // No session was asked about, and another node may have banned the circuit since.
+            // The store was not asked about a session, and another node may have banned the circuit.
             Decision::Admit(Grant::Trusted) => self.store.is_current()?,
             Decision::Challenge(_) | Decision::Refuse(_) => {}
         }
         Ok(decision)
     }
 
-    /// Trusts a circuit for longer that is trusted and has a session, once half of its time has passed: who
-    /// uses the site stays trusted.
+    /// Extends the trust in a circuit with a session once half of its time has passed, so that active visitors
+    /// stay trusted.
     fn renew_trust(&self, client: &Client) {
         let Some(circuit) = client.tor() else { return };
         let now = self.clock.now();
@@ -78,11 +81,11 @@ impl Engine {
         }
     }
 
-    /// Trusts a circuit from now on; not waited for.
+    /// Trusts a circuit from now on, without waiting for the disk.
     pub(super) fn trust(&self, circuit: TorCircuit) {
         let until = self.clock.now().after(self.config.reputation.vip);
         if let Err(error) = self.reputation.trust_in_background(circuit, until) {
-            tracing::warn!(%error, "a visitor who solved is not trusted");
+            tracing::warn!(%error, "could not trust a circuit that solved a challenge; it needs its session cookie");
         }
     }
 
@@ -96,11 +99,11 @@ impl Engine {
         if finding.is_some() {
             self.threat.signals().flagged(client.tag);
         }
-        self.known(client.tor(), session, suspicions, finding.map(|finding| finding.class))
+        self.facts_of(client.tor(), session, suspicions, finding.map(|finding| finding.class))
     }
 
-    /// The facts about a circuit, of which nothing is counted.
-    pub(super) fn known<'a>(
+    /// The facts about a circuit. Unlike [`Self::facts`], this counts nothing.
+    pub(super) fn facts_of<'a>(
         &self,
         tor: Option<TorCircuit>,
         session: Option<Admitted>,
@@ -122,7 +125,7 @@ impl Engine {
         self.reputation.status(circuit) == Some(CircuitStatus::Trusted)
     }
 
-    /// What the circuit's answers look like. An address may be many people's.
+    /// Why the circuit's answers look automated. Never for a clearnet address, which many people may share.
     fn suspicions(&self, client: &Client) -> Vec<Suspicion> {
         client.tor().map_or_else(Vec::new, |_| self.answer_histories.suspicions(client.tag))
     }

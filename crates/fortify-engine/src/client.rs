@@ -1,7 +1,7 @@
-//! Who asks: the circuit, and what it brought along.
+//! The client of a request: its circuit and its cookies.
 //!
-//! Every verb about a visitor takes a [`Client`], and only [`Engine::identify`] makes one, so that nothing
-//! is done for a banned circuit: `HAProxy`, which drops it earlier, may be away or not be there at all.
+//! Every verb about a visitor takes a [`Client`], and only [`Engine::identify`] creates one, so a banned circuit
+//! can reach no other verb. `HAProxy` drops banned circuits earlier, but it may be down or absent.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,43 +20,43 @@ use fortify_store::StoreError;
 /// A visitor whose circuit is not banned.
 #[derive(Debug)]
 pub struct Client {
-    /// The circuit, which `Debug` does not show: for reputation, whose copy in `HAProxy` knows circuits by
-    /// their number.
+    /// The circuit, for reputation, whose copy in `HAProxy` identifies circuits by their number. `Debug` does not
+    /// show it.
     pub circuit: CircuitId,
-    /// Its pseudonym, under which everything else is kept.
+    /// Its pseudonym, the key of everything else.
     pub tag: CircuitTag,
-    /// What the request's cookies hold.
+    /// The credentials from the request's cookies.
     pub credentials: Credentials,
-    /// The request, recorded when it is over; `None` where behaviour is not counted.
+    /// The request, counted when it ends; `None` if behaviour is off.
     pub(super) record: Option<RequestRecord>,
 }
 
-/// What a request's cookies hold.
+/// The credentials from a request's cookies.
 #[derive(Clone, Default)]
 pub struct Credentials {
-    /// The texts that came under the session's name.
+    /// The values of all cookies with the session's name.
     pub sessions: Vec<String>,
-    /// The texts that came under the stages' names, in their order.
+    /// The values of the stage cookies, in order.
     pub stages: [Option<String>; MAX_STAGE_COOKIES],
 }
 
-/// What behaviour counts of a request.
+/// The parts of a request that behaviour counts.
 #[derive(Clone, Debug)]
 pub struct RequestHead<'a> {
-    /// Path and query as they were sent; `None` where another server asks without saying what about.
+    /// The path and query as sent; `None` if another server asks for a decision without naming them.
     pub target: Option<&'a [u8]>,
-    /// Whether it sends something.
+    /// Whether it is a POST.
     pub post: bool,
-    /// Whether a page loads it: neither a visit nor a script's request.
+    /// Whether it is a subresource that a page loads, neither a navigation nor a script's request.
     pub loaded: bool,
-    /// Set by the server when the body runs out of time.
+    /// Set by the server when the body exceeds its deadline.
     pub body_expired: Option<Arc<AtomicBool>>,
 }
 
-/// Why there is no [`Client`].
+/// The reason why a request has no [`Client`].
 #[derive(Debug, thiserror::Error)]
 pub enum IdentifyError {
-    /// Its circuit is banned, for this long still.
+    /// The circuit is banned, for this long from now.
     #[error("the circuit is banned")]
     Banned(Duration),
     /// The store did not answer.
@@ -64,8 +64,7 @@ pub enum IdentifyError {
     Store(#[from] StoreError),
 }
 
-/// A request on its way, counted once when it is dropped: a handler that refuses early, and a visitor who
-/// hangs up, count as well.
+/// A request in progress. It is counted once, on drop, so early refusals and closed connections count too.
 pub(super) struct RequestRecord {
     behaviour: Arc<Behaviour>,
     tag: CircuitTag,
@@ -74,26 +73,26 @@ pub(super) struct RequestRecord {
     post: bool,
     loaded: bool,
     body_expired: Option<Arc<AtomicBool>>,
-    /// Set once; `None` in it is a request that is not to be counted.
+    /// Set once; an inner `None` means that the request is not counted.
     outcome: OnceLock<Option<Outcome>>,
 }
 
 impl Client {
-    /// The circuit, if tor made it. A clearnet address may be many people's, so that it is neither banned,
-    /// trusted nor suspected.
+    /// The Tor circuit, if it is one. Many people may share a clearnet address, so it is never banned, trusted or
+    /// suspected.
     #[must_use]
     pub fn tor(&self) -> Option<TorCircuit> {
         self.circuit.tor()
     }
 
-    /// Records what became of the request; the first outcome counts.
+    /// Records the outcome of the request; the first one counts.
     pub fn record(&self, outcome: Outcome) {
         if let Some(record) = &self.record {
             record.outcome.get_or_init(|| Some(outcome));
         }
     }
 
-    /// Leaves this request uncounted, because the very same comes again and counts then.
+    /// Does not count this request, because the same one is repeated and counts then.
     pub fn skip(&self) {
         if let Some(record) = &self.record {
             record.outcome.get_or_init(|| None);
@@ -118,7 +117,7 @@ impl Drop for RequestRecord {
         let Some(outcome) = self.outcome.get().copied().unwrap_or(Some(Outcome::Other)) else {
             return;
         };
-        // Without an address only that there was a request counts.
+        // Without a target, only the fact that there was a request counts.
         let (target, outcome) = match self.target {
             Some(target) => (target, outcome),
             None => (self.behaviour.read(b"/"), Outcome::Other),
@@ -131,12 +130,12 @@ impl Drop for RequestRecord {
 }
 
 impl Engine {
-    /// The client behind a request, unless its circuit is banned. A circuit whose ban an operator took back
-    /// has its wrong answers forgotten, so that it gets a challenge and not the rest of its wait.
+    /// Identifies the client of a request, unless its circuit is banned. If an operator has lifted a ban, the
+    /// circuit's wrong answers are forgotten, so that it gets a challenge instead of the rest of its wait.
     ///
     /// # Errors
     ///
-    /// [`IdentifyError::Banned`]; faults of the store.
+    /// [`IdentifyError::Banned`], or [`IdentifyError::Store`] if the store fails.
     pub async fn identify(
         &self,
         circuit: CircuitId,
@@ -151,7 +150,7 @@ impl Engine {
         Ok(Client { circuit, tag, credentials, record })
     }
 
-    /// Counts a request whose circuit cannot be told, for the reason that `label` names.
+    /// Counts a request whose circuit could not be identified, for the reason `label`.
     pub fn refuse_unidentified(&self, label: &'static str) {
         self.metrics.decision.circuit_rejected(label);
         self.count_refusal(Refusal::Unidentified);
@@ -173,7 +172,7 @@ impl Engine {
         }
     }
 
-    /// It takes no time, and a flood of them must not hide how long decisions take.
+    /// Counted without a duration: a flood of quick refusals must not hide how long decisions take.
     fn count_refusal(&self, refusal: Refusal) {
         self.metrics.decision.count_refusal(&Decision::Refuse(refusal));
     }

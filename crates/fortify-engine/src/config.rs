@@ -1,4 +1,4 @@
-//! The sections of what the engine decides by, each with its units and defaults.
+//! The configuration sections of the engine, with units and defaults.
 
 use std::time::Duration;
 
@@ -33,23 +33,22 @@ pub struct CaptchaConfig {
     pub variant_weights: Vec<(Variant, u32)>,
     /// `carrier_weights`: how often each carrier is used, at every level; by default each level's own.
     pub carrier_weights: Vec<(Carrier, u32)>,
-    /// `drawn_ahead`: pictures kept ready, 64 by default (about 1 MB); 0 draws each when it is asked
-    /// for.
+    /// `drawn_ahead`: pictures kept ready, 64 by default (about 1 MB); 0 draws each picture on request.
     pub drawn_ahead: usize,
     /// `style_period_seconds`: how long pictures are drawn in one style, 86,400 s (a day).
     pub style_period: Duration,
-    /// `max_active_per_circuit`: challenges of one circuit that wait for an answer, 3 by default;
-    /// its oldest makes room.
+    /// `max_active_per_circuit`: challenges of one circuit that wait for an answer, 3 by default; a new one evicts
+    /// the oldest.
     pub max_active_per_circuit: usize,
 }
 
-/// `[session]`: what an admitted visitor holds.
+/// `[session]`: sessions of admitted visitors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionConfig {
     /// `ttl_seconds`: how long a session lasts, 3600 s.
     pub ttl: Duration,
-    /// `max_moves`: how often an hour a session may move to another circuit, 3 by default; 0 is
-    /// never.
+    /// `max_moves`: how many times per hour a session may move to another circuit, 3 by default; 0 forbids
+    /// moving.
     pub max_moves: u32,
     /// `secure`: when the cookie carries `Secure`.
     pub secure: SecureCookie,
@@ -67,57 +66,57 @@ pub enum SecureCookie {
     Auto,
 }
 
-/// `[security]`: who is asking, and what failures cost.
+/// `[security]`: how circuits are identified, and the consequences of failures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SecurityConfig {
-    /// `identity`: which source says who is asking; the circuit by default.
+    /// `identity`: the source of a request's circuit.
     pub identity: IdentityMode,
-    /// `max_captcha_failures`: wrong answers from which on a circuit is banned for its waits, 5 by
+    /// `max_captcha_failures`: the number of wrong answers after which each wait of a circuit is also a ban, 5 by
     /// default.
     pub max_captcha_failures: u32,
-    /// `reputation_decay_seconds`: after how long a failure is forgotten, 3600 s.
+    /// `reputation_decay_seconds`: how long a failure counts, 3600 s.
     pub reputation_decay: Duration,
 }
 
-/// `[limits]`: how much may be asked for.
+/// `[limits]`: limits of requested challenges.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitsConfig {
     /// `failure_waits_seconds`: how long a circuit waits after its first, second, ... wrong answer.
     pub failure_waits: FailureWaits,
-    /// `challenges_per_minute`: challenges of one circuit, 10 by default.
+    /// `challenges_per_minute`: challenges that one circuit may request, 10 by default.
     pub challenges_per_minute: u32,
-    /// `service_challenges_per_minute` and `service_challenges_per_second`: challenges of all circuits,
-    /// 1,000 each by default; more wait in turn.
+    /// `service_challenges_per_minute` and `service_challenges_per_second`: challenges issued to all circuits
+    /// together, 1,000 each by default; further requests wait in the queue.
     pub service: Rate,
 }
 
-/// `[reputation]`: how long circuits are trusted and refused.
+/// `[reputation]`: how long circuits are trusted and banned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReputationConfig {
-    /// `vip_seconds`: how long a circuit is trusted that answered a challenge, 1800 s.
+    /// `vip_seconds`: how long a circuit is trusted after a right answer, 1800 s.
     pub vip: Duration,
-    /// `ban_seconds`: how long a circuit is refused whose conduct is a program's, 1800 s.
+    /// `ban_seconds`: how long a circuit is banned once its score reaches `ban_points`, 1800 s.
     pub ban: Duration,
     /// `failure_points`, `bot_points`, `ban_points`, `half_life_seconds`, `forget_seconds`,
-    /// `suspicion`: what conduct costs.
+    /// `suspicion`: the scoring of answers.
     pub scoring: Scoring,
 }
 
-/// `[behaviour]`: what is done with what requests tell about their circuit.
+/// `[behaviour]`: the use of behaviour findings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BehaviourConfig {
-    /// `mode`: counted, told to whoever decides, or neither; `learn` by default.
+    /// `mode`: whether requests are counted, and whether findings influence decisions; `learn` by default.
     pub mode: behaviour::Mode,
 }
 
-/// `[threat]`: the dial, and what each of its levels asks.
+/// `[threat]`: the dial, and the policy of each level.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ThreatConfig {
-    /// `mode`: who may turn it, `auto` by default.
+    /// `mode`: who may change the level, `auto` by default.
     pub mode: Mode,
-    /// `level`: where it starts and rests; that of `captcha.difficulty` by default.
+    /// `level`: the level at which the dial starts and rests; that of `captcha.difficulty` by default.
     pub level: Option<ThreatLevel>,
-    /// `levels`: what is otherwise than by default; nothing by default.
+    /// `levels`: overrides of the default policies; none by default.
     pub levels: Vec<LevelOverride>,
 }
 

@@ -1,7 +1,7 @@
-//! The one place that decides about a request, from everything that is known of it.
+//! The one place that decides about a request.
 //!
-//! Pure: what is known comes in as [`Facts`], and the [`Decision`] goes out with its reasons. The engine's
-//! verbs collect the one and carry out the other.
+//! Pure: [`decide`] takes [`Facts`] and returns a [`Decision`] with its reasons. The engine's verbs gather the
+//! facts and carry out the decision.
 
 use std::time::Duration;
 
@@ -13,70 +13,69 @@ use crate::threat::table::Admits;
 /// The most challenges in a chain.
 const MAX_STAGES: u8 = 3;
 
-/// What is known of a request.
+/// The facts about a request.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
-    /// The session that it brings, if one is in force here.
+    /// The session of the request, if one is in force on its circuit.
     pub session: Option<Admitted>,
-    /// Whether its circuit is trusted; `None` where circuits cannot be, because visitors are told
-    /// apart by their address.
+    /// Whether its circuit is trusted; `None` for a clearnet address, which cannot be trusted.
     pub trusted: Option<bool>,
-    /// Why its circuit's answers look like a program's.
+    /// The reasons why the circuit's answers look automated.
     pub suspicions: &'a [Suspicion],
-    /// What its circuit's requests look like, where that counts.
+    /// What the circuit's requests look like, if findings count now.
     pub finding: Option<Class>,
-    /// Challenges in a chain at this level, 1 to 3.
+    /// The number of challenges in a chain at this level, 1 to 3.
     pub stages: u8,
-    /// What admits at this level.
+    /// What admits a request at this level.
     pub admits: Admits,
 }
 
-/// What is decided about a request. Its [label](Self::label) is the word in the log and in the metric.
+/// The decision about a request. Its [label](Self::label) appears in the log and in the metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Let it through.
+    /// Admit it.
     Admit(Grant),
-    /// Ask for this first.
+    /// Require a challenge first.
     Challenge(Requirement),
     /// Refuse it without a challenge.
     Refuse(Refusal),
 }
 
-/// By what a request is let through.
+/// The reason why a request is admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// By a session.
+    /// It has a session.
     Session(Admitted),
-    /// By its circuit, which is trusted. It brings no session.
+    /// Its circuit is trusted; it has no session.
     Trusted,
 }
 
-/// What is asked of a visitor who is not admitted.
+/// What a visitor has to solve to be admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Requirement {
-    /// Challenges in a chain, 1 to 3.
+    /// The number of challenges in a chain, 1 to 3.
     pub stages: u8,
-    /// Whether a level more and only tasks that are harder for programs will do.
+    /// Whether challenges are one level higher and limited to tasks that are harder for bots.
     pub harder: bool,
 }
 
-/// Why a request is refused without a challenge.
+/// The reason why a request is refused without a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its circuit is banned, for this long still.
+    /// Its circuit is banned, for this long from now.
     Banned(Duration),
-    /// Its circuit cannot be told.
+    /// Its circuit could not be identified.
     Unidentified,
 }
 
 impl Decision {
-    /// Every label, and [`Self::ERROR`].
+    /// All labels, [`Self::ERROR`] included.
     pub const LABELS: [&str; 5] = ["admit", "trusted", "challenge", "refuse", Self::ERROR];
 
-    /// The label of a request about which nothing could be decided, for a fault of this side. It is refused.
+    /// The label of a request that is refused because an internal error prevented the decision.
     pub const ERROR: &str = "error";
 
-    /// The word in the log and in the metric.
+    /// The label in the log and in the metric.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
@@ -88,7 +87,7 @@ impl Decision {
     }
 }
 
-/// Why.
+/// A reason for a [`Decision`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecisionReason {
     /// It has a session.
@@ -97,16 +96,16 @@ pub enum DecisionReason {
     Trusted,
     /// It has no session.
     NoSession,
-    /// It has a session, and its circuit is not trusted at a level that asks for both.
+    /// It has a session, but the level requires a trusted circuit too.
     NotTrusted,
-    /// Its circuit's answers look like a program's.
+    /// Its circuit's answers look automated.
     Suspicious(Suspicion),
-    /// Its circuit's requests do.
+    /// Its circuit's requests look automated.
     Behaviour(Class),
 }
 
 impl DecisionReason {
-    /// How many there are.
+    /// The number of reasons.
     pub const COUNT: usize = 4 + Suspicion::ALL.len() + Class::ALL.len();
 
     /// Every reason.
@@ -131,11 +130,11 @@ impl DecisionReason {
     }
 }
 
-/// Decides, and says why.
+/// Decides about a request, and returns the reasons.
 #[must_use]
 pub fn decide(facts: Facts<'_>) -> (Decision, Vec<DecisionReason>) {
     let requirement = require(&facts);
-    let refused = match (facts.admits, facts.session, facts.trusted) {
+    let missing = match (facts.admits, facts.session, facts.trusted) {
         (Admits::Either | Admits::Session, Some(session), _)
         | (Admits::Both, Some(session), Some(true) | None) => {
             return (Decision::Admit(Grant::Session(session)), vec![DecisionReason::Session]);
@@ -147,13 +146,13 @@ pub fn decide(facts: Facts<'_>) -> (Decision, Vec<DecisionReason>) {
         (_, None, _) => DecisionReason::NoSession,
     };
     let suspicious = facts.suspicions.iter().copied().map(DecisionReason::Suspicious);
-    let behaves = facts.finding.map(DecisionReason::Behaviour);
-    let reasons = [refused].into_iter().chain(suspicious).chain(behaves).collect();
+    let behaviour = facts.finding.map(DecisionReason::Behaviour);
+    let reasons = [missing].into_iter().chain(suspicious).chain(behaviour).collect();
     (Decision::Challenge(requirement), reasons)
 }
 
-/// What is asked of a visitor: a step more of everything for one who is suspected, one more challenge at
-/// worst.
+/// What a visitor has to solve. A suspected visitor gets harder challenges, and at least two of them, up to
+/// three in all.
 #[must_use]
 pub fn require(facts: &Facts<'_>) -> Requirement {
     let suspected = !facts.suspicions.is_empty() || facts.finding.is_some();
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn in_calm_times_either_admits_and_under_threat_both() {
+    fn a_session_or_trust_admits_as_the_level_requires() {
         let all = [(false, false), (false, true), (true, false), (true, true)];
         for (admitting, expected) in [
             (Admits::Either, [false, true, true, true]),
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_cannot_be_trusted_and_its_session_is_enough() {
+    fn an_address_needs_only_a_session_at_every_level() {
         for admitting in [Admits::Either, Admits::Session, Admits::Both] {
             let facts = Facts { trusted: None, admits: admitting, ..CALM };
             assert!(!admits(facts.clone()));
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn suspicion_asks_for_a_step_more_and_admits_as_before() {
+    fn suspicion_makes_challenges_harder_and_does_not_change_admission() {
         let suspected = Facts { suspicions: &[Suspicion::Quick], ..CALM };
         let (decision, reasons) = decide(suspected.clone());
         assert_eq!(decision, Decision::Challenge(Requirement { stages: 2, harder: true }));
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_in_with_nothing() {
+    fn a_request_without_session_or_trust_is_never_admitted() {
         for stages in 1..=3 {
             for admitting in [Admits::Either, Admits::Session, Admits::Both] {
                 for trusted in [None, Some(false)] {
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn every_decision_has_a_label_of_its_own_that_is_listed() {
+    fn every_decision_has_a_distinct_label_in_the_list() {
         let decisions = [
             Decision::Admit(Grant::Trusted),
             Decision::Admit(Grant::Session(session().unwrap())),

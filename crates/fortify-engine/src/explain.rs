@@ -1,6 +1,6 @@
-//! `explain`: everything that is known of a circuit, and what would be decided about it now.
+//! The verb `explain`: everything known about a circuit, and what would be decided about it now.
 //!
-//! By the function that decides, not a copy of it; and it leaves no trace, because nobody was seen.
+//! It calls the same function that decides about requests, and counts nothing.
 
 use std::time::Duration;
 
@@ -19,72 +19,72 @@ use fortify_core::pseudonym::CircuitTag;
 use fortify_store::StoreError;
 use fortify_store::record::SessionId;
 
-/// The windows in which challenges of a circuit are counted.
+/// The windows over which the challenges of a circuit are counted.
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What would be decided about a circuit, and everything that is known of it.
+/// Everything known about a circuit, and what would be decided about its requests.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Explanation {
-    /// The level in force.
+    /// The current threat level.
     pub level: u8,
-    /// What happens to a request without a session.
+    /// The forecast for a request without a session.
     pub without_session: Forecast,
-    /// What happens to one with a session that is in force on this circuit.
+    /// The forecast for a request with a session that is in force on this circuit.
     pub with_session: Forecast,
-    /// How it answered challenges; nothing where it gave no answer recently.
+    /// How it answered challenges; null without recent answers.
     pub answer_history: Option<AnswerHistoryView>,
-    /// Wrong answers that are not forgotten yet.
+    /// The number of wrong answers that still count.
     pub failures: u32,
-    /// How long it waits for its next challenge.
+    /// Seconds until it may get its next challenge.
     pub wait_seconds: u64,
-    /// Challenges that it asked for; nothing where the store does not say.
+    /// The challenges that it requested; null if the store does not say.
     pub quota: Option<QuotaView>,
-    /// What its requests look like; nothing where none was counted recently.
+    /// What its requests look like; null if none was counted recently.
     pub behaviour: Option<CircuitReport>,
 }
 
-/// What would happen to a request.
+/// What would be decided about a request.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Forecast {
-    /// `admit`, `challenge`, `wait` (it is owed a challenge, and has to wait for it: after wrong answers, or
-    /// because it asked for as many as it may) or `refuse` (it is banned).
+    /// `admit`, `challenge`, `wait` (it needs a challenge but has to wait for it, after wrong answers or because
+    /// it has requested as many as it may) or `refuse` (it is banned).
     pub decision: &'static str,
-    /// Why.
+    /// The reasons.
     pub reasons: Vec<&'static str>,
-    /// Challenges one after another; 0 where none is asked.
+    /// The number of challenges in the chain; 0 if none is required.
     pub stages: u8,
-    /// Whether they are of a harder kind.
+    /// Whether the challenges are of the harder kind.
     pub hard: bool,
-    /// Seconds until it changes by itself, where it waits or is banned.
+    /// Seconds until the wait or the ban ends; null if there is none.
     pub seconds: Option<u64>,
 }
 
 /// How a circuit answered.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct AnswerHistoryView {
-    /// Points now; see `ban_at`.
+    /// The current score; see `ban_at`.
     pub points: f32,
-    /// Points at which it is banned.
+    /// The score at which it is banned.
     pub ban_at: f32,
-    /// Right answers.
+    /// The number of right answers.
     pub solved: u32,
-    /// Wrong answers.
+    /// The number of wrong answers.
     pub failed: u32,
-    /// Why its answers look like a program's.
+    /// The reasons why its answers look automated.
     pub suspicions: Vec<&'static str>,
 }
 
-/// Challenges that a circuit asked for.
+/// The challenges that a circuit requested, and its limits.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct QuotaView {
-    /// In the last minute.
+    /// Requested in the last minute.
     pub minute: u32,
-    /// How many it may.
+    /// The limit per minute.
     pub minute_most: u32,
-    /// In the last hour.
+    /// Requested in the last hour.
     pub hour: u32,
-    /// How many it may.
+    /// The limit per hour.
     pub hour_most: u32,
 }
 
@@ -95,11 +95,11 @@ impl QuotaView {
 }
 
 impl Engine {
-    /// Explains a circuit, of which `tor` is the number where that is known.
+    /// Explains the circuit `tag`; `tor` is the Tor circuit, if known.
     ///
     /// # Errors
     ///
-    /// Faults of the store.
+    /// Fails if the store fails.
     pub async fn explain(
         &self,
         tag: CircuitTag,
@@ -108,11 +108,11 @@ impl Engine {
         let now = self.clock.now();
         let row = tor.and_then(|circuit| self.reputation.row(circuit));
         let failures = self.store.failures(tag).await?;
-        // One that was reset has its wrong answers forgiven with its next request.
+        // After a reset, the circuit's wrong answers are forgotten with its next request.
         let forgiven = row.is_some_and(|row| row.status == CircuitStatus::Normal);
         let wait = self.challenges.wait_after(failures).filter(|_| !forgiven);
-        let asked = self.quota_usage(tag).await?;
-        let too_many = asked.as_ref().is_some_and(QuotaView::is_used_up);
+        let quota = self.quota_usage(tag).await?;
+        let too_many = quota.as_ref().is_some_and(QuotaView::is_used_up);
         let banned = row.filter(|row| row.status == CircuitStatus::Banned);
         let forecast = |session| match banned {
             Some(row) => Forecast {
@@ -129,7 +129,7 @@ impl Engine {
             answer_history: self.history(tag, now),
             failures: failures.count,
             wait_seconds: wait.map_or(0, |wait| wait.as_secs()),
-            quota: asked,
+            quota,
             behaviour: self.behaviour.report_of(tag),
         })
     }
@@ -145,7 +145,8 @@ impl Engine {
         let suspicions = tor.map_or_else(Vec::new, |_| self.answer_histories.suspicions(tag));
         let finding = tor.and_then(|_| Some(self.behaviour.finding(tag)?.class));
         let session = session.then(some_session);
-        let (decision, reasons) = decision::decide(self.known(tor, session, &suspicions, finding));
+        let (decision, reasons) =
+            decision::decide(self.facts_of(tor, session, &suspicions, finding));
         let reasons = reasons.iter().map(|reason| reason.as_str()).collect();
         match decision {
             Decision::Admit(Grant::Session(_) | Grant::Trusted) => {
@@ -174,8 +175,8 @@ impl Engine {
     }
 
     async fn quota_usage(&self, tag: CircuitTag) -> Result<Option<QuotaView>, StoreError> {
-        let asked = self.store.quota_usage(tag, [MINUTE, HOUR]).await?;
-        Ok(asked.map(|[minute, hour]| QuotaView {
+        let usage = self.store.quota_usage(tag, [MINUTE, HOUR]).await?;
+        Ok(usage.map(|[minute, hour]| QuotaView {
             minute,
             minute_most: self.config.limits.challenges_per_minute,
             hour,
@@ -190,7 +191,7 @@ impl Forecast {
     }
 }
 
-/// A session as it may come along: nothing but that there is one counts.
+/// A placeholder session: only its presence matters.
 const fn some_session() -> Admitted {
     let (id, expires_at) = (SessionId::from_bytes([0; SessionId::BYTES]), Timestamp::from_secs(0));
     let session = Session { id, threat_level: 1, expires_at };

@@ -1,4 +1,4 @@
-//! `issue`: may this client have a challenge now, and which one?
+//! The verb `issue`: gives a client a challenge, or says how long it has to wait for one.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::limits::Admission;
 use crate::limits::admission_queue::QueuePosition;
 use fortify_store::record::ChallengeToken;
 
-/// What is asked for.
+/// A request for a challenge.
 #[derive(Clone, Copy, Debug)]
 pub struct IssueRequest<'a> {
     requirement: Requirement,
@@ -28,95 +28,94 @@ pub struct IssueRequest<'a> {
     replaces: Option<&'a str>,
 }
 
-/// Where in its chain a challenge is asked for.
+/// The point of a chain at which a challenge is requested.
 #[derive(Clone, Copy, Debug)]
 enum Entry {
-    /// By somebody whose wrong answers are not known.
+    /// At the start of a visit; earlier wrong answers may require a wait.
     First,
-    /// After a wrong answer, which brought no wait. It counts and may queue like a first one.
+    /// After a wrong answer that required no wait. It counts against the limits and may queue, as a first one does.
     Retry,
-    /// After a right answer that was not the last of its chain: it neither counts nor queues.
+    /// After a right answer that was not the last of its chain. It neither counts against the limits nor queues.
     Next(Progress),
 }
 
-/// A challenge, and where in its chain it is.
+/// A challenge and its place in the chain.
 #[derive(Debug)]
 pub struct Issued {
     /// The challenge.
     pub challenge: challenge::Issued,
-    /// Its picture, where it was asked for.
+    /// Its picture, if requested.
     pub media: Option<Media>,
-    /// Which of the chain's challenges it is, from 1 on.
+    /// The stage of the chain, from 1.
     pub stage: u8,
-    /// How many the chain has.
+    /// The number of stages in the chain.
     pub stages: u8,
 }
 
-/// What became of asking for a challenge.
+/// The result of requesting a challenge.
 #[derive(Debug)]
 pub enum Issue {
-    /// Here it is.
+    /// The challenge.
     Issued(Box<Issued>),
-    /// Not now.
+    /// The client has to wait.
     Wait(Wait),
 }
 
-/// Why there is no challenge now, and for how long.
+/// The reason why there is no challenge now, and how long to wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// For this long, after too many wrong answers.
+    /// Too many wrong answers; wait this long.
     Failures(Duration),
-    /// For this long, after as many challenges as one circuit may ask for.
+    /// The circuit has requested as many challenges as it may; wait this long.
     TooMany(Duration),
-    /// In the queue, at this place, by this ticket.
+    /// The client has this place in the queue, and this ticket for it.
     Queued(QueuePosition, Ticket),
-    /// Until there is room in the queue.
+    /// The queue is full.
     QueueFull,
 }
 
 impl<'a> IssueRequest<'a> {
-    /// A first challenge by `requirement`, with its picture, of any kind.
+    /// Requests a first challenge for `requirement`, with a picture of any kind.
     #[must_use]
     pub const fn first(requirement: Requirement) -> Self {
         Self::at(Entry::First, requirement)
     }
 
-    /// Another one after a wrong answer.
+    /// Requests another challenge after a wrong answer.
     pub(super) const fn retry(requirement: Requirement) -> Self {
         Self::at(Entry::Retry, requirement)
     }
 
-    /// The next one of a chain.
+    /// Requests the next challenge of a chain.
     pub(super) const fn next(requirement: Requirement, progress: Progress) -> Self {
         Self::at(Entry::Next(progress), requirement)
     }
 
-    /// By the ticket of a place in the queue, whatever that is: one that is not good any more asks like
-    /// anybody without.
+    /// Presents the ticket of a place in the queue. An invalid or expired ticket counts as none.
     #[must_use]
     pub const fn with_ticket(self, ticket: Option<&'a str>) -> Self {
         Self { ticket, ..self }
     }
 
-    /// Of the kind of picture that the visitor wishes for.
+    /// Sets the kind of picture that the visitor prefers.
     #[must_use]
-    pub const fn with_wish(self, preference: Preference) -> Self {
+    pub const fn with_preference(self, preference: Preference) -> Self {
         Self { preference, ..self }
     }
 
-    /// In place of a challenge that the visitor gives back unanswered, whatever that is.
+    /// Discards the challenge `token`, which the visitor did not answer. Any text is accepted.
     #[must_use]
     pub const fn in_place_of(self, token: &'a str) -> Self {
         Self { replaces: Some(token), ..self }
     }
 
-    /// Without its picture, which is fetched later, and so of any kind.
+    /// Requests no picture, because it is fetched later. This clears the preference.
     #[must_use]
     pub const fn without_picture(self) -> Self {
         Self { picture: false, preference: Preference::Any, ..self }
     }
 
-    /// The kind of picture that is wished for.
+    /// The preferred kind of picture.
     #[must_use]
     pub const fn preference(&self) -> Preference {
         self.preference
@@ -135,11 +134,11 @@ impl<'a> IssueRequest<'a> {
 }
 
 impl Engine {
-    /// A challenge for `client`, if it may have one now.
+    /// Issues a challenge to `client`, unless it has to wait.
     ///
     /// # Errors
     ///
-    /// Faults of this side.
+    /// Fails if the store, the keys or the renderer fail.
     pub async fn issue(
         &self,
         client: &Client,
@@ -157,17 +156,17 @@ impl Engine {
         };
         let Requirement { stages, harder } = request.requirement;
         let stage = progress.passed.saturating_add(1).min(stages);
-        let order = ChallengeRequest { preference: request.preference, harder };
-        let (challenge, media) = self.render_now(client, order, request.picture).await?;
+        let details = ChallengeRequest { preference: request.preference, harder };
+        let (challenge, media) = self.render_now(client, details, request.picture).await?;
         Ok(Issue::Issued(Box::new(Issued { challenge, media, stage, stages })))
     }
 
-    /// The picture of a challenge that was issued to `client`, the same bytes each time; `None` for any
-    /// other token.
+    /// Draws the picture of a challenge that was issued to `client`, with the same bytes each time. Returns
+    /// `None` for any other token.
     ///
     /// # Errors
     ///
-    /// A picture that was fetched too often; faults of this side.
+    /// Fails if the picture was fetched too often, or if the store or the renderer fail.
     pub async fn picture(
         &self,
         client: &Client,
@@ -176,15 +175,15 @@ impl Engine {
         Ok(self.challenges.picture(token, client.tag).await?)
     }
 
-    /// How far `client` has got in its chain.
+    /// The progress of `client` in its chain.
     pub(super) async fn progress(&self, client: &Client) -> Result<Progress, EngineError> {
         let stages = &client.credentials.stages;
         let progress = Progress::read(stages, client.tag, &self.keys, &*self.clock, &*self.store);
         Ok(progress.await?)
     }
 
-    /// Why `client` has to wait, if it does. Whoever comes by a ticket was counted when it got that, and
-    /// waits for wrong answers once it is called; whoever waits for wrong answers takes no place meanwhile.
+    /// The wait of `client`, if any. A client with a ticket was counted when it got the ticket, and its wait for
+    /// wrong answers applies once it is called. A client that waits for wrong answers takes no place in the queue.
     async fn wait_before(
         &self,
         client: &Client,
@@ -195,8 +194,8 @@ impl Engine {
             Entry::Retry => return self.queue(client).await,
             Entry::First => request.ticket.and_then(|ticket| self.call(client, ticket)),
         };
-        if let Some(turn) = called.filter(|turn| *turn != Admission::Now) {
-            return self.wait_of(turn, client);
+        if let Some(admission) = called.filter(|admission| *admission != Admission::Now) {
+            return self.wait_of(admission, client);
         }
         if let Some(wait) = self.challenges.wait(client.tag).await? {
             return Ok(Some(Wait::Failures(wait)));
@@ -204,23 +203,23 @@ impl Engine {
         if called.is_some() { Ok(None) } else { self.queue(client).await }
     }
 
-    /// Counts that `client` asks, and gives it a place where others come first.
+    /// Counts the request against the limits of `client`, and enters it into the queue if necessary.
     async fn queue(&self, client: &Client) -> Result<Option<Wait>, EngineError> {
         let trusted = client.tor().is_some_and(|circuit| self.is_trusted(circuit));
         let per_hour = self.threat.policy().challenges_per_hour;
-        let turn = self.limits.request_slot(client.tag, trusted, per_hour).await?;
-        self.wait_of(turn, client)
+        let admission = self.limits.request_slot(client.tag, trusted, per_hour).await?;
+        self.wait_of(admission, client)
     }
 
-    /// Whether the holder of `ticket` is called; `None` for a ticket that is not good.
+    /// Whether the holder of `ticket` is called; `None` if the ticket is invalid.
     fn call(&self, client: &Client, ticket: &str) -> Option<Admission> {
         let queue = self.limits.queue_id();
-        let held = Ticket::open(ticket, client.tag, queue, &self.keys, &*self.clock);
-        held.and_then(|(priority, number)| self.limits.redeem(priority, number))
+        let place = Ticket::open(ticket, client.tag, queue, &self.keys, &*self.clock);
+        place.and_then(|(priority, number)| self.limits.redeem(priority, number))
     }
 
-    fn wait_of(&self, turn: Admission, client: &Client) -> Result<Option<Wait>, EngineError> {
-        Ok(match turn {
+    fn wait_of(&self, admission: Admission, client: &Client) -> Result<Option<Wait>, EngineError> {
+        Ok(match admission {
             Admission::Now => None,
             Admission::TooMany(wait) => Some(Wait::TooMany(wait)),
             Admission::Full => Some(Wait::QueueFull),

@@ -1,37 +1,37 @@
-//! The engine: everything that is decided about visitors, behind four verbs.
+//! The decision engine: everything that is decided about visitors, behind a few verbs.
 //!
 //! ```text
-//! identify(circuit, ..) -> Client                               who asks, unless it is banned
+//! identify(circuit, ..) -> Client                               unless the circuit is banned
 //! check(client)         -> Admit(grant) | Challenge(requirement)
 //! issue(client, ..)     -> Issued | Wait
 //! answer(client, ..)    -> Granted(session) | Next(stage) | Wrong | Wait
-//! explain(circuit)      -> everything known, with reasons
+//! explain(circuit)      -> everything known about a circuit, with reasons
 //! ```
 //!
-//! Handlers, operators and the command line parse, call one verb and show what it says. Sessions,
-//! challenges, limits, reputation, behaviour and the threat level are reached by no other road, and each
-//! verb reads each fact once.
+//! Handlers, the admin interface and the command line parse a request, call one verb and render its result.
+//! There is no other way to sessions, challenges, limits, reputation, behaviour and the threat level. Each
+//! verb reads each fact once. The engine knows nothing about HTTP.
 //!
 //! # Layout
 //!
-//! In order of dependency; it knows nothing of HTTP:
+//! In order of dependency, lowest first:
 //!
-//! - [`limits`]: how often a circuit may ask, and how long it waits.
-//! - [`session`]: what an admitted visitor holds.
-//! - [`reputation`]: how circuits stand, and what they did.
-//! - [`behaviour`]: what circuits do, and what that makes them look like.
-//! - [`threat`]: the dial: how severe the gate is, and when it becomes so.
-//! - [`challenge`]: challenges issued, drawn and judged.
-//! - [`config`]: the configuration sections of all of these.
-//! - [`metrics`]: what is counted of decisions, and all instruments of the engine.
-//! - [`decision`]: what to do about a request, from all that is known of it; pure.
-//! - [`client`]: `identify`, and what behaviour counts of a request.
-//! - [`check`](Engine::check), [`issue`], [`answer`], [`explain`]: the verbs, a file each.
-//! - `chain`, `ticket`: what visitors carry signed: stages of a chain, places in the queue.
-//! - [`operator`]: what operators see and do.
-//! - [`upkeep`]: circuits that are no more, keys that were rotated, the end of the learning period.
+//! - [`limits`]: how many challenges may be requested, and how long a circuit waits after wrong answers.
+//! - [`session`]: signed session tokens and the keys that sign them.
+//! - [`reputation`]: the status of circuits and the history of their answers.
+//! - [`behaviour`]: what the requests of a circuit look like.
+//! - [`threat`]: the threat level, and when it rises and falls.
+//! - [`challenge`]: issuing, drawing and checking challenges.
+//! - [`config`]: the configuration sections of all of the above.
+//! - [`decision`]: the decision about a request, computed from the facts; pure.
+//! - [`metrics`]: the metrics of decisions and of the whole engine.
+//! - `chain`, `ticket`: signed state that visitors carry: passed stages and queue positions.
+//! - [`client`]: `identify`, and the record of a request for behaviour.
+//! - [`check`](Engine::check), [`issue`], [`answer`], [`explain`]: the other verbs, one file each.
+//! - [`operator`]: what the admin interface reads and changes.
+//! - [`upkeep`]: work between requests: closed circuits, rotated keys, the end of the learning period.
 
-// Traffic that tests and benches share names things by their paths in `fortify`.
+// Traffic shared by tests and benches uses paths that start with the crate's name.
 #[cfg(test)]
 extern crate self as fortify_engine;
 
@@ -64,7 +64,8 @@ use fortify_captcha::{FontError, Generator};
 
 use crate::behaviour::Behaviour;
 use crate::challenge::policy::{ChallengeConfig, ChallengeMix};
-use crate::challenge::renderer::{Render, RenderService};
+use crate::challenge::render::Render;
+use crate::challenge::renderer::RenderService;
 use crate::challenge::style_cache::StyleCache;
 use crate::challenge::{ChallengeError, ChallengeSettings, Challenges, FailurePolicy};
 use crate::config::{
@@ -92,7 +93,7 @@ pub use chain::{MAX_STAGE_COOKIES, STAGE_LIFETIME};
 #[cfg(any(test, feature = "test-support"))]
 pub use parts::Parts;
 
-/// What the configuration says to the engine: its sections, as they are in the file.
+/// The engine's configuration: its sections of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineConfig {
     /// `[captcha]`.
@@ -111,30 +112,29 @@ pub struct EngineConfig {
     pub threat: ThreatConfig,
 }
 
-/// What an engine is made over.
+/// Everything that an [`Engine`] is built from.
 pub struct Foundation {
-    /// The directory of keys and databases.
+    /// The directory that holds keys and databases.
     pub data_dir: PathBuf,
     /// The signing keys.
     pub keys: KeyRing,
-    /// What is remembered between requests.
+    /// The store of state between requests.
     pub store: Arc<dyn StateStore>,
-    /// Whether other nodes share the store.
+    /// Whether the store is shared with other nodes.
     pub shared: bool,
-    /// Draws the pictures.
+    /// The renderer of pictures.
     pub renderer: Arc<dyn Render>,
-    /// The time.
+    /// The source of time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
+    /// The source of randomness.
     pub entropy: Arc<dyn Entropy>,
-    /// Between which two starts of which tor it is now.
+    /// Returns the tor instance and generation that circuits belong to now.
     pub boot: Arc<dyn Fn() -> TorBoot + Send + Sync>,
-    /// What is counted.
+    /// The engine's metrics.
     pub metrics: EngineMetrics,
 }
 
-/// Decides about visitors. What outlives a change of the configuration is shared between the engine before
-/// and the one after.
+/// The decision engine. Clones, and engines made by [`Engine::reconfigured`], share their state.
 #[derive(Clone, Debug)]
 pub struct Engine {
     config: EngineConfig,
@@ -155,57 +155,57 @@ pub struct Engine {
     metrics: EngineMetrics,
 }
 
-/// Why an engine cannot be made. Each message says what to do.
+/// The reason why an engine cannot be built. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineBuildError {
-    /// The file of reputation.
+    /// The reputation database cannot be used.
     #[error(transparent)]
     Reputation(#[from] ReputationError),
-    /// The file of the threat dial.
+    /// The database of the threat dial cannot be used.
     #[error(transparent)]
     Threat(#[from] FileError),
-    /// The file that says since when behaviour is watched.
-    #[error("{}: cannot read or write what is kept there: {}; check free space and that the user that runs Fortify may write there", .0.display(), .1)]
+    /// The file that holds the start of the learning period cannot be used.
+    #[error("{}: cannot read or write the data directory: {}; check free space and that the user that runs Fortify may write there", .0.display(), .1)]
     Files(PathBuf, std::io::Error),
-    /// No key for counting circuits.
+    /// No random key could be drawn.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
-    /// The level of a configuration that was not validated.
+    /// The level is out of range: the configuration was not validated.
     #[error("captcha.difficulty is out of range")]
     Level,
 }
 
-/// Why a verb was not carried out. None of these admits anybody.
+/// The reason why a verb failed. No visitor is admitted on an error.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A session could not be made or checked.
+    /// A session could not be created or checked.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// A challenge could not be issued, drawn or judged.
+    /// A challenge could not be issued, drawn or checked.
     #[error(transparent)]
     Challenge(#[from] ChallengeError),
-    /// The keys did not sign.
+    /// A value could not be signed.
     #[error(transparent)]
     Keys(#[from] KeyRingError),
-    /// A circuit's status could not be kept.
+    /// A circuit's status could not be stored.
     #[error(transparent)]
     Reputation(#[from] ReputationError),
 }
 
-/// The generator of pictures that a gate draws with.
+/// Returns the renderer that a gate draws pictures with.
 ///
 /// # Errors
 ///
-/// When the bundled fonts cannot be read: a broken build.
+/// Fails if the bundled fonts cannot be read, which means a broken build.
 pub fn generator() -> Result<Arc<dyn Render>, FontError> {
     Ok(Arc::new(Generator::new()?))
 }
 
 impl Engine {
-    /// An engine by `config` over `foundation`.
+    /// Builds an engine from `config` and `foundation`.
     ///
     /// # Errors
     ///
@@ -234,11 +234,12 @@ impl Engine {
         let histories = Arc::new(AnswerHistories::new(clock.clone(), config.reputation.scoring));
         let node = random_bytes(&*entropy)?;
         let boot = move || boot();
-        let sharing = Replication::new(&reputation, histories.clone(), clock.clone(), boot, node);
-        let sharing = Arc::new(sharing);
+        let replication =
+            Replication::new(&reputation, histories.clone(), clock.clone(), boot, node);
+        let replication = Arc::new(replication);
         if shared {
-            sharing.enable();
-            store.replicate(sharing.clone());
+            replication.enable();
+            store.replicate(replication.clone());
         }
         let behaviour = open_behaviour(&config, &data_dir, &clock, &*entropy, &metrics)?;
         let sessions = Sessions::new(
@@ -264,18 +265,17 @@ impl Engine {
             keys,
             reputation,
             answer_histories: histories,
-            replication: sharing,
+            replication,
             threat,
             metrics,
         })
     }
 
-    /// The same engine under `config`, by which the parts that are shared go on at once.
+    /// Returns the same engine under `config`. The change takes effect at once, in shared state too.
     ///
     /// # Errors
     ///
-    /// [`EngineBuildError`] where the dial cannot be written; then `self` goes on as it is but for the
-    /// dial's table.
+    /// [`EngineBuildError`] if the dial cannot be written; then only the table of levels has changed.
     pub async fn reconfigured(&self, config: EngineConfig) -> Result<Self, EngineBuildError> {
         self.threat.reconfigure(config.dial()?).await?;
         let (ttl, max_moves) = (config.session.ttl, config.session.max_moves);
@@ -296,31 +296,31 @@ impl Engine {
         self.sessions.set_lifetime(policy.session_ttl);
     }
 
-    /// How long a session lasts that is earned now.
+    /// The lifetime of a session granted now.
     #[must_use]
     pub fn session_lifetime(&self) -> Duration {
         self.sessions.lifetime()
     }
 
-    /// Randomness.
+    /// The source of randomness.
     #[must_use]
     pub fn entropy(&self) -> &Arc<dyn Entropy> {
         &self.entropy
     }
 
-    /// The keys that sign what visitors carry.
+    /// The keys that sign cookies, forms and tickets.
     #[must_use]
     pub fn keys(&self) -> &KeyRing {
         &self.keys
     }
 
-    /// The name by which the service behind the gate knows a session, without a way back to its cookie.
+    /// The identifier that the protected service gets for a session. It does not reveal the cookie.
     #[must_use]
     pub fn subject(&self, session: &session::Session) -> String {
         self.pseudonyms.subject(session.id.to_bytes())
     }
 
-    /// Counts that the protected service gave no answer, which the threat level follows.
+    /// Counts a failure of the protected service, one of the signals of the threat level.
     pub fn upstream_failed(&self) {
         self.threat.signals().upstream_error();
     }
@@ -340,11 +340,11 @@ fn open_behaviour(
 }
 
 impl EngineConfig {
-    /// What it says about the dial.
+    /// The settings of the threat dial.
     ///
     /// # Errors
     ///
-    /// [`EngineBuildError::Level`] for a level that no validated configuration has.
+    /// [`EngineBuildError::Level`] if `captcha.difficulty` is out of range, which validation rules out.
     pub fn dial(&self) -> Result<Settings, EngineBuildError> {
         let (captcha, threat) = (&self.captcha, &self.threat);
         let basis = Basis {
@@ -372,8 +372,8 @@ impl EngineConfig {
         ),
     ) -> Challenges {
         let captcha = &self.captcha;
-        let (secret, epoch) = (keys.style_secret(), captcha.style_period);
-        let styles = StyleCache::new(renderer.clone(), clock.clone(), secret, epoch);
+        let (secret, period) = (keys.style_secret(), captcha.style_period);
+        let styles = StyleCache::new(renderer.clone(), clock.clone(), secret, period);
         let render_service =
             Arc::new(RenderService::new(renderer, styles, metrics.challenge.clone()));
         let settings = ChallengeSettings {
@@ -392,13 +392,13 @@ impl EngineConfig {
         )
     }
 
-    /// What wrong answers cost.
+    /// The waits after wrong answers.
     fn failure_policy(&self) -> FailurePolicy {
         let decay = self.security.reputation_decay;
         FailurePolicy { waits: self.limits.failure_waits.clone(), decay }
     }
 
-    /// What `policy` makes of challenges.
+    /// The configuration of challenges at `policy`.
     fn challenge_config(&self, policy: &LevelPolicy) -> ChallengeConfig {
         let mix = ChallengeMix {
             level: policy.level.difficulty(),

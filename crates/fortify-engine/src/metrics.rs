@@ -1,4 +1,4 @@
-//! What is counted of decisions, and the instruments of the whole engine.
+//! The metrics of decisions, and of the whole engine.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ struct ByFile {
     file: &'static str,
 }
 
-/// What was decided, why, and how long that took.
+/// The metrics of decisions: their number, reasons and duration.
 #[derive(Clone, Debug)]
 pub struct DecisionMetrics {
     decisions: Family<ByDecision, Counter>,
@@ -50,7 +50,7 @@ impl Default for DecisionMetrics {
 }
 
 impl DecisionMetrics {
-    /// Fresh instruments, registered.
+    /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let m = &metrics;
@@ -62,7 +62,7 @@ impl DecisionMetrics {
         );
         registry.register(
             "circuits_rejected",
-            "Requests whose circuit could not be told",
+            "Requests whose circuit could not be identified",
             m.rejected_circuits.clone(),
         );
         registry.register_with_unit(
@@ -71,20 +71,20 @@ impl DecisionMetrics {
             Unit::Seconds,
             m.seconds.clone(),
         );
-        // A rate over a series that only begins with its first event misses that event.
+        // A series that appears with its first event hides that event from rate().
         for decision in Decision::LABELS {
             drop(m.decisions.get_or_create(&ByDecision { decision }));
         }
         metrics
     }
 
-    /// A request was decided about; `None` where it could not be, for a fault of this side.
+    /// Counts a decision and its duration; `None` if an internal error prevented the decision.
     pub fn decided(&self, took: Duration, decision: Option<&Decision>) {
         self.seconds.observe(took.as_secs_f64());
         self.decision(decision.map_or(Decision::ERROR, Decision::label));
     }
 
-    /// A request was refused before there was anything to decide.
+    /// Counts a request that was refused before the decision.
     pub fn count_refusal(&self, decision: &Decision) {
         self.decision(decision.label());
     }
@@ -93,25 +93,25 @@ impl DecisionMetrics {
         self.decisions.get_or_create(&ByDecision { decision }).inc();
     }
 
-    /// How many requests were decided so.
+    /// The number of requests with this decision.
     #[must_use]
     pub fn count(&self, decision: &'static str) -> u64 {
         self.decisions.get_or_create(&ByDecision { decision }).get()
     }
 
-    /// A request's circuit could not be told.
+    /// Counts a request whose circuit could not be identified.
     pub fn circuit_rejected(&self, reason: &'static str) {
         self.rejected_circuits.get_or_create(&ByReason { reason }).inc();
     }
 
-    /// Why it was decided so.
+    /// Counts the reasons of a decision.
     pub fn count_reasons(&self, reasons: &[DecisionReason]) {
         for reason in reasons {
             self.reasons.get_or_create(&ByReason { reason: reason.as_str() }).inc();
         }
     }
 
-    /// How often each reason was one.
+    /// The number of decisions for each reason.
     #[must_use]
     pub fn counted_reasons(&self) -> Vec<(&'static str, u64)> {
         let count = |reason: DecisionReason| {
@@ -122,55 +122,55 @@ impl DecisionMetrics {
     }
 }
 
-/// Files that were damaged.
+/// The metrics of database files.
 #[derive(Clone, Debug, Default)]
 pub struct FileMetrics {
     recreated: Family<ByFile, Gauge>,
 }
 
 impl FileMetrics {
-    /// Fresh instruments, registered.
+    /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register(
             "files_recreated",
-            "1 for a file that was damaged, and is a new one, since this process started",
+            "1 for a damaged file that was recreated since this process started",
             metrics.recreated.clone(),
         );
         metrics
     }
 
-    /// A file was damaged, and is a new one.
+    /// Records that a damaged file was recreated.
     pub fn recreated(&self, file: &'static str) {
         self.recreated.get_or_create(&ByFile { file }).set(1);
     }
 }
 
-/// The instruments of the whole engine, each beside what it counts.
+/// The metrics of the whole engine, by the module that owns them.
 #[derive(Clone, Debug, Default)]
 pub struct EngineMetrics {
-    /// What was decided.
+    /// Decisions.
     pub decision: DecisionMetrics,
     /// Challenges issued, drawn and answered.
     pub challenge: ChallengeMetrics,
-    /// Sessions earned, moved and not accepted.
+    /// Sessions issued, moved and rejected.
     pub session: SessionMetrics,
-    /// Who waits in turn.
+    /// The admission queue.
     pub limits: LimitsMetrics,
-    /// How circuits stand.
+    /// The status of circuits.
     pub reputation: ReputationMetrics,
-    /// What circuits were found to be.
+    /// Behaviour findings.
     pub behaviour: BehaviourMetrics,
-    /// Where the dial stands.
+    /// The threat level.
     pub threat: ThreatMetrics,
-    /// Whether the store answers.
+    /// The health of the store.
     pub store: StoreMetrics,
-    /// Which files were damaged.
+    /// Recreated files.
     pub files: FileMetrics,
 }
 
 impl EngineMetrics {
-    /// Fresh instruments, registered.
+    /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         Self {
             decision: DecisionMetrics::register(registry),

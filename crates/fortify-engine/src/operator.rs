@@ -1,4 +1,4 @@
-//! What operators see of the engine, and what they do to it.
+//! The operator's view of the engine: status, health, figures, and changes by hand.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,19 +25,19 @@ use fortify_core::pseudonym::CircuitTag;
 use fortify_core::sqlite::FileError;
 use fortify_store::StoreError;
 
-/// Statuses that are written together: what one batch of the file holds.
+/// The number of statuses written together, in one batch of the database.
 const WRITTEN_TOGETHER: usize = 256;
 
-/// Whether the engine can do its work.
+/// The health of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// The store answers.
+    /// Whether the store answers.
     pub store: bool,
-    /// A picture can be drawn.
+    /// Whether pictures can be drawn.
     pub renderer: bool,
-    /// Bans outlive this process. They are in force either way.
+    /// Whether bans are on disk and so outlive this process. They are in force either way.
     pub reputation: bool,
-    /// The files that were damaged when this process started, and are new ones.
+    /// The database files that were found damaged and recreated since this process started.
     pub recreated: Vec<&'static str>,
 }
 
@@ -49,20 +49,20 @@ impl Engine {
         self.pseudonyms.tag(circuit)
     }
 
-    /// The circuit with this pseudonym, where its requests are counted.
+    /// The circuit with this pseudonym, if its requests are being counted.
     #[must_use]
     pub fn circuit(&self, tag: CircuitTag) -> Option<TorCircuit> {
         self.behaviour.circuit(tag)
     }
 
-    /// When the last request of a circuit was counted.
+    /// The time of a circuit's last counted request.
     #[must_use]
     pub fn last_seen(&self, tag: CircuitTag) -> Option<Timestamp> {
         self.behaviour.last_seen(tag)
     }
 
-    /// Every circuit whose requests are counted, its number where that is known, and when it was last
-    /// seen. There may be 100,000: to be asked off the threads that serve.
+    /// Every circuit whose requests are counted, its Tor circuit if known, and when it was last seen. There may be
+    /// 100,000, so do not call this on a thread that serves requests.
     #[must_use]
     pub fn recent_circuits(&self) -> Vec<(CircuitTag, Option<TorCircuit>, Timestamp)> {
         self.behaviour.recent()
@@ -74,25 +74,25 @@ impl Engine {
         self.reputation.row(circuit)
     }
 
-    /// Every status in force. There may be half a million: to be asked off the threads that serve.
+    /// Every status in force. There may be half a million, so do not call this on a thread that serves requests.
     #[must_use]
     pub fn statuses(&self) -> Vec<StatusRow> {
         self.reputation.rows()
     }
 
-    /// How many circuits have a status.
+    /// The number of circuits with each status.
     #[must_use]
     pub fn status_counts(&self) -> Counts {
         self.reputation.counts()
     }
 
-    /// For how long a status is set unless it is said.
+    /// The default duration of a status.
     #[must_use]
     pub const fn usual_time(&self, status: CircuitStatus) -> Duration {
         match status {
             CircuitStatus::Banned => self.config.reputation.ban,
             CircuitStatus::Trusted => self.config.reputation.vip,
-            // Kept for as long as there may be failures to forget.
+            // As long as there may be failures to forget.
             CircuitStatus::Normal => self.config.security.reputation_decay,
         }
     }
@@ -101,7 +101,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// When it cannot be kept.
+    /// Fails if it cannot be stored.
     pub async fn set_status(
         &self,
         circuit: TorCircuit,
@@ -112,17 +112,17 @@ impl Engine {
         self.reputation.set(circuit, status, until, StatusReason::Operator).await
     }
 
-    /// Takes the statuses of many circuits back.
+    /// Resets the status of many circuits.
     ///
     /// # Errors
     ///
-    /// The first that could not be taken back; those before it are.
+    /// The first failure; the circuits before it have been reset.
     pub async fn reset_all(&self, circuits: &[TorCircuit]) -> Result<(), ReputationError> {
         let time = self.usual_time(CircuitStatus::Normal);
         self.reset_for(circuits, time, StatusReason::Operator, Err).await
     }
 
-    /// Takes the statuses of `circuits` back for `time`, a batch at a time; `failed` says whether to go on.
+    /// Resets the status of `circuits` for `time`, one batch at a time; `failed` decides whether to go on.
     pub(super) async fn reset_for(
         &self,
         circuits: &[TorCircuit],
@@ -148,7 +148,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The reputation that `HAProxy`'s table is kept like.
+    /// The reputation, from which the table in `HAProxy` is reconciled.
     #[must_use]
     pub const fn reputation(&self) -> &Arc<Reputation> {
         &self.reputation
@@ -157,7 +157,7 @@ impl Engine {
 
 /// Sessions and challenges.
 impl Engine {
-    /// The session in this text of a cookie, if it is one of this gate's and its times are right.
+    /// The session in the value of a cookie, if its signature and times are valid.
     #[must_use]
     pub fn read_session(&self, text: &str) -> Option<Session> {
         self.sessions.read(text)
@@ -167,55 +167,55 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// When the store did not keep it; the session is then still in force.
+    /// Fails if the store cannot record it; the session then stays in force.
     pub async fn revoke(&self, session: &Session) -> Result<(), StoreError> {
         self.sessions.revoke(session).await
     }
 
-    /// A picture as visitors get it at `level`: of no challenge, and its answer is thrown away.
+    /// Draws a sample picture as visitors get it at `level`. It belongs to no challenge.
     ///
     /// # Errors
     ///
-    /// [`ChallengeError::Busy`]; when the renderer fails.
+    /// [`ChallengeError::Busy`], or the renderer's error.
     pub async fn sample(&self, level: ThreatLevel) -> Result<Media, ChallengeError> {
-        let terms = self.config.challenge_config(&self.threat.policy_at(level));
-        self.challenges.sample(&terms.mix).await
+        let config = self.config.challenge_config(&self.threat.policy_at(level));
+        self.challenges.sample(&config.mix).await
     }
 
-    /// How challenges were answered since the start: each kind, and all of them.
+    /// How challenges were answered since the start: by kind, and in total.
     #[must_use]
     pub fn answer_figures(&self) -> (Vec<Figures>, Figures) {
         self.challenges.tally().figures()
     }
 
-    /// Challenges that wait for an answer.
+    /// The number of challenges that wait for an answer.
     ///
     /// # Errors
     ///
-    /// Faults of the store.
+    /// Fails if the store fails.
     pub async fn active_challenges(&self) -> Result<u64, StoreError> {
         self.store.active_challenges().await
     }
 
-    /// Pictures that are drawn ahead.
+    /// The number of pictures drawn ahead.
     #[must_use]
     pub fn pictures_ready(&self) -> usize {
         self.challenges.pictures_ready()
     }
 
-    /// How many wait in the queue.
+    /// The number of visitors waiting in the queue.
     #[must_use]
     pub fn queue_length(&self) -> u64 {
         self.limits.waiting()
     }
 
-    /// What behaviour counted since the start.
+    /// The behaviour report since this process started.
     #[must_use]
     pub fn behaviour_report(&self) -> Report {
         self.behaviour.report()
     }
 
-    /// What is asked at the level in force of a circuit without a session whose requests look like `class`.
+    /// What a circuit without a session has to solve at the current level if its requests look like `class`.
     #[must_use]
     pub fn requirement_of(&self, class: Option<Class>) -> Requirement {
         let policy = self.threat.policy();
@@ -229,24 +229,24 @@ impl Engine {
 
 /// The threat level.
 impl Engine {
-    /// Where the dial stands.
+    /// The current state of the dial.
     #[must_use]
     pub fn dial(&self) -> Dial {
         self.threat.dial()
     }
 
-    /// What `level` asks.
+    /// The policy at `level`.
     #[must_use]
     pub fn policy_at(&self, level: ThreatLevel) -> Arc<LevelPolicy> {
         self.threat.policy_at(level)
     }
 
-    /// Turns the dial by hand, unless `decide` finds that it may not be.
+    /// Changes the dial on behalf of an operator to what `decide` returns; `None` leaves it unchanged.
     ///
     /// # Errors
     ///
-    /// Faults of the file, and then it was not turned.
-    pub async fn start_dial(
+    /// Fails if the database cannot be written; the dial is unchanged then.
+    pub async fn change_dial(
         &self,
         change: DialChange,
         decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
@@ -254,11 +254,11 @@ impl Engine {
         self.threat.change_by_operator(change, decide).await
     }
 
-    /// The last turns of the dial.
+    /// The last `count` changes of the dial, the oldest first.
     ///
     /// # Errors
     ///
-    /// Faults of the file.
+    /// Fails if the database cannot be read.
     pub async fn dial_history(
         &self,
         count: u64,
@@ -266,11 +266,11 @@ impl Engine {
         self.threat.history(count).await
     }
 
-    /// Turns of the dial before one.
+    /// The last `count` changes before `before` with numbers below `below`, the latest first.
     ///
     /// # Errors
     ///
-    /// Faults of the file.
+    /// Fails if the database cannot be read.
     pub async fn dial_history_before(
         &self,
         before: Timestamp,
@@ -280,7 +280,7 @@ impl Engine {
         self.threat.history_before(before, below, count).await
     }
 
-    /// The threat level, for the task that turns it.
+    /// The threat level, for the task that runs the dial.
     #[must_use]
     pub const fn threat(&self) -> &Arc<Threat> {
         &self.threat
@@ -289,7 +289,7 @@ impl Engine {
 
 /// Health and figures.
 impl Engine {
-    /// Whether it can do its work now.
+    /// Checks the health of the engine.
     pub async fn health(&self) -> Health {
         Health {
             store: self.store.ping().await.is_ok(),
@@ -299,17 +299,17 @@ impl Engine {
         }
     }
 
-    /// The files that were damaged when this process started, and are new ones.
+    /// The database files that were found damaged and recreated since this process started.
     #[must_use]
     pub fn recreated(&self) -> Vec<&'static str> {
         let files = [
             (reputation::status_db::FILE_NAME, self.reputation.was_recreated()),
             (threat::history::FILE_NAME, self.threat.was_recreated()),
         ];
-        files.into_iter().filter(|(_, anew)| *anew).map(|(name, _)| name).collect()
+        files.into_iter().filter(|(_, recreated)| *recreated).map(|(name, _)| name).collect()
     }
 
-    /// Sets the gauges of what is the case now, to be read by whoever scrapes the metrics.
+    /// Updates all gauges before the metrics are scraped.
     pub async fn update_gauges(&self) {
         let metrics = &self.metrics;
         metrics.challenge.set_pictures_ready(self.challenges.pictures_ready());
@@ -321,7 +321,7 @@ impl Engine {
         metrics.reputation.set_circuit_status(CircuitStatus::Trusted.as_str(), counts.trusted);
         metrics.reputation.set_circuit_status(CircuitStatus::Banned.as_str(), counts.banned);
         if let Some(count) = self.replication.pending() {
-            metrics.reputation.set_untold(count);
+            metrics.reputation.set_pending(count);
         }
         metrics
             .reputation

@@ -1,5 +1,5 @@
-//! The parts of an engine, for tests that look behind its verbs or need a state that visitors take hours to
-//! reach. Only the feature `test-support` has it.
+//! Access to the parts of an engine, for tests that need to look behind its verbs or to set up a state that takes
+//! visitors hours to reach. Available only with the feature `test-support`.
 
 use std::sync::Arc;
 
@@ -16,35 +16,35 @@ use crate::threat::Threat;
 use fortify_core::pseudonym::Pseudonyms;
 use fortify_store::StateStore;
 
-/// What an engine is made of.
+/// The parts of an engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
-    /// What is remembered between requests.
+    /// The store of state between requests.
     pub store: &'a Arc<dyn StateStore>,
     /// The signing keys.
     pub keys: &'a Arc<KeyRing>,
-    /// How circuits are called.
+    /// Derives the pseudonyms of circuits.
     pub pseudonyms: &'a Pseudonyms,
-    /// Mints and checks sessions.
+    /// Creates and checks sessions.
     pub sessions: &'a Arc<Sessions>,
-    /// Draws, issues and judges challenges.
+    /// Issues, draws and checks challenges.
     pub challenges: &'a Arc<Challenges>,
-    /// How much may be asked for.
+    /// The limits of challenges.
     pub limits: &'a Arc<Limits>,
     /// The status of circuits.
     pub reputation: &'a Arc<Reputation>,
-    /// How circuits answer.
+    /// The answer histories of circuits.
     pub answer_histories: &'a Arc<AnswerHistories>,
-    /// What the other nodes are told of both.
+    /// The replication of both to other nodes.
     pub replication: &'a Arc<Replication>,
-    /// What circuits do.
+    /// The behaviour of circuits.
     pub behaviour: &'a Arc<Behaviour>,
     /// The threat level.
     pub threat: &'a Arc<Threat>,
 }
 
 impl Engine {
-    /// What it is made of.
+    /// Returns the parts of this engine.
     #[must_use]
     pub const fn parts(&self) -> Parts<'_> {
         Parts {

@@ -1,7 +1,7 @@
 //! The signed ticket of a circuit that waits in the admission queue.
 //!
-//! The place is with the one who waits, so that a flood costs no memory. A ticket is good for one
-//! circuit, in one queue, for as long as anybody waits.
+//! Visitors keep their own place, so a flood costs no memory. A ticket is valid for one circuit, in one queue,
+//! for 30 minutes, which is longer than anybody has to wait.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::session::key_ring::{KeyRing, KeyRingError, Purpose};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
 
-/// How long a ticket is good: longer than anybody waits at a page.
+/// The lifetime of a ticket: longer than the longest wait in the queue.
 const LIFETIME: Duration = Duration::from_secs(1800);
 
 /// A signed place in the queue.
@@ -21,7 +21,7 @@ const LIFETIME: Duration = Duration::from_secs(1800);
 pub struct Ticket(String);
 
 impl Ticket {
-    /// The text that a page or a program gets.
+    /// The signed text, for a page or an API response.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -31,7 +31,7 @@ impl Ticket {
     ///
     /// # Errors
     ///
-    /// When the keys do not sign.
+    /// Fails if the value cannot be signed.
     pub(super) fn seal(
         place: QueuePosition,
         circuit: CircuitTag,
@@ -46,7 +46,7 @@ impl Ticket {
         keys.sign(Purpose::Ticket, &claims).map(Self)
     }
 
-    /// The place that `text` stands for, if it is `circuit`'s, in `queue`, and not too old.
+    /// The place in `text`, if the ticket belongs to `circuit` and `queue` and has not expired.
     pub(super) fn open(
         text: &str,
         circuit: CircuitTag,

@@ -1,5 +1,5 @@
-//! What the engine does beside requests: it forgets circuits that are no more, notices rotated keys, and
-//! says when the learning period is over.
+//! Work between requests: forgetting closed circuits, loading rotated keys, and reporting the end of the
+//! learning period.
 
 use super::Engine;
 use crate::behaviour::Report;
@@ -8,51 +8,50 @@ use crate::session::key_ring::KeyRingError;
 use fortify_core::circuit::{CircuitId, Origin, TorBoot, TorCircuit};
 
 impl Engine {
-    /// Takes back the statuses of circuits that ended with the tor before `boot`, so that nobody inherits
-    /// one with a number. What the store keeps names the start of tor, so that nothing of it is found
-    /// again; `HAProxy`'s table knows circuits by number alone.
+    /// Resets the status of circuits from tor generations before `boot`, so that no new circuit inherits one with
+    /// its number. Keys in the store include the generation and so are never found again; the table in
+    /// `HAProxy` identifies circuits by number alone.
     pub async fn tor_restarted(&self, boot: TorBoot) {
-        self.take_back(&self.reputation.stale_at(boot)).await;
+        self.reset_closed(&self.reputation.stale_at(boot)).await;
     }
 
-    /// Forgets a circuit that tor closed.
+    /// Forgets a circuit that Tor has closed.
     pub async fn circuit_closed(&self, circuit: TorCircuit) {
         self.reputation.lift_penalty(circuit);
         if self.reputation.status(circuit).is_some() {
-            self.take_back(&[circuit]).await;
+            self.reset_closed(&[circuit]).await;
         }
         for id in [CircuitId::Header(circuit), CircuitId::ProxyLine(Origin::Tor(circuit))] {
             let tag = self.pseudonyms.tag(&id);
             self.answer_histories.forget(tag);
             self.behaviour.forget(tag);
             if let Err(error) = self.store.forget_failures(tag).await {
-                // It goes by itself when its time is over.
-                tracing::debug!(%error, "a closed circuit was not forgotten");
+                // The entry expires by itself.
+                tracing::debug!(%error, "could not forget the failures of a closed circuit; they expire by themselves");
             }
         }
     }
 
-    /// Reads the key file again if it changed; whether it did.
+    /// Reloads the key file if it has changed, and returns whether it had.
     ///
     /// # Errors
     ///
-    /// When it cannot be read; the keys stay as they are.
+    /// Fails if the file cannot be read; the current keys stay in use.
     pub fn refresh_keys(&self) -> Result<bool, KeyRingError> {
         self.keys.refresh()
     }
 
-    /// The report of the learning period, once, when it is over.
+    /// The report of the learning period, returned once, after it has ended.
     #[must_use]
     pub fn end_of_learning(&self) -> Option<Report> {
         self.behaviour.end_of_first_day()
     }
 
-    /// Takes the statuses of circuits back that are no more: for long enough that `HAProxy` is told,
-    /// whenever it is back.
-    async fn take_back(&self, circuits: &[TorCircuit]) {
+    /// Resets the status of closed circuits. The reset lasts long enough to reach `HAProxy` even after an outage.
+    async fn reset_closed(&self, circuits: &[TorCircuit]) {
         let time = self.config.reputation.ban;
         let failed = |error| {
-            tracing::error!(%error, "the ban of a circuit that is no more stays until its end");
+            tracing::error!(%error, "could not reset the status of a closed circuit; it stays until it expires");
             Ok(())
         };
         let done = self.reset_for(circuits, time, StatusReason::Closed, failed).await;

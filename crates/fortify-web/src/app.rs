@@ -14,7 +14,7 @@ use fortify_config::{Config, StorageBackend};
 use fortify_core::circuit::TorBoot;
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::Entropy;
-use fortify_engine::challenge::renderer::Render;
+use fortify_engine::challenge::render::Render;
 use fortify_engine::operator::Health;
 use fortify_engine::session::key_ring::{KeyRing, KeyRingError};
 use fortify_engine::{Engine, EngineBuildError, Foundation, generator};

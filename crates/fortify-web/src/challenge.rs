@@ -235,7 +235,7 @@ async fn answer(
     let AnswerForm { token, answer, another, preference } = AnswerForm::read(fields)?;
     if another {
         let first = IssueRequest::first(app.engine.requirement(&visitor.client));
-        let request = first.with_wish(preference).in_place_of(token);
+        let request = first.with_preference(preference).in_place_of(token);
         return retry(app, visitor, waiting, request, Notice::Another).await;
     }
     let submission = Submission { token, answer, trapped: traps::is_caught(token, fields) };
@@ -243,7 +243,7 @@ async fn answer(
         Answered::Granted(minted) => Ok(admit(app, visitor, waiting, &minted)),
         Answered::Next(stage) => go_on(app, visitor, waiting, stage, preference).await,
         Answered::Wrong(request) => {
-            retry(app, visitor, waiting, request.with_wish(preference), Notice::Wrong).await
+            retry(app, visitor, waiting, request.with_preference(preference), Notice::Wrong).await
         }
         Answered::Wait(wait) => Err(WebError::waiting(wait, &waiting.return_to)),
     }
@@ -345,7 +345,7 @@ async fn go_on(
     if visitor.hint.is_none() {
         return Ok(cookies_off(app, visitor, &waiting.return_to));
     }
-    let request = stage.next.with_wish(preference);
+    let request = stage.next.with_preference(preference);
     let mut response = page(app, visitor, request, waiting.around(Notice::Stage)).await?;
     pages::set_cookies(&mut response, [stage_cookie(visitor, &stage)]);
     Ok(response)

@@ -152,7 +152,7 @@ async fn turn(
     decide: impl FnOnce(Dial) -> Option<Dial> + Send + 'static,
 ) -> Result<DialView, AdminError> {
     let why = why(context.principal()?, context.app().clock.now(), reason);
-    match context.app().engine.start_dial(why, decide).await? {
+    match context.app().engine.change_dial(why, decide).await? {
         Some(dial) => Ok(view(context, dial)),
         None => Err(AdminError::Conflict(PINNED.to_owned())),
     }

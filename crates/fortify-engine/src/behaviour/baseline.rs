@@ -1,4 +1,4 @@
-//! What is normal at this service, so that a busy shop is no attack.
+//! The baseline of what is normal at this service, so that a busy shop does not look like an attack.
 //!
 //! Three measures of a circuit are learnt: its peak of requests in a minute, its peak of pages in five
 //! minutes, and how many distinct pages it asks for. Each has a limit: the value whose robust z-score
@@ -44,7 +44,7 @@ const MOST: f32 = 10.0;
 /// The weight of a sample in the moving averages.
 const EWMA_WEIGHT: f32 = 1.0 / 64.0;
 
-/// What one circuit tells about itself.
+/// A sample of one circuit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sample {
     /// Its peak of requests in about a minute.
@@ -52,13 +52,13 @@ pub(super) struct Sample {
     /// Its peak of pages in about five minutes.
     pub(super) page_rate: f32,
     pub(super) distinct_pages: f32,
-    /// Of its requests of the service, how many were assets: 0 to 1.
+    /// The share of assets among its requests, 0 to 1.
     pub(super) asset_share: f32,
-    /// Of its pages, how many were not there: 0 to 1.
+    /// The share of missing pages, 0 to 1.
     pub(super) missing_share: f32,
 }
 
-/// What is normal.
+/// What is normal at this service.
 #[derive(Clone, Copy, Debug)]
 pub struct Baseline {
     learnt: Option<Timestamp>,
@@ -70,7 +70,7 @@ pub struct Baseline {
 }
 
 impl Default for Baseline {
-    /// What is normal until something was learnt: the floors, which `docs/behaviour.md` reasons about.
+    /// The floors, which apply until enough was learnt; `docs/behaviour.md` explains them.
     fn default() -> Self {
         Self {
             learnt: None,
@@ -84,9 +84,9 @@ impl Default for Baseline {
 }
 
 impl Baseline {
-    /// Takes a sample in, if one is due; tells whether it did.
+    /// Learns from a sample if one is due, and returns whether it did.
     pub(super) fn learn(&mut self, sample: &Sample, now: Timestamp) -> bool {
-        // A clock that was set back must not stop the learning until it is there again.
+        // A clock that was set back must not pause learning.
         let due = |last: Timestamp| now < last || last.until(now) >= SLOT;
         if !self.learnt.is_none_or(due) {
             return false;
@@ -115,12 +115,12 @@ impl Baseline {
         self.distinct_pages.limit.exp()
     }
 
-    /// Whether the pages of this service load anything: many of an onion service's do not.
+    /// Whether the pages of this service load assets; those of many onion services do not.
     pub(super) fn has_assets(&self) -> bool {
         self.asset_share >= 0.2
     }
 
-    /// Whether so many pages are missing for everybody that it says nothing about anybody.
+    /// Whether so many pages are missing for everybody that missing pages say nothing about a visitor.
     pub(super) fn is_broken(&self) -> bool {
         self.missing_share >= 0.2
     }
@@ -132,7 +132,7 @@ fn average(average: &mut f32, value: f32) {
     }
 }
 
-/// One measure, as natural logarithms: what people do spreads by factors.
+/// One measure, in natural logarithms, because people differ by factors.
 #[derive(Clone, Copy, Debug)]
 struct Usual {
     median: f32,

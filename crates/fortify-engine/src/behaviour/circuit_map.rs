@@ -10,16 +10,16 @@ use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 
-/// Parts with a lock each, so that requests rarely wait for each other.
+/// The number of shards, each with its own lock, so that requests rarely wait for each other.
 const SHARDS: usize = 64;
 
-/// Circuits in all: about 20 MB.
+/// The most circuits in all shards, about 20 MB.
 const MOST: usize = 100_000;
 
-/// When a silent circuit is forgotten.
+/// How long an idle circuit is remembered.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
-/// How often a shard is swept of those.
+/// How often idle circuits are removed from a shard.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 pub(super) struct Circuits([Mutex<Shard>; SHARDS]);
@@ -35,7 +35,7 @@ impl Circuits {
         Self(array::from_fn(shard))
     }
 
-    /// Changes the record of a circuit, which begins empty.
+    /// Updates the record of a circuit, creating it if necessary.
     pub(super) fn update<T>(
         &self,
         circuit: CircuitTag,
@@ -51,7 +51,7 @@ impl Circuits {
         self.shard(circuit)?.records.get(&circuit).copied()
     }
 
-    /// Every circuit that is remembered, which it is where that is known, and when it was last seen.
+    /// Every remembered circuit, its Tor circuit if known, and when it was last seen.
     pub(super) fn all(&self) -> Vec<(CircuitTag, Option<TorCircuit>, Timestamp)> {
         let shards = self.0.iter().map(|shard| {
             let shard = lock(shard);
@@ -71,7 +71,7 @@ impl Circuits {
         self.0.iter().map(|shard| lock(shard).records.len()).sum()
     }
 
-    /// A tag is a keyed hash, so that nobody chooses where a circuit belongs.
+    /// A tag is a keyed hash, so nobody can choose a circuit's shard.
     fn shard(&self, circuit: CircuitTag) -> Option<MutexGuard<'_, Shard>> {
         let [byte, ..] = circuit.to_bytes();
         self.0.get(usize::from(byte) % SHARDS).map(lock)
@@ -83,8 +83,8 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 impl Shard {
-    /// Forgets who was silent for an hour, now and then; and where there is no room for one more, a
-    /// sixteenth, the idlest first: one pass over 1,562 records for each hundred that come.
+    /// Removes circuits idle for an hour from time to time. If the shard is still full, removes the idlest sixteenth,
+    /// so that 1,562 records are scanned once per hundred new ones.
     fn make_room(&mut self, circuit: CircuitTag, now: Timestamp) {
         let full = self.records.len() >= MOST / SHARDS && !self.records.contains_key(&circuit);
         if full || self.swept.until(now) >= SWEEP_EVERY {
@@ -96,7 +96,7 @@ impl Shard {
             let sixteenth = lasts.len() / 16;
             let (_, cut, _) = lasts.select_nth_unstable(sixteenth);
             let (cut, mut going) = (*cut, sixteenth);
-            // Many may have come in the same millisecond.
+            // Many may have been seen in the same millisecond.
             self.records.retain(|_, features| {
                 let goes = going > 0 && features.last() <= cut;
                 going -= usize::from(goes);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_circuits_makes_the_idlest_go_and_no_room_grow() {
+    fn a_flood_of_circuits_evicts_the_idlest_and_memory_stays_bounded() {
         let circuits = Circuits::new(NOW);
         let at = |number: u64| NOW.after(Duration::from_millis(number));
         for number in 0..250_000 {
@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn circuits_that_come_at_once_do_not_empty_the_room() {
+    fn circuits_seen_at_once_do_not_evict_each_other_all() {
         let circuits = Circuits::new(NOW);
         (0..250_000).for_each(|number| see(&circuits, number, NOW));
         assert!((MOST * 9 / 10..=MOST).contains(&circuits.len()), "{}", circuits.len());
     }
 
     #[test]
-    fn who_is_silent_for_an_hour_is_forgotten() {
+    fn circuits_idle_for_an_hour_are_forgotten() {
         let circuits = Circuits::new(NOW);
         (0..1000).for_each(|number| see(&circuits, number, NOW));
         (1000..2000).for_each(|number| see(&circuits, number, NOW.after(FORGOTTEN)));

@@ -1,120 +1,60 @@
-//! From what was counted to what it is: a pure function and its thresholds.
+//! Classifies a circuit by its record: a pure function and its thresholds.
 //!
-//! Every threshold is so high that people do not reach it in the simulation of `benches/behaviour.rs`,
-//! and so that one accident (a page with a hundred pictures, a mistyped password, a stalled upload)
-//! is far from it; `docs/behaviour.md` has the reasons for each.
+//! Every threshold is so high that people do not reach it in the simulation of `benches/behaviour.rs`, and that a
+//! single accident (a page with a hundred pictures, a mistyped password, a stalled upload) stays far below it.
+//! `docs/behaviour.md` explains each.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::baseline::Baseline;
+use super::class::Class;
 use super::features::Features;
 use fortify_core::clock::Timestamp;
 
-/// Requests for what only scanners look for.
+/// Requests for paths that only scanners look for.
 const PROBES: u32 = 3;
-/// Pages that are not there, if they are at least [`MISSING_SHARE`] of all.
+/// Missing pages, if they are at least [`MISSING_SHARE`] of all.
 const MISSING: u32 = 30;
 const MISSING_SHARE: f32 = 0.6;
-/// Forms sent to log-ins. Who mistypes gives up or asks for a new password before.
+/// Forms sent to log-ins. People who mistype give up or reset their password sooner.
 const LOGINS: u32 = 10;
-/// Bodies that ran out of time. The first waits 30 s by default, so that five by accident are rare.
+/// Bodies that exceeded their deadline. Each takes 30 s by default, so five by accident are rare.
 const CRAWLS: u32 = 5;
-/// Challenges without an answer, if fewer than [`ANSWERED_SHARE`] are answered.
+/// Unanswered challenges, if fewer than [`ANSWERED_SHARE`] are answered.
 const UNANSWERED: u32 = 20;
 const ANSWERED_SHARE: f32 = 0.25;
-/// Standard deviation over mean of the gaps between pages; people's is about 1 and above.
+/// The standard deviation of the gaps between pages divided by their mean. For people it is about 1 or more.
 const REGULAR: f32 = 0.25;
 
-/// What a circuit looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Class {
-    /// Looks for weak places.
-    Probing,
-    /// Tries names and passwords.
-    CredentialStuffing,
-    /// Holds connections with bodies that hardly move.
-    SlowDrip,
-    /// Asks for more than anybody reads.
-    Flood,
-    /// Collects challenges.
-    ChallengeFarming,
-    /// Copies the service page by page.
-    Scraping,
-}
-
-impl Class {
-    /// All of them, in the order in which one that is several is called: what harms most, and is
-    /// least often an accident, comes first.
-    pub const ALL: [Self; 6] = [
-        Self::Probing,
-        Self::CredentialStuffing,
-        Self::SlowDrip,
-        Self::Flood,
-        Self::ChallengeFarming,
-        Self::Scraping,
-    ];
-
-    /// The name in metrics and reports.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Probing => "probing",
-            Self::CredentialStuffing => "credential_stuffing",
-            Self::SlowDrip => "slow_drip",
-            Self::Flood => "flood",
-            Self::ChallengeFarming => "challenge_farming",
-            Self::Scraping => "scraping",
-        }
-    }
-}
-
-/// A set of [`Class`]es.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Classes(u8);
-
-impl Classes {
-    /// Adds one, and tells whether it is new.
-    pub(super) fn insert(&mut self, class: Class) -> bool {
-        let before = self.0;
-        self.0 |= 1 << class as u8;
-        self.0 != before
-    }
-
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
-/// Why.
+/// The reason for a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingReason {
-    /// Scanner paths.
+    /// Requests paths that only scanners look for.
     ScannerPaths,
-    /// Pages that are not there.
+    /// Requests mostly missing pages.
     MissingPages,
-    /// Log-ins.
+    /// Sends forms to log-ins repeatedly.
     LogIns,
-    /// Bodies that hardly move.
+    /// Sends very slow bodies.
     CrawlingBodies,
-    /// Requests in a minute.
+    /// Sends too many requests per minute.
     RequestRate,
-    /// Challenges without answers.
+    /// Leaves challenges unanswered.
     UnansweredChallenges,
-    /// Distinct pages.
+    /// Requests too many distinct pages.
     ManyPages,
-    /// Pages in five minutes.
+    /// Requests too many pages in five minutes.
     PageRate,
-    /// Pages without what they load.
+    /// Never loads assets of pages.
     NoAssets,
-    /// Evenly spaced pages.
+    /// Requests pages at even intervals.
     Regular,
 }
 
 impl FindingReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 10] = [
         Self::ScannerPaths,
         Self::MissingPages,
@@ -128,7 +68,7 @@ impl FindingReason {
         Self::Regular,
     ];
 
-    /// For people.
+    /// The description for operators.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -146,17 +86,17 @@ impl FindingReason {
     }
 }
 
-/// A few [`FindingReason`]s.
+/// A set of [`FindingReason`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reasons(u16);
 
 impl Reasons {
-    /// Each of them.
+    /// Iterates over the reasons.
     pub fn iter(self) -> impl Iterator<Item = FindingReason> {
         FindingReason::ALL.into_iter().filter(move |reason| self.has(*reason))
     }
 
-    /// Whether it is one of them.
+    /// Whether the set contains `reason`.
     #[must_use]
     pub const fn has(self, reason: FindingReason) -> bool {
         self.0 & (1 << reason as u16) != 0
@@ -167,16 +107,16 @@ impl Reasons {
     }
 }
 
-/// What a circuit was found to be, and why.
+/// The class of a circuit, and the reasons for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What.
+    /// The class.
     pub class: Class,
-    /// Why: at least one.
+    /// The reasons, at least one.
     pub reasons: Reasons,
 }
 
-/// What a circuit looks like at `now`; `None` is like anybody.
+/// Classifies a circuit at `now`; `None` if it looks like any visitor.
 #[must_use]
 pub fn classify(features: &Features, baseline: &Baseline, now: Timestamp) -> Option<Finding> {
     let features = features.as_of(now);
@@ -209,7 +149,7 @@ fn reasons(class: Class, features: &Features, baseline: &Baseline) -> Option<Rea
     (reasons != Reasons::default()).then_some(reasons)
 }
 
-/// Many pages alone may be a long evening: there must be another sign that nobody reads them.
+/// Many pages alone may be one person's long evening, so another sign is required.
 fn scraping(features: &Features, baseline: &Baseline) -> Reasons {
     if features.distinct_pages() <= baseline.most_distinct_pages() {
         return Reasons::default();

@@ -1,4 +1,4 @@
-//! What is known of one circuit's requests, in a record of fixed size.
+//! The record of one circuit's requests, of fixed size.
 
 use std::time::Duration;
 
@@ -6,80 +6,80 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::baseline::Sample;
-use super::classify::{Class, Classes};
+use super::class::{Class, Classes};
 use super::target::{Probe, Target};
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;
 
-/// After how long counts are worth half. A visit that was odd once is forgiven within the hour, and
-/// whoever keeps a steady rate is seen with about 1.5 times what he does in this time.
+/// The half-life of counts. One odd visit is forgiven within the hour; a steady rate shows as about 1.5 times the
+/// requests of this time.
 pub(super) const HALF_LIFE: Duration = Duration::from_secs(600);
 
-/// Over how long requests make up a rate: longer than a page with everything that it loads takes over
-/// Tor, so that one page is no flood.
+/// The time constant of the request rate: longer than loading a page with all assets takes over Tor, so that one
+/// page does not look like a flood.
 const REQUESTS_OVER: Duration = Duration::from_secs(60);
 
-/// Over how long pages make up a rate: longer than the burst of somebody who opens ten tabs.
+/// The time constant of the page rate: longer than the burst of opening ten tabs.
 const PAGES_OVER: Duration = Duration::from_secs(300);
 
-/// How often a circuit tells the baseline about itself.
+/// How often a circuit contributes a sample to the baseline.
 const SAMPLE_EVERY: Duration = Duration::from_secs(300);
 
-/// The weight of a new gap between pages in mean and variance: about the last sixteen count.
+/// The weight of a new gap between pages in the moving mean and variance, which so cover about the last sixteen.
 const GAP_WEIGHT: f32 = 1.0 / 16.0;
 
-/// One request, as far as it is counted.
+/// The counted properties of one request.
 pub struct Request {
-    /// What its address says.
+    /// The result of analysing its URL.
     pub target: Target,
     /// Whether it is a POST.
     pub post: bool,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// Whether the browser says that a page loads it: then nobody chose to ask for it, and who can
-    /// put a picture into a page must not make its readers look like scanners. A program can say so
-    /// too, and is then not seen by its paths; better that than a person blamed.
+    /// Whether the browser says that a page loads it as a subresource. Nobody chose to request it then, and whoever
+    /// can embed a picture in a page must not make its readers look like scanners. A bot can claim the same and so
+    /// hide its paths, which is better than blaming people.
     pub loaded: bool,
-    /// Whether its body ran out of time.
+    /// Whether its body exceeded the deadline.
     pub crawled: bool,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
-    /// It went on to the service with a session: the status of the answer, where it is known.
+    /// It was admitted to the service; the status of the response, if known.
     Passed(Option<u16>),
-    /// It was met with a challenge.
+    /// It got a challenge.
     Challenged,
-    /// It answered one.
+    /// It answered a challenge.
     Answered {
-        /// Whether rightly; a wrong answer is met with the next challenge.
+        /// Whether the answer was right; a wrong one gets the next challenge.
         solved: bool,
     },
-    /// Anything else: refused, or for the gate itself.
+    /// Anything else: refused, or handled by the gate itself.
     #[default]
     Other,
 }
 
-/// How many there were, lately: halved every `HALF_LIFE`. All saturate.
+/// Recent counts, halved every ten minutes. All saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
-    /// Requests of the service that are no assets.
+    /// Requests to the service other than assets.
     pub pages: u32,
-    /// What pages load.
+    /// Assets that pages load.
     pub assets: u32,
-    /// Pages that are not there: 404 or 410. Other 4xx are what log-ins and forms are answered with, and
-    /// a 5xx is the service's fault.
+    /// Missing pages: 404 or 410. Other 4xx are normal responses to log-ins and forms, and a 5xx is the service's
+    /// fault.
     pub missing: u32,
-    /// Forms sent to addresses that look like a log-in.
+    /// Forms sent to URLs that look like a log-in.
     pub logins: u32,
     /// Challenges shown.
     pub challenges: u32,
     /// Answers given, right or wrong.
     pub answers: u32,
-    /// Requests for what only scanners look for.
+    /// Requests for paths that only scanners look for.
     pub probes: u32,
-    /// Bodies that ran out of time.
+    /// Bodies that exceeded their deadline.
     pub crawls: u32,
 }
 
@@ -102,20 +102,20 @@ pub struct Features {
     pub(super) rate: f32,
     /// Pages in about the last five minutes.
     pub(super) page_rate: f32,
-    /// The highest of both since the last sample.
+    /// The peaks of both rates since the last sample.
     peaks: (f32, f32),
-    /// Between pages, in milliseconds: a moving mean and variance.
+    /// The moving mean and variance of the gaps between pages, in milliseconds.
     pub(super) gap_mean: f32,
     pub(super) gap_variance: f32,
     pub(super) counts: Counts,
     /// Pages of this half-life and of the one before.
     sketches: [Sketch; 2],
     admitted: bool,
-    /// Whether it ever fetched what a page loads: never taken back, because browsers keep those.
+    /// Whether it ever fetched assets. Never reset, because browsers cache them.
     pub(super) loads_assets: bool,
-    /// As what it was found, ever.
+    /// All classes it was ever found to be in.
     found: Classes,
-    /// Which it is: its number, for operators who act on what they see here.
+    /// The Tor circuit, for operators who act on findings.
     tor: Option<TorCircuit>,
 }
 
@@ -140,8 +140,8 @@ impl Features {
         }
     }
 
-    /// The record at a time: rates fade and counts halve. After a clock that went back it goes on
-    /// from there, at the price of one gap.
+    /// The record at `now`: rates decay and counts halve. After the clock was set back, time continues from there, at
+    /// the cost of one gap.
     #[must_use]
     pub(super) fn as_of(mut self, now: Timestamp) -> Self {
         for past in [&mut self.last, &mut self.halved, &mut self.sampled] {
@@ -166,7 +166,7 @@ impl Features {
         self
     }
 
-    /// Takes one request in.
+    /// Counts one request.
     pub(super) fn record(&mut self, request: &Request, now: Timestamp) {
         *self = self.as_of(now);
         self.rate += 1.0;
@@ -191,7 +191,7 @@ impl Features {
         let probed = match (request.target.probe, status) {
             _ if request.loaded => false,
             (None, _) => false,
-            // What the service gives out is no secret to it.
+            // A path that the service answers is part of the service.
             (Some(_), Some(status)) => (400..500).contains(&status),
             (Some(probe), None) => probe == Probe::Leak,
         };
@@ -199,11 +199,11 @@ impl Features {
         self.peaks = (self.peaks.0.max(self.rate), self.peaks.1.max(self.page_rate));
     }
 
-    /// What only the service's own pages tell.
+    /// Counts a request that was admitted to the service.
     fn passed(&mut self, request: &Request, status: Option<u16>, now: Timestamp) {
         let (target, counts) = (request.target, &mut self.counts);
         if target.asset || request.loaded {
-            // In this order: what comes without a page before it is no sign of a browser.
+            // Only assets after a page are a sign of a browser.
             self.loads_assets |= counts.pages > 0;
             add(&mut counts.assets, true);
             return;
@@ -222,15 +222,14 @@ impl Features {
         }
     }
 
-    /// About how many distinct pages it asked for in the last ten to twenty minutes.
+    /// The approximate number of distinct pages in the last ten to twenty minutes.
     #[must_use]
     pub(super) fn distinct_pages(&self) -> f32 {
         let [this, before] = &self.sketches;
         this.with(before).estimate()
     }
 
-    /// What the baseline may learn from it, when it is time. Only from whoever has a session and was
-    /// never found to be anything.
+    /// A sample for the baseline, when one is due: only from circuits that were admitted and never in any class.
     pub(super) fn sample(&mut self, now: Timestamp) -> Option<Sample> {
         if self.sampled.until(now) < SAMPLE_EVERY {
             return None;
@@ -248,12 +247,12 @@ impl Features {
         })
     }
 
-    /// Notes what it was found to be, and tells whether that is new.
+    /// Records a class, and returns whether it is new.
     pub(super) fn note(&mut self, class: Class) -> bool {
         self.found.insert(class)
     }
 
-    /// How long nothing came from it.
+    /// The time since its last request.
     pub(super) fn idle(&self, now: Timestamp) -> Duration {
         self.last.until(now)
     }
@@ -271,7 +270,7 @@ impl Features {
     }
 }
 
-/// What is left after `idle` of a sum over about `over`.
+/// The share of a moving sum over `over` that remains after `idle`.
 fn fade(idle: Duration, over: Duration) -> f32 {
     (-idle.as_secs_f32() / over.as_secs_f32()).exp()
 }
@@ -320,7 +319,7 @@ pub(super) mod tests {
         Request { target, post: false, outcome, loaded: false, crawled: false }
     }
 
-    /// Records with any numbers in them, also such as never come about.
+    /// Records with arbitrary values, even ones that never occur.
     pub(in super::super) fn any_features() -> impl Strategy<Value = Features> {
         let floats = (any::<f32>(), any::<f32>(), any::<f32>(), any::<f32>());
         let times = (any::<u64>(), any::<u64>());
@@ -354,7 +353,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_door_that_the_service_has_is_no_probe_and_a_leak_is_one_to_whoever_has_no_session() {
+    fn existing_paths_are_no_probes_and_leaks_are_probes_without_a_session() {
         let probes = |path: &str, outcome| {
             let mut features = Features::new(NOW);
             features.record(&request(path, outcome), NOW);
@@ -368,7 +367,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_a_page_was_made_to_load_is_not_held_against_its_reader() {
+    fn subresources_of_a_page_do_not_count_against_its_reader() {
         let mut features = Features::new(NOW);
         for number in 0..100 {
             for path in ["/.env".to_owned(), format!("/gone/{number}")] {
@@ -381,7 +380,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn time_forgives_and_a_clock_that_went_back_takes_and_gives_nothing() {
+    fn counts_decay_and_a_clock_set_back_changes_nothing() {
         let mut features = Features::new(NOW);
         for _ in 0..100 {
             features.record(&request("/.env", Outcome::Challenged), NOW);
@@ -407,7 +406,7 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn time_only_forgives(features in any_features(), early: u64, late: u64) {
+        fn counts_never_grow_with_time(features in any_features(), early: u64, late: u64) {
             let (early, late) = (early.min(late), early.max(late));
             let [mut early, mut late] =
                 [early, late].map(|now| features.as_of(Timestamp::from_millis(now)));

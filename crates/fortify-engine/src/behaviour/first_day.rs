@@ -1,4 +1,4 @@
-//! Since when this installation has watched, so that a new one acts on nothing it saw in its first day.
+//! The start of the learning period: a new installation does not act on findings in its first day.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use fortify_core::clock::Timestamp;
 
-/// For how long a new installation only watches: the requirement's day, which has every hour once.
+/// The length of the learning period: one day, as the requirements say, which covers every hour once.
 pub const FIRST_DAY: Duration = Duration::from_secs(86_400);
 
-/// The file in the data directory: Unix seconds, and nothing else.
+/// The file in the data directory, which contains seconds since the Unix epoch.
 const FILE_NAME: &str = "watching-since";
 
-/// When `data_dir` was first watched over: now, if nothing there says otherwise. A time to come is one
-/// that a clock was wrong about.
+/// Reads the start of the learning period from `data_dir`, or sets it to `now` if it is missing, invalid or in the
+/// future.
 ///
 /// # Errors
 ///
-/// When the file can neither be read nor made.
+/// Fails if the file can be neither read nor created.
 pub fn watching_since(data_dir: &Path, now: Timestamp) -> io::Result<Timestamp> {
     let path = data_dir.join(FILE_NAME);
     let written = match fs::read_to_string(&path) {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_start_is_remembered_and_a_broken_file_starts_anew() {
+    fn the_first_start_is_remembered_and_a_broken_file_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let first = Timestamp::from_secs(1_800_000_000);
         let later = first.after(FIRST_DAY);

@@ -1,4 +1,4 @@
-//! What is counted of behaviour.
+//! The metrics of behaviour.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,14 +10,14 @@ struct ByClass {
     class: &'static str,
 }
 
-/// What circuits were found to be.
+/// The metrics of behaviour findings.
 #[derive(Clone, Debug, Default)]
 pub struct BehaviourMetrics {
     findings: Family<ByClass, Counter>,
 }
 
 impl BehaviourMetrics {
-    /// Fresh instruments, registered.
+    /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         metrics.describe(registry);
@@ -27,12 +27,12 @@ impl BehaviourMetrics {
     pub(super) fn describe(&self, registry: &mut Registry) {
         registry.register(
             "behaviour_findings",
-            "Circuits that look like no visitor, by what they look like",
+            "Circuits that were classified as automated, by class",
             self.findings.clone(),
         );
     }
 
-    /// A circuit was found to be something.
+    /// Counts a finding.
     pub fn finding(&self, class: &'static str) {
         self.findings.get_or_create(&ByClass { class }).inc();
     }

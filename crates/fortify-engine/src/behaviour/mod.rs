@@ -1,22 +1,23 @@
-//! What circuits do, and what that makes them look like.
+//! Classifies circuits by their requests.
 //!
-//! Every request that is about a visitor is counted, in a record of fixed size for its circuit; from
-//! the record and from what is normal at this service a pure function says whether the circuit is
-//! anything. Nothing is denied here: findings are counted and reported, and where the configuration
-//! says so, told to whoever decides ([`Behaviour::finding`]).
+//! Every visitor's request is counted in a record of fixed size for its circuit. From the record and a baseline of
+//! what is normal at this service, a pure function classifies the circuit. Nothing is refused here: findings are
+//! counted and reported and, if so configured, influence decisions ([`Behaviour::finding`]).
 //!
 //! # Layout
 //!
-//! - this file: [`Behaviour`], which puts the parts together;
-//! - `target`: what an address says, and the lists of paths (pure);
-//! - `features`: the record of one circuit (pure);
+//! - `target`: what a URL reveals, and the lists of paths (pure);
+//! - `class`: the classes (pure);
 //! - `baseline`: what is normal (pure);
-//! - `classify`: classes, reasons, thresholds (pure);
-//! - `circuits`: many records, bounded;
-//! - `first_day`: since when this installation has watched.
+//! - `features`: the record of one circuit (pure);
+//! - `classify`: reasons and thresholds (pure);
+//! - `circuit_map`: the records of all circuits, bounded;
+//! - `first_day`: the start of the learning period;
+//! - this file: [`Behaviour`], which combines the parts.
 
 mod baseline;
 mod circuit_map;
+mod class;
 mod classify;
 mod features;
 mod first_day;
@@ -42,24 +43,25 @@ use fortify_core::pseudonym::CircuitTag;
 use metrics::BehaviourMetrics;
 
 pub use baseline::Baseline;
-pub use classify::{Class, Finding, FindingReason, Reasons, classify};
+pub use class::Class;
+pub use classify::{Finding, FindingReason, Reasons, classify};
 pub use features::{Counts, Features, Outcome, Request};
 pub use first_day::{FIRST_DAY, watching_since};
 pub use target::Target;
 
-/// What is done with what requests tell.
+/// The use of findings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Nothing is counted.
+    /// Requests are not counted.
     Off,
-    /// Counted and reported.
+    /// Requests are counted and findings reported.
     Observe,
-    /// As [`Mode::Observe`] for the first day of an installation, with a report of what would have been
-    /// done, and as [`Mode::Act`] from then on. The default.
+    /// As [`Mode::Observe`] on the first day of an installation, followed by a report of what would have been done,
+    /// and as [`Mode::Act`] from then on. The default.
     #[default]
     Learn,
-    /// And told to whoever decides.
+    /// As [`Mode::Observe`], and findings influence decisions.
     Act,
 }
 
@@ -67,16 +69,16 @@ impl Mode {
     const ALL: [Self; 4] = [Self::Off, Self::Observe, Self::Learn, Self::Act];
 }
 
-/// What circuits do.
+/// Counts and classifies the requests of all circuits.
 pub struct Behaviour {
     mode: AtomicU8,
-    /// When the first day of [`Mode::Learn`] is over.
+    /// When the learning period of [`Mode::Learn`] ends.
     acts_from: Timestamp,
-    /// Whether that was said, or needs not be.
+    /// Whether its end was reported, or needs no report.
     announced: AtomicBool,
     clock: Arc<dyn Clock>,
     metrics: BehaviourMetrics,
-    /// Of the hashes of addresses: random for each process and never kept.
+    /// The key of URL hashes: random for each process and never stored.
     key: [u8; 16],
     circuits: Circuits,
     baseline: ArcSwap<Baseline>,
@@ -92,79 +94,80 @@ struct Tally {
     requests: AtomicU64,
 }
 
-/// What was seen since the start, and what would have been done.
+/// A summary of everything seen since the start, and of what would have been done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Report {
-    /// What is done with it.
+    /// The mode.
     pub mode: Mode,
-    /// Whether findings count now.
+    /// Whether findings influence decisions now.
     pub acts: bool,
-    /// Seconds until they do by themselves; 0 where they do, or never will.
+    /// Seconds until the learning period ends; 0 if it is over or there is none.
     pub acts_in: u64,
-    /// Requests counted.
+    /// The number of requests counted.
     pub requests: u64,
-    /// Circuits that are remembered now.
+    /// The number of circuits remembered now.
     pub circuits: usize,
     /// By class, in the order of [`Class::ALL`].
     pub classes: Vec<ClassReport>,
-    /// How often circuits were found for a reason.
+    /// How often each reason led to a finding.
     pub reasons: Vec<(FindingReason, u64)>,
 }
 
 /// One class in a [`Report`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ClassReport {
-    /// Which.
+    /// The class.
     pub class: Class,
-    /// Circuits found to be it; once each, for as long as they are remembered.
+    /// The number of circuits found to be in this class; once each while they are remembered.
     pub circuits: u64,
-    /// Requests that came from circuits while they were it: those that would have met stricter challenges.
+    /// The number of requests from circuits while they were in this class, which got stricter challenges or would
+    /// have.
     pub requests: u64,
 }
 
 impl Report {
-    /// Circuits found to be anything; one that was several things counts for each.
+    /// The number of circuits in any class; a circuit counts once for each of its classes.
     #[must_use]
     pub fn found(&self) -> u64 {
         self.classes.iter().map(|class| class.circuits).sum()
     }
 
-    /// Requests that get stricter challenges, or would.
+    /// The number of requests that got stricter challenges, or would have.
     #[must_use]
     pub fn stricter(&self) -> u64 {
         self.classes.iter().map(|class| class.requests).sum()
     }
 }
 
-/// What is known of one circuit's requests, and what it looks like.
+/// Everything known about the requests of one circuit, and its class.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct CircuitReport {
-    /// When the last one was counted, ms since the Unix epoch.
+    /// The time of the last counted request, in ms since the Unix epoch.
     pub seen: Timestamp,
-    /// What it looks like; nothing for most.
+    /// The class; null for most circuits.
     pub class: Option<Class>,
-    /// Why.
+    /// The reasons for the class.
     pub reasons: Vec<FindingReason>,
-    /// Whether that makes a difference here: findings count now.
+    /// Whether findings influence decisions now.
     pub counts_here: bool,
     /// Requests in about the last minute.
     pub requests_per_minute: f32,
     /// Pages in about the last five minutes.
     pub pages_per_five_minutes: f32,
-    /// About how many distinct pages in the last ten to twenty minutes.
+    /// The approximate number of distinct pages in the last ten to twenty minutes.
     pub distinct_pages: f32,
-    /// Whether it ever fetched what a page loads.
+    /// Whether it ever fetched a page's assets.
     pub loads_assets: bool,
-    /// How many there were of each kind lately.
+    /// Recent counts by kind, halved every ten minutes.
     pub counts: Counts,
 }
 
 impl Behaviour {
-    /// Nobody was seen yet; this installation has watched `since` then.
+    /// Creates an empty record; the learning period of this installation began at `since`.
     ///
     /// # Errors
     ///
-    /// Without randomness for the key.
+    /// Fails if no random key can be drawn.
     pub fn new(
         mode: Mode,
         since: Timestamp,
@@ -173,11 +176,11 @@ impl Behaviour {
         metrics: BehaviourMetrics,
     ) -> Result<Self, EntropyError> {
         let acts_from = since.after(FIRST_DAY);
-        let nothing_to_say = acts_from <= clock.now();
+        let already_over = acts_from <= clock.now();
         Ok(Self {
             mode: (mode as u8).into(),
             acts_from,
-            announced: nothing_to_say.into(),
+            announced: already_over.into(),
             metrics,
             key: random_bytes(entropy)?,
             circuits: Circuits::new(clock.now()),
@@ -190,37 +193,37 @@ impl Behaviour {
         })
     }
 
-    /// What is done with what requests tell.
+    /// The use of findings.
     #[must_use]
     pub fn mode(&self) -> Mode {
         let number = self.mode.load(Ordering::Relaxed);
         Mode::ALL.into_iter().find(|mode| *mode as u8 == number).unwrap_or_default()
     }
 
-    /// Does something else with it from now on.
+    /// Changes the mode.
     pub fn set_mode(&self, mode: Mode) {
         self.mode.store(mode as u8, Ordering::Relaxed);
         self.announced.store(self.clock.now() >= self.acts_from, Ordering::Relaxed);
     }
 
-    /// What a request's path and query say, as they were sent.
+    /// Analyses a request's path and query, as sent.
     #[must_use]
     pub fn read(&self, target: &[u8]) -> Target {
         Target::read(&self.key, target)
     }
 
-    /// Whether anything is counted.
+    /// Whether requests are counted.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.mode() != Mode::Off
     }
 
-    /// Takes in one request of a circuit.
+    /// Counts one request of a circuit.
     pub fn record(&self, circuit: CircuitTag, request: &Request) {
         self.record_circuit(circuit, None, request);
     }
 
-    /// As [`Self::saw`], and remembers which circuit it is.
+    /// As [`Self::record`], and remembers the Tor circuit for operators.
     pub fn record_circuit(&self, circuit: CircuitTag, tor: Option<TorCircuit>, request: &Request) {
         if !self.is_on() {
             return;
@@ -245,7 +248,7 @@ impl Behaviour {
         }
     }
 
-    /// Whether findings count: never, always, or from the second day on.
+    /// Whether findings influence decisions now: never, always, or after the learning period.
     #[must_use]
     pub fn acts(&self) -> bool {
         match self.mode() {
@@ -255,7 +258,7 @@ impl Behaviour {
         }
     }
 
-    /// The report of the first day, once, when it is over.
+    /// The report of the learning period, returned once, after it has ended.
     #[must_use]
     pub fn end_of_first_day(&self) -> Option<Report> {
         let over = self.mode() == Mode::Learn && self.acts();
@@ -263,11 +266,9 @@ impl Behaviour {
         over.then(|| self.report())
     }
 
-    /// What a circuit looks like, for whoever decides; always nothing unless findings count
-    /// ([`Self::acts`]).
+    /// The finding about a circuit, for decisions; always `None` unless findings count ([`Self::acts`]).
     ///
-    /// A clearnet address may be many people's, who together look like a flood: whoever decides
-    /// should ask only about circuits of tor's.
+    /// Call this for Tor circuits only: many people may share a clearnet address and look like a flood together.
     #[must_use]
     pub fn finding(&self, circuit: CircuitTag) -> Option<Finding> {
         if !self.acts() {
@@ -277,7 +278,7 @@ impl Behaviour {
         classify(&features, &self.baseline.load(), self.clock.now())
     }
 
-    /// What is known of a circuit's requests, and what that would be found to be, whatever the mode.
+    /// The report about a circuit, whatever the mode.
     #[must_use]
     pub fn report_of(&self, circuit: CircuitTag) -> Option<CircuitReport> {
         let (features, now) = (self.circuits.get(circuit)?, self.clock.now());
@@ -297,31 +298,31 @@ impl Behaviour {
         })
     }
 
-    /// Which circuit of tor's this is, where its requests are counted.
+    /// The Tor circuit with this pseudonym, if its requests are being counted.
     #[must_use]
     pub fn circuit(&self, circuit: CircuitTag) -> Option<TorCircuit> {
         self.circuits.get(circuit)?.circuit()
     }
 
-    /// When its last request was counted.
+    /// The time of its last counted request.
     #[must_use]
     pub fn last_seen(&self, circuit: CircuitTag) -> Option<Timestamp> {
         Some(self.circuits.get(circuit)?.last())
     }
 
-    /// Every circuit whose requests are counted, which it is where that is known, and when it was last
-    /// seen. There may be 100,000: to be asked off the threads that serve.
+    /// Every circuit whose requests are counted, its Tor circuit if known, and when it was last seen. There may be
+    /// 100,000, so do not call this on a thread that serves requests.
     #[must_use]
     pub fn recent(&self) -> Vec<(CircuitTag, Option<TorCircuit>, Timestamp)> {
         self.circuits.all()
     }
 
-    /// Forgets a circuit that is no more.
+    /// Forgets a closed circuit.
     pub fn forget(&self, circuit: CircuitTag) {
         self.circuits.forget(circuit);
     }
 
-    /// What was seen so far.
+    /// A summary of everything seen so far.
     #[must_use]
     pub fn report(&self) -> Report {
         let value = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -361,7 +362,7 @@ impl Behaviour {
     }
 
     fn learn(&self, sample: &Sample, now: Timestamp) {
-        // Who comes while another teaches is not missed.
+        // Samples that arrive during another update are skipped.
         if let Ok(_alone) = self.learning.try_lock() {
             let mut baseline = **self.baseline.load();
             if baseline.learn(sample, now) {

@@ -1,22 +1,21 @@
-//! What the address of a request says about its sender. The address itself is never kept.
+//! What the URL of a request reveals about its sender. The URL itself is never stored.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use percent_encoding::percent_decode;
 
-/// Bytes of a path that are looked at: the lists below need far less, and a longer path must not
-/// cost more.
+/// The most bytes of a path that are analysed. The lists below need far fewer, and longer paths must not cost more.
 const LOOKED_AT: usize = 256;
 
-/// What pages load. An ending says less than `Sec-Fetch-Dest`, but nginx's question does not carry
-/// that header, and a program writes into it what it likes.
+/// File extensions of assets. They say less than `Sec-Fetch-Dest`, but nginx's subrequests lack that header, and
+/// bots can forge it.
 const ASSETS: [&str; 24] = [
     "avif", "bmp", "css", "eot", "gif", "ico", "jpeg", "jpg", "js", "json", "map", "mjs", "mp3",
     "mp4", "ogg", "otf", "png", "svg", "ttf", "wasm", "webm", "webp", "woff", "woff2",
 ];
 
-/// Names that a path has only when somebody looks for what was left lying about: secrets, sources and
-/// histories. Whole segments, so that `/.environment` and a forge's `/project.git` are none.
+/// Names of files that should never be public: secrets, sources and histories. Only whole segments match, so
+/// `/.environment` and `/project.git` do not.
 const LEAKS: [&str; 20] = [
     ".aws",
     ".bash_history",
@@ -40,8 +39,8 @@ const LEAKS: [&str; 20] = [
     "wp-config.php.bak",
 ];
 
-/// Doors of widespread software. Where the service has one, people use it: each counts only when the
-/// service answers that it is not there.
+/// Entry points of widespread software. The service may have one, so each counts only if the service does not know
+/// it.
 const DOORS: [&str; 20] = [
     "actuator",
     "adminer.php",
@@ -65,7 +64,7 @@ const DOORS: [&str; 20] = [
     "xmlrpc.php",
 ];
 
-/// The last segment of addresses that take a name and a password, without `.php` or the like.
+/// Last path segments of log-ins, without extensions such as `.php`.
 const LOGINS: [&str; 12] = [
     "auth",
     "authenticate",
@@ -81,7 +80,7 @@ const LOGINS: [&str; 12] = [
     "login_check",
 ];
 
-/// Which kind of thing a scanner looks for.
+/// The kind of path that a scanner looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
     /// One of [`LEAKS`].
@@ -90,27 +89,27 @@ pub(super) enum Probe {
     Door,
 }
 
-/// What is taken from an address: 16 bytes that do not tell it.
+/// What is kept of a URL: 16 bytes that do not reveal it.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// A keyed hash of path and query; the key is random for each process, so that nobody can aim
-    /// at collisions, nor recognise a path.
+    /// A keyed hash of path and query. The key is random for each process, so nobody can cause collisions or
+    /// recognise a path.
     pub(super) hash: u64,
-    /// Something that a page loads, by its ending.
+    /// Whether it is an asset, by its extension.
     pub(super) asset: bool,
     pub(super) login: bool,
     pub(super) probe: Option<Probe>,
 }
 
 impl Target {
-    /// Reads path and query as they were sent.
+    /// Analyses path and query as sent.
     ///
-    /// The query counts as part of what is asked for, because many services name their pages there
-    /// (`viewtopic?t=1`); lists are matched against the normalised path alone.
+    /// The query is part of the hash because many services name their pages there (`viewtopic?t=1`). Lists are
+    /// matched against the normalised path only.
     #[must_use]
     pub fn read(key: &[u8; 16], sent: &[u8]) -> Self {
-        // Std's SipHash over a secret and then the message: its state is secret before the first
-        // byte that a visitor chooses.
+        // The standard library's SipHash over the key, then the message: its state is secret before the first byte
+        // that a visitor controls.
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         hasher.write(sent);
@@ -131,8 +130,8 @@ impl Target {
     }
 }
 
-/// The path with its percent-encoding undone once, in lower case, without empty segments, `.` and
-/// `..`: as servers read it, so that `/%2egit//config` is `/.git/config`.
+/// Normalises a path as servers do: percent-decoded once, in lower case, without empty segments, `.` and `..`, so
+/// that `/%2egit//config` becomes `/.git/config`.
 fn normalise(path: &[u8]) -> String {
     let mut normal = String::with_capacity(path.len().min(LOOKED_AT) + 1);
     let mut segment = String::new();

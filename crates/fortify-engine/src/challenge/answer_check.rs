@@ -1,30 +1,28 @@
-//! Whether an answer is right.
+//! Checks an answer against the challenge's record. Pure.
 
 use fortify_captcha::{Answer, Level, RENDERER_VERSION, Tolerance};
 
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::ChallengeRecord;
 
-/// What an answer is worth.
+/// The verdict on an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerVerdict {
-    /// It is right.
+    /// The answer is right.
     Right {
         /// The challenge's level.
         level: u8,
     },
-    /// It is what only a program reads: whoever gives it is one. The visitor is told nothing else
-    /// than for a wrong answer.
+    /// The answer is the decoy, which only bots read. The visitor gets the same response as for a wrong answer.
     Bot,
-    /// It is wrong, or there was nothing to answer.
+    /// The answer is wrong, or there is no such challenge.
     Wrong,
 }
 
-/// An answer that nobody gives, judged against where there is no challenge, so that an unknown
-/// token costs the same work as a wrong answer.
+/// The expected answer if there is no challenge, so that an unknown token costs the same work as a wrong answer.
 const NOBODYS_ANSWER: &str = "t:AAAAAA";
 
-/// Judges `answer`, given from `circuit`, against the record that was taken for it.
+/// Checks `answer`, given from `circuit`, against the record that was taken for it.
 #[must_use]
 pub fn check_answer(
     record: Option<&ChallengeRecord>,
@@ -33,7 +31,7 @@ pub fn check_answer(
 ) -> AnswerVerdict {
     let expected = record.map_or(NOBODYS_ANSWER, |record| record.answer.expose());
     let level = record.map_or(1, |record| record.level);
-    // All of it is computed before any of it is looked at.
+    // Everything is computed before anything is branched on.
     let right = matches(expected, level, answer);
     let own = record.is_some_and(|record| record.circuit == circuit);
     let current = record.is_some_and(|record| record.renderer == RENDERER_VERSION);
@@ -46,7 +44,7 @@ pub fn check_answer(
     }
 }
 
-/// Whether `answer` is the decoy, to the letter: a person's slip is not to be taken for it.
+/// Whether `answer` is exactly the decoy. A person's slip must not be mistaken for it.
 fn is_decoy(decoy: &str, answer: &str) -> bool {
     Answer::decode(decoy).is_ok_and(|decoy| decoy.matches(answer, Tolerance::Exact))
 }
@@ -93,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn one_slip_is_forgiven_in_calm_times_only() {
+    fn one_slip_is_tolerated_up_to_level_5() {
         assert!(right(&record("t:ACDEFH", 5), "ACDEFK"));
         assert!(!right(&record("t:ACDEFH", 6), "ACDEFK"));
         assert!(!right(&record("t:ACDEFH", 5), "ACDEKK"));
@@ -108,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_program_reads_gives_it_away() {
+    fn the_decoy_gives_a_bot_away() {
         let decoy = Some(Secret::new("t:HUNTER".to_owned()));
         let motion = ChallengeRecord { decoy, ..record("t:ACDEFH", 5) };
         assert_eq!(check_answer(Some(&motion), "hunter", motion.circuit), AnswerVerdict::Bot);
@@ -121,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_answers_a_challenge_that_is_not_there() {
+    fn no_answer_solves_a_missing_challenge() {
         let circuit = CircuitTag::from_bytes([1; 16]);
         for answer in ["AAAAAA", NOBODYS_ANSWER, ""] {
             assert_eq!(check_answer(None, answer, circuit), AnswerVerdict::Wrong);
@@ -129,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_another_renderer_cannot_be_answered() {
+    fn a_challenge_of_another_renderer_version_cannot_be_solved() {
         let old = ChallengeRecord { renderer: RENDERER_VERSION + 1, ..record("t:ACDEFH", 5) };
         assert!(!right(&old, "ACDEFH"));
     }
 
     #[test]
-    fn a_record_that_cannot_be_read_admits_nobody() {
+    fn an_unreadable_record_cannot_be_solved() {
         for (answer, level) in [("", 5), ("x:1", 5), ("t:", 5), ("t:ACDEFH", 0), ("t:ACDEFH", 99)] {
             assert!(!right(&record(answer, level), ""), "{answer}");
             assert!(!right(&record(answer, level), "ACDEFH"), "{answer}");

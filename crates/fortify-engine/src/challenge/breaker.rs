@@ -1,41 +1,39 @@
-//! A circuit breaker for slow pictures: what to draw when drawing takes too long.
-//!
-//! Pure: fed with the times of renders, it says whether the plain picture is to be drawn instead.
+//! A circuit breaker that switches to plain pictures when drawing takes too long. Pure.
 
 use std::time::Duration;
 
-/// A render over this is slow: the requirement's figure.
+/// A render that takes longer than this is slow, as the requirements say.
 pub const SLOW: Duration = Duration::from_millis(500);
 
-/// Slow renders in a row that open the breaker, and quick ones in a row that close it again: the
-/// requirement's figure.
+/// The number of consecutive slow renders that open the breaker, and of consecutive quick ones that close it, as
+/// the requirements say.
 pub const IN_A_ROW: u32 = 10;
 
 /// Counts slow and quick renders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Breaker {
     open: bool,
-    /// Renders in a row that speak for a change.
+    /// Consecutive renders that contradict the current state.
     against: u32,
 }
 
-/// What a render changed.
+/// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// From now on the plain picture is drawn.
+    /// Only plain pictures are drawn from now on.
     Opened,
-    /// From now on the usual pictures are drawn again.
+    /// All kinds of pictures are drawn again.
     Closed,
 }
 
 impl Breaker {
-    /// Whether the plain picture is to be drawn.
+    /// Whether only plain pictures are to be drawn.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Takes note of a render that took `took`.
+    /// Observes the duration of a render.
     pub fn observe(&mut self, took: Duration) -> Option<Change> {
         if (took > SLOW) == self.open {
             self.against = 0;
@@ -71,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn one_render_of_the_other_kind_starts_the_count_anew() {
+    fn one_render_of_the_other_kind_restarts_the_count() {
         let mut times = [LONG; 19];
         times[9] = QUICK;
         assert_eq!(changes(times), []);

@@ -1,7 +1,7 @@
-//! Pictures that are fetched from an address of their own: when first, and how often.
+//! Counts fetches of pictures from their own URL.
 //!
-//! A page carries its picture. Programs of others fetch it when they like, and each time it is drawn
-//! anew: so an answer is timed from the first look, and there is a last one.
+//! A challenge page contains its picture, but API clients fetch it separately, and each fetch draws it again. So
+//! answers are timed from the first fetch, and the number of fetches is limited.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use moka::sync::Cache;
 use fortify_core::clock::Timestamp;
 use fortify_store::record::ChallengeToken;
 
-/// How often one picture is drawn for whoever fetches it: far more than a page that is loaded again.
+/// The most fetches of one picture, far more than reloading a page takes.
 const MOST: u8 = 10;
 
-/// Challenges that are remembered, and for how long: half of those that may be active, as long as the
-/// longest of them can be answered.
+/// The number of challenges that are remembered (half of the default `captcha.max_active`), and for how long (the
+/// longest lifetime of a challenge).
 const MAX_CHALLENGES: u64 = 50_000;
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -25,7 +25,7 @@ struct Fetches {
     times: u8,
 }
 
-/// Who looked at what; of this node alone.
+/// The fetches of each picture on this node.
 pub(super) struct FetchCounter(Cache<ChallengeToken, Fetches>);
 
 impl FetchCounter {
@@ -33,7 +33,7 @@ impl FetchCounter {
         Self(Cache::builder().max_capacity(MAX_CHALLENGES).time_to_live(LONGEST).build())
     }
 
-    /// A picture is fetched; whether it may be once more.
+    /// Counts a fetch, and returns whether it is permitted.
     pub(super) fn count(&self, token: &ChallengeToken, now: Timestamp) -> bool {
         let entry = self.0.entry_by_ref(token).and_upsert_with(|before| {
             let before = before.map(moka::Entry::into_value);
@@ -45,8 +45,8 @@ impl FetchCounter {
         entry.into_value().times <= MOST
     }
 
-    /// When the picture of a challenge that was issued at `issued` was there to be looked at. Forgets it:
-    /// the challenge is no more.
+    /// When the picture of a challenge issued at `issued` was first fetched; `issued` if the page contained it.
+    /// Forgets the challenge.
     pub(super) fn first_fetch(&self, token: &ChallengeToken, issued: Timestamp) -> Timestamp {
         self.0.remove(token).map_or(issued, |fetches| fetches.first.max(issued))
     }
@@ -54,7 +54,7 @@ impl FetchCounter {
 
 impl fmt::Debug for FetchCounter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Viewings").finish_non_exhaustive()
+        f.debug_struct("FetchCounter").finish_non_exhaustive()
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
     use fortify_core::entropy::SystemEntropy;
 
     #[test]
-    fn the_first_look_counts_and_the_eleventh_is_refused() {
+    fn answers_are_timed_from_the_first_fetch_and_the_eleventh_is_refused() {
         let (counter, now) = (FetchCounter::new(), Timestamp::from_secs(1_800_000_000));
         let token = ChallengeToken::random(&SystemEntropy).unwrap();
         let later = now.after(Duration::from_secs(9));

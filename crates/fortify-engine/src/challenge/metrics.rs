@@ -1,4 +1,4 @@
-//! What is counted of challenges.
+//! The metrics of challenges.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Bounds of how long people take to answer, in seconds; a challenge lasts 300 unless it is configured.
+/// The buckets of answer times, in seconds; a challenge lasts 300 s by default.
 const ANSWER_BUCKETS: [f64; 11] = [1.0, 2.0, 4.0, 7.0, 12.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0];
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// As hoped: issued, drawn, solved.
+    /// Success: issued, drawn or solved.
     Ok,
     /// A wrong answer.
     Failed,
-    /// The answer that only a program gives.
+    /// An answer that only bots give.
     Decoy,
     /// The circuit has to wait.
     Wait,
-    /// A fault of this side.
+    /// An internal error.
     Error,
 }
 
@@ -73,7 +73,7 @@ struct ByPick {
     kind: &'static str,
 }
 
-/// Challenges issued, drawn and answered.
+/// The metrics of challenges issued, drawn and answered.
 #[derive(Clone, Debug)]
 pub struct ChallengeMetrics {
     issued: Family<ByVariant, Counter>,
@@ -113,16 +113,16 @@ impl Default for ChallengeMetrics {
 }
 
 impl ChallengeMetrics {
-    /// Fresh instruments, registered.
+    /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let m = &metrics;
         registry.register("challenges_issued", "Challenges issued", m.issued.clone());
         registry.register("renders", "Pictures drawn", m.rendered.clone());
-        registry.register("redeems", "Answers judged", m.redeemed.clone());
+        registry.register("redeems", "Answers checked", m.redeemed.clone());
         registry.register(
             "wrong_picks",
-            "Wrong choices picked, by what they are beside the answer",
+            "Wrong choices picked, by kind of decoy",
             m.wrong_picks.clone(),
         );
         registry.register(
@@ -138,7 +138,7 @@ impl ChallengeMetrics {
         registry.register("pictures_ready", "Pictures drawn ahead", m.pictures_ready.clone());
         registry.register(
             "answers",
-            "Answers to challenges that were there, by what was asked",
+            "Answers to existing challenges, by task and level",
             m.answers.clone(),
         );
         registry.register_with_unit(
@@ -147,31 +147,31 @@ impl ChallengeMetrics {
             Unit::Seconds,
             m.answer_seconds.clone(),
         );
-        registry.register("renderer_up", "1 once a picture was drawn", m.renderer_up.clone());
+        registry.register("renderer_up", "1 if pictures can be drawn", m.renderer_up.clone());
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
         seconds(
             "issue",
-            "Time to draw up and keep a challenge, without its picture",
+            "Time to create and store a challenge, without its picture",
             &m.issue_seconds,
         );
         seconds("render", "Time to draw a picture, waiting included", &m.render_seconds);
-        seconds("redeem", "Time to take and judge an answer", &m.redeem_seconds);
-        // A rate over a series that only begins with its first event misses that event.
+        seconds("redeem", "Time to check an answer", &m.redeem_seconds);
+        // A series that appears with its first event hides that event from rate().
         for outcome in Outcome::ALL.map(Outcome::label) {
             drop(m.redeemed.get_or_create(&ByOutcome { outcome }));
         }
         metrics
     }
 
-    /// A challenge was kept, or was not.
+    /// Counts an attempt to store a challenge.
     pub fn issue(&self, took: Duration, variant: &'static str, outcome: Outcome) {
         self.issue_seconds.observe(took.as_secs_f64());
         self.issued.get_or_create(&ByVariant { variant, outcome: outcome.label() }).inc();
     }
 
-    /// A picture was drawn, or was not.
+    /// Counts an attempt to draw a picture.
     pub fn render(
         &self,
         took: Duration,
@@ -185,51 +185,51 @@ impl ChallengeMetrics {
             .inc();
     }
 
-    /// Whether only plain pictures are drawn, because drawing takes too long.
+    /// Sets whether only plain pictures are drawn because drawing takes too long.
     pub fn set_strained(&self, strained: bool) {
         self.strained.set(i64::from(strained));
     }
 
-    /// How many pictures are drawn ahead.
+    /// Sets the number of pictures drawn ahead.
     pub fn set_pictures_ready(&self, count: usize) {
         self.pictures_ready.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// An answer was judged.
+    /// Counts a checked answer.
     pub fn redeem(&self, took: Duration, outcome: Outcome) {
         self.redeem_seconds.observe(took.as_secs_f64());
         self.redeemed.get_or_create(&ByOutcome { outcome: outcome.label() }).inc();
     }
 
-    /// How many challenges were solved since the start.
+    /// The number of challenges solved since the start.
     #[must_use]
     pub fn solved(&self) -> u64 {
         let outcome = Outcome::Ok.label();
         self.redeemed.get_or_create(&ByOutcome { outcome }).get()
     }
 
-    /// A wrong choice was picked: `kind` says what it is beside the answer.
+    /// Counts a wrong choice by its kind of decoy.
     pub fn wrong_pick(&self, variant: &'static str, kind: &'static str) {
         self.wrong_picks.get_or_create(&ByPick { variant, kind }).inc();
     }
 
-    /// An answer was given to a challenge of this task at this level, which was there.
+    /// Counts an answer to an existing challenge.
     pub fn answer(&self, variant: &'static str, level: u8, outcome: Outcome) {
         let outcome = outcome.label();
         self.answers.get_or_create(&ByTask { variant, level, outcome }).inc();
     }
 
-    /// A right answer came so long after its challenge.
+    /// Records the time from a challenge to its right answer.
     pub fn answered_after(&self, took: Duration, variant: &'static str) {
         self.answer_seconds.get_or_create(&OfVariant { variant }).observe(took.as_secs_f64());
     }
 
-    /// How many challenges wait for an answer.
+    /// Sets the number of challenges that wait for an answer.
     pub fn set_active(&self, count: u64) {
         self.active.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Whether pictures can be drawn.
+    /// Sets whether pictures can be drawn.
     pub fn set_renderer_up(&self, up: bool) {
         self.renderer_up.set(i64::from(up));
     }

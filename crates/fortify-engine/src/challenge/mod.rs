@@ -1,16 +1,18 @@
-//! Challenges: drawn, issued, fetched and judged.
+//! Challenges: issuing, drawing, and checking answers.
 //!
 //! # Layout
 //!
-//! - [`Challenges`]: `issue`, `picture`, `redeem`.
-//! - [`policy`]: what a level asks, and how it is shown.
-//! - [`take_and_check`]: whether an answer is right; pure.
-//! - `recipe`: a challenge as the store keeps it, and back.
-//! - [`renderer`]: the generator off the async threads, under a bound, and watched.
-//! - `fetch_counter`: pictures that are fetched apart from their page.
-//! - [`styles`]: the styles that pictures are drawn in.
-//! - [`tally`]: how challenges were answered, by kind.
-//! - [`pool`]: pictures drawn ahead; [`breaker`]: what to draw when drawing takes too long; pure.
+//! - [`policy`]: selects the task and its rendering; pure.
+//! - [`breaker`]: switches to plain pictures when drawing takes too long; pure.
+//! - [`answer_check`]: whether an answer is right; pure.
+//! - [`render`]: the interface to the picture generator.
+//! - [`style_cache`]: the styles that pictures are drawn in.
+//! - `recipe`: converts a challenge to the record in the store, and back.
+//! - [`renderer`]: draws off the async threads, with a limit, and measures the time.
+//! - [`pool`]: pictures drawn ahead.
+//! - `fetch_counter`: limits fetches of a picture from its own URL.
+//! - [`tally`]: statistics of answers by kind of challenge.
+//! - [`Challenges`]: the operations `issue`, `picture` and `redeem`.
 
 pub mod answer_check;
 pub mod breaker;
@@ -19,6 +21,7 @@ pub mod metrics;
 pub mod policy;
 pub mod pool;
 mod recipe;
+pub mod render;
 pub mod renderer;
 pub mod style_cache;
 pub mod tally;
@@ -47,40 +50,39 @@ use recipe::Recipe;
 use renderer::{RenderLimiter, RenderService};
 use tally::{AnswerResult, Tally};
 
-/// Threads that draw ahead: one keeps a stock for thousands of pages a second, and leaves the other
-/// cores to those who ask.
+/// The number of threads that draw ahead. One is enough for the pool, and leaves the other cores to requests.
 const POOL_THREADS: usize = 1;
 
-/// What the configuration makes of challenges.
+/// The settings of challenges.
 #[derive(Clone, Debug)]
 pub struct ChallengeSettings {
-    /// What holds at first; [`Challenges::set_config`] changes it.
+    /// The initial configuration; [`Challenges::set_config`] changes it.
     pub config: ChallengeConfig,
-    /// Pictures to draw ahead.
+    /// The number of pictures to draw ahead.
     pub pool: usize,
-    /// What holds at first; [`Challenges::set_failure_policy`] changes it.
+    /// The initial policy; [`Challenges::set_failure_policy`] changes it.
     pub failure_policy: FailurePolicy,
 }
 
-/// What wrong answers cost.
+/// The consequences of wrong answers.
 #[derive(Clone, Debug)]
 pub struct FailurePolicy {
-    /// How long a circuit waits after them.
+    /// How long a circuit waits after wrong answers.
     pub waits: FailureWaits,
-    /// How long a circuit without a further one stays counted.
+    /// How long a wrong answer counts if no other follows.
     pub decay: Duration,
 }
 
-/// A challenge as the visitor gets it.
+/// An issued challenge, as presented to the visitor.
 #[derive(Debug)]
 pub struct Issued {
-    /// Its name.
+    /// Its token.
     pub token: ChallengeToken,
-    /// What is asked.
+    /// The question.
     pub question: Question,
-    /// The task, as the API names it.
+    /// The name of the task in the API.
     pub variant: &'static str,
-    /// How it is made visible, as the API names it.
+    /// The name of the rendering in the API.
     pub carrier: &'static str,
     /// How the answer is given.
     pub mode: AnswerMode,
@@ -92,57 +94,57 @@ pub struct Issued {
     pub expires_in: Duration,
 }
 
-/// An answer as it came.
+/// A submitted answer.
 #[derive(Clone, Copy)]
 pub struct Submission<'a> {
-    /// What names the challenge, whatever it is.
+    /// The token of the challenge; any text.
     pub token: &'a str,
     /// The answer.
     pub answer: &'a str,
-    /// Whether a field that no person sees was filled in.
+    /// Whether a hidden field was filled in.
     pub trapped: bool,
 }
 
-/// What became of an answer, and what that says of who gave it.
+/// The result of an answer, and the evidence about its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Redemption {
-    /// For the visitor.
+    /// The outcome for the visitor.
     pub redeemed: RedeemOutcome,
-    /// For this side alone.
+    /// The evidence about the sender, which the visitor does not learn.
     pub evidence: Evidence,
-    /// Wrong answers that its circuit has given, this one included; 0 unless it is one.
+    /// The number of the circuit's wrong answers, this one included; 0 if it is not a wrong answer.
     pub failures: u32,
 }
 
-/// What an answer says of who gave it.
+/// The evidence that an answer gives about its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// There was nothing to answer.
+    /// None: there was no such challenge.
     None,
-    /// It was right, this long after it was asked for.
+    /// The answer was right, and came this long after the picture was delivered.
     Solved(Duration),
-    /// It was wrong.
+    /// The answer was wrong.
     Wrong,
-    /// It is what only a program gives.
+    /// Only a bot gives this answer.
     Bot,
 }
 
-/// What became of an answer.
+/// The outcome of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RedeemOutcome {
-    /// It was right: the level it was earned at.
+    /// The answer was right.
     Solved {
         /// The challenge's level.
         level: u8,
     },
-    /// It was not. Unknown, expired, foreign and wrong are one.
+    /// The answer was not right. Unknown, expired, foreign and wrong answers are not distinguished.
     Failed,
-    /// The circuit has to wait: for this wrong answer, or for earlier ones, and then the challenge was
-    /// not touched.
+    /// The circuit has to wait, for this wrong answer or for earlier ones; in the latter case the challenge is still
+    /// open.
     MustWait(Duration),
 }
 
-/// Why a challenge could not be issued, drawn or judged. None of them admits anybody.
+/// The reason why a challenge could not be issued, drawn or checked. No visitor is admitted on an error.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeError {
     /// The store did not answer.
@@ -151,13 +153,13 @@ pub enum ChallengeError {
     /// No seed or token could be drawn.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
-    /// As many pictures are being drawn as the configuration allows.
+    /// As many pictures are being drawn as `captcha.max_concurrent_renders` permits.
     #[error("captcha.max_concurrent_renders pictures are being drawn already")]
     Busy,
-    /// The renderer refused, or ended.
+    /// The renderer returned an error or panicked.
     #[error("the renderer failed: {0}")]
     Render(String),
-    /// The picture was fetched as often as it may be.
+    /// The picture was fetched as often as permitted.
     #[error("the picture was fetched too often")]
     FetchedTooOften,
 }
@@ -168,7 +170,7 @@ impl From<RenderError> for ChallengeError {
     }
 }
 
-/// Issues, draws and judges challenges.
+/// Issues, draws and checks challenges.
 #[derive(Debug)]
 pub struct Challenges {
     render_service: Arc<RenderService>,
@@ -185,8 +187,8 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// Challenges by `settings`, drawn in `render_service`, at most `max_renders` at a time, and kept in
-    /// `store`.
+    /// Creates challenges by `settings` that are drawn by `render_service`, at most `max_renders` at a time, and stored
+    /// in `store`.
     #[must_use]
     pub fn new(
         render_service: Arc<RenderService>,
@@ -224,53 +226,52 @@ impl Challenges {
         }
     }
 
-    /// Issues by other terms from now on; pictures drawn ahead by the ones before are thrown away.
+    /// Changes the configuration and drops the pictures drawn ahead under the old one.
     pub fn set_config(&self, config: ChallengeConfig) {
         self.config.store(Arc::new(config));
         self.pool.clear();
     }
 
-    /// Has wrong answers cost this from now on, those given before included.
+    /// Changes the policy for wrong answers, earlier ones included.
     pub fn set_failure_policy(&self, failure_policy: FailurePolicy) {
         self.failure_policy.store(Arc::new(failure_policy));
     }
 
-    /// How challenges were answered so far.
+    /// The statistics of answers since the start.
     #[must_use]
     pub const fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// How many pictures are drawn ahead: a gauge.
+    /// The number of pictures drawn ahead.
     #[must_use]
     pub fn pictures_ready(&self) -> usize {
         self.pool.len()
     }
 
-    /// Whether a picture can be drawn: for `/ready`.
+    /// Whether pictures can be drawn, for `/ready`.
     pub async fn is_warm(&self) -> bool {
         self.render_limiter.is_warm().await
     }
 
-    /// A new challenge for `circuit`, without its picture. Whether the circuit may have one is for the caller
-    /// to say.
+    /// Issues a challenge to `circuit` without its picture. The caller has to check limits and waits first.
     ///
     /// # Errors
     ///
-    /// Faults of this side.
+    /// Fails if the store, the renderer or the source of randomness fail.
     pub async fn issue(
         &self,
         circuit: CircuitTag,
-        order: ChallengeRequest,
+        request: ChallengeRequest,
     ) -> Result<Issued, ChallengeError> {
         let config = self.config.load_full();
-        let recipe = choose(&self.render_service, &*self.entropy, &config.mix, order)?;
+        let recipe = choose(&self.render_service, &*self.entropy, &config.mix, request)?;
         let puzzle = self.render_service.puzzle(&recipe.spec, &recipe.seed)?;
         self.keep(circuit, &recipe, puzzle, config.ttl).await
     }
 
-    /// A new challenge for `circuit` with its picture, in one go: what a page needs. Without a wish
-    /// it is one that was drawn ahead.
+    /// Issues a challenge to `circuit` together with its picture, as a page needs it. A default request takes a
+    /// picture that was drawn ahead, if there is one.
     ///
     /// # Errors
     ///
@@ -278,17 +279,17 @@ impl Challenges {
     pub async fn issue_with_picture(
         &self,
         circuit: CircuitTag,
-        order: ChallengeRequest,
+        request: ChallengeRequest,
     ) -> Result<(Issued, Media), ChallengeError> {
         let config = self.config.load_full();
-        // One that was being drawn while the terms changed is in stock and not what they ask for.
+        // A picture that was being drawn during a change of configuration may still follow the old one.
         let in_force = |picture: &Picture| Arc::ptr_eq(&picture.config, &config);
-        let plain = order == ChallengeRequest::default();
+        let plain = request == ChallengeRequest::default();
         let ahead = if plain { self.pool.take().filter(in_force) } else { None };
         let (recipe, rendered) = match ahead {
             Some(picture) => (picture.recipe, picture.rendered),
             None => {
-                let recipe = choose(&self.render_service, &*self.entropy, &config.mix, order)?;
+                let recipe = choose(&self.render_service, &*self.entropy, &config.mix, request)?;
                 let rendered = self.render_limiter.render(&recipe).await?;
                 (recipe, rendered)
             }
@@ -297,12 +298,12 @@ impl Challenges {
         Ok((issued, rendered.media))
     }
 
-    /// The picture of a challenge of `circuit`'s; `None` for any other token. Drawn anew each time, and so
-    /// not without end.
+    /// Draws the picture of a challenge of `circuit`; `None` for any other token. Each call draws the picture again,
+    /// so the number of calls is limited.
     ///
     /// # Errors
     ///
-    /// [`ChallengeError::FetchedTooOften`]; when the store or the renderer fails.
+    /// [`ChallengeError::FetchedTooOften`], or the error of the store or the renderer.
     pub async fn picture(
         &self,
         token: &ChallengeToken,
@@ -321,31 +322,31 @@ impl Challenges {
         Ok(Some(self.render_limiter.render(&recipe).await?.media))
     }
 
-    /// A picture of what `mix` has, for whoever looks after the gate: no challenge, and no answer is kept.
+    /// Draws a sample picture from `mix`, for operators. It belongs to no challenge.
     ///
     /// # Errors
     ///
-    /// [`ChallengeError::Busy`]; when the renderer fails.
+    /// [`ChallengeError::Busy`], or the renderer's error.
     pub async fn sample(&self, mix: &ChallengeMix) -> Result<Media, ChallengeError> {
         let recipe =
             choose(&self.render_service, &*self.entropy, mix, ChallengeRequest::default())?;
         Ok(self.render_limiter.render(&recipe).await?.media)
     }
 
-    /// Takes the challenge and judges the answer. A token that is none at all goes the way of a wrong
-    /// answer.
+    /// Takes the challenge from the store, then checks the answer. A malformed token takes the same steps as an unknown
+    /// one.
     ///
     /// # Errors
     ///
-    /// When the store fails: nothing is solved then.
+    /// Fails if the store fails; the challenge does not count as solved then.
     pub async fn redeem(
         &self,
         submission: Submission<'_>,
         circuit: CircuitTag,
     ) -> Result<Redemption, ChallengeError> {
         let started = Instant::now();
-        let judged = self.take_and_check(submission, circuit).await;
-        let outcome = match &judged {
+        let checked = self.take_and_check(submission, circuit).await;
+        let outcome = match &checked {
             Err(_) => Outcome::Error,
             Ok(Redemption { evidence: Evidence::Bot, .. }) => Outcome::Decoy,
             Ok(Redemption { redeemed: RedeemOutcome::Solved { .. }, .. }) => Outcome::Ok,
@@ -355,15 +356,14 @@ impl Challenges {
             Ok(_) => Outcome::Failed,
         };
         self.metrics.redeem(started.elapsed(), outcome);
-        judged
+        checked
     }
 
-    /// Takes a challenge away unanswered: the visitor asked for another. What is no token is
-    /// nothing to take.
+    /// Discards an unanswered challenge because the visitor requested another. A malformed token is ignored.
     ///
     /// # Errors
     ///
-    /// When the store fails.
+    /// Fails if the store fails.
     pub async fn discard(&self, token: &str) -> Result<(), StoreError> {
         if let Ok(token) = token.parse() {
             self.store.take_challenge(&token).await?;
@@ -371,11 +371,11 @@ impl Challenges {
         Ok(())
     }
 
-    /// How long `circuit` has to wait for its next challenge; `None` when it need not.
+    /// How long `circuit` has to wait for its next challenge; `None` if it need not wait.
     ///
     /// # Errors
     ///
-    /// When the store fails.
+    /// Fails if the store fails.
     pub async fn wait(&self, circuit: CircuitTag) -> Result<Option<Duration>, StoreError> {
         Ok(self.wait_after(self.store.failures(circuit).await?))
     }
@@ -390,17 +390,16 @@ impl Challenges {
             let redeemed = RedeemOutcome::MustWait(wait);
             return Ok(Redemption { redeemed, evidence: Evidence::None, failures: 0 });
         }
-        // A text that is no token is looked up under a name that nothing has, so that it takes the
-        // same steps as one that was never issued.
+        // For a malformed token a random one is looked up, so that it takes the same steps as an unknown one.
         let token = match token.parse() {
             Ok(token) => token,
             Err(_malformed) => ChallengeToken::random(&*self.entropy)?,
         };
-        // Taken first, judged then: only the request that took the record can judge it.
+        // Take, then check: only the request that took the record can be checked against it.
         let record = self.store.take_challenge(&token).await?;
         let verdict = answer_check::check_answer(record.as_ref(), answer, circuit);
-        // Nothing was guessed at where there was nothing: a visitor who answers in an old tab must
-        // not be locked out for it. The response is the same.
+        // Without a record nothing was guessed: a visitor who answers in an old tab must not be locked out for it.
+        // The response is the same.
         let Some(record) = record else {
             return Ok(Redemption {
                 redeemed: RedeemOutcome::Failed,
@@ -409,13 +408,13 @@ impl Challenges {
             });
         };
         let kind = (&*record.variant, &*record.carrier, record.level);
-        let tell = |became| self.tally.answered(kind.0, kind.1, kind.2, became);
+        let count = |result| self.tally.answered(kind.0, kind.1, kind.2, result);
         let evidence = match verdict {
             _ if trapped => Evidence::Bot,
             AnswerVerdict::Right { level } => {
-                let seen = self.fetches.first_fetch(&token, record.created_at);
-                let took = seen.until(self.clock.now());
-                tell(AnswerResult::Solved(took));
+                let delivered = self.fetches.first_fetch(&token, record.created_at);
+                let took = delivered.until(self.clock.now());
+                count(AnswerResult::Solved(took));
                 self.count_answer(&record, Outcome::Ok);
                 if let Some(variant) = variant_of(&record) {
                     self.metrics.answered_after(took, variant);
@@ -427,7 +426,7 @@ impl Challenges {
             AnswerVerdict::Bot => Evidence::Bot,
         };
         let is_bot = evidence == Evidence::Bot;
-        tell(if is_bot { AnswerResult::Decoy } else { AnswerResult::Failed });
+        count(if is_bot { AnswerResult::Decoy } else { AnswerResult::Failed });
         self.count_answer(&record, if is_bot { Outcome::Decoy } else { Outcome::Failed });
         self.count_pick(&record, answer, circuit);
         let decay = self.failure_policy.load().decay;
@@ -437,19 +436,19 @@ impl Challenges {
         Ok(Redemption { redeemed, evidence, failures: failures.count })
     }
 
-    /// Counts an answer by what was asked, so that an operator sees which task, at which level, people fail.
+    /// Counts an answer by task and level, so that an operator sees which ones people fail.
     fn count_answer(&self, record: &ChallengeRecord, outcome: Outcome) {
-        // What another version kept may be no task or level that is known here.
+        // A record of another version may have an unknown task or level.
         if let (Some(variant), Ok(level)) = (variant_of(record), Level::new(record.level)) {
             self.metrics.answer(variant, level.get(), outcome);
         }
     }
 
-    /// Counts what a wrong answer picked, so that an operator sees which decoys mislead. Another
-    /// circuit's answers say nothing about reading and are left out.
+    /// Counts which decoy a wrong answer picked, so that an operator sees which ones mislead. Answers from another
+    /// circuit are left out.
     ///
-    /// The store keeps no choices: the task is made once more from its seed, which takes a few
-    /// microseconds and no picture. Where it cannot be, nothing is counted.
+    /// The store does not keep the choices: the task is generated again from its seed, which takes a few microseconds
+    /// and draws no picture. If that fails, nothing is counted.
     fn count_pick(&self, record: &ChallengeRecord, answer: &str, circuit: CircuitTag) {
         if record.circuit != circuit || record.mode != AnswerMode::Choice.as_str() {
             return;
@@ -466,8 +465,8 @@ impl Challenges {
 
     /// How long a circuit with these wrong answers has to wait for its next challenge.
     pub fn wait_after(&self, failures: Failures) -> Option<Duration> {
-        let failure_policy = self.failure_policy.load();
-        failure_policy.waits.remaining(failures, failure_policy.decay, self.clock.now())
+        let policy = self.failure_policy.load();
+        policy.waits.remaining(failures, policy.decay, self.clock.now())
     }
 
     async fn keep(
@@ -500,27 +499,28 @@ impl Challenges {
     }
 }
 
-/// The task of a challenge, as one of the words that may be a label.
+/// The task of a challenge, as a metric label.
 fn variant_of(record: &ChallengeRecord) -> Option<&'static str> {
     record.variant.parse::<Variant>().ok().map(Variant::as_str)
 }
 
-/// A picture drawn ahead, what it was drawn from, and under which terms.
+/// A picture drawn ahead, with its recipe and the configuration that it follows.
 struct Picture {
     recipe: Recipe,
     rendered: Rendered,
     config: Arc<ChallengeConfig>,
 }
 
-/// What to draw next, and the seed to draw it from.
+/// Chooses what to draw next, with a random seed.
 fn choose(
     render_service: &RenderService,
     entropy: &dyn Entropy,
     mix: &ChallengeMix,
-    order: ChallengeRequest,
+    request: ChallengeRequest,
 ) -> Result<Recipe, EntropyError> {
     let seed = Seed::from_bytes(random_bytes(entropy)?);
     let draws = [random_bytes(entropy)?, random_bytes(entropy)?].map(u32::from_le_bytes);
-    let spec = if render_service.is_strained() { mix.fallback() } else { mix.choose(order, draws) };
+    let spec =
+        if render_service.is_strained() { mix.fallback() } else { mix.choose(request, draws) };
     Ok(Recipe { spec, style_period: render_service.style_period(), seed })
 }

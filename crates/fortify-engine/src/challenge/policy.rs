@@ -1,4 +1,4 @@
-//! What a level asks, and how it is shown.
+//! Selects the task of a challenge and how it is rendered. Pure.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use fortify_captcha::{
     AnswerMode, Carrier, Level, Spec, Variant, carrier_weights, variant_weights,
 };
 
-/// A visitor's wish for another kind of picture, so that nobody is locked out by one kind.
+/// A visitor's preferred kind of picture, so that nobody is locked out by a kind they cannot solve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preference {
-    /// None.
+    /// No preference.
     #[default]
     Any,
     /// Nothing that moves.
@@ -19,7 +19,7 @@ pub enum Preference {
 }
 
 impl Preference {
-    /// The wish that a form names.
+    /// Parses the value of the form field.
     #[must_use]
     pub fn parse(name: &str) -> Self {
         match name {
@@ -29,7 +29,7 @@ impl Preference {
         }
     }
 
-    /// The name in a form.
+    /// The value of the form field.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,46 +44,46 @@ impl Preference {
     }
 }
 
-/// What a challenge is to be.
+/// The properties that a challenge has to have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChallengeRequest {
-    /// What the visitor wishes for.
+    /// The visitor's preference.
     pub preference: Preference,
-    /// Whether it is for one whose answers look like a program's: a level more, and objects or patterns,
-    /// which are harder for programs. It outweighs a wish for letters.
+    /// Whether the visitor is suspected of being a bot. The challenge is then one level higher, with objects or
+    /// patterns, which are harder for bots. This overrides a preference for letters.
     pub harder: bool,
 }
 
-/// What holds for challenges that are issued now.
+/// The configuration of new challenges.
 #[derive(Clone, Debug)]
 pub struct ChallengeConfig {
     /// How long an answer is accepted.
     pub ttl: Duration,
-    /// What may be drawn.
+    /// The mix of tasks and renderings.
     pub mix: ChallengeMix,
 }
 
-/// What may be drawn.
+/// The mix of tasks and renderings that challenges are drawn from.
 #[derive(Clone, Debug)]
 pub struct ChallengeMix {
-    /// Difficulty.
+    /// The difficulty.
     pub level: Level,
     /// How answers are given.
     pub mode: AnswerMode,
     /// Characters of a `distorted_text`.
     pub length: u8,
-    /// How often each task is asked; empty for the level's own weights.
+    /// The weight of each task; empty for the level's own weights.
     pub variants: Vec<(Variant, u32)>,
-    /// How often each carrier is used; empty for the level's own weights.
+    /// The weight of each carrier; empty for the level's own weights.
     pub carriers: Vec<(Carrier, u32)>,
 }
 
 impl ChallengeMix {
-    /// The specification of the next picture, for two uniformly random draws.
+    /// The specification of the next picture, from two uniformly random draws.
     ///
-    /// The carrier is drawn by weight among those that show the task in this mode and fit the wish. Where
-    /// none of these has a weight, all that do so are as likely: at levels 1 and 2, which have ink alone,
-    /// a picked sum moves. Where there is none (a picked sum that is not to move), letters are asked for.
+    /// The carrier is drawn by weight among those that support the task in this mode and fit the preference. If none
+    /// of them has a weight, all of them are equally likely: for example, at levels 1 and 2, which use ink only, sums
+    /// in choice mode use motion. If there is none at all (sums in choice mode without motion), letters are used.
     #[must_use]
     pub fn choose(
         &self,
@@ -107,13 +107,13 @@ impl ChallengeMix {
             self.carrier(variant, preference, draws[1]).map(|carrier| self.spec(variant, carrier))
         };
         let letters = Variant::DistortedText;
-        // Letters in swirl are drawn in every mode and stand still.
+        // Letters in swirl are supported in every mode and do not move.
         shown(drawn)
             .or_else(|| shown(letters))
             .unwrap_or_else(|| self.spec(letters, Carrier::Swirl))
     }
 
-    /// The carrier on which `draw` falls; `None` where no carrier shows `variant` as wished for.
+    /// The carrier selected by `draw`; `None` if no carrier supports `variant` with this preference.
     fn carrier(&self, variant: Variant, preference: Preference, draw: u32) -> Option<Carrier> {
         let fits =
             |carrier: Carrier| carrier.carries(variant, self.mode) && preference.allows(carrier);
@@ -122,7 +122,7 @@ impl ChallengeMix {
         pick(weights, draw, fits).or_else(|| pick(&evenly, draw, fits))
     }
 
-    /// The plain picture for when drawing takes too long: the requirement names this task.
+    /// The plain picture for when drawing takes too long, with the task that the requirements name.
     #[must_use]
     pub fn fallback(&self) -> Spec {
         self.spec(Variant::PatternCompletion, Carrier::Ink)
@@ -139,7 +139,7 @@ fn or<'a, T>(own: &'a [T], level: &'a [T]) -> &'a [T] {
     if own.is_empty() { level } else { own }
 }
 
-/// The member that `draw` falls on, among those that fit.
+/// The member selected by `draw` among those that fit.
 fn pick<T: Copy>(weights: &[(T, u32)], draw: u32, fits: impl Fn(T) -> bool) -> Option<T> {
     let fitting = || weights.iter().filter(|(member, _)| fits(*member));
     let total: u32 = fitting().map(|(_, weight)| weight).sum();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_is_suspected_gets_a_level_more_of_what_is_harder_for_programs() {
+    fn a_suspected_visitor_gets_a_higher_level_and_tasks_harder_for_bots() {
         for (number, preference) in
             [(2, Preference::Any), (5, Preference::Letters), (10, Preference::Still)]
         {
@@ -300,7 +300,7 @@ mod tests {
         }
     }
 
-    /// The menus that a configuration can make: the level's own weights, and one task, one carrier alone.
+    /// Mixes that a configuration can produce: the level's own weights, and each single task and carrier.
     fn mixes() -> impl Iterator<Item = ChallengeMix> {
         let own = |level| AnswerMode::ALL.map(move |mode| ChallengeMix { mode, ..mix(level) });
         Level::ALL.into_iter().flat_map(own).flat_map(|mix| {

@@ -1,7 +1,6 @@
-//! Pictures drawn ahead, so that a page never waits for a render in normal load.
+//! A pool of pictures drawn ahead, so that pages do not wait for a render under normal load.
 //!
-//! A few threads of its own keep a bounded stock. A picture that is taken is replaced; an empty
-//! stock is no fault, the picture is then drawn while the visitor waits.
+//! The pool's own threads keep a bounded queue full. If the queue is empty, the picture is drawn on request.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,11 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How long a thread rests after it could not make one: no randomness, say, which comes back or
-/// does not, and is not asked for in a tight loop.
+/// How long a thread pauses after a failure, such as missing randomness, instead of retrying in a tight loop.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
-/// A bounded stock of `T`s, made ahead.
+/// A bounded pool of `T`s made ahead.
 pub struct Pool<T> {
     state: Arc<PoolState<T>>,
     threads: Vec<JoinHandle<()>>,
@@ -21,7 +19,7 @@ pub struct Pool<T> {
 
 struct PoolState<T> {
     queue: Mutex<PoolQueue<T>>,
-    /// Something was taken, or the pool is to end.
+    /// Notified when something was taken, or the pool ends.
     changed: Condvar,
     capacity: usize,
 }
@@ -32,29 +30,28 @@ struct PoolQueue<T> {
 }
 
 impl<T: Send + 'static> Pool<T> {
-    /// A stock of at most `capacity`, kept up by `threads` threads that call `make`; `None` from it
-    /// is a fault that may pass. A capacity of 0 is no stock and needs no thread.
+    /// Starts a pool of at most `capacity`, filled by `threads` threads that call `make`; `None` from it means a
+    /// temporary failure. A capacity of 0 starts no threads.
     #[must_use]
     pub fn start(
         capacity: usize,
         threads: usize,
         make: impl Fn() -> Option<T> + Send + Sync + 'static,
     ) -> Self {
-        let shelf = PoolQueue { ready: VecDeque::with_capacity(capacity), ended: false };
-        let stock =
-            Arc::new(PoolState { queue: Mutex::new(shelf), changed: Condvar::new(), capacity });
+        let queue = PoolQueue { ready: VecDeque::with_capacity(capacity), ended: false };
+        let state =
+            Arc::new(PoolState { queue: Mutex::new(queue), changed: Condvar::new(), capacity });
         let make = Arc::new(make);
         let threads = (0..if capacity == 0 { 0 } else { threads }).filter_map(|_| {
-            let (stock, make) = (stock.clone(), make.clone());
-            let work = move || stock.refill(&*make);
-            // Without its thread the stock stays empty and pictures are drawn when they are asked
-            // for.
+            let (state, make) = (state.clone(), make.clone());
+            let work = move || state.refill(&*make);
+            // Without its thread the pool stays empty, and pictures are drawn on request.
             thread::Builder::new().name("pictures".to_owned()).spawn(work).ok()
         });
-        Self { threads: threads.collect(), state: stock }
+        Self { threads: threads.collect(), state }
     }
 
-    /// One from the stock.
+    /// Takes one from the pool.
     #[must_use]
     pub fn take(&self) -> Option<T> {
         let taken = self.state.lock().ready.pop_front();
@@ -64,19 +61,19 @@ impl<T: Send + 'static> Pool<T> {
         taken
     }
 
-    /// Throws the stock away, to be made anew.
+    /// Empties the pool, which is then filled again.
     pub fn clear(&self) {
         self.state.lock().ready.clear();
         self.state.changed.notify_all();
     }
 
-    /// How many are in stock.
+    /// The number of pictures in the pool.
     #[must_use]
     pub fn len(&self) -> usize {
         self.state.lock().ready.len()
     }
 
-    /// Whether the stock is empty.
+    /// Whether the pool is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -84,33 +81,33 @@ impl<T: Send + 'static> Pool<T> {
 }
 
 impl<T> PoolState<T> {
-    /// The work of a thread, until the pool ends.
+    /// Fills the pool until it ends.
     fn refill(&self, make: &(impl Fn() -> Option<T> + ?Sized)) {
         loop {
             let full =
-                |shelf: &mut PoolQueue<T>| shelf.ready.len() >= self.capacity && !shelf.ended;
-            let shelf = self.changed.wait_while(self.lock(), full);
-            if shelf.unwrap_or_else(PoisonError::into_inner).ended {
+                |queue: &mut PoolQueue<T>| queue.ready.len() >= self.capacity && !queue.ended;
+            let queue = self.changed.wait_while(self.lock(), full);
+            if queue.unwrap_or_else(PoisonError::into_inner).ended {
                 return;
             }
-            // Made without the lock: taking must not wait for it.
+            // Made without holding the lock, so that `take` never waits for it.
             let Some(made) = make() else {
-                self.rest();
+                self.pause();
                 continue;
             };
-            let mut shelf = self.lock();
-            if shelf.ready.len() < self.capacity {
-                shelf.ready.push_back(made);
+            let mut queue = self.lock();
+            if queue.ready.len() < self.capacity {
+                queue.ready.push_back(made);
             }
         }
     }
 
-    fn rest(&self) {
-        let going_on = |shelf: &mut PoolQueue<T>| !shelf.ended;
-        let _rested = self.changed.wait_timeout_while(self.lock(), REST_AFTER_FAULT, going_on);
+    fn pause(&self) {
+        let not_ended = |queue: &mut PoolQueue<T>| !queue.ended;
+        let _paused = self.changed.wait_timeout_while(self.lock(), REST_AFTER_FAULT, not_ended);
     }
 
-    /// A shelf is whole after any panic: it is pushed to and popped from, and nothing in between.
+    /// The queue stays consistent after a panic: every change is one push or pop.
     fn lock(&self) -> MutexGuard<'_, PoolQueue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stock_fills_to_its_bound_and_is_made_good() {
+    fn the_pool_fills_to_its_capacity_and_refills() {
         let made = Arc::new(AtomicUsize::new(0));
         let count = made.clone();
         let pool = Pool::start(8, 2, move || Some(count.fetch_add(1, Ordering::SeqCst)));
@@ -164,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_stock_gives_nothing_at_once_and_ends_at_once() {
+    fn an_empty_pool_returns_none_and_ends_without_delay() {
         let pool = Pool::<u8>::start(4, 1, || None);
         assert_eq!(pool.take(), None);
         let started = Instant::now();

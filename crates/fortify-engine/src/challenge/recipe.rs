@@ -1,4 +1,4 @@
-//! A challenge as the store keeps it: names and numbers, from which the same picture is drawn.
+//! Converts between a challenge and its record in the store, from which the same picture can be drawn again.
 
 use std::borrow::Cow;
 
@@ -9,18 +9,18 @@ use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::{ChallengeRecord, Secret};
 
-/// All that a picture is drawn from.
+/// Everything that determines a picture.
 #[derive(Clone, Debug)]
 pub(super) struct Recipe {
     /// What to draw.
     pub(super) spec: Spec,
-    /// In the style of which period.
+    /// The period whose style it is drawn in.
     pub(super) style_period: StylePeriod,
-    /// From which seed.
+    /// The random seed.
     pub(super) seed: Seed,
 }
 
-/// The record of a challenge.
+/// Writes the record of a challenge.
 pub(super) fn write(
     recipe: &Recipe,
     puzzle: &Puzzle,
@@ -46,8 +46,7 @@ pub(super) fn write(
     }
 }
 
-/// What to draw for `record`; `None` when this version does not draw such a picture, or would draw
-/// another one.
+/// Reads what to draw for `record`; `None` if this version cannot draw the same picture.
 pub(super) fn read(record: &ChallengeRecord) -> Option<Recipe> {
     if record.renderer != RENDERER_VERSION {
         return None;
@@ -68,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_draws_the_picture_it_was_made_for() {
+    fn a_record_reproduces_its_picture() {
         let generator = Generator::new().unwrap();
         for variant in Variant::ALL {
             for (carrier, mode) in

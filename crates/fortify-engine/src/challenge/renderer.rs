@@ -1,9 +1,8 @@
-//! The generator, kept off the threads that serve requests, and watched.
+//! Draws pictures off the threads that serve requests, and measures the time.
 //!
-//! A hundred renders at once would hold every async worker for longer than a request takes. They
-//! run on the blocking pool, as many at a time as there are cores; others wait their turn, up to
-//! `captcha.max_concurrent_renders` in all, and one more is refused with
-//! [`ChallengeError::Busy`] rather than queued without bound.
+//! A hundred concurrent renders would block every async worker for longer than a request takes. They run on the
+//! blocking pool instead, at most one per core at a time. Others wait, up to `captcha.max_concurrent_renders` in
+//! all; beyond that, requests fail with [`ChallengeError::Busy`] instead of queueing without bound.
 
 use std::fmt;
 use std::num::NonZero;
@@ -11,9 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fortify_captcha::{
-    Generator, Level, Puzzle, RenderError, Rendered, Seed, Spec, Style, StyleKey, Variant,
-};
+use fortify_captcha::{Level, Puzzle, RenderError, Rendered, Seed, Spec, Variant};
 use tokio::sync::Semaphore;
 use tokio::time;
 
@@ -21,47 +18,14 @@ use super::ChallengeError;
 use super::breaker::{Breaker, Change};
 use super::metrics::{ChallengeMetrics, Outcome};
 use super::recipe::Recipe;
+use super::render::Render;
 use super::style_cache::{StyleCache, StylePeriod};
 
-/// Drawing takes some microseconds more or less by what the answer is (`make bench` prints how many), so that
-/// who waits for a picture is handed it at a whole step of time, which nearly every picture is drawn within.
+/// Pictures are delivered at whole multiples of this time, because drawing takes some microseconds more or less
+/// depending on the answer (`make bench` prints how many). Nearly every picture takes less than one step.
 const STEP: Duration = Duration::from_millis(2);
 
-/// What draws. The generator does; a test may put a slow one in its place.
-pub trait Render: Send + Sync {
-    /// The style that follows from `key`.
-    fn style(&self, key: &StyleKey) -> Style;
-
-    /// The whole picture.
-    ///
-    /// # Errors
-    ///
-    /// When the specification cannot be drawn.
-    fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError>;
-
-    /// The task alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::render`].
-    fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError>;
-}
-
-impl Render for Generator {
-    fn style(&self, key: &StyleKey) -> Style {
-        Self::style(self, key)
-    }
-
-    fn render(&self, spec: &Spec, style: &Style, seed: &Seed) -> Result<Rendered, RenderError> {
-        Self::render(self, spec, style, seed)
-    }
-
-    fn puzzle(&self, spec: &Spec, seed: &Seed) -> Result<Puzzle, RenderError> {
-        Self::puzzle(self, spec, seed)
-    }
-}
-
-/// Draws, measures, and notices when drawing takes too long.
+/// Draws pictures, and switches to plain ones while drawing takes too long.
 pub struct RenderService {
     renderer: Arc<dyn Render>,
     styles: StyleCache,
@@ -70,7 +34,7 @@ pub struct RenderService {
 }
 
 impl RenderService {
-    /// A studio where `renderer` draws, in the styles of `styles`.
+    /// Creates a service that draws with `renderer` in the styles of `styles`.
     #[must_use]
     pub fn new(renderer: Arc<dyn Render>, styles: StyleCache, metrics: ChallengeMetrics) -> Self {
         Self { renderer, styles, breaker: Mutex::default(), metrics }
@@ -81,7 +45,7 @@ impl RenderService {
         self.styles.period()
     }
 
-    /// Whether pictures take so long that only plain ones are to be drawn.
+    /// Whether drawing takes so long that only plain pictures are to be drawn.
     #[must_use]
     pub fn is_strained(&self) -> bool {
         self.breaker().is_open()
@@ -91,10 +55,10 @@ impl RenderService {
         self.renderer.puzzle(spec, seed)
     }
 
-    /// Draws in place: for threads that may take the time.
+    /// Draws on the current thread, which must be allowed to block.
     pub(super) fn render_now(&self, recipe: &Recipe) -> Result<Rendered, RenderError> {
         let Recipe { spec, style_period: period, seed } = recipe;
-        // Made once in a period: the breaker is about pictures.
+        // Not measured: a style is made once per period, and the breaker is about pictures.
         let style = self.styles.style(*period);
         let started = Instant::now();
         let rendered = self.renderer.render(spec, &style, seed);
@@ -111,12 +75,16 @@ impl RenderService {
         };
         self.metrics.set_strained(change == Change::Opened);
         match change {
-            Change::Opened => tracing::warn!("pictures take over 500 ms; drawing plain ones only"),
-            Change::Closed => tracing::info!("pictures are quick again; drawing all kinds"),
+            Change::Opened => {
+                tracing::warn!("pictures take more than 500 ms; drawing plain ones only")
+            }
+            Change::Closed => {
+                tracing::info!("pictures take less than 500 ms again; drawing all kinds")
+            }
         }
     }
 
-    /// A breaker is two plain values, whole after any panic.
+    /// The breaker stays consistent after a panic: it consists of two plain values.
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -124,30 +92,32 @@ impl RenderService {
 
 impl fmt::Debug for RenderService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Studio").field("strained", &self.is_strained()).finish_non_exhaustive()
+        f.debug_struct("RenderService")
+            .field("strained", &self.is_strained())
+            .finish_non_exhaustive()
     }
 }
 
-/// Draws for requests, under a bound.
+/// Draws pictures for requests, up to a limit of concurrent ones.
 pub struct RenderLimiter {
     service: Arc<RenderService>,
-    /// Drawing or waiting to.
+    /// Renders in progress or waiting.
     slots: Arc<Semaphore>,
-    /// Drawing.
+    /// Renders in progress.
     cores: Arc<Semaphore>,
-    /// Whether a picture was ever drawn. Drawing is pure: what worked once works.
+    /// Whether a picture was ever drawn. Drawing is pure, so it keeps working once it has worked.
     warm: AtomicBool,
 }
 
 impl RenderLimiter {
-    /// A renderer that draws and keeps waiting at most `max_concurrent` pictures at a time.
+    /// Limits renders in progress or waiting to `max_concurrent`.
     #[must_use]
     pub fn new(service: Arc<RenderService>, max_concurrent: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self::on(cores, service, max_concurrent)
     }
 
-    /// The same on so many cores.
+    /// As [`Self::new`], with this number of cores.
     fn on(cores: usize, service: Arc<RenderService>, max_concurrent: usize) -> Self {
         Self {
             service,
@@ -157,7 +127,7 @@ impl RenderLimiter {
         }
     }
 
-    /// The picture, at the end of the [`STEP`] in which it was finished.
+    /// Draws a picture and returns it at the end of the [`STEP`] in which it was finished.
     pub(super) async fn render(&self, recipe: &Recipe) -> Result<Rendered, ChallengeError> {
         let started = time::Instant::now();
         let place = self.slots.try_acquire().map_err(|_full| ChallengeError::Busy)?;
@@ -177,7 +147,7 @@ impl RenderLimiter {
         Ok(rendered)
     }
 
-    /// Whether pictures can be drawn: finds out once.
+    /// Whether pictures can be drawn; tries it the first time.
     pub(super) async fn is_warm(&self) -> bool {
         if self.warm.load(Ordering::Relaxed) {
             return true;
@@ -192,7 +162,7 @@ impl RenderLimiter {
 
 impl fmt::Debug for RenderLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Renderer").field("places", &self.slots.available_permits()).finish()
+        f.debug_struct("RenderLimiter").field("slots", &self.slots.available_permits()).finish()
     }
 }
 
@@ -200,6 +170,7 @@ impl fmt::Debug for RenderLimiter {
 mod tests {
     use std::sync::Condvar;
 
+    use fortify_captcha::{Generator, Style, StyleKey};
     use zeroize::Zeroizing;
 
     use super::*;
@@ -217,7 +188,7 @@ mod tests {
         Recipe { spec, style_period: 0, seed: Seed::from_bytes([seed; 32]) }
     }
 
-    /// Draws once two pictures are begun, or fails.
+    /// A renderer that proceeds only once two renders have started.
     struct InPairs {
         generator: Generator,
         begun: Mutex<usize>,
@@ -255,9 +226,9 @@ mod tests {
         assert!(one.is_ok() && two.is_ok());
     }
 
-    /// Time stands still while a picture is drawn, and goes on by itself while nothing is done.
+    /// Paused time advances only while the runtime is idle, so drawing itself takes none.
     #[tokio::test(start_paused = true)]
-    async fn how_long_a_picture_took_is_told_in_whole_steps() {
+    async fn a_picture_is_delivered_after_a_whole_number_of_steps() {
         let renderer = RenderLimiter::new(service(Arc::new(Generator::new().unwrap())), 1);
         let started = time::Instant::now();
         renderer.render(&recipe(1)).await.unwrap();
@@ -265,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_picture_past_the_bound_is_refused_and_not_queued() {
+    async fn a_picture_beyond_the_limit_is_refused_and_not_queued() {
         let renderer = RenderLimiter::new(service(Arc::new(Generator::new().unwrap())), 1);
         let recipe = recipe(1);
         let held = renderer.slots.try_acquire().unwrap();

@@ -1,7 +1,7 @@
-//! The styles that pictures are drawn in: one per period, from a secret of this deployment.
+//! The styles that pictures are drawn in: one per period, derived from a secret of this deployment.
 //!
-//! A style is known by the start of its period, which challenge records carry. Every node of a cluster
-//! that shares the key ring makes the same style of it, and nobody else can.
+//! A style is identified by the start of its period, which challenge records contain. All nodes that share the key
+//! ring derive the same style from it, and nobody else can.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,30 +11,29 @@ use std::time::Duration;
 use fortify_captcha::{Style, StyleKey};
 use zeroize::Zeroizing;
 
-use super::renderer::Render;
+use super::render::Render;
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::hmac_sha256;
 
-/// Styles kept ready: that of today, and that of yesterday for pictures that were issued before
-/// midnight.
+/// The number of cached styles: the current one, and the previous one for challenges issued before the change.
 const KEPT: usize = 2;
 
-/// The start of a style's period, s since the Unix epoch.
+/// The start of a style's period, in seconds since the Unix epoch.
 pub type StylePeriod = u64;
 
-/// Makes styles and keeps the last ones.
+/// Derives styles and caches the last ones.
 pub struct StyleCache {
     renderer: Arc<dyn Render>,
     clock: Arc<dyn Clock>,
     secret: Zeroizing<[u8; 32]>,
-    /// How long a style is drawn in, s; at least 1.
+    /// The length of a period in seconds, at least 1.
     period_s: u64,
-    /// The last ones used, the latest in front.
+    /// The cached styles, the last used in front.
     made: Mutex<VecDeque<(StylePeriod, Arc<Style>)>>,
 }
 
 impl StyleCache {
-    /// Styles made by `renderer` from `secret`, a new one every `period`.
+    /// Creates a cache of styles that `renderer` derives from `secret`, one per `period`.
     #[must_use]
     pub fn new(
         renderer: Arc<dyn Render>,
@@ -46,17 +45,17 @@ impl StyleCache {
         Self { renderer, clock, secret, period_s: period.as_secs().max(1), made }
     }
 
-    /// The period that pictures are drawn in now.
+    /// The current period.
     #[must_use]
     pub fn period(&self) -> StylePeriod {
         period_of(self.clock.now(), self.period_s)
     }
 
-    /// The style of `period`. Takes tens of milliseconds when it is not among the last used, during
-    /// which others wait for it: for threads that may take the time.
+    /// The style of `period`. If it is not cached, deriving it takes tens of milliseconds, during which other callers
+    /// wait; call this only on threads that may block.
     #[must_use]
     pub fn style(&self, period: StylePeriod) -> Arc<Style> {
-        // A panic while one is made leaves the others as they were.
+        // A panic while a style is derived leaves the others intact.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = made.iter().position(|(of, _)| *of == period) {
             made.swap(0, at);
@@ -64,22 +63,22 @@ impl StyleCache {
             made.push_front((period, Arc::new(self.renderer.style(&self.key(period)))));
             made.truncate(KEPT);
         }
-        // There is one in front now.
+        // The style is in front now.
         match made.front() {
             Some((_, style)) => style.clone(),
             None => Arc::new(self.renderer.style(&self.key(period))),
         }
     }
 
-    /// The key of a period's style, for drawing the same pictures elsewhere.
+    /// The key of a period's style, to draw the same pictures elsewhere.
     #[must_use]
     pub fn key(&self, period: StylePeriod) -> StyleKey {
         key_of(&self.secret, period)
     }
 }
 
-/// The key of the style that a deployment with `secret` draws in at `at`, when it makes a new one every
-/// `length`: for an operator, who has the files and perhaps no running gate.
+/// The key of the style in use at `at` by a deployment with `secret` and periods of `length`: for commands that run
+/// without a gate.
 #[must_use]
 pub fn key_at(secret: &[u8; 32], at: Timestamp, length: Duration) -> StyleKey {
     key_of(secret, period_of(at, length.as_secs()))
@@ -89,7 +88,7 @@ fn key_of(secret: &[u8; 32], period: StylePeriod) -> StyleKey {
     StyleKey::from_bytes(hmac_sha256(secret, &[b"style epoch\0", &period.to_be_bytes()]))
 }
 
-/// The start of the period that `now` is in, s.
+/// The start of the period that contains `now`, in seconds.
 fn period_of(now: Timestamp, length_s: u64) -> StylePeriod {
     let now = now.as_secs();
     now - now % length_s.max(1)
@@ -97,7 +96,7 @@ fn period_of(now: Timestamp, length_s: u64) -> StylePeriod {
 
 impl fmt::Debug for StyleCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wardrobe").field("period_s", &self.period_s).finish_non_exhaustive()
+        f.debug_struct("StyleCache").field("period_s", &self.period_s).finish_non_exhaustive()
     }
 }
 
@@ -112,7 +111,7 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(86_400);
 
-    /// Counts the styles that are made.
+    /// Counts derived styles.
     struct Counting {
         generator: Generator,
         styles: AtomicUsize,

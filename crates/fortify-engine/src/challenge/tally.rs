@@ -1,4 +1,4 @@
-//! How challenges were answered, by task, carrier and level, since the start: fixed memory, no locks.
+//! Statistics of answers by task, rendering and level since the start, in fixed memory and without locks.
 
 use std::array;
 use std::fmt;
@@ -13,25 +13,25 @@ const VARIANTS: usize = Variant::ALL.len();
 const CARRIERS: usize = Carrier::ALL.len();
 const LEVELS: usize = Level::ALL.len();
 
-/// Upper bounds of the times of right answers, in tenths of a second, about a quarter apart: a quantile is
-/// right to as much.
+/// Upper bounds of the histogram of answer times, in tenths of a second. They are about 25 % apart, which is the
+/// precision of the quantiles.
 const BOUNDS: [u64; 32] = [
     1, 2, 3, 4, 5, 7, 9, 12, 15, 19, 24, 30, 38, 47, 59, 74, 92, 115, 144, 180, 225, 281, 351, 439,
     549, 686, 858, 1072, 1340, 1675, 2094, 3000,
 ];
 
-/// What became of a challenge.
+/// The result of a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerResult {
-    /// It was answered rightly, after this long.
+    /// A right answer, after this time.
     Solved(Duration),
-    /// It was answered wrongly.
+    /// A wrong answer.
     Failed,
-    /// It was answered as only a program does.
+    /// The decoy, which only bots answer.
     Decoy,
 }
 
-/// Of one task, carrier and level.
+/// The counters of one task, carrier and level.
 #[derive(Default)]
 struct Cell {
     issued: AtomicU64,
@@ -41,52 +41,52 @@ struct Cell {
     times: [AtomicU64; BOUNDS.len()],
 }
 
-/// How challenges were answered.
+/// The statistics of all kinds of challenges.
 pub struct Tally(Box<[[[Cell; LEVELS]; CARRIERS]; VARIANTS]>);
 
-/// How challenges of one kind were answered.
+/// The statistics of one kind of challenge, or the total.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Figures {
-    /// The task; nothing for all.
+    /// The task; null for all.
     pub variant: Option<&'static str>,
-    /// The carrier; nothing for all.
+    /// The rendering; null for all.
     pub carrier: Option<&'static str>,
-    /// The level; nothing for all.
+    /// The level; null for all.
     pub level: Option<u8>,
-    /// Issued.
+    /// Challenges issued.
     pub issued: u64,
-    /// Answered rightly.
+    /// Right answers.
     pub solved: u64,
-    /// Answered wrongly.
+    /// Wrong answers.
     pub failed: u64,
-    /// Answered as only a program does.
+    /// Answers that only bots give.
     pub decoy: u64,
-    /// The time within which half of the right answers came, seconds; nothing where none did.
+    /// The median time of right answers in seconds; null without any.
     pub seconds_p50: Option<f64>,
-    /// The same for nine in ten.
+    /// The 90th percentile.
     pub seconds_p90: Option<f64>,
-    /// The same for 99 in a hundred.
+    /// The 99th percentile.
     pub seconds_p99: Option<f64>,
 }
 
 impl Tally {
-    /// Nothing was issued yet.
+    /// Creates empty statistics.
     #[must_use]
     pub fn new() -> Self {
         Self(Box::new(array::from_fn(|_| array::from_fn(|_| array::from_fn(|_| Cell::default())))))
     }
 
-    /// One was issued.
+    /// Counts an issued challenge.
     pub fn issued(&self, variant: &str, carrier: &str, level: u8) {
         if let Some(cell) = self.cell(variant, carrier, level) {
             add(&cell.issued);
         }
     }
 
-    /// One was answered.
-    pub fn answered(&self, variant: &str, carrier: &str, level: u8, became: AnswerResult) {
+    /// Counts an answer.
+    pub fn answered(&self, variant: &str, carrier: &str, level: u8, result: AnswerResult) {
         let Some(cell) = self.cell(variant, carrier, level) else { return };
-        match became {
+        match result {
             AnswerResult::Failed => add(&cell.failed),
             AnswerResult::Decoy => add(&cell.decoy),
             AnswerResult::Solved(took) => {
@@ -98,7 +98,7 @@ impl Tally {
         }
     }
 
-    /// Of each kind of which one was issued or answered, and of all together.
+    /// The figures of each kind that was issued or answered, and the total.
     #[must_use]
     pub fn figures(&self) -> (Vec<Figures>, Figures) {
         let (mut kinds, mut all, mut all_times) =
@@ -157,7 +157,7 @@ impl Figures {
     }
 }
 
-/// The bound below which `percent` of the times are.
+/// The bound at or below which `percent` of the times are.
 fn quantile(times: &[u64], percent: u64) -> Option<f64> {
     let wanted = times.iter().sum::<u64>().saturating_mul(percent).div_ceil(100);
     let mut sum = 0;
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_counted_apart_and_all_together() {
+    fn each_kind_is_counted_separately_and_in_total() {
         let tally = Tally::new();
         for tenths in 1..=100 {
             tally.issued("arithmetic", "ink", 3);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_past_every_bound_is_in_the_last() {
+    fn a_time_beyond_the_last_bound_counts_in_it() {
         let tally = Tally::new();
         tally.answered("arithmetic", "ink", 1, AnswerResult::Solved(Duration::MAX));
         assert_eq!(tally.figures().1.seconds_p50, Some(300.0));

@@ -1,74 +1,74 @@
-//! Whose turn it is when more challenges are wanted than the service draws.
+//! The queue for challenges when more are requested than the service may issue.
 //!
-//! Nobody is refused for that: a limit that refuses is one by which an attacker shuts people out. Who
-//! comes when nothing is left gets a number, and numbers are called in their order, as fast as the
-//! service draws. Numbers are of a [`Priority`], and a better lane is called first: one who is trusted, and
-//! one who asks for the first time, need not stand behind a thousand of those who ask again and again.
-//! One call in eight (`FAIR`) begins with the last lane, so that nobody waits for ever.
+//! Requests queue instead of failing, because with a limit that refuses, an attacker could shut people out. A
+//! request over the limit gets a number, and numbers are called in order as fast as challenges may be issued. Each
+//! number has a [`Priority`], and higher priorities are called first: trusted circuits and first requests do not
+//! wait behind a thousand repeated ones. One call in eight (`FAIR`) starts with the lowest priority, so that nobody
+//! waits forever.
 //!
-//! The numbers are with those who wait, signed, so that nothing is kept for them here but how far each
-//! lane has got, and which of the numbers called last were used: a number is good for one challenge.
+//! Visitors keep their numbers in signed tickets. The queue keeps only the last number issued and called of each
+//! priority, and which of the recently called numbers were used: a number is valid for one challenge.
 
 use std::time::Duration;
 
 use fortify_core::clock::Timestamp;
 
-/// One call in this many begins with the last lane.
+/// One call in this many starts with the lowest priority.
 const FAIR: u64 = 8;
 
-/// The longest that anybody is asked to wait: well within what a ticket is good for.
+/// The longest wait, well within the lifetime of a ticket; beyond it the queue is full.
 const LONGEST: Duration = Duration::from_secs(1200);
 
-/// Numbers behind the one called last that are still good: as many as a minute calls, and never more than
-/// this. They may all be used at once, so that those who hoard them get a minute's at most in each lane.
+/// The number of recently called numbers that stay valid: as many as are called in a minute, within these bounds.
+/// All of them may be used at once, so hoarding gains at most one minute's worth per priority.
 const MAX_KEPT: u64 = 4096;
 const LEAST_KEPT: u64 = 16;
 
-/// Milliseconds in a minute, which is what one challenge costs: each millisecond earns as many units as
-/// there are challenges in a minute.
+/// The cost of one challenge: the milliseconds in a minute. Each millisecond earns as many units as challenges may
+/// be issued per minute.
 const COST: u64 = 60_000;
 
-/// How many challenges the service draws.
+/// The rate at which the service may issue challenges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// In any minute.
+    /// Challenges in any minute.
     pub per_minute: u32,
-    /// In any second.
+    /// Challenges in any second.
     pub per_second: u32,
 }
 
 impl Rate {
-    /// How many may come at once: a third of a minute's, and half of a second's. The rest is given out
-    /// evenly, so that no minute and no second has more than its number.
+    /// The burst: a third of the rate per minute, at most half of the rate per second. The rest is issued evenly, so
+    /// that no minute and no second exceeds its rate.
     fn burst(self) -> u64 {
         u64::from((self.per_minute / 3).min(self.per_second / 2).max(1))
     }
 
-    /// How many a minute are given out evenly.
+    /// The number issued evenly, per minute.
     fn evenly(self) -> u64 {
         let minute = u64::from(self.per_minute).saturating_sub(self.burst());
         minute.min(u64::from(self.per_second) * 30).max(1)
     }
 }
 
-/// Which line one stands in.
+/// The priority of a request in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// Circuits that solved a challenge lately.
+    /// Circuits that recently solved a challenge.
     Trusted,
-    /// Circuits that ask for the first time in an hour.
+    /// Circuits that request their first challenge in an hour.
     First,
-    /// Circuits that asked two or three times: a slip, and another picture.
+    /// Circuits that requested two or three, for example after a slip.
     Repeat,
     /// All others.
     Frequent,
 }
 
 impl Priority {
-    /// Every lane, the best first.
+    /// All priorities, the highest first.
     pub const ALL: [Self; 4] = [Self::Trusted, Self::First, Self::Repeat, Self::Frequent];
 
-    /// The lane of a circuit that has asked `recent` times in the last hour, this time included.
+    /// The priority of a circuit with `recent` requests in the last hour, this one included.
     #[must_use]
     pub const fn of(trusted: bool, recent: u32) -> Self {
         match recent {
@@ -79,7 +79,7 @@ impl Priority {
         }
     }
 
-    /// Its place in [`Self::ALL`].
+    /// The index in [`Self::ALL`].
     #[must_use]
     pub const fn index(self) -> u8 {
         match self {
@@ -90,7 +90,7 @@ impl Priority {
         }
     }
 
-    /// The lane at this place.
+    /// The priority at this index.
     #[must_use]
     pub fn at(index: u8) -> Option<Self> {
         Self::ALL.get(usize::from(index)).copied()
@@ -100,33 +100,33 @@ impl Priority {
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueuePosition {
-    /// The line.
+    /// The priority.
     pub priority: Priority,
     /// The number.
     pub number: u64,
-    /// How many are called before it, those of better lanes included.
+    /// The number of places called before it, those of higher priorities included.
     pub ahead: u64,
-    /// How long that takes, if nobody comes into a better lane meanwhile.
+    /// The estimated wait, if no request of a higher priority arrives.
     pub estimate: Duration,
 }
 
-/// What one who comes is told.
+/// The result of entering the queue or redeeming a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueOutcome {
-    /// Come in.
+    /// A challenge may be issued now.
     Admitted,
-    /// Wait here.
+    /// The place has not been called yet.
     Wait(QueuePosition),
-    /// This number was used, or called too long ago.
+    /// The number was already used, or was called too long ago.
     Expired,
 }
 
 /// The state of the queue.
 #[derive(Debug)]
 pub struct AdmissionQueue {
-    /// Units of [`COST`] that may be saved up.
+    /// The most credit that can be saved, in units of which a challenge costs [`COST`].
     burst: u64,
-    /// Units that a millisecond earns.
+    /// The credit earned per millisecond.
     earned: u64,
     credit: u64,
     at: Timestamp,
@@ -134,12 +134,12 @@ pub struct AdmissionQueue {
     lines: [NumberedLine; Priority::ALL.len()],
 }
 
-/// How far one lane has got. Numbers start at 1.
+/// The numbers of one priority. They start at 1.
 #[derive(Debug)]
 struct NumberedLine {
     issued: u64,
     called: u64,
-    /// Which of the numbers called last were used, by number modulo their count.
+    /// Which of the recently called numbers were used, indexed by number modulo the length.
     used: Box<[bool]>,
 }
 
@@ -148,7 +148,7 @@ impl NumberedLine {
         Self { issued: 0, called: 0, used: vec![false; kept as usize].into() }
     }
 
-    /// How many numbers behind the one called last are good, at least 1.
+    /// The number of recently called numbers that stay valid, at least 1.
     fn kept(&self) -> u64 {
         (self.used.len() as u64).max(1)
     }
@@ -165,7 +165,7 @@ impl NumberedLine {
         }
     }
 
-    /// Uses a number that was called; whether it was good.
+    /// Uses a called number, and returns whether it was valid.
     fn use_up(&mut self, number: u64) -> bool {
         let kept = number > self.called.saturating_sub(self.kept()) && number != 0;
         let slot = (number % self.kept()) as usize;
@@ -175,7 +175,7 @@ impl NumberedLine {
 }
 
 impl AdmissionQueue {
-    /// A queue that lets in at this rate.
+    /// Creates a queue that admits at `rate`.
     #[must_use]
     pub fn new(rate: Rate, now: Timestamp) -> Self {
         let burst = rate.burst() * COST;
@@ -184,17 +184,17 @@ impl AdmissionQueue {
         Self { burst, earned: rate.evenly(), credit: burst, at: now, calls: 0, lines }
     }
 
-    /// Lets in at another rate from now on. As many called numbers stay good as at first.
+    /// Changes the rate. The number of called numbers that stay valid does not change.
     pub fn set_rate(&mut self, rate: Rate, now: Timestamp) {
         self.advance(now);
-        // What was saved up beyond the new burst goes with the next advance.
+        // Credit beyond the new burst is dropped by the next advance.
         (self.burst, self.earned) = (rate.burst() * COST, rate.evenly());
     }
 
-    /// One without a number comes: in at once, or a place in the queue; `None` when that is full.
+    /// Enters the queue: admitted at once, or given a place; `None` if the queue is full.
     pub fn enter(&mut self, priority: Priority, now: Timestamp) -> Option<QueueOutcome> {
         self.advance(now);
-        // What is left after the calls is left because nobody waits.
+        // Credit remains after the calls only if nobody waits.
         if let Some(rest) = self.credit.checked_sub(COST) {
             self.credit = rest;
             return Some(QueueOutcome::Admitted);
@@ -210,7 +210,7 @@ impl AdmissionQueue {
         Some(QueueOutcome::Wait(place))
     }
 
-    /// One with a number comes back.
+    /// Redeems the number of a place.
     pub fn redeem(&mut self, priority: Priority, number: u64, now: Timestamp) -> QueueOutcome {
         self.advance(now);
         match self.lines.get_mut(usize::from(priority.index())) {
@@ -229,13 +229,13 @@ impl AdmissionQueue {
         }
     }
 
-    /// How many numbers wait.
+    /// The number of places not called yet.
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.lines.iter().map(NumberedLine::waiting).sum()
     }
 
-    /// Calls as many numbers as were earned since the last time.
+    /// Calls as many numbers as the credit earned since the last call permits.
     fn advance(&mut self, now: Timestamp) {
         let passed = self.at.until(now).as_millis().min(u128::from(COST)) as u64;
         self.at = now;
@@ -245,7 +245,7 @@ impl AdmissionQueue {
         }
     }
 
-    /// Calls the next number; whether there was one.
+    /// Calls the next number, and returns whether there was one.
     fn call(&mut self) -> bool {
         let waits = |line: &&mut NumberedLine| line.waiting() > 0;
         let line = match self.calls % FAIR {
@@ -278,8 +278,8 @@ mod tests {
         START.after(Duration::from_secs(count))
     }
 
-    fn place(knock: Option<QueueOutcome>) -> QueuePosition {
-        match knock {
+    fn place(outcome: Option<QueueOutcome>) -> QueuePosition {
+        match outcome {
             Some(QueueOutcome::Wait(place)) => place,
             other => panic!("{other:?}"),
         }
@@ -289,7 +289,7 @@ mod tests {
         Rate { per_minute, per_second: u32::MAX }
     }
 
-    /// Lets in all that may come at once.
+    /// A queue whose burst is used up.
     fn drained(per_minute: u32) -> AdmissionQueue {
         let mut queue = AdmissionQueue::new(rate(per_minute), START);
         for _ in 0..per_minute / 3 {
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn no_minute_and_no_second_has_more_than_its_number() {
+    fn no_minute_and_no_second_exceeds_its_rate() {
         let rate = Rate { per_minute: 1000, per_second: 100 };
         let mut queue = AdmissionQueue::new(rate, START);
         let mut entered = Vec::new();
@@ -310,7 +310,7 @@ mod tests {
                 Some(QueueOutcome::Wait(_)) => {}
                 other => panic!("{other:?}"),
             }
-            // Whoever is called comes in at once.
+            // A called number is redeemed at once.
             let called = queue.lines[3].called;
             if called > 0 && queue.redeem(Priority::Frequent, called, now) == QueueOutcome::Admitted
             {
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn first_come_first_served_within_a_lane() {
+    fn first_come_first_served_within_a_priority() {
         let mut queue = drained(60);
         let places: Vec<QueuePosition> =
             (0..10).map(|_| place(queue.enter(Priority::First, START))).collect();
@@ -350,13 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn a_number_lets_in_once() {
+    fn a_number_can_be_used_once() {
         let mut queue = drained(60);
         let place = place(queue.enter(Priority::First, START));
         assert!(matches!(queue.redeem(place.priority, place.number, START), QueueOutcome::Wait(_)));
         assert_eq!(queue.redeem(place.priority, place.number, seconds(10)), QueueOutcome::Admitted);
         assert_eq!(queue.redeem(place.priority, place.number, seconds(10)), QueueOutcome::Expired);
-        // Nor does one that nobody was given, or of another lane.
+        // Nor can a number that was never issued, or one of another priority.
         for (priority, number) in [
             (Priority::First, 0),
             (Priority::First, 2),
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_were_called_long_ago_are_gone() {
+    fn numbers_called_long_ago_expire() {
         let mut queue = drained(60_000);
         let first = place(queue.enter(Priority::First, START));
         for _ in 0..MAX_KEPT {
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_better_lane_is_called_first_and_the_last_one_is_not_forgotten() {
+    fn higher_priorities_are_called_first_and_the_lowest_is_not_starved() {
         let mut queue = drained(60);
         let often: Vec<QueuePosition> =
             (0..100).map(|_| place(queue.enter(Priority::Frequent, START))).collect();
@@ -398,7 +398,7 @@ mod tests {
             queue.redeem(newcomer.priority, newcomer.number, seconds(3)),
             QueueOutcome::Admitted
         );
-        // With newcomers without end, one call in eight is for the others.
+        // With an endless stream of newcomers, one call in eight is for the others.
         for second in 3..300 {
             for _ in 0..5 {
                 let _place = queue.enter(Priority::First, seconds(second));
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_lets_nobody_in_beyond_a_burst() {
+    fn a_clock_that_jumps_admits_at_most_a_burst() {
         let mut queue = drained(600);
         for now in
             [START.after(Duration::from_secs(86_400)), START.before(Duration::from_secs(3600))]
@@ -432,11 +432,11 @@ mod tests {
         assert!(last > LONGEST - Duration::from_secs(5), "{last:?}");
         assert!(queue.enter(Priority::First, START).is_some(), "a newcomer was turned away");
         let kept: usize = queue.lines.iter().map(|line| line.used.len()).sum();
-        assert_eq!(kept, 4 * 40, "a minute's numbers for each lane");
+        assert_eq!(kept, 4 * 40, "a minute's numbers for each priority");
     }
 
     #[test]
-    fn numbers_that_were_hoarded_are_a_minutes_at_most() {
+    fn hoarded_numbers_are_worth_at_most_one_minute() {
         let mut queue = drained(60);
         let hoard: Vec<QueuePosition> =
             (0..300).map(|_| place(queue.enter(Priority::First, START))).collect();
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn another_rate_holds_from_then_on_saves_nothing_up_and_keeps_places() {
+    fn a_new_rate_applies_at_once_drops_saved_credit_and_keeps_places() {
         let mut queue = AdmissionQueue::new(rate(6000), START);
         // What a high rate has saved up is more than the low one may have.
         queue.set_rate(rate(60), START);

@@ -1,14 +1,13 @@
-//! How much may be asked for, by one circuit and by all of them.
+//! Limits of requested challenges, for each circuit and for all circuits together.
 //!
 //! # Layout
 //!
-//! - [`waits`]: how long a circuit waits after its wrong answers; pure.
-//! - [`admission`]: whose turn it is when more challenges are wanted than the service draws; pure.
-//! - [`Limits`]: both for a running gate, and how many challenges one circuit may ask for.
+//! - [`waits`]: how long a circuit waits after wrong answers; pure.
+//! - [`admission_queue`]: the order of visitors when more challenges are requested than may be issued; pure.
+//! - [`Limits`]: both for a running gate, and the number of challenges that one circuit may request.
 //!
-//! What decides about a person is exact and kept in the store, one list of times for each circuit. What
-//! only protects this process is a counter of its own: the turnstile holds four numbers for each lane,
-//! and the tickets are with those who wait.
+//! Limits of one circuit are exact: the store keeps the times of its requests. The limit of the whole service
+//! protects this process only, so it is a few counters in memory; visitors keep their own tickets.
 
 pub mod admission_queue;
 pub mod metrics;
@@ -25,20 +24,20 @@ use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::{Quota, WindowLimit};
 use fortify_store::{StateStore, StoreError};
 
-/// How far back the wider of the two windows of a circuit reaches.
+/// The two windows over which a circuit's requests are limited.
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What a circuit that asks for a challenge is told.
+/// The result of a circuit's request for a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may have one.
+    /// It may have one now.
     Now,
-    /// It waits here.
+    /// It has to wait at this place in the queue.
     Wait(QueuePosition),
-    /// It has asked as often as it may, and may ask again after this.
+    /// It has requested as many as it may, and may try again after this time.
     TooMany(Duration),
-    /// As many wait as may.
+    /// The queue is full.
     Full,
 }
 
@@ -52,8 +51,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// `per_minute` challenges of one circuit, and `service` of all. `queue_id` is random: a place in the
-    /// queue of another process, or of this one before it started anew, is none here.
+    /// Limits one circuit to `per_minute` challenges and all circuits together to `service`. `queue_id` is random, so
+    /// that tickets of another process, or from before a restart, are not valid here.
     #[must_use]
     pub fn new(
         store: Arc<dyn StateStore>,
@@ -66,18 +65,18 @@ impl Limits {
         Self { store, clock, per_minute: per_minute.into(), admission, queue_id }
     }
 
-    /// Goes on with other limits; whoever waits in turn keeps the place.
+    /// Changes the limits; visitors in the queue keep their places.
     pub fn set(&self, per_minute: u32, service: Rate) {
         self.per_minute.store(per_minute, Ordering::Relaxed);
         self.admission().set_rate(service, self.clock.now());
     }
 
-    /// Asks for a challenge for `circuit`, which may have `per_hour`. Asking counts, whatever the
-    /// answer: a circuit that asks without end takes no more places in the queue than others.
+    /// Requests a challenge for `circuit`, which may have `per_hour`. Every request counts, whatever its result, so a
+    /// circuit that keeps asking takes no more places in the queue than others.
     ///
     /// # Errors
     ///
-    /// When the store fails: nobody knows then how much was asked for.
+    /// Fails if the store fails, because the circuit's usage is unknown then.
     pub async fn request_slot(
         &self,
         circuit: CircuitTag,
@@ -100,13 +99,13 @@ impl Limits {
         })
     }
 
-    /// The name of this queue.
+    /// The random id of this queue.
     #[must_use]
     pub const fn queue_id(&self) -> u64 {
         self.queue_id
     }
 
-    /// Whether it is the turn of a place that was given; `None` for one that is not good any more.
+    /// Redeems a place in the queue: whether it has been called yet. `None` if the place is no longer valid.
     #[must_use]
     pub fn redeem(&self, priority: Priority, number: u64) -> Option<Admission> {
         match self.admission().redeem(priority, number, self.clock.now()) {
@@ -116,13 +115,13 @@ impl Limits {
         }
     }
 
-    /// How many wait: a gauge.
+    /// The number of visitors in the queue.
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.admission().waiting()
     }
 
-    /// Whole after any panic: every change to it is one call.
+    /// The queue stays consistent after a panic: every change to it is one call.
     fn admission(&self) -> std::sync::MutexGuard<'_, AdmissionQueue> {
         self.admission.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! How long a circuit waits after its wrong answers.
+//! How long a circuit waits after wrong answers.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,36 +6,35 @@ use std::time::Duration;
 use fortify_core::clock::Timestamp;
 use fortify_store::record::Failures;
 
-/// The waits after the first, the second, the third wrong answer and so on; the last one is that of
-/// all further ones.
+/// The waits after the first, second, third, ... wrong answer; the last one applies to all further answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureWaits(Vec<Duration>);
 
 impl Default for FailureWaits {
-    /// The requirement's: none, none, 30 s, 2 min, 5 min, and 15 min from then on.
+    /// None, none, 30 s, 2 min, 5 min, and 15 min from then on, as the requirements say.
     fn default() -> Self {
         Self([0, 0, 30, 120, 300, 900].map(Duration::from_secs).to_vec())
     }
 }
 
 impl FailureWaits {
-    /// These waits; `None` unless each is at least as long as the one before.
+    /// Creates a list of waits; `None` if it is empty or a wait is shorter than the one before it.
     #[must_use]
     pub fn new(waits: Vec<Duration>) -> Option<Self> {
         (!waits.is_empty() && waits.is_sorted()).then_some(Self(waits))
     }
 
-    /// The wait that the wrong answer of this number brings.
+    /// The wait after this number of wrong answers.
     #[must_use]
     pub fn after(&self, failures: u32) -> Duration {
         let index = (failures as usize).min(self.0.len()).checked_sub(1);
         index.and_then(|index| self.0.get(index)).copied().unwrap_or(Duration::ZERO)
     }
 
-    /// What is left at `now` of the wait that `failures` brought; `None` when nothing is. Failures are
-    /// forgotten `decay` after the last of them, and so is its wait.
+    /// The rest of the wait for `failures` at `now`; `None` if it is over. Failures are forgotten `decay` after the
+    /// last of them, and the wait with them.
     ///
-    /// A clock that was set back makes no wait longer than it was.
+    /// A clock that is set back never makes a wait longer.
     #[must_use]
     pub fn remaining(
         &self,

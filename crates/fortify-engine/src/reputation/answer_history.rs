@@ -1,12 +1,11 @@
-//! How circuits answer: what is remembered of it, what it is worth, and what it looks like.
+//! The answers of circuits, their score and suspicions.
 //!
-//! Answers are timed by this side's own clock, from when the challenge was issued to when the answer came.
-//! Nothing that a form says counts.
+//! Answers are timed by the server's clock, from the delivery of the picture to the answer. Nothing that the client
+//! claims counts.
 //!
-//! Suspicion never refuses anybody. It asks for one more challenge, of a kind that is harder for programs,
-//! and is gone when the answers look like a person's again or nobody came for a while. What refuses is the
-//! score, which takes many wrong answers or what no person does: answering what only a program reads, or
-//! filling a field that no person sees.
+//! Suspicion never bans. It requires one more challenge, of a kind that is harder for bots, and ends when answers
+//! look like a person's again or after a while without any. Only the score bans, which takes many wrong answers, or
+//! something no person does: answering the decoy, or filling in a hidden field.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
 use fortify_core::recent::Recent;
 
-/// Answers whose times are remembered: the requirement's ten.
+/// The number of answers whose times are remembered, as the requirements say.
 pub const TIMES: usize = 10;
 
 /// Circuits that are remembered, the least recently seen of which makes room: 127 bytes each
@@ -35,26 +34,26 @@ const AVERAGED: usize = 3;
 const INSTANT: Duration = Duration::from_millis(500);
 /// From how many answers on their spread says anything: the requirement's.
 const SPREAD: usize = 5;
-/// The spread, as a share of the average, below which delays are a program's. People who solve the same
+/// The spread, as a share of the average, below which delays look automated. People who solve the same
 /// kind of task again spread by 30 % and more; a delay with a jitter of a fifth either way spreads by 12 %.
 const STEADY: f64 = 0.15;
 /// The same for those who never failed in more than five answers: the requirement's "little variance".
 const STEADY_UNFAILING: f64 = 0.25;
 
-/// What conduct costs, in points, and when.
+/// The scoring of answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scoring {
     /// Points of a wrong answer.
     pub failure: f32,
-    /// Points of what only a program does.
+    /// Points of what only a bot does.
     pub bot: f32,
     /// Points at which a circuit is banned.
     pub ban: f32,
-    /// After how long half of the points are left.
+    /// The half-life of points.
     pub half_life: Duration,
-    /// After how long without an answer everything is forgotten.
+    /// How long a history is remembered without a further answer.
     pub forget: Duration,
-    /// Whether answers that look like a program's cost a challenge more.
+    /// Whether suspicious answers require one more challenge.
     pub suspects: bool,
 }
 
@@ -74,29 +73,29 @@ impl Default for Scoring {
 /// Points never exceed this: what is beyond a ban changes nothing, and would take longer to decay.
 const MOST_POINTS: f32 = 100.0;
 
-/// What a circuit did with a challenge.
+/// A circuit's answer to a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerEvent {
     /// The right answer, this long after the picture was there.
     Solved(Duration),
     /// A wrong answer.
     Failed,
-    /// What only a program does.
+    /// What only a bot does.
     Bot,
 }
 
-/// Why a circuit's answers look like a program's.
+/// The reason why a circuit's answers look automated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Suspicion {
     /// They take less than two seconds on average, or each of them less than three.
     Quick,
-    /// One came as soon as its page.
+    /// One came less than half a second after its page.
     Instant,
     /// Their delays are too even.
     Steady,
     /// More than five, none of them wrong, and rather even.
     Unfailing,
-    /// It did what only a program does.
+    /// It did what only a bot does.
     Bot,
 }
 
@@ -118,7 +117,7 @@ impl Suspicion {
     }
 }
 
-/// What is remembered of one circuit.
+/// The answer history of one circuit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AnswerHistory {
     /// Milliseconds of the last right answers, in no order.
@@ -134,7 +133,7 @@ pub struct AnswerHistory {
 }
 
 impl AnswerHistory {
-    /// After one more deed.
+    /// The history after one more answer.
     #[must_use]
     pub fn after(self, event: AnswerEvent, scoring: &Scoring, now: Timestamp) -> Self {
         let mut next = self.at(scoring, now);
@@ -171,7 +170,7 @@ impl AnswerHistory {
         Self { points: self.points * (-halves).exp2(), at: self.at.max(now), ..self }
     }
 
-    /// Whether so long passed without a deed that nothing is left.
+    /// Whether so long passed without an answer that nothing is left.
     fn is_over(&self, scoring: &Scoring, now: Timestamp) -> bool {
         self.at.until(now) >= scoring.forget
     }
@@ -194,7 +193,7 @@ impl AnswerHistory {
         self.at(scoring, now).points
     }
 
-    /// Why its answers look like a program's at `now`; none for most.
+    /// The reasons why its answers look automated at `now`; none for most.
     pub fn suspicions(
         &self,
         scoring: &Scoring,
@@ -232,8 +231,7 @@ fn spread(times: &[u32], average: f64) -> f64 {
     (squares / (count - 1.0)).sqrt() / average.max(1.0)
 }
 
-/// The conduct of circuits, for the tasks of a running gate. Bounded, in memory alone: what a restart
-/// forgets is forgiven.
+/// The answer histories of circuits, for the tasks of a running gate. Bounded and in memory only: a restart forgives.
 pub struct AnswerHistories {
     circuits: Recent<AnswerHistory>,
     clock: Arc<dyn Clock>,
@@ -241,25 +239,25 @@ pub struct AnswerHistories {
 }
 
 impl AnswerHistories {
-    /// Nothing is remembered yet.
+    /// Creates an empty set of histories.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, scoring: Scoring) -> Self {
         let (circuits, scoring) = (Recent::new(MAX_CIRCUITS), ArcSwap::from_pointee(scoring));
         Self { circuits, clock, scoring }
     }
 
-    /// Judges by another scoring from now on, what was remembered included.
+    /// Changes the scoring, which applies to remembered answers too.
     pub fn set_scoring(&self, scoring: Scoring) {
         self.scoring.store(Arc::new(scoring));
     }
 
-    /// Remembers a deed; whether the circuit is to be banned for all it did.
+    /// Records an answer, and returns whether the circuit's score requires a ban.
     pub fn record(&self, circuit: CircuitTag, event: AnswerEvent) -> bool {
         let (now, scoring) = (self.clock.now(), self.scoring.load());
         self.add(circuit, event, &scoring, now, now) >= scoring.ban
     }
 
-    /// Puts a deed of `at` to a circuit's account; its points then.
+    /// Adds an answer given at `at`, and returns the new score.
     fn add(
         &self,
         circuit: CircuitTag,
@@ -275,8 +273,8 @@ impl AnswerHistories {
         })
     }
 
-    /// Counts a deed that another node remembered at `at`; what is forgotten by now does not count. One that is
-    /// yet to come counts as of now: a node whose clock is ahead would keep points from decaying until then.
+    /// Adds an answer that another node recorded at `at`, unless it is old enough to be forgotten. A time in the future
+    /// counts as now: otherwise a node whose clock is ahead would delay the decay.
     pub fn apply_remote(&self, circuit: CircuitTag, event: AnswerEvent, at: Timestamp) {
         let (now, scoring) = (self.clock.now(), self.scoring.load());
         if at.until(now) < scoring.forget {
@@ -284,18 +282,18 @@ impl AnswerHistories {
         }
     }
 
-    /// For how long without an answer a circuit is remembered.
+    /// How long a circuit is remembered without an answer.
     #[must_use]
     pub fn retention(&self) -> Duration {
         self.scoring.load().forget
     }
 
-    /// Forgets a circuit: an operator forgave it, or it is no more.
+    /// Forgets a circuit, because an operator reset it or it was closed.
     pub fn forget(&self, circuit: CircuitTag) {
         self.circuits.forget(circuit);
     }
 
-    /// What is remembered of a circuit, as it is worth now.
+    /// The history of a circuit, with its current score.
     #[must_use]
     pub fn get(&self, circuit: CircuitTag) -> Option<AnswerHistory> {
         let (now, scoring) = (self.clock.now(), self.scoring.load());
@@ -303,7 +301,7 @@ impl AnswerHistories {
         Some(history.at(&scoring, now))
     }
 
-    /// Why a circuit's answers look like a program's; empty for most.
+    /// The reasons why a circuit's answers look automated; empty for most.
     #[must_use]
     pub fn suspicions(&self, circuit: CircuitTag) -> Vec<Suspicion> {
         let (now, scoring) = (self.clock.now(), self.scoring.load());
@@ -315,7 +313,7 @@ impl AnswerHistories {
 
 impl fmt::Debug for AnswerHistories {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conducts").finish_non_exhaustive()
+        f.debug_struct("AnswerHistories").finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is counted of circuit_status.
+//! The metrics of reputation.
 
 use fortify_core::telemetry::instruments::Unlabelled;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,52 +11,52 @@ struct ByStatus {
     status: &'static str,
 }
 
-/// How circuits stand, and whether that is written and told.
+/// The metrics of circuit statuses, their storage and replication.
 #[derive(Clone, Debug, Default)]
 pub struct ReputationMetrics {
     statuses: Family<ByStatus, Gauge>,
-    // A family, so that it is absent where there is no other node to tell.
+    // A family, so that it is absent without other nodes.
     pending: Family<Unlabelled, Gauge>,
     degraded: Gauge,
     unwritten: Gauge,
 }
 
 impl ReputationMetrics {
-    /// Fresh instruments, registered.
+    /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("circuit_status", "Circuits by how they stand", metrics.statuses.clone());
+        registry.register("circuit_status", "Circuits by status", metrics.statuses.clone());
         registry.register(
             "replication_pending",
-            "Bans, favours and resets that other nodes are not told yet",
+            "Changes of circuit status not published to other nodes yet",
             metrics.pending.clone(),
         );
         registry.register(
             "reputation_degraded",
-            "1 while the disk does not take bans and favours; they are in force in memory",
+            "1 while circuit statuses cannot be written to disk; they are in force in memory",
             metrics.degraded.clone(),
         );
         registry.register(
             "circuit_status_unwritten",
-            "Bans and favours that are in memory alone",
+            "Circuit statuses that are in memory only",
             metrics.unwritten.clone(),
         );
         metrics
     }
 
-    /// How many circuits stand so.
+    /// Sets the number of circuits with a status.
     pub fn set_circuit_status(&self, status: &'static str, count: usize) {
         let gauge = self.statuses.get_or_create(&ByStatus { status });
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// How many changes of circuit_status wait to be told to other nodes.
-    pub fn set_untold(&self, count: usize) {
+    /// Sets the number of changes not published to other nodes yet.
+    pub fn set_pending(&self, count: usize) {
         let gauge = self.pending.get_or_create(&Unlabelled {});
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Whether the disk does not take bans and favours, and how many are in memory alone.
+    /// Sets whether the disk fails, and how many statuses are in memory only.
     pub fn set_unwritten(&self, degraded: bool, count: usize) {
         self.degraded.set(i64::from(degraded));
         self.unwritten.set(i64::try_from(count).unwrap_or(i64::MAX));

@@ -1,18 +1,17 @@
-//! How circuits stand: trusted, refused, or neither, and until when.
+//! The status of circuits: trusted, banned or normal, and until when.
 //!
-//! This is the wanted state, and the only one that decides. It is in a file, so that a ban outlives
-//! the process; in memory, so that a request asks without waiting; and in `HAProxy`'s table, to which
-//! the reconciler of the crate `fortify-haproxy` copies it.
+//! This is the authoritative state. It is kept in a file, so that bans survive a restart; in memory, so that
+//! requests need not wait; and in a table in `HAProxy`, to which the reconciler in `fortify-haproxy` copies it.
 //!
 //! # Layout
 //!
-//! - [`Reputation`]: what a running gate asks and tells, from any task.
-//! - [`db`]: the SQLite file, also for the command line, which may write beside a running gate.
-//! - [`history`]: how circuits answer, what that is worth and what it looks like; in memory.
-//! - `table`: the same in memory, with what changed since somebody looked; pure.
-//! - `penalties`: with whom `HAProxy` is strict; pure.
-//! - `writer`: the one thread that writes.
-//! - [`shared`]: what other gates are told, and what is made of what they tell.
+//! - [`answer_history`]: the answers of circuits, their score and suspicions; in memory.
+//! - `penalties`: circuits that get stricter limits in `HAProxy`; pure.
+//! - [`status_db`]: the SQLite file, also for the command line, which may write beside a running gate.
+//! - `status_table`: the statuses in memory, and changes that the reconciler has not seen; pure.
+//! - [`replication`]: exchange of statuses and answers with other nodes.
+//! - `writer`: the one thread that writes the file.
+//! - [`Reputation`]: the interface for the tasks of a running gate.
 
 pub mod answer_history;
 pub mod metrics;
@@ -41,30 +40,30 @@ use status_table::StatusTable;
 pub use status_table::{Changes, Counts};
 use writer::{RemoteBatch, WriteJob, WriterCommand};
 
-/// Standings kept at one time, 500,000: measured 150 bytes each in memory and 80 on disk, and half of
-/// what the table of the shipped `HAProxy` configuration holds. At the bound those that were reset
-/// make room first, then the VIPs whose time ends first; a ban never does.
+/// The most statuses: measured at 150 bytes each in memory and 80 on disk, and half of the size of the table in the
+/// supplied `HAProxy` configuration. At the limit, resets are evicted first, then the trusted circuits that expire
+/// first; bans are never evicted.
 pub const MAX_STATUS_ROWS: usize = 500_000;
 
-/// Writes that may wait for the disk or be on their way to it.
+/// The most writes that are queued or in progress.
 const MAX_WAITING_WRITES: usize = 4096;
 
-/// How long a caller waits for a place in that queue, and then for the disk, each.
+/// How long a caller waits for a place in that queue, and then for the disk.
 const WRITE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How a circuit stands.
+/// The status of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CircuitStatus {
-    /// Like any other: a favour or a ban was taken back.
+    /// Like any other: trust or a ban was reset.
     Normal,
     /// Trusted.
     Trusted,
-    /// Refused.
+    /// Banned.
     Banned,
 }
 
 impl CircuitStatus {
-    /// Every standing, in the order of their numbers.
+    /// All statuses, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Normal, Self::Trusted, Self::Banned];
 
     /// The word in metrics and on the command line.
@@ -84,20 +83,20 @@ impl fmt::Display for CircuitStatus {
     }
 }
 
-/// Why a circuit stands as it does.
+/// The reason for a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusReason {
-    /// It answered a challenge.
+    /// It solved a challenge.
     Solved,
     /// It gave `security.max_captcha_failures` wrong answers.
     Failures,
-    /// Its conduct came to `reputation.ban_points`.
+    /// Its score reached `reputation.ban_points`.
     Score,
-    /// An operator said so.
+    /// An operator set it.
     Operator,
-    /// Tor closed the circuit, or started anew: it is no more.
+    /// Tor closed the circuit or restarted.
     Closed,
-    /// Another version of this program said so, in a word that this one does not know.
+    /// A reason written by another version of Fortify, unknown to this one.
     Other,
 }
 
@@ -121,88 +120,86 @@ impl StatusReason {
     }
 }
 
-/// How one circuit stands, since and until when, and why.
+/// The status of one circuit, with its times and reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusRow {
-    /// Who.
+    /// The circuit.
     pub circuit: TorCircuit,
-    /// How.
+    /// The status.
     pub status: CircuitStatus,
-    /// Since when.
+    /// When it was decided.
     pub since: Timestamp,
-    /// Until when; not in force any more at this time.
+    /// When it ends; at this time it is no longer in force.
     pub until: Timestamp,
-    /// Why.
+    /// The reason.
     pub reason: StatusReason,
 }
 
 impl StatusRow {
-    /// The same by a clock that was set `millis` forward, or back.
+    /// The same row, with its times moved by `millis`, because the clock was set.
     fn shifted(self, millis: i64) -> Self {
         let [since, until] = [self.since, self.until].map(|time| time.shifted(millis));
         Self { since, until, ..self }
     }
 }
 
-/// Why a standing could not be kept or read. Each message says what to do; none names a circuit.
+/// The reason why a status could not be stored or read. Each message says what to do; none names a circuit.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReputationError {
-    /// The file.
+    /// The file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
     /// The thread that writes cannot be started.
-    #[error("cannot start the thread that writes standings: {0}")]
+    #[error("cannot start the thread that writes circuit statuses: {0}")]
     Thread(String),
-    /// Every row is a ban in force.
+    /// Every row is a ban in force, so none can be evicted.
     #[error(
-        "there are {MAX_STATUS_ROWS} bans in force and none is forgotten to make room; shorten \
+        "all {MAX_STATUS_ROWS} statuses are bans in force, so there is no room for another; shorten \
          reputation.ban_seconds, or find out who opens so many circuits"
     )]
     Full,
-    /// More writes wait than may.
-    #[error(
-        "{MAX_WAITING_WRITES} standings wait for the disk under storage.data_dir; it is too slow"
-    )]
+    /// Too many writes are queued.
+    #[error("{MAX_WAITING_WRITES} writes wait for the disk under storage.data_dir; it is too slow")]
     Busy,
     /// The thread that writes has ended.
-    #[error("standings are not written any more, restart the gate; the log says why")]
+    #[error("the thread that writes circuit statuses has ended; the log says why; restart Fortify")]
     Ended,
 }
 
-/// Where a standing is kept.
+/// Where a status is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// In the file: it outlives this process.
+    /// In the file: it survives a restart.
     OnDisk,
-    /// In memory alone: in force, and written when the disk takes it. [`Reputation::is_degraded`] says so.
+    /// In memory only: in force, and written once the disk takes it; [`Reputation::is_degraded`] is true until then.
     InMemory,
 }
 
-/// How circuits stand, for the tasks of a running gate.
+/// The status of circuits, for the tasks of a running gate.
 pub struct Reputation {
     shared: Arc<SharedState>,
-    /// A standing lasts as long as was said, however the wall clock is set meanwhile.
+    /// Statuses last for their duration, even if the wall clock is set meanwhile.
     clock: Arc<SteadyClock>,
     slots: Arc<Semaphore>,
     jobs: Option<mpsc::Sender<WriterCommand>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the writer and everybody else look at.
+/// The state shared between the writer and all other tasks.
 struct SharedState {
     table: RwLock<StatusTable>,
     changed: Notify,
-    /// What was decided here and other gates are to be told.
+    /// Local decisions to be published to other nodes.
     replication_queue: Arc<ReplicationQueue>,
     max_rows: usize,
-    /// Whether the file did not take the last write, or not in time.
+    /// Whether the last write failed or exceeded its deadline.
     failing: AtomicBool,
-    /// Whether the file was damaged, and is a new one, since this gate started.
+    /// Whether the file was damaged and recreated since this process started.
     recreated: AtomicBool,
 }
 
 impl SharedState {
-    /// The book is whole after any panic: every change to it is one call.
+    /// The table stays consistent after a panic: every change to it is one call.
     fn table(&self) -> RwLockReadGuard<'_, StatusTable> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -211,8 +208,7 @@ impl SharedState {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has a write that the file does not take be in force all the same, and other gates be told. What is
-    /// wrong is said once.
+    /// Puts a failed write in force in memory and publishes it to other nodes. Logs the error once.
     fn keep_in_memory(&self, write: Write, why: &ReputationError, now: Timestamp) -> WriteOutcome {
         self.fail(why);
         let (written, outgoing) = self.table_mut().put_unwritten(write, self.max_rows, now);
@@ -229,25 +225,25 @@ impl SharedState {
         if !self.failing.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 error = %why,
-                "bans and favours cannot be written; they are in force until this process ends, and \
-                 are written as soon as they can be"
+                "circuit statuses cannot be written to disk; they are in force in memory, would be lost by a \
+                 restart, and are written as soon as possible"
             );
         }
     }
 
     fn recover(&self) {
         if self.failing.swap(false, Ordering::Relaxed) {
-            tracing::info!("bans and favours are written again, those that waited too");
+            tracing::info!("circuit statuses are written to disk again, pending ones included");
         }
     }
 }
 
 impl Reputation {
-    /// Opens the file in `data_dir`, making it if there is none, and reads what is in force.
+    /// Opens the file in `data_dir`, creating it if necessary, and loads the statuses in force.
     ///
     /// # Errors
     ///
-    /// [`ReputationError`], with the file and what to do.
+    /// [`ReputationError`], which names the file and says what to do.
     pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, ReputationError> {
         Self::bounded(data_dir, clock, MAX_STATUS_ROWS)
     }
@@ -269,8 +265,8 @@ impl Reputation {
         };
         let mut table = StatusTable::default();
         for (row, shifted) in loaded {
-            // A clock that was set back since makes nothing last longer than it was meant to. A row that
-            // begins after its end was told so, to be later than the one before it.
+            // A clock that was set back must not extend a status. A row that begins after its end was written so on
+            // purpose, to be later than the one before it.
             let back = match now < row.since && row.since < row.until {
                 true => i64::try_from(now.until(row.since).as_millis()).unwrap_or(i64::MAX),
                 false => 0,
@@ -299,12 +295,12 @@ impl Reputation {
         Ok(Self { shared, clock, slots, jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Has `circuit` stand so until `until`, whatever it was before. In force when this returns, and on disk
-    /// unless the disk does not take it.
+    /// Sets the status of `circuit` until `until`, replacing any other. It is in force when this returns, and on disk
+    /// unless the disk fails.
     ///
     /// # Errors
     ///
-    /// [`ReputationError::Full`]: nothing has changed then.
+    /// [`ReputationError::Full`]; nothing has changed then.
     pub async fn set(
         &self,
         circuit: TorCircuit,
@@ -316,8 +312,8 @@ impl Reputation {
         self.write(Write::of(StatusRow { circuit, status, since, until, reason })).await
     }
 
-    /// Refuses `circuit` until `until`, for what it did; a ban in force that lasts longer stays. As
-    /// [`Self::set`], in force when this returns.
+    /// Bans `circuit` until `until`, unless a ban in force lasts longer. As with [`Self::set`], it is in force when this
+    /// returns.
     ///
     /// # Errors
     ///
@@ -333,8 +329,8 @@ impl Reputation {
         self.write(Write { yields: true, ..Write::of(row) }).await
     }
 
-    /// Favours `circuit` until `until`, unless it is banned; in force when this returns. A time that has
-    /// come takes a favour back.
+    /// Trusts `circuit` until `until`, unless it is banned. It is in force when this returns. A time in the past ends
+    /// the trust.
     ///
     /// # Errors
     ///
@@ -350,8 +346,7 @@ impl Reputation {
         self.write(Write { yields: true, ..Write::of(row) }).await
     }
 
-    /// The same, not waited for: a favour that a crash
-    /// loses costs a visitor nothing that the next page does not give back.
+    /// As [`Self::trust`], without waiting for the disk: trust lost in a crash is regained with the next challenge.
     ///
     /// # Errors
     ///
@@ -376,13 +371,13 @@ impl Reputation {
         write.row.until = self.clock.translate(write.row.until);
         let written = match self.queue(write).await {
             Ok((written, kept)) => return durability_of(written, kept),
-            // Whatever became of it: from now on it is in force.
+            // Whether or not it was written, it is in force from now on.
             Err(error) => self.shared.keep_in_memory(write, &error, self.clock.now()),
         };
         durability_of(written, Durability::InMemory)
     }
 
-    /// Has the thread do a write, and waits for it.
+    /// Sends a write to the writer thread and waits for it.
     async fn queue(&self, write: Write) -> Result<(WriteOutcome, Durability), ReputationError> {
         let slot = self.slots.clone().acquire_owned();
         let slot = match tokio::time::timeout(WRITE_DEADLINE, slot).await {
@@ -399,8 +394,7 @@ impl Reputation {
         }
     }
 
-    /// Puts rows in force that other gates told, as far as they count. Two callers at most, who wait for
-    /// as long as it takes.
+    /// Applies rows from other nodes. At most two callers do so, and they wait for as long as it takes.
     async fn apply_remote(&self, rows: Vec<RemoteRow>) -> Result<(), ReputationError> {
         let (done, remote) = oneshot::channel();
         self.send(WriterCommand::ApplyRemote(RemoteBatch { rows, done }))?;
@@ -412,35 +406,35 @@ impl Reputation {
         jobs.send(order).map_err(|_ended| ReputationError::Ended)
     }
 
-    /// The circuits that are trusted or banned since another start of `boot`'s tor: they are no more,
-    /// and their numbers are others' now.
+    /// The trusted, banned or penalised circuits from other generations of the tor instance in `boot`. They are
+    /// closed, and their numbers belong to other circuits now.
     #[must_use]
     pub fn stale_at(&self, boot: TorBoot) -> Vec<TorCircuit> {
         self.shared.table().stale_at(boot)
     }
 
-    /// The row of `circuit` that is in force, one that takes a standing back included.
+    /// The row of `circuit` in force, including resets.
     #[must_use]
     pub fn row(&self, circuit: TorCircuit) -> Option<StatusRow> {
         self.shared.table().row(circuit, self.clock.now()).copied()
     }
 
-    /// How `circuit` stands now; `None` for one like any other.
+    /// The status of `circuit`; `None` for a normal one.
     #[must_use]
     pub fn status(&self, circuit: TorCircuit) -> Option<CircuitStatus> {
         let row = self.row(circuit)?;
         (row.status != CircuitStatus::Normal).then_some(row.status)
     }
 
-    /// How a table that knows no more of circuits than their numbers has to have `number`: as the
-    /// latest circuit that has it and is trusted or banned. `None` for one like any other.
+    /// The status for `number` in a table that identifies circuits by number only: that of the latest circuit with this
+    /// number that is trusted or banned; `None` for a normal one.
     #[must_use]
     pub fn status_of_number(&self, number: u32) -> Option<CircuitStatus> {
         self.shared.table().of_number(number, self.clock.now())
     }
 
-    /// Has `HAProxy` hold `circuit` to stricter limits until then: its answers look like a program's.
-    /// In memory, and nobody is refused for it here.
+    /// Penalises `circuit` until `until`: `HAProxy` applies stricter limits because its answers look automated. Kept in
+    /// memory only, and does not influence decisions here.
     pub fn penalise(&self, circuit: TorCircuit, until: Timestamp) {
         let until = self.clock.translate(until);
         if self.shared.table_mut().penalise(circuit, until, self.clock.now()) {
@@ -448,96 +442,95 @@ impl Reputation {
         }
     }
 
-    /// Takes that back: its answers look like a person's again.
+    /// Lifts the penalty, because the answers no longer look automated.
     pub fn lift_penalty(&self, circuit: TorCircuit) {
         if self.shared.table_mut().lift_penalty(circuit, self.clock.now()) {
             self.shared.changed.notify_one();
         }
     }
 
-    /// What a table that knows no more of circuits than their numbers is to be told of the strikes of
-    /// `number`.
+    /// The update of the penalty counter of `number` for a table that identifies circuits by number only.
     #[must_use]
     pub fn penalty_update(&self, number: u32) -> PenaltyUpdate {
         self.shared.table().penalty_update(number, self.clock.now())
     }
 
-    /// The table was told that these numbers have no strikes.
+    /// Confirms that the table has cleared the penalty counters of these numbers.
     pub fn penalties_cleared(&self, numbers: &[u32]) {
         if !numbers.is_empty() {
             self.shared.table_mut().penalties_cleared(numbers);
         }
     }
 
-    /// Every circuit that is penalised, for a full pass.
+    /// All penalised circuits, for a full pass.
     #[must_use]
     pub fn penalised(&self) -> Vec<TorCircuit> {
         self.shared.table().penalised()
     }
 
-    /// Every favour and ban in force, for a full pass. Changes made before this call need not be
-    /// taken any more, and are not: they are in what is returned.
+    /// All trusted and banned circuits, for a full pass. Pending changes made before this call are dropped because the
+    /// result includes them.
     #[must_use]
     pub fn wanted(&self) -> Vec<(TorCircuit, CircuitStatus)> {
         self.shared.table_mut().begin_pass(self.clock.now())
     }
 
-    /// What changed since it was last asked. [`Self::confirm`] or [`Self::fail`] must follow.
+    /// Takes the changes since the last call. [`Self::confirm`] or [`Self::fail`] must follow.
     #[must_use]
     pub fn take_changes(&self) -> Changes {
         self.shared.table_mut().take_changes()
     }
 
-    /// What was taken is in the table.
+    /// Confirms that the taken changes are in the table.
     pub fn confirm(&self) {
         self.shared.table_mut().confirm();
     }
 
-    /// What was taken may not be in the table: the next [`Self::take_changes`] says
+    /// Reports that the taken changes may not be in the table: the next [`Self::take_changes`] returns
     /// [`Changes::Everything`].
     pub fn fail(&self) {
         self.shared.table_mut().fail();
     }
 
-    /// Ends when something changed since the last time it ended.
+    /// Waits for the next change.
     pub async fn changed(&self) {
         self.shared.changed.notified().await;
     }
 
-    /// How long the oldest change has waited to be confirmed; zero when none waits.
+    /// How long the oldest unconfirmed change has waited; zero if there is none.
     #[must_use]
     pub fn lag(&self) -> Duration {
         let oldest = self.shared.table().oldest_change();
         oldest.map_or(Duration::ZERO, |oldest| oldest.until(self.clock.now()))
     }
 
-    /// Every row in force, in no order; one that takes a standing back is none. To be asked off the threads
-    /// that serve: there may be [`MAX_STATUS_ROWS`].
+    /// All trusted and banned rows in force, in no particular order. There may be [`MAX_STATUS_ROWS`], so do not call
+    /// this on a thread that serves requests.
     #[must_use]
     pub fn rows(&self) -> Vec<StatusRow> {
         let table = self.shared.table();
         table.rows(self.clock.now())
     }
 
-    /// Whether bans and favours may be in memory alone, because the disk does not take them.
+    /// Whether statuses may be in memory only, because the disk fails.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.shared.is_failing() || self.unwritten() > 0
     }
 
-    /// How many bans and favours are in memory alone: a gauge.
+    /// The number of statuses that are in memory only.
     #[must_use]
     pub fn unwritten(&self) -> usize {
         self.shared.table().unwritten()
     }
 
-    /// Whether the file was damaged, and is a new one, since this gate started or when it did.
+    /// Whether the file was damaged and recreated since this process started.
     #[must_use]
     pub fn was_recreated(&self) -> bool {
         self.shared.recreated.load(Ordering::Relaxed)
     }
 
-    /// How many circuits stand how: a gauge.
+    /// The number of circuits with each status.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.shared.table().counts()
@@ -552,11 +545,11 @@ fn durability_of(written: WriteOutcome, kept: Durability) -> Result<Durability, 
 }
 
 impl Drop for Reputation {
-    /// Waits for what is queued to be written, so that a gate that was told to stop loses nothing.
+    /// Waits until queued writes are on disk, so that a shutdown loses nothing.
     fn drop(&mut self) {
         drop(self.jobs.take());
         if let Some(thread) = self.thread.take() {
-            let _a_panic_was_told_already = thread.join();
+            let _a_panic_was_logged = thread.join();
         }
     }
 }

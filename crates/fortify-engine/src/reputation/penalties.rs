@@ -1,14 +1,14 @@
-//! Circuits that `HAProxy` is to be strict with for a while, because their answers look like a program's.
+//! Circuits that get stricter limits in `HAProxy` for a while, because their answers look automated.
 //!
-//! In memory alone: what a restart forgets comes back with the next answer, or was none.
+//! Kept in memory only: a penalty lost in a restart is set again with the next suspicious answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;
 
-/// Circuits at a time, about 100 bytes each; the one whose penalty ends first makes room. Each is told
-/// to `HAProxy` again once a minute, which takes 64 batches at the bound.
+/// The most circuits, about 100 bytes each; the one whose penalty ends first is evicted. Each penalty is sent to
+/// `HAProxy` again once a minute, which takes 64 batches at the limit.
 const MAX: usize = 16_384;
 
 /// Penalties, by circuit and by when they end.
@@ -16,24 +16,25 @@ const MAX: usize = 16_384;
 pub(super) struct Penalties {
     until: BTreeMap<TorCircuit, Timestamp>,
     ends: BTreeSet<(Timestamp, TorCircuit)>,
-    /// Numbers whose strikes are to be taken back, which `HAProxy` was not told yet. At the bound one of
-    /// them stays struck until its entry ends.
+    /// Numbers whose penalty counter in `HAProxy` has yet to be cleared. Beyond the limit, a counter stays until its
+    /// entry expires.
     to_clear: BTreeSet<u32>,
 }
 
-/// What `HAProxy` is to be told of the strikes of a number.
+/// The update of the penalty counter of a number in `HAProxy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PenaltyUpdate {
-    /// Nothing.
+    /// Leave it.
     Unchanged,
-    /// There are none any more.
+    /// Clear it.
     Clear,
-    /// There are enough to be strict.
+    /// Set it high enough for stricter limits.
     Set,
 }
 
 impl Penalties {
-    /// Penalises `circuit` until then; whose penalty, another's perhaps, began or ended by that.
+    /// Penalises `circuit` until `until`. Returns the circuits whose penalty began or ended by that, an evicted one
+    /// included.
     pub(super) fn set(&mut self, circuit: TorCircuit, until: Timestamp) -> Vec<TorCircuit> {
         let before = self.until.insert(circuit, until);
         if let Some(before) = before {
@@ -52,7 +53,7 @@ impl Penalties {
         changed
     }
 
-    /// Whether `circuit` had one, which it has no more.
+    /// Removes the penalty of `circuit`, and returns whether it had one.
     pub(super) fn remove(&mut self, circuit: TorCircuit) -> bool {
         let until = self.until.remove(&circuit);
         let had = until.is_some_and(|until| self.ends.remove(&(until, circuit)));
@@ -62,14 +63,14 @@ impl Penalties {
         had
     }
 
-    /// Has the strikes of a circuit be taken back, whoever gave them.
+    /// Schedules the penalty counter of a circuit to be cleared.
     pub(super) fn clear(&mut self, circuit: TorCircuit) {
         if self.to_clear.len() < MAX {
             self.to_clear.insert(circuit.number());
         }
     }
 
-    /// `HAProxy` was told that these have no strikes.
+    /// Confirms that `HAProxy` has cleared these counters.
     pub(super) fn mark_cleared(&mut self, numbers: &[u32]) {
         numbers.iter().for_each(|number| {
             self.to_clear.remove(number);
@@ -82,13 +83,13 @@ impl Penalties {
         self.ends = self.until.iter().map(|(circuit, until)| (*until, *circuit)).collect();
     }
 
-    /// Takes one out that is over.
+    /// Removes one penalty that has ended, and returns its circuit.
     pub(super) fn pop_ended(&mut self, now: Timestamp) -> Option<TorCircuit> {
         let (until, circuit) = *self.ends.first()?;
         (until <= now).then(|| self.remove(circuit)).map(|_| circuit)
     }
 
-    /// What is to be told of a number.
+    /// The update for a number.
     pub(super) fn update_for(&self, number: u32, now: Timestamp) -> PenaltyUpdate {
         if self.until.range(TorCircuit::all_of(number)).any(|(_, until)| now < *until) {
             return PenaltyUpdate::Set;
@@ -100,7 +101,7 @@ impl Penalties {
         }
     }
 
-    /// Whoever has one.
+    /// The penalised circuits.
     pub(super) fn circuits(&self) -> impl Iterator<Item = TorCircuit> {
         self.until.keys().copied()
     }

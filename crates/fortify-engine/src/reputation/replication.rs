@@ -1,17 +1,16 @@
-//! What a gate tells the other gates of one site, and hears from them: how circuits stand, and what they
-//! did with challenges.
+//! Replication of circuit statuses and answers between the nodes of one site.
 //!
-//! Every change that is decided here is on this node's disk first, and then in the `ReplicationQueue`, from which a
-//! store takes it. What the store keeps of a circuit is one row, and what that and a told one come to is
-//! settled by one pure function, `merge`, whatever the order in which nodes tell: a later change wins; a
-//! favour, and a ban that ends sooner, yield to a ban in force; an operator's word yields to nothing, and
-//! nothing that is older than it counts any more. What is heard is put in force and not told again.
+//! Every local change is first written to this node's disk, then put into the `ReplicationQueue`, from which the
+//! store takes it. The store keeps one row per circuit. One pure function, `merge`, combines it with a published row,
+//! independent of the order of publication: a later change wins; trust, and a ban that ends sooner, yield to a ban
+//! in force; an operator's decision yields to nothing and voids everything older. Received rows are put in force and
+//! not published again.
 //!
-//! Rows are told and compared as they were decided. A node whose clock is set moves what it has in force, so
-//! that it ends when it would have ([`SteadyClock`](fortify_core::clock::SteadyClock)); that decides nothing, and no
-//! other node hears of it.
+//! Rows are published and compared with the times of their decision. A node whose clock is set moves the rows it
+//! has in force so that they end when they should ([`SteadyClock`](fortify_core::clock::SteadyClock)); that is not a
+//! decision and is not published.
 //!
-//! Conduct is not kept in rows: each node tells deeds, and each counts them itself.
+//! Answers are not kept in rows: each node publishes events, and every node counts them itself.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -33,27 +32,27 @@ use fortify_store::replication::{
     ReplicationPeer, ValueBytes,
 };
 
-/// Changes that wait one by one, 64 bytes each. One more, and everything in force is told in their place.
+/// The most pending changes, 64 bytes each. Beyond that, everything in force is published instead.
 const MAX_PENDING: usize = 65_536;
 
-/// Of those, changes that wait on then because what is in force does not tell them: half, so that there is room
-/// for as many others before it is looked again.
+/// The most of those that stay pending then, because publishing everything in force would miss them. Half, so that
+/// there is room for as many others before the next overflow.
 const MAX_PENDING_HIDDEN: usize = MAX_PENDING / 2;
 
-/// Deeds that wait, 37 bytes each; the oldest makes room.
+/// The most pending events, 37 bytes each; the oldest is evicted.
 const MAX_PENDING_EVENTS: usize = 4096;
 
-/// What makes one change later than another.
+/// The smallest difference between the times of two changes.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
-/// A node's name among the senders of deeds, drawn at its start.
+/// A node's random id as a sender of events, drawn at its start.
 pub type NodeName = [u8; 8];
 
-/// What is kept of one circuit for all nodes.
+/// The merged status of one circuit across all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct MergedStatus {
     row: StatusRow,
-    /// When an operator last had a word on the circuit: what is older does not count.
+    /// The time of the last operator's decision on the circuit; anything older is void.
     operator_at: Timestamp,
     /// Until when there may be rows that this one has to outlive.
     end: Timestamp,
@@ -66,8 +65,8 @@ impl MergedStatus {
         Self { row, operator_at: word, end: row.until }
     }
 
-    /// Whether telling what is in force says less: an operator's word, which counts after it is over too, and
-    /// what took a favour back, which is over as it begins.
+    /// Whether publishing everything in force would miss it: an operator's decision, which counts even after its end, and
+    /// a row that ends trust, which expires as it begins.
     fn is_hidden(&self) -> bool {
         let takes_back =
             self.row.status == CircuitStatus::Normal || self.row.until <= self.row.since;
@@ -75,7 +74,7 @@ impl MergedStatus {
     }
 }
 
-/// What `outgoing` and what is kept come to; `None` where what is kept stays.
+/// Merges `outgoing` into `kept`; `None` if `kept` stays unchanged.
 fn merge(kept: Option<MergedStatus>, outgoing: MergedStatus) -> Option<MergedStatus> {
     let Some(kept) = kept else { return Some(outgoing) };
     let word = kept.operator_at.max(outgoing.operator_at);
@@ -116,18 +115,18 @@ fn is_by_operator(row: &StatusRow) -> bool {
     row.reason == StatusReason::Operator
 }
 
-/// What becomes of a row that was heard.
+/// The effect of a received row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RemoteEffect {
     /// It comes into force here.
     Counts,
     /// It says nothing new.
     Known,
-    /// What is in force here is to be told again: the store does not keep it.
+    /// The local row has to be published again, because the store does not have it.
     Superseded,
 }
 
-/// What becomes of `remote`, with its operator's last `word`, where `mine` is in force.
+/// The effect of `remote`, with the time of the last operator's decision, if `mine` is in force.
 pub(super) fn compare_remote(
     mine: Option<&StatusRow>,
     remote: &RemoteRow,
@@ -151,7 +150,7 @@ pub(super) struct RemoteRow {
     operator_at: Timestamp,
 }
 
-/// What waits to be told; empty on a node that has nobody to tell.
+/// Changes to be published; stays empty on a node without replication.
 #[derive(Default)]
 pub(super) struct ReplicationQueue {
     pending: Mutex<Pending>,
@@ -160,18 +159,18 @@ pub(super) struct ReplicationQueue {
 
 #[derive(Default)]
 struct Pending {
-    /// Whether there is anybody to tell.
+    /// Whether replication is enabled.
     enabled: bool,
     rows: BTreeMap<TorCircuit, MergedStatus>,
-    /// Rows that are being told.
+    /// Rows that are being published.
     in_flight: BTreeMap<TorCircuit, MergedStatus>,
-    /// Where telling everything in force has got to.
+    /// The progress of publishing everything in force.
     sweep: Option<TorCircuit>,
     events: VecDeque<EventBytes>,
 }
 
 impl Pending {
-    /// Has a row wait in place of its circuit's former one, and after what an operator said before it.
+    /// Queues a row in place of the previous one of its circuit, and after earlier decisions by an operator.
     fn insert(&mut self, mut next: MergedStatus) {
         if let Some(before) = self.rows.get(&next.row.circuit) {
             if next.row.since <= before.operator_at && next.row != before.row {
@@ -188,7 +187,7 @@ impl Pending {
         self.rows.insert(next.row.circuit, next);
     }
 
-    /// When an operator last had a word on a circuit that is not told yet.
+    /// The time of the last operator's decision on a circuit that is not published yet.
     fn operator_at(&self, circuit: TorCircuit) -> Timestamp {
         let outgoing = [&self.rows, &self.in_flight].map(|rows| rows.get(&circuit));
         outgoing
@@ -201,12 +200,12 @@ impl Pending {
 }
 
 impl ReplicationQueue {
-    /// Whatever is decided from now on waits to be told.
+    /// Queues all decisions from now on.
     fn open(&self) {
         self.pending().enabled = true;
     }
 
-    /// These were decided here. That a circuit is no more is nobody's business but of those who saw it.
+    /// Queues local decisions. Resets of closed circuits are not published, because they concern this node only.
     pub(super) fn put(&self, rows: impl IntoIterator<Item = StatusRow>) {
         let mut waiting = self.pending();
         if !waiting.enabled {
@@ -226,7 +225,7 @@ impl ReplicationQueue {
         self.changed.notify_one();
     }
 
-    /// A heard row with what an operator said here and is not told yet.
+    /// Adds the time of an unpublished local operator's decision to a received row.
     pub(super) fn with_operator_time(&self, remote: RemoteRow) -> RemoteRow {
         RemoteRow {
             operator_at: remote.operator_at.max(self.pending().operator_at(remote.row.circuit)),
@@ -256,22 +255,22 @@ impl ReplicationQueue {
     }
 }
 
-/// This node among the others: what it tells, and what it makes of what it hears.
+/// This node's side of the replication: what it publishes, and how it applies what it receives.
 pub struct Replication {
-    /// Weak, because who ends the reputation waits for what it has to write.
+    /// Weak, because dropping the reputation waits for its pending writes.
     reputation: Weak<Reputation>,
     queue: Arc<ReplicationQueue>,
     histories: Arc<AnswerHistories>,
-    /// The time of deeds.
+    /// The clock for event times.
     clock: Arc<dyn Clock>,
-    /// Which circuits are there now: rows of others say nothing here, and `HAProxy`, which knows numbers
-    /// alone, would take them for this tor's.
+    /// The current tor generation. Rows of others do not apply here, and `HAProxy`, which identifies circuits by number,
+    /// would confuse them.
     boot: Box<dyn Fn() -> TorBoot + Send + Sync>,
     node: NodeName,
 }
 
 impl Replication {
-    /// The node whose standings and conduct these are. Nothing is told before [`Self::enable`].
+    /// Creates the replication of these statuses and histories. Nothing is published before [`Self::enable`].
     #[must_use]
     pub fn new(
         reputation: &Arc<Reputation>,
@@ -285,19 +284,19 @@ impl Replication {
         Self { reputation, queue, histories, clock, boot, node }
     }
 
-    /// Whatever is decided here from now on is to be told.
+    /// Starts to publish all local decisions.
     pub fn enable(&self) {
         self.queue.open();
     }
 
-    /// Remembers a deed, here and on the other nodes; whether the circuit is to be banned for all it did.
+    /// Records an answer here and on the other nodes, and returns whether the circuit's score requires a ban.
     pub fn record(&self, circuit: CircuitTag, event: AnswerEvent) -> bool {
         self.queue.push_event(encode_event(circuit, Some(event), self.clock.now(), self.node));
         self.histories.record(circuit, event)
     }
 
-    /// Forgets a circuit's conduct, here and on the other nodes, because a standing of `circuit` was taken
-    /// back: none of them does it again.
+    /// Forgets a circuit's answers, here and on the other nodes, because its status was reset. The reset is consumed,
+    /// so that no node does it again.
     pub fn forgive(&self, circuit: TorCircuit, tag: CircuitTag) {
         self.histories.forget(tag);
         self.queue.push_event(encode_event(tag, None, self.clock.now(), self.node));
@@ -315,7 +314,7 @@ impl Replication {
         }
     }
 
-    /// How many changes wait to be told to the other nodes; `None` where there are none to tell.
+    /// The number of changes not published yet; `None` without replication.
     #[must_use]
     pub fn pending(&self) -> Option<usize> {
         let (shares, rows, sweep) = {
@@ -345,7 +344,7 @@ impl ReplicationPeer for Replication {
         }
         let sweep = waiting.sweep.filter(|_| rows.len() < most);
         if let (Some(from), Some(reputation)) = (sweep, self.reputation.upgrade()) {
-            // Nobody who holds the book waits for the outbox.
+            // No holder of the table's lock waits for the queue's.
             let table = reputation.shared.table();
             let (swept, next) = table.in_force(from, most - rows.len(), reputation.clock.now());
             drop(table);
@@ -397,8 +396,8 @@ impl ReplicationPeer for Replication {
     async fn apply(&self, rows: Vec<ReplicatedRow>) -> Result<(), StoreError> {
         let foreign = |_foreign| {
             StoreError::Unavailable(
-                "how a circuit stands is not what Fortify writes; another program, or a newer \
-                 version, uses the same storage.prefix"
+                "a replicated circuit status is not in the format of this version; another program, or a \
+                 newer version of Fortify, uses the same storage.prefix"
                     .to_owned(),
             )
         };
@@ -446,7 +445,7 @@ impl ReplicationPeer for Replication {
 
 impl fmt::Debug for Replication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sharing").finish_non_exhaustive()
+        f.debug_struct("Replication").finish_non_exhaustive()
     }
 }
 
@@ -510,7 +509,7 @@ fn read(bytes: &ReplicatedRow) -> Result<MergedStatus, ForeignBytes> {
     })
 }
 
-/// `None` is that the circuit is forgotten.
+/// Encodes an event; `None` means that the circuit is forgotten.
 fn encode_event(
     circuit: CircuitTag,
     event: Option<AnswerEvent>,
@@ -532,7 +531,7 @@ fn encode_event(
     bytes
 }
 
-/// `None` for what another version tells.
+/// Decodes an event; `None` for one of another version.
 fn decode_event(
     bytes: &EventBytes,
 ) -> Option<(CircuitTag, Option<AnswerEvent>, Timestamp, NodeName)> {
@@ -551,7 +550,7 @@ fn decode_event(
     Some((CircuitTag::from_bytes(*tag), event, at, rest.try_into().ok()?))
 }
 
-/// A row as it is told.
+/// A row as it is published.
 #[cfg(test)]
 pub(super) fn encoded(row: StatusRow) -> ReplicatedRow {
     encode(&MergedStatus::decided(row))

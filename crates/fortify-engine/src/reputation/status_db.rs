@@ -1,9 +1,8 @@
-//! The file of standings: SQLite, written by the gate's one thread and by the command line.
+//! The SQLite file of circuit statuses, written by the gate's writer thread and by the command line.
 //!
-//! A file of ours ([`sqlite`]): a write is acknowledged after its transaction is on disk, so that a process
-//! that is killed has lost nothing it said it had. Every row carries a number from one counter, taken
-//! inside the transaction, so that a reader that knows the last number it saw gets exactly what was
-//! written since.
+//! A write is acknowledged after its transaction is on disk ([`sqlite`]), so a killed process loses nothing that it
+//! acknowledged. Every row has a sequence number from one counter, taken inside the transaction, so a reader that
+//! knows the last number it saw gets exactly the rows written since.
 
 use std::path::{Path, PathBuf};
 
@@ -52,27 +51,26 @@ pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
 
 const COLUMNS: &str = "instance, generation, number, status, since, until, reason, seq";
 
-/// What is to be written.
+/// A row to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Write {
     /// The row.
     pub row: StatusRow,
-    /// Whether it leaves a ban in force alone, unless it is one that lasts longer. An operator's
-    /// word yields to nothing.
+    /// Whether it yields to a ban in force, unless it is a longer ban itself. An operator's decision never yields.
     pub yields: bool,
     /// By how many ms its times were moved since it was decided, because the clock was set.
     pub shifted: i64,
 }
 
 impl Write {
-    /// An operator's word, or another gate's, as it was decided.
+    /// A write that yields to nothing: an operator's decision, or a row from another node.
     #[must_use]
     pub const fn of(row: StatusRow) -> Self {
         Self { row, yields: false, shifted: 0 }
     }
 }
 
-/// What became of a write.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
     /// It is on disk.
@@ -83,12 +81,12 @@ pub enum WriteOutcome {
     Full,
 }
 
-/// What a transaction did.
+/// The effects of a transaction.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// What other processes had written before it, oldest first.
+    /// The rows that other processes had written before it, oldest first.
     pub foreign: Vec<StatusRow>,
-    /// What became of each write, in order.
+    /// The outcome of each write, in order.
     pub written: Vec<WriteOutcome>,
     /// Whose rows made room, each with the index of the write that it made room for.
     pub dropped: Vec<(usize, TorCircuit)>,
@@ -134,8 +132,8 @@ impl StatusDb {
     }
 
     fn over(opened: Opened, max_rows: usize) -> Result<Self, FileError> {
-        let Opened { connection, path, recreated: anew } = opened;
-        let (mark, recreated) = (Mark::of(&path), anew);
+        let Opened { connection, path, recreated } = opened;
+        let mark = Mark::of(&path);
         let mut db = Self {
             connection,
             path,
@@ -150,13 +148,13 @@ impl StatusDb {
         Ok(db)
     }
 
-    /// Whether the file was damaged when it was opened, and is a new one.
+    /// Whether the file was damaged when it was opened, and was recreated.
     #[must_use]
     pub const fn was_recreated(&self) -> bool {
         self.recreated
     }
 
-    /// Puts the file aside because of `damaged`, and goes on with a new one, in which nothing is yet.
+    /// Quarantines the file because of `damaged`, and continues with a new, empty one.
     ///
     /// # Errors
     ///
@@ -289,7 +287,7 @@ impl StatusDb {
         Ok(applied)
     }
 
-    /// What other processes wrote since it was last asked, oldest first; whether there is more.
+    /// The rows that other processes wrote since the last call, oldest first, and whether there are more.
     ///
     /// # Errors
     ///
@@ -434,7 +432,7 @@ fn purge(connection: &Connection, now: Timestamp) -> rusqlite::Result<usize> {
     statement.execute([millis(now), MAX_PURGED_ROWS as i64])
 }
 
-/// Drops the reset, or else the favour, that ends first; whose it was, if there was one.
+/// Drops the reset, or else the trusted row, that ends first, and returns its circuit.
 fn drop_one(writing: &Transaction<'_>) -> rusqlite::Result<Option<TorCircuit>> {
     let mut statement = writing.prepare_cached(
         "SELECT instance, generation, number, status, since, until, reason, seq FROM statuses

@@ -1,4 +1,4 @@
-//! Standings in memory, and what changed since the reconciler looked.
+//! Circuit statuses in memory, and changes that the reconciler has not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,23 +13,23 @@ use fortify_core::clock::Timestamp;
 /// memory of changes, takes their place.
 pub(super) const MAX_CHANGES: usize = 65_536;
 
-/// What the table has not been told yet.
+/// Changes that the table in `HAProxy` does not have yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changes {
-    /// Nothing.
+    /// No changes.
     None,
-    /// These circuits; how they stand is asked when they are written.
+    /// These circuits; their status is looked up when they are written.
     Some(Vec<TorCircuit>),
-    /// Too many to name, or nobody knows any more: the whole table has to be compared.
+    /// Too many to list, or unknown: the whole table has to be compared.
     Everything,
 }
 
-/// How many circuits stand how.
+/// The number of circuits with each status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Trusted.
     pub trusted: usize,
-    /// Refused.
+    /// Banned.
     pub banned: usize,
 }
 
@@ -78,8 +78,8 @@ impl StatusTable {
         self.unwritten.insert(row.circuit, false);
     }
 
-    /// Has the ban be in force that `row` yielded to in the file, whether it was known here or not. What was
-    /// decided since and is not written yet stays.
+    /// Puts the ban in force that `row` yielded to in the file, whether or not it was known here. Later decisions that
+    /// are not written yet stay.
     pub(super) fn keep_ban(
         &mut self,
         row: &StatusRow,
@@ -96,8 +96,8 @@ impl StatusTable {
         }
     }
 
-    /// Does a write that the file cannot take, by the file's own rules, for at most `max_rows` rows; the row
-    /// as other gates are to be told it, if it is in force now.
+    /// Applies a failed write in memory by the file's rules, for at most `max_rows` rows. Returns the row to publish to
+    /// other nodes, if it is in force now.
     pub(super) fn put_unwritten(
         &mut self,
         write: Write,
@@ -187,7 +187,7 @@ impl StatusTable {
         self.note(row.circuit, now);
     }
 
-    /// Has the table be strict with a circuit until then. Whether it has to hear of it.
+    /// Penalises a circuit until `until`, and returns whether the table has to be updated.
     pub(super) fn penalise(
         &mut self,
         circuit: TorCircuit,
@@ -199,7 +199,7 @@ impl StatusTable {
         !changed.is_empty()
     }
 
-    /// Has the table be as with any other again. Whether it has to hear of it.
+    /// Lifts the penalty of a circuit, and returns whether the table has to be updated.
     pub(super) fn lift_penalty(&mut self, circuit: TorCircuit, now: Timestamp) -> bool {
         let had = self.penalties.remove(circuit);
         if had {
@@ -208,8 +208,8 @@ impl StatusTable {
         had
     }
 
-    /// As [`Self::put`], for what was decided here; the row as other gates are to be told it. It is later
-    /// than the one that it replaces, whose decider's clock may be ahead of this one.
+    /// As [`Self::put`], for a local decision. Returns the row to publish, which is later than the one it replaces even
+    /// if that was decided by a node whose clock is ahead.
     pub(super) fn replace(&mut self, row: StatusRow, now: Timestamp) -> StatusRow {
         let outgoing = self.after_previous(row);
         self.put(row, now);
@@ -252,7 +252,7 @@ impl StatusTable {
         Some(row)
     }
 
-    /// Forgets what is not in force any more. Whether the table has to hear of it.
+    /// Removes expired rows, and returns whether the table has to be updated.
     pub(super) fn expire(&mut self, now: Timestamp) -> bool {
         let mut any = false;
         for status in CircuitStatus::ALL {
@@ -266,7 +266,7 @@ impl StatusTable {
                 } else {
                     self.remove_row(circuit);
                 }
-                // That of a reset was told when it came.
+                // The table was updated when a reset came into force.
                 if status != CircuitStatus::Normal {
                     self.note(circuit, now);
                     any = true;
@@ -281,7 +281,7 @@ impl StatusTable {
     }
 
     /// Whether the file is to have a circuit's row though it is over, because another row may be in its place
-    /// there that is not: one that yields to nothing replaced any, and a favour is taken back by one that is
+    /// there that is not: one that yields to nothing replaced any, and trust is ended by one that is
     /// over as soon as it begins.
     fn outlives_its_end(&self, circuit: TorCircuit) -> bool {
         let ends_at_once = self.rows.get(&circuit).is_some_and(|row| row.until <= row.since);
@@ -297,25 +297,25 @@ impl StatusTable {
         rows.filter(|row| row.status != CircuitStatus::Normal && now < row.until).collect()
     }
 
-    /// What a table that knows circuits by their numbers has to say of one: the latest favour or ban
-    /// in force. That of a former tor's circuit which is taken back says nothing of its successor.
+    /// The status of `number` in a table that identifies circuits by number: the latest trust or ban in force. A reset
+    /// of a circuit from an earlier tor generation does not affect its successor.
     pub(super) fn of_number(&self, number: u32, now: Timestamp) -> Option<CircuitStatus> {
         let rows = self.rows.range(TorCircuit::all_of(number)).map(|(_, row)| row);
         let rows = rows.filter(|row| row.status != CircuitStatus::Normal && now < row.until);
         rows.max_by_key(|row| row.since).map(|row| row.status)
     }
 
-    /// What such a table is to be told of the strikes of `number`.
+    /// The update of the penalty counter of `number`.
     pub(super) fn penalty_update(&self, number: u32, now: Timestamp) -> PenaltyUpdate {
         self.penalties.update_for(number, now)
     }
 
-    /// The table was told that these have no strikes.
+    /// Confirms that the table has cleared these penalty counters.
     pub(super) fn penalties_cleared(&mut self, numbers: &[u32]) {
         self.penalties.mark_cleared(numbers);
     }
 
-    /// Those that the table is to be strict with.
+    /// The penalised circuits.
     pub(super) fn penalised(&self) -> Vec<TorCircuit> {
         self.penalties.circuits().collect()
     }
@@ -337,8 +337,8 @@ impl StatusTable {
         self.rows.range(start..).count()
     }
 
-    /// Forgets a circuit's row if it is a reset; whoever has to hear of it was told when it came. One that the
-    /// file does not have is over, and forgotten when it has it: what it took back is still there.
+    /// Removes a circuit's row if it is a reset; the table was updated when it came. One that is not in the file yet is
+    /// only ended, and removed once it is written, because the file still has the row that it replaced.
     pub(super) fn consume_reset(&mut self, circuit: TorCircuit, now: Timestamp) {
         let Some(row) =
             self.rows.get_mut(&circuit).filter(|row| row.status == CircuitStatus::Normal)
@@ -354,7 +354,7 @@ impl StatusTable {
         }
     }
 
-    /// What the file does not have of these circuits.
+    /// The rows of these circuits that the file does not have.
     pub(super) fn unwritten_of(&self, circuits: impl Iterator<Item = TorCircuit>) -> Vec<Write> {
         if self.unwritten.is_empty() {
             return Vec::new();
@@ -367,7 +367,7 @@ impl StatusTable {
         Some(Write { row: *self.rows.get(&circuit)?, yields, shifted: self.shift_of(circuit) })
     }
 
-    /// The circuits with a favour, a ban or a penalty from another start of `boot`'s tor.
+    /// The trusted, banned or penalised circuits from other generations of the tor instance in `boot`.
     pub(super) fn stale_at(&self, boot: TorBoot) -> Vec<TorCircuit> {
         let all = self.ends[CircuitStatus::Banned as usize].iter();
         let all =
@@ -388,7 +388,7 @@ impl StatusTable {
             );
         }
         self.changes.clear();
-        self.take(false);
+        self.take();
         wanted
     }
 
@@ -400,7 +400,7 @@ impl StatusTable {
             return Changes::None;
         }
         let taken = std::mem::take(&mut self.changes);
-        self.take(false);
+        self.take();
         Changes::Some(taken.into_iter().collect())
     }
 
@@ -424,8 +424,8 @@ impl StatusTable {
         Counts { trusted: count(CircuitStatus::Trusted), banned: count(CircuitStatus::Banned) }
     }
 
-    fn take(&mut self, overflown: bool) {
-        self.overflowed = overflown;
+    fn take(&mut self) {
+        self.overflowed = false;
         self.oldest_taken = self.oldest_change();
         self.oldest = None;
     }

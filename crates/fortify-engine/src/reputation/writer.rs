@@ -1,10 +1,10 @@
-//! The one thread that writes standings.
+//! The one thread that writes circuit statuses.
 //!
-//! One, because SQLite has one writer anyway, and because whoever comes while the disk is busy then
-//! shares the next transaction instead of waiting for one of its own.
+//! There is one because SQLite has a single writer anyway, and because writes that arrive while the disk is busy
+//! then share the next transaction.
 //!
-//! What the disk does not take is in force in memory, and is written when it does again. A file that is
-//! damaged under a running gate is quarantined; everything that is in force is written to the new one.
+//! Writes that fail are in force in memory, and are retried. If the file is damaged while the gate runs, it is
+//! quarantined, and everything in force is written to a new one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,23 +20,23 @@ use super::{Durability, ReputationError, SharedState, StatusRow};
 use fortify_core::clock::{Clock, SteadyClock};
 use fortify_core::sqlite::FileError;
 
-/// How often other processes' writes and standings that have ended are looked for.
+/// How often to look for writes of other processes and for expired statuses.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often rows that are out of force are deleted from the file.
+/// How often expired rows are deleted from the file.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often a disk that does not take writes is tried again: seldom, because a try may take as long as
-/// SQLite waits for another process, 3 s.
+/// How often a failing disk is tried again. Rarely, because an attempt may take the 3 s for which SQLite waits for
+/// another process.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Writes of one transaction.
+/// The most writes in one transaction.
 const MAX_BATCH: usize = 1024;
 
-/// Transactions that make up for what could not be written, before others have their turn again.
+/// The most transactions of failed writes in a row, before new writes are handled.
 const MAX_CATCH_UP: usize = 16;
 
-/// A write, and who waits for it.
+/// A write, and the channel to its caller.
 pub(super) struct WriteJob {
     pub(super) write: Write,
     pub(super) done: Option<oneshot::Sender<(WriteOutcome, Durability)>>,
@@ -44,26 +44,26 @@ pub(super) struct WriteJob {
     pub(super) slot: OwnedSemaphorePermit,
 }
 
-/// Rows that other gates told, and who waits until they count.
+/// Rows from other nodes, and the channel to the caller.
 pub(super) struct RemoteBatch {
     pub(super) rows: Vec<RemoteRow>,
     pub(super) done: oneshot::Sender<()>,
 }
 
-/// What the thread is to do.
+/// A command to the writer thread.
 pub(super) enum WriterCommand {
     Write(WriteJob),
     ApplyRemote(RemoteBatch),
 }
 
-/// Whose rows are written.
+/// The origin of written rows.
 #[derive(Clone, Copy)]
 enum RowOrigin {
-    /// They are decided here: other gates are to be told.
+    /// Decided on this node, to be published.
     Local,
-    /// Other gates told them.
+    /// Received from other nodes.
     Remote,
-    /// They are in force already, and told; the file did not have them.
+    /// In force and published already, but missing from the file.
     InForce,
 }
 
@@ -80,7 +80,7 @@ impl Writer {
         Self { db, shared, clock, tried: Instant::now() }
     }
 
-    /// Writes until nobody can send any more.
+    /// Runs until all senders are gone.
     pub(super) fn run(mut self, queue: &Receiver<WriterCommand>) {
         // Rows whose times are others than in the file.
         self.catch_up();
@@ -139,7 +139,7 @@ impl Writer {
         }
     }
 
-    /// Has the file know what is in force of the circuits of `writes`: it is what they are judged by.
+    /// Writes pending rows of the circuits in `writes` first, because the file decides whether a write yields.
     fn write_before(&mut self, writes: &[Write]) {
         let circuits = writes.iter().map(|write| write.row.circuit);
         let missing = self.shared.table().unwritten_of(circuits);
@@ -166,8 +166,8 @@ impl Writer {
         }
     }
 
-    /// Has memory be as the file is after `writes`. Other gates are told what another process wrote before
-    /// them, and what was decided with them.
+    /// Updates the table to match the file after `writes`. Rows written by other processes before them and local
+    /// decisions are published.
     fn update_table(&self, writes: &[Write], applied: &Applied, whose: RowOrigin) {
         let (now, mut outgoing) = (self.clock.now(), Vec::new());
         let mut table = self.shared.table_mut();
@@ -200,14 +200,14 @@ impl Writer {
         self.shared.changed.notify_one();
     }
 
-    /// Has `writes` be in force without the file. Other gates are told: a ban is one whatever the disk does.
+    /// Puts `writes` in force in memory only. They are published all the same: a ban applies whatever the disk does.
     fn keep_in_memory(&self, writes: &[Write]) -> Vec<WriteOutcome> {
         let (now, most) = (self.clock.now(), self.shared.max_rows);
         let mut table = self.shared.table_mut();
         let (mut written, mut outgoing) = (Vec::with_capacity(writes.len()), Vec::new());
         for write in writes {
-            let (became, row) = table.put_unwritten(*write, most, now);
-            written.push(became);
+            let (outcome, row) = table.put_unwritten(*write, most, now);
+            written.push(outcome);
             outgoing.extend(row);
         }
         drop(table);
@@ -216,13 +216,13 @@ impl Writer {
         written
     }
 
-    /// Puts what other gates told in force, as far as it counts beside what is. What the disk refuses counts
-    /// in memory, as what is decided here does.
+    /// Applies rows from other nodes unless local rows supersede them. If the disk fails, they are in force in memory,
+    /// as local decisions are.
     fn apply_remote(&mut self, batch: RemoteBatch) {
         // What another process wrote is decided here too.
         self.poll();
         let now = self.clock.now();
-        let (mut counts, mut outdone) = (BTreeMap::new(), Vec::new());
+        let (mut counts, mut superseded) = (BTreeMap::new(), Vec::new());
         for remote in batch.rows {
             let (remote, circuit) =
                 (self.shared.replication_queue.with_operator_time(remote), remote.row.circuit);
@@ -230,7 +230,7 @@ impl Writer {
             let mine = mine.or_else(|| self.shared.table().decided(circuit, now));
             match replication::compare_remote(mine.as_ref(), &remote, now) {
                 RemoteEffect::Counts => _ = counts.insert(circuit, remote.row),
-                RemoteEffect::Superseded => outdone.extend(mine),
+                RemoteEffect::Superseded => superseded.extend(mine),
                 RemoteEffect::Known => {}
             }
         }
@@ -242,22 +242,22 @@ impl Writer {
                     let mut table = self.shared.table_mut();
                     for write in &writes {
                         // Other gates know it; at the bound it counts there alone.
-                        let _became = table.put_unwritten(*write, self.shared.max_rows, now);
+                        let _outcome = table.put_unwritten(*write, self.shared.max_rows, now);
                     }
                     drop(table);
                     self.shared.changed.notify_one();
                 }
             }
         }
-        self.shared.replication_queue.put(outdone);
-        // Whoever stopped waiting hears it all again.
+        self.shared.replication_queue.put(superseded);
+        // A caller that stopped waiting gets everything again.
         let _gone = batch.done.send(());
     }
 
     /// Where the clock was set, moves what is in force by as much: it ends when it would have, and a restart
     /// and the command line, which know the wall clock alone, find it so.
     ///
-    /// Other gates are told nothing: it is what was decided before.
+    /// Nothing is published, because no decision has changed.
     fn follow_clock(&mut self) {
         let mut table = self.shared.table_mut();
         let Some(jump) = self.clock.follow() else { return };
@@ -330,7 +330,7 @@ impl Writer {
         self.shared.changed.notify_one();
     }
 
-    /// Goes on in memory; a damaged file is quarantined first, and what is in force is to be written anew.
+    /// Continues in memory. A damaged file is quarantined and recreated, and everything in force is written again.
     fn handle_error(&mut self, error: FileError) {
         let error = match &error {
             FileError::Damaged { .. } => match self.recreate(&error) {

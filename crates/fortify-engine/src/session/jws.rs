@@ -1,8 +1,7 @@
-//! HS256, and nothing else, for the JWT library.
+//! A crypto provider for the JWT library that supports HS256 only.
 //!
-//! The library's own providers bring RSA and elliptic curves along, none of which is wanted here:
-//! an unpatched advisory in one of them, and the room for algorithm confusion. A provider that
-//! knows one algorithm can confuse nothing.
+//! The library's own providers include RSA and elliptic curves, which Fortify does not need: one of them has an
+//! unpatched advisory, and more algorithms invite algorithm confusion.
 
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::Algorithm;
@@ -17,8 +16,8 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes HS256 the algorithm of this process. The library keeps its provider in a process-wide
-/// slot; a second call finds it taken, which is fine: nobody else fills it.
+/// Installs the provider for this process. The library keeps one provider per process; a second call has no
+/// effect, and nothing else installs one.
 pub(super) fn install() {
     let _already_there = PROVIDER.install_default();
 }

@@ -1,4 +1,4 @@
-//! The file that holds the keys: read whole, written whole, and only its owner's.
+//! The key file: read and written as a whole, and accessible to its owner only.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,14 +10,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::key_ring::KeyRingError;
+use super::key_error::KeyRingError;
 use fortify_core::clock::Timestamp;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
 
-/// Bytes that the file may have: eight keys are about 1 KiB.
+/// The maximum size of the file in bytes; eight keys take about 1 KiB.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
 
-/// The file as it is written.
+/// The contents of the file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RingFile {
@@ -58,11 +58,11 @@ impl RingFile {
     pub(super) fn read(file: File, path: &Path) -> Result<Self, KeyRingError> {
         let mut text = Zeroizing::new(String::new());
         file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(io_error(
-            "read it",
+            "read the file",
             path,
             "it must be a text file of at most 16 KiB",
         ))?;
-        // serde_json quotes what it met; the position alone is enough, and holds no secret.
+        // serde_json quotes the input; the line number is enough and reveals no secret.
         serde_json::from_str(&text)
             .map_err(|e| malformed(path, &format!("line {}: not a key ring", e.line())))
     }
@@ -79,7 +79,7 @@ impl KeyRecord {
     }
 }
 
-/// What changes when the file does: a rotation replaces it, so its inode changes too.
+/// Identifies a version of the file. A rotation replaces the file, so its inode changes too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileStamp {
     inode: u64,
@@ -87,11 +87,12 @@ pub(super) struct FileStamp {
     length: u64,
 }
 
-/// Opens the file, and refuses it while others than its owner may read it.
+/// Opens the file; fails if anybody but its owner may read it.
 pub(super) fn open_file(path: &Path) -> Result<(File, FileStamp), KeyRingError> {
     const ADVICE: &str = "the user that runs Fortify must be able to read it";
-    let file = File::open(path).map_err(io_error("open it", path, ADVICE))?;
-    let meta = file.metadata().map_err(io_error("look at it", path, ADVICE))?;
+    let file = File::open(path).map_err(io_error("open the file", path, ADVICE))?;
+    let meta =
+        file.metadata().map_err(io_error("read the permissions of the file", path, ADVICE))?;
     let mode = meta.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyRingError::Readable { path: path.to_owned(), mode });
@@ -102,22 +103,22 @@ pub(super) fn open_file(path: &Path) -> Result<(File, FileStamp), KeyRingError> 
 
 pub(super) fn create_dir(path: &Path) -> Result<(), KeyRingError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error(
-        "create it",
+        "create the directory",
         path,
         "create it for the user that runs Fortify, or set storage.data_dir to a folder it may write",
     ))
 }
 
-/// What to do with a file that is there already.
+/// What to do if the file exists already.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum IfPresent {
-    /// Another process made it a moment ago: its keys are the keys.
+    /// Keep it: another process has just created it.
     Keep,
     Replace,
 }
 
-/// Writes the whole file under another name, flushes it to disk and then puts it in place, so that
-/// no reader and no crash ever sees half of it.
+/// Writes a temporary file, flushes it to disk and renames it, so that readers never see half of it, even after a
+/// crash.
 pub(super) fn write_file(
     path: &Path,
     contents: &RingFile,
@@ -145,12 +146,12 @@ pub(super) fn write_file(
         }?;
         path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     })();
-    // After a rename it is gone already; after a link or a failure it must not stay.
+    // A rename has removed it already; after a link or a failure it must not stay.
     let _gone = fs::remove_file(&temporary);
-    written.map_err(io_error("write it", path, ADVICE))
+    written.map_err(io_error("write the file", path, ADVICE))
 }
 
-/// Gives a new file to whom the old one belongs: a rotation by root must leave the gate its keys.
+/// Gives the new file the owner of the old one, so that the gate can still read its keys after a rotation by root.
 fn keep_owner(file: &File, old: &Metadata) -> io::Result<()> {
     let new = file.metadata()?;
     if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
@@ -175,7 +176,7 @@ fn random_text<const N: usize>(entropy: &dyn Entropy) -> Result<String, EntropyE
     Ok(URL_SAFE_NO_PAD.encode(random_bytes::<N>(entropy)?))
 }
 
-/// The 32 bytes of a key as the file writes them.
+/// Decodes the 32 bytes of a key.
 pub(super) fn secret(text: &str) -> Option<[u8; 32]> {
     URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
 }

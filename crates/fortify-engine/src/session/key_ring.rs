@@ -1,13 +1,13 @@
-//! The keys that sign what visitors carry, and the file that holds them.
+//! The keys that sign cookies, forms and tickets.
 //!
-//! One key signs, several verify: a rotation takes effect at once and logs nobody out. The file
-//! `keys.json` is made at the first start, readable by its owner alone. A running gate notices a
-//! rotation by [`KeyRing::refresh`], without a restart.
+//! One key signs and several verify, so a rotation takes effect at once and logs nobody out. The file `keys.json`
+//! is created at the first start, readable by its owner only. [`KeyRing::refresh`] lets a running gate pick up a
+//! rotation without a restart.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -17,84 +17,38 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::MAX_CLOCK_SKEW;
 use super::jws;
+use super::key_error::MAX_KEYS;
 use super::key_file::{
     FileStamp, IfPresent, KeyRecord, RingFile, create_dir, malformed, open_file, secret, write_file,
 };
 use fortify_core::clock::{Clock, Timestamp};
-use fortify_core::entropy::{Entropy, EntropyError};
+use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::{Pseudonyms, hmac_sha256};
+
+pub use super::key_error::KeyRingError;
 
 /// The file in the data directory.
 const FILE_NAME: &str = "keys.json";
 
-/// Keys that one file may hold. Rotation drops keys that can no longer verify anything, so only a
-/// key an hour for a third of a day reaches this.
-const MAX_KEYS: usize = 8;
-
-/// How long after a rotation a running gate may still sign with the old key: it looks for a new file
-/// every few seconds, and a slow disk may take some more.
+/// How long after a rotation a running gate may still sign with the old key: it checks the file every few
+/// seconds, and a slow disk may add some.
 const RETIREMENT_GRACE: Duration = Duration::from_secs(60);
 
-/// Bytes of text that a signed value may have: a carried form of 16 KiB in base64 with room for
-/// its address. Longer text is refused before anything is computed over it.
+/// The maximum length of a signed value in bytes: a carried form of 16 KiB in base64, and room for its address.
+/// Longer text is rejected before any computation.
 const MAX_SIGNED_BYTES: usize = 32 * 1024;
 
-/// Why the keys cannot be used. Each message says which file and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyRingError {
-    /// The directory or the file cannot be read or written.
-    #[error("{}: cannot {doing}: {source}; {advice}", path.display())]
-    Io {
-        /// What was being done, as an infinitive.
-        doing: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-        /// What the operator should do.
-        advice: &'static str,
-    },
-    /// Others than the owner may read the secret keys.
-    #[error("{}: mode {mode:04o} lets others read the signing keys; run: chmod 600 {}", path.display(), path.display())]
-    Readable {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The file is there and makes no sense.
-    #[error("{}: {problem}; restore it from a backup, or move it away to start with new keys (everyone is asked to solve a challenge again)", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it, without any of its contents.
-        problem: String,
-    },
-    /// Every place in the ring holds a key that sessions still need.
-    #[error("{}: holds {MAX_KEYS} keys that still verify sessions; rotate again when the oldest has outlived session.ttl_seconds, or move the file away and restart to end every session now", .0.display())]
-    Full(PathBuf),
-    /// There is no ring yet.
-    #[error("{}: there are no keys yet; they are made when the gate first starts", .0.display())]
-    Missing(PathBuf),
-    /// No new key could be made.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// The library that writes tokens refused.
-    #[error("a token could not be signed")]
-    Signing,
-}
-
-/// What a signature is for. Each purpose signs under a key of its own, derived from the ring's,
-/// so that a value signed for one can never be passed off as another.
+/// The purpose of a signature. Each purpose has its own key, derived from the ring's, so that a value signed for one
+/// purpose is never valid for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The session cookie.
     Session,
-    /// A form that waits in a challenge page to be sent on.
+    /// A form embedded in a challenge page, submitted after the challenge is solved.
     CarriedForm,
     /// A place in the queue.
     Ticket,
-    /// A stage of a row of challenges.
+    /// A passed stage of a chain.
     Stage,
 }
 
@@ -115,35 +69,35 @@ pub struct KeyRing {
     ring: ArcSwap<Ring>,
 }
 
-/// What `fortify keys list` shows of a key: nothing of its secret.
+/// The public properties of a key, as `fortify keys list` shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyInfo {
-    /// The `kid` that tokens name it by.
+    /// The `kid` in tokens.
     pub id: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// Since when it only verifies; `None` for the key that signs.
+    /// When it was retired to only verify; `None` for the signing key.
     pub retired_at: Option<Timestamp>,
 }
 
-/// A verified value and the key it was signed with.
+/// A verified value and the state of its key.
 pub struct Verified<T> {
-    /// What was signed.
+    /// The signed value.
     pub claims: T,
-    /// Since when its key no longer signs.
+    /// When its key stopped signing.
     key_retired_at: Option<Timestamp>,
 }
 
 impl<T> Verified<T> {
-    /// Whether its key still signed at `issued_at`: a value that claims to be younger than its key's
-    /// retirement was made with a stolen old key.
+    /// Whether its key still signed at `issued_at`. A value that claims to be newer than the retirement of its key
+    /// was made with a stolen old key.
     #[must_use]
     pub(super) fn signed_while_its_key_did(&self, issued_at: Timestamp) -> bool {
         self.key_retired_at.is_none_or(|at| issued_at <= at.after(RETIREMENT_GRACE))
     }
 
-    /// Whether what was signed at `issued_at`, by this node or one whose clock differs a little, and is
-    /// good for `lifetime`, is so at `now`.
+    /// Whether a value signed at `issued_at` and valid for `lifetime` is valid at `now`. The clocks of nodes may
+    /// differ by [`MAX_CLOCK_SKEW`].
     #[must_use]
     pub fn is_in_force(&self, issued_at: Timestamp, lifetime: Duration, now: Timestamp) -> bool {
         now < issued_at.after(lifetime)
@@ -153,11 +107,11 @@ impl<T> Verified<T> {
 }
 
 impl KeyRing {
-    /// Opens the ring in `data_dir`, or makes the directory, the file and a first key.
+    /// Opens the ring in `data_dir`; creates the directory, the file and a first key if necessary.
     ///
     /// # Errors
     ///
-    /// [`KeyRingError`], with the file and what to do.
+    /// [`KeyRingError`], which names the file and says what to do.
     pub fn open(
         data_dir: &Path,
         clock: &dyn Clock,
@@ -171,8 +125,8 @@ impl KeyRing {
         Self::load(data_dir)
     }
 
-    /// Opens the ring in `data_dir` and makes none: for whoever only looks, perhaps as another user
-    /// than the gate's, whom the gate's keys must not belong to.
+    /// Opens the ring in `data_dir` without creating one: for commands that may run as another user than the gate,
+    /// which must not become the owner of its keys.
     ///
     /// # Errors
     ///
@@ -187,11 +141,11 @@ impl KeyRing {
         Ok(Self { path, ring: ArcSwap::from_pointee(ring) })
     }
 
-    /// Reads the file again if it changed since it was last read. Says whether it had.
+    /// Reloads the file if it has changed, and returns whether it had.
     ///
     /// # Errors
     ///
-    /// As [`Self::open`]; the keys read before stay in use.
+    /// As [`Self::open`]; the current keys stay in use.
     pub fn refresh(&self) -> Result<bool, KeyRingError> {
         let (_, stamp) = open_file(&self.path)?;
         if stamp == self.ring.load().stamp {
@@ -201,8 +155,8 @@ impl KeyRing {
         Ok(true)
     }
 
-    /// Makes a new signing key; the old one goes on verifying for `lifetime`, the longest that a
-    /// value signed with it can live. Keys past that are dropped.
+    /// Creates a new signing key. The old one verifies for another `lifetime`, the longest lifetime of a value
+    /// signed with it; older keys are dropped.
     ///
     /// # Errors
     ///
@@ -229,21 +183,21 @@ impl KeyRing {
         self.list().into_iter().next().ok_or(KeyRingError::Signing)
     }
 
-    /// The keys, the signing one first.
+    /// All keys, the signing key first.
     #[must_use]
     pub fn list(&self) -> Vec<KeyInfo> {
         self.ring.load().keys.iter().map(|key| key.info.clone()).collect()
     }
 
-    /// How circuits are named under this ring. Rotation does not change it, so that a visitor's
-    /// record and session stay the visitor's.
+    /// Derives pseudonyms of circuits. Rotation does not change them, so records and sessions stay assigned to their
+    /// circuits.
     #[must_use]
     pub fn pseudonyms(&self) -> Pseudonyms {
         self.ring.load().pseudonyms.clone()
     }
 
-    /// The secret from which this deployment's styles follow. Rotation does not change it, so that
-    /// pictures on their way are drawn the same after one.
+    /// The secret from which this deployment's styles are derived. Rotation does not change it, so pictures of open
+    /// challenges stay the same.
     #[must_use]
     pub fn style_secret(&self) -> Zeroizing<[u8; 32]> {
         self.ring.load().style_secret.clone()
@@ -253,7 +207,7 @@ impl KeyRing {
     ///
     /// # Errors
     ///
-    /// [`KeyRingError::Signing`] when the claims cannot be written as JSON.
+    /// [`KeyRingError::Signing`] if the claims cannot be written as JSON.
     pub fn sign<T: Serialize>(&self, purpose: Purpose, claims: &T) -> Result<String, KeyRingError> {
         let ring = self.ring.load();
         let key = ring.keys.first().ok_or(KeyRingError::Signing)?;
@@ -263,8 +217,8 @@ impl KeyRing {
             .map_err(|_unwritable| KeyRingError::Signing)
     }
 
-    /// The claims of `text`, if a key of this ring signed it for `purpose`. Whether they are still
-    /// in force is for the caller to judge: only it knows its claims and its clock.
+    /// The claims of `text`, if a key of this ring signed it for `purpose`. The caller has to check times with
+    /// [`Verified::is_in_force`].
     #[must_use]
     pub fn verify<T: DeserializeOwned + Clone>(
         &self,
@@ -288,7 +242,7 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-/// HS256 and a signature, nothing else: times are judged by the caller against its own clock.
+/// Validates the HS256 signature only; the caller checks times against its own clock.
 fn validation() -> Validation {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.required_spec_claims.clear();
@@ -298,7 +252,7 @@ fn validation() -> Validation {
     validation
 }
 
-/// The keys as they are used.
+/// The loaded keys.
 struct Ring {
     keys: Vec<Key>,
     pseudonyms: Pseudonyms,
@@ -314,7 +268,7 @@ struct Key {
     stage: Derived,
 }
 
-/// A key of one purpose.
+/// The key for one purpose.
 struct Derived {
     signing: EncodingKey,
     verifying: DecodingKey,
@@ -326,7 +280,7 @@ impl Ring {
         let contents = RingFile::read(file, path)?;
         let malformed = |problem: &str| malformed(path, problem);
         if contents.version != RingFile::VERSION {
-            return Err(malformed("it was written by another version"));
+            return Err(malformed("it was written by another version of Fortify"));
         }
         if contents.keys.is_empty() || contents.keys.len() > MAX_KEYS {
             return Err(malformed("it must hold 1 to 8 keys"));
@@ -334,11 +288,11 @@ impl Ring {
         if contents.keys.first().is_none_or(|key| key.retired_at.is_some()) {
             return Err(malformed("its first key must be the one that signs"));
         }
-        let pseudonym_key =
-            secret(&contents.pseudonym_key).ok_or_else(|| malformed("pseudonym_key is no key"))?;
+        let pseudonym_key = secret(&contents.pseudonym_key)
+            .ok_or_else(|| malformed("pseudonym_key is not a valid key"))?;
         let keys = contents.keys.iter().map(Key::new).collect::<Option<_>>();
-        let keys = keys.ok_or_else(|| malformed("a key's secret is no key"))?;
-        // A circuit is named by twelve bytes, so that none has this text's hash.
+        let keys = keys.ok_or_else(|| malformed("the secret of a key is not valid"))?;
+        // The input for a circuit is twelve bytes long, so no circuit shares this text's hash.
         let style_secret = Zeroizing::new(hmac_sha256(&pseudonym_key, &[b"fortify styles"]));
         Ok(Self { keys, pseudonyms: Pseudonyms::new(pseudonym_key), style_secret, stamp })
     }

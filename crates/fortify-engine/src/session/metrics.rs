@@ -1,4 +1,4 @@
-//! What is counted of sessions.
+//! The metrics of sessions.
 
 use fortify_core::clock::Timestamp;
 use fortify_core::telemetry::instruments::ByReason;
@@ -13,7 +13,7 @@ struct ByLevel {
     level: u8,
 }
 
-/// Sessions earned, moved and not accepted, and the key that signs them.
+/// Sessions issued, moved and rejected, and the age of the signing key.
 #[derive(Clone, Debug, Default)]
 pub struct SessionMetrics {
     rejected: Family<ByReason, Counter>,
@@ -23,12 +23,12 @@ pub struct SessionMetrics {
 }
 
 impl SessionMetrics {
-    /// Fresh instruments, registered.
+    /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register(
             "sessions_rejected",
-            "Session cookies that were not accepted",
+            "Session cookies that were rejected",
             metrics.rejected.clone(),
         );
         registry.register(
@@ -38,34 +38,34 @@ impl SessionMetrics {
         );
         registry.register(
             "sessions_issued",
-            "Sessions earned, by the level in force",
+            "Sessions issued, by threat level",
             metrics.issued.clone(),
         );
         registry.register_with_unit(
             "signing_key_created_timestamp",
-            "When the key was made that signs sessions",
+            "Creation time of the key that signs sessions",
             Unit::Seconds,
             metrics.signing_key_created.clone(),
         );
         metrics
     }
 
-    /// A session cookie was not accepted.
+    /// Counts a rejected session cookie.
     pub fn rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&ByReason { reason }).inc();
     }
 
-    /// A session moved to another circuit.
+    /// Counts a session that moved to another circuit.
     pub fn moved(&self) {
         self.moved.inc();
     }
 
-    /// A session was earned at this level.
+    /// Counts a session issued at this level.
     pub fn issued(&self, level: u8) {
         self.issued.get_or_create(&ByLevel { level }).inc();
     }
 
-    /// When the key was made that signs.
+    /// Sets the creation time of the signing key.
     pub fn set_signing_key_created(&self, at: Timestamp) {
         self.signing_key_created.set(i64::try_from(at.as_secs()).unwrap_or(i64::MAX));
     }

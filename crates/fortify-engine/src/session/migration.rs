@@ -1,13 +1,12 @@
-//! A session that arrives from another circuit than it lives on.
+//! Moves a session that is used from another circuit than the one it is bound to.
 //!
-//! A visitor keeps a circuit while using it and gets a new one after idling, or when it breaks. So a
-//! session moves along, a few times an hour; but it lives on one circuit at a time, and whoever uses
-//! it where it no longer lives is a second holder, and ends it for both.
+//! A visitor keeps a circuit while using it, and gets a new one after idling or when it breaks. A session may
+//! therefore move a few times an hour, but it is bound to one circuit at a time. A request from a circuit that it
+//! has left comes from a second holder, and ends it for both.
 //!
-//! There is no grace for requests that come late from the circuit that was left. Those that were
-//! admitted before the move run on to their end, and a new circuit takes tor longer to build than
-//! what was sent on the old one takes to arrive. A grace would be time in which two circuits hold
-//! one session.
+//! Late requests from the old circuit get no grace period. Requests admitted before the move run to their end,
+//! and Tor takes longer to build a new circuit than requests on the old one take to arrive. A grace period would
+//! let two circuits share one session.
 
 use std::time::Duration;
 
@@ -16,11 +15,11 @@ use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::{MoveOutcome, MoveRequest};
 
-/// In what time a session may move `session.max_moves` times: the key is in moves an hour.
+/// The window of `session.max_moves`, which is in moves per hour.
 const WINDOW: Duration = Duration::from_secs(3600);
 
 impl Sessions {
-    /// Has the session that `claims` names live on `circuit`, if it may.
+    /// Moves the session in `claims` to `circuit`, if permitted.
     pub(super) async fn check_moving(
         &self,
         claims: Claims,
@@ -90,7 +89,7 @@ mod tests {
             found.unwrap().ok_or_else(|| why.unwrap())
         }
 
-        /// Uses the session where it should be good, and gives its new cookie.
+        /// Uses the session from a circuit that it may move to, and returns its new cookie.
         async fn move_to(&self, number: u8, token: &str) -> String {
             let admitted = self.use_from(number, &[token]).await.unwrap();
             assert!(admitted.moved);
@@ -99,20 +98,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_moves_and_stays_the_same_session_with_the_same_end() {
+    async fn a_moved_session_keeps_its_id_and_its_expiry() {
         let fixture = fixture(3);
         let minted = fixture.minted();
         fixture.clock.advance(HOUR);
         let first = fixture.use_from(2, &[&minted.token]).await.unwrap();
         assert_eq!(first.session, minted.session);
-        // The rest of the page, sent before the new cookie was there.
+        // The rest of the page, requested before the new cookie arrived.
         for _ in 0..9 {
             let more = fixture.use_from(2, &[&minted.token]).await.unwrap();
             assert_eq!(more, Admitted { moved: false, ..first.clone() });
         }
         let token = first.reissued.unwrap().expose().clone();
-        let settled = fixture.use_from(2, &[&token]).await.unwrap();
-        assert_eq!((settled.session, settled.reissued), (minted.session, None));
+        let moved_before = fixture.use_from(2, &[&token]).await.unwrap();
+        assert_eq!((moved_before.session, moved_before.reissued), (minted.session, None));
         fixture.clock.set(minted.session.expires_at);
         assert_eq!(fixture.use_from(2, &[&token]).await, Err(Rejection::Time), "a move prolonged");
     }

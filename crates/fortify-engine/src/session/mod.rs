@@ -1,13 +1,14 @@
-//! Sessions: what a right answer earns, and how long it lasts.
+//! Sessions: signed tokens that a right answer earns.
 //!
 //! # Layout
 //!
-//! - [`Sessions`]: mints, checks and revokes; [`Session`] is one that was checked.
-//! - `migration`: a session that arrives from another circuit than it lives on.
-//! - [`key_ring`]: the keys and their rotation; `key_file` is where they are kept.
 //! - `jws`: HS256 for the JWT library.
+//! - `key_error`, `key_file`, [`key_ring`]: the signing keys, their file and their rotation.
+//! - [`Sessions`]: creates, checks and revokes sessions; a [`Session`] is one that was checked.
+//! - `migration`: moves a session to another circuit.
 
 mod jws;
+mod key_error;
 mod key_file;
 pub mod key_ring;
 pub mod metrics;
@@ -26,15 +27,14 @@ use fortify_store::record::{Secret, SessionId, SessionState};
 use fortify_store::{StateStore, StoreError};
 use key_ring::{KeyRing, KeyRingError, Purpose};
 
-/// How far ahead of this node's clock a session may have been issued: nodes of a cluster keep
-/// time by NTP and stay within a second or so of each other. More is a clock set back or a forgery.
+/// How far ahead of this node's clock a session may have been issued. Nodes of a cluster keep time by NTP and stay
+/// within about a second of each other; more means a clock that was set back, or a forgery.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 
-/// Bytes of a session's text; a minted one has about 330.
+/// The maximum length of a token in bytes; an issued one has about 330.
 const MAX_TOKEN_BYTES: usize = 1024;
 
-/// The claims of a session, named as the cookie's requirement names them; times in seconds since
-/// the Unix epoch.
+/// The claims of a session, with the names that the requirements prescribe; times in seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Claims {
@@ -56,46 +56,46 @@ impl Claims {
     }
 }
 
-/// A session whose signature, times, standing and circuit were checked.
+/// A session whose signature, times, revocation and circuit were checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Its name, for revocation.
+    /// Its id, for revocation.
     pub id: SessionId,
     /// The threat level under which it was earned.
     pub threat_level: u8,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// A session that lets its request pass.
+/// A session that is in force on the circuit of its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
     /// The session.
     pub session: Session,
-    /// The cookie's new value, where the one that came was written for another circuit: the same
-    /// session with the same end.
+    /// The new value of the cookie, if the current one names another circuit: the same session with the same
+    /// expiry.
     pub reissued: Option<Secret<String>>,
-    /// Whether this request moved it here.
+    /// Whether this request moved it to this circuit.
     pub moved: bool,
 }
 
-/// Why a request has no session. Told to metrics alone: to a visitor all of them are a challenge.
+/// The reason why a session was rejected. Only metrics distinguish these; the visitor gets a challenge in each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// No key of the ring signed this text as a session.
+    /// The text is not a session signed by a key of the ring.
     Signature,
-    /// Expired, not yet valid, or valid for longer than any session is.
+    /// Expired, not yet valid, or valid for longer than any session may be.
     Time,
-    /// It lives on another circuit and may not move to this one: it moved as often as it may.
+    /// It is bound to another circuit and has used up its moves.
     Circuit,
-    /// It was used from a circuit that it had left, which ended it: shared, not moved.
+    /// It was used from a circuit that it had left: it is shared, and was ended for that.
     Shared,
-    /// It was ended before its time.
+    /// It was revoked.
     Revoked,
 }
 
 impl Rejection {
-    /// The name in the metric.
+    /// The label in the metric.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -108,18 +108,18 @@ impl Rejection {
     }
 }
 
-/// A freshly minted session and the text for its cookie.
+/// A new session and the value of its cookie.
 pub struct Minted {
     /// The cookie's value: a JWT.
     pub token: String,
-    /// What it says.
+    /// The session in it.
     pub session: Session,
 }
 
-/// Why a session could not be minted, checked or revoked; the visitor gets a 503, never a session.
+/// The reason why a session could not be created, checked or revoked. The visitor gets a 503, never a session.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The keys did not sign, or no id could be drawn.
+    /// The token could not be signed, or no random id could be drawn.
     #[error(transparent)]
     Keys(#[from] KeyRingError),
     /// The store did not answer.
@@ -127,22 +127,22 @@ pub enum SessionError {
     Store(#[from] StoreError),
 }
 
-/// Mints, checks and revokes sessions.
+/// Creates, checks and revokes sessions.
 #[derive(Debug)]
 pub struct Sessions {
     keys: Arc<KeyRing>,
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    /// The longest that a session lasts.
+    /// The longest lifetime of a session.
     longest: Duration,
-    /// How long one lasts that is minted now, ms.
+    /// The lifetime of a session created now, in milliseconds.
     lifetime: AtomicU64,
     max_moves: u32,
 }
 
 impl Sessions {
-    /// Sessions of at most `lifetime`, signed by `keys`, each of which may move `max_moves` times an hour.
+    /// Creates sessions of at most `lifetime`, signed by `keys`, that may move `max_moves` times an hour each.
     #[must_use]
     pub fn new(
         keys: Arc<KeyRing>,
@@ -158,7 +158,7 @@ impl Sessions {
         sessions
     }
 
-    /// The same, for sessions that last so long and move so often.
+    /// Returns the same with other limits.
     #[must_use]
     pub fn with_limits(&self, lifetime: Duration, max_moves: u32) -> Self {
         let Self { keys, store, clock, entropy, .. } = self;
@@ -166,24 +166,24 @@ impl Sessions {
         Self::new(keys, store, clock.clone(), entropy.clone(), lifetime, max_moves)
     }
 
-    /// How long a session lasts that is minted now.
+    /// The lifetime of a session created now.
     #[must_use]
     pub fn lifetime(&self) -> Duration {
         Duration::from_millis(self.lifetime.load(Ordering::Relaxed))
     }
 
-    /// Has sessions that are minted from now on last for `lifetime`, but never longer than was
-    /// configured: keys are kept for no longer than that.
+    /// Sets the lifetime of sessions created from now on, capped at the configured one, because retired keys are kept
+    /// no longer than that.
     pub fn set_lifetime(&self, lifetime: Duration) {
         let millis = lifetime.min(self.longest).as_millis();
         self.lifetime.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// A new session for `circuit`.
+    /// Creates a session for `circuit`.
     ///
     /// # Errors
     ///
-    /// When no id can be drawn or the keys do not sign.
+    /// Fails if no random id can be drawn or the token cannot be signed.
     pub fn mint(&self, circuit: CircuitTag, threat_level: u8) -> Result<Minted, SessionError> {
         let now = self.clock.now();
         let id = SessionId::random(&*self.entropy).map_err(KeyRingError::from)?;
@@ -202,15 +202,16 @@ impl Sessions {
         Ok(Minted { token, session: Session { id, threat_level, expires_at } })
     }
 
-    /// The session among `tokens` that lives on `circuit`, or else the first that may move there.
-    /// `rejected` hears of those that were not accepted.
+    /// Finds the session among `tokens` that is bound to `circuit`, or else moves the first that may move there.
+    /// `rejected` is called for each token that was not accepted.
     ///
-    /// One that lives here is looked for first: a cookie that somebody else planted beside the
-    /// visitor's own must not be moved in its place.
+    /// A session bound to this circuit takes precedence, so that a cookie planted by somebody else is not moved in
+    /// place of the visitor's own.
     ///
     /// # Errors
     ///
-    /// When the store cannot say whether it was revoked, or cannot move it: that is no admission.
+    /// Fails if the store cannot say whether a session was revoked, or cannot move it; the request must not be
+    /// admitted then.
     pub async fn check(
         &self,
         tokens: &[String],
@@ -226,7 +227,7 @@ impl Sessions {
                     continue;
                 }
             };
-            let lives_on = match self.store.session_state(claims.session_id).await? {
+            let bound_to = match self.store.session_state(claims.session_id).await? {
                 SessionState::Unmoved => claims.circuit_id,
                 SessionState::BoundTo(circuit) => circuit,
                 SessionState::Revoked => {
@@ -234,7 +235,7 @@ impl Sessions {
                     continue;
                 }
             };
-            if lives_on == circuit {
+            if bound_to == circuit {
                 return Ok(Some(self.admit(claims, circuit, false)?));
             }
             elsewhere.push(claims);
@@ -248,7 +249,7 @@ impl Sessions {
         Ok(None)
     }
 
-    /// What `token` says, if one of our keys signed it and its times are right.
+    /// The claims of `token`, if its signature and times are valid.
     fn check_claims(&self, token: &str) -> Result<Claims, Rejection> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::Signature);
@@ -271,14 +272,14 @@ impl Sessions {
         Ok(verified.claims)
     }
 
-    /// The session that a cookie's text names, if its signature and times are right, wherever it lives and
-    /// whether or not it was revoked: for an operator who ends it.
+    /// The session in a cookie's value, if its signature and times are valid, whatever its circuit and whether or not
+    /// it was revoked: for an operator who wants to revoke it.
     #[must_use]
     pub fn read(&self, token: &str) -> Option<Session> {
         self.check_claims(token).ok().map(|claims| claims.session())
     }
 
-    /// Lets a session pass that lives on `circuit`.
+    /// Accepts a session that is bound to `circuit`.
     fn admit(
         &self,
         claims: Claims,
@@ -289,18 +290,18 @@ impl Sessions {
         let reissued = if claims.circuit_id == circuit {
             None
         } else {
-            // Nothing but the circuit changes, so a move never prolongs.
+            // Only the circuit changes, so a move never extends the session.
             let claims = Claims { circuit_id: circuit, ..claims };
             Some(Secret::new(self.keys.sign(Purpose::Session, &claims)?))
         };
         Ok(Admitted { session, reissued, moved })
     }
 
-    /// Ends `session` now.
+    /// Revokes `session`.
     ///
     /// # Errors
     ///
-    /// When the store did not keep it; the session is then still in force.
+    /// Fails if the store cannot record it; the session then stays in force.
     pub async fn revoke(&self, session: &Session) -> Result<(), StoreError> {
         self.store.revoke_session(session.id, session.expires_at).await
     }
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_lasts_its_lifetime_and_no_second_longer() {
+    async fn a_session_expires_at_the_end_of_its_lifetime() {
         let fixture = fixture();
         let minted = fixture.sessions.mint(CIRCUIT, 2).unwrap();
         assert_eq!(check(&fixture, &minted.token, CIRCUIT).await, Ok(minted.session));
@@ -374,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_is_its_circuits_alone() {
+    async fn a_session_is_rejected_on_another_circuit() {
         let fixture = fixture();
         let minted = fixture.sessions.mint(CIRCUIT, 2).unwrap();
         let other = CircuitTag::from_bytes([2; 16]);
@@ -382,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_revoked_session_is_over() {
+    async fn a_revoked_session_is_rejected() {
         let fixture = fixture();
         let minted = fixture.sessions.mint(CIRCUIT, 2).unwrap();
         fixture.sessions.revoke(&minted.session).await.unwrap();

@@ -1,4 +1,4 @@
-//! When the dial turns by itself: a pure step function over samples.
+//! Automatic control of the dial: a pure step function over samples.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use fortify_core::clock::Timestamp;
 /// How often a sample is taken.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a change by hand keeps the dial from turning by itself.
+/// How long a change by hand pauses automatic control.
 pub const PAUSE: Duration = Duration::from_secs(1800);
 
-/// Bad samples in a row that a rise needs.
+/// The consecutive bad samples that cause a rise.
 const BAD_IN_A_ROW: u32 = 3;
 
-/// Calm samples in a row that a fall needs: a minute. Where it was a mistake, because the attack came
-/// back, the next needs twice as many, up to ten minutes, until the dial rests again: an attack that
-/// pauses does not have it go up and down.
+/// The consecutive calm samples that cause a fall: a minute. If the attack resumes after a fall, the next fall needs
+/// twice as many, up to ten minutes, until the dial rests again, so that an intermittent attack does not make the
+/// level oscillate.
 const CALM_IN_A_ROW: u32 = 6;
 const MOST_CALM_IN_A_ROW: u32 = 60;
 
@@ -25,31 +25,31 @@ const MOST_CALM_IN_A_ROW: u32 = 60;
 const TO_RISE: Duration = Duration::from_secs(60);
 const TO_FALL: Duration = Duration::from_secs(120);
 
-/// A pressure below this, in percent of what is bad, is calm. In between is neither.
+/// The pressure below which a sample is calm, in percent of the attack threshold. Between the two it is neither.
 const CALM: u64 = 50;
 
-/// A turn of the dial by itself, and what it is for.
+/// An automatic change of the level, and its cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// From which level.
     pub from: ThreatLevel,
     /// To which.
     pub to: ThreatLevel,
-    /// The sample that was one too many.
+    /// The sample that caused it.
     pub cause: Signals,
 }
 
-/// The control law. It keeps a time of its own, which passes with samples: a clock that is set back
-/// or forward changes nothing but the length of one interval.
+/// The control law. It keeps its own time, which advances with samples, so setting the clock affects the length of
+/// one interval only.
 #[derive(Clone, Debug)]
 pub struct DialController {
-    /// Where the dial rests: it does not fall below by itself.
+    /// The level at which the dial rests; it does not fall below it automatically.
     start: ThreatLevel,
     level: ThreatLevel,
     mode: Mode,
     bad: u32,
     calm: u32,
-    /// Calm samples in a row that the next fall needs.
+    /// The consecutive calm samples that the next fall needs.
     patience: u32,
     /// Whether the last change was a fall.
     fell: bool,
@@ -59,8 +59,8 @@ pub struct DialController {
 }
 
 impl DialController {
-    /// A controller that rests at `start` and finds the dial as it is. No change comes sooner than
-    /// after another change, so that a gate that restarts in a loop does not turn it each time.
+    /// Creates a controller that rests at `start`, for the current state of the dial. The minimum time between changes
+    /// starts now, so that a gate that restarts in a loop does not change the level each time.
     #[must_use]
     pub fn new(start: ThreatLevel, dial: &Dial, now: Timestamp) -> Self {
         let (mode, level) = (dial.mode, dial.level);
@@ -78,7 +78,7 @@ impl DialController {
         }
     }
 
-    /// Takes the dial over as it is now, whoever turned it.
+    /// Adopts the current state of the dial, whoever changed it.
     pub fn adopt(&mut self, dial: &Dial, now: Timestamp) {
         let rested = dial.level <= self.start;
         if rested {
@@ -91,8 +91,8 @@ impl DialController {
         *self = Self { bad, calm, patience, fell, ..Self::new(self.start, dial, now) };
     }
 
-    /// Looks at a sample; the change that is due, if one is. It counts once it is adopted, so that one
-    /// that could not be kept is proposed again.
+    /// Processes a sample and returns the change that is due, if any. A change counts once it is adopted, so one that
+    /// could not be stored is proposed again.
     pub fn step(&mut self, signals: &Signals, now: Timestamp) -> Option<Change> {
         // A sample that came late counts as two at most.
         let passed = self.last.until(now).min(2 * SAMPLE_INTERVAL);

@@ -1,7 +1,7 @@
-//! The file of the dial: where it stands, and every turn with its cause.
+//! The SQLite file of the dial: its current state, and every change with its cause.
 //!
-//! A file of ours ([`sqlite`]): a turn is on disk before it is acknowledged or takes effect. The gate and
-//! the command line both write; SQLite's count of other connections' commits tells the gate when to look.
+//! A change is on disk before it is acknowledged or takes effect ([`sqlite`]). Both the gate and the command line
+//! write; SQLite's count of other connections' commits tells the gate when to read.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,7 @@ use super::{Dial, Mode, ThreatLevel};
 use fortify_core::clock::Timestamp;
 use fortify_core::sqlite::{self, FileError, Opened, Schema};
 
-/// Turns that are kept, the latest: at about 300 bytes each 30 MB, and two months of a dial that turns
-/// once a minute.
+/// The number of changes that are kept: 30 MB at about 300 bytes each, and two months of one change per minute.
 pub const MAX_ROWS: u64 = 100_000;
 
 /// Bytes of a reason, and of an operator's name.
@@ -53,14 +52,14 @@ const TABLES: &str = "
 /// The version of the schema that this program writes: `user_version` of the file.
 pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
 
-/// Who turned the dial.
+/// The origin of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangedBy {
-    /// The dial itself.
+    /// Automatic control.
     Auto,
     /// An operator, by name.
     Operator(String),
-    /// Whoever changed the configuration.
+    /// A change of the configuration.
     Configuration,
     /// Another node.
     Store,
@@ -87,7 +86,7 @@ impl ChangedBy {
     }
 }
 
-/// What is written beside a turn.
+/// The cause of a change.
 #[derive(Clone, Debug)]
 pub struct DialChange {
     /// When.
@@ -100,7 +99,7 @@ pub struct DialChange {
     pub signals: Option<Signals>,
 }
 
-/// One turn, as it was written.
+/// One recorded change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DialRow {
     /// When, ms since the Unix epoch.
@@ -109,7 +108,7 @@ pub struct DialRow {
     pub from: u8,
     /// To which.
     pub to: u8,
-    /// Who may turn it since.
+    /// The mode after the change.
     pub mode: String,
     /// `auto`, `operator:<name>`, `configuration` or `store`.
     pub by: String,
@@ -130,12 +129,12 @@ pub struct DialHistory {
 }
 
 impl DialHistory {
-    /// Opens the file in `data_dir`; makes it, for its owner alone, if there is none. A damaged one is
-    /// moved aside: it holds history and a level, and neither is worth a gate that does not start.
+    /// Opens the file in `data_dir`; creates it, accessible to its owner only, if necessary. A damaged one is
+    /// quarantined, because neither a history nor a level is worth a gate that does not start.
     ///
     /// # Errors
     ///
-    /// [`FileError`], with the file and what to do.
+    /// [`FileError`], which names the file and says what to do.
     pub fn open(data_dir: &Path, now: Timestamp) -> Result<Self, FileError> {
         sqlite::open(data_dir, &SCHEMA, now).map(Self::over)
     }
@@ -150,22 +149,22 @@ impl DialHistory {
     }
 
     fn over(opened: Opened) -> Self {
-        let Opened { connection, path, recreated: anew } = opened;
-        Self { connection, path, data_version: 0, recreated: anew }
+        let Opened { connection, path, recreated } = opened;
+        Self { connection, path, data_version: 0, recreated }
     }
 
-    /// Whether the file was damaged when it was opened, and is a new one.
+    /// Whether the file was damaged when it was opened, and was recreated.
     #[must_use]
     pub const fn was_recreated(&self) -> bool {
         self.recreated
     }
 
-    /// The dial as it was left, if the configuration is still the one it was left under; as configured
-    /// otherwise, so that what an operator changed in the file of the configuration takes effect.
+    /// The stored dial if the configuration has not changed since; otherwise the dial as configured, so that changes of
+    /// the configuration take effect.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or written.
+    /// Fails if the file cannot be read or written.
     pub fn configure(
         &mut self,
         mode: Mode,
@@ -201,17 +200,17 @@ impl DialHistory {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn dial(&self) -> Result<Option<Dial>, FileError> {
         read_dial(&self.connection).map_err(|error| self.failed(error))
     }
 
-    /// Turns the dial to what `decide` makes of it, or leaves it where that is `None`; the turn is on disk
-    /// when this returns. Without `why` it is not among the turns.
+    /// Changes the dial to what `decide` returns, or leaves it if that is `None`. The change is on disk when this
+    /// returns. Without `why` it is not recorded in the history.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written: nothing was changed then.
+    /// Fails if the file cannot be written; nothing has changed then.
     pub fn turn(
         &mut self,
         why: Option<&DialChange>,
@@ -236,11 +235,11 @@ impl DialHistory {
         })
     }
 
-    /// The dial, if another process wrote since it was last asked.
+    /// The dial, if another process has written since the last call.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn foreign(&mut self) -> Result<Option<Dial>, FileError> {
         let look = |this: &mut Self| {
             let version =
@@ -259,7 +258,7 @@ impl DialHistory {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn last(&self, count: u64) -> Result<Vec<DialRow>, FileError> {
         let read = || {
             let mut statement = self.connection.prepare(
@@ -279,7 +278,7 @@ impl DialHistory {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn before(
         &self,
         before: Timestamp,

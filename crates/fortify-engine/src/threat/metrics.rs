@@ -1,4 +1,4 @@
-//! What is counted of the dial.
+//! The metrics of the threat dial.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -11,7 +11,7 @@ struct ByWhom {
     by: &'static str,
 }
 
-/// Where the dial stands, and who turned it.
+/// The metrics of the threat dial.
 #[derive(Clone, Debug, Default)]
 pub struct ThreatMetrics {
     level: Gauge,
@@ -19,7 +19,7 @@ pub struct ThreatMetrics {
 }
 
 impl ThreatMetrics {
-    /// Fresh instruments, registered.
+    /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         metrics.describe(registry);
@@ -27,20 +27,20 @@ impl ThreatMetrics {
     }
 
     pub(super) fn describe(&self, registry: &mut Registry) {
-        registry.register("threat_level", "Where the threat dial stands", self.level.clone());
+        registry.register("threat_level", "Current threat level, 1 to 10", self.level.clone());
         registry.register(
             "threat_changes",
-            "Turns of the threat dial, by whom: itself, an operator, another node",
+            "Changes of the threat level, by origin: auto, operator, configuration, store",
             self.changes.clone(),
         );
     }
 
-    /// Where the threat dial stands.
+    /// Sets the current level.
     pub fn set_level(&self, level: u8) {
         self.level.set(level.into());
     }
 
-    /// The threat dial was turned.
+    /// Counts a change of the level.
     pub fn changed(&self, by: &'static str, level: u8) {
         self.set_level(level);
         self.changes.get_or_create(&ByWhom { by }).inc();

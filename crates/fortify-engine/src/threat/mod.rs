@@ -1,26 +1,23 @@
-//! The threat dial: one level from 1 to 10 that says what visitors are asked, turned by hand or by
-//! itself.
+//! The threat dial: one level from 1 to 10 that determines what visitors have to solve, set by hand or
+//! automatically.
 //!
 //! # Layout
 //!
-//! - [`Threat`]: the dial of a running gate: its level, what holds at it, news of changes, and the task
-//!   that turns it.
-//! - [`table`]: what each level asks; pure.
-//! - [`signals`]: what the last minute was like, counted by circuits, in sketches of fixed size.
-//! - [`controller`]: when the dial turns by itself; pure.
-//! - [`audit`]: the SQLite file of the dial and of every turn, also for the command line, which may
-//!   write beside a running gate.
-//! - [`simulate`]: attack traces played against collector and controller; pure.
+//! - [`table`]: the policy of each level; pure.
+//! - [`signals`]: the signals of the last minute, counted by circuits in sketches of fixed size.
+//! - [`controller`]: when the level changes automatically; pure.
+//! - [`history`]: the SQLite file of the dial and its changes, also for the command line, which may write beside a
+//!   running gate.
+//! - [`Threat`]: the dial of a running gate, and the task that runs it.
 //!
-//! The dial has a version, one higher at every turn. A turn counts if its version is above that of the
-//! store, which all nodes share, so that of several nodes that turn at once one does. It is in this
-//! node's file before it takes effect here.
+//! The dial has a version that increases with every change. A change is accepted if its version is higher than that
+//! in the store, which all nodes share, so of several concurrent changes one wins. A change is in this node's file
+//! before it takes effect here.
 
 pub mod controller;
 pub mod history;
 pub mod metrics;
 pub mod signals;
-pub mod simulate;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -48,26 +45,26 @@ use metrics::ThreatMetrics;
 use signals::Collector;
 use table::{LevelPolicy, LevelTable};
 
-/// How often turns by other processes are looked for in the file: half of the 100 ms within which all
-/// nodes are to follow an operator.
+/// How often the file is checked for changes by other processes: half of the 100 ms within which all nodes have to
+/// follow an operator.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Times that a turn by an operator is given a higher version where other nodes turn at once; what is
-/// not in the store then is tried again with the next sample.
+/// How often an operator's change gets a higher version because of concurrent changes by other nodes. If it is not in
+/// the store then, the next sample retries it.
 const MAX_BIDS: usize = 8;
 
-/// How severe the gate is, 1 (friction only) to 10.
+/// The threat level, from 1 (mildest) to 10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ThreatLevel(Level);
 
 impl ThreatLevel {
-    /// How many there are.
+    /// The number of levels.
     pub const COUNT: usize = Level::ALL.len();
 
-    /// The most severe.
+    /// The highest level.
     pub const MAX: Self = Self(Level::MAX);
 
-    /// The highest that the dial turns to by itself; what is above asks for several challenges.
+    /// The highest level that is set automatically; higher ones require several challenges.
     pub const AUTO_MAX: Self = match Self::new(8) {
         Some(level) => level,
         None => Self::MAX,
@@ -126,15 +123,15 @@ impl Serialize for ThreatLevel {
     }
 }
 
-/// Who may turn the dial.
+/// Who may change the level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// It turns by itself, and operators may.
+    /// Automatic control, and operators.
     #[default]
     Auto,
-    /// Operators alone.
+    /// Operators only.
     Manual,
-    /// Nobody, until an operator gives it back to itself.
+    /// Nobody, until an operator returns it to automatic control.
     Pinned,
 }
 
@@ -159,13 +156,13 @@ impl Mode {
 /// The dial at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dial {
-    /// One higher at every turn.
+    /// Increases with every change.
     pub version: u64,
-    /// Who may turn it.
+    /// Who may change it.
     pub mode: Mode,
-    /// Where it stands.
+    /// The level.
     pub level: ThreatLevel,
-    /// Until when it does not turn by itself, after a change by hand.
+    /// Until when automatic control is paused after a change by hand.
     pub paused_until: Option<Timestamp>,
 }
 
@@ -178,7 +175,7 @@ impl Dial {
         free.then(|| Self { level, paused_until, ..self.next() })
     }
 
-    /// The dial given back to itself.
+    /// The dial returned to automatic control.
     #[must_use]
     pub const fn auto(self) -> Self {
         Self { mode: Mode::Auto, paused_until: None, ..self.next() }
@@ -190,7 +187,7 @@ impl Dial {
         Self { mode: Mode::Pinned, level, paused_until: None, ..self.next() }
     }
 
-    /// How long it does not turn by itself yet. A clock that was set does not make it longer.
+    /// How long automatic control is still paused. Setting the clock never makes it longer.
     #[must_use]
     pub fn pause(&self, now: Timestamp) -> Duration {
         self.paused_until.map_or(Duration::ZERO, |until| now.until(until).min(PAUSE))
@@ -210,7 +207,7 @@ impl Dial {
         }
     }
 
-    /// What a store kept; `None` where another version of this program wrote it.
+    /// Reads the record in the store; `None` if another version of Fortify wrote it.
     fn read(record: &DialRecord) -> Option<Self> {
         Some(Self {
             version: record.version,
@@ -221,12 +218,12 @@ impl Dial {
     }
 }
 
-/// What the configuration says about the dial.
+/// The settings of the dial from the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `threat.mode`.
     pub mode: Mode,
-    /// `threat.level`: where it stands at first, and rests.
+    /// `threat.level`: the level at which the dial starts and rests.
     pub start: ThreatLevel,
     /// `threat.levels`.
     pub table: LevelTable,
@@ -238,7 +235,7 @@ pub struct Threat {
     signals: Collector,
     dial: watch::Sender<Dial>,
     state: Mutex<DialState>,
-    /// Whether an operator turned it on this node, which is not in the store yet.
+    /// Whether an operator's change on this node is not in the store yet.
     insists: AtomicBool,
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
@@ -246,21 +243,21 @@ pub struct Threat {
     recreated: bool,
 }
 
-/// What turns it.
+/// The mutable state of the dial.
 struct DialState {
     controller: DialController,
     audit: DialHistory,
-    /// What was last said to be wrong with the file: once, not with every look at it.
-    said: String,
+    /// The last logged error of the file, so that each is logged once.
+    logged: String,
 }
 
 impl Threat {
-    /// The dial as it was left in the file in `data_dir`, or as `settings` have it where there is none
-    /// or they were changed since. `key` is random, for [`Collector`].
+    /// Opens the dial from the file in `data_dir`. It starts as configured in `settings` if there is no file or the
+    /// settings have changed since. `key` is random, for [`Collector`].
     ///
     /// # Errors
     ///
-    /// [`FileError`], with the file and what to do.
+    /// [`FileError`], which names the file and says what to do.
     pub fn open(
         data_dir: &Path,
         settings: Settings,
@@ -275,7 +272,7 @@ impl Threat {
         let controller = DialController::new(settings.start, &dial, now);
         metrics.set_level(dial.level.get());
         let recreated = audit.was_recreated();
-        let turning = DialState { controller, audit, said: String::new() };
+        let turning = DialState { controller, audit, logged: String::new() };
         Ok(Self {
             table: ArcSwap::from_pointee(settings.table),
             signals: Collector::new(key),
@@ -289,36 +286,36 @@ impl Threat {
         })
     }
 
-    /// Whether its file was damaged when this gate started, and is a new one.
+    /// Whether its file was damaged and recreated when this process started.
     #[must_use]
     pub const fn was_recreated(&self) -> bool {
         self.recreated
     }
 
-    /// The level in force.
+    /// The current level.
     #[must_use]
     pub fn level(&self) -> ThreatLevel {
         self.dial.borrow().level
     }
 
-    /// What holds at the level in force.
+    /// The policy at the current level.
     #[must_use]
     pub fn policy(&self) -> Arc<LevelPolicy> {
         self.policy_at(self.level())
     }
 
-    /// What holds at `level`.
+    /// The policy at `level`.
     #[must_use]
     pub fn policy_at(&self, level: ThreatLevel) -> Arc<LevelPolicy> {
         self.table.load().policy(level).clone()
     }
 
-    /// Goes on by other settings. The dial stays where it is unless `threat.mode` or `threat.level` are
-    /// others than before; then it is as they say, on disk.
+    /// Changes the settings. The dial keeps its level unless `threat.mode` or `threat.level` have changed; then it is
+    /// set as configured, and on disk when this returns.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written: the dial stays as it is then, and the table is the new one.
+    /// Fails if the file cannot be written; then only the table of levels has changed.
     pub async fn reconfigure(self: &Arc<Self>, settings: Settings) -> Result<(), FileError> {
         let Settings { mode, start, table } = settings;
         self.table.store(Arc::new(table));
@@ -333,7 +330,7 @@ impl Threat {
             Ok(())
         });
         configured.await.unwrap_or(Ok(()))?;
-        // What is not published now is with the next sample.
+        // If publishing fails, the next sample retries it.
         let _logged = self.publish().await;
         Ok(())
     }
@@ -344,20 +341,19 @@ impl Threat {
         *self.dial.borrow()
     }
 
-    /// Hears of every change from now on.
+    /// Subscribes to changes.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<Dial> {
         self.dial.subscribe()
     }
 
-    /// Where requests are counted.
+    /// The collector of signals.
     #[must_use]
     pub const fn signals(&self) -> &Collector {
         &self.signals
     }
 
-    /// Turns the dial whenever it is time to, and takes over what operators and other nodes do; never
-    /// returns.
+    /// Runs automatic control, and applies changes by operators and other nodes; never returns.
     pub async fn run(self: Arc<Self>) {
         let mut news = self.store.dial();
         let mut look = tokio::time::interval(POLL_INTERVAL);
@@ -378,9 +374,9 @@ impl Threat {
         }
     }
 
-    /// Looks at what was counted since the last time, and turns the dial if that is due.
+    /// Takes a sample, and changes the level if that is due.
     pub async fn sample(self: &Arc<Self>) {
-        // Without the store nobody is admitted, and no other node would know of a turn.
+        // Without the store nobody is admitted, and no other node would learn of a change.
         let published = self.publish().await;
         let active = self.store.active_challenges().await.unwrap_or(0);
         let signals = self.signals.sample(active);
@@ -405,11 +401,13 @@ impl Threat {
                 self.turn(Some(why), from).await;
             }
             Ok(kept) => self.sync_from_store(&kept).await,
-            Err(error) => tracing::warn!(%error, "the threat dial does not turn"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot publish a change of the threat level to the store; it stays unchanged")
+            }
         }
     }
 
-    /// Takes over what another process wrote into the file: the command line, for an operator.
+    /// Applies a change that another process, the command line, wrote to the file.
     pub async fn sync_from_file(self: &Arc<Self>) {
         let looked = self.with_file(|this, turning| match turning.audit.foreign() {
             Ok(Some(dial)) if dial != this.dial() => {
@@ -424,17 +422,17 @@ impl Threat {
             }
         });
         if looked.await == Some(true) {
-            // What is not published now is with the next sample.
+            // If publishing fails, the next sample retries it.
             let _logged = self.publish().await;
         }
     }
 
-    /// Turns the dial for an operator to what `decide` makes of it; `None` where that is nothing. It is on
-    /// disk, and in force here, when this returns; all nodes follow.
+    /// Changes the dial on behalf of an operator to what `decide` returns; `None` leaves it unchanged. The change is on
+    /// disk and in force here when this returns; other nodes follow.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written: nothing was changed then.
+    /// Fails if the file cannot be written; nothing has changed then.
     pub async fn change_by_operator(
         self: &Arc<Self>,
         why: DialChange,
@@ -450,7 +448,7 @@ impl Threat {
         });
         let turned = turned.await.unwrap_or(Ok(None))?;
         if turned.is_some() {
-            // What is not published now is with the next sample.
+            // If publishing fails, the next sample retries it.
             let _logged = self.publish().await;
         }
         Ok(turned)
@@ -460,7 +458,7 @@ impl Threat {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub async fn history(self: &Arc<Self>, count: u64) -> Result<Vec<history::DialRow>, FileError> {
         let read = self.with_file(move |_, turning| turning.audit.last(count));
         read.await.unwrap_or_else(|| Ok(Vec::new()))
@@ -471,7 +469,7 @@ impl Threat {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub async fn history_before(
         self: &Arc<Self>,
         before: Timestamp,
@@ -482,11 +480,13 @@ impl Threat {
         read.await.unwrap_or_else(|| Ok(Vec::new()))
     }
 
-    /// Takes over what another node did.
+    /// Applies a change by another node.
     async fn sync_from_store(self: &Arc<Self>, kept: &DialRecord) {
         let ours = self.dial();
         let Some(dial) = Dial::read(kept) else {
-            tracing::warn!("the threat dial in the store is another version's and is not followed");
+            tracing::warn!(
+                "the threat dial in the store was written by another version of Fortify and is ignored"
+            );
             return;
         };
         if dial == ours || dial.version < ours.version || self.insists.load(Ordering::Relaxed) {
@@ -501,8 +501,8 @@ impl Threat {
         self.turn(Some(why), move |current| (current == ours).then_some(dial)).await;
     }
 
-    /// Has the store keep the dial as it is here: after a start, and after the store lost it. Where the
-    /// store has a later one that is taken over, unless an operator has turned this one since.
+    /// Publishes the dial to the store, after a start or if the store has lost it. If the store has a later one, it is
+    /// adopted, unless an operator has changed this one since.
     async fn publish(self: &Arc<Self>) -> Result<(), StoreError> {
         for _bid in 0..MAX_BIDS {
             let ours = self.dial();
@@ -521,8 +521,8 @@ impl Threat {
         Ok(())
     }
 
-    /// Writes a turn down and has it take effect, if the dial in the file is still such that `decide`
-    /// wants it. Without `why` it is no turn, but the same one under another version.
+    /// Writes a change to the file and applies it, if `decide` returns one for the dial in the file. Without `why` it
+    /// is not recorded in the history: only the version changes.
     async fn turn(
         self: &Arc<Self>,
         why: Option<DialChange>,
@@ -533,7 +533,7 @@ impl Threat {
                 Ok(Some(dial)) => {
                     this.take_effect(turning, dial, why.map(|why| why.by.label()));
                 }
-                // An operator was quicker, which the next look at the file finds.
+                // An operator was faster; the next sync from the file picks it up.
                 Ok(None) => {}
                 Err(error) => turning.log_once(&error),
             }
@@ -542,7 +542,7 @@ impl Threat {
     }
 
     fn take_effect(&self, turning: &mut DialState, dial: Dial, by: Option<&'static str>) {
-        turning.said.clear();
+        turning.logged.clear();
         turning.controller.adopt(&dial, self.clock.now());
         let before = self.dial.send_replace(dial);
         let Some(by) = by else { return };
@@ -551,7 +551,7 @@ impl Threat {
         tracing::info!(from, to, mode = dial.mode.as_str(), by, "the threat dial was turned");
     }
 
-    /// Does something with the file off the threads that serve.
+    /// Runs `work` with the file on a blocking thread.
     async fn with_file<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self, &mut DialState) -> T + Send + 'static,
@@ -561,8 +561,8 @@ impl Threat {
         done.await.ok()
     }
 
-    /// What turns the dial is whole after any panic: its parts change one by one. Held while the disk works,
-    /// and so never on a thread that serves: [`Self::with_file`].
+    /// The state stays consistent after a panic: its parts change independently. It is locked during disk access, so
+    /// never lock it on a thread that serves requests; use [`Self::with_file`].
     fn state(&self) -> MutexGuard<'_, DialState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -571,9 +571,12 @@ impl Threat {
 impl DialState {
     fn log_once(&mut self, error: &FileError) {
         let text = error.to_string();
-        if self.said != text {
-            tracing::error!(error = text, "the threat dial stays as it is");
-            self.said = text;
+        if self.logged != text {
+            tracing::error!(
+                error = text,
+                "cannot use the file of the threat dial; its level stays unchanged"
+            );
+            self.logged = text;
         }
     }
 }

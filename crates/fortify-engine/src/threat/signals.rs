@@ -1,4 +1,4 @@
-//! What the dial looks at: who did what in the last minute, counted by circuits and not by requests.
+//! The signals of automatic control: events of the last minute, counted by circuits instead of requests.
 //!
 //! Every count is of *distinct* circuits, so that one that is loud counts as one. All of them are
 //! sketches, for they decide about the gate and about nobody in particular: linear counting over a
@@ -21,19 +21,19 @@ const INTERVALS: usize = 6;
 /// Places of a sketch.
 const PLACES: usize = 1 << 16;
 
-/// Challenges that an honest visitor has waiting: one in each of a few tabs.
+/// The number of open challenges of an honest visitor: one in each of a few tabs.
 const HONESTLY_WAITING: u64 = 3;
 
-/// How long a picture may take before the machine counts as strained: the requirement's limit.
+/// The time of a picture above which the machine counts as strained, as the requirements say.
 const SLOW_RENDER_MS: u64 = 200;
 
-/// Faults of the service behind between two samples, from which on the machine counts as strained.
+/// Failures of the protected service between two samples, at which the machine counts as strained.
 const MANY_UPSTREAM_ERRORS: u32 = 30;
 
-/// Challenges waiting for an answer that are an attack; the requirement's number.
+/// The number of open challenges that counts as an attack, as the requirements say.
 const MANY_WAITING: u64 = 500;
 
-/// Distinct circuits that are an attack. Strain halves it, and half of it is still more than the 50
+/// The number of distinct circuits that counts as an attack. Strain halves it, and half of it is still more than the 50
 /// circuits that one client opens with little effort.
 const MANY_CIRCUITS: u64 = 120;
 
@@ -53,18 +53,18 @@ pub struct Signals {
     pub banned: u32,
     /// Circuits that behaviour flagged since the last sample.
     pub flagged: u32,
-    /// What a picture took since the last sample on average, waiting included, ms.
+    /// The average time of a picture since the last sample, waiting included, in ms.
     pub render_ms: u64,
-    /// Faults of the service behind since the last sample.
+    /// Failures of the protected service since the last sample.
     pub upstream_errors: u32,
 }
 
 impl Signals {
-    /// How bad it is, in percent of what is an attack; the worst of the signals counts.
+    /// The pressure, in percent of the attack threshold; the worst of the signals counts.
     ///
     /// Circuits that solve are set against those that are new and those that fail, so that a crowd of
-    /// people is none. Slow pictures and a failing service double what circuits do and are nothing by
-    /// themselves: one circuit alone can cause both.
+    /// people is not an attack. Slow pictures and a failing service double the pressure but count for nothing by
+    /// themselves, because one circuit alone can cause both.
     #[must_use]
     pub fn pressure(&self) -> u64 {
         let unsolved = self.new_circuits.saturating_sub(self.solving);
@@ -96,7 +96,7 @@ struct Minute {
     past: VecDeque<Interval>,
 }
 
-/// What happened between two samples.
+/// The events between two samples.
 #[derive(Default)]
 struct Interval {
     issued: Sketch,
@@ -110,7 +110,7 @@ struct Interval {
 }
 
 impl Collector {
-    /// Counts nothing yet. `key` is random, so that nobody can choose circuits that share a place.
+    /// Creates an empty collector. `key` is random, so that nobody can choose circuits that share a place.
     #[must_use]
     pub fn new(key: [u8; 16]) -> Self {
         Self { key: u128::from_le_bytes(key), minute: Mutex::default() }
@@ -140,13 +140,13 @@ impl Collector {
         self.lock().current.banned.add(place);
     }
 
-    /// `circuit` behaves as a bot does.
+    /// `circuit` was flagged by behaviour.
     pub fn flagged(&self, circuit: CircuitTag) {
         let place = self.place(circuit);
         self.lock().current.flagged.add(place);
     }
 
-    /// A challenge with its picture took so long, waiting included.
+    /// A challenge with its picture took this long, waiting included.
     pub fn rendered(&self, took: Duration) {
         let mut minute = self.lock();
         let interval = &mut minute.current;
@@ -154,13 +154,13 @@ impl Collector {
         interval.rendering = interval.rendering.saturating_add(took);
     }
 
-    /// The service behind did not answer as it should.
+    /// The protected service failed.
     pub fn upstream_error(&self) {
         let mut minute = self.lock();
         minute.current.upstream_errors = minute.current.upstream_errors.saturating_add(1);
     }
 
-    /// What was counted since the last sample; `active` is how many challenges wait.
+    /// Ends the interval and returns its signals; `active` is the number of open challenges.
     #[must_use]
     pub fn sample(&self, active: u64) -> Signals {
         let mut minute = self.lock();
@@ -181,7 +181,7 @@ impl Collector {
         (product >> 56) as u16
     }
 
-    /// Sketches are whole after any panic: a bit is set, and nothing in between.
+    /// Sketches stay consistent after a panic: each change sets one bit.
     fn lock(&self) -> MutexGuard<'_, Minute> {
         self.minute.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,7 +253,7 @@ impl Default for Sketch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::threat::simulate::tag;
+    use crate::threat::tests::tag;
     use fortify_core::entropy::{SystemEntropy, random_bytes};
 
     fn collector() -> Collector {

@@ -1,4 +1,4 @@
-//! What each level asks of a visitor: one row a level.
+//! The policy of each threat level.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use super::ThreatLevel;
 /// The shortest session that a level shortens to: that of `session.ttl_seconds`.
 const SHORTEST_SESSION: Duration = Duration::from_secs(60);
 
-/// What admits a circuit.
+/// What a request needs to be admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Admits {
-    /// A valid cookie or a VIP circuit.
+    /// A valid session cookie or a trusted circuit.
     Either,
-    /// A valid cookie, whatever its circuit.
+    /// A valid session cookie, whether or not the circuit is trusted.
     Session,
-    /// A valid cookie on a VIP circuit.
+    /// A valid session cookie on a trusted circuit.
     Both,
 }
 
-/// One row: what holds at a level.
+/// The policy of one level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LevelPolicy {
-    /// Which.
+    /// The level.
     pub level: ThreatLevel,
     /// How often each task is asked; empty for the level's own weights.
     pub variants: Vec<(Variant, u32)>,
@@ -38,7 +38,7 @@ pub struct LevelPolicy {
     pub challenges_per_hour: u32,
     /// How long a session lasts that is earned now.
     pub session_ttl: Duration,
-    /// What admits.
+    /// What a request needs to be admitted.
     pub admits: Admits,
 }
 
@@ -62,10 +62,10 @@ impl LevelPolicy {
     }
 }
 
-/// What an operator wrote for one level: a column that is there takes the default's place.
+/// The overrides of one level: each value that is present replaces the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LevelOverride {
-    /// `level`: which.
+    /// `level`: the level.
     pub level: ThreatLevel,
     /// `variant_weights`, 0 to 1000 each.
     pub variants: Option<Vec<(Variant, u32)>>,
@@ -100,7 +100,7 @@ impl LevelOverride {
     }
 }
 
-/// What the rest of the configuration says for every level.
+/// The values from the rest of the configuration, which apply to every level.
 #[derive(Clone, Debug, Default)]
 pub struct Basis {
     /// `captcha.variant_weights`.
@@ -113,7 +113,7 @@ pub struct Basis {
     pub session_ttl: Duration,
 }
 
-/// The rows of all levels.
+/// The policies of all levels.
 #[derive(Clone, Debug)]
 pub struct LevelTable([Arc<LevelPolicy>; ThreatLevel::COUNT]);
 
@@ -130,7 +130,7 @@ impl LevelTable {
         }))
     }
 
-    /// What holds at `level`.
+    /// The policy of `level`.
     #[must_use]
     pub fn policy(&self, level: ThreatLevel) -> &Arc<LevelPolicy> {
         // A level is 1 to 10, and there are ten rows.
@@ -138,7 +138,7 @@ impl LevelTable {
     }
 }
 
-/// The requirement's numbers. Sessions get shorter above 5, so that whoever was let in during an
+/// The requirement's numbers. Sessions get shorter above 5, so that visitors admitted during an
 /// attack is asked again soon: three quarters of `session.ttl_seconds` at 6 and 7, half at 8, a
 /// quarter above.
 fn default_row(level: ThreatLevel, basis: &Basis) -> LevelPolicy {

@@ -2,6 +2,7 @@
 
 use super::*;
 use fortify_core::clock::ManualClock;
+use fortify_core::pseudonym::CircuitTag;
 use fortify_store::memory::{MemoryBounds, MemoryStore};
 use table::Basis;
 
@@ -9,6 +10,18 @@ const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 fn level(number: u8) -> ThreatLevel {
     ThreatLevel::new(number).unwrap()
+}
+
+/// A tag derived from a number and spread like a keyed hash: two steps of SplitMix64.
+pub(super) fn tag(circuit: u64) -> CircuitTag {
+    let mixed = |seed: u64| {
+        let z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        u128::from(z ^ (z >> 31))
+    };
+    let [low, high] = [2 * circuit + 1, 2 * circuit + 2].map(mixed);
+    CircuitTag::from_bytes((low | high << 64).to_le_bytes())
 }
 
 /// One state that several nodes share, and the hand on their clock.
@@ -47,7 +60,7 @@ impl Fixture {
         self.clock.advance(SAMPLE_INTERVAL);
         for node in nodes {
             for number in 0..1_000 {
-                node.threat.signals().failed(simulate::tag(number));
+                node.threat.signals().failed(tag(number));
             }
         }
         for node in nodes {

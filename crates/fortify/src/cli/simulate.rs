@@ -1,10 +1,12 @@
 //! `fortify simulate`: how the threat dial turns under attacks, before there is one.
 
+mod trace;
+
 use std::io::{self, Write};
 
 use super::CliError;
 use fortify_engine::threat::ThreatLevel;
-use fortify_engine::threat::simulate::{Played, Trace, play};
+use trace::{Played, Trace, play};
 
 /// Characters of the bar of one level.
 const STEP: &str = "##";

@@ -15,7 +15,7 @@ use fortify_core::clock::ManualClock;
 use fortify_core::entropy::SystemEntropy;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_engine::challenge::policy::{ChallengeRequest, Preference};
-use fortify_engine::challenge::renderer::Render;
+use fortify_engine::challenge::render::Render;
 use fortify_engine::challenge::{RedeemOutcome, Submission};
 use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::session::key_ring::KeyRing;

@@ -1,39 +1,40 @@
-//! Attacks of an hour, played against collector and controller on a clock of their own.
+//! Attack traces of one hour, played against the signal collector and the dial controller in simulated time.
 //!
-//! People come all the while, one a second, of whom one in ten slips once; each solves after 20 s.
+//! Throughout the hour one person arrives every second and solves a challenge after 20 s; one in ten of them
+//! gives a wrong answer first.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::controller::{DialController, SAMPLE_INTERVAL};
-use super::signals::Collector;
-use super::{Dial, Mode, ThreatLevel};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_engine::threat::controller::{DialController, SAMPLE_INTERVAL};
+use fortify_engine::threat::signals::Collector;
+use fortify_engine::threat::{Dial, Mode, ThreatLevel};
 
-/// How long a trace is, s.
+/// The length of a trace, in seconds.
 const LENGTH: u64 = 3_600;
 
-/// How long a challenge waits, s, and how many a circuit has: the defaults of `captcha.ttl_seconds`
-/// and `captcha.max_active_per_circuit`.
+/// The lifetime of a challenge, in seconds, and the most that a circuit has open: the defaults of
+/// `captcha.ttl_seconds` and `captcha.max_active_per_circuit`.
 const TTL: u64 = 300;
 const PER_CIRCUIT: usize = 3;
 
-/// What attackers do.
+/// An attack pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trace {
-    /// From none to 2,500 circuits in 20 minutes.
+    /// Rises from none to 2,500 circuits in 20 minutes.
     Ramp,
     /// 5,000 circuits for 20 s in every ten minutes.
     Pulse,
-    /// New circuits all the time, from none a second to ten, that ask once and solve nothing.
+    /// New circuits, from none to ten per second, that each request one challenge and solve none.
     SlowBurn,
-    /// One circuit that does all that is bad, 20 times a second, and slows everything down.
+    /// One circuit that triggers every signal 20 times a second and slows everything down.
     OneLoud,
-    /// Fifty of those.
+    /// Fifty such circuits.
     FiftyLoud,
     /// 5,000 circuits for half an hour.
     Flood,
@@ -53,7 +54,7 @@ impl Trace {
         Self::Flapping,
     ];
 
-    /// How many circuits attack in a second.
+    /// The number of circuits that attack during `second`.
     const fn crowd(self, second: u64) -> u64 {
         match self {
             Self::Ramp if 300 <= second && second < 1_500 => (second - 300) * 2_500 / 1_200,
@@ -74,32 +75,32 @@ impl Trace {
 /// One minute of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Minute {
-    /// From 1.
+    /// Its number, from 1.
     pub minute: u64,
     /// The level at its end.
     pub level: ThreatLevel,
-    /// The worst sample in it, in percent of what is an attack.
+    /// The highest pressure sampled during the minute, in percent of the attack threshold.
     pub pressure: u64,
 }
 
 /// What the dial did in a trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Played {
-    /// Which.
+    /// The trace.
     pub trace: Trace,
-    /// Where the dial rested.
+    /// The level at which the dial rests.
     pub start: ThreatLevel,
-    /// The highest level.
+    /// The highest level reached.
     pub highest: ThreatLevel,
-    /// How often it turned up.
+    /// The number of rises.
     pub rises: u32,
-    /// How often it turned down.
+    /// The number of falls.
     pub falls: u32,
-    /// Its level over time.
+    /// The level at the end of each minute.
     pub minutes: Vec<Minute>,
 }
 
-/// Plays `trace` to a dial that rests at `start`.
+/// Plays `trace` against a dial that rests at `start`.
 #[must_use]
 pub fn play(trace: Trace, start: ThreatLevel) -> Played {
     let at = |second| Timestamp::from_secs(second);
@@ -133,10 +134,10 @@ pub fn play(trace: Trace, start: ThreatLevel) -> Played {
     played
 }
 
-/// Everybody at the gate.
+/// All circuits in the simulation.
 struct Crowd {
     collector: Collector,
-    /// When the challenges of each circuit end, s.
+    /// When the open challenges of each circuit expire, in seconds.
     waiting: HashMap<u64, Vec<u64>>,
 }
 
@@ -197,8 +198,8 @@ impl Crowd {
     }
 }
 
-/// A tag for a number, spread as a keyed hash would be: two steps of SplitMix64.
-pub(super) fn tag(circuit: u64) -> CircuitTag {
+/// A tag derived from a number and spread like a keyed hash: two steps of SplitMix64.
+fn tag(circuit: u64) -> CircuitTag {
     let mixed = |seed: u64| {
         let z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -233,10 +234,10 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_met_with_8_within_ten_minutes_and_ends_without_flapping() {
+    fn a_flood_raises_the_dial_to_8_within_ten_minutes_and_it_falls_back_without_flapping() {
         let played = played(Trace::Flood);
         let level = |minute: usize| played.minutes[minute - 1].level.get();
-        // It begins with the sixth minute and ends with the thirty-fifth.
+        // The attack lasts from the sixth minute to the thirty-fifth.
         assert_eq!(level(5), 2);
         assert_eq!(level(15), 8);
         assert_eq!(level(35), 8);
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dial_turns_in_the_traces_as_it_did() {
+    fn each_trace_moves_the_dial_as_recorded() {
         let expected = [
             (Trace::Ramp, "222222234567888888888888887766554433222222222222222222222222", 6, 6),
             (Trace::Pulse, "332222222233222222223322222222332222222233222222223322222222", 6, 6),
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn it_turns_no_oftener_than_it_may_in_any_trace() {
+    fn the_level_changes_by_at_most_one_per_minute_in_every_trace() {
         for trace in Trace::ALL {
             let minutes = played(trace).minutes;
             for pair in minutes.windows(2) {
