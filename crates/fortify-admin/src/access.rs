@@ -4,29 +4,18 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use axum::response::{IntoResponse, Response};
-use cookie::{Cookie, SameSite};
+use axum::response::Response;
 use serde_json::Value;
 
 use super::error::AdminError;
 use super::handler::{Context, Input};
 use super::identity::{AuthMethod, MAX_NAME, Principal, Role};
 use super::log::RefusalKind;
-use super::routes::{Access, Route};
-use super::{SharedAdmin, csrf};
+use super::route::{Access, Route};
+use super::{SharedAdmin, cookies, csrf};
 use fortify_core::circuit::{Connection, PeerAddress};
 use fortify_web::error::WebError;
 use fortify_web::form::{self, Fields};
-
-/// The cookie of a session. Its path is the dashboard's: browsers send cookies to every port of a host, and
-/// this one is nothing for the site that the gate protects.
-pub(super) const SESSION: &str = "fortify_admin";
-/// The cookie of a page before log-in.
-pub(super) const BEFORE: &str = "fortify_admin_form";
-const COOKIE_PATH: &str = "/admin";
-
-/// Cookies of one name that are looked at: somebody may have planted one beside ours.
-const MOST_COOKIES: usize = 4;
 
 /// By which the command line says who is at it. Believed on the unix socket alone.
 const OPERATOR: HeaderName = HeaderName::from_static("x-fortify-operator");
@@ -178,7 +167,7 @@ async fn by_session(
     headers: &HeaderMap,
 ) -> Result<Option<(String, Principal)>, AdminError> {
     let (admin, now) = (&context.admin, context.app().clock.now());
-    for id in cookies(headers, SESSION) {
+    for id in cookies::values(headers, cookies::SESSION) {
         let Some(session) = admin.sessions.find(&id, now) else { continue };
         let user = admin.accounts.with(move |accounts| accounts.user(session.user)).await?;
         match user.filter(|user| user.generation == session.generation) {
@@ -195,17 +184,6 @@ async fn by_session(
         }
     }
     Ok(None)
-}
-
-/// The values of the cookies of one name, at most [`MOST_COOKIES`].
-pub(super) fn cookies(headers: &HeaderMap, name: &str) -> Vec<String> {
-    let pairs = headers.get_all(header::COOKIE).into_iter();
-    let pairs = pairs.flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
-    let values = pairs.filter_map(|pair| {
-        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        str::from_utf8(value).ok().map(str::to_owned)
-    });
-    values.take(MOST_COOKIES).collect()
 }
 
 /// Reads the arguments, and where a cookie says who is asking, that a page of ours sent them.
@@ -257,7 +235,7 @@ async fn input(
         (None, Access::Role(_)) | (_, Access::Public) => true,
         // A browser sends no JSON for another site's page without asking first, and is not answered.
         (_, Access::Form) if is_json => true,
-        (_, Access::Form) => cookies(headers, BEFORE).iter().any(|cookie| goes_with(cookie)),
+        (_, Access::Form) => cookies::values(headers, cookies::BEFORE).iter().any(|cookie| goes_with(cookie)),
     };
     if meant { Ok(input) } else { Err(AdminError::Form) }
 }
@@ -265,25 +243,4 @@ async fn input(
 fn fields(text: &[u8]) -> Result<Fields, AdminError> {
     let unreadable = "the fields cannot be read; use UTF-8 without control characters";
     form::parse(text).ok_or_else(|| AdminError::BadRequest(unreadable.to_owned()))
-}
-
-/// A cookie of ours, for as long as the browser is open.
-pub(super) fn set_cookie(name: &str, value: &str, https: bool) -> Option<HeaderValue> {
-    write(Cookie::build((name, value)), https)
-}
-
-/// Takes a cookie of ours away.
-pub(super) fn drop_cookie(name: &str, https: bool) -> Option<HeaderValue> {
-    write(Cookie::build((name, "")).max_age(cookie::time::Duration::ZERO), https)
-}
-
-fn write(cookie: cookie::CookieBuilder<'_>, https: bool) -> Option<HeaderValue> {
-    let cookie =
-        cookie.path(COOKIE_PATH).http_only(true).same_site(SameSite::Strict).secure(https).build();
-    HeaderValue::from_str(&cookie.to_string()).ok()
-}
-
-/// The answer to what has no route.
-pub(super) fn refuse(error: AdminError) -> Response {
-    error.into_response()
 }

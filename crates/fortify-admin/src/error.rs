@@ -131,7 +131,7 @@ impl IntoResponse for AdminError {
             tracing::error!(error, "an operator was answered with 503");
         }
         let problem = Problem { code: self.code(), message: self.to_string() };
-        let mut response = super::handler::json(self.status(), &problem);
+        let mut response = super::response::json(self.status(), &problem);
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use schemars::generate::SchemaGenerator;
@@ -20,6 +19,7 @@ use serde_json::{Map, Value};
 use super::SharedAdmin;
 use super::error::AdminError;
 use super::identity::{AuthMethod, Principal};
+use super::response::json;
 use fortify_web::app::{App, SharedApp};
 
 /// What every operation knows of its request.
@@ -217,16 +217,6 @@ fn typed(schema: Option<&Value>, text: String) -> Value {
         _ => None,
     };
     parsed.unwrap_or(Value::String(text))
-}
-
-/// An answer of JSON.
-pub(super) fn json<R: Serialize>(status: StatusCode, body: &R) -> Response {
-    let text = serde_json::to_vec(body).unwrap_or_default();
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
 }
 
 /// One line of text that somebody gave: a reason, a label.

@@ -27,6 +27,7 @@
 mod access;
 pub mod accounts;
 pub mod chart;
+mod cookies;
 mod csrf;
 pub mod directory;
 pub mod error;
@@ -41,6 +42,8 @@ mod openapi;
 pub mod operations;
 pub mod pages;
 pub mod password;
+mod response;
+mod route;
 pub mod routes;
 pub mod schema;
 mod serve;

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::access::{BEFORE, SESSION, drop_cookie, set_cookie};
+use super::cookies::{self, BEFORE, SESSION};
 use super::error::AdminError;
 use super::guard::Attempt;
 use super::handler::{Context, Nothing, WithCookies};
@@ -84,7 +84,7 @@ pub(super) async fn before(
     let cookie = URL_SAFE_NO_PAD.encode(random_bytes::<16>(&**admin.app().engine.entropy())?);
     let awaits_setup = admin.accounts.with(super::accounts::Accounts::awaits_setup).await?;
     let before = Before { csrf: admin.forms.token(&cookie), awaits_setup };
-    let cookies = set_cookie(BEFORE, &cookie, context.https).into_iter().collect();
+    let cookies = cookies::set(BEFORE, &cookie, context.https).into_iter().collect();
     Ok(WithCookies(before, cookies))
 }
 
@@ -175,7 +175,7 @@ pub(super) fn begin(
     let me =
         Me { name: principal.name, role: principal.role, auth_method: AuthMethod::Session, csrf };
     let cookies: [Option<HeaderValue>; 2] =
-        [set_cookie(SESSION, id.expose(), context.https), drop_cookie(BEFORE, context.https)];
+        [cookies::set(SESSION, id.expose(), context.https), cookies::remove(BEFORE, context.https)];
     Ok(WithCookies(me, cookies.into_iter().flatten().collect()))
 }
 
@@ -185,7 +185,7 @@ pub(super) async fn log_out(context: Context, _: Nothing) -> Result<WithCookies<
         context.log(context.entry("logout", &context.principal()?.name)?).await?;
         context.admin.sessions.end(session);
     }
-    let cookies = drop_cookie(SESSION, context.https).into_iter().collect();
+    let cookies = cookies::remove(SESSION, context.https).into_iter().collect();
     Ok(WithCookies(Done::YES, cookies))
 }
 

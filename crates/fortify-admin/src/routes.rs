@@ -1,10 +1,10 @@
-//! Every address of the admin interface: the one table.
+//! Every address of the admin interface, in one table.
 //!
-//! The router, the check of roles, the OpenAPI document and the test of all roles against all routes are
-//! made from it, so that none can forget a route. A route without [`Access`] does not compile, and there is
-//! no way to a handler but through `access`.
+//! The router, the check of roles, the OpenAPI document and the test of all roles against all routes are made
+//! from it, so none of them can miss a route. A route without [`Access`] does not compile, and `access` is the
+//! only way to a handler.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::Request;
@@ -12,80 +12,21 @@ use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use bytes::Bytes;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::access::{self, Ingress};
 use super::error::AdminError;
-use super::handler::{Describe, Handler, Operation, operation, raw, with_cookies};
+use super::handler::{Context, Nothing, operation, raw, with_cookies};
 use super::identity::Role;
 use super::operations::{
     audit, behaviour, challenges, circuits, config, dial, explain, metrics, reload, sessions,
     status, tokens, users,
 };
+use super::response::json_text;
+pub use super::route::{API, Access, Route};
+use super::route::refuse;
 use super::{SharedAdmin, login, openapi, pages};
-
-/// Where the API is.
-pub const API: &str = "/admin/api/v1";
-
-/// Who may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Everybody: it says nothing about this gate.
-    Public,
-    /// Everybody, from a form of ours: a page before log-in.
-    Form,
-    /// Who has this role or a greater one.
-    Role(Role),
-}
-
-/// One address.
-#[derive(Clone)]
-pub struct Route {
-    /// GET or POST.
-    pub method: Method,
-    /// Its path; names in braces are arguments.
-    pub path: String,
-    /// Who may.
-    pub access: Access,
-    /// What it is for, in a line.
-    pub summary: &'static str,
-    /// What answers.
-    pub handler: Handler,
-    /// The schema of its arguments.
-    pub takes: Describe,
-    /// The schema of its result; nothing where it is no JSON.
-    pub gives: Option<Describe>,
-    /// How a refusal looks: JSON, or the dashboard's page.
-    pub refuse: fn(AdminError) -> Response,
-}
-
-impl Route {
-    fn api(
-        method: Method,
-        path: &str,
-        access: Access,
-        summary: &'static str,
-        operation: Operation,
-    ) -> Self {
-        let Operation { handler, takes, gives } = operation;
-        let (path, refuse) = (format!("{API}{path}"), access::refuse as fn(_) -> _);
-        Self { method, path, access, summary, handler, takes, gives, refuse }
-    }
-
-    /// A page of the dashboard, at `path` under `/admin`: its refusals are pages too.
-    #[must_use]
-    pub fn page(
-        method: Method,
-        path: &str,
-        access: Access,
-        summary: &'static str,
-        operation: Operation,
-    ) -> Self {
-        let Operation { handler, takes, gives } = operation;
-        let (path, refuse) = (format!("/admin{path}"), pages::refuse as fn(_) -> _);
-        Self { method, path, access, summary, handler, takes, gives, refuse }
-    }
-}
 
 /// Every route.
 #[must_use]
@@ -98,7 +39,7 @@ pub fn routes() -> Vec<Route> {
     const ADMIN: Access = Access::Role(Role::Admin);
     let api = Route::api;
     let mut all = vec![
-        api(GET, "/openapi.json", Public, "This document", raw(openapi::show, |text| text)),
+        api(GET, "/openapi.json", Public, "This document", raw(openapi_document, |text| text)),
         api(GET, "/login", Public, "A token for the form of a log-in", with_cookies(login::before)),
         api(POST, "/login", Form, "Log in", with_cookies(login::log_in)),
         api(POST, "/setup", Form, "Make the first account", with_cookies(login::set_up)),
@@ -223,7 +164,7 @@ pub(super) fn router(admin: &SharedAdmin, ingress: Ingress) -> Router {
         router = router.route(&path, endpoint(admin.clone(), ingress, route));
     }
     router
-        .method_not_allowed_fallback(async || access::refuse(AdminError::Method))
+        .method_not_allowed_fallback(async || refuse(AdminError::Method))
         .fallback(async |request: Request| {
             // Who types the address alone means the dashboard.
             if request.method() == Method::GET && matches!(request.uri().path(), "/" | "/admin/") {
@@ -231,7 +172,7 @@ pub(super) fn router(admin: &SharedAdmin, ingress: Ingress) -> Router {
             }
             let nothing =
                 "there is nothing here; GET /admin/api/v1/openapi.json lists what there is";
-            access::refuse(AdminError::NotFound(nothing.to_owned()))
+            refuse(AdminError::NotFound(nothing.to_owned()))
         })
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(guard_answer))
@@ -249,7 +190,7 @@ fn endpoint(admin: SharedAdmin, ingress: Ingress, route: Route) -> MethodRouter 
 
 /// What was thrown stays untold: it may hold what the handler held.
 fn panicked(_what: Box<dyn std::any::Any + Send>) -> Response {
-    access::refuse(AdminError::Unavailable("a handler panicked; please report this".to_owned()))
+    refuse(AdminError::Unavailable("a handler panicked; please report this".to_owned()))
 }
 
 /// Says to browsers what holds for every answer: nothing of it is kept, framed, guessed or run.
@@ -269,4 +210,29 @@ async fn guard_answer(request: Request, next: Next) -> Response {
         "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
     ));
     response
+}
+
+/// `GET /admin/api/v1/openapi.json`.
+async fn openapi_document(_: Context, _: Nothing) -> Result<Response, AdminError> {
+    Ok(json_text(openapi_text()))
+}
+
+/// The OpenAPI document as it is sent. Anyone may ask for it and it takes a while to generate, so it is generated
+/// once.
+fn openapi_text() -> Bytes {
+    static TEXT: LazyLock<Bytes> =
+        LazyLock::new(|| serde_json::to_vec(&openapi::document(&routes())).unwrap_or_default().into());
+    TEXT.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_openapi_document_is_generated_once() {
+        assert!(openapi_text().len() > 1000);
+        let same = openapi_text().as_ptr() == openapi_text().as_ptr();
+        assert!(same, "generated for each request");
+    }
 }

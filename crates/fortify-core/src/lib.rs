@@ -4,6 +4,7 @@
 //!
 //! In order of dependency:
 //!
+//! - [`advice`]: errors that keep what happened apart from what to do about it.
 //! - [`entropy`]: randomness, passed in.
 //! - [`clock`]: time, passed in.
 //! - [`circuit`]: who is asking: the circuit of an onion visitor, or the address of a clearnet one.
@@ -12,6 +13,7 @@
 //! - [`sqlite`]: database files: opened, and quarantined when damaged.
 //! - [`telemetry`]: the log, and what metrics have in common.
 
+pub mod advice;
 pub mod circuit;
 pub mod clock;
 pub mod entropy;

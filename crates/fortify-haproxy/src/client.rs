@@ -5,12 +5,14 @@
 //! bans that never count. One line, because 3.0 runs only the first of several. The answers are read
 //! while the commands are written: `HAProxy` stops reading when nobody takes its answers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fortify_core::advice::{Advise, both};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -55,13 +57,9 @@ impl fmt::Display for Endpoint {
 
 /// Why `HAProxy` did not do as it was asked. Each message says what to look at.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", both(self))]
 pub enum ClientError {
     /// No connection.
-    #[error(
-        "cannot connect to HAProxy at {endpoint}: {source}; check that it runs, that its \
-         configuration has a `stats socket` there, and that the user that runs Fortify may open \
-         it ([haproxy] socket_path or address)"
-    )]
     Connect {
         /// Where.
         endpoint: Endpoint,
@@ -69,7 +67,6 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The connection broke.
-    #[error("the connection to HAProxy at {endpoint} broke: {source}")]
     Broken {
         /// Where.
         endpoint: Endpoint,
@@ -77,22 +74,10 @@ pub enum ClientError {
         source: io::Error,
     },
     /// It took too long.
-    #[error(
-        "HAProxy at {0} did not answer in time; check its load and `stats maxconn`, which other \
-         clients of the socket may have used up"
-    )]
     Slow(Endpoint),
     /// It said something that is no answer, or too little or too much of one.
-    #[error(
-        "HAProxy at {0} gave an answer that is not understood; check that [haproxy] socket_path or \
-         address is its stats socket"
-    )]
     NotUnderstood(Endpoint),
     /// It refused.
-    #[error(
-        "HAProxy refused {refused} of {commands} commands: {text:?}; check [haproxy] table_name against \
-         its configuration, and `level operator` on its stats socket"
-    )]
     Refused {
         /// How many.
         refused: usize,
@@ -102,14 +87,56 @@ pub enum ClientError {
         text: String,
     },
     /// The table cannot carry standings.
-    #[error(
-        "the table {0} is not one for circuits; give it `type ipv6` and `store gpc0,gpc1` in HAProxy's \
-         configuration"
-    )]
     UnusableTable(TableName),
     /// The table is larger than is read.
-    #[error("the table {0} is too large to be read; give it a `size` of at most 1m")]
     TableTooLarge(TableName),
+}
+
+impl Advise for ClientError {
+    fn problem(&self) -> String {
+        match self {
+            Self::Connect { endpoint, source } => {
+                format!("cannot connect to HAProxy at {endpoint}: {source}")
+            }
+            Self::Broken { endpoint, source } => {
+                format!("the connection to HAProxy at {endpoint} broke: {source}")
+            }
+            Self::Slow(endpoint) => format!("HAProxy at {endpoint} did not answer in time"),
+            Self::NotUnderstood(endpoint) => {
+                format!("HAProxy at {endpoint} gave an answer that is not understood")
+            }
+            Self::Refused { refused, commands, text } => {
+                format!("HAProxy refused {refused} of {commands} commands: {text:?}")
+            }
+            Self::UnusableTable(table) => format!("the table {table} is not one for circuits"),
+            Self::TableTooLarge(table) => format!("the table {table} is too large to be read"),
+        }
+    }
+
+    fn advice(&self) -> Option<Cow<'static, str>> {
+        let advice = match self {
+            Self::Connect { .. } => {
+                "check that it runs, that its configuration has a `stats socket` there, and that the \
+                 user that runs Fortify may open it ([haproxy] socket_path or address)"
+            }
+            Self::Broken { .. } => return None,
+            Self::Slow(_) => {
+                "check its load and `stats maxconn`, which other clients of the socket may have used up"
+            }
+            Self::NotUnderstood(_) => {
+                "check that [haproxy] socket_path or address is its stats socket"
+            }
+            Self::Refused { .. } => {
+                "check [haproxy] table_name against its configuration, and `level operator` on its \
+                 stats socket"
+            }
+            Self::UnusableTable(_) => {
+                "give it `type ipv6` and `store gpc0,gpc1` in HAProxy's configuration"
+            }
+            Self::TableTooLarge(_) => "give it a `size` of at most 1m",
+        };
+        Some(advice.into())
+    }
 }
 
 /// Speaks to one `HAProxy`.

@@ -36,7 +36,7 @@ use serde::de::DeserializeOwned;
 use super::error::AdminError;
 use super::handler::{Context, raw};
 use super::identity::Role;
-use super::routes::{Access, Route};
+use super::route::{Access, Route};
 
 /// The word for programs of a refusal, which in the API is in its body.
 const CODE: HeaderName = HeaderName::from_static("x-fortify-code");
@@ -92,7 +92,7 @@ where
     F: Fn(Context, A) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Response, AdminError>> + Send,
 {
-    Route::page(Method::GET, path, access, summary, raw(page, |response| response))
+    Route::page(Method::GET, path, access, summary, raw(page, |response| response), refuse)
 }
 
 fn post<A, F, Fut>(path: &str, access: Access, summary: &'static str, page: F) -> Route
@@ -101,7 +101,7 @@ where
     F: Fn(Context, A) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Response, AdminError>> + Send,
 {
-    Route::page(Method::POST, path, access, summary, raw(page, |response| response))
+    Route::page(Method::POST, path, access, summary, raw(page, |response| response), refuse)
 }
 
 /// A refusal as a page: who is not logged in goes to the log-in.

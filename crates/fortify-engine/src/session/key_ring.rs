@@ -4,6 +4,7 @@
 //! `keys.json` is made at the first start, readable by its owner alone. A running gate notices a
 //! rotation by [`KeyRing::refresh`], without a restart.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use super::jws;
 use super::key_file::{
     FileStamp, IfPresent, KeyRecord, RingFile, create_dir, malformed, open_file, secret, write_file,
 };
+use fortify_core::advice::{Advise, both};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::{Entropy, EntropyError};
 use fortify_core::pseudonym::{Pseudonyms, hmac_sha256};
@@ -41,9 +43,9 @@ const MAX_SIGNED_BYTES: usize = 32 * 1024;
 
 /// Why the keys cannot be used. Each message says which file and what to do.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", both(self))]
 pub enum KeyRingError {
     /// The directory or the file cannot be read or written.
-    #[error("{}: cannot {doing}: {source}; {advice}", path.display())]
     Io {
         /// What was being done, as an infinitive.
         doing: &'static str,
@@ -55,7 +57,6 @@ pub enum KeyRingError {
         advice: &'static str,
     },
     /// Others than the owner may read the secret keys.
-    #[error("{}: mode {mode:04o} lets others read the signing keys; run: chmod 600 {}", path.display(), path.display())]
     Readable {
         /// The file.
         path: PathBuf,
@@ -63,7 +64,6 @@ pub enum KeyRingError {
         mode: u32,
     },
     /// The file is there and makes no sense.
-    #[error("{}: {problem}; restore it from a backup, or move it away to start with new keys (everyone is asked to solve a challenge again)", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -71,17 +71,53 @@ pub enum KeyRingError {
         problem: String,
     },
     /// Every place in the ring holds a key that sessions still need.
-    #[error("{}: holds {MAX_KEYS} keys that still verify sessions; rotate again when the oldest has outlived session.ttl_seconds, or move the file away and restart to end every session now", .0.display())]
     Full(PathBuf),
     /// There is no ring yet.
-    #[error("{}: there are no keys yet; they are made when the gate first starts", .0.display())]
     Missing(PathBuf),
     /// No new key could be made.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
     /// The library that writes tokens refused.
-    #[error("a token could not be signed")]
     Signing,
+}
+
+impl Advise for KeyRingError {
+    fn problem(&self) -> String {
+        match self {
+            Self::Io { doing, path, source, .. } => {
+                format!("{}: cannot {doing}: {source}", path.display())
+            }
+            Self::Readable { path, mode } => {
+                format!("{}: mode {mode:04o} lets others read the signing keys", path.display())
+            }
+            Self::Malformed { path, problem } => format!("{}: {problem}", path.display()),
+            Self::Full(path) => {
+                format!("{}: holds {MAX_KEYS} keys that still verify sessions", path.display())
+            }
+            Self::Missing(path) => format!("{}: there are no keys yet", path.display()),
+            Self::Entropy(error) => error.to_string(),
+            Self::Signing => "a token could not be signed".to_owned(),
+        }
+    }
+
+    fn advice(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::Io { advice, .. } => (*advice).into(),
+            Self::Readable { path, .. } => format!("run: chmod 600 {}", path.display()).into(),
+            Self::Malformed { .. } => {
+                "restore it from a backup, or move it away to start with new keys (everyone is asked to \
+                 solve a challenge again)"
+                    .into()
+            }
+            Self::Full(_) => {
+                "rotate again when the oldest has outlived session.ttl_seconds, or move the file away \
+                 and restart to end every session now"
+                    .into()
+            }
+            Self::Missing(_) => "they are made when the gate first starts".into(),
+            Self::Entropy(_) | Self::Signing => return None,
+        })
+    }
 }
 
 /// What a signature is for. Each purpose signs under a key of its own, derived from the ring's,

@@ -7,15 +7,13 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::CliError;
-use super::dial::parse_reason;
+use super::args::{Circuit, parse_reason, segment};
 use super::progress::Progress;
-use super::remote::{Backend, backend, segment};
+use super::remote::{Backend, backend};
 use super::show::{self, BAD, Format, GOOD, line, styled, text, time};
 use fortify_admin::operations::circuits::{CircuitFilter, LONGEST, usual};
 use fortify_config::Config;
-use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::{Clock, SystemClock, Timestamp};
-use fortify_core::pseudonym::CircuitTag;
 use fortify_engine::reputation::{CircuitStatus, MAX_STATUS_ROWS};
 
 /// Circuits on a page of the API, at most.
@@ -98,36 +96,6 @@ pub enum Action {
     },
 }
 
-/// Which circuit.
-#[derive(Debug, clap::Args)]
-pub struct Circuit {
-    /// Its pseudonym (32 hexadecimal digits, as list and the dashboard show it), or its address as tor and
-    /// HAProxy have it, such as fc00:dead:beef:4dad::19.
-    #[arg(value_name = "CIRCUIT", value_parser = parse_circuit)]
-    circuit: CircuitArg,
-}
-
-/// A circuit, as it is named.
-#[derive(Clone, Debug)]
-pub enum CircuitArg {
-    /// By its pseudonym.
-    Pseudonym(CircuitTag),
-    /// By its address.
-    Address(TorCircuit),
-}
-
-impl Circuit {
-    /// Where the API has it.
-    pub(super) fn path(&self) -> String {
-        match &self.circuit {
-            CircuitArg::Pseudonym(tag) => format!("/circuits/{}", tag.hex()),
-            CircuitArg::Address(circuit) => {
-                format!("/circuits/{}", segment(&circuit.address().to_string()))
-            }
-        }
-    }
-}
-
 /// Why it is changed.
 #[derive(Debug, clap::Args)]
 pub struct ReasonArg {
@@ -185,15 +153,6 @@ impl From<FlushArg> for CircuitFilter {
             FlushArg::Any => Self::Any,
         }
     }
-}
-
-fn parse_circuit(text: &str) -> Result<CircuitArg, String> {
-    if let Some(tag) = CircuitTag::from_hex(text) {
-        return Ok(CircuitArg::Pseudonym(tag));
-    }
-    text.parse().map(CircuitArg::Address).map_err(|error| {
-        format!("{error}; use 32 hexadecimal digits, or an address such as fc00:dead:beef:4dad::19")
-    })
 }
 
 pub(super) fn run(

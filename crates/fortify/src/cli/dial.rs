@@ -7,14 +7,11 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::CliError;
+use super::args::parse_reason;
 use super::remote::{Backend, backend};
 use super::show::{self, Format, text};
 use fortify_config::Config;
 use fortify_engine::threat::ThreatLevel;
-use fortify_engine::threat::history::{MAX_NAME, MAX_REASON};
-
-/// The variables that name an operator, the first that is set.
-const NAMES: [&str; 3] = ["SUDO_USER", "LOGNAME", "USER"];
 
 /// What to do with the dial.
 #[derive(Debug, Subcommand)]
@@ -57,24 +54,6 @@ pub struct Reason {
 
 fn parse_level(text: &str) -> Result<ThreatLevel, String> {
     text.parse().ok().and_then(ThreatLevel::new).ok_or_else(|| "use 1 to 10".to_owned())
-}
-
-pub(super) fn parse_reason(text: &str) -> Result<String, String> {
-    let fits = (1..=MAX_REASON).contains(&text.len()) && !text.contains(char::is_control);
-    fits.then(|| text.to_owned())
-        .ok_or_else(|| format!("use one line of 1 to {MAX_REASON} bytes that says why"))
-}
-
-/// Who is at the command line, as the environment says.
-pub(super) fn operator(env: &[(String, String)]) -> String {
-    let name = NAMES.iter().find_map(|name| env.iter().find(|(key, _)| key == name));
-    let name = name.map_or("unknown", |(_, name)| name);
-    let mut length = 0;
-    let fits = |c: &char| {
-        length += c.len_utf8();
-        length <= MAX_NAME && !c.is_control()
-    };
-    name.chars().take_while(fits).collect()
 }
 
 pub(super) fn run(

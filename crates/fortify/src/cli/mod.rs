@@ -21,6 +21,7 @@
 //! - [`generate_docs`]: man pages and completions, for packages.
 
 pub mod admin;
+pub mod args;
 pub mod audit;
 pub mod bench;
 pub mod circuits;
@@ -141,7 +142,7 @@ enum Command {
     /// Show what the running gate would do with a circuit now, and why.
     Explain {
         #[command(flatten)]
-        circuit: circuits::Circuit,
+        circuit: args::Circuit,
         #[command(flatten)]
         format: show::Format,
         #[command(flatten)]
@@ -195,7 +196,7 @@ impl ConfigArgs {
 
     /// The gate that runs by it.
     fn gate(&self, env: Vec<(String, String)>) -> Result<remote::Remote, CliError> {
-        let by = dial::operator(&env);
+        let by = args::operator(&env);
         remote::Remote::of(&self.load(env)?, by)
     }
 
@@ -274,24 +275,24 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
             writeln!(out, "the configuration is valid").map_err(|e| CliError::output(&e))
         }
         Command::Keys { action, config } => {
-            let by = dial::operator(&env);
+            let by = args::operator(&env);
             keys::run(&action, by, &config.load(env)?, out)
         }
         Command::Circuits { action, format, config } => {
-            let by = dial::operator(&env);
+            let by = args::operator(&env);
             circuits::run(&action, format, by, &config.load(env)?, out)
         }
         Command::Tor { action, config } => tor::run(&action, &config.load(env)?, out),
         Command::Dial { action, format, config } => {
-            let by = dial::operator(&env);
+            let by = args::operator(&env);
             dial::run(&action, format, by, &config.load(env)?, out)
         }
         Command::Audit { args, config } => {
-            let by = dial::operator(&env);
+            let by = args::operator(&env);
             audit::run(&args, by, &config.load(env)?, out)
         }
         Command::Admin { action, config } => {
-            let by = dial::operator(&env);
+            let by = args::operator(&env);
             admin::run(&action, by, &config.load(env)?, out)
         }
         Command::Sessions { action, format, config } => {

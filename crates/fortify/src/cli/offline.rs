@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::CliError;
-use super::circuits::CircuitArg;
+use super::args::CircuitArg;
 use super::progress::Progress;
 use super::tor::close;
 use fortify_admin::accounts::{Accounts, AccountsError};

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::dial::{operator, parse_reason};
+use super::args::{operator, parse_reason};
 use super::remote::Remote;
 use super::show::{self, Format, HEAD, MIND, plain};
 use super::{CliError, ConfigArgs};

@@ -13,7 +13,6 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
@@ -191,9 +190,4 @@ impl Remote {
     fn not_reached(&self, why: &str) -> CliError {
         CliError::Failed(format!("the gate is not reached at {}: {why}", self.socket.display()))
     }
-}
-
-/// A text as part of a path or a query.
-pub(super) fn segment(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::CliError;
 use super::admin::ask;
-use super::dial::parse_reason;
+use super::args::parse_reason;
 use super::remote::Remote;
 use super::show::{self, Format, line, text};
 

@@ -6,7 +6,8 @@ use anstyle::Style;
 use serde_json::Value;
 
 use super::CliError;
-use super::circuits::{Circuit, status_text};
+use super::args::Circuit;
+use super::circuits::status_text;
 use super::remote::Remote;
 use super::show::{self, BAD, Format, GOOD, MIND, line, styled, text, words};
 
