@@ -1,4 +1,4 @@
-//! The OpenAPI document, made from the table of routes.
+//! The OpenAPI document, generated from the table of routes.
 
 use axum::http::Method;
 use schemars::generate::SchemaSettings;
@@ -31,7 +31,7 @@ pub(super) fn document(routes: &[Route]) -> Value {
             "responses": {
                 "200": {"description": "Done", "content": answer},
                 "default": {
-                    "description": "Refused: the message says what to do",
+                    "description": "Refused; the message says what to do",
                     "content": {"application/json": {"schema": problem}},
                 },
             },
@@ -79,7 +79,7 @@ fn security(access: Access) -> Value {
     }
 }
 
-/// The schema itself, where it is a reference.
+/// The schema that a reference points to, or the schema itself.
 fn resolved(schema: &Value, generator: &schemars::SchemaGenerator) -> Value {
     let name = schema.get("$ref").and_then(Value::as_str).and_then(|at| at.rsplit('/').next());
     name.and_then(|name| generator.definitions().get(name)).cloned().unwrap_or(schema.clone())

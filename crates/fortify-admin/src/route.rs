@@ -52,7 +52,16 @@ impl Route {
         operation: Operation,
     ) -> Self {
         let Operation { handler, takes, gives } = operation;
-        Self { method, path: format!("{API}{path}"), access, summary, handler, takes, gives, refuse }
+        Self {
+            method,
+            path: format!("{API}{path}"),
+            access,
+            summary,
+            handler,
+            takes,
+            gives,
+            refuse,
+        }
     }
 
     /// A page of the dashboard, at `path` under `/admin`; `refuse` writes its refusals, which are pages too.
@@ -65,7 +74,16 @@ impl Route {
         refuse: fn(AdminError) -> Response,
     ) -> Self {
         let Operation { handler, takes, gives } = operation;
-        Self { method, path: format!("/admin{path}"), access, summary, handler, takes, gives, refuse }
+        Self {
+            method,
+            path: format!("/admin{path}"),
+            access,
+            summary,
+            handler,
+            takes,
+            gives,
+            refuse,
+        }
     }
 }
 

@@ -81,10 +81,9 @@ impl Advise for TorError {
             Self::Cookie(path, error) => {
                 format!("cannot read tor's cookie file {}: {error}", path.display())
             }
-            Self::CookieLength(path) => format!(
-                "{} is no cookie of tor's: it must have exactly 32 bytes",
-                path.display()
-            ),
+            Self::CookieLength(path) => {
+                format!("{} is no cookie of tor's: it must have exactly 32 bytes", path.display())
+            }
             Self::CookieUnknown => "tor does not say where its cookie is".to_owned(),
             Self::Impostor(address, path) => format!(
                 "what listens at {address} does not know the cookie in {}: the two belong to different \

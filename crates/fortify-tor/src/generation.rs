@@ -56,7 +56,10 @@ impl Advise for GenerationError {
     fn problem(&self) -> String {
         match self {
             Self::Io(path, error) => {
-                format!("{}: cannot read or write the count of tor's starts: {error}", path.display())
+                format!(
+                    "{}: cannot read or write the count of tor's starts: {error}",
+                    path.display()
+                )
             }
             Self::Malformed(path) => format!("{}: not the count of tor's starts", path.display()),
             Self::Exhausted(path) => format!("{}: no numbers left", path.display()),

@@ -234,7 +234,10 @@ mod tests {
         let address = || ControlAddress::Unix(socket());
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let named = [
-            (check(&ClientError::Connect { endpoint: endpoint(), source: denied() }), "stats socket"),
+            (
+                check(&ClientError::Connect { endpoint: endpoint(), source: denied() }),
+                "stats socket",
+            ),
             (check(&ClientError::Slow(endpoint())), "stats maxconn"),
             (check(&ClientError::NotUnderstood(endpoint())), "[haproxy] socket_path"),
             (check(&TorError::Connect(address(), denied())), "debian-tor"),

@@ -109,11 +109,12 @@ fn of_code(code: &str) -> Cause {
             "out of memory (OOM)",
             "raise maxmemory, or set maxmemory-policy volatile-ttl, with which old challenges make room",
         ),
-        "READONLY" => (
-            "a replica, which takes no writes (READONLY)",
-            "name its primary in storage.url",
-        ),
-        "LOADING" => return "loads its data from disk (LOADING) and answers when that is done".into(),
+        "READONLY" => {
+            ("a replica, which takes no writes (READONLY)", "name its primary in storage.url")
+        }
+        "LOADING" => {
+            return "loads its data from disk (LOADING) and answers when that is done".into();
+        }
         "CLUSTERDOWN" | "MASTERDOWN" => (
             "the cluster is down (CLUSTERDOWN)",
             "`redis-cli cluster info` says which slots have no node; start that node or fail over to \
@@ -128,21 +129,15 @@ fn of_code(code: &str) -> Cause {
             "the user or the password is refused",
             "check storage.user and the file that storage.password_file names",
         ),
-        "NOPERM" => (
-            "the user may not do what the store needs (NOPERM)",
-            "docs/redis.md has the ACL rule",
-        ),
+        "NOPERM" => {
+            ("the user may not do what the store needs (NOPERM)", "docs/redis.md has the ACL rule")
+        }
         "MISCONF" => (
             "cannot save to disk and takes no writes (MISCONF)",
             "its log says why; check free space",
         ),
-        "NOREPLICAS" => {
-            ("has too few replicas to take writes (NOREPLICAS)", "start them")
-        }
-        "BUSY" => (
-            "is held up by a script (BUSY)",
-            "another program runs one that does not end",
-        ),
+        "NOREPLICAS" => ("has too few replicas to take writes (NOREPLICAS)", "start them"),
+        "BUSY" => ("is held up by a script (BUSY)", "another program runs one that does not end"),
         "WRONGTYPE" => (
             "a key of this program has another type (WRONGTYPE)",
             "another program uses the same storage.prefix",
@@ -181,10 +176,7 @@ fn of_io(error: &RedisError) -> Cause {
     } else if error.is_connection_dropped() {
         ("the connection was closed", "was Redis stopped?")
     } else {
-        (
-            "it cannot be reached",
-            "start Redis, or check the address in storage.url and the network",
-        )
+        ("it cannot be reached", "start Redis, or check the address in storage.url and the network")
     };
     Cause::new(problem).advise(advice)
 }

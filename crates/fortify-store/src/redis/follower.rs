@@ -365,7 +365,8 @@ impl Follower {
                      maxmemory-policy volatile-ttl"
                 ),
                 _ => {
-                    let cause = Cause::new("its maxmemory-policy lets it forget log-outs and moves");
+                    let cause =
+                        Cause::new("its maxmemory-policy lets it forget log-outs and moves");
                     return Err(self.link.unavailable(cause.advise(
                         "set maxmemory-policy volatile-ttl (or noeviction) in redis.conf",
                     )));

@@ -24,7 +24,8 @@ const MAX_PEM_BYTES: u64 = 256 * 1024;
 /// What is wrong and what to do; never what a file holds.
 pub(super) async fn certificates(config: &RedisTls) -> Result<TlsCertificates, Cause> {
     if !processor_is_able() {
-        let needed = "TLS needs a processor with AES and AVX2 (x86) or AES and SHA-2 (ARM) instructions";
+        let needed =
+            "TLS needs a processor with AES and AVX2 (x86) or AES and SHA-2 (ARM) instructions";
         return Err(Cause::new(needed).advise("use a unix socket or a tunnel"));
     }
     // The first one installed stays: a second try changes nothing.

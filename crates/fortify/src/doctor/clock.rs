@@ -54,7 +54,8 @@ fn check_past(now: Timestamp, others: &OtherClocks) -> Finding {
     match late {
         None => Finding::ok(CHECK, "later than the keys, the files and this program"),
         Some((what, ahead)) => {
-            let found = format!("{what} {} after the time that this machine's clock shows", span(ahead));
+            let found =
+                format!("{what} {} after the time that this machine's clock shows", span(ahead));
             Finding::fail(CHECK, found, ADVICE)
         }
     }

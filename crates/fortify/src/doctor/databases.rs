@@ -169,7 +169,9 @@ fn check_database(
             _ => Finding::fail(
                 database.check,
                 format!("{place}: {error}"),
-                format!("chown it and its -wal and -shm files to the gate's user, and chmod 600 {place}"),
+                format!(
+                    "chown it and its -wal and -shm files to the gate's user, and chmod 600 {place}"
+                ),
             ),
         },
     }

@@ -194,15 +194,14 @@ fn files_in(path: &Path, directory: &Metadata, files: &[Listed]) -> Finding {
     let place = path.display();
     let open = files.iter().find(|file| file.meta.mode() & ANYBODY_ELSE != 0);
     if let Some(Listed { name, meta }) = open {
-        let found = format!(
-            "{place}/{name}: mode {:04o} lets others read it",
-            meta.mode() & 0o7777
-        );
+        let found =
+            format!("{place}/{name}: mode {:04o} lets others read it", meta.mode() & 0o7777);
         return Finding::fail(CHECK, found, format!("chmod 600 {place}/{name}"));
     }
     let foreign = files.iter().find(|file| file.meta.uid() != directory.uid());
     if let Some(Listed { name, meta }) = foreign {
-        let found = format!("{place}/{name} belongs to uid {}, but its directory does not", meta.uid());
+        let found =
+            format!("{place}/{name} belongs to uid {}, but its directory does not", meta.uid());
         let advice = format!("the gate cannot use it: chown {} {place}/{name}", directory.uid());
         return Finding::fail(CHECK, found, advice);
     }
@@ -215,8 +214,7 @@ fn damaged(path: &Path, files: &[Listed]) -> Option<Finding> {
     let names: Vec<_> = aside.take(5).map(|file| file.name.as_str()).collect();
     (!names.is_empty()).then(|| {
         let found = format!("{} moved aside as damaged: {}", path.display(), names.join(", "));
-        let advice =
-            "check the disk (dmesg, smartctl); delete them once you need nothing in them";
+        let advice = "check the disk (dmesg, smartctl); delete them once you need nothing in them";
         Finding::warn("files.damaged", found, advice)
     })
 }

@@ -50,8 +50,8 @@ pub(super) async fn probe(config: &Config) -> GateProbe {
     let ask = |path| ProbeRequest { path, as_tor, ..ProbeRequest::default() };
     let asks_ready = !as_tor && config.server.operator_endpoints == OperatorEndpoints::Local;
     let stranger = async {
-        let target =
-            places::gate_address(config).filter(|_| config.security.identity == IdentityMode::Circuit)?;
+        let target = places::gate_address(config)
+            .filter(|_| config.security.identity == IdentityMode::Circuit)?;
         let from = http::elsewhere(target.ip())?;
         let circuit = http::probe_circuit();
         let forged = [("accept", "application/json"), ("x-circuit-id", circuit.as_str())];
@@ -89,8 +89,10 @@ pub(super) fn check(config: &Config, found: &GateProbe) -> Vec<Finding> {
             findings
         }
         Ok(answer) => {
-            let found =
-                format!("the program that answers at {place} is not Fortify (/health is {})", answer.status);
+            let found = format!(
+                "the program that answers at {place} is not Fortify (/health is {})",
+                answer.status
+            );
             let advice = "find out which program has the address (ss -ltnp), or change server.port";
             vec![Finding::fail(CHECK, found, advice)]
         }
@@ -101,7 +103,7 @@ pub(super) fn check(config: &Config, found: &GateProbe) -> Vec<Finding> {
         Err(error) => {
             let advice = "start it: systemctl start fortify; if it ends again, journalctl -u fortify says why. \
                           It listens where server.host and server.port, or server.socket, say";
-            vec![Finding::fail(CHECK, format!("nobody answers at {place}: {error}"), advice)]
+            vec![Finding::fail(CHECK, format!("nothing answers at {place}: {error}"), advice)]
         }
     }
 }
@@ -182,12 +184,16 @@ fn check_socket(path: &Path, mode: Option<u32>) -> Finding {
     const CHECK: &str = "gate.trust";
     let place = path.display();
     let Some(mode) = mode else {
-        return Finding::skipped(CHECK, format!("this user cannot read the permissions of {place}"));
+        return Finding::skipped(
+            CHECK,
+            format!("this user cannot read the permissions of {place}"),
+        );
     };
-    let found = format!("{place}: mode {mode:04o}; every process that may open it is believed about circuits");
+    let found = format!(
+        "{place}: mode {mode:04o}; every process that may open it is believed about circuits"
+    );
     if mode & 0o002 != 0 {
-        let advice =
-            "set server.socket_mode = \"0660\", and add the proxy's user to the group of the socket";
+        let advice = "set server.socket_mode = \"0660\", and add the proxy's user to the group of the socket";
         return Finding::warn(CHECK, format!("{found}, and that is every local user"), advice);
     }
     Finding::ok(CHECK, found)

@@ -124,10 +124,7 @@ fn check_expire(name: &str, longest: Option<u64>) -> Finding {
         ),
         Some(left) if left + REFRESH < MIN_EXPIRE => Finding::warn(
             CHECK,
-            format!(
-                "no entry has more than {} s left, so expire may be too short",
-                left / 1000
-            ),
+            format!("no entry has more than {} s left, so expire may be too short", left / 1000),
             format!("set expire 30m in the stick-table line of {name}; at least 5m"),
         ),
         Some(left) => Finding::ok(CHECK, format!("entries last {} s or longer", left / 1000)),

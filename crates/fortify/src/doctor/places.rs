@@ -59,7 +59,9 @@ impl Places {
             (None, true, _) => gate.clone(),
             (None, false, Some(tor)) => {
                 let target = tor.services.iter().find(|service| service.exports_circuits);
-                target.and_then(|service| service.targets.first()).and_then(|text| target_of_tor(text))
+                target
+                    .and_then(|service| service.targets.first())
+                    .and_then(|text| target_of_tor(text))
             }
             _ => None,
         };
@@ -82,7 +84,10 @@ mod tests {
 
     #[test]
     fn targets_of_tor_are_places() {
-        assert_eq!(target_of_tor("127.0.0.1:10000"), Some(Target::Tcp("127.0.0.1:10000".to_owned())));
+        assert_eq!(
+            target_of_tor("127.0.0.1:10000"),
+            Some(Target::Tcp("127.0.0.1:10000".to_owned()))
+        );
         assert_eq!(target_of_tor("unix:/run/x"), Some(Target::Unix("/run/x".into())));
         assert_eq!(target_of_tor("rubbish"), None);
     }

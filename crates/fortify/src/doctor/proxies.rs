@@ -155,7 +155,9 @@ fn check_ingress(config: &Config, places: &Places, found: Option<&Ingress>) -> V
         }
         Ok(ProbeResult::NoCircuit) => Finding::fail(
             CHECK,
-            format!("a circuit that tor sends to {place} does not reach the gate: every visitor gets 400"),
+            format!(
+                "a circuit that tor sends to {place} does not reach the gate: every visitor gets 400"
+            ),
             "in haproxy.cfg, frontend: bind ... accept-proxy, and http-request set-header X-Circuit-ID \
              %[src]; in nginx.conf: real_ip_header X-Circuit-ID and, to Fortify, proxy_set_header \
              X-Circuit-ID $remote_addr",
@@ -205,7 +207,9 @@ fn check_nginx(config: &Config, places: &Places, found: Option<&Nginx>) -> Vec<F
             Some(_) => {
                 "upstream.url is set, and HAProxy has no other server behind it: there is no nginx to check"
             }
-            None => "where nginx listens is not known: give --nginx, such as http://127.0.0.1:10001",
+            None => {
+                "where nginx listens is not known: give --nginx, such as http://127.0.0.1:10001"
+            }
         };
         return vec![Finding::skipped(CHECK, why), Finding::skipped(SPOOF, why)];
     };
@@ -241,7 +245,9 @@ fn check_reached(config: &Config, address: SocketAddr, found: &Nginx) -> Finding
         },
         (Ok(ProbeResult::Circuit), IdentityMode::Circuit) => Finding::fail(
             CHECK,
-            format!("{address} sends the gate a circuit for a visitor without one: all visitors look alike"),
+            format!(
+                "{address} sends the gate a circuit for a visitor without one: all visitors look alike"
+            ),
             "in nginx.conf: proxy_set_header X-Circuit-ID $remote_addr, not a fixed value (deploy/nginx.conf)",
         ),
         (Ok(ProbeResult::Circuit), IdentityMode::Peer) => {
@@ -306,7 +312,8 @@ fn check_spoof(address: SocketAddr, found: &Nginx) -> Finding {
     }
     let from = match &found.stranger {
         Some((from, _)) => format!("nor X-Circuit-ID from {from}"),
-        None => "X-Circuit-ID was not tried from elsewhere, because there is no other address".to_owned(),
+        None => "X-Circuit-ID was not tried from elsewhere, because there is no other address"
+            .to_owned(),
     };
     Finding::ok(
         CHECK,

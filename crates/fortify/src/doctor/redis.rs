@@ -98,7 +98,8 @@ fn check_policy(node: &BTreeMap<String, String>) -> Finding {
         "volatile-ttl" => Finding::ok(CHECK, found),
         "noeviction" if number(node, "maxmemory") == 0 => Finding::ok(CHECK, found),
         "noeviction" => {
-            let found = format!("{found}: once maxmemory is reached, new challenges are refused with 503");
+            let found =
+                format!("{found}: once maxmemory is reached, new challenges are refused with 503");
             Finding::warn(CHECK, found, FIX)
         }
         _ if policy.starts_with("volatile-") => {
@@ -150,9 +151,10 @@ fn check_role(config: &RedisConfig, node: &BTreeMap<String, String>) -> Finding 
     if is_cluster != config.cluster {
         let (found, advice) = match is_cluster {
             true => ("Redis is a node of a cluster", "set storage.cluster = true and storage.urls"),
-            false => {
-                ("Redis is not a cluster", "set storage.cluster = false, or name the cluster's nodes")
-            }
+            false => (
+                "Redis is not a cluster",
+                "set storage.cluster = false, or name the cluster's nodes",
+            ),
         };
         return Finding::fail(CHECK, found, advice);
     }

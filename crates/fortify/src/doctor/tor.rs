@@ -35,10 +35,7 @@ pub(super) fn check(config: &Config, found: Option<&TorProbe>, places: &Places) 
 fn check_services(identity: IdentityMode, services: &[HiddenService], places: &Places) -> Finding {
     const CHECK: &str = "tor.service";
     if identity == IdentityMode::Peer {
-        return Finding::skipped(
-            CHECK,
-            "security.identity is \"peer\": circuits are not used",
-        );
+        return Finding::skipped(CHECK, "security.identity is \"peer\": circuits are not used");
     }
     if services.is_empty() {
         let why = "torrc has no HiddenServiceDir; services that were created over the control port are not visible here";

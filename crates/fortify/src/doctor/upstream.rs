@@ -26,7 +26,8 @@ pub(super) async fn probe(config: &Config) -> Option<UpstreamProbe> {
 pub(super) fn check(config: &Config, found: Option<&UpstreamProbe>) -> Finding {
     const CHECK: &str = "upstream";
     let (Some(UpstreamProbe(found)), Some(authority)) = (found, &config.upstream.authority) else {
-        let why = "upstream.url is not set: the server that asks /_fortify/auth forwards requests itself";
+        let why =
+            "upstream.url is not set: the server that asks /_fortify/auth forwards requests itself";
         return Finding::skipped(CHECK, why);
     };
     match found {
