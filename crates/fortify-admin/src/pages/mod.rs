@@ -1,6 +1,6 @@
 //! The dashboard: pages of plain HTML over the same operations as the API.
 //!
-//! A page is a [`Route::page`], made with [`raw`] from a function that calls an operation and writes HTML. No page
+//! A page is a `Route::page`, made with [`raw`] from a function that calls an operation and writes HTML. No page
 //! has a script. Forms carry the session's token in a hidden field `csrf` and are sent with POST. After a change
 //! the browser is redirected with 303; after an error it gets the form's page again, with the error.
 //!
