@@ -1,48 +1,37 @@
-//! Who is let in to what: the one way to a handler, deny by default.
+//! Authentication, the check of roles and CSRF: the only way to a handler; denies by default.
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use axum::response::{IntoResponse, Response};
-use cookie::{Cookie, SameSite};
+use axum::response::Response;
 use serde_json::Value;
 
 use super::error::AdminError;
 use super::handler::{Context, Input};
 use super::identity::{AuthMethod, MAX_NAME, Principal, Role};
 use super::log::RefusalKind;
-use super::routes::{Access, Route};
-use super::{SharedAdmin, csrf};
+use super::route::{Access, Route};
+use super::{SharedAdmin, cookies, csrf};
 use fortify_core::circuit::{Connection, PeerAddress};
 use fortify_web::form::{self, Fields};
 
-/// The cookie of a session. Its path is the dashboard's: browsers send cookies to every port of a host, and
-/// this one is nothing for the site that the gate protects.
-pub(super) const SESSION: &str = "fortify_admin";
-/// The cookie of a page before log-in.
-pub(super) const BEFORE: &str = "fortify_admin_form";
-const COOKIE_PATH: &str = "/admin";
-
-/// Cookies of one name that are looked at: somebody may have planted one beside ours.
-const MOST_COOKIES: usize = 4;
-
-/// By which the command line says who is at it. Believed on the unix socket alone.
+/// The header in which the command line names its operator. Only believed on the unix socket.
 const OPERATOR: HeaderName = HeaderName::from_static("x-fortify-operator");
 
-/// A form or a body of JSON: no field is longer than a password.
+/// The longest body, in bytes; no field of a form is longer than a password.
 const MOST_BODY: usize = 32 * 1024;
 
-/// Through which door a request came.
+/// The listener that a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ingress {
-    /// A port.
+    /// The TCP port.
     Port,
-    /// The unix socket: the kernel said that the peer is root or the gate's own user.
+    /// The unix socket, whose peer is root or the gate's own user, as the kernel reports.
     Socket,
 }
 
-/// Answers one request for `route`: lets it in or refuses it, and only then calls the handler.
+/// Answers a request for `route`: authenticates and authorizes it, and only then calls the handler.
 pub(super) async fn answer(
     admin: SharedAdmin,
     ingress: Ingress,
@@ -52,17 +41,17 @@ pub(super) async fn answer(
     let metrics = admin.metrics.clone();
     let count = {
         let admin = admin.clone();
-        move |said: RequestLog| {
-            if let Some(what) = said.refused {
+        move |entry: RequestLog| {
+            if let Some(what) = entry.refused {
                 admin.accounts.refuse(what, admin.app().clock.now());
             }
-            metrics.request(said.code);
+            metrics.request(entry.code);
         }
     };
     match enter(admin, ingress, route, request).await {
         Ok(mut response) => {
-            let said = response.extensions_mut().remove::<RequestLog>();
-            count(said.unwrap_or(RequestLog { refused: None, code: "ok" }));
+            let entry = response.extensions_mut().remove::<RequestLog>();
+            count(entry.unwrap_or(RequestLog { refused: None, code: "ok" }));
             response
         }
         Err(error) => {
@@ -72,8 +61,7 @@ pub(super) async fn answer(
     }
 }
 
-/// What an answer says, to be counted: a page that explains a refusal carries it, as an error that comes
-/// here by itself does.
+/// How an answer is counted. A page that explains a refusal carries it in its extensions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestLog {
     refused: Option<RefusalKind>,
@@ -81,7 +69,7 @@ pub(super) struct RequestLog {
 }
 
 impl RequestLog {
-    /// What is counted of a refusal.
+    /// How a refusal is counted.
     pub(super) const fn of(error: &AdminError) -> Self {
         let refused = match error {
             AdminError::BadLogin => Some(RefusalKind::Login),
@@ -115,7 +103,7 @@ async fn enter(
     (route.handler)(context, input).await
 }
 
-/// Who is asking. A token or a cookie that is not good is no reason to refuse what is public.
+/// Authenticates a request. An invalid token or cookie is no reason to refuse a public route.
 async fn context(
     admin: SharedAdmin,
     ingress: Ingress,
@@ -127,7 +115,7 @@ async fn context(
         Some(PeerAddress::Tcp(address)) => Some(*address),
         _ => None,
     };
-    // Whoever is beside the gate may say so, as a proxy with TLS does; for anybody else it is a lie.
+    // Only believed from this machine, where a proxy may terminate TLS.
     let https = source.is_some_and(|source| source.is_loopback())
         && headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let app = admin.app();
@@ -177,7 +165,7 @@ async fn by_session(
     headers: &HeaderMap,
 ) -> Result<Option<(String, Principal)>, AdminError> {
     let (admin, now) = (&context.admin, context.app().clock.now());
-    for id in cookies(headers, SESSION) {
+    for id in cookies::values(headers, cookies::SESSION) {
         let Some(session) = admin.sessions.find(&id, now) else { continue };
         let user = admin.accounts.with(move |accounts| accounts.user(session.user)).await?;
         match user.filter(|user| user.generation == session.generation) {
@@ -189,25 +177,14 @@ async fn by_session(
                 };
                 return Ok(Some((id, principal)));
             }
-            // Removed, or password, code or role changed, perhaps by the command line.
+            // The account was removed, or its password, codes or role changed, perhaps by the command line.
             None => admin.sessions.end(&id),
         }
     }
     Ok(None)
 }
 
-/// The values of the cookies of one name, at most [`MOST_COOKIES`].
-pub(super) fn cookies(headers: &HeaderMap, name: &str) -> Vec<String> {
-    let pairs = headers.get_all(header::COOKIE).into_iter();
-    let pairs = pairs.flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
-    let values = pairs.filter_map(|pair| {
-        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        str::from_utf8(value).ok().map(str::to_owned)
-    });
-    values.take(MOST_COOKIES).collect()
-}
-
-/// Reads the arguments, and where a cookie says who is asking, that a page of ours sent them.
+/// Reads the arguments. If a cookie authenticates the request, also checks that one of our pages sent it.
 async fn input(
     context: &Context,
     route: &Route,
@@ -226,7 +203,7 @@ async fn input(
     let body = form::read_body(body, MOST_BODY).await.map_err(|error| match error {
         form::BodyError::TooLarge => AdminError::TooLarge,
         form::BodyError::Broken => {
-            AdminError::BadRequest("the body broke off; send it again".to_owned())
+            AdminError::BadRequest("the body ended early; send it again".to_owned())
         }
     })?;
     let headers = &parts.headers;
@@ -236,8 +213,12 @@ async fn input(
     if is_json {
         input.json = match serde_json::from_slice(&body) {
             Ok(Value::Object(fields)) => Some(fields),
-            Ok(_) => return Err(AdminError::BadRequest("the body is no JSON object".to_owned())),
-            Err(error) => return Err(AdminError::BadRequest(format!("no JSON: {error}"))),
+            Ok(_) => {
+                return Err(AdminError::BadRequest("the body is not a JSON object".to_owned()));
+            }
+            Err(error) => {
+                return Err(AdminError::BadRequest(format!("the body is not JSON: {error}")));
+            }
         };
     } else if form::is_urlencoded(headers) {
         input.fields = fields(&body)?;
@@ -252,39 +233,20 @@ async fn input(
     let goes_with = |cookie: &str| {
         token.as_ref().is_some_and(|token| context.admin.forms.is_right(cookie, token))
     };
-    let meant = match (&context.session, route.access) {
+    let intended = match (&context.session, route.access) {
         (Some(session), Access::Role(_)) => goes_with(session),
-        // Nobody is known by a cookie: a token or the socket, which no other site's page can use.
+        // Authenticated by a token or the socket, which another site's page cannot use.
         (None, Access::Role(_)) | (_, Access::Public) => true,
-        // A browser sends no JSON for another site's page without asking first, and is not answered.
+        // A browser sends JSON for another site's page only after a preflight request, which is not answered.
         (_, Access::Form) if is_json => true,
-        (_, Access::Form) => cookies(headers, BEFORE).iter().any(|cookie| goes_with(cookie)),
+        (_, Access::Form) => {
+            cookies::values(headers, cookies::BEFORE).iter().any(|cookie| goes_with(cookie))
+        }
     };
-    if meant { Ok(input) } else { Err(AdminError::Form) }
+    if intended { Ok(input) } else { Err(AdminError::Form) }
 }
 
 fn fields(text: &[u8]) -> Result<Fields, AdminError> {
     let unreadable = "the fields cannot be read; use UTF-8 without control characters";
     form::parse(text).ok_or_else(|| AdminError::BadRequest(unreadable.to_owned()))
-}
-
-/// A cookie of ours, for as long as the browser is open.
-pub(super) fn set_cookie(name: &str, value: &str, https: bool) -> Option<HeaderValue> {
-    write(Cookie::build((name, value)), https)
-}
-
-/// Takes a cookie of ours away.
-pub(super) fn drop_cookie(name: &str, https: bool) -> Option<HeaderValue> {
-    write(Cookie::build((name, "")).max_age(cookie::time::Duration::ZERO), https)
-}
-
-fn write(cookie: cookie::CookieBuilder<'_>, https: bool) -> Option<HeaderValue> {
-    let cookie =
-        cookie.path(COOKIE_PATH).http_only(true).same_site(SameSite::Strict).secure(https).build();
-    HeaderValue::from_str(&cookie.to_string()).ok()
-}
-
-/// The answer to what has no route.
-pub(super) fn refuse(error: AdminError) -> Response {
-    error.into_response()
 }

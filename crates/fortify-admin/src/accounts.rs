@@ -1,8 +1,8 @@
 //! `admin.sqlite`: accounts, API tokens, the setup token, and the [`log`].
 //!
-//! A file of ours ([`sqlite`]): what was changed is on disk when it is acknowledged. The gate and
-//! `fortify admin` both write; every request that comes with a session or a token asks the file, so that a
-//! change holds from the next request on, whoever made it.
+//! Opened by [`sqlite`], so a change is on disk before it is acknowledged. The gate and `fortify admin` both write
+//! the file, and every request with a session or a token reads it, so a change holds from the next request on,
+//! whoever made it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,27 +26,27 @@ use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
 use fortify_core::sqlite::{self, FileError, Opened};
 use fortify_store::record::Secret;
 
-/// Accounts at one time.
+/// The most accounts.
 pub const MAX_USERS: u64 = 100;
-/// Tokens at one time, those that are over included; they go a month after they are over.
+/// The most tokens, including expired and revoked ones, which are deleted after a month.
 pub const MAX_TOKENS: u64 = 1000;
-/// After how long a token that is over is forgotten.
+/// How long expired and revoked tokens are kept.
 const TOKEN_FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
 
-/// What a token begins with, so that one that leaks is known for what it is.
+/// The prefix of every token, so that a leaked one can be recognized.
 const TOKEN_PREFIX: &str = "fortify_";
 
-/// Why the file cannot be used, or does not do what is asked. Each message says what to do.
+/// Why the file cannot be used, or a change is refused. Each message says what to do.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AccountsError {
-    /// The file.
+    /// The file cannot be used.
     #[error(transparent)]
     File(FileError),
-    /// The file is not readable as what it should be. It is left where it is: a new one would make an admin
-    /// of whoever sees its setup token.
+    /// The file is damaged. It is not replaced automatically, because anyone who sees the setup token of a new one
+    /// becomes admin.
     #[error(
-        "{}: is damaged ({cause}); stop the gate and put back a copy, or move the file away together with \
-         those of the same name that end in -wal and -shm: accounts start anew then",
+        "{}: is damaged ({cause}); stop the gate and restore a backup, or move the file away together with its \
+         -wal and -shm files, which loses all accounts",
         path.display()
     )]
     Damaged {
@@ -64,11 +64,11 @@ pub enum AccountsError {
     /// The name is taken.
     #[error("there is an account of this name already; use another name")]
     Exists,
-    /// Without it nobody could change accounts.
-    #[error("this is the last admin; make another one first")]
+    /// Without this account nobody could manage accounts.
+    #[error("this is the last admin; create another one first")]
     LastAdmin,
-    /// There are as many as may be.
-    #[error("there are as many accounts or tokens as may be; remove one first")]
+    /// The limit is reached.
+    #[error("the limit of accounts or tokens is reached; remove one first")]
     TooMany,
     /// There is an account already.
     #[error("there is an account already; log in, or use: fortify admin add")]
@@ -99,23 +99,23 @@ impl From<EntropyError> for AccountsError {
 /// An account, without its secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct User {
-    /// Its number, which is never used again.
+    /// Its number, which is never reused.
     #[serde(skip)]
     pub id: i64,
     /// Its name.
     pub name: String,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
-    /// Whether a one-time code is asked for.
+    /// Whether it needs a one-time code to log in.
     pub totp: bool,
-    /// When it was made, ms since the Unix epoch.
+    /// When it was created, in ms since the Unix epoch.
     pub created: Timestamp,
-    /// One higher with each change that ends its sessions.
+    /// Incremented by each change that ends its sessions.
     #[serde(skip)]
     pub generation: i64,
 }
 
-/// What a log-in is compared with.
+/// An account with its secrets, to check a log-in.
 pub(super) struct Credentials {
     pub(super) user: User,
     pub(super) password: String,
@@ -128,37 +128,37 @@ pub(super) struct Credentials {
 pub struct Token {
     /// Its name.
     pub id: String,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
     /// What it is for.
     pub label: String,
-    /// Who made it.
+    /// Who created it.
     pub made_by: String,
-    /// When, ms since the Unix epoch.
+    /// When it was created, in ms since the Unix epoch.
     pub created: Timestamp,
-    /// When it ends.
+    /// When it expires.
     pub expires: Timestamp,
     /// When it was revoked.
     pub revoked: Option<Timestamp>,
 }
 
-/// A token that was just made: the one time that its text is known.
+/// A token that was just created. Its text is not known later.
 pub struct IssuedToken {
-    /// What is kept of it.
+    /// The token without its secret.
     pub token: Token,
     /// Its text.
     pub text: Secret<String>,
 }
 
-/// What to make of an account.
+/// A change of an account.
 pub enum UserChange {
-    /// Another role.
+    /// A new role.
     Role(Role),
-    /// Another password, hashed.
+    /// A new password, hashed.
     Password(String),
     /// A new secret for one-time codes, or none.
     Totp(Option<TotpSecret>),
-    /// Nothing: it goes.
+    /// Removal.
     Remove,
 }
 
@@ -171,7 +171,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Opens the file in `data_dir`; makes it, for its owner alone, if there is none.
+    /// Opens the file in `data_dir`; creates it, accessible only to its owner, if there is none.
     ///
     /// # Errors
     ///
@@ -180,17 +180,17 @@ impl Accounts {
         Ok(Self::over(sqlite::open_sound(data_dir, &SCHEMA)?))
     }
 
-    /// As [`Self::open`], for a command that may run before the gate's first start: the file belongs to
-    /// whom the directory belongs to.
+    /// As [`Self::open`], for a command that may run before the gate's first start: a new file gets the
+    /// directory's owner.
     ///
     /// # Errors
     ///
-    /// As [`Self::open`], and where there is no directory, or it is somebody else's.
+    /// As [`Self::open`], and if the directory does not exist or belongs to another user.
     pub fn open_for_owner(data_dir: &Path) -> Result<Self, AccountsError> {
         Ok(Self::over(sqlite::open_for_owner(data_dir, &SCHEMA)?))
     }
 
-    /// Opens the file of a gate that was started before.
+    /// Opens the existing file of a gate.
     ///
     /// # Errors
     ///
@@ -204,7 +204,7 @@ impl Accounts {
         Self { connection: Mutex::new(connection), path, refused: Mutex::default() }
     }
 
-    /// Does something with the file off the threads that serve.
+    /// Runs `work` on a thread for blocking work.
     ///
     /// # Errors
     ///
@@ -218,11 +218,11 @@ impl Accounts {
         done.map_err(|ended| FileError::Failed { path, cause: ended.to_string() })?
     }
 
-    /// Makes the token for the first account, where there is neither an account nor was ever such a token.
+    /// Creates the token for the first account; `None` if there is an account or ever was such a token.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written, or without randomness.
+    /// If the file cannot be written, or without randomness.
     pub fn begin_setup(
         &self,
         entropy: &dyn Entropy,
@@ -245,17 +245,17 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn has_users(&self) -> Result<bool, AccountsError> {
         let any = "SELECT EXISTS (SELECT 1 FROM users)";
         self.read(|connection| connection.query_row(any, [], |row| row.get(0)))
     }
 
-    /// Whether the first account can still be made with a setup token.
+    /// Whether a setup token can still create the first account.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn awaits_setup(&self) -> Result<bool, AccountsError> {
         self.read(|connection| {
             connection.query_row("SELECT count(*) FROM setup WHERE hash IS NOT NULL", [], |row| {
@@ -264,7 +264,7 @@ impl Accounts {
         })
     }
 
-    /// Makes the first account, an admin, for whoever has the setup token, which is used up.
+    /// Creates the first account, an admin, and uses the setup token up.
     ///
     /// # Errors
     ///
@@ -295,7 +295,7 @@ impl Accounts {
         })
     }
 
-    /// Makes an account. A setup token is used up with it.
+    /// Creates an account, and invalidates the setup token if there is one.
     ///
     /// # Errors
     ///
@@ -323,7 +323,7 @@ impl Accounts {
         })
     }
 
-    /// Changes an account or removes it; its sessions end.
+    /// Changes or removes an account and ends its sessions.
     ///
     /// # Errors
     ///
@@ -386,11 +386,11 @@ impl Accounts {
         })
     }
 
-    /// Every account, by name.
+    /// All accounts, sorted by name.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn users(&self) -> Result<Vec<User>, AccountsError> {
         self.read(|connection| {
             let mut statement =
@@ -404,7 +404,7 @@ impl Accounts {
         self.read(|connection| find_user(connection, name))
     }
 
-    /// The account of this number.
+    /// The account with this number.
     pub(super) fn user(&self, id: i64) -> Result<Option<User>, AccountsError> {
         self.read(|connection| {
             let query = format!("SELECT {USER} FROM users WHERE id = ?1");
@@ -413,7 +413,7 @@ impl Accounts {
         })
     }
 
-    /// Uses a one-time code up: whether nobody did before.
+    /// Uses a one-time code up; `false` if it was used before.
     pub(super) fn use_code(&self, user: i64, step: u64) -> Result<bool, AccountsError> {
         self.write(|writing| {
             let used = writing.execute(
@@ -424,7 +424,7 @@ impl Accounts {
         })
     }
 
-    /// Makes a token of `role` that ends at `expires`.
+    /// Creates a token of `role` that expires at `expires`.
     ///
     /// # Errors
     ///
@@ -474,7 +474,7 @@ impl Accounts {
         Ok(IssuedToken { token, text })
     }
 
-    /// Ends a token now.
+    /// Revokes a token.
     ///
     /// # Errors
     ///
@@ -499,11 +499,11 @@ impl Accounts {
         })
     }
 
-    /// Every token that is not forgotten, the latest first.
+    /// All tokens in the file, the latest first.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn tokens(&self) -> Result<Vec<Token>, AccountsError> {
         self.read(|connection| {
             let query = format!("SELECT {TOKEN} FROM tokens ORDER BY created DESC, id");
@@ -513,7 +513,7 @@ impl Accounts {
         })
     }
 
-    /// The token of this text, if it is in force.
+    /// The token with this text, if it is valid.
     pub(super) fn token(&self, text: &str, now: Timestamp) -> Result<Option<Token>, AccountsError> {
         let hash = hash_of(text);
         self.read(move |connection| {
@@ -523,16 +523,16 @@ impl Accounts {
         })
     }
 
-    /// Writes a change down.
+    /// Records a change.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written: the change must not be made then.
+    /// If the file cannot be written; the change must not be made then.
     pub fn log(&self, entry: &Entry) -> Result<(), AccountsError> {
         self.log_all(std::slice::from_ref(entry))
     }
 
-    /// Writes all of several changes down, or none.
+    /// Records several changes, or none of them.
     ///
     /// # Errors
     ///
@@ -543,11 +543,11 @@ impl Accounts {
         })
     }
 
-    /// Of each list of the log the last `most` before `before` and `place`.
+    /// The last `most` entries of each list of the log before `before` and `place`.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn kept(
         &self,
         before: Timestamp,
@@ -561,7 +561,7 @@ impl Accounts {
     /// Counts a refusal, in memory until [`Self::keep_refusals`].
     pub fn refuse(&self, what: RefusalKind, at: Timestamp) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        // A file that cannot be written for long costs the oldest minutes.
+        // If the file cannot be written for long, the oldest minutes are dropped.
         if refused.len() >= 60 * RefusalKind::ALL.len() {
             let oldest = refused.keys().map(|(minute, _)| *minute).min();
             refused.retain(|(minute, _), _| Some(*minute) != oldest);
@@ -569,11 +569,11 @@ impl Accounts {
         *refused.entry((at.as_secs() / 60, what)).or_default() += 1;
     }
 
-    /// Writes counted refusals into the file.
+    /// Writes the counted refusals to the file.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written; they stay counted.
+    /// If the file cannot be written; the counts stay in memory.
     pub fn keep_refusals(&self) -> Result<(), AccountsError> {
         let taken =
             std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
@@ -611,7 +611,7 @@ impl Accounts {
         let mut connection = self.lock();
         let written = connection.transaction_with_behavior(behaviour).and_then(|writing| {
             let done = work(&writing)?;
-            // What was refused changed nothing: the transaction is undone when it is dropped.
+            // After a refusal the transaction is dropped, which rolls it back.
             if done.is_ok() {
                 writing.commit()?;
             }
@@ -620,7 +620,7 @@ impl Accounts {
         written.unwrap_or_else(|error| Err(self.failed(&error)))
     }
 
-    /// Whole after any panic: a transaction that was not committed is undone.
+    /// Consistent after any panic: a transaction that was not committed is rolled back.
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -662,7 +662,7 @@ fn find_user(connection: &Connection, name: &str) -> rusqlite::Result<Option<Cre
 
 fn role(row: &Row<'_>, column: usize) -> rusqlite::Result<Role> {
     let word: String = row.get(column)?;
-    // The table admits no other; should one be there all the same, it may as little as possible.
+    // The table allows no other value; should there be one, it gets the lowest role.
     Ok(Role::parse(&word).unwrap_or(Role::Viewer))
 }
 
@@ -697,7 +697,7 @@ fn read_token(row: &Row<'_>) -> rusqlite::Result<Token> {
     })
 }
 
-/// Tokens are random: nothing slower is needed, and a hash is looked up without comparing secrets.
+/// The hash of a token. Tokens are random, so a fast hash is enough; and looking up a hash compares no secrets.
 fn hash_of(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }

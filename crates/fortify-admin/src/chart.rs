@@ -1,51 +1,51 @@
-//! Small charts: a row of values as inline SVG, and the same as PNG for browsers that show no SVG.
+//! Small charts: a series of values as inline SVG, and as PNG for browsers that do not show SVG.
 //!
-//! Pure. No text is drawn: the lowest and highest value and the times stand in the page beside the picture,
-//! so that no font is needed and everybody can read them. One series a chart, so that no colour has to be
-//! told from another; its colour has a contrast of 3 on the page's light and on its dark ground.
+//! Pure. No text is drawn: the page shows the range and the times as text, which needs no font and is readable for
+//! everyone. A chart has one series, so that no two colours need to be distinguished. Its colour has a contrast of at
+//! least 3 on the page's light and dark backgrounds.
 
 use std::fmt::Write as _;
 
 use png::{BitDepth, ColorType, Compression, Encoder};
 
-/// Values of a chart at most: more are put together, the highest of each group counting.
+/// The most values of a chart. More are grouped, and the highest of each group is drawn.
 pub const MOST_VALUES: usize = 180;
 
-/// Units of the SVG's own space; it is stretched to its place.
+/// The size of the SVG's coordinate space, which the page stretches.
 const WIDTH: f64 = 320.0;
 const HEIGHT: f64 = 64.0;
-/// Between the values and the picture's upper and lower edge, in those units: half a line's width.
+/// The distance from the values to the upper and lower edge, in those units.
 const MARGIN: f64 = 2.0;
-/// px of the PNG for each unit: sharp on screens with two px for one of CSS.
+/// Pixels of the PNG per unit, for screens with two pixels per CSS pixel.
 const SCALE: f64 = 2.0;
 
-/// Past this a value is drawn as this, so that no sum of two overflows.
+/// Larger values are clamped to this, so that no sum of two overflows.
 const LARGEST: f64 = 1e15;
 
 /// The colour of lines and areas: a contrast of 3 and more on `--card`, light and dark.
 pub const COLOUR: [u8; 3] = [0x5f, 0x76, 0xe0];
 const GRID: [u8; 3] = [0x80, 0x80, 0x88];
 
-/// Steps of the colour's opacity in the PNG's palette: index 0 is nothing, 14 all, 15 the grid.
+/// Steps of opacity in the PNG's palette: index 0 is transparent, 14 opaque, 15 the grid.
 const STEPS: f64 = 14.0;
 const GRID_INDEX: u8 = 15;
-/// How opaque the area below a line is.
+/// The opacity of the area below a line.
 const AREA: f64 = 0.16;
 /// Half the width of a line, px of the PNG.
 const HALF_LINE: f64 = 1.5;
-/// Columns that a px is looked at in, for smooth edges.
+/// Sampled columns per pixel, for smooth edges.
 const SUBCOLUMNS: u8 = 4;
 
 /// How values are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Each value is a point, and lines lead from one to the next.
+    /// Values are points joined by lines.
     Line,
-    /// Each value holds for its share of the width.
+    /// Each value is a horizontal step.
     Steps,
 }
 
-/// A row of values, scaled.
+/// A scaled series of values.
 #[derive(Clone, Debug)]
 pub struct Chart {
     /// Unbroken lines: x and y from 0 to 1, y upwards.
@@ -56,8 +56,8 @@ pub struct Chart {
 }
 
 impl Chart {
-    /// `values` at even distances, the oldest first; what is missing or no number is a gap. The scale is `span`,
-    /// or from 0 (or the lowest value below) to the highest.
+    /// A chart of `values` at even distances, the oldest first. Missing values and NaN are gaps. The scale is `span`,
+    /// or else from 0 (or the lowest value, if that is below 0) to the highest value.
     #[must_use]
     pub fn new(values: &[Option<f64>], shape: Shape, span: Option<(f64, f64)>) -> Self {
         let values = shortened(values);
@@ -65,7 +65,7 @@ impl Chart {
         let (low, high) = span.unwrap_or_else(|| {
             (known().fold(0.0, f64::min), known().fold(f64::NEG_INFINITY, f64::max))
         });
-        // Where the ends are, or as far as one is added to without loss.
+        // Bounded, so that adding 1 has an effect.
         let end = |end: f64| end.is_finite().then(|| end.clamp(-LARGEST, LARGEST));
         let low = end(low).unwrap_or(0.0);
         let high = end(high).filter(|high| *high > low).unwrap_or(low + 1.0);
@@ -91,7 +91,7 @@ impl Chart {
                 }
             }
         }
-        // A point alone is a dash as wide as a hundredth.
+        // A single point is drawn as a dash, a hundredth of the width.
         for run in &mut runs {
             if let [(x, y)] = run[..] {
                 *run = vec![((x - 0.01).max(0.0), y), ((x - 0.01).max(0.0) + 0.01, y)];
@@ -106,7 +106,7 @@ impl Chart {
         self.low
     }
 
-    /// Its upper end.
+    /// The upper end of the scale.
     #[must_use]
     pub const fn high(&self) -> f64 {
         self.high
@@ -118,14 +118,14 @@ impl Chart {
         self.last
     }
 
-    /// Whether there is anything to see.
+    /// Whether there are no values to draw.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// What stands between `<svg ...>` and `</svg>`, in a space of 320 by 64 units. Digits, letters of paths
-    /// and names of this file alone: nothing of it came from anybody.
+    /// The content of an `<svg>` element with a space of 320 by 64 units. It consists of numbers and literals of this
+    /// file, so there is nothing to escape.
     #[must_use]
     pub fn svg(&self) -> String {
         let mut text = String::new();
@@ -160,8 +160,8 @@ impl Chart {
         text
     }
 
-    /// The same as a PNG of 640 by 128 px, see-through but for lines, area and grid. Empty where the encoder
-    /// fails, which it does not when it writes to memory.
+    /// The chart as a PNG of 640 by 128 pixels with a transparent background. Empty if the encoder fails, which it
+    /// does not when it writes to memory.
     #[must_use]
     pub fn png(&self) -> Vec<u8> {
         let (width, height) = ((WIDTH * SCALE) as usize, (HEIGHT * SCALE) as usize);
@@ -193,7 +193,7 @@ impl Chart {
     }
 }
 
-/// An indexed picture, `rows` packed by `depth`; empty where it cannot be encoded.
+/// A PNG with a palette, from `rows` packed by `depth`; empty if it cannot be encoded.
 pub(super) fn indexed(
     (width, height): (usize, usize),
     depth: BitDepth,
@@ -221,7 +221,7 @@ pub(super) fn indexed(
     }
 }
 
-/// At most [`MOST_VALUES`], without what is no number.
+/// The values, grouped to at most [`MOST_VALUES`], without NaN.
 fn shortened(values: &[Option<f64>]) -> Vec<Option<f64>> {
     let group = values.len().div_ceil(MOST_VALUES).max(1);
     let clean = |value: &Option<f64>| {
@@ -231,12 +231,12 @@ fn shortened(values: &[Option<f64>]) -> Vec<Option<f64>> {
     values.chunks(group).map(highest).collect()
 }
 
-/// From 0 to 1 upwards to units downwards.
+/// Converts a height from 0 to 1, upwards, to units, downwards.
 fn down(y: f64) -> f64 {
     MARGIN + (1.0 - y) * (HEIGHT - 2.0 * MARGIN)
 }
 
-/// Puts a line, and the area below it, into `cover`: how opaque each px is.
+/// Draws a line and the area below it into `cover`, the opacity of each pixel.
 fn draw(run: &[(f64, f64)], cover: &mut [f64], width: usize, height: usize) {
     let (Some((from, _)), Some((to, _))) = (run.first(), run.last()) else { return };
     let (from, to) = (*from, *to);
@@ -271,7 +271,7 @@ fn draw(run: &[(f64, f64)], cover: &mut [f64], width: usize, height: usize) {
     }
 }
 
-/// The height of a line at `x`, which is not outside it.
+/// The height of a line at `x`, which must be within it.
 fn at(run: &[(f64, f64)], x: f64) -> f64 {
     let after = run.partition_point(|(at, _)| *at < x);
     let before = after.saturating_sub(1);

@@ -1,8 +1,8 @@
-//! Tokens of forms: that what comes with a session's cookie was sent from a page of that session.
+//! CSRF tokens: proof that a request with a session cookie was sent from a page of that session.
 //!
-//! A hidden field with an HMAC over the session's id. It needs no script, no `Referer` and no state, and
-//! ends with the session. A page before log-in has a cookie and a field of its own, so that nobody logs a
-//! visitor in as somebody else.
+//! The token is an HMAC over the session's ID, in a hidden field. It needs no script, no `Referer` and no state, and
+//! expires with the session. A form before log-in is bound to a cookie of its own, so that another site cannot log
+//! a user in as someone else.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use zeroize::Zeroizing;
 
 use fortify_core::pseudonym::hmac_sha256;
 
-/// The field of a form.
+/// The hidden field of a form.
 pub(super) const FIELD: &str = "csrf";
-/// The header that takes the field's place beside a body of JSON.
+/// The header that replaces the field for JSON bodies.
 pub(super) const HEADER: &str = "x-fortify-csrf";
 
-/// The key of this process' forms.
+/// The key of the tokens of this process.
 pub(super) struct FormKey(Zeroizing<[u8; 32]>);
 
 impl FormKey {
@@ -24,7 +24,7 @@ impl FormKey {
         Self(Zeroizing::new(key))
     }
 
-    /// The field of a page that goes with `cookie`, a session's or one from before log-in.
+    /// The token for forms bound to `cookie`, a session's or one from before log-in.
     pub(super) fn token(&self, cookie: &str) -> String {
         let digest = hmac_sha256(&self.0, &[b"fortify admin form ", cookie.as_bytes()]);
         digest.iter().map(|byte| format!("{byte:02x}")).collect()

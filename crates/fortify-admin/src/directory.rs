@@ -1,8 +1,7 @@
-//! Circuits by their pseudonyms.
+//! Finds circuits by their pseudonyms.
 //!
-//! A pseudonym is a keyed hash: there is no way back but to look among the circuits that are known. Those
-//! are the ones that stand in some way, and those whose requests are counted; no further list is kept, and
-//! a circuit's number never leaves.
+//! A pseudonym is a keyed hash, so the only way back is to search the known circuits: those that are banned or
+//! trusted, and those with recent requests. No other list is kept, and a circuit's number is never in an answer.
 
 use std::sync::Arc;
 
@@ -12,17 +11,17 @@ use fortify_core::circuit::{CircuitId, Origin, TorCircuit};
 use fortify_core::pseudonym::{CircuitTag, Pseudonyms};
 use fortify_web::app::App;
 
-/// A circuit that was named.
+/// A circuit that a request names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KnownCircuit {
     /// Its pseudonym.
     pub(super) tag: CircuitTag,
-    /// Itself; not known of a visitor who is told apart by an address, or of whom nothing is kept.
+    /// Its number; `None` for a clearnet visitor, and for a circuit of which nothing is stored.
     pub(super) tor: Option<TorCircuit>,
 }
 
 impl KnownCircuit {
-    /// The circuit, for what is done to it.
+    /// The circuit, to change its status.
     ///
     /// # Errors
     ///
@@ -30,21 +29,21 @@ impl KnownCircuit {
     pub(super) fn circuit(&self) -> Result<TorCircuit, AdminError> {
         self.tor.ok_or_else(|| {
             AdminError::NotFound(
-                "this circuit is not known any more, or is a clearnet visitor's, who cannot be banned; \
-                 GET /admin/api/v1/circuits lists those that are known"
+                "this circuit is no longer known, or belongs to a clearnet visitor, who cannot be banned; \
+                 GET /admin/api/v1/circuits lists the known ones"
                     .to_owned(),
             )
         })
     }
 }
 
-/// The pseudonym of a circuit of tor's at this gate.
+/// The pseudonym of a Tor circuit at this gate.
 pub(super) fn tag_of(app: &App, circuit: TorCircuit) -> CircuitTag {
     app.engine.tag(&identity(app.config.server.proxy_protocol, circuit))
 }
 
-/// The same by its names, and by whether circuits come in PROXY lines, which are other visitors than those
-/// of a header.
+/// The pseudonym of a Tor circuit under the keys `names`. It depends on whether circuits come in PROXY lines or in
+/// a header.
 pub fn tag(names: &Pseudonyms, by_line: bool, circuit: TorCircuit) -> CircuitTag {
     names.tag(&identity(by_line, circuit))
 }
@@ -56,7 +55,7 @@ const fn identity(by_line: bool, circuit: TorCircuit) -> CircuitId {
     }
 }
 
-/// The circuit that `text` names: by its pseudonym, and beside the gate also by its address.
+/// The circuit that `text` names, by its pseudonym, or on the unix socket by its address.
 ///
 /// # Errors
 ///
@@ -70,8 +69,8 @@ pub(super) async fn resolve(context: &Context, text: &str) -> Result<KnownCircui
         };
         return Ok(KnownCircuit { tag, tor });
     }
-    let advice = "a circuit is named by the 32 hexadecimal digits that GET /admin/api/v1/circuits \
-                  shows; over the unix socket also by its address, such as fc00:dead:beef:4dad::19";
+    let advice = "name a circuit by the 32 hexadecimal digits that GET /admin/api/v1/circuits shows; on the \
+                  unix socket also by its address, such as fc00:dead:beef:4dad::19";
     let bad = || AdminError::BadRequest(advice.to_owned());
     if !context.is_local() {
         return Err(bad());
@@ -81,12 +80,12 @@ pub(super) async fn resolve(context: &Context, text: &str) -> Result<KnownCircui
     Ok(KnownCircuit { tag: tag_of(app, circuit), tor: Some(circuit) })
 }
 
-/// Looks through the standings, at worst half a million hashes: about half a second of one thread, and of no
-/// more than one.
+/// Searches all circuits with a status. In the worst case this computes half a million hashes, about half a second
+/// on one thread; only one search runs at a time.
 async fn find_by_tag(context: &Context, tag: CircuitTag) -> Result<Option<TorCircuit>, AdminError> {
     let (app, permit) = (Arc::clone(&context.app), context.admin.scan()?);
     off_thread(move || {
-        // Held for as long as the thread works, whether or not anybody still waits for it.
+        // Held for as long as the thread works, even if the caller stops waiting.
         let _permit = permit;
         let circuits = app.engine.statuses().into_iter().map(|row| row.circuit);
         circuits.into_iter().find(|circuit| tag_of(&app, *circuit) == tag)
@@ -94,7 +93,7 @@ async fn find_by_tag(context: &Context, tag: CircuitTag) -> Result<Option<TorCir
     .await
 }
 
-/// Does something long off the threads that serve.
+/// Runs `work` on a thread for blocking work.
 pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, AdminError> {

@@ -1,4 +1,4 @@
-//! Why the admin interface refuses, and the one place where that becomes an answer.
+//! The refusals of the admin interface, and how they become answers.
 
 use std::time::Duration;
 
@@ -13,71 +13,69 @@ use fortify_core::sqlite::FileError;
 use fortify_engine::reputation::ReputationError;
 use fortify_store::StoreError;
 
-/// Why an operator does not get what they asked for. Each message says what to do.
+/// Why a request is refused. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// Nobody known is asking.
-    #[error(
-        "log in at /admin/login, or send an API token that is in force as Authorization: Bearer"
-    )]
+    /// The request is not authenticated.
+    #[error("log in at /admin/login, or send a valid API token as Authorization: Bearer")]
     Unauthenticated,
-    /// Name, password and code are not those of an account. Which of them is not said.
+    /// Name, password or code are wrong. The message does not say which.
     #[error("name, password or one-time code are not right; try again")]
     BadLogin,
-    /// The setup token is not right, or was used.
+    /// The setup token is wrong or was already used.
     #[error(
-        "the setup token is not right or was used; use the one that the gate showed at its first \
-         start, or make an account with: fortify admin add"
+        "the setup token is not right or was used; use the one that the gate printed at its first \
+         start, or create an account with: fortify admin add"
     )]
     BadSetup,
-    /// The role is not enough.
+    /// The role is too low.
     #[error("this takes the role {0}; ask an admin")]
     Role(super::identity::Role),
-    /// A form without the token that our own pages put into it.
+    /// The form lacks the token that our pages put into it.
     #[error(
         "the form was not sent from a page of this session; load the page again and send it from there"
     )]
     Form,
-    /// Too many wrong passwords.
+    /// There were too many wrong passwords.
     #[error(
         "too many wrong passwords; wait {} s, or use the unix socket, which never waits: fortify status",
         .0.as_secs().max(1)
     )]
     Wait(Duration),
-    /// The request cannot be read.
+    /// The request is malformed.
     #[error("{0}")]
     BadRequest(String),
-    /// There is no such thing.
+    /// The object does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// The address takes another method.
+    /// The address does not take this method.
     #[error("this address takes another method; GET /admin/api/v1/openapi.json lists all")]
     Method,
-    /// What is asked contradicts how things stand.
+    /// The request contradicts the current state.
     #[error("{0}")]
     Conflict(String),
-    /// More was sent than any form has.
+    /// The body is too long.
     #[error("the request is too large; send at most 32 KiB")]
     TooLarge,
-    /// Everything that could be done at once is being done.
+    /// A limit on concurrent work is reached.
     #[error("busy: {0}; try again in a second")]
     Busy(&'static str),
-    /// A part does not work.
+    /// A component does not work.
     #[error("{0}")]
     Unavailable(String),
 }
 
-/// The body of an answer that refuses.
+/// The body of a refusal.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Problem {
-    /// A fixed word for programs.
+    /// A fixed, machine-readable code.
     pub code: &'static str,
-    /// For people: what to do.
+    /// What happened and what to do, for people.
     pub message: String,
 }
 
 impl AdminError {
-    /// The status.
+    /// The HTTP status.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
@@ -93,7 +91,7 @@ impl AdminError {
         }
     }
 
-    /// The word for programs, and in the metric.
+    /// The machine-readable code, which is also the metric's label.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -113,11 +111,11 @@ impl AdminError {
         }
     }
 
-    /// Seconds after which trying again makes sense.
+    /// Seconds to wait before a retry.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            // Rounded up: who comes at the second is not too early.
+            // Rounded up, so that a retry is never too early.
             Self::Wait(wait) => Some(wait.as_millis().div_ceil(1000).max(1) as u64),
             Self::Busy(_) => Some(1),
             _ => None,
@@ -128,10 +126,10 @@ impl AdminError {
 impl IntoResponse for AdminError {
     fn into_response(self) -> Response {
         if let Self::Unavailable(error) = &self {
-            tracing::error!(error, "an operator was answered with 503");
+            tracing::error!(error, "answered an operator with 503");
         }
         let problem = Problem { code: self.code(), message: self.to_string() };
-        let mut response = super::handler::json(self.status(), &problem);
+        let mut response = super::response::json(self.status(), &problem);
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -1,4 +1,4 @@
-//! What was counted, every ten seconds of the last hour: for rates and charts.
+//! Samples of the traffic of the last hour, every ten seconds, for rates and charts.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -12,32 +12,32 @@ use super::SharedAdmin;
 use fortify_core::clock::Timestamp;
 use fortify_web::app::App;
 
-/// How often it is counted.
+/// The time between samples.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Samples that are kept: an hour.
+/// The most samples: an hour.
 const KEPT: usize = 361;
 
-/// Sums since the start, and what was the case, at one moment.
+/// Totals since the start, and the state of the gate, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Sample {
-    /// When, ms since the Unix epoch.
+    /// When it was taken, in ms since the Unix epoch.
     pub at: Timestamp,
-    /// Requests let through, since the start.
+    /// Requests admitted since the start.
     pub admitted: u64,
-    /// Requests met with a challenge.
+    /// Requests answered with a challenge.
     pub challenged: u64,
-    /// Requests refused: banned circuits, and those that have to wait.
+    /// Requests refused, of banned circuits and of those that have to wait.
     pub refused: u64,
-    /// Challenges answered rightly.
+    /// Challenges solved.
     pub solved: u64,
-    /// Challenges that waited for an answer then.
+    /// Challenges without an answer yet.
     pub active_challenges: u64,
-    /// Where the dial stood.
+    /// The threat level.
     pub level: u8,
 }
 
-/// The last hour.
+/// The samples of the last hour.
 pub(super) struct Figures(Mutex<VecDeque<Sample>>);
 
 impl Figures {
@@ -53,19 +53,19 @@ impl Figures {
         samples.push_back(sample);
     }
 
-    /// All of them, the oldest first.
+    /// All samples, the oldest first.
     pub(super) fn all(&self) -> Vec<Sample> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
-    /// The oldest that is at most `within` old.
+    /// The oldest sample that is at most `within` old.
     pub(super) fn since(&self, now: Timestamp, within: Duration) -> Option<Sample> {
         let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         samples.iter().find(|sample| sample.at.until(now) <= within).copied()
     }
 }
 
-/// What is the case now.
+/// Takes a sample.
 pub(super) async fn now(app: &App) -> Sample {
     let totals = app.metrics.totals();
     Sample {
@@ -79,7 +79,7 @@ pub(super) async fn now(app: &App) -> Sample {
     }
 }
 
-/// Counts, until it is stopped.
+/// Takes samples until it is aborted.
 pub(super) async fn follow(admin: SharedAdmin) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,24 +1,23 @@
-//! How often passwords may be tried. Pure: the clock is passed in, and memory is bounded.
+//! Rate limits for passwords. Pure: the clock is passed in, and memory is bounded.
 //!
-//! Three limits, each of which makes wait and none of which locks for good:
+//! There are three limits. Each imposes a wait; none locks an account for good:
 //!
-//! - for an account: after [`Settings::tries`] wrong passwords 1 s, and twice as long with each further
-//!   one, up to [`Settings::longest`]; forgotten an hour after the last, and by a right one;
-//! - for a source, where that says something: over an onion service or a local proxy all sources are this
-//!   machine, so loopback addresses have no limit of their own;
-//! - for all together: [`Settings::per_minute`] passwords are looked at in a minute.
+//! - per account: after [`Settings::tries`] wrong passwords the wait is 1 s, and doubles with each further one, up to
+//!   [`Settings::longest`]. It is reset by a right password, and an hour after the last wrong one;
+//! - per source address. Through an onion service or a local proxy all connections come from this machine, so loopback
+//!   addresses have no such limit;
+//! - in total: [`Settings::per_minute`] passwords are checked in a minute.
 //!
-//! What is tried while it waits is refused without a look and does not prolong the wait.
+//! An attempt during a wait is refused without a check and does not prolong the wait.
 //!
-//! One-time codes have a limit of their own, before any of these: [`Guard::take_code`] says whether a code is
-//! looked at, and one that is not is as if none came. Codes that are tried during a wait are counted so too;
-//! otherwise whoever has the password could try all of them, and would learn the code in force.
+//! One-time codes have a limit of their own, which applies first: [`Guard::take_code`] says whether a code is checked;
+//! otherwise it counts as absent. Codes that are tried during a wait count too. Otherwise an attacker with the password
+//! could try all codes and learn the valid one.
 //!
-//! Somebody who tries the operator's name without end would keep the operator out, for of those who come when
-//! a wait is over one is looked at. Three ways stay open. A right one-time code is not counted with the tries
-//! that have none, and makes wait for half a minute at most; a flood of codes delays it, for of those that
-//! come when a look is to be had one has it. API tokens and sessions are never limited. And the unix socket
-//! asks for no password at all.
+//! An attacker who keeps trying an operator's name could lock the operator out, because after each wait only one
+//! attempt is checked. Three ways stay open. An attempt with a right one-time code is counted separately from those
+//! without, and waits for at most half a minute (a flood of codes delays it, because each check goes to whichever code
+//! comes first). API tokens and sessions are never limited. And the unix socket needs no password.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -27,48 +26,48 @@ use std::time::Duration;
 
 use fortify_core::clock::Timestamp;
 
-/// Names, and sources, that are remembered; the one that was silent for longest makes room.
+/// The most names, and the most sources, that are remembered; the least recently seen is dropped.
 pub const MOST_REMEMBERED: usize = 10_000;
 
-/// After how long without a wrong password everything is forgotten.
+/// The time without a wrong password after which a record is reset.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
-/// The wait after the first wrong password too many.
+/// The first wait.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest wait of those who have a right one-time code: a code's life. Whoever guesses codes without
-/// end guesses one now and then, and must not keep out who has the app.
+/// The longest wait for attempts with a right one-time code: the lifetime of a code. An attacker who keeps guessing
+/// codes hits one now and then, and must not lock out the owner of the app.
 const LONGEST_PROVEN: Duration = Duration::from_secs(30);
 
-/// One-time codes of an account that are looked at in a row: as many as wrong passwords are by default.
+/// One-time codes of an account that are checked in a row: as many as the default limit of wrong passwords.
 const CODES: f64 = 5.0;
 
-/// How often one more is looked at: six a minute. Three codes of a million are right at a time (RFC 6238,
-/// section 5.2), so that whoever has the password and guesses for a day gets in with a chance of 1 in 40.
+/// The time until one more code is checked: six a minute. Three of a million codes are valid at a time (RFC 6238,
+/// section 5.2), so an attacker with the password who guesses for a day gets in with a chance of 1 in 40.
 const CODE_EVERY: Duration = Duration::from_secs(10);
 
-/// Tries of a source are this many times those of an account: several people may share it.
+/// The limit of a source, as a multiple of an account's: several people may share an address.
 const SOURCE_FACTOR: u32 = 4;
 
-/// What holds.
+/// The limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Wrong passwords for an account before it waits.
+    /// Wrong passwords for an account before the first wait.
     pub tries: u32,
-    /// Passwords that are looked at in a minute.
+    /// Passwords that are checked in a minute.
     pub per_minute: u32,
     /// The longest wait.
     pub longest: Duration,
 }
 
-/// A log-in that is about to be judged.
+/// A log-in attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt<'a> {
-    /// The account's name, whether or not there is one.
+    /// The account's name, whether or not it exists.
     pub name: &'a str,
-    /// Where it comes from; nothing where that says nothing.
+    /// The source address, if it is known.
     pub source: Option<IpAddr>,
-    /// Whether it came with a right one-time code.
+    /// Whether its one-time code is right.
     pub proven: bool,
 }
 
@@ -78,27 +77,27 @@ struct Record {
     last: Timestamp,
 }
 
-/// Looks at codes that an account has left, and when that was so.
+/// The checks of codes that an account had left at a time.
 #[derive(Clone, Copy, Debug)]
 struct CodeBudget {
     left: f64,
     at: Timestamp,
 }
 
-/// Wrong passwords and looks at codes, counted.
+/// Counts of wrong passwords and of checked codes.
 #[derive(Debug)]
 pub struct Guard {
     settings: Settings,
     names: HashMap<(String, bool), Record>,
     sources: HashMap<IpAddr, Record>,
     codes: HashMap<String, CodeBudget>,
-    /// Of all together: looks left, and when that was so.
+    /// The checks left in total, at the time `at`.
     left: f64,
     at: Option<Timestamp>,
 }
 
 impl Guard {
-    /// Nobody tried yet.
+    /// A guard without any attempts.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let left = f64::from(settings.per_minute);
@@ -106,16 +105,16 @@ impl Guard {
         Self { settings, names, sources, codes, left, at: None }
     }
 
-    /// Whether a one-time code for `account` may be looked at. Right or wrong, the look is used up.
+    /// Whether a one-time code for `account` may be checked. Right or wrong, this uses up one check.
     ///
-    /// To be asked of accounts that there are and that have codes, so that made-up names take no memory.
+    /// Call it only for existing accounts with codes, so that made-up names take no memory.
     pub fn take_code(&mut self, account: &str, now: Timestamp) -> bool {
         let earned = |looks: &CodeBudget| {
             let earned = looks.at.until(now).as_secs_f64() / CODE_EVERY.as_secs_f64();
             (looks.left + earned).min(CODES)
         };
         if self.codes.len() >= MOST_REMEMBERED && !self.codes.contains_key(account) {
-            // One that has all its looks is like one that is not there.
+            // A full budget is the same as no entry.
             self.codes.retain(|_, looks| earned(looks) < CODES);
             if self.codes.len() >= MOST_REMEMBERED {
                 return false;
@@ -123,7 +122,7 @@ impl Guard {
         }
         let looks =
             self.codes.entry(account.to_owned()).or_insert(CodeBudget { left: CODES, at: now });
-        // A clock that was set back earns nothing twice.
+        // A clock that is set back must not earn anything twice.
         *looks = CodeBudget { left: earned(looks), at: looks.at.max(now) };
         let granted = looks.left >= 1.0;
         if granted {
@@ -132,8 +131,8 @@ impl Guard {
         granted
     }
 
-    /// Whether a password may be looked at. It counts as wrong until [`Self::right`] says otherwise, so that
-    /// many at once are no different from many in a row.
+    /// Begins an attempt, which counts as wrong until [`Self::record_success`], so that concurrent attempts are
+    /// limited like consecutive ones.
     ///
     /// # Errors
     ///
@@ -146,7 +145,7 @@ impl Guard {
         let of_name = wait(self.names.get(&key), tries, longest_of_name, now);
         let of_source = source.and_then(|source| self.sources.get(&source));
         let of_source = wait(of_source, tries.saturating_mul(SOURCE_FACTOR), longest, now);
-        // Whoever has the code is not held up by those who have not.
+        // Attempts without a code do not delay those with one.
         let of_all = if one.proven { Duration::ZERO } else { self.wait_of_all(now) };
         let wait = of_name.max(of_all).max(if one.proven { Duration::ZERO } else { of_source });
         if !wait.is_zero() {
@@ -162,7 +161,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Says that what was looked at last for this name was right.
+    /// Records that the attempt was right.
     pub fn record_success(&mut self, one: Attempt<'_>) {
         for proven in [false, true] {
             self.names.remove(&(one.name.to_owned(), proven));
@@ -173,7 +172,7 @@ impl Guard {
         self.left = (self.left + 1.0).min(f64::from(self.settings.per_minute));
     }
 
-    /// How many names and sources are remembered.
+    /// The numbers of names and sources that are remembered.
     #[must_use]
     pub fn remembered(&self) -> (usize, usize) {
         (self.names.len(), self.sources.len())
@@ -183,7 +182,7 @@ impl Guard {
         let most = f64::from(self.settings.per_minute);
         let passed = self.at.map_or(Duration::ZERO, |at| at.until(now));
         self.left = (self.left + passed.as_secs_f64() * most / 60.0).min(most);
-        // A clock that was set back earns nothing twice.
+        // A clock that is set back must not earn anything twice.
         self.at = Some(self.at.map_or(now, |at| at.max(now)));
         if self.left >= 1.0 {
             return Duration::ZERO;
@@ -192,7 +191,7 @@ impl Guard {
     }
 }
 
-/// The network of a source: who has an IPv6 address has the 2^64 beside it.
+/// The network of a source: an IPv6 address stands for its /64.
 fn block(source: IpAddr) -> IpAddr {
     match source {
         IpAddr::V4(_) => source,
@@ -210,7 +209,7 @@ fn wait(record: Option<&Record>, tries: u32, longest: Duration, now: Timestamp) 
     };
     let Some(too_many) = record.wrong.checked_sub(tries) else { return Duration::ZERO };
     let wait = FIRST_WAIT.saturating_mul(1 << too_many.min(20)).min(longest);
-    // A clock that was set back makes no wait longer than it was.
+    // A clock that is set back must not prolong a wait.
     now.until(record.last.after(wait)).min(wait)
 }
 
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_reach_the_limit_of_all() {
+    fn many_names_reach_the_total_limit() {
         let mut guard = Guard::new(SETTINGS);
         let looked =
             (0..10_000).filter(|i| guard.begin_attempt(plain(&i.to_string()), NOW).is_ok());
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_code_is_not_held_up_by_any_number_of_tries_without() {
+    fn attempts_without_a_code_do_not_delay_a_right_code() {
         let mut guard = Guard::new(SETTINGS);
         for i in 0..100_000_u64 {
             let _refused_or_not = guard.begin_attempt(plain("ada"), at(i / 100));
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_flood_of_codes_a_few_are_looked_at() {
+    fn only_a_few_codes_of_a_flood_are_checked() {
         let mut guard = Guard::new(SETTINGS);
         let looked = (0..10_000).filter(|_| guard.take_code("ada", NOW)).count();
         assert_eq!(looked, 5);
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_has_its_limit_and_this_machine_has_none() {
+    fn a_source_has_a_limit_and_this_machine_has_none() {
         let mut guard = Guard::new(Settings { per_minute: 10_000, ..SETTINGS });
         let mut tries = |source: &str| {
             let source = Some(source.parse().unwrap());
@@ -355,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_an_hour_forgives() {
+    fn memory_is_bounded_and_records_reset_after_an_hour() {
         let mut guard = Guard::new(Settings { per_minute: u32::MAX, ..SETTINGS });
         for i in 0..(MOST_REMEMBERED as u32 + 500) {
             let source = Some(IpAddr::V4(i.into()));

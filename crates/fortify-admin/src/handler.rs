@@ -1,14 +1,13 @@
-//! From a request to an operation's arguments, and from its result to an answer.
+//! Turns a request into an operation's arguments, and its result into an answer.
 //!
-//! An operation is a function from a [`Context`] and a struct to a struct; the two structs' schemas are
-//! what the OpenAPI document says. Arguments come from the path, from the query of a GET, and from the body
-//! of a POST, which is JSON or a form.
+//! An operation is a function from a [`Context`] and a struct of arguments to a struct of results. The OpenAPI
+//! document has the schemas of both structs. Arguments come from the path, from the query of a GET, and from the
+//! body of a POST, which is JSON or a form.
 
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use schemars::generate::SchemaGenerator;
@@ -20,65 +19,66 @@ use serde_json::{Map, Value};
 use super::SharedAdmin;
 use super::error::AdminError;
 use super::identity::{AuthMethod, Principal};
+use super::response::json;
 use fortify_web::app::{App, SharedApp};
 
-/// What every operation knows of its request.
+/// The context of a request, which every operation gets.
 #[derive(Clone)]
 pub struct Context {
     /// The admin interface.
     pub admin: SharedAdmin,
-    /// The gate that was in force when the request came.
+    /// The gate, with the configuration at the time of the request.
     pub app: SharedApp,
-    /// Who is asking; nobody where the route is public.
+    /// The authenticated user; `None` on public routes.
     pub asker: Option<Principal>,
-    /// The session's cookie, where that is the means.
+    /// The value of the session cookie, if it authenticates the request.
     pub session: Option<String>,
-    /// Where it comes from, where that says something.
+    /// The peer's address; `None` on the unix socket.
     pub source: Option<IpAddr>,
-    /// Whether cookies may say `Secure`.
+    /// Whether to set cookies with `Secure`.
     pub https: bool,
 }
 
 impl Context {
-    /// Who is asking.
+    /// The authenticated user.
     ///
     /// # Errors
     ///
-    /// [`AdminError::Unauthenticated`] where nobody known is.
+    /// [`AdminError::Unauthenticated`] if there is none.
     pub fn principal(&self) -> Result<&Principal, AdminError> {
         self.asker.as_ref().ok_or(AdminError::Unauthenticated)
     }
 
-    /// The gate.
+    /// The gate of the request.
     #[must_use]
     pub fn app(&self) -> &App {
         &self.app
     }
 
-    /// Whether circuits may be named by their address: only beside the gate, where everything that it knows
-    /// can be read anyway.
+    /// Whether circuits may be named by address: only on the unix socket, whose users can read the gate's files
+    /// anyway.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.asker.as_ref().is_some_and(|principal| principal.auth_method == AuthMethod::Socket)
     }
 
-    /// The token for forms on a page of this session.
+    /// The CSRF token for forms of this session.
     #[must_use]
     pub fn form_token(&self) -> Option<String> {
         self.session.as_ref().map(|session| self.admin.forms.token(session))
     }
 
-    /// Writes a change down, before it is made.
+    /// Records a change in the audit, before it is made.
     ///
     /// # Errors
     ///
-    /// When it cannot be: the change must not be made then.
+    /// If that fails; the change must not be made then.
     pub async fn log(&self, entry: super::log::Entry) -> Result<(), AdminError> {
         self.admin.accounts.with(move |accounts| accounts.log(&entry)).await?;
         Ok(())
     }
 
-    /// An entry for the log of what is done now.
+    /// An audit entry for a change made now.
     ///
     /// # Errors
     ///
@@ -88,45 +88,45 @@ impl Context {
     }
 }
 
-/// What came with a request, read.
+/// The arguments of a request, before they are typed.
 #[derive(Default)]
 pub struct Input {
-    /// Names in the path and what stood for them.
+    /// The arguments in the path, by name.
     pub path: Vec<(String, String)>,
     /// The query of a GET, or the fields of a form.
     pub fields: Vec<(String, String)>,
-    /// A body of JSON.
+    /// The fields of a JSON body.
     pub json: Option<Map<String, Value>>,
 }
 
-/// An answer on its way.
+/// A future answer.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response, AdminError>> + Send>>;
 
-/// What answers a request that was let in.
+/// Answers an authorized request.
 pub type Handler = Arc<dyn Fn(Context, Input) -> Answer + Send + Sync>;
 
-/// Tells the schema of a type.
+/// Generates the schema of a type.
 pub type Describe = fn(&mut SchemaGenerator) -> Schema;
 
-/// A handler, and what goes in and out of it.
+/// A handler with the schemas of its arguments and its result.
 pub struct Operation {
     /// The handler.
     pub handler: Handler,
-    /// The arguments.
+    /// The schema of the arguments.
     pub takes: Describe,
-    /// The result; nothing where it is no JSON.
+    /// The schema of the result; `None` if it is not JSON.
     pub gives: Option<Describe>,
 }
 
-/// No arguments.
+/// For operations without arguments.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
-/// A result with cookies to set.
+/// A result, and cookies to set.
 pub struct WithCookies<R>(pub R, pub Vec<HeaderValue>);
 
-/// An operation whose result is JSON.
+/// Wraps a function whose result is sent as JSON.
 pub(super) fn operation<A, R, F, Fut>(work: F) -> Operation
 where
     A: DeserializeOwned + JsonSchema + Send + 'static,
@@ -140,7 +140,7 @@ where
     })
 }
 
-/// As [`operation`], for those that set cookies.
+/// As [`operation`], for functions that set cookies.
 pub(super) fn with_cookies<A, R, F, Fut>(work: F) -> Operation
 where
     A: DeserializeOwned + JsonSchema + Send + 'static,
@@ -158,7 +158,7 @@ where
     Operation { gives: Some(|generator| generator.subschema_for::<R>()), ..described }
 }
 
-/// An operation whose result becomes an answer by `write`: what the dashboard's pages are made with.
+/// Wraps a function whose result `write` turns into an answer, such as the pages of the dashboard.
 pub fn raw<A, R, F, Fut>(work: F, write: fn(R) -> Response) -> Operation
 where
     A: DeserializeOwned + JsonSchema + Send + 'static,
@@ -178,7 +178,7 @@ where
     }
 }
 
-/// The properties of a type's schema: by name, what each is.
+/// The properties in a type's schema, by name.
 fn properties<A: JsonSchema>() -> Value {
     let schema = SchemaGenerator::default().into_root_schema_for::<A>();
     schema.get("properties").cloned().unwrap_or_default()
@@ -193,11 +193,11 @@ fn read<A: DeserializeOwned>(input: Input, properties: &Value) -> Result<A, Admi
         }
     }
     serde_json::from_value(Value::Object(all)).map_err(|error| {
-        AdminError::BadRequest(format!("{error}; /admin/api/v1/openapi.json has what is taken"))
+        AdminError::BadRequest(format!("{error}; /admin/api/v1/openapi.json lists the arguments"))
     })
 }
 
-/// A text from a path, a query or a form, as what the schema says it is.
+/// Converts a text from a path, a query or a form to the type in the schema.
 fn typed(schema: Option<&Value>, text: String) -> Value {
     let kind = schema.and_then(|schema| schema.get("type"));
     let is = |name: &str| match kind {
@@ -219,21 +219,11 @@ fn typed(schema: Option<&Value>, text: String) -> Value {
     parsed.unwrap_or(Value::String(text))
 }
 
-/// An answer of JSON.
-pub(super) fn json<R: Serialize>(status: StatusCode, body: &R) -> Response {
-    let text = serde_json::to_vec(body).unwrap_or_default();
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
-
-/// One line of text that somebody gave: a reason, a label.
+/// Checks a line of text, such as a reason or a label.
 ///
 /// # Errors
 ///
-/// [`AdminError::BadRequest`] where it has control characters or is too long.
+/// [`AdminError::BadRequest`] if it has control characters or is too long.
 pub(super) fn line(what: &str, text: &str) -> Result<String, AdminError> {
     let text = text.trim();
     let most = super::log::MAX_TEXT;
@@ -244,7 +234,7 @@ pub(super) fn line(what: &str, text: &str) -> Result<String, AdminError> {
     Ok(text.to_owned())
 }
 
-/// As [`line`], where there must be one.
+/// Checks a reason, which must not be empty.
 ///
 /// # Errors
 ///
@@ -277,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_become_what_the_schema_says() {
+    fn texts_are_converted_to_the_types_of_the_schema() {
         let args = [("name", "7"), ("level", "7"), ("seconds", ""), ("on", "true")];
         let expected = Args { name: "7".to_owned(), level: 7, seconds: None, on: Some(true) };
         assert_eq!(read_fields(&args).unwrap(), expected);
@@ -293,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line() {
+    fn a_line_has_no_control_characters() {
         assert_eq!(line("x", " a b ").unwrap(), "a b");
         for text in ["a\r\nb", "a\0b", "a\u{85}b", &"x".repeat(501)] {
             assert!(line("x", text).is_err());

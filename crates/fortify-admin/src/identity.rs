@@ -1,4 +1,4 @@
-//! Who is asking, by what means, and what that lets them do.
+//! Who makes a request, how they are authenticated, and their role.
 
 use std::fmt;
 
@@ -8,25 +8,25 @@ use serde::{Deserialize, Serialize};
 /// The longest name of an account or a token.
 pub const MAX_NAME: usize = 64;
 
-/// What somebody may do; each may do what those before may.
+/// A role. Each role includes those before it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Look.
+    /// Reads everything.
     Viewer,
-    /// Turn the dial, change how circuits stand, end sessions.
+    /// Also sets the threat level, bans and trusts circuits, and revokes sessions.
     Operator,
-    /// And change accounts and tokens, and have the configuration read again.
+    /// Also manages accounts and tokens, and reloads the configuration.
     Admin,
 }
 
 impl Role {
-    /// Every role, the least first.
+    /// All roles, the lowest first.
     pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
 
-    /// The word in the file, the API and the log.
+    /// The name in the file, the API and the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl Role {
         }
     }
 
-    /// The role that a word names.
+    /// The role with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == word)
@@ -49,24 +49,24 @@ impl fmt::Display for Role {
     }
 }
 
-/// By what somebody is known.
+/// How a request is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMethod {
-    /// A session: the cookie of a log-in.
+    /// By the session cookie of a log-in.
     Session,
-    /// An API token.
+    /// By an API token.
     Token,
-    /// The unix socket: its peer is root or the gate's own user.
+    /// By the unix socket, whose peer is root or the gate's own user.
     Socket,
-    /// The file itself: the command line without a gate.
+    /// By access to the files: the command line without a running gate.
     File,
-    /// SIGHUP: whoever may send signals to the gate.
+    /// By SIGHUP, from a user who may send signals to the gate.
     Signal,
 }
 
 impl AuthMethod {
-    /// The word in the log.
+    /// The name in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -79,19 +79,19 @@ impl AuthMethod {
     }
 }
 
-/// Somebody who was let in.
+/// An authenticated user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// The account's name, the token's (`token:ID`), or what the command line says.
     pub name: String,
-    /// What they may do.
+    /// The role.
     pub role: Role,
-    /// By what they are known.
+    /// How the user was authenticated.
     pub auth_method: AuthMethod,
 }
 
-/// Whether `name` is one that an account may have: 1 to 64 of `a-z 0-9 . _ @ -`, so that two names never
-/// look alike and none does anything to a log or a header.
+/// Whether an account may have this name: 1 to 64 of `a-z 0-9 . _ @ -`, so that no two names look alike and none
+/// needs escaping in a log or a header.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'@' | b'-');
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_role_may_what_the_lesser_may() {
+    fn roles_are_ordered_and_parse_their_names() {
         assert!(Role::Viewer < Role::Operator && Role::Operator < Role::Admin);
         for role in Role::ALL {
             assert_eq!(Role::parse(role.as_str()), Some(role));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_plain() {
+    fn names_have_only_plain_characters() {
         for name in ["a", "ada.l-1_x@site"] {
             assert!(is_name(name), "{name}");
         }

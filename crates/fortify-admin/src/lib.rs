@@ -1,32 +1,34 @@
-//! The admin interface: who may come in, what they may do, and a record of what they did.
+//! The admin interface: the dashboard and the API for operators, and the record of what they change.
 //!
-//! It listens apart from the gate, on an address of its own and on a unix socket; the gate's own router
-//! serves none of it. Dashboard, API and command line call the same functions ([`operations`]).
+//! It has listeners of its own, a TCP port and a unix socket; the gate's router serves none of it. Dashboard, API and
+//! command line call the same functions ([`operations`]).
 //!
 //! # Layout
 //!
-//! One request: `serve` (which door) → [`routes`] (one table of every address) → `access` (who, may they,
-//! did they mean it) → [`operations`] → the services of the [`App`](fortify_web::app::App).
+//! A request passes `serve` (the listener), [`routes`] (the table of addresses), `access` (authentication, role, CSRF),
+//! `handler` (arguments) and one of the [`operations`], which calls the services of the
+//! [`App`](fortify_web::app::App). In order of dependency:
 //!
-//! - this file: [`Admin`], the state that requests share;
-//! - [`routes`]: the one table; router, role check and OpenAPI document are made from it;
-//! - `handler`: from a request to an operation's arguments, and from its result to an answer;
-//! - `access`: authentication, roles, and that a form was sent from our own page; deny by default;
-//! - [`identity`]: roles, and who is asking by what means;
-//! - `login`: names, passwords, one-time codes, the first account;
-//! - [`accounts`]: `admin.sqlite`: accounts, API tokens, the setup token; `schema`: the file itself;
-//! - `password`, [`totp`]: argon2id off the threads that serve; RFC 6238;
-//! - `sessions`: who is logged in, in memory; `csrf`: tokens of forms;
-//! - [`guard`]: how often passwords may be tried; pure;
-//! - [`log`]: every change, in the same file, on disk before the change is acknowledged;
-//! - `directory`: circuits by their pseudonyms;
-//! - `figures`: what was counted, every ten seconds of the last hour;
-//! - [`operations`]: what can be done, one file each; `pages`: the dashboard; [`chart`]: its charts; pure;
-//! - [`error`]: why not, and what to do; `openapi`: the document.
+//! - [`identity`]: roles, and how a request is authenticated.
+//! - [`log`], [`schema`], [`totp`], [`accounts`]: the log of changes, the database `admin.sqlite`, one-time codes (RFC
+//!   6238), and the accounts and API tokens in the database.
+//! - `response`, [`error`]: answers in JSON, and refusals with what to do.
+//! - [`guard`], [`password`], `sessions`, `csrf`, `cookies`: rate limits for passwords, argon2id, sessions in memory,
+//!   CSRF tokens, and the cookies that they use.
+//! - `figures`, [`chart`], [`metrics`]: samples of the last hour, charts, and metrics.
+//! - this file: [`Admin`], the state that requests share.
+//! - [`handler`]: from a request to an operation's arguments, and from its result to an answer.
+//! - [`directory`]: finds circuits by their pseudonyms.
+//! - [`login`], [`operations`]: log-in and log-out, and everything else that operators can do, in one file each.
+//! - `route`, `access`: one address, and the only way to its handler; denies by default.
+//! - [`pages`]: the dashboard. `openapi`: the OpenAPI document.
+//! - [`routes`]: the table of all addresses; router, role check and OpenAPI document are made from it.
+//! - `serve`: the listeners.
 
 mod access;
 pub mod accounts;
 pub mod chart;
+mod cookies;
 mod csrf;
 pub mod directory;
 pub mod error;
@@ -41,6 +43,8 @@ mod openapi;
 pub mod operations;
 pub mod pages;
 pub mod password;
+mod response;
+mod route;
 pub mod routes;
 pub mod schema;
 mod serve;
@@ -67,47 +71,47 @@ use sessions::AdminSessions;
 
 pub use serve::{AdminListeners, AdminStartError, SetupNotice};
 
-/// Sample pictures that are drawn at one time, of as many as the renderer draws for visitors.
+/// Sample pictures that are drawn at one time; visitors use the same renderer.
 const SAMPLES: usize = 1;
 
-/// What is looked through at one time: each is up to half a million rows, and whoever may only look could have
-/// all memory and processors taken by asking many times at once.
+/// Scans at one time. Each covers up to half a million rows, and a viewer must not be able to exhaust memory and
+/// processors with many requests.
 const SCANS: usize = 1;
 
 /// How requests hold the [`Admin`].
 pub type SharedAdmin = Arc<Admin>;
 
-/// What the admin interface remembers.
+/// The state of the admin interface.
 pub struct Admin {
-    /// The gate that is looked at.
+    /// The gate.
     live: Arc<Live>,
-    /// Accounts, tokens, and the log.
+    /// Accounts, tokens and the log.
     pub accounts: Arc<Accounts>,
     sessions: AdminSessions,
     guard: Mutex<Guard>,
     hasher: Hasher,
     forms: FormKey,
     figures: Figures,
-    /// Pictures that are drawn for operators at one time: visitors come first.
+    /// Limits the pictures that are drawn for operators, because visitors come first.
     samples: Semaphore,
     metrics: AdminMetrics,
-    /// Leave to look through everything that is kept of circuits or changes.
+    /// Limits scans of all circuits or all changes.
     scans: Arc<Semaphore>,
 }
 
 /// Why the admin interface cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminBuildError {
-    /// Its file.
+    /// Its database cannot be used.
     #[error(transparent)]
     Accounts(#[from] AccountsError),
-    /// No key for its forms.
+    /// There is no randomness for its keys.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
 }
 
 impl Admin {
-    /// The admin interface of the gate in force.
+    /// Builds the admin interface of a gate.
     ///
     /// # Errors
     ///
@@ -135,46 +139,46 @@ impl Admin {
         }))
     }
 
-    /// The gate in force.
+    /// The gate with its current configuration.
     #[must_use]
     pub fn app(&self) -> SharedApp {
         self.live.app()
     }
 
-    /// Makes the token for the first account, for whoever shows it to the operator at once and to nobody
-    /// else; `None` from the second time on, and where there is an account.
+    /// Creates the token for the first account; `None` from the second time on, and if there is an account. Show it to
+    /// the operator at once, and to nobody else.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written, or without randomness.
+    /// If the file cannot be written, or without randomness.
     pub fn begin_setup(&self) -> Result<Option<Secret<String>>, AccountsError> {
         self.accounts.begin_setup(&**self.app().engine.entropy())
     }
 
-    /// Counts for the last hour's figures, as it is done every ten seconds.
+    /// Adds a sample to the last hour's figures. This runs every ten seconds.
     pub async fn count(&self) {
         let sample = figures::now(&self.app()).await;
         self.figures.add(sample);
     }
 
-    /// Leave to look through everything, until it is dropped.
+    /// A permit for a scan, which lasts until it is dropped.
     ///
     /// # Errors
     ///
-    /// [`AdminError::Busy`] while somebody else has it.
+    /// [`AdminError::Busy`] during another scan.
     pub fn scan(&self) -> Result<OwnedSemaphorePermit, AdminError> {
-        let busy = |_taken| AdminError::Busy("circuits or records are being looked through");
+        let busy = |_taken| AdminError::Busy("another search of circuits or records is running");
         self.scans.clone().try_acquire_owned().map_err(busy)
     }
 
-    /// As [`Self::scan`], but waits for its turn: for what is under way.
+    /// As [`Self::scan`], but waits for its turn.
     async fn scan_in_turn(&self) -> Result<OwnedSemaphorePermit, AdminError> {
-        let closed = |_closed| AdminError::Unavailable("nothing can be looked through".to_owned());
+        let closed = |_closed| AdminError::Unavailable("searches are not possible".to_owned());
         self.scans.clone().acquire_owned().await.map_err(closed)
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {
-        // Whole after any panic: every change to it is one call.
+        // Consistent after any panic: every change to it is one call.
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

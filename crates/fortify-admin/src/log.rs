@@ -1,9 +1,9 @@
-//! The log of what operators changed: who, by what means, what, from, to, why.
+//! The log of operators' changes: who changed what, how they were authenticated, the old and new value, and why.
 //!
-//! Every entry is on disk before the change is acknowledged: in the same transaction where the change is in
-//! the same file, and otherwise before the change is made. The oldest go when there are too many. What was
-//! refused is counted by the minute, so that a flood of wrong passwords does not push the changes out;
-//! log-ins and log-outs have a table and a limit of their own for the same reason.
+//! Every entry is on disk before the change is acknowledged: in the same transaction if the change is in the same
+//! file, otherwise before the change is made. When there are too many entries, the oldest are deleted. Refusals are
+//! counted by the minute, so that a flood of wrong passwords does not displace the changes; log-ins and log-outs have a
+//! table and a limit of their own for the same reason.
 
 use rusqlite::{Transaction, params};
 use schemars::JsonSchema;
@@ -12,52 +12,52 @@ use serde::Serialize;
 use super::identity::Principal;
 use fortify_core::clock::Timestamp;
 
-/// Changes that are kept, the latest: at about 300 bytes each 30 MB.
+/// The most changes that are kept: about 30 MB, at about 300 bytes each.
 pub const MAX_ROWS: u64 = 100_000;
 
-/// Log-ins and log-outs that are kept, the latest: half a year of fifty a day.
+/// The most log-ins and log-outs that are kept: half a year of fifty a day.
 pub const MAX_VISITS: u64 = 10_000;
 
-/// Minutes with refusals that are kept for each kind of refusal: two months of a siege.
+/// The most minutes with refusals that are kept, for each kind: two months of continuous attack.
 pub const MAX_REFUSALS: u64 = 100_000;
 
-/// Bytes of a reason, and of every other text of an entry.
+/// The longest text of an entry, in bytes.
 pub const MAX_TEXT: usize = 500;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Entry {
-    /// When, ms since the Unix epoch.
+    /// When it was made, in ms since the Unix epoch.
     pub at: Timestamp,
     /// The account, token or operator.
     pub principal: String,
     /// `session`, `token`, `socket`, `file`, `signal` or `setup`.
     pub auth_method: String,
-    /// What was done, as `circuit.ban`.
+    /// The action, such as `circuit.ban`.
     pub action: String,
-    /// To what.
+    /// The object that was changed.
     pub target: String,
-    /// How it was.
+    /// The old value.
     pub from: String,
-    /// How it is.
+    /// The new value.
     pub to: String,
-    /// Why, in words.
+    /// The reason that the operator gave.
     pub reason: String,
 }
 
-/// Where a page of the log ended: what comes on the next is before all of these.
+/// Where a page of the log ended. Everything on the next page is before these positions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogCursor {
     /// The number of a change.
     pub changes: u64,
     /// The number of a log-in or log-out.
     pub visits: u64,
-    /// The minute, ms since the Unix epoch, and the kind of a count of refusals.
+    /// The minute, in ms since the Unix epoch, and the kind of a count of refusals.
     pub refusals: (u64, String),
 }
 
 impl LogCursor {
-    /// Before which everything is.
+    /// The position after the latest entry.
     pub const LATEST: Self =
         Self { changes: u64::MAX, visits: u64::MAX, refusals: (u64::MAX, String::new()) };
 }
@@ -73,18 +73,18 @@ pub struct LogPage {
     pub refusals: Vec<Refusals>,
 }
 
-/// A kind of refusal, counted.
+/// The refusals of one kind in one minute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Refusals {
-    /// The minute, ms since the Unix epoch.
+    /// The minute, in ms since the Unix epoch.
     pub at: Timestamp,
-    /// What was refused, and why.
+    /// The kind.
     pub what: String,
     /// How often.
     pub count: u64,
 }
 
-/// Why somebody was refused: what is counted.
+/// A kind of refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusalKind {
     /// A wrong name, password or code.
@@ -102,11 +102,11 @@ pub enum RefusalKind {
 }
 
 impl RefusalKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 6] =
         [Self::Login, Self::Waiting, Self::Setup, Self::Token, Self::Form, Self::Role];
 
-    /// The word in the log and in the metric.
+    /// The name in the log and in the metric.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -121,7 +121,8 @@ impl RefusalKind {
 }
 
 impl Entry {
-    /// What `principal` does at `at`. Texts are cut at [`MAX_TEXT`] bytes and lose their control characters.
+    /// An entry for a change by `principal` at `at`. Texts are cut at [`MAX_TEXT`] bytes, and control characters are
+    /// removed.
     #[must_use]
     pub fn new(principal: &Principal, at: Timestamp, action: &str, target: &str) -> Self {
         let auth_method = principal.auth_method.as_str().to_owned();
@@ -137,7 +138,7 @@ impl Entry {
         }
     }
 
-    /// From what to what.
+    /// Adds the old and the new value.
     #[must_use]
     pub fn change(mut self, from: impl ToString, to: impl ToString) -> Self {
         self.from = plain(&from.to_string());
@@ -145,7 +146,7 @@ impl Entry {
         self
     }
 
-    /// Why.
+    /// Adds the reason.
     #[must_use]
     pub fn because(mut self, reason: &str) -> Self {
         self.reason = plain(reason);
@@ -166,7 +167,7 @@ fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take_while(fits).collect()
 }
 
-/// Writes an entry down, and lets the oldest go where there are too many.
+/// Writes an entry, and deletes the oldest if there are too many.
 pub(super) fn append(writing: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
     let (table, most) = match entry.action.as_str() {
         "login" | "logout" => (VISITS, MAX_VISITS),
@@ -215,7 +216,7 @@ pub(super) fn count(
     Ok(())
 }
 
-/// Of each list the last `most` before `before` and `place`.
+/// The last `most` entries of each list before `before` and `place`.
 pub(super) fn read(
     connection: &rusqlite::Connection,
     before: Timestamp,
@@ -278,7 +279,7 @@ fn read_refusals(
     rows.collect()
 }
 
-/// SQLite's numbers are signed.
+/// Converts to SQLite's signed integers.
 pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn log_ins_and_log_outs_push_no_change_out() {
+    fn log_ins_and_log_outs_displace_no_change() {
         let dir = tempfile::tempdir().unwrap();
         let accounts = Accounts::open(dir.path()).unwrap();
         accounts.log(&entry("dial.set")).unwrap();
@@ -318,7 +319,7 @@ mod tests {
         }
         let kept = accounts.kept(EVER, &LogCursor::LATEST, u64::MAX).unwrap();
         assert_eq!(kept.visits.len() as u64, MAX_VISITS);
-        assert_eq!(kept.changes.len(), 1, "100,200 log-ins pushed a change out");
+        assert_eq!(kept.changes.len(), 1, "100,200 log-ins displaced a change");
     }
 
     #[test]
@@ -334,10 +335,10 @@ mod tests {
         drop(opened);
         let accounts = Accounts::open(dir.path()).unwrap();
         let kept = accounts.kept(EVER, &LogCursor::LATEST, 10).unwrap();
-        let told =
+        let actions =
             |all: &[(u64, Entry)]| all.iter().map(|(_, it)| it.action.clone()).collect::<Vec<_>>();
         assert_eq!(
-            (told(&kept.changes), told(&kept.visits)),
+            (actions(&kept.changes), actions(&kept.visits)),
             (vec!["user.add".to_owned()], vec!["login".to_owned()])
         );
     }

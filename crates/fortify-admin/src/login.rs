@@ -1,4 +1,4 @@
-//! In and out: log-in with name, password and code, the first account, log-out.
+//! Log-in with name, password and one-time code; the first account; log-out.
 
 use axum::http::HeaderValue;
 use base64::Engine as _;
@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::access::{BEFORE, SESSION, drop_cookie, set_cookie};
+use super::cookies::{self, BEFORE, SESSION};
 use super::error::AdminError;
 use super::guard::Attempt;
 use super::handler::{Context, Nothing, WithCookies};
@@ -17,12 +17,12 @@ use super::totp;
 use fortify_core::entropy::random_bytes;
 use fortify_store::record::Secret;
 
-/// What a page before log-in has in its form.
+/// What a form before log-in needs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Before {
-    /// The hidden field `csrf`; it goes with the cookie that comes with it.
+    /// The value of the hidden field `csrf`, bound to the cookie in the same answer.
     pub csrf: String,
-    /// Whether the first account is still to be made, with the setup token.
+    /// Whether the setup token can still create the first account.
     pub awaits_setup: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct LogIn {
     pub name: String,
     /// Its password.
     pub password: String,
-    /// The one-time code, where the account asks for one.
+    /// The one-time code, if the account uses them.
     pub code: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct LogIn {
 pub struct SetUp {
     /// The token that the gate printed when it first started.
     pub token: String,
-    /// The account's name: a-z, 0-9, dot, line, at and dash.
+    /// The account's name: a-z, 0-9, '.', '_', '@' and '-'.
     pub name: String,
     /// Its password: at least 12 characters.
     pub password: String,
@@ -55,15 +55,15 @@ pub struct SetUp {
 pub struct Me {
     /// The account, token or operator.
     pub name: String,
-    /// What they may do.
+    /// Their role.
     pub role: Role,
-    /// By what they are known.
+    /// How they are authenticated.
     pub auth_method: AuthMethod,
-    /// The hidden field `csrf` of forms, or the header `X-Fortify-CSRF`, where a cookie is the means.
+    /// The value of the hidden field `csrf` or the header `X-Fortify-CSRF`; only with a session cookie.
     pub csrf: Option<String>,
 }
 
-/// Something was done.
+/// Success, with nothing else to report.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Done {
     /// Always true.
@@ -71,11 +71,11 @@ pub struct Done {
 }
 
 impl Done {
-    /// It was.
+    /// The only value.
     pub const YES: Self = Self { done: true };
 }
 
-/// A page before log-in.
+/// Prepares a form before log-in: sets the cookie that it is bound to.
 pub(super) async fn before(
     context: Context,
     _: Nothing,
@@ -84,11 +84,11 @@ pub(super) async fn before(
     let cookie = URL_SAFE_NO_PAD.encode(random_bytes::<16>(&**admin.app().engine.entropy())?);
     let awaits_setup = admin.accounts.with(super::accounts::Accounts::awaits_setup).await?;
     let before = Before { csrf: admin.forms.token(&cookie), awaits_setup };
-    let cookies = set_cookie(BEFORE, &cookie, context.https).into_iter().collect();
+    let cookies = cookies::set(BEFORE, &cookie, context.https).into_iter().collect();
     Ok(WithCookies(before, cookies))
 }
 
-/// Logs in. Whatever is wrong, it takes the same time and says the same.
+/// Logs in. A failure takes the same time and gives the same message, whatever was wrong.
 pub(super) async fn log_in(context: Context, args: LogIn) -> Result<WithCookies<Me>, AdminError> {
     let outcome = authenticate(&context, args).await;
     let label = match &outcome {
@@ -104,13 +104,13 @@ pub(super) async fn log_in(context: Context, args: LogIn) -> Result<WithCookies<
 async fn authenticate(context: &Context, args: LogIn) -> Result<WithCookies<Me>, AdminError> {
     let (admin, now) = (&context.admin, context.app().clock.now());
     let password = Secret::new(args.password);
-    // Whatever is no name is one name to the guard.
+    // All invalid names count as one name.
     let name = if is_name(&args.name) { args.name } else { String::new() };
     let asked = name.clone();
     let found = admin.accounts.with(move |accounts| accounts.credentials(&asked)).await?;
     let step = found.as_ref().and_then(|found| {
         let (secret, code) = (found.totp.as_ref()?, args.code.as_deref()?);
-        // Counted before it is looked at, for what comes of it shows whether the code is right.
+        // Counted before the code is checked, because the result reveals whether it is right.
         if !admin.guard().take_code(&name, now) {
             return None;
         }
@@ -125,7 +125,7 @@ async fn authenticate(context: &Context, args: LogIn) -> Result<WithCookies<Me>,
     if found.totp.is_some() {
         let Some(step) = step else { return Err(AdminError::BadLogin) };
         let id = found.user.id;
-        // Of two log-ins with one code, one has it.
+        // A code is good for one log-in.
         if !admin.accounts.with(move |accounts| accounts.use_code(id, step)).await? {
             return Err(AdminError::BadLogin);
         }
@@ -138,13 +138,13 @@ async fn authenticate(context: &Context, args: LogIn) -> Result<WithCookies<Me>,
     begin(context, user.id, user.generation, principal)
 }
 
-/// Makes the first account and logs it in.
+/// Creates the first account and logs it in.
 pub(super) async fn set_up(context: Context, args: SetUp) -> Result<WithCookies<Me>, AdminError> {
     let (admin, now) = (&context.admin, context.app().clock.now());
     let (token, secret) = (Secret::new(args.token), Secret::new(args.password));
     check_name(&args.name)?;
     password::check(secret.expose())?;
-    // Limited like log-ins, under a name that no account can have.
+    // Rate-limited like log-ins, under a name that no account can have.
     let one = Attempt { name: "setup token", source: context.source, proven: false };
     admin.guard().begin_attempt(one, now).map_err(AdminError::Wait)?;
     if !admin.accounts.with(super::accounts::Accounts::awaits_setup).await? {
@@ -159,7 +159,7 @@ pub(super) async fn set_up(context: Context, args: SetUp) -> Result<WithCookies<
     begin(&context, user.id, user.generation, principal)
 }
 
-/// Begins a session under a new id, whatever cookie came, and ends the one that came.
+/// Begins a session with a new ID, and ends the session of the request if there was one.
 pub(super) fn begin(
     context: &Context,
     user: i64,
@@ -175,7 +175,7 @@ pub(super) fn begin(
     let me =
         Me { name: principal.name, role: principal.role, auth_method: AuthMethod::Session, csrf };
     let cookies: [Option<HeaderValue>; 2] =
-        [set_cookie(SESSION, id.expose(), context.https), drop_cookie(BEFORE, context.https)];
+        [cookies::set(SESSION, id.expose(), context.https), cookies::remove(BEFORE, context.https)];
     Ok(WithCookies(me, cookies.into_iter().flatten().collect()))
 }
 
@@ -185,11 +185,11 @@ pub(super) async fn log_out(context: Context, _: Nothing) -> Result<WithCookies<
         context.log(context.entry("logout", &context.principal()?.name)?).await?;
         context.admin.sessions.end(session);
     }
-    let cookies = drop_cookie(SESSION, context.https).into_iter().collect();
+    let cookies = cookies::remove(SESSION, context.https).into_iter().collect();
     Ok(WithCookies(Done::YES, cookies))
 }
 
-/// Who is asking.
+/// Reports who is authenticated.
 pub(super) async fn me(context: Context, _: Nothing) -> Result<Me, AdminError> {
     let principal = context.principal()?.clone();
     Ok(Me {
@@ -200,9 +200,11 @@ pub(super) async fn me(context: Context, _: Nothing) -> Result<Me, AdminError> {
     })
 }
 
+/// Checks a name for an account.
+///
 /// # Errors
 ///
-/// [`AdminError::BadRequest`] with what to use.
+/// [`AdminError::BadRequest`] with the characters to use.
 pub(super) fn check_name(name: &str) -> Result<(), AdminError> {
     if is_name(name) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What is counted of operators.
+//! Metrics of the admin interface.
 
 use fortify_core::telemetry::instruments::{ByEvent, ByOutcome};
 use fortify_http::server::ServerEvent;
@@ -6,7 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-/// What operators do.
+/// The instruments of the admin interface.
 #[derive(Clone, Debug, Default)]
 pub struct AdminMetrics {
     requests: Family<ByOutcome, Counter>,
@@ -15,7 +15,7 @@ pub struct AdminMetrics {
 }
 
 impl AdminMetrics {
-    /// Fresh instruments, registered.
+    /// New instruments, registered.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register(
@@ -32,17 +32,17 @@ impl AdminMetrics {
         metrics
     }
 
-    /// A request of an operator ended so.
+    /// Counts a request of an operator by its outcome.
     pub fn request(&self, outcome: &'static str) {
         self.requests.get_or_create(&ByOutcome { outcome }).inc();
     }
 
-    /// An operator tried to log in.
+    /// Counts a log-in attempt.
     pub fn login(&self, outcome: &'static str) {
         self.logins.get_or_create(&ByOutcome { outcome }).inc();
     }
 
-    /// The operators' accept loop saw something.
+    /// Counts an event of the listeners.
     pub fn connection(&self, event: ServerEvent) {
         self.connections.get_or_create(&ByEvent { event: event.label() }).inc();
     }

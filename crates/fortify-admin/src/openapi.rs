@@ -1,42 +1,21 @@
-//! The OpenAPI document, made from the table of routes.
+//! The OpenAPI document, generated from the table of routes.
 
-use std::sync::LazyLock;
-
-use axum::body::Body;
-use axum::http::{HeaderValue, Method, header};
-use axum::response::Response;
-use bytes::Bytes;
+use axum::http::Method;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::error::{AdminError, Problem};
-use super::handler::{Context, Nothing};
-use super::routes::{API, Access, Route, routes};
-
-/// `GET /admin/api/v1/openapi.json`.
-pub(super) async fn show(_: Context, _: Nothing) -> Result<Response, AdminError> {
-    let mut response = Response::new(Body::from(text()));
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    Ok(response)
-}
-
-/// The document as it is sent. It is everybody's to ask for, and takes a while to make: it is made once.
-fn text() -> Bytes {
-    static TEXT: LazyLock<Bytes> =
-        LazyLock::new(|| serde_json::to_vec(&document()).unwrap_or_default().into());
-    TEXT.clone()
-}
+use super::error::Problem;
+use super::route::{API, Access, Route};
 
 /// The document: OpenAPI 3.1, whose schemas are JSON Schema 2020-12.
 #[must_use]
-pub(super) fn document() -> Value {
+pub(super) fn document(routes: &[Route]) -> Value {
     let settings = SchemaSettings::draft2020_12();
     let settings = settings.with(|it| it.definitions_path = "/components/schemas".into());
     let mut generator = settings.into_generator();
     let problem = generator.subschema_for::<Problem>();
     let mut paths = Map::new();
-    for route in routes().iter().filter(|route| route.path.starts_with(API)) {
+    for route in routes.iter().filter(|route| route.path.starts_with(API)) {
         let takes = (route.takes)(&mut generator);
         let takes = resolved(&takes.into(), &generator);
         let gives = route.gives.map(|gives| gives(&mut generator));
@@ -52,7 +31,7 @@ pub(super) fn document() -> Value {
             "responses": {
                 "200": {"description": "Done", "content": answer},
                 "default": {
-                    "description": "Refused: the message says what to do",
+                    "description": "Refused; the message says what to do",
                     "content": {"application/json": {"schema": problem}},
                 },
             },
@@ -79,7 +58,7 @@ pub(super) fn document() -> Value {
             "schemas": generator.take_definitions(true),
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
-                "session": {"type": "apiKey", "in": "cookie", "name": super::access::SESSION},
+                "session": {"type": "apiKey", "in": "cookie", "name": super::cookies::SESSION},
             },
         },
     })
@@ -100,7 +79,7 @@ fn security(access: Access) -> Value {
     }
 }
 
-/// The schema itself, where it is a reference.
+/// The schema that a reference points to, or the schema itself.
 fn resolved(schema: &Value, generator: &schemars::SchemaGenerator) -> Value {
     let name = schema.get("$ref").and_then(Value::as_str).and_then(|at| at.rsplit('/').next());
     name.and_then(|name| generator.definitions().get(name)).cloned().unwrap_or(schema.clone())
@@ -147,16 +126,5 @@ fn body(route: &Route, takes: &Value) -> Option<Value> {
 fn insert(object: &mut Value, name: &str, value: Value) {
     if let Some(object) = object.as_object_mut() {
         object.insert(name.to_owned(), value);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_document_is_made_once() {
-        assert!(text().len() > 1000);
-        assert_eq!(text().as_ptr(), text().as_ptr(), "made for each request");
     }
 }

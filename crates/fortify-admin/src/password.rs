@@ -1,4 +1,4 @@
-//! Passwords: argon2id, on threads of its own, and for an unknown name the same.
+//! Passwords: argon2id on threads for blocking work; a check takes the same time for an unknown name.
 
 use std::sync::Arc;
 
@@ -10,28 +10,28 @@ use super::error::AdminError;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
 use fortify_store::record::Secret;
 
-/// OWASP's Password Storage Cheat Sheet: argon2id with 19 MiB, two passes, one lane.
+/// From OWASP's Password Storage Cheat Sheet: argon2id with 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Passwords that are hashed at once: 38 MiB, and a core is left for visitors.
+/// The most passwords that are hashed at one time: this takes 38 MiB, and leaves cores for visitors.
 const AT_ONCE: usize = 2;
 
-/// Those that wait for that; one more is refused.
+/// The most passwords that wait to be hashed; one more is refused.
 const MOST_WAITING: usize = 16;
 
-/// NIST SP 800-63B asks for 8 at least and recommends more; an operator's password may be tried over the
-/// network.
+/// The shortest password, in characters. NIST SP 800-63B requires at least 8 and recommends more; an operator's
+/// password can be attacked over the network.
 pub const MIN_PASSWORD: usize = 12;
-/// Bytes: more is no password.
+/// The longest password, in bytes.
 pub const MAX_PASSWORD: usize = 1024;
 
-/// Hashes passwords.
+/// Hashes and checks passwords, a few at a time.
 pub(super) struct Hasher {
     slots: Arc<Semaphore>,
     places: Arc<Semaphore>,
-    /// What the password of an unknown name is compared with.
+    /// The hash that passwords for unknown names are compared with.
     decoy: Arc<str>,
 }
 
@@ -63,11 +63,11 @@ fn verify(password: &Secret<String>, hash: &str) -> bool {
     argon2.verify_password(password.expose().as_bytes(), &parsed).is_ok()
 }
 
-/// Whether `password` may be one.
+/// Checks the length of a new password.
 ///
 /// # Errors
 ///
-/// [`AdminError::BadRequest`] with what to use.
+/// [`AdminError::BadRequest`] with the length to use.
 pub fn check(password: &str) -> Result<(), AdminError> {
     let count = password.chars().count();
     if count >= MIN_PASSWORD && password.len() <= MAX_PASSWORD {
@@ -82,7 +82,7 @@ impl Hasher {
     pub(super) fn new(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let salt: [u8; 16] = random_bytes(entropy)?;
         let nobody: [u8; 32] = random_bytes(entropy)?;
-        // Of this form and not of a password: it costs nothing at the start and the same at a log-in.
+        // Random bytes in the form of a hash: no work at the start, the same work at a log-in.
         let [salt, nobody] = [&salt[..], &nobody[..]].map(unpadded);
         let decoy = format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${nobody}");
         let slots = Arc::new(Semaphore::new(AT_ONCE));
@@ -90,7 +90,7 @@ impl Hasher {
         Ok(Self { slots, places, decoy: decoy.into() })
     }
 
-    /// Whether `password` is the one of `hash`; without one it is not, after the same time.
+    /// Whether `password` matches `hash`. Without a hash the answer is `false`, after the same time.
     pub(super) async fn verify(
         &self,
         password: Secret<String>,
@@ -126,7 +126,7 @@ impl Hasher {
         let Ok(slot) = slot else { return Err(full) };
         let done = tokio::task::spawn_blocking(move || {
             let done = work();
-            // Held until it is done, also where nobody waits for it any more.
+            // Held until the work is done, even if the caller stops waiting.
             drop(slot);
             done
         });
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_known_by_its_hash_and_hashed_as_recommended() {
+    fn a_password_matches_its_hash_which_has_the_recommended_parameters() {
         let hash = hash(&secret("four plain words here"), &SystemEntropy).unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert!(verify(&secret("four plain words here"), &hash));

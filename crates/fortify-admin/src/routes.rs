@@ -1,10 +1,10 @@
-//! Every address of the admin interface: the one table.
+//! Every address of the admin interface, in one table.
 //!
-//! The router, the check of roles, the OpenAPI document and the test of all roles against all routes are
-//! made from it, so that none can forget a route. A route without [`Access`] does not compile, and there is
-//! no way to a handler but through `access`.
+//! The router, the check of roles, the OpenAPI document and the test of all roles against all routes are made
+//! from it, so none of them can miss a route. A route without [`Access`] does not compile, and `access` is the
+//! only way to a handler.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::Request;
@@ -12,80 +12,21 @@ use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use bytes::Bytes;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::access::{self, Ingress};
 use super::error::AdminError;
-use super::handler::{Describe, Handler, Operation, operation, raw, with_cookies};
+use super::handler::{Context, Nothing, operation, raw, with_cookies};
 use super::identity::Role;
 use super::operations::{
     audit, behaviour, challenges, circuits, config, dial, explain, metrics, reload, sessions,
     status, tokens, users,
 };
+use super::response::json_text;
+use super::route::refuse;
+pub use super::route::{API, Access, Route};
 use super::{SharedAdmin, login, openapi, pages};
-
-/// Where the API is.
-pub const API: &str = "/admin/api/v1";
-
-/// Who may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Everybody: it says nothing about this gate.
-    Public,
-    /// Everybody, from a form of ours: a page before log-in.
-    Form,
-    /// Who has this role or a greater one.
-    Role(Role),
-}
-
-/// One address.
-#[derive(Clone)]
-pub struct Route {
-    /// GET or POST.
-    pub method: Method,
-    /// Its path; names in braces are arguments.
-    pub path: String,
-    /// Who may.
-    pub access: Access,
-    /// What it is for, in a line.
-    pub summary: &'static str,
-    /// What answers.
-    pub handler: Handler,
-    /// The schema of its arguments.
-    pub takes: Describe,
-    /// The schema of its result; nothing where it is no JSON.
-    pub gives: Option<Describe>,
-    /// How a refusal looks: JSON, or the dashboard's page.
-    pub refuse: fn(AdminError) -> Response,
-}
-
-impl Route {
-    fn api(
-        method: Method,
-        path: &str,
-        access: Access,
-        summary: &'static str,
-        operation: Operation,
-    ) -> Self {
-        let Operation { handler, takes, gives } = operation;
-        let (path, refuse) = (format!("{API}{path}"), access::refuse as fn(_) -> _);
-        Self { method, path, access, summary, handler, takes, gives, refuse }
-    }
-
-    /// A page of the dashboard, at `path` under `/admin`: its refusals are pages too.
-    #[must_use]
-    pub fn page(
-        method: Method,
-        path: &str,
-        access: Access,
-        summary: &'static str,
-        operation: Operation,
-    ) -> Self {
-        let Operation { handler, takes, gives } = operation;
-        let (path, refuse) = (format!("/admin{path}"), pages::refuse as fn(_) -> _);
-        Self { method, path, access, summary, handler, takes, gives, refuse }
-    }
-}
 
 /// Every route.
 #[must_use]
@@ -98,48 +39,60 @@ pub fn routes() -> Vec<Route> {
     const ADMIN: Access = Access::Role(Role::Admin);
     let api = Route::api;
     let mut all = vec![
-        api(GET, "/openapi.json", Public, "This document", raw(openapi::show, |text| text)),
-        api(GET, "/login", Public, "A token for the form of a log-in", with_cookies(login::before)),
+        api(GET, "/openapi.json", Public, "This document", raw(openapi_document, |text| text)),
+        api(GET, "/login", Public, "A CSRF token for the log-in form", with_cookies(login::before)),
         api(POST, "/login", Form, "Log in", with_cookies(login::log_in)),
-        api(POST, "/setup", Form, "Make the first account", with_cookies(login::set_up)),
+        api(POST, "/setup", Form, "Create the first account", with_cookies(login::set_up)),
         api(POST, "/logout", VIEWER, "Log out", with_cookies(login::log_out)),
         api(GET, "/me", VIEWER, "Who is asking", operation(login::me)),
         api(
             POST,
             "/me/password",
             VIEWER,
-            "Change one's password",
+            "Change your password",
             with_cookies(users::own_password),
         ),
         api(
             POST,
             "/me/totp",
             VIEWER,
-            "Begin with one-time codes anew",
+            "Set up or turn off your one-time codes",
             with_cookies(users::own_totp),
         ),
-        api(GET, "/status", VIEWER, "How the gate is doing", operation(status::show)),
+        api(GET, "/status", VIEWER, "State of the gate", operation(status::show)),
         api(
             GET,
             "/traffic",
             VIEWER,
-            "The last hour, every ten seconds",
+            "Traffic of the last hour, every ten seconds",
             operation(status::traffic),
         ),
         api(
             GET,
             "/dial",
             VIEWER,
-            "Where the threat dial stands, and its table",
+            "Threat level, and what each level requires",
             operation(dial::get),
         ),
-        api(GET, "/dial/history", VIEWER, "The last turns of the dial", operation(dial::history)),
-        api(POST, "/dial/set", OPERATOR, "Turn the dial by hand", operation(dial::set)),
-        api(POST, "/dial/auto", OPERATOR, "Give the dial back to itself", operation(dial::auto)),
-        api(POST, "/dial/pin", OPERATOR, "Hold the dial", operation(dial::pin)),
+        api(
+            GET,
+            "/dial/history",
+            VIEWER,
+            "Last changes of the threat level",
+            operation(dial::history),
+        ),
+        api(POST, "/dial/set", OPERATOR, "Set the threat level", operation(dial::set)),
+        api(
+            POST,
+            "/dial/auto",
+            OPERATOR,
+            "Return the threat level to automatic control",
+            operation(dial::auto),
+        ),
+        api(POST, "/dial/pin", OPERATOR, "Pin the threat level", operation(dial::pin)),
         api(GET, "/circuits", VIEWER, "Circuits, the latest first", operation(circuits::list)),
-        api(POST, "/circuits/flush", OPERATOR, "Take standings back", operation(circuits::flush)),
-        api(GET, "/circuits/{circuit}", VIEWER, "How a circuit stands", operation(circuits::show)),
+        api(POST, "/circuits/flush", OPERATOR, "Reset many circuits", operation(circuits::flush)),
+        api(GET, "/circuits/{circuit}", VIEWER, "Status of a circuit", operation(circuits::show)),
         api(
             GET,
             "/circuits/{circuit}/explain",
@@ -147,75 +100,69 @@ pub fn routes() -> Vec<Route> {
             "What the gate would do with a circuit now, and why",
             operation(explain::explain),
         ),
-        api(
-            POST,
-            "/circuits/{circuit}/ban",
-            OPERATOR,
-            "Refuse a circuit",
-            operation(circuits::ban),
-        ),
+        api(POST, "/circuits/{circuit}/ban", OPERATOR, "Ban a circuit", operation(circuits::ban)),
         api(
             POST,
             "/circuits/{circuit}/promote",
             OPERATOR,
-            "Favour a circuit",
+            "Trust a circuit",
             operation(circuits::promote),
         ),
         api(
             POST,
             "/circuits/{circuit}/reset",
             OPERATOR,
-            "Take a ban or a favour back",
+            "Reset a circuit",
             operation(circuits::reset),
         ),
         api(
             POST,
             "/circuits/{circuit}/kill",
             OPERATOR,
-            "Have tor close a circuit",
+            "Close a circuit through tor",
             operation(circuits::kill),
         ),
         api(
             POST,
             "/sessions/revoke",
             OPERATOR,
-            "End a visitor's session",
+            "Revoke a visitor's session",
             operation(sessions::revoke),
         ),
         api(GET, "/challenges", VIEWER, "How challenges are answered", operation(challenges::show)),
-        api(GET, "/behaviour", VIEWER, "What circuits look like", operation(behaviour::show)),
-        api(GET, "/audit", VIEWER, "What was changed, the latest first", operation(audit::show)),
+        api(GET, "/behaviour", VIEWER, "Behaviour of circuits", operation(behaviour::show)),
+        api(GET, "/audit", VIEWER, "Record of changes, the latest first", operation(audit::show)),
         api(
             GET,
             "/audit/export",
             VIEWER,
-            "The same as JSON lines",
+            "The complete record of changes as JSON lines",
             raw(audit::export, |text| text),
         ),
-        api(GET, "/metrics", VIEWER, "What is counted", raw(metrics::show, |text| text)),
-        api(GET, "/config", VIEWER, "The configuration in force", operation(config::show)),
-        api(POST, "/reload", ADMIN, "Read the configuration again", operation(reload::reload)),
+        api(GET, "/metrics", VIEWER, "Metrics for Prometheus", raw(metrics::show, |text| text)),
+        api(GET, "/config", VIEWER, "Current configuration", operation(config::show)),
+        api(POST, "/reload", ADMIN, "Reload the configuration", operation(reload::reload)),
         api(GET, "/users", ADMIN, "Accounts", operation(users::list)),
-        api(POST, "/users", ADMIN, "Make an account", operation(users::add)),
+        api(POST, "/users", ADMIN, "Create an account", operation(users::add)),
         api(POST, "/users/{name}/role", ADMIN, "Change a role", operation(users::role)),
         api(POST, "/users/{name}/password", ADMIN, "Set a password", operation(users::password)),
         api(
             POST,
             "/users/{name}/totp",
             ADMIN,
-            "Set or drop one-time codes",
+            "Set up or turn off one-time codes",
             operation(users::totp),
         ),
         api(POST, "/users/{name}/remove", ADMIN, "Remove an account", operation(users::remove)),
         api(GET, "/tokens", ADMIN, "API tokens", operation(tokens::list)),
-        api(POST, "/tokens", ADMIN, "Make an API token", operation(tokens::add)),
-        api(POST, "/tokens/{id}/revoke", ADMIN, "End an API token", operation(tokens::revoke)),
+        api(POST, "/tokens", ADMIN, "Create an API token", operation(tokens::add)),
+        api(POST, "/tokens/{id}/revoke", ADMIN, "Revoke an API token", operation(tokens::revoke)),
     ];
     all.extend(pages::routes());
     all
 }
 
-/// The router of one door.
+/// The router of one listener.
 pub(super) fn router(admin: &SharedAdmin, ingress: Ingress) -> Router {
     let mut router = Router::new();
     for route in routes() {
@@ -223,21 +170,21 @@ pub(super) fn router(admin: &SharedAdmin, ingress: Ingress) -> Router {
         router = router.route(&path, endpoint(admin.clone(), ingress, route));
     }
     router
-        .method_not_allowed_fallback(async || access::refuse(AdminError::Method))
+        .method_not_allowed_fallback(async || refuse(AdminError::Method))
         .fallback(async |request: Request| {
-            // Who types the address alone means the dashboard.
+            // The bare address leads to the dashboard.
             if request.method() == Method::GET && matches!(request.uri().path(), "/" | "/admin/") {
                 return Redirect::to("/admin").into_response();
             }
             let nothing =
-                "there is nothing here; GET /admin/api/v1/openapi.json lists what there is";
-            access::refuse(AdminError::NotFound(nothing.to_owned()))
+                "nothing at this address; GET /admin/api/v1/openapi.json lists all addresses";
+            refuse(AdminError::NotFound(nothing.to_owned()))
         })
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(guard_answer))
 }
 
-/// The one place that leads to a handler.
+/// The only place that leads to a handler.
 fn endpoint(admin: SharedAdmin, ingress: Ingress, route: Route) -> MethodRouter {
     let filter = if route.method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
     let route = Arc::new(route);
@@ -247,12 +194,12 @@ fn endpoint(admin: SharedAdmin, ingress: Ingress, route: Route) -> MethodRouter 
     })
 }
 
-/// What was thrown stays untold: it may hold what the handler held.
+/// The payload of the panic is not passed on: it may contain secrets.
 fn panicked(_what: Box<dyn std::any::Any + Send>) -> Response {
-    access::refuse(AdminError::Unavailable("a handler panicked; please report this".to_owned()))
+    refuse(AdminError::Unavailable("a handler panicked; please report this".to_owned()))
 }
 
-/// Says to browsers what holds for every answer: nothing of it is kept, framed, guessed or run.
+/// Adds security headers to every answer: browsers may not cache, frame, sniff or run anything.
 async fn guard_answer(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -264,9 +211,35 @@ async fn guard_answer(request: Request, next: Next) -> Response {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    // A page of the dashboard has its own.
+    // Pages of the dashboard set their own.
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
         "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
     ));
     response
+}
+
+/// `GET /admin/api/v1/openapi.json`.
+async fn openapi_document(_: Context, _: Nothing) -> Result<Response, AdminError> {
+    Ok(json_text(openapi_text()))
+}
+
+/// The OpenAPI document as it is sent. Anyone may ask for it and it takes a while to generate, so it is generated
+/// once.
+fn openapi_text() -> Bytes {
+    static TEXT: LazyLock<Bytes> = LazyLock::new(|| {
+        serde_json::to_vec(&openapi::document(&routes())).unwrap_or_default().into()
+    });
+    TEXT.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_openapi_document_is_generated_once() {
+        assert!(openapi_text().len() > 1000);
+        let same = openapi_text().as_ptr() == openapi_text().as_ptr();
+        assert!(same, "generated for each request");
+    }
 }

@@ -1,4 +1,4 @@
-//! The file of the admin interface: what is in it.
+//! The schema of the admin interface's database.
 
 use fortify_core::sqlite::Schema;
 
@@ -7,9 +7,9 @@ pub const FILE_NAME: &str = "admin.sqlite";
 
 /// `admin.sqlite` in the data directory.
 pub(super) const SCHEMA: Schema =
-    Schema { name: FILE_NAME, steps: &[TABLES, VISITS], consequence: "accounts start anew" };
+    Schema { name: FILE_NAME, steps: &[TABLES, VISITS], consequence: "all accounts are lost" };
 
-/// The version of the schema that this program writes: `user_version` of the file.
+/// The schema version that this program writes, which is the file's `user_version`.
 pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
 
 const TABLES: &str = "
@@ -56,7 +56,7 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Log-ins and log-outs apart from changes, which they would push out otherwise.
+/// A table for log-ins and log-outs, which would otherwise displace the changes.
 const VISITS: &str = "
     CREATE TABLE visits (
         seq INTEGER PRIMARY KEY,

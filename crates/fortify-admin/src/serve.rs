@@ -1,4 +1,4 @@
-//! The doors: a port and a unix socket, with the limits that the gate's own have.
+//! The listeners: a TCP port and a unix socket, with the same kinds of limits as the gate's own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,19 +16,19 @@ use fortify_http::server::{self, BindError, Limits, Listener, LocalAddress, Serv
 use fortify_store::record::Secret;
 use fortify_web::reload::Live;
 
-/// Connections at each door: operators, their browsers' six each, and scrapers.
+/// The most connections per listener: browsers open six each, and there are scrapers.
 const CONNECTIONS: usize = 256;
 
 /// How long a request may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two requests of a connection.
+/// The longest time between two requests of a connection.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// How often refusals are written down.
+/// How often refusals are written to the file.
 const KEPT_EVERY: Duration = Duration::from_secs(10);
 
-/// The admin interface, with the doors it holds.
+/// The admin interface with its listeners.
 #[derive(Debug)]
 pub struct AdminListeners {
     admin: SharedAdmin,
@@ -42,46 +42,46 @@ pub enum AdminStartError {
     /// A part of it cannot be built.
     #[error(transparent)]
     Build(#[from] AdminBuildError),
-    /// Its address cannot be had.
+    /// It cannot listen on its address.
     #[error("admin.listen: {}; set another address, or \"\" for none", why(.0))]
     Listen(BindError),
-    /// Its socket cannot be had.
+    /// It cannot listen on its socket.
     #[error("admin.socket: {}; set another path, or \"\" for none", why(.0))]
     Socket(BindError),
 }
 
-/// What stands against an address; what to do about it is in other keys than the gate's own.
+/// Why an address cannot be used. The advice differs from that for the gate's own address.
 fn why(error: &BindError) -> String {
     match error {
-        BindError::InUse(address) => format!("{address} is in use, by another gate perhaps"),
+        BindError::InUse(address) => format!("{address} is in use, perhaps by another gate"),
         BindError::Forbidden(address) => format!("this user may not listen on {address}"),
-        BindError::NotLocal(address) => format!("{address} is no address of this machine"),
+        BindError::NotLocal(address) => format!("{address} is not an address of this machine"),
         BindError::NoDirectory(address) => format!("the directory of {address} does not exist"),
         BindError::NotASocket(address) => {
-            format!("{address} exists and is no socket, move it away")
+            format!("{address} exists and is not a socket, move it away")
         }
         other => other.to_string(),
     }
 }
 
-/// What is to be told the operator while there is no account.
+/// The notice to operators while there is no account.
 #[derive(Debug)]
 pub struct SetupNotice {
     token: Option<(Secret<String>, LocalAddress)>,
 }
 
 impl SetupNotice {
-    /// The line. It may hold a secret.
+    /// The notice in one line. It may contain a secret.
     #[must_use]
     pub fn line(&self) -> Secret<String> {
         Secret::new(match &self.token {
             Some((token, address)) => format!(
-                "there is no account yet: open {address}/admin/setup and make the first one with the \
-                 setup token {} (it is shown once; without it, use: fortify admin add)",
+                "there is no account yet: open {address}/admin/setup and create the first one with the \
+                 setup token {} (it is shown only once; without it, use: fortify admin add)",
                 token.expose()
             ),
             None => {
-                "there is no account yet: make one with: fortify admin add NAME (as the user that \
+                "there is no account yet: create one with: fortify admin add NAME (as the user that \
                      runs the gate, or as root)"
                     .to_owned()
             }
@@ -90,9 +90,8 @@ impl SetupNotice {
 }
 
 impl AdminListeners {
-    /// Builds the admin interface of the gate in force and takes its doors; `None` where the configuration
-    /// has none, or its file cannot be used. That is said, and no reason to let visitors wait: whoever has
-    /// the machine says what becomes of the file.
+    /// Builds the admin interface and its listeners; `None` if it is off, or if its file cannot be used. The latter is
+    /// logged and does not stop the gate: visitors need not wait until an operator has decided about the file.
     ///
     /// # Errors
     ///
@@ -105,7 +104,7 @@ impl AdminListeners {
         }
         let admin = match Admin::build(live.clone()) {
             Err(AdminBuildError::Accounts(error)) => {
-                tracing::error!(%error, "operators are not served until the gate is started again");
+                tracing::error!(%error, "the admin interface is unavailable until the gate is restarted");
                 app.admin_unavailable.store(true, Ordering::Relaxed);
                 return Ok(None);
             }
@@ -130,16 +129,16 @@ impl AdminListeners {
         &self.admin
     }
 
-    /// Where the port is.
+    /// The address of the TCP port, if there is one.
     #[must_use]
     pub fn address(&self) -> Option<LocalAddress> {
         self.port.as_ref().map(Listener::local_addr)
     }
 
-    /// What is to be told the operator; nothing where there is an account.
+    /// The notice to operators; `None` if there is an account.
     ///
-    /// A setup token is in it, once, and made at all, only where there is a page to give it to and somebody
-    /// `watches`: a standard error that is no terminal is a journal, which others read and which stays.
+    /// It contains a setup token, which is created only once, and only if there is a port to use it at and an operator
+    /// `watches`: a standard error that is not a terminal is a journal, which is kept and which others may read.
     ///
     /// # Errors
     ///
@@ -156,10 +155,10 @@ impl AdminListeners {
         Ok(Some(SetupNotice { token }))
     }
 
-    /// Answers requests until `stop` says so, then finishes what is under way.
+    /// Answers requests until `stop` is true, then finishes open requests.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let Self { admin, port, socket } = self;
-        let mut doors = JoinSet::new();
+        let mut listeners = JoinSet::new();
         for (listener, ingress) in [(port, Ingress::Port), (socket, Ingress::Socket)] {
             let Some(listener) = listener else { continue };
             let (service, metrics) = (router(&admin, ingress), admin.metrics.clone());
@@ -174,22 +173,22 @@ impl AdminListeners {
             };
             let mut stop = stop.clone();
             let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
-            doors.spawn(async move {
+            listeners.spawn(async move {
                 server::serve(listener, service, limits, count, stopped).await;
             });
         }
         let keeping = tokio::spawn(keep(admin.clone()));
         let counting = tokio::spawn(figures::follow(admin.clone()));
-        while doors.join_next().await.is_some() {}
+        while listeners.join_next().await.is_some() {}
         keeping.abort();
         counting.abort();
         if let Err(error) = admin.accounts.with(super::accounts::Accounts::keep_refusals).await {
-            tracing::warn!(%error, "the last refusals of operators were not written down");
+            tracing::warn!(%error, "cannot save the last counts of refused operators");
         }
     }
 }
 
-/// Writes refusals down, now and then; says once that it cannot.
+/// Writes refusals to the file from time to time; logs a failure once.
 async fn keep(admin: SharedAdmin) {
     let mut tick = tokio::time::interval(KEPT_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -200,7 +199,7 @@ async fn keep(admin: SharedAdmin) {
             Ok(()) => complained = false,
             Err(error) if !complained => {
                 complained = true;
-                tracing::error!(%error, "refusals of operators are not written down");
+                tracing::error!(%error, "cannot save the counts of refused operators");
             }
             Err(_same_as_before) => {}
         }

@@ -1,4 +1,4 @@
-//! Who is logged in: in memory, bounded, and gone with the process.
+//! Sessions of operators: in memory, bounded, and lost with the process.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,24 +13,24 @@ use fortify_core::clock::Timestamp;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
 use fortify_store::record::Secret;
 
-/// Sessions at one time; the idlest makes room.
+/// The most sessions; the longest idle one is dropped.
 const MOST: usize = 1000;
 
-/// The key of a session: a hash of its id, so that neither a comparison's time nor a dump tells the id.
+/// The key of a session: a hash of its ID, so that neither timing nor a memory dump reveals the ID.
 type Key = [u8; 32];
 
-/// Somebody who is logged in.
+/// A session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AdminSession {
     /// The account.
     pub(super) user: i64,
-    /// Of the account when the session began: it ends when password, code or role change.
+    /// The account's generation when the session began. It ends when password, codes or role change.
     pub(super) generation: i64,
     began: Timestamp,
     last: Timestamp,
 }
 
-/// Everybody who is logged in.
+/// All sessions.
 pub(super) struct AdminSessions {
     idle: Duration,
     longest: Duration,
@@ -42,8 +42,8 @@ impl AdminSessions {
         Self { idle, longest, sessions: Mutex::default() }
     }
 
-    /// Begins a session; its id is what the cookie holds. Always a new one: an id that came with the
-    /// log-in is never taken over.
+    /// Begins a session and returns its ID for the cookie. The ID is always new: one that came with the log-in is
+    /// never adopted.
     pub(super) fn begin(
         &self,
         user: i64,
@@ -66,7 +66,7 @@ impl AdminSessions {
         Ok(id)
     }
 
-    /// The session of this id, which is not idle now.
+    /// The session with this ID, which is now in use.
     pub(super) fn find(&self, id: &str, now: Timestamp) -> Option<AdminSession> {
         let (key, mut sessions) = (key(id), self.lock());
         let session = sessions.get_mut(&key)?;
@@ -78,7 +78,7 @@ impl AdminSessions {
         Some(*session)
     }
 
-    /// Ends the session of this id.
+    /// Ends the session with this ID.
     pub(super) fn end(&self, id: &str) {
         self.lock().remove(&key(id));
     }
@@ -88,7 +88,7 @@ impl AdminSessions {
         self.lock().retain(|_, session| session.user != user);
     }
 
-    /// How many there are.
+    /// The number of sessions.
     pub(super) fn count(&self) -> usize {
         self.lock().len()
     }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ends_when_idle_and_in_any_case() {
+    fn a_session_ends_when_idle_and_at_its_age_limit() {
         let all = sessions();
         let id = all.begin(1, 1, &SystemEntropy, NOW).unwrap();
         for seconds in [899, 1798, 2697, 3596] {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_never_more_than_may_be() {
+    fn the_number_of_sessions_is_bounded() {
         let all = sessions();
         let first = all.begin(1, 1, &SystemEntropy, NOW).unwrap();
         for _ in 0..MOST {

@@ -1,5 +1,5 @@
-//! One-time codes from the time: RFC 6238 with SHA-1, 30 seconds and six digits, which is what every
-//! authenticator app knows.
+//! Time-based one-time codes: RFC 6238 with SHA-1, 30 seconds and six digits, which every authenticator app
+//! supports.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
@@ -8,14 +8,14 @@ use subtle::ConstantTimeEq;
 use fortify_core::clock::Timestamp;
 use fortify_store::record::Secret;
 
-/// Bytes of a secret: RFC 4226, section 4, recommends 160 bits.
+/// The length of a secret in bytes: RFC 4226, section 4, recommends 160 bits.
 pub const SECRET_BYTES: usize = 20;
 
-/// How long a code counts.
+/// How long a code is valid, in seconds.
 const STEP_SECONDS: u64 = 30;
 
-/// Steps before and after the present one that count as well, for clocks that are off and for slow
-/// circuits: RFC 6238, section 5.2, recommends at most one.
+/// Steps before and after the current one that are valid too, for inaccurate clocks and slow circuits. RFC 6238,
+/// section 5.2, recommends at most one.
 const TOLERATED: u64 = 1;
 
 /// The alphabet of RFC 4648's base 32.
@@ -29,7 +29,7 @@ fn code(secret: &TotpSecret, step: u64) -> String {
     let mut block = [0; 64];
     let (head, _padding) = block.split_at_mut(SECRET_BYTES);
     head.copy_from_slice(secret.expose());
-    // A key shorter than the block is padded with zeros anyway; at this length none is refused.
+    // HMAC pads a shorter key with zeros anyway, and no key of the block's length is rejected.
     let mut mac = <Hmac<Sha1> as KeyInit>::new(&block.into());
     mac.update(&step.to_be_bytes());
     let digest = mac.finalize().into_bytes();
@@ -39,7 +39,7 @@ fn code(secret: &TotpSecret, step: u64) -> String {
     format!("{:06}", number % 1_000_000)
 }
 
-/// The step of which `text` is the code, if it is one that counts at `now` and later than `used`.
+/// The step whose code is `text`, if it is valid at `now` and later than the step `used`.
 #[must_use]
 pub fn step_of(secret: &TotpSecret, text: &str, used: u64, now: Timestamp) -> Option<u64> {
     let text: String = text.chars().filter(|c| !c.is_ascii_whitespace()).take(7).collect();
@@ -55,13 +55,13 @@ pub fn step_of(secret: &TotpSecret, text: &str, used: u64, now: Timestamp) -> Op
     found
 }
 
-/// The code at `now`: for tests, which have no app.
+/// The code at `now`, for tests.
 #[must_use]
 pub fn code_at(secret: &TotpSecret, now: Timestamp) -> String {
     code(secret, now.as_secs() / STEP_SECONDS)
 }
 
-/// The secret as apps take it.
+/// The secret in the form that apps accept.
 #[must_use]
 pub fn base32(secret: &TotpSecret) -> String {
     let (mut text, mut bits, mut have) = (String::new(), 0_u32, 0);
@@ -77,7 +77,7 @@ pub fn base32(secret: &TotpSecret) -> String {
     text
 }
 
-/// The address that apps read from a QR code. `name` is plain ([`super::identity::is_name`]).
+/// The `otpauth` address for a QR code. `name` must satisfy [`super::identity::is_name`].
 #[must_use]
 pub fn address(secret: &TotpSecret, name: &str) -> String {
     let name = name.replace('@', "%40");
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_counts_for_its_step_and_one_either_side_and_once() {
+    fn a_code_is_valid_for_its_step_and_one_either_side_and_once() {
         let now = Timestamp::from_secs(1_800_000_000);
         let step = now.as_secs() / STEP_SECONDS;
         for (off, counts) in [(-2_i64, false), (-1, true), (0, true), (1, true), (2, false)] {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn apps_read_the_secret() {
+    fn the_secret_is_encoded_for_apps() {
         // RFC 4648, section 10, has no text of 20 bytes; this is coreutils' base32.
         assert_eq!(base32(&secret()), "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
         let address = address(&secret(), "ada@site");

@@ -4,6 +4,7 @@
 //!
 //! In order of dependency:
 //!
+//! - [`advice`]: errors that keep what happened apart from what to do about it.
 //! - [`entropy`]: randomness, as a trait that callers pass in.
 //! - [`clock`]: time, as a trait that callers pass in.
 //! - [`circuit`]: the identity of a visitor: the circuit on an onion service, the address on clearnet.
@@ -12,6 +13,7 @@
 //! - [`sqlite`]: database files: opened, migrated, and quarantined when damaged.
 //! - [`telemetry`]: the log, and what the metrics of all crates have in common.
 
+pub mod advice;
 pub mod circuit;
 pub mod clock;
 pub mod entropy;

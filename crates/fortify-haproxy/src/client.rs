@@ -5,12 +5,14 @@
 //! because `HAProxy` 3.0 runs only the first of several. The answers are read while the commands are
 //! written: `HAProxy` stops reading when its answers are not read.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fortify_core::advice::{Advise, both};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -56,13 +58,9 @@ impl fmt::Display for Endpoint {
 
 /// Why a command or a question failed. Each message says what to check.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", both(self))]
 pub enum ClientError {
     /// No connection.
-    #[error(
-        "cannot connect to HAProxy at {endpoint}: {source}; check that it runs, that its \
-         configuration has a `stats socket` there, and that the user that runs Fortify may open \
-         it ([haproxy] socket_path or address)"
-    )]
     Connect {
         /// Where.
         endpoint: Endpoint,
@@ -70,30 +68,17 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The connection broke.
-    #[error("the connection to HAProxy at {endpoint} broke: {source}")]
     Broken {
         /// Where.
         endpoint: Endpoint,
         /// Why.
         source: io::Error,
     },
-    /// No answer in time.
-    #[error(
-        "HAProxy at {0} did not answer in time; check its load and `stats maxconn`, which other \
-         clients of the socket may have used up"
-    )]
+    /// It took too long.
     Slow(Endpoint),
-    /// The answer is malformed, incomplete or too long.
-    #[error(
-        "HAProxy at {0} gave an answer that is not understood; check that [haproxy] socket_path or \
-         address is its stats socket"
-    )]
+    /// It said something that is no answer, or too little or too much of one.
     NotUnderstood(Endpoint),
-    /// `HAProxy` refused commands.
-    #[error(
-        "HAProxy refused {refused} of {commands} commands: {text:?}; check [haproxy] table_name against \
-         its configuration, and `level operator` on its stats socket"
-    )]
+    /// It refused.
     Refused {
         /// The number of refused commands.
         refused: usize,
@@ -102,18 +87,60 @@ pub enum ClientError {
         /// The answer to the first of them, without control characters and addresses.
         text: String,
     },
-    /// The table cannot hold the status of circuits.
-    #[error(
-        "the table {0} is not one for circuits; give it `type ipv6` and `store gpc0,gpc1` in HAProxy's \
-         configuration"
-    )]
+    /// The table cannot carry standings.
     UnusableTable(TableName),
-    /// The table has more entries than Fortify reads.
-    #[error("the table {0} is too large to be read; give it a `size` of at most 1m")]
+    /// The table is larger than is read.
     TableTooLarge(TableName),
 }
 
-/// A client for one `HAProxy`.
+impl Advise for ClientError {
+    fn problem(&self) -> String {
+        match self {
+            Self::Connect { endpoint, source } => {
+                format!("cannot connect to HAProxy at {endpoint}: {source}")
+            }
+            Self::Broken { endpoint, source } => {
+                format!("the connection to HAProxy at {endpoint} broke: {source}")
+            }
+            Self::Slow(endpoint) => format!("HAProxy at {endpoint} did not answer in time"),
+            Self::NotUnderstood(endpoint) => {
+                format!("HAProxy at {endpoint} gave an answer that is not understood")
+            }
+            Self::Refused { refused, commands, text } => {
+                format!("HAProxy refused {refused} of {commands} commands: {text:?}")
+            }
+            Self::UnusableTable(table) => format!("the table {table} is not one for circuits"),
+            Self::TableTooLarge(table) => format!("the table {table} is too large to be read"),
+        }
+    }
+
+    fn advice(&self) -> Option<Cow<'static, str>> {
+        let advice = match self {
+            Self::Connect { .. } => {
+                "check that it runs, that its configuration has a `stats socket` there, and that the \
+                 user that runs Fortify may open it ([haproxy] socket_path or address)"
+            }
+            Self::Broken { .. } => return None,
+            Self::Slow(_) => {
+                "check its load and `stats maxconn`, which other clients of the socket may have used up"
+            }
+            Self::NotUnderstood(_) => {
+                "check that [haproxy] socket_path or address is its stats socket"
+            }
+            Self::Refused { .. } => {
+                "check [haproxy] table_name against its configuration, and `level operator` on its \
+                 stats socket"
+            }
+            Self::UnusableTable(_) => {
+                "give it `type ipv6` and `store gpc0,gpc1` in HAProxy's configuration"
+            }
+            Self::TableTooLarge(_) => "give it a `size` of at most 1m",
+        };
+        Some(advice.into())
+    }
+}
+
+/// Speaks to one `HAProxy`.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,

@@ -36,6 +36,7 @@ pub mod replication;
 mod revocations;
 mod window;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use fortify_core::advice::{Advise, both};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use record::{
@@ -57,9 +59,37 @@ pub enum StoreError {
     /// The store is unreachable or too slow.
     #[error("the state store does not answer: {0}")]
     Unavailable(String),
+    /// Redis is not reachable, too slow, or refuses what the store needs.
+    #[error("{}", both(self))]
+    Redis {
+        /// Where it is.
+        place: String,
+        /// What happened.
+        problem: Cow<'static, str>,
+        /// What to do about it.
+        advice: Option<Cow<'static, str>>,
+    },
     /// A bound was reached, and nothing may be evicted to make room.
     #[error("the state store is full: {0}")]
     Full(&'static str),
+}
+
+impl Advise for StoreError {
+    fn problem(&self) -> String {
+        match self {
+            Self::Redis { place, problem, .. } => {
+                format!("the state store does not answer: Redis at {place}: {problem}")
+            }
+            Self::Unavailable(_) | Self::Full(_) => self.to_string(),
+        }
+    }
+
+    fn advice(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Redis { advice, .. } => advice.clone(),
+            Self::Unavailable(_) | Self::Full(_) => None,
+        }
+    }
 }
 
 /// The state of one deployment: challenges, failures, revocations.

@@ -13,6 +13,7 @@
 //! Every number is on disk before it is used, together with the next provisional one, so that a lost connection
 //! needs no write and a full disk cannot delay it.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use fortify_core::advice::{Advise, both};
 use fortify_core::clock::Timestamp;
 
 /// The file's name in `storage.data_dir`.
@@ -40,25 +42,44 @@ const DRIFT: Duration = Duration::from_secs(1);
 
 /// Why the file of generations cannot be used. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", both(self))]
 pub enum GenerationError {
-    /// The file cannot be read or written.
-    #[error(
-        "{}: cannot read or write the record of tor's restarts: {}; check free space and that the user \
-         that runs Fortify may write there (storage.data_dir)", .0.display(), .1
-    )]
+    /// It cannot be read or written.
     Io(PathBuf, #[source] io::Error),
-    /// The file has other content.
-    #[error(
-        "{}: not a record of tor's restarts; move it away, and the next start of Fortify creates a new one",
-        .0.display()
-    )]
+    /// It is not what was written there.
     Malformed(PathBuf),
-    /// All numbers are used.
-    #[error("{}: no numbers left; move it away together with keys.json", .0.display())]
+    /// All numbers were used.
     Exhausted(PathBuf),
 }
 
-/// One run of a tor process, with what is needed to recognise it.
+impl Advise for GenerationError {
+    fn problem(&self) -> String {
+        match self {
+            Self::Io(path, error) => {
+                format!(
+                    "{}: cannot read or write the count of tor's starts: {error}",
+                    path.display()
+                )
+            }
+            Self::Malformed(path) => format!("{}: not the count of tor's starts", path.display()),
+            Self::Exhausted(path) => format!("{}: no numbers left", path.display()),
+        }
+    }
+
+    fn advice(&self) -> Option<Cow<'static, str>> {
+        let advice = match self {
+            Self::Io(..) => {
+                "check free space and that the user that runs Fortify may write there \
+                 (storage.data_dir)"
+            }
+            Self::Malformed(_) => "move it away, and the next start makes a new one",
+            Self::Exhausted(_) => "move it away together with keys.json",
+        };
+        Some(advice.into())
+    }
+}
+
+/// One run of one tor process, as it can be recognised again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TorRun {

@@ -1,4 +1,4 @@
-//! A gate: built, bound, and then run until it is told to stop.
+//! A gate as a process: built, bound to its addresses, and run until it is stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use fortify_tor::{Tor, TorEvent, TorEvents};
 use fortify_web::app::{App, BuildError, SharedApp};
 use fortify_web::reload::{Live, Routes};
 
-/// How often the clock and the key file are looked at, so that `fortify keys rotate` needs no restart.
+/// How often the clock and the key file are checked, so that `fortify keys rotate` needs no restart.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A gate that holds its address and waits to be run.
+/// A gate that is bound to its addresses, ready to run.
 #[derive(Debug)]
 pub struct Daemon {
     live: Arc<Live>,
@@ -36,19 +36,19 @@ pub struct Daemon {
 /// Why a gate does not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A part of it cannot be built.
+    /// A component cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// Its address cannot be had.
+    /// It cannot listen on its address.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The admin interface.
+    /// The admin interface cannot start.
     #[error(transparent)]
     Admin(#[from] AdminStartError),
 }
 
 impl Daemon {
-    /// Builds the gate and takes its address, so that a gate that cannot work says so at once.
+    /// Builds the gate and binds its addresses, so that a gate that cannot work fails at once.
     ///
     /// # Errors
     ///
@@ -66,16 +66,16 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// When the address cannot be had.
+    /// If it cannot listen on its addresses.
     pub async fn with_app(app: SharedApp) -> Result<Self, StartError> {
         Self::with_live(Arc::new(Live::new(app, WrittenConfig::default(), None))).await
     }
 
-    /// As [`Self::bind`], for a gate whose configuration can be read again.
+    /// As [`Self::bind`], for a gate whose configuration can be reloaded.
     ///
     /// # Errors
     ///
-    /// When the address cannot be had.
+    /// If it cannot listen on its addresses.
     pub async fn with_live(live: Arc<Live>) -> Result<Self, StartError> {
         let app = live.app();
         let listener = Listener::bind(&app.config.server).await?;
@@ -85,25 +85,25 @@ impl Daemon {
         Ok(Self { live, listener, admin, metrics })
     }
 
-    /// The state that its requests share, and how it is reconfigured.
+    /// The state that its requests share, and its reconfiguration.
     #[must_use]
     pub fn live(&self) -> &Arc<Live> {
         &self.live
     }
 
-    /// The admin interface, where there is one.
+    /// The admin interface, if it is on.
     #[must_use]
     pub const fn admin(&self) -> Option<&AdminListeners> {
         self.admin.as_ref()
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> LocalAddress {
         self.listener.local_addr()
     }
 
-    /// Answers requests until `stop` is done, then finishes what is under way.
+    /// Answers requests until `stop` completes, then finishes open requests.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> DrainReport {
         let app = self.live.app();
         let keys = tokio::spawn(housekeeping(app.clone(), self.metrics.clone()));
@@ -113,13 +113,13 @@ impl Daemon {
         let limits = Limits::from(&app.config.server);
         let metrics = app.metrics.server.clone();
         let count = Arc::new(move |event: ServerEvent| metrics.event(event));
-        // Operators may look until the last visitor is gone.
+        // The admin interface stays open until the last visitor's request is done.
         let (stopping, stopped) = watch::channel(false);
         let admin = self.admin.map(|admin| tokio::spawn(admin.run(stopped)));
         let report = server::serve(self.listener, Routes(self.live), limits, count, stop).await;
         stopping.send_replace(true);
         if let Some(admin) = admin {
-            let _a_panic_was_told_already = admin.await;
+            let _a_panic_was_logged_already = admin.await;
         }
         keys.abort();
         if let Some(haproxy) = haproxy {
@@ -130,11 +130,11 @@ impl Daemon {
     }
 }
 
-/// Starts keeping `HAProxy`'s table as wanted, where one is configured.
+/// Starts the task that keeps `HAProxy`'s table up to date, if one is configured.
 fn start_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>> {
     let haproxy = &app.config.haproxy;
     let client = Client::new(haproxy.endpoint.clone()?);
-    // Not told yet: from now on it is known that there is one.
+    // Not up to date yet, but from now on the metric exists.
     app.metrics.haproxy.set_up(false);
     let (reputation, health) = (app.engine.reputation().clone(), app.haproxy.clone());
     let (table, metrics) = (haproxy.table.clone(), app.metrics.haproxy.clone());
@@ -142,7 +142,7 @@ fn start_haproxy(app: &SharedApp) -> Option<JoinHandle<std::convert::Infallible>
     Some(tokio::spawn(reconciler.run()))
 }
 
-/// Starts to turn the threat dial, and has everything else follow it.
+/// Starts the control of the threat level, and applies its changes to everything else.
 fn start_dial(live: &Arc<Live>) -> [JoinHandle<()>; 2] {
     let threat = live.app().engine.threat().clone();
     let (mut changed, following) = (threat.changed(), live.clone());
@@ -154,21 +154,21 @@ fn start_dial(live: &Arc<Live>) -> [JoinHandle<()>; 2] {
     [tokio::spawn(follow), tokio::spawn(threat.run())]
 }
 
-/// Starts to watch tor where the configuration says so, and waits a moment for its first word, so
-/// that visitors with a session need not solve again because Fortify was restarted.
+/// Starts to watch tor, if `tor.control` is set, and waits a moment for the first connection, so that visitors with a
+/// session need not solve another challenge because Fortify was restarted.
 async fn start_tor(app: &SharedApp) -> Vec<JoinHandle<()>> {
     let Some((tor, watcher)) = app.tor.as_ref().and_then(|tor| Some((tor, tor.take_watcher()?)))
     else {
         return Vec::new();
     };
-    // The listener is there before there is anything to hear.
+    // Subscribed before the first event.
     let forgetting = tokio::spawn(forget_closed(app.clone(), tor.clone(), tor.events()));
     let watching = tokio::spawn(watcher.run(tor.clone()));
     tor.first_attempt().await;
     vec![forgetting, watching]
 }
 
-/// Drops what is kept about circuits that are no more.
+/// Drops the state of circuits that tor has closed.
 async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
     while let Some(event) = events.next(&tor).await {
         match event {
@@ -178,8 +178,8 @@ async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
     }
 }
 
-/// Tells of a clock that was set, and reads the key file again when it changed. A file that cannot be read leaves the keys as they
-/// are; it is said once per change of mind, not every few seconds.
+/// Reports jumps of the clock, and reloads the key file when it has changed. If it cannot be read, the keys stay as
+/// they are, and this is logged once, not every few seconds.
 async fn housekeeping(app: SharedApp, metrics: DaemonMetrics) {
     let jumps = Jumps::of(&*app.clock);
     let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
@@ -193,8 +193,8 @@ async fn housekeeping(app: SharedApp, metrics: DaemonMetrics) {
             tracing::warn!(
                 direction,
                 seconds,
-                "the clock was set, or the machine slept: bans and waits last as long as was said, \
-                 sessions end by the new time"
+                "the clock was set, or the machine slept: bans and waits keep their duration, sessions expire by \
+                 the new time"
             );
         }
         if let Some(report) = app.engine.end_of_learning() {
@@ -202,8 +202,8 @@ async fn housekeeping(app: SharedApp, metrics: DaemonMetrics) {
                 circuits = report.found(),
                 requests = report.stricter(),
                 of = report.requests,
-                "the first day is over: circuits that look like no visitor get stricter challenges from now \
-                 on; so many would have since the start (behaviour.mode = \"observe\" only watches)"
+                "learning period over: suspicious circuits now get stricter challenges; since the start, this \
+                 many would have got them (behaviour.mode = \"observe\" prevents it)"
             );
         }
         match app.engine.refresh_keys() {
@@ -211,7 +211,7 @@ async fn housekeeping(app: SharedApp, metrics: DaemonMetrics) {
             Ok(false) => complained = false,
             Err(error) if !complained => {
                 complained = true;
-                tracing::error!(%error, "the signing keys cannot be read again; the old ones stay");
+                tracing::error!(%error, "cannot reload the signing keys; the old ones stay in use");
             }
             Err(_same_as_before) => {}
         }

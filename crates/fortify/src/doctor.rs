@@ -1,20 +1,26 @@
-//! `fortify doctor`: looks at a gate and at all that stands around it, and says what to do.
+//! `fortify doctor`: examines a gate and everything around it, and says what to do.
 //!
-//! Probing is a thin shell: each part is asked once, all at the same time, none longer than
-//! [`LIMIT`], and nothing is changed. Judging is pure: what was found in, [`Finding`]s out. A mistake
-//! in the configuration is the first finding and not the end: the rest is looked at with defaults in
-//! the place of what is wrong.
+//! Every check has two halves. The probe asks a server once; all probes run at the same time, none takes longer
+//! than [`LIMIT`], and none changes anything. The check turns what the probe found into [`Finding`]s and does no
+//! I/O. A mistake in the configuration is the first finding, not the end: the remaining checks use defaults for
+//! the keys that are wrong.
 //!
 //! # Layout
 //!
-//! - this file: [`examine`], [`Finding`];
-//! - `who`: which process and user is the gate, and who looks;
-//! - `files`, `keys`, `databases`: what is on disk; `descriptors`: how many files may be open;
-//! - `gate`, `haproxy`, `redis`, `tor`, `upstream`: a server each;
-//! - `front`: whether what a visitor says of itself is believed, asked from where a visitor stands;
-//! - `clock`: what other clocks say;
-//! - `http`: one bounded request; [`report`]: findings as text and as JSON.
+//! In order of dependency:
+//!
+//! - this file: [`examine`] and [`Finding`];
+//! - [`report`]: findings as text and as JSON;
+//! - `http`: one bounded request;
+//! - `answer`: whether an answer comes from the gate, and whether the gate saw a circuit;
+//! - `places`: where the gate, nginx and the ingress listen;
+//! - `service_user`: the gate's process and user, and the user who runs the command;
+//! - `files`, `keys`, `databases`: the files on disk; `descriptors`: the limit on open files;
+//! - `gate`, `haproxy`, `redis`, `tor`, `upstream`: one server each;
+//! - `proxies`: whether a forged circuit is believed, asked from a visitor's position;
+//! - `clock`: this machine's clock against files and other clocks.
 
+mod answer;
 mod clock;
 mod databases;
 mod descriptors;
@@ -23,6 +29,7 @@ mod gate;
 mod haproxy;
 mod http;
 mod keys;
+mod places;
 mod proxies;
 mod redis;
 pub mod report;
@@ -30,7 +37,7 @@ mod service_user;
 mod tor;
 mod upstream;
 
-use std::fmt::Display;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,22 +45,23 @@ use std::time::Duration;
 use serde::Serialize;
 
 use fortify_config::{Config, ConfigError};
+use fortify_core::advice::Advise;
 use fortify_core::clock::Clock;
 
 /// How long one part may take to answer.
 pub const LIMIT: Duration = Duration::from_secs(2);
 
-/// How a check went.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckStatus {
-    /// As it should be.
+    /// Everything is as it should be.
     Ok,
-    /// It works, and may not for long, or not for everybody.
+    /// It works, but perhaps not for long or not for everyone.
     Warn,
-    /// It does not work, or protects nobody.
+    /// It does not work, or it protects nothing.
     Fail,
-    /// It was not looked at; the finding says why.
+    /// The check did not run; the finding says why.
     Skipped,
 }
 
@@ -73,13 +81,13 @@ impl CheckStatus {
 /// What one check found, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The name of the check: fixed, so that a monitor can tell checks apart.
+    /// The name of the check. Names do not change, so monitors can rely on them.
     pub check: &'static str,
-    /// How it went.
+    /// The outcome.
     pub status: CheckStatus,
-    /// What was found; of [`CheckStatus::Skipped`], why nothing was.
+    /// What was found, or with [`CheckStatus::Skipped`] why the check did not run.
     pub found: String,
-    /// Which key, file, socket, permission or command mends it.
+    /// What to do: which key, file, socket, permission or command fixes it.
     pub advice: Option<String>,
 }
 
@@ -102,42 +110,37 @@ impl Finding {
         Self { check, status: CheckStatus::Fail, found: found.into(), advice }
     }
 
-    /// A failure in the words of another module, whose messages say what is wrong, a semicolon, and
-    /// what to do.
-    fn error(check: &'static str, error: &impl Display) -> Self {
-        let text = error.to_string();
-        let (found, advice) = match text.split_once("; ") {
-            Some((found, advice)) => (found.to_owned(), Some(advice.to_owned())),
-            None => (text, None),
-        };
+    /// A failure that another crate describes, with that crate's advice.
+    fn error(check: &'static str, error: &impl Advise) -> Self {
+        let (found, advice) = (error.problem(), error.advice().map(Cow::into_owned));
         Self { check, status: CheckStatus::Fail, found, advice }
     }
 }
 
-/// What to look at.
+/// The gate to examine.
 #[derive(Debug)]
 pub struct DoctorContext {
-    /// The configuration, as far as it is one.
+    /// The configuration, with defaults for keys that are wrong; `None` if the file cannot be parsed.
     pub config: Option<Config>,
-    /// What is wrong with it.
+    /// The mistakes in it.
     pub mistakes: Option<ConfigError>,
-    /// The file that it was read from.
+    /// The file it was read from.
     pub file: Option<PathBuf>,
-    /// Where nginx listens; looked for where it is not given.
+    /// Where nginx listens; `None` to find out.
     pub nginx: Option<SocketAddr>,
-    /// Where tor connects; looked for where it is not given.
+    /// Where tor connects; `None` to find out.
     pub ingress: Option<SocketAddr>,
 }
 
-/// Looks at everything. Takes a few times [`LIMIT`] at most, whatever does not answer.
+/// Runs every check. Takes a few times [`LIMIT`] at most, however many servers do not answer.
 pub async fn examine(context: &DoctorContext, clock: &dyn Clock) -> Vec<Finding> {
     let mut findings = configuration(context);
     let Some(config) = &context.config else {
-        let why = "the configuration cannot be read, so that nothing says where to look";
+        let why = "the configuration cannot be read, so nothing says where to look";
         findings.push(Finding::skipped("everything else", why));
         return findings;
     };
-    // Before others are asked, so that waiting for one of them is not taken for a difference.
+    // Taken before any probe, so that waiting for a server does not look like a difference between clocks.
     let now = clock.now();
     let (gate, haproxy, redis, tor, upstream) = tokio::join!(
         gate::probe(config),
@@ -146,7 +149,12 @@ pub async fn examine(context: &DoctorContext, clock: &dyn Clock) -> Vec<Finding>
         tor::probe(config),
         upstream::probe(config),
     );
-    let places = proxies::Places::find(context, config, haproxy.as_ref(), tor.as_ref());
+    let places = places::Places::find(
+        context,
+        config,
+        haproxy.as_ref().and_then(|found| found.as_ref().ok()),
+        tor.as_ref().and_then(|found| found.as_ref().ok()),
+    );
     let front = proxies::probe(config, &places).await;
     let who = service_user::ServiceUser::find(config, gate.pid);
 
@@ -175,35 +183,76 @@ pub async fn examine(context: &DoctorContext, clock: &dyn Clock) -> Vec<Finding>
     findings
 }
 
-/// What was read, and every mistake in it.
+/// The configuration file, and every mistake in it.
 fn configuration(context: &DoctorContext) -> Vec<Finding> {
     const CHECK: &str = "configuration";
     let place = match &context.file {
         Some(path) => path.display().to_string(),
-        None => "the defaults, for there is no file".to_owned(),
+        None => "no file, all defaults".to_owned(),
     };
     let Some(mistakes) = &context.mistakes else {
         return vec![Finding::ok(CHECK, format!("{place}: valid"))];
     };
-    let advice = "correct it, and see with fortify check-config that nothing is left; what follows was \
-                  looked at with the default for each key that is wrong";
+    let advice = "correct it, then run fortify check-config until it reports nothing; the checks below use \
+                  the default for each key that is wrong";
     mistakes.problems().iter().map(|problem| Finding::fail(CHECK, problem, advice)).collect()
 }
 
-/// `work`, given up on after [`LIMIT`].
+/// The result of `work`, or `None` after [`LIMIT`].
 async fn within<T>(work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(LIMIT, work).await.ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use fortify_config::ControlAddress;
+    use fortify_engine::session::key_ring::KeyRingError;
+    use fortify_haproxy::client::{ClientError, Endpoint};
+    use fortify_store::StoreError;
+    use fortify_tor::{GenerationError, TorError};
+
     use super::*;
 
+    fn check<E: Advise + std::error::Error>(error: &E) -> Option<String> {
+        let finding = Finding::error("x", error);
+        assert_eq!(finding.found, error.problem());
+        assert_eq!(finding.advice, error.advice().map(Cow::into_owned));
+        let complete = match &finding.advice {
+            Some(advice) => format!("{}; {advice}", finding.found),
+            None => finding.found,
+        };
+        assert_eq!(error.to_string(), complete, "log and command line have both parts");
+        finding.advice
+    }
+
     #[test]
-    fn an_error_is_split_into_what_is_wrong_and_what_to_do() {
-        let finding = Finding::error("x", &"a is gone; make it: one; two");
-        assert_eq!(finding.found, "a is gone");
-        assert_eq!(finding.advice.as_deref(), Some("make it: one; two"));
-        assert_eq!(Finding::error("x", &"a is gone").advice, None);
+    fn the_advice_of_a_finding_is_that_of_the_error() {
+        let socket = || PathBuf::from("/run/x; y.sock");
+        let endpoint = || Endpoint::Unix(socket());
+        let address = || ControlAddress::Unix(socket());
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let named = [
+            (
+                check(&ClientError::Connect { endpoint: endpoint(), source: denied() }),
+                "stats socket",
+            ),
+            (check(&ClientError::Slow(endpoint())), "stats maxconn"),
+            (check(&ClientError::NotUnderstood(endpoint())), "[haproxy] socket_path"),
+            (check(&TorError::Connect(address(), denied())), "debian-tor"),
+            (check(&TorError::Cookie(socket(), denied())), "CookieAuthFileGroupReadable 1"),
+            (check(&TorError::PasswordNeeded), "tor.password_file"),
+            (check(&TorError::from(GenerationError::Malformed(socket()))), "move it away"),
+            (check(&KeyRingError::Readable { path: socket(), mode: 0o644 }), "chmod 600"),
+            (check(&KeyRingError::Missing(socket())), "when the gate first starts"),
+            (check(&redis::slow(&Config::default())), "stopped"),
+        ];
+        for (advice, words) in named {
+            assert!(advice.as_ref().is_some_and(|it| it.contains(words)), "{advice:?}: {words}");
+        }
+        assert_eq!(check(&ClientError::Broken { endpoint: endpoint(), source: denied() }), None);
+        assert_eq!(check(&TorError::Refused("SETEVENTS CIRC", "no; never".to_owned())), None);
+        assert_eq!(check(&StoreError::Full("a; b")), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What is counted of this process.
+//! Metrics of the process.
 
 use fortify_core::clock::Timestamp;
 use fortify_core::telemetry::process::ProcessCollector;
@@ -14,7 +14,7 @@ struct ByDirection {
     direction: &'static str,
 }
 
-/// The process and its clock.
+/// The instruments of the process and its clock.
 #[derive(Clone, Debug, Default)]
 pub struct DaemonMetrics {
     clock_jumps: Family<ByDirection, Counter>,
@@ -22,7 +22,7 @@ pub struct DaemonMetrics {
 }
 
 impl DaemonMetrics {
-    /// Fresh instruments, registered, and what the kernel says of this process.
+    /// New instruments, registered together with the kernel's figures about this process.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register(
@@ -42,12 +42,12 @@ impl DaemonMetrics {
         metrics
     }
 
-    /// The system's clock was set.
+    /// Counts a jump of the system's clock.
     pub fn clock_jumped(&self, direction: &'static str) {
         self.clock_jumps.get_or_create(&ByDirection { direction }).inc();
     }
 
-    /// When this process was ready.
+    /// Sets the time at which this process was ready.
     pub fn set_started(&self, at: Timestamp) {
         self.started.set(i64::try_from(at.as_secs()).unwrap_or(i64::MAX));
     }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_and_what_the_kernel_says_are_in_the_text() {
+    fn the_version_and_the_kernels_figures_are_exported() {
         let mut registry = Registry::with_prefix("fortify");
         DaemonMetrics::register(&mut registry);
         let mut text = String::new();

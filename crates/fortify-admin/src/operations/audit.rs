@@ -1,4 +1,4 @@
-//! What was changed: turns of the dial and the log of the admin interface, by time.
+//! The record of changes: changes of the threat level and the log of the admin interface, merged by time.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,36 +20,36 @@ use crate::log::{Entry, LogCursor, LogPage, Refusals};
 use fortify_core::clock::Timestamp;
 use fortify_engine::threat::history::DialRow;
 
-/// Records on a page, at most and unless it is said.
+/// Records per page: the most, and the default.
 pub const MOST: u64 = 1000;
 const USUALLY: u64 = 100;
 
-/// Records of an export that are in memory at a time.
+/// Records of an export that are in memory at one time.
 pub const EXPORTED_TOGETHER: u64 = 250;
 
-/// Which records.
+/// The page to read.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Page {
-    /// Before when, ms since the Unix epoch; now unless given.
+    /// Only records before this time, in ms since the Unix epoch; now by default.
     pub before: Option<u64>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     pub after: Option<String>,
-    /// How many, 100 unless given and at most 1,000.
+    /// How many records: 100 by default, at most 1,000.
     pub limit: Option<u64>,
 }
 
-/// Where a page ended, in each of the lists: a time would not do, for several records have the same.
+/// Where a page ended, in each of the lists. A time is not enough, because several records may share one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// The number of a turn of the dial.
+    /// The number of a change of the threat level.
     pub turns: u64,
-    /// The same in the log.
+    /// The position in the log.
     pub log: LogCursor,
 }
 
 impl Cursor {
-    /// Before which everything is.
+    /// The position after the latest record.
     pub const LATEST: Self = Self { turns: u64::MAX, log: LogCursor::LATEST };
 
     fn parse(text: &str) -> Option<Self> {
@@ -68,7 +68,7 @@ impl Cursor {
     }
 }
 
-/// Letters of a kind of refusal, and more.
+/// The longest name of a kind of refusal, with some reserve.
 const LONGEST_KIND: usize = 32;
 
 impl fmt::Display for Cursor {
@@ -82,11 +82,11 @@ impl fmt::Display for Cursor {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Record {
-    /// A turn of the dial.
+    /// A change of the threat level.
     Turn(DialRow),
-    /// A change.
+    /// A change by an operator.
     Change(Entry),
-    /// What was refused in a minute.
+    /// Refusals of one kind within a minute.
     Refused(Refusals),
 }
 
@@ -95,33 +95,32 @@ pub enum Record {
 pub struct Audit {
     /// The latest first.
     pub records: Vec<Record>,
-    /// What to give as `after` for the next page; nothing on the last.
+    /// The `after` of the next page; `None` on the last.
     pub next: Option<String>,
 }
 
-/// A page of what was changed, the latest first.
+/// A page of the record, the latest first.
 ///
 /// # Errors
 ///
-/// [`AdminError::BadRequest`] where `after` is none that was given; faults of the files.
+/// [`AdminError::BadRequest`] if `after` is not the `next` of a page; faults of the files.
 pub async fn show(context: Context, args: Page) -> Result<Audit, AdminError> {
     let limit = args.limit.unwrap_or(USUALLY).clamp(1, MOST);
     let before = args.before.map_or(EVER, Timestamp::from_millis);
-    let bad = || AdminError::BadRequest("after: use the next of the page before".to_owned());
+    let bad = || AdminError::BadRequest("after: use the next of the previous page".to_owned());
     let after = args.after.as_deref().map(|text| Cursor::parse(text).ok_or_else(bad));
     let cursor = after.transpose()?.unwrap_or(Cursor::LATEST);
     let (records, next) = read(&context, before, cursor, limit).await?;
     Ok(Audit { records, next: next.map(|cursor| cursor.to_string()) })
 }
 
-/// Everything that is kept, as JSON lines, the latest first.
+/// The complete record as JSON lines, the latest first.
 ///
-/// It is read a little at a time, as fast as it is fetched: neither memory nor the files are held meanwhile.
+/// It is read in small parts as fast as the client fetches them, so it neither fills memory nor locks the files.
 ///
 /// # Errors
 ///
-/// [`AdminError::Busy`] while something else is looked through; faults of the files. One that comes later
-/// breaks the answer off.
+/// [`AdminError::Busy`] during another scan; faults of the files. A later fault cuts the answer off.
 pub async fn export(context: Context, _: Nothing) -> Result<Response, AdminError> {
     let permit = context.admin.scan()?;
     let first = read(&context, EVER, Cursor::LATEST, EXPORTED_TOGETHER).await?;
@@ -129,13 +128,13 @@ pub async fn export(context: Context, _: Nothing) -> Result<Response, AdminError
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let (mut records, mut next) = first;
-        // Whoever fetches no more has dropped the receiver.
+        // The receiver is dropped when the client disconnects.
         while sender.send(Ok(lines(&records).into())).await.is_ok() {
             let Some(cursor) = next.take() else { break };
             match read_in_turn(&context, cursor).await {
                 Ok(read) => (records, next) = read,
                 Err(error) => {
-                    tracing::error!(%error, "an export of the audit was broken off");
+                    tracing::error!(%error, "an export of the audit was cut off");
                     drop(sender.send(Err(error)).await);
                     break;
                 }
@@ -153,7 +152,7 @@ async fn read_in_turn(context: &Context, cursor: Cursor) -> Result<Read, AdminEr
     read(context, EVER, cursor, EXPORTED_TOGETHER).await
 }
 
-/// An answer that is still being read.
+/// The body of an export.
 struct Lines(mpsc::Receiver<Result<Bytes, AdminError>>);
 
 impl http_body::Body for Lines {
@@ -179,10 +178,10 @@ pub fn lines(records: &[Record]) -> Vec<u8> {
     text
 }
 
-/// Later than every record.
+/// A time later than every record.
 pub const EVER: Timestamp = Timestamp::from_millis(u64::MAX);
 
-/// Records, and where to go on.
+/// Records, and where the next page starts.
 pub type Read = (Vec<Record>, Option<Cursor>);
 
 async fn read(
@@ -191,7 +190,7 @@ async fn read(
     cursor: Cursor,
     limit: u64,
 ) -> Result<Read, AdminError> {
-    // One more than is shown tells whether there is more.
+    // One more than is shown, to know whether there is a next page.
     let turns = context.app().engine.dial_history_before(before, cursor.turns, limit + 1).await?;
     let place = cursor.log.clone();
     let kept = move |accounts: &Accounts| accounts.kept(before, &place, limit + 1);
@@ -199,8 +198,8 @@ async fn read(
     Ok(page(turns, kept, cursor, limit))
 }
 
-/// The first `limit` of lists that each have the latest first and one record more, where there is one. Those
-/// of one time come in the order of the lists.
+/// Merges lists that each have the latest record first, and one record more than `limit` if there is one. Records
+/// of the same time keep the order of the lists.
 pub fn page(turns: Vec<(u64, DialRow)>, kept: LogPage, mut cursor: Cursor, limit: u64) -> Read {
     let mut turns = turns.into_iter().peekable();
     let mut changes = kept.changes.into_iter().peekable();

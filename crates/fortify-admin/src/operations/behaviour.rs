@@ -1,4 +1,4 @@
-//! What circuits look like, and what would have been done about it.
+//! The behaviour of circuits, and what is or would be done about it.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -7,32 +7,31 @@ use crate::error::AdminError;
 use crate::handler::{Context, Nothing};
 use fortify_engine::behaviour::{Class, Report};
 
-/// What circuits look like.
+/// The report on the behaviour of circuits.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Behaviour {
-    /// What was counted since the start.
+    /// Counts since the start.
     pub report: Report,
-    /// What is asked now of a circuit without a session that looks like any of the classes; with the mode
-    /// `observe` it is what would be asked.
+    /// What a suspicious circuit without a session must solve now, or would have to solve in the mode `observe`.
     pub found: Asked,
-    /// What is asked of any other.
+    /// What any other circuit without a session must solve.
     pub others: Asked,
 }
 
-/// What is asked of a circuit.
+/// What a circuit must solve.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Asked {
-    /// Challenges one after another.
+    /// The number of challenges in a row.
     pub stages: u8,
-    /// Whether they are of a harder kind.
+    /// Whether they are of a stricter kind.
     pub hard: bool,
 }
 
-/// What circuits look like.
+/// Reports the behaviour of circuits.
 ///
 /// # Errors
 ///
-/// None now.
+/// None at present.
 pub async fn show(context: Context, _: Nothing) -> Result<Behaviour, AdminError> {
     let app = context.app();
     let asked = |class| {

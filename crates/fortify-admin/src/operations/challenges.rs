@@ -10,34 +10,33 @@ use fortify_engine::challenge::ChallengeError;
 use fortify_engine::challenge::tally::Figures;
 use fortify_engine::threat::ThreatLevel;
 
-/// How challenges are answered.
+/// Figures about answers to challenges.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Challenges {
-    /// Of each task, carrier and level that was asked since the start, by this node.
+    /// The figures of each task, rendering and level that this node has issued since its start.
     pub kinds: Vec<Figures>,
-    /// Of all of them.
+    /// The figures of all of them together.
     pub all: Figures,
 }
 
-/// How challenges are answered.
+/// Reports how challenges are answered.
 ///
 /// # Errors
 ///
-/// None now.
+/// None at present.
 pub async fn show(context: Context, _: Nothing) -> Result<Challenges, AdminError> {
     let (kinds, all) = context.app().engine.answer_figures();
     Ok(Challenges { kinds, all })
 }
 
-/// A picture as visitors get it at a level, in the style in force. It is asked of nobody: no challenge is kept,
-/// and its answer is thrown away.
+/// A picture as visitors get it at a level, in the current style. No challenge is stored, and the answer is
+/// discarded.
 ///
 /// # Errors
 ///
-/// [`AdminError::BadRequest`] where there is no such level; [`AdminError::Busy`] where as many pictures are
-/// being drawn as may be.
+/// [`AdminError::BadRequest`] if there is no such level; [`AdminError::Busy`] if the renderer is at its limit.
 pub async fn sample(context: Context, level: u8) -> Result<Media, AdminError> {
-    let none = || AdminError::BadRequest(format!("level: {level} is none, use 1 to 10"));
+    let none = || AdminError::BadRequest(format!("level: {level} does not exist; use 1 to 10"));
     let level = ThreatLevel::new(level).ok_or_else(none)?;
     let closed = |_closed| AdminError::Unavailable("no picture can be drawn".to_owned());
     let _place = context.admin.samples.acquire().await.map_err(closed)?;

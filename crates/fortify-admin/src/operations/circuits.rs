@@ -1,4 +1,4 @@
-//! Circuits: how they stand, and changing that.
+//! The status of circuits: shown and changed.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -18,52 +18,52 @@ use fortify_core::pseudonym::CircuitTag;
 use fortify_engine::reputation::{CircuitStatus, StatusRow};
 use fortify_tor::{CloseOutcome, TorError};
 
-/// Circuits on a page, at most and unless it is said.
+/// Circuits per page: the most, and the default.
 const MOST: u32 = 200;
 const USUALLY: u32 = 50;
 
-/// Standings that are taken back at once: about a second's work.
+/// The most circuits that one flush resets: about a second's work.
 const MOST_FLUSHED: usize = 10_000;
 
-/// Those that are written together: what one batch of the file holds.
+/// Circuits in one write to the file.
 pub const WRITTEN_TOGETHER: usize = 256;
 
-/// The longest time that can be given: a year.
+/// The longest time for a ban or trust, in seconds: a year.
 pub const LONGEST: u64 = 31_536_000;
 
-/// Which circuits.
+/// Selects circuits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CircuitFilter {
-    /// Banned ones.
+    /// Banned circuits.
     Banned,
-    /// Trusted ones.
+    /// Trusted circuits.
     Vip,
-    /// Both.
+    /// Banned and trusted circuits.
     Any,
-    /// Those whose requests were counted in the last hour, however they stand.
+    /// Circuits with requests in the last hour, whatever their status.
     Seen,
 }
 
-/// A page of circuits.
+/// The page to read.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct List {
-    /// Which; those that stand in some way unless given.
+    /// Which circuits; by default, those that are banned or trusted.
     pub which: Option<CircuitFilter>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     pub after: Option<String>,
-    /// How many, 50 unless given and at most 200.
+    /// How many circuits: 50 by default, at most 200.
     pub limit: Option<u32>,
-    /// Whether their addresses are told too: over the unix socket alone.
+    /// Whether to include addresses; only allowed on the unix socket.
     pub addresses: Option<bool>,
 }
 
-/// A circuit.
+/// The circuit to show.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OfCircuit {
-    /// Its pseudonym, 32 hexadecimal digits; over the unix socket also its address.
+    /// Its pseudonym, 32 hexadecimal digits; on the unix socket also its address.
     pub circuit: String,
 }
 
@@ -71,15 +71,15 @@ pub struct OfCircuit {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
-    /// Its pseudonym, 32 hexadecimal digits; over the unix socket also its address.
+    /// Its pseudonym, 32 hexadecimal digits; on the unix socket also its address.
     pub circuit: String,
-    /// For how long; as configured unless given.
+    /// For how long; by default as configured.
     pub seconds: Option<u64>,
     /// Why, for the audit.
     pub reason: Option<String>,
 }
 
-/// Which standings to take back.
+/// The circuits to reset.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Flush {
@@ -94,39 +94,39 @@ pub struct Flush {
 pub struct Circuits {
     /// The latest first.
     pub circuits: Vec<Circuit>,
-    /// What to ask for the next page with; nothing on the last.
+    /// The `after` of the next page; `None` on the last.
     pub next: Option<String>,
 }
 
-/// A circuit, and how it stands.
+/// A circuit and its status.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Circuit {
     /// Its pseudonym.
     pub circuit: String,
-    /// `vip`, `banned`, or nothing for one like any other.
+    /// `vip` or `banned`; `None` if it is normal.
     pub status: Option<&'static str>,
-    /// Why it stands so.
+    /// The reason for the status.
     pub reason: Option<&'static str>,
-    /// Since when, ms since the Unix epoch.
+    /// When the status began, in ms since the Unix epoch.
     pub since: Option<Timestamp>,
-    /// Until when.
+    /// When it ends.
     pub until: Option<Timestamp>,
-    /// When its last request was counted.
+    /// The time of its last request.
     pub seen: Option<Timestamp>,
-    /// Whether anything can be done about it: its number is known.
+    /// Whether its number is known, so that its status can be changed.
     pub known: bool,
-    /// Its address as tor and `HAProxy` have it; only where it was asked for.
+    /// Its address as tor and `HAProxy` know it; only on request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<Address>,
 }
 
-/// A circuit's address, which `Debug` keeps to itself.
+/// A circuit's address, which `Debug` does not show.
 #[derive(Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Address(Ipv6Addr);
 
 impl Address {
-    /// That of `circuit`.
+    /// The address of `circuit`.
     pub const fn of(circuit: &TorCircuit) -> Self {
         Self(circuit.address())
     }
@@ -138,19 +138,19 @@ impl fmt::Debug for Address {
     }
 }
 
-/// What became of a circuit that was to be closed.
+/// The result of closing a circuit.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Killed {
-    /// Whether tor had it still.
+    /// Whether tor still had it.
     pub closed: bool,
 }
 
-/// What was taken back.
+/// The result of a flush.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Flushed {
-    /// How many.
+    /// How many circuits were reset.
     pub taken_back: u64,
-    /// How many are left: ask again.
+    /// How many are left; repeat the request to reset them.
     pub left: u64,
 }
 
@@ -158,22 +158,22 @@ pub struct Flushed {
 ///
 /// # Errors
 ///
-/// [`AdminError::BadRequest`] where `after` is none that was given, and where addresses are asked for from
-/// elsewhere than beside the gate; [`AdminError::Busy`] while something else is looked through.
+/// [`AdminError::BadRequest`] if `after` is not the `next` of a page, or if addresses are requested elsewhere than on
+/// the unix socket; [`AdminError::Busy`] during another scan.
 pub async fn list(context: Context, args: List) -> Result<Circuits, AdminError> {
     let addresses = args.addresses.unwrap_or(false);
     if addresses && !context.is_local() {
-        let advice = "addresses: they are told over the unix socket alone; leave it out";
+        let advice = "addresses: only available on the unix socket; leave it out";
         return Err(AdminError::BadRequest(advice.to_owned()));
     }
     let limit = args.limit.unwrap_or(USUALLY).clamp(1, MOST) as usize;
-    let bad = || AdminError::BadRequest("after: use the next of the page before".to_owned());
+    let bad = || AdminError::BadRequest("after: use the next of the previous page".to_owned());
     let after = args.after.as_deref().map(|text| Cursor::parse(text).ok_or_else(bad));
     let (after, app) = (after.transpose()?, context.app.clone());
     let which = args.which.unwrap_or(CircuitFilter::Any);
     let permit = context.admin.scan()?;
     let page = directory::off_thread(move || {
-        // Held for as long as the thread works, whether or not anybody still waits for it.
+        // Held for as long as the thread works, even if the caller stops waiting.
         let _permit = permit;
         let items: Vec<Item> = if which == CircuitFilter::Seen {
             let recent = app.engine.recent_circuits().into_iter();
@@ -194,26 +194,26 @@ pub async fn list(context: Context, args: List) -> Result<Circuits, AdminError> 
     Ok(Circuits { circuits, next: next.map(|cursor| cursor.to_string()) })
 }
 
-/// How a circuit stands.
+/// Reports the status of a circuit.
 ///
 /// # Errors
 ///
-/// [`AdminError::BadRequest`] where it is not named.
+/// [`AdminError::BadRequest`] if the name is malformed.
 pub async fn show(context: Context, args: OfCircuit) -> Result<Circuit, AdminError> {
     let named = resolve(&context, &args.circuit).await?;
     Ok(view(&context, named))
 }
 
-/// Refuses a circuit.
+/// Bans a circuit.
 ///
 /// # Errors
 ///
-/// Where it is not known, and faults of the files: nothing was changed then.
+/// If the circuit is not known; faults of the files, and then nothing has changed.
 pub async fn ban(context: Context, args: Change) -> Result<Circuit, AdminError> {
     change(&context, args, CircuitStatus::Banned).await
 }
 
-/// Favours a circuit, even a banned one.
+/// Trusts a circuit, even a banned one.
 ///
 /// # Errors
 ///
@@ -222,7 +222,7 @@ pub async fn promote(context: Context, args: Change) -> Result<Circuit, AdminErr
     change(&context, args, CircuitStatus::Trusted).await
 }
 
-/// Takes a ban or a favour back; a circuit that had used up its tries has them again.
+/// Makes a circuit normal again: lifts a ban, withdraws trust, and restores the tries that it used up.
 ///
 /// # Errors
 ///
@@ -231,17 +231,17 @@ pub async fn reset(context: Context, args: Change) -> Result<Circuit, AdminError
     change(&context, args, CircuitStatus::Normal).await
 }
 
-/// Has tor close a circuit. The client comes back on another one.
+/// Closes a circuit through tor. The client returns on another one.
 ///
 /// # Errors
 ///
-/// [`AdminError::Conflict`] where tor is not asked, and what tor says against it.
+/// [`AdminError::Conflict`] if `tor.control` is not set; the failure that tor reports.
 pub async fn kill(context: Context, args: Change) -> Result<Killed, AdminError> {
     let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
     let named = resolve(&context, &args.circuit).await?;
     let circuit = named.circuit()?;
     let Some(tor) = context.app().tor.clone() else {
-        let advice = "tor is not asked here; set tor.control, or ban the circuit";
+        let advice = "there is no connection to tor; set tor.control, or ban the circuit";
         return Err(AdminError::Conflict(advice.to_owned()));
     };
     let entry = context.entry("circuit.kill", &named.tag.hex())?;
@@ -253,11 +253,11 @@ pub async fn kill(context: Context, args: Change) -> Result<Killed, AdminError> 
     Ok(Killed { closed: closed == CloseOutcome::JustClosed })
 }
 
-/// Takes many standings back, as many as take about a second.
+/// Makes many circuits normal again, as many as take about a second.
 ///
 /// # Errors
 ///
-/// Faults of the files: what was taken back stays so.
+/// Faults of the files; the circuits that were reset before stay so.
 pub async fn flush(context: Context, args: Flush) -> Result<Flushed, AdminError> {
     let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
     if args.which == CircuitFilter::Seen {
@@ -295,15 +295,15 @@ async fn change(
     let named = resolve(context, &args.circuit).await?;
     let circuit = named.circuit()?;
     let app = context.app();
-    let before = app.engine.status(circuit).map_or("like any other", |row| row.status.as_str());
-    let to = told(status, time);
+    let before = app.engine.status(circuit).map_or("normal", |row| row.status.as_str());
+    let to = describe(status, time);
     let entry = context.entry(action(status), &named.tag.hex())?.change(before, to);
     context.log(entry.because(&reason)).await?;
     app.engine.set_status(circuit, status, time).await?;
     Ok(view(context, named))
 }
 
-/// A circuit and how it stands, without its number.
+/// A circuit and its status, without its number.
 pub(super) fn view(context: &Context, named: KnownCircuit) -> Circuit {
     let app = context.app();
     let row: Option<StatusRow> = named.tor.and_then(|circuit| app.engine.status(circuit));
@@ -312,7 +312,7 @@ pub(super) fn view(context: &Context, named: KnownCircuit) -> Circuit {
 }
 
 impl Circuit {
-    /// One that stands as in `row`; nothing else is known of it.
+    /// A circuit with the status in `row`, of which nothing else is known.
     pub fn status_of(tag: CircuitTag, row: Option<StatusRow>) -> Self {
         let row = row.filter(|row| row.status != CircuitStatus::Normal);
         Self {
@@ -328,17 +328,17 @@ impl Circuit {
     }
 }
 
-/// How long a circuit stands so unless it is said.
+/// The default duration of a status.
 pub const fn usual(status: CircuitStatus, config: &Config) -> Duration {
     match status {
         CircuitStatus::Banned => config.reputation.ban,
         CircuitStatus::Trusted => config.reputation.vip,
-        // Kept for as long as there may be failures to forget.
+        // For as long as failures may be remembered.
         CircuitStatus::Normal => config.security.reputation_decay,
     }
 }
 
-/// What the audit calls having a circuit stand so.
+/// The action in the audit that gives a circuit this status.
 pub const fn action(status: CircuitStatus) -> &'static str {
     match status {
         CircuitStatus::Banned => "circuit.ban",
@@ -347,22 +347,22 @@ pub const fn action(status: CircuitStatus) -> &'static str {
     }
 }
 
-/// What the audit says of a change to `status` for so long.
-pub fn told(status: CircuitStatus, time: Duration) -> String {
+/// The new value in the audit for a change to `status`.
+pub fn describe(status: CircuitStatus, time: Duration) -> String {
     match status {
-        CircuitStatus::Normal => "like any other".to_owned(),
+        CircuitStatus::Normal => "normal".to_owned(),
         _ => format!("{status} for {} s", time.as_secs()),
     }
 }
 
-/// A circuit on its way to a page: its pseudonym costs a hash, and is made for those that are shown.
+/// A circuit that may be on the page. Its pseudonym costs a hash, and is computed only if it is shown.
 struct Item {
     at: Timestamp,
     tag: Option<CircuitTag>,
     tor: Option<TorCircuit>,
 }
 
-/// Where a page ended: a time, and among those of that time a pseudonym.
+/// Where a page ended: a time, and a pseudonym among the circuits of that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cursor {
     at: Timestamp,
@@ -383,7 +383,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// The page after `after`: the latest first, those of one time by their pseudonyms.
+/// The page after `after`: the latest first, circuits of the same time sorted by pseudonym.
 fn cut(
     mut items: Vec<Item>,
     after: Option<Cursor>,
@@ -415,7 +415,7 @@ fn cut(
 }
 
 impl CircuitFilter {
-    /// The word in the API and in the log.
+    /// The name in the API and in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Banned => "banned",
@@ -425,7 +425,7 @@ impl CircuitFilter {
         }
     }
 
-    /// Whether one that stands so is among them.
+    /// Whether circuits of this status are selected.
     pub fn has(self, status: CircuitStatus) -> bool {
         match self {
             Self::Banned => status == CircuitStatus::Banned,
@@ -440,7 +440,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_follow_each_other_and_leave_nobody_out() {
+    fn pages_follow_each_other_without_gaps() {
         // Many of one time, and some of others.
         let items = || {
             (0..250_u32).map(|number| Item {

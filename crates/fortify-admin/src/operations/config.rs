@@ -1,4 +1,4 @@
-//! The configuration in force, without its secrets.
+//! The current configuration, without secrets.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,12 +8,12 @@ use crate::error::AdminError;
 use crate::handler::{Context, Nothing};
 use fortify_engine::threat::ThreatLevel;
 
-/// The configuration in force.
+/// The current configuration.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ConfigView {
-    /// Each key and its value, by section; files that hold secrets are named, and never read here.
+    /// Each key and its value, by section. Files with secrets are named, not read.
     pub sections: Vec<Section>,
-    /// What each level asks, with everything that was written for it.
+    /// What each level requires, with the settings made for it.
     pub levels: Vec<LevelRow>,
 }
 
@@ -35,11 +35,11 @@ pub struct Key {
     pub value: String,
 }
 
-/// The configuration in force.
+/// Reports the current configuration.
 ///
 /// # Errors
 ///
-/// None now.
+/// None at present.
 pub async fn show(context: Context, _: Nothing) -> Result<ConfigView, AdminError> {
     let app = context.app();
     let sections = (app.config.shown().into_iter())

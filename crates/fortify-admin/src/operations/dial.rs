@@ -1,4 +1,4 @@
-//! The threat dial: looked at and turned.
+//! The threat level: shown and changed.
 
 use std::sync::Arc;
 
@@ -13,47 +13,47 @@ use fortify_engine::threat::history::{ChangedBy, DialChange, DialRow, MAX_NAME, 
 use fortify_engine::threat::table::{Admits, LevelPolicy};
 use fortify_engine::threat::{Dial, ThreatLevel};
 
-/// What is said of a dial that does not turn.
-pub const PINNED: &str = "the dial is pinned; give it back to itself first (fortify dial auto), or pin it at the level you want";
+/// The message when the threat level is pinned.
+pub const PINNED: &str = "the dial is pinned; return it to automatic control first (fortify dial auto), or pin it at the level you want";
 
-/// Turns that are given at most.
+/// The most changes in one answer.
 const MOST_TURNS: u64 = 1000;
 
-/// The dial.
+/// The threat level and its control.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DialView {
-    /// Where it stands.
+    /// The threat level.
     pub level: u8,
-    /// Who may turn it: `auto`, `manual` or `pinned`.
+    /// How it is controlled: `auto`, `manual` or `pinned`.
     pub mode: &'static str,
-    /// Seconds for which it does not turn by itself.
+    /// Seconds for which automatic control is paused.
     pub paused_seconds: u64,
-    /// What each level asks, the mildest first.
+    /// What each level requires, the lowest first.
     pub table: Vec<LevelRow>,
 }
 
-/// What a level asks.
+/// What a level requires.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LevelRow {
-    /// 1 to 10.
+    /// The level, 1 to 10.
     pub level: u8,
-    /// Challenges one after another.
+    /// The number of challenges in a row.
     pub stages: u8,
-    /// How long a challenge can be answered.
+    /// Seconds to answer a challenge.
     pub challenge_ttl_seconds: u64,
-    /// Challenges that a circuit may ask for in an hour.
+    /// Challenges that a circuit may request in an hour.
     pub challenges_per_hour: u32,
-    /// How long a session lasts that is earned then.
+    /// Seconds for which a session lasts.
     pub session_ttl_seconds: u64,
-    /// What admits: `either`, `session` or `both`.
+    /// What admits a request, a session or a trusted circuit: `either`, `session` or `both`.
     pub admits: &'static str,
-    /// How often each task is asked; empty for the level's own weights.
+    /// The weights of the tasks; empty for the level's defaults.
     pub variants: Vec<Weight>,
-    /// How often each carrier is used; empty for the level's own weights.
+    /// The weights of the renderings; empty for the level's defaults.
     pub carriers: Vec<Weight>,
 }
 
-/// How often something is chosen.
+/// A name and its weight in a random choice.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Weight {
     /// Its name.
@@ -62,17 +62,17 @@ pub struct Weight {
     pub weight: u32,
 }
 
-/// A turn by hand.
+/// A change of the threat level by hand.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Turn {
-    /// 1 to 10.
+    /// The new level, 1 to 10.
     pub level: u8,
     /// Why, for the audit.
     pub reason: String,
 }
 
-/// The dial given back to itself.
+/// The return to automatic control.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AutoRequest {
@@ -80,31 +80,31 @@ pub struct AutoRequest {
     pub reason: Option<String>,
 }
 
-/// How many.
+/// The length of the history.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Last {
-    /// How many of the latest, 100 unless given and at most 1,000.
+    /// How many of the latest changes: 100 by default, at most 1,000.
     pub last: Option<u64>,
 }
 
-/// Turns of the dial.
+/// Changes of the threat level.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct History {
     /// The oldest first.
     pub turns: Vec<DialRow>,
 }
 
-/// Where the dial stands, and what each level asks.
+/// Reports the threat level, and what each level requires.
 ///
 /// # Errors
 ///
-/// None now.
+/// None at present.
 pub async fn get(context: Context, _: Nothing) -> Result<DialView, AdminError> {
     Ok(view(&context, context.app().engine.dial()))
 }
 
-/// The last turns, with their causes.
+/// The last changes, with their causes.
 ///
 /// # Errors
 ///
@@ -114,38 +114,37 @@ pub async fn history(context: Context, args: Last) -> Result<History, AdminError
     Ok(History { turns: context.app().engine.dial_history(last).await? })
 }
 
-/// Turns the dial by hand.
+/// Sets the threat level by hand.
 ///
 /// # Errors
 ///
-/// [`AdminError::Conflict`] where it is pinned; faults of the file, and then it was not turned.
+/// [`AdminError::Conflict`] if it is pinned; faults of the file, and then it has not changed.
 pub async fn set(context: Context, args: Turn) -> Result<DialView, AdminError> {
     let (level, now) = (level(args.level)?, context.app().clock.now());
     turn(&context, &reason(&args.reason)?, move |dial| dial.set(level, now)).await
 }
 
-/// Gives the dial back to itself.
+/// Returns the threat level to automatic control.
 ///
 /// # Errors
 ///
-/// Faults of the file, and then it was not turned.
+/// Faults of the file, and then it has not changed.
 pub async fn auto(context: Context, args: AutoRequest) -> Result<DialView, AdminError> {
     let why = line("reason", args.reason.as_deref().unwrap_or_default())?;
     turn(&context, &why, |dial| Some(dial.auto())).await
 }
 
-/// Holds the dial at a level.
+/// Pins the threat level.
 ///
 /// # Errors
 ///
-/// Faults of the file, and then it was not turned.
+/// Faults of the file, and then it has not changed.
 pub async fn pin(context: Context, args: Turn) -> Result<DialView, AdminError> {
     let level = level(args.level)?;
     turn(&context, &reason(&args.reason)?, move |dial| Some(dial.pin(level))).await
 }
 
-/// The turn is in the dial's own file, with who and by what means, before it takes effect: the audit reads
-/// it from there.
+/// The change is in the dial's own file, with its author, before it takes effect. The audit reads it from there.
 async fn turn(
     context: &Context,
     reason: &str,
@@ -160,7 +159,9 @@ async fn turn(
 
 fn level(number: u8) -> Result<ThreatLevel, AdminError> {
     let level = ThreatLevel::new(number);
-    level.ok_or_else(|| AdminError::BadRequest(format!("level: {number} is none, use 1 to 10")))
+    level.ok_or_else(|| {
+        AdminError::BadRequest(format!("level: {number} does not exist; use 1 to 10"))
+    })
 }
 
 fn view(context: &Context, dial: Dial) -> DialView {
@@ -168,7 +169,7 @@ fn view(context: &Context, dial: Dial) -> DialView {
     of(&dial, app.clock.now(), |level| app.engine.policy_at(level))
 }
 
-/// `dial` as it stands at `now`, by the levels' table.
+/// The state of `dial` at `now`, with the policy of every level.
 pub fn of(
     dial: &Dial,
     now: Timestamp,
@@ -182,7 +183,7 @@ pub fn of(
     }
 }
 
-/// What is written beside a turn by hand.
+/// The author and reason of a change by hand.
 pub fn why(principal: &Principal, at: Timestamp, reason: &str) -> DialChange {
     let mut by = format!("{} by {}", principal.name, principal.auth_method.as_str());
     by.truncate(by.floor_char_boundary(MAX_NAME));
@@ -191,7 +192,7 @@ pub fn why(principal: &Principal, at: Timestamp, reason: &str) -> DialChange {
     DialChange { at, by: ChangedBy::Operator(by), reason, signals: None }
 }
 
-/// What a level asks, for people and programs.
+/// What a level requires, for an answer.
 #[must_use]
 pub fn row(policy: &LevelPolicy) -> LevelRow {
     let weight = |name, weight: u32| Weight { name, weight };

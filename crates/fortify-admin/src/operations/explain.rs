@@ -1,4 +1,4 @@
-//! What would be decided about a circuit now, and why.
+//! What the gate would decide about a circuit now, and why.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,12 +9,12 @@ use crate::error::AdminError;
 use crate::handler::Context;
 use fortify_engine::explain::Explanation;
 
-/// A circuit, what would be decided about it, and why.
+/// A circuit, what the gate would decide about it, and why.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Explained {
     /// The circuit, and its status.
     pub circuit: Circuit,
-    /// Everything that is known of it.
+    /// Everything that the gate knows about it.
     #[serde(flatten)]
     pub explanation: Explanation,
 }
@@ -23,7 +23,7 @@ pub struct Explained {
 ///
 /// # Errors
 ///
-/// [`AdminError::BadRequest`] where it is not named; faults of the store.
+/// [`AdminError::BadRequest`] if the name is malformed; faults of the store.
 pub async fn explain(context: Context, args: OfCircuit) -> Result<Explained, AdminError> {
     let named = resolve(&context, &args.circuit).await?;
     let explanation = context.app().engine.explain(named.tag, named.tor).await?;

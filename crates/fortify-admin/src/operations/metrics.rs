@@ -1,4 +1,4 @@
-//! What is counted, for a Prometheus that cannot ask the gate's own address.
+//! Metrics, for a Prometheus that cannot reach the gate's own address.
 
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -7,13 +7,13 @@ use crate::error::AdminError;
 use crate::handler::{Context, Nothing};
 use fortify_web::probes;
 
-/// Everything that is counted, in Prometheus' text form. Where the gate's own address takes PROXY lines it
-/// has no `/metrics` for anybody.
+/// All metrics in Prometheus' text format. If the gate's own address takes PROXY lines, it does not serve
+/// `/metrics`.
 ///
 /// # Errors
 ///
-/// [`AdminError::Unavailable`] where it cannot be written.
+/// [`AdminError::Unavailable`] if they cannot be encoded.
 pub async fn show(context: Context, _: Nothing) -> Result<Response, AdminError> {
-    let told = probes::exposition(context.app(), &HeaderMap::new()).await;
-    told.map_err(|error| AdminError::Unavailable(error.to_string()))
+    let text = probes::exposition(context.app(), &HeaderMap::new()).await;
+    text.map_err(|error| AdminError::Unavailable(error.to_string()))
 }

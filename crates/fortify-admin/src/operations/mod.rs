@@ -1,9 +1,9 @@
-//! What an operator can look at and do: the functions that dashboard, API and command line share.
+//! What operators can see and do: the functions that dashboard, API and command line share.
 //!
-//! Each takes the [`Context`](super::handler::Context) of its request and a struct, and gives a struct. Who
-//! may call which is in the table of [`routes`](super::routes); a change writes itself into the
-//! [`log`](super::log) before it is made. No answer holds a circuit's number or a secret, but for a token or
-//! a one-time secret that was just made.
+//! Each takes the [`Context`](super::handler::Context) of its request and a struct of arguments. The table of
+//! [`routes`](super::routes) says who may call which. A change is recorded in the [`log`](super::log) before it is
+//! made. No answer contains a circuit's number, and none a secret except a token or one-time secret that was just
+//! created.
 
 pub mod audit;
 pub mod behaviour;

@@ -1,4 +1,4 @@
-//! The configuration, read again: by an operator, and by SIGHUP.
+//! Reloading the configuration, for an operator and for SIGHUP.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,10 +12,10 @@ use fortify_config::Change;
 use fortify_core::clock::Timestamp;
 use fortify_web::reload::{ReloadError, Reloaded};
 
-/// What it is called in the audit.
+/// The action in the audit.
 const ACTION: &str = "config.reload";
 
-/// The configuration, to be read again.
+/// A request to reload the configuration.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {
@@ -23,11 +23,11 @@ pub struct Reload {
     pub reason: Option<String>,
 }
 
-/// Reads the configuration again and has it in force, or leaves everything as it is.
+/// Reloads the configuration and applies it, or changes nothing.
 ///
 /// # Errors
 ///
-/// [`AdminError::Conflict`] with file, line and key; faults of the files, and then nothing was changed.
+/// [`AdminError::Conflict`] with file, line and key; faults of the files, and then nothing has changed.
 pub async fn reload(context: Context, args: Reload) -> Result<Reloaded, AdminError> {
     let reason = line("reason", args.reason.as_deref().unwrap_or_default())?;
     let principal = context.principal()?.clone();
@@ -39,14 +39,14 @@ pub async fn reload(context: Context, args: Reload) -> Result<Reloaded, AdminErr
     })
 }
 
-/// The same, because a signal said so; the log says what came of it.
+/// Reloads the configuration after a signal. The result is in the log.
 pub async fn by_signal(admin: &SharedAdmin) {
     let principal =
         Principal { name: "SIGHUP".to_owned(), role: Role::Admin, auth_method: AuthMethod::Signal };
-    let _told = perform(admin.clone(), principal, String::new()).await;
+    let _logged_already = perform(admin.clone(), principal, String::new()).await;
 }
 
-/// Goes on to its end where whoever asked does not wait for it.
+/// Runs to its end even if the caller stops waiting.
 async fn perform(
     admin: SharedAdmin,
     principal: Principal,
@@ -70,7 +70,7 @@ async fn perform(
             let entry = Entry::new(&principal, at, ACTION, "failed").because(&why);
             let logged = admin.accounts.with(move |accounts| accounts.log(&entry)).await;
             if let Err(error) = logged {
-                tracing::warn!(%error, "a reload that failed was not written down");
+                tracing::warn!(%error, "a failed reload was not recorded in the audit");
             }
         }
         reloaded
@@ -78,7 +78,7 @@ async fn perform(
     tokio::spawn(work).await.unwrap_or(Err(ReloadError::Panicked))
 }
 
-/// One for each key, or one that says that there was none.
+/// One entry for each key that changed, or one that says that none did.
 fn entries(principal: &Principal, at: Timestamp, reason: &str, reloaded: &Reloaded) -> Vec<Entry> {
     let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "default".to_owned());
     let entry = |change: &Change, when: &str| {
@@ -91,7 +91,7 @@ fn entries(principal: &Principal, at: Timestamp, reason: &str, reloaded: &Reload
     let later = reloaded.at_restart.iter().map(|change| entry(change, " (at the next start)"));
     let mut all: Vec<_> = now.chain(later).collect();
     if all.is_empty() {
-        all.push(Entry::new(principal, at, ACTION, "as before").because(reason));
+        all.push(Entry::new(principal, at, ACTION, "unchanged").because(reason));
     }
     all
 }

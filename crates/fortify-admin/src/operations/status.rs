@@ -1,4 +1,4 @@
-//! How the gate is doing.
+//! The state of the gate.
 
 use std::time::Duration;
 
@@ -11,67 +11,67 @@ use crate::handler::{Context, Nothing};
 use fortify_core::clock::Timestamp;
 use fortify_web::app::{ComponentHealth, Readiness};
 
-/// Over what rates are told.
+/// The period that rates are averaged over.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Reasons that are shown.
+/// The most reasons in an answer.
 const TOP: usize = 8;
 
-/// How the gate is doing.
+/// The state of the gate.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Status {
     /// The program's version.
     pub version: &'static str,
-    /// When this was the case, ms since the Unix epoch.
+    /// The time of this report, in ms since the Unix epoch.
     pub at: Timestamp,
     /// Seconds since the gate was started.
     pub uptime_seconds: u64,
-    /// Where the dial stands.
+    /// The threat level.
     pub level: u8,
-    /// Who may turn it: `auto`, `manual` or `pinned`.
+    /// How it is controlled: `auto`, `manual` or `pinned`.
     pub mode: &'static str,
-    /// Whether the gate can do its work.
+    /// Whether the gate can serve visitors.
     pub ready: bool,
-    /// Each thing that it needs or uses.
+    /// Everything that it needs or uses.
     pub dependencies: Vec<Dependency>,
     /// Requests since the start.
     pub totals: Totals,
     /// Requests a second over the last minute, or as much of it as the gate has run.
     pub per_second: Rates,
-    /// Challenges that wait for an answer.
+    /// Challenges without an answer yet.
     pub active_challenges: u64,
     /// Visitors who wait for a challenge.
     pub queue: u64,
     /// Pictures drawn ahead.
     pub pictures_ready: u64,
-    /// Circuits that are trusted.
+    /// Trusted circuits.
     pub trusted: u64,
-    /// Circuits that are banned.
+    /// Banned circuits.
     pub banned: u64,
     /// Operators who are logged in.
     pub admin_sessions: u64,
-    /// Why requests were decided as they were, the most frequent first.
+    /// The reasons for decisions about requests, the most frequent first.
     pub reasons: Vec<ReasonCount>,
 }
 
 /// One thing that the gate needs or uses.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Dependency {
-    /// `store`, `renderer`, `reputation` (the file of standings), `haproxy` or `tor`.
+    /// `store`, `renderer`, `reputation` (the file of circuits' status), `haproxy` or `tor`.
     pub name: &'static str,
-    /// How it is.
+    /// Its state.
     pub state: Health,
     /// Whether the gate is unready without it.
     pub required: bool,
 }
 
-/// How a dependency is.
+/// The state of a dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// It works.
     Ok,
-    /// It does not.
+    /// It does not work.
     Down,
     /// It is not configured.
     Off,
@@ -80,39 +80,39 @@ pub enum Health {
 /// Requests since the start.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Totals {
-    /// Let through.
+    /// Requests that were admitted.
     pub admitted: u64,
-    /// Met with a challenge.
+    /// Requests that were answered with a challenge.
     pub challenged: u64,
-    /// Refused.
+    /// Requests that were refused.
     pub refused: u64,
 }
 
 /// Requests a second.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Rates {
-    /// Let through.
+    /// Requests that were admitted.
     pub admitted: f64,
-    /// Met with a challenge.
+    /// Requests that were answered with a challenge.
     pub challenged: f64,
-    /// Refused.
+    /// Requests that were refused.
     pub refused: f64,
 }
 
-/// How often there was a reason.
+/// A reason and its number of requests.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ReasonCount {
-    /// The word.
+    /// The reason.
     pub reason: &'static str,
     /// Requests.
     pub count: u64,
 }
 
-/// How the gate is doing.
+/// Reports the state of the gate.
 ///
 /// # Errors
 ///
-/// None now.
+/// None at present.
 pub async fn show(context: Context, _: Nothing) -> Result<Status, AdminError> {
     let app = context.app();
     let (dial, readiness, sample) =
@@ -180,18 +180,18 @@ fn dependencies(readiness: Readiness) -> Vec<Dependency> {
     .into()
 }
 
-/// The last hour.
+/// The traffic of the last hour.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Traffic {
-    /// One every ten seconds, the oldest first; sums since the start.
+    /// A sample for every ten seconds, the oldest first. Its counts are totals since the start.
     pub samples: Vec<Sample>,
 }
 
-/// The last hour.
+/// Reports the traffic of the last hour.
 ///
 /// # Errors
 ///
-/// None now.
+/// None at present.
 pub async fn traffic(context: Context, _: Nothing) -> Result<Traffic, AdminError> {
     Ok(Traffic { samples: context.admin.figures.all() })
 }

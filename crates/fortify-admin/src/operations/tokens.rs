@@ -10,7 +10,7 @@ use crate::error::AdminError;
 use crate::handler::{Context, Nothing, line};
 use crate::identity::Role;
 
-/// Days of a token: unless it is said, and at most.
+/// The lifetime of a token in days: the default and the maximum.
 const USUALLY_DAYS: u64 = 90;
 const MOST_DAYS: u64 = 3650;
 
@@ -25,32 +25,32 @@ pub struct Tokens {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Add {
-    /// What it may do.
+    /// Its role.
     pub role: Role,
     /// What it is for.
     pub label: Option<String>,
-    /// Days until it ends, 90 unless given and at most 3,650.
+    /// Days until it expires: 90 by default, at most 3,650.
     pub days: Option<u64>,
 }
 
-/// A token.
+/// The token to revoke.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OfToken {
-    /// Its name.
+    /// Its ID.
     pub id: String,
 }
 
-/// A token that was just made.
+/// A token that was just created.
 #[derive(Serialize, JsonSchema)]
 pub struct NewToken {
-    /// What is kept of it.
+    /// The token without its secret.
     pub token: Token,
-    /// Its text, which is shown this once: send it as Authorization: Bearer.
+    /// Its text, which cannot be shown again: send it as Authorization: Bearer.
     pub secret: String,
 }
 
-/// Every token.
+/// Lists all tokens.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub async fn list(context: Context, _: Nothing) -> Result<Tokens, AdminError> {
     Ok(Tokens { tokens })
 }
 
-/// Makes a token.
+/// Creates a token.
 ///
 /// # Errors
 ///
@@ -81,7 +81,7 @@ pub async fn add(context: Context, args: Add) -> Result<NewToken, AdminError> {
     Ok(NewToken { token, secret: text.expose().clone() })
 }
 
-/// Ends a token.
+/// Revokes a token.
 ///
 /// # Errors
 ///

@@ -15,10 +15,10 @@ use crate::{password as passwords, totp as codes};
 use fortify_core::entropy::random_bytes;
 use fortify_store::record::Secret;
 
-/// Accounts.
+/// All accounts.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Users {
-    /// By name.
+    /// The accounts, sorted by name.
     pub users: Vec<User>,
 }
 
@@ -28,43 +28,43 @@ pub struct Users {
 pub struct Add {
     /// Its name.
     pub name: String,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
     /// Its password: at least 12 characters.
     pub password: String,
 }
 
-/// Another role.
+/// A change of an account's role.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetRole {
     /// The account.
     pub name: String,
-    /// What it may do from now on.
+    /// The new role.
     pub role: Role,
 }
 
-/// Another password.
+/// A change of an account's password.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetPassword {
     /// The account.
     pub name: String,
-    /// At least 12 characters.
+    /// The new password: at least 12 characters.
     pub password: String,
 }
 
-/// One-time codes.
+/// A change of an account's one-time codes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetTotp {
     /// The account.
     pub name: String,
-    /// Whether they are asked for from now on, with a new secret.
+    /// `true` requires codes, with a new secret; `false` turns them off.
     pub on: bool,
 }
 
-/// An account.
+/// The account to remove.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OfUser {
@@ -72,38 +72,38 @@ pub struct OfUser {
     pub name: String,
 }
 
-/// One's own password.
+/// A change of the user's own password.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OwnPassword {
-    /// The one in force.
+    /// The current password.
     pub password: String,
-    /// The one from now on: at least 12 characters.
+    /// The new password: at least 12 characters.
     pub new_password: String,
 }
 
-/// One's own one-time codes.
+/// A change of the user's own one-time codes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OwnTotp {
-    /// One's password.
+    /// The current password.
     pub password: String,
-    /// Whether codes are asked for from now on, with a new secret.
+    /// `true` requires codes, with a new secret; `false` turns them off.
     pub on: bool,
 }
 
-/// What an authenticator app needs; shown once.
+/// What an authenticator app needs; it cannot be shown again.
 #[derive(Serialize, JsonSchema)]
 pub struct Enrolled {
-    /// The secret, in base 32; nothing where codes are not asked for any more.
+    /// The secret, in base 32; `None` if codes were turned off.
     pub secret: Option<String>,
-    /// The same as an address, for a QR code.
+    /// The same as an `otpauth` address, for a QR code.
     pub address: Option<String>,
-    /// The new token for forms: the session goes on under a new cookie.
+    /// The new CSRF token, because the session continues with a new cookie.
     pub csrf: Option<String>,
 }
 
-/// Every account.
+/// Lists all accounts.
 ///
 /// # Errors
 ///
@@ -113,7 +113,7 @@ pub async fn list(context: Context, _: Nothing) -> Result<Users, AdminError> {
     Ok(Users { users })
 }
 
-/// Makes an account.
+/// Creates an account.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ pub async fn add(context: Context, args: Add) -> Result<User, AdminError> {
     Ok(added.await?)
 }
 
-/// Changes a role; the account's sessions end.
+/// Changes a role and ends the account's sessions.
 ///
 /// # Errors
 ///
@@ -137,7 +137,7 @@ pub async fn role(context: Context, args: SetRole) -> Result<User, AdminError> {
     change(&context, args.name, UserChange::Role(args.role)).await
 }
 
-/// Sets a password; the account's sessions end.
+/// Sets a password and ends the account's sessions.
 ///
 /// # Errors
 ///
@@ -147,7 +147,7 @@ pub async fn password(context: Context, args: SetPassword) -> Result<User, Admin
     change(&context, args.name, UserChange::Password(hash)).await
 }
 
-/// Sets one-time codes, or drops them; the account's sessions end.
+/// Sets up one-time codes or turns them off, and ends the account's sessions.
 ///
 /// # Errors
 ///
@@ -158,7 +158,7 @@ pub async fn totp(context: Context, args: SetTotp) -> Result<Enrolled, AdminErro
     Ok(enrolled)
 }
 
-/// Removes an account; its sessions end. Its tokens stay: they are listed, and revoked one by one.
+/// Removes an account and ends its sessions. Its tokens stay valid until they are revoked one by one.
 ///
 /// # Errors
 ///
@@ -168,11 +168,11 @@ pub async fn remove(context: Context, args: OfUser) -> Result<Done, AdminError> 
     Ok(Done::YES)
 }
 
-/// Changes one's own password. All other sessions of the account end, and this one goes on under a new id.
+/// Changes the user's own password. Other sessions of the account end; this one continues with a new ID.
 ///
 /// # Errors
 ///
-/// [`AdminError::BadLogin`] where the password in force is not right.
+/// [`AdminError::BadLogin`] if the current password is wrong.
 pub async fn own_password(
     context: Context,
     args: OwnPassword,
@@ -184,7 +184,7 @@ pub async fn own_password(
     login::begin(&context, user.id, user.generation, principal)
 }
 
-/// Begins with one-time codes anew, or drops them.
+/// Sets up the user's own one-time codes with a new secret, or turns them off.
 ///
 /// # Errors
 ///
@@ -201,7 +201,7 @@ pub async fn own_totp(
     Ok(WithCookies(Enrolled { csrf: me.csrf, ..enrolled }, cookies))
 }
 
-/// Whether whoever has the session also has the password: a browser that was left open has not.
+/// Checks the password again, because a session may be in a browser that was left open.
 async fn prove(context: &Context, password: String) -> Result<(), AdminError> {
     let (admin, principal) = (&context.admin, context.principal()?);
     if principal.auth_method != AuthMethod::Session {

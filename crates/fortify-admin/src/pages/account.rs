@@ -1,4 +1,4 @@
-//! One's own account: password and one-time codes.
+//! The user's own account: password and one-time codes.
 
 use askama::Template;
 use axum::response::Response;
@@ -14,11 +14,11 @@ use crate::handler::{Context, Nothing, WithCookies};
 use crate::identity::AuthMethod;
 use crate::operations::users::{self, Enrolled, OwnPassword, OwnTotp};
 
-/// Where somebody comes from.
+/// The arguments of the page.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct After {
-    /// What was done there.
+    /// The keyword of the message to show.
     done: Option<String>,
 }
 
@@ -43,7 +43,7 @@ struct EnrolledTemplate {
     back: &'static str,
 }
 
-/// One's own account.
+/// Shows the account.
 pub(super) async fn show(context: Context, args: After) -> Result<Response, AdminError> {
     page(context, args.done.as_deref(), None).await
 }
@@ -68,7 +68,7 @@ async fn page(
     Ok(view::html_because(&AccountTemplate { shell, session, auth_method, codes }, error))
 }
 
-/// Changes one's password.
+/// Changes the password.
 pub(super) async fn password(context: Context, args: OwnPassword) -> Result<Response, AdminError> {
     match users::own_password(context.clone(), args).await {
         Ok(WithCookies(_, cookies)) => {
@@ -78,7 +78,7 @@ pub(super) async fn password(context: Context, args: OwnPassword) -> Result<Resp
     }
 }
 
-/// Begins with one-time codes anew, or drops them.
+/// Sets up one-time codes with a new secret, or turns them off.
 pub(super) async fn totp(context: Context, args: OwnTotp) -> Result<Response, AdminError> {
     match users::own_totp(context.clone(), args).await {
         Ok(WithCookies(enrolled, cookies)) => {
@@ -93,7 +93,7 @@ pub(super) async fn totp(context: Context, args: OwnTotp) -> Result<Response, Ad
     }
 }
 
-/// What an authenticator app needs, once; nothing where codes were dropped.
+/// The page with the new secret, shown once; `None` if codes were turned off.
 pub(super) fn enrolled_page(
     context: &Context,
     enrolled: Enrolled,

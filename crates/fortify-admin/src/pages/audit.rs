@@ -1,4 +1,4 @@
-//! What was changed.
+//! The record of changes.
 
 use askama::Template;
 use axum::response::Response;
@@ -10,10 +10,10 @@ use crate::error::AdminError;
 use crate::handler::Context;
 use crate::operations::audit::{self, Page, Record};
 
-/// Records on a page.
+/// Records per page.
 const ON_A_PAGE: u64 = 50;
 
-/// Which page.
+/// The arguments of the page.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Show {
@@ -39,7 +39,7 @@ struct RecordView {
     why: String,
 }
 
-/// What was changed.
+/// Shows a page of the record.
 pub(super) async fn show(context: Context, args: Show) -> Result<Response, AdminError> {
     let shell = Shell::new(&context, "/admin/audit", "Audit", None, None);
     let paged = args.after.is_some();

@@ -1,4 +1,4 @@
-//! What circuits look like, and what is or would be done about it.
+//! The behaviour of circuits, and what is or would be done about it.
 
 use askama::Template;
 use axum::response::Response;
@@ -19,21 +19,21 @@ struct BehaviourTemplate {
     usual: String,
 }
 
-/// What circuits look like.
+/// Shows the report.
 pub(super) async fn show(context: Context, args: Nothing) -> Result<Response, AdminError> {
     let shell = Shell::new(&context, "/admin/behaviour", "Behaviour", None, None);
-    let told = behaviour::show(context, args).await?;
+    let behaviour = behaviour::show(context, args).await?;
     Ok(view::html(&BehaviourTemplate {
         shell,
-        mode: match told.report.mode {
+        mode: match behaviour.report.mode {
             Mode::Off => "off",
             Mode::Observe => "observe",
             Mode::Learn => "learn",
             Mode::Act => "act",
         },
-        stricter: asked(&told.found),
-        usual: asked(&told.others),
-        report: told.report,
+        stricter: asked(&behaviour.found),
+        usual: asked(&behaviour.others),
+        report: behaviour.report,
     }))
 }
 

@@ -1,4 +1,4 @@
-//! How challenges are answered, and what they look like.
+//! How challenges are answered, and sample pictures.
 
 use askama::Template;
 use axum::body::Body;
@@ -13,19 +13,19 @@ use crate::handler::{Context, Nothing};
 use crate::operations::challenges;
 use fortify_engine::challenge::tally::Figures;
 
-/// How the page is shown.
+/// The arguments of the page.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Show {
-    /// Whether with pictures: ten are drawn.
+    /// Whether to show ten sample pictures.
     samples: Option<bool>,
 }
 
-/// Which picture.
+/// The arguments of a sample picture.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfLevel {
-    /// 1 to 10.
+    /// The threat level, 1 to 10.
     level: u8,
 }
 
@@ -39,7 +39,7 @@ struct ChallengesTemplate {
     in_force: u8,
 }
 
-/// How challenges of one kind were answered, in words.
+/// How challenges of one kind were answered, as text.
 pub(super) struct Kind {
     pub(super) variant: String,
     pub(super) carrier: &'static str,
@@ -75,21 +75,21 @@ pub(super) fn seconds(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{} s", tenth(seconds)))
 }
 
-/// How challenges are answered.
+/// Shows the figures.
 pub(super) async fn show(context: Context, args: Show) -> Result<Response, AdminError> {
     let shell = Shell::new(&context, "/admin/challenges", "Challenges", None, None);
     let in_force = context.app().engine.dial().level.get();
-    let told = challenges::show(context, Nothing {}).await?;
+    let answers = challenges::show(context, Nothing {}).await?;
     Ok(view::html(&ChallengesTemplate {
         shell,
-        all: Kind::new(&told.all),
-        kinds: told.kinds.iter().map(Kind::new).collect(),
+        all: Kind::new(&answers.all),
+        kinds: answers.kinds.iter().map(Kind::new).collect(),
         samples: args.samples.unwrap_or(false),
         in_force,
     }))
 }
 
-/// A picture as visitors get it at a level.
+/// A sample picture of a level.
 pub(super) async fn sample(context: Context, args: OfLevel) -> Result<Response, AdminError> {
     let media = challenges::sample(context, args.level).await?;
     let mut response = Response::new(Body::from(media.bytes));

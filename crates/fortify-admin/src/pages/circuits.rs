@@ -1,4 +1,4 @@
-//! Circuits: looked for, listed, explained, changed.
+//! Circuits: found, listed, explained and changed.
 
 use askama::Template;
 use axum::response::Response;
@@ -14,7 +14,7 @@ use crate::operations::sessions::{self, Revoke};
 use fortify_core::pseudonym::CircuitTag;
 use fortify_engine::explain::{Explanation, Forecast};
 
-/// How the list is shown.
+/// The arguments of the list.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ShowList {
@@ -23,7 +23,7 @@ pub(super) struct ShowList {
     done: Option<String>,
 }
 
-/// How a circuit is shown.
+/// The arguments of a circuit's page.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ShowOne {
@@ -70,7 +70,7 @@ struct DecisionRow {
     reasons: String,
 }
 
-/// A page of circuits.
+/// Shows a page of circuits.
 pub(super) async fn list(context: Context, args: ShowList) -> Result<Response, AdminError> {
     list_page(context, args, None, None).await
 }
@@ -107,7 +107,7 @@ async fn list_page(
     Ok(view::html_because(&template, error))
 }
 
-/// Leads to a circuit.
+/// Redirects to a circuit's page.
 pub(super) async fn find(context: Context, args: OfCircuit) -> Result<Response, AdminError> {
     match CircuitTag::from_hex(args.circuit.trim()) {
         Some(tag) => Ok(view::go(&format!("/admin/circuits/{}", tag.hex()), None)),
@@ -119,7 +119,7 @@ pub(super) async fn find(context: Context, args: OfCircuit) -> Result<Response, 
     }
 }
 
-/// A circuit, and why the gate does with it what it does.
+/// Shows a circuit, and what the gate would do with its next request.
 pub(super) async fn show(context: Context, args: ShowOne) -> Result<Response, AdminError> {
     page(context, args.circuit, args.done.as_deref(), None).await
 }
@@ -138,36 +138,36 @@ async fn page(
         circuit: view_of(&circuit),
         known: circuit.known,
         decisions: [
-            verdict("without a session", &explained.without_session),
-            verdict("with a session", &explained.with_session),
+            decision_row("without a session", &explained.without_session),
+            decision_row("with a session", &explained.with_session),
         ],
         explained,
     };
     Ok(view::html_because(&template, error))
 }
 
-/// Refuses a circuit.
+/// Bans a circuit.
 pub(super) async fn ban(context: Context, args: Change) -> Result<Response, AdminError> {
     let circuit = args.circuit.clone();
     let done = circuits::ban(context.clone(), args).await.map(|_| "ban");
     after(context, circuit, done).await
 }
 
-/// Favours a circuit.
+/// Trusts a circuit.
 pub(super) async fn promote(context: Context, args: Change) -> Result<Response, AdminError> {
     let circuit = args.circuit.clone();
     let done = circuits::promote(context.clone(), args).await.map(|_| "promote");
     after(context, circuit, done).await
 }
 
-/// Takes a ban or a favour back.
+/// Makes a circuit normal again.
 pub(super) async fn reset(context: Context, args: Change) -> Result<Response, AdminError> {
     let circuit = args.circuit.clone();
     let done = circuits::reset(context.clone(), args).await.map(|_| "reset");
     after(context, circuit, done).await
 }
 
-/// Has tor close a circuit.
+/// Closes a circuit through tor.
 pub(super) async fn kill(context: Context, args: Change) -> Result<Response, AdminError> {
     let circuit = args.circuit.clone();
     let killed = circuits::kill(context.clone(), args).await;
@@ -179,7 +179,7 @@ async fn after(
     circuit: String,
     done: Result<&str, AdminError>,
 ) -> Result<Response, AdminError> {
-    // What is no pseudonym is in no address of ours.
+    // Only a pseudonym may become part of an address.
     let tag = CircuitTag::from_hex(&circuit).map(|tag| tag.hex());
     match (done, tag) {
         (Ok(done), Some(tag)) => Ok(view::go(&format!("/admin/circuits/{tag}"), Some(done))),
@@ -189,7 +189,7 @@ async fn after(
     }
 }
 
-/// Takes many standings back.
+/// Makes many circuits normal again.
 pub(super) async fn flush(context: Context, args: Flush) -> Result<Response, AdminError> {
     match circuits::flush(context.clone(), args).await {
         Ok(flushed) => {
@@ -200,7 +200,7 @@ pub(super) async fn flush(context: Context, args: Flush) -> Result<Response, Adm
     }
 }
 
-/// Ends a visitor's session.
+/// Revokes a visitor's session.
 pub(super) async fn revoke(context: Context, args: Revoke) -> Result<Response, AdminError> {
     match sessions::revoke(context.clone(), args).await {
         Ok(_) => Ok(view::go("/admin/circuits", Some("revoke"))),
@@ -213,7 +213,7 @@ fn view_of(circuit: &Circuit) -> CircuitView {
         Some("banned") => ("bad", "banned"),
         Some("vip") => ("good", "trusted"),
         Some(other) => ("plain", other),
-        None => ("plain", "like any other"),
+        None => ("plain", "normal"),
     };
     CircuitView {
         name: circuit.circuit.clone(),
@@ -226,7 +226,7 @@ fn view_of(circuit: &Circuit) -> CircuitView {
     }
 }
 
-fn verdict(of: &'static str, decided: &Forecast) -> DecisionRow {
+fn decision_row(of: &'static str, decided: &Forecast) -> DecisionRow {
     let look = match decided.decision {
         "admit" => "good",
         "refuse" => "bad",
@@ -238,7 +238,7 @@ fn verdict(of: &'static str, decided: &Forecast) -> DecisionRow {
         more.push(format!("{} in a row", decided.stages));
     }
     if decided.hard {
-        more.push("of a harder kind".to_owned());
+        more.push("of a stricter kind".to_owned());
     }
     if let Some(seconds) = decided.seconds {
         more.push(format!("for {}", span(seconds)));

@@ -1,4 +1,4 @@
-//! The configuration in force.
+//! The current configuration.
 
 use askama::Template;
 use axum::response::Response;
@@ -15,7 +15,7 @@ struct ConfigTemplate {
     sections: Vec<Section>,
 }
 
-/// The configuration in force.
+/// Shows the configuration.
 pub(super) async fn show(context: Context, args: Nothing) -> Result<Response, AdminError> {
     let shell = Shell::new(&context, "/admin/config", "Configuration", None, None);
     let sections = config::show(context, args).await?.sections;

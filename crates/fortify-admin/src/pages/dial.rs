@@ -1,4 +1,4 @@
-//! The threat dial: what each level asks, what a turn would change, turning it, and its history.
+//! The threat level: what each level requires, a preview of a change, its control, and its history.
 
 use askama::Template;
 use axum::response::Response;
@@ -17,21 +17,21 @@ use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::history::DialRow;
 use fortify_engine::threat::table::{Admits, LevelPolicy};
 
-/// Turns in the table, and those that the chart is drawn from.
+/// Changes in the table, and changes that the chart is drawn from.
 const TURNS: usize = 50;
 const DRAWN: u64 = 1000;
 
-/// The chart: a day, a column every ten minutes.
+/// The chart covers a day, with a column for every ten minutes.
 const COLUMNS: u64 = 144;
 const COLUMN_SECONDS: u64 = 600;
 
-/// How the page is shown.
+/// The arguments of the page.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Show {
-    /// The level to compare with the one in force.
+    /// The level to compare with the current one.
     level: Option<u8>,
-    /// What was done before.
+    /// The keyword of the message to show.
     done: Option<String>,
 }
 
@@ -41,8 +41,8 @@ struct DialTemplate {
     shell: Shell,
     level: u8,
     mode: &'static str,
-    mode_told: &'static str,
-    pause_told: String,
+    mode_text: &'static str,
+    pause_text: String,
     rows: Vec<LevelView>,
     chosen: Option<u8>,
     changes: Vec<Change>,
@@ -52,7 +52,7 @@ struct DialTemplate {
 
 struct LevelView {
     level: u8,
-    /// Whether it is the one that is compared.
+    /// Whether it is compared with the current level.
     asked: bool,
     cells: Vec<Cell>,
 }
@@ -68,18 +68,18 @@ struct Change {
     then: String,
 }
 
-/// What is told of a level, in the order of the table's columns; the second is whether it is a number.
+/// The columns of the table of levels, each with whether its values are numbers.
 const COLUMNS_OF_LEVEL: [(&str, bool); 7] = [
     ("Challenges in a row", true),
     ("Tasks", false),
-    ("Carriers", false),
+    ("Renderings", false),
     ("Time to answer", true),
     ("Challenges that a circuit may ask for in an hour", true),
     ("Session", true),
     ("What admits", false),
 ];
 
-/// The dial.
+/// Shows the threat level.
 pub(super) async fn show(context: Context, args: Show) -> Result<Response, AdminError> {
     page(context, args, None).await
 }
@@ -105,9 +105,9 @@ async fn page(
     );
     turns.reverse();
     turns.truncate(TURNS);
-    let told = ThreatLevel::ALL.map(|level| tell(&context.app().engine.policy_at(level)));
+    let texts = ThreatLevel::ALL.map(|level| describe(&context.app().engine.policy_at(level)));
     let chosen = args.level.filter(|chosen| (1..=10).contains(chosen) && *chosen != level);
-    let of = |level: u8| told.get(usize::from(level).wrapping_sub(1));
+    let of = |level: u8| texts.get(usize::from(level).wrapping_sub(1));
     let changes = of(level).zip(chosen.and_then(of)).map_or_else(Vec::new, |(now, then)| {
         let pairs = now.iter().zip(then).zip(COLUMNS_OF_LEVEL);
         let changed = pairs.filter(|((now, then), _)| now != then);
@@ -116,9 +116,9 @@ async fn page(
             .collect()
     });
     let mut before = None;
-    let rows = told.iter().zip(1..).map(|(told, level)| {
-        let row = LevelView { level, asked: chosen == Some(level), cells: cells(told, before) };
-        before = Some(told);
+    let rows = texts.iter().zip(1..).map(|(texts, level)| {
+        let row = LevelView { level, asked: chosen == Some(level), cells: cells(texts, before) };
+        before = Some(texts);
         row
     });
     let page = DialTemplate {
@@ -126,15 +126,17 @@ async fn page(
         shell,
         level,
         mode,
-        mode_told: match mode {
-            "auto" => "turns by itself; operators may too",
-            "manual" => "operators alone turn it",
-            _ => "held until it is given back",
+        mode_text: match mode {
+            "auto" => "follows the traffic; operators may set it too",
+            "manual" => "only operators set it",
+            _ => "pinned until returned to automatic control",
         },
-        pause_told: match (mode, paused_seconds) {
-            ("auto", 0) => "it may turn now".to_owned(),
-            ("auto", seconds) => format!("not for {}: it was turned by hand", span(seconds)),
-            _ => "it does not turn".to_owned(),
+        pause_text: match (mode, paused_seconds) {
+            ("auto", 0) => "active".to_owned(),
+            ("auto", seconds) => {
+                format!("paused for {}, because the level was set by hand", span(seconds))
+            }
+            _ => "off".to_owned(),
         },
         chosen,
         changes,
@@ -144,19 +146,19 @@ async fn page(
     Ok(view::html_because(&page, error))
 }
 
-/// Turns the dial by hand.
+/// Sets the threat level.
 pub(super) async fn set(context: Context, args: Turn) -> Result<Response, AdminError> {
     let show = Show { level: Some(args.level), done: None };
     after(context.clone(), show, "set", dial::set(context, args).await).await
 }
 
-/// Holds the dial.
+/// Pins the threat level.
 pub(super) async fn pin(context: Context, args: Turn) -> Result<Response, AdminError> {
     let show = Show { level: Some(args.level), done: None };
     after(context.clone(), show, "pin", dial::pin(context, args).await).await
 }
 
-/// Gives the dial back to itself.
+/// Returns the threat level to automatic control.
 pub(super) async fn auto(context: Context, args: AutoRequest) -> Result<Response, AdminError> {
     after(context.clone(), Show::default(), "auto", dial::auto(context, args).await).await
 }
@@ -173,8 +175,8 @@ async fn after(
     }
 }
 
-/// What a level asks, by [`COLUMNS_OF_LEVEL`].
-fn tell(policy: &LevelPolicy) -> [String; 7] {
+/// What a level requires, by [`COLUMNS_OF_LEVEL`].
+fn describe(policy: &LevelPolicy) -> [String; 7] {
     let admits = match policy.admits {
         Admits::Either => "a session or a trusted circuit",
         Admits::Session => "a session",
@@ -201,9 +203,9 @@ fn shares<'a>(weights: impl Iterator<Item = (&'a str, u32)> + Clone) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// A level's cells; grey where the level before has the same.
-fn cells(told: &[String; 7], before: Option<&[String; 7]>) -> Vec<Cell> {
-    let all = told.iter().zip(COLUMNS_OF_LEVEL).enumerate();
+/// A level's cells; grey if the level below has the same value.
+fn cells(texts: &[String; 7], before: Option<&[String; 7]>) -> Vec<Cell> {
+    let all = texts.iter().zip(COLUMNS_OF_LEVEL).enumerate();
     all.map(|(at, (text, (_, is_number)))| {
         let same = before.and_then(|before| before.get(at)) == Some(text);
         let class = match (same, is_number) {
@@ -217,7 +219,7 @@ fn cells(told: &[String; 7], before: Option<&[String; 7]>) -> Vec<Cell> {
     .collect()
 }
 
-/// The level at the end of each column of the last day; `turns` are the oldest first.
+/// The level at the end of each column of the last day; `turns` has the oldest change first.
 fn levels(turns: &[DialRow], level: u8, now: Timestamp) -> Vec<Option<f64>> {
     let first = turns.first().map_or(level, |turn| turn.from);
     let mut turns = turns.iter().peekable();
@@ -234,8 +236,8 @@ fn levels(turns: &[DialRow], level: u8, now: Timestamp) -> Vec<Option<f64>> {
         .collect()
 }
 
-/// A sample that caused a turn, in a line: what was not zero.
-fn told(signals: &Value) -> String {
+/// The signals that caused a change, in a line, without those that are 0.
+fn signal_text(signals: &Value) -> String {
     let Value::Object(fields) = signals else { return String::new() };
     let some = fields.iter().filter(|(_, value)| value.as_u64().is_some_and(|value| value > 0));
     some.map(|(name, value)| format!("{} {value}", name.replace('_', " ")))
@@ -274,8 +276,8 @@ mod tests {
     #[test]
     fn signals_and_shares_are_a_line() {
         let signals = serde_json::json!({"active": 0, "new_circuits": 130, "render_ms": 12});
-        assert_eq!(told(&signals), "new circuits 130, render ms 12");
-        assert_eq!(told(&Value::Null), "");
+        assert_eq!(signal_text(&signals), "new circuits 130, render ms 12");
+        assert_eq!(signal_text(&Value::Null), "");
         let weights = [("a_b", 1), ("c", 2), ("d", 0)];
         assert_eq!(shares(weights.into_iter()), "a b 33\u{a0}%, c 67\u{a0}%");
         assert_eq!(shares([("a", 0)].into_iter()), "");

@@ -1,4 +1,4 @@
-//! In and out: log-in, the first account, log-out.
+//! Log-in, log-out and the first account.
 
 use askama::Template;
 use axum::response::Response;
@@ -11,11 +11,11 @@ use crate::handler::{Context, Nothing, WithCookies};
 use crate::identity::AuthMethod;
 use crate::login::{self, LogIn, SetUp};
 
-/// Where somebody comes from.
+/// The arguments of the page.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct After {
-    /// What was done there.
+    /// The keyword of the message to show.
     done: Option<String>,
 }
 
@@ -35,7 +35,7 @@ struct SetupTemplate {
     awaits_setup: bool,
 }
 
-/// The form of a log-in.
+/// Shows the log-in form.
 pub(super) async fn login(context: Context, args: After) -> Result<Response, AdminError> {
     if context.asker.as_ref().is_some_and(|principal| principal.auth_method == AuthMethod::Session)
     {
@@ -64,12 +64,12 @@ async fn login_page(
     Ok(view::with_cookies(view::html_because(&page, error), cookies))
 }
 
-/// The form of the first account.
+/// Shows the form for the first account.
 pub(super) async fn setup(context: Context, _: Nothing) -> Result<Response, AdminError> {
     setup_page(context, None).await
 }
 
-/// Makes the first account and logs it in.
+/// Creates the first account and logs it in.
 pub(super) async fn set_up(context: Context, args: SetUp) -> Result<Response, AdminError> {
     match login::set_up(context.clone(), args).await {
         Ok(WithCookies(_, cookies)) => {

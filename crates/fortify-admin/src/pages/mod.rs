@@ -1,18 +1,19 @@
 //! The dashboard: pages of plain HTML over the same operations as the API.
 //!
-//! A page is a [`Route::page`] in `routes`, made with [`raw`] from a function that calls an operation and
-//! writes HTML. There is no script on any of them. Forms carry the session's token in a hidden field `csrf`
-//! and are sent with POST to a page of ours; after a change the browser is sent on with 303, and what went
-//! wrong is said on the page that the form is on.
+//! A page is a `Route::page`, made with [`raw`] from a function that calls an operation and writes HTML. No page
+//! has a script. Forms carry the session's token in a hidden field `csrf` and are sent with POST. After a change
+//! the browser is redirected with 303; after an error it gets the form's page again, with the error.
 //!
 //! # Layout
 //!
-//! - this file: the table of pages, and how a refusal looks;
-//! - `view`: what pages share: head and navigation, policy, times and numbers as people read them;
-//! - `plot`: a chart with its words; `qr`: a QR code;
-//! - `entry`: in and out, the first account; `account`: one's own password and codes;
+//! In order of dependency:
+//!
+//! - `view`: head, navigation and security policy of every page; times and numbers as text;
+//! - `plot`: a chart with its description; `qr`: a QR code;
+//! - `entry`: log-in, log-out and the first account; `account`: the user's own password and one-time codes;
 //! - `overview`, `dial`, `circuits`, `challenges`, `behaviour`, `audit`, `config`, `users`: one page each,
-//!   with its forms.
+//!   with its forms;
+//! - this file: the table of pages, and refusals as pages.
 
 mod account;
 mod audit;
@@ -36,9 +37,9 @@ use serde::de::DeserializeOwned;
 use super::error::AdminError;
 use super::handler::{Context, raw};
 use super::identity::Role;
-use super::routes::{Access, Route};
+use super::route::{Access, Route};
 
-/// The word for programs of a refusal, which in the API is in its body.
+/// The header with a refusal's machine-readable code, which the API has in the body.
 const CODE: HeaderName = HeaderName::from_static("x-fortify-code");
 
 /// Every page.
@@ -50,39 +51,39 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         get("/login", Public, "Log in", entry::login),
         post("/login", Form, "Log in", entry::log_in),
-        get("/setup", Public, "Make the first account", entry::setup),
-        post("/setup", Form, "Make the first account", entry::set_up),
+        get("/setup", Public, "Create the first account", entry::setup),
+        post("/setup", Form, "Create the first account", entry::set_up),
         post("/logout", VIEWER, "Log out", entry::log_out),
-        get("/account", VIEWER, "One's own account", account::show),
-        post("/account/password", VIEWER, "Change one's password", account::password),
-        post("/account/totp", VIEWER, "Begin with one-time codes anew", account::totp),
-        get("", VIEWER, "How the gate is doing", overview::show),
-        get("/dial", VIEWER, "The threat dial", dial::show),
-        post("/dial/set", OPERATOR, "Turn the dial by hand", dial::set),
-        post("/dial/pin", OPERATOR, "Hold the dial", dial::pin),
-        post("/dial/auto", OPERATOR, "Give the dial back to itself", dial::auto),
+        get("/account", VIEWER, "Your account", account::show),
+        post("/account/password", VIEWER, "Change your password", account::password),
+        post("/account/totp", VIEWER, "Set up or turn off your one-time codes", account::totp),
+        get("", VIEWER, "State of the gate", overview::show),
+        get("/dial", VIEWER, "Threat level", dial::show),
+        post("/dial/set", OPERATOR, "Set the threat level", dial::set),
+        post("/dial/pin", OPERATOR, "Pin the threat level", dial::pin),
+        post("/dial/auto", OPERATOR, "Return the threat level to automatic control", dial::auto),
         get("/circuits", VIEWER, "Circuits", circuits::list),
-        get("/circuits/find", VIEWER, "Look for a circuit", circuits::find),
-        post("/circuits/flush", OPERATOR, "Take standings back", circuits::flush),
-        get("/circuits/{circuit}", VIEWER, "A circuit, explained", circuits::show),
-        post("/circuits/{circuit}/ban", OPERATOR, "Refuse a circuit", circuits::ban),
-        post("/circuits/{circuit}/promote", OPERATOR, "Favour a circuit", circuits::promote),
-        post("/circuits/{circuit}/reset", OPERATOR, "Take a ban or favour back", circuits::reset),
-        post("/circuits/{circuit}/kill", OPERATOR, "Have tor close a circuit", circuits::kill),
-        post("/sessions/revoke", OPERATOR, "End a visitor's session", circuits::revoke),
+        get("/circuits/find", VIEWER, "Find a circuit", circuits::find),
+        post("/circuits/flush", OPERATOR, "Reset many circuits", circuits::flush),
+        get("/circuits/{circuit}", VIEWER, "One circuit, explained", circuits::show),
+        post("/circuits/{circuit}/ban", OPERATOR, "Ban a circuit", circuits::ban),
+        post("/circuits/{circuit}/promote", OPERATOR, "Trust a circuit", circuits::promote),
+        post("/circuits/{circuit}/reset", OPERATOR, "Reset a circuit", circuits::reset),
+        post("/circuits/{circuit}/kill", OPERATOR, "Close a circuit through tor", circuits::kill),
+        post("/sessions/revoke", OPERATOR, "Revoke a visitor's session", circuits::revoke),
         get("/challenges", VIEWER, "How challenges are answered", challenges::show),
-        get("/challenges/sample", VIEWER, "A picture of a level", challenges::sample),
-        get("/behaviour", VIEWER, "What circuits look like", behaviour::show),
-        get("/audit", VIEWER, "What was changed", audit::show),
-        get("/config", VIEWER, "The configuration in force", config::show),
+        get("/challenges/sample", VIEWER, "A sample picture", challenges::sample),
+        get("/behaviour", VIEWER, "Behaviour of circuits", behaviour::show),
+        get("/audit", VIEWER, "Record of changes", audit::show),
+        get("/config", VIEWER, "Current configuration", config::show),
         get("/users", ADMIN, "Accounts and tokens", users::show),
-        post("/users", ADMIN, "Make an account", users::add),
+        post("/users", ADMIN, "Create an account", users::add),
         post("/users/{name}/role", ADMIN, "Change a role", users::role),
         post("/users/{name}/password", ADMIN, "Set a password", users::password),
-        post("/users/{name}/totp", ADMIN, "Set or drop one-time codes", users::totp),
+        post("/users/{name}/totp", ADMIN, "Set up or turn off one-time codes", users::totp),
         post("/users/{name}/remove", ADMIN, "Remove an account", users::remove),
-        post("/tokens", ADMIN, "Make an API token", users::add_token),
-        post("/tokens/{id}/revoke", ADMIN, "End an API token", users::revoke_token),
+        post("/tokens", ADMIN, "Create an API token", users::add_token),
+        post("/tokens/{id}/revoke", ADMIN, "Revoke an API token", users::revoke_token),
     ]
 }
 
@@ -92,7 +93,7 @@ where
     F: Fn(Context, A) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Response, AdminError>> + Send,
 {
-    Route::page(Method::GET, path, access, summary, raw(page, |response| response))
+    Route::page(Method::GET, path, access, summary, raw(page, |response| response), refuse)
 }
 
 fn post<A, F, Fut>(path: &str, access: Access, summary: &'static str, page: F) -> Route
@@ -101,10 +102,10 @@ where
     F: Fn(Context, A) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Response, AdminError>> + Send,
 {
-    Route::page(Method::POST, path, access, summary, raw(page, |response| response))
+    Route::page(Method::POST, path, access, summary, raw(page, |response| response), refuse)
 }
 
-/// A refusal as a page: who is not logged in goes to the log-in.
+/// A refusal as a page. Without authentication it redirects to the log-in.
 pub(super) fn refuse(error: AdminError) -> Response {
     if matches!(error, AdminError::Unauthenticated) {
         let mut response = view::go("/admin/login", None);
@@ -112,16 +113,16 @@ pub(super) fn refuse(error: AdminError) -> Response {
         return response;
     }
     let (title, link) = match error {
-        AdminError::NotFound(_) => ("There is no such thing", ("/admin", "To the overview")),
-        AdminError::Role(_) => ("Not with this role", ("/admin", "To the overview")),
-        AdminError::Form => ("The form was too old", ("/admin", "Begin again")),
-        _ => ("This did not work", ("/admin", "To the overview")),
+        AdminError::NotFound(_) => ("Not found", ("/admin", "Go to the overview")),
+        AdminError::Role(_) => ("Not allowed with this role", ("/admin", "Go to the overview")),
+        AdminError::Form => ("The form has expired", ("/admin", "Start again")),
+        _ => ("Something went wrong", ("/admin", "Go to the overview")),
     };
     let page = view::message(title, &error.to_string(), link);
     view::because(page, error)
 }
 
-/// Takes the status and what goes with it from a refusal in the API's form, for a page that says the same.
+/// The status and headers of a refusal in the API, for a page that says the same.
 fn answer_of(error: AdminError) -> (StatusCode, HeaderMap) {
     let code = error.code();
     let (mut parts, _body) = error.into_response().into_parts();

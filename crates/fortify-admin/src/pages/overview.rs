@@ -1,4 +1,4 @@
-//! The overview: is the site under attack, and do people get in.
+//! The overview: whether the site is under attack, and whether people still get in.
 
 use askama::Template;
 use axum::response::Response;
@@ -15,25 +15,24 @@ use crate::handler::{Context, Nothing};
 use crate::operations::challenges;
 use crate::operations::status::{self, Dependency, Health, Status};
 
-/// Seconds until the page loads itself again.
+/// Seconds after which the page reloads itself.
 const EVERY: u32 = 10;
 
-/// How often it does so by itself: a quarter of an hour, so that a forgotten page does not keep its session
-/// from ending.
+/// How often it reloads itself: for a quarter of an hour, so that a forgotten page does not keep its session alive.
 const MOST_TIMES: u32 = 90;
 
-/// Kinds of challenges that are shown.
+/// Kinds of challenges to show.
 const KINDS: usize = 6;
 
-/// How the page is shown.
+/// The arguments of the page.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Show {
-    /// `off`: it does not load itself again.
+    /// `off` stops reloading.
     refresh: Option<String>,
-    /// How often it did.
+    /// How often the page has reloaded itself.
     auto: Option<u32>,
-    /// What was done before.
+    /// The keyword of the message to show.
     done: Option<String>,
 }
 
@@ -63,7 +62,7 @@ struct Part {
     without: &'static str,
 }
 
-/// How the gate is doing.
+/// Shows the state of the gate.
 pub(super) async fn show(context: Context, args: Show) -> Result<Response, AdminError> {
     let mut shell = Shell::new(&context, "/admin", "Overview", args.done.as_deref(), None);
     let times = args.auto.unwrap_or(0);
@@ -72,8 +71,8 @@ pub(super) async fn show(context: Context, args: Show) -> Result<Response, Admin
     }
     let status = status::show(context.clone(), Nothing {}).await?;
     let samples = status::traffic(context.clone(), Nothing {}).await?.samples;
-    let told = challenges::show(context, Nothing {}).await?;
-    let mut kinds: Vec<_> = told.kinds.iter().collect();
+    let answers = challenges::show(context, Nothing {}).await?;
+    let mut kinds: Vec<_> = answers.kinds.iter().collect();
     kinds.sort_by_key(|kind| std::cmp::Reverse(kind.issued));
     kinds.truncate(KINDS);
     let from = match samples.first() {
@@ -90,7 +89,7 @@ pub(super) async fn show(context: Context, args: Show) -> Result<Response, Admin
         let now = format!("{} /s", tenth(now));
         Plot::new(title, &rates_of(&samples, read), Shape::Line, None, now, from.clone())
     });
-    let all = &told.all;
+    let all = &answers.all;
     let page = OverviewTemplate {
         at: view::utc(status.at),
         uptime: view::span(status.uptime_seconds),
@@ -110,7 +109,7 @@ pub(super) async fn show(context: Context, args: Show) -> Result<Response, Admin
     Ok(view::html(&page))
 }
 
-/// What was counted a second, between each sample and the one before.
+/// Requests per second between each sample and the one before.
 fn rates_of(samples: &[Sample], read: fn(&Sample) -> u64) -> Vec<Option<f64>> {
     let rate = |pair: &[Sample]| {
         let [before, after] = pair else { return None };
@@ -130,11 +129,11 @@ fn part(part: &Dependency) -> Part {
     };
     let without = match part.name {
         "store" | "renderer" => "nobody gets in",
-        "reputation" => "standings are not kept over a restart",
-        "haproxy" => "bans count here alone",
+        "reputation" => "bans and trust are lost at a restart",
+        "haproxy" => "bans are enforced only here",
         "tor" => "circuits cannot be closed",
         _ if part.required => "nobody gets in",
-        _ => "requests go on",
+        _ => "requests are served",
     };
     Part { name: part.name, look, state, without }
 }
@@ -155,7 +154,7 @@ mod tests {
             active_challenges: 0,
             level: 1,
         };
-        // The clock stood still once, and the gate's counters began again once.
+        // The clock stood still once, and the gate's counters restarted once.
         let samples = [sample(0, 0), sample(10, 50), sample(10, 60), sample(20, 10)];
         let rates = rates_of(&samples, |sample| sample.admitted);
         assert_eq!(rates, [Some(5.0), None, Some(0.0)]);

@@ -1,4 +1,4 @@
-//! A chart with its words, as templates take it.
+//! A chart with its description, for templates.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,20 +6,19 @@ use base64::engine::general_purpose::STANDARD;
 use super::view::tenth;
 use crate::chart::{Chart, Shape};
 
-/// A chart in a page: SVG for most browsers, and inside of it, where only a browser without SVG shows it,
-/// the same as PNG.
+/// A chart in a page: SVG, and inside it a PNG that only browsers without SVG show.
 pub(super) struct Plot {
     pub(super) title: &'static str,
     /// The latest value, in words.
     pub(super) now: String,
-    /// All of it, for who does not see it.
-    pub(super) told: String,
+    /// A description for screen readers.
+    pub(super) description: String,
     pub(super) svg: String,
     /// In base 64.
     pub(super) png: String,
-    /// When it begins.
+    /// When it starts.
     pub(super) from: String,
-    /// Between what its scale is.
+    /// The range of its scale.
     pub(super) scale: String,
 }
 
@@ -35,11 +34,11 @@ impl Plot {
     ) -> Self {
         let chart = Chart::new(values, shape, span);
         let scale = format!("{} to {}", tenth(chart.low()), tenth(chart.high()));
-        let told = match chart.is_empty() {
-            true => format!("{title}: nothing was counted yet"),
+        let description = match chart.is_empty() {
+            true => format!("{title}: no data yet"),
             false => format!("{title}: now {now}; scale {scale}, from {from} until now"),
         };
         let (svg, png) = (chart.svg(), STANDARD.encode(chart.png()));
-        Self { title, now, told, svg, png, from, scale }
+        Self { title, now, description, svg, png, from, scale }
     }
 }

@@ -1,16 +1,16 @@
-//! A QR code as a PNG: what an authenticator app reads from the screen.
+//! A QR code as a PNG, for authenticator apps to scan.
 
 use png::BitDepth;
 use qrcode::{Color, EcLevel, QrCode};
 
 use crate::chart::indexed;
 
-/// Light modules around the code: what the standard (ISO/IEC 18004, 9.1) asks for.
+/// Light modules around the code, as ISO/IEC 18004, 9.1 requires.
 const QUIET: usize = 4;
-/// px of a module.
+/// Pixels per module.
 const SCALE: usize = 4;
 
-/// The code of `text`, black on white whatever the page's colours; nothing where it is too long for one.
+/// The code of `text`, black on white regardless of the page's colours; `None` if `text` is too long.
 pub(super) fn png(text: &str) -> Option<Vec<u8>> {
     let code = QrCode::with_error_correction_level(text, EcLevel::M).ok()?;
     let (modules, colours) = (code.width(), code.to_colors());

@@ -15,11 +15,11 @@ use crate::operations::tokens::{self, OfToken};
 use crate::operations::users::{self, OfUser, SetPassword, SetRole, SetTotp};
 use fortify_core::clock::Timestamp;
 
-/// Where somebody comes from.
+/// The arguments of the page.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct After {
-    /// What was done there.
+    /// The keyword of the message to show.
     done: Option<String>,
 }
 
@@ -34,7 +34,7 @@ struct UsersTemplate {
     now: Timestamp,
 }
 
-/// Accounts and tokens.
+/// Shows accounts and tokens.
 pub(super) async fn show(context: Context, args: After) -> Result<Response, AdminError> {
     page(context, args.done.as_deref(), None, None).await
 }
@@ -64,7 +64,7 @@ async fn after<T>(
     }
 }
 
-/// Makes an account.
+/// Creates an account.
 pub(super) async fn add(context: Context, args: users::Add) -> Result<Response, AdminError> {
     after(context.clone(), "account", users::add(context, args).await).await
 }
@@ -79,7 +79,7 @@ pub(super) async fn password(context: Context, args: SetPassword) -> Result<Resp
     after(context.clone(), "password", users::password(context, args).await).await
 }
 
-/// Sets one-time codes, or drops them.
+/// Sets up one-time codes with a new secret, or turns them off.
 pub(super) async fn totp(context: Context, args: SetTotp) -> Result<Response, AdminError> {
     let name = args.name.clone();
     match users::totp(context.clone(), args).await {
@@ -94,7 +94,7 @@ pub(super) async fn remove(context: Context, args: OfUser) -> Result<Response, A
     after(context.clone(), "remove", users::remove(context, args).await).await
 }
 
-/// Makes a token, and shows it this once.
+/// Creates a token and shows it, only this once.
 pub(super) async fn add_token(context: Context, args: tokens::Add) -> Result<Response, AdminError> {
     match tokens::add(context.clone(), args).await {
         Ok(made) => page(context, None, Some(made.secret), None).await,
@@ -102,7 +102,7 @@ pub(super) async fn add_token(context: Context, args: tokens::Add) -> Result<Res
     }
 }
 
-/// Ends a token.
+/// Revokes a token.
 pub(super) async fn revoke_token(context: Context, args: OfToken) -> Result<Response, AdminError> {
     after(context.clone(), "token", tokens::revoke(context, args).await).await
 }

@@ -1,4 +1,4 @@
-//! What pages share: head and navigation, the policy, and numbers and times as people read them.
+//! What pages share: head, navigation and security policy, and numbers and times as text.
 
 use std::borrow::Borrow;
 use std::sync::LazyLock;
@@ -19,10 +19,10 @@ use crate::identity::{Principal, Role};
 use fortify_core::clock::Timestamp;
 use fortify_engine::behaviour::Class;
 
-/// The one style sheet, in every page: what comes in one answer needs no further way through Tor.
+/// The style sheet, inlined in every page to save a round trip through Tor.
 pub(super) const STYLE: &str = include_str!("../../templates/style.css");
 
-/// Nothing is loaded but pictures of ours, nothing is run, and forms go to us alone.
+/// The content security policy: only our own pictures are loaded, no script runs, and forms are only sent to us.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let style = STANDARD.encode(Sha256::digest(STYLE));
     format!(
@@ -31,25 +31,25 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What stands around a page.
+/// The frame of a page.
 pub(super) struct Shell {
-    /// Its heading.
+    /// The heading.
     pub(super) title: &'static str,
-    /// Its address, for the navigation.
+    /// The page's path, for the navigation.
     pub(super) path: &'static str,
-    /// Who looks at it; nobody before log-in.
+    /// The user; `None` before log-in.
     pub(super) principal: Option<Principal>,
-    /// What went wrong.
+    /// The error message.
     pub(super) alert: Option<String>,
-    /// What was done.
+    /// The message after a successful change.
     pub(super) done: Option<&'static str>,
-    /// When it loads itself again, and from where.
+    /// The content of the `refresh` header, if the page reloads itself.
     pub(super) refresh: Option<String>,
     token: Option<String>,
 }
 
 impl Shell {
-    /// Around a page for whoever asks for it; `done` is the word from its address.
+    /// The frame of a page for the user; `done` is the keyword in its address.
     pub(super) fn new(
         context: &Context,
         path: &'static str,
@@ -68,13 +68,13 @@ impl Shell {
         }
     }
 
-    /// Around a page before log-in.
+    /// The frame of a page before log-in.
     pub(super) fn outside(title: &'static str, alert: Option<String>, done: Option<&str>) -> Self {
         let done = done.and_then(done_text);
         Self { title, path: "", principal: None, alert, done, refresh: None, token: None }
     }
 
-    /// The pages that there are for whoever looks.
+    /// The pages that the user may open.
     pub(super) fn pages(&self) -> Vec<(&'static str, &'static str)> {
         let mut pages = vec![
             ("/admin", "Overview"),
@@ -91,7 +91,7 @@ impl Shell {
         pages
     }
 
-    /// Whether whoever looks may turn the dial and change how circuits stand.
+    /// Whether the user may set the threat level and change circuits.
     pub(super) fn operates(&self) -> bool {
         self.is_at_least(Role::Operator)
     }
@@ -100,7 +100,7 @@ impl Shell {
         self.principal.as_ref().is_some_and(|principal| principal.role >= role)
     }
 
-    /// The page's forms belong to a session that has just begun.
+    /// Binds the page's forms to a session that has just begun.
     pub(super) fn renew(&mut self, token: String) {
         self.token = Some(token);
     }
@@ -120,12 +120,12 @@ struct Message<'a> {
     link: (&'a str, &'a str),
 }
 
-/// A page with a sentence and a way on.
+/// A page with a sentence and a link.
 pub(super) fn message(title: &'static str, text: &str, link: (&str, &str)) -> Response {
     html(&Message { shell: Shell::outside(title, None, None), text, link })
 }
 
-/// A page.
+/// Renders a page.
 pub(super) fn html(template: &impl Template) -> Response {
     let Ok(body) = template.render() else {
         let mut response = Response::new(Body::empty());
@@ -142,7 +142,7 @@ pub(super) fn html(template: &impl Template) -> Response {
     response
 }
 
-/// A page that says why not: with the status of the refusal, which is counted as one.
+/// Gives a page the status and headers of the refusal that it explains, so that it is counted as one.
 pub(super) fn because(mut page: Response, error: AdminError) -> Response {
     page.extensions_mut().insert(RequestLog::of(&error));
     let (status, headers) = answer_of(error);
@@ -151,7 +151,7 @@ pub(super) fn because(mut page: Response, error: AdminError) -> Response {
     page
 }
 
-/// A page, or where `error` says why not that one.
+/// Renders a page; with the status of `error` if there is one.
 pub(super) fn html_because(template: &impl Template, error: Option<AdminError>) -> Response {
     let page = html(template);
     match error {
@@ -160,7 +160,7 @@ pub(super) fn html_because(template: &impl Template, error: Option<AdminError>) 
     }
 }
 
-/// Leads to a page of ours, which says what was done.
+/// Redirects to one of our pages, which shows the message for `done`.
 pub(super) fn go(to: &str, done: Option<&str>) -> Response {
     let to = match done {
         Some(done) => format!("{to}?done={done}"),
@@ -182,23 +182,23 @@ pub(super) fn with_cookies(mut response: Response, cookies: Vec<HeaderValue>) ->
     response
 }
 
-/// What a word in an address says: of these alone, so that no link puts words into our mouth.
+/// The message for a keyword in an address. Only these exist, so that a link cannot make us show other text.
 fn done_text(word: &str) -> Option<&'static str> {
     Some(match word {
         "logout" => "You are logged out.",
-        "setup" => "The account is made. Have it ask for one-time codes as well.",
+        "setup" => "The account is made. Consider turning on one-time codes.",
         "password" => "The password is changed; other sessions of the account have ended.",
         "codes-off" => "One-time codes are off.",
         "set" => "The dial is turned. Visitors get the new level from now on.",
         "pin" => "The dial is pinned.",
-        "auto" => "The dial turns by itself.",
+        "auto" => "The threat level is under automatic control.",
         "ban" => "The circuit is banned.",
         "promote" => "The circuit is trusted.",
-        "reset" => "The circuit stands like any other.",
+        "reset" => "The circuit is normal again.",
         "kill" => "Tor closed the circuit.",
-        "gone" => "Tor had the circuit no more.",
-        "flush" => "The standings were taken back.",
-        "flush-more" => "10,000 standings were taken back, and there are more: do it again.",
+        "gone" => "Tor no longer had the circuit.",
+        "flush" => "The circuits are normal again.",
+        "flush-more" => "10,000 circuits are normal again, and there are more: repeat this.",
         "revoke" => "The session has ended.",
         "account" => "The account is made.",
         "role" => "The role is changed; the account's sessions have ended.",
@@ -230,7 +230,7 @@ pub(super) fn utc_or_dash(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "–".to_owned(), utc)
 }
 
-/// A time's length in its two largest units.
+/// A duration in its two largest units.
 pub(super) fn span(seconds: impl Borrow<u64>) -> String {
     let seconds = *seconds.borrow();
     let two = |a: u64, large, b: u64, small| match b {
@@ -245,7 +245,7 @@ pub(super) fn span(seconds: impl Borrow<u64>) -> String {
     }
 }
 
-/// A number with a comma after each three digits.
+/// A number with commas as thousands separators.
 pub(super) fn number(number: impl Borrow<u64>) -> String {
     let digits = number.borrow().to_string();
     let mut text = String::new();
@@ -258,9 +258,9 @@ pub(super) fn number(number: impl Borrow<u64>) -> String {
     text
 }
 
-/// A number with a digit after the point, or without where it is large.
+/// A number with one decimal; without if it is 100 or more, or whole.
 pub(super) fn tenth(number: impl Into<f64>) -> String {
-    // Nothing below nothing: -0 is 0.
+    // Turns -0 into 0.
     let number = (number.into() * 10.0).round() / 10.0 + 0.0;
     if number.abs() >= 100.0 || number.fract() == 0.0 {
         format!("{number:.0}")
@@ -269,12 +269,12 @@ pub(super) fn tenth(number: impl Into<f64>) -> String {
     }
 }
 
-/// Who turned the dial, as the file has it, for people.
+/// Who changed the threat level, from its form in the file.
 pub(super) fn by(by: &str) -> &str {
     by.strip_prefix("operator:").unwrap_or(by)
 }
 
-/// A share in percent, or a dash where there is no whole.
+/// A share in percent, or a dash if the whole is 0.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     match whole {
         0 => "–".to_owned(),
@@ -282,7 +282,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// A class, for people.
+/// A class in words.
 pub(super) const fn class_words(class: &Class) -> &'static str {
     match class {
         Class::Probing => "looking for weak places",
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_those_of_the_calendar() {
+    fn times_agree_with_the_calendar() {
         // date -u -d @N '+%F %T'
         for (seconds, text) in [
             (0, "1970-01-01 00:00:00"),
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_as_people_read_them() {
+    fn numbers_are_readable() {
         assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
         let spans = [0_u64, 59, 60, 61, 3600, 3661, 90_000].map(span);
         assert_eq!(spans, ["0 s", "59 s", "1 min", "1 min 1 s", "1 h", "1 h 1 min", "1 d 1 h"]);

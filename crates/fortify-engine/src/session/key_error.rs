@@ -1,19 +1,21 @@
 //! Errors of the signing keys.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
+use fortify_core::advice::{Advise, both};
 use fortify_core::entropy::EntropyError;
 
 /// The most keys in one file. Rotation drops keys that cannot verify anything any more, so with sessions of one
 /// hour only a rotation every few minutes reaches this.
 pub(super) const MAX_KEYS: usize = 8;
 
-/// The reason why the keys cannot be used. Each message names the file and says what to do.
+/// Why the keys cannot be used. Each message says which file and what to do.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", both(self))]
 pub enum KeyRingError {
     /// The directory or the file cannot be read or written.
-    #[error("{}: cannot {doing}: {source}; {advice}", path.display())]
     Io {
         /// The failed operation, in the infinitive.
         doing: &'static str,
@@ -24,32 +26,66 @@ pub enum KeyRingError {
         /// Advice for the operator.
         advice: &'static str,
     },
-    /// Others than the owner may read the keys.
-    #[error("{}: mode {mode:04o} lets others read the signing keys; run: chmod 600 {}", path.display(), path.display())]
+    /// Others than the owner may read the secret keys.
     Readable {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// The contents of the file are invalid.
-    #[error("{}: {problem}; restore it from a backup, or move it away to start with new keys (everyone is asked to solve a challenge again)", path.display())]
+    /// The file exists and cannot be read as keys.
     Malformed {
         /// The file.
         path: PathBuf,
         /// The problem, without any of the contents.
         problem: String,
     },
-    /// The ring is full of keys that sessions still need.
-    #[error("{}: holds {MAX_KEYS} keys that still verify sessions; rotate again when the oldest has outlived session.ttl_seconds, or move the file away and restart to end every session now", .0.display())]
+    /// Every place in the ring holds a key that sessions still need.
     Full(PathBuf),
-    /// The file does not exist.
-    #[error("{}: there are no keys yet; the gate creates them at its first start", .0.display())]
+    /// There is no ring yet.
     Missing(PathBuf),
-    /// No random key could be drawn.
+    /// No new key could be made.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
-    /// The JWT library failed to sign a token.
-    #[error("a token could not be signed")]
+    /// The library that writes tokens refused.
     Signing,
+}
+
+impl Advise for KeyRingError {
+    fn problem(&self) -> String {
+        match self {
+            Self::Io { doing, path, source, .. } => {
+                format!("{}: cannot {doing}: {source}", path.display())
+            }
+            Self::Readable { path, mode } => {
+                format!("{}: mode {mode:04o} lets others read the signing keys", path.display())
+            }
+            Self::Malformed { path, problem } => format!("{}: {problem}", path.display()),
+            Self::Full(path) => {
+                format!("{}: holds {MAX_KEYS} keys that still verify sessions", path.display())
+            }
+            Self::Missing(path) => format!("{}: there are no keys yet", path.display()),
+            Self::Entropy(error) => error.to_string(),
+            Self::Signing => "a token could not be signed".to_owned(),
+        }
+    }
+
+    fn advice(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::Io { advice, .. } => (*advice).into(),
+            Self::Readable { path, .. } => format!("run: chmod 600 {}", path.display()).into(),
+            Self::Malformed { .. } => {
+                "restore it from a backup, or move it away to start with new keys (everyone is asked to \
+                 solve a challenge again)"
+                    .into()
+            }
+            Self::Full(_) => {
+                "rotate again when the oldest has outlived session.ttl_seconds, or move the file away \
+                 and restart to end every session now"
+                    .into()
+            }
+            Self::Missing(_) => "they are made when the gate first starts".into(),
+            Self::Entropy(_) | Self::Signing => return None,
+        })
+    }
 }

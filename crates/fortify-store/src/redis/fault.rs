@@ -3,6 +3,7 @@
 //! Redis' own messages are never shown: an error such as `ERR unknown command` quotes the command's arguments,
 //! which are tokens and answers. Only the first word is used.
 
+use std::borrow::Cow;
 use std::io;
 
 use redis::{ErrorKind, RedisError};
@@ -40,98 +41,120 @@ impl Fault {
     /// The fault as the operator reads it; `place` is where Redis is.
     pub(super) fn at(&self, place: &str) -> StoreError {
         match self {
-            Self::Redis(error) => unavailable(place, &advice(error)),
+            Self::Redis(error) => unavailable(place, of_error(error)),
             Self::Foreign(what) => unavailable(
                 place,
-                &format!(
-                    "{what} is not what Fortify writes there; another program, or a newer version, \
-                     uses the same storage.prefix"
-                ),
+                Cause::new(format!("{what} is not what Fortify writes there"))
+                    .advise("another program, or a newer version, uses the same storage.prefix"),
             ),
             Self::Full(what) => StoreError::Full(what),
         }
     }
 }
 
-/// [`StoreError::Unavailable`] with the place named.
-pub(super) fn unavailable(place: &str, what: &str) -> StoreError {
-    StoreError::Unavailable(format!("Redis at {place}: {what}"))
+/// What is wrong with Redis, and what to do about it.
+#[derive(Debug)]
+pub(super) struct Cause {
+    problem: Cow<'static, str>,
+    advice: Option<Cow<'static, str>>,
 }
 
-fn advice(error: &RedisError) -> String {
+impl Cause {
+    pub(super) fn new(problem: impl Into<Cow<'static, str>>) -> Self {
+        Self { problem: problem.into(), advice: None }
+    }
+
+    pub(super) fn advise(self, advice: impl Into<Cow<'static, str>>) -> Self {
+        Self { advice: Some(advice.into()), ..self }
+    }
+}
+
+impl From<&'static str> for Cause {
+    fn from(problem: &'static str) -> Self {
+        Self::new(problem)
+    }
+}
+
+/// [`StoreError::Redis`] with the place named.
+pub(super) fn unavailable(place: &str, cause: impl Into<Cause>) -> StoreError {
+    let Cause { problem, advice } = cause.into();
+    StoreError::Redis { place: place.to_owned(), problem, advice }
+}
+
+fn of_error(error: &RedisError) -> Cause {
     if let Some(code) = error.code() {
         return of_code(code);
     }
     match error.kind() {
         ErrorKind::AuthenticationFailed => of_code("WRONGPASS"),
         ErrorKind::Io => of_io(error),
-        ErrorKind::ClusterConnectionNotFound => "no node of the cluster answers; start the nodes \
-             that storage.urls names, and check that this host reaches the addresses they announce"
-            .to_owned(),
+        ErrorKind::ClusterConnectionNotFound => Cause::new("no node of the cluster answers").advise(
+            "start the nodes that storage.urls names, and check that this host reaches the addresses \
+             they announce",
+        ),
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
-            "what answers there does not speak Redis' protocol as Redis 6.2 or later does; check \
-             the address in storage.url"
-                .to_owned()
+            Cause::new("what answers there does not speak Redis' protocol as Redis 6.2 or later does")
+                .advise("check the address in storage.url")
         }
-        ErrorKind::InvalidClientConfig => {
-            "the client refuses the configuration; nodes of a cluster have database 0 and are \
-             reached over TCP"
-                .to_owned()
-        }
-        _ => format!("the client failed ({})", error.category()),
+        ErrorKind::InvalidClientConfig => Cause::new("the client refuses the configuration")
+            .advise("nodes of a cluster have database 0 and are reached over TCP"),
+        _ => Cause::new(format!("the client failed ({})", error.category())),
     }
 }
 
-/// What to do about an error that begins with `code`.
-fn of_code(code: &str) -> String {
-    let what = match code {
-        "OOM" => {
-            "out of memory (OOM); raise maxmemory, or set maxmemory-policy volatile-ttl, with \
-             which old challenges make room"
-        }
+/// An error that begins with `code`.
+fn of_code(code: &str) -> Cause {
+    let (problem, advice) = match code {
+        "OOM" => (
+            "out of memory (OOM)",
+            "raise maxmemory, or set maxmemory-policy volatile-ttl, with which old challenges make room",
+        ),
         "READONLY" => {
-            "a replica, which takes no writes (READONLY); name its primary in storage.url"
+            ("a replica, which takes no writes (READONLY)", "name its primary in storage.url")
         }
-        "LOADING" => "loads its data from disk (LOADING) and answers when that is done",
-        "CLUSTERDOWN" | "MASTERDOWN" => {
-            "the cluster is down (CLUSTERDOWN); `redis-cli cluster info` says which slots have no \
-             node; start that node or fail over to its replica"
+        "LOADING" => {
+            return "loads its data from disk (LOADING) and answers when that is done".into();
         }
-        "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" => {
-            "one node of a cluster (MOVED); set storage.cluster = true, and check that this host \
-             reaches the addresses that the nodes announce"
-        }
-        "NOAUTH" | "WRONGPASS" => {
-            "the user or the password is refused; check storage.user and the file that \
-             storage.password_file names"
-        }
+        "CLUSTERDOWN" | "MASTERDOWN" => (
+            "the cluster is down (CLUSTERDOWN)",
+            "`redis-cli cluster info` says which slots have no node; start that node or fail over to \
+             its replica",
+        ),
+        "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" => (
+            "one node of a cluster (MOVED)",
+            "set storage.cluster = true, and check that this host reaches the addresses that the nodes \
+             announce",
+        ),
+        "NOAUTH" | "WRONGPASS" => (
+            "the user or the password is refused",
+            "check storage.user and the file that storage.password_file names",
+        ),
         "NOPERM" => {
-            "the user may not do what the store needs (NOPERM); docs/redis.md has the ACL rule"
+            ("the user may not do what the store needs (NOPERM)", "docs/redis.md has the ACL rule")
         }
-        "MISCONF" => {
-            "cannot save to disk and takes no writes (MISCONF); its log says why; check free space"
-        }
-        "NOREPLICAS" => "has too few replicas to take writes (NOREPLICAS); start them",
-        "BUSY" => "is held up by a script (BUSY); another program runs one that does not end",
-        "WRONGTYPE" => {
-            "a key of this program has another type (WRONGTYPE); another program uses the same \
-             storage.prefix"
-        }
+        "MISCONF" => (
+            "cannot save to disk and takes no writes (MISCONF)",
+            "its log says why; check free space",
+        ),
+        "NOREPLICAS" => ("has too few replicas to take writes (NOREPLICAS)", "start them"),
+        "BUSY" => ("is held up by a script (BUSY)", "another program runs one that does not end"),
+        "WRONGTYPE" => (
+            "a key of this program has another type (WRONGTYPE)",
+            "another program uses the same storage.prefix",
+        ),
         _ => return other_code(code),
     };
-    what.to_owned()
+    Cause::new(problem).advise(advice)
 }
 
-/// A word that has no advice; only if it is one of the short words that errors begin with.
-fn other_code(code: &str) -> String {
+/// A word that has no advice of its own; only if it is one of the short words that errors begin with.
+fn other_code(code: &str) -> Cause {
     let plain = code.len() <= 20 && code.bytes().all(|b| b.is_ascii_uppercase());
-    format!(
-        "refuses a command ({}); its version has to be 6.2 or later",
-        if plain { code } else { "ERR" }
-    )
+    let code = if plain { code } else { "ERR" };
+    Cause::new(format!("refuses a command ({code})")).advise("its version has to be 6.2 or later")
 }
 
-fn of_io(error: &RedisError) -> String {
+fn of_io(error: &RedisError) -> Cause {
     // Where no node of a cluster could be connected to, each one's reason is in the client's text.
     let reasons = error.detail().unwrap_or_default();
     let known = [("AuthenticationFailed", "WRONGPASS"), ("NOAUTH", "NOAUTH"), ("NOPERM", "NOPERM")];
@@ -140,35 +163,39 @@ fn of_io(error: &RedisError) -> String {
     }
     // The client says no more about TLS than the text of its library's error.
     let text = error.to_string();
-    let what = if text.contains("certificate") || text.contains("UnknownIssuer") {
-        "its certificate, or the one shown to it, is refused; check storage.tls_ca_file, that the \
-         certificate names the host in storage.url, and storage.tls_certificate_file"
+    let (problem, advice) = if text.contains("certificate") || text.contains("UnknownIssuer") {
+        (
+            "its certificate, or the one shown to it, is refused",
+            "check storage.tls_ca_file, that the certificate names the host in storage.url, and \
+             storage.tls_certificate_file",
+        )
     } else if error.is_timeout() {
-        "no answer in time; is it overloaded or stopped?"
+        ("no answer in time", "is it overloaded or stopped?")
     } else if error.is_connection_refusal() {
-        "the connection is refused; start Redis, or correct the address in storage.url"
+        ("the connection is refused", "start Redis, or correct the address in storage.url")
     } else if error.is_connection_dropped() {
-        "the connection was closed; was Redis stopped?"
+        ("the connection was closed", "was Redis stopped?")
     } else {
-        "it cannot be reached; start Redis, or check the address in storage.url and the network"
+        ("it cannot be reached", "start Redis, or check the address in storage.url and the network")
     };
-    what.to_owned()
+    Cause::new(problem).advise(advice)
 }
 
 /// Why a unix socket cannot be opened: the client does not tell these apart.
-pub(super) fn of_socket(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        io::ErrorKind::NotFound => {
-            "there is no such socket; start Redis, or correct the path in storage.url (in \
-             redis.conf it is unixsocket)"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "this user may not open the socket; set unixsocketperm 770 in redis.conf and put the \
-             user of Fortify into Redis' group"
-        }
-        io::ErrorKind::ConnectionRefused => "nobody listens on the socket; start Redis",
-        _ => "the socket cannot be opened; check the path in storage.url",
-    }
+pub(super) fn of_socket(kind: io::ErrorKind) -> Cause {
+    let (problem, advice) = match kind {
+        io::ErrorKind::NotFound => (
+            "there is no such socket",
+            "start Redis, or correct the path in storage.url (in redis.conf it is unixsocket)",
+        ),
+        io::ErrorKind::PermissionDenied => (
+            "this user may not open the socket",
+            "set unixsocketperm 770 in redis.conf and put the user of Fortify into Redis' group",
+        ),
+        io::ErrorKind::ConnectionRefused => ("nobody listens on the socket", "start Redis"),
+        _ => ("the socket cannot be opened", "check the path in storage.url"),
+    };
+    Cause::new(problem).advise(advice)
 }
 
 #[cfg(test)]
@@ -191,9 +218,10 @@ mod tests {
             "BUSY",
             "WRONGTYPE",
         ] {
-            assert!(!of_code(code).contains("refuses a command"), "{code}");
+            let problem = of_code(code).problem;
+            assert!(!problem.contains("refuses a command"), "{code}");
         }
-        assert!(of_code("NEW").contains("(NEW)"));
-        assert!(of_code("captcha:secret").contains("(ERR)"));
+        assert!(of_code("NEW").problem.contains("(NEW)"));
+        assert!(of_code("captcha:secret").problem.contains("(ERR)"));
     }
 }

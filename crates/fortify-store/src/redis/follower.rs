@@ -19,7 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::{FromRedisValue, Pipeline, Value, cmd, pipe};
 use tokio::time::{Instant, sleep};
 
-use super::fault::Fault;
+use super::fault::{Cause, Fault};
 use super::keys::Keys;
 use super::link::{Connection, Link};
 use crate::StoreError;
@@ -364,10 +364,11 @@ impl Follower {
                      maxmemory-policy volatile-ttl"
                 ),
                 _ => {
-                    return Err(self.link.unavailable(
-                        "its maxmemory-policy lets it forget log-outs and moves; set maxmemory-policy \
-                         volatile-ttl (or noeviction) in redis.conf",
-                    ));
+                    let cause =
+                        Cause::new("its maxmemory-policy lets it forget log-outs and moves");
+                    return Err(self.link.unavailable(cause.advise(
+                        "set maxmemory-policy volatile-ttl (or noeviction) in redis.conf",
+                    )));
                 }
             }
         }

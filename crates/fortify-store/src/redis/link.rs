@@ -23,7 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::fault::{self, Fault, unavailable};
+use super::fault::{self, Cause, Fault, unavailable};
 use super::tls;
 use crate::StoreError;
 use crate::config::{RedisAddress, RedisConfig, RedisServer};
@@ -101,8 +101,8 @@ impl Link {
     }
 
     /// A fault as the operator reads it.
-    pub(super) fn unavailable(&self, what: &str) -> StoreError {
-        unavailable(&self.place, what)
+    pub(super) fn unavailable(&self, cause: impl Into<Cause>) -> StoreError {
+        unavailable(&self.place, cause)
     }
 
     /// Does one step of the store, however many commands it takes, within the deadline.
@@ -181,7 +181,8 @@ impl Link {
 
     fn too_slow(&self, limit: Duration) -> StoreError {
         let limit = limit.as_millis();
-        self.unavailable(&format!("no answer within {limit} ms; is it overloaded or stopped?"))
+        let cause = Cause::new(format!("no answer within {limit} ms"));
+        self.unavailable(cause.advise("is it overloaded or stopped?"))
     }
 
     /// Opens a connection. `patience` is how long an answer may take beyond the deadline: a
@@ -189,13 +190,13 @@ impl Link {
     pub(super) async fn open(&self, patience: Duration) -> Result<Connection, StoreError> {
         let (limit, config) = (self.config.timeout, &self.config);
         let password = match &config.password_file {
-            Some(path) => Some(read_password(path).await.map_err(|what| self.unavailable(&what))?),
+            Some(path) => Some(read_password(path).await.map_err(|cause| self.unavailable(cause))?),
             None => None,
         };
         let password = password.as_ref().map(|text| text.as_str());
         let over_tls = config.servers.iter().any(|server| server.address.is_tls());
         let certificates = match over_tls {
-            true => Some(tls::certificates(&config.tls).await.map_err(|w| self.unavailable(&w))?),
+            true => Some(tls::certificates(&config.tls).await.map_err(|it| self.unavailable(it))?),
             false => None,
         };
         for server in &config.servers {
@@ -237,7 +238,9 @@ impl Link {
         let all = limit * 4;
         match timeout(all, opened).await {
             Ok(opened) => opened.map_err(|fault: Fault| fault.at(&self.place)),
-            Err(_elapsed) => Err(self.unavailable("no connection in time; is it stopped?")),
+            Err(_elapsed) => {
+                Err(self.unavailable(Cause::new("no connection in time").advise("is it stopped?")))
+            }
         }
     }
 
@@ -295,14 +298,12 @@ fn info(
 /// The password: what the file holds, without the line end that editors leave.
 ///
 /// It is read whenever a connection is opened, so that a new one needs no restart.
-async fn read_password(path: &Path) -> Result<Zeroizing<String>, String> {
+async fn read_password(path: &Path) -> Result<Zeroizing<String>, Cause> {
     use tokio::io::AsyncReadExt as _;
     let place = path.display();
     let fail = |error: std::io::Error| {
-        format!(
-            "storage.password_file {place} cannot be read ({error}); the user that runs Fortify \
-             must be able to read it"
-        )
+        Cause::new(format!("storage.password_file {place} cannot be read ({error})"))
+            .advise("the user that runs Fortify must be able to read it")
     };
     let file = tokio::fs::File::open(path).await.map_err(fail)?;
     let mut text = Zeroizing::new(String::with_capacity(MAX_PASSWORD_BYTES as usize + 1));
@@ -312,8 +313,8 @@ async fn read_password(path: &Path) -> Result<Zeroizing<String>, String> {
         1..=MAX_PASSWORD_BYTES if !password.contains(['\n', '\r']) => {
             Ok(Zeroizing::new(password.to_owned()))
         }
-        _ => Err(format!(
+        _ => Err(Cause::new(format!(
             "storage.password_file {place} must hold one line of 1 to {MAX_PASSWORD_BYTES} bytes"
-        )),
+        ))),
     }
 }

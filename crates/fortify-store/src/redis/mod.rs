@@ -60,7 +60,7 @@ use super::revocations::{MAX_REVOCATIONS, Revocations};
 use super::{StateStore, StoreError};
 use crate::config::RedisConfig;
 pub use checkup::{Checkup, SLOTS, checkup};
-use fault::Fault;
+use fault::{Cause, Fault};
 use follower::{Follower, Freshness, LogPosition};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::Entropy;
@@ -181,8 +181,8 @@ impl RedisStore {
         match stored::read(&value) {
             Some(record) => Ok(Some(record)),
             None => Err(self.link.unavailable(
-                "a challenge is not what Fortify writes; another program, or a newer version, uses \
-                 the same storage.prefix",
+                Cause::new("a challenge is not what Fortify writes")
+                    .advise("another program, or a newer version, uses the same storage.prefix"),
             )),
         }
     }

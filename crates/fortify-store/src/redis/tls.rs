@@ -9,6 +9,7 @@ use std::path::Path;
 use redis::{ClientTlsConfig, TlsCertificates};
 use tokio::io::AsyncReadExt as _;
 
+use super::fault::Cause;
 use crate::config::RedisTls;
 
 /// Bytes of a PEM file: a chain of ten certificates has about 20 KiB.
@@ -21,11 +22,11 @@ const MAX_PEM_BYTES: u64 = 256 * 1024;
 /// # Errors
 ///
 /// What is wrong and what to do; never what a file holds.
-pub(super) async fn certificates(config: &RedisTls) -> Result<TlsCertificates, String> {
+pub(super) async fn certificates(config: &RedisTls) -> Result<TlsCertificates, Cause> {
     if !processor_is_able() {
-        return Err("TLS needs a processor with AES and AVX2 (x86) or AES and SHA-2 (ARM) \
-                    instructions; use a unix socket or a tunnel"
-            .to_owned());
+        let needed =
+            "TLS needs a processor with AES and AVX2 (x86) or AES and SHA-2 (ARM) instructions";
+        return Err(Cause::new(needed).advise("use a unix socket or a tunnel"));
     }
     // The first one installed stays: a second try changes nothing.
     let _installed_already = rustls_graviola::default_provider().install_default().is_err();
@@ -43,19 +44,18 @@ pub(super) async fn certificates(config: &RedisTls) -> Result<TlsCertificates, S
     Ok(TlsCertificates { client_tls, root_cert })
 }
 
-async fn read(key: &str, path: &Path) -> Result<Vec<u8>, String> {
+async fn read(key: &str, path: &Path) -> Result<Vec<u8>, Cause> {
     let place = path.display();
     let fail = |error: std::io::Error| {
-        format!(
-            "{key} {place} cannot be read ({error}); the user that runs Fortify must be able to"
-        )
+        Cause::new(format!("{key} {place} cannot be read ({error})"))
+            .advise("the user that runs Fortify must be able to read it")
     };
     let file = tokio::fs::File::open(path).await.map_err(fail)?;
     let mut bytes = Vec::new();
     file.take(MAX_PEM_BYTES).read_to_end(&mut bytes).await.map_err(fail)?;
     match bytes.windows(10).any(|window| window == b"-----BEGIN") {
         true => Ok(bytes),
-        false => Err(format!("{key} {place} is no PEM file")),
+        false => Err(Cause::new(format!("{key} {place} is no PEM file"))),
     }
 }
 

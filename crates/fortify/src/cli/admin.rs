@@ -1,7 +1,7 @@
-//! `fortify admin`: accounts and API tokens, beside a running gate or without one.
+//! `fortify admin`: accounts and API tokens, whether or not a gate is running.
 //!
-//! The file is the same that the gate has open, and the gate asks it with every request: what is changed
-//! here holds from the next request on.
+//! The command writes the file that the gate has open. The gate reads it with every request, so a change holds
+//! from the next request on.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write};
 use std::time::Duration;
@@ -20,60 +20,60 @@ use fortify_core::clock::{Clock, SystemClock, Timestamp};
 use fortify_core::entropy::{SystemEntropy, random_bytes};
 use fortify_store::record::Secret;
 
-/// The longest line that is read as a secret.
+/// The longest secret that is read, in bytes.
 const MOST_READ: u64 = 4096;
 
-/// What to do with accounts.
+/// The subcommands of `fortify admin`.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Make an account. The password is asked for, or read as one line from standard input.
+    /// Create an account. The password is prompted for, or read as one line from standard input.
     Add {
-        /// a-z, 0-9, '.', '_', '@' and '-'.
+        /// Its name: a-z, 0-9, '.', '_', '@' and '-'.
         #[arg(value_parser = parse_name)]
         name: String,
-        /// What it may do.
+        /// Its role.
         #[arg(long, value_enum, default_value = "admin")]
         role: RoleArg,
     },
-    /// Set the password of an account, which is asked for or read as with add; its sessions end.
+    /// Set the password of an account and end its sessions. The password is read as with add.
     Passwd {
         /// The account.
         #[arg(value_parser = parse_name)]
         name: String,
     },
-    /// Make an API token and print it, this once.
+    /// Create an API token and print it; it cannot be shown again.
     Token {
-        /// What it may do.
+        /// Its role.
         #[arg(long, value_enum, default_value = "viewer")]
         role: RoleArg,
-        /// Days until it ends.
+        /// Days until it expires.
         #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3650))]
         days: u64,
         /// What it is for.
         #[arg(long, value_name = "TEXT", default_value = "", value_parser = parse_label)]
         label: String,
     },
-    /// End an API token now.
+    /// Revoke an API token.
     Revoke {
-        /// Its name, as list shows it.
+        /// Its ID, as list shows it.
         id: String,
     },
-    /// Have an account asked for one-time codes, and print the secret for its app, this once.
+    /// Require one-time codes for an account, and print the secret for its app; it cannot be shown again.
     Totp {
         /// The account.
         #[arg(value_parser = parse_name)]
         name: String,
-        /// Ask for none any more.
+        /// Stop requiring codes.
         #[arg(long)]
         off: bool,
     },
-    /// Show accounts and tokens.
+    /// List accounts and tokens.
     List {
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Remove an account; its sessions end.
+    /// Remove an account and end its sessions.
     Remove {
         /// The account.
         #[arg(value_parser = parse_name)]
@@ -81,14 +81,14 @@ pub enum Action {
     },
 }
 
-/// A role, as it is written.
+/// A role, on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum RoleArg {
-    /// Looks.
+    /// Reads everything.
     Viewer,
-    /// Turns the dial, changes how circuits stand, ends sessions.
+    /// Also sets the threat level, bans and trusts circuits, and ends sessions.
     Operator,
-    /// And changes accounts and tokens.
+    /// Also manages accounts and tokens, and reloads the configuration.
     Admin,
 }
 
@@ -120,7 +120,7 @@ pub(super) fn run(
 ) -> Result<(), CliError> {
     let dir = &config.storage.data_dir;
     let accounts = match action {
-        // The first account may be there before the first start.
+        // The first account may be created before the gate's first start.
         Action::Add { .. } => Accounts::open_for_owner(dir),
         _ => Accounts::open_existing(dir),
     };
@@ -140,13 +140,13 @@ pub(super) fn run(
             writeln!(out, "{} is {}", user.name, user.role)
         }
         Action::Passwd { name } => {
-            // Asked for in vain otherwise.
+            // Before the password is prompted for.
             let users = accounts.users().map_err(CliError::failed)?;
             if !users.iter().any(|user| user.name == *name) {
                 return Err(CliError::failed(fortify_admin::accounts::AccountsError::NoUser));
             }
             change(name, &UserChange::Password(read_hash(name)?))?;
-            writeln!(out, "the password of {name} is set; its sessions end")
+            writeln!(out, "the password of {name} is set; its sessions have ended")
         }
         Action::Token { role, days, label } => {
             let expires = now.after(Duration::from_secs(days * 86_400));
@@ -157,11 +157,11 @@ pub(super) fn run(
         }
         Action::Revoke { id } => {
             accounts.revoke_token(&who, id, now).map_err(CliError::failed)?;
-            writeln!(out, "{id} is ended")
+            writeln!(out, "{id} is revoked")
         }
         Action::Totp { name, off: true } => {
             change(name, &UserChange::Totp(None))?;
-            writeln!(out, "{name} is asked for no code; its sessions end")
+            writeln!(out, "{name} needs no code any more; its sessions have ended")
         }
         Action::Totp { name, off: false } => {
             let secret = TotpSecret::new(random_bytes(&SystemEntropy).map_err(CliError::failed)?);
@@ -218,23 +218,23 @@ fn list(
     Ok(write())
 }
 
-/// Asks for a password, and hashes it.
+/// Reads a password and hashes it.
 fn read_hash(name: &str) -> Result<String, CliError> {
     let password = read_password(name)?;
     password::check(password.expose()).map_err(|error| CliError::Usage(error.to_string()))?;
     password::hash(&password, &SystemEntropy).map_err(CliError::failed)
 }
 
-/// A password: typed twice where somebody types, one line otherwise.
+/// A password: typed twice at a terminal, otherwise one line of standard input.
 fn read_password(name: &str) -> Result<Secret<String>, CliError> {
     let first = ask(&format!("Password for {name}: "))?;
     if io::stdin().is_terminal() && ask("The same again: ")?.expose() != first.expose() {
-        return Err(CliError::Usage("the two are not the same; try again".to_owned()));
+        return Err(CliError::Usage("the two passwords differ; try again".to_owned()));
     }
     Ok(first)
 }
 
-/// A secret: asked for, and not shown, where somebody types; one line otherwise.
+/// A secret: prompted for without echo at a terminal, otherwise one line of standard input.
 pub(super) fn ask(what: &str) -> Result<Secret<String>, CliError> {
     if !io::stdin().is_terminal() {
         return read_line();
@@ -250,18 +250,19 @@ pub(super) fn ask(what: &str) -> Result<Secret<String>, CliError> {
 fn read_line() -> Result<Secret<String>, CliError> {
     let mut line = String::new();
     let read = io::stdin().lock().take(MOST_READ).read_line(&mut line);
-    read.map_err(|error| CliError::Failed(format!("cannot read what was typed: {error}")))?;
+    read.map_err(|error| CliError::Failed(format!("cannot read standard input: {error}")))?;
     let end = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(end);
     Ok(Secret::new(line))
 }
 
-/// A terminal that shows nothing of what is typed, until this is dropped.
+/// Turns off the terminal's echo until it is dropped.
 struct EchoOff(termios::Termios);
 
 impl EchoOff {
     fn begin() -> Result<Self, CliError> {
-        let fail = |error| CliError::Failed(format!("cannot hide what is typed: {error}"));
+        let fail =
+            |error| CliError::Failed(format!("cannot turn off the terminal's echo: {error}"));
         let before = termios::tcgetattr(io::stdin()).map_err(fail)?;
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);

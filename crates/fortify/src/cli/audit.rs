@@ -1,4 +1,4 @@
-//! `fortify audit`: what was changed, by whom and why: told by the running gate, or from its files.
+//! `fortify audit`: the record of changes, from the running gate or from its files.
 
 use std::io::{self, Write};
 
@@ -10,13 +10,13 @@ use super::show::{self, Format, text, time};
 use fortify_admin::operations::audit::MOST;
 use fortify_config::Config;
 
-/// Which records to show, and how.
+/// The arguments of `fortify audit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many of the latest.
+    /// How many records to show, counted from the latest.
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     last: u64,
-    /// Everything that is kept, as JSON lines, the oldest first.
+    /// Print every record as JSON lines, the oldest first.
     #[arg(long, conflicts_with_all = ["last", "json"])]
     export: bool,
     #[command(flatten)]
@@ -35,7 +35,7 @@ pub(super) fn run(
             Backend::Remote(gate) => gate.get_raw("/audit/export")?.to_vec(),
             Backend::Offline(files) => files.export()?,
         };
-        // It comes with the latest first.
+        // The latest comes first.
         let mut lines: Vec<_> = lines.split_inclusive(|byte| *byte == b'\n').collect();
         lines.reverse();
         return out.write_all(&lines.concat()).map_err(|e| CliError::output(&e));
@@ -47,7 +47,7 @@ pub(super) fn run(
     show::write(args.format, &audit, out, table)
 }
 
-/// The latest at the end, where the eye is.
+/// Prints the latest record last, next to the prompt.
 fn table(audit: &Value, out: &mut dyn Write) -> io::Result<()> {
     let title = format!("{:<21} {:<24} {:<20} {:<28} REASON", "AT", "WHO", "WHAT", "CHANGE");
     show::head(out, &title)?;
@@ -75,7 +75,7 @@ fn table(audit: &Value, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// To what, and from what to what where that is known.
+/// The target, with the old and the new value if they are known.
 fn changed(record: &Value) -> String {
     let word = |key: &str| record[key].as_str().unwrap_or_default();
     match (word("target"), word("from"), word("to")) {

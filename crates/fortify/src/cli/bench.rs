@@ -1,4 +1,4 @@
-//! `fortify bench`: how fast this machine draws, one JSON line per task, carrier and level.
+//! `fortify bench`: how fast this machine draws challenges, one JSON line per task, rendering and level.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::CliError;
 use super::progress::Progress;
 
-/// The levels that are measured: the calmest, the middle, the hardest.
+/// The levels that are measured: the easiest, the middle and the hardest.
 const LEVELS: [u8; 3] = [1, 5, 10];
 
-/// How long to draw.
+/// The arguments of `fortify bench`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Seconds for each line.
+    /// Seconds to measure for each line.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
 }

@@ -1,4 +1,4 @@
-//! `fortify circuits`: how circuits stand, looked at and changed: by the running gate, or in its files.
+//! `fortify circuits`: the status of circuits, shown and changed by the running gate or in its files.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
 use std::time::Duration;
@@ -7,128 +7,87 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::CliError;
-use super::dial::parse_reason;
+use super::args::{Circuit, parse_reason, segment};
 use super::progress::Progress;
-use super::remote::{Backend, backend, segment};
+use super::remote::{Backend, backend};
 use super::show::{self, BAD, Format, GOOD, line, styled, text, time};
 use fortify_admin::operations::circuits::{CircuitFilter, LONGEST, usual};
 use fortify_config::Config;
-use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::{Clock, SystemClock, Timestamp};
-use fortify_core::pseudonym::CircuitTag;
 use fortify_engine::reputation::{CircuitStatus, MAX_STATUS_ROWS};
 
-/// Circuits on a page of the API, at most.
+/// The largest page of circuits in the API.
 const PAGE: usize = 200;
 
-/// Rounds of a flush: more than all that may stand, and some for those that come meanwhile.
+/// Rounds of a flush: enough for every circuit that may have a status, and some for those that get one meanwhile.
 const MOST_ROUNDS: usize = MAX_STATUS_ROWS / 10_000 + 50;
 
-/// What to do with circuits.
+/// The subcommands of `fortify circuits`.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Show circuits, the latest first.
+    /// List circuits, the latest first.
     List {
-        /// Which.
+        /// Which circuits to list.
         #[arg(long, value_enum, default_value = "any")]
         which: FilterArg,
-        /// How many; all unless given.
+        /// How many to list; all by default.
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
         limit: Option<u64>,
-        /// Show their addresses too; without, only pseudonyms.
+        /// Show addresses in addition to pseudonyms.
         #[arg(long)]
         show_circuits: bool,
     },
-    /// Show how a circuit stands.
+    /// Show the status of a circuit.
     Show(Circuit),
-    /// Refuse a circuit.
+    /// Ban a circuit: its requests are refused.
     Ban {
-        /// Which.
         #[command(flatten)]
         circuit: Circuit,
-        /// For how long; reputation.ban_seconds unless given.
+        /// For how long; reputation.ban_seconds by default.
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
         seconds: Option<u64>,
-        /// Why.
         #[command(flatten)]
         why: ReasonArg,
     },
-    /// Favour a circuit, even a banned one.
+    /// Trust a circuit, even a banned one.
     Promote {
-        /// Which.
         #[command(flatten)]
         circuit: Circuit,
-        /// For how long; reputation.vip_seconds unless given.
+        /// For how long; reputation.vip_seconds by default.
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
         seconds: Option<u64>,
-        /// Why.
         #[command(flatten)]
         why: ReasonArg,
     },
-    /// Take a ban or a favour back; a circuit that had used up its tries has them again.
+    /// Make a circuit normal again: lifts a ban, withdraws trust, and restores the tries that it used up.
     Reset {
-        /// Which.
         #[command(flatten)]
         circuit: Circuit,
-        /// Why.
         #[command(flatten)]
         why: ReasonArg,
     },
-    /// Have tor close a circuit: it frees what the circuit holds and cuts its downloads. The client comes
-    /// back on another one: to refuse it, ban it.
+    /// Close a circuit through tor. This frees its resources and aborts its downloads, but the client returns
+    /// on another circuit.
     Kill {
-        /// Which.
         #[command(flatten)]
         circuit: Circuit,
-        /// Why.
         #[command(flatten)]
         why: ReasonArg,
     },
-    /// Take back all bans, all favours, or both.
+    /// Lift all bans, withdraw all trust, or both.
     Flush {
-        /// Which.
+        /// What to take back.
         #[arg(value_enum)]
         which: FlushArg,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
-        /// Why.
         #[command(flatten)]
         why: ReasonArg,
     },
 }
 
-/// Which circuit.
-#[derive(Debug, clap::Args)]
-pub struct Circuit {
-    /// Its pseudonym (32 hexadecimal digits, as list and the dashboard show it), or its address as tor and
-    /// HAProxy have it, such as fc00:dead:beef:4dad::19.
-    #[arg(value_name = "CIRCUIT", value_parser = parse_circuit)]
-    circuit: CircuitArg,
-}
-
-/// A circuit, as it is named.
-#[derive(Clone, Debug)]
-pub enum CircuitArg {
-    /// By its pseudonym.
-    Pseudonym(CircuitTag),
-    /// By its address.
-    Address(TorCircuit),
-}
-
-impl Circuit {
-    /// Where the API has it.
-    pub(super) fn path(&self) -> String {
-        match &self.circuit {
-            CircuitArg::Pseudonym(tag) => format!("/circuits/{}", tag.hex()),
-            CircuitArg::Address(circuit) => {
-                format!("/circuits/{}", segment(&circuit.address().to_string()))
-            }
-        }
-    }
-}
-
-/// Why it is changed.
+/// The optional reason for a change.
 #[derive(Debug, clap::Args)]
 pub struct ReasonArg {
     /// Why, for the audit.
@@ -142,16 +101,16 @@ impl ReasonArg {
     }
 }
 
-/// Which circuits, as it is written.
+/// Which circuits to list, on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FilterArg {
-    /// Banned ones.
+    /// Banned circuits.
     Banned,
-    /// Trusted ones.
+    /// Trusted circuits.
     Vip,
     /// Both.
     Any,
-    /// Those whose requests were counted in the last hour, however they stand.
+    /// Circuits with requests in the last hour, whatever their status.
     Seen,
 }
 
@@ -166,12 +125,12 @@ impl From<FilterArg> for CircuitFilter {
     }
 }
 
-/// What is taken back, as it is written.
+/// What to take back, on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FlushArg {
     /// Bans.
     Banned,
-    /// Favours.
+    /// Trust.
     Vip,
     /// Both.
     Any,
@@ -185,15 +144,6 @@ impl From<FlushArg> for CircuitFilter {
             FlushArg::Any => Self::Any,
         }
     }
-}
-
-fn parse_circuit(text: &str) -> Result<CircuitArg, String> {
-    if let Some(tag) = CircuitTag::from_hex(text) {
-        return Ok(CircuitArg::Pseudonym(tag));
-    }
-    text.parse().map(CircuitArg::Address).map_err(|error| {
-        format!("{error}; use 32 hexadecimal digits, or an address such as fc00:dead:beef:4dad::19")
-    })
 }
 
 pub(super) fn run(
@@ -239,7 +189,7 @@ pub(super) fn run(
             };
             show::write(format, &answer, out, |answer, out| {
                 let closed = answer["closed"] == true;
-                let none = "tor has no such circuit, or no longer";
+                let none = "tor has no such circuit, or no longer has it";
                 writeln!(out, "{}", if closed { "closed" } else { none })
             })
         }
@@ -248,13 +198,13 @@ pub(super) fn run(
             show::write(format, &answer, out, |answer, out| {
                 let left = answer["left"].as_u64().unwrap_or(0);
                 writeln!(out, "{} taken back", answer["taken_back"])?;
-                if left > 0 { writeln!(out, "{left} left; do it again") } else { Ok(()) }
+                if left > 0 { writeln!(out, "{left} left; run this again") } else { Ok(()) }
             })
         }
     }
 }
 
-/// A change to how a circuit stands.
+/// A change of a circuit's status.
 struct Change {
     action: &'static str,
     status: CircuitStatus,
@@ -283,7 +233,7 @@ impl Change {
     }
 }
 
-/// Page after page, in one.
+/// All pages of the list, joined.
 fn list(
     backend: &Backend<'_>,
     which: CircuitFilter,
@@ -314,7 +264,7 @@ fn list(
                     count
                 });
                 let next = list["next"].take();
-                // Bounded by what a gate remembers; one that goes in circles is none of ours.
+                // Bounded by what a gate remembers, should it go in circles.
                 let enough = circuits.len() >= most.min(4 * MAX_STATUS_ROWS) || found == 0;
                 match next.as_str() {
                     Some(cursor) if !enough => after = segment(cursor),
@@ -366,11 +316,11 @@ fn one(circuit: &Value, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// How a circuit of an answer stands.
+/// The status of a circuit in an answer, with its style.
 pub(super) fn status_text(circuit: &Value) -> (String, anstyle::Style) {
     let (Some(status), Some(reason)) = (circuit["status"].as_str(), circuit["reason"].as_str())
     else {
-        return ("like any other".to_owned(), anstyle::Style::new());
+        return ("normal".to_owned(), anstyle::Style::new());
     };
     let left = left(circuit, SystemClock.now()).unwrap_or(0);
     let style = if status == CircuitStatus::Banned.as_str() { BAD } else { GOOD };
@@ -398,13 +348,14 @@ fn flush(
     };
     let (count, what) = match which {
         FlushArg::Banned => (banned, format!("{banned} bans")),
-        FlushArg::Vip => (trusted, format!("{trusted} favours")),
-        FlushArg::Any => (banned + trusted, format!("{banned} bans and {trusted} favours")),
+        FlushArg::Vip => (trusted, format!("trust in {trusted} circuits")),
+        FlushArg::Any => {
+            (banned + trusted, format!("{banned} bans and trust in {trusted} circuits"))
+        }
     };
     if !yes {
         confirm(&format!(
-            "This takes back {what}. Those circuits are like any other then, and have all their \
-             tries again."
+            "This takes back {what}. Those circuits become normal and have all their tries again."
         ))?;
     }
     let progress = Progress::new(count, "taking back");
@@ -427,12 +378,12 @@ fn flush(
     }
 }
 
-/// Asks at a terminal whether it is meant.
+/// Asks for confirmation at a terminal.
 fn confirm(what: &str) -> Result<(), CliError> {
     if !io::stdin().is_terminal() {
-        return Err(CliError::Usage(format!("{what} If it is meant, add --yes")));
+        return Err(CliError::Usage(format!("{what} To confirm, add --yes")));
     }
-    let _nowhere_left_to_ask = write!(io::stderr(), "{what}\nIs it meant? [y/N] ");
+    let _nowhere_left_to_ask = write!(io::stderr(), "{what}\nContinue? [y/N] ");
     let mut answer = String::new();
     let read = io::Read::take(io::stdin().lock(), 64).read_line(&mut answer);
     read.map_err(|error| CliError::Failed(format!("cannot read the answer: {error}")))?;

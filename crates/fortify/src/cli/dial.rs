@@ -1,4 +1,4 @@
-//! `fortify dial`: the threat dial, looked at and turned: by the running gate, or in its file.
+//! `fortify dial`: the threat level, shown and changed by the running gate or in its file.
 
 use std::io::Write;
 
@@ -7,47 +7,42 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::CliError;
+use super::args::parse_reason;
 use super::remote::{Backend, backend};
 use super::show::{self, Format, text};
 use fortify_config::Config;
 use fortify_engine::threat::ThreatLevel;
-use fortify_engine::threat::history::{MAX_NAME, MAX_REASON};
 
-/// The variables that name an operator, the first that is set.
-const NAMES: [&str; 3] = ["SUDO_USER", "LOGNAME", "USER"];
-
-/// What to do with the dial.
+/// The subcommands of `fortify dial`.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Show where it stands, and who may turn it.
+    /// Show the threat level and how it is controlled.
     Get,
-    /// Turn it by hand; it does not turn by itself for half an hour then.
+    /// Set the threat level by hand; automatic control pauses for half an hour.
     Set {
-        /// 1 to 10.
+        /// The threat level, 1 to 10.
         #[arg(value_parser = parse_level)]
         level: ThreatLevel,
-        /// Why.
         #[command(flatten)]
         why: Reason,
     },
-    /// Give it back to itself: it turns by what visitors do.
+    /// Return the threat level to automatic control, which follows the traffic.
     Auto {
         /// Why, for the audit.
         #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
         reason: Option<String>,
     },
-    /// Hold it at a level, whatever happens, until it is given back to itself.
+    /// Hold the threat level, whatever happens, until it is returned to automatic control.
     Pin {
-        /// 1 to 10.
+        /// The threat level, 1 to 10.
         #[arg(value_parser = parse_level)]
         level: ThreatLevel,
-        /// Why.
         #[command(flatten)]
         why: Reason,
     },
 }
 
-/// Why it is turned.
+/// The reason for a change.
 #[derive(Debug, clap::Args)]
 pub struct Reason {
     /// Why, for the audit.
@@ -57,24 +52,6 @@ pub struct Reason {
 
 fn parse_level(text: &str) -> Result<ThreatLevel, String> {
     text.parse().ok().and_then(ThreatLevel::new).ok_or_else(|| "use 1 to 10".to_owned())
-}
-
-pub(super) fn parse_reason(text: &str) -> Result<String, String> {
-    let fits = (1..=MAX_REASON).contains(&text.len()) && !text.contains(char::is_control);
-    fits.then(|| text.to_owned())
-        .ok_or_else(|| format!("use one line of 1 to {MAX_REASON} bytes that says why"))
-}
-
-/// Who is at the command line, as the environment says.
-pub(super) fn operator(env: &[(String, String)]) -> String {
-    let name = NAMES.iter().find_map(|name| env.iter().find(|(key, _)| key == name));
-    let name = name.map_or("unknown", |(_, name)| name);
-    let mut length = 0;
-    let fits = |c: &char| {
-        length += c.len_utf8();
-        length <= MAX_NAME && !c.is_control()
-    };
-    name.chars().take_while(fits).collect()
 }
 
 pub(super) fn run(
@@ -107,13 +84,13 @@ pub(super) fn run(
             files.turn(reason, |dial, _| Some(dial.pin(*level)))?
         }
     };
-    show::write(format, &answer, out, |dial, out| show::row(out, &told(dial)))
+    show::write(format, &answer, out, |dial, out| show::row(out, &describe(dial)))
 }
 
-fn told(dial: &Value) -> String {
+fn describe(dial: &Value) -> String {
     let line = format!("level {}, {}", dial["level"], text(&dial["mode"]));
     match dial["paused_seconds"].as_u64() {
         None | Some(0) => line,
-        Some(left) => format!("{line}, does not turn by itself for {left} s"),
+        Some(left) => format!("{line}, automatic control paused for {left} s"),
     }
 }

@@ -1,4 +1,4 @@
-//! `fortify doctor`: what is wrong with a gate and around it, and what to do.
+//! `fortify doctor`: the arguments and the output of [`crate::doctor`].
 
 use std::io::{self, IsTerminal as _, Write};
 use std::net::SocketAddr;
@@ -11,22 +11,22 @@ use crate::doctor::{CheckStatus, DoctorContext, examine, report};
 use fortify_config::Config;
 use fortify_core::clock::SystemClock;
 
-/// Where to look, and how to tell.
+/// The arguments of `fortify doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// As JSON, one object a line.
+    /// Print JSON, one object a line.
     #[arg(long)]
     json: bool,
-    /// Where nginx listens, such as http://127.0.0.1:10001; by default what HAProxy has behind it.
+    /// Where nginx listens, such as http://127.0.0.1:10001; by default the server behind HAProxy.
     #[arg(long, value_name = "URL", value_parser = parse_nginx)]
     nginx: Option<SocketAddr>,
-    /// Where tor connects, such as 127.0.0.1:10000; by default where the service in torrc leads, as
-    /// tor's control port tells it.
+    /// Where tor connects, such as 127.0.0.1:10000; by default the target of the service in torrc, which
+    /// tor's control port reports.
     #[arg(long, value_name = "ADDRESS")]
     ingress: Option<SocketAddr>,
 }
 
-/// An address and a port after `http://`; nothing is looked up.
+/// Parses an address and a port after `http://`, without looking anything up.
 fn parse_nginx(text: &str) -> Result<SocketAddr, String> {
     let advice =
         || "use http:// with an address and a port, such as http://127.0.0.1:10001".to_owned();
@@ -59,7 +59,7 @@ pub(super) fn run(
         .build()
         .map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
     let findings = runtime.block_on(examine(&context, &SystemClock));
-    // What still reads a damaged file is not waited for.
+    // Does not wait for a thread that still reads a large or damaged file.
     runtime.shutdown_background();
     let written = match args.json {
         true => report::json(&findings, out),
@@ -73,7 +73,7 @@ pub(super) fn run(
     }
 }
 
-/// Whether the environment wants colour (<https://no-color.org>).
+/// Whether the environment allows colour (<https://no-color.org>).
 fn may_colour(env: &[(String, String)]) -> bool {
     let value = |name: &str| env.iter().find(|(key, _)| key == name).map(|(_, value)| &value[..]);
     value("NO_COLOR").is_none_or(str::is_empty) && value("TERM") != Some("dumb")

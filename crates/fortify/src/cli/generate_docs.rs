@@ -1,7 +1,7 @@
 //! `fortify generate-docs`: man pages and shell completions, for packages.
 //!
-//! Written by the program itself from what it reads its arguments with, so that they describe the
-//! program that they are packaged with.
+//! They are generated from the definitions that parse the arguments, so they match the program that they are
+//! packaged with.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -15,10 +15,10 @@ use super::{Cli, CliError, DEFAULT_CONFIG};
 /// The shells that completions are written for.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
-/// Where to write.
+/// The arguments of `fortify generate-docs`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder, made if it is not there: man/ and completions/ will be in it.
+    /// The folder to write man/ and completions/ to; created if it does not exist.
     dir: PathBuf,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     let failed = |error: io::Error| {
         let place = args.dir.display();
         CliError::Failed(format!(
-            "cannot write to {place}: {error}; name a folder that may be written"
+            "cannot write to {place}: {error}; name a folder that you may write to"
         ))
     };
     generate(&args.dir).map_err(failed)?;
@@ -47,19 +47,18 @@ fn generate(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What a man page has and the arguments do not say.
+/// The sections of the man page that the arguments do not define.
 fn more_sections() -> String {
     format!(
         ".SH \"EXIT STATUS\"\n\
-         0 when it was done; 64 for a mistake in the arguments or the configuration, which trying again \
-         does not mend; 1 for everything else. Standard error has one line for each thing that is wrong.\n\
+         0 on success; 64 for a mistake in the arguments or the configuration, where a retry does not help; 1 \
+         for every other failure. Standard error has one line for each problem.\n\
          .SH ENVIRONMENT\n\
-         FORTIFY__SECTION__KEY in place of any key of the configuration, and before it: \
-         FORTIFY__SERVER__PORT=8080.\n\
+         FORTIFY__SECTION__KEY overrides that key of the configuration: FORTIFY__SERVER__PORT=8080.\n\
          .SH FILES\n\
-         {DEFAULT_CONFIG}: the configuration; it says what each key means.\n\
+         {DEFAULT_CONFIG}: the configuration; its comments explain each key.\n\
          .PP\n\
-         /var/lib/fortify: keys, bans and favours, turns of the threat dial (storage.data_dir).\n\
+         /var/lib/fortify: keys, banned and trusted circuits, the history of the threat level (storage.data_dir).\n\
          .PP\n\
          /usr/share/doc/fortify: the guides.\n"
     )

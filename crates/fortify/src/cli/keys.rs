@@ -12,18 +12,18 @@ use fortify_core::entropy::SystemEntropy;
 use fortify_engine::challenge::style_cache;
 use fortify_engine::session::key_ring::{KeyInfo, KeyRing};
 
-/// What to do with the keys.
+/// The subcommands of `fortify keys`.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Show each key's id, age and use; never its secret.
+    /// List each key's ID, age and use, but not its secret.
     List,
-    /// Make a new signing key. The old one goes on verifying until the last session that it signed
-    /// has ended, so nobody is logged out. A running gate notices within seconds.
+    /// Create a new signing key. The old one verifies until the last session that it signed has ended, so
+    /// nobody is logged out. A running gate notices within seconds.
     Rotate,
-    /// Print the key of the style that pictures are drawn in, for fortify render --style. It is a secret:
-    /// whoever has it can draw pictures in this style, with their answers, to train a program on.
+    /// Print the key of the current picture style, for fortify render --style. Keep it secret: it can be used
+    /// to draw pictures with known answers, as training data for a bot.
     Style {
-        /// When, in seconds since 1970 as date +%s prints them; now unless given.
+        /// The style at this time, in seconds since 1970 as date +%s prints them; now by default.
         #[arg(long, value_name = "SECONDS")]
         at: Option<u64>,
     },
@@ -42,7 +42,7 @@ pub(super) fn run(
         return writeln!(out, "{}", key.to_hex()).map_err(|e| CliError::output(&e));
     }
     if matches!(action, Action::Rotate) {
-        // Named by the key that signs no more from now on. Before it is done, as every change is.
+        // Logged before it is done, as every change is, under the ID of the key that stops signing.
         let signing = ring.list().into_iter().find(|key| key.retired_at.is_none());
         let files = OfflineFiles::of(config, by);
         files.log(&files.entry("keys.rotate", &signing.map(|key| key.id).unwrap_or_default()))?;
@@ -77,7 +77,7 @@ mod tests {
     use fortify_store::record::{ChallengeRecord, ChallengeToken, Secret};
     use fortify_web::app::App;
 
-    /// Within an epoch, and not in the first of its day: both matter.
+    /// Within a style period that is not the first of its day: both matter.
     const NOW: Timestamp = Timestamp::from_secs(1_800_001_234);
     const HOUR: u64 = 3600;
 
@@ -88,7 +88,7 @@ mod tests {
         String::from_utf8(printed).unwrap()
     }
 
-    /// The one picture that `fortify render` draws of the set `a1` in the style of `key`.
+    /// The picture that `fortify render` draws from the seed `a1` in the style of `key`.
     fn rendered(key: &str, out: &Path) -> Vec<u8> {
         let out = out.to_str().unwrap();
         let what = ["--variant", "arithmetic", "--level", "5", "--count", "1", "--seed", "a1"];
@@ -117,7 +117,7 @@ mod tests {
             .await
             .unwrap();
         let record = app.engine.parts().store.challenge(&issued.token).await.unwrap().unwrap();
-        // The same challenge, but for what is asked, from a seed that is known.
+        // The same challenge with another task, from a known seed.
         let spec = Spec::new(Variant::Arithmetic, Level::new(5).unwrap());
         let seed = render::seed("a1", &spec, 0).unwrap();
         let known = ChallengeRecord {

@@ -2,25 +2,23 @@
 //!
 //! # Layout
 //!
-//! - [`serve`]: the gate itself, and `check-config`.
-//! - [`keys`]: the signing keys.
-//! - [`status`]: what the running gate alone knows: how it does, why it decides, what it counted.
-//! - [`circuits`]: how circuits stand.
-//! - [`dial`]: the threat dial, looked at and turned.
-//! - [`audit`]: what was changed, by whom and why.
-//! - [`sessions`]: visitors' sessions, ended.
-//! - [`reload`]: the configuration, read again by the running gate.
-//! - [`admin`]: accounts and API tokens of operators.
-//! - [`doctor`]: what is wrong with a gate and around it, and what to do.
-//! - `remote`, `files`: who does these things: the running gate over its socket, or its files without one.
-//! - [`show`], `progress`: answers as JSON or to be read; bars for long work.
-//! - [`simulate`]: attacks played to the dial.
-//! - [`tor`]: what tor's control port says.
-//! - [`render`]: challenges as files, for people and for the lab.
-//! - [`bench`](mod@bench): how fast this machine draws.
+//! In order of dependency:
+//!
+//! - this file: the commands, the configuration that they use, and exit codes.
+//! - [`args`]: arguments that several commands take. [`show`]: answers as JSON or as text. `progress`: progress bars.
+//! - [`tor`]: tor's control port.
+//! - `offline`: the gate's files, when no gate is running. `remote`: the running gate over its socket, or else those
+//!   files.
+//! - [`circuits`], [`dial`], [`audit`]: the status of circuits, the threat level and the record of changes.
+//! - [`keys`]: the signing keys. [`admin`]: accounts and API tokens of operators.
+//! - [`status`], [`sessions`], [`reload`]: what only a running gate can answer or do.
+//! - [`serve`]: the gate itself. [`doctor`]: what is wrong with a gate or around it, and what to do.
+//! - [`render`], [`bench`](mod@bench), [`simulate`]: challenges as files, the speed of drawing, and attacks played
+//!   to the threat level's control loop.
 //! - [`generate_docs`]: man pages and completions, for packages.
 
 pub mod admin;
+pub mod args;
 pub mod audit;
 pub mod bench;
 pub mod circuits;
@@ -49,13 +47,13 @@ use clap::{Parser, Subcommand};
 
 use fortify_config::{Config, ConfigError, ENVIRONMENT_PREFIX, WrittenConfig};
 
-/// Where the packaged configuration is, used when it is there and `--config` names no other.
+/// The packaged configuration, used if it exists and `--config` names no other.
 const DEFAULT_CONFIG: &str = "/etc/fortify/fortify.toml";
 
-/// `EX_USAGE` of sysexits.h: what was asked for makes no sense, so a supervisor need not retry.
+/// `EX_USAGE` of sysexits.h: a mistake in the arguments or the configuration, so a supervisor need not retry.
 const EXIT_USAGE: u8 = 64;
 
-/// A gate for onion services: lets people in without scripts, makes bots pay for every try.
+/// A gate for onion services: people get in without scripts, bots pay for every try.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Cli {
@@ -67,16 +65,16 @@ pub struct Cli {
 enum Command {
     /// Run the gate until SIGTERM or Ctrl-C.
     Serve(ConfigArgs),
-    /// Say whether the configuration is valid, and what is wrong with it.
+    /// Check the configuration and print every mistake in it.
     CheckConfig(ConfigArgs),
-    /// Look at or rotate the keys that sign sessions.
+    /// List or rotate the keys that sign sessions.
     Keys {
         #[command(subcommand)]
         action: keys::Action,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Look at, ban, favour, forgive or close circuits: by the running gate, or in its files without one.
+    /// List, ban, trust, reset or close circuits, through the running gate or else in its files.
     Circuits {
         #[command(subcommand)]
         action: circuits::Action,
@@ -85,14 +83,14 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Ask tor over its control port.
+    /// Query tor over its control port.
     Tor {
         #[command(subcommand)]
         action: tor::Action,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Look at or turn the threat dial: by the running gate, or in its file without one.
+    /// Show or change the threat level, through the running gate or else in its file.
     Dial {
         #[command(subcommand)]
         action: dial::Action,
@@ -101,14 +99,14 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Show what was changed, by whom and why: turns of the dial, changes by operators, refusals.
+    /// Show the record of changes: who changed what and why, and who was refused.
     Audit {
         #[command(flatten)]
         args: audit::Args,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// End visitors' sessions before their time.
+    /// Revoke visitors' sessions.
     Sessions {
         #[command(subcommand)]
         action: sessions::Action,
@@ -117,21 +115,21 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Have the running gate read its configuration again; a mistake in it changes nothing.
+    /// Reload the configuration of the running gate; if it has a mistake, nothing changes.
     Reload {
         #[command(flatten)]
         args: reload::Args,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Look at or change the accounts and API tokens of operators, beside a running gate or without one.
+    /// Manage the accounts and API tokens of operators, whether or not a gate is running.
     Admin {
         #[command(subcommand)]
         action: admin::Action,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Show how the running gate is doing.
+    /// Show the state of the running gate.
     Status {
         #[command(flatten)]
         format: show::Format,
@@ -141,49 +139,49 @@ enum Command {
     /// Show what the running gate would do with a circuit now, and why.
     Explain {
         #[command(flatten)]
-        circuit: circuits::Circuit,
+        circuit: args::Circuit,
         #[command(flatten)]
         format: show::Format,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Show how challenges are answered, by task, carrier and level.
+    /// Show how challenges are answered, by task, rendering and level.
     Challenges {
         #[command(flatten)]
         format: show::Format,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Show what circuits look like, and what is done about it or would be.
+    /// Show suspicious behaviour of circuits, and what is or would be done about it.
     Behaviour {
         #[command(flatten)]
         format: show::Format,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Look at the configuration, the files and all servers around the gate, and say what to do.
+    /// Check the configuration, the files and every server around the gate, and say what to do.
     Doctor {
         #[command(flatten)]
         args: doctor::Args,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Play attacks of an hour to the threat dial and print its level over time.
+    /// Simulate attacks of an hour and print the threat level over time.
     Simulate(simulate::Args),
     /// Write challenges as pictures, with their answers in labels.csv.
     Render(render::Args),
-    /// Print how fast challenges are drawn on one thread, as JSON lines.
+    /// Measure how fast one thread draws challenges, and print JSON lines.
     Bench(bench::Args),
     /// Write man pages and shell completions.
     #[command(hide = true)]
     GenerateDocs(generate_docs::Args),
 }
 
-/// Which configuration to use.
+/// The configuration to use.
 #[derive(Debug, clap::Args)]
 pub struct ConfigArgs {
-    /// The configuration file; /etc/fortify/fortify.toml when it exists. Any key can be overridden
-    /// by an environment variable such as FORTIFY__SERVER__PORT.
+    /// The configuration file; /etc/fortify/fortify.toml by default, if it exists. Environment variables such
+    /// as FORTIFY__SERVER__PORT override its keys.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
@@ -193,9 +191,9 @@ impl ConfigArgs {
         self.read(env).map(|(config, _)| config).map_err(CliError::Config)
     }
 
-    /// The gate that runs by it.
+    /// The gate that runs with this configuration.
     fn gate(&self, env: Vec<(String, String)>) -> Result<remote::Remote, CliError> {
-        let by = dial::operator(&env);
+        let by = args::operator(&env);
         remote::Remote::of(&self.load(env)?, by)
     }
 
@@ -206,23 +204,23 @@ impl ConfigArgs {
         Config::load_written(self.file(), env)
     }
 
-    /// The file that is read, if any is.
+    /// The file to read, if there is one.
     fn file(&self) -> Option<&Path> {
         let packaged = Path::new(DEFAULT_CONFIG);
         self.config.as_deref().or_else(|| packaged.exists().then_some(packaged))
     }
 }
 
-/// Why a command ended without doing what it was asked to.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
-    /// The configuration.
+    /// A mistake in the configuration.
     #[error("{0}")]
     Config(ConfigError),
-    /// The arguments.
+    /// A mistake in the arguments.
     #[error("{0}")]
     Usage(String),
-    /// Everything else; the message says what to do.
+    /// Any other failure; the message says what to do.
     #[error("{0}")]
     Failed(String),
 }
@@ -238,7 +236,7 @@ impl CliError {
     }
 }
 
-/// Does what the arguments say. The exit code is 0, 64 for a mistake in the arguments or the
+/// Runs the command that the arguments name. The exit code is 0, 64 for a mistake in the arguments or the
 /// configuration, or 1.
 pub fn main(
     args: impl IntoIterator<Item = OsString>,
@@ -246,20 +244,19 @@ pub fn main(
 ) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(told) => {
+        Err(error) => {
             // Help and the version come this way too, and are no mistakes.
-            let _nowhere_left_to_say_it = told.print();
-            return if told.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+            let _nowhere_left_to_say_it = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    // Colours and bold type reach a terminal alone, and with NO_COLOR not even that.
+    // Styles only reach a terminal, and not with NO_COLOR.
     let mut out = anstream::stdout().lock();
     let done = environment(env).and_then(|env| run(cli, env, &mut out));
     let Err(error) = done else {
         return ExitCode::SUCCESS;
     };
-    // Nothing is left to tell it to when standard error is gone as well.
-    let _told = writeln!(io::stderr(), "fortify: {error}");
+    let _nowhere_left_to_say_it = writeln!(io::stderr(), "fortify: {error}");
     match error {
         CliError::Config(_) | CliError::Usage(_) => ExitCode::from(EXIT_USAGE),
         CliError::Failed(_) => ExitCode::FAILURE,
@@ -274,24 +271,24 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
             writeln!(out, "the configuration is valid").map_err(|e| CliError::output(&e))
         }
         Command::Keys { action, config } => {
-            let by = dial::operator(&env);
+            let by = args::operator(&env);
             keys::run(&action, by, &config.load(env)?, out)
         }
         Command::Circuits { action, format, config } => {
-            let by = dial::operator(&env);
+            let by = args::operator(&env);
             circuits::run(&action, format, by, &config.load(env)?, out)
         }
         Command::Tor { action, config } => tor::run(&action, &config.load(env)?, out),
         Command::Dial { action, format, config } => {
-            let by = dial::operator(&env);
+            let by = args::operator(&env);
             dial::run(&action, format, by, &config.load(env)?, out)
         }
         Command::Audit { args, config } => {
-            let by = dial::operator(&env);
+            let by = args::operator(&env);
             audit::run(&args, by, &config.load(env)?, out)
         }
         Command::Admin { action, config } => {
-            let by = dial::operator(&env);
+            let by = args::operator(&env);
             admin::run(&action, by, &config.load(env)?, out)
         }
         Command::Sessions { action, format, config } => {
@@ -314,7 +311,7 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
     }
 }
 
-/// The variables that are text. Others are not ours to complain about, unless they bear our name.
+/// The variables that are UTF-8. Others are ignored, unless they have our prefix.
 fn environment(
     env: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<(String, String)>, CliError> {
@@ -323,7 +320,9 @@ fn environment(
         match (name.into_string(), value.into_string()) {
             (Ok(name), Ok(value)) => texts.push((name, value)),
             (Ok(name), Err(_)) if name.starts_with(ENVIRONMENT_PREFIX) => {
-                return Err(CliError::Usage(format!("environment variable {name}: not UTF-8")));
+                return Err(CliError::Usage(format!(
+                    "environment variable {name}: not UTF-8; correct or unset it"
+                )));
             }
             _ => {}
         }

@@ -1,8 +1,8 @@
-//! The gate's files, looked at and changed while no gate runs.
+//! The gate's files, read and changed while no gate is running.
 //!
-//! What is given is what the admin API answers, so that it is shown by the same code. A gate that runs after
-//! all (its socket is off, say) takes over what is written here within 100 ms. Changes are in the audit, by
-//! the means `file`.
+//! The methods return what the admin API answers, so the same code prints it. If a gate is running after all, with
+//! its socket turned off for example, it picks up these changes within 100 ms. Changes are in the audit, with the
+//! method `file`.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::CliError;
-use super::circuits::CircuitArg;
+use super::args::CircuitArg;
 use super::progress::Progress;
 use super::tor::close;
 use fortify_admin::accounts::{Accounts, AccountsError};
@@ -19,7 +19,7 @@ use fortify_admin::directory;
 use fortify_admin::identity::{AuthMethod, Principal, Role};
 use fortify_admin::log::{Entry, LogPage};
 use fortify_admin::operations::circuits::{
-    Address, Circuit, CircuitFilter, Circuits, Flushed, Killed, WRITTEN_TOGETHER, action, told,
+    Address, Circuit, CircuitFilter, Circuits, Flushed, Killed, WRITTEN_TOGETHER, action, describe,
     usual,
 };
 use fortify_admin::operations::{audit, dial};
@@ -37,17 +37,17 @@ use fortify_engine::threat::Dial;
 use fortify_engine::threat::history::DialHistory;
 use fortify_tor::{self, CloseOutcome};
 
-/// What cannot be had without the gate.
+/// For questions that only a running gate can answer.
 const GATE_ALONE: &str =
-    "the running gate alone knows this; start it (fortify serve), and let admin.socket name a path";
+    "only the running gate knows this; start it (fortify serve), and set admin.socket to a path";
 
-/// The files of a gate.
+/// The files of a gate, and who changes them.
 pub(super) struct OfflineFiles<'a> {
     config: &'a Config,
     who: Principal,
 }
 
-/// The circuits' file, with how circuits are named.
+/// The file of circuits' status, and what is needed to compute pseudonyms.
 struct OfflineStatus {
     db: StatusDb,
     names: Pseudonyms,
@@ -67,10 +67,10 @@ impl<'a> OfflineFiles<'a> {
     /// `GET /dial`.
     pub(super) fn dial(&self) -> Result<Value, CliError> {
         let dial = self.open_dial()?.dial().map_err(CliError::failed)?;
-        self.told(dial.ok_or_else(|| CliError::Failed(NEVER_RAN.to_owned()))?)
+        self.view_of(dial.ok_or_else(|| CliError::Failed(NEVER_RAN.to_owned()))?)
     }
 
-    /// `POST /dial/...`: what `decide` makes of the dial.
+    /// `POST /dial/...`: `decide` gives the new state, or `None` where the dial is pinned.
     pub(super) fn turn(
         &self,
         reason: &str,
@@ -83,7 +83,7 @@ impl<'a> OfflineFiles<'a> {
         let at = SystemClock.now();
         let why = dial::why(&self.who, at, reason);
         let turned = file.turn(Some(&why), |dial| decide(dial, at)).map_err(CliError::failed)?;
-        self.told(turned.ok_or_else(|| CliError::Failed(dial::PINNED.to_owned()))?)
+        self.view_of(turned.ok_or_else(|| CliError::Failed(dial::PINNED.to_owned()))?)
     }
 
     /// `GET /audit`.
@@ -140,8 +140,8 @@ impl<'a> OfflineFiles<'a> {
         let mut table = self.status_db()?;
         let (tag, circuit) = table.known(circuit)?;
         let before = table.db.find(circuit, table.now).map_err(CliError::failed)?;
-        let before = before.map_or("like any other", |row| row.status.as_str());
-        let entry = self.entry(action(status), &tag.hex()).change(before, told(status, time));
+        let before = before.map_or("normal", |row| row.status.as_str());
+        let entry = self.entry(action(status), &tag.hex()).change(before, describe(status, time));
         self.log(&entry.because(reason))?;
         table.set(&[circuit], status, time)?;
         table.view(tag, Some(circuit))
@@ -152,7 +152,7 @@ impl<'a> OfflineFiles<'a> {
         let mut table = self.status_db()?;
         let (tag, circuit) = table.known(circuit)?;
         if circuit != circuit.during(table.boot) {
-            let gone = "this circuit is of an earlier start of tor, and is closed";
+            let gone = "this circuit belongs to an earlier run of tor, and is closed";
             return Err(CliError::Failed(gone.to_owned()));
         }
         self.log(&self.entry("circuit.kill", &tag.hex()).because(reason))?;
@@ -167,7 +167,7 @@ impl<'a> OfflineFiles<'a> {
         Ok((count(CircuitStatus::Banned) as u64, count(CircuitStatus::Trusted) as u64))
     }
 
-    /// `POST /circuits/flush`, until none is left.
+    /// `POST /circuits/flush`, repeated until none is left.
     pub(super) fn flush(
         &self,
         which: CircuitFilter,
@@ -194,7 +194,7 @@ impl<'a> OfflineFiles<'a> {
         DialHistory::open_existing(&self.config.storage.data_dir).map_err(CliError::failed)
     }
 
-    fn told(&self, dial: Dial) -> Result<Value, CliError> {
+    fn view_of(&self, dial: Dial) -> Result<Value, CliError> {
         let table = self.config.engine().dial().map_err(CliError::failed)?.table;
         value(&dial::of(&dial, SystemClock.now(), |level| table.policy(level).clone()))
     }
@@ -209,7 +209,7 @@ impl<'a> OfflineFiles<'a> {
         Ok(audit::page(turns.map_err(CliError::failed)?, kept, cursor, limit))
     }
 
-    /// The record of changes; there is none where the admin interface was never on.
+    /// The record of changes; `None` if the admin interface was never on.
     fn accounts(&self) -> Result<Option<Accounts>, CliError> {
         match Accounts::open_existing(&self.config.storage.data_dir) {
             Ok(accounts) => Ok(Some(accounts)),
@@ -218,15 +218,15 @@ impl<'a> OfflineFiles<'a> {
         }
     }
 
-    /// A change that is made now, by whoever is at the command line.
+    /// An audit record of a change made now from the command line.
     pub(super) fn entry(&self, action: &str, target: &str) -> Entry {
         Entry::new(&self.who, SystemClock.now(), action, target)
     }
 
-    /// Writes a change down, before it is made.
+    /// Writes a change to the audit, before it is made.
     pub(super) fn log(&self, entry: &Entry) -> Result<(), CliError> {
         let Some(accounts) = self.accounts()? else {
-            let none = "note: not written down: the gate never had [admin] on, and has no audit";
+            let none = "note: there is no audit to record this in, because [admin] was never on";
             let _nowhere_left_to_say_it = writeln!(io::stderr(), "{none}");
             return Ok(());
         };
@@ -246,14 +246,14 @@ impl<'a> OfflineFiles<'a> {
     }
 }
 
-const NEVER_RAN: &str = "no gate has run here yet: start it once (fortify serve)";
+const NEVER_RAN: &str = "no gate has run here yet; start it once (fortify serve), or name its configuration with --config";
 
 impl OfflineStatus {
     fn tag(&self, circuit: TorCircuit) -> CircuitTag {
         directory::tag(&self.names, self.by_line, circuit)
     }
 
-    /// Those that stand in some way, the latest first.
+    /// Every circuit that is banned or trusted, the latest first.
     fn status(&mut self) -> Result<Vec<(CircuitTag, StatusRow)>, CliError> {
         let rows = self.db.load(self.now).map_err(CliError::failed)?;
         let rows = rows.into_iter().map(|(row, _shifted)| row);
@@ -263,7 +263,7 @@ impl OfflineStatus {
         Ok(rows)
     }
 
-    /// The circuit that was named, if there is one.
+    /// The circuit that was named, if its number is known.
     fn named(
         &mut self,
         circuit: &CircuitArg,
@@ -283,8 +283,8 @@ impl OfflineStatus {
 
     fn known(&mut self, circuit: &CircuitArg) -> Result<(CircuitTag, TorCircuit), CliError> {
         let (tag, circuit) = self.named(circuit)?;
-        let advice = "this circuit does not stand in any way, and the running gate alone knows others; \
-                      give its address, or start the gate";
+        let advice = "this circuit is neither banned nor trusted, and only the running gate knows others; give \
+                      its address, or start the gate";
         Ok((tag, circuit.ok_or_else(|| CliError::Failed(advice.to_owned()))?))
     }
 

@@ -1,14 +1,14 @@
-//! Bars for long work: on a terminal, and never where anything is piped.
+//! Progress bars, shown only if both standard output and standard error are terminals.
 
 use std::io::{self, IsTerminal as _};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How far something is.
+/// A progress bar, removed when it is dropped.
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
-    /// `total` of `what`, none of which is done.
+    /// A bar of `total` steps, labelled `what`.
     pub(super) fn new(total: u64, what: &'static str) -> Self {
         let seen = io::stderr().is_terminal() && io::stdout().is_terminal();
         let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -20,12 +20,12 @@ impl Progress {
         })
     }
 
-    /// So many more are done.
+    /// Adds `done` steps.
     pub(super) fn add(&self, done: u64) {
         self.0.inc(done);
     }
 
-    /// Writes in front of the bar.
+    /// Runs `write` with the bar hidden.
     pub(super) fn beside<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)
     }

@@ -1,16 +1,16 @@
-//! `fortify reload`: has the running gate read its configuration again.
+//! `fortify reload`: reloads the configuration of the running gate.
 
 use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::dial::{operator, parse_reason};
+use super::args::{operator, parse_reason};
 use super::remote::Remote;
 use super::show::{self, Format, HEAD, MIND, plain};
 use super::{CliError, ConfigArgs};
 use fortify_config::Config;
 
-/// Why, and how it is shown.
+/// The arguments of `fortify reload`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Why, for the audit.
@@ -32,19 +32,19 @@ pub(super) fn run(
         let changes = |key: &str| it[key].as_array().cloned().unwrap_or_default();
         let (applied, at_restart) = (changes("applied"), changes("at_restart"));
         if applied.is_empty() && at_restart.is_empty() {
-            return writeln!(out, "the configuration was read again and is as before");
+            return writeln!(out, "the configuration was reloaded; nothing in it has changed");
         }
         for change in &applied {
-            writeln!(out, "{HEAD}in force{HEAD:#}           {}", told(change))?;
+            writeln!(out, "{HEAD}in force{HEAD:#}           {}", describe(change))?;
         }
         for change in &at_restart {
-            writeln!(out, "{MIND}at the next start{MIND:#}  {}", told(change))?;
+            writeln!(out, "{MIND}at the next start{MIND:#}  {}", describe(change))?;
         }
         Ok(())
     })
 }
 
-/// The gate, also where the file has mistakes: it is the gate that says so, and writes down who tried.
+/// The gate, even if the file has mistakes: the gate reports them and records who tried.
 fn gate(config: &ConfigArgs, env: Vec<(String, String)>) -> Result<Remote, CliError> {
     let by = operator(&env);
     let error = match config.read(env.clone()) {
@@ -54,10 +54,10 @@ fn gate(config: &ConfigArgs, env: Vec<(String, String)>) -> Result<Remote, CliEr
     let (found, _the_same) = Config::load_leniently(config.file(), env);
     let gate = found.and_then(|config| Remote::of(&config, by).ok());
     let gate = gate.filter(|gate| matches!(gate.is_running(), Ok(true)));
-    gate.ok_or_else(|| CliError::Failed(format!("the configuration stays as it was: {error}")))
+    gate.ok_or_else(|| CliError::Failed(format!("the configuration was not reloaded: {error}")))
 }
 
-fn told(change: &Value) -> String {
+fn describe(change: &Value) -> String {
     let word = |key: &str| plain(change[key].as_str().unwrap_or("default"));
     format!("{}: {} > {}", word("key"), word("from"), word("to"))
 }

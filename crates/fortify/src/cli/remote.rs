@@ -1,8 +1,8 @@
-//! Who does what is asked: the running gate over its unix socket, or this program on the gate's files.
+//! The backend of a command: the running gate over its unix socket, or this program on the gate's files.
 //!
-//! [`Remote`] is the client of the API of [`admin`](fortify_admin::routes), one connection for each
-//! question. Where no gate answers, [`backend`] gives the [`Files`], which the commands that make sense
-//! without a gate go on with: an operator needs them most when the gate is down.
+//! [`Remote`] is a client of the [admin API](fortify_admin::routes), with one connection for each request. If no
+//! gate answers, [`backend`] returns [`OfflineFiles`], so that commands which make sense without a gate still work:
+//! an operator needs them most when the gate is down.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,7 +13,6 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
@@ -22,28 +21,28 @@ use super::offline::OfflineFiles;
 use fortify_admin::routes::API;
 use fortify_config::Config;
 
-/// How long a question may take: an export of the audit is the longest.
+/// How long a request may take; an export of the audit takes longest.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The largest answer: an export of the audit, 300,000 lines of about 300 bytes.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
 
-/// What to do where the socket or its folder is not for this user.
+/// What to do if this user may not use the socket or its folder.
 const OTHER_USER: &str = "run this as root or as the user that runs the gate (sudo -u fortify)";
 
-/// Who does what is asked.
+/// Where a command takes effect.
 pub(super) enum Backend<'a> {
-    /// The gate that runs.
+    /// In the running gate.
     Remote(Remote),
-    /// This program, on the files of a gate that does not.
+    /// In the files of a gate that is not running.
     Offline(OfflineFiles<'a>),
 }
 
-/// The gate of `config` where one answers; otherwise its files, and standard error says so.
+/// The gate of `config` if it answers; otherwise its files, with a note on standard error.
 ///
 /// # Errors
 ///
-/// Where there is a socket that this user may not use: the files are not theirs either, and a gate may run.
+/// If there is a socket that this user may not use: a gate may be running, and its files are not this user's.
 pub(super) fn backend(config: &Config, operator: String) -> Result<Backend<'_>, CliError> {
     let why = match Remote::of(config, operator.clone()) {
         Ok(remote) if remote.is_running()? => return Ok(Backend::Remote(remote)),
@@ -56,36 +55,36 @@ pub(super) fn backend(config: &Config, operator: String) -> Result<Backend<'_>, 
     Ok(Backend::Offline(OfflineFiles::of(config, operator)))
 }
 
-/// Whether nobody listens: there is no socket, or one that a gate left behind.
+/// Whether the error means that no gate listens: there is no socket, or a gate left one behind.
 fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-/// The gate that runs by a configuration.
+/// A client of the gate that runs with a configuration.
 pub(super) struct Remote {
     socket: PathBuf,
-    /// Who is at the command line, for the audit.
+    /// The operator's name, for the audit.
     operator: String,
 }
 
 impl Remote {
-    /// The gate of `config`.
+    /// A client of the gate of `config`.
     ///
     /// # Errors
     ///
-    /// Where the configuration has no socket.
+    /// If the configuration has no socket.
     pub(super) fn of(config: &Config, operator: String) -> Result<Self, CliError> {
-        let advice = "admin.socket is \"\", so that there is no way to ask the gate: set it";
+        let advice = "admin.socket is \"\", so the gate cannot be reached; set it to a path";
         let socket = config.admin_socket();
         let socket = socket.ok_or_else(|| CliError::Usage(advice.to_owned()))?;
         Ok(Self { socket, operator })
     }
 
-    /// Whether somebody listens at the socket.
+    /// Whether a gate listens at the socket.
     ///
     /// # Errors
     ///
-    /// Where that cannot be found out, with what to do.
+    /// If that cannot be found out, with what to do.
     pub(super) fn is_running(&self) -> Result<bool, CliError> {
         self.within(async {
             match UnixStream::connect(&self.socket).await {
@@ -96,16 +95,16 @@ impl Remote {
         })
     }
 
-    /// What the gate says at `path`, which is below the API.
+    /// Sends `GET` to `path`, relative to the API.
     ///
     /// # Errors
     ///
-    /// What the gate says against it, or why it is not reached, with what to do.
+    /// The gate's refusal, or why it cannot be reached, with what to do.
     pub(super) fn get(&self, path: &str) -> Result<Value, CliError> {
         self.read(&self.ask(Method::GET, path, None)?)
     }
 
-    /// The same, as it comes.
+    /// As [`Self::get`], without parsing the answer.
     ///
     /// # Errors
     ///
@@ -114,7 +113,7 @@ impl Remote {
         self.ask(Method::GET, path, None)
     }
 
-    /// Has the gate do what is at `path`, with these arguments.
+    /// Sends `POST` with `args` as JSON to `path`, relative to the API.
     ///
     /// # Errors
     ///
@@ -127,7 +126,7 @@ impl Remote {
         self.within(self.exchange(method, path, args))
     }
 
-    /// Waits for `work`, but not for ever.
+    /// Runs `work` for at most [`PATIENCE`].
     fn within<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -145,7 +144,7 @@ impl Remote {
     ) -> Result<Bytes, CliError> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|error| self.not_connected(&error))?;
-        // Refused after the connection was made: it is hung up.
+        // The gate closes the connection of a user that it does not accept.
         let refused = |error: hyper::Error| self.not_reached(&format!("{error}; {OTHER_USER}"));
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(refused)?;
@@ -189,11 +188,6 @@ impl Remote {
     }
 
     fn not_reached(&self, why: &str) -> CliError {
-        CliError::Failed(format!("the gate is not reached at {}: {why}", self.socket.display()))
+        CliError::Failed(format!("cannot reach the gate at {}: {why}", self.socket.display()))
     }
-}
-
-/// A text as part of a path or a query.
-pub(super) fn segment(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }

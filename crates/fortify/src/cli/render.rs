@@ -1,7 +1,7 @@
 //! `fortify render`: challenges as files, with their answers beside them.
 //!
-//! For looking at what visitors get, and for the lab that attacks it. The same seed gives the same
-//! bytes, so that a corpus is named by a command.
+//! For inspecting what visitors get, and for the lab that attacks it. The same seed gives the same bytes, so a
+//! command line identifies a corpus.
 
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -19,24 +19,24 @@ use super::progress::Progress;
 use fortify_engine::challenge::policy::{ChallengeMix, ChallengeRequest};
 use fortify_web::i18n::{Locale, Locales};
 
-/// What `labels.csv` tells of each picture.
+/// The columns of `labels.csv`.
 const COLUMNS: &str =
     "file,variant,level,mode,answer,question,choices,width,height,bytes,carrier,decoy";
 
-/// Pictures that one call may write: a training set of the lab is 20,000.
+/// The most pictures that one call may write; a training set of the lab has 20,000.
 const MAX_COUNT: u32 = 1_000_000;
 
-/// What to draw.
+/// The arguments of `fortify render`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The task: distorted_text, arithmetic, object_recognition, pattern_completion,
     /// color_text_mismatch, or all.
     #[arg(long, default_value = "all")]
     variant: String,
-    /// How they are shown: ink, swirl, motion, or all. Pairs that there are not are left out of all.
+    /// The rendering: ink, swirl, motion, or all. All leaves out renderings that a task does not have.
     #[arg(long, default_value = "ink")]
     carrier: String,
-    /// Tasks and carriers as a gate draws them at the level when nothing else is configured.
+    /// Draw tasks and renderings in the proportions of a gate with the default configuration.
     #[arg(long, conflicts_with_all = ["variant", "carrier"])]
     mix: bool,
     /// Difficulty, 1 to 10.
@@ -45,19 +45,19 @@ pub struct Args {
     /// How the answer is given: typed or choice.
     #[arg(long, default_value = "typed")]
     mode: String,
-    /// How many of each task in each carrier; with --mix, in all.
+    /// How many pictures of each task in each rendering; with --mix, how many in all.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_COUNT)))]
     count: u32,
     /// Characters of a distorted_text, 4 to 8.
     #[arg(long, default_value_t = 6)]
     length: u8,
-    /// Any hexadecimal digits, up to 64: the whole set follows from them.
+    /// Up to 64 hexadecimal digits that determine the whole set.
     #[arg(long, default_value = "00")]
     seed: String,
-    /// The style to draw in, 64 hexadecimal digits; without it the one that everybody can draw.
+    /// The style to draw in, 64 hexadecimal digits; by default, a public one.
     #[arg(long)]
     style: Option<String>,
-    /// The folder to write to; made when it is missing.
+    /// The folder to write to; created if it does not exist.
     #[arg(long)]
     out: PathBuf,
 }
@@ -93,11 +93,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     writeln!(out, "{}", path.display()).map_err(|e| CliError::output(&e))
 }
 
-/// What each picture of a part of the set is.
+/// The pictures of a part of the set.
 enum Kind {
-    /// The same task in the same carrier.
+    /// The same task in the same rendering.
     Named(Spec),
-    /// What the gate's own code draws from this menu.
+    /// The gate's choice from this mix.
     Mix(ChallengeMix),
 }
 
@@ -110,7 +110,7 @@ fn kinds(args: &Args, level: Level, mode: AnswerMode) -> Result<Vec<Kind>, CliEr
     let variants: Vec<Variant> = named("--variant", &args.variant, &Variant::ALL)?;
     let carriers: Vec<Carrier> = named("--carrier", &args.carrier, &Carrier::ALL)?;
     let pairs = variants.iter().flat_map(|v| carriers.iter().map(move |c| (*v, *c)));
-    // Of two names nothing is left out: the engine says why it does not draw the pair.
+    // A pair of two names is not left out: the engine says why it cannot draw it.
     let both_named = args.variant != "all" && args.carrier != "all";
     let is_drawn = |(v, c): &(Variant, Carrier)| both_named || c.carries(*v, mode);
     let spec = |(variant, carrier)| {
@@ -119,14 +119,14 @@ fn kinds(args: &Args, level: Level, mode: AnswerMode) -> Result<Vec<Kind>, CliEr
     Ok(pairs.filter(is_drawn).map(spec).collect())
 }
 
-/// The key that `hex` stands for.
+/// Parses a style key; the public one by default.
 fn style_key(hex: Option<&str>) -> Result<StyleKey, CliError> {
     let read =
         |hex: &str| StyleKey::from_hex(hex).map_err(|e| CliError::Usage(format!("--style: {e}")));
     hex.map_or(Ok(StyleKey::PUBLIC), read)
 }
 
-/// The members that `name` names.
+/// All of `all`, or the one that `name` names.
 fn named<T: Copy + FromStr>(option: &str, name: &str, all: &[T]) -> Result<Vec<T>, CliError>
 where
     T::Err: Display,
@@ -137,14 +137,14 @@ where
     name.parse().map(|one| vec![one]).map_err(|e| CliError::Usage(format!("{option}: {e}")))
 }
 
-/// Task, carrier, level and number.
+/// Task, rendering, level and number.
 fn file_name(spec: &Spec, index: u32) -> String {
     let (variant, carrier, level) = (spec.variant, spec.carrier, spec.level.get());
     format!("{variant}-{carrier}-{level:02}-{index:06}.png")
 }
 
-/// The seeds of a set: each a hash of the set's seed, the task and the index, so that pictures of
-/// two tasks or levels do not share their randomness.
+/// The seeds of a set. Each is a hash of the set's seed, the task and the index, so pictures of two tasks or
+/// levels do not share their randomness.
 struct Seeds(Vec<u8>);
 
 impl Seeds {
@@ -162,7 +162,7 @@ impl Seeds {
         Seed::from_bytes(self.bytes(&name, spec.level, index))
     }
 
-    /// What a picture of a mix is drawn by: apart from its seed, which follows from what it is.
+    /// The random numbers that choose the task and rendering of a picture of a mix.
     fn draws(&self, mix: &ChallengeMix, index: u32) -> [u32; 2] {
         let [a, b, c, d, e, f, g, h, ..] =
             self.bytes(&format!("mix/{}", mix.mode), mix.level, index);
@@ -180,7 +180,7 @@ impl Seeds {
     }
 }
 
-/// The seed of the picture `index` of a set, for a test to draw it elsewhere.
+/// The seed of picture `index` of a set, for a test to draw it elsewhere.
 #[cfg(test)]
 pub(super) fn seed(set: &str, spec: &Spec, index: u32) -> Result<Seed, CliError> {
     Seeds::parse(set).map(|seeds| seeds.at(spec, index))
@@ -206,7 +206,7 @@ fn label(file: &str, spec: &Spec, rendered: &Rendered, locale: Locale<'_>) -> St
     .join(",")
 }
 
-/// A CSV field, quoted where it has to be (RFC 4180).
+/// A CSV field, quoted if necessary (RFC 4180).
 fn quote(field: &str) -> String {
     if field.contains(['"', ',', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
@@ -229,7 +229,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 
 fn write_error(path: &Path, error: &std::io::Error) -> CliError {
     CliError::Failed(format!(
-        "{}: cannot write: {error}; give --out a folder with space that you may write",
+        "{}: cannot write: {error}; give --out a folder that you may write to, with enough free space",
         path.display()
     ))
 }
@@ -242,7 +242,7 @@ mod tests {
     use super::super::Cli;
     use super::*;
 
-    /// How many tasks there are, each counted with every carrier that shows it.
+    /// How many pairs of a task and a rendering there are.
     fn pairs() -> usize {
         let shown = |carrier: Carrier| {
             Variant::ALL.into_iter().filter(move |v| carrier.carries(*v, AnswerMode::Typed))
@@ -302,7 +302,7 @@ mod tests {
         assert!(names.into_iter().all(|name| !name.starts_with("distorted_text")));
     }
 
-    /// 300 of the nine pairs of level 5: the rarest has 5 % and is missing once in five million seeds.
+    /// 300 pictures of the nine pairs of level 5: the rarest has 5 % and is missing once in five million seeds.
     #[test]
     fn a_mix_has_every_pair_of_the_level_and_is_the_same_twice() {
         let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
@@ -326,7 +326,7 @@ mod tests {
         }
     }
 
-    /// What a row of `labels.csv` says of a picture.
+    /// A row of `labels.csv`.
     #[derive(Debug, PartialEq)]
     struct Row {
         file: String,
@@ -337,7 +337,7 @@ mod tests {
         decoy: String,
     }
 
-    /// The rows; the question, which may be quoted, stands between what is read here.
+    /// The rows. The question, which may be quoted, is between the fields that are read here.
     fn rows(dir: &Path) -> Vec<Row> {
         let labels = fs::read_to_string(dir.join("labels.csv")).unwrap();
         let row = |line: &str| {
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_drawn_is_said() {
+    fn bad_arguments_are_usage_errors() {
         let dir = tempfile::tempdir().unwrap();
         let wrong: [fn(&mut Args); 6] = [
             |a| a.style = Some("00".to_owned()),

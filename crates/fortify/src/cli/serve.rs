@@ -18,7 +18,7 @@ use fortify_core::telemetry::logs;
 use fortify_web::app::App;
 use fortify_web::reload::{Live, Source};
 
-/// Runs the gate until it is told to stop.
+/// Runs the gate until SIGTERM or SIGINT.
 pub(super) fn serve(args: ConfigArgs, env: Vec<(String, String)>) -> Result<(), CliError> {
     let source: Source = Box::new(move || args.read(env.clone()));
     let (config, written) = source().map_err(CliError::Config)?;
@@ -44,12 +44,12 @@ async fn run(config: Config, written: WrittenConfig, source: Source) -> Result<(
     let stop = stop_signal().map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
     let notice = gate.admin().map(|it| it.setup_notice(io::stderr().is_terminal())).transpose();
     if let Some(notice) = notice.map_err(CliError::failed)?.flatten() {
-        // May be a secret, for whoever starts the gate: never through the log.
+        // It may contain a secret for the operator who starts the gate: not for the log.
         let _nowhere_left_to_say_it = writeln!(io::stderr(), "fortify: {}", notice.line().expose());
     }
     tracing::info!(listening = %gate.address(), "the gate is open");
     if let Some(address) = gate.admin().and_then(AdminListeners::address) {
-        tracing::info!(address = %address, "operators are served");
+        tracing::info!(address = %address, "the admin interface is open");
     }
     let drained = gate.run(stop).await;
     reloading.abort();
@@ -57,8 +57,7 @@ async fn run(config: Config, written: WrittenConfig, source: Source) -> Result<(
     Ok(())
 }
 
-/// Reads the configuration again at every signal; the log says what came of it, and the audit where there
-/// is one.
+/// Reloads the configuration at every SIGHUP. The result is in the log, and in the audit if there is one.
 async fn reload_on(mut hangup: Signal, live: Arc<Live>, admin: Option<SharedAdmin>) {
     while hangup.recv().await.is_some() {
         match &admin {
@@ -68,7 +67,7 @@ async fn reload_on(mut hangup: Signal, live: Arc<Live>, admin: Option<SharedAdmi
     }
 }
 
-/// What is valid and still deserves a second look.
+/// Warns of settings that are valid but often a mistake.
 fn warn(config: &Config) {
     match config.session.secure {
         SecureCookie::On => {}
@@ -86,22 +85,22 @@ fn warn(config: &Config) {
         && (server.socket.is_some() || server.host.is_loopback());
     if one_visitor {
         tracing::warn!(
-            "security.identity = \"peer\" on a loopback address or a socket: behind tor or a proxy \
-             all visitors are one, and one's wrong answers make all wait; use \"circuit\", or \
+            "security.identity = \"peer\" on a loopback address or a socket: behind tor or a proxy all \
+             visitors look alike, and the wrong answers of one make all of them wait; use \"circuit\", or \
              server.proxy_protocol"
         );
     }
     if config.haproxy.endpoint.is_some() && config.security.identity == IdentityMode::Peer {
         tracing::warn!(
-            "[haproxy] is set and security.identity is \"peer\": HAProxy's table is of circuits, so \
-             that it is told nothing; use \"circuit\", or leave haproxy.socket_path and address out"
+            "[haproxy] is set and security.identity is \"peer\": HAProxy's table holds circuits, so nothing is \
+             sent to it; use \"circuit\", or remove haproxy.socket_path and haproxy.address"
         );
     }
     if config.captcha.mode == AnswerMode::Choice {
         tracing::warn!(
-            "captcha.mode = \"choice\": texts, sums and colour words are shown in swirl or motion alone, at \
-             every level and whatever captcha.carrier_weights says, and a sum for who wants nothing that moves \
-             becomes letters; guesses succeed often, see docs/guessing.md"
+            "captcha.mode = \"choice\": texts, sums and colour words are only shown in swirl or motion, at every \
+             level and regardless of captcha.carrier_weights, and visitors who ask for still pictures get \
+             letters instead of sums; guesses often succeed, see docs/guessing.md"
         );
     }
     if config.upstream.authority.is_none() {
@@ -117,6 +116,6 @@ fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("finishing what is under way");
+        tracing::info!("finishing open requests");
     })
 }

@@ -1,4 +1,4 @@
-//! `fortify sessions`: visitors' sessions, ended before their time.
+//! `fortify sessions`: revokes visitors' sessions.
 
 use std::io::Write;
 
@@ -7,15 +7,15 @@ use serde_json::json;
 
 use super::CliError;
 use super::admin::ask;
-use super::dial::parse_reason;
+use super::args::parse_reason;
 use super::remote::Remote;
 use super::show::{self, Format, line, text};
 
-/// What to do with sessions.
+/// The subcommands of `fortify sessions`.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// End a session. The value of its cookie, cerberus_session, is asked for, or read as one line from
-    /// standard input: everybody on this machine sees what a command is given.
+    /// Revoke a session. The value of its cookie, cerberus_session, is prompted for, or read as one line from
+    /// standard input, because every user of this machine can see the arguments of a command.
     Revoke {
         /// Why, for the audit.
         #[arg(long, value_name = "TEXT", value_parser = parse_reason)]

@@ -1,8 +1,8 @@
-//! How answers are shown: as the API's own JSON, or to be read.
+//! Prints answers: as the API's JSON, or as text.
 //!
-//! Styles are written always; standard output takes them out unless it is a terminal, and with `NO_COLOR`
-//! (see [`main`](super::main)). What comes from elsewhere loses its control characters, so that no reason
-//! and no name does anything to a terminal.
+//! Styles are always written; standard output removes them unless it is a terminal, and with `NO_COLOR` (see
+//! [`main`](super::main)). Control characters are removed from values, so that no reason or name can control the
+//! terminal.
 
 use std::io::{self, Write};
 
@@ -12,24 +12,24 @@ use serde_json::Value;
 
 use super::CliError;
 
-/// Names of fields, and heads of tables.
+/// For names of fields and heads of tables.
 pub(super) const HEAD: Style = Style::new().bold();
-/// As it should be.
+/// For a good state.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
-/// Worth a look.
+/// For a state that deserves a look.
 pub(super) const MIND: Style = AnsiColor::Yellow.on_default();
-/// Not as it should be.
+/// For a bad state.
 pub(super) const BAD: Style = AnsiColor::Red.on_default();
 
-/// How an answer is shown.
+/// The output format.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Format {
-    /// As JSON: what the admin API answers.
+    /// Print JSON, as the admin API answers it.
     #[arg(long, global = true)]
     pub json: bool,
 }
 
-/// Writes an answer as JSON, or as `read` has it.
+/// Writes an answer as JSON, or as text by `read`.
 pub(super) fn write(
     format: Format,
     value: &Value,
@@ -43,12 +43,12 @@ pub(super) fn write(
     written.map_err(|e| CliError::output(&e))
 }
 
-/// A field: its name, and what it is.
+/// Writes a field: its name and its value.
 pub(super) fn line(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
     styled(out, name, value, Style::new())
 }
 
-/// As [`line`], in a style.
+/// As [`line`], with a style for the value.
 pub(super) fn styled(out: &mut dyn Write, name: &str, value: &str, style: Style) -> io::Result<()> {
     let (name, value) = (plain(name), plain(value));
     writeln!(out, "{HEAD}{name:<16}{HEAD:#} {style}{value}{style:#}")
@@ -59,28 +59,28 @@ pub(super) fn head(out: &mut dyn Write, text: &str) -> io::Result<()> {
     writeln!(out, "{HEAD}{}{HEAD:#}", text.trim_end())
 }
 
-/// A row of a table.
+/// Writes a row of a table.
 pub(super) fn row(out: &mut dyn Write, text: &str) -> io::Result<()> {
     writeln!(out, "{}", plain(text).trim_end())
 }
 
-/// Without control characters.
+/// `text` without control characters.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A text of an answer.
+/// A text in an answer; a dash if it is absent.
 pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
 }
 
-/// A list of texts in one.
+/// A list of texts in an answer, joined with commas; `None` if it is empty.
 pub(super) fn words(list: &Value) -> Option<String> {
     let words: Vec<_> = list.as_array()?.iter().filter_map(Value::as_str).collect();
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-/// A time of an answer, in UTC.
+/// A time in an answer, in UTC.
 pub(super) fn time(millis: &Value) -> String {
     let seconds = millis.as_u64().and_then(|millis| i64::try_from(millis / 1000).ok());
     let Some(at) = seconds.and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok()) else {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_elsewhere_does_nothing_to_a_terminal() {
+    fn values_cannot_control_the_terminal() {
         let mut out = Vec::new();
         row(&mut out, "a\x1b[31mred\u{9b}2J\r\nb").unwrap();
         assert_eq!(out, b"a [31mred 2J  b\n");

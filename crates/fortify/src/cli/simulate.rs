@@ -1,4 +1,4 @@
-//! `fortify simulate`: how the threat dial turns under attacks, before there is one.
+//! `fortify simulate`: how the threat level reacts to recorded attacks.
 
 mod trace;
 
@@ -8,16 +8,16 @@ use super::CliError;
 use fortify_engine::threat::ThreatLevel;
 use trace::{Played, Trace, play};
 
-/// Characters of the bar of one level.
+/// One level in the bar.
 const STEP: &str = "##";
 
-/// What to play.
+/// The arguments of `fortify simulate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// One attack; all of them unless given.
+    /// The attack to simulate; all of them by default.
     #[arg(long)]
     trace: Option<Trace>,
-    /// As JSON, one object a trace.
+    /// Print JSON, one object for each attack.
     #[arg(long)]
     json: bool,
 }

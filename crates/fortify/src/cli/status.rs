@@ -1,4 +1,4 @@
-//! What the running gate alone knows: `fortify status`, `explain`, `challenges` and `behaviour`.
+//! Questions that only a running gate can answer: `fortify status`, `explain`, `challenges` and `behaviour`.
 
 use std::io::Write;
 
@@ -6,7 +6,8 @@ use anstyle::Style;
 use serde_json::Value;
 
 use super::CliError;
-use super::circuits::{Circuit, status_text};
+use super::args::Circuit;
+use super::circuits::status_text;
 use super::remote::Remote;
 use super::show::{self, BAD, Format, GOOD, MIND, line, styled, text, words};
 
@@ -37,8 +38,8 @@ pub(super) fn status(gate: &Remote, format: Format, out: &mut dyn Write) -> Resu
             let rate = rates[key].as_f64().unwrap_or(0.0);
             line(out, name, &format!("{} ({rate:.1} a second)", totals[key]))?;
         }
-        line(out, "CHALLENGES", &format!("{} wait for an answer", status["active_challenges"]))?;
-        line(out, "QUEUE", &format!("{} wait for a challenge", status["queue"]))?;
+        line(out, "CHALLENGES", &format!("{} unanswered", status["active_challenges"]))?;
+        line(out, "QUEUE", &format!("{} visitors wait for a challenge", status["queue"]))?;
         line(
             out,
             "CIRCUITS",
@@ -67,7 +68,7 @@ pub(super) fn explain(
         for (name, key) in
             [("WITHOUT SESSION", "without_session"), ("WITH SESSION", "with_session")]
         {
-            line(out, name, &decided(&it[key]))?;
+            line(out, name, &decision(&it[key]))?;
         }
         if let Some(history) = it["answer_history"].as_object() {
             let of = |key: &str| history.get(key).cloned().unwrap_or_default();
@@ -93,7 +94,7 @@ pub(super) fn explain(
         }
         let behaviour = &it["behaviour"];
         if behaviour.is_object() {
-            let class = behaviour["class"].as_str().unwrap_or("like anybody");
+            let class = behaviour["class"].as_str().unwrap_or("ordinary");
             let why = words(&behaviour["reasons"]).map(|it| format!(" ({it})")).unwrap_or_default();
             line(out, "LOOKS", &format!("{class}{why}"))?;
             let rate = behaviour["requests_per_minute"].as_f64().unwrap_or(0.0);
@@ -103,18 +104,18 @@ pub(super) fn explain(
     })
 }
 
-fn decided(decided: &Value) -> String {
-    let mut said = text(&decided["decision"]).to_owned();
+fn decision(decided: &Value) -> String {
+    let mut line = text(&decided["decision"]).to_owned();
     if let Some(stages @ 1..) = decided["stages"].as_u64() {
-        let hard = if decided["hard"] == true { " of a harder kind" } else { "" };
-        said += &format!(", {stages} challenge(s){hard}");
+        let hard = if decided["hard"] == true { " of a stricter kind" } else { "" };
+        line += &format!(", {stages} challenge(s){hard}");
     }
     if let Some(seconds) = decided["seconds"].as_u64() {
-        said += &format!(", for {seconds} s");
+        line += &format!(", for {seconds} s");
     }
     match words(&decided["reasons"]) {
-        Some(reasons) => format!("{said}: {reasons}"),
-        None => said,
+        Some(reasons) => format!("{line}: {reasons}"),
+        None => line,
     }
 }
 
@@ -126,8 +127,16 @@ pub(super) fn challenges(
 ) -> Result<(), CliError> {
     show::write(format, &gate.get("/challenges")?, out, |it, out| {
         let title = format!(
-            "{:<24} {:<8} {:>5} {:>9} {:>9} {:>9} {:>7} {:>8} {:>8}",
-            "TASK", "CARRIER", "LEVEL", "ISSUED", "SOLVED", "WRONG", "DECOY", "P50 (S)", "P90 (S)"
+            "{:<24} {:<9} {:>5} {:>9} {:>9} {:>9} {:>7} {:>8} {:>8}",
+            "TASK",
+            "RENDERING",
+            "LEVEL",
+            "ISSUED",
+            "SOLVED",
+            "WRONG",
+            "DECOY",
+            "P50 (S)",
+            "P90 (S)"
         );
         show::head(out, &title)?;
         let kinds = it["kinds"].as_array().into_iter().flatten();
@@ -139,7 +148,7 @@ pub(super) fn challenges(
             let number = |key: &str| figures[key].as_u64().unwrap_or(0);
             let level = figures["level"].as_u64().map(|it| it.to_string()).unwrap_or_default();
             let row = format!(
-                "{:<24} {:<8} {level:>5} {:>9} {:>9} {:>9} {:>7} {:>8} {:>8}",
+                "{:<24} {:<9} {level:>5} {:>9} {:>9} {:>9} {:>7} {:>8} {:>8}",
                 figures["variant"].as_str().unwrap_or("all"),
                 figures["carrier"].as_str().unwrap_or_default(),
                 number("issued"),
@@ -166,23 +175,23 @@ pub(super) fn behaviour(
         let (acts, acts_in) = (report["acts"] == true, report["acts_in"].as_u64().unwrap_or(0));
         let does = match (acts, acts_in) {
             (true, _) => "acts".to_owned(),
-            (false, 0) => "counts alone, and does not act".to_owned(),
-            (false, seconds) => format!("counts alone, and acts in {}", duration(seconds)),
+            (false, 0) => "only counts".to_owned(),
+            (false, seconds) => format!("only counts, and acts in {}", duration(seconds)),
         };
         let style = if acts { GOOD } else { MIND };
         styled(out, "MODE", &format!("{}: {does}", text(&report["mode"])), style)?;
         line(out, "REQUESTS", &report["requests"].to_string())?;
         line(out, "CIRCUITS", &format!("{} remembered", report["circuits"]))?;
-        let would = if acts { "is asked" } else { "would be asked" };
-        line(out, "WHO IS FOUND", &format!("{would} {}", asked(&it["found"])))?;
-        line(out, "OTHERS", &format!("are asked {}", asked(&it["others"])))?;
+        let would = if acts { "must solve" } else { "would have to solve" };
+        line(out, "SUSPICIOUS", &format!("{would} {}", asked(&it["found"])))?;
+        line(out, "OTHERS", &format!("must solve {}", asked(&it["others"])))?;
         writeln!(out)?;
-        let met = if acts { "DEARER" } else { "WOULD BE DEARER" };
-        show::head(out, &format!("{:<24} {:>10} {met:>16}", "CLASS", "CIRCUITS"))?;
+        let met = if acts { "STRICTER" } else { "WOULD BE STRICTER" };
+        show::head(out, &format!("{:<24} {:>10} {met:>18}", "CLASS", "CIRCUITS"))?;
         for class in report["classes"].as_array().into_iter().flatten() {
             let number = |key: &str| class[key].as_u64().unwrap_or(0);
             let (circuits, requests) = (number("circuits"), number("requests"));
-            let row = format!("{:<24} {circuits:>10} {requests:>16}", text(&class["class"]));
+            let row = format!("{:<24} {circuits:>10} {requests:>18}", text(&class["class"]));
             show::row(out, &row)?;
         }
         let reasons = report["reasons"].as_array().into_iter().flatten();
@@ -204,7 +213,7 @@ fn asked(asked: &Value) -> String {
     match asked["stages"].as_u64().unwrap_or(0) {
         0 => "nothing".to_owned(),
         stages => {
-            let hard = if asked["hard"] == true { " of a harder kind" } else { "" };
+            let hard = if asked["hard"] == true { " of a stricter kind" } else { "" };
             format!("{stages} challenge(s){hard}")
         }
     }

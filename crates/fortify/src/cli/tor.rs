@@ -1,4 +1,4 @@
-//! `fortify tor status`, and closing a circuit for `fortify circuits kill` without a gate.
+//! `fortify tor status`, and closing a circuit for `fortify circuits kill` when no gate is running.
 
 use std::io::Write;
 
@@ -10,11 +10,11 @@ use fortify_config::{Config, ControlAddress};
 use fortify_core::circuit::TorCircuit;
 use fortify_tor::{self, CloseOutcome, Status};
 
-/// What to ask of tor.
+/// The subcommands of `fortify tor`.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Say whether tor's control port lets Fortify in, which tor it is, and under which epoch the gate
-    /// knows it.
+    /// Show whether tor's control port accepts Fortify, tor's version and uptime, and the generation number that
+    /// the gate has given to this run of tor.
     Status,
 }
 
@@ -30,14 +30,14 @@ pub(super) fn run(action: &Action, config: &Config, out: &mut dyn Write) -> Resu
     .map_err(|e| CliError::output(&e))
 }
 
-/// Has the tor that runs now close a circuit.
+/// Closes a circuit of the running tor.
 pub(super) fn close(config: &Config, circuit: TorCircuit) -> Result<CloseOutcome, CliError> {
     let asked = fortify_tor::close_circuit(&config.tor, control(config)?, circuit);
     runtime()?.block_on(asked).map_err(CliError::failed)
 }
 
 fn control(config: &Config) -> Result<&ControlAddress, CliError> {
-    let advice = "tor.control is not set: name tor's control port in the section [tor]";
+    let advice = "tor.control is not set; set it to tor's control port in the section [tor]";
     config.tor.control.as_ref().ok_or_else(|| CliError::Usage(advice.to_owned()))
 }
 
@@ -53,6 +53,6 @@ fn table(control: &ControlAddress, status: &Status, out: &mut dyn Write) -> std:
     writeln!(out, "{:<13} {} s", "UPTIME", status.run.uptime)?;
     match status.generation {
         Some(generation) => writeln!(out, "{:<13} {generation}", "GENERATION"),
-        None => writeln!(out, "{:<13} none yet: no gate has met this start of tor", "GENERATION"),
+        None => writeln!(out, "{:<13} none yet: no gate has seen this run of tor", "GENERATION"),
     }
 }

@@ -1,37 +1,37 @@
-//! Whether this machine's clock can be right, and what other clocks say.
+//! Whether this machine's clock agrees with its files and with other clocks.
 
 use std::time::Duration;
 
 use super::Finding;
 use fortify_core::clock::Timestamp;
 
-/// What a file may be ahead: coarse time stamps, and a clock that is being slewed.
+/// How far a file's time may be ahead: time stamps are coarse, and clocks are slewed.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// What a store's clock may differ: its keys live 5 s longer than the node thinks (`store::redis`).
+/// How far Redis' clock may be off: its keys live 5 s longer than the node assumes (`fortify_store::redis`).
 const STORE_SLACK: Duration = Duration::from_secs(5);
 
-/// What a `Date` header may differ, which has whole seconds and was on its way.
+/// How far a `Date` header may be off: it has whole seconds, and took time to arrive.
 const HEADER_SLACK: Duration = Duration::from_secs(5);
 
-/// What others tell of the time; `None` of those that did not.
+/// Times from other sources; `None` for each that gave none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OtherClocks {
-    /// When the newest key was made.
+    /// When the newest key was created.
     pub(super) made: Option<Timestamp>,
-    /// When the youngest file of `storage.data_dir` was written.
+    /// When the newest file in `storage.data_dir` was written.
     pub(super) youngest: Option<Timestamp>,
     /// When this program's file was written.
     pub(super) program: Option<Timestamp>,
     pub(super) gate: Option<Timestamp>,
     pub(super) upstream: Option<Timestamp>,
     pub(super) redis: Option<Timestamp>,
-    /// From when to when tor's consensus is valid.
+    /// The period for which tor's consensus is valid.
     pub(super) consensus: Option<[Timestamp; 2]>,
 }
 
-const ADVICE: &str = "set the clock and keep it so: timedatectl set-ntp true; sessions, bans and \
-                      challenges end by it";
+const ADVICE: &str = "set the clock and keep it synchronized: timedatectl set-ntp true; sessions, \
+                      bans and challenges expire by it";
 
 pub(super) fn check(now: Timestamp, others: &OtherClocks) -> Vec<Finding> {
     let mut findings = vec![check_past(now, others)];
@@ -39,12 +39,12 @@ pub(super) fn check(now: Timestamp, others: &OtherClocks) -> Vec<Finding> {
     findings
 }
 
-/// Nothing that is there was made later than now.
+/// No file may be newer than now.
 fn check_past(now: Timestamp, others: &OtherClocks) -> Finding {
     const CHECK: &str = "clock";
     let past = [
         ("the signing key was made", others.made),
-        ("the youngest file in storage.data_dir was written", others.youngest),
+        ("the newest file in storage.data_dir was written", others.youngest),
         ("this program was built or installed", others.program),
     ];
     let late = past.iter().find_map(|(what, then)| {
@@ -52,9 +52,10 @@ fn check_past(now: Timestamp, others: &OtherClocks) -> Finding {
         (!ahead.is_zero()).then(|| (*what, now.until(then.unwrap_or(now))))
     });
     match late {
-        None => Finding::ok(CHECK, "not before the keys, the files and this program were made"),
+        None => Finding::ok(CHECK, "later than the keys, the files and this program"),
         Some((what, ahead)) => {
-            let found = format!("{what} {} after what this machine's clock shows", span(ahead));
+            let found =
+                format!("{what} {} after the time that this machine's clock shows", span(ahead));
             Finding::fail(CHECK, found, ADVICE)
         }
     }
@@ -68,13 +69,13 @@ fn check_others(now: Timestamp, others: &OtherClocks) -> Vec<Finding> {
     ];
     let mut findings: Vec<_> = against
         .into_iter()
-        .filter_map(|(check, whose, told, slack, fails)| {
-            let told = told?;
-            let apart = now.until(told).max(told.until(now));
+        .filter_map(|(check, whose, time, slack, fails)| {
+            let time = time?;
+            let apart = now.until(time).max(time.until(now));
             if apart <= slack {
                 return Some(Finding::ok(check, format!("{whose} clock is {} off", span(apart))));
             }
-            let direction = if told > now { "ahead of" } else { "behind" };
+            let direction = if time > now { "ahead of" } else { "behind" };
             let found = format!("{whose} clock is {} {direction} this one", span(apart));
             Some(match fails {
                 true => Finding::fail(check, found, ADVICE),
@@ -90,18 +91,18 @@ fn check_consensus(now: Timestamp, after: Timestamp, until: Timestamp) -> Findin
     const CHECK: &str = "clock.tor";
     if now < after {
         let early = span(now.until(after));
-        return Finding::fail(CHECK, format!("tor's consensus begins in {early}"), ADVICE);
+        return Finding::fail(CHECK, format!("tor's consensus is only valid in {early}"), ADVICE);
     }
     if now > until {
         let late = span(until.until(now));
-        let advice = "if tor reaches the network, the clock is ahead: timedatectl set-ntp true; if not, see \
-                      why in tor's log";
+        let advice = "if tor reaches the network, the clock is ahead: timedatectl set-ntp true; if not, tor's \
+                      log says why";
         return Finding::warn(CHECK, format!("tor's consensus ended {late} ago"), advice);
     }
-    Finding::ok(CHECK, "inside of what tor's consensus allows")
+    Finding::ok(CHECK, "within the validity of tor's consensus")
 }
 
-/// A span of time in words.
+/// A duration in words.
 fn span(time: Duration) -> String {
     match time.as_secs() {
         0 => format!("{} ms", time.as_millis()),
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_behind_what_exists_is_wrong() {
+    fn a_clock_behind_a_file_fails() {
         let later = Some(NOW.after(Duration::from_secs(61)));
         for others in [
             OtherClocks { made: later, ..OtherClocks::default() },

@@ -1,4 +1,4 @@
-//! The SQLite files: whole, and of a version that this program knows.
+//! The SQLite files: intact, and of a schema that this program knows.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,19 @@ use fortify_config::Config;
 use fortify_engine::reputation::status_db;
 use fortify_engine::threat::history;
 
-/// How long to wait for a gate that writes.
+/// How long to wait for a gate that is writing.
 const BUSY: Duration = Duration::from_millis(500);
 
-/// What stands for itself in the path of an URI.
+/// The characters that are not percent-encoded in the path of a URI.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
 
-/// A file, what this program writes into it, and what is lost without it.
+/// A database file, its schema, and the consequence of starting without it.
 struct Database {
     check: &'static str,
     name: &'static str,
     version: i64,
     lost: &'static str,
-    /// Whether to put back a copy first: without this file whoever has the new setup token is admin.
+    /// Whether to restore a copy first: without this file, anyone with the new setup token becomes admin.
     copy_first: bool,
 }
 
@@ -35,26 +35,26 @@ const DATABASES: [Database; 3] = [
         check: "databases.reputation",
         name: status_db::FILE_NAME,
         version: status_db::SCHEMA_VERSION,
-        lost: "bans and favours start anew",
+        lost: "bans and trust are lost",
         copy_first: false,
     },
     Database {
         check: "databases.audit",
         name: history::FILE_NAME,
         version: history::SCHEMA_VERSION,
-        lost: "the dial stands as configured, and its history is gone",
+        lost: "the dial returns to its configured level, and its history is lost",
         copy_first: false,
     },
     Database {
         check: "databases.admin",
         name: admin::FILE_NAME,
         version: admin::SCHEMA_VERSION,
-        lost: "there are no accounts, no tokens and no record of changes then, and a new setup token",
+        lost: "there are no accounts, no tokens and no record of changes, and a new setup token",
         copy_first: true,
     },
 ];
 
-/// What looking gave: the first complaint of `quick_check` and the schema's version.
+/// The first complaint of `quick_check`, and the schema's version.
 type Inspection = rusqlite::Result<(String, i64)>;
 
 pub(super) async fn check(config: &Config, user: &ServiceUser) -> Vec<Finding> {
@@ -66,7 +66,7 @@ pub(super) async fn check(config: &Config, user: &ServiceUser) -> Vec<Finding> {
             Ok(false) => Finding::skipped(
                 database.check,
                 format!(
-                    "{} is not there; a gate that needs it makes it when it starts",
+                    "{} does not exist; a gate that needs it creates it at its start",
                     path.display()
                 ),
             ),
@@ -76,7 +76,7 @@ pub(super) async fn check(config: &Config, user: &ServiceUser) -> Vec<Finding> {
     findings
 }
 
-/// `None` where it took too long: of a file of gigabytes, nothing is known.
+/// `None` if it took too long, as with a file of gigabytes.
 async fn inspect(path: &Path) -> Option<Inspection> {
     let connection = open(path);
     let connection = match connection {
@@ -84,13 +84,13 @@ async fn inspect(path: &Path) -> Option<Inspection> {
         Err(error) => return Some(Err(error)),
     };
     let interrupt = connection.get_interrupt_handle();
-    let looking = tokio::task::spawn_blocking(move || {
+    let inspecting = tokio::task::spawn_blocking(move || {
         connection.busy_timeout(BUSY)?;
         let said = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         Ok((said, version))
     });
-    match tokio::time::timeout(LIMIT, looking).await {
+    match tokio::time::timeout(LIMIT, inspecting).await {
         Ok(looked) => looked.ok(),
         Err(_elapsed) => {
             interrupt.interrupt();
@@ -99,8 +99,9 @@ async fn inspect(path: &Path) -> Option<Inspection> {
     }
 }
 
-/// For reading alone. Beside a running gate as SQLite has it; without one, as a file that nobody changes,
-/// so that nothing is made that the gate could not use later.
+/// Opens the file read-only. If there is a write-ahead log, a gate may be running and SQLite's usual locking
+/// applies; otherwise the file is opened as immutable, so that no file is created that the gate's user could not
+/// open later.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if beside(path, "-wal").exists() {
@@ -127,26 +128,26 @@ fn check_database(
     let damaged = |what: &str| {
         let found = format!("{place} is damaged: {what}");
         let copy = match database.copy_first {
-            true => "put back a copy and start it; without a copy ",
+            true => "restore a backup and start it; without a backup ",
             false => "",
         };
         let advice = format!(
-            "stop the gate, {copy}move {place} and those beside it that end in -wal and -shm away, and start \
-             it: {}; look at the disk (dmesg)",
+            "stop the gate, {copy}move {place} and its -wal and -shm files away, and start it: {}; check the \
+             disk (dmesg)",
             database.lost
         );
         Finding::fail(database.check, found, advice)
     };
     match looked {
-        None => Finding::skipped(database.check, format!("{place}: not looked through within 2 s")),
+        None => Finding::skipped(database.check, format!("{place}: not read within 2 s")),
         Some(Ok((said, _))) if said != "ok" => damaged(said.lines().next().unwrap_or_default()),
         Some(Ok((_, version))) if version > database.version => Finding::fail(
             database.check,
             format!("{place} has schema {version}, this program knows {}", database.version),
             match database.copy_first {
                 true => format!(
-                    "start the later version of Fortify that wrote it, or put back a copy of before it; \
-                     moved away, {}",
+                    "start the later version of Fortify that wrote it, or restore a backup from before; if \
+                     you move it away, {}",
                     database.lost
                 ),
                 false => {
@@ -155,7 +156,7 @@ fn check_database(
             },
         ),
         Some(Ok((_, version))) => {
-            Finding::ok(database.check, format!("{place} is whole, schema {version}"))
+            Finding::ok(database.check, format!("{place} is intact, schema {version}"))
         }
         Some(Err(error)) => match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
@@ -163,12 +164,14 @@ fn check_database(
             }
             _ if !user.is_gate() && !user.is_root() => Finding::skipped(
                 database.check,
-                format!("{place}: {error}; run it as the gate's user"),
+                format!("{place}: {error}; run this as the gate's user"),
             ),
             _ => Finding::fail(
                 database.check,
                 format!("{place}: {error}"),
-                format!("chown it, its -wal and -shm to the gate's user, chmod 600 {place}"),
+                format!(
+                    "chown it and its -wal and -shm files to the gate's user, and chmod 600 {place}"
+                ),
             ),
         },
     }
@@ -180,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_of_the_accounts_comes_before_new_ones() {
+    fn the_advice_for_accounts_is_to_restore_a_backup_first() {
         let advice = |check, looked: Inspection| {
             let database = DATABASES.iter().find(|database| database.check == check).unwrap();
             let judged =
@@ -192,14 +195,14 @@ mod tests {
         let newer = || Ok(("ok".to_owned(), 99));
         for looked in [damaged, newer] {
             let said = advice("databases.admin", looked());
-            let (copy, away) = (said.find("put back a copy"), said.find("move"));
+            let (copy, away) = (said.find("restore a backup"), said.find("move"));
             assert!(copy.is_some() && copy < away && said.contains("no accounts"), "{said}");
-            assert!(!advice("databases.audit", looked()).contains("copy"));
+            assert!(!advice("databases.audit", looked()).contains("backup"));
         }
     }
 
     #[tokio::test]
-    async fn a_file_is_whole_or_damaged_and_nothing_is_made_beside_it() {
+    async fn damage_is_found_and_no_file_is_created() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a b%.sqlite");
         let connection = Connection::open(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Whether the gate may open as many files as it serves connections.
+//! Whether the limit on open files leaves room for every connection.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use super::Finding;
 use super::service_user::ServiceUser;
 use fortify_config::Config;
 
-/// What a gate has open beside connections: databases, sockets, Redis, `HAProxy`, tor; some 40 seen.
+/// Open files other than connections: databases, sockets, Redis, `HAProxy`, tor; about 40 were observed.
 const RESERVE: u64 = 128;
 
 pub(super) fn check(config: &Config, user: &ServiceUser) -> Finding {
@@ -24,7 +24,7 @@ fn check_limit(limit: Option<u64>, connections: u64, proxies: bool, whose: &str)
     let Some(limit) = limit else {
         return Finding::skipped(CHECK, "the limit cannot be read from /proc as this user");
     };
-    // In proxy mode each visitor's connection has one to the service.
+    // As a proxy, the gate has a second connection, to the service, for each visitor's.
     let needed = connections * if proxies { 2 } else { 1 } + RESERVE;
     let found = format!(
         "{whose} may open {limit} files; server.max_connections = {connections} needs up to {needed}"
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_connection_is_a_file_and_in_proxy_mode_two() {
+    fn a_connection_takes_one_file_and_two_in_proxy_mode() {
         let verdict = |limit, proxies| check_limit(limit, 4096, proxies, "the gate").status;
         assert_eq!(verdict(Some(4224), false), CheckStatus::Ok);
         assert_eq!(verdict(Some(4223), false), CheckStatus::Warn);

@@ -1,4 +1,4 @@
-//! Owners, permissions and room on disk: `storage.data_dir`, the configuration, passwords.
+//! Owners, permissions and free space: `storage.data_dir`, the configuration file, password files.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -13,14 +13,14 @@ use super::service_user::ServiceUser;
 use fortify_config::{Config, StorageBackend};
 use fortify_core::clock::Timestamp;
 
-/// Files of the directory that are looked at; it has about ten.
+/// Files of the directory that are examined; it has about ten.
 const MAX_FILES: usize = 1000;
 
-/// Free bytes below which a gate soon cannot keep a standing, and those below which it is time to look.
+/// Free bytes below which the gate soon cannot save a ban, and those below which a warning is due.
 const NO_ROOM: u64 = 16 << 20;
 const LITTLE_ROOM: u64 = 256 << 20;
 
-/// Modes that let in more than the owner: group and others, and others alone.
+/// Permission bits of everyone but the owner, and of everyone but owner and group.
 const ANYBODY_ELSE: u32 = 0o077;
 const EVERYBODY: u32 = 0o007;
 
@@ -34,7 +34,7 @@ pub(super) fn check(config: &Config, file: Option<&Path>, user: &ServiceUser) ->
     findings
 }
 
-/// The configuration names addresses and limits, and no secret.
+/// Checks the configuration file. It names addresses and limits, but no secrets.
 fn configuration(path: &Path, user: &ServiceUser) -> Finding {
     const CHECK: &str = "files.configuration";
     let place = path.display();
@@ -47,32 +47,32 @@ fn configuration(path: &Path, user: &ServiceUser) -> Finding {
     let mode = meta.mode() & 0o7777;
     let found = format!("{place}: mode {mode:04o}");
     if mode & 0o022 != 0 {
-        Finding::fail(CHECK, found, format!("others may change it: {}", the_gates(path, user)))
+        Finding::fail(CHECK, found, format!("others may change it: {}", how_to_share(path, user)))
     } else if is_shut(path, &meta, user) {
         let found = format!("{found}, and the gate's user cannot read it");
-        Finding::fail(CHECK, found, the_gates(path, user))
+        Finding::fail(CHECK, found, how_to_share(path, user))
     } else if mode & EVERYBODY != 0 {
-        let advice = format!("every local user reads your limits: {}", the_gates(path, user));
+        let advice = format!("every local user can read your limits: {}", how_to_share(path, user));
         Finding::warn(CHECK, found, advice)
     } else {
         Finding::ok(CHECK, found)
     }
 }
 
-/// How a file of root's or of the gate's becomes readable for the gate and not for everybody.
-fn the_gates(path: &Path, user: &ServiceUser) -> String {
+/// The command that makes a file readable for the gate but not for everyone.
+fn how_to_share(path: &Path, user: &ServiceUser) -> String {
     let (group, place) = (user.group(), path.display());
     format!("chgrp {group} {place} && chmod 640 {place}")
 }
 
-/// Whether the gate's user cannot read it, as far as that is known.
+/// Whether the gate's user cannot read the file, as far as that is known.
 fn is_shut(path: &Path, meta: &Metadata, user: &ServiceUser) -> bool {
-    // Whoever is the gate can try, which takes account of access control lists too.
+    // As the gate's user, just try: that covers access control lists too.
     let tried = user.is_gate() && access(path, Access::READ_OK).is_ok();
     !tried && !user.may_read(meta)
 }
 
-/// The files that hold passwords and keys of others.
+/// Checks the files that hold passwords and keys for other servers.
 fn secrets(config: &Config, user: &ServiceUser) -> Vec<Finding> {
     let redis = &config.storage.redis;
     let mut files = vec![("tor.password_file", &config.tor.password_file)];
@@ -95,17 +95,17 @@ fn secret(key: &str, path: &Path, user: &ServiceUser) -> Finding {
         ),
         Ok(meta) if meta.mode() & EVERYBODY != 0 => Finding::fail(
             CHECK,
-            format!("{key} {place}: mode {:04o} lets everybody read it", meta.mode() & 0o7777),
+            format!("{key} {place}: mode {:04o} lets everyone read it", meta.mode() & 0o7777),
             format!(
-                "{}; and change what it holds if others use this machine",
-                the_gates(path, user)
+                "{}; and change the secret if others use this machine",
+                how_to_share(path, user)
             ),
         ),
         Ok(meta) if is_shut(path, &meta, user) => {
             let mode = meta.mode() & 0o7777;
             let found =
                 format!("{key} {place}: mode {mode:04o}, and the gate's user cannot read it");
-            Finding::fail(CHECK, found, the_gates(path, user))
+            Finding::fail(CHECK, found, how_to_share(path, user))
         }
         Ok(meta) => Finding::ok(CHECK, format!("{key} {place}: mode {:04o}", meta.mode() & 0o7777)),
     }
@@ -118,12 +118,12 @@ fn data_dir(path: &Path, user: &ServiceUser) -> Vec<Finding> {
         Ok(meta) if meta.is_dir() => meta,
         Ok(_) => {
             let advice = "name a directory in storage.data_dir";
-            return vec![Finding::fail(CHECK, format!("{place} is no directory"), advice)];
+            return vec![Finding::fail(CHECK, format!("{place} is not a directory"), advice)];
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let advice = "the gate makes it when it starts first (fortify serve); if it has run, correct \
-                          storage.data_dir";
-            return vec![Finding::fail(CHECK, format!("{place} is not there"), advice)];
+            let advice = "the gate creates it at its first start (fortify serve); if it has run already, \
+                          correct storage.data_dir";
+            return vec![Finding::fail(CHECK, format!("{place} does not exist"), advice)];
         }
         Err(error) => {
             let advice = "run this as the gate's user or as root";
@@ -133,7 +133,7 @@ fn data_dir(path: &Path, user: &ServiceUser) -> Vec<Finding> {
     let mut findings = vec![directory(path, &meta, user)];
     findings.push(match listed(path) {
         Err(error) => {
-            Finding::skipped("files.data", format!("{place}: {error}; run it as the gate's user"))
+            Finding::skipped("files.data", format!("{place}: {error}; run this as the gate's user"))
         }
         Ok(files) => files_in(path, &meta, &files),
     });
@@ -160,12 +160,12 @@ fn directory(path: &Path, meta: &Metadata, user: &ServiceUser) -> Finding {
         return Finding::fail(
             CHECK,
             format!("{found}, and the owner cannot write there"),
-            format!("chmod 700 {place}, and see that its file system is mounted rw"),
+            format!("chmod 700 {place}, and make sure that its file system is mounted read-write"),
         );
     }
     if mode & EVERYBODY != 0 {
         let advice = format!("chmod 700 {place}: it holds the keys");
-        return Finding::fail(CHECK, format!("{found} lets everybody in"), advice);
+        return Finding::fail(CHECK, format!("{found} lets everyone in"), advice);
     }
     if mode & ANYBODY_ELSE != 0 {
         let advice = format!("chmod 700 {place}, unless you gave the group access on purpose");
@@ -194,29 +194,27 @@ fn files_in(path: &Path, directory: &Metadata, files: &[Listed]) -> Finding {
     let place = path.display();
     let open = files.iter().find(|file| file.meta.mode() & ANYBODY_ELSE != 0);
     if let Some(Listed { name, meta }) = open {
-        let found = format!(
-            "{place}/{name}: mode {:04o} lets others than its owner read it",
-            meta.mode() & 0o7777
-        );
+        let found =
+            format!("{place}/{name}: mode {:04o} lets others read it", meta.mode() & 0o7777);
         return Finding::fail(CHECK, found, format!("chmod 600 {place}/{name}"));
     }
     let foreign = files.iter().find(|file| file.meta.uid() != directory.uid());
     if let Some(Listed { name, meta }) = foreign {
-        let found = format!("{place}/{name} belongs to uid {}, the directory does not", meta.uid());
+        let found =
+            format!("{place}/{name} belongs to uid {}, but its directory does not", meta.uid());
         let advice = format!("the gate cannot use it: chown {} {place}/{name}", directory.uid());
         return Finding::fail(CHECK, found, advice);
     }
-    Finding::ok(CHECK, format!("{} files, their owner's alone", files.len()))
+    Finding::ok(CHECK, format!("{} files, readable by their owner only", files.len()))
 }
 
-/// Databases that were moved aside because they were damaged.
+/// Reports databases that were moved aside because they were damaged.
 fn damaged(path: &Path, files: &[Listed]) -> Option<Finding> {
     let aside = files.iter().filter(|file| file.name.contains(".damaged-"));
     let names: Vec<_> = aside.take(5).map(|file| file.name.as_str()).collect();
     (!names.is_empty()).then(|| {
         let found = format!("{} moved aside as damaged: {}", path.display(), names.join(", "));
-        let advice =
-            "look at the disk (dmesg, smartctl); delete them when nothing in them is missed";
+        let advice = "check the disk (dmesg, smartctl); delete them once you need nothing in them";
         Finding::warn("files.damaged", found, advice)
     })
 }
@@ -228,22 +226,22 @@ fn room(path: &Path, free: u64) -> Finding {
         0..NO_ROOM => Finding::fail(
             CHECK,
             found,
-            "make room: no ban, log-out or turn of the dial can be kept",
+            "free some space: bans, log-outs and changes of the threat level can no longer be saved",
         ),
         NO_ROOM..LITTLE_ROOM => {
-            Finding::warn(CHECK, found, "make room, or give it a disk of its own")
+            Finding::warn(CHECK, found, "free some space, or give it a disk of its own")
         }
         _ => Finding::ok(CHECK, found),
     }
 }
 
-/// When the youngest file of `storage.data_dir` was written.
+/// When the newest file in `storage.data_dir` was written.
 pub(super) fn youngest(config: &Config) -> Option<Timestamp> {
     let files = listed(&config.storage.data_dir).ok()?;
     files.iter().filter_map(|file| written(&file.meta)).max()
 }
 
-/// When this program's file was written: no earlier than it was built.
+/// When this program's file was written, which is no earlier than its build.
 pub(super) fn program() -> Option<Timestamp> {
     let path: PathBuf = std::env::current_exe().ok()?;
     written(&fs::metadata(path).ok()?)
@@ -284,26 +282,26 @@ mod tests {
     }
 
     #[test]
-    fn what_was_moved_aside_is_told() {
+    fn damaged_files_that_were_moved_aside_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         chmod(dir.path(), 0o700);
         let name = dir.path().join("audit.sqlite.damaged-1800000000");
         fs::write(&name, "x").unwrap();
         chmod(&name, 0o600);
         let findings = data_dir(dir.path(), &ServiceUser::default());
-        let told = findings.iter().find(|finding| finding.check == "files.damaged").unwrap();
-        assert!(told.found.contains("audit.sqlite.damaged-1800000000"), "{}", told.found);
+        let moved = findings.iter().find(|finding| finding.check == "files.damaged").unwrap();
+        assert!(moved.found.contains("audit.sqlite.damaged-1800000000"), "{}", moved.found);
     }
 
     #[test]
-    fn room_is_needed() {
+    fn too_little_free_space_is_reported() {
         let path = Path::new("/");
         let verdicts = [0, 20 << 20, 1 << 40].map(|free| room(path, free).status);
         assert_eq!(verdicts, [CheckStatus::Fail, CheckStatus::Warn, CheckStatus::Ok]);
     }
 
     #[test]
-    fn a_password_is_not_everybodys_and_the_configuration_nobody_elses_to_change() {
+    fn others_may_not_read_a_password_nor_change_the_configuration() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let nobody = ServiceUser::default();
@@ -322,12 +320,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_gate_cannot_read_is_named_with_its_group() {
+    fn a_file_that_the_gate_cannot_read_is_reported_with_its_group() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         fs::write(&path, "x").unwrap();
         let meta = fs::metadata(&path).unwrap();
-        // Somebody else, who has the file's group or has it not.
+        // Another user, who is in the file's group or not.
         let gate = |groups: &[u32]| ServiceUser {
             me: meta.uid(),
             gate: Some(meta.uid() + 1),

@@ -5,13 +5,13 @@ use fortify_config::Config;
 use fortify_haproxy::checkup::{self, Checkup, Table};
 use fortify_haproxy::client::{Client, ClientError, Endpoint};
 
-/// The shortest `expire`: entries are refreshed once a minute (`deploy/haproxy.cfg`).
+/// The shortest `expire`, in ms: entries are refreshed once a minute (`deploy/haproxy.cfg`).
 const MIN_EXPIRE: u64 = 5 * 60 * 1000;
 
-/// How much an entry that was just refreshed may have lost when it is looked at, ms.
+/// How much of its `expire` a refreshed entry may have used up, in ms.
 const REFRESH: u64 = 60 * 1000;
 
-/// The smallest table that is worth having: below it an attack evicts visitors and bans.
+/// The smallest useful table: in a smaller one, an attack evicts visitors and bans.
 const MIN_SIZE: u64 = 10_000;
 
 pub(super) type HaproxyProbe = Result<Checkup, ClientError>;
@@ -29,7 +29,7 @@ pub(super) fn check(config: &Config, found: Option<&HaproxyProbe>) -> Vec<Findin
         (Some(Ok(found)), Some(endpoint)) => check_checkup(config, endpoint, found),
         (Some(Err(error)), _) => vec![Finding::error(CHECK, error)],
         _ => {
-            let why = "[haproxy] socket_path and address are not set: no HAProxy is told anything";
+            let why = "[haproxy] socket_path and address are not set, so no HAProxy learns of bans";
             vec![Finding::skipped(CHECK, why)]
         }
     }
@@ -41,8 +41,8 @@ fn check_checkup(config: &Config, endpoint: &Endpoint, found: &Checkup) -> Vec<F
         false => Finding::ok("haproxy", format!("HAProxy {version} answers at {endpoint}")),
         true => Finding::warn(
             "haproxy",
-            format!("HAProxy {version} at {endpoint} is what a reload left of the one before"),
-            "set hard-stop-after in its global section, and see that the new one has the socket",
+            format!("HAProxy {version} at {endpoint} is an old process that a reload left behind"),
+            "set hard-stop-after in its global section, and make sure that the new process has the socket",
         ),
     }];
     findings.push(check_level(endpoint, &found.level));
@@ -59,9 +59,9 @@ fn check_checkup(config: &Config, endpoint: &Endpoint, found: &Checkup) -> Vec<F
 fn check_level(endpoint: &Endpoint, level: &str) -> Finding {
     const CHECK: &str = "haproxy.level";
     if checkup::may_set(level) {
-        return Finding::ok(CHECK, format!("the socket has level {level}, and may set entries"));
+        return Finding::ok(CHECK, format!("the socket has level {level} and may set entries"));
     }
-    let found = format!("the socket has level {level:?}: bans and favours are refused");
+    let found = format!("the socket has level {level:?}: bans and trust are refused");
     let advice = format!(
         "in haproxy.cfg, global: stats socket {endpoint} mode 660 level operator; then reload HAProxy"
     );
@@ -85,12 +85,12 @@ fn check_table(name: &str, table: Option<&Table>, found: &Checkup) -> Finding {
     };
     if table.kind != "ipv6" {
         let found =
-            format!("the table {name} has type {}, and circuits are IPv6 addresses", table.kind);
+            format!("the table {name} has type {}, but circuits are IPv6 addresses", table.kind);
         return Finding::fail(CHECK, found, format!("in haproxy.cfg: {LINE}"));
     }
     if !found.missing.is_empty() {
         let missing = found.missing.join(" and ");
-        let found = format!("the table {name} does not store {missing}: bans have nowhere to be");
+        let found = format!("the table {name} does not store {missing}, which bans need");
         return Finding::fail(CHECK, found, format!("in haproxy.cfg, backend {name}: {LINE}"));
     }
     Finding::ok(CHECK, format!("{name}: type ipv6, stores gpc0 and gpc1"))
@@ -100,37 +100,34 @@ fn check_room(table: &Table) -> Finding {
     const CHECK: &str = "haproxy.room";
     let found = format!("{} of {} entries used", table.used, table.size);
     if table.size < MIN_SIZE {
-        let advice = "size 1m in the stick-table line (240 bytes an entry, taken when used)";
+        let advice = "set size 1m in the stick-table line (240 bytes an entry, allocated on use)";
         return Finding::warn(CHECK, found, advice);
     }
     if table.used >= table.size / 10 * 9 {
-        let advice = "at its size an entry makes room for each new one, bans included, until Fortify sets \
-                      them again: raise size in the stick-table line, or lower expire";
+        let advice = "a full table drops an entry for each new one, and a dropped ban is missing until Fortify \
+                      sets it again: raise size in the stick-table line, or lower expire";
         return Finding::warn(CHECK, found, advice);
     }
     Finding::ok(CHECK, found)
 }
 
-/// `HAProxy` does not tell `expire`; entries tell how long they have left.
+/// Judges `expire` by the entries' remaining time, because `HAProxy` does not report it.
 fn check_expire(name: &str, longest: Option<u64>) -> Finding {
     const CHECK: &str = "haproxy.expire";
     match longest {
         None => Finding::skipped(
             CHECK,
             format!(
-                "HAProxy tells no expire, and no entry of {name} is there to show it: see that it is 5m or \
-                 longer in haproxy.cfg"
+                "HAProxy does not report expire, and {name} has no entry to infer it from: make sure that it is \
+                 5m or longer in haproxy.cfg"
             ),
         ),
         Some(left) if left + REFRESH < MIN_EXPIRE => Finding::warn(
             CHECK,
-            format!(
-                "no entry has more than {} s left, so that expire may be too short",
-                left / 1000
-            ),
-            format!("expire 30m in the stick-table line of {name}; 5m at least"),
+            format!("no entry has more than {} s left, so expire may be too short", left / 1000),
+            format!("set expire 30m in the stick-table line of {name}; at least 5m"),
         ),
-        Some(left) => Finding::ok(CHECK, format!("entries last {} s and longer", left / 1000)),
+        Some(left) => Finding::ok(CHECK, format!("entries last {} s or longer", left / 1000)),
     }
 }
 
@@ -156,7 +153,7 @@ mod tests {
         }
     }
 
-    /// The checks that are not well, of what `change` makes of a healthy one.
+    /// The checks that are not ok once `change` was applied to a healthy `HAProxy`.
     fn problems(change: impl FnOnce(&mut Checkup)) -> Vec<(&'static str, CheckStatus)> {
         let mut checkup = healthy();
         change(&mut checkup);
@@ -167,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_to_be_wrong_has_its_finding() {
+    fn each_fault_has_its_finding() {
         assert_eq!(problems(|_| {}), []);
         assert_eq!(problems(|c| c.stopping = true), [("haproxy", CheckStatus::Warn)]);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! One request and its answer, bounded in time and size.
+//! One HTTP request and its answer, bounded in time and size.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,18 +15,18 @@ use super::within;
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::{Timestamp, civil};
 
-/// Bytes of a body that are read.
+/// The longest body that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// The circuit that probes come from: the highest number, which tor, counting from one, never reaches.
+/// The circuit that probes use: the highest number, which tor, counting up from 1, never reaches.
 const PROBE: TorCircuit = TorCircuit::from_parts(0, 0, u32::MAX);
 
-/// The address of that circuit.
+/// Its address.
 pub(super) fn probe_circuit() -> String {
     PROBE.address().to_string()
 }
 
-/// Where to ask.
+/// A server to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// A host name or an address, with a port.
@@ -50,42 +50,42 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// What to ask, and from where.
+/// A request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ProbeRequest<'a> {
     pub(super) path: &'a str,
     pub(super) headers: &'a [(&'a str, &'a str)],
-    /// The address to ask from, where it is not the one that the system takes.
+    /// The source address; `None` for the system's choice.
     pub(super) from: Option<IpAddr>,
-    /// Whether tor's PROXY line comes first, with the circuit of probes.
+    /// Whether to send tor's PROXY line first, with the circuit of probes.
     pub(super) as_tor: bool,
-    /// `HEAD` in place of `GET`.
+    /// Whether to send `HEAD` instead of `GET`.
     pub(super) head: bool,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Clone, Debug)]
 pub(super) struct ProbeResponse {
     pub(super) status: u16,
     pub(super) date: Option<Timestamp>,
-    /// Empty where it is larger than is read.
+    /// The body; empty if it is longer than [`MAX_BODY`].
     pub(super) body: Bytes,
-    /// The process that listens, where the socket tells.
+    /// The listening process, if it is known: unix sockets report it.
     pub(super) pid: Option<i32>,
 }
 
-/// Why nothing did.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeError {
     #[error("{0}")]
     Connect(io::Error),
     #[error("no answer within 2 s")]
     Slow,
-    #[error("the connection is closed without an answer")]
+    #[error("the connection was closed without an answer")]
     Closed,
 }
 
-/// Asks.
+/// Sends a request and reads the answer.
 pub(super) async fn send(
     place: &Target,
     ask: ProbeRequest<'_>,
@@ -165,8 +165,8 @@ fn parse_date(text: &str) -> Option<Timestamp> {
     civil(year.parse().ok()?, month, day.parse().ok()?, [next()?, next()?, next()?])
 }
 
-/// An address of this machine from which `target` is reached as from elsewhere: not loopback. Nothing is
-/// sent to find it.
+/// An address of this machine other than loopback, to reach `target` like a remote peer does. Nothing is sent
+/// to find it.
 pub(super) fn elsewhere(target: IpAddr) -> Option<IpAddr> {
     // Addresses for documentation (RFC 5737, RFC 3849), so that the default route is taken.
     let (own, far) = match target {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_have_a_circuit_of_tors() {
+    fn probes_use_a_valid_tor_circuit() {
         assert_eq!(probe_circuit(), "fc00:dead:beef:4dad::ffff:ffff");
         assert!(probe_circuit().parse::<TorCircuit>().is_ok());
     }

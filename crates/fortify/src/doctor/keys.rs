@@ -1,4 +1,4 @@
-//! The keys that sign sessions: readable by the gate alone, and not too old.
+//! The keys that sign sessions: readable only by the gate, and not too old.
 
 use std::time::Duration;
 
@@ -8,13 +8,12 @@ use fortify_config::Config;
 use fortify_core::clock::Timestamp;
 use fortify_engine::session::key_ring::{KeyInfo, KeyRing};
 
-/// After how long a signing key should be followed by another: a key that leaked unseen is good for this
-/// long.
+/// The age at which a signing key should be rotated. A key that leaked unnoticed is useful for no longer.
 const MAX_AGE: Duration = Duration::from_secs(90 * 86_400);
 
 const CHECK: &str = "keys";
 
-/// Findings, and when the newest key was made.
+/// The findings, and when the newest key was created.
 pub(super) fn check(
     config: &Config,
     user: &ServiceUser,
@@ -22,7 +21,7 @@ pub(super) fn check(
 ) -> (Vec<Finding>, Option<Timestamp>) {
     let data_dir = &config.storage.data_dir;
     if !data_dir.is_dir() {
-        return (vec![Finding::skipped(CHECK, "storage.data_dir is not there")], None);
+        return (vec![Finding::skipped(CHECK, "storage.data_dir does not exist")], None);
     }
     match KeyRing::load(data_dir) {
         Ok(ring) => {
@@ -31,7 +30,7 @@ pub(super) fn check(
             (vec![check_keys(&keys, config.session.ttl, now)], made)
         }
         Err(_) if !user.is_gate() && !user.is_root() => {
-            let why = "this user may not read them; run it as the gate's user, or as root";
+            let why = "this user may not read them; run this as the gate's user, or as root";
             (vec![Finding::skipped(CHECK, why)], None)
         }
         Err(error) => (vec![Finding::error(CHECK, &error)], None),
@@ -41,19 +40,19 @@ pub(super) fn check(
 fn check_keys(keys: &[KeyInfo], lifetime: Duration, now: Timestamp) -> Finding {
     let signing = keys.iter().find(|key| key.retired_at.is_none());
     let Some(signing) = signing else {
-        return Finding::fail(CHECK, "none signs", "fortify keys rotate");
+        return Finding::fail(CHECK, "there is no signing key", "run: fortify keys rotate");
     };
     let age = signing.created_at.until(now);
     let days = age.as_secs() / 86_400;
     let retired: Vec<_> = keys.iter().filter_map(|key| key.retired_at).collect();
     let over = retired.iter().filter(|at| at.after(lifetime) <= now).count();
     let found = format!(
-        "the signing key {} is {days} days old; {} retired, {over} of them verify nothing any more",
+        "the signing key {} is {days} days old; {} retired, {over} of them no longer verify anything",
         signing.id,
         retired.len()
     );
     if age > MAX_AGE {
-        let advice = "fortify keys rotate: it logs nobody out; a line in cron does it each month";
+        let advice = "run: fortify keys rotate; it logs nobody out, and cron can do it each month";
         return Finding::warn(CHECK, found, advice);
     }
     Finding::ok(CHECK, found)

@@ -1,117 +1,27 @@
-//! Whether what a visitor says of itself is believed, asked from where a visitor stands.
+//! Whether `HAProxy` and nginx pass the circuit on, and whether they believe a forged one, asked from a visitor's
+//! position.
 //!
-//! A black box tells by its answer whether a circuit reached the gate: with one, a program without a
-//! session gets 403 from it; without one, or with one that is none, 400. So a forged header that is
-//! believed changes the answer. From outside it cannot be told what the protected service is sent;
-//! the findings say so.
+//! The status shows whether a circuit reached the gate. A client without a session that asks for JSON gets 403
+//! with a circuit, and 400 without one or with an invalid one. A forged header that is believed therefore changes
+//! the status. What is sent to the protected service cannot be seen from outside; the findings say so.
 //!
-//! nginx believes `X-Circuit-ID` from this very machine by design: `HAProxy` is there. That is why it is
-//! asked from another address too, and with names that it must not take for that header. `HAProxy` is
-//! asked as tor does, with a PROXY line and beside it a header that is no circuit: where that wins, the
-//! answer turns from 403 to 400.
+//! nginx believes `X-Circuit-ID` from this machine by design, because `HAProxy` runs there. It is therefore also
+//! asked from another address, and with header names that it must not mistake for that one. `HAProxy` is asked as
+//! tor does, with a PROXY line, and with a header that is not a valid circuit: if the header wins, the status
+//! turns from 403 to 400.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::haproxy::HaproxyProbe as Haproxy;
-use super::http::{self, ProbeError, ProbeRequest, ProbeResponse, Target};
-use super::tor::TorProbe as Tor;
-use super::{DoctorContext, Finding, gate};
+use super::Finding;
+use super::answer::{ProbeResult, classify};
+use super::http::{self, ProbeError, ProbeRequest, Target};
+use super::places::Places;
 use fortify_config::Config;
 use fortify_core::circuit::IdentityMode;
-use fortify_haproxy::client::Endpoint;
-
-/// What an answer says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProbeResult {
-    /// The gate's: it knows a circuit, which has no session.
-    Circuit,
-    /// The gate's: it was told no circuit.
-    NoCircuit,
-    /// The gate's, and neither.
-    Gate(u16),
-    /// Somebody else's.
-    Foreign(u16),
-}
-
-impl fmt::Display for ProbeResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Circuit => f.write_str("the gate's 403"),
-            Self::NoCircuit => f.write_str("the gate's 400"),
-            Self::Gate(status) => write!(f, "the gate's {status}"),
-            Self::Foreign(status) => write!(f, "a {status} that is not the gate's"),
-        }
-    }
-}
-
-/// Reads an answer to a request that asked for JSON.
-pub(super) fn classify(answer: &ProbeResponse) -> ProbeResult {
-    let refusal: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
-    let ours = refusal.is_some_and(|body| {
-        body.get("success") == Some(&serde_json::Value::Bool(false))
-            && body.get("message").is_some()
-    });
-    match (ours, answer.status) {
-        (true, 403) => ProbeResult::Circuit,
-        (true, 400) => ProbeResult::NoCircuit,
-        (true, status) => ProbeResult::Gate(status),
-        (false, status) => ProbeResult::Foreign(status),
-    }
-}
-
-/// Where visitors come in.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Places {
-    pub(super) nginx: Option<SocketAddr>,
-    /// Where tor connects.
-    pub(super) ingress: Option<Target>,
-    /// Whether that is the gate itself.
-    pub(super) is_gate: bool,
-}
-
-impl Places {
-    /// What was given; otherwise what `HAProxy` says is behind it, and where tor says it leads.
-    pub(super) fn find(
-        context: &DoctorContext,
-        config: &Config,
-        haproxy: Option<&Haproxy>,
-        tor: Option<&Tor>,
-    ) -> Self {
-        let gate = gate::place(config);
-        let is_here = match &config.haproxy.endpoint {
-            Some(Endpoint::Tcp(address)) => address.ip().is_loopback(),
-            _ => true,
-        };
-        let behind = haproxy.filter(|_| is_here).and_then(|found| found.as_ref().ok());
-        let behind = behind.and_then(|found| {
-            found.servers.iter().copied().find(|server| Some(Target::from(*server)) != gate)
-        });
-        let ingress = match (context.ingress, config.server.proxy_protocol, tor) {
-            (Some(address), ..) => Some(Target::from(address)),
-            (None, true, _) => gate.clone(),
-            (None, false, Some(Ok(tor))) => {
-                let target = tor.services.iter().find(|service| service.exports_circuits);
-                target.and_then(|service| service.targets.first()).and_then(|text| place(text))
-            }
-            _ => None,
-        };
-        let is_gate = ingress.is_some() && ingress == gate;
-        Self { nginx: context.nginx.or(behind), ingress, is_gate }
-    }
-}
-
-/// A target of tor's as a place.
-pub(super) fn place(target: &str) -> Option<Target> {
-    match target.strip_prefix("unix:") {
-        Some(path) => Some(Target::Unix(path.trim_matches('"').into())),
-        None => target.parse::<SocketAddr>().ok().map(Target::from),
-    }
-}
 
 type Probed = Result<ProbeResult, ProbeError>;
 
-/// What came of the questions.
+/// The answers of the proxies.
 #[derive(Default)]
 pub(super) struct FrontProbe {
     nginx: Option<Nginx>,
@@ -119,11 +29,11 @@ pub(super) struct FrontProbe {
 }
 
 struct Nginx {
-    /// Without any header.
+    /// The answer without any header.
     plain: Probed,
-    /// With `X-Circuit-ID`, from this machine, as `HAProxy` would.
+    /// With `X-Circuit-ID`, from this machine, as `HAProxy` asks.
     circuit: Probed,
-    /// Each with names that say who somebody is, and none of which nginx may believe.
+    /// With other headers that claim an identity, none of which nginx may believe.
     others: Vec<(&'static str, Probed)>,
     /// With `X-Circuit-ID`, from an address that is not loopback.
     stranger: Option<(IpAddr, Probed)>,
@@ -208,7 +118,7 @@ async fn probe_nginx(address: SocketAddr) -> Nginx {
 }
 
 async fn probe_ingress(place: &Target) -> Ingress {
-    // No address, so that whoever believes it believes in nobody.
+    // Not a valid circuit: a proxy that believes it loses the real one.
     let forged = [
         ("x-circuit-id", "doctor"),
         ("x_circuit_id", "doctor"),
@@ -232,20 +142,22 @@ fn check_ingress(config: &Config, places: &Places, found: Option<&Ingress>) -> V
     const SPOOF: &str = "ingress.spoof";
     let (Some(place), Some(found)) = (&places.ingress, found) else {
         let why = match config.security.identity {
-            IdentityMode::Peer => "security.identity is \"peer\": no circuits are told",
+            IdentityMode::Peer => "security.identity is \"peer\": circuits are not used",
             IdentityMode::Circuit => {
-                "where tor connects is not known: give --ingress 127.0.0.1:10000, or set tor.control"
+                "where tor connects is not known: give --ingress, such as 127.0.0.1:10000, or set tor.control"
             }
         };
         return vec![Finding::skipped(CHECK, why), Finding::skipped(SPOOF, why)];
     };
     let plain = match &found.plain {
         Ok(ProbeResult::Circuit) => {
-            Finding::ok(CHECK, format!("a circuit that tor tells at {place} reaches the gate"))
+            Finding::ok(CHECK, format!("a circuit that tor sends to {place} reaches the gate"))
         }
         Ok(ProbeResult::NoCircuit) => Finding::fail(
             CHECK,
-            format!("a circuit that tor tells at {place} does not reach the gate: all get 400"),
+            format!(
+                "a circuit that tor sends to {place} does not reach the gate: every visitor gets 400"
+            ),
             "in haproxy.cfg, frontend: bind ... accept-proxy, and http-request set-header X-Circuit-ID \
              %[src]; in nginx.conf: real_ip_header X-Circuit-ID and, to Fortify, proxy_set_header \
              X-Circuit-ID $remote_addr",
@@ -257,18 +169,18 @@ fn check_ingress(config: &Config, places: &Places, found: Option<&Ingress>) -> V
         ),
         Err(error) => Finding::fail(
             CHECK,
-            format!("nobody answers a circuit of tor's at {place}: {error}"),
-            "start HAProxy; its frontend has to bind this address with accept-proxy and take \
+            format!("nothing answers tor's connection to {place}: {error}"),
+            "start HAProxy; its frontend has to bind this address with accept-proxy and accept \
              fc00:dead:beef:4dad::/96",
         ),
     };
     let spoof = match (&found.plain, &found.forged) {
         (Ok(ProbeResult::Circuit), Ok(ProbeResult::NoCircuit)) if places.is_gate => {
-            Finding::ok(SPOOF, "an X-Circuit-ID beside tor's PROXY line is refused")
+            Finding::ok(SPOOF, "an X-Circuit-ID in addition to tor's PROXY line is refused")
         }
         (Ok(ProbeResult::Circuit), Ok(ProbeResult::Circuit)) => Finding::ok(
             SPOOF,
-            "an X-Circuit-ID that a visitor sends changes nothing (what the service is sent cannot be seen \
+            "an X-Circuit-ID that a visitor sends changes nothing (what reaches the service cannot be seen \
              from outside)",
         ),
         (Ok(ProbeResult::Circuit), Ok(ProbeResult::NoCircuit)) => Finding::fail(
@@ -280,7 +192,7 @@ fn check_ingress(config: &Config, places: &Places, found: Option<&Ingress>) -> V
         (Ok(ProbeResult::Circuit), Ok(word)) => Finding::warn(
             SPOOF,
             format!("with forged headers the answer at {place} is {word}"),
-            "compare with deploy/haproxy.cfg which headers are removed",
+            "compare the headers that it removes with deploy/haproxy.cfg",
         ),
         _ => Finding::skipped(SPOOF, "no circuit reaches the gate there"),
     };
@@ -293,9 +205,11 @@ fn check_nginx(config: &Config, places: &Places, found: Option<&Nginx>) -> Vec<F
     let (Some(address), Some(found)) = (places.nginx, found) else {
         let why = match config.upstream.authority {
             Some(_) => {
-                "upstream.url is set, and HAProxy names nothing else behind it: no nginx seen"
+                "upstream.url is set, and HAProxy has no other server behind it: there is no nginx to check"
             }
-            None => "where nginx listens is not known: give --nginx http://127.0.0.1:10001",
+            None => {
+                "where nginx listens is not known: give --nginx, such as http://127.0.0.1:10001"
+            }
         };
         return vec![Finding::skipped(CHECK, why), Finding::skipped(SPOOF, why)];
     };
@@ -304,7 +218,7 @@ fn check_nginx(config: &Config, places: &Places, found: Option<&Nginx>) -> Vec<F
     findings.push(if ours {
         check_spoof(address, found)
     } else {
-        Finding::skipped(SPOOF, "nginx does not lead to the gate as it should, see above")
+        Finding::skipped(SPOOF, "nginx does not reach the gate as it should, see above")
     });
     findings
 }
@@ -314,25 +228,27 @@ fn check_reached(config: &Config, address: SocketAddr, found: &Nginx) -> Finding
     match (&found.plain, config.security.identity) {
         (Err(error), _) => Finding::fail(
             CHECK,
-            format!("nobody answers at {address}: {error}"),
+            format!("nothing answers at {address}: {error}"),
             "start nginx (nginx -t says what is wrong with its configuration), or correct --nginx",
         ),
         (Ok(ProbeResult::NoCircuit), IdentityMode::Circuit) => match &found.circuit {
             Ok(ProbeResult::Circuit) => Finding::ok(
                 CHECK,
-                format!("{address} asks the gate, and hands HAProxy's circuit on"),
+                format!("{address} asks the gate and passes HAProxy's circuit on"),
             ),
             _ => Finding::fail(
                 CHECK,
-                format!("{address} asks the gate, and does not hand X-Circuit-ID on"),
+                format!("{address} asks the gate but does not pass X-Circuit-ID on"),
                 "in nginx.conf: set_real_ip_from 127.0.0.0/8; real_ip_header X-Circuit-ID; and in each \
-                 location that leads to Fortify proxy_set_header X-Circuit-ID $remote_addr",
+                 location that leads to Fortify: proxy_set_header X-Circuit-ID $remote_addr",
             ),
         },
         (Ok(ProbeResult::Circuit), IdentityMode::Circuit) => Finding::fail(
             CHECK,
-            format!("{address} tells the gate a circuit for who has none: all visitors are one"),
-            "proxy_set_header X-Circuit-ID $remote_addr, and no fixed value (deploy/nginx.conf)",
+            format!(
+                "{address} sends the gate a circuit for a visitor without one: all visitors look alike"
+            ),
+            "in nginx.conf: proxy_set_header X-Circuit-ID $remote_addr, not a fixed value (deploy/nginx.conf)",
         ),
         (Ok(ProbeResult::Circuit), IdentityMode::Peer) => {
             Finding::ok(CHECK, format!("{address} asks the gate"))
@@ -345,16 +261,16 @@ fn check_reached(config: &Config, address: SocketAddr, found: &Nginx) -> Finding
     }
 }
 
-/// Advice about an answer that should have been the gate's refusal.
+/// What to do about an answer that should have been the gate's refusal.
 fn foreign(word: ProbeResult) -> String {
     match word {
         ProbeResult::Foreign(500..) => {
-            "the gate does not answer nginx or HAProxy: is it running; is www-data in the group of \
-             server.socket; does `fortify` in nginx-places/http.conf name its address"
+            "the gate does not answer nginx or HAProxy: make sure that it is running, that www-data is in the \
+             group of server.socket, and that `fortify` in nginx-places/http.conf names its address"
         }
         ProbeResult::Foreign(_) => {
-            "whoever answers there asks no gate: auth_request /_fortify/auth in every location that is \
-             protected, and error_page 401 403 = @fortify (deploy/nginx.conf)"
+            "the server there does not ask the gate: set auth_request /_fortify/auth and error_page 401 403 = \
+             @fortify in every protected location (deploy/nginx.conf)"
         }
         _ => "see gate.ready, and journalctl -u fortify",
     }
@@ -363,21 +279,21 @@ fn foreign(word: ProbeResult) -> String {
 
 fn check_spoof(address: SocketAddr, found: &Nginx) -> Finding {
     const CHECK: &str = "nginx.spoof";
-    const MEND: &str = "in nginx.conf: set_real_ip_from 127.0.0.0/8, ::1 and unix: and nobody else, \
+    const FIX: &str = "in nginx.conf: set_real_ip_from 127.0.0.0/8, ::1 and unix: and nothing else, \
                         real_ip_header X-Circuit-ID, proxy_set_header X-Circuit-ID $remote_addr (never \
                         $http_x_circuit_id), and listen on loopback (deploy/nginx.conf)";
     if let Some((from, Ok(ProbeResult::Circuit))) = &found.stranger {
         let found =
             format!("a forged X-Circuit-ID from {from}, which is not HAProxy, passes {address}");
-        return Finding::fail(CHECK, found, MEND);
+        return Finding::fail(CHECK, found, FIX);
     }
     let believed =
         found.others.iter().find(|(_, word)| !matches!(word, Ok(ProbeResult::NoCircuit)));
     match believed {
         Some((name, Ok(ProbeResult::Circuit))) => {
             let found = format!("a circuit that a visitor writes into {name} passes {address}");
-            let mend = format!("underscores_in_headers off; {MEND}");
-            return Finding::fail(CHECK, found, mend);
+            let fix = format!("underscores_in_headers off; {FIX}");
+            return Finding::fail(CHECK, found, fix);
         }
         Some((name, Ok(word @ ProbeResult::Foreign(..500)))) => {
             let found = format!("with {name} a visitor without a session gets {word} at {address}");
@@ -396,13 +312,14 @@ fn check_spoof(address: SocketAddr, found: &Nginx) -> Finding {
     }
     let from = match &found.stranger {
         Some((from, _)) => format!("nor X-Circuit-ID from {from}"),
-        None => "X-Circuit-ID from elsewhere not tried, for want of another address".to_owned(),
+        None => "X-Circuit-ID was not tried from elsewhere, because there is no other address"
+            .to_owned(),
     };
     Finding::ok(
         CHECK,
         format!(
-            "no other name is believed, {from}; from this machine X-Circuit-ID is, as HAProxy's has to be \
-             (what the service is sent cannot be seen from outside)"
+            "no other header is believed, {from}; X-Circuit-ID from this machine is, because HAProxy sends it \
+             (what reaches the service cannot be seen from outside)"
         ),
     )
 }
@@ -433,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn nginx_asks_the_gate_and_believes_haproxy_alone() {
+    fn nginx_asks_the_gate_and_believes_only_haproxy() {
         assert_eq!(nginx(|_| {}), [CheckStatus::Ok, CheckStatus::Ok]);
         assert_eq!(nginx(|n| n.stranger = None), [CheckStatus::Ok, CheckStatus::Ok]);
         assert_eq!(
@@ -485,12 +402,5 @@ mod tests {
             verdicts(Foreign(200), Circuit, false),
             [CheckStatus::Fail, CheckStatus::Skipped]
         );
-    }
-
-    #[test]
-    fn targets_of_tor_are_places() {
-        assert_eq!(place("127.0.0.1:10000"), Some(Target::Tcp("127.0.0.1:10000".to_owned())));
-        assert_eq!(place("unix:/run/x"), Some(Target::Unix("/run/x".into())));
-        assert_eq!(place("rubbish"), None);
     }
 }

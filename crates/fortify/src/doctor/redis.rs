@@ -1,4 +1,4 @@
-//! Redis: whether it lets Fortify in, and is set to what the store needs (`docs/redis.md`).
+//! Redis: whether it accepts Fortify's user, and is configured as the store needs it (`docs/redis.md`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use fortify_config::{Config, RedisConfig, StorageBackend};
 use fortify_store::StoreError;
 use fortify_store::redis::{self, Checkup, SLOTS};
 
-/// The oldest version that has `GETDEL` and `XTRIM MINID`.
+/// The first version with `GETDEL` and `XTRIM MINID`.
 const MIN_VERSION: (u64, u64) = (6, 2);
 
 pub(super) type RedisProbe = Result<Checkup, StoreError>;
@@ -17,8 +17,22 @@ pub(super) async fn probe(config: &Config) -> Option<RedisProbe> {
     if config.storage.backend != StorageBackend::Redis {
         return None;
     }
-    let slow = || Err(StoreError::Unavailable("Redis does not answer within 2 s".to_owned()));
-    Some(within(redis::checkup(&config.storage.redis)).await.unwrap_or_else(slow))
+    let asked = within(redis::checkup(&config.storage.redis)).await;
+    Some(asked.unwrap_or_else(|| Err(slow(config))))
+}
+
+/// The error for a Redis that does not answer at all.
+pub(super) fn slow(config: &Config) -> StoreError {
+    StoreError::Redis {
+        place: place(&config.storage.redis),
+        problem: "no answer within 2 s".into(),
+        advice: Some("is it overloaded or stopped?".into()),
+    }
+}
+
+fn place(config: &RedisConfig) -> String {
+    let places: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+    places.join(", ")
 }
 
 pub(super) fn check(config: &Config, found: Option<&RedisProbe>) -> Vec<Finding> {
@@ -31,8 +45,7 @@ pub(super) fn check(config: &Config, found: Option<&RedisProbe>) -> Vec<Finding>
 }
 
 fn check_checkup(config: &RedisConfig, found: &Checkup) -> Vec<Finding> {
-    let places: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
-    let place = places.join(", ");
+    let place = place(config);
     let mut findings = Vec::new();
     for node in &found.nodes {
         findings.push(check_version(&place, node));
@@ -42,8 +55,8 @@ fn check_checkup(config: &RedisConfig, found: &Checkup) -> Vec<Finding> {
         findings.push(check_role(config, node));
     }
     if found.nodes.is_empty() {
-        let advice = "give the user +info (docs/redis.md has the whole rule)";
-        findings.push(Finding::fail("redis", format!("{place} does not say INFO"), advice));
+        let advice = "give the user +info (docs/redis.md has the complete rule)";
+        findings.push(Finding::fail("redis", format!("{place} does not answer INFO"), advice));
     }
     findings.extend(found.cluster.map(|(served, failing)| check_slots(served, failing)));
     findings.push(check_rights(config, &found.refused));
@@ -72,29 +85,30 @@ fn check_version(place: &str, node: &BTreeMap<String, String>) -> Finding {
         Some(version) => format!("Valkey {version}"),
         None => format!("Redis {version}"),
     };
-    Finding::ok(CHECK, format!("{name} at {place} lets Fortify in"))
+    Finding::ok(CHECK, format!("{name} at {place} accepts Fortify"))
 }
 
 fn check_policy(node: &BTreeMap<String, String>) -> Finding {
     const CHECK: &str = "redis.policy";
-    const MEND: &str = "maxmemory-policy volatile-ttl in redis.conf, and at once: redis-cli config set \
-                        maxmemory-policy volatile-ttl";
+    const FIX: &str = "set maxmemory-policy volatile-ttl in redis.conf, and for now: redis-cli config \
+                        set maxmemory-policy volatile-ttl";
     let policy = field(node, "maxmemory_policy");
     let found = format!("maxmemory-policy {policy}");
     match policy {
         "volatile-ttl" => Finding::ok(CHECK, found),
         "noeviction" if number(node, "maxmemory") == 0 => Finding::ok(CHECK, found),
         "noeviction" => {
-            let found = format!("{found}: at maxmemory new challenges are refused with 503");
-            Finding::warn(CHECK, found, MEND)
+            let found =
+                format!("{found}: once maxmemory is reached, new challenges are refused with 503");
+            Finding::warn(CHECK, found, FIX)
         }
         _ if policy.starts_with("volatile-") => {
-            let found = format!("{found}: failure counts may be forgotten before challenges");
-            Finding::warn(CHECK, found, MEND)
+            let found = format!("{found}: failure counts may be evicted before challenges");
+            Finding::warn(CHECK, found, FIX)
         }
         _ => {
-            let found = format!("{found} lets Redis forget log-outs: the gate refuses to work");
-            Finding::fail(CHECK, found, MEND)
+            let found = format!("{found} lets Redis evict log-outs, so the gate refuses to work");
+            Finding::fail(CHECK, found, FIX)
         }
     }
 }
@@ -103,8 +117,8 @@ fn check_memory(node: &BTreeMap<String, String>) -> Finding {
     const CHECK: &str = "redis.memory";
     let (used, most) = (number(node, "used_memory"), number(node, "maxmemory"));
     if most == 0 {
-        let found = format!("{} MiB used, and no bound: a flood may take all memory", used >> 20);
-        return Finding::warn(CHECK, found, "maxmemory 512mb in redis.conf");
+        let found = format!("{} MiB used, and no limit: a flood may take all memory", used >> 20);
+        return Finding::warn(CHECK, found, "set maxmemory 512mb in redis.conf");
     }
     let found = format!("{} of {} MiB used", used >> 20, most >> 20);
     if used >= most / 10 * 9 {
@@ -117,18 +131,18 @@ fn check_memory(node: &BTreeMap<String, String>) -> Finding {
 fn check_persistence(node: &BTreeMap<String, String>) -> Finding {
     const CHECK: &str = "redis.persistence";
     if number(node, "loading") == 1 {
-        let advice = "wait: the gate answers 503 until it is done";
-        return Finding::fail(CHECK, "it loads its data from disk", advice);
+        let advice = "wait: the gate answers 503 until Redis is done";
+        return Finding::fail(CHECK, "Redis is loading its data from disk", advice);
     }
     let failed = ["rdb_last_bgsave_status", "aof_last_write_status"]
         .iter()
         .find(|name| field(node, name) == "err");
     if let Some(name) = failed {
         let found = format!("{name} is err: Redis may take no writes");
-        return Finding::fail(CHECK, found, "see Redis' log; check free space under its dir");
+        return Finding::fail(CHECK, found, "see Redis' log; check the free space in its dir");
     }
     let kept = if number(node, "aof_enabled") == 1 { "appendonly yes" } else { "appendonly no" };
-    Finding::ok(CHECK, format!("{kept}; not needed: nodes write log-outs back that Redis lost"))
+    Finding::ok(CHECK, format!("{kept}; either works: nodes write lost log-outs back"))
 }
 
 fn check_role(config: &RedisConfig, node: &BTreeMap<String, String>) -> Finding {
@@ -136,17 +150,18 @@ fn check_role(config: &RedisConfig, node: &BTreeMap<String, String>) -> Finding 
     let is_cluster = number(node, "cluster_enabled") == 1;
     if is_cluster != config.cluster {
         let (found, advice) = match is_cluster {
-            true => ("it is a node of a cluster", "set storage.cluster = true and storage.urls"),
-            false => {
-                ("it is no cluster", "set storage.cluster = false, or name the cluster's nodes")
-            }
+            true => ("Redis is a node of a cluster", "set storage.cluster = true and storage.urls"),
+            false => (
+                "Redis is not a cluster",
+                "set storage.cluster = false, or name the cluster's nodes",
+            ),
         };
         return Finding::fail(CHECK, found, advice);
     }
     match field(node, "role") {
         "slave" if !is_cluster => Finding::fail(
             CHECK,
-            "it is a replica, which takes no writes",
+            "Redis is a replica, which accepts no writes",
             "name its primary in storage.url",
         ),
         role => Finding::ok(CHECK, if role == "slave" { "replica" } else { "primary" }),
@@ -155,8 +170,8 @@ fn check_role(config: &RedisConfig, node: &BTreeMap<String, String>) -> Finding 
 
 fn check_slots(served: u32, failing: u32) -> Finding {
     const CHECK: &str = "redis.cluster";
-    let found = format!("{served} of {SLOTS} slots served, {failing} nodes fail");
-    let advice = "redis-cli --cluster check HOST:PORT; start the nodes that fail, or fail over";
+    let found = format!("{served} of {SLOTS} slots served, {failing} nodes failing");
+    let advice = "run redis-cli --cluster check HOST:PORT; start the failing nodes, or fail over";
     match (served, failing) {
         (SLOTS, 0) => Finding::ok(CHECK, found),
         (SLOTS, _) => Finding::warn(CHECK, found, advice),
@@ -167,7 +182,7 @@ fn check_slots(served: u32, failing: u32) -> Finding {
 fn check_rights(config: &RedisConfig, refused: &[&str]) -> Finding {
     const CHECK: &str = "redis.rights";
     if refused.is_empty() {
-        return Finding::ok(CHECK, "the commands that the store gives are allowed");
+        return Finding::ok(CHECK, "every command that the store uses is allowed");
     }
     let user = config.user.as_deref().unwrap_or("default");
     let found = format!("the user {user} may not: {}", refused.join(", "));
@@ -181,10 +196,10 @@ fn check_latency(limit: Duration, latency: Duration) -> Finding {
         latency.as_micros(),
         limit.as_millis()
     );
-    // A step of the store has up to three.
+    // A step of the store takes up to three.
     if latency * 3 > limit / 2 {
         let advice =
-            "bring Redis nearer (a unix socket), see its SLOWLOG, or raise storage.timeout_ms";
+            "move Redis closer (use a unix socket), see its SLOWLOG, or raise storage.timeout_ms";
         return Finding::warn(CHECK, found, advice);
     }
     Finding::ok(CHECK, found)
@@ -213,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn each_setting_that_is_wrong_has_its_finding() {
+    fn each_wrong_setting_has_its_finding() {
         use CheckStatus::{Fail, Warn};
         assert_eq!(problems(&[]), []);
         assert_eq!(problems(&[("redis_version", "6.0.16")]), [("redis", Fail)]);
@@ -230,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_serves_all_slots() {
+    fn a_cluster_must_serve_all_slots() {
         let verdicts =
             [(SLOTS, 0), (SLOTS, 1), (SLOTS - 1, 0)].map(|(a, b)| check_slots(a, b).status);
         assert_eq!(verdicts, [CheckStatus::Ok, CheckStatus::Warn, CheckStatus::Fail]);
     }
 
     #[test]
-    fn a_round_trip_fits_into_a_step() {
+    fn three_round_trips_must_fit_into_half_the_timeout() {
         let limit = Duration::from_millis(200);
         let verdict = |millis| check_latency(limit, Duration::from_millis(millis)).status;
         assert_eq!([verdict(33), verdict(34)], [CheckStatus::Ok, CheckStatus::Warn]);

@@ -1,10 +1,10 @@
-//! Findings as an operator reads them, and as a monitor does.
+//! Findings as text for operators and as JSON for monitors.
 
 use std::io::{self, Write};
 
 use super::{CheckStatus, Finding};
 
-/// Writes findings for people: one line each, and what to do below those that need something.
+/// Writes findings as text: one line each, followed by the advice if there is any.
 ///
 /// # Errors
 ///
@@ -22,10 +22,10 @@ pub fn text(findings: &[Finding], colour: bool, out: &mut dyn Write) -> io::Resu
     let count = |verdict| findings.iter().filter(|finding| finding.status == verdict).count();
     let [ok, warn, fail, skipped] =
         [CheckStatus::Ok, CheckStatus::Warn, CheckStatus::Fail, CheckStatus::Skipped].map(count);
-    writeln!(out, "\n{ok} ok, {warn} to look at, {fail} failed, {skipped} skipped")
+    writeln!(out, "\n{ok} ok, {warn} warnings, {fail} failed, {skipped} skipped")
 }
 
-/// Writes findings for machines: one JSON object a line.
+/// Writes findings as JSON: one object a line.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub fn json(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
     findings.iter().try_for_each(|finding| writeln!(out, "{}", serde_json::json!(finding)))
 }
 
-/// In a colour of the terminal's own.
+/// `word` in one of the terminal's own colours.
 fn painted(word: &str, verdict: CheckStatus) -> String {
     let code = match verdict {
         CheckStatus::Ok => "32",
@@ -54,25 +54,25 @@ mod tests {
     }
 
     #[test]
-    fn people_get_a_line_and_what_to_do() {
+    fn the_text_has_a_line_and_the_advice() {
         let mut out = Vec::new();
         text(&findings(), false, &mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "ok       a    well\nfail     b.c  ill\n         -> mend it\n\n\
-             1 ok, 0 to look at, 1 failed, 0 skipped\n"
+             1 ok, 0 warnings, 1 failed, 0 skipped\n"
         );
     }
 
     #[test]
-    fn colour_is_only_where_it_is_asked_for() {
+    fn there_is_no_colour_unless_requested() {
         let mut out = Vec::new();
         text(&findings(), true, &mut out).unwrap();
         assert!(String::from_utf8(out).unwrap().contains("\x1b[31mfail"));
     }
 
     #[test]
-    fn machines_get_an_object_a_line() {
+    fn json_is_one_object_a_line() {
         let mut out = Vec::new();
         json(&findings(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();

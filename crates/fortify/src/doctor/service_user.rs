@@ -1,4 +1,4 @@
-//! Which process and user is the gate, and who looks.
+//! The gate's process and user, and the user who runs this command.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -7,28 +7,28 @@ use std::path::Path;
 use super::Finding;
 use fortify_config::Config;
 
-/// Processes that are looked through for the one that listens.
+/// Processes that are searched for the one that listens.
 const MAX_PROCESSES: usize = 10_000;
 
-/// Open files of one process that are looked through.
+/// Open files of one process that are searched.
 const MAX_DESCRIPTORS: usize = 4096;
 
-/// Who looks, and at whom.
+/// The gate's user, and the user who runs this command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ServiceUser {
     /// The user that runs this command.
     pub(super) me: u32,
-    /// The gate's process, where it is found.
+    /// The gate's process, if it was found.
     pub(super) pid: Option<i32>,
-    /// The gate's user: that process', or else the owner of `storage.data_dir`.
+    /// The gate's user: that of its process, or else the owner of `storage.data_dir`.
     pub(super) gate: Option<u32>,
-    /// The groups of that user, its own first: the process', or else those of `/etc/group` and that of
-    /// `storage.data_dir`.
+    /// The groups of that user, the primary one first: those of its process, or else those in `/etc/group` and
+    /// that of `storage.data_dir`.
     pub(super) groups: Vec<u32>,
 }
 
 impl ServiceUser {
-    /// `known_pid`: the process that the gate's socket names.
+    /// Finds them. `known_pid` is the process that the gate's socket reports.
     pub(super) fn find(config: &Config, known_pid: Option<i32>) -> Self {
         let listening = || match (&config.server.socket, config.server.port) {
             (None, port @ 1..) => find_listener(port),
@@ -53,8 +53,7 @@ impl ServiceUser {
         Self { me: rustix::process::geteuid().as_raw(), pid, gate, groups }
     }
 
-    /// Whether a file's owner, group and mode let the gate's user read it; that too where the user is not
-    /// known.
+    /// Whether a file's owner, group and mode let the gate's user read it; `true` if that user is not known.
     pub(super) fn may_read(&self, meta: &Metadata) -> bool {
         let bit = match self.gate {
             None | Some(0) => return true,
@@ -65,7 +64,7 @@ impl ServiceUser {
         meta.mode() & bit != 0
     }
 
-    /// The gate's own group as `chgrp` takes it: its name, or its number where it has none.
+    /// The gate's primary group as `chgrp` takes it: its name, or its number if it has none.
     pub(super) fn group(&self) -> String {
         let Some(gid) = self.groups.first() else { return "<the gate's group>".to_owned() };
         let groups = fs::read_to_string("/etc/group").unwrap_or_default();
@@ -74,7 +73,7 @@ impl ServiceUser {
         name.and_then(|entry| entry.first().map(|name| (*name).to_owned())).unwrap_or(gid)
     }
 
-    /// Whether what this command may not do, the gate may not either.
+    /// Whether this command has the gate's permissions.
     pub(super) fn is_gate(&self) -> bool {
         self.gate == Some(self.me)
     }
@@ -93,7 +92,7 @@ impl ServiceUser {
             None => Finding::skipped(
                 CHECK,
                 format!(
-                    "no gate runs and {} is not there, so that the gate's user is not known",
+                    "no gate is running and {} does not exist, so the gate's user is not known",
                     config.storage.data_dir.display()
                 ),
             ),
@@ -102,12 +101,12 @@ impl ServiceUser {
             }
             Some(gate) => {
                 let advice = format!(
-                    "sockets that this user may open, the gate's may not, and the other way round; to be \
-                     sure, run it as the gate's: setpriv --reuid {gate} --init-groups fortify doctor"
+                    "this user may be able to open sockets that the gate's user cannot, or the reverse; to be \
+                     sure, run this as the gate's user: setpriv --reuid {gate} --init-groups fortify doctor"
                 );
                 let found = format!(
-                    "runs as uid {}, the gate as uid {gate}{process}: permissions of files are judged for \
-                     the owner, sockets are tried as this user",
+                    "runs as uid {}, but the gate as uid {gate}{process}: file permissions are judged for the \
+                     gate's user, sockets are tried as this user",
                     self.me
                 );
                 Finding::warn(CHECK, found, advice)
@@ -121,7 +120,7 @@ fn own_first(own: u32, others: Vec<u32>) -> Vec<u32> {
     std::iter::once(own).chain(others).collect()
 }
 
-/// The lines of `/etc/passwd` and `/etc/group`, which colons divide (passwd(5), group(5)).
+/// The fields of each line of `/etc/passwd` or `/etc/group` (passwd(5), group(5)).
 fn entries(text: &str) -> impl Iterator<Item = Vec<&str>> {
     text.lines().map(|line| line.split(':').collect())
 }
@@ -132,7 +131,7 @@ fn groups_of_process(status: &str) -> Vec<u32> {
     groups.unwrap_or_default().split_ascii_whitespace().filter_map(|gid| gid.parse().ok()).collect()
 }
 
-/// The groups of the user `uid`: that of its entry, and those that list its name.
+/// The groups of the user `uid`: the one in its entry, and those that list its name.
 fn groups_of_user(uid: u32, passwd: &str, group: &str) -> Vec<u32> {
     let uid = uid.to_string();
     let Some(user) = entries(passwd).find(|entry| entry.get(2) == Some(&uid.as_str())) else {
@@ -146,7 +145,7 @@ fn groups_of_user(uid: u32, passwd: &str, group: &str) -> Vec<u32> {
     own.into_iter().chain(listed).collect()
 }
 
-/// The process that listens on `port`, where this user may see it.
+/// The process that listens on `port`, if this user may see it.
 fn find_listener(port: u16) -> Option<i32> {
     let inodes: Vec<u64> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_those_of_the_process_or_of_the_user() {
+    fn groups_come_from_the_process_or_from_the_user() {
         let status = "Name:\tfortify\nUid:\t998\t998\t998\t998\nGroups:\t107 112 \nVmPeak:\t1 kB\n";
         assert_eq!(own_first(107, groups_of_process(status)), [107, 112]);
         assert!(groups_of_process("Name:\tfortify\n").is_empty());
@@ -214,12 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_whose_permissions_are_judged() {
+    fn a_user_other_than_the_gates_gets_a_warning() {
         let config = Config::default();
         let user = |me, gate| ServiceUser { me, gate, ..ServiceUser::default() };
         assert_eq!(user(7, Some(7)).check(&config).status, super::super::CheckStatus::Ok);
         let other = user(0, Some(7)).check(&config);
-        assert!(other.found.contains("judged for the owner"), "{}", other.found);
+        assert!(other.found.contains("judged for the gate's user"), "{}", other.found);
         assert_eq!(user(0, None).check(&config).status, super::super::CheckStatus::Skipped);
     }
 }

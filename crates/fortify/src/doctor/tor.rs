@@ -1,6 +1,6 @@
-//! Tor's control port, and whether torrc tells circuits apart.
+//! Tor's control port, and whether torrc exports circuit numbers.
 
-use super::proxies::{self, Places};
+use super::places::{Places, target_of_tor};
 use super::{Finding, within};
 use fortify_config::Config;
 use fortify_core::circuit::IdentityMode;
@@ -17,7 +17,7 @@ pub(super) async fn probe(config: &Config) -> Option<TorProbe> {
 pub(super) fn check(config: &Config, found: Option<&TorProbe>, places: &Places) -> Vec<Finding> {
     const CHECK: &str = "tor";
     let (Some(found), Some(address)) = (found, &config.tor.control) else {
-        let why = "tor.control is not set: a start of tor is not seen, and numbers of circuits come again";
+        let why = "tor.control is not set: Fortify does not notice a restart of tor, after which circuit numbers repeat";
         return vec![Finding::skipped(CHECK, why)];
     };
     match found {
@@ -25,7 +25,7 @@ pub(super) fn check(config: &Config, found: Option<&TorProbe>, places: &Places) 
         Ok(found) => {
             let version = &found.version;
             vec![
-                Finding::ok(CHECK, format!("tor {version} at {address} lets Fortify in")),
+                Finding::ok(CHECK, format!("tor {version} at {address} accepts Fortify")),
                 check_services(config.security.identity, &found.services, places),
             ]
         }
@@ -35,32 +35,29 @@ pub(super) fn check(config: &Config, found: Option<&TorProbe>, places: &Places) 
 fn check_services(identity: IdentityMode, services: &[HiddenService], places: &Places) -> Finding {
     const CHECK: &str = "tor.service";
     if identity == IdentityMode::Peer {
-        return Finding::skipped(
-            CHECK,
-            "security.identity is \"peer\": circuits are not told apart",
-        );
+        return Finding::skipped(CHECK, "security.identity is \"peer\": circuits are not used");
     }
     if services.is_empty() {
-        let why = "torrc has no HiddenServiceDir; a service made over the control port cannot be seen here";
+        let why = "torrc has no HiddenServiceDir; services that were created over the control port are not visible here";
         return Finding::skipped(CHECK, why);
     }
-    // Where the way in is known, the service that leads there; otherwise any.
+    // The service that leads to the ingress if that is known, otherwise any.
     let leads = |service: &&HiddenService| match &places.ingress {
         Some(ingress) => {
-            service.targets.iter().any(|target| proxies::place(target).as_ref() == Some(ingress))
+            service.targets.iter().any(|target| target_of_tor(target).as_ref() == Some(ingress))
         }
         None => true,
     };
     let ours: Vec<_> = services.iter().filter(leads).collect();
-    let telling = ours.iter().find(|service| service.exports_circuits);
+    let exporting = ours.iter().find(|service| service.exports_circuits);
     let names = |services: &[&HiddenService]| {
         let names: Vec<_> = services.iter().map(|service| service.directory.as_str()).collect();
         names.join(", ")
     };
-    match (telling, places.ingress.as_ref()) {
+    match (exporting, places.ingress.as_ref()) {
         (Some(service), _) => {
             let target = service.targets.join(", ");
-            Finding::ok(CHECK, format!("{} tells circuits to {target}", service.directory))
+            Finding::ok(CHECK, format!("{} exports circuits to {target}", service.directory))
         }
         (None, Some(ingress)) if ours.is_empty() => Finding::fail(
             CHECK,
@@ -70,7 +67,7 @@ fn check_services(identity: IdentityMode, services: &[HiddenService], places: &P
         _ => Finding::fail(
             CHECK,
             format!(
-                "{} does not tell circuits: every visitor is one, and is refused",
+                "{} does not export circuits: all visitors look alike, and are refused",
                 names(&ours)
             ),
             "in torrc, below its HiddenServiceDir: HiddenServiceExportCircuitID haproxy; then reload tor",
@@ -84,13 +81,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_service_that_leads_to_the_gate_tells_circuits() {
+    fn the_service_that_leads_to_the_gate_must_export_circuits() {
         let service = |target: &str, exports_circuits| HiddenService {
             directory: "/var/lib/tor/site".to_owned(),
             targets: vec![target.to_owned()],
             exports_circuits,
         };
-        let to = |address: &str| Places { ingress: proxies::place(address), ..Places::default() };
+        let to = |address: &str| Places { ingress: target_of_tor(address), ..Places::default() };
         let judged = |services: &[HiddenService], places: &Places| {
             check_services(IdentityMode::Circuit, services, places).status
         };

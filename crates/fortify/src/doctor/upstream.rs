@@ -1,11 +1,11 @@
-//! The protected service, where Fortify is its proxy.
+//! The protected service, if Fortify is its reverse proxy.
 
 use super::http::{self, ProbeError, ProbeRequest, ProbeResponse, Target};
 use super::{Finding, within};
 use fortify_config::Config;
 use fortify_core::clock::Timestamp;
 
-/// What it did.
+/// Its answer.
 pub(super) struct UpstreamProbe(Result<ProbeResponse, ProbeError>);
 
 impl UpstreamProbe {
@@ -26,7 +26,8 @@ pub(super) async fn probe(config: &Config) -> Option<UpstreamProbe> {
 pub(super) fn check(config: &Config, found: Option<&UpstreamProbe>) -> Finding {
     const CHECK: &str = "upstream";
     let (Some(UpstreamProbe(found)), Some(authority)) = (found, &config.upstream.authority) else {
-        let why = "upstream.url is not set: whoever asks /_fortify/auth passes requests on itself";
+        let why =
+            "upstream.url is not set: the server that asks /_fortify/auth forwards requests itself";
         return Finding::skipped(CHECK, why);
     };
     match found {
@@ -36,12 +37,12 @@ pub(super) fn check(config: &Config, found: Option<&UpstreamProbe>) -> Finding {
         Ok(answer) => Finding::warn(
             CHECK,
             format!("{authority} answers HEAD / with {}", answer.status),
-            "look into the service's log; admitted visitors see this",
+            "see the service's log; admitted visitors get this answer",
         ),
         Err(error) => Finding::fail(
             CHECK,
             format!("{authority} does not answer: {error}"),
-            "start the service, or correct upstream.url; admitted visitors get 502 or 504 meanwhile",
+            "start the service, or correct upstream.url; until then, admitted visitors get 502 or 504",
         ),
     }
 }

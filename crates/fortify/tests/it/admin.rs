@@ -660,7 +660,7 @@ async fn what_is_done_to_a_circuit_is_what_its_visitor_gets() {
     let records = audit["records"].as_array().unwrap();
     let ban = records.iter().find(|it| it["action"] == "circuit.ban").unwrap();
     assert_eq!(ban["target"], name.as_str());
-    assert_eq!((&ban["from"], &ban["to"]), (&json!("like any other"), &json!("banned for 600 s")));
+    assert_eq!((&ban["from"], &ban["to"]), (&json!("normal"), &json!("banned for 600 s")));
     assert_eq!((&ban["reason"], &ban["auth_method"]), (&json!("a scraper"), &json!("token")));
     assert!(ban["principal"].as_str().unwrap().starts_with("token:"));
 }

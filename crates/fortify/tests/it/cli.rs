@@ -251,7 +251,7 @@ fn abuse_27_an_acknowledged_turn_of_the_dial_outlives_a_gate_that_is_killed() {
         gate.kill().unwrap();
         wait(&mut gate);
         let (_, told) = run(&["dial", "get"]);
-        assert!(told.starts_with(&format!("level {level}, auto, does not turn by itself for ")));
+        assert!(told.starts_with(&format!("level {level}, auto, automatic control paused for ")));
     }
     let (_, rows) = run(&["audit", "--json", "--last", "2"]);
     let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
@@ -312,7 +312,7 @@ fn start_for_operators(gate: &mut Command) -> (Child, Box<dyn BufRead>, String) 
     let mut log: Box<dyn BufRead> =
         if on_terminal { Box::new(BufReader::new(out)) } else { Box::new(BufReader::new(err)) };
     let mut said = String::new();
-    while !said.contains("operators are served") {
+    while !said.contains("the admin interface is open") {
         assert!(log.read_line(&mut said).unwrap() > 0, "{said}");
     }
     (child, log, said)
@@ -421,7 +421,10 @@ fn accounts_are_made_beside_a_running_gate_and_the_gate_is_asked_over_its_socket
         command
     };
     let (message, code) = complaint(&mut command(&["status"]));
-    assert!(message.contains("is not reached") && message.contains("fortify serve"), "{message}");
+    assert!(
+        message.contains("cannot reach the gate") && message.contains("fortify serve"),
+        "{message}"
+    );
     assert_eq!(code, 1);
     let (message, _) = complaint(&mut command(&["admin", "list"]));
     assert!(message.contains("start the gate once"), "{message}");
@@ -442,7 +445,7 @@ fn accounts_are_made_beside_a_running_gate_and_the_gate_is_asked_over_its_socket
         assert_eq!(output(&mut command(bad)).status.code(), Some(64));
     }
     let (said, code) = typing(&mut command(&["admin", "passwd", "eve"]), "another four words\n");
-    assert_eq!((said.as_str(), code), ("the password of eve is set; its sessions end\n", 0));
+    assert_eq!((said.as_str(), code), ("the password of eve is set; its sessions have ended\n", 0));
     assert_eq!(typing(&mut command(&["admin", "passwd", "bob"]), password).1, 1);
     let (secret, _) = typing(&mut command(&["admin", "totp", "ada"]), "");
     assert!(secret.contains("otpauth://totp/Fortify:ada?secret="), "{secret}");

@@ -385,7 +385,7 @@ async fn a_preview_turns_nothing_and_a_turn_is_in_the_history_and_the_audit() {
     let reply = send(&mut operator, &preview, "/admin/dial/auto", &[("reason", "")]).await;
     assert_eq!(reply.header("location"), Some("/admin/dial?done=auto"));
     let told = page(&mut operator, "/admin/dial?done=auto").await.text();
-    assert!(told.contains("The dial turns by itself."));
+    assert!(told.contains("The threat level is under automatic control."));
     for text in [told, page(&mut operator, "/admin/audit").await.text()] {
         assert!(text.contains("a flood of new circuits") && text.contains("operator by session"));
     }
@@ -400,11 +400,11 @@ async fn a_circuit_is_found_explained_banned_and_given_back() {
     let path = found.header("location").unwrap().to_owned();
     assert_eq!(path, format!("/admin/circuits/{name}"));
     let form = page(&mut operator, &path).await;
-    assert!(form.text().contains(">like any other</span>"));
+    assert!(form.text().contains(">normal</span>"));
     let mut visitor = test_gate.visitor().circuit(CIRCUIT);
     assert!(visitor.get("/").await.is_challenge());
     for (what, seconds, stands) in
-        [("ban", "60", "banned"), ("promote", "", "trusted"), ("reset", "", "like any other")]
+        [("ban", "60", "banned"), ("promote", "", "trusted"), ("reset", "", "normal")]
     {
         let pairs = [("reason", "a try"), ("seconds", seconds)];
         let reply = send(&mut operator, &form, &format!("{path}/{what}"), &pairs).await;

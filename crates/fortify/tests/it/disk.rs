@@ -263,8 +263,8 @@ fn accounts_that_are_damaged_shut_operators_out_and_are_left_for_them_to_decide_
     let gate = Gate::start(&path);
     gate.until_ready_says(r#""admin_unavailable":true"#);
     assert!(gate.ask("/metrics").contains("fortify_admin_unavailable 1\n"));
-    assert_eq!(gate.said("operators are not served"), 1);
-    assert_eq!(gate.said("put back a copy"), 1, "what to do is said");
+    assert_eq!(gate.said("the admin interface is unavailable"), 1);
+    assert_eq!(gate.said("restore a backup"), 1, "what to do is said");
     let log = gate.log.lock().unwrap();
     let tokens = log.iter().filter(|line| line.contains("there is no account yet")).count();
     assert_eq!(tokens, 0, "nobody gets a new setup token");

@@ -292,7 +292,7 @@ async fn a_healthy_stack_has_no_failure() {
     ] {
         report.is_ok(check);
     }
-    // nginx and the way in were found by asking, not told.
+    // nginx and the ingress were found by asking.
     let told = report.finding("nginx")["found"].as_str().unwrap();
     assert!(told.contains(&nginx.address.to_string()), "{told}");
     assert!(site.seen().is_empty(), "the service saw a probe");
@@ -321,7 +321,7 @@ async fn a_gate_that_believes_everybody_is_named() {
         "needs an address that is not loopback, with a route: ip addr add 192.0.2.2/24 dev lo"
     );
     let stack = Stack { trusted: Some("0.0.0.0/0"), ..Stack::new() }.started();
-    let (cause, mend) = ("which is not loopback, is believed", "out of server.trusted_proxies");
+    let (cause, mend) = ("which is not loopback, is believed", "from server.trusted_proxies");
     stack.examined().fails(&["gate.trust"], cause, mend);
 }
 
@@ -365,7 +365,7 @@ async fn people_get_lines_without_colour_where_there_is_no_terminal() {
 async fn a_gate_that_does_not_run_is_named() {
     Stack::new().stopped().examined().fails(
         &["gate"],
-        "nobody answers at 127.0.0.1",
+        "nothing answers at 127.0.0.1",
         "systemctl start fortify",
     );
 }
@@ -395,7 +395,7 @@ async fn a_socket_of_level_user_is_named() {
     let report = stack.examined();
     report.fails(
         &["haproxy.level", "nginx"],
-        "level \"user\": bans and favours are refused",
+        "level \"user\": bans and trust are refused",
         "level operator",
     );
 }
@@ -416,7 +416,7 @@ async fn a_table_that_is_not_one_for_circuits_is_named() {
         ),
         (
             "backend tor_ingress\n    stick-table type ip size 1m expire 30m store gpc0,gpc1",
-            "has type ip, and circuits are IPv6",
+            "has type ip, but circuits are IPv6",
             "type ipv6",
         ),
     ] {
@@ -440,7 +440,7 @@ async fn a_haproxy_that_lets_a_visitor_name_its_circuit_is_named() {
         (
             "",
             &["ingress"],
-            "does not reach the gate: all get 400",
+            "does not reach the gate: every visitor gets 400",
             "set-header X-Circuit-ID %[src]",
         ),
     ] {
@@ -481,7 +481,7 @@ async fn an_nginx_that_passes_a_spoofed_circuit_is_named() {
         } else {
             // From loopback alone it is where HAProxy is, and the report says what it did not see.
             let told = report.finding("nginx.spoof")["found"].as_str().unwrap();
-            assert!(told.contains("for want of another address"), "{told}");
+            assert!(told.contains("there is no other address"), "{told}");
         }
     }
     // A name that some take for it, and that HAProxy, if it is changed, may let through.
@@ -518,7 +518,7 @@ async fn a_redis_that_may_forget_is_named() {
     let report = Stack::new().storage(&url).started().examined();
     report.fails(
         &["gate.ready", "redis.policy"],
-        "maxmemory-policy allkeys-lru lets Redis forget log-outs",
+        "maxmemory-policy allkeys-lru lets Redis evict log-outs",
         "config set maxmemory-policy volatile-ttl",
     );
 }
@@ -546,7 +546,7 @@ async fn a_wrong_password_and_too_few_rights_are_named() {
 
     set("right", 0o644);
     wait_for("the gate to be ready", || stack.examined().finding("gate.ready")["status"] == "ok");
-    stack.examined().fails(&["files.secrets"], "mode 0644 lets everybody read it", "chgrp ");
+    stack.examined().fails(&["files.secrets"], "mode 0644 lets everyone read it", "chgrp ");
 
     let user = redis_user(&redis);
     let small = stack.dir.path().join("small");
@@ -579,7 +579,7 @@ async fn a_tor_that_does_not_let_in_or_does_not_tell_circuits_is_named() {
     let silent = Tor::start("HiddenServicePort 80 127.0.0.1:10000");
     Stack::new().section(&silent.section()).started().examined().fails(
         &["tor.service"],
-        "does not tell circuits: every visitor is one",
+        "does not export circuits: all visitors look alike",
         "HiddenServiceExportCircuitID haproxy",
     );
     // Root may read every file: one that is not there stands for one that may not be read.
@@ -610,7 +610,7 @@ async fn keys_that_others_may_read_are_named() {
     );
     fs::set_permissions(&keys, PermissionsExt::from_mode(0o600)).unwrap();
     fs::set_permissions(stack.data(""), PermissionsExt::from_mode(0o755)).unwrap();
-    stack.examined().fails(&["files.data_dir"], "lets everybody in", "chmod 700");
+    stack.examined().fails(&["files.data_dir"], "lets everyone in", "chmod 700");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -635,7 +635,7 @@ async fn a_damaged_database_is_named() {
     report.fails(
         &["databases.reputation", "gate"],
         "reputation.sqlite is damaged",
-        "bans and favours start anew",
+        "bans and trust are lost",
     );
     assert_eq!(report.finding("files.damaged")["status"], "warn");
 }
@@ -649,8 +649,8 @@ async fn operators_who_are_shut_out_are_named() {
     fs::write(stack.data("admin.sqlite"), vec![0x5a; 8192]).unwrap();
     stack.started().examined().fails(
         &["databases.admin", "gate.ready"],
-        "operators are shut out",
-        "put back a copy",
+        "the admin interface is unavailable",
+        "restore a backup",
     );
 }
 

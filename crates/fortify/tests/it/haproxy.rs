@@ -658,7 +658,7 @@ async fn the_command_line_reaches_the_table_of_a_running_gate() {
     haproxy.gpc0_becomes(0x2_0019, 1).await;
     run(&["reset", "fc00:dead:beef:4dad::0002:0019"]);
     haproxy.gpc0_becomes(0x2_0019, 0).await;
-    assert!(run(&["show", address]).ends_with(" like any other\n"));
+    assert!(run(&["show", address]).ends_with(" normal\n"));
     assert_eq!(run(&["list"]).lines().count(), 1, "a reset is listed");
     test_gate.stop().await;
 }

@@ -270,7 +270,7 @@ fn stored(redis: &Redis, token: &str) -> Value {
 
 /// The right answer to the challenge `token`.
 fn answer(redis: &Redis, token: &str) -> String {
-    Answer::decode(stored(redis, token)["answer"].as_str().unwrap()).unwrap().reveal().to_string()
+    Answer::decode(stored(redis, token)["answer"].as_str().unwrap()).unwrap().reveal()
 }
 
 fn session_cookie(reply: &Reply) -> String {

@@ -534,7 +534,7 @@ async fn the_command_line_shows_tor_and_says_which_permission_is_missing() {
     let (code, said) = run(&["tor", "status"]);
     assert_eq!(code, 0, "{said}");
     let process = real.running.as_ref().unwrap().id().to_string();
-    assert!(said.contains(&process) && said.contains("no gate has met"), "{said}");
+    assert!(said.contains(&process) && said.contains("no gate has seen"), "{said}");
     for bad in ["127.0.0.1", "25", "fc00:dead:beef:4dad::19; SIGNAL HALT", "::1"] {
         let (code, said) = run(&["circuits", "kill", bad]);
         assert_eq!(code, 64, "{said}");
