@@ -68,7 +68,7 @@ impl<T> Recent<T> {
 
     /// The number of circuits in the map.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.parts.iter().map(|part| part.lock().unwrap().len()).sum()
     }
 

@@ -222,10 +222,16 @@ impl Engine {
             clock.clone(),
             metrics.threat.clone(),
         )?);
-        let challenges = config.challenges(
-            renderer,
-            &threat.policy(),
-            (&keys, &store, &clock, &entropy, &metrics),
+        let counted = metrics.challenge.clone();
+        let styles = config.styles(renderer.clone(), &keys, &clock);
+        let challenges = Challenges::new(
+            Arc::new(RenderService::new(renderer, styles, counted.clone())),
+            config.captcha.max_concurrent_renders,
+            store.clone(),
+            clock.clone(),
+            entropy.clone(),
+            counted,
+            config.challenge_settings(&threat.policy()),
         );
         let queue = u64::from_le_bytes(random_bytes(&*entropy)?);
         let (per_minute, service) = (config.limits.challenges_per_minute, config.limits.service);
@@ -359,37 +365,22 @@ impl EngineConfig {
         Ok(Settings { mode: threat.mode, start, table })
     }
 
-    fn challenges(
+    /// The styles that pictures are drawn in, under the key of this deployment.
+    fn styles(
         &self,
         renderer: Arc<dyn Render>,
-        policy: &LevelPolicy,
-        (keys, store, clock, entropy, metrics): (
-            &KeyRing,
-            &Arc<dyn StateStore>,
-            &Arc<dyn Clock>,
-            &Arc<dyn Entropy>,
-            &EngineMetrics,
-        ),
-    ) -> Challenges {
-        let captcha = &self.captcha;
-        let (secret, period) = (keys.style_secret(), captcha.style_period);
-        let styles = StyleCache::new(renderer.clone(), clock.clone(), secret, period);
-        let render_service =
-            Arc::new(RenderService::new(renderer, styles, metrics.challenge.clone()));
-        let settings = ChallengeSettings {
+        keys: &KeyRing,
+        clock: &Arc<dyn Clock>,
+    ) -> StyleCache {
+        StyleCache::new(renderer, clock.clone(), keys.style_secret(), self.captcha.style_period)
+    }
+
+    fn challenge_settings(&self, policy: &LevelPolicy) -> ChallengeSettings {
+        ChallengeSettings {
             config: self.challenge_config(policy),
-            pool: captcha.drawn_ahead,
+            pool: self.captcha.drawn_ahead,
             failure_policy: self.failure_policy(),
-        };
-        Challenges::new(
-            render_service,
-            captcha.max_concurrent_renders,
-            store.clone(),
-            clock.clone(),
-            entropy.clone(),
-            metrics.challenge.clone(),
-            settings,
-        )
+        }
     }
 
     /// The waits after wrong answers.

@@ -41,36 +41,44 @@ pub enum Action {
     Show(Circuit),
     /// Ban a circuit: its requests are refused.
     Ban {
+        /// The circuit.
         #[command(flatten)]
         circuit: Circuit,
         /// For how long; reputation.ban_seconds by default.
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
         seconds: Option<u64>,
+        /// The reason for the change.
         #[command(flatten)]
         why: ReasonArg,
     },
     /// Trust a circuit, even a banned one.
     Promote {
+        /// The circuit.
         #[command(flatten)]
         circuit: Circuit,
         /// For how long; reputation.vip_seconds by default.
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
         seconds: Option<u64>,
+        /// The reason for the change.
         #[command(flatten)]
         why: ReasonArg,
     },
     /// Make a circuit normal again: lifts a ban, withdraws trust, and restores the tries that it used up.
     Reset {
+        /// The circuit.
         #[command(flatten)]
         circuit: Circuit,
+        /// The reason for the change.
         #[command(flatten)]
         why: ReasonArg,
     },
     /// Close a circuit through tor. This frees its resources and aborts its downloads, but the client returns
     /// on another circuit.
     Kill {
+        /// The circuit.
         #[command(flatten)]
         circuit: Circuit,
+        /// The reason for the change.
         #[command(flatten)]
         why: ReasonArg,
     },
@@ -82,6 +90,7 @@ pub enum Action {
         /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
+        /// The reason for the change.
         #[command(flatten)]
         why: ReasonArg,
     },

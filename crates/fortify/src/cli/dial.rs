@@ -23,6 +23,7 @@ pub enum Action {
         /// The threat level, 1 to 10.
         #[arg(value_parser = parse_level)]
         level: ThreatLevel,
+        /// The reason for the change.
         #[command(flatten)]
         why: Reason,
     },
@@ -37,6 +38,7 @@ pub enum Action {
         /// The threat level, 1 to 10.
         #[arg(value_parser = parse_level)]
         level: ThreatLevel,
+        /// The reason for the change.
         #[command(flatten)]
         why: Reason,
     },

@@ -25,7 +25,7 @@ const PER_CIRCUIT: usize = 3;
 /// An attack pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Trace {
+pub(super) enum Trace {
     /// Rises from none to 2,500 circuits in 20 minutes.
     Ramp,
     /// 5,000 circuits for 20 s in every ten minutes.
@@ -44,7 +44,7 @@ pub enum Trace {
 
 impl Trace {
     /// Every trace.
-    pub const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Ramp,
         Self::Pulse,
         Self::SlowBurn,
@@ -74,7 +74,7 @@ impl Trace {
 
 /// One minute of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Minute {
+pub(super) struct Minute {
     /// Its number, from 1.
     pub minute: u64,
     /// The level at its end.
@@ -85,7 +85,7 @@ pub struct Minute {
 
 /// What the dial did in a trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Played {
+pub(super) struct Played {
     /// The trace.
     pub trace: Trace,
     /// The level at which the dial rests.
@@ -102,7 +102,7 @@ pub struct Played {
 
 /// Plays `trace` against a dial that rests at `start`.
 #[must_use]
-pub fn play(trace: Trace, start: ThreatLevel) -> Played {
+pub(super) fn play(trace: Trace, start: ThreatLevel) -> Played {
     let at = |second| Timestamp::from_secs(second);
     let mut dial = Dial { version: 1, mode: Mode::Auto, level: start, paused_until: None };
     let mut controller = DialController::new(start, &dial, at(0));
