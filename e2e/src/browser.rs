@@ -17,7 +17,10 @@ use crate::driver::{Driver, find_browser};
 use crate::error::{BrowserError, Doing};
 
 /// How long a condition may take to come true. Generous: a busy machine is not a wrong page.
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_secs(120);
+
+/// How often a browser is started before its test fails.
+const STARTS: u32 = 4;
 
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
@@ -64,6 +67,18 @@ impl Browser {
     ///
     /// When the browser or its driver is missing or does not start.
     pub async fn start(kind: Kind, options: Options) -> Result<Self> {
+        // A driver gives its browser a minute, which is too short for a machine with a load of 20: what is
+        // tested is what a browser shows, not how soon it starts.
+        for _ in 1..STARTS {
+            match Self::try_start(kind, options).await {
+                Err(BrowserError::NoSession { .. }) => {}
+                started => return started,
+            }
+        }
+        Self::try_start(kind, options).await
+    }
+
+    async fn try_start(kind: Kind, options: Options) -> Result<Self> {
         let binary = find_browser(kind)?;
         let driver = Driver::start(kind).await?;
         let capabilities = capabilities(kind, &binary, options, driver.home());
@@ -87,7 +102,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// When the page does not load within 60 s.
+    /// When the page does not load within 120 s.
     pub async fn goto(&self, url: &str) -> Result<()> {
         self.client.goto(url).await.doing(format!("opening {url}"))
     }
@@ -96,7 +111,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// When the page does not load within 60 s.
+    /// When the page does not load within 120 s.
     pub async fn reload(&self) -> Result<()> {
         self.client.refresh().await.doing("loading the page again")
     }
@@ -207,7 +222,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// When it does not get the focus within 60 s.
+    /// When it does not get the focus within 120 s.
     pub async fn wait_for_focus(&self, css: &str) -> Result<()> {
         self.until(&format!("for the focus on {css}"), async || {
             let active = self.client.active_element().await?;
@@ -253,7 +268,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// When nothing takes keys, or the page stays for 60 s.
+    /// When nothing takes keys, or the page stays for 120 s.
     pub async fn press_to_follow(&self, key: Key) -> Result<()> {
         let old = self.find("html").await?;
         self.press(key).await?;
@@ -274,7 +289,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// When there is no such element, or the page stays for 60 s.
+    /// When there is no such element, or the page stays for 120 s.
     pub async fn follow(&self, css: &str) -> Result<()> {
         let old = self.find("html").await?;
         self.click(css).await?;
@@ -286,7 +301,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// When there is no such form, it has no submit button, or the page stays for 60 s.
+    /// When there is no such form, it has no submit button, or the page stays for 120 s.
     pub async fn submit(&self, form: &str) -> Result<()> {
         self.follow(&format!(
             "{form} button:not([type]), {form} [type=submit], {form} input[type=image]"
@@ -294,7 +309,7 @@ impl Browser {
         .await
     }
 
-    /// Waits, at most 60 s, until a page has such an element and has loaded, pictures included.
+    /// Waits, at most 120 s, until a page has such an element and has loaded, pictures included.
     ///
     /// # Errors
     ///
@@ -308,7 +323,7 @@ impl Browser {
         .await
     }
 
-    /// Waits, at most 60 s, until what an element shows is as `condition` wants it, and gives the picture of
+    /// Waits, at most 120 s, until what an element shows is as `condition` wants it, and gives the picture of
     /// it, a PNG. A picture is painted some time after it has loaded; until then its place is plain.
     ///
     /// `what` completes "waited in vain for the element".

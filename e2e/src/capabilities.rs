@@ -49,7 +49,7 @@ pub(crate) fn capabilities(
     };
     let mut all = Map::new();
     all.insert("pageLoadStrategy".to_owned(), json!("normal"));
-    all.insert("timeouts".to_owned(), json!({ "implicit": 0, "pageLoad": 60_000 }));
+    all.insert("timeouts".to_owned(), json!({ "implicit": 0, "pageLoad": 120_000 }));
     all.extend(specific);
     all
 }

@@ -19,7 +19,7 @@ use crate::visit::{Outcome, Visit, listen, picture_file};
 
 /// Frames of one animation that have to be seen, and seconds that this may take on a busy machine.
 const FRAMES: usize = 6;
-const WITHIN_SECONDS: u64 = 60;
+const WITHIN_SECONDS: u64 = 180;
 
 /// Correlation of two pictures, from which on they show the same, and up to which they have nothing
 /// to do with each other.
