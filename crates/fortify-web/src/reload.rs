@@ -35,19 +35,19 @@ pub type Source = Box<dyn Fn() -> Result<(Config, WrittenConfig), ConfigError> +
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// It was not started from a file.
-    #[error("this gate was started without a source of its configuration; restart it")]
+    #[error("no configuration file to reload; restart Fortify with --config")]
     NoSource,
     /// The configuration is not valid.
-    #[error("the configuration stays as it was: {0}")]
+    #[error("the configuration was not reloaded: {0}")]
     Invalid(#[from] ConfigError),
     /// It could not be put in force.
-    #[error("the configuration stays as it was: {0}")]
+    #[error("the configuration was not reloaded: {0}")]
     Build(#[from] BuildError),
     /// What changes could not be written down.
-    #[error("the configuration stays as it was: the change cannot be written down: {0}")]
+    #[error("the configuration was not reloaded: the change cannot be written down: {0}")]
     Record(String),
     /// Reading it ended with a panic.
-    #[error("the configuration stays as it was: reading it failed; please report this")]
+    #[error("the configuration was not reloaded: reading it failed; please report this")]
     Panicked,
 }
 
@@ -177,14 +177,14 @@ impl Live {
         match &reloaded {
             Ok(Reloaded { applied, at_restart }) => {
                 if applied.is_empty() && at_restart.is_empty() {
-                    tracing::info!("the configuration was read again and is as before");
+                    tracing::info!("the configuration was reloaded; nothing in it has changed");
                 }
                 applied.iter().for_each(|change| tracing::info!(%change, "reconfigured"));
                 for change in at_restart {
                     tracing::warn!(%change, "takes effect at the next start of the gate");
                 }
             }
-            Err(error) => tracing::error!(%error, "the configuration was not reloaded"),
+            Err(error) => tracing::error!(%error, "reload failed"),
         }
         reloaded
     }

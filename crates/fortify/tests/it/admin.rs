@@ -920,7 +920,7 @@ async fn a_gate_without_a_file_says_that_it_cannot_reload_and_writes_the_try_dow
     let audit = office.over_socket(Method::GET, "/audit?limit=1", None).await.json();
     let last = &audit["records"][0];
     assert_eq!((&last["principal"], &last["action"]), (&json!("ada"), &json!("config.reload")));
-    assert!(last["reason"].as_str().unwrap().contains("restart it"), "{last}");
+    assert!(last["reason"].as_str().unwrap().contains("restart Fortify"), "{last}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

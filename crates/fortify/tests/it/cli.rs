@@ -334,7 +334,7 @@ fn a_first_start_that_nobody_watches_makes_no_setup_token() {
     for start in 1..=2 {
         let (child, log, said) = start_for_operators(&mut fortify(&["serve", "--config", &path]));
         assert!(!said.contains("setup token"), "start {start}: {said}");
-        let advice = "fortify: there is no account yet: make one with: fortify admin add";
+        let advice = "fortify: there is no account yet: create one with: fortify admin add";
         assert_eq!(said.matches(advice).count(), 1, "start {start}: {said}");
         let address = said.split("address=http://").nth(1).unwrap().lines().next().unwrap();
         let request =

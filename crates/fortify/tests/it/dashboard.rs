@@ -192,7 +192,7 @@ async fn the_first_account_is_made_and_enrolled_with_forms_alone() {
     assert!(page(&mut operator, "/admin").await.text().contains("ada"));
     // And there is nothing to set up any more.
     assert!(
-        page(&mut stranger(&test_gate), "/admin/setup").await.text().contains("an account already")
+        page(&mut stranger(&test_gate), "/admin/setup").await.text().contains("an account exists")
     );
 }
 

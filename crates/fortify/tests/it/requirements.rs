@@ -253,7 +253,8 @@ async fn an_answer_earns_the_cookie_and_the_place_in_the_table_that_are_written_
     let seconds = |name: &str| claims[name].as_u64().unwrap();
     assert_eq!(seconds("expires_at") - seconds("issued_at"), 3600, "{claims}");
     assert_eq!(claims["captcha_solved"], true);
-    assert_eq!(claims["threat_level"], 2);
+    // The level of the last challenge: one more where an answer within milliseconds asked for a harder one.
+    assert!((2..=3).contains(&seconds("threat_level")), "{claims}");
     // The same keyed hash, not the circuit itself.
     assert_eq!(claims["circuit_id"], stored["circuit_id"]);
 
