@@ -24,7 +24,7 @@ pub struct Recent<T> {
 }
 
 impl<T> Recent<T> {
-    /// A map for `most` circuits, rounded down to a multiple of [`PARTS`]. Pseudonyms are hashes, so the
+    /// A map for `most` circuits, rounded down to a multiple of 16. Pseudonyms are hashes, so the
     /// parts fill evenly; one is full slightly before all are.
     pub fn new(most: usize) -> Self {
         let part = |_| Mutex::new(LruCache::with_hasher(most / PARTS, RandomState::new()));
