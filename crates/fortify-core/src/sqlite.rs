@@ -34,7 +34,7 @@ pub struct Schema {
     pub name: &'static str,
     /// The migration steps; `user_version` counts those that were taken.
     pub steps: &'static [&'static str],
-    /// What an empty file means, for messages: `bans start anew`.
+    /// What an empty file means, for messages: `bans start empty`.
     pub consequence: &'static str,
 }
 

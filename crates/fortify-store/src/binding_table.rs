@@ -196,7 +196,7 @@ impl BindingTable {
         table.moves + more <= self.capacity
     }
 
-    /// Writes the file anew when it has grown to twice what the table can hold. A failure leaves
+    /// Rewrites the file when it has grown to twice what the table can hold. A failure leaves
     /// the longer file, which says the same.
     fn compact(&self, journal: &mut Option<Journal>) {
         let limit = 2 * self.capacity as u64 * BindingChange::BYTES as u64;
@@ -281,7 +281,7 @@ mod tests {
         for (from, next) in [(1, 2), (2, 3)] {
             table.apply_move(session(2), &to(from, next), NOW, &ended).unwrap();
         }
-        // Not dropped: a killed process closes nothing. Twice, because opening writes anew.
+        // Not dropped: a killed process closes nothing. Twice, because opening rewrites the file.
         let later = NOW.after(HOUR / 2);
         BindingTable::open(dir.path(), later).unwrap();
         let again = BindingTable::open(dir.path(), later).unwrap();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
-    /// Bytes; more than its table can hold means that it is time to write it anew.
+    /// Bytes; more than its table can hold means that it is time to rewrite it.
     length: u64,
 }
 

@@ -144,7 +144,7 @@ impl Revocations {
         Ok(())
     }
 
-    /// Writes the file anew when it has grown to twice what the table can hold. A failure leaves
+    /// Rewrites the file when it has grown to twice what the table can hold. A failure leaves
     /// the longer file, which says the same.
     fn compact(&self, journal: &mut Option<Journal>) {
         let limit = 2 * self.capacity as u64 * ENTRY_BYTES as u64;

@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(generations.confirm(run(9, 1, 170)).await.unwrap(), RunMatch::Restarted);
         let second = generations.current();
         used.push(second);
-        // Fortify starts anew; tor does not.
+        // Fortify restarts; tor does not.
         let mut generations = Generations::open(dir.path(), NOW).unwrap();
         used.push(generations.current());
         assert_eq!(generations.confirm(run(9, 11, 180)).await.unwrap(), RunMatch::Same);

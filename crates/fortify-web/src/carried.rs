@@ -2,7 +2,7 @@
 //!
 //! Nothing of it is kept here: its fields travel in the challenge page and come back with the
 //! answer. They are signed, because the page that sends them on comes from this origin, and what
-//! the backend then sees passes for the visitor's own deed: only a form that this circuit itself
+//! the backend then sees passes for the visitor's own request: only a form that this circuit itself
 //! sent, from a page of this site, may take that way.
 
 use std::time::Duration;

@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(histories.suspicions(circuit), [Suspicion::Bot]);
         clock.advance(SCORING.forget);
         assert_eq!((histories.get(circuit), histories.suspicions(circuit)), (None, Vec::new()));
-        assert!(!histories.record(circuit, AnswerEvent::Bot), "it begins anew");
+        assert!(!histories.record(circuit, AnswerEvent::Bot), "it starts over");
         // What another node remembers of an hour ago is no more, and what is later than this clock counts.
         histories.apply_remote(circuit, AnswerEvent::Bot, NOW);
         assert!((histories.get(circuit).unwrap().points - 5.0).abs() < 0.01);

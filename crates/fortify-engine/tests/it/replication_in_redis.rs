@@ -102,7 +102,7 @@ async fn an_answer_event_that_redis_answers_too_late_is_told_once() {
     // One that cannot be sent waits.
     let event = || node.replication.record(CircuitTag::from_bytes([1; 16]), AnswerEvent::Bot);
     store.refuse_during(event).await.unwrap();
-    until("the deed to be told", || async { told() == ":2" }).await;
+    until("the event to be published", || async { told() == ":2" }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

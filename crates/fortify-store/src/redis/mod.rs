@@ -190,7 +190,7 @@ impl RedisStore {
     /// What `step` comes to, over all nodes; where the session moves, it moved when this returns.
     ///
     /// What this node has `heard` may be a moment old, and what Redis keeps may have been lost with
-    /// it or for want of memory, so both count. Who finds that another step was first judges anew:
+    /// it or for want of memory, so both count. A node that finds that another step was first decides again:
     /// each such turn is a move that somebody made, so there are no more turns than moves allowed.
     async fn move_step(
         &self,

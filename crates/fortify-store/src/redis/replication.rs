@@ -36,19 +36,19 @@ use fortify_core::entropy::{Entropy, random_bytes};
 /// How long one read waits for news: a quarter of what the proof that there is none may age.
 const BLOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Rows or deeds read at once: about 150 KiB.
+/// Rows or answer events read at once: about 150 KiB.
 const BATCH: usize = 1000;
 
 /// Rows told at once; the script that writes them holds Redis up for about a millisecond.
 const PUBLISH_BATCH: usize = 256;
 
-/// How often a batch is judged anew because another node was first; what is left waits for the next.
+/// How often a batch is decided again because another node was first; what is left waits for the next.
 const MAX_PUBLISH_ATTEMPTS: usize = 8;
 
 /// Rows that the log has; a node that is further behind reads everything.
 const MAX_LOGGED_ROWS: usize = 65_536;
 
-/// Deeds that the log has. A node that is further behind misses some, which costs a program a few answers.
+/// Answer events that the log has. A node that is further behind misses some, which costs a program a few answers.
 const MAX_LOGGED_EVENTS: usize = 50_000;
 
 /// Circuits whose rows are kept: as many as a node holds (`reputation::MAX_STATUS_ROWS`).
@@ -272,8 +272,8 @@ impl Publisher {
         Ok(PublishOutcome { stays, again: again.map(|(row, _)| row).collect() })
     }
 
-    /// Tells deeds; those are left that were not sent. What was sent and not answered in time may be told all
-    /// the same, and told again it would count twice: a deed too few costs a program an answer, one too many
+    /// Publishes answer events; those are left that were not sent. What was sent and not answered in time may be told all
+    /// the same, and published again it would count twice: an event too few costs a program an answer, one too many
     /// may ban a person.
     async fn publish_events(&self, events: &mut Vec<EventBytes>) -> Result<(), StoreError> {
         if events.is_empty() {
@@ -323,7 +323,7 @@ struct LogPosition {
     stream_id: Vec<u8>,
     /// The last row, by its place and by its number.
     row: (String, u64),
-    /// The last deed.
+    /// The last answer event.
     event: String,
 }
 

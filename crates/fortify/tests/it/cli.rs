@@ -152,7 +152,7 @@ fn keys_are_listed_and_rotated_without_being_shown() {
         style.trim_end().len() == 64 && style.trim_end().chars().all(|c| c.is_ascii_hexdigit())
     );
     let rotated = run("rotate");
-    assert_eq!(run("style"), style, "pictures on their way are drawn anew");
+    assert_eq!(run("style"), style, "pictures on their way are drawn again");
     assert_eq!(rotated.matches("signs").count(), 1);
     assert_eq!(rotated.matches("verifies").count(), 1);
     let file = std::fs::read_to_string(dir.path().join("data/keys.json")).unwrap();

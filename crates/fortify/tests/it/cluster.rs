@@ -383,7 +383,7 @@ async fn abuse_04_a_gate_behind_another_tor_does_not_take_its_circuits_for_its_o
         let heard = || async {
             !other.app.engine.parts().answer_histories.suspicions(tag(&one, 22)).is_empty()
         };
-        until("the deed to be heard", heard).await;
+        until("the event to be applied", heard).await;
     }
     assert_eq!(two.app.engine.parts().reputation.status_of_number(21), None);
     assert_eq!(
@@ -424,7 +424,7 @@ async fn what_a_circuit_does_at_two_gates_adds_up_to_one_ban() {
                 == [Suspicion::Bot]
         };
         let took = until("the other gate to suspect it", || async { suspects(&two) }).await;
-        println!(r#"{{"test":"a deed is heard","ms":{:.1}}}"#, took.as_secs_f64() * 1e3);
+        println!(r#"{{"test":"an event is applied","ms":{:.1}}}"#, took.as_secs_f64() * 1e3);
         assert!(suspects(&one));
         fall_into_the_trap(&two, 11).await;
         stands(&two, 11, Some(CircuitStatus::Banned)).await;
@@ -455,7 +455,7 @@ async fn what_a_circuit_does_at_two_gates_adds_up_to_one_ban() {
         until("the late gate to know", || async { quick(&three) && heard(&three) }).await;
         assert!(one.app.engine.parts().replication.record(tag(&one, 13), AnswerEvent::Bot));
         let again = AnswerEvent::Failed;
-        until("both deeds at the third", || async {
+        until("both events at the third", || async {
             three.app.engine.parts().answer_histories.record(tag(&three, 13), again)
         })
         .await;

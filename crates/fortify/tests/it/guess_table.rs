@@ -1,7 +1,7 @@
 //! The tables in `docs/guessing.md`: how often a guess succeeds that never looked at the picture,
 //! computed from the real alphabets, choices, tolerances and limits.
 //!
-//! When the tables change, write them anew with
+//! When the tables change, rewrite them with
 //! `FORTIFY_WRITE_DOCS=1 cargo test -p fortify --test it guess_table`.
 
 use std::fmt::Write as _;

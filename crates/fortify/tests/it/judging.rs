@@ -79,7 +79,7 @@ async fn several_challenges_in_a_row_lead_to_one_session() {
     assert!(second.text().contains("That was right"));
     assert!(!visitor.get("/articles/1").await.text().contains("Article"));
 
-    // A wrong answer costs no stage, and a page that is asked for anew goes on where it was.
+    // A wrong answer costs no stage, and a page that is asked for again goes on where it was.
     let wrong = test_gate.submit(&mut visitor, &second, "NO").await;
     assert!(wrong.text().contains("Picture 2 of 3"));
     let again = visitor.get("/articles/1").await;
@@ -182,7 +182,7 @@ async fn a_field_that_nobody_sees_is_filled_in_by_programs_alone() {
         }
     }
     assert_eq!(bot.get("/").await.status, StatusCode::FORBIDDEN);
-    assert!(!bot.get("/").await.is_challenge(), "two deeds of a program, and no ban");
+    assert!(!bot.get("/").await.is_challenge(), "two answers of a bot, and no ban");
     assert!(test_gate.visitor().circuit(&circuit(2)).get("/").await.is_challenge());
 }
 

@@ -18,7 +18,7 @@ async fn abuse_16_failures_follow_the_circuit_and_not_the_cookie() {
     }
     let fresh = test_gate.visitor().circuit("fc00:dead:beef:4dad::19").get("/").await;
     assert_eq!(fresh.status, StatusCode::FORBIDDEN);
-    assert!(!fresh.is_challenge(), "a new browser starts anew");
+    assert!(!fresh.is_challenge(), "a new browser starts over");
 }
 
 #[tokio::test(flavor = "multi_thread")]
