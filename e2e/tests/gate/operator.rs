@@ -149,7 +149,7 @@ async fn an_operator_needs_no_scripts(kind: Kind) -> Outcome {
     let name = tag_of(test_gate, CIRCUIT);
     browser.fill("#circuit", &name).await?;
     browser.submit("#find").await?;
-    assert_eq!(browser.text("#stands").await?, "like any other");
+    assert_eq!(browser.text("#stands").await?, "normal");
     browser.fill("#reason", "tries names").await?;
     browser.fill("#seconds", "600").await?;
     browser.follow("#change button.danger").await?;
