@@ -168,7 +168,7 @@ async fn bans_of_here_and_of_another_gate_count_though_the_disk_refuses_them() {
     let outgoing = sharing.take_batch(9);
     assert_eq!(outgoing.rows.len(), 1);
     sharing.confirm_published(fortify_store::replication::PublishBatch::default());
-    file.execute_batch("ALTER TABLE elsewhere RENAME TO standings").unwrap();
+    file.execute_batch("ALTER TABLE elsewhere RENAME TO statuses").unwrap();
     eventually("written", || !reputation.is_degraded()).await;
     assert_eq!(sharing.pending(), Some(0));
     let db = StatusDb::open_existing(dir.path(), 9).unwrap();
@@ -338,7 +338,7 @@ async fn a_reset_that_the_disk_refuses_is_written_though_it_was_used_up_or_is_ov
     reputation.penalise(penalised, later);
     clock.set(later);
     eventually("swept", || reputation.penalised().is_empty()).await;
-    file.execute_batch("ALTER TABLE elsewhere RENAME TO standings").unwrap();
+    file.execute_batch("ALTER TABLE elsewhere RENAME TO statuses").unwrap();
     eventually("written", || !reputation.is_degraded()).await;
     let db = StatusDb::open_existing(dir.path(), 9).unwrap();
     for number in [1, 2] {
