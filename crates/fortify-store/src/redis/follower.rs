@@ -1,4 +1,4 @@
-//! The task that keeps the connection open, and this node's revocations and moves current.
+//! The task that keeps the connection open and this node's revocations and moves current.
 //!
 //! Every admitted request asks whether its session was revoked or moved, so the answer is in memory (and in the
 //! files that the embedded store has too). Two streams in Redis keep it current, one of revocations and one of
@@ -30,24 +30,24 @@ use crate::revocations::Revocations;
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::{Entropy, random_bytes};
 
-/// How old the proof may be that no revocation and no move is missing. Redis may restart within this time without
+/// The greatest age of the proof that no revocation and no move is missing. Redis may restart within this time without
 /// a visitor noticing; a revocation or a move takes effect on other nodes at most this much later.
 pub(super) const MAX_STALENESS: Duration = Duration::from_secs(2);
 
-/// How long one read waits for news: a quarter of what the proof may age.
+/// How long one read waits for new entries: a quarter of [`MAX_STALENESS`].
 const BLOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Entries of each log read at once: about 150 KiB.
 const BATCH: usize = 1000;
 
-/// The pause before a connection is opened again: the first, and the longest.
+/// The pause before a reconnect: the first, and the longest.
 const BACK_OFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
 /// When the logs were last known to be read to their ends.
 #[derive(Debug)]
 pub(super) struct Freshness {
     started: Instant,
-    /// Milliseconds since `started`, and one; 0 is never.
+    /// Milliseconds since `started`, plus one; 0 means never.
     at: AtomicU64,
 }
 
@@ -56,13 +56,13 @@ impl Freshness {
         Self { started: Instant::now(), at: AtomicU64::new(0) }
     }
 
-    /// Whether it was so lately enough to believe the tables.
+    /// Whether that was recent enough to rely on the tables.
     pub(super) fn is_fresh(&self) -> bool {
         let (at, now) = (self.at.load(Ordering::Acquire), self.millis(Instant::now()));
         at > 0 && now.saturating_sub(at) < MAX_STALENESS.as_millis() as u64
     }
 
-    /// It was so at `then`.
+    /// Confirms that the logs were read to their ends at `then`.
     pub(super) fn confirm(&self, then: Instant) {
         self.at.fetch_max(self.millis(then), Ordering::AcqRel);
     }
@@ -73,7 +73,7 @@ impl Freshness {
     }
 }
 
-/// The task's parts.
+/// The task.
 pub(super) struct Follower {
     pub(super) link: Arc<Link>,
     pub(super) keys: Keys,
@@ -88,7 +88,7 @@ pub(super) struct Follower {
 /// What this node has read of the logs.
 #[derive(Default)]
 pub(super) struct LogPosition {
-    /// The name of the logs' life.
+    /// The id of the streams.
     stream_id: Vec<u8>,
     /// The last entry of each log.
     last: EntryIds,
@@ -102,7 +102,7 @@ struct EntryIds {
 }
 
 impl Default for EntryIds {
-    /// Before the first ones.
+    /// Before the first entries.
     fn default() -> Self {
         Self { revocations: "0-0".to_owned(), moves: "0-0".to_owned() }
     }
@@ -120,7 +120,7 @@ impl LogEntries {
         self.revoked.is_empty() && self.moved.is_empty()
     }
 
-    /// Whether there is no more of either log.
+    /// Whether both logs were read to their ends.
     fn is_complete(&self) -> bool {
         self.revoked.len() < BATCH && self.moved.len() < BATCH
     }
@@ -134,7 +134,7 @@ struct StoreContents {
 }
 
 impl Follower {
-    /// Connects, follows the log, and connects again when that ends; never returns.
+    /// Connects, follows the logs, and reconnects whenever that fails; never returns.
     pub(super) async fn run(mut self) {
         let mut pause = BACK_OFF[0];
         let mut reported = None;
@@ -143,7 +143,7 @@ impl Follower {
             let Err(why) = self.follow(&mut reported).await;
             let text = why.to_string();
             self.link.refuse(why);
-            // Once for each change of mind, not once for each try.
+            // Once per cause, not at every attempt.
             if reported.as_ref() != Some(&text) {
                 tracing::error!(error = %text, "the state store does not answer: requests are refused with 503");
                 reported = Some(text);
@@ -156,7 +156,7 @@ impl Follower {
         }
     }
 
-    /// One life of the connections, to its end.
+    /// Follows the logs until a connection fails.
     async fn follow(
         &mut self,
         reported: &mut Option<String>,
@@ -181,7 +181,7 @@ impl Follower {
             let whole = news.is_complete();
             self.apply(news).await?;
             if self.stream_id(&serving).await? != self.known.stream_id {
-                // Flushed under us. What this node knows is still true.
+                // Redis was flushed. What this node knows is still true.
                 self.catch_up(&serving).await?;
             } else if whole {
                 self.fresh.confirm(asked);
@@ -189,8 +189,7 @@ impl Follower {
         }
     }
 
-    /// Reads what is new, or everything where the logs are other ones; then writes back what they
-    /// miss.
+    /// Reads the new entries or, if the streams have another id, all; then writes back the entries that they lack.
     async fn catch_up(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let stream_id = self.begin_stream(connection).await?;
         let same = stream_id == self.known.stream_id;
@@ -219,7 +218,7 @@ impl Follower {
         Ok(())
     }
 
-    /// The name of the logs' life, given now if it has none.
+    /// The id of the streams, which is created if it does not exist.
     async fn begin_stream(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
         let fresh: [u8; 16] = random_bytes(&*self.entropy)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -241,8 +240,7 @@ impl Follower {
         Ok(stream_id.await?.unwrap_or_default())
     }
 
-    /// The entries after the last ones known, at most [`BATCH`] of each log; waits for some if told
-    /// to.
+    /// The entries after the last known ones, at most [`BATCH`] of each log; waits for some if `wait` is given.
     async fn read(
         &self,
         connection: &Connection,
@@ -263,7 +261,7 @@ impl Follower {
         answer.await
     }
 
-    /// Takes entries over into the tables and their files.
+    /// Applies entries to the tables and their files.
     async fn apply(&mut self, news: LogEntries) -> Result<(), StoreError> {
         if news.is_empty() {
             return Ok(());
@@ -277,7 +275,7 @@ impl Follower {
         }
         let (revocations, moves) = (self.revocations.clone(), self.moves.clone());
         let now = self.clock.now();
-        // The disk is waited for off the threads that serve.
+        // Waiting for the disk must not block the threads that serve requests.
         tokio::task::spawn_blocking(move || {
             let revoked: Vec<_> = news.revoked.into_iter().map(|(_, entry)| entry).collect();
             revocations.insert_all(&revoked, now)?;
@@ -290,7 +288,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Writes the log-outs that this node holds and the log does not: what was acknowledged stays so.
+    /// Writes back the revocations that this node has and the log lacks, so that an acknowledged log-out stays in
+    /// force.
     async fn write_back_revocations(
         &self,
         connection: &Connection,
@@ -309,13 +308,13 @@ impl Follower {
             self.write_all(connection, all).await?;
         }
         if !missing.is_empty() {
-            tracing::warn!(count = missing.len(), "wrote revocations back that Redis had lost");
+            tracing::warn!(count = missing.len(), "wrote back revocations that Redis had lost");
         }
         Ok(())
     }
 
-    /// Writes the moves that this node holds and the log does not. The session's own key is written
-    /// when it moves again: what a node has heard counts as much.
+    /// Writes back the moves that this node has and the log lacks. A session's own key is written when it moves next;
+    /// until then the log, which nodes trust as much, is enough.
     async fn write_back_moves(
         &self,
         connection: &Connection,
@@ -333,7 +332,7 @@ impl Follower {
             self.write_all(connection, all).await?;
         }
         if !missing.is_empty() {
-            tracing::warn!(count = missing.len(), "wrote moves back that Redis had lost");
+            tracing::warn!(count = missing.len(), "wrote back moves that Redis had lost");
         }
         Ok(())
     }
@@ -345,7 +344,8 @@ impl Follower {
         written.await
     }
 
-    /// Refuses a Redis that makes room by forgetting keys that have no TTL: a log-out would be one.
+    /// Refuses a Redis that evicts keys without a TTL when it is full, because the logs of revocations and moves have
+    /// none.
     async fn require_safe_policy(&self, connection: &Connection) -> Result<(), StoreError> {
         let info = self.link.within_deadline(connection, |mut connection| async move {
             Ok(cmd("INFO").arg("memory").query_async::<Value>(&mut connection).await?)
@@ -376,7 +376,7 @@ impl Follower {
     }
 }
 
-/// What `XREAD` of the two logs gives: nil, or the names of those that have news with their entries.
+/// Parses the reply to `XREAD`: nil, or the name and the new entries of each log that has any.
 fn news(answer: Value, revocations: &str, moves: &str) -> Result<LogEntries, Fault> {
     type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
     const WHAT: Fault = Fault::Foreign("an entry of a log");
@@ -405,7 +405,7 @@ fn revocation(session: Option<&[u8]>, until: Option<&[u8]>) -> Option<(SessionId
     Some((SessionId::from_bytes(session), Timestamp::from_millis(until)))
 }
 
-/// Every text in an answer: one from a server, one for each node from a cluster.
+/// Every text in a reply: one from a server, one per node from a cluster.
 pub(super) fn collect_texts(value: &Value, texts: &mut Vec<String>) {
     match value {
         Value::BulkString(bytes) => texts.push(String::from_utf8_lossy(bytes).into_owned()),

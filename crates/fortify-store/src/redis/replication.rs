@@ -5,8 +5,8 @@
 //! when it starts, was away for longer than the stream reaches back, or finds that Redis lost its data. Rows in
 //! the stream are numbered, so that a reader notices missing ones.
 //!
-//! To publish a row, a node reads the stored one, merges both ([`ReplicationPeer::merge`]), and writes the result
-//! only if the stored row is unchanged: so of several nodes one is first, and all read the same order.
+//! To publish a row, a node reads the stored one, merges both ([`ReplicationPeer::merge`]), and writes the result only
+//! if the stored row is unchanged. So one of several nodes comes first, and all read the same order.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -33,36 +33,36 @@ use crate::replication::{
 use fortify_core::clock::Clock;
 use fortify_core::entropy::{Entropy, random_bytes};
 
-/// How long one read waits for news: a quarter of what the proof that there is none may age.
+/// How long one read waits for new entries: a quarter of the staleness that [`Freshness`] tolerates.
 const BLOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Rows or answer events read at once: about 150 KiB.
 const BATCH: usize = 1000;
 
-/// Rows told at once; the script that writes them holds Redis up for about a millisecond.
+/// Rows published at once; the script that writes them blocks Redis for about a millisecond.
 const PUBLISH_BATCH: usize = 256;
 
-/// How often a batch is decided again because another node was first; what is left waits for the next.
+/// How often a batch is retried because another node was first. Rows still left wait for the next batch.
 const MAX_PUBLISH_ATTEMPTS: usize = 8;
 
-/// Rows that the log has; a node that is further behind reads everything.
+/// The most rows in the log; a node that is further behind reads everything.
 const MAX_LOGGED_ROWS: usize = 65_536;
 
-/// Answer events that the log has. A node that is further behind misses some, which costs a program a few answers.
+/// The most answer events in the log. A node that is further behind misses some, so a bot gets a few more answers.
 const MAX_LOGGED_EVENTS: usize = 50_000;
 
-/// Circuits whose rows are kept: as many as a node holds (`reputation::MAX_STATUS_ROWS`).
+/// The most circuits with a stored row: as many as a node holds (`reputation::MAX_STATUS_ROWS`).
 const MAX_ROWS: usize = 500_000;
 
-/// The pause before something that failed is tried again.
+/// The pause before a failed step is retried.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
-/// Keeps rows where what is kept of their circuits is what the caller thinks, and tells of them. For each:
-/// 1, or 0 where something else is kept, or 2 where there is no room.
+/// Stores and logs each row whose stored value is the one that the caller read. Returns for each 1; 0 if the stored
+/// value has changed; or 2 if there is no room.
 ///
-/// The trim comes first because Redis refuses no write of a script that has written before: bans are kept
-/// at its memory cap too. Rows whose time is over go, up to 100 of each kind a call: by Redis'
-/// clock and by the caller's, so that one that is ahead deletes nothing.
+/// The trim comes first because Redis refuses no write of a script that has already written, so bans are stored even at
+/// `maxmemory`. Expired rows are deleted, up to 100 of each status per call. A row counts as expired if it is by Redis'
+/// clock and by the caller's, so that a clock that is ahead deletes nothing.
 const KEEP: &str = "
 local now = redis.call('TIME')
 local over = string.format('%.0f', math.min(now[1] * 1000, tonumber(ARGV[1])) - ARGV[4])
@@ -97,7 +97,7 @@ for i = 5, #ARGV, 5 do
 end
 return said";
 
-/// What the script says of a row that there is no room for.
+/// The script's result for a row that there is no room for.
 const NO_ROOM: u8 = 2;
 
 /// The two tasks.
@@ -107,7 +107,7 @@ pub(super) struct ReplicationTasks {
 }
 
 impl ReplicationTasks {
-    /// Shares `peer`'s standings from now on.
+    /// Starts to replicate `peer`'s statuses and answer events.
     pub(super) fn follow(
         runtime: &Handle,
         link: Arc<Link>,
@@ -124,7 +124,7 @@ impl ReplicationTasks {
         Self { fresh, tasks: tasks.map(|task| task.abort_handle()) }
     }
 
-    /// Whether this node has lately heard all that there is.
+    /// Whether this node has recently read both logs to their ends.
     pub(super) fn is_fresh(&self) -> bool {
         self.fresh.is_fresh()
     }
@@ -136,21 +136,21 @@ impl Drop for ReplicationTasks {
     }
 }
 
-/// The task that tells.
+/// The task that publishes.
 pub(super) struct Publisher {
     link: Arc<Link>,
     keys: Keys,
     peer: Arc<dyn ReplicationPeer>,
     clock: Arc<dyn Clock>,
     keep: Script,
-    /// Rows that are kept.
+    /// The most rows in Redis.
     most: usize,
-    /// Whether it was said that there is no room for more.
+    /// Whether it was logged that the table is full.
     full: AtomicBool,
 }
 
 impl Publisher {
-    /// Tells Redis what `peer` has to tell, which keeps at most `most` rows.
+    /// Creates the publisher of `peer`, for at most `most` rows in Redis.
     pub(super) fn new(
         link: Arc<Link>,
         keys: Keys,
@@ -162,7 +162,7 @@ impl Publisher {
         Self { link, keys, peer, clock, keep, most, full }
     }
 
-    /// Tells whatever there is to tell; never returns.
+    /// Publishes everything that is pending; never returns.
     pub(super) async fn run(self) {
         let mut said = None;
         loop {
@@ -171,17 +171,17 @@ impl Publisher {
             match self.publish(outgoing).await {
                 Ok(()) => {
                     if said.take().is_some() {
-                        tracing::info!("changes of circuits reach the other nodes again");
+                        tracing::info!("changes of circuit status reach the other nodes again");
                     }
                 }
                 Err(error) => {
                     let text = error.to_string();
-                    // Once for each thing that is wrong, not at every attempt.
+                    // Once per cause, not at every attempt.
                     if said.as_ref() != Some(&text) {
                         tracing::warn!(
                             error = %text,
-                            "changes of circuits do not reach the other nodes; they apply here, \
-                             and are told later"
+                            "changes of circuit status do not reach the other nodes; they apply here, \
+                             and are published later"
                         );
                         said = Some(text);
                     }
@@ -191,7 +191,7 @@ impl Publisher {
         }
     }
 
-    /// Tells it, as far as that works.
+    /// Publishes a batch, and tells the peer what could not be published.
     async fn publish(&self, outgoing: PublishBatch) -> Result<(), StoreError> {
         let result = self.publish_rows(outgoing.rows.clone()).await;
         let (rows, first) = match result {
@@ -204,7 +204,7 @@ impl Publisher {
         first.map_or(result, Err)
     }
 
-    /// Tells rows; those are left for which other nodes were first again and again.
+    /// Publishes rows, and returns those that other nodes changed first at every attempt.
     async fn publish_rows(
         &self,
         mut rows: Vec<ReplicatedRow>,
@@ -215,7 +215,7 @@ impl Publisher {
             }
             let batch = &rows;
             let bid = self.link.step(|connection| self.try_publish(connection, batch)).await?;
-            // Another node may know better, and have said so before this one listened.
+            // Another node's row may win, and may have been published before this node read the log.
             if !bid.stays.is_empty() {
                 self.peer.apply(bid.stays).await?;
             }
@@ -224,7 +224,7 @@ impl Publisher {
         Ok(rows)
     }
 
-    /// Has Redis keep what `rows` and what it keeps come to.
+    /// Merges `rows` with the stored ones and writes the results.
     async fn try_publish(
         &self,
         mut connection: Connection,
@@ -260,7 +260,7 @@ impl Publisher {
             return Ok(PublishOutcome { stays, again: bids });
         }
         let said: Vec<u8> = keep.invoke_async(&mut connection).await?;
-        // A ban that finds no room counts on this node alone; tried on and on it would hold up others.
+        // A ban that there is no room for applies on this node only: retried forever, it would hold up others.
         let full = said.contains(&NO_ROOM);
         if full && !self.full.swap(full, Ordering::Relaxed) {
             tracing::error!(
@@ -272,9 +272,9 @@ impl Publisher {
         Ok(PublishOutcome { stays, again: again.map(|(row, _)| row).collect() })
     }
 
-    /// Publishes answer events; those are left that were not sent. What was sent and not answered in time may be told all
-    /// the same, and published again it would count twice: an event too few costs a program an answer, one too many
-    /// may ban a person.
+    /// Publishes answer events; `events` keeps those that were not sent. Events that were sent but not confirmed in
+    /// time are dropped, because they may have arrived and would then count twice: a lost event gives a bot one more
+    /// answer, a duplicate may ban a person.
     async fn publish_events(&self, events: &mut Vec<EventBytes>) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
@@ -294,20 +294,20 @@ impl Publisher {
     }
 }
 
-/// What became of rows that were told.
+/// The outcome of publishing rows.
 struct PublishOutcome {
-    /// What Redis keeps where that is not changed by what was told.
+    /// The stored rows that were not changed by the published ones.
     stays: Vec<ReplicatedRow>,
-    /// Those for which another node was first.
+    /// Rows to publish again, because another node was first.
     again: Vec<ReplicatedRow>,
 }
 
-/// The words in the names of keys, in the order of `EvictionRank`.
+/// The words in the names of the keys, in the order of `EvictionRank`.
 const RANKS: [&str; 3] = ["reset", "vip", "banned"];
 
-const FOREIGN: Fault = Fault::Foreign("how a circuit stands");
+const FOREIGN: Fault = Fault::Foreign("a circuit status");
 
-/// The task that hears.
+/// The task that receives.
 struct Follower {
     link: Arc<Link>,
     keys: Keys,
@@ -319,16 +319,16 @@ struct Follower {
 
 /// What this node has read.
 struct LogPosition {
-    /// The name of the logs' life.
+    /// The id of the stream.
     stream_id: Vec<u8>,
-    /// The last row, by its place and by its number.
+    /// The last row, by its entry id and its number.
     row: (String, u64),
     /// The last answer event.
     event: String,
 }
 
 impl Default for LogPosition {
-    /// Before the first ones.
+    /// Before the first entries.
     fn default() -> Self {
         Self { stream_id: Vec::new(), row: (FIRST.to_owned(), 0), event: FIRST.to_owned() }
     }
@@ -348,14 +348,14 @@ impl LogEntries {
         self.rows.is_empty() && self.events.is_empty()
     }
 
-    /// Whether there is no more of either log.
+    /// Whether both logs were read to their ends.
     fn is_complete(&self) -> bool {
         self.rows.len() < BATCH && self.events.len() < BATCH
     }
 }
 
 impl Follower {
-    /// Hears, and connects again when that ends; never returns.
+    /// Reads the logs, and reconnects whenever that fails; never returns.
     async fn run(mut self) {
         let mut said = None;
         loop {
@@ -369,10 +369,10 @@ impl Follower {
         }
     }
 
-    /// One life of the connection.
+    /// Follows the logs until the connection fails.
     async fn follow(&mut self, said: &mut Option<String>) -> Result<Infallible, StoreError> {
         let connection = self.link.open(BLOCK_TIMEOUT).await?;
-        // What came meanwhile is there at once.
+        // The first read does not wait: entries may have come meanwhile.
         let mut wait = None;
         loop {
             let stream_id = self.stream_id(&connection).await?;
@@ -397,7 +397,7 @@ impl Follower {
         }
     }
 
-    /// The name of the logs' life, given now if it has none.
+    /// The id of the stream, which is created if it does not exist.
     async fn stream_id(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
         let fresh: [u8; 16] = random_bytes(&*self.entropy)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -415,9 +415,9 @@ impl Follower {
         named.await?.ok_or_else(|| self.link.unavailable("forgot a key at once; is it flushed?"))
     }
 
-    /// Hears every row that is kept, and has told what this node holds besides.
+    /// Applies every stored row, and has the rows published that only this node holds.
     async fn read_everything(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        // From here the log goes on: what changes meanwhile is heard twice, and nothing is missed.
+        // The log is read on from here: changes made during the scan are applied twice, and none is missed.
         let asked = Instant::now();
         let place = self.end_of_log(connection).await?;
         let (mut cursor, mut kept) = (0, HashSet::new());
@@ -443,7 +443,7 @@ impl Follower {
         Ok(())
     }
 
-    /// The place and the number of the last row in the log.
+    /// The entry id and the number of the last row in the log.
     async fn end_of_log(&self, connection: &Connection) -> Result<(String, u64), StoreError> {
         let mut look = cmd("XREVRANGE");
         look.arg(self.keys.status_log()).arg("+").arg("-").arg("COUNT").arg(1);
@@ -455,8 +455,7 @@ impl Follower {
         Ok(last.map_or((FIRST.to_owned(), 0), |(id, number, _)| (id, number)))
     }
 
-    /// The entries after the last ones known, at most [`BATCH`] of each log; waits for some if told
-    /// to.
+    /// The entries after the last known ones, at most [`BATCH`] of each log; waits for some if `wait` is given.
     async fn read(
         &self,
         connection: &Connection,
@@ -477,7 +476,7 @@ impl Follower {
         answer.await
     }
 
-    /// Takes news over; whether no row is missing before the first of them.
+    /// Applies new entries; returns false, without applying rows, if some are missing before the first.
     async fn apply_entries(&mut self, news: LogEntries) -> Result<bool, StoreError> {
         if let Some((id, _)) = news.events.last() {
             self.known.event.clone_from(id);
@@ -497,17 +496,17 @@ impl Follower {
     }
 }
 
-/// A page of the hash: where to go on, and circuits with how they stand.
+/// A page of the hash: the next cursor, and circuits with their statuses.
 type Page = (u64, Vec<(Vec<u8>, Vec<u8>)>);
 
-/// Entries of a log: places, and fields with their values.
+/// Entries of a log: their ids, and their fields with values.
 type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
 
 fn row(circuit: &[u8], value: &[u8]) -> Option<ReplicatedRow> {
     Some(ReplicatedRow { circuit: circuit.try_into().ok()?, value: value.try_into().ok()? })
 }
 
-/// What `XREAD` of the two logs gives: nil, or the names of those that have news with their entries.
+/// Parses the reply to `XREAD`: nil, or the name and the new entries of each log that has any.
 fn news(answer: Value, rows: &str) -> Result<LogEntries, Fault> {
     let streams: Option<Vec<(String, Entries)>> =
         FromRedisValue::from_redis_value(answer).map_err(|_parse| FOREIGN)?;
@@ -518,14 +517,14 @@ fn news(answer: Value, rows: &str) -> Result<LogEntries, Fault> {
                 news.rows.push(logged(id, &fields)?);
             } else {
                 let event = field(&fields, "d").and_then(|bytes| bytes.try_into().ok());
-                news.events.push((id, event.ok_or(Fault::Foreign("what a circuit did"))?));
+                news.events.push((id, event.ok_or(Fault::Foreign("an answer event"))?));
             }
         }
     }
     Ok(news)
 }
 
-/// An entry of the log of rows: its place, its number and its row.
+/// An entry of the log of rows: its id, its number and its row.
 fn logged(id: String, fields: &[(String, Vec<u8>)]) -> Result<(String, u64, ReplicatedRow), Fault> {
     let number = field(fields, "n").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
     let bytes = field(fields, "r").filter(|bytes| bytes.len() == CIRCUIT_BYTES + VALUE_BYTES);
