@@ -1,4 +1,4 @@
-//! Sessions that move, over several nodes and through what Redis may suffer.
+//! Sessions that move, with several nodes and failures of Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ async fn abuse_17_a_move_reaches_other_nodes_and_use_where_it_left_ends_it_on_al
 async fn abuse_17_a_node_that_did_not_hear_yet_decides_by_what_redis_knows() {
     let redis = Redis::start(&[]);
     let (one, two) = (fixture(&redis.config(), 3).await, fixture(&redis.config(), 3).await);
-    // It hears nothing any more, and takes what it heard for the newest.
+    // It no longer receives anything, and takes what it has for current.
     two.store.follower.abort();
     let in_an_hour = tokio::time::Instant::now() + Duration::from_secs(3600);
     two.store.fresh.confirm(in_an_hour);
@@ -62,7 +62,7 @@ async fn abuse_17_a_node_that_did_not_hear_yet_decides_by_what_redis_knows() {
         let moved = one.store.move_session(moving, step(from, to)).await.unwrap();
         assert_eq!(moved, MoveOutcome::Moved);
     }
-    // Its visitor, with the newest cookie, is no second holder.
+    // Its visitor, with the newest cookie, is not a second holder.
     assert_eq!(
         two.store.move_session(moving, step(2, 3)).await.unwrap(),
         MoveOutcome::AlreadyBound
@@ -132,7 +132,7 @@ async fn abuse_19_a_circuit_that_was_left_stays_left_when_redis_comes_back_empty
     redis.run();
     ready(&one.store).await;
     ready(&two.store).await;
-    // A node that comes new learns where they live from Redis; nodes that stayed still know it.
+    // A new node reads their bindings from Redis; the other nodes still know them.
     let new = fixture(&redis.config(), 3).await;
     let mut beds = [&one, &two, &new].into_iter().cycle();
     for moving in &sessions {
@@ -140,7 +140,7 @@ async fn abuse_19_a_circuit_that_was_left_stays_left_when_redis_comes_back_empty
             assert!(stands(&fixture.store, *moving, SessionState::BoundTo(circuit(3))).await);
         }
         let (fixture, other) = (beds.next().unwrap(), beds.next().unwrap());
-        // One more of three is still one more, and the fourth is none.
+        // The third of three moves is allowed, and the fourth is refused.
         assert_eq!(
             fixture.store.move_session(*moving, step(1, 4)).await.unwrap(),
             MoveOutcome::Moved
@@ -155,7 +155,7 @@ async fn abuse_19_a_circuit_that_was_left_stays_left_when_redis_comes_back_empty
         );
         assert!(stands(&other.store, *moving, SessionState::Revoked).await);
     }
-    // A flush takes no connection away and is noticed all the same.
+    // A flush closes no connection and is noticed all the same.
     assert_eq!(redis.tell(&["FLUSHALL"]), "+OK");
     let key = "fortify:{revocations}:moves";
     until("the log to be written back", || async { redis.tell(&["EXISTS", key]) == ":1" }).await;
@@ -248,7 +248,7 @@ async fn abuse_19_what_is_no_move_is_a_refusal() {
         assert!(stands(&fixture.store, moving, SessionState::Unmoved).await);
     }
     assert!(fixture.store.ping().await.is_ok(), "one bad value is not the end of the store");
-    // An entry of the log that cannot be read may be anybody's move.
+    // An entry of the log that cannot be read may be any session's move.
     redis.tell(&["XADD", "fortify:{revocations}:moves", "*", "m", "x", "u", "1"]);
     until("everybody to be refused", || async {
         fixture.store.session_state(session()).await.is_err()

@@ -1,5 +1,5 @@
-//! The questions that `fortify doctor` asks Redis. Nothing is written: commands that write are tried in a form
-//! that has no effect on a missing key.
+//! The checks of `fortify doctor` on Redis. Nothing is written: writing commands are tried in a form that has no effect
+//! on a missing key.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use fortify_core::clock::Timestamp;
 /// Slots of a cluster (Redis Cluster specification).
 pub const SLOTS: u32 = 16_384;
 
-/// Times that a round trip is measured; the shortest counts.
+/// How often the round trip is measured; the shortest counts.
 const ROUND_TRIPS: usize = 3;
 
 /// The findings.
@@ -35,15 +35,15 @@ pub struct Checkup {
     pub cluster: Option<(u32, u32)>,
 }
 
-/// Asks the Redis of `config`, over a connection of its own.
+/// Checks the Redis of `config` over a connection of its own.
 ///
 /// # Errors
 ///
-/// [`StoreError`], with what to do.
+/// [`StoreError`], which says what to do.
 pub async fn checkup(config: &RedisConfig) -> Result<Checkup, StoreError> {
     let link = Link::new(config.clone());
     let connection = link.open(Duration::ZERO).await?;
-    // One step has many commands here, each of which may take as long as one of the store's.
+    // This step consists of many commands, each of which may take as long as a whole step of the store.
     let limit = Duration::from_secs(2);
     let (key, cluster) = (config.prefix.key("doctor"), config.cluster);
     let looked = link.within(limit, &connection, |mut connection| async move {
@@ -83,7 +83,7 @@ pub async fn checkup(config: &RedisConfig) -> Result<Checkup, StoreError> {
     looked.await
 }
 
-/// Commands that the store gives, in a form that does nothing where there is no `key`.
+/// Commands that the store uses, in a form that does nothing if `key` does not exist.
 fn harmless(key: &str) -> Vec<(&'static str, Cmd)> {
     let with = |name: &str, arguments: &[&str]| {
         let mut command = cmd(name);
@@ -133,15 +133,14 @@ fn fields(info: &str) -> BTreeMap<String, String> {
     info.lines().filter_map(line).collect()
 }
 
-/// Seconds and microseconds.
+/// Parses seconds and microseconds.
 fn timestamp(words: &[String]) -> Option<Timestamp> {
     let [seconds, micros, ..] = words else { return None };
     let (seconds, micros): (u64, u64) = (seconds.parse().ok()?, micros.parse().ok()?);
     Some(Timestamp::from_millis(seconds.checked_mul(1000)?.checked_add(micros / 1000)?))
 }
 
-/// Reads `CLUSTER NODES`: how many slots are served by a master that does not fail, and how many nodes
-/// fail.
+/// Reads `CLUSTER NODES`: how many slots are served by a working master, and how many nodes are failing.
 fn slots(text: &str) -> (u32, u32) {
     let (mut served, mut failing) = (0, 0);
     for line in text.lines() {
@@ -186,8 +185,8 @@ mod tests {
         assert_eq!(timestamp(&words[..1]), None);
     }
 
-    /// What `docs/redis.md` has operators allow, but for what is needed before a key is named, what has no
-    /// form that does nothing (HSET and RPUSH, which scripts give), and XREAD, which names its keys last.
+    /// All rights in `docs/redis.md`, except commands that name no key, those that have no form without effect (HSET
+    /// and RPUSH, which only scripts use), and XREAD, which names its keys last.
     #[test]
     fn every_right_of_the_documentation_is_asked_for() {
         let document = include_str!("../../../../docs/redis.md");

@@ -10,12 +10,12 @@ use redis::{ErrorKind, RedisError};
 
 use crate::StoreError;
 
-/// Why one step did not succeed.
+/// Why a step failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The client or the server said so.
+    /// An error of the client or the server.
     Redis(RedisError),
-    /// There is something under one of our keys that this program does not write.
+    /// A key of Fortify's holds something that Fortify does not write.
     Foreign(&'static str),
     /// As [`StoreError::Full`].
     Full(&'static str),
@@ -28,7 +28,7 @@ impl From<RedisError> for Fault {
 }
 
 impl Fault {
-    /// Whether the connection is of no more use.
+    /// Whether the connection can no longer be used.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Self::Redis(error) => {
@@ -38,7 +38,7 @@ impl Fault {
         }
     }
 
-    /// The fault as the operator reads it; `place` is where Redis is.
+    /// The error for the operator; `place` is the address of Redis.
     pub(super) fn at(&self, place: &str) -> StoreError {
         match self {
             Self::Redis(error) => unavailable(place, of_error(error)),
@@ -52,7 +52,7 @@ impl Fault {
     }
 }
 
-/// What is wrong with Redis, and what to do about it.
+/// A problem with Redis, and what to do about it.
 #[derive(Debug)]
 pub(super) struct Cause {
     problem: Cow<'static, str>,
@@ -75,7 +75,7 @@ impl From<&'static str> for Cause {
     }
 }
 
-/// [`StoreError::Redis`] with the place named.
+/// [`StoreError::Redis`] for the Redis at `place`.
 pub(super) fn unavailable(place: &str, cause: impl Into<Cause>) -> StoreError {
     let Cause { problem, advice } = cause.into();
     StoreError::Redis { place: place.to_owned(), problem, advice }
@@ -102,7 +102,7 @@ fn of_error(error: &RedisError) -> Cause {
     }
 }
 
-/// An error that begins with `code`.
+/// The cause for an error that begins with `code`.
 fn of_code(code: &str) -> Cause {
     let (problem, advice) = match code {
         "OOM" => (
@@ -147,7 +147,8 @@ fn of_code(code: &str) -> Cause {
     Cause::new(problem).advise(advice)
 }
 
-/// A word that has no advice of its own; only if it is one of the short words that errors begin with.
+/// The cause for a code without advice of its own. It is shown only if it is short and in capitals, as Redis' error
+/// codes are.
 fn other_code(code: &str) -> Cause {
     let plain = code.len() <= 20 && code.bytes().all(|b| b.is_ascii_uppercase());
     let code = if plain { code } else { "ERR" };
@@ -155,13 +156,13 @@ fn other_code(code: &str) -> Cause {
 }
 
 fn of_io(error: &RedisError) -> Cause {
-    // Where no node of a cluster could be connected to, each one's reason is in the client's text.
+    // If no node of a cluster could be reached, the client's text contains the reason of each.
     let reasons = error.detail().unwrap_or_default();
     let known = [("AuthenticationFailed", "WRONGPASS"), ("NOAUTH", "NOAUTH"), ("NOPERM", "NOPERM")];
     if let Some((_, code)) = known.iter().find(|(word, _)| reasons.contains(word)) {
         return of_code(code);
     }
-    // The client says no more about TLS than the text of its library's error.
+    // About TLS, the client offers nothing but the text of its library's error.
     let text = error.to_string();
     let (problem, advice) = if text.contains("certificate") || text.contains("UnknownIssuer") {
         (
@@ -181,7 +182,7 @@ fn of_io(error: &RedisError) -> Cause {
     Cause::new(problem).advise(advice)
 }
 
-/// Why a unix socket cannot be opened: the client does not tell these apart.
+/// Why a Unix socket cannot be opened; the client does not distinguish these.
 pub(super) fn of_socket(kind: io::ErrorKind) -> Cause {
     let (problem, advice) = match kind {
         io::ErrorKind::NotFound => (

@@ -1,16 +1,15 @@
 //! The number of unanswered challenges, without asking Redis.
 //!
-//! Redis can count only all keys of a database or walk through them. So each node counts what it
-//! put, less what it took, by the second in which they expire: exact for one node, right in the sum
-//! over several, and at most a lifetime of challenges off after a restart.
+//! Redis can count only all keys of a database or walk through them. So each node counts the challenges that it stored
+//! less those that it took, by the second in which they expire. The count is exact for one node, right in the sum over
+//! several nodes, and off for at most one challenge lifetime after a restart.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use fortify_core::clock::Timestamp;
 
-/// Seconds that are told apart; the configuration allows challenges no longer lives
-/// (`captcha.ttl_seconds`).
+/// Seconds that are counted separately; the configuration allows challenges no longer lifetime (`captcha.ttl_seconds`).
 const MAX_SECONDS: usize = 3600 + 60;
 
 /// The count.
@@ -18,18 +17,18 @@ const MAX_SECONDS: usize = 3600 + 60;
 pub(super) struct Gauge(Mutex<BTreeMap<u64, i64>>);
 
 impl Gauge {
-    /// A challenge that expires at `expires_at` was put.
+    /// Counts a stored challenge that expires at `expires_at`.
     pub(super) fn put(&self, expires_at: Timestamp) {
         self.change(expires_at, 1);
     }
 
-    /// One that expires at `expires_at` was taken.
+    /// Uncounts a taken challenge that expires at `expires_at`.
     pub(super) fn taken(&self, expires_at: Timestamp) {
         self.change(expires_at, -1);
     }
 
-    /// `count` of a circuit's oldest made room. When they would have expired is not known: they are
-    /// counted off where the oldest are.
+    /// Uncounts `count` evicted challenges. Their expiry is not known, so they are subtracted from the seconds that
+    /// come first.
     pub(super) fn dropped(&self, count: u64, now: Timestamp) {
         let mut seconds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rest = i64::try_from(count).unwrap_or(i64::MAX);
@@ -40,7 +39,7 @@ impl Gauge {
         }
     }
 
-    /// How many wait at `now`.
+    /// The number of unanswered challenges at `now`.
     pub(super) fn count(&self, now: Timestamp) -> u64 {
         let mut seconds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *seconds = seconds.split_off(&now.as_secs());
@@ -78,7 +77,7 @@ mod tests {
         gauge.dropped(1, NOW);
         assert_eq!(gauge.count(NOW), 2);
         assert_eq!(gauge.count(in_secs(11)), 1);
-        // Put by another node, or before a restart.
+        // Stored by another node, or before a restart.
         gauge.taken(in_secs(25));
         gauge.taken(in_secs(25));
         assert_eq!(gauge.count(in_secs(11)), 0);

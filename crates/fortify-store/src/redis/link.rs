@@ -28,11 +28,11 @@ use super::tls;
 use crate::StoreError;
 use crate::config::{RedisAddress, RedisConfig, RedisServer};
 
-/// Steps under way at once; a further one is refused. At 200 microseconds each that is millions a
-/// second, so it is reached only where Redis has all but stopped.
+/// The most steps in progress; a further one is refused. At 200 microseconds each that is millions per second, so it is
+/// reached only if Redis has all but stopped.
 const MAX_IN_FLIGHT: usize = 1024;
 
-/// Bytes of a password: an `ACL GENPASS` has 64.
+/// The most bytes of a password; one from `ACL GENPASS` has 64.
 const MAX_PASSWORD_BYTES: u64 = 1024;
 
 /// A connection to a server, or to all servers of a cluster; clones share it.
@@ -75,7 +75,7 @@ pub(super) struct Link {
     config: RedisConfig,
     place: String,
     current: ArcSwapOption<Connection>,
-    /// Why there is none.
+    /// Why there is no connection.
     why: ArcSwap<StoreError>,
     in_flight: Semaphore,
     broken: Notify,
@@ -100,12 +100,12 @@ impl Link {
         self.config.timeout
     }
 
-    /// A fault as the operator reads it.
+    /// An error for the operator.
     pub(super) fn unavailable(&self, cause: impl Into<Cause>) -> StoreError {
         unavailable(&self.place, cause)
     }
 
-    /// Does one step of the store, however many commands it takes, within the deadline.
+    /// Runs one step of the store within the deadline, however many commands it takes.
     pub(super) async fn step<T, F>(
         &self,
         step: impl FnOnce(Connection) -> F,
@@ -117,14 +117,14 @@ impl Link {
             return Err((**self.why.load()).clone());
         };
         let Ok(_slot) = self.in_flight.try_acquire() else {
-            return Err(self.unavailable("1024 steps wait for an answer already"));
+            return Err(self.unavailable("1024 requests already wait for an answer"));
         };
         let done = self.try_within(self.config.timeout, &connection, step).await;
         done.map_err(|failed| match failed {
             None => self.too_slow(self.config.timeout),
             Some(fault) => {
-                // A cluster's client opens the connection to a lost node again by itself. A step
-                // that ends after its connection was replaced says nothing about the new one.
+                // The client of a cluster reconnects to a lost node by itself. A step that fails after its connection
+                // was replaced says nothing about the new one.
                 let serves =
                     self.current.load().as_ref().is_some_and(|c| Arc::ptr_eq(c, &connection));
                 let single = matches!(*connection, Connection::Single(_));
@@ -136,7 +136,7 @@ impl Link {
         })
     }
 
-    /// As [`Self::step`], on a connection that does not serve yet.
+    /// As [`Self::step`], on a connection that is not in use yet.
     pub(super) async fn within_deadline<T, F>(
         &self,
         connection: &Connection,
@@ -163,7 +163,7 @@ impl Link {
             .map_err(|failed| failed.map_or_else(|| self.too_slow(limit), |f| f.at(&self.place)))
     }
 
-    /// The step, or why it failed; `None` when it took too long.
+    /// Runs a step; the error is `None` if it took too long.
     async fn try_within<T, F>(
         &self,
         limit: Duration,
@@ -185,8 +185,8 @@ impl Link {
         self.unavailable(cause.advise("is it overloaded or stopped?"))
     }
 
-    /// Opens a connection. `patience` is how long an answer may take beyond the deadline: a
-    /// connection that waits for news has some.
+    /// Opens a connection. `patience` is how much longer than the deadline a reply may take, for connections that wait
+    /// for new entries.
     pub(super) async fn open(&self, patience: Duration) -> Result<Connection, StoreError> {
         let (limit, config) = (self.config.timeout, &self.config);
         let password = match &config.password_file {
@@ -234,7 +234,7 @@ impl Link {
                 Ok(Connection::Single(opened.await?))
             }
         };
-        // A cluster's nodes are asked one after another.
+        // The client tries the nodes of a cluster one after another.
         let all = limit * 4;
         match timeout(all, opened).await {
             Ok(opened) => opened.map_err(|fault: Fault| fault.at(&self.place)),
@@ -244,9 +244,9 @@ impl Link {
         }
     }
 
-    /// From now on steps are done on `connection`.
+    /// Runs steps on `connection` from now on.
     pub(super) async fn serve(&self, connection: Connection) {
-        // What was said of the one before is over.
+        // A fault of the previous connection no longer matters.
         tokio::select! {
             biased;
             () = self.broken.notified() => {}
@@ -255,13 +255,13 @@ impl Link {
         self.current.store(Some(Arc::new(connection)));
     }
 
-    /// From now on steps are refused for the reason given.
+    /// Refuses steps from now on, for the given reason.
     pub(super) fn refuse(&self, why: StoreError) {
         self.why.store(Arc::new(why));
         self.current.store(None);
     }
 
-    /// Waits until a step found the connection broken.
+    /// Waits until a step finds the connection broken.
     pub(super) async fn broken(&self) {
         self.broken.notified().await;
     }
@@ -295,9 +295,9 @@ fn info(
     Ok(address.into_connection_info()?.set_redis_settings(login))
 }
 
-/// The password: what the file holds, without the line end that editors leave.
+/// Reads the password: the content of the file without the newline that editors append.
 ///
-/// It is read whenever a connection is opened, so that a new one needs no restart.
+/// It is read for every new connection, so that a changed password needs no restart.
 async fn read_password(path: &Path) -> Result<Zeroizing<String>, Cause> {
     use tokio::io::AsyncReadExt as _;
     let place = path.display();

@@ -72,16 +72,16 @@ use replication::ReplicationTasks;
 use scripts::Scripts;
 use shared_dial::SharedDial;
 
-/// How much longer Redis keeps a key than the node's clock, which decides: the clocks of nodes differ by a
-/// second or so, and no node may miss a key too early.
+/// How much longer Redis keeps a key than the node's clock, which decides: the clocks of nodes differ by a second or
+/// so, and no node may lose a key too early.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How long the log keeps a revocation: a session lasts at most a day (`session.ttl_seconds`), and an hour
 /// covers differences of clocks.
 const REVOCATION_AGE: Duration = Duration::from_secs(90_000);
 
-/// Entries that the log of moves may have: half of what a node can remember. The other half is for
-/// what nodes write back that others had not read before Redis lost it.
+/// The most entries in the log of moves: half of what a node can hold. The other half is for entries that Redis lost
+/// before every node had read them, and that nodes write back.
 const MAX_LOGGED_MOVES: usize = MAX_MOVES / 2;
 
 /// The shared implementation of [`StateStore`].
@@ -93,16 +93,16 @@ pub struct RedisStore {
     keys: Keys,
     scripts: Arc<Scripts>,
     challenges_per_circuit: usize,
-    /// Entries that the log may have.
+    /// The most entries in the log of revocations.
     most_revocations: usize,
-    /// Entries that the log of moves may have.
+    /// The most entries in the log of moves.
     most_moves: usize,
     revocations: Arc<Revocations>,
     moves: Arc<BindingTable>,
     fresh: Arc<Freshness>,
     waiting: Gauge,
     dial: SharedDial,
-    /// From when there is somebody whose standings are shared.
+    /// Set by the first [`StateStore::replicate`].
     statuses: OnceLock<ReplicationTasks>,
     follower: AbortHandle,
 }
@@ -162,13 +162,13 @@ impl RedisStore {
     fn require_fresh(&self) -> Result<(), StoreError> {
         if !self.fresh.is_fresh() {
             return Err(self.link.unavailable(
-                "which sessions were ended or moved is not known; it does not answer",
+                "it is not known which sessions were ended or moved, because it does not answer",
             ));
         }
         if self.statuses.get().is_some_and(|statuses| !statuses.is_fresh()) {
             return Err(self
                 .link
-                .unavailable("which circuits are banned is not known; the log says why"));
+                .unavailable("it is not known which circuits are banned; the log says why"));
         }
         Ok(())
     }
@@ -187,11 +187,11 @@ impl RedisStore {
         }
     }
 
-    /// What `step` comes to, over all nodes; where the session moves, it moved when this returns.
+    /// Decides a move across all nodes. If the session moves, the move is in Redis when this returns.
     ///
-    /// What this node has `heard` may be a moment old, and what Redis keeps may have been lost with
-    /// it or for want of memory, so both count. A node that finds that another step was first decides again:
-    /// each such turn is a move that somebody made, so there are no more turns than moves allowed.
+    /// What this node has `heard` may be slightly stale, and Redis may have lost or evicted its own record, so both
+    /// count. A node that finds that another move came first decides again. Each retry is due to a move that another
+    /// node made, so there are no more retries than allowed moves.
     async fn move_step(
         &self,
         session: SessionId,
@@ -199,7 +199,7 @@ impl RedisStore {
         now: Timestamp,
         heard: SessionBinding,
     ) -> Result<MoveDecision, StoreError> {
-        const FOREIGN: Fault = Fault::Foreign("where a session lives");
+        const FOREIGN: Fault = Fault::Foreign("a session's binding");
         let (key, log) = (self.keys.binding(session), self.keys.moves());
         let decided = self.link.step(|mut connection| async move {
             let get = cmd("GET").arg(&key).to_owned();
@@ -228,10 +228,10 @@ impl RedisStore {
         decided.await
     }
 
-    /// Takes a move into this node's memory and onto its disk.
+    /// Records a move in this node's memory and on its disk.
     async fn remember(&self, change: BindingChange, now: Timestamp) -> Result<(), StoreError> {
         let moves = self.moves.clone();
-        // The disk is waited for off the threads that serve.
+        // Waiting for the disk must not block the threads that serve requests.
         tokio::task::spawn_blocking(move || moves.insert_all(&[change], now))
             .await
             .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
@@ -254,11 +254,11 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-/// What tests of other crates need beyond the verbs.
+/// What tests of other crates need beyond [`StateStore`].
 #[cfg(feature = "test-support")]
 impl RedisStore {
-    /// Tells Redis what `peer` has to tell, which keeps at most `most` rows; never returns. In place of
-    /// [`StateStore::share`], which hears what others tell besides.
+    /// Publishes what `peer` has pending, for at most `most` rows in Redis; never returns. Unlike
+    /// [`StateStore::replicate`], it does not receive what others publish.
     pub fn publish(
         &self,
         peer: Arc<dyn ReplicationPeer>,
@@ -268,11 +268,11 @@ impl RedisStore {
         replication::Publisher::new(self.link.clone(), self.keys.clone(), peer, clock, most).run()
     }
 
-    /// Refuses every step while `meanwhile` runs, as if the connection was lost.
+    /// Refuses every step while `meanwhile` runs, as if the connection were lost.
     ///
     /// # Errors
     ///
-    /// When there is no connection to go on with.
+    /// Fails if no connection can be opened to continue with.
     pub async fn refuse_during<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
         let connection = self.link.open(Duration::ZERO).await?;
         self.link.refuse(StoreError::Unavailable("away".to_owned()));
@@ -411,7 +411,7 @@ impl StateStore for RedisStore {
             }
         });
         logged.await?;
-        // The disk is waited for off the threads that serve.
+        // Waiting for the disk must not block the threads that serve requests.
         let (revocations, now) = (self.revocations.clone(), self.clock.now());
         tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
             .await
@@ -487,7 +487,7 @@ impl StateStore for RedisStore {
     }
 }
 
-/// Deletes challenges that made room. One by one: on a cluster they are on different nodes.
+/// Deletes evicted challenges, one by one, because on a cluster they may be on different nodes.
 async fn unlink(connection: Connection, keys: &Keys, tokens: &[Vec<u8>]) -> Result<(), Fault> {
     for token in tokens {
         let token = token.as_slice().try_into().map(ChallengeToken::from_bytes);
@@ -499,7 +499,7 @@ async fn unlink(connection: Connection, keys: &Keys, tokens: &[Vec<u8>]) -> Resu
     Ok(())
 }
 
-/// What the script writes: the count, a space, and until when it counts.
+/// Parses what the script writes: the count, a space, and the time until which it counts.
 fn failures_of(text: &str) -> Option<Failures> {
     let (count, until) = text.split_once(' ')?;
     Some(Failures {

@@ -3,9 +3,9 @@
 
 use redis::Script;
 
-/// Adds a token to its circuit's and gives back those that are too much, the oldest first.
+/// Adds a token to those of its circuit, and removes and returns the surplus, oldest first.
 ///
-/// The score is one more than the newest's, whatever the clocks say, so the oldest is exactly that.
+/// The score is one more than that of the newest, whatever the clocks say, so the order is exact.
 const ENLIST: &str = "
 local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 redis.call('ZADD', KEYS[1], newest[2] and newest[2] + 1 or 1, ARGV[1])
@@ -32,10 +32,10 @@ count = math.min(count + 1, 4294967295)
 redis.call('SET', KEYS[1], string.format('%.0f %s', count, ARGV[2]), 'PX', ARGV[3])
 return count";
 
-/// Adds a revocation to the log, which first loses what is older than any session.
+/// Adds a revocation to the log, after removing entries older than any session.
 ///
-/// Redis refuses no write of a script that has written before, so after the trim a log-out is taken
-/// at the memory cap too: it is small, and must not be put off.
+/// Redis refuses no write of a script that has already written, so after the trim a log-out is accepted even at
+/// `maxmemory`: it is small, and must not be delayed.
 const REVOKE: &str = "
 local now = redis.call('TIME')
 local oldest = string.format('%.0f', now[1] * 1000 - ARGV[4])
@@ -44,8 +44,8 @@ if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
 redis.call('XADD', KEYS[1], '*', 's', ARGV[1], 'u', ARGV[2])
 return 1";
 
-/// Asks once more for a circuit, whose times are a list, the newest last. `store::window` says the same
-/// in Rust, and a test holds both to one contract.
+/// Acquires quota for one request of a circuit, whose request times are a list, the newest last. `window` is the same
+/// in Rust, and one test holds both to one contract.
 const ACQUIRE_QUOTA: &str = "
 local now = tonumber(ARGV[1])
 local times = redis.call('LRANGE', KEYS[1], 0, -1)
@@ -68,12 +68,12 @@ redis.call('LTRIM', KEYS[1], -most, -1)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return lately";
 
-/// Makes a move if the session is still where the caller thinks, and tells of it, in one step.
+/// Moves a session, if its binding is still the one that the caller read, and logs the move, atomically.
 ///
-/// What a step comes to is judged by the caller (`binding`), in one place for every store; here is
-/// only a comparison: of any number of callers who thought the same, one writes. The log comes first,
-/// because that write may be refused (no memory, another type), and nothing is then written. From its
-/// head go the moves of sessions that ended: up to 100 for each that comes, so it does not lag.
+/// The caller decides (`binding`), so that the rules are in one place for every store. The script only compares: of
+/// several callers that read the same binding, one writes. The log is written first, because that write may be refused
+/// (no memory, another type), and then nothing is written. Moves of ended sessions are removed from the head of the
+/// log, up to 100 for each new move, so that it does not grow.
 const MOVE: &str = "
 local kept = redis.call('GET', KEYS[1]) or ''
 if kept ~= ARGV[1] then return {0, kept} end
@@ -92,22 +92,22 @@ end
 if ended > 0 then redis.call('XTRIM', KEYS[2], 'MAXLEN', length) end
 return {full and 2 or 1, ''}";
 
-/// The scripts with their hashes, made once.
+/// The scripts with their hashes, computed once.
 #[derive(Debug)]
 pub(super) struct Scripts {
     /// KEYS: active. ARGV: token, most, TTL in ms. Returns the dropped tokens.
     pub(super) enlist: Script,
-    /// KEYS: failures. ARGV: now in ms, until in ms, TTL in ms. Returns the count, or -1 for a
-    /// value that is none of ours.
+    /// KEYS: failures. ARGV: now in ms, until in ms, TTL in ms. Returns the count, or -1 for a value that Fortify did
+    /// not write.
     pub(super) fail: Script,
-    /// KEYS: asked. ARGV: now in ms, TTL in ms, then for each bound how far back it counts in ms, and how
-    /// many there may be. Returns how often was asked, or less than 0: the ms to wait.
+    /// KEYS: requests. ARGV: now in ms, TTL in ms, then for each limit its window in ms and its maximum. Returns the
+    /// number of requests in the widest window, or the negated ms to wait.
     pub(super) acquire_quota: Script,
     /// KEYS: log. ARGV: session, until in ms, most, age in ms. Returns 0 when the log is full.
     pub(super) revoke: Script,
-    /// KEYS: a session's moves, the log of moves. ARGV: what the first holds, what it is to hold,
-    /// the move, until in ms, TTL in ms, until when entries have ended in ms, most. Returns 1; or 0
-    /// with what the first key holds where that is something else; or 2 when the log is full.
+    /// KEYS: a session's moves, the log of moves. ARGV: the expected value of the first key, its new value, the move,
+    /// until in ms, TTL in ms, the time in ms before which entries have ended, most. Returns 1; 0 with the value of the
+    /// first key if it is not the expected one; or 2 if the log is full.
     pub(super) move_session: Script,
 }
 

@@ -16,15 +16,15 @@ use super::link::{Connection, Link};
 use crate::StoreError;
 use crate::record::DialRecord;
 
-/// How long one read waits for news.
+/// How long one read waits for new entries.
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The pause before a connection is opened again.
+/// The pause before a reconnect.
 const BACK_OFF: Duration = Duration::from_millis(500);
 
-/// Adds a turn if its version is above the last one's; gives back the last one then.
+/// Adds a change if its version is above the last one's, and returns the last entry.
 ///
-/// A few entries stay, so that a reader's last one is there when the log is looked at by hand.
+/// A few entries are kept, so that the log can be inspected by hand.
 const TURN: &str = "
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if last then
@@ -35,7 +35,7 @@ end
 redis.call('XADD', KEYS[1], 'MAXLEN', 16, '*', 'v', ARGV[1], 'd', ARGV[2])
 return ARGV[2]";
 
-/// The dial in Redis, followed.
+/// The dial in Redis, and the task that follows it.
 pub(super) struct SharedDial {
     link: Arc<Link>,
     key: String,
@@ -45,7 +45,7 @@ pub(super) struct SharedDial {
 }
 
 impl SharedDial {
-    /// Follows the log under `key` from now on.
+    /// Starts to follow the stream `key`.
     pub(super) fn follow(runtime: &Handle, link: Arc<Link>, key: String) -> Self {
         let known = Arc::new(watch::Sender::default());
         let follower = Follower { link: link.clone(), key: key.clone(), known: known.clone() };
@@ -75,7 +75,7 @@ impl Drop for SharedDial {
     }
 }
 
-/// The task that reads.
+/// The task that follows the stream.
 struct Follower {
     link: Arc<Link>,
     key: String,
@@ -83,8 +83,8 @@ struct Follower {
 }
 
 impl Follower {
-    /// Reads, and connects again when that ends; never returns. The task that keeps the other
-    /// connections says what is wrong with Redis.
+    /// Reads the stream, and reconnects whenever that fails; never returns. The task that keeps the other connections
+    /// logs what is wrong with Redis.
     async fn run(self) {
         loop {
             let Err(error) = self.read().await;
@@ -93,8 +93,8 @@ impl Follower {
         }
     }
 
-    /// One life of a connection. From the beginning of the log: a Redis that came back empty counts
-    /// anew.
+    /// Reads until the connection fails. It starts at the beginning of the stream, because the ids start again in a
+    /// Redis that lost its data.
     async fn read(&self) -> Result<std::convert::Infallible, StoreError> {
         let connection = self.link.open(BLOCK_TIMEOUT).await?;
         let mut last = "0-0".to_owned();
@@ -109,7 +109,7 @@ impl Follower {
         }
     }
 
-    /// The last of the entries after `last`.
+    /// The last entry after `last`, if there is one.
     async fn next(
         &self,
         connection: &Connection,
@@ -126,7 +126,7 @@ impl Follower {
     }
 }
 
-/// The last entry in what `XREAD` of one stream gives: nil, or the stream's name with its entries.
+/// The last entry in the reply to `XREAD` of one stream: nil, or the name of the stream with its entries.
 fn last_entry(answer: Value) -> Result<Option<(String, DialRecord)>, Fault> {
     type Entries = Vec<(String, Vec<(String, String)>)>;
     let streams: Option<Vec<(String, Entries)>> =
@@ -138,7 +138,7 @@ fn last_entry(answer: Value) -> Result<Option<(String, DialRecord)>, Fault> {
     Ok(Some((id, read(text.ok_or(FOREIGN)?)?)))
 }
 
-const FOREIGN: Fault = Fault::Foreign("a turn of the threat dial");
+const FOREIGN: Fault = Fault::Foreign("a change of the threat dial");
 
 fn read(text: &str) -> Result<DialRecord, Fault> {
     serde_json::from_str(text).map_err(|_not_ours| FOREIGN)

@@ -1,4 +1,4 @@
-//! The JSON of a challenge in Redis, with the names of the requirements.
+//! The JSON of a challenge in Redis, with the field names of the requirements.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,15 +12,14 @@ use crate::record::{ChallengeRecord, Secret};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 
-/// The most bytes of a value, which has about 300.
+/// The most bytes of a value; a usual one has about 300.
 const MAX_BYTES: usize = 4096;
 
 /// The value of a challenge's key.
 ///
-/// Times are in seconds, as the requirement counts them, with fractions where there are any: a
-/// double holds a millisecond of this era exactly enough to give it back. What the requirement does
-/// not name is a list without names: with 252 bytes a value fits into an allocation of 256, the
-/// next larger one is 320, and there are a hundred thousand of them.
+/// Times are in seconds, as the requirement says, with a fraction where needed: a double is precise enough to restore a
+/// millisecond of this era. Fields that the requirement does not name are in a list without names: with 252 bytes a
+/// value fits into an allocation of 256 bytes, the next larger size is 320, and there are a hundred thousand values.
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     answer: Cow<'a, str>,
@@ -42,7 +41,7 @@ struct Stored<'a> {
 #[derive(Serialize, Deserialize)]
 struct StoredRendering<'a>(Cow<'a, str>, u8, u16, u64, Option<Cow<'a, str>>);
 
-/// A time as a JSON number of seconds: whole where it is, otherwise with a fraction.
+/// A time as a JSON number of seconds: an integer if it is whole, otherwise a fraction.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Seconds {
@@ -58,9 +57,9 @@ impl Seconds {
         }
     }
 
-    /// Whole milliseconds; `None` for what is no time.
+    /// Whole milliseconds; `None` for a number that is not a time.
     fn millis(self) -> Option<u64> {
-        /// A thousand years: beyond it a double no longer tells milliseconds apart.
+        /// A thousand years. Beyond that, a double no longer distinguishes milliseconds.
         const MOST: f64 = 32e9;
         let seconds = match self {
             Self::Whole(seconds) => seconds as f64,
@@ -74,7 +73,7 @@ impl Seconds {
 ///
 /// # Errors
 ///
-/// Never, for a record: the type has nothing that JSON cannot say.
+/// Never for a record: JSON can represent all of its fields.
 pub(super) fn write(record: &ChallengeRecord) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     let seed = Zeroizing::new(URL_SAFE_NO_PAD.encode(record.seed.expose()));
     serde_json::to_vec(&Stored {

@@ -14,7 +14,7 @@ use fortify_core::clock::ManualClock;
 use fortify_core::entropy::{SystemEntropy, random_bytes};
 use server::{Cluster, Redis, until};
 
-/// A store over a server, and the hand on its clock.
+/// A store over a server, and the clock that the test sets.
 pub(super) struct Fixture {
     pub(super) store: Arc<RedisStore>,
     pub(super) clock: Arc<ManualClock>,
@@ -41,7 +41,7 @@ fn unready(config: &RedisConfig, challenges_per_circuit: usize) -> Fixture {
     Fixture { store: Arc::new(store.unwrap()), clock, data_dir }
 }
 
-/// Waits until the store answers; how long it took.
+/// Waits until the store answers, and returns how long that took.
 pub(super) async fn ready(store: &RedisStore) -> Duration {
     until("the store to answer", || async { store.ping().await.is_ok() }).await
 }
@@ -70,19 +70,19 @@ async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
             contract::check_bound(fixture(&config, most).await.store.clone(), most).await;
         }
     }
-    // What was taken or made room left nothing behind but what ends by itself.
+    // Taken and evicted challenges leave nothing behind that does not expire.
     assert_eq!(redis.tell(&["EVAL", "return #redis.call('KEYS', '*:captcha:*')", "0"]), ":0");
     assert_eq!(redis.tell(&["EVAL", "return #redis.call('KEYS', '*:active:*')", "0"]), ":0");
 }
 
-/// A step of a session that ends in an hour, at most three in an hour.
+/// A move of a session that ends in an hour, with at most three moves per hour.
 pub(super) fn step(from: u8, to: u8) -> MoveRequest {
     let [from, to] = [from, to].map(|byte| CircuitTag::from_bytes([byte; 16]));
     let hour = Duration::from_secs(3600);
     MoveRequest { from, to, until: contract::START.after(hour), most: 3, window: hour }
 }
 
-/// What every verb says while nothing can be had from Redis.
+/// Asserts that every operation fails with `word` while Redis is unavailable.
 async fn refuses(store: &RedisStore, word: &str) {
     let token = ChallengeToken::random(&SystemEntropy).unwrap();
     let circuit = CircuitTag::from_bytes([1; 16]);
@@ -100,7 +100,7 @@ async fn refuses(store: &RedisStore, word: &str) {
     }
 }
 
-/// A server that answers every command but those of the greeting with one line, or not at all.
+/// A server that answers every command after the handshake with one line, or not at all.
 struct Fake {
     port: u16,
     task: tokio::task::JoinHandle<()>,
@@ -118,7 +118,7 @@ impl Fake {
                 connections.spawn(async move {
                     let mut buffer = vec![0; 64 * 1024];
                     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-                        // Commands are small here and come whole; each begins with its length.
+                        // Commands are small here and arrive whole; each begins with its length.
                         let text = String::from_utf8_lossy(&buffer[..length]);
                         let commands = text.matches("\r\n*").count() + 1;
                         for _ in 0..commands {
@@ -186,7 +186,7 @@ async fn abuse_19_every_word_of_trouble_is_a_refusal_within_the_deadline() {
     }
 }
 
-/// Puts a challenge that lives long.
+/// Stores a challenge with a long lifetime.
 async fn put(store: &RedisStore) -> ChallengeToken {
     let token = ChallengeToken::random(&SystemEntropy).unwrap();
     let record = contract::record(contract::START.after(Duration::from_secs(3600)));
@@ -207,14 +207,14 @@ async fn abuse_19_a_server_out_of_memory_refuses_and_comes_back() {
     assert!(fixture.store.record_failure(circuit, Duration::from_secs(9)).await.is_err());
     let session = SessionId::random(&SystemEntropy).unwrap();
     let until = contract::START.after(Duration::from_secs(60));
-    // A log-out is small and must not be put off.
+    // A log-out is small and must not be delayed.
     fixture.store.revoke_session(session, until).await.unwrap();
     assert_eq!(fixture.store.session_state(session).await.unwrap(), SessionState::Revoked);
-    // A move is no more than a new challenge is, and not made; one that was made counts.
+    // A move is refused, as a new challenge is; earlier moves stay in force.
     let moving = SessionId::random(&SystemEntropy).unwrap();
     assert!(fixture.store.move_session(moving, step(1, 2)).await.is_err());
     assert_eq!(fixture.store.session_state(moving).await.unwrap(), SessionState::Unmoved);
-    // What was given out can still be answered.
+    // Challenges issued before can still be answered.
     assert!(fixture.store.take_challenge(&token).await.unwrap().is_some());
     assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "0"]), "+OK");
     put(&fixture.store).await;
@@ -280,7 +280,7 @@ async fn abuse_19_a_replica_and_a_node_of_a_cluster_are_refused_by_name() {
         let fixture = unready(&config, 3);
         until("an answer or the refusal", || async {
             match fixture.store.ping().await {
-                // The node that has the slot of the revocations: each key that it has not tells.
+                // The node that has the slot of the revocations; the others answer with an error.
                 Ok(()) => true,
                 Err(error) => error.to_string().contains("storage.cluster = true"),
             }
@@ -328,7 +328,7 @@ async fn abuse_19_a_server_that_stands_still_refuses_in_time_and_admits_nobody_f
     .await;
     let believed = stopped.elapsed();
     assert!(believed <= MAX_STALENESS + Duration::from_millis(500), "believed for {believed:?}");
-    // By now nobody waits any more: there is no connection to wait on.
+    // By now no step waits any more, because there is no connection.
     let started = Instant::now();
     refuses(&fixture.store, "Redis").await;
     assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
@@ -362,14 +362,14 @@ async fn abuse_19_log_outs_reach_other_nodes_and_survive_an_empty_restart() {
     redis.run();
     let back = ready(&one.store).await.max(ready(&two.store).await);
     assert!(back < Duration::from_secs(3), "{back:?}");
-    // A node that comes new learns all of them from Redis, and nodes that stayed still know them.
+    // A new node reads all of them from Redis, and the other nodes still know them.
     let new = fixture(&redis.config(), 3).await;
     for session in &sessions {
         for fixture in [&one, &two, &new] {
             assert_eq!(fixture.store.session_state(*session).await.unwrap(), SessionState::Revoked);
         }
     }
-    // A flush takes no connection away and is noticed all the same.
+    // A flush closes no connection and is noticed all the same.
     assert_eq!(redis.tell(&["FLUSHALL"]), "+OK");
     let key = "fortify:{revocations}:log";
     until("the log to be written back", || async { redis.tell(&["EXISTS", key]) == ":1" }).await;
@@ -409,7 +409,7 @@ async fn a_full_log_refuses_a_log_out_and_forgets_none() {
     fixture.store.revoke_session(sessions[1], until_when).await.unwrap();
     let refused = fixture.store.revoke_session(sessions[2], until_when).await;
     assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
-    // Once more is no further one.
+    // The same revocation again takes no further entry.
     fixture.store.revoke_session(sessions[0], until_when).await.unwrap();
     for (session, revoked) in sessions.iter().zip([true, true, false]) {
         let status = fixture.store.session_state(*session).await.unwrap();
@@ -646,14 +646,14 @@ async fn abuse_19_no_more_steps_wait_than_may() {
         .collect();
     let mut refused = 0;
     for step in steps {
-        refused += u32::from(step.await.unwrap().contains("1024 steps"));
+        refused += u32::from(step.await.unwrap().contains("1024 requests"));
     }
     assert_eq!(refused, 1100 - 1024);
     redis.signal(rustix::process::Signal::CONT);
     ready(&fixture.store).await;
 }
 
-/// Two nodes over one Redis share the dial; how long a turn took to get from one to the other.
+/// Two nodes over one Redis share the dial. Returns how long a change took from one to the other.
 async fn share_the_dial(config: &RedisConfig) -> Duration {
     let (here, there) = (fixture(config, 3).await, fixture(config, 3).await);
     let [one, other]: [Arc<dyn StateStore>; 2] = [here.store.clone(), there.store.clone()];
@@ -664,7 +664,7 @@ async fn share_the_dial(config: &RedisConfig) -> Duration {
     one.set_dial(dial.clone()).await.unwrap();
     news.wait_for(|heard| *heard == Some(dial.clone())).await.unwrap();
     let took = started.elapsed();
-    // Who comes later hears of it too.
+    // A node that starts later receives it too.
     let late = fixture(config, 3).await;
     late.store.dial().wait_for(|heard| heard.as_ref() == Some(&dial)).await.unwrap();
     took

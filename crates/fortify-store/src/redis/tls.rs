@@ -1,8 +1,7 @@
-//! What TLS to Redis needs: cryptography that is no C code, and certificates.
+//! Cryptography without C code, and certificates, for TLS to Redis.
 //!
-//! The provider is Graviola: Rust, and assembly that was proven to compute what it should; it
-//! builds with the compiler alone. It asks for a processor of about 2014 or later, and stops the
-//! process on an older one, so that is looked at first.
+//! The provider is Graviola: Rust, and assembly that was formally verified; it builds with the Rust compiler alone. It
+//! needs a processor of about 2014 or later, and aborts the process on an older one, so that is checked first.
 
 use std::path::Path;
 
@@ -12,23 +11,23 @@ use tokio::io::AsyncReadExt as _;
 use super::fault::Cause;
 use crate::config::RedisTls;
 
-/// Bytes of a PEM file: a chain of ten certificates has about 20 KiB.
+/// The most bytes of a PEM file; a chain of ten certificates has about 20 KiB.
 const MAX_PEM_BYTES: u64 = 256 * 1024;
 
 /// Reads the certificates that `config` names.
 ///
-/// They are read whenever a connection is opened, so that renewed ones need no restart.
+/// They are read for every new connection, so that renewed ones need no restart.
 ///
 /// # Errors
 ///
-/// What is wrong and what to do; never what a file holds.
+/// Says what is wrong and what to do; never contains the content of a file.
 pub(super) async fn certificates(config: &RedisTls) -> Result<TlsCertificates, Cause> {
     if !processor_is_able() {
         let needed =
             "TLS needs a processor with AES and AVX2 (x86) or AES and SHA-2 (ARM) instructions";
         return Err(Cause::new(needed).advise("use a unix socket or a tunnel"));
     }
-    // The first one installed stays: a second try changes nothing.
+    // Only the first installation has an effect.
     let _installed_already = rustls_graviola::default_provider().install_default().is_err();
     let root_cert = match &config.ca {
         Some(path) => Some(read("storage.tls_ca_file", path).await?),
@@ -59,7 +58,7 @@ async fn read(key: &str, path: &Path) -> Result<Vec<u8>, Cause> {
     }
 }
 
-/// Whether the processor has what Graviola asks for.
+/// Whether the processor has the instructions that Graviola needs.
 fn processor_is_able() -> bool {
     #[cfg(target_arch = "x86_64")]
     {

@@ -525,7 +525,7 @@ async fn a_gate_that_does_not_know_who_is_banned_admits_nobody() {
     // The rest of the store works.
     let said = || async {
         let said = test_gate.app.engine.parts().store.ping().await.unwrap_err().to_string();
-        said.contains("which circuits are banned is not known")
+        said.contains("it is not known which circuits are banned")
     };
     until("the reason", said).await;
     assert_eq!(visitor.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
