@@ -20,32 +20,31 @@ use fortify_core::recent::Recent;
 /// The number of answers whose times are remembered, as the requirements say.
 pub const TIMES: usize = 10;
 
-/// Circuits that are remembered, the least recently seen of which makes room: 127 bytes each
-/// (`cargo bench -p fortify --bench judging`).
+/// The most circuits, 127 bytes each (`cargo bench -p fortify --bench judging`); the least recently seen is evicted.
 const MAX_CIRCUITS: usize = 100_000;
 
-/// The average below which answers are too quick, and the time below which all of them are: the
-/// requirement's.
+/// Answers are too quick if their average is below the first, or each of them below the second; both from the
+/// requirements.
 const QUICK_AVERAGE: Duration = Duration::from_millis(2000);
 const QUICK_EACH: Duration = Duration::from_millis(3000);
-/// From how many answers on an average says anything.
+/// The fewest answers for a meaningful average.
 const AVERAGED: usize = 3;
-/// An answer this soon after its page was not read by anybody: the requirement's.
+/// No person answers this soon after getting the page; from the requirements.
 const INSTANT: Duration = Duration::from_millis(500);
-/// From how many answers on their spread says anything: the requirement's.
+/// The fewest answers for a meaningful spread; from the requirements.
 const SPREAD: usize = 5;
-/// The spread, as a share of the average, below which delays look automated. People who solve the same
-/// kind of task again spread by 30 % and more; a delay with a jitter of a fifth either way spreads by 12 %.
+/// The spread, as a share of the average, below which delays look automated. People who solve the same kind of task
+/// repeatedly have a spread of 30 % or more; a delay with a jitter of a fifth either way has one of 12 %.
 const STEADY: f64 = 0.15;
-/// The same for those who never failed in more than five answers: the requirement's "little variance".
+/// The same for circuits without a failure in more than five answers: the requirements' "little variance".
 const STEADY_UNFAILING: f64 = 0.25;
 
 /// The scoring of answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scoring {
-    /// Points of a wrong answer.
+    /// Points for a wrong answer.
     pub failure: f32,
-    /// Points of what only a bot does.
+    /// Points for something that only a bot does.
     pub bot: f32,
     /// Points at which a circuit is banned.
     pub ban: f32,
@@ -70,17 +69,17 @@ impl Default for Scoring {
     }
 }
 
-/// Points never exceed this: what is beyond a ban changes nothing, and would take longer to decay.
+/// The most points. More than a ban needs would change nothing but take longer to decay.
 const MOST_POINTS: f32 = 100.0;
 
 /// A circuit's answer to a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerEvent {
-    /// The right answer, this long after the picture was there.
+    /// The right answer, this long after the picture was delivered.
     Solved(Duration),
     /// A wrong answer.
     Failed,
-    /// What only a bot does.
+    /// Something that only a bot does.
     Bot,
 }
 
@@ -95,7 +94,7 @@ pub enum Suspicion {
     Steady,
     /// More than five, none of them wrong, and rather even.
     Unfailing,
-    /// It did what only a bot does.
+    /// The circuit did something that only a bot does.
     Bot,
 }
 
@@ -120,7 +119,7 @@ impl Suspicion {
 /// The answer history of one circuit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AnswerHistory {
-    /// Milliseconds of the last right answers, in no order.
+    /// Times of the last right answers in milliseconds, in no particular order.
     times: [u32; TIMES],
     /// Right answers; saturates.
     solved: u32,
@@ -128,7 +127,7 @@ pub struct AnswerHistory {
     failed: u32,
     bot: bool,
     points: f32,
-    /// When the points were that many; 1970 where there was nothing yet.
+    /// The time of `points`; 1970 if there is none yet.
     at: Timestamp,
 }
 
@@ -159,8 +158,8 @@ impl AnswerHistory {
         next
     }
 
-    /// As it is worth at `now`: points decay, and after long enough nothing is left. A clock that was set
-    /// back takes nothing away and adds nothing.
+    /// The history as of `now`: points decay, and after long enough the history is empty. A clock that was set back
+    /// changes nothing.
     fn at(self, scoring: &Scoring, now: Timestamp) -> Self {
         if self.is_over(scoring, now) {
             return Self { at: now, ..Self::default() };
@@ -170,7 +169,7 @@ impl AnswerHistory {
         Self { points: self.points * (-halves).exp2(), at: self.at.max(now), ..self }
     }
 
-    /// Whether so long passed without an answer that nothing is left.
+    /// Whether the last answer was so long ago that the history is empty.
     fn is_over(&self, scoring: &Scoring, now: Timestamp) -> bool {
         self.at.until(now) >= scoring.forget
     }
@@ -193,7 +192,7 @@ impl AnswerHistory {
         self.at(scoring, now).points
     }
 
-    /// The reasons why its answers look automated at `now`; none for most.
+    /// The reasons why its answers look automated at `now`; empty for most.
     pub fn suspicions(
         &self,
         scoring: &Scoring,

@@ -136,7 +136,7 @@ pub struct StatusRow {
 }
 
 impl StatusRow {
-    /// The same row, with its times moved by `millis`, because the clock was set.
+    /// The same row, with its times shifted by `millis`, because the clock was set.
     fn shifted(self, millis: i64) -> Self {
         let [since, until] = [self.since, self.until].map(|time| time.shifted(millis));
         Self { since, until, ..self }
@@ -265,8 +265,8 @@ impl Reputation {
         };
         let mut table = StatusTable::default();
         for (row, shifted) in loaded {
-            // A clock that was set back must not extend a status. A row that begins after its end was written so on
-            // purpose, to be later than the one before it.
+            // A clock that was set back must not extend a status. A row that begins after its end is so on purpose, to
+            // be later than the one before it.
             let back = match now < row.since && row.since < row.until {
                 true => i64::try_from(now.until(row.since).as_millis()).unwrap_or(i64::MAX),
                 false => 0,
@@ -312,8 +312,8 @@ impl Reputation {
         self.write(Write::of(StatusRow { circuit, status, since, until, reason })).await
     }
 
-    /// Bans `circuit` until `until`, unless a ban in force lasts longer. As with [`Self::set`], it is in force when this
-    /// returns.
+    /// Bans `circuit` until `until`, unless a ban in force lasts longer. As with [`Self::set`], it is in force when
+    /// this returns.
     ///
     /// # Errors
     ///
@@ -371,7 +371,7 @@ impl Reputation {
         write.row.until = self.clock.translate(write.row.until);
         let written = match self.queue(write).await {
             Ok((written, kept)) => return durability_of(written, kept),
-            // Whether or not it was written, it is in force from now on.
+            // It is in force from now on, whether or not it was written.
             Err(error) => self.shared.keep_in_memory(write, &error, self.clock.now()),
         };
         durability_of(written, Durability::InMemory)

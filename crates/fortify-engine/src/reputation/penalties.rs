@@ -77,7 +77,7 @@ impl Penalties {
         });
     }
 
-    /// Moves every time by as much as the clock was set.
+    /// Shifts all times by as much as the clock was set.
     pub(super) fn shift(&mut self, millis: i64) {
         self.until.values_mut().for_each(|until| *until = until.shifted(millis));
         self.ends = self.until.iter().map(|(circuit, until)| (*until, *circuit)).collect();

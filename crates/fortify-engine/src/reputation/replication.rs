@@ -54,19 +54,19 @@ struct MergedStatus {
     row: StatusRow,
     /// The time of the last operator's decision on the circuit; anything older is void.
     operator_at: Timestamp,
-    /// Until when there may be rows that this one has to outlive.
+    /// The latest end of this row and of those that it replaced; it is kept until then.
     end: Timestamp,
 }
 
 impl MergedStatus {
-    /// A row as it was decided.
+    /// The status for one decision.
     fn decided(row: StatusRow) -> Self {
         let word = if is_by_operator(&row) { row.since } else { Timestamp::from_millis(0) };
         Self { row, operator_at: word, end: row.until }
     }
 
-    /// Whether publishing everything in force would miss it: an operator's decision, which counts even after its end, and
-    /// a row that ends trust, which expires as it begins.
+    /// Whether publishing everything in force would miss it: an operator's decision, which counts even after its end,
+    /// and a row that ends trust, which expires as it begins.
     fn is_hidden(&self) -> bool {
         let takes_back =
             self.row.status == CircuitStatus::Normal || self.row.until <= self.row.since;
@@ -83,8 +83,8 @@ fn merge(kept: Option<MergedStatus>, outgoing: MergedStatus) -> Option<MergedSta
     (next != kept).then_some(next)
 }
 
-/// Whether `outgoing` is in force rather than `kept`, where an operator's last word was at `word`. What was
-/// decided later wins, unless it yields; where nobody knows which was later, the stricter.
+/// Whether `outgoing` replaces `kept`, if an operator's last decision was at `word`. The later row wins, unless it
+/// yields; of two from the same millisecond, the stricter.
 fn supersedes(outgoing: &StatusRow, kept: &StatusRow, word: Timestamp) -> bool {
     let is_over = |row: &StatusRow| row.since < word || row.since == word && !is_by_operator(row);
     match outgoing.since.cmp(&kept.since) {
@@ -95,14 +95,14 @@ fn supersedes(outgoing: &StatusRow, kept: &StatusRow, word: Timestamp) -> bool {
     }
 }
 
-/// Whether `later` leaves `earlier` in force: a ban that ends later.
+/// Whether `later` leaves `earlier` in force, because that is a ban that ends later.
 fn yields(later: &StatusRow, earlier: &StatusRow) -> bool {
     let in_force = earlier.status == CircuitStatus::Banned && later.since < earlier.until;
     let outlasts = later.status == CircuitStatus::Banned && earlier.until <= later.until;
     !is_by_operator(later) && in_force && !outlasts
 }
 
-/// Orders what was decided in the same millisecond.
+/// Orders rows that were decided in the same millisecond.
 fn severity(row: &StatusRow) -> (bool, u8, u64) {
     let until = row.until.as_millis();
     let longer_is_more = row.status == CircuitStatus::Banned;
@@ -110,7 +110,7 @@ fn severity(row: &StatusRow) -> (bool, u8, u64) {
     (is_by_operator(row), row.status as u8, end)
 }
 
-/// Whether a row is an operator's word.
+/// Whether a row is an operator's decision.
 fn is_by_operator(row: &StatusRow) -> bool {
     row.reason == StatusReason::Operator
 }
@@ -136,7 +136,7 @@ pub(super) fn compare_remote(
     match mine {
         None if now < row.until => RemoteEffect::Counts,
         None => RemoteEffect::Known,
-        // A circuit that is no more needs nothing.
+        // A closed circuit needs no status.
         Some(mine) if mine == row || mine.reason == StatusReason::Closed => RemoteEffect::Known,
         Some(mine) if supersedes(mine, row, *word) => RemoteEffect::Superseded,
         Some(_) => RemoteEffect::Counts,
@@ -150,7 +150,7 @@ pub(super) struct RemoteRow {
     operator_at: Timestamp,
 }
 
-/// Changes to be published; stays empty on a node without replication.
+/// Changes to be published. Always empty on a node without replication.
 #[derive(Default)]
 pub(super) struct ReplicationQueue {
     pending: Mutex<Pending>,
@@ -263,8 +263,8 @@ pub struct Replication {
     histories: Arc<AnswerHistories>,
     /// The clock for event times.
     clock: Arc<dyn Clock>,
-    /// The current tor generation. Rows of others do not apply here, and `HAProxy`, which identifies circuits by number,
-    /// would confuse them.
+    /// The current tor generation. Rows of others do not apply here, and `HAProxy`, which identifies circuits by
+    /// number, would confuse them.
     boot: Box<dyn Fn() -> TorBoot + Send + Sync>,
     node: NodeName,
 }
@@ -296,7 +296,7 @@ impl Replication {
     }
 
     /// Forgets a circuit's answers, here and on the other nodes, because its status was reset. The reset is consumed,
-    /// so that no node does it again.
+    /// so that no node repeats this.
     pub fn forgive(&self, circuit: TorCircuit, tag: CircuitTag) {
         self.histories.forget(tag);
         self.queue.push_event(encode_event(tag, None, self.clock.now(), self.node));
@@ -344,7 +344,7 @@ impl ReplicationPeer for Replication {
         }
         let sweep = waiting.sweep.filter(|_| rows.len() < most);
         if let (Some(from), Some(reputation)) = (sweep, self.reputation.upgrade()) {
-            // No holder of the table's lock waits for the queue's.
+            // This cannot deadlock: no holder of the table's lock waits for the queue's.
             let table = reputation.shared.table();
             let (swept, next) = table.in_force(from, most - rows.len(), reputation.clock.now());
             drop(table);
@@ -583,7 +583,7 @@ mod tests {
         row(status, StatusReason::Operator, since, until)
     }
 
-    /// What is kept after all of `outgoing`, in their order.
+    /// The stored row after all of `outgoing`, in their order.
     fn outgoing(outgoing: &[StatusRow]) -> Option<MergedStatus> {
         let all = outgoing.iter().copied().map(MergedStatus::decided);
         all.fold(None, |kept, outgoing| merge(kept, outgoing).or(kept))
@@ -623,12 +623,12 @@ mod tests {
         let (reset, solved, late) =
             (word(CircuitStatus::Normal, 6, 9), trust(7, 100), ban(5, 1000));
         assert_eq!(status_after(&[reset, solved, late]), solved);
-        // Also where the word was not told before what followed it.
+        // This holds even if the decision was not published before the row that followed it.
         let mut queue = Pending::default();
         [reset, solved].into_iter().for_each(|row| queue.insert(MergedStatus::decided(row)));
         let waits = queue.rows[&solved.circuit];
         assert_eq!(merge(Some(MergedStatus::decided(late)), waits).unwrap().row, solved);
-        // And is remembered for as long as what it ended might come.
+        // And it is kept for as long as the row that it ended may arrive.
         let kept = outgoing(&[late, reset]).unwrap();
         assert_eq!((kept.row, kept.end), (reset, at(1000)));
     }
@@ -675,7 +675,7 @@ mod tests {
             numbered(most + 1, word(CircuitStatus::Normal, 7, 100)),
             numbered(most + 2, word(CircuitStatus::Trusted, 7, 9)),
         ];
-        // What an operator said counts though something followed it.
+        // An operator's decision counts although another row followed it.
         let followed = numbered(most + 3, word(CircuitStatus::Normal, 5, 9));
         queue.put(unseen.into_iter().chain([followed, numbered(most + 3, trust(7, 90))]));
         queue.put((4..most).map(|number| numbered(number - 4, ban(5, 50))));
@@ -685,7 +685,7 @@ mod tests {
         let left: Vec<_> = queue.pending().rows.values().map(|kept| kept.row).collect();
         assert_eq!(left, [&unseen[..], &[numbered(most + 3, trust(7, 90))]].concat());
         assert_eq!(queue.pending().operator_at(followed.circuit), at(5));
-        // And has a bound.
+        // But not without limit.
         queue.put((0..=most).map(|number| numbered(number, word(CircuitStatus::Normal, 8, 9))));
         assert_eq!(queue.pending().rows.len(), MAX_PENDING_HIDDEN);
     }
@@ -699,7 +699,7 @@ mod tests {
             .prop_map(|(status, reason, since, lasts)| row(status, reason, since, since + lasts))
     }
 
-    /// One node of a simulated site, with time as it is there.
+    /// One node of a simulated site, with a clock of its own.
     #[derive(Default)]
     struct Node {
         mine: Option<StatusRow>,
@@ -708,7 +708,7 @@ mod tests {
     }
 
     impl Node {
-        /// As the ledger does and the book tells.
+        /// As the file and the table do.
         fn decide(&mut self, mut row: StatusRow) {
             if let Some(before) = self.mine.filter(|before| *before != row) {
                 if yields(&row, &before) && !is_by_operator(&row) {
@@ -727,7 +727,7 @@ mod tests {
 
         fn hear_one(&mut self, kept: &MergedStatus) {
             let word = kept.operator_at.max(self.queue.operator_at(kept.row.circuit));
-            // Nothing ends in this world, so that all that is told can be compared.
+            // Nothing expires in this simulation, so that all published rows can be compared.
             match compare_remote(
                 self.mine.as_ref(),
                 &RemoteRow { row: kept.row, operator_at: word },

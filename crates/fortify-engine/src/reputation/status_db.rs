@@ -13,10 +13,10 @@ use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;
 use fortify_core::sqlite::{self, FileError, Mark, Opened, Schema};
 
-/// Rows of another process's that are read at one time.
+/// The most rows of other processes that are read at once.
 const MAX_FOREIGN_ROWS: usize = 10_000;
 
-/// Rows out of force that one sweep deletes, so that it holds nobody up.
+/// The most expired rows that one purge deletes, so that it does not hold up other writes.
 const MAX_PURGED_ROWS: usize = 10_000;
 
 /// The file in the data directory.
@@ -43,7 +43,7 @@ const TABLES: &str = "
     INSERT INTO counter VALUES (0, 0);
 ";
 
-/// By how many ms the times of a row were moved since it was decided, because the clock was set.
+/// By how many ms a row's times were shifted since it was decided, because the clock was set.
 const SHIFTED: &str = "ALTER TABLE statuses ADD COLUMN shifted INTEGER NOT NULL DEFAULT 0";
 
 /// The version of the schema that this program writes: `user_version` of the file.
@@ -58,7 +58,7 @@ pub struct Write {
     pub row: StatusRow,
     /// Whether it yields to a ban in force, unless it is a longer ban itself. An operator's decision never yields.
     pub yields: bool,
-    /// By how many ms its times were moved since it was decided, because the clock was set.
+    /// By how many ms its times were shifted since it was decided, because the clock was set.
     pub shifted: i64,
 }
 
@@ -77,21 +77,21 @@ pub enum WriteOutcome {
     Done,
     /// It yielded to a ban.
     Yielded,
-    /// Every row is a ban in force, and none makes room.
+    /// Every row is a ban in force, so none can be evicted.
     Full,
 }
 
 /// The effects of a transaction.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// The rows that other processes had written before it, oldest first.
+    /// The rows that other processes wrote before it, oldest first.
     pub foreign: Vec<StatusRow>,
     /// The outcome of each write, in order.
     pub written: Vec<WriteOutcome>,
-    /// Whose rows made room, each with the index of the write that it made room for.
+    /// The circuits whose rows were evicted, each with the index of the write that needed the room.
     pub dropped: Vec<(usize, TorCircuit)>,
-    /// The bans that writes yielded to, each with the index of its write, and by how many ms it was moved
-    /// since it was decided.
+    /// The bans that writes yielded to, each with the index of its write, and by how many ms it was shifted since it
+    /// was decided.
     pub kept: Vec<(usize, StatusRow, i64)>,
 }
 
@@ -100,10 +100,10 @@ pub struct Applied {
 pub struct StatusDb {
     connection: Connection,
     path: PathBuf,
-    /// The file as this connection left it.
+    /// The state of the file after this connection's last write.
     mark: Mark,
     recreated: bool,
-    /// The last number that was seen.
+    /// The last sequence number that was seen.
     cursor: i64,
     /// SQLite's own count of other connections' commits.
     data_version: i64,
@@ -112,12 +112,12 @@ pub struct StatusDb {
 }
 
 impl StatusDb {
-    /// Opens the file in `data_dir` for at most `max_rows` rows; makes it, for its owner alone, if
-    /// there is none. A damaged one is moved aside.
+    /// Opens the file in `data_dir` for at most `max_rows` rows; creates it, accessible to its owner only, if
+    /// necessary. A damaged one is quarantined.
     ///
     /// # Errors
     ///
-    /// [`FileError`], with the file and what to do.
+    /// [`FileError`], which names the file and says what to do.
     pub fn open(data_dir: &Path, max_rows: usize, now: Timestamp) -> Result<Self, FileError> {
         Self::over(sqlite::open(data_dir, &SCHEMA, now)?, max_rows)
     }
@@ -158,19 +158,19 @@ impl StatusDb {
     ///
     /// # Errors
     ///
-    /// When it can be neither moved nor made: this is then still the old one.
+    /// Fails if the file can be neither moved nor created; the old one is still open then.
     pub fn recreate(&mut self, damaged: &FileError, now: Timestamp) -> Result<(), FileError> {
         let opened = sqlite::recreate(&self.path, &SCHEMA, now, damaged)?;
         *self = Self::over(opened, self.max_rows)?;
         Ok(())
     }
 
-    /// Whether the file on disk is still the one that this writes, and whole. It is read only if somebody
-    /// else wrote to it, which is a command's work, or damage that would be noticed after a restart.
+    /// Checks that the file on disk is still the one that is open, and intact. It is read only if something else wrote
+    /// to it: the command line, or damage that would otherwise be noticed only after a restart.
     ///
     /// # Errors
     ///
-    /// [`FileError::Damaged`], or why it cannot be read.
+    /// [`FileError::Damaged`], or another error if it cannot be read.
     pub fn verify(&mut self) -> Result<(), FileError> {
         let mark = Mark::of(&self.path);
         if mark == self.mark {
@@ -185,12 +185,12 @@ impl StatusDb {
         Ok(())
     }
 
-    /// Every row in force at `now`, with by how many ms it was moved since it was decided; later
-    /// [`Self::foreign`] goes on from here.
+    /// All rows in force at `now`, and by how many ms each was shifted since it was decided. [`Self::foreign`]
+    /// continues from here.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn load(&mut self, now: Timestamp) -> Result<Vec<(StatusRow, i64)>, FileError> {
         let load = |this: &mut Self| {
             let reading = this.connection.transaction()?;
@@ -213,17 +213,17 @@ impl StatusDb {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn find(&self, key: TorCircuit, now: Timestamp) -> Result<Option<StatusRow>, FileError> {
         let found = find(&self.connection, key).map_err(|error| self.failed(error))?;
         Ok(found.filter(|row| now < row.until))
     }
 
-    /// Does all of `writes` in one transaction, which is on disk when this returns.
+    /// Applies `writes` in one transaction, which is on disk when this returns.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written: none of them was done then.
+    /// Fails if the file cannot be written; nothing has changed then.
     pub fn apply(&mut self, writes: &[Write], now: Timestamp) -> Result<Applied, FileError> {
         self.try_apply(writes, now).map_err(|error| self.failed(error))
     }
@@ -280,7 +280,7 @@ impl StatusDb {
         writing.execute("UPDATE counter SET seq = ?1", [seq])?;
         writing.commit()?;
         (self.cursor, self.rows) = (seq, rows);
-        // What a commit moves from the log into the file is this connection's own doing.
+        // A checkpoint on commit changes the file too, but is this connection's own write.
         if untouched {
             self.mark = Mark::of(&self.path);
         }
@@ -291,7 +291,7 @@ impl StatusDb {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn foreign(&mut self) -> Result<(Vec<StatusRow>, bool), FileError> {
         let look = |this: &mut Self| {
             let version =
@@ -311,11 +311,11 @@ impl StatusDb {
         look(self).map_err(|error| self.failed(error))
     }
 
-    /// Moves the times of every row that this has seen by as much as the clock was set.
+    /// Shifts the times of all rows seen so far by as much as the clock was set.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written: no row was moved then.
+    /// Fails if the file cannot be written; no row was shifted then.
     pub fn shift(&mut self, millis: i64) -> Result<(), FileError> {
         let untouched = Mark::of(&self.path) == self.mark;
         let moved = self.connection.execute(
@@ -330,11 +330,11 @@ impl StatusDb {
         Ok(())
     }
 
-    /// Deletes rows that are not in force any more.
+    /// Deletes expired rows.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// Fails if the file cannot be written.
     pub fn purge(&mut self, now: Timestamp) -> Result<(), FileError> {
         let purged = purge(&self.connection, now).map_err(|error| self.failed(error))?;
         self.rows = self.rows.saturating_sub(purged);
@@ -369,7 +369,7 @@ fn find(connection: &Connection, key: TorCircuit) -> rusqlite::Result<Option<Sta
     statement.query_row(params![key.instance(), key.generation(), key.number()], read).optional()
 }
 
-/// By how many ms a circuit's row was moved since it was decided.
+/// By how many ms a circuit's row was shifted since it was decided.
 fn shift_of(connection: &Connection, key: TorCircuit) -> rusqlite::Result<i64> {
     let mut statement = connection.prepare_cached(
         "SELECT shifted FROM statuses WHERE instance = ?1 AND generation = ?2 AND number = ?3",
@@ -377,7 +377,7 @@ fn shift_of(connection: &Connection, key: TorCircuit) -> rusqlite::Result<i64> {
     statement.query_row(params![key.instance(), key.generation(), key.number()], |row| row.get(0))
 }
 
-/// The rows whose number is above `cursor`, and the last of those numbers.
+/// The rows with sequence numbers above `cursor`, and the last of those numbers.
 fn read_since(
     connection: &Connection,
     cursor: i64,
@@ -422,7 +422,7 @@ fn put(writing: &Transaction<'_>, write: &Write, seq: i64) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Deletes some of the rows that are out of force; how many.
+/// Deletes at most [`MAX_PURGED_ROWS`] expired rows, and returns how many.
 fn purge(connection: &Connection, now: Timestamp) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached(
         "DELETE FROM statuses WHERE (instance, generation, number) IN
@@ -453,7 +453,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StatusRow> {
     let status = match row.get(3)? {
         0 => CircuitStatus::Normal,
         1 => CircuitStatus::Trusted,
-        // Of numbers that the schema refuses, the one that admits nobody.
+        // The schema allows no other number; if there is one, admit nobody.
         _ => CircuitStatus::Banned,
     };
     let reason: String = row.get(6)?;
@@ -504,7 +504,7 @@ mod tests {
         let writes =
             [write(1, CircuitStatus::Banned, 60), write(u32::MAX, CircuitStatus::Trusted, 30)];
         assert_eq!(db.apply(&writes, NOW).unwrap().written, [WriteOutcome::Done; 2]);
-        // Not closed: a killed process closes nothing.
+        // The first is not closed, as if its process had been killed.
         let mut again = StatusDb::open(dir.path(), 10, NOW).unwrap();
         let rows = again.load(NOW.after(Duration::from_secs(30))).unwrap();
         assert_eq!(rows, [(writes[0].row, 0)]);
@@ -582,7 +582,7 @@ mod tests {
         assert!(gate.foreign().unwrap().0.is_empty());
         command.apply(&[write(1, CircuitStatus::Banned, 60)], NOW).unwrap();
         assert_eq!(numbers(&gate.foreign().unwrap().0), [1]);
-        assert!(gate.foreign().unwrap().0.is_empty(), "told twice");
+        assert!(gate.foreign().unwrap().0.is_empty(), "reported twice");
         command.apply(&[write(2, CircuitStatus::Banned, 60)], NOW).unwrap();
         let applied = gate.apply(&[write(3, CircuitStatus::Trusted, 60)], NOW).unwrap();
         assert_eq!(numbers(&applied.foreign), [2], "the gate's own write hid the other's");

@@ -1,4 +1,4 @@
-//! Circuit statuses in memory, and changes that the reconciler has not seen.
+//! Circuit statuses in memory, and the changes that the reconciler has not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,8 @@ use super::{CircuitStatus, StatusRow};
 use fortify_core::circuit::{TorBoot, TorCircuit};
 use fortify_core::clock::Timestamp;
 
-/// Changes that are remembered one by one, 16 bytes each. One more, and a full pass, which needs no
-/// memory of changes, takes their place.
+/// The most changes that are tracked individually, 16 bytes each. Beyond that, a full pass, which needs no list of
+/// changes, replaces them.
 pub(super) const MAX_CHANGES: usize = 65_536;
 
 /// Changes that the table in `HAProxy` does not have yet.
@@ -33,37 +33,37 @@ pub struct Counts {
     pub banned: usize,
 }
 
-/// Every row that was in force when it came, by circuit and by when it ends.
+/// All rows that were in force when they were added, by circuit and by when they end.
 #[derive(Default)]
 pub(super) struct StatusTable {
     rows: BTreeMap<TorCircuit, StatusRow>,
     ends: [BTreeSet<(Timestamp, TorCircuit)>; CircuitStatus::ALL.len()],
     penalties: Penalties,
     changes: BTreeSet<TorCircuit>,
-    /// Whether `changes` does not hold all of them.
+    /// Whether `changes` is incomplete.
     overflowed: bool,
-    /// Rows that the file does not have, and whether they yield to a ban.
+    /// Rows that are not in the file, and whether they yield to a ban.
     unwritten: BTreeMap<TorCircuit, bool>,
-    /// Those of `unwritten` that are over, and not in `ends` any more: the file may have another row in
-    /// their place, which would be in force again.
+    /// Those of `unwritten` that have ended, and are no longer in `ends`. The file may have another row of the circuit,
+    /// which would be in force again.
     over: BTreeSet<TorCircuit>,
-    /// By how many ms rows were moved since they were decided, because the clock was set. Other gates know
-    /// them as they were decided.
+    /// By how many ms rows were shifted since they were decided, because the clock was set. Other nodes know them with
+    /// their original times.
     shifted: BTreeMap<TorCircuit, i64>,
-    /// When the first of `changes` came.
+    /// When the oldest of `changes` was made.
     oldest: Option<Timestamp>,
-    /// The same for changes that were taken and not confirmed.
+    /// The same for changes that were taken but not confirmed yet.
     oldest_taken: Option<Timestamp>,
 }
 
 impl StatusTable {
-    /// Takes a row of the file over in place of the circuit's former one.
+    /// Adds a row that is in the file, replacing the circuit's previous one.
     pub(super) fn put(&mut self, row: StatusRow, now: Timestamp) {
         self.unwritten.remove(&row.circuit);
         self.insert(row, now);
     }
 
-    /// Takes a row over that the file has, moved by `shifted` ms since it was decided.
+    /// As [`Self::put`], for a row that was shifted by `shifted` ms since it was decided.
     pub(super) fn load(&mut self, row: StatusRow, shifted: i64, now: Timestamp) {
         self.put(row, now);
         if shifted != 0 {
@@ -71,14 +71,14 @@ impl StatusTable {
         }
     }
 
-    /// As [`Self::load`], for a row whose times are others in the file: that is to have them as they are here,
-    /// or what is decided later yields to a ban that is over.
+    /// As [`Self::load`], for a row with different times in the file. The file has to be updated; otherwise later
+    /// decisions would yield to a ban that has ended.
     pub(super) fn load_moved(&mut self, row: StatusRow, shifted: i64, now: Timestamp) {
         self.load(row, shifted, now);
         self.unwritten.insert(row.circuit, false);
     }
 
-    /// Puts the ban in force that `row` yielded to in the file, whether or not it was known here. Later decisions that
+    /// Puts in force the ban in the file to which `row` yielded, whether or not it was known here. Later decisions that
     /// are not written yet stay.
     pub(super) fn keep_ban(
         &mut self,
@@ -120,14 +120,14 @@ impl StatusTable {
             self.remove(victim, now);
         }
         let outgoing = self.after_previous(row);
-        // What yields to nothing was to replace a ban that the file has; so does what follows it.
+        // A row that yields to nothing may have to replace a ban in the file, and so may the row that follows it.
         let yields = yields && self.unwritten.get(&row.circuit).copied().unwrap_or(true);
         self.insert(row, now);
         self.unwritten.insert(row.circuit, yields);
         (WriteOutcome::Done, Some(outgoing))
     }
 
-    /// Moves every time by as much as the clock was set.
+    /// Shifts all times by as much as the clock was set.
     pub(super) fn shift(&mut self, millis: i64) {
         for ends in &mut self.ends {
             ends.clear();
@@ -147,18 +147,18 @@ impl StatusTable {
         self.oldest_taken = self.oldest_taken.map(|time| time.shifted(millis));
     }
 
-    /// The file has nothing of what is here.
+    /// Marks all rows as missing from the file.
     pub(super) fn mark_all_unwritten(&mut self) {
         self.unwritten = self.rows.keys().map(|circuit| (*circuit, false)).collect();
     }
 
-    /// Some of what the file does not have, at most `most`.
+    /// At most `most` of the rows that are not in the file.
     pub(super) fn some_unwritten(&self, most: usize) -> Vec<Write> {
         let some = self.unwritten.keys().filter_map(|circuit| self.as_write(*circuit));
         some.take(most).collect()
     }
 
-    /// The file has `row`, or will not have it.
+    /// Marks `row` as written, or as not to be written.
     pub(super) fn mark_written(&mut self, row: &StatusRow) {
         if self.rows.get(&row.circuit) == Some(row) {
             self.unwritten.remove(&row.circuit);
@@ -168,7 +168,7 @@ impl StatusTable {
         }
     }
 
-    /// How many rows the file does not have.
+    /// The number of rows that are not in the file.
     pub(super) fn unwritten(&self) -> usize {
         self.unwritten.len()
     }
@@ -222,12 +222,12 @@ impl StatusTable {
         StatusRow { since: after.map_or(row.since, |after| after.max(row.since)), ..row }
     }
 
-    /// The row of a circuit that is in force, as it was decided, whatever clocks were set since.
+    /// The row in force of a circuit, with the times of its decision, even if the clock was set since.
     pub(super) fn decided(&self, circuit: TorCircuit, now: Timestamp) -> Option<StatusRow> {
         self.row(circuit, now).map(|row| self.as_decided(*row))
     }
 
-    /// `row` by the clock by which its circuit's was decided.
+    /// `row` with its times shifted back to the clock by which its circuit's row was decided.
     pub(super) fn as_decided(&self, row: StatusRow) -> StatusRow {
         row.shifted(self.shift_of(row.circuit).saturating_neg())
     }
@@ -280,9 +280,9 @@ impl StatusTable {
         any
     }
 
-    /// Whether the file is to have a circuit's row though it is over, because another row may be in its place
-    /// there that is not: one that yields to nothing replaced any, and trust is ended by one that is
-    /// over as soon as it begins.
+    /// Whether a circuit's row has to be written although it has ended, because the file may have another one that has
+    /// not. This applies to a row that yields to nothing, which may replace any other, and to one that ends trust,
+    /// which expires as it begins.
     fn outlives_its_end(&self, circuit: TorCircuit) -> bool {
         let ends_at_once = self.rows.get(&circuit).is_some_and(|row| row.until <= row.since);
         self.unwritten.get(&circuit).is_some_and(|yields| !yields || ends_at_once)
@@ -320,7 +320,8 @@ impl StatusTable {
         self.penalties.circuits().collect()
     }
 
-    /// At most `most` rows in force from `start` on, as they were decided, and where the next ones begin.
+    /// At most `most` rows in force from `start` on, with the times of their decisions, and the circuit at which to
+    /// continue.
     pub(super) fn in_force(
         &self,
         start: TorCircuit,
@@ -332,13 +333,13 @@ impl StatusTable {
         (some, rows.next().map(|row| row.circuit))
     }
 
-    /// How many rows there are from `start` on.
+    /// The number of rows from `start` on.
     pub(super) fn count(&self, start: TorCircuit) -> usize {
         self.rows.range(start..).count()
     }
 
-    /// Removes a circuit's row if it is a reset; the table was updated when it came. One that is not in the file yet is
-    /// only ended, and removed once it is written, because the file still has the row that it replaced.
+    /// Removes a circuit's row if it is a reset. The change was noted when the reset was added. One that is not in the
+    /// file yet is only ended, and removed once it is written, because the file still has the row that it replaced.
     pub(super) fn consume_reset(&mut self, circuit: TorCircuit, now: Timestamp) {
         let Some(row) =
             self.rows.get_mut(&circuit).filter(|row| row.status == CircuitStatus::Normal)
@@ -354,7 +355,7 @@ impl StatusTable {
         }
     }
 
-    /// The rows of these circuits that the file does not have.
+    /// The rows of these circuits that are not in the file.
     pub(super) fn unwritten_of(&self, circuits: impl Iterator<Item = TorCircuit>) -> Vec<Write> {
         if self.unwritten.is_empty() {
             return Vec::new();
@@ -379,7 +380,7 @@ impl StatusTable {
     }
 
     pub(super) fn begin_pass(&mut self, now: Timestamp) -> Vec<(TorCircuit, CircuitStatus)> {
-        // Bans first: they are what the table must have.
+        // Bans first, because they matter most.
         let mut wanted = Vec::with_capacity(self.rows.len());
         for status in [CircuitStatus::Banned, CircuitStatus::Trusted] {
             let ends = self.ends[status as usize].iter();
@@ -562,22 +563,22 @@ mod tests {
         assert_eq!(put(1, CircuitStatus::Trusted, 90), WriteOutcome::Yielded);
         assert_eq!(put(1, CircuitStatus::Banned, 30), WriteOutcome::Yielded);
         assert_eq!(put(2, CircuitStatus::Trusted, 60), WriteOutcome::Done);
-        assert_eq!(put(3, CircuitStatus::Banned, 60), WriteOutcome::Done, "a favour makes room");
+        assert_eq!(put(3, CircuitStatus::Banned, 60), WriteOutcome::Done, "trust makes room");
         assert_eq!(put(4, CircuitStatus::Banned, 60), WriteOutcome::Full, "a ban does not");
         assert_eq!(table.some_unwritten(9).len(), 2);
         table.put(row(1, CircuitStatus::Banned, 60), NOW);
         assert_eq!(table.unwritten(), 1);
         table.expire(NOW.after(Duration::from_secs(60)));
-        assert_eq!(table.unwritten(), 0, "what is over need not be written");
+        assert_eq!(table.unwritten(), 0, "an ended row need not be written");
         table.put(row(5, CircuitStatus::Trusted, 60), NOW);
         table.mark_all_unwritten();
         let word = row(6, CircuitStatus::Trusted, 30);
         let _became = table.put_unwritten(Write::of(word), 9, NOW);
         assert!(table.expire(NOW.after(Duration::from_secs(30))));
         assert_eq!(table.row(circuit(6), NOW.after(Duration::from_secs(30))), None);
-        assert_eq!(table.some_unwritten(9)[1].row, word, "an operator's word, though over");
+        assert_eq!(table.some_unwritten(9)[1].row, word, "an operator's decision, though ended");
         table.shift(0);
-        assert!(!table.expire(NOW.after(Duration::from_secs(30))), "told twice");
+        assert!(!table.expire(NOW.after(Duration::from_secs(30))), "reported twice");
         table.mark_written(&word);
         assert_eq!((table.unwritten(), table.count(circuit(6))), (1, 0));
         assert_eq!(table.some_unwritten(9)[0].row, row(5, CircuitStatus::Trusted, 60));
@@ -596,7 +597,7 @@ mod tests {
         let trust = Write { yields: true, ..Write::of(row(2, CircuitStatus::Trusted, 0)) };
         assert_eq!(table.put_unwritten(trust, 2, NOW).0, WriteOutcome::Done);
         assert!(table.expire(NOW));
-        assert_eq!(table.unwritten(), 2, "a favour is taken back in the file too");
+        assert_eq!(table.unwritten(), 2, "trust is revoked in the file too");
         let ban = Write::of(row(3, CircuitStatus::Banned, 30));
         assert_eq!(table.put_unwritten(ban, 2, NOW).0, WriteOutcome::Done);
         let unwritten = table.some_unwritten(9).into_iter().map(|write| write.row.circuit);
@@ -617,7 +618,7 @@ mod tests {
         let _became = table.put_unwritten(Write::of(reset), 9, NOW);
         table.keep_ban(&asked, ban, 5, NOW);
         assert_eq!((table.row(circuit(1), NOW), table.unwritten()), (Some(&reset), 1));
-        // The same as the file has need not be written.
+        // A row equal to that in the file need not be written.
         let mut table = StatusTable::default();
         table.put(ban, NOW);
         table.mark_all_unwritten();

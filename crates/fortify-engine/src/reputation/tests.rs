@@ -1,4 +1,4 @@
-//! The whole of it: file, memory and thread together.
+//! Reputation as a whole: file, memory and writer thread.
 
 use super::*;
 use fortify_core::clock::{ManualClock, SystemClock};
@@ -23,7 +23,7 @@ fn status(reputation: &Reputation, number: u32) -> Option<CircuitStatus> {
     reputation.status(circuit(number))
 }
 
-/// Waits for a condition that another thread brings about.
+/// Waits for a condition that another thread fulfils.
 async fn eventually(what: &str, condition: impl Fn() -> bool) {
     for _ in 0..6000 {
         if condition() {
@@ -126,7 +126,7 @@ async fn abuse_18_a_flood_of_trusted_circuits_pushes_out_trusted_circuits_and_no
     let reputation = Reputation::bounded(dir.path(), clock, 3).unwrap();
     reputation.ban(circuit(1), in_an_hour(), StatusReason::Failures).await.unwrap();
     for round in 0..400 {
-        // Not waited for, so that many are in one transaction, and the same circuit comes again.
+        // Not awaited, so that one transaction has many writes, some of the same circuit.
         let until = in_an_hour().after(Duration::from_secs(round));
         reputation.trust_in_background(circuit(2 + (round as u32 % 7)), until).unwrap();
     }
@@ -164,7 +164,7 @@ async fn bans_of_here_and_of_another_gate_count_though_the_disk_refuses_them() {
     assert_eq!(kept, Durability::InMemory);
     assert_eq!(status(&reputation, 2), Some(CircuitStatus::Banned));
     assert_eq!((reputation.unwritten(), reputation.is_degraded()), (2, true));
-    // The other gates are told of the one that was decided here, once.
+    // The row that was decided here is published to the other nodes, once.
     let outgoing = sharing.take_batch(9);
     assert_eq!(outgoing.rows.len(), 1);
     sharing.confirm_published(fortify_store::replication::PublishBatch::default());
@@ -177,7 +177,7 @@ async fn bans_of_here_and_of_another_gate_count_though_the_disk_refuses_them() {
     }
 }
 
-/// A gate among others.
+/// The replication of one node.
 fn sharing(reputation: &Arc<Reputation>, clock: &Arc<ManualClock>) -> replication::Replication {
     let histories = Arc::new(answer_history::AnswerHistories::new(
         clock.clone(),
@@ -216,21 +216,21 @@ async fn a_clock_that_jumps_decides_nothing_that_other_gates_are_told() {
         };
         eventually("followed", || has(&reputation, until)).await;
         assert_eq!(one.pending(), Some(0));
-        // What all have is what was decided, whoever reads it again.
+        // All nodes have the row as it was decided, even when it is read again.
         one.apply(rows.clone()).await.unwrap();
         assert_eq!(one.pending(), Some(0));
         assert!(has(&reputation, until), "it lasts as long as was said");
-        // A store that lost it is told what was decided.
+        // If the store lost it, it is published again as it was decided.
         one.reconcile(&std::collections::HashSet::new());
         assert!(one.take_batch(9).rows == rows);
         drop((one, reputation));
-        // So it is after a restart.
+        // The same holds after a restart.
         let again = Arc::new(Reputation::open(dir.path(), clock.clone()).unwrap());
         let one = sharing(&again, &clock);
         one.apply(rows.clone()).await.unwrap();
         assert!(has(&again, until));
         assert_eq!(one.pending(), Some(0));
-        // What is decided now is later than what it replaces, which was decided by another time.
+        // A new decision is later than the one it replaces, which was made by a different clock.
         again
             .set(circuit(1), CircuitStatus::Normal, in_an_hour(), StatusReason::Operator)
             .await
@@ -252,7 +252,7 @@ async fn a_clock_that_jumps_ends_no_ban_and_makes_none_longer() {
         assert_eq!(status(&reputation, 1), Some(CircuitStatus::Banned), "before it was noticed");
         let until = clock.now().after(hour);
         eventually("followed", || reputation.row(circuit(1)).unwrap().until == until).await;
-        // A restart and the command line know the wall clock alone.
+        // The command line, and a gate after a restart, know only the wall clock.
         eventually("in the file", || {
             let db = StatusDb::open_existing(dir.path(), 9).unwrap();
             let row = db.find(circuit(1), clock.now()).unwrap();
@@ -275,7 +275,7 @@ async fn a_ban_of_before_a_clock_was_set_back_is_no_longer_after_a_restart() {
     let clock = Arc::new(ManualClock::at(NOW.before(Duration::from_secs(86_400))));
     let again = Reputation::open(dir.path(), clock.clone()).unwrap();
     assert_eq!(status(&again, 1), Some(CircuitStatus::Banned));
-    // What the file says is what counts, or a later ban would yield to one that is over.
+    // The file must be updated, or a later ban would yield to one that has ended.
     let until = clock.now().after(Duration::from_secs(3600));
     eventually("written", || !again.is_degraded()).await;
     let db = StatusDb::open_existing(dir.path(), 9).unwrap();
@@ -296,7 +296,7 @@ async fn a_ban_of_before_a_clock_was_set_back_is_no_longer_after_a_restart() {
 async fn a_ban_that_yields_in_the_file_leaves_in_force_what_the_file_has() {
     let dir = tempfile::tempdir().unwrap();
     let (reputation, _) = opened(dir.path());
-    // Written so that no gate notices.
+    // Written in a way that no gate notices.
     let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
     let (since, until) = (NOW.as_millis() as i64, in_an_hour().as_millis() as i64);
     file.execute(
@@ -333,7 +333,7 @@ async fn a_reset_that_the_disk_refuses_is_written_though_it_was_used_up_or_is_ov
     assert_eq!(reputation.row(circuit(1)), None, "it is used once");
     clock.set(sooner);
     assert_eq!(reputation.row(circuit(2)), None);
-    // Whatever looks after what is over has looked.
+    // By now the writer has expired ended rows.
     let (penalised, later) = (circuit(9), sooner.after(Duration::from_secs(1)));
     reputation.penalise(penalised, later);
     clock.set(later);

@@ -36,15 +36,15 @@ const MAX_BATCH: usize = 1024;
 /// The most transactions of failed writes in a row, before new writes are handled.
 const MAX_CATCH_UP: usize = 16;
 
-/// A write, and the channel to its caller.
+/// A write, and the channel for its result.
 pub(super) struct WriteJob {
     pub(super) write: Write,
     pub(super) done: Option<oneshot::Sender<(WriteOutcome, Durability)>>,
-    /// A place in the bounded queue, given back when the write is done.
+    /// A place in the bounded queue, released when the write is done.
     pub(super) slot: OwnedSemaphorePermit,
 }
 
-/// Rows from other nodes, and the channel to the caller.
+/// Rows from other nodes, and the channel that confirms them.
 pub(super) struct RemoteBatch {
     pub(super) rows: Vec<RemoteRow>,
     pub(super) done: oneshot::Sender<()>,
@@ -71,7 +71,7 @@ pub(super) struct Writer {
     db: StatusDb,
     shared: Arc<SharedState>,
     clock: Arc<SteadyClock>,
-    /// When the disk was last tried while it takes nothing.
+    /// When a failing disk was last tried.
     tried: Instant,
 }
 
@@ -82,7 +82,7 @@ impl Writer {
 
     /// Runs until all senders are gone.
     pub(super) fn run(mut self, queue: &Receiver<WriterCommand>) {
-        // Rows whose times are others than in the file.
+        // Rows with different times in the file.
         self.catch_up();
         let (mut polled, mut purged) = (Instant::now(), Instant::now());
         loop {
@@ -132,7 +132,7 @@ impl Writer {
         };
         for (job, written) in jobs.into_iter().zip(written) {
             if let Some(done) = job.done {
-                // Whoever stopped waiting does not need to know.
+                // A caller that stopped waiting does not need the result.
                 let _gone = done.send((written, kept));
             }
             drop(job.slot);
@@ -150,8 +150,8 @@ impl Writer {
         }
     }
 
-    /// Does `writes` in the file; `None` where the disk does not take them. One that takes nothing is not
-    /// asked for each: it would make each of them wait.
+    /// Writes `writes` to the file; `None` if the disk fails. A failing disk is not tried for every write, because each
+    /// would have to wait for it.
     fn apply(&mut self, writes: &[Write]) -> Option<Applied> {
         if self.shared.is_failing() { None } else { self.try_apply(writes) }
     }
@@ -174,7 +174,7 @@ impl Writer {
         for row in &applied.foreign {
             outgoing.push(table.replace(*row, now));
         }
-        // In the order of the transaction: who made room may come back in the same one.
+        // In the order of the transaction: an evicted circuit may get a new row in the same one.
         let mut dropped = applied.dropped.iter().peekable();
         let mut kept = applied.kept.iter().peekable();
         for (index, (write, written)) in writes.iter().zip(&applied.written).enumerate() {
@@ -191,7 +191,7 @@ impl Writer {
                         table.keep_ban(&write.row, *ban, *shifted, now);
                     }
                 }
-                // What is in force is what it was before it was written.
+                // The row in force is the same as before.
                 _ => table.mark_written(&write.row),
             }
         }
@@ -219,7 +219,7 @@ impl Writer {
     /// Applies rows from other nodes unless local rows supersede them. If the disk fails, they are in force in memory,
     /// as local decisions are.
     fn apply_remote(&mut self, batch: RemoteBatch) {
-        // What another process wrote is decided here too.
+        // Rows written by another process are decisions of this node too.
         self.poll();
         let now = self.clock.now();
         let (mut counts, mut superseded) = (BTreeMap::new(), Vec::new());
@@ -241,7 +241,7 @@ impl Writer {
                 None => {
                     let mut table = self.shared.table_mut();
                     for write in &writes {
-                        // Other gates know it; at the bound it counts there alone.
+                        // Other nodes have the row; if the table is full, it applies on those only.
                         let _outcome = table.put_unwritten(*write, self.shared.max_rows, now);
                     }
                     drop(table);
@@ -254,8 +254,8 @@ impl Writer {
         let _gone = batch.done.send(());
     }
 
-    /// Where the clock was set, moves what is in force by as much: it ends when it would have, and a restart
-    /// and the command line, which know the wall clock alone, find it so.
+    /// Shifts the rows in force by as much as the clock was set. They end when they would have, also for the command
+    /// line and after a restart, which know only the wall clock.
     ///
     /// Nothing is published, because no decision has changed.
     fn follow_clock(&mut self) {
@@ -300,7 +300,7 @@ impl Writer {
         }
     }
 
-    /// Writes what the disk did not take before; with nothing to write, tries whether it takes anything.
+    /// Writes the rows that could not be written before. With none, it tests whether the disk works again.
     fn catch_up(&mut self) {
         self.tried = Instant::now();
         for _transaction in 0..MAX_CATCH_UP {
@@ -308,7 +308,7 @@ impl Writer {
             if writes.is_empty() && !self.shared.is_failing() {
                 return;
             }
-            // A disk that failed is tried here, and nowhere else.
+            // Only here is a failing disk tried again.
             let Some(applied) = self.try_apply(&writes) else { return };
             self.update_table(&writes, &applied, RowOrigin::InForce);
             if writes.len() < MAX_BATCH {
@@ -343,7 +343,7 @@ impl Writer {
     }
 
     fn recreate(&mut self, damaged: &FileError) -> Result<(), FileError> {
-        // Where that fails it is tried again, and not with every look at the file.
+        // If that fails, it is retried, but not with every poll.
         if self.shared.is_failing() && self.tried.elapsed() < RETRY_INTERVAL {
             return Err(damaged.clone());
         }

@@ -180,8 +180,8 @@ impl Publisher {
                     if said.as_ref() != Some(&text) {
                         tracing::warn!(
                             error = %text,
-                            "changes of circuit status do not reach the other nodes; they apply here, \
-                             and are published later"
+                            "changes of circuit status do not reach the other nodes; they apply \
+                             here, and are published later"
                         );
                         said = Some(text);
                     }
