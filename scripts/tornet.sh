@@ -4,7 +4,7 @@
 #
 #   scripts/tornet.sh up       starts it; the last lines say the address and how to reach it (make tor)
 #   scripts/tornet.sh down     stops it (make tor-down)
-#   scripts/tornet.sh restart  stops the onion service's tor and starts it again: circuits count anew
+#   scripts/tornet.sh restart  stops the onion service's tor and starts it again: circuit numbers start again
 #
 # TORNET_DIR is the folder; its keys are kept, so the address stays, and no more.
 # TARGET is where the service sends its visitors (127.0.0.1:10000, the stack's HAProxy). TORNET_PORT is

@@ -34,7 +34,7 @@ pub struct Schema {
     pub name: &'static str,
     /// The migration steps; `user_version` counts those that were taken.
     pub steps: &'static [&'static str],
-    /// What an empty file means, for messages: `bans start empty`.
+    /// What an empty file means, for messages: `the new file starts without bans`.
     pub consequence: &'static str,
 }
 
@@ -83,7 +83,7 @@ pub enum FileError {
     /// A later version of this program made the file.
     #[error(
         "{}: was written by a later version of Fortify (schema {version}); start that version, or \
-         move the file away: {anew} then", path.display()
+         move the file away (then {anew})", path.display()
     )]
     Newer {
         /// The file.
@@ -392,7 +392,7 @@ mod tests {
     const SCHEMA: Schema = Schema {
         name: "things.sqlite",
         steps: &["CREATE TABLE things (n INTEGER) STRICT", "CREATE INDEX by_n ON things (n)"],
-        consequence: "things start anew",
+        consequence: "the new file starts empty",
     };
 
     fn fill(opened: &Opened) {
@@ -432,7 +432,7 @@ mod tests {
         for opened in [open(dir.path(), &old, NOW), open_existing(dir.path(), &old)] {
             let newer = opened.unwrap_err().to_string();
             assert!(newer.contains("later version of Fortify (schema 2)"), "{newer}");
-            assert!(newer.contains("things start anew"), "{newer}");
+            assert!(newer.contains("the new file starts empty"), "{newer}");
         }
         assert!(!open(dir.path(), &SCHEMA, NOW).unwrap().recreated);
     }
@@ -460,7 +460,7 @@ mod tests {
         let again = open_for_owner(&data, &SCHEMA).unwrap();
         let count = "SELECT count(*) FROM things";
         let rows: i64 = again.connection.query_row(count, [], |row| row.get(0)).unwrap();
-        assert_eq!(rows, 2000, "a file that was there is begun anew");
+        assert_eq!(rows, 2000, "an existing file was recreated");
     }
 
     /// Damage at the start of a file, in its middle, and a file that ends too soon.

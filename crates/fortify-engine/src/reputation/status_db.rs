@@ -22,8 +22,11 @@ const MAX_PURGED_ROWS: usize = 10_000;
 /// The file in the data directory.
 pub const FILE_NAME: &str = "reputation.sqlite";
 
-const SCHEMA: Schema =
-    Schema { name: FILE_NAME, steps: &[TABLES, SHIFTED], consequence: "bans start anew" };
+const SCHEMA: Schema = Schema {
+    name: FILE_NAME,
+    steps: &[TABLES, SHIFTED],
+    consequence: "the new file starts without bans",
+};
 
 const TABLES: &str = "
     CREATE TABLE statuses (
@@ -122,7 +125,7 @@ impl StatusDb {
         Self::over(sqlite::open(data_dir, &SCHEMA, now)?, max_rows)
     }
 
-    /// Opens the file of a gate that was started before, for the command line.
+    /// Opens an existing file, for the command line.
     ///
     /// # Errors
     ///

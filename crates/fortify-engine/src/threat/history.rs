@@ -17,16 +17,16 @@ use fortify_core::sqlite::{self, FileError, Opened, Schema};
 /// The number of changes that are kept: 30 MB at about 300 bytes each, and two months of one change per minute.
 pub const MAX_ROWS: u64 = 100_000;
 
-/// Bytes of a reason, and of an operator's name.
+/// The most bytes of a reason.
 pub const MAX_REASON: usize = 500;
-/// As [`MAX_REASON`].
+/// The most bytes of an operator's name.
 pub const MAX_NAME: usize = 64;
 
 /// The file in the data directory.
 pub const FILE_NAME: &str = "audit.sqlite";
 
 const SCHEMA: Schema =
-    Schema { name: FILE_NAME, steps: &[TABLES], consequence: "the dial stands as configured" };
+    Schema { name: FILE_NAME, steps: &[TABLES], consequence: "the threat dial is as configured" };
 
 const TABLES: &str = "
     CREATE TABLE dial (
@@ -89,30 +89,30 @@ impl ChangedBy {
 /// The cause of a change.
 #[derive(Clone, Debug)]
 pub struct DialChange {
-    /// When.
+    /// When it was made.
     pub at: Timestamp,
-    /// By whom.
+    /// Who made it.
     pub by: ChangedBy,
-    /// Why, in words.
+    /// The reason, as text.
     pub reason: String,
-    /// The sample that caused it, where the dial turned by itself.
+    /// The sample that caused it, if automatic control made it.
     pub signals: Option<Signals>,
 }
 
 /// One recorded change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DialRow {
-    /// When, ms since the Unix epoch.
+    /// When it was made, in ms since the Unix epoch.
     pub at: Timestamp,
-    /// From which level.
+    /// The level before the change.
     pub from: u8,
-    /// To which.
+    /// The level after the change.
     pub to: u8,
     /// The mode after the change.
     pub mode: String,
     /// `auto`, `operator:<name>`, `configuration` or `store`.
     pub by: String,
-    /// Why, in words.
+    /// The reason, as text.
     pub reason: String,
     /// The sample that caused it.
     pub signals: Option<serde_json::Value>,
@@ -139,7 +139,7 @@ impl DialHistory {
         sqlite::open(data_dir, &SCHEMA, now).map(Self::over)
     }
 
-    /// Opens the file of a gate that was started before, for the command line.
+    /// Opens an existing file, for the command line.
     ///
     /// # Errors
     ///
@@ -196,7 +196,7 @@ impl DialHistory {
         })
     }
 
-    /// The dial as it stands; `None` before the first [`Self::configure`].
+    /// The current dial; `None` before the first [`Self::configure`].
     ///
     /// # Errors
     ///
@@ -235,7 +235,7 @@ impl DialHistory {
         })
     }
 
-    /// The dial, if another process has written since the last call.
+    /// The dial, if another process has written it since the last call.
     ///
     /// # Errors
     ///
@@ -254,7 +254,7 @@ impl DialHistory {
         look(self).map_err(|error| self.failed(error))
     }
 
-    /// The last `count` turns, the oldest first.
+    /// The last `count` changes, the oldest first.
     ///
     /// # Errors
     ///
@@ -273,7 +273,7 @@ impl DialHistory {
         read().map_err(|error| self.failed(error))
     }
 
-    /// The last `count` turns before `before` whose numbers are below `below`, with their numbers, the latest
+    /// The last `count` changes before `before` with sequence numbers below `below`, with those numbers, the latest
     /// first.
     ///
     /// # Errors
@@ -325,7 +325,7 @@ fn read_dial(connection: &Connection) -> rusqlite::Result<Option<Dial>> {
         let until: Option<i64> = row.get(3)?;
         Ok(Dial {
             version: unsigned(row.get(0)?),
-            // Of words that the schema refuses, the one that changes nothing.
+            // The schema allows no other word; if there is one, change nothing.
             mode: Mode::parse(&mode).unwrap_or(Mode::Pinned),
             level: ThreatLevel::new(level)
                 .ok_or(rusqlite::Error::IntegralValueOutOfRange(2, level.into()))?,
@@ -409,7 +409,7 @@ mod tests {
         for number in 3..=7 {
             let turned = audit.turn(Some(&why("rush")), |dial| dial.set(level(number), NOW));
             let turned = turned.unwrap().unwrap();
-            // Not closed: a killed process closes nothing.
+            // The first is not closed, as if its process had been killed.
             let (again, dial) = open(&dir);
             assert_eq!(dial, turned);
             assert_eq!(dial.version, before.version + u64::from(number) - 2);

@@ -7,7 +7,7 @@ use fortify_captcha::{Carrier, Variant, carrier_weights, variant_weights};
 
 use super::ThreatLevel;
 
-/// The shortest session that a level shortens to: that of `session.ttl_seconds`.
+/// The shortest session that a level sets: the minimum of `session.ttl_seconds`.
 const SHORTEST_SESSION: Duration = Duration::from_secs(60);
 
 /// What a request needs to be admitted.
@@ -26,7 +26,7 @@ pub enum Admits {
 pub struct LevelPolicy {
     /// The level.
     pub level: ThreatLevel,
-    /// How often each task is asked; empty for the level's own weights.
+    /// How often each task is drawn; empty for the level's own weights.
     pub variants: Vec<(Variant, u32)>,
     /// How often each carrier is used; empty for the level's own weights.
     pub carriers: Vec<(Carrier, u32)>,
@@ -34,16 +34,16 @@ pub struct LevelPolicy {
     pub stages: u8,
     /// How long a challenge can be answered.
     pub challenge_ttl: Duration,
-    /// Challenges that a circuit may ask for in an hour.
+    /// Challenges that a circuit may request per hour.
     pub challenges_per_hour: u32,
-    /// How long a session lasts that is earned now.
+    /// How long a new session lasts.
     pub session_ttl: Duration,
     /// What a request needs to be admitted.
     pub admits: Admits,
 }
 
 impl LevelPolicy {
-    /// How often each task is asked: as it is written, or the level's own weights.
+    /// How often each task is drawn: as configured, or the level's own weights.
     #[must_use]
     pub fn tasks(&self) -> &[(Variant, u32)] {
         match self.variants.is_empty() {
@@ -52,7 +52,7 @@ impl LevelPolicy {
         }
     }
 
-    /// How often each carrier is used: as it is written, or the level's own weights.
+    /// How often each carrier is used: as configured, or the level's own weights.
     #[must_use]
     pub fn shown_by(&self) -> &[(Carrier, u32)] {
         match self.carriers.is_empty() {
@@ -84,7 +84,7 @@ pub struct LevelOverride {
 }
 
 impl LevelOverride {
-    /// Nothing written for `level` yet.
+    /// No overrides for `level`.
     #[must_use]
     pub const fn of(level: ThreatLevel) -> Self {
         Self {
@@ -138,9 +138,8 @@ impl LevelTable {
     }
 }
 
-/// The requirement's numbers. Sessions get shorter above 5, so that visitors admitted during an
-/// attack is asked again soon: three quarters of `session.ttl_seconds` at 6 and 7, half at 8, a
-/// quarter above.
+/// The numbers of the requirements. Sessions get shorter above 5, so that visitors admitted during an attack are
+/// challenged again soon: three quarters of `session.ttl_seconds` at 6 and 7, half at 8, a quarter above.
 fn default_row(level: ThreatLevel, basis: &Basis) -> LevelPolicy {
     let number = level.get();
     let quarters = match number {

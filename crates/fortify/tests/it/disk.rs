@@ -221,7 +221,11 @@ fn a_file_that_is_damaged_under_a_running_gate_is_written_anew_from_memory() {
         }
         gate.until_ready_says(r#""recreated":["reputation.sqlite"]"#);
         gate.until_ready_says(r#""reputation":"ok""#);
-        assert_eq!(gate.said("replaced by an empty one: bans start anew"), 1, "{damage}");
+        assert_eq!(
+            gate.said("replaced by an empty one: the new file starts without bans"),
+            1,
+            "{damage}"
+        );
         gate.ban(4..6);
         gate.kill();
         let gate = Gate::start(&path);
