@@ -118,7 +118,7 @@ mod tests {
             assert_eq!(add(&recent, number), 1, "who is new is never refused");
         }
         assert_eq!(recent.len(), 32 * PARTS);
-        assert_eq!(add(&recent, 0), 2, "asked about lately");
+        assert_eq!(add(&recent, 0), 2, "asked about recently");
         assert_eq!(recent.get(circuit(1), never), None);
         recent.forget(circuit(0));
         assert_eq!(add(&recent, 0), 1);

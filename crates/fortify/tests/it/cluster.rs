@@ -1,4 +1,4 @@
-//! Several gates over one Redis: bans, favours and conduct are those of all.
+//! Several gates over one Redis share bans, trust and answers.
 
 use std::path::Path;
 use std::process::Command;
@@ -295,7 +295,7 @@ async fn an_operators_word_is_not_overwritten_by_a_late_older_ban() {
     let (before, second) = (one.clock.now(), Duration::from_secs(1));
     one.clock.advance(second);
     reset(&one, 4).await;
-    // Forgiven, the visitor solves: what Redis keeps is a favour, to which a ban does not yield.
+    // After the reset the visitor solves a challenge: Redis then has trust, to which a ban does not yield.
     one.clock.advance(second);
     let until_then = one.clock.now().after(HOUR);
     one.app.engine.parts().reputation.trust(circuit(4), until_then).await.unwrap();

@@ -297,7 +297,7 @@ async fn a_circuit_that_solves_is_trusted_and_one_that_guesses_is_refused() {
     assert!(solved.admits(), "{}", solved.text());
     let started = Instant::now();
     haproxy.gpc0_becomes(0x19, 1).await;
-    println!("a favour is in the table {:?} after the answer", started.elapsed());
+    println!("trust is in the table {:?} after the answer", started.elapsed());
 
     // Held open from before the ban.
     let mut open = haproxy.connect(0x2_001a).await.unwrap();
@@ -347,13 +347,13 @@ async fn abuse_22_haproxy_is_strict_with_those_who_answer_like_programs_for_a_wh
         test_gate.app.engine.parts().reputation.penalise(circuit(number), until);
         eventually("it has its strikes", || haproxy.gpc1(number) == Some(10)).await;
     }
-    assert_eq!(haproxy.gpc0(trusted), Some(1), "a penalty takes no favour away");
+    assert_eq!(haproxy.gpc0(trusted), Some(1), "a penalty ends no trust");
     assert_eq!(haproxy.refused_of(suspect, 40).await, 10);
     assert_eq!(haproxy.refused_of(plain, 40).await, 0);
     assert_eq!(haproxy.refused_of(trusted, 110).await, 10);
     assert_eq!(haproxy.refused_of(person, 110).await, 0);
 
-    // What HAProxy itself counted is not forgiven for an answer, and is by an operator.
+    // A right answer does not clear what HAProxy itself counted; an operator's reset does.
     let struck = 5;
     let key = circuit(struck).address();
     let set = format!("set table tor_ingress key {key} data.gpc1 12\n");

@@ -260,7 +260,7 @@ async fn two_identities_are_two_circuits() {
     let (_bob, _page, of_bob) = site.arrived("bob").await;
     assert_ne!(of_alice, of_bob);
     let (status, others) = (site.haproxy.gpc0(&of_alice), site.haproxy.gpc0(&of_bob));
-    assert_eq!((status, others), (Some(1), Some(0)), "a favour is one circuit's");
+    assert_eq!((status, others), (Some(1), Some(0)), "trust is one circuit's");
     assert_eq!(alice.get("/").await.status, StatusCode::OK);
     assert_eq!(site.haproxy.circuits(), [of_alice, of_bob].into(), "alice came on another");
 }
@@ -365,7 +365,7 @@ async fn after_a_restart_of_tor_its_circuits_inherit_nothing() {
     let first = app.boot();
     let numbered = |number| TorCircuit::from_parts(first.instance, first.generation, number);
     let (mut mallory, page, of_mallory) = site.arrived("mallory").await;
-    // Whatever number a newcomer gets afterwards, one before had four failures, and a favour or a ban.
+    // Whatever number a newcomer gets afterwards, an earlier circuit with it had four failures, and trust or a ban.
     for number in NUMBERS {
         for _ in 0..4 {
             app.engine
@@ -414,5 +414,5 @@ async fn after_a_restart_of_tor_its_circuits_inherit_nothing() {
         assert_eq!(visitor.get("/").await.status, StatusCode::OK);
     }
     assert_eq!(site.haproxy.circuits(), known, "a number that nobody had before");
-    until("three favours are in the table", || flagged() == 3).await;
+    until("three trusted circuits are in the table", || flagged() == 3).await;
 }
