@@ -84,8 +84,8 @@ pub struct Readiness {
     pub store: bool,
     /// A picture can be drawn.
     pub renderer: bool,
-    /// Whether `HAProxy` is told. Without it requests go on and bans count here, so that this does
-    /// not make the gate unready.
+    /// Whether `HAProxy` receives changes. Without it requests are served and bans apply here, so this does not make
+    /// the gate unready.
     pub haproxy: ComponentHealth,
     /// Whether bans outlive this process. They are in force either way, so that this does not make the
     /// gate unready.

@@ -30,8 +30,8 @@ pub async fn health() -> Response {
     pages::json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
 }
 
-/// `GET /ready`: the store answers and a picture can be drawn; 503 until both do. How it goes with
-/// `HAProxy` and with the file of standings is told and changes nothing: requests go on without them.
+/// `GET /ready`: the store answers and a picture can be drawn; 503 until both do. The state of `HAProxy` and of the
+/// file of circuit statuses is reported but does not change the status: requests are served without them.
 ///
 /// # Errors
 ///

@@ -31,9 +31,9 @@ const CALM: u64 = 50;
 /// An automatic change of the level, and its cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// From which level.
+    /// The level before the change.
     pub from: ThreatLevel,
-    /// To which.
+    /// The level after the change.
     pub to: ThreatLevel,
     /// The sample that caused it.
     pub cause: Signals,
@@ -94,7 +94,7 @@ impl DialController {
     /// Processes a sample and returns the change that is due, if any. A change counts once it is adopted, so one that
     /// could not be stored is proposed again.
     pub fn step(&mut self, signals: &Signals, now: Timestamp) -> Option<Change> {
-        // A sample that came late counts as two at most.
+        // A late sample counts as at most two.
         let passed = self.last.until(now).min(2 * SAMPLE_INTERVAL);
         self.last = now;
         self.since_change = self.since_change.saturating_add(passed);
@@ -140,7 +140,7 @@ mod tests {
         Signals { failing: 90, ..Signals::default() }
     }
 
-    /// Plays samples, adopting each change; the seconds since the start of each, and its level.
+    /// Plays samples and adopts each change. Records the seconds since the start at each change, and its level.
     struct Player {
         controller: DialController,
         dial: Dial,

@@ -167,7 +167,7 @@ pub struct Dial {
 }
 
 impl Dial {
-    /// The dial after a change by hand; `None` where it is pinned.
+    /// The dial after a change by hand; `None` if it is pinned.
     #[must_use]
     pub fn set(self, level: ThreatLevel, now: Timestamp) -> Option<Self> {
         let paused_until = (self.mode == Mode::Auto).then(|| now.after(PAUSE));
@@ -197,7 +197,7 @@ impl Dial {
         Self { version: self.version.saturating_add(1), ..self }
     }
 
-    /// As the store keeps it.
+    /// The record for the store.
     fn record(&self) -> DialRecord {
         DialRecord {
             version: self.version,
@@ -454,7 +454,7 @@ impl Threat {
         Ok(turned)
     }
 
-    /// The last `count` turns, the oldest first.
+    /// The last `count` changes, the oldest first.
     ///
     /// # Errors
     ///
@@ -464,7 +464,7 @@ impl Threat {
         read.await.unwrap_or_else(|| Ok(Vec::new()))
     }
 
-    /// The last `count` turns before `before` whose numbers are below `below`, with their numbers, the latest
+    /// The last `count` changes before `before` with sequence numbers below `below`, with those numbers, the latest
     /// first.
     ///
     /// # Errors

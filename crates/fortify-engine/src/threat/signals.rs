@@ -1,10 +1,10 @@
 //! The signals of automatic control: events of the last minute, counted by circuits instead of requests.
 //!
-//! Every count is of *distinct* circuits, so that one that is loud counts as one. All of them are
-//! sketches, for they decide about the gate and about nobody in particular: linear counting over a
-//! bitmap of 65,536 places, each circuit's place by a keyed hash. Up to a few hundred circuits, where
-//! the controller's limits lie, an estimate is right to a circuit or two; at 100,000 it is within 1 %;
-//! it ends at 727,000. Memory is fixed: 5 sketches of 8 KiB for each of 6 intervals, 240 KiB.
+//! Every count is of *distinct* circuits, so that a loud one counts only once. Estimates are enough, because they
+//! affect the gate and no particular visitor. Each count is a sketch: linear counting over a bitmap of 65,536 places,
+//! where a keyed hash of the circuit determines its place. Up to a few hundred circuits, where the controller's limits
+//! lie, an estimate is right to a circuit or two; at 100,000 it is within 1 %; it ends at 727,000. Memory is fixed: 5
+//! sketches of 8 KiB for each of 6 intervals, 240 KiB.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -40,8 +40,8 @@ const MANY_CIRCUITS: u64 = 120;
 /// One sample.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signals {
-    /// Challenges that wait for an answer, but no more than the circuits that were given one in the
-    /// last minute and have solved none hold honestly: three each.
+    /// Open challenges, but at most three for each circuit that was given one in the last minute and has solved none:
+    /// as many as honest visitors have.
     pub active: u64,
     /// Circuits given a challenge since the last sample, and none in the minute before.
     pub new_circuits: u32,
@@ -173,8 +173,8 @@ impl Collector {
         signals
     }
 
-    /// The circuit's place: the two halves of its tag, each under its half of the key, multiplied, of
-    /// which the middle bits depend on all. A tag is already a hash that nobody outside can choose.
+    /// The circuit's place: the two halves of its tag, each combined with its half of the key, are multiplied, and the
+    /// middle bits of the product depend on all of them. A tag is already a hash that nobody outside can choose.
     const fn place(&self, circuit: CircuitTag) -> u16 {
         let mixed = u128::from_le_bytes(circuit.to_bytes()) ^ self.key;
         let product = (mixed as u64 as u128).wrapping_mul(mixed >> 64);
@@ -221,7 +221,7 @@ impl Minute {
     }
 }
 
-/// A set of circuits of which only the size is known, by linear counting (Whang and others, 1990).
+/// The estimated size of a set of circuits, by linear counting (Whang et al., 1990).
 #[derive(Clone)]
 struct Sketch(Box<[u64; PLACES / 64]>);
 
