@@ -161,9 +161,9 @@ impl RedisStore {
 
     fn require_fresh(&self) -> Result<(), StoreError> {
         if !self.fresh.is_fresh() {
-            return Err(self.link.unavailable(
-                "it is not known which sessions were ended or moved, because it does not answer",
-            ));
+            return Err(self
+                .link
+                .unavailable("it is not known which sessions were ended or moved"));
         }
         if self.statuses.get().is_some_and(|statuses| !statuses.is_fresh()) {
             return Err(self
