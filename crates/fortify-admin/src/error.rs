@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::accounts::AccountsError;
 use fortify_core::entropy::EntropyError;
 use fortify_core::sqlite::FileError;
-use fortify_engine::reputation::ReputationError;
+use fortify_reputation::ReputationError;
 use fortify_store::StoreError;
 
 /// Why a request is refused. Each message says what to do.

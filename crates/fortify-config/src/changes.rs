@@ -7,7 +7,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::{CaptchaConfig, Config, ReputationConfig, SecurityConfig, ServerConfig};
-use fortify_engine::reputation::answer_history::Scoring;
+use fortify_reputation::answer_history::Scoring;
 
 /// Keys that need a restart.
 const AT_START: [&str; 17] = [

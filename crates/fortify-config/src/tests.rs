@@ -13,9 +13,9 @@ use fortify_core::circuit::{IdentityMode, TrustedProxies};
 use fortify_engine::behaviour;
 use fortify_engine::limits::admission_queue::Rate;
 use fortify_engine::limits::waits::FailureWaits;
-use fortify_engine::reputation::answer_history::Scoring;
 use fortify_engine::threat::table::Admits;
 use fortify_engine::threat::{Mode, ThreatLevel};
+use fortify_reputation::answer_history::Scoring;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fortify.toml");
 

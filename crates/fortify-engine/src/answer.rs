@@ -6,11 +6,11 @@ use super::issue::{IssueRequest, Wait};
 use super::{Engine, EngineError};
 use crate::behaviour::Outcome;
 use crate::challenge::{Evidence, RedeemOutcome, Redemption, Submission};
-use crate::reputation::StatusReason;
-use crate::reputation::answer_history::AnswerEvent;
 use crate::session::{Minted, Session};
 use crate::threat::table::Admits;
 use fortify_core::circuit::TorCircuit;
+use fortify_reputation::StatusReason;
+use fortify_reputation::answer_history::AnswerEvent;
 
 /// The result of an answer.
 pub enum Answered {

@@ -6,10 +6,10 @@ use super::client::Client;
 use super::decision::{self, Decision, DecisionReason, Facts, Grant, Requirement};
 use super::{Engine, EngineError};
 use crate::behaviour::Class;
-use crate::reputation::CircuitStatus;
-use crate::reputation::answer_history::Suspicion;
 use crate::session::{Admitted, Rejection};
 use fortify_core::circuit::TorCircuit;
+use fortify_reputation::CircuitStatus;
+use fortify_reputation::answer_history::Suspicion;
 
 impl Engine {
     /// Decides about one request of `client`. A session that is bound to another circuit moves to this one if

@@ -12,9 +12,9 @@ use super::Engine;
 use super::chain::MAX_STAGE_COOKIES;
 use super::decision::{Decision, Refusal};
 use crate::behaviour::{Behaviour, Outcome, Request, Target};
-use crate::reputation::CircuitStatus;
 use fortify_core::circuit::{CircuitId, TorCircuit};
 use fortify_core::pseudonym::CircuitTag;
+use fortify_reputation::CircuitStatus;
 use fortify_store::StoreError;
 
 /// A visitor whose circuit is not banned.

@@ -8,9 +8,9 @@ use fortify_core::circuit::IdentityMode;
 use crate::behaviour;
 use crate::limits::admission_queue::Rate;
 use crate::limits::waits::FailureWaits;
-use crate::reputation::answer_history::Scoring;
 use crate::threat::table::LevelOverride;
 use crate::threat::{Mode, ThreatLevel};
+use fortify_reputation::answer_history::Scoring;
 
 /// `[captcha]`: challenges.
 #[derive(Clone, Debug, PartialEq)]

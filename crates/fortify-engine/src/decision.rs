@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use crate::behaviour::Class;
-use crate::reputation::answer_history::Suspicion;
 use crate::session::Admitted;
 use crate::threat::table::Admits;
+use fortify_reputation::answer_history::Suspicion;
 
 /// The most challenges in a chain.
 const MAX_STAGES: u8 = 3;

@@ -10,12 +10,12 @@ use serde::Serialize;
 use super::Engine;
 use super::decision::{self, Decision, Grant};
 use crate::behaviour::CircuitReport;
-use crate::reputation::CircuitStatus;
-use crate::reputation::answer_history::Suspicion;
 use crate::session::{Admitted, Session};
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_reputation::CircuitStatus;
+use fortify_reputation::answer_history::Suspicion;
 use fortify_store::StoreError;
 use fortify_store::record::SessionId;
 

@@ -18,7 +18,6 @@
 //!
 //! - [`limits`]: how many challenges may be requested, and how long a circuit waits after wrong answers.
 //! - [`session`]: signed session tokens and the keys that sign them.
-//! - [`reputation`]: the status of circuits and the history of their answers.
 //! - [`behaviour`]: what the requests of a circuit look like.
 //! - [`threat`]: the threat level, and when it rises and falls.
 //! - [`challenge`]: issuing, drawing and checking challenges.
@@ -50,7 +49,6 @@ pub mod metrics;
 pub mod operator;
 #[cfg(any(test, feature = "test-support"))]
 mod parts;
-pub mod reputation;
 pub mod session;
 pub mod threat;
 pub mod ticket;
@@ -74,9 +72,6 @@ use crate::config::{
 };
 use crate::limits::Limits;
 use crate::metrics::EngineMetrics;
-use crate::reputation::answer_history::AnswerHistories;
-use crate::reputation::replication::Replication;
-use crate::reputation::{Reputation, ReputationError};
 use crate::session::key_ring::{KeyRing, KeyRingError};
 use crate::session::{SessionError, Sessions};
 use crate::threat::table::{Basis, LevelPolicy, LevelTable};
@@ -87,6 +82,9 @@ use fortify_core::clock::Clock;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
 use fortify_core::pseudonym::Pseudonyms;
 use fortify_core::sqlite::FileError;
+use fortify_reputation::answer_history::AnswerHistories;
+use fortify_reputation::replication::Replication;
+use fortify_reputation::{Reputation, ReputationError};
 use fortify_store::{StateStore, StoreError};
 
 pub use chain::{MAX_STAGE_COOKIES, STAGE_LIFETIME};

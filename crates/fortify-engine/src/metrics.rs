@@ -15,9 +15,9 @@ use crate::behaviour::metrics::BehaviourMetrics;
 use crate::challenge::metrics::ChallengeMetrics;
 use crate::decision::{Decision, DecisionReason};
 use crate::limits::metrics::LimitsMetrics;
-use crate::reputation::metrics::ReputationMetrics;
 use crate::session::metrics::SessionMetrics;
 use crate::threat::metrics::ThreatMetrics;
+use fortify_reputation::metrics::ReputationMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByDecision {

@@ -12,9 +12,6 @@ use super::decision::{self, Facts, Requirement};
 use crate::behaviour::{Class, Report};
 use crate::challenge::ChallengeError;
 use crate::challenge::tally::Figures;
-use crate::reputation::{
-    self, CircuitStatus, Counts, Durability, Reputation, ReputationError, StatusReason, StatusRow,
-};
 use crate::session::Session;
 use crate::threat::history::DialChange;
 use crate::threat::table::LevelPolicy;
@@ -23,6 +20,9 @@ use fortify_core::circuit::{CircuitId, TorCircuit};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_core::sqlite::FileError;
+use fortify_reputation::{
+    self, CircuitStatus, Counts, Durability, Reputation, ReputationError, StatusReason, StatusRow,
+};
 use fortify_store::StoreError;
 
 /// The number of statuses written together, in one batch of the database.
@@ -303,7 +303,7 @@ impl Engine {
     #[must_use]
     pub fn recreated(&self) -> Vec<&'static str> {
         let files = [
-            (reputation::status_db::FILE_NAME, self.reputation.was_recreated()),
+            (fortify_reputation::status_db::FILE_NAME, self.reputation.was_recreated()),
             (threat::history::FILE_NAME, self.threat.was_recreated()),
         ];
         files.into_iter().filter(|(_, recreated)| *recreated).map(|(name, _)| name).collect()

@@ -7,13 +7,13 @@ use super::Engine;
 use crate::behaviour::Behaviour;
 use crate::challenge::Challenges;
 use crate::limits::Limits;
-use crate::reputation::Reputation;
-use crate::reputation::answer_history::AnswerHistories;
-use crate::reputation::replication::Replication;
 use crate::session::Sessions;
 use crate::session::key_ring::KeyRing;
 use crate::threat::Threat;
 use fortify_core::pseudonym::Pseudonyms;
+use fortify_reputation::Reputation;
+use fortify_reputation::answer_history::AnswerHistories;
+use fortify_reputation::replication::Replication;
 use fortify_store::StateStore;
 
 /// The parts of an engine.

@@ -3,9 +3,9 @@
 
 use super::Engine;
 use crate::behaviour::Report;
-use crate::reputation::StatusReason;
 use crate::session::key_ring::KeyRingError;
 use fortify_core::circuit::{CircuitId, Origin, TorBoot, TorCircuit};
+use fortify_reputation::StatusReason;
 
 impl Engine {
     /// Resets the status of circuits from tor generations before `boot`, so that no new circuit inherits one with

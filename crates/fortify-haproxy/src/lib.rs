@@ -1,6 +1,6 @@
 //! Keeps `HAProxy`'s stick table of circuits up to date over its Runtime API.
 //!
-//! [`reputation`](fortify_engine::reputation) decides which circuits are trusted or banned; the stick table is
+//! [`fortify_reputation`] decides which circuits are trusted or banned; the stick table is
 //! a copy that is lost when `HAProxy` ends, evicts entries when it is full, and forgets them at `expire`. This
 //! crate decides nothing: it compares the table with the reputation and corrects the differences.
 //!

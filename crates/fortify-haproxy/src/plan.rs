@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::answer::Entry;
 use super::command::Flag;
 use fortify_core::circuit::TorCircuit;
-use fortify_engine::reputation::CircuitStatus;
+use fortify_reputation::CircuitStatus;
 
 /// An entry that expires in less than this, in milliseconds, is set again: two and a half passes, so that a
 /// wanted entry does not expire between two passes even if one fails. The table's `expire` has to be longer.

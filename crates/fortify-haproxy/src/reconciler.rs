@@ -18,7 +18,7 @@ use super::command::{Command, Flag, Penalty, TableName};
 use super::plan::{flag, plan};
 use crate::metrics::{CommandOutcome, HaproxyMetrics};
 use fortify_core::circuit::TorCircuit;
-use fortify_engine::reputation::{Changes, PenaltyUpdate, Reputation};
+use fortify_reputation::{Changes, PenaltyUpdate, Reputation};
 
 /// How long changes are collected before they are sent: a small part of the 50 ms that a change may take, and
 /// long enough to send a burst as one batch.

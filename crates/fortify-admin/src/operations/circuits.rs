@@ -15,7 +15,7 @@ use fortify_config::Config;
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
-use fortify_engine::reputation::{CircuitStatus, StatusRow};
+use fortify_reputation::{CircuitStatus, StatusRow};
 use fortify_tor::{CloseOutcome, TorError};
 
 /// Circuits per page: the most, and the default.

@@ -51,7 +51,7 @@ const MAX_LOGGED_ROWS: usize = 65_536;
 /// The most answer events in the log. A node that is further behind misses some, so a bot gets a few more answers.
 const MAX_LOGGED_EVENTS: usize = 50_000;
 
-/// The most circuits with a stored row: as many as a node holds (`reputation::MAX_STATUS_ROWS`).
+/// The most circuits with a stored row: as many as a node holds (`MAX_STATUS_ROWS` of `fortify-reputation`).
 const MAX_ROWS: usize = 500_000;
 
 /// The pause before a failed step is retried.

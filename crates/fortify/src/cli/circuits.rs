@@ -14,7 +14,7 @@ use super::show::{self, BAD, Format, GOOD, line, styled, text, time};
 use fortify_admin::operations::circuits::{CircuitFilter, LONGEST, usual};
 use fortify_config::Config;
 use fortify_core::clock::{Clock, SystemClock, Timestamp};
-use fortify_engine::reputation::{CircuitStatus, MAX_STATUS_ROWS};
+use fortify_reputation::{CircuitStatus, MAX_STATUS_ROWS};
 
 /// The largest page of circuits in the API.
 const PAGE: usize = 200;

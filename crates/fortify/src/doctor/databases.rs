@@ -11,8 +11,8 @@ use super::service_user::ServiceUser;
 use super::{Finding, LIMIT};
 use fortify_admin::schema as admin;
 use fortify_config::Config;
-use fortify_engine::reputation::status_db;
 use fortify_engine::threat::history;
+use fortify_reputation::status_db;
 
 /// How long to wait for a gate that is writing.
 const BUSY: Duration = Duration::from_millis(500);

@@ -9,11 +9,11 @@ use fortify_config::{RedisConfig, StorageBackend};
 use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
 use fortify_core::clock::{Clock as _, SystemClock};
 use fortify_core::pseudonym::CircuitTag;
-use fortify_engine::reputation::answer_history::{AnswerEvent, Suspicion};
-use fortify_engine::reputation::status_db::{StatusDb, Write};
-use fortify_engine::reputation::{CircuitStatus, StatusReason, StatusRow};
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::table::{Admits, LevelOverride};
+use fortify_reputation::answer_history::{AnswerEvent, Suspicion};
+use fortify_reputation::status_db::{StatusDb, Write};
+use fortify_reputation::{CircuitStatus, StatusReason, StatusRow};
 use fortify_testkit::redis::{Cluster, Redis, until};
 use fortify_testkit::{Parts, TestGate, Visitor, fields};
 

@@ -12,7 +12,7 @@ async fn abuse_27_a_clock_that_jumps_mints_no_session_forgets_no_ban_and_is_told
     let mut known = test_gate.admitted().await;
     let banned = fortify_core::circuit::TorCircuit::from_parts(0, 0, 7);
     let (until, reason) =
-        (test_gate.clock.now().after(hour), fortify_engine::reputation::StatusReason::Operator);
+        (test_gate.clock.now().after(hour), fortify_reputation::StatusReason::Operator);
     test_gate.app.engine.parts().reputation.ban(banned, until, reason).await.unwrap();
     let told = async |line: &str| {
         eventually(line, || test_gate.app.metrics.encode().unwrap().contains(line)).await;
