@@ -4,7 +4,8 @@
 #
 #   scripts/tornet.sh up       starts it; the last lines say the address and how to reach it (make tor)
 #   scripts/tornet.sh down     stops it (make tor-down)
-#   scripts/tornet.sh restart  stops the onion service's tor and starts it again: circuit numbers start again
+#   scripts/tornet.sh restart  stops the onion service's tor and the client's, and starts them again: circuit
+#                              numbers start again
 #
 # TORNET_DIR is the folder; its keys are kept, so the address stays, and no more.
 # TARGET is where the service sends its visitors (127.0.0.1:10000, the stack's HAProxy). TORNET_PORT is
@@ -56,12 +57,7 @@ up() {
     done
     # Who asks before there is a consensus backs off for tens of seconds: the rest starts after it.
     within 120 has_consensus || fail "the authorities did not agree within 120 s; see $run/a0.log"
-    start service
-    start client
-    within 60 bootstrapped service || fail "the service's tor did not start; see $run/service.log"
-    within 60 bootstrapped client || fail "the client's tor did not start; see $run/client.log"
-    within 20 test -s "$run/service/site/hostname" || fail "there is no onion address"
-    within 120 reachable || fail "the onion service was not reached within 120 s"
+    start_site
     trap - EXIT
     explain
 }
@@ -81,10 +77,23 @@ down() {
     done
 }
 
+# The client's tor too, and it starts last. One that ran before knows the descriptor of the service's former
+# tor: an introduction point takes what the client sends to a circuit that is gone, and the client waits two
+# minutes for an answer before it looks for a newer descriptor.
 restart() {
+    end client
     end service
+    start_site
+}
+
+# The service, and a client that looks for it once it can be found.
+start_site() {
     start service
     within 60 bootstrapped service || fail "the service's tor did not start; see $run/service.log"
+    within 60 published || fail "the onion service did not publish where it is; see $run/service.log"
+    test -s "$run/service/site/hostname" || fail "there is no onion address"
+    start client
+    within 60 bootstrapped client || fail "the client's tor did not start; see $run/client.log"
     within 120 reachable || fail "the onion service was not reached within 120 s"
 }
 
@@ -144,6 +153,8 @@ configure() {
     mkdir -p "$run/service" "$run/client"
     {
         common service
+        # Says of each descriptor when its upload begins and when a directory has taken it (published).
+        printf '%s\n' 'Log [rend]info stdout'
         # The very file that is shipped, in this folder.
         sed -e "s|/var/lib/tor/site|$run/service/site|" \
             -e "s|127\.0\.0\.1:10000|$target|" \
@@ -224,6 +235,15 @@ has_consensus() {
 
 bootstrapped() {
     grep -q 'Bootstrapped 100%' "$run/$1.log"
+}
+
+# Whether the directories have every descriptor that this run of the service's tor began to upload: its log
+# begins anew with each start.
+published() {
+    local begun taken
+    begun=$(grep -c 'initiated upload request' "$run/service.log") || true
+    taken=$(grep -c '): Uploaded hidden service descriptor (status 200' "$run/service.log") || true
+    ((begun > 0 && begun == taken))
 }
 
 # Any answer will do: the challenge is a 403. Where nothing listens at the target yet, the service is
