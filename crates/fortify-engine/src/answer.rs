@@ -9,8 +9,8 @@ use crate::challenge::{Evidence, RedeemOutcome, Redemption, Submission};
 use crate::session::{Minted, Session};
 use crate::threat::table::Admits;
 use fortify_core::circuit::TorCircuit;
-use fortify_reputation::StatusReason;
 use fortify_reputation::answer_history::AnswerEvent;
+use fortify_reputation::{CircuitStatus, StatusReason};
 
 /// The result of an answer.
 pub enum Answered {
@@ -84,8 +84,8 @@ impl Engine {
     pub async fn log_out(&self, client: &Client, session: &Session) -> Result<(), EngineError> {
         self.sessions.revoke(session).await?;
         if let Some(circuit) = client.tor()
-            && self.is_trusted(circuit)
-            && let Err(error) = self.reputation.trust(circuit, self.clock.now()).await
+            && self.reputation.status(circuit) == Some(CircuitStatus::Trusted)
+            && let Err(error) = self.reputation.end_trust(circuit).await
         {
             tracing::warn!(%error, "could not end the trust in a circuit at log-out; it stays trusted until it expires");
         }
@@ -170,9 +170,9 @@ impl Engine {
         if self.threat.policy().admits == Admits::Both {
             // The next request depends on it.
             let until = self.clock.now().after(self.config.reputation.vip);
-            self.reputation.trust(circuit, until).await?;
+            self.reputation.trust(circuit, minted.session, until).await?;
         } else {
-            self.trust(circuit);
+            self.trust(circuit, minted.session);
         }
         Ok(minted)
     }

@@ -3,13 +3,16 @@
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::decision::{self, Decision, DecisionReason, Facts, Grant, Requirement};
+use super::decision::{self, Decision, DecisionReason, Facts, Grant, Requirement, Trust};
 use super::{Engine, EngineError};
 use crate::behaviour::Class;
-use crate::session::{Admitted, Rejection};
+use crate::session::{Admitted, Rejection, Session};
 use fortify_core::circuit::TorCircuit;
-use fortify_reputation::CircuitStatus;
+use fortify_core::pseudonym::CircuitTag;
 use fortify_reputation::answer_history::Suspicion;
+use fortify_reputation::{CircuitStatus, StatusReason};
+use fortify_store::StoreError;
+use fortify_store::record::SessionId;
 
 impl Engine {
     /// Decides about one request of `client`. A session that is bound to another circuit moves to this one if
@@ -30,7 +33,7 @@ impl Engine {
     #[must_use]
     pub fn requirement(&self, client: &Client) -> Requirement {
         let suspicions = self.suspicions(client);
-        decision::require(&self.facts(client, None, &suspicions))
+        decision::require(&self.facts(client, None, Trust::No, &suspicions))
     }
 
     /// The session of `client` that is in force on its circuit, whether or not it is sufficient for admission.
@@ -57,34 +60,41 @@ impl Engine {
 
     async fn decide(&self, client: &Client) -> Result<Decision, EngineError> {
         let session = self.session(client).await?;
+        let trust = self.trust_in(client.tor(), client.tag).await?;
         let suspicions = self.suspicions(client);
-        let (decision, reasons) = decision::decide(self.facts(client, session, &suspicions));
+        let facts = self.facts(client, session, trust, &suspicions);
+        let (decision, reasons) = decision::decide(facts);
         self.metrics.decision.count_reasons(&reasons);
         tracing::debug!(decision = decision.label(), reasons = %words(&reasons), "decided");
         match &decision {
             Decision::Admit(Grant::Session(_)) => self.renew_trust(client),
-            // The store was not asked about a session, and another node may have banned the circuit.
-            Decision::Admit(Grant::Trusted) => self.store.is_current()?,
+            // Another node may have banned the circuit.
+            Decision::Admit(Grant::Trusted(_)) => {
+                self.store.is_current()?;
+                self.renew_trust(client);
+            }
             Decision::Challenge(_) | Decision::Refuse(_) => {}
         }
         Ok(decision)
     }
 
-    /// Extends the trust in a circuit with a session once half of its time has passed, so that active visitors
-    /// stay trusted.
+    /// Extends the trust in a circuit with a session once a tenth of its time has passed, so that active visitors
+    /// stay trusted and it ends soon after [`crate::config::ReputationConfig::vip`] without a request. It never
+    /// outlasts its session.
     fn renew_trust(&self, client: &Client) {
         let Some(circuit) = client.tor() else { return };
-        let now = self.clock.now();
+        let (now, vip) = (self.clock.now(), self.config.reputation.vip);
         let row = self.reputation.row(circuit).filter(|row| row.status == CircuitStatus::Trusted);
-        if row.is_some_and(|row| now.until(row.until) < self.config.reputation.vip / 2) {
-            self.trust(circuit);
+        let Some((row, session)) = row.and_then(|row| Some((row, row.session?))) else { return };
+        if now.until(row.until) < (vip - vip / 10).min(now.until(session.expires_at)) {
+            self.trust(circuit, session);
         }
     }
 
-    /// Trusts a circuit from now on, without waiting for the disk.
-    pub(super) fn trust(&self, circuit: TorCircuit) {
+    /// Trusts a circuit for `session` from now on, without waiting for the disk.
+    pub(super) fn trust(&self, circuit: TorCircuit, session: Session) {
         let until = self.clock.now().after(self.config.reputation.vip);
-        if let Err(error) = self.reputation.trust_in_background(circuit, until) {
+        if let Err(error) = self.reputation.trust_in_background(circuit, session, until) {
             tracing::warn!(%error, "could not trust a circuit that solved a challenge; it needs its session cookie");
         }
     }
@@ -93,36 +103,54 @@ impl Engine {
         &self,
         client: &Client,
         session: Option<Admitted>,
+        trust: Trust,
         suspicions: &'a [Suspicion],
     ) -> Facts<'a> {
         let finding = client.tor().and_then(|_| self.behaviour.finding(client.tag));
         if finding.is_some() {
             self.threat.signals().flagged(client.tag);
         }
-        self.facts_of(client.tor(), session, suspicions, finding.map(|finding| finding.class))
+        self.facts_of(trust, session, suspicions, finding.map(|finding| finding.class))
     }
 
     /// The facts about a circuit. Unlike [`Self::facts`], this counts nothing.
     pub(super) fn facts_of<'a>(
         &self,
-        tor: Option<TorCircuit>,
+        trust: Trust,
         session: Option<Admitted>,
         suspicions: &'a [Suspicion],
         finding: Option<Class>,
     ) -> Facts<'a> {
         let policy = self.threat.policy();
-        Facts {
-            session,
-            trusted: tor.map(|circuit| self.is_trusted(circuit)),
-            suspicions,
-            finding,
-            stages: policy.stages,
-            admits: policy.admits,
-        }
+        Facts { session, trust, suspicions, finding, stages: policy.stages, admits: policy.admits }
     }
 
-    pub(super) fn is_trusted(&self, circuit: TorCircuit) -> bool {
-        self.reputation.status(circuit) == Some(CircuitStatus::Trusted)
+    /// Whether the circuit `tag` is trusted, and for which session. Trust that an operator gave is for a session
+    /// of the circuit's own, at the level in force, until the operator's word ends.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot say whether the session is in force.
+    pub(super) async fn trust_in(
+        &self,
+        tor: Option<TorCircuit>,
+        tag: CircuitTag,
+    ) -> Result<Trust, StoreError> {
+        let Some(circuit) = tor else { return Ok(Trust::Never) };
+        let row = self.reputation.row(circuit).filter(|row| row.status == CircuitStatus::Trusted);
+        let Some(row) = row else { return Ok(Trust::No) };
+        Ok(match (row.session, row.reason) {
+            (Some(session), _) if self.sessions.is_held(&session, tag).await? => {
+                Trust::For(session)
+            }
+            (None, StatusReason::Operator) => Trust::For(Session {
+                id: SessionId::from_bytes(tag.to_bytes()),
+                threat_level: self.threat.level().get(),
+                issued_at: row.since,
+                expires_at: row.until,
+            }),
+            _ => Trust::No,
+        })
     }
 
     /// Why the circuit's answers look automated. Never for a clearnet address, which many people may share.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::behaviour::Class;
-use crate::session::Admitted;
+use crate::session::{Admitted, Session};
 use crate::threat::table::Admits;
 use fortify_reputation::answer_history::Suspicion;
 
@@ -18,8 +18,8 @@ const MAX_STAGES: u8 = 3;
 pub struct Facts<'a> {
     /// The session of the request, if one is in force on its circuit.
     pub session: Option<Admitted>,
-    /// Whether its circuit is trusted; `None` for a clearnet address, which cannot be trusted.
-    pub trusted: Option<bool>,
+    /// Whether its circuit is trusted.
+    pub trust: Trust,
     /// The reasons why the circuit's answers look automated.
     pub suspicions: &'a [Suspicion],
     /// What the circuit's requests look like, if findings count now.
@@ -28,6 +28,17 @@ pub struct Facts<'a> {
     pub stages: u8,
     /// What admits a request at this level.
     pub admits: Admits,
+}
+
+/// Whether a circuit is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It cannot be: it is a clearnet address, which many people may share.
+    Never,
+    /// It is not.
+    No,
+    /// It is, for this session.
+    For(Session),
 }
 
 /// The decision about a request. Its [label](Self::label) appears in the log and in the metric.
@@ -46,8 +57,19 @@ pub enum Decision {
 pub enum Grant {
     /// It has a session.
     Session(Admitted),
-    /// Its circuit is trusted; it has no session.
-    Trusted,
+    /// It has no session; its circuit is trusted for this one.
+    Trusted(Session),
+}
+
+impl Grant {
+    /// The session that the request draws on.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        match self {
+            Self::Session(admitted) => &admitted.session,
+            Self::Trusted(session) => session,
+        }
+    }
 }
 
 /// What a visitor has to solve to be admitted.
@@ -80,7 +102,7 @@ impl Decision {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Admit(Grant::Session(_)) => "admit",
-            Self::Admit(Grant::Trusted) => "trusted",
+            Self::Admit(Grant::Trusted(_)) => "trusted",
             Self::Challenge(_) => "challenge",
             Self::Refuse(_) => "refuse",
         }
@@ -134,15 +156,15 @@ impl DecisionReason {
 #[must_use]
 pub fn decide(facts: Facts<'_>) -> (Decision, Vec<DecisionReason>) {
     let requirement = require(&facts);
-    let missing = match (facts.admits, facts.session, facts.trusted) {
+    let missing = match (facts.admits, facts.session, facts.trust) {
         (Admits::Either | Admits::Session, Some(session), _)
-        | (Admits::Both, Some(session), Some(true) | None) => {
+        | (Admits::Both, Some(session), Trust::For(_) | Trust::Never) => {
             return (Decision::Admit(Grant::Session(session)), vec![DecisionReason::Session]);
         }
-        (Admits::Either, None, Some(true)) => {
-            return (Decision::Admit(Grant::Trusted), vec![DecisionReason::Trusted]);
+        (Admits::Either, None, Trust::For(session)) => {
+            return (Decision::Admit(Grant::Trusted(session)), vec![DecisionReason::Trusted]);
         }
-        (Admits::Both, Some(_), Some(false)) => DecisionReason::NotTrusted,
+        (Admits::Both, Some(_), Trust::No) => DecisionReason::NotTrusted,
         (_, None, _) => DecisionReason::NoSession,
     };
     let suspicious = facts.suspicions.iter().copied().map(DecisionReason::Suspicious);
@@ -165,23 +187,21 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::session::Session;
     use fortify_core::clock::Timestamp;
-    use fortify_store::record::SessionId;
 
     const CALM: Facts<'_> = Facts {
         session: None,
-        trusted: Some(false),
+        trust: Trust::No,
         suspicions: &[],
         finding: None,
         stages: 1,
         admits: Admits::Either,
     };
 
+    const SESSION: Session = Session::sample(1, Timestamp::from_secs(1));
+
     fn session() -> Option<Admitted> {
-        let (id, expires_at) = (SessionId::from_bytes([1; 16]), Timestamp::from_secs(1));
-        let session = Session { id, threat_level: 2, expires_at };
-        Some(Admitted { session, reissued: None, moved: false })
+        Some(Admitted { session: SESSION, reissued: None, moved: false })
     }
 
     fn admits(facts: Facts<'_>) -> bool {
@@ -198,7 +218,8 @@ mod tests {
         ] {
             let admitted = all.map(|(holds, trusted)| {
                 let session = session().filter(|_| holds);
-                admits(Facts { session, trusted: Some(trusted), admits: admitting, ..CALM })
+                let trust = if trusted { Trust::For(SESSION) } else { Trust::No };
+                admits(Facts { session, trust, admits: admitting, ..CALM })
             });
             assert_eq!(admitted, expected);
         }
@@ -207,7 +228,7 @@ mod tests {
     #[test]
     fn an_address_needs_only_a_session_at_every_level() {
         for admitting in [Admits::Either, Admits::Session, Admits::Both] {
-            let facts = Facts { trusted: None, admits: admitting, ..CALM };
+            let facts = Facts { trust: Trust::Never, admits: admitting, ..CALM };
             assert!(!admits(facts.clone()));
             assert!(admits(Facts { session: session(), ..facts }));
         }
@@ -233,8 +254,8 @@ mod tests {
     fn a_request_without_session_or_trust_is_never_admitted() {
         for stages in 1..=3 {
             for admitting in [Admits::Either, Admits::Session, Admits::Both] {
-                for trusted in [None, Some(false)] {
-                    assert!(!admits(Facts { stages, trusted, admits: admitting, ..CALM }));
+                for trust in [Trust::Never, Trust::No] {
+                    assert!(!admits(Facts { stages, trust, admits: admitting, ..CALM }));
                 }
             }
         }
@@ -243,7 +264,7 @@ mod tests {
     #[test]
     fn every_decision_has_a_distinct_label_in_the_list() {
         let decisions = [
-            Decision::Admit(Grant::Trusted),
+            Decision::Admit(Grant::Trusted(SESSION)),
             Decision::Admit(Grant::Session(session().unwrap())),
             Decision::Challenge(require(&CALM)),
             Decision::Refuse(Refusal::Banned(Duration::ZERO)),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Engine;
-use super::decision::{self, Decision, Grant};
+use super::decision::{self, Decision, Grant, Trust};
 use crate::behaviour::CircuitReport;
 use crate::session::{Admitted, Session};
 use fortify_core::circuit::TorCircuit;
@@ -113,6 +113,7 @@ impl Engine {
         let wait = self.challenges.wait_after(failures).filter(|_| !forgiven);
         let quota = self.quota_usage(tag).await?;
         let too_many = quota.as_ref().is_some_and(QuotaView::is_used_up);
+        let trust = self.trust_in(tor, tag).await?;
         let banned = row.filter(|row| row.status == CircuitStatus::Banned);
         let forecast = |session| match banned {
             Some(row) => Forecast {
@@ -120,7 +121,7 @@ impl Engine {
                 seconds: Some(now.until(row.until).as_secs()),
                 ..Forecast::of("refuse")
             },
-            None => self.forecast(tag, tor, session, wait, too_many),
+            None => self.forecast(tag, trust, session, wait, too_many),
         };
         Ok(Explanation {
             level: self.threat.level().get(),
@@ -137,19 +138,20 @@ impl Engine {
     fn forecast(
         &self,
         tag: CircuitTag,
-        tor: Option<TorCircuit>,
+        trust: Trust,
         session: bool,
         wait: Option<Duration>,
         too_many: bool,
     ) -> Forecast {
-        let suspicions = tor.map_or_else(Vec::new, |_| self.answer_histories.suspicions(tag));
-        let finding = tor.and_then(|_| Some(self.behaviour.finding(tag)?.class));
+        let tor = trust != Trust::Never;
+        let suspicions = if tor { self.answer_histories.suspicions(tag) } else { Vec::new() };
+        let finding = self.behaviour.finding(tag).filter(|_| tor).map(|finding| finding.class);
         let session = session.then(some_session);
         let (decision, reasons) =
-            decision::decide(self.facts_of(tor, session, &suspicions, finding));
+            decision::decide(self.facts_of(trust, session, &suspicions, finding));
         let reasons = reasons.iter().map(|reason| reason.as_str()).collect();
         match decision {
-            Decision::Admit(Grant::Session(_) | Grant::Trusted) => {
+            Decision::Admit(Grant::Session(_) | Grant::Trusted(_)) => {
                 Forecast { reasons, ..Forecast::of("admit") }
             }
             Decision::Challenge(requirement) => Forecast {
@@ -193,7 +195,7 @@ impl Forecast {
 
 /// A placeholder session: only its presence matters.
 const fn some_session() -> Admitted {
-    let (id, expires_at) = (SessionId::from_bytes([0; SessionId::BYTES]), Timestamp::from_secs(0));
-    let session = Session { id, threat_level: 1, expires_at };
+    let (id, start) = (SessionId::from_bytes([0; SessionId::BYTES]), Timestamp::from_secs(0));
+    let session = Session { id, threat_level: 1, issued_at: start, expires_at: start };
     Admitted { session, reissued: None, moved: false }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::chain::Progress;
 use super::client::Client;
-use super::decision::Requirement;
+use super::decision::{Requirement, Trust};
 use super::ticket::Ticket;
 use super::{Engine, EngineError};
 use crate::behaviour::Outcome;
@@ -205,7 +205,8 @@ impl Engine {
 
     /// Counts the request against the limits of `client`, and enters it into the queue if necessary.
     async fn queue(&self, client: &Client) -> Result<Option<Wait>, EngineError> {
-        let trusted = client.tor().is_some_and(|circuit| self.is_trusted(circuit));
+        let trust = self.trust_in(client.tor(), client.tag).await?;
+        let trusted = matches!(trust, Trust::For(_));
         let per_hour = self.threat.policy().challenges_per_hour;
         let admission = self.limits.request_slot(client.tag, trusted, per_hour).await?;
         self.wait_of(admission, client)

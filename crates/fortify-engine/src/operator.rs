@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Engine;
-use super::decision::{self, Facts, Requirement};
+use super::decision::{self, Facts, Requirement, Trust};
 use crate::behaviour::{Class, Report};
 use crate::challenge::ChallengeError;
 use crate::challenge::tally::Figures;
@@ -221,8 +221,8 @@ impl Engine {
         let policy = self.threat.policy();
         let (stages, admits) = (policy.stages, policy.admits);
         let finding = class;
-        let facts =
-            Facts { session: None, trusted: Some(false), suspicions: &[], finding, stages, admits };
+        let trust = Trust::No;
+        let facts = Facts { session: None, trust, suspicions: &[], finding, stages, admits };
         decision::require(&facts)
     }
 }

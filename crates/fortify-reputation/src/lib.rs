@@ -33,6 +33,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use fortify_core::circuit::{TorBoot, TorCircuit};
 use fortify_core::clock::{Clock, SteadyClock, Timestamp};
 use fortify_core::sqlite::FileError;
+use fortify_store::record::{Session, SessionId};
 pub use penalties::PenaltyUpdate;
 use replication::{RemoteRow, ReplicationQueue};
 use status_db::{StatusDb, Write, WriteOutcome};
@@ -133,9 +134,23 @@ pub struct StatusRow {
     pub until: Timestamp,
     /// The reason.
     pub reason: StatusReason,
+    /// The session that the circuit is trusted for; `None` for every other status, and where an operator trusts it.
+    pub session: Option<Session>,
 }
 
 impl StatusRow {
+    /// The row of a circuit that is not trusted for a session.
+    #[must_use]
+    pub const fn new(
+        circuit: TorCircuit,
+        status: CircuitStatus,
+        since: Timestamp,
+        until: Timestamp,
+        reason: StatusReason,
+    ) -> Self {
+        Self { circuit, status, since, until, reason, session: None }
+    }
+
     /// The same row, with its times shifted by `millis`, because the clock was set.
     fn shifted(self, millis: i64) -> Self {
         let [since, until] = [self.since, self.until].map(|time| time.shifted(millis));
@@ -309,7 +324,7 @@ impl Reputation {
         reason: StatusReason,
     ) -> Result<Durability, ReputationError> {
         let since = self.clock.now();
-        self.write(Write::of(StatusRow { circuit, status, since, until, reason })).await
+        self.write(Write::of(StatusRow::new(circuit, status, since, until, reason))).await
     }
 
     /// Bans `circuit` until `until`, unless a ban in force lasts longer. As with [`Self::set`], it is in force when
@@ -325,12 +340,12 @@ impl Reputation {
         reason: StatusReason,
     ) -> Result<Durability, ReputationError> {
         let (status, since) = (CircuitStatus::Banned, self.clock.now());
-        let row = StatusRow { circuit, status, since, until, reason };
+        let row = StatusRow::new(circuit, status, since, until, reason);
         self.write(Write { yields: true, ..Write::of(row) }).await
     }
 
-    /// Trusts `circuit` until `until`, unless it is banned. It is in force when this returns. A time in the past ends
-    /// the trust.
+    /// Trusts `circuit` for `session` until `until`, at most until the session expires, unless it is banned. It is in
+    /// force when this returns.
     ///
     /// # Errors
     ///
@@ -338,12 +353,29 @@ impl Reputation {
     pub async fn trust(
         &self,
         circuit: TorCircuit,
+        session: Session,
         until: Timestamp,
     ) -> Result<Durability, ReputationError> {
-        let (status, reason, since) =
-            (CircuitStatus::Trusted, StatusReason::Solved, self.clock.now());
-        let row = StatusRow { circuit, status, since, until, reason };
+        self.write(self.trusting(circuit, session, until)).await
+    }
+
+    /// Ends the trust in `circuit`, unless it is banned. It is over when this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::set`].
+    pub async fn end_trust(&self, circuit: TorCircuit) -> Result<Durability, ReputationError> {
+        let now = self.clock.now();
+        let (status, reason) = (CircuitStatus::Trusted, StatusReason::Solved);
+        let row = StatusRow::new(circuit, status, now, now, reason);
         self.write(Write { yields: true, ..Write::of(row) }).await
+    }
+
+    fn trusting(&self, circuit: TorCircuit, session: Session, until: Timestamp) -> Write {
+        let (status, reason) = (CircuitStatus::Trusted, StatusReason::Solved);
+        let (since, until) = (self.clock.now(), until.min(session.expires_at));
+        let row = StatusRow::new(circuit, status, since, until, reason);
+        Write { yields: true, ..Write::of(StatusRow { session: Some(session), ..row }) }
     }
 
     /// As [`Self::trust`], without waiting for the disk: trust lost in a crash is regained with the next challenge.
@@ -354,14 +386,11 @@ impl Reputation {
     pub fn trust_in_background(
         &self,
         circuit: TorCircuit,
+        session: Session,
         until: Timestamp,
     ) -> Result<(), ReputationError> {
-        let (status, reason) = (CircuitStatus::Trusted, StatusReason::Solved);
-        let (since, until) = (self.clock.now(), self.clock.translate(until));
-        let write = Write {
-            yields: true,
-            ..Write::of(StatusRow { circuit, status, since, until, reason })
-        };
+        let mut write = self.trusting(circuit, session, until);
+        write.row.until = self.clock.translate(write.row.until);
         let slot = self.slots.clone().try_acquire_owned();
         let slot = slot.map_err(|_none_or_closed| ReputationError::Busy)?;
         self.send(WriterCommand::Write(WriteJob { write, done: None, slot }))
@@ -447,6 +476,12 @@ impl Reputation {
         if self.shared.table_mut().lift_penalty(circuit, self.clock.now()) {
             self.shared.changed.notify_one();
         }
+    }
+
+    /// The circuits that are trusted for the session `id`: one, or while it moves two.
+    #[must_use]
+    pub fn trusted_for(&self, id: SessionId) -> Vec<TorCircuit> {
+        self.shared.table().trusted_for(id, self.clock.now())
     }
 
     /// The update of the penalty counter of `number` for a table that identifies circuits by number only.

@@ -27,6 +27,7 @@ use fortify_core::circuit::{TorBoot, TorCircuit};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::StoreError;
+use fortify_store::record::Session;
 use fortify_store::replication::{
     CircuitBytes, EventBytes, EvictionRank, ForeignBytes, MergedRow, PublishBatch, ReplicatedRow,
     ReplicationPeer, ValueBytes,
@@ -478,7 +479,8 @@ fn encode(kept: &MergedStatus) -> ReplicatedRow {
     let times = [kept.row.since, kept.row.until, kept.operator_at, kept.end];
     let times = times.into_iter().flat_map(|time| time.as_millis().to_be_bytes());
     let head = [kept.row.status as u8, u8::try_from(reason).unwrap_or(0)];
-    for (byte, from) in value.iter_mut().zip(head.into_iter().chain(times)) {
+    let session = kept.row.session.map_or([0; Session::BYTES], |session| session.encode());
+    for (byte, from) in value.iter_mut().zip(head.into_iter().chain(times).chain(session)) {
         *byte = from;
     }
     ReplicatedRow { circuit: name(kept.row.circuit), value }
@@ -500,10 +502,11 @@ fn read(bytes: &ReplicatedRow) -> Result<MergedStatus, ForeignBytes> {
         Ok(Timestamp::from_millis(u64::from_be_bytes(*time)))
     };
     let (since, until, word, end) = (time()?, time()?, time()?, time()?);
+    let session = Session::decode(rest);
     let status = CircuitStatus::ALL.get(usize::from(*status)).copied().ok_or(ForeignBytes)?;
     let reason = REASONS.get(usize::from(*reason)).copied().unwrap_or(StatusReason::Other);
     Ok(MergedStatus {
-        row: StatusRow { circuit, status, since, until, reason },
+        row: StatusRow { session, ..StatusRow::new(circuit, status, since, until, reason) },
         operator_at: word,
         end,
     })
@@ -568,7 +571,7 @@ mod tests {
 
     fn row(status: CircuitStatus, reason: StatusReason, since: u64, until: u64) -> StatusRow {
         let circuit = TorCircuit::from_parts(1, 2, 3);
-        StatusRow { circuit, status, since: at(since), until: at(until), reason }
+        StatusRow::new(circuit, status, at(since), at(until), reason)
     }
 
     fn ban(since: u64, until: u64) -> StatusRow {

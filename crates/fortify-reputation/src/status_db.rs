@@ -12,6 +12,7 @@ use super::{CircuitStatus, StatusReason, StatusRow};
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;
 use fortify_core::sqlite::{self, FileError, Mark, Opened, Schema};
+use fortify_store::record::Session;
 
 /// The most rows of other processes that are read at once.
 const MAX_FOREIGN_ROWS: usize = 10_000;
@@ -24,7 +25,7 @@ pub const FILE_NAME: &str = "reputation.sqlite";
 
 const SCHEMA: Schema = Schema {
     name: FILE_NAME,
-    steps: &[TABLES, SHIFTED],
+    steps: &[TABLES, SHIFTED, SESSION],
     consequence: "the new file starts without bans",
 };
 
@@ -49,10 +50,13 @@ const TABLES: &str = "
 /// By how many ms a row's times were shifted since it was decided, because the clock was set.
 const SHIFTED: &str = "ALTER TABLE statuses ADD COLUMN shifted INTEGER NOT NULL DEFAULT 0";
 
+/// The session that a circuit is trusted for ([`Session::encode`]).
+const SESSION: &str = "ALTER TABLE statuses ADD COLUMN session BLOB";
+
 /// The version of the schema that this program writes: `user_version` of the file.
 pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
 
-const COLUMNS: &str = "instance, generation, number, status, since, until, reason, seq";
+const COLUMNS: &str = "instance, generation, number, status, since, until, reason, seq, session";
 
 /// A row to be written.
 #[derive(Clone, Copy, Debug)]
@@ -202,7 +206,7 @@ impl StatusDb {
                 let query = format!("SELECT {COLUMNS}, shifted FROM statuses WHERE until > ?1");
                 let mut statement = reading.prepare(&query)?;
                 let rows =
-                    statement.query_map([millis(now)], |row| Ok((read(row)?, row.get(8)?)))?;
+                    statement.query_map([millis(now)], |row| Ok((read(row)?, row.get(9)?)))?;
                 rows.collect::<Result<_, _>>()?
             };
             reading.finish()?;
@@ -366,7 +370,7 @@ fn count(connection: &Connection) -> rusqlite::Result<usize> {
 
 fn find(connection: &Connection, key: TorCircuit) -> rusqlite::Result<Option<StatusRow>> {
     let mut statement = connection.prepare_cached(
-        "SELECT instance, generation, number, status, since, until, reason, seq FROM statuses
+        "SELECT instance, generation, number, status, since, until, reason, seq, session FROM statuses
          WHERE instance = ?1 AND generation = ?2 AND number = ?3",
     )?;
     statement.query_row(params![key.instance(), key.generation(), key.number()], read).optional()
@@ -387,7 +391,7 @@ fn read_since(
     limit: usize,
 ) -> rusqlite::Result<(Vec<StatusRow>, i64)> {
     let mut statement = connection.prepare_cached(
-        "SELECT instance, generation, number, status, since, until, reason, seq FROM statuses
+        "SELECT instance, generation, number, status, since, until, reason, seq, session FROM statuses
          WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -404,11 +408,11 @@ fn read_since(
 fn put(writing: &Transaction<'_>, write: &Write, seq: i64) -> rusqlite::Result<()> {
     let mut statement = writing.prepare_cached(
         "INSERT INTO statuses
-         (instance, generation, number, status, since, until, reason, seq, shifted)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         (instance, generation, number, status, since, until, reason, seq, shifted, session)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (instance, generation, number) DO UPDATE SET status = excluded.status,
          since = excluded.since, until = excluded.until, reason = excluded.reason,
-         seq = excluded.seq, shifted = excluded.shifted",
+         seq = excluded.seq, shifted = excluded.shifted, session = excluded.session",
     )?;
     let (row, key) = (&write.row, write.row.circuit);
     statement.execute(params![
@@ -421,6 +425,7 @@ fn put(writing: &Transaction<'_>, write: &Write, seq: i64) -> rusqlite::Result<(
         row.reason.as_str(),
         seq,
         write.shifted,
+        row.session.map(|session| session.encode()),
     ])?;
     Ok(())
 }
@@ -438,7 +443,7 @@ fn purge(connection: &Connection, now: Timestamp) -> rusqlite::Result<usize> {
 /// Drops the reset, or else the trusted row, that ends first, and returns its circuit.
 fn drop_one(writing: &Transaction<'_>) -> rusqlite::Result<Option<TorCircuit>> {
     let mut statement = writing.prepare_cached(
-        "SELECT instance, generation, number, status, since, until, reason, seq FROM statuses
+        "SELECT instance, generation, number, status, since, until, reason, seq, session FROM statuses
          WHERE status < 2 ORDER BY status, until LIMIT 1",
     )?;
     let Some(victim) = statement.query_row([], read).optional()? else {
@@ -466,6 +471,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StatusRow> {
         since: timestamp(row.get(4)?),
         until: timestamp(row.get(5)?),
         reason: StatusReason::parse(&reason),
+        session: row.get::<_, Option<Vec<u8>>>(8)?.and_then(|bytes| Session::decode(&bytes)),
     })
 }
 
@@ -492,7 +498,7 @@ mod tests {
     fn write(number: u32, status: CircuitStatus, seconds: u64) -> Write {
         let until = NOW.after(Duration::from_secs(seconds));
         let reason = StatusReason::Operator;
-        let row = StatusRow { circuit: circuit(number), status, since: NOW, until, reason };
+        let row = StatusRow::new(circuit(number), status, NOW, until, reason);
         Write { yields: true, ..Write::of(row) }
     }
 

@@ -8,6 +8,7 @@ use super::status_db::{Write, WriteOutcome, outlasts};
 use super::{CircuitStatus, StatusRow};
 use fortify_core::circuit::{TorBoot, TorCircuit};
 use fortify_core::clock::Timestamp;
+use fortify_store::record::SessionId;
 
 /// The most changes that are tracked individually, 16 bytes each. Beyond that, a full pass, which needs no list of
 /// changes, replaces them.
@@ -38,6 +39,8 @@ pub struct Counts {
 pub(super) struct StatusTable {
     rows: BTreeMap<TorCircuit, StatusRow>,
     ends: [BTreeSet<(Timestamp, TorCircuit)>; CircuitStatus::ALL.len()],
+    /// The circuits that are trusted for a session, by its id.
+    sessions: BTreeSet<(SessionId, TorCircuit)>,
     penalties: Penalties,
     changes: BTreeSet<TorCircuit>,
     /// Whether `changes` is incomplete.
@@ -176,7 +179,9 @@ impl StatusTable {
     fn insert(&mut self, row: StatusRow, now: Timestamp) {
         if let Some(before) = self.rows.insert(row.circuit, row) {
             self.ends[before.status as usize].remove(&(before.until, before.circuit));
+            self.unlist(&before);
         }
+        self.sessions.extend(row.session.map(|session| (session.id, row.circuit)));
         self.shifted.remove(&row.circuit);
         self.over.remove(&row.circuit);
         self.ends[row.status as usize].insert((row.until, row.circuit));
@@ -249,7 +254,22 @@ impl StatusTable {
         self.over.remove(&circuit);
         self.shifted.remove(&circuit);
         self.ends[row.status as usize].remove(&(row.until, circuit));
+        self.unlist(&row);
         Some(row)
+    }
+
+    fn unlist(&mut self, row: &StatusRow) {
+        if let Some(session) = row.session {
+            self.sessions.remove(&(session.id, row.circuit));
+        }
+    }
+
+    /// The circuits that are trusted for the session `id`.
+    pub(super) fn trusted_for(&self, id: SessionId, now: Timestamp) -> Vec<TorCircuit> {
+        let first = (id, TorCircuit::from_parts(0, 0, 0));
+        let of_it = self.sessions.range(first..).take_while(|(session, _)| *session == id);
+        let in_force = of_it.filter(|(_, circuit)| self.row(*circuit, now).is_some());
+        in_force.map(|(_, circuit)| *circuit).collect()
     }
 
     /// Removes expired rows, and returns whether the table has to be updated.
@@ -459,13 +479,7 @@ mod tests {
 
     fn row(number: u32, status: CircuitStatus, seconds: u64) -> StatusRow {
         let until = NOW.after(Duration::from_secs(seconds));
-        StatusRow {
-            circuit: circuit(number),
-            status,
-            since: NOW,
-            until,
-            reason: StatusReason::Operator,
-        }
+        StatusRow::new(circuit(number), status, NOW, until, StatusReason::Operator)
     }
 
     #[test]
@@ -501,7 +515,7 @@ mod tests {
             let [since, until] = [since, until].map(|s| NOW.after(Duration::from_secs(s)));
             let circuit = TorCircuit::from_parts(0, generation, number);
             let reason = StatusReason::Operator;
-            table.put(StatusRow { circuit, status, since, until, reason }, NOW);
+            table.put(StatusRow::new(circuit, status, since, until, reason), NOW);
             [7, 8].map(|number| table.of_number(number, NOW.after(Duration::from_secs(5))))
         };
         let (vip, banned) = (Some(CircuitStatus::Trusted), Some(CircuitStatus::Banned));

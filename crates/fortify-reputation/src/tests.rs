@@ -10,6 +10,10 @@ fn circuit(number: u32) -> TorCircuit {
     TorCircuit::from_parts(0, 0, number)
 }
 
+fn session(number: u8) -> Session {
+    Session::sample(number, in_an_hour().after(Duration::from_secs(3600)))
+}
+
 fn in_an_hour() -> Timestamp {
     NOW.after(Duration::from_secs(3600))
 }
@@ -73,8 +77,8 @@ async fn trust_never_lifts_a_ban_and_an_operator_does() {
     let dir = tempfile::tempdir().unwrap();
     let (reputation, _) = opened(dir.path());
     reputation.ban(circuit(1), in_an_hour(), StatusReason::Failures).await.unwrap();
-    reputation.trust_in_background(circuit(1), in_an_hour()).unwrap();
-    reputation.trust_in_background(circuit(2), in_an_hour()).unwrap();
+    reputation.trust_in_background(circuit(1), session(1), in_an_hour()).unwrap();
+    reputation.trust_in_background(circuit(2), session(2), in_an_hour()).unwrap();
     eventually("promoted", || status(&reputation, 2) == Some(CircuitStatus::Trusted)).await;
     assert_eq!(status(&reputation, 1), Some(CircuitStatus::Banned));
     assert_eq!(reputation.counts(), Counts { trusted: 1, banned: 1 });
@@ -128,7 +132,7 @@ async fn abuse_18_a_flood_of_trusted_circuits_pushes_out_trusted_circuits_and_no
     for round in 0..400 {
         // Not awaited, so that one transaction has many writes, some of the same circuit.
         let until = in_an_hour().after(Duration::from_secs(round));
-        reputation.trust_in_background(circuit(2 + (round as u32 % 7)), until).unwrap();
+        reputation.trust_in_background(circuit(2 + (round as u32 % 7)), session(1), until).unwrap();
     }
     reputation.ban(circuit(3), in_an_hour(), StatusReason::Failures).await.unwrap();
     let mut wanted = reputation.wanted();
@@ -157,7 +161,7 @@ async fn bans_of_here_and_of_another_gate_count_though_the_disk_refuses_them() {
     let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
     file.execute_batch("ALTER TABLE statuses RENAME TO elsewhere").unwrap();
     let (banned, reason) = (CircuitStatus::Banned, StatusReason::Failures);
-    let row = StatusRow { circuit: circuit(1), status: banned, since: NOW, until, reason };
+    let row = StatusRow::new(circuit(1), banned, NOW, until, reason);
     sharing.apply(vec![replication::encoded(row)]).await.unwrap();
     assert_eq!(status(&reputation, 1), Some(CircuitStatus::Banned));
     let kept = reputation.ban(circuit(2), until, StatusReason::Failures).await.unwrap();
@@ -360,7 +364,7 @@ async fn abuse_18_what_is_heard_while_the_disk_refuses_it_is_bounded() {
     file.execute_batch("ALTER TABLE statuses RENAME TO elsewhere").unwrap();
     let row = |number, status| {
         let (since, until, reason) = (NOW, in_an_hour(), StatusReason::Failures);
-        replication::encoded(StatusRow { circuit: circuit(number), status, since, until, reason })
+        replication::encoded(StatusRow::new(circuit(number), status, since, until, reason))
     };
     let trust = row(1, CircuitStatus::Trusted);
     let bans = [2, 3, 4].map(|number| row(number, CircuitStatus::Banned));

@@ -72,7 +72,7 @@ impl fmt::Debug for ChallengeToken {
 }
 
 /// The name of one session: 16 random bytes, the `session_id` claim.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId([u8; Self::BYTES]);
 
 impl SessionId {
@@ -98,6 +98,62 @@ impl SessionId {
     /// When `entropy` has none to give.
     pub fn random(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         random_bytes(entropy).map(Self)
+    }
+}
+
+/// A session: what one right answer admits, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its id, for revocation.
+    pub id: SessionId,
+    /// The threat level under which it was earned.
+    pub threat_level: u8,
+    /// When it was earned.
+    pub issued_at: Timestamp,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+impl Session {
+    /// Bytes of a session: its id, its level, when it was earned and when it expires, milliseconds, big-endian.
+    pub const BYTES: usize = SessionId::BYTES + 1 + 2 * 8;
+
+    /// The session as bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let times = [self.issued_at, self.expires_at];
+        let times = times.into_iter().flat_map(|time| time.as_millis().to_be_bytes());
+        let all = self.id.to_bytes().into_iter().chain([self.threat_level]).chain(times);
+        for (byte, from) in bytes.iter_mut().zip(all) {
+            *byte = from;
+        }
+        bytes
+    }
+
+    /// Reads [`Self::encode`] back; `None` for zeros, which stand for no session, and for any other length.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (id, rest) = bytes.split_first_chunk()?;
+        let ([threat_level], rest) = rest.split_first_chunk()?;
+        let (issued_at, rest) = rest.split_first_chunk()?;
+        let expires_at = rest.try_into().ok()?;
+        let session = Self {
+            id: SessionId::from_bytes(*id),
+            threat_level: *threat_level,
+            issued_at: Timestamp::from_millis(u64::from_be_bytes(*issued_at)),
+            expires_at: Timestamp::from_millis(u64::from_be_bytes(expires_at)),
+        };
+        (session.threat_level > 0).then_some(session)
+    }
+
+    /// Some session that lasts until `expires_at`, for tests.
+    #[cfg(any(test, feature = "test-support"))]
+    #[must_use]
+    pub const fn sample(number: u8, expires_at: Timestamp) -> Self {
+        let issued_at = Timestamp::from_millis(0);
+        let id = SessionId::from_bytes([number; SessionId::BYTES]);
+        Self { id, threat_level: 2, issued_at, expires_at }
     }
 }
 

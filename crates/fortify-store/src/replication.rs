@@ -10,13 +10,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::StoreError;
+use super::record::Session;
 use fortify_core::clock::Timestamp;
 
 /// Bytes of a circuit: tor instance, generation, number.
 pub const CIRCUIT_BYTES: usize = 10;
 
-/// Bytes of a circuit's status.
-pub const VALUE_BYTES: usize = 34;
+/// Bytes of a circuit's status: status and reason, four times, and the session that a circuit is trusted for.
+pub const VALUE_BYTES: usize = 34 + Session::BYTES;
 
 /// Bytes of an answer event.
 pub const EVENT_BYTES: usize = 37;

@@ -124,15 +124,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use fortify_core::clock::Timestamp;
     use fortify_engine::challenge::metrics::Outcome;
     use fortify_engine::decision::{Decision, Grant};
+    use fortify_engine::session::Session;
 
     #[test]
     fn what_was_counted_is_in_the_text() {
         let metrics = Metrics::new();
         metrics.engine.challenge.redeem(Duration::from_micros(40), Outcome::Failed);
         metrics.engine.challenge.issue(Duration::from_micros(40), "arithmetic", Outcome::Ok);
-        let trusted = Decision::Admit(Grant::Trusted);
+        let session = Session::sample(1, Timestamp::from_secs(1));
+        let trusted = Decision::Admit(Grant::Trusted(session));
         metrics.engine.decision.decided(Duration::from_micros(40), Some(&trusted));
         metrics.engine.challenge.answer("arithmetic", 3, Outcome::Failed);
         let text = metrics.encode().unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fortify_core::clock::{ManualClock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
-use fortify_engine::decision::{self, Facts};
+use fortify_engine::decision::{self, Facts, Trust};
 use fortify_engine::threat::table::Admits;
 use fortify_reputation::answer_history::{AnswerEvent, AnswerHistories, Scoring};
 use fortify_store::StateStore as _;
@@ -59,7 +59,7 @@ async fn main() {
             let suspicions = histories.suspicions(circuit(number));
             let facts = Facts {
                 session: None,
-                trusted: Some(false),
+                trust: Trust::No,
                 suspicions: &suspicions,
                 finding: None,
                 stages: 1,

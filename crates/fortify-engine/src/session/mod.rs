@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::CircuitTag;
+pub use fortify_store::record::Session;
 use fortify_store::record::{Secret, SessionId, SessionState};
 use fortify_store::{StateStore, StoreError};
 use key_ring::{KeyRing, KeyRingError, Purpose};
@@ -51,20 +52,10 @@ impl Claims {
         Session {
             id: self.session_id,
             threat_level: self.threat_level,
+            issued_at: Timestamp::from_secs(self.issued_at),
             expires_at: Timestamp::from_secs(self.expires_at),
         }
     }
-}
-
-/// A session whose signature, times, revocation and circuit were checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// Its id, for revocation.
-    pub id: SessionId,
-    /// The threat level under which it was earned.
-    pub threat_level: u8,
-    /// When it expires.
-    pub expires_at: Timestamp,
 }
 
 /// A session that is in force on the circuit of its request.
@@ -188,18 +179,16 @@ impl Sessions {
         let now = self.clock.now();
         let id = SessionId::random(&*self.entropy).map_err(KeyRingError::from)?;
         let expires_at = Timestamp::from_secs(now.after(self.lifetime()).as_secs());
-        let token = self.keys.sign(
-            Purpose::Session,
-            &Claims {
-                circuit_id: circuit,
-                issued_at: now.as_secs(),
-                expires_at: expires_at.as_secs(),
-                threat_level,
-                captcha_solved: true,
-                session_id: id,
-            },
-        )?;
-        Ok(Minted { token, session: Session { id, threat_level, expires_at } })
+        let claims = Claims {
+            circuit_id: circuit,
+            issued_at: now.as_secs(),
+            expires_at: expires_at.as_secs(),
+            threat_level,
+            captcha_solved: true,
+            session_id: id,
+        };
+        let token = self.keys.sign(Purpose::Session, &claims)?;
+        Ok(Minted { token, session: claims.session() })
     }
 
     /// Finds the session among `tokens` that is bound to `circuit`, or else moves the first that may move there.
@@ -295,6 +284,25 @@ impl Sessions {
             Some(Secret::new(self.keys.sign(Purpose::Session, &claims)?))
         };
         Ok(Admitted { session, reissued, moved })
+    }
+
+    /// Whether `circuit` holds `session`, which it is trusted for: the session has neither expired nor been
+    /// revoked, and has not moved to another circuit.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot say whether it was revoked or moved.
+    pub async fn is_held(
+        &self,
+        session: &Session,
+        circuit: CircuitTag,
+    ) -> Result<bool, StoreError> {
+        let there = match self.store.session_state(session.id).await? {
+            SessionState::Unmoved => true,
+            SessionState::BoundTo(other) => other == circuit,
+            SessionState::Revoked => false,
+        };
+        Ok(there && self.clock.now() < session.expires_at)
     }
 
     /// Revokes `session`.

@@ -11,6 +11,7 @@ use fortify_reputation::answer_history::{AnswerEvent, AnswerHistories, Scoring};
 use fortify_reputation::replication::Replication;
 use fortify_reputation::{CircuitStatus, Reputation, StatusReason};
 use fortify_store::config::RedisConfig;
+use fortify_store::record::Session;
 use fortify_store::redis::RedisStore;
 use fortify_store::{StateStore as _, contract};
 
@@ -120,7 +121,7 @@ async fn abuse_18_at_the_bound_trusted_make_room_and_bans_never() {
             .map(|word| redis.tell(&["ZCARD", &format!("fortify:{{status}}:ends:{word}")]))
     };
     reputation.ban(circuit(1), then, StatusReason::Failures).await.unwrap();
-    reputation.trust(circuit(2), then).await.unwrap();
+    reputation.trust(circuit(2), Session::sample(2, then), then).await.unwrap();
     all_told().await;
     assert_eq!(kept(), [":0", ":1", ":1"]);
     reputation.ban(circuit(3), then, StatusReason::Failures).await.unwrap();

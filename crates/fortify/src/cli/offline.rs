@@ -303,8 +303,7 @@ impl OfflineStatus {
         time: Duration,
     ) -> Result<(), CliError> {
         let (reason, since, until) = (StatusReason::Operator, self.now, self.now.after(time));
-        let row =
-            |circuit: &TorCircuit| StatusRow { circuit: *circuit, status, since, until, reason };
+        let row = |circuit: &TorCircuit| StatusRow::new(*circuit, status, since, until, reason);
         let writes = circuits.iter().map(|circuit| Write::of(row(circuit)));
         let writes: Vec<_> = writes.collect();
         let applied = self.db.apply(&writes, self.now).map_err(CliError::failed)?;

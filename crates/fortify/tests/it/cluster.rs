@@ -14,6 +14,7 @@ use fortify_engine::threat::table::{Admits, LevelOverride};
 use fortify_reputation::answer_history::{AnswerEvent, Suspicion};
 use fortify_reputation::status_db::{StatusDb, Write};
 use fortify_reputation::{CircuitStatus, StatusReason, StatusRow};
+use fortify_store::record::Session;
 use fortify_testkit::redis::{Cluster, Redis, until};
 use fortify_testkit::{Parts, TestGate, Visitor, fields};
 
@@ -226,7 +227,7 @@ async fn a_gate_that_starts_late_knows_the_statuses_in_force() {
                 .engine
                 .parts()
                 .reputation
-                .trust_in_background(circuit(10_000 + number), until)
+                .trust_in_background(circuit(10_000 + number), Session::sample(1, until), until)
                 .unwrap();
         }
         ban(&one, 1).await;
@@ -279,8 +280,7 @@ async fn a_ban_that_was_not_told_before_a_restart_is_told_after_it() {
     let two = another(&redis.config(), &one, |data_dir| {
         let mut file = StatusDb::open(data_dir, 10, one.clock.now()).unwrap();
         let (status, since) = (CircuitStatus::Banned, one.clock.now());
-        let row =
-            StatusRow { circuit: circuit(3), status, since, until, reason: StatusReason::Failures };
+        let row = StatusRow::new(circuit(3), status, since, until, StatusReason::Failures);
         file.apply(&[Write { yields: true, ..Write::of(row) }], since).unwrap();
     })
     .await;
@@ -298,7 +298,13 @@ async fn an_operators_word_is_not_overwritten_by_a_late_older_ban() {
     // After the reset the visitor solves a challenge: Redis then has trust, to which a ban does not yield.
     one.clock.advance(second);
     let until_then = one.clock.now().after(HOUR);
-    one.app.engine.parts().reputation.trust(circuit(4), until_then).await.unwrap();
+    one.app
+        .engine
+        .parts()
+        .reputation
+        .trust(circuit(4), Session::sample(4, until_then), until_then)
+        .await
+        .unwrap();
     reset(&one, 5).await;
     all_told(&one).await;
     // A gate that was cut off since before comes with its bans.
@@ -307,8 +313,7 @@ async fn an_operators_word_is_not_overwritten_by_a_late_older_ban() {
         let (status, until) = (CircuitStatus::Banned, before.after(HOUR * 4));
         for number in [4, 5] {
             let circuit = circuit(number);
-            let row =
-                StatusRow { circuit, status, since: before, until, reason: StatusReason::Score };
+            let row = StatusRow::new(circuit, status, before, until, StatusReason::Score);
             file.apply(&[Write { yields: true, ..Write::of(row) }], before).unwrap();
         }
     })
@@ -323,7 +328,13 @@ async fn an_operators_word_is_not_overwritten_by_a_late_older_ban() {
     one.clock.advance(second);
     reset(&one, 6).await;
     one.clock.advance(second);
-    one.app.engine.parts().reputation.trust(circuit(6), until_then).await.unwrap();
+    one.app
+        .engine
+        .parts()
+        .reputation
+        .trust(circuit(6), Session::sample(6, until_then), until_then)
+        .await
+        .unwrap();
     redis.signal(rustix::process::Signal::CONT);
     stands(&two, 6, Some(CircuitStatus::Trusted)).await;
     all_told(&one).await;
@@ -367,7 +378,13 @@ async fn abuse_04_a_gate_behind_another_tor_does_not_take_its_circuits_for_its_o
     stands(&three, 21, Some(CircuitStatus::Banned)).await;
     // That a circuit is no more is said by the tor that it was of.
     let until_then = one.clock.now().after(HOUR);
-    one.app.engine.parts().reputation.trust(circuit(23), until_then).await.unwrap();
+    one.app
+        .engine
+        .parts()
+        .reputation
+        .trust(circuit(23), Session::sample(23, until_then), until_then)
+        .await
+        .unwrap();
     stands(&three, 23, Some(CircuitStatus::Trusted)).await;
     let closed = one.app.engine.parts().reputation.set(
         circuit(23),
@@ -520,7 +537,14 @@ async fn a_gate_that_does_not_know_who_is_banned_admits_nobody() {
     })
     .await;
     let until_then = test_gate.clock.now().after(HOUR);
-    test_gate.app.engine.parts().reputation.trust(circuit(1), until_then).await.unwrap();
+    test_gate
+        .app
+        .engine
+        .parts()
+        .reputation
+        .trust(circuit(1), Session::sample(1, until_then), until_then)
+        .await
+        .unwrap();
     let mut visitor = at(&test_gate, &test_gate.visitor(), 1);
     // The rest of the store works.
     let said = || async {

@@ -15,6 +15,7 @@ use fortify_core::circuit::{IdentityMode, TorCircuit};
 use fortify_core::clock::{Clock as _, Timestamp};
 use fortify_haproxy::client::Endpoint;
 use fortify_reputation::{CircuitStatus, StatusReason};
+use fortify_store::record::Session;
 use fortify_testkit::wait::{PATIENCE, eventually, until_ok};
 use fortify_testkit::{Parts, Reply, TestGate};
 use hyper_util::rt::TokioIo;
@@ -341,7 +342,14 @@ async fn abuse_22_haproxy_is_strict_with_those_who_answer_like_programs_for_a_wh
     let until = in_half_an_hour(&test_gate);
     let [suspect, trusted, person, plain] = [1, 2, 3, 4];
     for number in [trusted, person] {
-        test_gate.app.engine.parts().reputation.trust(circuit(number), until).await.unwrap();
+        test_gate
+            .app
+            .engine
+            .parts()
+            .reputation
+            .trust(circuit(number), Session::sample(1, until), until)
+            .await
+            .unwrap();
     }
     for number in [suspect, trusted] {
         test_gate.app.engine.parts().reputation.penalise(circuit(number), until);
@@ -358,7 +366,14 @@ async fn abuse_22_haproxy_is_strict_with_those_who_answer_like_programs_for_a_wh
     let key = circuit(struck).address();
     let set = format!("set table tor_ingress key {key} data.gpc1 12\n");
     assert!(ask(&haproxy.socket(), &set).is_some());
-    test_gate.app.engine.parts().reputation.trust(circuit(struck), until).await.unwrap();
+    test_gate
+        .app
+        .engine
+        .parts()
+        .reputation
+        .trust(circuit(struck), Session::sample(1, until), until)
+        .await
+        .unwrap();
     haproxy.gpc0_becomes(struck, 1).await;
     assert_eq!(haproxy.gpc1(struck), Some(12), "an answer takes strikes away");
     let (status, reason) = (CircuitStatus::Normal, StatusReason::Operator);

@@ -11,7 +11,7 @@ use fortify_engine::limits::admission_queue::Rate;
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::table::{Admits, LevelOverride};
 use fortify_reputation::{CircuitStatus, StatusReason};
-use fortify_store::record::ChallengeToken;
+use fortify_store::record::{ChallengeToken, Session};
 use fortify_testkit::wait::eventually;
 use fortify_testkit::{Parts, Reply, TestGate, Visitor, fields};
 use serde_json::json;
@@ -351,12 +351,19 @@ async fn whoever_has_a_session_can_end_it_also_where_it_is_not_enough() {
     assert!(test_gate.solve(&mut visitor, &page).await.admits());
     assert_eq!(visitor.get("/articles/1").await.status, StatusCode::OK);
     let trusted = TorCircuit::from_parts(0, 0, 1);
-    test_gate.app.engine.parts().reputation.trust(trusted, test_gate.clock.now()).await.unwrap();
+    test_gate.app.engine.parts().reputation.end_trust(trusted).await.unwrap();
     assert!(visitor.get("/articles/1").await.is_challenge());
     let mut later = visitor.clone();
     assert_eq!(visitor.post_json("/api/session/logout", &json!({})).await.status, StatusCode::OK);
     let until = test_gate.clock.now().after(Duration::from_secs(600));
-    test_gate.app.engine.parts().reputation.trust(trusted, until).await.unwrap();
+    test_gate
+        .app
+        .engine
+        .parts()
+        .reputation
+        .trust(trusted, Session::sample(1, until), until)
+        .await
+        .unwrap();
     assert!(later.get("/articles/1").await.is_challenge(), "the session is still in force");
 }
 
@@ -366,7 +373,7 @@ async fn a_log_out_takes_no_ban_back() {
     let banned = TorCircuit::from_parts(0, 0, 1);
     let until = test_gate.clock.now().after(Duration::from_secs(600));
     test_gate.app.engine.parts().reputation.ban(banned, until, StatusReason::Score).await.unwrap();
-    test_gate.app.engine.parts().reputation.trust(banned, test_gate.clock.now()).await.unwrap();
+    test_gate.app.engine.parts().reputation.end_trust(banned).await.unwrap();
     assert_eq!(test_gate.app.engine.parts().reputation.status(banned), Some(CircuitStatus::Banned));
 }
 
