@@ -78,6 +78,7 @@ section!(RawSession, "a section headed [session]", {
     ttl_seconds: i64,
     max_moves: i64,
     secure: String,
+    tunnel_grace_seconds: i64,
 });
 
 section!(RawSecurity, "a section headed [security]", {

@@ -83,6 +83,7 @@ impl Config {
                     ("ttl_seconds", seconds(self.session.ttl)),
                     ("max_moves", self.session.max_moves.to_string()),
                     ("secure", word(&self.session.secure)),
+                    ("tunnel_grace_seconds", seconds(self.session.tunnel_grace)),
                 ],
             ),
             (

@@ -112,6 +112,7 @@ const EVERY_KEY: &str = r#"
         ttl_seconds = 60
         max_moves = 0
         secure = "auto"
+        tunnel_grace_seconds = 5
         [security]
         identity = "peer"
         max_captcha_failures = 1
@@ -216,7 +217,12 @@ fn every_key_takes_effect() {
             variant_weights: vec![(Variant::Arithmetic, 1), (Variant::DistortedText, 3)],
             carrier_weights: vec![(Carrier::Motion, 5)],
         },
-        session: SessionConfig { ttl: seconds(60), max_moves: 0, secure: SecureCookie::Auto },
+        session: SessionConfig {
+            ttl: seconds(60),
+            max_moves: 0,
+            secure: SecureCookie::Auto,
+            tunnel_grace: seconds(5),
+        },
         security: SecurityConfig {
             identity: IdentityMode::Peer,
             max_captcha_failures: 1,
@@ -464,6 +470,7 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("session.ttl_seconds", "86401", "60 to 86400"),
         ("session.max_moves", "-1", "0 to 60"),
         ("session.max_moves", "61", "0 to 60"),
+        ("session.tunnel_grace_seconds", "86401", "0 to 86400"),
         ("security.max_captcha_failures", "0", "1 to 100"),
         ("security.reputation_decay_seconds", "9223372036854775807", "1 to 86400"),
         ("upstream.connect_timeout_seconds", "0", "1 to 300"),

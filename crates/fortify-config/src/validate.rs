@@ -83,6 +83,8 @@ pub(super) fn validate(raw: RawConfig, origins: &Origins, problems: &mut Problem
     let words =
         [("on", SecureCookie::On), ("off", SecureCookie::Off), ("auto", SecureCookie::Auto)];
     check.word("session.secure", raw.session.secure, &words, &mut session.secure);
+    let (key, grace) = ("session.tunnel_grace_seconds", &mut session.tunnel_grace);
+    check.seconds(key, raw.session.tunnel_grace_seconds, 0..=86_400, grace);
 
     let (written, security) = (raw.security, &mut config.security);
     let words = [("circuit", IdentityMode::Circuit), ("peer", IdentityMode::Peer)];

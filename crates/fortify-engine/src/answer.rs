@@ -18,6 +18,9 @@ pub enum Answered {
     Granted(Minted),
     /// Right, with more challenges to come.
     Next(Stage),
+    /// Right, but the challenge was drawn at a level more than a step below the one in force, and is worth nothing
+    /// there: with the request for another one. It is not a wrong answer.
+    Outdated(IssueRequest<'static>),
     /// Not right, with the request for another challenge. Unknown, expired, foreign and wrong answers are not
     /// distinguished.
     Wrong(IssueRequest<'static>),
@@ -63,6 +66,12 @@ impl Engine {
             RedeemOutcome::MustWait(wait) => return Ok(Answered::Wait(Wait::Failures(wait))),
         };
         let progress = self.progress(client).await?;
+        // A challenge is worth the level at which it is answered, or challenges of a quiet hour could be kept for an
+        // attack. Within a step, so that nobody who was solving while the level rose has to begin again.
+        let in_force = self.threat.level().get();
+        if level.saturating_add(1) < in_force {
+            return Ok(Answered::Outdated(IssueRequest::next(requirement, progress)));
+        }
         if progress.passed.saturating_add(1) < requirement.stages {
             let passed = progress.pass(submission.token, client.tag, &self.keys, &*self.clock)?;
             let PassedStage { progress, cookie } = passed;
@@ -72,17 +81,17 @@ impl Engine {
         if !self.chains.spend(progress, &*self.store, &*self.clock).await? {
             return Ok(Answered::Wrong(IssueRequest::retry(requirement)));
         }
-        self.grant(client, level).await.map(Answered::Granted)
+        self.grant(client, in_force).await.map(Answered::Granted)
     }
 
     /// Ends `session` and the trust in the circuit of `client`, so that a visitor who logs out is not admitted by
-    /// the circuit. The session need not be sufficient for admission.
+    /// the circuit, whichever session it was trusted for. The session need not be sufficient for admission.
     ///
     /// # Errors
     ///
     /// Fails if the store cannot record it; the session then stays in force.
     pub async fn log_out(&self, client: &Client, session: &Session) -> Result<(), EngineError> {
-        self.sessions.revoke(session).await?;
+        self.revoke(session).await?;
         if let Some(circuit) = client.tor()
             && self.reputation.status(circuit) == Some(CircuitStatus::Trusted)
             && let Err(error) = self.reputation.end_trust(circuit).await
@@ -135,7 +144,12 @@ impl Engine {
             RedeemOutcome::MustWait(wait) => (wait, StatusReason::Failures),
             RedeemOutcome::Solved { .. } | RedeemOutcome::Failed => (usual, StatusReason::Failures),
         };
-        match self.reputation.ban(circuit, self.clock.now().after(time), reason).await {
+        let now = self.clock.now();
+        // First, so that no cookie moves away between the two.
+        if let Err(error) = self.store.end_sessions_of(client.tag, now).await {
+            tracing::error!(%error, "could not end the sessions of a circuit that is banned; it is banned all the same");
+        }
+        match self.reputation.ban(circuit, now.after(time), reason).await {
             Ok(_durability) => {
                 self.threat.signals().banned(client.tag);
                 RedeemOutcome::MustWait(time)

@@ -2,11 +2,12 @@
 
 use tokio::time::Instant;
 
-use super::client::Client;
+use super::client::{Client, Renewal};
 use super::decision::{self, Decision, DecisionReason, Facts, Grant, Requirement, Trust};
 use super::{Engine, EngineError};
 use crate::behaviour::Class;
 use crate::session::{Admitted, Rejection, Session};
+use crate::threat::table::Admits;
 use fortify_core::circuit::TorCircuit;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_reputation::answer_history::Suspicion;
@@ -52,10 +53,32 @@ impl Engine {
         };
         let sessions = &client.credentials.sessions;
         let found = self.sessions.check(sessions, client.tag, rejected).await?;
-        if found.as_ref().is_some_and(|admitted| admitted.moved) {
-            self.metrics.session.moved();
+        if let Some(Admitted { session, reissued: Some(token), moved }) = &found {
+            let (token, expires_at) = (token.clone(), session.expires_at);
+            client.renewal.get_or_init(|| Renewal { token, expires_at });
+            if *moved {
+                self.metrics.session.moved();
+                self.move_trust(client, session);
+            }
         }
         Ok(found)
+    }
+
+    /// Takes the trust along with a session that has moved to the circuit of `client`. Its former circuit is refused by
+    /// the move itself; its status ends so that `HAProxy` hears of it.
+    fn move_trust(&self, client: &Client, session: &Session) {
+        let Some(here) = client.tor() else { return };
+        for left in self.reputation.trusted_for(session.id) {
+            if left != here
+                && let Err(error) = self.reputation.end_trust_in_background(left)
+            {
+                tracing::warn!(%error, "could not end the status of a circuit that a session left; it admits nobody");
+            }
+        }
+        // Where the level asks for both, the circuit has to solve a challenge of its own.
+        if self.threat.policy().admits != Admits::Both {
+            self.trust(here, *session);
+        }
     }
 
     async fn decide(&self, client: &Client) -> Result<Decision, EngineError> {
@@ -144,7 +167,7 @@ impl Engine {
                 Trust::For(session)
             }
             (None, StatusReason::Operator) => Trust::For(Session {
-                id: SessionId::from_bytes(tag.to_bytes()),
+                id: SessionId::of_trusted(tag),
                 threat_level: self.threat.level().get(),
                 issued_at: row.since,
                 expires_at: row.until,

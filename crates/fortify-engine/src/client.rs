@@ -13,9 +13,11 @@ use super::chain::MAX_STAGE_COOKIES;
 use super::decision::{Decision, Refusal};
 use crate::behaviour::{Behaviour, Outcome, Request, Target};
 use fortify_core::circuit::{CircuitId, TorCircuit};
+use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_reputation::CircuitStatus;
 use fortify_store::StoreError;
+use fortify_store::record::Secret;
 
 /// A visitor whose circuit is not banned.
 #[derive(Debug)]
@@ -29,6 +31,17 @@ pub struct Client {
     pub credentials: Credentials,
     /// The request, counted when it ends; `None` if behaviour is off.
     pub(super) record: Option<RequestRecord>,
+    /// Set when its session was found to have moved.
+    pub(super) renewal: OnceLock<Renewal>,
+}
+
+/// The new cookie of a session that moved to the circuit of the request.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// Its value.
+    pub token: Secret<String>,
+    /// When the session expires.
+    pub expires_at: Timestamp,
 }
 
 /// The credentials from a request's cookies.
@@ -83,6 +96,13 @@ impl Client {
     #[must_use]
     pub fn tor(&self) -> Option<TorCircuit> {
         self.circuit.tor()
+    }
+
+    /// The new cookie, if the session of this request moved: it belongs into whatever is answered, because the old
+    /// one is of no use from a further circuit.
+    #[must_use]
+    pub fn renewal(&self) -> Option<&Renewal> {
+        self.renewal.get()
     }
 
     /// Records the outcome of the request; the first one counts.
@@ -147,7 +167,7 @@ impl Engine {
             self.check_ban(tor, tag).await?;
         }
         let record = self.record_of(tag, tor, head);
-        Ok(Client { circuit, tag, credentials, record })
+        Ok(Client { circuit, tag, credentials, record, renewal: OnceLock::new() })
     }
 
     /// Counts a request whose circuit could not be identified, for the reason `label`.

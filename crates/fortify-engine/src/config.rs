@@ -52,6 +52,8 @@ pub struct SessionConfig {
     pub max_moves: u32,
     /// `secure`: when the cookie carries `Secure`.
     pub secure: SecureCookie,
+    /// `tunnel_grace_seconds`: how long a tunnel goes on after its session expired, 600 s.
+    pub tunnel_grace: Duration,
 }
 
 /// When the session cookie carries the attribute `Secure`.
@@ -141,7 +143,12 @@ impl Default for CaptchaConfig {
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { ttl: Duration::from_secs(3600), max_moves: 3, secure: SecureCookie::default() }
+        Self {
+            ttl: Duration::from_secs(3600),
+            max_moves: 3,
+            secure: SecureCookie::default(),
+            tunnel_grace: Duration::from_secs(600),
+        }
     }
 }
 

@@ -27,6 +27,7 @@
 //! - `chain`, `ticket`: signed state that visitors carry: passed stages and queue positions.
 //! - [`client`]: `identify`, and the record of a request for behaviour.
 //! - [`check`](Engine::check), [`issue`], [`answer`], [`explain`]: the other verbs, one file each.
+//! - `exchange`: admitted requests that are under way, and are cut when their session is ended.
 //! - [`operator`]: what the admin interface reads and changes.
 //! - [`upkeep`]: work between requests: closed circuits, rotated keys, the end of the learning period.
 
@@ -42,6 +43,7 @@ mod check;
 pub mod client;
 pub mod config;
 pub mod decision;
+mod exchange;
 pub mod explain;
 pub mod issue;
 pub mod limits;
@@ -88,6 +90,7 @@ use fortify_reputation::{Reputation, ReputationError};
 use fortify_store::{StateStore, StoreError};
 
 pub use chain::{MAX_STAGE_COOKIES, STAGE_LIFETIME};
+pub use exchange::Exchange;
 #[cfg(any(test, feature = "test-support"))]
 pub use parts::Parts;
 
@@ -150,6 +153,7 @@ pub struct Engine {
     replication: Arc<Replication>,
     behaviour: Arc<Behaviour>,
     threat: Arc<Threat>,
+    exchanges: Arc<exchange::Exchanges>,
     metrics: EngineMetrics,
 }
 
@@ -271,6 +275,7 @@ impl Engine {
             answer_histories: histories,
             replication,
             threat,
+            exchanges: Arc::default(),
             metrics,
         })
     }

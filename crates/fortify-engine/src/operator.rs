@@ -16,7 +16,7 @@ use crate::session::Session;
 use crate::threat::history::DialChange;
 use crate::threat::table::LevelPolicy;
 use crate::threat::{self, Dial, Threat, ThreatLevel};
-use fortify_core::circuit::{CircuitId, TorCircuit};
+use fortify_core::circuit::{CircuitId, Origin, TorCircuit};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_core::sqlite::FileError;
@@ -27,6 +27,9 @@ use fortify_store::StoreError;
 
 /// The number of statuses written together, in one batch of the database.
 const WRITTEN_TOGETHER: usize = 256;
+
+/// How much later the same ban may be noticed: by the time of its status, or of the table's clock.
+const NOTICED_AGAIN: Duration = Duration::from_secs(2);
 
 /// The health of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,8 +111,31 @@ impl Engine {
         status: CircuitStatus,
         time: Duration,
     ) -> Result<Durability, ReputationError> {
-        let until = self.clock.now().after(time);
-        self.reputation.set(circuit, status, until, StatusReason::Operator).await
+        let now = self.clock.now();
+        if status == CircuitStatus::Banned
+            && let Err(error) = self.end_sessions_on(circuit, now).await
+        {
+            tracing::error!(%error, "could not end the sessions of a circuit that is banned; it is banned all the same");
+        }
+        self.reputation.set(circuit, status, now.after(time), StatusReason::Operator).await
+    }
+
+    /// Ends all sessions of `circuit` that were earned until `at`, whichever way its requests arrive. Nothing is
+    /// written that is known already.
+    pub(super) async fn end_sessions_on(
+        &self,
+        circuit: TorCircuit,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        for id in [CircuitId::Header(circuit), CircuitId::ProxyLine(Origin::Tor(circuit))] {
+            let tag = self.pseudonyms.tag(&id);
+            let ended = self.store.sessions_ended(tag).await?;
+            // A ban is noticed again after it was carried out, and after a restart.
+            if ended.is_none_or(|ended| ended.after(NOTICED_AGAIN) < at) {
+                self.store.end_sessions_of(tag, at).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Resets the status of many circuits.
@@ -163,13 +189,44 @@ impl Engine {
         self.sessions.read(text)
     }
 
-    /// Ends a session.
+    /// Ends a session, and the trust in the circuit that holds it.
     ///
     /// # Errors
     ///
     /// Fails if the store cannot record it; the session then stays in force.
     pub async fn revoke(&self, session: &Session) -> Result<(), StoreError> {
-        self.sessions.revoke(session).await
+        self.sessions.revoke(session).await?;
+        for circuit in self.reputation.trusted_for(session.id) {
+            self.end_trust(circuit).await;
+        }
+        Ok(())
+    }
+
+    /// Ends all sessions of `circuit`, and the trust in it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot record it; the sessions then stay in force.
+    pub async fn revoke_all_on(&self, circuit: TorCircuit) -> Result<(), StoreError> {
+        self.end_sessions_on(circuit, self.clock.now()).await?;
+        self.end_trust(circuit).await;
+        Ok(())
+    }
+
+    /// The session with this subject, if a circuit is trusted for it: other sessions exist in their cookies only.
+    #[must_use]
+    pub fn session_of(&self, subject: &str) -> Option<Session> {
+        let sessions = self.reputation.rows().into_iter().filter_map(|row| row.session);
+        let mut of_it = sessions.filter(|session| self.subject(session) == subject);
+        of_it.next()
+    }
+
+    async fn end_trust(&self, circuit: TorCircuit) {
+        if self.reputation.status(circuit) == Some(CircuitStatus::Trusted)
+            && let Err(error) = self.reputation.end_trust(circuit).await
+        {
+            tracing::warn!(%error, "could not end the status of a circuit whose session ended; it admits nobody");
+        }
     }
 
     /// Draws a sample picture as visitors get it at `level`. It belongs to no challenge.

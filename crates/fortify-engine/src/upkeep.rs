@@ -18,6 +18,7 @@ impl Engine {
     /// Forgets a circuit that Tor has closed.
     pub async fn circuit_closed(&self, circuit: TorCircuit) {
         self.reputation.lift_penalty(circuit);
+        self.exchanges.forget(circuit);
         if self.reputation.status(circuit).is_some() {
             self.reset_closed(&[circuit]).await;
         }

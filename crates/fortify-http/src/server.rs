@@ -8,12 +8,14 @@
 //! - this file: [`serve`], its [`Limits`], its events;
 //! - `listener`: binding a TCP or unix socket ([`Listener`]);
 //! - `connection`: one connection, from its PROXY line to its last request;
+//! - `cut`: cutting one connection from outside;
 //! - `stream`: a socket with deadlines, a lingering close and a slot among the connections;
 //! - `framing`: the lengths in raw heads, before the HTTP parser normalises them;
 //! - `body`: a request body with a minimum rate.
 
 mod body;
 mod connection;
+mod cut;
 mod framing;
 mod listener;
 mod stream;
@@ -35,6 +37,7 @@ use tower::Service;
 use crate::config::ServerConfig;
 
 pub use body::BodyExpired;
+pub use cut::{Cutter, Held};
 pub use listener::{BindError, Listener, LocalAddress};
 
 use connection::Context;

@@ -371,6 +371,19 @@ impl Reputation {
         self.write(Write { yields: true, ..Write::of(row) }).await
     }
 
+    /// As [`Self::end_trust`], without waiting for the disk: for a session that has moved, whose former circuit is
+    /// refused by the move itself.
+    ///
+    /// # Errors
+    ///
+    /// [`ReputationError::Busy`] or [`ReputationError::Ended`].
+    pub fn end_trust_in_background(&self, circuit: TorCircuit) -> Result<(), ReputationError> {
+        let now = self.clock.now();
+        let (status, reason) = (CircuitStatus::Trusted, StatusReason::Solved);
+        let row = StatusRow::new(circuit, status, now, now, reason);
+        self.write_in_background(Write { yields: true, ..Write::of(row) })
+    }
+
     fn trusting(&self, circuit: TorCircuit, session: Session, until: Timestamp) -> Write {
         let (status, reason) = (CircuitStatus::Trusted, StatusReason::Solved);
         let (since, until) = (self.clock.now(), until.min(session.expires_at));
@@ -391,6 +404,10 @@ impl Reputation {
     ) -> Result<(), ReputationError> {
         let mut write = self.trusting(circuit, session, until);
         write.row.until = self.clock.translate(write.row.until);
+        self.write_in_background(write)
+    }
+
+    fn write_in_background(&self, write: Write) -> Result<(), ReputationError> {
         let slot = self.slots.clone().try_acquire_owned();
         let slot = slot.map_err(|_none_or_closed| ReputationError::Busy)?;
         self.send(WriterCommand::Write(WriteJob { write, done: None, slot }))
@@ -476,6 +493,13 @@ impl Reputation {
         if self.shared.table_mut().lift_penalty(circuit, self.clock.now()) {
             self.shared.changed.notify_one();
         }
+    }
+
+    /// Takes the circuits that were banned since the last call, whoever banned them: this node, another one, or the
+    /// command line beside it. The first call returns those that were banned before the start too.
+    #[must_use]
+    pub fn take_banned(&self) -> Vec<StatusRow> {
+        self.shared.table_mut().take_banned(self.clock.now())
     }
 
     /// The circuits that are trusted for the session `id`: one, or while it moves two.

@@ -41,6 +41,8 @@ pub(super) struct StatusTable {
     ends: [BTreeSet<(Timestamp, TorCircuit)>; CircuitStatus::ALL.len()],
     /// The circuits that are trusted for a session, by its id.
     sessions: BTreeSet<(SessionId, TorCircuit)>,
+    /// Circuits that were banned and not taken yet; at most [`MAX_CHANGES`].
+    banned: BTreeSet<TorCircuit>,
     penalties: Penalties,
     changes: BTreeSet<TorCircuit>,
     /// Whether `changes` is incomplete.
@@ -182,6 +184,9 @@ impl StatusTable {
             self.unlist(&before);
         }
         self.sessions.extend(row.session.map(|session| (session.id, row.circuit)));
+        if row.status == CircuitStatus::Banned && self.banned.len() < MAX_CHANGES {
+            self.banned.insert(row.circuit);
+        }
         self.shifted.remove(&row.circuit);
         self.over.remove(&row.circuit);
         self.ends[row.status as usize].insert((row.until, row.circuit));
@@ -262,6 +267,13 @@ impl StatusTable {
         if let Some(session) = row.session {
             self.sessions.remove(&(session.id, row.circuit));
         }
+    }
+
+    /// Takes the bans in force that came since the last call.
+    pub(super) fn take_banned(&mut self, now: Timestamp) -> Vec<StatusRow> {
+        let banned = std::mem::take(&mut self.banned).into_iter();
+        let rows = banned.filter_map(|circuit| self.decided(circuit, now));
+        rows.filter(|row| row.status == CircuitStatus::Banned).collect()
     }
 
     /// The circuits that are trusted for the session `id`.

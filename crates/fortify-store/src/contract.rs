@@ -56,6 +56,7 @@ pub async fn check(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
     a_look_takes_nothing(&store).await;
     failures_count_per_circuit_and_are_forgotten(&store, &pass).await;
     a_revoked_session_stays_revoked(&store, &pass).await;
+    sessions_of_a_circuit_end_together(&store).await;
     an_expired_challenge_is_an_absent_one(&store, &pass).await;
     a_circuit_asks_as_often_as_it_may(&store, &pass).await;
 }
@@ -285,6 +286,20 @@ async fn failures_count_per_circuit_and_are_forgotten(
     }
     let counted = store.failures(other).await.expect("failures").count;
     assert_eq!(counted as usize, SIMULTANEOUS, "simultaneous failures were lost");
+}
+
+/// A circuit's sessions end together, those that were earned before; later ones do not.
+async fn sessions_of_a_circuit_end_together(store: &Arc<dyn StateStore>) {
+    let circuit = CircuitTag::from_bytes([71; 16]);
+    assert_eq!(store.sessions_ended(circuit).await.unwrap(), None);
+    let [first, later] = [3600, 3601].map(|seconds| START.after(Duration::from_secs(seconds)));
+    store.end_sessions_of(circuit, first).await.unwrap();
+    assert_eq!(store.sessions_ended(circuit).await.unwrap(), Some(first));
+    store.end_sessions_of(circuit, later).await.unwrap();
+    store.end_sessions_of(circuit, first).await.unwrap();
+    assert_eq!(store.sessions_ended(circuit).await.unwrap(), Some(later), "the last counts");
+    let other = CircuitTag::from_bytes([72; 16]);
+    assert_eq!(store.sessions_ended(other).await.unwrap(), None);
 }
 
 async fn a_revoked_session_stays_revoked(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {

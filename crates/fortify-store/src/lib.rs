@@ -53,6 +53,9 @@ use record::{
 };
 use replication::ReplicationPeer;
 
+/// The longest that a session lasts: `session.ttl_seconds` is at most a day.
+pub const MAX_SESSION: Duration = Duration::from_secs(86_400);
+
 /// Why a store did not answer. The message says what the operator should do.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -160,6 +163,25 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// [`SessionState::Revoked`] takes precedence over every move. On a shared store, moves and revocations of
     /// other nodes may arrive late, both by the same bound.
     async fn session_state(&self, session: SessionId) -> Result<SessionState, StoreError>;
+
+    /// Until when `session` is revoked, as [`Self::session_state`] knows it; `None` if it is not.
+    async fn revoked_until(&self, session: SessionId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Ends all sessions that are bound to `circuit` and were earned until `at`, because it was banned or an
+    /// operator ended them. As durable as a revocation, for as long as any of them may last.
+    async fn end_sessions_of(&self, circuit: CircuitTag, at: Timestamp) -> Result<(), StoreError> {
+        self.revoke_session(SessionId::of_all_on(circuit), at.after(MAX_SESSION)).await
+    }
+
+    /// When the sessions of `circuit` were ended last, answered from memory; `None` if they were not within
+    /// [`MAX_SESSION`].
+    async fn sessions_ended(&self, circuit: CircuitTag) -> Result<Option<Timestamp>, StoreError> {
+        let until = self.revoked_until(SessionId::of_all_on(circuit)).await?;
+        let longest = u64::try_from(MAX_SESSION.as_millis()).unwrap_or(u64::MAX);
+        let at =
+            |until: Timestamp| Timestamp::from_millis(until.as_millis().saturating_sub(longest));
+        Ok(until.map(at))
+    }
 
     /// Marks a chain of challenges as spent: it led to a session and leads to no other. This is as durable as a
     /// revocation, until `until`, when its cookies have expired.

@@ -273,6 +273,10 @@ impl StateStore for MemoryStore {
         Ok(self.bindings.bound_to(&session).map_or(SessionState::Unmoved, SessionState::BoundTo))
     }
 
+    async fn revoked_until(&self, session: SessionId) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.revocations.until(&session))
+    }
+
     async fn move_session(
         &self,
         session: SessionId,

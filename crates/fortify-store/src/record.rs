@@ -91,6 +91,20 @@ impl SessionId {
         self.0
     }
 
+    /// The id under which all sessions of `circuit` are revoked together ([`super::StateStore::end_sessions_of`]).
+    /// A pseudonym is a keyed hash, so no session has it.
+    #[must_use]
+    pub fn of_all_on(circuit: CircuitTag) -> Self {
+        // Not the pseudonym itself, which is the id of what an operator's trust admits.
+        Self(circuit.to_bytes().map(|byte| !byte))
+    }
+
+    /// The id of what `circuit` may do without a session, because an operator trusts it.
+    #[must_use]
+    pub const fn of_trusted(circuit: CircuitTag) -> Self {
+        Self(circuit.to_bytes())
+    }
+
     /// A fresh session id.
     ///
     /// # Errors

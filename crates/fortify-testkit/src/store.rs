@@ -96,6 +96,10 @@ impl StateStore for ProbedStore {
         self.step("session_state")?;
         self.store.session_state(session).await
     }
+    async fn revoked_until(&self, session: SessionId) -> Result<Option<Timestamp>, StoreError> {
+        self.step("revoked_until")?;
+        self.store.revoked_until(session).await
+    }
     async fn move_session(
         &self,
         session: SessionId,

@@ -53,7 +53,8 @@ pub async fn auth(
     if let Grant::Session(admitted) = &grant {
         name_session(&mut response, &app.engine.subject(&admitted.session), &admitted.session);
     }
-    renew(&app, &visitor, &grant, &mut response);
+    app.engine.note_exchange(&visitor.client, &grant);
+    renew(&app, &visitor, &mut response);
     Ok(response)
 }
 

@@ -32,6 +32,9 @@ const MAX_FORM_BYTES: usize = 32 * 1024;
 /// Bytes of a JSON body: none of ours needs more than a token and an answer.
 pub(super) const MAX_JSON_BYTES: usize = 4 * 1024;
 
+/// The message of an answer that was right, to a challenge that is worth nothing at the level in force.
+pub(super) const OUTDATED: &str = "The site has become stricter; one more";
+
 /// The one message of every answer that was not right.
 pub(super) const FAILED: &str = "Verification failed";
 
@@ -241,6 +244,13 @@ async fn answer(
     let submission = Submission { token, answer, trapped: traps::is_caught(token, fields) };
     match app.engine.answer(&visitor.client, submission).await? {
         Answered::Granted(minted) => Ok(admit(app, visitor, waiting, &minted)),
+        Answered::Outdated(request) if visitor.wants == Wants::Json => {
+            another_as_json(app, visitor, request, OUTDATED).await
+        }
+        Answered::Outdated(request) => {
+            let request = request.with_preference(preference);
+            page(app, visitor, request, waiting.around(Notice::Outdated)).await
+        }
         Answered::Next(stage) => go_on(app, visitor, waiting, stage, preference).await,
         Answered::Wrong(request) => {
             retry(app, visitor, waiting, request.with_preference(preference), Notice::Wrong).await
@@ -357,17 +367,27 @@ pub(super) async fn next_as_json(
     visitor: &Visitor,
     stage: Stage,
 ) -> Result<Response, WebError> {
-    let issued = issue(app, visitor, stage.next.without_picture(), &ReturnTo::parse(FRONT)).await?;
-    let mut response = pages::json(
+    let mut response = another_as_json(app, visitor, stage.next, "One more").await?;
+    pages::set_cookies(&mut response, [stage_cookie(visitor, &stage)]);
+    Ok(response)
+}
+
+/// A right answer after which there is another challenge.
+pub(super) async fn another_as_json(
+    app: &App,
+    visitor: &Visitor,
+    request: IssueRequest<'_>,
+    message: &str,
+) -> Result<Response, WebError> {
+    let issued = issue(app, visitor, request.without_picture(), &ReturnTo::parse(FRONT)).await?;
+    Ok(pages::json(
         StatusCode::OK,
         &serde_json::json!({
             "success": true,
-            "message": "One more",
+            "message": message,
             "next": ChallengeJson::new(app, visitor, &issued),
         }),
-    );
-    pages::set_cookies(&mut response, [stage_cookie(visitor, &stage)]);
-    Ok(response)
+    ))
 }
 
 fn stage_cookie(visitor: &Visitor, stage: &Stage) -> Option<HeaderValue> {

@@ -21,9 +21,13 @@ pub const HINT: &str = OUR_COOKIES[1];
 /// The cookies of stages that were passed, in their order.
 pub const STAGES: [&str; MAX_STAGE_COOKIES] = [OUR_COOKIES[2], OUR_COOKIES[3]];
 
-/// Sessions of one request that are looked at. Another site, or a page of the service, can plant a
-/// cookie of the same name beside ours; the right one among a few is found by its signature.
-const MAX_SESSIONS: usize = 4;
+/// Sessions of one request whose signature is tried: the first eight and the last eight that look like
+/// one. Another site, or a page of the service, can plant cookies of the same name before or after
+/// ours; the right one among them is found by its signature.
+const MAX_SESSIONS: usize = 16;
+
+/// The longest text that is tried, in bytes; an issued session has about 330.
+const MAX_SESSION_BYTES: usize = 1024;
 
 /// What the hint says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +41,7 @@ pub enum Hint {
 /// What a request's cookies say.
 #[derive(Clone, Default)]
 pub struct Cookies {
-    /// The sessions, at most four, and the stages.
+    /// The sessions, at most sixteen, and the stages.
     pub credentials: Credentials,
     /// The hint.
     pub hint: Option<Hint>,
@@ -68,14 +72,25 @@ impl Cookies {
             pair.strip_prefix(SESSION.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
         let hint = pair.strip_prefix(HINT.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
         match (session.map(str::from_utf8), hint) {
-            (Some(Ok(text)), _) if self.credentials.sessions.len() < MAX_SESSIONS => {
-                self.credentials.sessions.push(text.to_owned());
+            (Some(Ok(text)), _) if looks_like_session(text) => {
+                let sessions = &mut self.credentials.sessions;
+                if sessions.len() == MAX_SESSIONS {
+                    sessions.remove(MAX_SESSIONS / 2);
+                }
+                sessions.push(text.to_owned());
             }
             (_, Some(b"member")) => self.hint = Some(Hint::Member),
             (_, Some(_)) => self.hint = self.hint.or(Some(Hint::Seen)),
             _ => {}
         }
     }
+}
+
+/// Whether a text has the form of a session: three parts in base64url.
+fn looks_like_session(text: &str) -> bool {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let is_part = |part: &str| !part.is_empty() && part.bytes().all(is_base64);
+    text.len() <= MAX_SESSION_BYTES && text.split('.').count() == 3 && text.split('.').all(is_part)
 }
 
 /// Writes our cookies for one visitor.
@@ -193,7 +208,20 @@ mod tests {
 
     #[test]
     fn abuse_23_planted_sessions_are_few() {
-        let many = vec!["cerberus_session=x"; 1_000].join(";");
-        assert_eq!(read(&many).credentials.sessions.len(), MAX_SESSIONS);
+        for (junk, tried) in [("x", 0), ("x.y", 0), ("x..z", 0), ("x.y.z", MAX_SESSIONS)] {
+            let many = vec![format!("cerberus_session={junk}"); 1_000].join(";");
+            assert_eq!(read(&many).credentials.sessions.len(), tried, "{junk}");
+        }
+    }
+
+    #[test]
+    fn abuse_23_planted_sessions_before_or_after_ours_do_not_hide_it() {
+        for (before, after) in [(0, 1_000), (7, 1_000), (1_000, 7), (1_000, 0)] {
+            let planted = |count| vec!["cerberus_session=x.y.z"; count];
+            let ours = vec!["cerberus_session=a.b.c"];
+            let all = [planted(before), ours, planted(after)].concat().join("; ");
+            let sessions = read(&all).credentials.sessions;
+            assert!(sessions.iter().any(|text| text == "a.b.c"), "{before} before, {after} after");
+        }
     }
 }

@@ -33,7 +33,10 @@ pub async fn enter(
     if visitor.hint.is_none() {
         return Ok(cookies_off(&app, &visitor, &to));
     }
-    challenge::page(&app, &visitor, IssueRequest::first(requirement), Around::page(&to)).await
+    let first = IssueRequest::first(requirement);
+    let mut response = challenge::page(&app, &visitor, first, Around::page(&to)).await?;
+    renew(&app, &visitor, &mut response);
+    Ok(response)
 }
 
 /// Where one who waits in turn comes back.
@@ -53,7 +56,9 @@ pub async fn turn(
     };
     let ticket = form::only(&fields, "ticket");
     let request = IssueRequest::first(requirement).with_ticket(ticket);
-    challenge::page(&app, &visitor, request, Around::page(&to)).await
+    let mut response = challenge::page(&app, &visitor, request, Around::page(&to)).await?;
+    renew(&app, &visitor, &mut response);
+    Ok(response)
 }
 
 /// To the page asked for, for a visitor who is let in; what is asked of any other.
@@ -63,9 +68,9 @@ async fn pass_on(
     to: &ReturnTo,
 ) -> Result<Result<Response, Requirement>, WebError> {
     match app.engine.check(&visitor.client).await? {
-        Decision::Admit(grant) => {
+        Decision::Admit(_) => {
             let mut response = pages::see_other(to.as_str());
-            renew(app, visitor, &grant, &mut response);
+            renew(app, visitor, &mut response);
             Ok(Ok(response))
         }
         Decision::Challenge(requirement) => Ok(Err(requirement)),

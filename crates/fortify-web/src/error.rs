@@ -196,6 +196,8 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
         return response;
     };
     let page = response.extensions_mut().remove().unwrap_or(page);
+    // A session that moved gets its new cookie with whatever is answered.
+    let cookies: Vec<_> = response.headers().get_all(header::SET_COOKIE).iter().cloned().collect();
     app.metrics.web.error(error.label());
     match &error {
         WebError::Unavailable(_) => tracing::error!(%error, "a request was answered with 503"),
@@ -242,6 +244,9 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
     };
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    for cookie in cookies {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     response
 }

@@ -89,6 +89,8 @@ pub enum Notice {
     Another,
     /// The answer was right, and there is one more.
     Stage,
+    /// The answer was right, but the site has become stricter since the picture was drawn.
+    Outdated,
 }
 
 /// A page with a title, a sentence and perhaps a way on.
@@ -210,7 +212,8 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
             locale,
             alert: says(Notice::Wrong, "challenge-wrong"),
             another: says(Notice::Another, "challenge-another")
-                .or_else(|| says(Notice::Stage, "challenge-next-stage")),
+                .or_else(|| says(Notice::Stage, "challenge-next-stage"))
+                .or_else(|| says(Notice::Outdated, "challenge-outdated")),
             stage: stage(locale, page.stage),
             traps: traps::names(&token),
             form_note: form_note.map(Cow::into_owned),

@@ -1,8 +1,8 @@
 //! Every request that is not for this gate itself: let through, or met with a challenge.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method};
-use axum::response::Response;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
 use crate::addresses::ENTER;
@@ -18,8 +18,9 @@ use crate::visitor::{SEC_FETCH_DEST, Visitor};
 use crate::wants::Wants;
 use crate::{carried, form, same_origin};
 use fortify_engine::behaviour::Outcome;
-use fortify_engine::decision::{Decision, Requirement};
+use fortify_engine::decision::{Decision, Grant, Requirement};
 use fortify_engine::issue::IssueRequest;
+use fortify_http::server::{Cutter, Held};
 
 /// The gate in proxy mode; and in front of nothing, the page that nginx shows for a denial, at the
 /// address and with the form that the visitor sent.
@@ -34,24 +35,41 @@ pub async fn pass(
 ) -> Result<Response, WebError> {
     match app.engine.check(&visitor.client).await? {
         Decision::Admit(grant) => {
-            let mut response = forward(&app, &visitor, request).await?;
-            renew(&app, &visitor, &grant, &mut response);
+            let mut response = forward(&app, &visitor, &grant, request).await?;
+            renew(&app, &visitor, &mut response);
             Ok(response)
         }
-        Decision::Challenge(requirement) => meet(&app, &visitor, requirement, request).await,
+        Decision::Challenge(requirement) => {
+            let met = meet(&app, &visitor, requirement, request).await;
+            let mut response = met.unwrap_or_else(IntoResponse::into_response);
+            renew(&app, &visitor, &mut response);
+            Ok(response)
+        }
         Decision::Refuse(refusal) => Err(refusal.into()),
     }
 }
 
-async fn forward(app: &App, visitor: &Visitor, request: Request) -> Result<Response, WebError> {
+async fn forward(
+    app: &App,
+    visitor: &Visitor,
+    grant: &Grant,
+    request: Request,
+) -> Result<Response, WebError> {
     let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
+    let cutter = request.extensions().get::<Cutter>().cloned().unwrap_or_default();
+    let exchange = app.engine.begin_exchange(&visitor.client, grant, move || cutter.cut());
     let started = Instant::now();
     let answer = upstream.forward(request, visitor.forwarded.clone()).await;
     app.metrics.upstream.answered(started.elapsed());
     let answer = answer.inspect_err(|_fault| app.engine.upstream_failed());
     let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
     visitor.client.record(Outcome::Passed(status));
-    Ok(answer?)
+    let mut answer = answer?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        exchange.becomes_tunnel();
+    }
+    answer.extensions_mut().insert(Held::new(exchange));
+    Ok(answer)
 }
 
 /// What a visitor without a session gets in place of the page.

@@ -2,7 +2,6 @@
 
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use fortify_engine::decision::Grant;
 use fortify_engine::session::Minted;
 
 use crate::app::App;
@@ -11,14 +10,13 @@ use crate::pages::{self, Message};
 use crate::return_to::ReturnTo;
 use crate::visitor::Visitor;
 
-/// Gives the visitor the cookie of a session that moved, with the answer to whatever was asked. It
+/// Gives the visitor the cookie of a session that moved, with whatever is answered, a challenge included. It
 /// lasts as long as the session does.
-pub(super) fn renew(app: &App, visitor: &Visitor, grant: &Grant, response: &mut Response) {
-    let Grant::Session(admitted) = grant else { return };
-    let Some(token) = &admitted.reissued else { return };
-    let lifetime = app.clock.now().until(admitted.session.expires_at);
+pub(super) fn renew(app: &App, visitor: &Visitor, response: &mut Response) {
+    let Some(renewal) = visitor.client.renewal() else { return };
+    let lifetime = app.clock.now().until(renewal.expires_at);
     let jar = Jar { lifetime, ..visitor.jar };
-    pages::set_cookies(response, [jar.session(token.expose())]);
+    pages::set_cookies(response, [jar.session(renewal.token.expose())]);
     // Whatever the service said of its page, no cache may hand the cookie to somebody else.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }

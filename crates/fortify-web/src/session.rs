@@ -34,7 +34,7 @@ struct Shown {
 /// [`WebError::Forbidden`] for everybody else.
 pub async fn show(State(app): State<SharedApp>, visitor: Visitor) -> Result<Response, WebError> {
     let decision = app.engine.check(&visitor.client).await?;
-    let Decision::Admit(grant @ Grant::Session(admitted)) = &decision else {
+    let Decision::Admit(Grant::Session(admitted)) = &decision else {
         return Err(WebError::Forbidden);
     };
     let session = &admitted.session;
@@ -45,7 +45,7 @@ pub async fn show(State(app): State<SharedApp>, visitor: Visitor) -> Result<Resp
         expires_in: app.clock.now().until(session.expires_at).as_secs(),
     };
     let mut response = pages::json(StatusCode::OK, &status);
-    renew(&app, &visitor, grant, &mut response);
+    renew(&app, &visitor, &mut response);
     Ok(response)
 }
 

@@ -85,6 +85,10 @@ pub async fn verify(
             responses::give_session(&visitor, &minted, &mut response);
             Ok(response)
         }
+        Answered::Outdated(request) => {
+            let message = challenge::OUTDATED;
+            challenge::another_as_json(&app, &visitor, request, message).await
+        }
         Answered::Next(stage) => challenge::next_as_json(&app, &visitor, stage).await,
         Answered::Wrong(_) => {
             let failed = VerifyResponse { success: false, message: FAILED };

@@ -24,6 +24,10 @@ use fortify_web::reload::{Live, Routes};
 /// How often the clock and the key file are checked, so that `fortify keys rotate` needs no restart.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often exchanges are looked through for those whose session was ended: they are cut within two seconds, of
+/// which the store may take some to hear of it.
+const CUTTING_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A gate that is bound to its addresses, ready to run.
 #[derive(Debug)]
 pub struct Daemon {
@@ -107,6 +111,7 @@ impl Daemon {
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> DrainReport {
         let app = self.live.app();
         let keys = tokio::spawn(housekeeping(app.clone(), self.metrics.clone()));
+        let cutting = tokio::spawn(cut_ended(self.live.clone()));
         let haproxy = start_haproxy(&app);
         let threat = start_dial(&self.live);
         let tor = start_tor(&app).await;
@@ -122,6 +127,7 @@ impl Daemon {
             let _a_panic_was_logged_already = admin.await;
         }
         keys.abort();
+        cutting.abort();
         if let Some(haproxy) = haproxy {
             haproxy.abort();
         }
@@ -175,6 +181,39 @@ async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
             TorEvent::NewGeneration(boot) => app.engine.tor_restarted(boot).await,
             TorEvent::CircuitClosed(circuit) => app.engine.circuit_closed(circuit).await,
         }
+    }
+}
+
+/// Cuts exchanges whose session was ended, and has tor close the circuits of those that another server carries.
+async fn cut_ended(live: Arc<Live>) {
+    let app = live.app();
+    let closes = app.tor.clone().filter(|_| app.upstream.is_none());
+    if closes.is_some() {
+        app.engine.keep_circuits();
+    }
+    let mut tick = tokio::time::interval(CUTTING_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let engine = live.app().engine.clone();
+        if let Err(error) = engine.cut_ended().await {
+            // Nobody is admitted meanwhile.
+            tracing::debug!(%error, "it is not known which exchanges to cut");
+        }
+        let Some(tor) = &closes else { continue };
+        let ended = engine.take_ended_circuits().await.unwrap_or_default();
+        if ended.is_empty() {
+            continue;
+        }
+        let tor = tor.clone();
+        // One after the other: tor takes only so many orders at once.
+        tokio::spawn(async move {
+            for circuit in ended {
+                if let Err(error) = tor.close_circuit(circuit).await {
+                    tracing::warn!(%error, "could not close a circuit whose session was ended; what it downloads goes on");
+                }
+            }
+        });
     }
 }
 

@@ -35,6 +35,10 @@ pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// The maximum length of a token in bytes; an issued one has about 330.
 const MAX_TOKEN_BYTES: usize = 1024;
 
+/// The most sessions of one request that are looked up in the store. Others can plant cookies beside a visitor's own,
+/// but only with what this gate signed.
+const MAX_LOOKED_UP: usize = 8;
+
 /// The claims of a session, with the names that the requirements prescribe; times in seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -207,8 +211,11 @@ impl Sessions {
         circuit: CircuitTag,
         mut rejected: impl FnMut(Rejection),
     ) -> Result<Option<Admitted>, SessionError> {
-        let mut elsewhere = Vec::new();
+        let (mut elsewhere, mut looked_up) = (Vec::new(), 0);
         for token in tokens {
+            if looked_up == MAX_LOOKED_UP {
+                break;
+            }
             let claims = match self.check_claims(token) {
                 Ok(claims) => claims,
                 Err(rejection) => {
@@ -216,13 +223,10 @@ impl Sessions {
                     continue;
                 }
             };
-            let bound_to = match self.store.session_state(claims.session_id).await? {
-                SessionState::Unmoved => claims.circuit_id,
-                SessionState::BoundTo(circuit) => circuit,
-                SessionState::Revoked => {
-                    rejected(Rejection::Revoked);
-                    continue;
-                }
+            looked_up += 1;
+            let Some(bound_to) = self.place_of(&claims.session(), claims.circuit_id).await? else {
+                rejected(Rejection::Revoked);
+                continue;
             };
             if bound_to == circuit {
                 return Ok(Some(self.admit(claims, circuit, false)?));
@@ -297,12 +301,29 @@ impl Sessions {
         session: &Session,
         circuit: CircuitTag,
     ) -> Result<bool, StoreError> {
-        let there = match self.store.session_state(session.id).await? {
-            SessionState::Unmoved => true,
-            SessionState::BoundTo(other) => other == circuit,
-            SessionState::Revoked => false,
+        let place = self.place_of(session, circuit).await?;
+        Ok(place == Some(circuit) && self.clock.now() < session.expires_at)
+    }
+
+    /// Where `session` lives, which was at `circuit` last as far as the caller knows; `None` if it was revoked, or
+    /// ended with all those of its circuit.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does not know.
+    pub(crate) async fn place_of(
+        &self,
+        session: &Session,
+        circuit: CircuitTag,
+    ) -> Result<Option<CircuitTag>, StoreError> {
+        let place = match self.store.session_state(session.id).await? {
+            SessionState::Unmoved => circuit,
+            SessionState::BoundTo(other) => other,
+            SessionState::Revoked => return Ok(None),
         };
-        Ok(there && self.clock.now() < session.expires_at)
+        let ended = self.store.sessions_ended(place).await?;
+        // A cookie tells the second in which it was earned.
+        Ok(ended.is_none_or(|ended| ended <= session.issued_at).then_some(place))
     }
 
     /// Revokes `session`.

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tower::{Service, ServiceExt};
 
 use super::body::{BodyExpired, TimedBody};
+use super::cut::{Cutter, Held};
 use super::framing::Framing;
 use super::stream::{GuardedStream, Progress, Socket};
 use super::{Events, Limits, ServerEvent, Slot, Stage};
@@ -67,20 +68,26 @@ pub(super) async fn run<S>(
     }
     let progress = Progress::new();
     let shared = (context.limits, Arc::clone(&context.events));
-    let stream = GuardedStream::new(socket, ahead, progress.clone(), shared, slot, stage.clone());
+    let cutter = Cutter::default();
+    let ends = (stage.clone(), cutter.fired());
+    let stream = GuardedStream::new(socket, ahead, progress.clone(), shared, slot, ends);
+    let mut cut = pin!(cutter.fired());
     let connection = circuit::Connection { peer, proxy_line };
     let service = service_fn(|request| {
-        respond(Arc::clone(&context), connection.clone(), progress.clone(), request)
+        let from = (connection.clone(), cutter.clone());
+        respond(Arc::clone(&context), from, progress.clone(), request)
     });
     let http = builder().serve_connection(TokioIo::new(stream), service);
     let mut http = pin!(http.with_upgrades());
     let outcome = 'served: {
         tokio::select! {
             outcome = http.as_mut() => break 'served outcome,
+            () = cut.as_mut() => return,
             () = reached(&mut stage, Stage::Draining) => http.as_mut().graceful_shutdown(),
         }
         tokio::select! {
             outcome = http.as_mut() => break 'served outcome,
+            () = cut.as_mut() => return,
             () = reached(&mut stage, Stage::Cutting) => return,
         }
     };
@@ -137,7 +144,7 @@ async fn read_proxy_line(socket: &mut Socket) -> Result<(ProxySource, Bytes), Ci
 /// Handles one request, unless its length is ambiguous, and closes the connection if nothing may follow.
 async fn respond<S>(
     context: Arc<Context<S>>,
-    connection: circuit::Connection,
+    (connection, cutter): (circuit::Connection, Cutter),
     progress: Progress,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible>
@@ -145,8 +152,9 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
     let framing = progress.begin();
-    let answer = |response: Response<Body>| {
-        Ok(response.map(|body| AnswerBody { body, progress: progress.clone() }))
+    let answer = |mut response: Response<Body>| {
+        let held = response.extensions_mut().remove::<Held>();
+        Ok(response.map(|body| AnswerBody { body, progress: progress.clone(), _held: held }))
     };
     if framing == Framing::Refused {
         (context.events)(ServerEvent::FramingRefused);
@@ -157,8 +165,9 @@ where
     let mut request =
         request.map(|body| Body::new(TimedBody::new(body, timeout, Arc::clone(&expired))));
     request.extensions_mut().insert(connection);
+    request.extensions_mut().insert(cutter);
     request.extensions_mut().insert(BodyExpired(Arc::clone(&expired)));
-    let response = match context.service.clone().oneshot(request).await {
+    let mut response = match context.service.clone().oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
@@ -169,7 +178,7 @@ where
         return answer(closing(plain(StatusCode::REQUEST_TIMEOUT, message)));
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        progress.tunnel();
+        progress.tunnel(response.extensions_mut().remove::<Held>());
         return answer(response);
     }
     answer(if framing == Framing::Chunked { closing(response) } else { response })
@@ -192,6 +201,7 @@ fn closing(mut response: Response<Body>) -> Response<Body> {
 struct AnswerBody {
     body: Body,
     progress: Progress,
+    _held: Option<Held>,
 }
 
 impl http_body::Body for AnswerBody {

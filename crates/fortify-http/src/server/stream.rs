@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::cut::Held;
 use super::framing::{Framing, Scanner};
 use super::{Events, Limits, ServerEvent, Slot, Stage};
 
@@ -36,6 +37,8 @@ struct State {
     /// Who waits to read. hyper does not look again by itself when an answer is done, and the
     /// timer for idling has to be set.
     reader: Option<Waker>,
+    /// Kept until the tunnel's socket is closed.
+    held: Option<Held>,
 }
 
 /// What the client is expected to do next.
@@ -54,9 +57,8 @@ enum Phase {
 impl Progress {
     /// A new connection has to send a head at once.
     pub(super) fn new() -> Self {
-        let state =
-            State { phase: Phase::Head(Instant::now()), scanner: Scanner::default(), reader: None };
-        Self(Arc::new(Mutex::new(state)))
+        let (phase, scanner) = (Phase::Head(Instant::now()), Scanner::default());
+        Self(Arc::new(Mutex::new(State { phase, scanner, reader: None, held: None })))
     }
 
     /// Starts a request, and returns its framing; refused if the scanner did not see it.
@@ -79,10 +81,11 @@ impl Progress {
         }
     }
 
-    /// Turns the connection into a tunnel.
-    pub(super) fn tunnel(&self) {
+    /// Turns the connection into a tunnel, for as long as which `held` is kept.
+    pub(super) fn tunnel(&self, held: Option<Held>) {
         let mut state = self.lock();
         state.phase = Phase::Tunnel;
+        state.held = held;
         state.scanner.stop();
     }
 
@@ -156,11 +159,15 @@ impl GuardedStream {
         progress: Progress,
         (limits, events): (Limits, Events),
         slot: Slot,
-        mut stage: watch::Receiver<Stage>,
+        (mut stage, cut): (watch::Receiver<Stage>, impl Future<Output = ()> + Send + 'static),
     ) -> Self {
         let cut = Box::pin(async move {
             // An error means that the server is gone, and its connections go with it.
-            drop(stage.wait_for(|stage| *stage == Stage::Cutting).await);
+            let shutdown = async { drop(stage.wait_for(|stage| *stage == Stage::Cutting).await) };
+            tokio::select! {
+                () = shutdown => {}
+                () = cut => {}
+            }
         });
         Self {
             ahead,

@@ -426,6 +426,11 @@ impl StateStore for RedisStore {
         Ok(self.moves.bound_to(&session).map_or(SessionState::Unmoved, SessionState::BoundTo))
     }
 
+    async fn revoked_until(&self, session: SessionId) -> Result<Option<Timestamp>, StoreError> {
+        self.require_fresh()?;
+        Ok(self.revocations.until(&session))
+    }
+
     async fn move_session(
         &self,
         session: SessionId,

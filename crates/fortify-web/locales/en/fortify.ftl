@@ -5,6 +5,7 @@ challenge-intro = This site asks every new visitor to read one picture, to keep 
 challenge-wrong = That was not right, or it took too long. Here is a new one.
 challenge-another = Here is another picture.
 challenge-next-stage = That was right. Here is the next one.
+challenge-outdated = That was right. The site has become stricter since that picture was drawn, so here is one more.
 challenge-stage = Picture { $stage } of { $stages }
 challenge-moves = This picture moves. Look at the whole of it for a moment, and what it shows stands out.
 challenge-stripes = What this picture shows is where its stripes change direction.

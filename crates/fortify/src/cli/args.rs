@@ -29,16 +29,21 @@ pub enum CircuitArg {
 impl Circuit {
     /// Its path in the admin API.
     pub(super) fn path(&self) -> String {
-        match &self.circuit {
-            CircuitArg::Pseudonym(tag) => format!("/circuits/{}", tag.hex()),
-            CircuitArg::Address(circuit) => {
-                format!("/circuits/{}", segment(&circuit.address().to_string()))
-            }
+        format!("/circuits/{}", segment(&self.circuit.text()))
+    }
+}
+
+impl CircuitArg {
+    /// Its name in the admin API.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Pseudonym(tag) => tag.hex(),
+            Self::Address(circuit) => circuit.address().to_string(),
         }
     }
 }
 
-fn parse_circuit(text: &str) -> Result<CircuitArg, String> {
+pub(super) fn parse_circuit(text: &str) -> Result<CircuitArg, String> {
     if let Some(tag) = CircuitTag::from_hex(text) {
         return Ok(CircuitArg::Pseudonym(tag));
     }

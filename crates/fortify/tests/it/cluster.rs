@@ -21,7 +21,7 @@ use fortify_testkit::{Parts, TestGate, Visitor, fields};
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A gate that is ready; `change` comes last.
-async fn gate(redis: &RedisConfig, change: impl FnOnce(&mut Parts)) -> TestGate {
+pub(crate) async fn gate(redis: &RedisConfig, change: impl FnOnce(&mut Parts)) -> TestGate {
     let test_gate = unready(redis, change).await;
     until("the gate to be ready", || async { test_gate.app.readiness().await.is_ready() }).await;
     test_gate
@@ -38,13 +38,18 @@ async fn unready(redis: &RedisConfig, change: impl FnOnce(&mut Parts)) -> TestGa
 }
 
 /// Another gate of `one`'s site, with a data directory that `prepare` may fill before.
-async fn another(redis: &RedisConfig, one: &TestGate, prepare: impl FnOnce(&Path)) -> TestGate {
+pub(crate) async fn another(
+    redis: &RedisConfig,
+    one: &TestGate,
+    prepare: impl FnOnce(&Path),
+) -> TestGate {
     let keys = one.app.config.storage.data_dir.join("keys.json");
     gate(redis, |parts| {
         let data_dir = &parts.config.storage.data_dir;
         std::fs::create_dir_all(data_dir).unwrap();
         std::fs::copy(&keys, data_dir.join("keys.json")).unwrap();
         parts.config.threat.levels = one.app.config.threat.levels.clone();
+        parts.config.upstream = one.app.config.upstream.clone();
         parts.config.reputation.scoring = one.app.config.reputation.scoring;
         prepare(data_dir);
     })
@@ -60,7 +65,7 @@ fn tag(test_gate: &TestGate, number: u32) -> CircuitTag {
 }
 
 /// The same browser on a circuit, at a gate.
-fn at(test_gate: &TestGate, visitor: &Visitor, number: u32) -> Visitor {
+pub(crate) fn at(test_gate: &TestGate, visitor: &Visitor, number: u32) -> Visitor {
     let mut visitor = visitor.clone().circuit(&circuit(number).address().to_string());
     visitor.address = test_gate.address;
     visitor

@@ -335,6 +335,35 @@ async fn a_circuit_that_solves_is_trusted_and_one_that_guesses_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn abuse_17_the_table_follows_a_session_that_moves_and_one_that_ends() {
+    let (test_gate, mut haproxy) = stack().await;
+    haproxy.start().await;
+    haproxy_is(&test_gate, "ok").await;
+    let on = |visitor: &fortify_testkit::Visitor, number| {
+        visitor.clone().circuit(&circuit(number).address().to_string())
+    };
+    let mut visitor = on(&test_gate.visitor(), 0x31);
+    let page = visitor.get("/").await;
+    assert!(test_gate.solve(&mut visitor, &page).await.admits());
+    haproxy.gpc0_becomes(0x31, 1).await;
+    let started = Instant::now();
+    let mut moved = on(&visitor, 0x32);
+    assert_eq!(moved.get("/").await.status, StatusCode::OK);
+    haproxy.gpc0_becomes(0x31, 0).await;
+    println!(
+        "trust of the circuit that was left is out of the table after {:?}",
+        started.elapsed()
+    );
+    haproxy.gpc0_becomes(0x32, 1).await;
+    let started = Instant::now();
+    let session = test_gate.app.engine.read_session(&moved.cookies["cerberus_session"]).unwrap();
+    test_gate.app.engine.revoke(&session).await.unwrap();
+    haproxy.gpc0_becomes(0x32, 0).await;
+    println!("trust of a revoked session is out of the table after {:?}", started.elapsed());
+    test_gate.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn abuse_22_haproxy_is_strict_with_those_who_answer_like_programs_for_a_while() {
     let (test_gate, mut haproxy) = stack().await;
     haproxy.start().await;

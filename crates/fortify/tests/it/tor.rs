@@ -707,6 +707,52 @@ async fn a_circuit_is_closed_once_and_only_in_its_own_generation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn abuse_27_behind_nginx_tor_closes_the_circuit_whose_session_ended_and_no_other() {
+    for banned in [false, true] {
+        let played = PlayedTor::start();
+        let test_gate = TestGate::with(|parts| {
+            settings(parts, played.config(), None);
+            parts.config.upstream.authority = None;
+        })
+        .await;
+        up(&test_gate).await;
+        let [mut other, mut visitor] =
+            [TWO, ONE].map(|circuit| test_gate.visitor().circuit(circuit));
+        for one in [&mut other, &mut visitor] {
+            let page = one.get("/").await;
+            assert!(test_gate.solve(one, &page).await.admits());
+            let asked = one.get("/_fortify/auth").await;
+            assert_eq!(asked.status, StatusCode::NO_CONTENT);
+        }
+        let closed = || {
+            let heard = played.heard.lock().unwrap();
+            let orders = heard.iter().filter(|line| line.starts_with("CLOSECIRCUIT"));
+            orders.cloned().collect::<Vec<_>>()
+        };
+        assert!(closed().is_empty());
+        let started = Instant::now();
+        if banned {
+            let circuit = of_this_boot(&test_gate, ONE);
+            let time = Duration::from_secs(1800);
+            test_gate.app.engine.set_status(circuit, CircuitStatus::Banned, time).await.unwrap();
+        } else {
+            let left = visitor.post_form("/api/session/logout", &[]).await;
+            assert_eq!(left.status, StatusCode::OK, "the answer does not arrive");
+        }
+        until("the circuit is closed", || !closed().is_empty()).await;
+        println!(
+            r#"{{"test":"closed by tor","banned":{banned},"ms":{}}}"#,
+            started.elapsed().as_millis()
+        );
+        // Once, and nobody else's.
+        test_gate.app.engine.take_ended_circuits().await.unwrap();
+        assert!(test_gate.app.engine.take_ended_circuits().await.unwrap().is_empty());
+        assert_eq!(closed(), ["CLOSECIRCUIT 25"]);
+        assert_eq!(other.get("/_fortify/auth").await.status, StatusCode::NO_CONTENT);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nonsense_from_the_control_port_degrades_the_gate_and_no_more() {
     let played = PlayedTor::start();
     let test_gate = gate(played.config(), None).await;

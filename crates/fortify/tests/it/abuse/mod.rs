@@ -9,6 +9,7 @@ mod durability;
 mod floods;
 mod identity;
 mod malformed_input;
+mod one_place;
 mod redirects;
 mod replay;
 mod session_binding;
