@@ -47,7 +47,7 @@ pub use fortify_engine::config::{
     SessionConfig, ThreatConfig,
 };
 pub use fortify_haproxy::config::HaproxyConfig;
-pub use fortify_http::config::{OperatorEndpoints, ServerConfig, UpstreamConfig};
+pub use fortify_http::config::{OperatorEndpoints, ServerConfig, UpstreamConfig, UpstreamServer};
 pub use fortify_store::config::{
     KeyPrefix, RedisAddress, RedisConfig, RedisServer, RedisTls, StorageBackend, StorageConfig,
 };

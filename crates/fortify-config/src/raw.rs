@@ -132,6 +132,8 @@ section!(RawStorage, "a section headed [storage]", {
 
 section!(RawUpstream, "a section headed [upstream]", {
     url: String,
+    urls: Vec<String>,
+    tls_ca_file: String,
     connect_timeout_seconds: i64,
     response_timeout_seconds: i64,
 });

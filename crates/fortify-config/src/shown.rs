@@ -42,6 +42,12 @@ impl Config {
             [one] if !redis.cluster => (NOT_SET.to_owned(), one.clone()),
             many => (many.join(", "), NOT_SET.to_owned()),
         };
+        let services: Vec<_> = self.upstream.servers.iter().map(ToString::to_string).collect();
+        let (service_urls, service_url) = match services.as_slice() {
+            [] => (NOT_SET.to_owned(), NOT_SET.to_owned()),
+            [one] => (NOT_SET.to_owned(), one.clone()),
+            many => (many.join(", "), NOT_SET.to_owned()),
+        };
         vec![
             (
                 "server",
@@ -145,16 +151,9 @@ impl Config {
             (
                 "upstream",
                 vec![
-                    (
-                        "url",
-                        text(
-                            self.upstream
-                                .authority
-                                .as_ref()
-                                .map(|at| format!("http://{at}"))
-                                .as_ref(),
-                        ),
-                    ),
+                    ("url", service_url),
+                    ("urls", service_urls),
+                    ("tls_ca_file", path(self.upstream.tls_ca.as_ref())),
                     ("connect_timeout_seconds", seconds(self.upstream.connect_timeout)),
                     ("response_timeout_seconds", seconds(self.upstream.response_timeout)),
                 ],

@@ -149,7 +149,8 @@ const EVERY_KEY: &str = r#"
         prefix = "site-1"
         timeout_ms = 50
         [upstream]
-        url = "http://[::1]:8080/"
+        urls = ["https://[::1]:8443/", "unix:/run/app.sock"]
+        tls_ca_file = "/service-ca"
         connect_timeout_seconds = 1
         response_timeout_seconds = 2
         [tor]
@@ -268,7 +269,11 @@ fn every_key_takes_effect() {
             },
         },
         upstream: UpstreamConfig {
-            authority: Some("[::1]:8080".parse().unwrap()),
+            servers: vec![
+                UpstreamServer::Https("[::1]:8443".parse().unwrap()),
+                UpstreamServer::Unix("/run/app.sock".into()),
+            ],
+            tls_ca: Some("/service-ca".into()),
             connect_timeout: seconds(1),
             response_timeout: seconds(2),
         },
@@ -561,21 +566,23 @@ fn abuse_20_no_table_name_that_says_more_than_a_name_is_taken() {
 }
 
 #[test]
-fn an_upstream_is_plain_http_host_and_port() {
-    for (good, authority) in [
-        ("http://127.0.0.1:8080", "127.0.0.1:8080"),
-        ("http://backend.internal/", "backend.internal"),
-        ("HTTP://[::1]", "[::1]"),
+fn an_upstream_is_an_address_and_nothing_else() {
+    let http = |authority: &str| UpstreamServer::Http(authority.parse().unwrap());
+    for (good, server) in [
+        ("http://127.0.0.1:8080", http("127.0.0.1:8080")),
+        ("http://backend.internal/", http("backend.internal")),
+        ("HTTP://[::1]", http("[::1]")),
+        ("unix:/run/app.sock", UpstreamServer::Unix("/run/app.sock".into())),
+        ("unix:///run/app.sock", UpstreamServer::Unix("/run/app.sock".into())),
     ] {
         let config = load(&format!("upstream.url = {good:?}"), &[]).unwrap();
-        assert_eq!(config.upstream.authority.unwrap().as_str(), authority);
+        assert_eq!(config.upstream.servers, [server]);
     }
     for bad in [
         "",
         "127.0.0.1:8080",
         "/",
-        "https://127.0.0.1",
-        "unix:/run/s.sock",
+        "ftp://127.0.0.1",
         "http://",
         "http://u:p@127.0.0.1",
         "http://127.0.0.1/app",
@@ -589,6 +596,22 @@ fn an_upstream_is_plain_http_host_and_port() {
         let said = problem(&format!("upstream.url = {bad:?}"));
         let start = format!("fortify.toml:1: upstream.url: {bad:?} ");
         assert!(said.starts_with(&start) && said.contains("use http://HOST:PORT"), "{said}");
+    }
+    for (bad, message) in [
+        ("url = \"unix:app.sock\"", "url: \"unix:app.sock\" names no absolute path"),
+        ("url = \"unix:\"", "url: \"unix:\" names no absolute path"),
+        ("url = \"https://a\"", "url: is https, which needs upstream.tls_ca_file"),
+        ("urls = []", "urls: names 0 addresses, use 1 to 32"),
+        ("urls = [\"http://a\", \"http://b/x\"]", "urls: \"http://b/x\" has a path"),
+        ("urls = [\"http://a\", \"http://a\"]", "urls: names http://a twice"),
+        ("urls = [\"http://a\", \"https://b\"]", "urls: is https, which needs"),
+        ("urls = [\"http://a\"]\nurl = \"http://b\"", "url: is set together with upstream.urls"),
+        ("url = \"http://a\"\ntls_ca_file = \"x\"", "tls_ca_file: is of no use"),
+        ("url = \"https://a\"\ntls_ca_file = \"\"", "tls_ca_file: is empty"),
+    ] {
+        let said = problem(&format!("[upstream]\n{bad}"));
+        assert!(said.contains(&format!(": upstream.{message}")), "{bad}: {said}");
+        assert!(said.starts_with("fortify.toml:"), "{said}");
     }
 }
 

@@ -21,7 +21,7 @@ use super::raw::{
 use super::{
     AdminConfig, AdminSocket, CaptchaConfig, Config, ControlAddress, HaproxyConfig, KeyPrefix,
     LimitsConfig, LogFormat, LogLevel, OperatorEndpoints, RedisAddress, RedisServer, SecureCookie,
-    ServerConfig, StorageBackend, StorageConfig, TorConfig, UpstreamConfig,
+    ServerConfig, StorageBackend, StorageConfig, TorConfig, UpstreamConfig, UpstreamServer,
 };
 use fortify_core::circuit::{IdentityMode, TrustedProxies};
 use fortify_engine::behaviour;
@@ -224,7 +224,43 @@ fn limits(check: &mut Check<'_>, raw: RawLimits, limits: &mut LimitsConfig) {
 }
 
 fn upstream(check: &mut Check<'_>, raw: RawUpstream, upstream: &mut UpstreamConfig) {
-    check.with("upstream.url", raw.url, |url| authority(&url).map(Some), &mut upstream.authority);
+    if raw.url.is_some() && raw.urls.is_some() {
+        let message = "is set together with upstream.urls, remove one of them";
+        check.problems.push(check.origins, "upstream.url", message);
+    }
+    let key = if raw.urls.is_some() { "upstream.urls" } else { "upstream.url" };
+    let one = |url: String| service_address(&url).map(|server| vec![server]);
+    check.with("upstream.url", raw.url, one, &mut upstream.servers);
+    let several = |urls: Vec<String>| match urls.len() {
+        1..=MAX_SERVERS => {
+            let servers: Vec<_> =
+                urls.iter().map(|url| service_address(url)).collect::<Result<_, _>>()?;
+            let twice = servers.iter().enumerate().find(|(at, it)| servers[..*at].contains(it));
+            match twice {
+                Some((_, server)) => Err(format!("names {server} twice")),
+                None => Ok(servers),
+            }
+        }
+        count => Err(format!("names {count} addresses, use 1 to {MAX_SERVERS}")),
+    };
+    check.with("upstream.urls", raw.urls, several, &mut upstream.servers);
+    let ca = |text: String| match text.is_empty() {
+        true => Err("is empty, use the path of a PEM file"),
+        false => Ok(Some(PathBuf::from(text))),
+    };
+    check.with("upstream.tls_ca_file", raw.tls_ca_file, ca, &mut upstream.tls_ca);
+    let tls = |server: &UpstreamServer| matches!(server, UpstreamServer::Https(_));
+    match (upstream.servers.iter().any(tls), &upstream.tls_ca) {
+        (true, None) => {
+            let message = "is https, which needs upstream.tls_ca_file: the certificate that signed the service's";
+            check.problems.push(check.origins, key, message);
+        }
+        (false, Some(_)) => {
+            let message = "is of no use, because no address of the service is https";
+            check.problems.push(check.origins, "upstream.tls_ca_file", message);
+        }
+        _ => {}
+    }
     let (key, target) = ("upstream.connect_timeout_seconds", &mut upstream.connect_timeout);
     check.seconds(key, raw.connect_timeout_seconds, 1..=300, target);
     let (key, target) = ("upstream.response_timeout_seconds", &mut upstream.response_timeout);
@@ -503,18 +539,41 @@ fn octal(text: String) -> Result<u32, String> {
     }
 }
 
+/// An address of the protected service: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`.
+fn service_address(url: &str) -> Result<UpstreamServer, String> {
+    if let Some(path) = url.strip_prefix("unix:") {
+        // unix:///run/app.sock is a URL whose host is empty.
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return match path.starts_with('/') {
+            true => socket_path(path).map(UpstreamServer::Unix),
+            false => {
+                Err(format!("{url:?} names no absolute path, use for example unix:/run/app.sock"))
+            }
+        };
+    }
+    let authority = authority(url)?;
+    Ok(match uri_is_https(url) {
+        true => UpstreamServer::Https(authority),
+        false => UpstreamServer::Http(authority),
+    })
+}
+
+fn uri_is_https(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| uri.scheme() == Some(&Scheme::HTTPS))
+}
+
 /// The host and port of a URL that is nothing but scheme, host and port.
 fn authority(url: &str) -> Result<Authority, String> {
     let fail = |what: &str| {
-        Err(format!("{url:?} {what}, use http://HOST:PORT, for example http://127.0.0.1:8080"))
+        Err(format!(
+            "{url:?} {what}, use http://HOST:PORT, for example http://127.0.0.1:8080, or unix:PATH"
+        ))
     };
     let Ok(uri) = url.parse::<Uri>() else {
         return fail("is no URL");
     };
-    if uri.scheme() != Some(&Scheme::HTTP) {
-        return fail(
-            "is not plain http, the only protocol that Fortify uses for the protected service",
-        );
+    if ![Some(&Scheme::HTTP), Some(&Scheme::HTTPS)].contains(&uri.scheme()) {
+        return fail("is not http, https or unix");
     }
     let Some(authority) = uri.authority() else {
         return fail("names no host");

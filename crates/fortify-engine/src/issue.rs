@@ -121,6 +121,12 @@ impl<'a> IssueRequest<'a> {
         self.preference
     }
 
+    /// Whether it is for the next challenge of a chain.
+    #[must_use]
+    pub const fn continues(&self) -> bool {
+        matches!(self.entry, Entry::Next(_))
+    }
+
     const fn at(entry: Entry, requirement: Requirement) -> Self {
         Self {
             requirement,

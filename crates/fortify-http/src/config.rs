@@ -1,5 +1,6 @@
 //! `[server]` and `[upstream]`: where to listen, how long clients may take, and the protected service.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,13 +52,48 @@ pub enum OperatorEndpoints {
 /// `[upstream]`: the protected service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamConfig {
-    /// `url`: host and port of the service, reached over plain http. None by default: Fortify then answers only
-    /// its own addresses.
-    pub authority: Option<Authority>,
+    /// `url` or `urls`: where the service listens. None by default: Fortify then answers only its own addresses.
+    pub servers: Vec<UpstreamServer>,
+    /// `tls_ca_file`: the certificates that servers with https are verified with. None by default.
+    pub tls_ca: Option<PathBuf>,
     /// `connect_timeout_seconds`: how long it may take to accept a connection, 5 s.
     pub connect_timeout: Duration,
     /// `response_timeout_seconds`: from the last byte of the request to the head of its response, 60 s.
     pub response_timeout: Duration,
+}
+
+/// One address of the protected service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamServer {
+    /// Host and port, over plain http.
+    Http(Authority),
+    /// Host and port, over TLS.
+    Https(Authority),
+    /// A unix socket, over plain http.
+    Unix(PathBuf),
+}
+
+impl UpstreamServer {
+    /// Host and port of a server that is reached over TCP.
+    #[must_use]
+    pub fn host_and_port(&self) -> Option<(&str, u16)> {
+        let (authority, port) = match self {
+            Self::Http(authority) => (authority, 80),
+            Self::Https(authority) => (authority, 443),
+            Self::Unix(_) => return None,
+        };
+        Some((authority.host(), authority.port_u16().unwrap_or(port)))
+    }
+}
+
+impl fmt::Display for UpstreamServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(authority) => write!(f, "http://{authority}"),
+            Self::Https(authority) => write!(f, "https://{authority}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl Default for ServerConfig {
@@ -82,7 +118,8 @@ impl Default for ServerConfig {
 impl Default for UpstreamConfig {
     fn default() -> Self {
         Self {
-            authority: None,
+            servers: Vec::new(),
+            tls_ca: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
         }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use fortify_core::telemetry::instruments::ByEvent;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -41,6 +43,15 @@ impl ServerMetrics {
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
     seconds: Histogram,
+    servers: Family<ByState, Gauge>,
+    breaker: Family<ByEvent, Counter>,
+    sent_again: Counter,
+}
+
+/// Whether a server of the protected service accepts connections: `up` or `down`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    state: &'static str,
 }
 
 impl UpstreamMetrics {
@@ -53,7 +64,40 @@ impl UpstreamMetrics {
             Unit::Seconds,
             metrics.seconds.clone(),
         );
+        registry.register(
+            "upstream_servers",
+            "Addresses of the protected service, by whether they accept connections",
+            metrics.servers.clone(),
+        );
+        registry.register(
+            "upstream_breaker",
+            "Times that an address of the protected service stopped and began to accept connections",
+            metrics.breaker.clone(),
+        );
+        registry.register(
+            "upstream_sent_again",
+            "Requests that were sent a second time, because the protected service had closed their connection",
+            metrics.sent_again.clone(),
+        );
         metrics
+    }
+
+    /// The numbers of servers that accept connections and that do not.
+    pub(crate) fn servers(&self, up: usize, down: usize) {
+        for (state, number) in [("up", up), ("down", down)] {
+            let number = i64::try_from(number).unwrap_or(i64::MAX);
+            self.servers.get_or_create(&ByState { state }).set(number);
+        }
+    }
+
+    /// A breaker `opened` or `closed`.
+    pub(crate) fn breaker(&self, event: &'static str) {
+        self.breaker.get_or_create(&ByEvent { event }).inc();
+    }
+
+    /// A request was sent a second time.
+    pub(crate) fn sent_again(&self) {
+        self.sent_again.inc();
     }
 
     /// Records that the protected service started its response, or that there was none.
@@ -64,6 +108,11 @@ impl UpstreamMetrics {
 
 impl Default for UpstreamMetrics {
     fn default() -> Self {
-        Self { seconds: Histogram::new(UPSTREAM_BUCKETS) }
+        Self {
+            seconds: Histogram::new(UPSTREAM_BUCKETS),
+            servers: Family::default(),
+            breaker: Family::default(),
+            sent_again: Counter::default(),
+        }
     }
 }

@@ -6,29 +6,40 @@
 //! # Layout
 //!
 //! - this file: [`Upstream`] and [`ProxyError`];
+//! - `breaker`: whether a server of the service is down (pure);
+//! - `connect`: connections to the service's servers, and `tls`: their certificates;
 //! - `headers`: which headers pass, and which are replaced (pure);
 //! - `activity`: the time since the last transfer;
 //! - `tunnel`: a WebSocket between visitor and service.
 
 mod activity;
+mod breaker;
+mod connect;
 mod headers;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tunnel;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version, header};
-use hyper_util::client::legacy::connect::HttpConnector;
+use http_body::Body as _;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::config::UpstreamConfig;
+use crate::metrics::UpstreamMetrics;
 use activity::{Activity, WatchedBody};
+use connect::{Answered, Connector, Servers};
 
+pub use connect::connect;
 pub use headers::{Forwarded, OUR_COOKIES, Proto};
+pub use tls::{TlsError, processor_is_able};
 
 /// How long an unused connection to the service is kept: less than the shortest common keep-alive of services
 /// (Node.js: 5 s), so that a request rarely uses one that is being closed.
@@ -38,32 +49,63 @@ const POOL_IDLE: Duration = Duration::from_secs(4);
 /// KiB; nginx allows 4 to 8 KiB by default.
 const MAX_BUFFER: usize = 64 * 1024;
 
+/// The host of requests whose visitor named none, which only HTTP/1.0 allows.
+const NO_HOST: Authority = Authority::from_static("localhost");
+
 /// A client for the protected service.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    client: Client<HttpConnector, Body>,
-    authority: Authority,
+    servers: Arc<Servers>,
+    /// One for each server, with its own pool of connections.
+    pooled: Vec<Client<Connector, Body>>,
+    /// Makes a new connection for each request, to any server.
+    unpooled: Client<Connector, Body>,
     response_timeout: Duration,
+    metrics: UpstreamMetrics,
 }
 
 impl Upstream {
-    /// A client for the configured service; `None` if `upstream.url` is not set. It connects at the first
-    /// request.
+    /// A client for the configured service; `None` if neither `upstream.url` nor `upstream.urls` is set. It connects
+    /// at the first request.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] if a server is reached over TLS and its certificates cannot be read.
+    pub fn new(
+        config: &UpstreamConfig,
+        metrics: UpstreamMetrics,
+    ) -> Result<Option<Self>, TlsError> {
+        if config.servers.is_empty() {
+            return Ok(None);
+        }
+        let servers = Servers::new(config, metrics.clone())?;
+        let builder = || {
+            let mut builder = Client::builder(TokioExecutor::new());
+            builder
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(POOL_IDLE)
+                .http1_max_buf_size(MAX_BUFFER);
+            builder
+        };
+        let pooled = (0..config.servers.len())
+            .map(|server| builder().build(Connector::to(&servers, server)))
+            .collect();
+        let unpooled = builder().pool_max_idle_per_host(0).build(Connector::to_any(&servers));
+        let response_timeout = config.response_timeout;
+        Ok(Some(Self { servers, pooled, unpooled, response_timeout, metrics }))
+    }
+
+    /// Whether no server of the service accepts connections. It is found out again every few seconds.
     #[must_use]
-    pub fn new(config: &UpstreamConfig) -> Option<Self> {
-        let authority = config.authority.clone()?;
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(config.connect_timeout));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .http1_max_buf_size(MAX_BUFFER)
-            .build(connector);
-        Some(Self { client, authority, response_timeout: config.response_timeout })
+    pub fn is_down(&self) -> bool {
+        self.servers.are_down()
     }
 
     /// Forwards a request, and returns the response as soon as its head has arrived.
+    ///
+    /// A connection of the pool may be closed by the service at the moment when it is used. A request without a
+    /// body that changes nothing (RFC 9110, section 9.2.1) is then sent once more, on a new connection; every other
+    /// request gets a new connection from the start, because nobody could tell whether the service acted on it.
     ///
     /// A WebSocket upgrade is supported: the response is the service's 101, and a task copies bytes both ways
     /// once the visitor's connection has switched.
@@ -80,10 +122,13 @@ impl Upstream {
         let websocket = headers::asks_for_websocket(&request);
         let visitor = websocket.then(|| hyper::upgrade::on(&mut request));
         let activity = Activity::new();
-        let request = self.outgoing(request, &forwarded, websocket, &activity)?;
+        let request = Self::outgoing(request, &forwarded, websocket, &activity)?;
+        if self.is_down() {
+            return Err(ProxyError::Down);
+        }
         let mut response = tokio::select! {
             biased;
-            response = self.client.request(request) => response.map_err(classify)?,
+            response = self.send(request, websocket) => response?,
             () = activity.quiet_for(self.response_timeout) => return Err(ProxyError::Timeout),
         };
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -99,10 +144,44 @@ impl Upstream {
         Ok(answer)
     }
 
+    async fn send(
+        &self,
+        request: Request<Body>,
+        websocket: bool,
+    ) -> Result<Response<Incoming>, ProxyError> {
+        let Some(again) = (!websocket).then(|| copy_of(&request)).flatten() else {
+            return self.unpooled.request(request).await.map_err(classify);
+        };
+        let client = self.servers.next().and_then(|server| self.pooled.get(server));
+        let client = client.unwrap_or(&self.unpooled);
+        match client.request(request).await {
+            Ok(response) => {
+                if let Some(answered) = response.extensions().get::<Answered>() {
+                    answered.set();
+                }
+                Ok(response)
+            }
+            Err(error) if self.may_send_again(&error) => {
+                self.metrics.sent_again();
+                self.unpooled.request(again).await.map_err(classify)
+            }
+            Err(error) => Err(classify(error)),
+        }
+    }
+
+    /// Whether the request failed because its connection had grown stale, or because its server went down and there is
+    /// another.
+    fn may_send_again(&self, error: &legacy::Error) -> bool {
+        if error.is_connect() {
+            return !self.is_down() && self.pooled.len() > 1;
+        }
+        let stale = error.connect_info().is_some_and(Answered::of);
+        stale && hyper_error(error).is_none_or(|error| !error.is_user() && !error.is_parse())
+    }
+
     /// The request for the service: HTTP/1.1, to the service's address, with the visitor's path and query
     /// unchanged and without Fortify's extensions.
     fn outgoing(
-        &self,
         request: Request<Body>,
         forwarded: &Forwarded,
         websocket: bool,
@@ -120,16 +199,16 @@ impl Upstream {
         }
         let mut outgoing = Request::new(Body::new(WatchedBody::new(body, activity.clone())));
         *outgoing.method_mut() = parts.method;
-        *outgoing.uri_mut() = self.uri(path)?;
+        *outgoing.uri_mut() = Self::uri(path)?;
         *outgoing.version_mut() = Version::HTTP_11;
         *outgoing.headers_mut() = headers::of_request(parts.headers, forwarded, websocket);
         Ok(outgoing)
     }
 
-    fn uri(&self, path: PathAndQuery) -> Result<Uri, ProxyError> {
+    fn uri(path: PathAndQuery) -> Result<Uri, ProxyError> {
         Uri::builder()
             .scheme(Scheme::HTTP)
-            .authority(self.authority.clone())
+            .authority(NO_HOST)
             .path_and_query(path)
             .build()
             .map_err(|_invalid| ProxyError::BadRequest)
@@ -140,6 +219,19 @@ fn is_host(host: Option<&http::HeaderValue>, name: &str) -> bool {
     host.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
 }
 
+/// The same request, if it may be sent twice: it has no body, and asks for nothing to be changed.
+fn copy_of(request: &Request<Body>) -> Option<Request<Body>> {
+    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if !safe || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(Body::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
 /// Why there is no response from the service.
 ///
 /// Visitors see a status and a page; details are in the log only.
@@ -148,6 +240,9 @@ pub enum ProxyError {
     /// The service could not be connected to: a 502.
     #[error("the service cannot be reached: {0}")]
     Unreachable(#[source] legacy::Error),
+    /// Every server refused its last connections, and none was tried for this request: a 503.
+    #[error("the service is down")]
+    Down,
     /// The service did not begin its answer in time: a 504.
     #[error("the service did not answer in time")]
     Timeout,
@@ -165,6 +260,7 @@ impl ProxyError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
+            Self::Down => "down",
             Self::Timeout => "timeout",
             Self::BadResponse => "bad_response",
             Self::BadRequest => "bad_request",
@@ -176,8 +272,7 @@ fn classify(error: legacy::Error) -> ProxyError {
     if error.is_connect() {
         return ProxyError::Unreachable(error);
     }
-    let source = std::error::Error::source(&error);
-    match source.and_then(|source| source.downcast_ref::<hyper::Error>()) {
+    match hyper_error(&error) {
         // hyper counts a body that fails as its user's error, and the body is the visitor's.
         Some(error) if error.is_user() => ProxyError::BadRequest,
         _ => {
@@ -185,4 +280,8 @@ fn classify(error: legacy::Error) -> ProxyError {
             ProxyError::BadResponse
         }
     }
+}
+
+fn hyper_error(error: &legacy::Error) -> Option<&hyper::Error> {
+    std::error::Error::source(error)?.downcast_ref()
 }

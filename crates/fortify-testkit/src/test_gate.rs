@@ -13,7 +13,7 @@ use fortify_admin::SharedAdmin;
 use fortify_captcha::{
     Answer, Carrier, Generator, Puzzle, RenderError, Rendered, Seed, Spec, Style, StyleKey, Variant,
 };
-use fortify_config::{AdminSocket, Config};
+use fortify_config::{AdminSocket, Config, UpstreamServer};
 use fortify_core::circuit::IdentityMode;
 use fortify_core::clock::{ManualClock, Timestamp};
 use fortify_core::entropy::{Entropy, SystemEntropy};
@@ -97,7 +97,8 @@ impl TestGate {
         // Tests answer at once.
         config.reputation.scoring.suspects = false;
         config.storage.data_dir = data_dir.path().join("data");
-        config.upstream.authority = Some(site.address().to_string().parse().unwrap());
+        let service = UpstreamServer::Http(site.address().to_string().parse().unwrap());
+        config.upstream.servers = vec![service];
         let entropy = Arc::new(SystemEntropy);
         let mut parts = Parts { config, store: None, renderer: None, entropy };
         change(&mut parts);

@@ -19,7 +19,7 @@ use fortify_engine::operator::Health;
 use fortify_engine::session::key_ring::{KeyRing, KeyRingError};
 use fortify_engine::{Engine, EngineBuildError, Foundation, generator};
 use fortify_haproxy::reconciler;
-use fortify_http::proxy::Upstream;
+use fortify_http::proxy::{TlsError, Upstream};
 use fortify_store::StateStore;
 use fortify_store::memory::{MemoryBounds, MemoryStore};
 use fortify_store::redis::RedisStore;
@@ -69,6 +69,9 @@ pub enum BuildError {
     /// The file that counts tor's starts.
     #[error(transparent)]
     Tor(#[from] GenerationError),
+    /// TLS to the service.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The bundled fonts: a broken build.
     #[error("the bundled fonts cannot be read: {0}")]
     Fonts(#[from] FontError),
@@ -96,6 +99,9 @@ pub struct Readiness {
     /// Whether operators are shut out because their file cannot be used. Visitors are served.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub admin_unavailable: bool,
+    /// In proxy mode: whether the protected service accepts connections. Without it the gate is as ready as before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<ComponentHealth>,
     /// Where tor is watched: whether it answers. Requests go on without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tor: Option<ComponentHealth>,
@@ -182,7 +188,7 @@ impl App {
         };
         let engine = Engine::new(config.engine(), foundation)?;
         Ok(Arc::new(Self {
-            upstream: Upstream::new(&config.upstream),
+            upstream: Upstream::new(&config.upstream, metrics.upstream.clone())?,
             haproxy: Arc::default(),
             admin_unavailable: Arc::default(),
             locales: Arc::new(Locales::load()?),
@@ -206,7 +212,7 @@ impl App {
         let engine = Arc::new(self.engine.reconfigured(config.engine()).await?);
         let upstream = match config.upstream == self.config.upstream {
             true => self.upstream.clone(),
-            false => Upstream::new(&config.upstream),
+            false => Upstream::new(&config.upstream, self.metrics.upstream.clone())?,
         };
         Ok(Arc::new(Self { config, upstream, engine, ..self.clone() }))
     }
@@ -215,6 +221,13 @@ impl App {
     #[must_use]
     pub fn challenge_status(&self) -> StatusCode {
         StatusCode::from_u16(self.config.captcha.challenge_status).unwrap_or(StatusCode::FORBIDDEN)
+    }
+
+    /// Whether the service behind the gate accepts no connections. Always `false` where another server forwards
+    /// requests.
+    #[must_use]
+    pub fn service_is_down(&self) -> bool {
+        self.upstream.as_ref().is_some_and(Upstream::is_down)
     }
 
     /// Whether the gate can do its work now.
@@ -231,6 +244,10 @@ impl App {
             reputation: if reputation { ComponentHealth::Ok } else { ComponentHealth::Degraded },
             recreated,
             admin_unavailable: self.admin_unavailable.load(Ordering::Relaxed),
+            upstream: self.upstream.as_ref().map(|upstream| match upstream.is_down() {
+                false => ComponentHealth::Ok,
+                true => ComponentHealth::Degraded,
+            }),
             tor: self.tor.as_ref().map(|tor| match tor.is_up() {
                 true => ComponentHealth::Ok,
                 false => ComponentHealth::Degraded,

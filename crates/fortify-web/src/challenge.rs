@@ -97,6 +97,11 @@ pub(super) async fn issue(
     request: IssueRequest<'_>,
     back: &ReturnTo,
 ) -> Result<Issued, WebError> {
+    // Nobody solves anything for a page that says that there is nothing. A chain that has begun goes on: its stages
+    // are in cookies that come with the next picture.
+    if app.service_is_down() && !request.continues() {
+        return Err(WebError::ServiceDown);
+    }
     match app.engine.issue(&visitor.client, request).await? {
         Issue::Issued(issued) => Ok(*issued),
         Issue::Wait(wait) => Err(WebError::waiting(wait, back)),

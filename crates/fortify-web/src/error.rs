@@ -31,6 +31,10 @@ use fortify_http::proxy::ProxyError;
 /// pile up, short enough that a repaired gate is found at once. Seconds.
 const RETRY_AFTER_FAULT: Duration = Duration::from_secs(5);
 
+/// The same while the service is down. Whether it is up again costs no visitor a try, so this only spreads the load of
+/// those who wait.
+const RETRY_AFTER_DOWN: Duration = Duration::from_secs(10);
+
 /// The same of whoever fetches one picture again and again: there will be another by then.
 const RETRY_AFTER_SEEN: Duration = Duration::from_secs(60);
 
@@ -73,6 +77,9 @@ pub enum WebError {
     /// A part of this gate does not work. The text is for the log.
     #[error("{0}")]
     Unavailable(String),
+    /// The service behind the gate accepts no connections.
+    #[error("the service is down")]
+    ServiceDown,
     /// The service behind the gate does not work. The text is for the log.
     #[error("upstream: {0}")]
     BadGateway(String),
@@ -101,6 +108,7 @@ impl WebError {
             Self::Busy(_) | Self::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable-title", "unavailable-text")
             }
+            Self::ServiceDown => (StatusCode::SERVICE_UNAVAILABLE, "down-title", "down-text"),
             Self::BadGateway(_) => (StatusCode::BAD_GATEWAY, "gateway-title", "gateway-text"),
             Self::GatewayTimeout => (StatusCode::GATEWAY_TIMEOUT, "gateway-title", "gateway-text"),
         }
@@ -116,6 +124,7 @@ impl WebError {
                 | Self::Queued(_)
                 | Self::Busy(_)
                 | Self::Unavailable(_)
+                | Self::ServiceDown
                 | Self::BadGateway(_)
                 | Self::GatewayTimeout
         )
@@ -136,6 +145,7 @@ impl WebError {
             Self::Queued(_) => "queued",
             Self::Busy(_) => "busy",
             Self::Unavailable(_) => "unavailable",
+            Self::ServiceDown => "service_down",
             Self::BadGateway(_) => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
         }
@@ -169,6 +179,7 @@ impl WebError {
             Self::Queued(queued) => Some(whole_seconds(queued.ask_again())),
             Self::Busy(_) => Some(1),
             Self::Unavailable(_) => Some(RETRY_AFTER_FAULT.as_secs()),
+            Self::ServiceDown => Some(RETRY_AFTER_DOWN.as_secs()),
             _ => None,
         }
     }
@@ -318,6 +329,7 @@ impl From<ProxyError> for WebError {
         match error {
             ProxyError::Timeout => Self::GatewayTimeout,
             ProxyError::BadRequest => Self::BadRequest("proxy"),
+            ProxyError::Down => Self::ServiceDown,
             ProxyError::Unreachable(_) | ProxyError::BadResponse => {
                 Self::BadGateway(error.to_string())
             }
@@ -339,6 +351,7 @@ mod tests {
             WebError::Circuit(CircuitError::Missing),
             WebError::Unavailable(String::new()),
             WebError::GatewayTimeout,
+            WebError::ServiceDown,
             WebError::Forbidden,
             WebError::NotFound,
             WebError::MethodNotAllowed,

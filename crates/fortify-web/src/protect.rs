@@ -21,6 +21,7 @@ use fortify_engine::behaviour::Outcome;
 use fortify_engine::decision::{Decision, Grant, Requirement};
 use fortify_engine::issue::IssueRequest;
 use fortify_http::server::{Cutter, Held};
+use fortify_http::proxy::ProxyError;
 
 /// The gate in proxy mode; and in front of nothing, the page that nginx shows for a denial, at the
 /// address and with the form that the visitor sent.
@@ -61,7 +62,10 @@ async fn forward(
     let started = Instant::now();
     let answer = upstream.forward(request, visitor.forwarded.clone()).await;
     app.metrics.upstream.answered(started.elapsed());
-    let answer = answer.inspect_err(|_fault| app.engine.upstream_failed());
+    // What the proxy itself refuses is no failure of the service.
+    if answer.as_ref().is_err_and(|fault| !matches!(fault, ProxyError::BadRequest)) {
+        app.engine.upstream_failed();
+    }
     let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
     visitor.client.record(Outcome::Passed(status));
     let mut answer = answer?;

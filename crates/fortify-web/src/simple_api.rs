@@ -104,7 +104,7 @@ pub async fn verify(
 ///
 /// None.
 pub async fn status(State(app): State<SharedApp>) -> Result<Response, WebError> {
-    let works = app.readiness().await.is_ready();
+    let works = app.readiness().await.is_ready() && !app.service_is_down();
     let (status, word) =
         if works { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
     Ok(pages::json(status, &serde_json::json!({"service": "fortify", "status": word})))

@@ -80,7 +80,7 @@ async fn test_gate(store: Store) -> (TestGate, Option<Redis>) {
             parts.config.storage.redis = redis.config();
         }
         parts.config.security.identity = IdentityMode::Circuit;
-        parts.config.upstream.authority = None;
+        parts.config.upstream.servers = Vec::new();
         parts.config.captcha.level = 2;
         parts.config.captcha.variant_weights = Vec::new();
         parts.config.captcha.carrier_weights = Vec::new();

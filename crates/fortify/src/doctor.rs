@@ -169,13 +169,13 @@ pub async fn examine(context: &DoctorContext, clock: &dyn Clock) -> Vec<Finding>
     findings.extend(proxies::check(config, &places, &front));
     findings.extend(redis::check(config, redis.as_ref()));
     findings.extend(tor::check(config, tor.as_ref(), &places));
-    findings.push(upstream::check(config, upstream.as_ref()));
+    findings.extend(upstream::check(config, &upstream));
     let others = clock::OtherClocks {
         made,
         youngest: files::youngest(config),
         program: files::program(),
         gate: gate.date(),
-        upstream: upstream.as_ref().and_then(upstream::UpstreamProbe::date),
+        upstream: upstream.date(),
         redis: redis.as_ref().and_then(|found| found.as_ref().ok()?.time),
         consensus: tor.as_ref().and_then(|found| found.as_ref().ok()?.consensus),
     };

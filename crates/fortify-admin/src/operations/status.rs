@@ -57,7 +57,8 @@ pub struct Status {
 /// One thing that the gate needs or uses.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Dependency {
-    /// `store`, `renderer`, `reputation` (the file of circuits' status), `haproxy` or `tor`.
+    /// `store`, `renderer`, `reputation` (the file of circuits' status), `haproxy`, `tor` or `upstream` (the
+    /// protected service).
     pub name: &'static str,
     /// Its state.
     pub state: Health,
@@ -168,6 +169,7 @@ fn dependencies(readiness: Readiness) -> Vec<Dependency> {
         ComponentHealth::Ok => Health::Ok,
         ComponentHealth::Degraded => Health::Down,
     };
+    let upstream = readiness.upstream.map_or(Health::Off, |it| health(it == ComponentHealth::Ok));
     let tor = readiness.tor.map_or(Health::Off, |tor| health(tor == ComponentHealth::Ok));
     [
         ("store", health(readiness.store), true),
@@ -175,6 +177,7 @@ fn dependencies(readiness: Readiness) -> Vec<Dependency> {
         ("reputation", health(readiness.reputation == ComponentHealth::Ok), false),
         ("haproxy", haproxy, false),
         ("tor", tor, false),
+        ("upstream", upstream, false),
     ]
     .map(|(name, state, required)| Dependency { name, state, required })
     .into()

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::ServerConfig;
+use crate::config::{ServerConfig, UpstreamServer};
 use crate::server::{DrainReport, Limits, Listener, LocalAddress, serve};
 
 /// Longer than anything here should take.
@@ -69,9 +69,17 @@ fn upstream(address: SocketAddr) -> Upstream {
 }
 
 fn with_timeout(address: SocketAddr, response_timeout: Duration) -> Upstream {
-    let authority = Some(address.to_string().parse().unwrap());
-    let config = UpstreamConfig { authority, response_timeout, ..UpstreamConfig::default() };
-    Upstream::new(&config).unwrap()
+    let server = UpstreamServer::Http(address.to_string().parse().unwrap());
+    to_servers([server], response_timeout)
+}
+
+fn to_servers(
+    servers: impl IntoIterator<Item = UpstreamServer>,
+    response_timeout: Duration,
+) -> Upstream {
+    let servers = servers.into_iter().collect();
+    let config = UpstreamConfig { servers, response_timeout, ..UpstreamConfig::default() };
+    Upstream::new(&config, UpstreamMetrics::default()).unwrap().unwrap()
 }
 
 fn forwarded() -> Forwarded {
@@ -561,5 +569,175 @@ async fn cookies_of_the_gate_do_not_come_from_the_service() {
 
 #[test]
 fn without_a_url_there_is_no_upstream() {
-    assert!(Upstream::new(&UpstreamConfig::default()).is_none());
+    let none = Upstream::new(&UpstreamConfig::default(), UpstreamMetrics::default());
+    assert!(none.unwrap().is_none());
+}
+
+/// A service whose connections bring this many answers each. At the next request it closes without a word, as a
+/// service does that closed a moment before. Tells the method of every request that it read.
+async fn service_that_closes_after(
+    answers: usize,
+) -> (SocketAddr, mpsc::UnboundedReceiver<(String, bool)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (requests, seen) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let requests = requests.clone();
+            tokio::spawn(async move {
+                for number in 0..=answers {
+                    let mut head = Vec::new();
+                    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+                        if !matches!(socket.read_buf(&mut head).await, Ok(1..)) {
+                            return;
+                        }
+                    }
+                    let head = String::from_utf8_lossy(&head).into_owned();
+                    let method = head.split(' ').next().unwrap_or_default().to_owned();
+                    let answered = number < answers;
+                    drop(requests.send((method, answered)));
+                    if answered {
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                        drop(socket.write_all(answer).await);
+                    }
+                }
+            });
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn a_request_that_changes_nothing_is_sent_again_once_when_its_connection_was_stale() {
+    for answers in 1..4 {
+        let (address, mut seen) = service_that_closes_after(answers).await;
+        let upstream = upstream(address);
+        for round in 0..40 {
+            let method = ["GET", "HEAD", "OPTIONS"][round % 3];
+            let response = within(upstream.forward(request(method, "/", ""), forwarded())).await;
+            drop(response.unwrap().collect().await);
+        }
+        let mut all = Vec::new();
+        while let Ok(one) = seen.try_recv() {
+            all.push(one);
+        }
+        assert_eq!(all.iter().filter(|(_, answered)| *answered).count(), 40, "{all:?}");
+        assert!(all.iter().any(|(_, answered)| !answered), "no connection was stale: {all:?}");
+        let twice = all.windows(2).any(|pair| !pair[0].1 && !pair[1].1);
+        assert!(!twice, "sent a third time: {all:?}");
+    }
+}
+
+#[tokio::test]
+async fn abuse_26_a_request_that_may_change_something_reaches_the_service_once() {
+    let (address, mut seen) = service_that_closes_after(1).await;
+    let upstream = upstream(address);
+    for round in 0..20 {
+        // What the pool holds is stale.
+        let get = within(upstream.forward(request("GET", "/", ""), forwarded())).await.unwrap();
+        drop(get.collect().await);
+        let method = ["POST", "PUT", "DELETE", "PATCH"][round % 4];
+        let response = within(upstream.forward(request(method, "/", "x"), forwarded())).await;
+        drop(response.unwrap().collect().await);
+    }
+    let mut changes = 0;
+    while let Ok((method, answered)) = seen.try_recv() {
+        if method != "GET" {
+            assert!(answered, "{method} was sent on a connection of the pool");
+            changes += 1;
+        }
+    }
+    assert_eq!(changes, 20);
+}
+
+#[tokio::test]
+async fn a_service_that_breaks_every_request_gets_each_once() {
+    let (address, mut seen) = service_that_closes_after(0).await;
+    let upstream = upstream(address);
+    for sent in 1..=3 {
+        let result = within(upstream.forward(request("GET", "/", ""), forwarded())).await;
+        assert!(matches!(result, Err(ProxyError::BadResponse)), "{result:?}");
+        assert!(seen.try_recv().is_ok() && seen.try_recv().is_err(), "at request {sent}");
+    }
+    assert!(!upstream.is_down(), "it accepts connections");
+}
+
+/// Waits until the condition holds.
+async fn until(condition: impl Fn() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_is_asked_no_more_and_found_again_by_itself() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let upstream = upstream(address);
+    assert!(!upstream.is_down());
+    let error = upstream.forward(request("GET", "/", ""), forwarded()).await.unwrap_err();
+    assert!(matches!(error, ProxyError::Unreachable(_)), "{error:?}");
+    assert!(upstream.is_down());
+    for method in ["GET", "POST"] {
+        let error = upstream.forward(request(method, "/", ""), forwarded()).await.unwrap_err();
+        assert!(matches!(error, ProxyError::Down), "{error:?}");
+    }
+    let listener = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(mirror)).await });
+    // Nobody asks for anything meanwhile.
+    until(|| !upstream.is_down()).await;
+    assert!(upstream.forward(request("GET", "/", ""), forwarded()).await.is_ok());
+}
+
+#[tokio::test]
+async fn answers_that_are_errors_do_not_make_a_service_one_that_is_down() {
+    let fail = || async { StatusCode::INTERNAL_SERVER_ERROR };
+    let upstream = upstream(service(Router::new().fallback(fail)).await);
+    for _ in 0..20 {
+        let response = upstream.forward(request("GET", "/", ""), forwarded()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!upstream.is_down());
+    }
+}
+
+#[tokio::test]
+async fn a_service_on_a_unix_socket_is_reached() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(mirror)).await });
+    let upstream = to_servers([UpstreamServer::Unix(path)], PATIENCE);
+    for method in ["GET", "POST", "GET"] {
+        let response = within(upstream.forward(request(method, "/a?b", "x"), forwarded())).await;
+        let response = response.unwrap();
+        assert_eq!(response.headers()["x-line"], format!("{method} /a?b"));
+        assert_eq!(text(response).await, "x");
+    }
+    let gate = Gate::start(upstream, |_| {}).await;
+    let old = gate.exchange("GET / HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200"), "{old}");
+}
+
+#[tokio::test]
+async fn servers_take_turns_and_one_that_is_down_gets_nothing() {
+    let name = |name: &'static str| service(Router::new().fallback(move || async move { name }));
+    let (first, second) = (name("first").await, name("second").await);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let down = listener.local_addr().unwrap();
+    drop(listener);
+    let address = |address: SocketAddr| UpstreamServer::Http(address.to_string().parse().unwrap());
+    let upstream = to_servers([down, first, second].map(address), PATIENCE);
+    let mut answers = [0, 0];
+    for round in 0..30 {
+        // What can be sent again goes to another server, and what cannot finds one that accepts.
+        let (method, body) = if round % 2 == 0 { ("GET", "") } else { ("POST", "x") };
+        let response = within(upstream.forward(request(method, "/", body), forwarded())).await;
+        answers[usize::from(text(response.unwrap()).await == "second")] += 1;
+    }
+    assert!(answers.iter().all(|count| *count >= 10), "{answers:?}");
+    assert!(!upstream.is_down());
 }

@@ -223,5 +223,7 @@ too-large-title = Too large
 too-large-text = What was sent is larger than this address takes.
 unavailable-title = Not available right now
 unavailable-text = The site cannot answer at the moment. Please try again shortly.
+down-title = The site is down
+down-text = The service behind this address is not running at the moment. This page goes on by itself as soon as it is back; there is nothing that you need to do.
 gateway-title = The site does not answer
 gateway-text = The service behind this address gave no answer. Please try again shortly.

@@ -103,7 +103,7 @@ fn warn(config: &Config) {
              letters instead of sums; guesses often succeed, see docs/guessing.md"
         );
     }
-    if config.upstream.authority.is_none() {
+    if config.upstream.servers.is_empty() {
         tracing::warn!("upstream.url is not set: admitted visitors get 404 for every page");
     }
 }

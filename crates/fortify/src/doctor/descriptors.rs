@@ -16,7 +16,7 @@ pub(super) fn check(config: &Config, user: &ServiceUser) -> Finding {
     };
     let limit = fs::read_to_string(&path).ok().and_then(|text| open_files(&text));
     let connections = config.server.max_connections as u64;
-    check_limit(limit, connections, config.upstream.authority.is_some(), whose)
+    check_limit(limit, connections, !config.upstream.servers.is_empty(), whose)
 }
 
 fn check_limit(limit: Option<u64>, connections: u64, proxies: bool, whose: &str) -> Finding {

@@ -117,7 +117,7 @@ async fn connect(address: &str, from: Option<IpAddr>) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-async fn converse(
+pub(super) async fn converse(
     mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ask: ProbeRequest<'_>,
 ) -> Result<ProbeResponse, ProbeError> {

@@ -203,11 +203,11 @@ fn check_nginx(config: &Config, places: &Places, found: Option<&Nginx>) -> Vec<F
     const CHECK: &str = "nginx";
     const SPOOF: &str = "nginx.spoof";
     let (Some(address), Some(found)) = (places.nginx, found) else {
-        let why = match config.upstream.authority {
-            Some(_) => {
+        let why = match config.upstream.servers.is_empty() {
+            false => {
                 "upstream.url is set, and HAProxy has no other server behind it: there is no nginx to check"
             }
-            None => {
+            true => {
                 "where nginx listens is not known: give --nginx, such as http://127.0.0.1:10001"
             }
         };

@@ -2,47 +2,84 @@
 
 use super::http::{self, ProbeError, ProbeRequest, ProbeResponse, Target};
 use super::{Finding, within};
-use fortify_config::Config;
+use fortify_config::{Config, UpstreamServer};
 use fortify_core::clock::Timestamp;
+use fortify_http::proxy;
 
-/// Its answer.
-pub(super) struct UpstreamProbe(Result<ProbeResponse, ProbeError>);
+const CHECK: &str = "upstream";
+
+/// The answers of its servers.
+pub(super) struct UpstreamProbe(Vec<Result<ProbeResponse, ProbeError>>);
 
 impl UpstreamProbe {
     pub(super) fn date(&self) -> Option<Timestamp> {
-        self.0.as_ref().ok()?.date
+        self.0.iter().flatten().find_map(|answer| answer.date)
     }
 }
 
-pub(super) async fn probe(config: &Config) -> Option<UpstreamProbe> {
-    let authority = config.upstream.authority.as_ref()?;
-    let port = authority.port_u16().unwrap_or(80);
-    let place = Target::Tcp(format!("{}:{port}", authority.host()));
-    let ask = ProbeRequest { path: "/", head: true, ..ProbeRequest::default() };
-    let asked = within(http::send(&place, ask)).await;
-    Some(UpstreamProbe(asked.unwrap_or(Err(ProbeError::Slow))))
+pub(super) async fn probe(config: &Config) -> UpstreamProbe {
+    let mut answers = Vec::new();
+    for server in &config.upstream.servers {
+        let asked = within(ask(config, server)).await;
+        answers.push(asked.unwrap_or(Err(ProbeError::Slow)));
+    }
+    UpstreamProbe(answers)
 }
 
-pub(super) fn check(config: &Config, found: Option<&UpstreamProbe>) -> Finding {
-    const CHECK: &str = "upstream";
-    let (Some(UpstreamProbe(found)), Some(authority)) = (found, &config.upstream.authority) else {
+async fn ask(config: &Config, server: &UpstreamServer) -> Result<ProbeResponse, ProbeError> {
+    let place = match (server, server.host_and_port()) {
+        (UpstreamServer::Unix(path), _) => Target::Unix(path.clone()),
+        (UpstreamServer::Https(_), _) => {
+            let stream = proxy::connect(server, &config.upstream).await;
+            let stream = stream.map_err(ProbeError::Connect)?;
+            return http::converse(stream, HEAD).await;
+        }
+        (_, Some((host, port))) => Target::Tcp(format!("{host}:{port}")),
+        (_, None) => return Err(ProbeError::Closed),
+    };
+    http::send(&place, HEAD).await
+}
+
+const HEAD: ProbeRequest<'_> =
+    ProbeRequest { path: "/", headers: &[], from: None, as_tor: false, head: true };
+
+pub(super) fn check(config: &Config, found: &UpstreamProbe) -> Vec<Finding> {
+    let servers = &config.upstream.servers;
+    if servers.is_empty() {
         let why =
             "upstream.url is not set: the server that asks /_fortify/auth forwards requests itself";
-        return Finding::skipped(CHECK, why);
-    };
+        return vec![Finding::skipped(CHECK, why)];
+    }
+    let pairs = servers.iter().zip(&found.0);
+    pairs.map(|(server, found)| check_one(server, found, servers.len() == 1)).collect()
+}
+
+fn check_one(
+    server: &UpstreamServer,
+    found: &Result<ProbeResponse, ProbeError>,
+    only: bool,
+) -> Finding {
+    // As operators know it: without the scheme that goes without saying.
+    let server = server.to_string();
+    let server = server.strip_prefix("http://").unwrap_or(&server);
     match found {
         Ok(answer) if answer.status < 500 => {
-            Finding::ok(CHECK, format!("{authority} answers (HEAD / is {})", answer.status))
+            Finding::ok(CHECK, format!("{server} answers (HEAD / is {})", answer.status))
         }
         Ok(answer) => Finding::warn(
             CHECK,
-            format!("{authority} answers HEAD / with {}", answer.status),
+            format!("{server} answers HEAD / with {}", answer.status),
             "see the service's log; admitted visitors get this answer",
+        ),
+        Err(error) if only => Finding::fail(
+            CHECK,
+            format!("{server} does not answer: {error}"),
+            "start the service, or correct upstream.url; until then, visitors get 503 and no challenge",
         ),
         Err(error) => Finding::fail(
             CHECK,
-            format!("{authority} does not answer: {error}"),
-            "start the service, or correct upstream.url; until then, admitted visitors get 502 or 504",
+            format!("{server} does not answer: {error}"),
+            "start it, or correct upstream.urls; until then, the others serve its share",
         ),
     }
 }

@@ -22,6 +22,7 @@ mod prometheus;
 mod redis;
 mod reload;
 mod requirements;
+mod service;
 mod store_steps;
 mod tor;
 mod way_in;

@@ -20,7 +20,7 @@ const CIRCUIT: &str = "fc00:dead:beef:4dad::19";
 async fn behind_nginx() -> (TestGate, Nginx) {
     let test_gate = TestGate::with(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
-        parts.config.upstream.authority = None;
+        parts.config.upstream.servers = Vec::new();
     })
     .await;
     let nginx = Nginx::start(test_gate.address, test_gate.site.address());

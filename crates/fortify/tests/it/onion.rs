@@ -56,7 +56,7 @@ impl Site {
         let test_gate = TestGate::with(|parts| {
             parts.config.security.identity = IdentityMode::Circuit;
             parts.config.security.max_captcha_failures = 5;
-            parts.config.upstream.authority = None;
+            parts.config.upstream.servers = Vec::new();
             parts.config.haproxy.endpoint = Some(Endpoint::Unix(haproxy.socket.clone()));
             parts.config.tor.control = Some(ControlAddress::Unix(control.clone()));
         })

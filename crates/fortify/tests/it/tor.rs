@@ -712,7 +712,7 @@ async fn abuse_27_behind_nginx_tor_closes_the_circuit_whose_session_ended_and_no
         let played = PlayedTor::start();
         let test_gate = TestGate::with(|parts| {
             settings(parts, played.config(), None);
-            parts.config.upstream.authority = None;
+            parts.config.upstream.servers = Vec::new();
         })
         .await;
         up(&test_gate).await;

@@ -26,7 +26,7 @@ async fn test_gate_with(change: impl FnOnce(&mut fortify_testkit::Parts)) -> Tes
 
 /// As nginx uses it: nothing behind the gate, and whoever is denied comes with the same address.
 async fn gate_bed() -> TestGate {
-    test_gate_with(|parts| parts.config.upstream.authority = None).await
+    test_gate_with(|parts| parts.config.upstream.servers = Vec::new()).await
 }
 
 /// A visitor with a session on circuit 1.
