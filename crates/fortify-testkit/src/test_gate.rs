@@ -61,6 +61,14 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
 }
 
+impl Parts {
+    /// Has the gate forward to the service at `address`.
+    pub fn service_at(&mut self, address: SocketAddr) {
+        let service = UpstreamServer::Http(address.to_string().parse().unwrap());
+        self.config.upstream.servers = vec![service];
+    }
+}
+
 impl TestGate {
     /// Starts one that identifies visitors by address, at a level that asks for letters.
     pub async fn start() -> Self {

@@ -71,7 +71,7 @@ async fn it_plays_and_never_shows_the_decoy_at_its_address(kind: Kind) -> Outcom
         visit = visit
             .move_on(|parts| {
                 draw(parts, variant, Carrier::Motion, AnswerMode::Typed);
-                parts.config.upstream.authority = Some(site.to_string().parse().unwrap());
+                parts.service_at(site);
             })
             .await?;
         let issued =

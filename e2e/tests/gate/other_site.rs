@@ -75,7 +75,7 @@ async fn a_page_that_sends_its_visitors_to_another_site_does_so_after_the_challe
     let moved = get(async move || Redirect::to(&target));
     let service = listen(Router::new().route("/moved", moved)).await;
     let visit = Visit::with(kind, Options::default(), |parts| {
-        parts.config.upstream.authority = service.to_string().parse().ok();
+        parts.service_at(service);
     })
     .await?;
     visit.open("/moved").await?;
