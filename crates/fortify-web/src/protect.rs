@@ -20,8 +20,8 @@ use crate::{carried, form, same_origin};
 use fortify_engine::behaviour::Outcome;
 use fortify_engine::decision::{Decision, Grant, Requirement};
 use fortify_engine::issue::IssueRequest;
-use fortify_http::server::{Cutter, Held};
 use fortify_http::proxy::ProxyError;
+use fortify_http::server::{Cutter, Held};
 
 /// The gate in proxy mode; and in front of nothing, the page that nginx shows for a denial, at the
 /// address and with the form that the visitor sent.

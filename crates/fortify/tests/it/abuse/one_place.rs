@@ -313,7 +313,7 @@ async fn abuse_27_what_is_under_way_is_cut_when_its_session_ends_and_nothing_els
         let site = endless().await;
         let test_gate = TestGate::with(|parts| {
             admitting(Admits::Either)(parts);
-            parts.config.upstream.authority = Some(site.to_string().parse().unwrap());
+            parts.service_at(site);
         })
         .await;
         let (visitor, other) = (member(&test_gate, 1).await, member(&test_gate, 2).await);
@@ -359,7 +359,7 @@ async fn abuse_27_a_session_that_ends_at_one_node_is_cut_at_the_other_and_lives_
         let site = endless().await;
         let setting = |parts: &mut Parts| {
             admitting(Admits::Either)(parts);
-            parts.config.upstream.authority = Some(site.to_string().parse().unwrap());
+            parts.service_at(site);
         };
         let one = gate(&redis.config(), setting).await;
         let two = another(&redis.config(), &one, |_| {}).await;
@@ -414,7 +414,7 @@ async fn a_tunnel_goes_on_for_a_while_after_its_session_expired() {
     let site = endless().await;
     let test_gate = TestGate::with(|parts| {
         admitting(Admits::Either)(parts);
-        parts.config.upstream.authority = Some(site.to_string().parse().unwrap());
+        parts.service_at(site);
     })
     .await;
     let visitor = member(&test_gate, 1).await;
