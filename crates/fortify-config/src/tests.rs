@@ -11,7 +11,7 @@ use super::raw::{
 use super::*;
 use fortify_core::circuit::{IdentityMode, TrustedProxies};
 use fortify_engine::behaviour;
-use fortify_engine::limits::admission_queue::Rate;
+use fortify_engine::limits::allowance::Rate;
 use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::threat::table::Admits;
 use fortify_engine::threat::{Mode, ThreatLevel};

@@ -6,7 +6,7 @@ use fortify_captcha::{AnswerMode, Carrier, Variant};
 use fortify_core::circuit::IdentityMode;
 
 use crate::behaviour;
-use crate::limits::admission_queue::Rate;
+use crate::limits::allowance::Rate;
 use crate::limits::waits::FailureWaits;
 use crate::threat::table::LevelOverride;
 use crate::threat::{Mode, ThreatLevel};

@@ -70,8 +70,6 @@ pub enum Wait {
     TooMany(Duration),
     /// The client has this place in the queue, and this ticket for it.
     Queued(QueuePosition, Ticket),
-    /// The queue is full.
-    QueueFull,
 }
 
 impl<'a> IssueRequest<'a> {
@@ -222,14 +220,13 @@ impl Engine {
     fn call(&self, client: &Client, ticket: &str) -> Option<Admission> {
         let queue = self.limits.queue_id();
         let place = Ticket::open(ticket, client.tag, queue, &self.keys, &*self.clock);
-        place.and_then(|(priority, number)| self.limits.redeem(priority, number))
+        place.and_then(|ticket| self.limits.redeem(ticket))
     }
 
     fn wait_of(&self, admission: Admission, client: &Client) -> Result<Option<Wait>, EngineError> {
         Ok(match admission {
             Admission::Now => None,
             Admission::TooMany(wait) => Some(Wait::TooMany(wait)),
-            Admission::Full => Some(Wait::QueueFull),
             Admission::Wait(place) => {
                 let queue = self.limits.queue_id();
                 let ticket = Ticket::seal(place, client.tag, queue, &self.keys, &*self.clock)?;

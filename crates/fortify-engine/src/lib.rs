@@ -235,7 +235,8 @@ impl Engine {
             counted,
             config.challenge_settings(&threat.policy()),
         );
-        let queue = u64::from_le_bytes(random_bytes(&*entropy)?);
+        let queue: [[u8; 8]; 2] = [random_bytes(&*entropy)?, random_bytes(&*entropy)?];
+        let queue = queue.map(u64::from_le_bytes);
         let (per_minute, service) = (config.limits.challenges_per_minute, config.limits.service);
         let limits = Limits::new(store.clone(), clock.clone(), per_minute, service, queue);
         let reputation = Arc::new(Reputation::open(&data_dir, clock.clone())?);

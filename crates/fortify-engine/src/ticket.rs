@@ -1,20 +1,17 @@
 //! The signed ticket of a circuit that waits in the admission queue.
 //!
 //! Visitors keep their own place, so a flood costs no memory. A ticket is valid for one circuit, in one queue,
-//! for 30 minutes, which is longer than anybody has to wait.
+//! until its page has missed two refreshes. Each refresh brings a new one.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::admission_queue::{Priority, QueuePosition};
+use crate::limits::admission_queue::{Lane, QueuePosition, TicketNumber};
 use crate::session::key_ring::{KeyRing, KeyRingError, Purpose};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
-
-/// The lifetime of a ticket: longer than the longest wait in the queue.
-const LIFETIME: Duration = Duration::from_secs(1800);
 
 /// A signed place in the queue.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,28 +36,31 @@ impl Ticket {
         keys: &KeyRing,
         clock: &dyn Clock,
     ) -> Result<Self, KeyRingError> {
-        let QueuePosition { priority, number, .. } = place;
-        let issued_at = clock.now();
+        let TicketNumber { lane, number, draw } = place.ticket;
+        let valid_for = u32::try_from(place.valid_for().as_secs()).unwrap_or(u32::MAX);
+        let (issued_at, lane) = (clock.now(), lane.index());
         let claims =
-            Claims { circuit_id: circuit, issued_at, queue, priority: priority.index(), number };
+            Claims { circuit_id: circuit, issued_at, valid_for, queue, lane, number, draw };
         keys.sign(Purpose::Ticket, &claims).map(Self)
     }
 
-    /// The place in `text`, if the ticket belongs to `circuit` and `queue` and has not expired.
+    /// The number in `text`, if the ticket belongs to `circuit` and `queue` and has not expired.
     pub(super) fn open(
         text: &str,
         circuit: CircuitTag,
         queue: u64,
         keys: &KeyRing,
         clock: &dyn Clock,
-    ) -> Option<(Priority, u64)> {
+    ) -> Option<TicketNumber> {
         let verified = keys.verify::<Claims>(Purpose::Ticket, text)?;
         let (claims, now) = (&verified.claims, clock.now());
-        let in_force = verified.is_in_force(claims.issued_at, LIFETIME, now);
+        let lifetime = Duration::from_secs(claims.valid_for.into());
+        let in_force = verified.is_in_force(claims.issued_at, lifetime, now);
         if !in_force || claims.circuit_id != circuit || claims.queue != queue {
             return None;
         }
-        Some((Priority::at(claims.priority)?, claims.number))
+        let lane = Lane::at(claims.lane)?;
+        Some(TicketNumber { lane, number: claims.number, draw: claims.draw })
     }
 }
 
@@ -75,9 +75,13 @@ impl fmt::Debug for Ticket {
 struct Claims {
     circuit_id: CircuitTag,
     issued_at: Timestamp,
+    /// Seconds.
+    valid_for: u32,
     queue: u64,
-    priority: u8,
+    lane: u8,
     number: u64,
+    /// The draw in which the number took part.
+    draw: u64,
 }
 
 #[cfg(test)]
@@ -93,21 +97,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
         let keys = KeyRing::open(dir.path(), &clock, &SystemEntropy).unwrap();
+        let number = TicketNumber { lane: Lane::Few, number: 7, draw: 3 };
         let place = QueuePosition {
-            priority: Priority::Repeat,
-            number: 7,
+            ticket: number,
             ahead: 1,
             estimate: Duration::ZERO,
+            refresh: Duration::from_secs(3),
+            odds: None,
         };
         let ticket = Ticket::seal(place, OWN, 1, &keys, &clock).unwrap();
         let sealed = ticket.expose();
         let open = |circuit, text: &str| Ticket::open(text, circuit, 1, &keys, &clock);
-        assert_eq!(open(OWN, sealed), Some((Priority::Repeat, 7)));
+        assert_eq!(open(OWN, sealed), Some(number));
         assert_eq!(open(CircuitTag::from_bytes([2; 16]), sealed), None);
         assert_eq!(Ticket::open(sealed, OWN, 2, &keys, &clock), None, "of another queue");
         assert_eq!(open(OWN, ""), None);
         assert_eq!(open(OWN, &sealed.replacen('e', "f", 1)), None);
-        clock.advance(LIFETIME);
+        clock.advance(Duration::from_millis(9_999));
+        assert_eq!(open(OWN, sealed), Some(number), "two refreshes and their round trips");
+        clock.advance(Duration::from_millis(1));
         assert_eq!(open(OWN, sealed), None);
         assert_eq!(format!("{ticket:?}"), "Ticket(..)");
     }

@@ -19,7 +19,7 @@ use fortify_core::clock::{ManualClock, Timestamp};
 use fortify_core::entropy::{Entropy, SystemEntropy};
 use fortify_demo::DemoSite;
 use fortify_engine::challenge::render::Render;
-use fortify_engine::limits::admission_queue::Rate;
+use fortify_engine::limits::allowance::Rate;
 use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::session::key_ring::KeyRing;
 use fortify_engine::threat::ThreatLevel;

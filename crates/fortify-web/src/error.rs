@@ -156,7 +156,6 @@ impl WebError {
         match wait {
             Wait::Failures(wait) => Self::MustWait(wait),
             Wait::TooMany(wait) => Self::TooMany(wait),
-            Wait::QueueFull => Self::Busy("the queue is full".to_owned()),
             Wait::Queued(place, ticket) => {
                 Self::Queued(Box::new(Queued { place, ticket, to: page.clone() }))
             }
@@ -176,7 +175,7 @@ impl WebError {
             Self::MustWait(wait) | Self::Banned(wait) | Self::TooMany(wait) => {
                 Some(whole_seconds(*wait))
             }
-            Self::Queued(queued) => Some(whole_seconds(queued.ask_again())),
+            Self::Queued(queued) => Some(whole_seconds(queued.place.refresh)),
             Self::Busy(_) => Some(1),
             Self::Unavailable(_) => Some(RETRY_AFTER_FAULT.as_secs()),
             Self::ServiceDown => Some(RETRY_AFTER_DOWN.as_secs()),
@@ -223,9 +222,10 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
         WebError::MustWait(wait) | WebError::Banned(wait) | WebError::TooMany(wait) => {
             locale.text_of_wait(text, *wait, None)
         }
-        WebError::Queued(queued) => {
-            locale.text_of_wait(text, queued.place.estimate, Some(queued.place.ahead))
-        }
+        WebError::Queued(queued) => match queued.place.odds {
+            Some(odds) => locale.text_of_draw(odds, queued.place.refresh),
+            None => locale.text_of_wait(text, queued.place.estimate, Some(queued.place.ahead)),
+        },
         _ => locale.text(text),
     };
     let retry_after = error.retry_after();
@@ -235,6 +235,10 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
             if let (WebError::Queued(queued), Some(body)) = (&error, body.as_object_mut()) {
                 body.insert("ticket".to_owned(), queued.ticket.expose().into());
                 body.insert("ahead".to_owned(), queued.place.ahead.into());
+                body.insert("refresh".to_owned(), queued.place.refresh.as_secs().into());
+                if let Some(odds) = queued.place.odds {
+                    body.insert("one_in".to_owned(), odds.into());
+                }
             }
             pages::json(status, &body)
         }

@@ -135,6 +135,16 @@ impl<'a> Locale<'a> {
         self.format(id, Some(&arguments))
     }
 
+    /// What somebody reads who takes part in a draw for a place in the queue: one in `odds` wins, again every
+    /// `refresh`.
+    #[must_use]
+    pub fn text_of_draw(&self, odds: u64, refresh: Duration) -> Cow<'a, str> {
+        let mut arguments = FluentArgs::new();
+        arguments.set("odds", odds);
+        arguments.set("seconds", whole_seconds(refresh));
+        self.format("queue-draw", Some(&arguments))
+    }
+
     /// The words of a question, for an answer that is typed or picked.
     #[must_use]
     pub fn question(&self, question: &Question, mode: AnswerMode) -> String {
@@ -326,6 +336,9 @@ mod tests {
         assert!(wait(120_000).contains(" 2 minutes,"));
         let queue = locale.text_of_wait("queue-text", Duration::from_secs(5), Some(1));
         assert!(queue.contains("One visitor is before you; it takes about 5 seconds."));
+        let draw = locale.text_of_draw(40, Duration::from_secs(6));
+        assert!(draw.contains("One visitor in 40 gets a place, drawn again every 6 seconds"));
+        assert!(locale.text_of_draw(1, Duration::from_secs(6)).contains("Everybody gets a place"));
         assert_eq!(locale.text("unknown-message"), "unknown-message");
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use fortify_e2e::{Kind, Options};
-use fortify_engine::limits::admission_queue::Rate;
+use fortify_engine::limits::allowance::Rate;
 use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::table::LevelOverride;
@@ -61,18 +61,18 @@ async fn a_visitor_in_line_gets_a_challenge_when_it_is_their_turn(kind: Kind) ->
         parts.config.limits.service = Rate { per_minute: 60, per_second: 60 };
     })
     .await?;
-    // Others take what may come at once, and five stand in line.
+    // Others take what may come at once; those who do not come back are before nobody.
     for number in 0..25 {
         let reply = visit.test_gate.visitor().get("/").await;
         let given = reply.is_challenge();
-        assert_eq!(given, number < 20, "{}", reply.status);
+        assert_eq!(given, number < 21, "{}", reply.status);
         assert!(given || reply.status == StatusCode::SERVICE_UNAVAILABLE);
     }
     let browser = &visit.browser;
     visit.open("/articles/2").await?;
     browser.wait_for("main > a").await?;
     assert_eq!(browser.text("h1").await?, "You are in line");
-    assert!(browser.text("main p").await?.contains("5 visitors are before you"));
+    assert!(browser.text("main p").await?.contains("You are next"));
     visit.take_picture(&format!("line-{kind:?}")).await?;
 
     // Nothing is pressed: the page asks again by itself.

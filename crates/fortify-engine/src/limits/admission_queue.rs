@@ -1,81 +1,89 @@
-//! The queue for challenges when more are requested than the service may issue.
+//! The queue for challenges when more are requested than the service may issue; pure.
 //!
-//! Requests queue instead of failing, because with a limit that refuses, an attacker could shut people out. A
-//! request over the limit gets a number, and numbers are called in order as fast as challenges may be issued. Each
-//! number has a [`Priority`], and higher priorities are called first: trusted circuits and first requests do not
-//! wait behind a thousand repeated ones. One call in eight (`FAIR`) starts with the lowest priority, so that nobody
-//! waits forever.
+//! Requests queue instead of failing, because with a limit that refuses, an attacker could shut people out.
 //!
-//! Visitors keep their numbers in signed tickets. The queue keeps only the last number issued and called of each
-//! priority, and which of the recently called numbers were used: a number is valid for one challenge.
+//! - **Lanes have shares.** Requests are sorted into [`Lane`]s. While several lanes wait, each gets its share
+//!   (start-time fair queuing), and circuits that ask for their first challenges at least half; what a lane does not
+//!   use goes to the others.
+//! - **A place is taken up, not reserved.** A ticket becomes a place when its page refreshes for the first time, so
+//!   circuits that ask once take none. A place is called only while its page keeps refreshing, and passes on when
+//!   two refreshes are missed. How many called places are taken up is learned, and as many more are called.
+//! - **A long lane is served from its end.** In order of arrival, everybody would wait as long as the whole flood
+//!   takes. With the newest first, those who come later are in at once, and one call in [`OLDEST`] still goes to
+//!   the one that waits longest.
+//! - **A full lane is a draw**, see [`super::draw`].
+//!
+//! Visitors keep their numbers in signed tickets.
 
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use super::allowance::{Allowance, Rate};
+use super::draw::{Draw, INTERVAL};
 use fortify_core::clock::Timestamp;
 
-/// One call in this many starts with the lowest priority.
-const FAIR: u64 = 8;
+/// The times between which a waiting page refreshes: often enough to be there when it is called, and no more often
+/// than a page over Tor takes. The longest is that of a draw.
+const REFRESH: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(INTERVAL));
 
-/// The longest wait, well within the lifetime of a ticket; beyond it the queue is full.
-const LONGEST: Duration = Duration::from_secs(1200);
+/// What a slow circuit needs in addition to the two refreshes within which a place has to be taken up: their round
+/// trips, of 2 s each.
+const ROUND_TRIPS: Duration = Duration::from_secs(4);
 
-/// The number of recently called numbers that stay valid: as many as are called in a minute, within these bounds.
-/// All of them may be used at once, so hoarding gains at most one minute's worth per priority.
-const MAX_KEPT: u64 = 4096;
-const LEAST_KEPT: u64 = 16;
+/// How long used numbers are remembered: longer than any ticket is valid, the skew of clocks included.
+const USED: u64 = 180_000;
 
-/// The cost of one challenge: the milliseconds in a minute. Each millisecond earns as many units as challenges may
-/// be issued per minute.
-const COST: u64 = 60_000;
+/// How often absent places are removed, in ms.
+const SWEEP: u64 = 250;
 
-/// The rate at which the service may issue challenges.
+/// A lane is long if its waiting places take longer than this, in ms. Then the newest are called first.
+const LONG: u64 = 10_000;
+
+/// One call in this many of a long lane goes to the place that waits longest.
+const OLDEST: u64 = 16;
+
+/// How far ahead places are called, in ms: the shortest refresh, until which a called place is not taken up.
+const AHEAD: u64 = 3_000;
+
+/// The places of a lane: what is issued in five minutes, within these bounds. Beyond, places are drawn for.
+const MINUTES: u32 = 5;
+const PLACES: (usize, usize) = (64, 16_384);
+
+/// The unit of [`AdmissionQueue::turnout`], and its least value: 16 places are called for each challenge.
+const ALL: u64 = 1024;
+const LEAST_TURNOUT: u64 = ALL / 16;
+
+/// The weight of one event in the turnout: 1 in 32.
+const LEARN: u64 = 32;
+
+/// The time that a lane of weight 1 is charged for a call.
+const CHARGE: u64 = 60;
+
+/// The lane of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// Challenges in any minute.
-    pub per_minute: u32,
-    /// Challenges in any second.
-    pub per_second: u32,
-}
-
-impl Rate {
-    /// The burst: a third of the rate per minute, at most half of the rate per second. The rest is issued evenly, so
-    /// that no minute and no second exceeds its rate.
-    fn burst(self) -> u64 {
-        u64::from((self.per_minute / 3).min(self.per_second / 2).max(1))
-    }
-
-    /// The number issued evenly, per minute.
-    fn evenly(self) -> u64 {
-        let minute = u64::from(self.per_minute).saturating_sub(self.burst());
-        minute.min(u64::from(self.per_second) * 30).max(1)
-    }
-}
-
-/// The priority of a request in the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Priority {
+pub enum Lane {
+    /// Circuits that ask for their first challenge in an hour.
+    First,
+    /// Circuits that asked for two or three, for example after a slip.
+    Few,
     /// Circuits that recently solved a challenge.
     Trusted,
-    /// Circuits that request their first challenge in an hour.
-    First,
-    /// Circuits that requested two or three, for example after a slip.
-    Repeat,
     /// All others.
-    Frequent,
+    Repeat,
 }
 
-impl Priority {
-    /// All priorities, the highest first.
-    pub const ALL: [Self; 4] = [Self::Trusted, Self::First, Self::Repeat, Self::Frequent];
+impl Lane {
+    /// All lanes.
+    pub const ALL: [Self; 4] = [Self::First, Self::Few, Self::Trusted, Self::Repeat];
 
-    /// The priority of a circuit with `recent` requests in the last hour, this one included.
+    /// The lane of a circuit with `recent` requests in the last hour, this one included.
     #[must_use]
     pub const fn of(trusted: bool, recent: u32) -> Self {
         match recent {
             _ if trusted => Self::Trusted,
             ..=1 => Self::First,
-            2..=3 => Self::Repeat,
-            _ => Self::Frequent,
+            2..=3 => Self::Few,
+            _ => Self::Repeat,
         }
     }
 
@@ -83,387 +91,419 @@ impl Priority {
     #[must_use]
     pub const fn index(self) -> u8 {
         match self {
-            Self::Trusted => 0,
-            Self::First => 1,
-            Self::Repeat => 2,
-            Self::Frequent => 3,
+            Self::First => 0,
+            Self::Few => 1,
+            Self::Trusted => 2,
+            Self::Repeat => 3,
         }
     }
 
-    /// The priority at this index.
+    /// The lane at this index.
     #[must_use]
     pub fn at(index: u8) -> Option<Self> {
         Self::ALL.get(usize::from(index)).copied()
     }
+
+    /// The weight of its share. `First` and `Few` are the newcomers; either alone weighs as much as `Trusted` and
+    /// `Repeat` together.
+    const fn weight(self) -> u64 {
+        match self {
+            Self::First => 8,
+            Self::Few => 2,
+            Self::Trusted | Self::Repeat => 1,
+        }
+    }
 }
 
-/// A place in the queue.
+/// What a ticket says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueuePosition {
-    /// The priority.
-    pub priority: Priority,
+pub struct TicketNumber {
+    /// The lane.
+    pub lane: Lane,
     /// The number.
     pub number: u64,
-    /// The number of places called before it, those of higher priorities included.
-    pub ahead: u64,
-    /// The estimated wait, if no request of a higher priority arrives.
-    pub estimate: Duration,
+    /// The draw in which it took part last; 0 if in none.
+    pub draw: u64,
 }
 
-/// The result of entering the queue or redeeming a place.
+/// A place in the queue, as its visitor sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueuePosition {
+    /// What its ticket says.
+    pub ticket: TicketNumber,
+    /// The places of its lane that are called before it, if nobody joins.
+    pub ahead: u64,
+    /// The estimated wait.
+    pub estimate: Duration,
+    /// When its page refreshes.
+    pub refresh: Duration,
+    /// In a draw: one in this many wins a place.
+    pub odds: Option<u64>,
+}
+
+impl QueuePosition {
+    /// How long its ticket is valid: two refreshes and their round trips.
+    #[must_use]
+    pub fn valid_for(&self) -> Duration {
+        self.refresh * 2 + ROUND_TRIPS
+    }
+}
+
+/// The result of redeeming a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueOutcome {
     /// A challenge may be issued now.
     Admitted,
-    /// The place has not been called yet.
+    /// The visitor waits.
     Wait(QueuePosition),
-    /// The number was already used, or was called too long ago.
+    /// The number was already used, or never issued.
     Expired,
 }
 
 /// The state of the queue.
 #[derive(Debug)]
 pub struct AdmissionQueue {
-    /// The most credit that can be saved, in units of which a challenge costs [`COST`].
-    burst: u64,
-    /// The credit earned per millisecond.
-    earned: u64,
-    credit: u64,
+    allowance: Allowance,
     at: Timestamp,
-    calls: u64,
-    lines: [NumberedLine; Priority::ALL.len()],
-}
-
-/// The numbers of one priority. They start at 1.
-#[derive(Debug)]
-struct NumberedLine {
+    /// The time since the start, in ms. It advances by at most a minute at a time, whatever happens to the clock.
+    age: u64,
+    swept: u64,
+    lines: [Line; Lane::ALL.len()],
+    /// Where the numbers are that have a place or had one.
+    numbers: HashMap<u64, Spot>,
+    /// The called numbers, and when they pass on.
+    called: BTreeMap<u64, u64>,
+    /// The used numbers, and when they are forgotten.
+    used: VecDeque<(u64, u64)>,
     issued: u64,
-    called: u64,
-    /// Which of the recently called numbers were used, indexed by number modulo the length.
-    used: Box<[bool]>,
+    /// The share of called places that are taken up, in units of 1 / [`ALL`].
+    turnout: u64,
+    /// The start of the last call, for start-time fair queuing.
+    virtual_time: u64,
 }
 
-impl NumberedLine {
-    fn new(kept: u64) -> Self {
-        Self { issued: 0, called: 0, used: vec![false; kept as usize].into() }
+#[derive(Clone, Copy, Debug)]
+enum Spot {
+    /// It waits in this lane, at this place in the order.
+    Waiting(Lane, u64),
+    Called,
+    Used,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    order: u64,
+    number: u64,
+    /// When it passes on, unless its page refreshes.
+    until: u64,
+}
+
+/// The places of one lane.
+#[derive(Debug)]
+struct Line {
+    /// In the order in which they were taken.
+    waiting: Vec<Place>,
+    placed: u64,
+    calls: u64,
+    /// The end of its last call, for start-time fair queuing.
+    finish: u64,
+    draw: Draw,
+}
+
+impl Line {
+    const fn new(key: u64, places: usize) -> Self {
+        let draw = Draw::new(key, places / 2);
+        Self { waiting: Vec::new(), placed: 0, calls: 0, finish: 0, draw }
     }
 
-    /// The number of recently called numbers that stay valid, at least 1.
-    fn kept(&self) -> u64 {
-        (self.used.len() as u64).max(1)
+    fn find(&self, order: u64) -> Option<usize> {
+        self.waiting.binary_search_by_key(&order, |place| place.order).ok()
     }
 
-    const fn waiting(&self) -> u64 {
-        self.issued - self.called
+    fn push(&mut self, number: u64, until: u64) -> u64 {
+        self.placed += 1;
+        self.waiting.push(Place { order: self.placed, number, until });
+        self.placed
     }
 
-    fn call(&mut self) {
-        self.called += 1;
-        let slot = (self.called % self.kept()) as usize;
-        if let Some(used) = self.used.get_mut(slot) {
-            *used = false;
-        }
-    }
-
-    /// Uses a called number, and returns whether it was valid.
-    fn use_up(&mut self, number: u64) -> bool {
-        let kept = number > self.called.saturating_sub(self.kept()) && number != 0;
-        let slot = (number % self.kept()) as usize;
-        let used = self.used.get_mut(slot);
-        kept && used.is_some_and(|used| !std::mem::replace(used, true))
+    /// Removes the place to call next, if a page of this lane is there.
+    fn call(&mut self, long: bool, age: u64) -> Option<Place> {
+        let present = |place: &Place| place.until > age;
+        let oldest = !long || (self.calls + 1).is_multiple_of(OLDEST);
+        let index = match oldest {
+            true => self.waiting.iter().position(present),
+            false => self.waiting.iter().rposition(present),
+        };
+        let place = self.waiting.remove(index?);
+        self.calls += 1;
+        Some(place)
     }
 }
 
 impl AdmissionQueue {
-    /// Creates a queue that admits at `rate`.
+    /// Creates a queue that admits at `rate`. `key` is random and secret: it decides who wins a draw.
     #[must_use]
-    pub fn new(rate: Rate, now: Timestamp) -> Self {
-        let burst = rate.burst() * COST;
-        let kept = rate.evenly().clamp(LEAST_KEPT, MAX_KEPT);
-        let lines = std::array::from_fn(|_| NumberedLine::new(kept));
-        Self { burst, earned: rate.evenly(), credit: burst, at: now, calls: 0, lines }
+    pub fn new(rate: Rate, key: u64, now: Timestamp) -> Self {
+        let places = places(rate);
+        let lines = Lane::ALL.map(|lane| Line::new(key ^ u64::from(lane.index()), places));
+        Self {
+            allowance: Allowance::new(rate),
+            at: now,
+            age: 0,
+            swept: 0,
+            lines,
+            numbers: HashMap::new(),
+            called: BTreeMap::new(),
+            used: VecDeque::new(),
+            issued: 0,
+            turnout: ALL,
+            virtual_time: 0,
+        }
     }
 
-    /// Changes the rate. The number of called numbers that stay valid does not change.
+    /// Changes the rate.
     pub fn set_rate(&mut self, rate: Rate, now: Timestamp) {
         self.advance(now);
-        // Credit beyond the new burst is dropped by the next advance.
-        (self.burst, self.earned) = (rate.burst() * COST, rate.evenly());
+        self.allowance.set_rate(rate);
     }
 
-    /// Enters the queue: admitted at once, or given a place; `None` if the queue is full.
-    pub fn enter(&mut self, priority: Priority, now: Timestamp) -> Option<QueueOutcome> {
+    /// Enters the queue: `None` if a challenge may be issued at once because nobody waits, otherwise a ticket.
+    pub fn enter(&mut self, lane: Lane, now: Timestamp) -> Option<QueuePosition> {
         self.advance(now);
-        // Credit remains after the calls only if nobody waits.
-        if let Some(rest) = self.credit.checked_sub(COST) {
-            self.credit = rest;
-            return Some(QueueOutcome::Admitted);
-        }
-        let line = self.lines.get(usize::from(priority.index()))?;
-        let place = self.position(priority, line.issued + 1);
-        if place.estimate > LONGEST {
+        if self.waiting() == 0 && self.has_spare(0) && self.allowance.take() {
             return None;
         }
-        if let Some(line) = self.lines.get_mut(usize::from(priority.index())) {
-            line.issued = place.number;
-        }
-        Some(QueueOutcome::Wait(place))
+        self.issued += 1;
+        let ticket = TicketNumber { lane, number: self.issued, draw: 0 };
+        Some(self.first_position(ticket))
     }
 
-    /// Redeems the number of a place.
-    pub fn redeem(&mut self, priority: Priority, number: u64, now: Timestamp) -> QueueOutcome {
+    /// Redeems a ticket, which is valid for [`QueuePosition::valid_for`] from when its place was last looked at.
+    pub fn redeem(&mut self, ticket: TicketNumber, now: Timestamp) -> QueueOutcome {
         self.advance(now);
-        match self.lines.get_mut(usize::from(priority.index())) {
-            Some(line) if number > line.issued => QueueOutcome::Expired,
-            Some(line) if number > line.called => {
-                QueueOutcome::Wait(self.position(priority, number))
+        let number = ticket.number;
+        if number == 0 || number > self.issued {
+            return QueueOutcome::Expired;
+        }
+        if !self.numbers.contains_key(&number) {
+            if !self.place(ticket) {
+                return QueueOutcome::Wait(self.lottery(ticket));
             }
-            Some(line) => {
-                if line.use_up(number) {
-                    QueueOutcome::Admitted
-                } else {
-                    QueueOutcome::Expired
+            self.call();
+        }
+        match self.numbers.get(&number).copied() {
+            Some(Spot::Called) => self.take_up(ticket),
+            Some(Spot::Waiting(lane, order)) => {
+                let ticket = TicketNumber { lane, draw: 0, ..ticket };
+                let position = self.position(ticket, order);
+                let until = self.until(&position);
+                let line = self.line(lane);
+                if let Some(place) = line.find(order).and_then(|i| line.waiting.get_mut(i)) {
+                    place.until = until;
                 }
+                QueueOutcome::Wait(position)
             }
-            None => QueueOutcome::Expired,
+            Some(Spot::Used) | None => QueueOutcome::Expired,
         }
     }
 
-    /// The number of places not called yet.
+    /// The number of places that wait.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        self.lines.iter().map(NumberedLine::waiting).sum()
+        self.lines.iter().map(|line| line.waiting.len() as u64).sum()
     }
 
-    /// Calls as many numbers as the credit earned since the last call permits.
-    fn advance(&mut self, now: Timestamp) {
-        let passed = self.at.until(now).as_millis().min(u128::from(COST)) as u64;
-        self.at = now;
-        self.credit = self.burst.min(self.credit + passed * self.earned);
-        while self.credit >= COST && self.call() {
-            self.credit -= COST;
+    /// A called number is taken up. If more came than were expected, it stays the next.
+    fn take_up(&mut self, ticket: TicketNumber) -> QueueOutcome {
+        let number = ticket.number;
+        if self.allowance.take() {
+            self.called.remove(&number);
+            self.numbers.insert(number, Spot::Used);
+            self.used.push_back((self.age + USED, number));
+            self.turnout += (ALL - self.turnout).div_ceil(LEARN);
+            return QueueOutcome::Admitted;
         }
+        let (least, _) = REFRESH;
+        let position =
+            QueuePosition { ticket, ahead: 0, estimate: least, refresh: least, odds: None };
+        self.called.insert(number, self.until(&position));
+        QueueOutcome::Wait(position)
     }
 
-    /// Calls the next number, and returns whether there was one.
-    fn call(&mut self) -> bool {
-        let waits = |line: &&mut NumberedLine| line.waiting() > 0;
-        let line = match self.calls % FAIR {
-            0 => self.lines.iter_mut().rev().find(waits),
-            _ => self.lines.iter_mut().find(waits),
-        };
-        let Some(line) = line else { return false };
-        line.call();
-        self.calls += 1;
+    /// Gives a ticket its place, unless the lane is full and it won none.
+    fn place(&mut self, ticket: TicketNumber) -> bool {
+        let (places, age) = (places(self.allowance.rate()), self.age);
+        let (least, _) = REFRESH;
+        let until = age + ms(least * 2 + ROUND_TRIPS);
+        let line = self.line(ticket.lane);
+        if line.waiting.len() >= places {
+            line.draw.begin();
+        } else if line.waiting.len() < places / 2 {
+            line.draw.end();
+        }
+        if line.draw.is_on() && !line.draw.has_won(ticket.draw, ticket.number) {
+            return false;
+        }
+        // Winners of several draws may come together.
+        if line.waiting.len() >= places * 2 {
+            return false;
+        }
+        let order = line.push(ticket.number, until);
+        self.numbers.insert(ticket.number, Spot::Waiting(ticket.lane, order));
         true
     }
 
-    fn position(&self, priority: Priority, number: u64) -> QueuePosition {
-        let better =
-            self.lines.iter().take(usize::from(priority.index())).map(NumberedLine::waiting);
-        let own = self.lines.get(usize::from(priority.index())).map_or(0, |line| line.called);
-        let ahead = number.saturating_sub(own + 1) + better.sum::<u64>();
-        let estimate = Duration::from_millis((ahead + 1).saturating_mul(COST) / self.earned.max(1));
-        QueuePosition { priority, number, ahead, estimate }
+    /// Takes part in the current draw.
+    fn lottery(&mut self, ticket: TicketNumber) -> QueuePosition {
+        let calls = self.rate_of(ticket.lane) * INTERVAL / 60_000;
+        let line = self.line(ticket.lane);
+        let draw = line.draw.enter(ticket.number);
+        let odds = line.draw.odds(calls);
+        let (_, most) = REFRESH;
+        let estimate = most * u32::try_from(odds).unwrap_or(u32::MAX);
+        let ticket = TicketNumber { draw, ..ticket };
+        let ahead = line.waiting.len() as u64;
+        QueuePosition { ticket, ahead, estimate, refresh: most, odds: Some(odds) }
     }
+
+    /// Where a ticket stands that has no place yet: its page has to refresh once.
+    fn first_position(&self, ticket: TicketNumber) -> QueuePosition {
+        let (refresh, _) = REFRESH;
+        QueuePosition { refresh, ..self.position(ticket, u64::MAX) }
+    }
+
+    /// Earns credit, lets absent places pass on, and calls the next.
+    fn advance(&mut self, now: Timestamp) {
+        let passed = ms(self.at.until(now)).min(61_000);
+        self.at = now;
+        self.age += passed;
+        self.allowance.advance(passed);
+        if self.age >= self.swept + SWEEP {
+            self.swept = self.age;
+            self.sweep();
+        }
+        self.call();
+    }
+
+    fn sweep(&mut self) {
+        let (age, places) = (self.age, places(self.allowance.rate()));
+        let (numbers, turnout) = (&mut self.numbers, &mut self.turnout);
+        for line in &mut self.lines {
+            line.waiting.retain(|place| {
+                let present = place.until > age;
+                if !present {
+                    numbers.remove(&place.number);
+                }
+                present
+            });
+            line.draw.advance(age, places.saturating_sub(line.waiting.len()));
+        }
+        self.called.retain(|number, until| {
+            let present = *until > age;
+            if !present {
+                numbers.remove(number);
+                *turnout = (*turnout - *turnout / LEARN).max(LEAST_TURNOUT);
+            }
+            present
+        });
+        while self.used.front().is_some_and(|(until, _)| *until <= age) {
+            if let Some((_, number)) = self.used.pop_front() {
+                numbers.remove(&number);
+            }
+        }
+    }
+
+    /// Whether more challenges than called places will take up are available, or will be in `soon` ms.
+    fn has_spare(&self, soon: u64) -> bool {
+        let expected = (self.called.len() as u64 * self.turnout).div_ceil(ALL);
+        self.allowance.available() + self.allowance.per_minute() * soon / 60_000 > expected
+    }
+
+    /// Calls as many places as there will be challenges when their pages refresh.
+    fn call(&mut self) {
+        while self.has_spare(AHEAD) && self.call_one() {}
+    }
+
+    /// Calls the next place, and returns whether there was one.
+    fn call_one(&mut self) -> bool {
+        let (age, now) = (self.age, self.virtual_time);
+        let mut lanes = Lane::ALL.map(|lane| (self.line(lane).finish.max(now), lane));
+        lanes.sort_by_key(|(start, _)| *start);
+        for (start, lane) in lanes {
+            let long = self.is_long(lane);
+            let until = age + ms(REFRESH.1 * 2 + ROUND_TRIPS);
+            let line = self.line(lane);
+            let Some(place) = line.call(long, age) else { continue };
+            line.finish = start + CHARGE / lane.weight();
+            self.virtual_time = start;
+            // It is there until its page misses the refreshes that it was told.
+            self.called.insert(place.number, place.until.min(until));
+            self.numbers.insert(place.number, Spot::Called);
+            return true;
+        }
+        false
+    }
+
+    /// Whether the newest of `lane` are called first.
+    fn is_long(&self, lane: Lane) -> bool {
+        let waiting = self.lines.get(usize::from(lane.index())).map_or(0, |l| l.waiting.len());
+        waiting as u64 * 60_000 > self.rate_of(lane) * LONG
+    }
+
+    /// The calls that `lane` gets in a minute while the lanes that wait now do so.
+    fn rate_of(&self, lane: Lane) -> u64 {
+        let waits = |other: &Lane| {
+            *other == lane
+                || self.lines.get(usize::from(other.index())).is_some_and(|l| !l.waiting.is_empty())
+        };
+        let all: u64 = Lane::ALL.into_iter().filter(waits).map(Lane::weight).sum();
+        (self.allowance.per_minute() * lane.weight() / all.max(1)).max(1)
+    }
+
+    /// Where a place of this order stands.
+    fn position(&self, ticket: TicketNumber, order: u64) -> QueuePosition {
+        let rate = self.rate_of(ticket.lane);
+        let long = self.is_long(ticket.lane);
+        let (older, newer) = self.lines.get(usize::from(ticket.lane.index())).map_or((0, 0), |l| {
+            let older = l.waiting.partition_point(|place| place.order < order);
+            let newer = l.waiting.len() - l.waiting.partition_point(|place| place.order <= order);
+            (older as u64, newer as u64)
+        });
+        let ahead = if long { newer } else { older };
+        let after =
+            |ahead: u64, rate: u64| Duration::from_millis((ahead + 1) * 60_000 / rate.max(1));
+        let mut estimate = after(ahead, rate);
+        if long {
+            estimate = estimate.min(after(older, rate / OLDEST));
+        }
+        let (least, most) = REFRESH;
+        QueuePosition { ticket, ahead, estimate, refresh: estimate.clamp(least, most), odds: None }
+    }
+
+    fn until(&self, position: &QueuePosition) -> u64 {
+        self.age + ms(position.valid_for())
+    }
+
+    fn line(&mut self, lane: Lane) -> &mut Line {
+        let [first, few, trusted, repeat] = &mut self.lines;
+        match lane {
+            Lane::First => first,
+            Lane::Few => few,
+            Lane::Trusted => trusted,
+            Lane::Repeat => repeat,
+        }
+    }
+}
+
+/// The places of each lane.
+fn places(rate: Rate) -> usize {
+    let (least, most) = PLACES;
+    (rate.per_minute.saturating_mul(MINUTES) as usize).clamp(least, most)
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-    fn seconds(count: u64) -> Timestamp {
-        START.after(Duration::from_secs(count))
-    }
-
-    fn place(outcome: Option<QueueOutcome>) -> QueuePosition {
-        match outcome {
-            Some(QueueOutcome::Wait(place)) => place,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn rate(per_minute: u32) -> Rate {
-        Rate { per_minute, per_second: u32::MAX }
-    }
-
-    /// A queue whose burst is used up.
-    fn drained(per_minute: u32) -> AdmissionQueue {
-        let mut queue = AdmissionQueue::new(rate(per_minute), START);
-        for _ in 0..per_minute / 3 {
-            assert_eq!(queue.enter(Priority::First, START), Some(QueueOutcome::Admitted));
-        }
-        queue
-    }
-
-    #[test]
-    fn no_minute_and_no_second_exceeds_its_rate() {
-        let rate = Rate { per_minute: 1000, per_second: 100 };
-        let mut queue = AdmissionQueue::new(rate, START);
-        let mut entered = Vec::new();
-        for step in 0..3 * 60 * 100_u64 {
-            let now = START.after(Duration::from_millis(step * 10));
-            match queue.enter(Priority::Frequent, now) {
-                Some(QueueOutcome::Admitted) => entered.push(now),
-                Some(QueueOutcome::Wait(_)) => {}
-                other => panic!("{other:?}"),
-            }
-            // A called number is redeemed at once.
-            let called = queue.lines[3].called;
-            if called > 0 && queue.redeem(Priority::Frequent, called, now) == QueueOutcome::Admitted
-            {
-                entered.push(now);
-            }
-        }
-        for first in &entered {
-            let within = |seconds| {
-                let near =
-                    |at: &&Timestamp| **at >= *first && first.until(**at).as_secs() < seconds;
-                entered.iter().filter(near).count()
-            };
-            assert!(within(60) <= 1000 && within(1) <= 100);
-        }
-        assert!(entered.len() > 2000, "{}", entered.len());
-    }
-
-    #[test]
-    fn first_come_first_served_within_a_priority() {
-        let mut queue = drained(60);
-        let places: Vec<QueuePosition> =
-            (0..10).map(|_| place(queue.enter(Priority::First, START))).collect();
-        assert!(places.windows(2).all(|pair| pair[0].ahead + 1 == pair[1].ahead));
-        // 40 a minute are called evenly: one in one and a half seconds.
-        let mut order = Vec::new();
-        for second in 1..=30 {
-            for place in places.iter().rev() {
-                if queue.redeem(place.priority, place.number, seconds(second))
-                    == QueueOutcome::Admitted
-                {
-                    order.push(place.number);
-                }
-            }
-        }
-        assert_eq!(order, (1..=10).collect::<Vec<_>>());
-        assert_eq!(queue.waiting(), 0);
-    }
-
-    #[test]
-    fn a_number_can_be_used_once() {
-        let mut queue = drained(60);
-        let place = place(queue.enter(Priority::First, START));
-        assert!(matches!(queue.redeem(place.priority, place.number, START), QueueOutcome::Wait(_)));
-        assert_eq!(queue.redeem(place.priority, place.number, seconds(10)), QueueOutcome::Admitted);
-        assert_eq!(queue.redeem(place.priority, place.number, seconds(10)), QueueOutcome::Expired);
-        // Nor can a number that was never issued, or one of another priority.
-        for (priority, number) in [
-            (Priority::First, 0),
-            (Priority::First, 2),
-            (Priority::First, u64::MAX),
-            (Priority::Frequent, 1),
-        ] {
-            assert_eq!(
-                queue.redeem(priority, number, seconds(10)),
-                QueueOutcome::Expired,
-                "{number}"
-            );
-        }
-    }
-
-    #[test]
-    fn numbers_called_long_ago_expire() {
-        let mut queue = drained(60_000);
-        let first = place(queue.enter(Priority::First, START));
-        for _ in 0..MAX_KEPT {
-            place(queue.enter(Priority::First, START));
-        }
-        queue.advance(seconds(30));
-        assert_eq!(queue.waiting(), 0);
-        assert_eq!(queue.redeem(first.priority, first.number, seconds(30)), QueueOutcome::Expired);
-        assert_eq!(
-            queue.redeem(first.priority, first.number + 1, seconds(30)),
-            QueueOutcome::Admitted
-        );
-    }
-
-    #[test]
-    fn higher_priorities_are_called_first_and_the_lowest_is_not_starved() {
-        let mut queue = drained(60);
-        let often: Vec<QueuePosition> =
-            (0..100).map(|_| place(queue.enter(Priority::Frequent, START))).collect();
-        let newcomer = place(queue.enter(Priority::First, START));
-        assert_eq!(newcomer.ahead, 0);
-        assert_eq!(
-            queue.redeem(newcomer.priority, newcomer.number, seconds(3)),
-            QueueOutcome::Admitted
-        );
-        // With an endless stream of newcomers, one call in eight is for the others.
-        for second in 3..300 {
-            for _ in 0..5 {
-                let _place = queue.enter(Priority::First, seconds(second));
-            }
-        }
-        let served = queue.lines[3].called;
-        assert!((20..30).contains(&served), "{served} of {}", often.len());
-    }
-
-    #[test]
-    fn a_clock_that_jumps_admits_at_most_a_burst() {
-        let mut queue = drained(600);
-        for now in
-            [START.after(Duration::from_secs(86_400)), START.before(Duration::from_secs(3600))]
-        {
-            let entered = (0..1000)
-                .filter(|_| queue.enter(Priority::First, now) == Some(QueueOutcome::Admitted))
-                .count();
-            assert!(entered <= 200, "{entered}");
-        }
-    }
-
-    #[test]
-    fn abuse_18_memory_is_flat_and_nobody_is_asked_to_wait_for_ever() {
-        let mut queue = drained(60);
-        let mut last = Duration::ZERO;
-        while let Some(QueueOutcome::Wait(place)) = queue.enter(Priority::Frequent, START) {
-            assert!(place.estimate <= LONGEST);
-            last = place.estimate;
-        }
-        assert!(last > LONGEST - Duration::from_secs(5), "{last:?}");
-        assert!(queue.enter(Priority::First, START).is_some(), "a newcomer was turned away");
-        let kept: usize = queue.lines.iter().map(|line| line.used.len()).sum();
-        assert_eq!(kept, 4 * 40, "a minute's numbers for each priority");
-    }
-
-    #[test]
-    fn hoarded_numbers_are_worth_at_most_one_minute() {
-        let mut queue = drained(60);
-        let hoard: Vec<QueuePosition> =
-            (0..300).map(|_| place(queue.enter(Priority::First, START))).collect();
-        for second in (30..=600).step_by(30) {
-            queue.advance(seconds(second));
-        }
-        let mut used = |place: &QueuePosition| {
-            queue.redeem(place.priority, place.number, seconds(600)) == QueueOutcome::Admitted
-        };
-        assert_eq!(hoard.iter().map(|place| u32::from(used(place))).sum::<u32>(), 40);
-    }
-
-    #[test]
-    fn a_new_rate_applies_at_once_drops_saved_credit_and_keeps_places() {
-        let mut queue = AdmissionQueue::new(rate(6000), START);
-        // What a high rate has saved up is more than the low one may have.
-        queue.set_rate(rate(60), START);
-        let at_once = (0..100)
-            .take_while(|_| queue.enter(Priority::First, START) == Some(QueueOutcome::Admitted));
-        assert_eq!(at_once.count(), 20);
-        let held = place(queue.enter(Priority::First, START));
-        queue.set_rate(rate(600), START);
-        let later = START.after(held.estimate);
-        assert_eq!(
-            queue.redeem(held.priority, held.number, later),
-            QueueOutcome::Admitted,
-            "a place was lost"
-        );
-    }
-}
+mod tests;

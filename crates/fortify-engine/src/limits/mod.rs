@@ -3,13 +3,17 @@
 //! # Layout
 //!
 //! - [`waits`]: how long a circuit waits after wrong answers; pure.
+//! - [`allowance`]: how many challenges may be issued at a moment; pure.
 //! - [`admission_queue`]: the order of visitors when more challenges are requested than may be issued; pure.
+//! - [`draw`]: who gets a place when the queue is full; pure.
 //! - [`Limits`]: both for a running gate, and the number of challenges that one circuit may request.
 //!
 //! Limits of one circuit are exact: the store keeps the times of its requests. The limit of the whole service
-//! protects this process only, so it is a few counters in memory; visitors keep their own tickets.
+//! protects this process only, so it is in memory; visitors keep their own tickets.
 
 pub mod admission_queue;
+pub mod allowance;
+pub mod draw;
 pub mod metrics;
 pub mod waits;
 
@@ -18,7 +22,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use admission_queue::{AdmissionQueue, Priority, QueueOutcome, QueuePosition, Rate};
+use admission_queue::{AdmissionQueue, Lane, QueueOutcome, QueuePosition, TicketNumber};
+use allowance::Rate;
 use fortify_core::clock::Clock;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::{Quota, WindowLimit};
@@ -37,8 +42,6 @@ pub enum Admission {
     Wait(QueuePosition),
     /// It has requested as many as it may, and may try again after this time.
     TooMany(Duration),
-    /// The queue is full.
-    Full,
 }
 
 /// The limits of a running gate.
@@ -52,16 +55,17 @@ pub struct Limits {
 
 impl Limits {
     /// Limits one circuit to `per_minute` challenges and all circuits together to `service`. `queue_id` is random, so
-    /// that tickets of another process, or from before a restart, are not valid here.
+    /// that tickets of another process, or from before a restart, are not valid here. `draw_key` is random and secret:
+    /// it decides who wins a place in a full queue.
     #[must_use]
     pub fn new(
         store: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
         per_minute: u32,
         service: Rate,
-        queue_id: u64,
+        [queue_id, draw_key]: [u64; 2],
     ) -> Self {
-        let admission = Mutex::new(AdmissionQueue::new(service, clock.now()));
+        let admission = Mutex::new(AdmissionQueue::new(service, draw_key, clock.now()));
         Self { store, clock, per_minute: per_minute.into(), admission, queue_id }
     }
 
@@ -91,11 +95,10 @@ impl Limits {
             Quota::Granted { recent } => recent,
             Quota::Exceeded(wait) => return Ok(Admission::TooMany(wait)),
         };
-        let priority = Priority::of(trusted, recent);
-        Ok(match self.admission().enter(priority, self.clock.now()) {
-            Some(QueueOutcome::Admitted) => Admission::Now,
-            Some(QueueOutcome::Wait(place)) => Admission::Wait(place),
-            Some(QueueOutcome::Expired) | None => Admission::Full,
+        let lane = Lane::of(trusted, recent);
+        Ok(match self.admission().enter(lane, self.clock.now()) {
+            Some(place) => Admission::Wait(place),
+            None => Admission::Now,
         })
     }
 
@@ -105,10 +108,10 @@ impl Limits {
         self.queue_id
     }
 
-    /// Redeems a place in the queue: whether it has been called yet. `None` if the place is no longer valid.
+    /// Redeems a ticket: whether it has been called yet. `None` if it was used.
     #[must_use]
-    pub fn redeem(&self, priority: Priority, number: u64) -> Option<Admission> {
-        match self.admission().redeem(priority, number, self.clock.now()) {
+    pub fn redeem(&self, ticket: TicketNumber) -> Option<Admission> {
+        match self.admission().redeem(ticket, self.clock.now()) {
             QueueOutcome::Admitted => Some(Admission::Now),
             QueueOutcome::Wait(place) => Some(Admission::Wait(place)),
             QueueOutcome::Expired => None,

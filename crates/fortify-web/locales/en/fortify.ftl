@@ -190,6 +190,10 @@ queue-text = Many people are coming in right now. { $ahead ->
     [one] One visitor is before you
    *[other] { $ahead } visitors are before you
 }; it takes about { $time }. This page goes on by itself.
+queue-draw = So many people are coming in right now that places in the line are drawn. { $odds ->
+    [one] Everybody gets a place soon
+   *[other] One visitor in { $odds } gets a place, drawn again every { $seconds } seconds
+}. This page goes on by itself; leave it open.
 time-seconds = { $seconds ->
     [one] one second
    *[other] { $seconds } seconds

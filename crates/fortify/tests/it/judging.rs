@@ -7,7 +7,7 @@ use fortify_captcha::Answer;
 use fortify_core::circuit::{IdentityMode, TorCircuit};
 use fortify_core::clock::Clock as _;
 use fortify_core::entropy::SystemEntropy;
-use fortify_engine::limits::admission_queue::Rate;
+use fortify_engine::limits::allowance::Rate;
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::table::{Admits, LevelOverride};
 use fortify_reputation::{CircuitStatus, StatusReason};
@@ -409,7 +409,7 @@ async fn past_the_services_own_number_visitors_wait_in_turn() {
         parts.config.limits.service = Rate { per_minute: 30, per_second: 30 };
     })
     .await;
-    for number in 0..10 {
+    for number in 0..11 {
         assert!(test_gate.visitor().circuit(&circuit(100 + number)).get("/").await.is_challenge());
     }
     // All is given out. Who comes first is first, and a ticket is no good for anybody else.
@@ -420,8 +420,8 @@ async fn past_the_services_own_number_visitors_wait_in_turn() {
     assert_eq!(place.header("retry-after"), Some("3"));
     let (_, ticket) = ask_again(&place).unwrap();
     let behind = second.get("/articles/1").await;
-    assert!(behind.text().contains("One visitor is before you"));
-    test_gate.clock.advance(Duration::from_secs(3));
+    assert_eq!(behind.header("retry-after"), Some("3"));
+    test_gate.clock.advance(Duration::from_secs(4));
     let mut thief = test_gate.visitor().circuit(&circuit(3));
     assert!(!thief.get(&ticket).await.is_challenge(), "another circuit's ticket");
     assert!(first.get(&ticket).await.is_challenge());
@@ -437,8 +437,9 @@ async fn past_the_services_own_number_visitors_wait_in_turn() {
     let mut program = test_gate.visitor().circuit(&circuit(4));
     let told = program.post_json("/captcha/generate", &json!({})).await;
     assert_eq!(told.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(told.json()["refresh"], 3);
     let ticket = told.json()["ticket"].as_str().unwrap().to_owned();
-    test_gate.clock.advance(Duration::from_secs(60));
+    test_gate.clock.advance(Duration::from_secs(5));
     let body = json!({ "ticket": ticket });
     let issued = program.post_json("/captcha/generate", &body).await;
     assert_eq!(issued.status, StatusCode::OK, "{}", issued.text());
