@@ -229,9 +229,13 @@ impl Engine {
     ///
     /// Fails if the store does not know which sessions were ended; those are then cut by a later call.
     pub async fn cut_ended(&self) -> Result<(), EngineError> {
+        let mut refused = None;
         for ban in self.reputation.take_banned() {
-            if let Err(error) = self.end_sessions_on(ban.circuit, ban.since).await {
-                tracing::error!(%error, "could not end the sessions of a banned circuit; it stays banned");
+            if refused.is_none() {
+                refused = self.end_sessions_on(ban.circuit, ban.since).await.err();
+            }
+            if refused.is_some() {
+                self.reputation.put_back_banned(ban.circuit);
             }
         }
         let grace = self.config.session.tunnel_grace;
@@ -243,7 +247,7 @@ impl Engine {
                 self.exchanges.cut(number);
             }
         }
-        Ok(())
+        refused.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// The circuits that were kept and whose session was ended, or that were banned, for tor to close. Each is named

@@ -502,6 +502,11 @@ impl Reputation {
         self.shared.table_mut().take_banned(self.clock.now())
     }
 
+    /// Has [`Self::take_banned`] return this circuit again, because its sessions could not be ended.
+    pub fn put_back_banned(&self, circuit: TorCircuit) {
+        self.shared.table_mut().note_banned(circuit);
+    }
+
     /// The circuits that are trusted for the session `id`: one, or while it moves two.
     #[must_use]
     pub fn trusted_for(&self, id: SessionId) -> Vec<TorCircuit> {

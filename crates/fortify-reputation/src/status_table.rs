@@ -184,8 +184,8 @@ impl StatusTable {
             self.unlist(&before);
         }
         self.sessions.extend(row.session.map(|session| (session.id, row.circuit)));
-        if row.status == CircuitStatus::Banned && self.banned.len() < MAX_CHANGES {
-            self.banned.insert(row.circuit);
+        if row.status == CircuitStatus::Banned {
+            self.note_banned(row.circuit);
         }
         self.shifted.remove(&row.circuit);
         self.over.remove(&row.circuit);
@@ -266,6 +266,12 @@ impl StatusTable {
     fn unlist(&mut self, row: &StatusRow) {
         if let Some(session) = row.session {
             self.sessions.remove(&(session.id, row.circuit));
+        }
+    }
+
+    pub(super) fn note_banned(&mut self, circuit: TorCircuit) {
+        if self.banned.len() < MAX_CHANGES {
+            self.banned.insert(circuit);
         }
     }
 

@@ -19,7 +19,7 @@ use fortify_engine::threat::history::{ChangedBy, DialChange};
 use fortify_engine::threat::signals::Signals;
 use fortify_engine::threat::{Dial, ThreatLevel};
 use fortify_reputation::StatusReason;
-use fortify_store::record::{ChallengeToken, Secret};
+use fortify_store::record::{ChallengeToken, Secret, Session};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
@@ -259,7 +259,7 @@ async fn an_hour(test_gate: &TestGate) {
     }
     for tens in 0..360_u64 {
         test_gate.clock.advance(Duration::from_secs(10));
-        let admit = Decision::Admit(Grant::Trusted);
+        let admit = Decision::Admit(Grant::Trusted(Session::sample(1, NOW)));
         let challenge = Decision::Challenge(Requirement { stages: 1, harder: false });
         // Two waves of visitors, and an attack from the 25th to the 40th minute.
         let attack = (150..240).contains(&tens);

@@ -79,28 +79,35 @@ impl End {
     const ALL: [Self; 5] =
         [Self::LogOut, Self::Revocation, Self::OfSubject, Self::OfCircuit, Self::Ban];
 
-    /// Ends the session of `visitor`, which is on circuit `number`, at `test_gate`.
+    /// Ends the session of `visitor`, which is on circuit `number`, at `test_gate`. A node that hears nothing of the
+    /// others for two seconds, as on a busy machine, ends nothing, and says so.
     async fn apply(self, test_gate: &TestGate, visitor: &Visitor, number: u32) {
+        let done = || async { self.try_apply(test_gate, visitor, number).await };
+        until("the session to be ended", done).await;
+    }
+
+    async fn try_apply(self, test_gate: &TestGate, visitor: &Visitor, number: u32) -> bool {
         let engine = &test_gate.app.engine;
         match self {
             Self::LogOut => {
                 let reply = visitor.clone().post_form("/api/session/logout", &[]).await;
-                assert_eq!(reply.status, StatusCode::OK);
+                assert_ne!(reply.status, StatusCode::FORBIDDEN, "it has no session");
+                reply.status == StatusCode::OK
             }
             Self::Revocation => {
                 let session = engine.read_session(&visitor.cookies["cerberus_session"]).unwrap();
-                engine.revoke(&session).await.unwrap();
+                engine.revoke(&session).await.is_ok()
             }
             Self::OfSubject => {
                 let session = engine.read_session(&visitor.cookies["cerberus_session"]).unwrap();
                 let found = engine.session_of(&engine.subject(&session));
                 assert_eq!(found, Some(session));
-                engine.revoke(&session).await.unwrap();
+                engine.revoke(&session).await.is_ok()
             }
-            Self::OfCircuit => engine.revoke_all_on(circuit(number)).await.unwrap(),
+            Self::OfCircuit => engine.revoke_all_on(circuit(number)).await.is_ok(),
             Self::Ban => {
                 let banned = CircuitStatus::Banned;
-                engine.set_status(circuit(number), banned, MINUTE * 30).await.unwrap();
+                engine.set_status(circuit(number), banned, MINUTE * 30).await.is_ok()
             }
         }
     }
@@ -159,29 +166,38 @@ struct Open {
 }
 
 impl Open {
-    /// Begins at `path` on a circuit, with a session's cookie or without any.
+    /// Begins at `/what` on a circuit, with a session's cookie or without any.
     async fn begin(
         test_gate: &TestGate,
         number: u32,
         cookie: Option<&str>,
         what: &'static str,
     ) -> Self {
-        let mut socket = TcpStream::connect(test_gate.address).await.unwrap();
         let circuit = circuit(number).address();
         let mut request = format!("GET /{what} HTTP/1.1\r\nHost: a\r\nX-Circuit-ID: {circuit}\r\n");
         if let Some(cookie) = cookie {
             request += &format!("Cookie: cerberus_session={cookie}\r\n");
         }
         if what == "tunnel" {
-            request += "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+            request += "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                        Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
         }
-        socket.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
-        if what != "held" {
+        let started = Instant::now();
+        loop {
+            let mut socket = TcpStream::connect(test_gate.address).await.unwrap();
+            socket.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
+            if what == "held" {
+                return Self { what, socket };
+            }
             let head = head(&mut socket).await.unwrap();
             let status = if what == "tunnel" { " 101 " } else { " 200 " };
-            assert!(head.contains(status), "{head}");
+            if head.contains(status) {
+                return Self { what, socket };
+            }
+            // A node that hears nothing of the others for two seconds, as on a busy machine.
+            let away = head.contains(" 503 ") && started.elapsed() < Duration::from_secs(20);
+            assert!(away, "{head}");
         }
-        Self { what, socket }
     }
 
     /// Whether bytes still come.
@@ -198,7 +214,7 @@ impl Open {
     }
 
     /// Waits until it is cut, and says how long that took.
-    async fn is_cut(mut self, since: Instant) -> Duration {
+    async fn ends(mut self, since: Instant) -> Duration {
         let mut rest = vec![0; 65_536];
         let cut = async { while matches!(self.socket.read(&mut rest).await, Ok(1..)) {} };
         let what = self.what;
@@ -211,6 +227,7 @@ impl Open {
 
 const KINDS: [&str; 3] = ["held", "download", "tunnel"];
 
+#[expect(clippy::print_stdout, reason = "a measurement")]
 fn report(test: &str, end: End, what: &str, took: Duration) {
     println!(r#"{{"test":"{test}","end":"{end:?}","what":"{what}","ms":{}}}"#, took.as_millis());
 }
@@ -342,7 +359,7 @@ async fn abuse_27_what_is_under_way_is_cut_when_its_session_ends_and_nothing_els
         end.apply(&test_gate, &visitor, 1).await;
         for open in theirs {
             let what = open.what;
-            report("cut", end, what, open.is_cut(started).await);
+            report("cut", end, what, open.ends(started).await);
         }
         for open in &mut others {
             open.lives().await;
@@ -368,10 +385,10 @@ async fn abuse_27_a_session_that_ends_at_one_node_is_cut_at_the_other_and_lives_
         let visitor = member(&one, number).await;
         let trusted_at_two = || async { two.app.engine.status(circuit(number)).is_some() };
         until("the other node to hear of it", trusted_at_two).await;
-        assert!(is_admitted(&bare(&two, number)).await, "trusted at one node only");
+        until("it to be trusted there", || async { is_admitted(&bare(&two, number)).await }).await;
         // It moves at the other node, and the first circuit is out at both.
         let moved = at(&two, &visitor, number + 1);
-        assert!(is_admitted(&moved).await);
+        until("the session to move", || async { is_admitted(&moved).await }).await;
         assert!(!is_admitted(&bare(&two, number)).await);
         let out = || async { !is_admitted(&bare(&one, number)).await };
         report(
@@ -397,7 +414,7 @@ async fn abuse_27_a_session_that_ends_at_one_node_is_cut_at_the_other_and_lives_
         end.apply(&two, &moved, number + 1).await;
         for open in open {
             let what = open.what;
-            report("cut at the other node", end, what, open.is_cut(started).await);
+            report("cut at the other node", end, what, open.ends(started).await);
         }
         for test_gate in [&one, &two] {
             for place in number..number + 3 {
@@ -427,7 +444,7 @@ async fn a_tunnel_goes_on_for_a_while_after_its_session_expired() {
     test_gate.app.engine.cut_ended().await.unwrap();
     tunnel.lives().await;
     test_gate.clock.advance(Duration::from_secs(1));
-    tunnel.is_cut(Instant::now()).await;
+    tunnel.ends(Instant::now()).await;
     download.lives().await;
 
     // A budget that is used up ends tunnels in the same way.
@@ -440,7 +457,7 @@ async fn a_tunnel_goes_on_for_a_while_after_its_session_expired() {
     test_gate.app.engine.cut_ended().await.unwrap();
     tunnel.lives().await;
     test_gate.clock.advance(MINUTE * 10);
-    tunnel.is_cut(Instant::now()).await;
+    tunnel.ends(Instant::now()).await;
 }
 
 async fn pin(test_gate: &TestGate, level: u8) {
