@@ -10,7 +10,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-busy test-root setup setup-run stack stack-down tor tor-down test-tor deb test-deb release setup-deb bench bench-behaviour bench-gate bench-http sheets fmt fmt-check lint doc deny structure lab lab-train lab-peers lab-test lab-setup
+.PHONY: help run build test test-busy test-root setup setup-run stack stack-down tor tor-down test-tor deb test-deb release setup-deb bench bench-behaviour bench-gate bench-http siege sheets fmt fmt-check lint doc deny structure lab lab-train lab-peers lab-test lab-setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,19 @@ bench-http: export LOAD_SECONDS ?= 60
 bench-http: setup-stack ## Measure complete rounds over HTTP: a challenge, its picture, its answer (installs servers)
 	LOAD_STORE=memory $(CARGO) bench --locked -p fortify --bench load -- http
 	LOAD_STORE=redis $(CARGO) bench --locked -p fortify --bench load -- http
+
+# Loopback only. The program under attack is built by itself: the suite turns on what tests need. A bar that is
+# missed is a finding and no failure of the suite.
+MINUTES ?= 40
+ATTACKS ?=
+OLD ?=
+
+siege: setup-stack ## Attacks on the whole stack beside generated people; docs/siege.md (MINUTES=40 ATTACKS="few farm" OLD=another/fortify; installs servers)
+	$(CARGO) build --release --locked -p fortify
+	$(CARGO) build --release --locked -p fortify-siege
+	$(if $(ATTACKS),,rm -rf $(BUILD)/siege)
+	ulimit -n "$$(ulimit -Hn)"; PATH=$$PATH:/usr/sbin $(BUILD)/release/fortify-siege run --program $(BUILD)/release/fortify \
+		--out $(BUILD)/siege --minutes $(MINUTES) $(if $(OLD),--old $(OLD)) $(if $(ATTACKS),--attacks $(ATTACKS),--write-docs) || [[ $$? -eq 2 ]]
 
 sheets: setup-run ## Contact sheets of every task, carrier and level, those of motion animated, in target/sheets (installs a C linker)
 	@./scripts/sheets.sh

@@ -65,6 +65,11 @@ impl Process {
         });
         process
     }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for Process {
