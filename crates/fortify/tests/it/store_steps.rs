@@ -61,5 +61,6 @@ async fn a_right_answer_and_the_next_request_take_no_step_more_than_they_need() 
     assert_eq!(granted.status, StatusCode::SEE_OTHER);
     assert_eq!(taken(&steps), ["failures", "take_challenge"]);
     assert_eq!(visitor.get("/").await.status, StatusCode::OK);
-    assert_eq!(taken(&steps), ["session_state"]);
+    // Of the session, and of all those of its circuit; both from memory.
+    assert_eq!(taken(&steps), ["session_state", "revoked_until"]);
 }
