@@ -5,12 +5,13 @@ use super::client::Client;
 use super::issue::{IssueRequest, Wait};
 use super::{Engine, EngineError};
 use crate::behaviour::Outcome;
-use crate::challenge::{Evidence, RedeemOutcome, Redemption, Submission};
+use crate::challenge::{Evidence, RedeemOutcome, Redeemed, Redemption, Submission};
 use crate::session::{Minted, Session};
 use crate::threat::table::Admits;
 use fortify_core::circuit::TorCircuit;
 use fortify_reputation::answer_history::AnswerEvent;
 use fortify_reputation::{CircuitStatus, StatusReason};
+use fortify_store::record::{Earned, Secret};
 
 /// The result of an answer.
 pub enum Answered {
@@ -21,9 +22,11 @@ pub enum Answered {
     /// Right, but the challenge was drawn at a level more than a step below the one in force, and is worth nothing
     /// there: with the request for another one. It is not a wrong answer.
     Outdated(IssueRequest<'static>),
-    /// Not right, with the request for another challenge. Unknown, expired, foreign and wrong answers are not
-    /// distinguished.
+    /// Not right, or given on another circuit, with the request for another challenge.
     Wrong(IssueRequest<'static>),
+    /// The challenge expired, or was replaced or used up elsewhere, or never was one; with the request for the one that
+    /// the circuit has, or else for another. It counts for nothing.
+    Gone(IssueRequest<'static>),
     /// The circuit has to wait, for this wrong answer or for earlier ones; in the latter case the challenge is
     /// still open.
     Wait(Wait),
@@ -40,7 +43,8 @@ pub struct Stage {
 }
 
 impl Engine {
-    /// Checks an answer of `client` and applies its effects. Taking the challenge from the store comes first,
+    /// Checks an answer of `client` and applies its effects, and remembers for a minute what a right one led to: the same
+    /// answer again, on the same circuit, leads to the same and counts for nothing. Taking the challenge from the store comes first,
     /// so only one request can be checked against it.
     ///
     /// A Tor circuit that has used up its tries is banned for as long as it has to wait. One whose score reaches
@@ -57,7 +61,88 @@ impl Engine {
         client: &Client,
         submission: Submission<'_>,
     ) -> Result<Answered, EngineError> {
-        let checked = self.challenges.redeem(submission, client.tag).await?;
+        let gone = || Answered::Gone(IssueRequest::first(self.requirement(client)));
+        let again = client.shows(submission.token);
+        let checked = match self.challenges.redeem(submission, client.tag, again).await? {
+            Redeemed::Checked(checked) => checked,
+            Redeemed::Again(result) => {
+                return Ok(self.repeat(client, result).await?.unwrap_or_else(gone));
+            }
+            Redeemed::Gone => return Ok(gone()),
+        };
+        let solved = matches!(checked.redeemed, RedeemOutcome::Solved { .. });
+        let answered = self.conclude(client, submission, checked).await;
+        if solved {
+            let result = match &answered {
+                Ok(Answered::Granted(minted)) => {
+                    Some(Earned::Session(Secret::new(minted.token.clone())))
+                }
+                Ok(Answered::Next(stage)) => Some(Earned::Stage(Secret::new(stage.cookie.clone()))),
+                _ => None,
+            };
+            self.challenges.settle(submission, client.tag, result).await;
+        }
+        answered
+    }
+
+    /// The session that the same answer of `client` earned a moment ago, for a visitor who is in by the circuit: an answer
+    /// that is not known is not checked.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store fails.
+    pub async fn earned(
+        &self,
+        client: &Client,
+        submission: Submission<'_>,
+    ) -> Result<Option<Minted>, EngineError> {
+        let open = self.challenges.own(client.tag, submission.token).await?.is_some();
+        if open || !client.shows(submission.token) {
+            return Ok(None);
+        }
+        // Nothing can be taken: the challenge is gone, and none is ever stored again under its token.
+        let result = match self.challenges.redeem(submission, client.tag, true).await? {
+            Redeemed::Again(result) => result,
+            Redeemed::Checked(_) | Redeemed::Gone => return Ok(None),
+        };
+        Ok(match self.repeat(client, result).await? {
+            Some(Answered::Granted(minted)) => Some(minted),
+            _ => None,
+        })
+    }
+
+    /// What the same right answer led to a moment ago, if that is still in force. Nothing is counted.
+    async fn repeat(
+        &self,
+        client: &Client,
+        result: Earned,
+    ) -> Result<Option<Answered>, EngineError> {
+        match result {
+            Earned::Session(token) => {
+                let session = self.sessions.in_force(token.expose(), client.tag).await?;
+                let token = token.expose().clone();
+                Ok(session.map(|session| Answered::Granted(Minted { token, session })))
+            }
+            Earned::Stage(cookie) => {
+                let (keys, clock, store) = (&self.keys, &*self.clock, &*self.store);
+                let progress = self.progress(client).await?;
+                let progress =
+                    progress.at_least(cookie.expose(), client.tag, keys, clock, store).await?;
+                let Some(progress) = progress else { return Ok(None) };
+                let (number, cookie) = (progress.passed, cookie.expose().clone());
+                let next = IssueRequest::again(self.requirement(client), progress);
+                Ok(Some(Answered::Next(Stage { number, cookie, next })))
+            }
+        }
+    }
+
+    /// Applies the effects of an answer that was checked, and says what it leads to.
+    async fn conclude(
+        &self,
+        client: &Client,
+        submission: Submission<'_>,
+        checked: Redemption,
+    ) -> Result<Answered, EngineError> {
         let redeemed = self.apply_answer(client, checked).await;
         let requirement = self.requirement(client);
         let level = match redeemed {

@@ -51,6 +51,9 @@ pub struct Credentials {
     pub sessions: Vec<String>,
     /// The values of the stage cookies, in order.
     pub stages: [Option<String>; MAX_STAGE_COOKIES],
+    /// The token of the challenge that this browser shows. It counts only for a clearnet address, which many people may
+    /// share; all tabs of a circuit show one challenge, with or without cookies.
+    pub challenge: Option<String>,
 }
 
 /// The parts of a request that behaviour counts.
@@ -103,6 +106,11 @@ impl Client {
     #[must_use]
     pub fn renewal(&self) -> Option<&Renewal> {
         self.renewal.get()
+    }
+
+    /// Whether this browser got the challenge `token`: on a circuit all do; at an address the one with its cookie.
+    pub(super) fn shows(&self, token: &str) -> bool {
+        self.tor().is_some() || self.credentials.challenge.as_deref() == Some(token)
     }
 
     /// Records the outcome of the request; the first one counts.

@@ -11,11 +11,11 @@ use super::decision::{Requirement, Trust};
 use super::ticket::Ticket;
 use super::{Engine, EngineError};
 use crate::behaviour::Outcome;
-use crate::challenge;
 use crate::challenge::policy::{ChallengeRequest, Preference};
+use crate::challenge::{self, Challenges, Live};
 use crate::limits::Admission;
 use crate::limits::admission_queue::QueuePosition;
-use fortify_store::record::ChallengeToken;
+use fortify_store::record::{ChallengeToken, Place};
 
 /// A request for a challenge.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,8 @@ enum Entry {
     Retry,
     /// After a right answer that was not the last of its chain. It neither counts against the limits nor queues.
     Next(Progress),
+    /// After the same right answer again. If the next challenge is gone by now, another one counts, as a first one does.
+    Again(Progress),
 }
 
 /// A challenge and its place in the chain.
@@ -89,6 +91,11 @@ impl<'a> IssueRequest<'a> {
         Self::at(Entry::Next(progress), requirement)
     }
 
+    /// Requests the next challenge of a chain after the same right answer again.
+    pub(super) const fn again(requirement: Requirement, progress: Progress) -> Self {
+        Self::at(Entry::Again(progress), requirement)
+    }
+
     /// Presents the ticket of a place in the queue. An invalid or expired ticket counts as none.
     #[must_use]
     pub const fn with_ticket(self, ticket: Option<&'a str>) -> Self {
@@ -101,16 +108,17 @@ impl<'a> IssueRequest<'a> {
         Self { preference, ..self }
     }
 
-    /// Discards the challenge `token`, which the visitor did not answer. Any text is accepted.
+    /// Asks for another challenge in place of `token`, which the visitor did not answer. Any text is accepted; if it is
+    /// not the circuit's challenge by now, the one that is there is shown, because another one was asked for already.
     #[must_use]
     pub const fn in_place_of(self, token: &'a str) -> Self {
         Self { replaces: Some(token), ..self }
     }
 
-    /// Requests no picture, because it is fetched later. This clears the preference.
+    /// Requests no picture, because it is fetched later.
     #[must_use]
     pub const fn without_picture(self) -> Self {
-        Self { picture: false, preference: Preference::Any, ..self }
+        Self { picture: false, ..self }
     }
 
     /// The preferred kind of picture.
@@ -138,7 +146,8 @@ impl<'a> IssueRequest<'a> {
 }
 
 impl Engine {
-    /// Issues a challenge to `client`, unless it has to wait.
+    /// Gives `client` a challenge, unless it has to wait: the one that its circuit has, with the same picture, which counts
+    /// for nothing, or a new one, which counts against its limits.
     ///
     /// # Errors
     ///
@@ -148,21 +157,48 @@ impl Engine {
         client: &Client,
         request: IssueRequest<'_>,
     ) -> Result<Issue, EngineError> {
-        if let Some(wait) = self.wait_before(client, &request).await? {
-            return Ok(Issue::Wait(wait));
-        }
-        if let Some(token) = request.replaces {
-            self.challenges.discard(token).await?;
-        }
         let progress = match request.entry {
-            Entry::Next(progress) => progress,
+            Entry::Next(progress) | Entry::Again(progress) => progress,
             Entry::First | Entry::Retry => self.progress(client).await?,
         };
         let Requirement { stages, harder } = request.requirement;
         let stage = progress.passed.saturating_add(1).min(stages);
-        let details = ChallengeRequest { preference: request.preference, harder };
-        let (challenge, media) = self.render_now(client, details, request.picture).await?;
-        Ok(Issue::Issued(Box::new(Issued { challenge, media, stage, stages })))
+        let failures = self.store.failures(client.tag).await?;
+        let wait = self.challenges.wait_after(failures);
+        let found = |(challenge, media)| {
+            Issue::Issued(Box::new(Issued { challenge, media, stage, stages }))
+        };
+
+        // Of the tabs of a circuit one at a time finds out whether there is a challenge to show.
+        let shared = client.tor().is_none();
+        let turn = if shared { None } else { Some(self.challenges.turn(client.tag).await) };
+        let live = match (shared, request.replaces.or(client.credentials.challenge.as_deref())) {
+            (false, _) => self.challenges.newest(client.tag).await?,
+            (true, Some(token)) => self.challenges.own(client.tag, token).await?,
+            (true, None) => None,
+        };
+        let replaces =
+            live.as_ref().is_some_and(|live| request.replaces.is_some_and(|token| live.is(token)));
+        // A wish is good for a challenge that is there, and another one is drawn for it.
+        let preference = if replaces || request.replaces.is_none() {
+            request.preference
+        } else {
+            Preference::Any
+        };
+        let details = ChallengeRequest { preference, harder };
+        let serves = |live: &Live| !replaces && self.challenges.serves(live, details);
+        let live = match live {
+            Some(live) if wait.is_none() && serves(&live) => {
+                drop(turn);
+                return Ok(found(self.challenges.show(live, request.picture).await?));
+            }
+            live => live,
+        };
+        if let Some(wait) = self.wait_before(client, &request, wait).await? {
+            return Ok(Issue::Wait(wait));
+        }
+        let place = Challenges::place(live.as_ref(), replaces, shared);
+        Ok(found(self.draw(client, details, request.picture, place).await?))
     }
 
     /// Draws the picture of a challenge that was issued to `client`, with the same bytes each time. Returns
@@ -186,22 +222,25 @@ impl Engine {
         Ok(progress.await?)
     }
 
-    /// The wait of `client`, if any. A client with a ticket was counted when it got the ticket, and its wait for
+    /// The wait of `client` before a new challenge, if any; `failures` is the one for wrong answers. A client with a ticket was counted when it got the ticket, and its wait for
     /// wrong answers applies once it is called. A client that waits for wrong answers takes no place in the queue.
     async fn wait_before(
         &self,
         client: &Client,
         request: &IssueRequest<'_>,
+        failures: Option<Duration>,
     ) -> Result<Option<Wait>, EngineError> {
         let called = match request.entry {
             Entry::Next(_) => return Ok(None),
             Entry::Retry => return self.queue(client).await,
-            Entry::First => request.ticket.and_then(|ticket| self.call(client, ticket)),
+            Entry::First | Entry::Again(_) => {
+                request.ticket.and_then(|ticket| self.call(client, ticket))
+            }
         };
         if let Some(admission) = called.filter(|admission| *admission != Admission::Now) {
             return self.wait_of(admission, client);
         }
-        if let Some(wait) = self.challenges.wait(client.tag).await? {
+        if let Some(wait) = failures {
             return Ok(Some(Wait::Failures(wait)));
         }
         if called.is_some() { Ok(None) } else { self.queue(client).await }
@@ -235,22 +274,24 @@ impl Engine {
         })
     }
 
-    async fn render_now(
+    /// Draws a challenge for `client`, or shows the one that another node gave it meanwhile.
+    async fn draw(
         &self,
         client: &Client,
         order: ChallengeRequest,
         picture: bool,
+        place: Place<'_>,
     ) -> Result<(challenge::Issued, Option<Media>), EngineError> {
-        let issued = if picture {
-            let started = Instant::now();
-            let (issued, media) = self.challenges.issue_with_picture(client.tag, order).await?;
-            self.threat.signals().rendered(started.elapsed());
-            (issued, Some(media))
-        } else {
-            (self.challenges.issue(client.tag, order).await?, None)
+        let started = Instant::now();
+        let shown = match self.challenges.issue(client.tag, order, picture, place).await? {
+            Ok(shown) => shown,
+            Err(other) => return Ok(self.challenges.show(other, picture).await?),
         };
+        if picture {
+            self.threat.signals().rendered(started.elapsed());
+        }
         self.threat.signals().issued(client.tag);
         client.record(Outcome::Challenged);
-        Ok(issued)
+        Ok(shown)
     }
 }

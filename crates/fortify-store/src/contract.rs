@@ -9,11 +9,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::StateStore;
 use super::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Quota, Secret,
-    SessionId, SessionState, WindowLimit,
+    ChallengeRecord, ChallengeToken, DialRecord, Earned, Failures, MoveOutcome, MoveRequest, Place,
+    Quota, Receipt, Secret, SessionId, SessionState, Taken, WindowLimit,
 };
+use super::{PENDING_LIFETIME, StateStore};
 use fortify_core::clock::Timestamp;
 use fortify_core::entropy::{SystemEntropy, random_bytes};
 use fortify_core::pseudonym::CircuitTag;
@@ -59,6 +59,94 @@ pub async fn check(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
     sessions_of_a_circuit_end_together(&store).await;
     an_expired_challenge_is_an_absent_one(&store, &pass).await;
     a_circuit_asks_as_often_as_it_may(&store, &pass).await;
+    a_circuit_has_one_challenge_that_all_its_tabs_show(&store).await;
+    a_right_answer_is_remembered_for_a_while(&store, &pass).await;
+}
+
+async fn a_circuit_has_one_challenge_that_all_its_tabs_show(store: &Arc<dyn StateStore>) {
+    let (own, [first, second, third]) = (circuit(), [(); 3].map(|()| token()));
+    let record =
+        || ChallengeRecord { circuit: own, ..record(START.after(Duration::from_secs(86_400))) };
+    let place =
+        async |token, place| store.put_challenge(token, record(), place).await.expect("put");
+    let newest = async || store.newest_challenge(own).await.expect("newest_challenge");
+    let seen = async |token| store.challenge(token).await.expect("a look").is_some();
+    assert_eq!(newest().await, None);
+    assert_eq!(place(&first, Place::Only(None)).await, None);
+    assert_eq!(newest().await.as_ref(), Some(&first));
+    let stays = place(&second, Place::Only(None)).await;
+    assert_eq!(stays.as_ref(), Some(&first), "a second tab had one of its own");
+    assert!(seen(&first).await && !seen(&second).await);
+    assert_eq!(place(&second, Place::Only(Some(&first))).await, None);
+    assert!(!seen(&first).await && seen(&second).await, "another picture replaces the one before");
+    let stays = place(&third, Place::Only(Some(&first))).await;
+    assert_eq!(stays.as_ref(), Some(&second), "a second click on it had one of its own");
+    let fourth = token();
+    assert_eq!(place(&fourth, Place::After(&second)).await, None);
+    assert_eq!(newest().await.as_ref(), Some(&fourth));
+    assert!(seen(&second).await, "one that expires soon can no longer be answered");
+    assert!(taken(store, &fourth).await.is_some());
+    assert!(taken(store, &second).await.is_some());
+    assert_eq!(newest().await, None, "an answered one is not shown again");
+    assert!(taken(store, &third).await.is_none() && taken(store, &first).await.is_none());
+
+    // Of many tabs at once, all show one.
+    let tokens: Vec<_> = (0..SIMULTANEOUS).map(|_| token()).collect();
+    let puts = tokens.iter().map(|token| {
+        let (store, token, record) = (store.clone(), token.clone(), record());
+        tokio::spawn(async move {
+            let stays = store.put_challenge(&token, record, Place::Only(None)).await.expect("put");
+            stays.unwrap_or(token)
+        })
+    });
+    let mut shown = Vec::new();
+    for put in puts.collect::<Vec<_>>() {
+        shown.push(put.await.expect("a put panicked"));
+    }
+    shown.dedup();
+    assert_eq!(shown.len(), 1, "tabs that were opened at once show several");
+    assert!(taken(store, &shown[0]).await.is_some());
+}
+
+async fn a_right_answer_is_remembered_for_a_while(
+    store: &Arc<dyn StateStore>,
+    pass: &impl Fn(Duration),
+) {
+    let (right, wrong, lost) = (token(), token(), token());
+    let take = async |token| store.take_challenge(token).await.expect("take_challenge");
+    let now = START.after(Duration::from_secs(86_400));
+    for token in [&right, &wrong, &lost] {
+        put(store, token, record(now)).await;
+        assert!(matches!(take(token).await, Taken::Challenge(_)));
+        assert!(matches!(take(token).await, Taken::Pending), "nobody knows that it is checked");
+    }
+    let receipt = Receipt {
+        circuit: CircuitTag::from_bytes([1; 16]),
+        answer: Secret::new([3; 32]),
+        result: Earned::Session(Secret::new("a.b.c".to_owned())),
+        expires_at: now,
+    };
+    let settle = async |token, receipt| {
+        store.settle_challenge(token, receipt).await.expect("settle_challenge");
+    };
+    settle(&right, Some(receipt.clone())).await;
+    for _ in 0..2 {
+        let Taken::Answered(kept) = take(&right).await else { panic!("not remembered") };
+        assert_eq!((kept.circuit, kept.answer), (receipt.circuit, receipt.answer.clone()));
+        let Earned::Session(session) = kept.result else { panic!("another result") };
+        assert_eq!(session.expose(), "a.b.c");
+    }
+    settle(&right, Some(Receipt { expires_at: START, ..receipt })).await;
+    assert!(matches!(take(&right).await, Taken::Absent), "remembered for ever");
+    settle(&wrong, None).await;
+    assert!(
+        matches!(take(&wrong).await, Taken::Absent),
+        "a wrong answer is being checked for ever"
+    );
+    assert!(matches!(take(&lost).await, Taken::Pending));
+    pass(PENDING_LIFETIME);
+    assert!(matches!(take(&lost).await, Taken::Absent), "a check that never ends");
+    assert!(matches!(take(&token()).await, Taken::Absent));
 }
 
 async fn a_circuit_asks_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
@@ -432,11 +520,16 @@ async fn an_expired_challenge_is_an_absent_one(
 }
 
 async fn put(store: &Arc<dyn StateStore>, token: &ChallengeToken, record: ChallengeRecord) {
-    store.put_challenge(token, record).await.expect("put_challenge");
+    let stays = store.put_challenge(token, record, Place::Beside(None)).await;
+    assert_eq!(stays.expect("put_challenge"), None, "one of several was not stored");
 }
 
 async fn taken(store: &Arc<dyn StateStore>, token: &ChallengeToken) -> Option<ChallengeRecord> {
-    store.take_challenge(token).await.expect("take_challenge")
+    let taken = store.take_challenge(token).await.expect("take_challenge").challenge();
+    if taken.is_some() {
+        store.settle_challenge(token, None).await.expect("settle_challenge");
+    }
+    taken
 }
 
 fn token() -> ChallengeToken {

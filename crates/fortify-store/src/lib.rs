@@ -49,12 +49,16 @@ use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use record::{
     ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest,
-    Quota, SessionId, SessionState, WindowLimit,
+    Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use replication::ReplicationPeer;
 
 /// The longest that a session lasts: `session.ttl_seconds` is at most a day.
 pub const MAX_SESSION: Duration = Duration::from_secs(86_400);
+
+/// How long a challenge that was taken stays [`Taken::Pending`] if the request that took it never ends the check: longer
+/// than a check takes, a slow disk included.
+pub const PENDING_LIFETIME: Duration = Duration::from_secs(10);
 
 /// Why a store did not answer. The message says what the operator should do.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -101,13 +105,21 @@ impl Advise for StoreError {
 /// absent one.
 #[async_trait]
 pub trait StateStore: Send + Sync + fmt::Debug {
-    /// Keeps a challenge until `record.expires_at`. If its circuit has the most challenges allowed, the
-    /// circuit's oldest is removed; a full store removes an old one or refuses.
+    /// Keeps a challenge until `record.expires_at`, beside others of its circuit as `place` says. Returns the
+    /// circuit's challenge if that one stays and this one was not stored. A full store removes an old one or
+    /// refuses.
     async fn put_challenge(
         &self,
         token: &ChallengeToken,
         record: ChallengeRecord,
-    ) -> Result<(), StoreError>;
+        place: Place<'_>,
+    ) -> Result<Option<ChallengeToken>, StoreError>;
+
+    /// The token of the newest challenge of `circuit`. That challenge may have expired.
+    async fn newest_challenge(
+        &self,
+        circuit: CircuitTag,
+    ) -> Result<Option<ChallengeToken>, StoreError>;
 
     /// Reads a challenge without removing it: to render its picture.
     async fn challenge(
@@ -115,11 +127,18 @@ pub trait StateStore: Send + Sync + fmt::Debug {
         token: &ChallengeToken,
     ) -> Result<Option<ChallengeRecord>, StoreError>;
 
-    /// Removes a challenge and returns it. Of any number of simultaneous calls exactly one gets it.
-    async fn take_challenge(
+    /// Removes a challenge and returns it. Of any number of simultaneous calls exactly one gets it; the others get
+    /// [`Taken::Pending`] until that one calls [`Self::settle_challenge`], for [`PENDING_LIFETIME`] at most.
+    async fn take_challenge(&self, token: &ChallengeToken) -> Result<Taken, StoreError>;
+
+    /// Ends the check of a challenge that was taken. A `receipt` is what further calls of
+    /// [`Self::take_challenge`] get until it expires; without one they get [`Taken::Absent`]. A full store may
+    /// forget a receipt early.
+    async fn settle_challenge(
         &self,
         token: &ChallengeToken,
-    ) -> Result<Option<ChallengeRecord>, StoreError>;
+        receipt: Option<Receipt>,
+    ) -> Result<(), StoreError>;
 
     /// Counts a wrong answer of `circuit`. The count is forgotten after `decay` without another one.
     async fn record_failure(

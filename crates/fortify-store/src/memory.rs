@@ -19,12 +19,12 @@ use tokio::sync::watch;
 
 use super::binding_table::BindingTable;
 use super::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Quota,
-    SessionId, SessionState, WindowLimit,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Place, Quota,
+    Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use super::revocations::Revocations;
 use super::window::{self, RequestTimes};
-use super::{StateStore, StoreError};
+use super::{PENDING_LIFETIME, StateStore, StoreError};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
 use fortify_core::recent::Recent;
@@ -37,6 +37,13 @@ const MAX_FAILURE_RECORDS: usize = 200_000;
 /// --bench judging`), and 4 for each further one; 70 MB in all with 60 requests each, the default per hour. The
 /// least recently used are evicted.
 const MAX_REQUEST_RECORDS: usize = 200_000;
+
+/// Right answers that are remembered, and answers that are being checked: about 700 bytes each, 14 MB in all. Those of a
+/// minute at the rate of the requirements, a thousand challenges, are a twentieth.
+const MAX_RECEIPTS: u64 = 20_000;
+
+/// How long a right answer is remembered at most; [`Receipt::expires_at`] may be earlier.
+const LONGEST_RECEIPT: Duration = Duration::from_secs(60);
 
 /// The bounds of the store.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +61,8 @@ pub struct MemoryStore {
     /// The tokens of each circuit's live challenges, the oldest first.
     active: Cache<CircuitTag, Arc<[ChallengeToken]>>,
     challenges_per_circuit: usize,
+    /// The state of challenges that were taken.
+    taken: Cache<ChallengeToken, Arc<TakenState>>,
     /// Wrong answers, and until when they count, by the time that passed: a clock that is set changes
     /// nothing about a wait.
     failures: Recent<(u32, Duration)>,
@@ -94,6 +103,7 @@ impl MemoryStore {
             // A circuit without a challenge needs no entry, so there are never more.
             active: bounded(bounds.challenges).build(),
             challenges_per_circuit: bounds.challenges_per_circuit,
+            taken: bounded(MAX_RECEIPTS).time_to_live(LONGEST_RECEIPT).build(),
             failures: Recent::new(MAX_FAILURE_RECORDS),
             requests: Recent::new(MAX_REQUEST_RECORDS),
             revocations: Arc::new(revocations),
@@ -113,19 +123,48 @@ impl MemoryStore {
         record.filter(|r| self.clock.now() < r.expires_at).map(Arc::unwrap_or_clone)
     }
 
-    /// Adds `token` to its circuit's and drops what is too much.
-    fn enlist(&self, circuit: CircuitTag, token: &ChallengeToken) {
-        let mut dropped = Vec::new();
-        self.active.entry(circuit).and_upsert_with(|previous| {
+    /// Adds `token` to its circuit's and drops what it replaces and what is too much; or returns the circuit's one
+    /// challenge, which stays.
+    fn enlist(
+        &self,
+        circuit: CircuitTag,
+        token: &ChallengeToken,
+        place: Place<'_>,
+    ) -> Option<ChallengeToken> {
+        let (mut dropped, mut stays) = (Vec::new(), None);
+        self.active.entry(circuit).and_compute_with(|previous| {
             let mut tokens = previous.map_or_else(Vec::new, |entry| entry.into_value().to_vec());
+            let replaced = place.replaces();
+            if !place.accepts(tokens.last()) {
+                stays = tokens.last().cloned();
+                return Op::Nop;
+            }
+            dropped.extend(replaced.cloned());
+            tokens.retain(|other| Some(other) != replaced);
             tokens.push(token.clone());
             let surplus = tokens.len().saturating_sub(self.challenges_per_circuit);
-            dropped = tokens.drain(..surplus).collect();
-            tokens.into()
+            dropped.extend(tokens.drain(..surplus));
+            Op::Put(tokens.into())
         });
-        for token in &dropped {
+        for token in dropped.iter().chain(stays.is_some().then_some(token)) {
             self.challenges.invalidate(token);
         }
+        stays
+    }
+
+    /// Takes the challenge of `token`, and marks it as being checked before anybody can see that it is gone.
+    fn take(&self, token: &ChallengeToken) -> Option<Arc<ChallengeRecord>> {
+        let mut taken = None;
+        self.challenges.entry_by_ref(token).and_compute_with(|entry| {
+            taken = entry.map(moka::Entry::into_value);
+            if taken.is_none() {
+                return Op::Nop;
+            }
+            let until = self.passed().after(PENDING_LIFETIME);
+            self.taken.insert(token.clone(), Arc::new(TakenState::Pending { until }));
+            Op::Remove
+        });
+        taken
     }
 
     /// Takes `token` out of its circuit's.
@@ -146,6 +185,14 @@ where
     V: Clone + Send + Sync + 'static,
 {
     Cache::builder().max_capacity(capacity).eviction_policy(EvictionPolicy::lru())
+}
+
+/// The state of a challenge that was taken.
+enum TakenState {
+    /// It is being checked, until this time, by the time that passed.
+    Pending { until: Timestamp },
+    /// It was answered rightly.
+    Answered(Receipt),
 }
 
 /// Removes a challenge from memory when it expires.
@@ -176,11 +223,18 @@ impl StateStore for MemoryStore {
         &self,
         token: &ChallengeToken,
         record: ChallengeRecord,
-    ) -> Result<(), StoreError> {
+        place: Place<'_>,
+    ) -> Result<Option<ChallengeToken>, StoreError> {
         let circuit = record.circuit;
         self.challenges.insert(token.clone(), Arc::new(record));
-        self.enlist(circuit, token);
-        Ok(())
+        Ok(self.enlist(circuit, token, place))
+    }
+
+    async fn newest_challenge(
+        &self,
+        circuit: CircuitTag,
+    ) -> Result<Option<ChallengeToken>, StoreError> {
+        Ok(self.active.get(&circuit).and_then(|tokens| tokens.last().cloned()))
     }
 
     async fn challenge(
@@ -190,15 +244,36 @@ impl StateStore for MemoryStore {
         Ok(self.live(self.challenges.get(token)))
     }
 
-    async fn take_challenge(
+    async fn take_challenge(&self, token: &ChallengeToken) -> Result<Taken, StoreError> {
+        if let Some(record) = self.take(token) {
+            self.unlist(record.circuit, token);
+            let live = self.live(Some(record));
+            if live.is_none() {
+                self.taken.invalidate(token);
+            }
+            return Ok(live.map_or(Taken::Absent, Taken::Challenge));
+        }
+        Ok(match self.taken.get(token).as_deref() {
+            Some(TakenState::Pending { until }) if self.passed() < *until => Taken::Pending,
+            Some(TakenState::Answered(receipt)) if self.clock.now() < receipt.expires_at => {
+                Taken::Answered(receipt.clone())
+            }
+            _ => Taken::Absent,
+        })
+    }
+
+    async fn settle_challenge(
         &self,
         token: &ChallengeToken,
-    ) -> Result<Option<ChallengeRecord>, StoreError> {
-        let taken = self.challenges.remove(token);
-        if let Some(record) = &taken {
-            self.unlist(record.circuit, token);
+        receipt: Option<Receipt>,
+    ) -> Result<(), StoreError> {
+        match receipt {
+            Some(receipt) => {
+                self.taken.insert(token.clone(), Arc::new(TakenState::Answered(receipt)));
+            }
+            None => self.taken.invalidate(token),
         }
-        Ok(self.live(taken))
+        Ok(())
     }
 
     async fn record_failure(
@@ -367,7 +442,8 @@ mod tests {
         let until = contract::START.after(Duration::from_secs(60));
         let record =
             ChallengeRecord { circuit: circuit.unwrap_or(random), ..contract::record(until) };
-        store.put_challenge(&token, record).await.unwrap();
+        let placed = store.put_challenge(&token, record, Place::Beside(None)).await;
+        assert_eq!(placed.unwrap(), None);
         token
     }
 
@@ -386,7 +462,10 @@ mod tests {
         assert!(store.active.entry_count() <= 1_000);
         let status = store.session_state(session).await.unwrap();
         assert_eq!(status, SessionState::Revoked, "the flood dropped a revocation");
-        assert!(store.take_challenge(&newest).await.unwrap().is_some(), "the newest was refused");
+        assert!(
+            store.take_challenge(&newest).await.unwrap().challenge().is_some(),
+            "the newest was refused"
+        );
     }
 
     #[tokio::test]
@@ -398,10 +477,13 @@ mod tests {
         for _ in 0..10_000 {
             flood.push(put_new(&store, Some(loud)).await);
         }
-        assert!(store.take_challenge(&victim).await.unwrap().is_some(), "the victim lost its own");
+        assert!(
+            store.take_challenge(&victim).await.unwrap().challenge().is_some(),
+            "the victim lost its own"
+        );
         let mut live = 0;
         for token in &flood {
-            live += u32::from(store.take_challenge(token).await.unwrap().is_some());
+            live += u32::from(store.take_challenge(token).await.unwrap().challenge().is_some());
         }
         assert_eq!(live, 3, "a circuit has at most three, the newest");
     }
@@ -412,8 +494,11 @@ mod tests {
         let circuit = Some(CircuitTag::from_bytes([7; 16]));
         let first = put_new(&store, circuit).await;
         let second = put_new(&store, circuit).await;
-        store.take_challenge(&second).await.unwrap().unwrap();
+        store.take_challenge(&second).await.unwrap().challenge().unwrap();
         put_new(&store, circuit).await;
-        assert!(store.take_challenge(&first).await.unwrap().is_some(), "dropped without need");
+        assert!(
+            store.take_challenge(&first).await.unwrap().challenge().is_some(),
+            "dropped without need"
+        );
     }
 }

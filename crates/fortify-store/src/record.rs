@@ -290,6 +290,87 @@ pub struct ChallengeRecord {
     pub expires_at: Timestamp,
 }
 
+/// How a challenge is kept beside others of its circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// It is the circuit's only challenge, in place of this one, if any. If the circuit has another by now, that one
+    /// stays, and this one is not stored: a circuit's tabs show one challenge.
+    Only(Option<&'a ChallengeToken>),
+    /// The same, but the circuit's challenge until now can still be answered: it expires soon.
+    After(&'a ChallengeToken),
+    /// It is one of several, in place of this one, if any: an address may be that of many people. Beyond the most
+    /// allowed, the oldest is removed.
+    Beside(Option<&'a ChallengeToken>),
+}
+
+impl<'a> Place<'a> {
+    /// The challenge that this one replaces.
+    #[must_use]
+    pub const fn replaces(self) -> Option<&'a ChallengeToken> {
+        match self {
+            Self::Only(replaced) | Self::Beside(replaced) => replaced,
+            Self::After(_) => None,
+        }
+    }
+
+    /// Whether the circuit may have another newest challenge than this one; if not, that stays.
+    #[must_use]
+    pub fn accepts(self, newest: Option<&ChallengeToken>) -> bool {
+        match self {
+            Self::Only(before) => newest.is_none() || newest == before,
+            Self::After(before) => newest.is_none() || newest == Some(before),
+            Self::Beside(_) => true,
+        }
+    }
+}
+
+/// What a token named when an answer came for it.
+#[derive(Clone, Debug)]
+pub enum Taken {
+    /// A challenge, which only this call got.
+    Challenge(ChallengeRecord),
+    /// A challenge that another request took and still checks.
+    Pending,
+    /// A challenge that was answered rightly a moment ago.
+    Answered(Receipt),
+    /// Nothing, or a challenge that expired, was replaced or was answered wrongly.
+    Absent,
+}
+
+impl Taken {
+    /// The challenge, if this call got it.
+    #[must_use]
+    pub fn challenge(self) -> Option<ChallengeRecord> {
+        match self {
+            Self::Challenge(record) => Some(record),
+            Self::Pending | Self::Answered(_) | Self::Absent => None,
+        }
+    }
+}
+
+/// What a right answer led to, kept for a while so that the same answer again leads to the same: a double click, an
+/// answer whose response was lost, a page that was loaded again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The circuit that answered, which alone may answer again.
+    pub circuit: CircuitTag,
+    /// A hash of the token and of the answer as it was sent.
+    pub answer: Secret<[u8; 32]>,
+    /// What the answer led to.
+    pub result: Earned,
+    /// Until when it is kept.
+    pub expires_at: Timestamp,
+}
+
+/// What a right answer led to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Earned {
+    /// A session: the value of its cookie.
+    Session(Secret<String>),
+    /// A stage of a chain that has more: the value of its cookie.
+    Stage(Secret<String>),
+}
+
 /// The wrong answers of one circuit that are not forgotten yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failures {

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Quota,
-    SessionId, SessionState, WindowLimit,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Place, Quota,
+    Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use fortify_store::{StateStore, StoreError};
 use tokio::sync::watch;
@@ -46,9 +46,17 @@ impl StateStore for ProbedStore {
         &self,
         token: &ChallengeToken,
         record: ChallengeRecord,
-    ) -> Result<(), StoreError> {
+        place: Place<'_>,
+    ) -> Result<Option<ChallengeToken>, StoreError> {
         self.step("put_challenge")?;
-        self.store.put_challenge(token, record).await
+        self.store.put_challenge(token, record, place).await
+    }
+    async fn newest_challenge(
+        &self,
+        circuit: CircuitTag,
+    ) -> Result<Option<ChallengeToken>, StoreError> {
+        self.step("newest_challenge")?;
+        self.store.newest_challenge(circuit).await
     }
     async fn challenge(
         &self,
@@ -57,12 +65,17 @@ impl StateStore for ProbedStore {
         self.step("challenge")?;
         self.store.challenge(token).await
     }
-    async fn take_challenge(
-        &self,
-        token: &ChallengeToken,
-    ) -> Result<Option<ChallengeRecord>, StoreError> {
+    async fn take_challenge(&self, token: &ChallengeToken) -> Result<Taken, StoreError> {
         self.step("take_challenge")?;
         self.store.take_challenge(token).await
+    }
+    async fn settle_challenge(
+        &self,
+        token: &ChallengeToken,
+        receipt: Option<Receipt>,
+    ) -> Result<(), StoreError> {
+        self.step("settle_challenge")?;
+        self.store.settle_challenge(token, receipt).await
     }
     async fn record_failure(
         &self,

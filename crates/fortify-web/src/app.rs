@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use fortify_captcha::FontError;
 use serde::Serialize;
 
+use crate::answers::Answers;
 use crate::i18n::{LocaleError, Locales};
 use crate::metrics::Metrics;
 use fortify_config::{Config, StorageBackend};
@@ -48,6 +49,8 @@ pub struct App {
     pub admin_unavailable: Arc<AtomicBool>,
     /// Tor's control port, where it is asked.
     pub tor: Option<Arc<Tor>>,
+    /// The answers that are being checked.
+    pub answers: Arc<Answers>,
     /// What visitors read.
     pub locales: Arc<Locales>,
     /// What is counted.
@@ -190,6 +193,7 @@ impl App {
         Ok(Arc::new(Self {
             upstream: Upstream::new(&config.upstream, metrics.upstream.clone())?,
             haproxy: Arc::default(),
+            answers: Arc::default(),
             admin_unavailable: Arc::default(),
             locales: Arc::new(Locales::load()?),
             started: clock.now(),

@@ -13,7 +13,7 @@ use crate::cookies::Hint;
 use crate::error::WebError;
 use crate::form::{self, Fields};
 use crate::pages::{self, ChallengePage, FormFate, Notice};
-use crate::responses::{cookies_off, give_session};
+use crate::responses::{cookies_off, give_session, renew};
 use crate::return_to::{FRONT, ReturnTo};
 use crate::visitor::Visitor;
 use crate::wants::Wants;
@@ -22,6 +22,7 @@ use fortify_engine::STAGE_LIFETIME;
 use fortify_engine::answer::{Answered, Stage};
 use fortify_engine::challenge::Submission;
 use fortify_engine::challenge::policy::Preference;
+use fortify_engine::decision::{Decision, Grant};
 use fortify_engine::issue::{Issue, IssueRequest, Issued};
 use fortify_engine::session::Minted;
 use fortify_store::record::ChallengeToken;
@@ -82,8 +83,17 @@ pub(super) async fn page(
     };
     let locale = app.locales.negotiate(visitor.language.as_deref());
     let mut response = pages::challenge(app.challenge_status(), locale, &page);
-    pages::set_cookies(&mut response, [visitor.jar.hint(Hint::Seen)]);
+    pages::set_cookies(&mut response, [hint(visitor, &issued)]);
     Ok(response)
+}
+
+/// The cookie that tells whether this browser keeps cookies; at an address that many people may share, also which
+/// challenge its tabs show.
+pub(super) fn hint(visitor: &Visitor, issued: &Issued) -> Option<HeaderValue> {
+    match visitor.client.tor() {
+        Some(_) => visitor.jar.hint(Hint::Seen),
+        None => visitor.jar.shown(&issued.challenge.token),
+    }
 }
 
 /// A challenge by `request`; one who has to queue for it comes back to `back`.
@@ -186,7 +196,14 @@ pub async fn generate(
     let first = IssueRequest::first(app.engine.requirement(&visitor.client));
     let request = first.without_picture().with_ticket(request.ticket.as_deref());
     let issued = issue(&app, &visitor, request, &ReturnTo::parse(FRONT)).await?;
-    Ok(pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued)))
+    let mut response = pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued));
+    pages::set_cookies(&mut response, [shown(&visitor, &issued)]);
+    Ok(response)
+}
+
+/// The cookie of a challenge that a program shows, where it is needed: at an address that many people may share.
+pub(super) fn shown(visitor: &Visitor, issued: &Issued) -> Option<HeaderValue> {
+    visitor.client.tor().is_none().then(|| hint(visitor, issued)).flatten()
 }
 
 /// `GET /captcha/<token>.png`: the picture, the same bytes each time, for the circuit that the
@@ -228,10 +245,14 @@ pub async fn validate(
     }
     let body = form::read_body(body, MAX_FORM_BYTES).await?;
     let fields = form::parse(&body).ok_or(WebError::BadRequest("form"))?;
-    let waiting = Waiting::read(&app, &visitor, &parts.headers, &fields);
-    let answered = answer(&app, &visitor, &fields, &waiting).await;
-    // Whoever has to wait comes back to the page first asked for, and not to where forms are sent.
-    Ok(answered.unwrap_or_else(|error| error.leading_to(waiting.return_to)))
+    let answers = app.answers.clone();
+    let checked = async move {
+        let waiting = Waiting::read(&app, &visitor, &parts.headers, &fields);
+        let answered = answer(&app, &visitor, &fields, &waiting).await;
+        // Whoever has to wait comes back to the page first asked for, and not to where forms are sent.
+        answered.unwrap_or_else(|error| error.leading_to(waiting.return_to))
+    };
+    Ok(answers.to_the_end(checked).await?)
 }
 
 async fn answer(
@@ -241,12 +262,15 @@ async fn answer(
     waiting: &Waiting<'_>,
 ) -> Result<Response, WebError> {
     let AnswerForm { token, answer, another, preference } = AnswerForm::read(fields)?;
+    let submission = Submission { token, answer, trapped: traps::is_caught(token, fields) };
+    if let Some(grant) = admitted(app, visitor).await? {
+        return sent_on(app, visitor, waiting, &grant, submission).await;
+    }
     if another {
         let first = IssueRequest::first(app.engine.requirement(&visitor.client));
         let request = first.with_preference(preference).in_place_of(token);
         return retry(app, visitor, waiting, request, Notice::Another).await;
     }
-    let submission = Submission { token, answer, trapped: traps::is_caught(token, fields) };
     match app.engine.answer(&visitor.client, submission).await? {
         Answered::Granted(minted) => Ok(admit(app, visitor, waiting, &minted)),
         Answered::Outdated(request) if visitor.wants == Wants::Json => {
@@ -256,6 +280,7 @@ async fn answer(
             let request = request.with_preference(preference);
             page(app, visitor, request, waiting.around(Notice::Outdated)).await
         }
+        Answered::Gone(request) => retry(app, visitor, waiting, request, Notice::Gone).await,
         Answered::Next(stage) => go_on(app, visitor, waiting, stage, preference).await,
         Answered::Wrong(request) => {
             retry(app, visitor, waiting, request.with_preference(preference), Notice::Wrong).await
@@ -321,10 +346,44 @@ impl<'a> Waiting<'a> {
     }
 }
 
+/// What lets this visitor in already.
+pub(super) async fn admitted(app: &App, visitor: &Visitor) -> Result<Option<Grant>, WebError> {
+    match app.engine.check(&visitor.client).await? {
+        Decision::Admit(grant) => Ok(Some(grant)),
+        Decision::Challenge(_) => Ok(None),
+        Decision::Refuse(refusal) => Err(refusal.into()),
+    }
+}
+
+/// A visitor who is in goes on, whatever the form says: it is not checked and counts for nothing. One who is in by the
+/// circuit, because the first response with the cookie was lost, gets that cookie.
+async fn sent_on(
+    app: &App,
+    visitor: &Visitor,
+    waiting: &Waiting<'_>,
+    grant: &Grant,
+    submission: Submission<'_>,
+) -> Result<Response, WebError> {
+    if matches!(grant, Grant::Trusted(_))
+        && let Some(minted) = app.engine.earned(&visitor.client, submission).await?
+    {
+        return Ok(admit(app, visitor, waiting, &minted));
+    }
+    let mut response = lead_on(app, visitor, waiting, true);
+    renew(app, visitor, &mut response);
+    Ok(response)
+}
+
 fn admit(app: &App, visitor: &Visitor, waiting: &Waiting<'_>, minted: &Minted) -> Response {
+    let mut response = lead_on(app, visitor, waiting, visitor.hint.is_some());
+    give_session(visitor, minted, &mut response);
+    response
+}
+
+/// To the page first asked for, or on with the form that waits.
+fn lead_on(app: &App, visitor: &Visitor, waiting: &Waiting<'_>, keeps_cookies: bool) -> Response {
     let to = waiting.return_to.as_str();
-    let keeps_cookies = visitor.hint.is_some();
-    let mut response = match (&waiting.form, visitor.wants) {
+    match (&waiting.form, visitor.wants) {
         (_, Wants::Json) => pages::json(
             StatusCode::OK,
             &serde_json::json!({"success": true, "message": "Access granted", "redirect": to}),
@@ -341,9 +400,7 @@ fn admit(app: &App, visitor: &Visitor, waiting: &Waiting<'_>, minted: &Minted) -
         (None, Wants::Page) => {
             pages::see_other(&format!("{ENTER}?to={}", waiting.return_to.encode()))
         }
-    };
-    give_session(visitor, minted, &mut response);
-    response
+    }
 }
 
 /// After a stage that is not the last: its cookie, and the next challenge.
@@ -385,14 +442,16 @@ pub(super) async fn another_as_json(
     message: &str,
 ) -> Result<Response, WebError> {
     let issued = issue(app, visitor, request.without_picture(), &ReturnTo::parse(FRONT)).await?;
-    Ok(pages::json(
+    let mut response = pages::json(
         StatusCode::OK,
         &serde_json::json!({
             "success": true,
             "message": message,
             "next": ChallengeJson::new(app, visitor, &issued),
         }),
-    ))
+    );
+    pages::set_cookies(&mut response, [shown(visitor, &issued)]);
+    Ok(response)
 }
 
 fn stage_cookie(visitor: &Visitor, stage: &Stage) -> Option<HeaderValue> {
@@ -410,12 +469,14 @@ async fn retry(
         return page(app, visitor, request, waiting.around(notice)).await;
     }
     let issued = issue(app, visitor, request.without_picture(), &waiting.return_to).await?;
-    Ok(pages::json(
+    let mut response = pages::json(
         StatusCode::FORBIDDEN,
         &serde_json::json!({
             "success": false,
             "message": FAILED,
             "next": ChallengeJson::new(app, visitor, &issued),
         }),
-    ))
+    );
+    pages::set_cookies(&mut response, [shown(visitor, &issued)]);
+    Ok(response)
 }

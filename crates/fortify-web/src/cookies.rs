@@ -12,6 +12,7 @@ use cookie::{Cookie, SameSite};
 use fortify_engine::MAX_STAGE_COOKIES;
 use fortify_engine::client::Credentials;
 use fortify_http::proxy::OUR_COOKIES;
+use fortify_store::record::ChallengeToken;
 
 /// The session's cookie; the names are the proxy's, which keeps both from the service behind.
 pub const SESSION: &str = OUR_COOKIES[0];
@@ -47,6 +48,9 @@ pub struct Cookies {
     pub hint: Option<Hint>,
 }
 
+/// Separates the hint from the token of the challenge that the browser shows.
+const OF_CHALLENGE: u8 = b'.';
+
 impl Cookies {
     /// Reads the request's cookies. Read as bytes: the service behind the gate may set cookies that
     /// are no text, and they come along with ours.
@@ -80,7 +84,13 @@ impl Cookies {
                 sessions.push(text.to_owned());
             }
             (_, Some(b"member")) => self.hint = Some(Hint::Member),
-            (_, Some(_)) => self.hint = self.hint.or(Some(Hint::Seen)),
+            (_, Some(text)) => {
+                self.hint = self.hint.or(Some(Hint::Seen));
+                let token = text.splitn(2, |byte| *byte == OF_CHALLENGE).nth(1);
+                if let Some(Ok(token)) = token.map(str::from_utf8) {
+                    self.credentials.challenge = Some(token.to_owned());
+                }
+            }
             _ => {}
         }
     }
@@ -117,6 +127,14 @@ impl Jar {
             Hint::Member => "member",
         };
         self.write(HINT, text, SameSite::Lax, self.lifetime)
+    }
+
+    /// The cookie that hints that the challenge `token` was shown, for a visitor at an address that others may share: its
+    /// tabs are told from those of others by it.
+    #[must_use]
+    pub fn shown(&self, token: &ChallengeToken) -> Option<HeaderValue> {
+        let text = format!("seen{}{}", char::from(OF_CHALLENGE), token.encode());
+        self.write(HINT, &text, SameSite::Lax, self.lifetime)
     }
 
     /// The cookie of a stage that was passed, from 1 on; `None` for one that has none.
@@ -186,6 +204,11 @@ mod tests {
         assert_eq!(cookies.credentials.sessions, ["x.y.z"]);
         assert_eq!(cookies.hint, Some(Hint::Member));
         assert_eq!(read("cerberus_hint=seen").hint, Some(Hint::Seen));
+        let shown = read("cerberus_hint=seen.abc");
+        assert_eq!(
+            (shown.hint, shown.credentials.challenge),
+            (Some(Hint::Seen), Some("abc".to_owned()))
+        );
         assert_eq!(read("cerberus_hint=member; cerberus_hint=x").hint, Some(Hint::Member));
         assert_eq!(read("").hint, None);
         assert!(

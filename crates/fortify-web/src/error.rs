@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::answers::EndedEarly;
 use crate::app::SharedApp;
 use crate::form::BodyError;
 use crate::i18n::whole_seconds;
@@ -282,6 +283,12 @@ fn page_asked_for(request: &Request) -> ReturnTo {
 impl From<CircuitError> for WebError {
     fn from(error: CircuitError) -> Self {
         Self::Circuit(error)
+    }
+}
+
+impl From<EndedEarly> for WebError {
+    fn from(ended: EndedEarly) -> Self {
+        Self::Unavailable(ended.to_string())
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`addresses`], [`queue`]: addresses that pages lead to; the page of a visitor in the queue.
 //! - [`pages`]: HTML and JSON bodies with their headers.
 //! - [`metrics`]: the registry, on which each owner registers its instruments; [`request_metrics`].
+//! - `answers`: answers that are checked to the end.
 //! - [`app`]: the state that requests share.
 //! - [`error`]: the one edge where faults become answers.
 //! - [`visitor`]: the client behind a request, read once.
@@ -23,6 +24,7 @@
 //! - [`reload`]: the routes in force, and others in their place when the configuration changes.
 
 pub mod addresses;
+mod answers;
 pub mod app;
 pub mod auth;
 pub mod carried;

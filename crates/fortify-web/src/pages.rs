@@ -85,6 +85,8 @@ pub enum FormFate<'a> {
 pub enum Notice {
     /// The answer before was not right.
     Wrong,
+    /// The answer was to a picture that is not to be answered any more; it counts for nothing.
+    Gone,
     /// The visitor asked for another picture.
     Another,
     /// The answer was right, and there is one more.
@@ -212,6 +214,7 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
             locale,
             alert: says(Notice::Wrong, "challenge-wrong"),
             another: says(Notice::Another, "challenge-another")
+                .or_else(|| says(Notice::Gone, "challenge-gone"))
                 .or_else(|| says(Notice::Stage, "challenge-next-stage"))
                 .or_else(|| says(Notice::Outdated, "challenge-outdated")),
             stage: stage(locale, page.stage),

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use crate::app::SharedApp;
+use crate::app::{App, SharedApp};
 use crate::challenge::{self, FAILED, MAX_JSON_BYTES};
 use crate::error::WebError;
 use crate::return_to::{FRONT, ReturnTo};
@@ -15,6 +15,7 @@ use crate::visitor::Visitor;
 use crate::{form, pages, responses};
 use fortify_engine::answer::Answered;
 use fortify_engine::challenge::Submission;
+use fortify_engine::decision::Grant;
 use fortify_engine::issue::IssueRequest;
 
 /// Carries the challenge's token.
@@ -39,10 +40,12 @@ pub async fn image(
     let request = first.with_ticket(form::only(&query, "ticket"));
     let issued = challenge::issue(&app, &visitor, request, &ReturnTo::parse(FRONT)).await?;
     let no_picture = || WebError::Unavailable("a challenge without its picture".to_owned());
+    let cookie = challenge::shown(&visitor, &issued);
     let mut response = pages::picture(issued.media.ok_or_else(no_picture)?);
     let token = HeaderValue::from_str(&issued.challenge.token.encode())
         .map_err(|_never| WebError::Unavailable("a token that is no header".to_owned()))?;
     response.headers_mut().insert(CHALLENGE_ID, token);
+    pages::set_cookies(&mut response, [cookie]);
     Ok(response)
 }
 
@@ -76,21 +79,45 @@ pub async fn verify(
     let body = form::read_body(body, MAX_JSON_BYTES).await?;
     let request: VerifyRequest =
         serde_json::from_slice(&body).map_err(|_malformed| WebError::BadRequest("json"))?;
+    let answers = app.answers.clone();
+    answers.to_the_end(async move { answer(&app, &visitor, &request).await }).await?
+}
+
+async fn answer(
+    app: &App,
+    visitor: &Visitor,
+    request: &VerifyRequest,
+) -> Result<Response, WebError> {
     let (token, answer) = (&*request.challenge_id, &*request.solution);
     let submission = Submission { token, answer, trapped: false };
-    match app.engine.answer(&visitor.client, submission).await? {
+    let granted = || {
+        let granted = VerifyResponse { success: true, message: "Access granted" };
+        pages::json(StatusCode::OK, &granted)
+    };
+    let answered = match challenge::admitted(app, visitor).await? {
+        None => app.engine.answer(&visitor.client, submission).await?,
+        Some(Grant::Trusted(_)) => match app.engine.earned(&visitor.client, submission).await? {
+            Some(minted) => Answered::Granted(minted),
+            None => return Ok(granted()),
+        },
+        Some(Grant::Session(_)) => {
+            let mut response = granted();
+            responses::renew(app, visitor, &mut response);
+            return Ok(response);
+        }
+    };
+    match answered {
         Answered::Granted(minted) => {
-            let granted = VerifyResponse { success: true, message: "Access granted" };
-            let mut response = pages::json(StatusCode::OK, &granted);
-            responses::give_session(&visitor, &minted, &mut response);
+            let mut response = granted();
+            responses::give_session(visitor, &minted, &mut response);
             Ok(response)
         }
         Answered::Outdated(request) => {
             let message = challenge::OUTDATED;
-            challenge::another_as_json(&app, &visitor, request, message).await
+            challenge::another_as_json(app, visitor, request, message).await
         }
-        Answered::Next(stage) => challenge::next_as_json(&app, &visitor, stage).await,
-        Answered::Wrong(_) => {
+        Answered::Next(stage) => challenge::next_as_json(app, visitor, stage).await,
+        Answered::Wrong(_) | Answered::Gone(_) => {
             let failed = VerifyResponse { success: false, message: FAILED };
             Ok(pages::json(StatusCode::FORBIDDEN, &failed))
         }

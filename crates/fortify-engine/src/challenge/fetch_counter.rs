@@ -1,7 +1,8 @@
 //! Counts fetches of pictures from their own URL.
 //!
 //! A challenge page contains its picture, but API clients fetch it separately, and each fetch draws it again. So
-//! answers are timed from the first fetch, and the number of fetches is limited.
+//! answers are timed from the first fetch, and the number of fetches is limited. A page that is loaded again may draw its
+//! picture again too, which counts against the same limit; its answer is timed from when it was shown first.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,9 +20,9 @@ const MOST: u8 = 10;
 const MAX_CHALLENGES: u64 = 50_000;
 const LONGEST: Duration = Duration::from_secs(3600);
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Fetches {
-    first: Timestamp,
+    first: Option<Timestamp>,
     times: u8,
 }
 
@@ -35,12 +36,18 @@ impl FetchCounter {
 
     /// Counts a fetch, and returns whether it is permitted.
     pub(super) fn count(&self, token: &ChallengeToken, now: Timestamp) -> bool {
+        self.draw(token, Some(now))
+    }
+
+    /// Counts that a page draws its picture again, and returns whether it is permitted.
+    pub(super) fn count_redraw(&self, token: &ChallengeToken) -> bool {
+        self.draw(token, None)
+    }
+
+    fn draw(&self, token: &ChallengeToken, fetched: Option<Timestamp>) -> bool {
         let entry = self.0.entry_by_ref(token).and_upsert_with(|before| {
-            let before = before.map(moka::Entry::into_value);
-            before.map_or(Fetches { first: now, times: 1 }, |fetches| Fetches {
-                times: fetches.times.saturating_add(1),
-                ..fetches
-            })
+            let before = before.map_or_else(Fetches::default, moka::Entry::into_value);
+            Fetches { first: before.first.or(fetched), times: before.times.saturating_add(1) }
         });
         entry.into_value().times <= MOST
     }
@@ -48,7 +55,7 @@ impl FetchCounter {
     /// When the picture of a challenge issued at `issued` was first fetched; `issued` if the page contained it.
     /// Forgets the challenge.
     pub(super) fn first_fetch(&self, token: &ChallengeToken, issued: Timestamp) -> Timestamp {
-        self.0.remove(token).map_or(issued, |fetches| fetches.first.max(issued))
+        self.0.remove(token).and_then(|fetches| fetches.first).map_or(issued, |at| at.max(issued))
     }
 }
 
@@ -76,5 +83,9 @@ mod tests {
         assert!(!counter.count(&token, later));
         assert_eq!(counter.first_fetch(&token, now), later);
         assert_eq!(counter.first_fetch(&token, now), now, "remembered");
+        assert!(counter.count_redraw(&token));
+        assert_eq!(counter.first_fetch(&token, now), now, "timed from when it was shown again");
+        let drawn = (0..20).filter(|_| counter.count_redraw(&token)).count();
+        assert_eq!(drawn, usize::from(MOST));
     }
 }

@@ -24,12 +24,17 @@ pub enum Outcome {
     Decoy,
     /// The circuit has to wait.
     Wait,
+    /// The same right answer as a moment ago.
+    Again,
+    /// There was no such challenge.
+    Gone,
     /// An internal error.
     Error,
 }
 
 impl Outcome {
-    const ALL: [Self; 5] = [Self::Ok, Self::Failed, Self::Decoy, Self::Wait, Self::Error];
+    const ALL: [Self; 7] =
+        [Self::Ok, Self::Failed, Self::Decoy, Self::Wait, Self::Again, Self::Gone, Self::Error];
 
     const fn label(self) -> &'static str {
         match self {
@@ -37,6 +42,8 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Decoy => "decoy",
             Self::Wait => "wait",
+            Self::Again => "again",
+            Self::Gone => "gone",
             Self::Error => "error",
         }
     }

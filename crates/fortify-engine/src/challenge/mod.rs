@@ -11,12 +11,14 @@
 //! - [`renderer`]: draws off the async threads, with a limit, and measures the time.
 //! - [`pool`]: pictures drawn ahead.
 //! - `fetch_counter`: limits fetches of a picture from its own URL.
+//! - `live`: pictures that were shown lately, and the turns of circuits that want one.
 //! - [`tally`]: statistics of answers by kind of challenge.
 //! - [`Challenges`]: the operations `issue`, `picture` and `redeem`.
 
 pub mod answer_check;
 pub mod breaker;
 mod fetch_counter;
+mod live;
 pub mod metrics;
 pub mod policy;
 pub mod pool;
@@ -31,9 +33,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use fortify_captcha::{
-    AnswerMode, Choice, Level, Media, Question, RenderError, Rendered, Seed, Variant,
+    AnswerMode, Choice, Level, Media, Puzzle, Question, RenderError, Rendered, Seed, Variant,
 };
-use tokio::time::Instant;
+use sha2::{Digest, Sha256};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, sleep};
 
 use crate::limits::waits::FailureWaits;
 use answer_check::AnswerVerdict;
@@ -41,8 +45,11 @@ use fetch_counter::FetchCounter;
 use fortify_core::clock::Clock;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
 use fortify_core::pseudonym::CircuitTag;
-use fortify_store::record::{ChallengeRecord, ChallengeToken, Failures};
+use fortify_store::record::{
+    ChallengeRecord, ChallengeToken, Earned, Failures, Place, Receipt, Secret, Taken,
+};
 use fortify_store::{StateStore, StoreError};
+use live::{Pictures, Turns};
 use metrics::{ChallengeMetrics, Outcome};
 use policy::{ChallengeConfig, ChallengeMix, ChallengeRequest};
 use pool::Pool;
@@ -52,6 +59,17 @@ use tally::{AnswerResult, Tally};
 
 /// The number of threads that draw ahead. One is enough for the pool, and leaves the other cores to requests.
 const POOL_THREADS: usize = 1;
+
+/// How long a right answer is remembered, so that the same answer again leads to the same: longer than the second click
+/// of somebody who waits for a page over Tor.
+pub const RECEIPT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// The part of a challenge's lifetime that has to be left for it to be shown again: a fifth, a minute by default.
+const LEAST_TIME_LEFT: u32 = 5;
+
+/// How long an answer waits for the check of the same one that came first: longer than a check takes. In
+/// milliseconds, after how long it looks again each time; two seconds in all.
+const LOOKS_AGAIN: [u64; 8] = [10, 20, 40, 80, 160, 320, 640, 730];
 
 /// The settings of challenges.
 #[derive(Clone, Debug)]
@@ -105,6 +123,33 @@ pub struct Submission<'a> {
     pub trapped: bool,
 }
 
+/// What became of an answer.
+#[derive(Debug)]
+pub enum Redeemed {
+    /// It was checked.
+    Checked(Redemption),
+    /// It is the same right answer again, which led to this a moment ago.
+    Again(Earned),
+    /// There is no such challenge: it expired, was replaced or used up, or never was one.
+    Gone,
+}
+
+/// A challenge that a circuit has.
+#[derive(Debug)]
+pub struct Live {
+    token: ChallengeToken,
+    /// `None` if it has expired.
+    record: Option<ChallengeRecord>,
+}
+
+impl Live {
+    /// Whether its token is `token`.
+    #[must_use]
+    pub fn is(&self, token: &str) -> bool {
+        token.parse().is_ok_and(|token: ChallengeToken| token == self.token)
+    }
+}
+
 /// The result of an answer, and the evidence about its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Redemption {
@@ -119,7 +164,7 @@ pub struct Redemption {
 /// The evidence that an answer gives about its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// None: there was no such challenge.
+    /// None: nothing was answered.
     None,
     /// The answer was right, and came this long after the picture was delivered.
     Solved(Duration),
@@ -137,7 +182,7 @@ pub enum RedeemOutcome {
         /// The challenge's level.
         level: u8,
     },
-    /// The answer was not right. Unknown, expired, foreign and wrong answers are not distinguished.
+    /// The answer was not right, or given on another circuit.
     Failed,
     /// The circuit has to wait, for this wrong answer or for earlier ones; in the latter case the challenge is still
     /// open.
@@ -183,6 +228,8 @@ pub struct Challenges {
     config: Arc<ArcSwap<ChallengeConfig>>,
     failure_policy: ArcSwap<FailurePolicy>,
     fetches: FetchCounter,
+    pictures: Pictures,
+    turns: Turns,
     tally: Tally,
 }
 
@@ -222,6 +269,8 @@ impl Challenges {
             config,
             failure_policy,
             fetches: FetchCounter::new(),
+            pictures: Pictures::new(),
+            turns: Turns::new(),
             tally,
         }
     }
@@ -254,7 +303,96 @@ impl Challenges {
         self.render_limiter.is_warm().await
     }
 
-    /// Issues a challenge to `circuit` without its picture. The caller has to check limits and waits first.
+    /// Waits until no other request of `circuit` is about to draw a challenge.
+    pub async fn turn(&self, circuit: CircuitTag) -> OwnedMutexGuard<()> {
+        self.turns.wait(circuit).await
+    }
+
+    /// The newest challenge of `circuit`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store fails.
+    pub async fn newest(&self, circuit: CircuitTag) -> Result<Option<Live>, StoreError> {
+        let Some(token) = self.store.newest_challenge(circuit).await? else { return Ok(None) };
+        let record = self.store.challenge(&token).await?;
+        Ok(Some(Live { token, record }))
+    }
+
+    /// The challenge `token`, if it is one of `circuit` and can be answered.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store fails.
+    pub async fn own(&self, circuit: CircuitTag, token: &str) -> Result<Option<Live>, StoreError> {
+        let Ok(token) = token.parse() else { return Ok(None) };
+        let record = self.store.challenge(&token).await?;
+        let own = record.filter(|record| record.circuit == circuit);
+        Ok(own.map(|record| Live { token, record: Some(record) }))
+    }
+
+    /// Whether `live` can be shown to somebody who has to get a challenge by `request`: there is time to answer it, and it
+    /// is as hard.
+    #[must_use]
+    pub fn serves(&self, live: &Live, request: ChallengeRequest) -> bool {
+        let (config, Some(record)) = (self.config.load(), &live.record) else { return false };
+        let left = self.clock.now().until(record.expires_at);
+        let Some(Recipe { spec, .. }) = recipe::read(record) else { return false };
+        left * LEAST_TIME_LEFT >= config.ttl && config.mix.serves(&spec, request)
+    }
+
+    /// How a new challenge is kept beside `live`, the one until now, of a circuit or of a browser at a `shared` address. One
+    /// that can still be answered stays until it expires, unless the new one is meant to replace it.
+    #[must_use]
+    pub fn place(live: Option<&Live>, replaces: bool, shared: bool) -> Place<'_> {
+        match (live, shared) {
+            (Some(live), true) => Place::Beside(replaces.then_some(&live.token)),
+            (None, true) => Place::Beside(None),
+            (Some(Live { token, record: Some(_) }), false) if !replaces => Place::After(token),
+            (live, false) => Place::Only(live.map(|live| &live.token)),
+        }
+    }
+
+    /// Shows `live` again: the same picture with the same bytes, if a `picture` is asked for, and the same time to answer it.
+    ///
+    /// # Errors
+    ///
+    /// [`ChallengeError::Busy`] if it expired meanwhile; as [`Self::picture`] if the picture has to be drawn again.
+    pub async fn show(
+        &self,
+        live: Live,
+        picture: bool,
+    ) -> Result<(Issued, Option<Media>), ChallengeError> {
+        let Live { token, record } = live;
+        let recipe = record.as_ref().and_then(recipe::read);
+        let (Some(record), Some(recipe)) = (record, recipe) else {
+            return Err(ChallengeError::Busy);
+        };
+        let media = if picture { Some(self.shown(&token, &recipe).await?) } else { None };
+        let puzzle = self.render_service.puzzle(&recipe.spec, &recipe.seed)?;
+        let left = self.clock.now().until(record.expires_at);
+        Ok((issued(token, &recipe, puzzle, left), media))
+    }
+
+    async fn shown(
+        &self,
+        token: &ChallengeToken,
+        recipe: &Recipe,
+    ) -> Result<Media, ChallengeError> {
+        if let Some(media) = self.pictures.get(token) {
+            return Ok(media);
+        }
+        if !self.fetches.count_redraw(token) {
+            return Err(ChallengeError::FetchedTooOften);
+        }
+        let media = self.render_limiter.render(recipe).await?.media;
+        self.pictures.keep(token, &media);
+        Ok(media)
+    }
+
+    /// Issues a challenge to `circuit`, kept as `place` says, and draws its picture if `picture` asks for it, as a page
+    /// does. The caller has to check limits and waits first. A default request takes a picture that was drawn ahead, if
+    /// there is one. If the circuit has another challenge by now, returns that one.
     ///
     /// # Errors
     ///
@@ -263,39 +401,44 @@ impl Challenges {
         &self,
         circuit: CircuitTag,
         request: ChallengeRequest,
-    ) -> Result<Issued, ChallengeError> {
-        let config = self.config.load_full();
-        let recipe = choose(&self.render_service, &*self.entropy, &config.mix, request)?;
-        let puzzle = self.render_service.puzzle(&recipe.spec, &recipe.seed)?;
-        self.keep(circuit, &recipe, puzzle, config.ttl).await
-    }
-
-    /// Issues a challenge to `circuit` together with its picture, as a page needs it. A default request takes a
-    /// picture that was drawn ahead, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::issue`], and [`ChallengeError::Busy`].
-    pub async fn issue_with_picture(
-        &self,
-        circuit: CircuitTag,
-        request: ChallengeRequest,
-    ) -> Result<(Issued, Media), ChallengeError> {
+        picture: bool,
+        place: Place<'_>,
+    ) -> Result<Result<(Issued, Option<Media>), Live>, ChallengeError> {
         let config = self.config.load_full();
         // A picture that was being drawn during a change of configuration may still follow the old one.
         let in_force = |picture: &Picture| Arc::ptr_eq(&picture.config, &config);
-        let plain = request == ChallengeRequest::default();
+        let plain = picture && request == ChallengeRequest::default();
         let ahead = if plain { self.pool.take().filter(in_force) } else { None };
-        let (recipe, rendered) = match ahead {
-            Some(picture) => (picture.recipe, picture.rendered),
+        let (recipe, puzzle, media) = match ahead {
+            Some(Picture { recipe, rendered, .. }) => {
+                (recipe, rendered.puzzle, Some(rendered.media))
+            }
             None => {
                 let recipe = choose(&self.render_service, &*self.entropy, &config.mix, request)?;
-                let rendered = self.render_limiter.render(&recipe).await?;
-                (recipe, rendered)
+                if picture {
+                    let rendered = self.render_limiter.render(&recipe).await?;
+                    (recipe, rendered.puzzle, Some(rendered.media))
+                } else {
+                    let puzzle = self.render_service.puzzle(&recipe.spec, &recipe.seed)?;
+                    (recipe, puzzle, None)
+                }
             }
         };
-        let issued = self.keep(circuit, &recipe, rendered.puzzle, config.ttl).await?;
-        Ok((issued, rendered.media))
+        let kept = self.keep(circuit, &recipe, puzzle, config.ttl, place).await?;
+        let issued = match kept {
+            Ok(issued) => issued,
+            Err(other) => {
+                let record = self.store.challenge(&other).await?;
+                return Ok(Err(Live { token: other, record }));
+            }
+        };
+        if let Some(replaced) = place.replaces() {
+            self.pictures.forget(replaced);
+        }
+        if let Some(media) = &media {
+            self.pictures.keep(&issued.token, media);
+        }
+        Ok(Ok((issued, media)))
     }
 
     /// Draws the picture of a challenge of `circuit`; `None` for any other token. Each call draws the picture again,
@@ -334,7 +477,11 @@ impl Challenges {
     }
 
     /// Takes the challenge from the store, then checks the answer. A malformed token takes the same steps as an unknown
-    /// one.
+    /// one. An answer that comes while the same one is being checked waits for the result, for two seconds at most.
+    ///
+    /// After a right answer the caller has to call [`Self::settle`]. Whether the same answer counts `again` is the
+    /// caller's to say: on a circuit it does, at an address that many people may share only for the browser that got
+    /// the challenge.
     ///
     /// # Errors
     ///
@@ -343,52 +490,58 @@ impl Challenges {
         &self,
         submission: Submission<'_>,
         circuit: CircuitTag,
-    ) -> Result<Redemption, ChallengeError> {
+        again: bool,
+    ) -> Result<Redeemed, ChallengeError> {
         let started = Instant::now();
-        let checked = self.take_and_check(submission, circuit).await;
-        let outcome = match &checked {
+        let redeemed = self.take_and_check(submission, circuit, again).await;
+        let outcome = match &redeemed {
             Err(_) => Outcome::Error,
-            Ok(Redemption { evidence: Evidence::Bot, .. }) => Outcome::Decoy,
-            Ok(Redemption { redeemed: RedeemOutcome::Solved { .. }, .. }) => Outcome::Ok,
-            Ok(Redemption { redeemed: RedeemOutcome::MustWait(_), failures: 0, .. }) => {
-                Outcome::Wait
-            }
-            Ok(_) => Outcome::Failed,
+            Ok(Redeemed::Again(_)) => Outcome::Again,
+            Ok(Redeemed::Gone) => Outcome::Gone,
+            Ok(Redeemed::Checked(checked)) => match checked {
+                Redemption { evidence: Evidence::Bot, .. } => Outcome::Decoy,
+                Redemption { redeemed: RedeemOutcome::Solved { .. }, .. } => Outcome::Ok,
+                Redemption { redeemed: RedeemOutcome::MustWait(_), failures: 0, .. } => {
+                    Outcome::Wait
+                }
+                _ => Outcome::Failed,
+            },
         };
         self.metrics.redeem(started.elapsed(), outcome);
-        checked
+        redeemed
     }
 
-    /// Discards an unanswered challenge because the visitor requested another. A malformed token is ignored.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store fails.
-    pub async fn discard(&self, token: &str) -> Result<(), StoreError> {
-        if let Ok(token) = token.parse() {
-            self.store.take_challenge(&token).await?;
+    /// Remembers what the right answer `submission` led to for [`RECEIPT_LIFETIME`], or that it led to nothing. A fault of
+    /// the store is logged and no more: the answer counts.
+    pub async fn settle(
+        &self,
+        submission: Submission<'_>,
+        circuit: CircuitTag,
+        result: Option<Earned>,
+    ) {
+        let Ok(token) = submission.token.parse() else { return };
+        let receipt = result.map(|result| Receipt {
+            circuit,
+            answer: digest(submission),
+            result,
+            expires_at: self.clock.now().after(RECEIPT_LIFETIME),
+        });
+        if let Err(error) = self.store.settle_challenge(&token, receipt).await {
+            tracing::debug!(%error, "a right answer is not remembered");
         }
-        Ok(())
-    }
-
-    /// How long `circuit` has to wait for its next challenge; `None` if it need not wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store fails.
-    pub async fn wait(&self, circuit: CircuitTag) -> Result<Option<Duration>, StoreError> {
-        Ok(self.wait_after(self.store.failures(circuit).await?))
     }
 
     async fn take_and_check(
         &self,
         submission: Submission<'_>,
         circuit: CircuitTag,
-    ) -> Result<Redemption, ChallengeError> {
+        again: bool,
+    ) -> Result<Redeemed, ChallengeError> {
         let Submission { token, answer, trapped } = submission;
-        if let Some(wait) = self.wait(circuit).await? {
+        if let Some(wait) = self.wait_after(self.store.failures(circuit).await?) {
             let redeemed = RedeemOutcome::MustWait(wait);
-            return Ok(Redemption { redeemed, evidence: Evidence::None, failures: 0 });
+            let checked = Redemption { redeemed, evidence: Evidence::None, failures: 0 };
+            return Ok(Redeemed::Checked(checked));
         }
         // For a malformed token a random one is looked up, so that it takes the same steps as an unknown one.
         let token = match token.parse() {
@@ -396,17 +549,21 @@ impl Challenges {
             Err(_malformed) => ChallengeToken::random(&*self.entropy)?,
         };
         // Take, then check: only the request that took the record can be checked against it.
-        let record = self.store.take_challenge(&token).await?;
+        let (record, receipt) = match self.take(&token).await? {
+            Taken::Challenge(record) => (Some(record), None),
+            Taken::Answered(receipt) => (None, Some(receipt)),
+            Taken::Pending | Taken::Absent => (None, None),
+        };
         let verdict = answer_check::check_answer(record.as_ref(), answer, circuit);
         // Without a record nothing was guessed: a visitor who answers in an old tab must not be locked out for it.
-        // The response is the same.
         let Some(record) = record else {
-            return Ok(Redemption {
-                redeemed: RedeemOutcome::Failed,
-                evidence: Evidence::None,
-                failures: 0,
-            });
+            let same = |receipt: &Receipt| {
+                again && receipt.circuit == circuit && receipt.answer == digest(submission)
+            };
+            let receipt = receipt.filter(same);
+            return Ok(receipt.map_or(Redeemed::Gone, |receipt| Redeemed::Again(receipt.result)));
         };
+        self.pictures.forget(&token);
         let kind = (&*record.variant, &*record.carrier, record.level);
         let count = |result| self.tally.answered(kind.0, kind.1, kind.2, result);
         let evidence = match verdict {
@@ -419,8 +576,9 @@ impl Challenges {
                 if let Some(variant) = variant_of(&record) {
                     self.metrics.answered_after(took, variant);
                 }
-                let redeemed = RedeemOutcome::Solved { level };
-                return Ok(Redemption { redeemed, evidence: Evidence::Solved(took), failures: 0 });
+                let (redeemed, evidence) =
+                    (RedeemOutcome::Solved { level }, Evidence::Solved(took));
+                return Ok(Redeemed::Checked(Redemption { redeemed, evidence, failures: 0 }));
             }
             AnswerVerdict::Wrong => Evidence::Wrong,
             AnswerVerdict::Bot => Evidence::Bot,
@@ -431,9 +589,21 @@ impl Challenges {
         self.count_pick(&record, answer, circuit);
         let decay = self.failure_policy.load().decay;
         let failures = self.store.record_failure(circuit, decay).await?;
+        self.settle(submission, circuit, None).await;
         let wait = self.wait_after(failures);
         let redeemed = wait.map_or(RedeemOutcome::Failed, RedeemOutcome::MustWait);
-        Ok(Redemption { redeemed, evidence, failures: failures.count })
+        Ok(Redeemed::Checked(Redemption { redeemed, evidence, failures: failures.count }))
+    }
+
+    /// Takes a challenge. One that another request is checking is waited for.
+    async fn take(&self, token: &ChallengeToken) -> Result<Taken, StoreError> {
+        for millis in LOOKS_AGAIN {
+            match self.store.take_challenge(token).await? {
+                Taken::Pending => sleep(Duration::from_millis(millis)).await,
+                taken => return Ok(taken),
+            }
+        }
+        self.store.take_challenge(token).await
     }
 
     /// Counts an answer by task and level, so that an operator sees which ones people fail.
@@ -473,30 +643,46 @@ impl Challenges {
         &self,
         circuit: CircuitTag,
         recipe: &Recipe,
-        puzzle: fortify_captcha::Puzzle,
+        puzzle: Puzzle,
         ttl: Duration,
-    ) -> Result<Issued, ChallengeError> {
+        place: Place<'_>,
+    ) -> Result<Result<Issued, ChallengeToken>, ChallengeError> {
         let (started, spec) = (Instant::now(), &recipe.spec);
         let token = ChallengeToken::random(&*self.entropy)?;
         let now = self.clock.now();
         let expires_at = now.after(ttl);
         let record = recipe::write(recipe, &puzzle, circuit, now, expires_at);
-        let kept = self.store.put_challenge(&token, record).await;
+        let kept = self.store.put_challenge(&token, record, place).await;
         let outcome = if kept.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.issue(started.elapsed(), spec.variant.as_str(), outcome);
-        kept?;
+        if let Some(other) = kept? {
+            return Ok(Err(other));
+        }
         self.tally.issued(spec.variant.as_str(), spec.carrier.as_str(), spec.level.get());
-        Ok(Issued {
-            token,
-            question: puzzle.question,
-            variant: spec.variant.as_str(),
-            carrier: spec.carrier.as_str(),
-            mode: spec.mode,
-            choices: puzzle.choices,
-            level: spec.level.get(),
-            expires_in: ttl,
-        })
+        Ok(Ok(issued(token, recipe, puzzle, ttl)))
     }
+}
+
+/// A challenge as presented to the visitor, who has `expires_in` to answer it.
+fn issued(token: ChallengeToken, recipe: &Recipe, puzzle: Puzzle, expires_in: Duration) -> Issued {
+    let spec = &recipe.spec;
+    Issued {
+        token,
+        question: puzzle.question,
+        variant: spec.variant.as_str(),
+        carrier: spec.carrier.as_str(),
+        mode: spec.mode,
+        choices: puzzle.choices,
+        level: spec.level.get(),
+        expires_in,
+    }
+}
+
+/// A hash of an answer as it was sent, so that nothing keeps the answer itself.
+fn digest(submission: Submission<'_>) -> Secret<[u8; 32]> {
+    let Submission { token, answer, .. } = submission;
+    let hash = Sha256::new().chain_update(b"fortify/1/answer").chain_update(token);
+    Secret::new(hash.chain_update(answer).finalize().into())
 }
 
 /// The task of a challenge, as a metric label.

@@ -54,6 +54,10 @@ pub struct ChallengeRequest {
     pub harder: bool,
 }
 
+/// The tasks that are hardest for bots, with their weights.
+const HARD_TASKS: [(Variant, u32); 2] =
+    [(Variant::ObjectRecognition, 1), (Variant::PatternCompletion, 1)];
+
 /// The configuration of new challenges.
 #[derive(Clone, Debug)]
 pub struct ChallengeConfig {
@@ -92,7 +96,7 @@ impl ChallengeMix {
     ) -> Spec {
         if harder {
             let level = Level::new(self.level.get() + 1).unwrap_or(self.level);
-            let variants = vec![(Variant::ObjectRecognition, 1), (Variant::PatternCompletion, 1)];
+            let variants = HARD_TASKS.to_vec();
             let preference =
                 if preference == Preference::Letters { Preference::Any } else { preference };
             let mix = Self { level, variants, ..self.clone() };
@@ -111,6 +115,15 @@ impl ChallengeMix {
         shown(drawn)
             .or_else(|| shown(letters))
             .unwrap_or_else(|| self.spec(letters, Carrier::Swirl))
+    }
+
+    /// Whether a challenge of `spec` can be shown to somebody who has to get one by `request`: no more than a level below,
+    /// and of a kind that is allowed. A preference is no reason against one that is there: it is for the next.
+    #[must_use]
+    pub fn serves(&self, spec: &Spec, request: ChallengeRequest) -> bool {
+        let level = self.level.get() + u8::from(request.harder);
+        let hard = HARD_TASKS.iter().any(|(variant, _)| *variant == spec.variant);
+        spec.level.get() + 1 >= level.min(Level::ALL.len() as u8) && (hard || !request.harder)
     }
 
     /// The carrier selected by `draw`; `None` if no carrier supports `variant` with this preference.

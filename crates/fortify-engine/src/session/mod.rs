@@ -242,6 +242,25 @@ impl Sessions {
         Ok(None)
     }
 
+    /// The session in `token`, if it is in force and on `circuit`. Unlike [`Self::check`], this moves nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot say whether the session was revoked.
+    pub async fn in_force(
+        &self,
+        token: &str,
+        circuit: CircuitTag,
+    ) -> Result<Option<Session>, StoreError> {
+        let Ok(claims) = self.check_claims(token) else { return Ok(None) };
+        let bound_to = match self.store.session_state(claims.session_id).await? {
+            SessionState::Unmoved => claims.circuit_id,
+            SessionState::BoundTo(circuit) => circuit,
+            SessionState::Revoked => return Ok(None),
+        };
+        Ok((bound_to == circuit).then(|| claims.session()))
+    }
+
     /// The claims of `token`, if its signature and times are valid.
     fn check_claims(&self, token: &str) -> Result<Claims, Rejection> {
         if token.len() > MAX_TOKEN_BYTES {

@@ -43,7 +43,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use redis::{Cmd, cmd};
+use redis::cmd;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -52,12 +52,12 @@ use zeroize::Zeroizing;
 use super::binding::{BindingChange, MoveDecision, SessionBinding};
 use super::binding_table::{BindingTable, MAX_MOVES};
 use super::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Quota,
-    SessionId, SessionState, WindowLimit,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Place, Quota,
+    Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use super::replication::ReplicationPeer;
 use super::revocations::{MAX_REVOCATIONS, Revocations};
-use super::{StateStore, StoreError};
+use super::{PENDING_LIFETIME, StateStore, StoreError};
 use crate::config::RedisConfig;
 pub use checkup::{Checkup, SLOTS, checkup};
 use fault::{Cause, Fault};
@@ -173,18 +173,15 @@ impl RedisStore {
         Ok(())
     }
 
-    async fn get(&self, command: Cmd) -> Result<Option<ChallengeRecord>, StoreError> {
-        let value = self.link.step(|mut connection| async move {
-            Ok(command.query_async::<Option<Vec<u8>>>(&mut connection).await?)
-        });
-        let Some(value) = value.await?.map(Zeroizing::new) else { return Ok(None) };
-        match stored::read(&value) {
-            Some(record) => Ok(Some(record)),
-            None => Err(self.link.unavailable(
+    /// What the value at a challenge's key means now.
+    fn kept(&self, value: Option<Vec<u8>>) -> Result<Taken, StoreError> {
+        let Some(value) = value.map(Zeroizing::new) else { return Ok(Taken::Absent) };
+        stored::read_taken(&value, self.clock.now()).ok_or_else(|| {
+            self.link.unavailable(
                 Cause::new("a challenge is not what Fortify writes")
                     .advise("another program, or a newer version, uses the same storage.prefix"),
-            )),
-        }
+            )
+        })
     }
 
     /// Decides a move across all nodes. If the session moves, the move is in Redis when this returns.
@@ -288,7 +285,8 @@ impl StateStore for RedisStore {
         &self,
         token: &ChallengeToken,
         record: ChallengeRecord,
-    ) -> Result<(), StoreError> {
+        place: Place<'_>,
+    ) -> Result<Option<ChallengeToken>, StoreError> {
         let now = self.clock.now();
         let ttl = millis(now.until(record.expires_at) + GRACE);
         let value = stored::write(&record)
@@ -297,37 +295,75 @@ impl StateStore for RedisStore {
         set.arg(self.keys.challenge(token)).arg(value.as_slice()).arg("PX").arg(ttl);
         let mut enlist = self.scripts.enlist.key(self.keys.active(record.circuit));
         enlist.arg(token.as_bytes()).arg(self.challenges_per_circuit).arg(ttl);
+        let (only, before) = match place {
+            Place::Only(before) => ("only", before),
+            Place::After(before) => ("only", Some(before)),
+            Place::Beside(_) => ("", None),
+        };
+        let bytes = |token: Option<&ChallengeToken>| {
+            token.map_or(Vec::new(), |token| token.as_bytes().to_vec())
+        };
+        enlist.arg(only).arg(bytes(place.replaces())).arg(bytes(before));
         let keys = &self.keys;
-        let dropped = self.link.step(|connection| async move {
+        let listed = self.link.step(|connection| async move {
             let (mut setting, mut listing) = (connection.clone(), connection.clone());
-            let (_set, dropped): (String, Vec<Vec<u8>>) =
+            let (_set, listed): (String, Vec<redis::Value>) =
                 tokio::try_join!(set.query_async(&mut setting), enlist.invoke_async(&mut listing))?;
-            unlink(connection, keys, &dropped).await?;
-            Ok(dropped.len())
+            let mut listed = listed.into_iter();
+            let stored = listed.next() == Some(redis::Value::Int(1));
+            let tokens = listed.map(token_of).collect::<Result<Vec<_>, _>>()?;
+            // The circuit's own challenge stays, and this one goes; or this one stays, and what it displaced goes.
+            let unwanted = if stored { &tokens[..] } else { std::slice::from_ref(token) };
+            unlink(connection, keys, unwanted).await?;
+            Ok((stored, tokens))
         });
-        let dropped = dropped.await?;
-        self.waiting.put(record.expires_at);
-        if dropped > 0 {
-            self.waiting.dropped(dropped as u64, now);
+        let (stored, tokens) = listed.await?;
+        if !stored {
+            return Ok(tokens.into_iter().next());
         }
-        Ok(())
+        self.waiting.put(record.expires_at);
+        if !tokens.is_empty() {
+            self.waiting.dropped(tokens.len() as u64, now);
+        }
+        Ok(None)
+    }
+
+    async fn newest_challenge(
+        &self,
+        circuit: CircuitTag,
+    ) -> Result<Option<ChallengeToken>, StoreError> {
+        let newest = cmd("ZREVRANGE").arg(self.keys.active(circuit)).arg(0).arg(0).to_owned();
+        let newest = self.link.step(|mut connection| async move {
+            let listed: Vec<redis::Value> = newest.query_async(&mut connection).await?;
+            listed.into_iter().next().map(token_of).transpose()
+        });
+        newest.await
     }
 
     async fn challenge(
         &self,
         token: &ChallengeToken,
     ) -> Result<Option<ChallengeRecord>, StoreError> {
-        let record = self.get(cmd("GET").arg(self.keys.challenge(token)).to_owned()).await?;
+        let get = cmd("GET").arg(self.keys.challenge(token)).to_owned();
+        let value = self.link.step(|mut connection| async move {
+            Ok(get.query_async::<Option<Vec<u8>>>(&mut connection).await?)
+        });
+        let record = self.kept(value.await?)?.challenge();
         Ok(record.filter(|record| self.is_live(record)))
     }
 
-    async fn take_challenge(
-        &self,
-        token: &ChallengeToken,
-    ) -> Result<Option<ChallengeRecord>, StoreError> {
-        let key = self.keys.challenge(token);
-        let Some(record) = self.get(cmd("GETDEL").arg(key).to_owned()).await? else {
-            return Ok(None);
+    async fn take_challenge(&self, token: &ChallengeToken) -> Result<Taken, StoreError> {
+        let mut take = self.scripts.take.key(self.keys.challenge(token));
+        let until = self.clock.now().after(PENDING_LIFETIME);
+        take.arg(stored::CHALLENGE)
+            .arg(stored::pending(until))
+            .arg(millis(PENDING_LIFETIME + GRACE));
+        let value = self.link.step(|mut connection| async move {
+            Ok(take.invoke_async::<Option<Vec<u8>>>(&mut connection).await?)
+        });
+        let record = match self.kept(value.await?)? {
+            Taken::Challenge(record) => record,
+            other => return Ok(other),
         };
         self.waiting.taken(record.expires_at);
         let mut strike = cmd("ZREM");
@@ -336,7 +372,32 @@ impl StateStore for RedisStore {
             .link
             .step(|mut connection| async move { Ok(strike.query_async(&mut connection).await?) })
             .await?;
-        Ok(Some(record).filter(|record| listed > 0 && self.is_live(record)))
+        if listed > 0 && self.is_live(&record) {
+            return Ok(Taken::Challenge(record));
+        }
+        self.settle_challenge(token, None).await?;
+        Ok(Taken::Absent)
+    }
+
+    async fn settle_challenge(
+        &self,
+        token: &ChallengeToken,
+        receipt: Option<Receipt>,
+    ) -> Result<(), StoreError> {
+        let key = self.keys.challenge(token);
+        let command = match &receipt {
+            Some(receipt) => {
+                let value = stored::write_receipt(receipt)
+                    .map_err(|_never| StoreError::Unavailable("a receipt is no JSON".to_owned()))?;
+                let ttl = millis(self.clock.now().until(receipt.expires_at) + GRACE);
+                cmd("SET").arg(key).arg(value.as_slice()).arg("PX").arg(ttl).to_owned()
+            }
+            None => cmd("UNLINK").arg(key).to_owned(),
+        };
+        let settled = self.link.step(|mut connection| async move {
+            Ok(command.query_async::<()>(&mut connection).await?)
+        });
+        settled.await
     }
 
     async fn record_failure(
@@ -493,16 +554,27 @@ impl StateStore for RedisStore {
 }
 
 /// Deletes evicted challenges, one by one, because on a cluster they may be on different nodes.
-async fn unlink(connection: Connection, keys: &Keys, tokens: &[Vec<u8>]) -> Result<(), Fault> {
+async fn unlink(
+    connection: Connection,
+    keys: &Keys,
+    tokens: &[ChallengeToken],
+) -> Result<(), Fault> {
     for token in tokens {
-        let token = token.as_slice().try_into().map(ChallengeToken::from_bytes);
-        let token = token.map_err(|_length| Fault::Foreign("a circuit's list of challenges"))?;
         let mut connection = connection.clone();
-        let unlink = cmd("UNLINK").arg(keys.challenge(&token)).to_owned();
+        let unlink = cmd("UNLINK").arg(keys.challenge(token)).to_owned();
         unlink.query_async::<u64>(&mut connection).await?;
     }
     Ok(())
 }
+
+/// A token in a circuit's list.
+fn token_of(listed: redis::Value) -> Result<ChallengeToken, Fault> {
+    let redis::Value::BulkString(bytes) = &listed else { return Err(FOREIGN_LIST) };
+    let token = bytes.as_slice().try_into().map(ChallengeToken::from_bytes);
+    token.map_err(|_length| FOREIGN_LIST)
+}
+
+const FOREIGN_LIST: Fault = Fault::Foreign("a circuit's list of challenges");
 
 /// Parses what the script writes: the count, a space, and the time until which it counts.
 fn failures_of(text: &str) -> Option<Failures> {

@@ -3,13 +3,16 @@
 
 use redis::Script;
 
-/// Adds a token to those of its circuit, and removes and returns the surplus, oldest first.
+/// Adds a token to those of its circuit, and removes and returns the one that it replaces and the surplus, oldest first.
+/// A circuit's only challenge is added only if the newest is the one that it replaces, or there is none.
 ///
 /// The score is one more than that of the newest, whatever the clocks say, so the order is exact.
 const ENLIST: &str = "
 local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+if ARGV[4] ~= '' and newest[1] and newest[1] ~= ARGV[6] then return {0, newest[1]} end
 redis.call('ZADD', KEYS[1], newest[2] and newest[2] + 1 or 1, ARGV[1])
 local dropped = {}
+if ARGV[5] ~= '' and redis.call('ZREM', KEYS[1], ARGV[5]) == 1 then dropped[1] = ARGV[5] end
 local surplus = redis.call('ZCARD', KEYS[1]) - ARGV[2]
 if surplus > 0 then
   local oldest = redis.call('ZPOPMIN', KEYS[1], surplus)
@@ -18,7 +21,18 @@ end
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
-return dropped";
+return {1, unpack(dropped)}";
+
+/// Takes a challenge, and leaves a mark that it is being checked. A mark or the receipt of a right answer that is there
+/// instead stays.
+///
+/// Redis refuses no write of a script that has already written, so the mark is written even at `maxmemory`.
+const TAKE: &str = "
+local kept = redis.call('GET', KEYS[1])
+if not kept or string.sub(kept, 1, 1) ~= ARGV[1] then return kept end
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return kept";
 
 /// Counts one failure. The time is the caller's; a count that has expired starts again.
 const FAIL: &str = "
@@ -95,8 +109,12 @@ return {full and 2 or 1, ''}";
 /// The scripts with their hashes, computed once.
 #[derive(Debug)]
 pub(super) struct Scripts {
-    /// KEYS: active. ARGV: token, most, TTL in ms. Returns the dropped tokens.
+    /// KEYS: active. ARGV: token, most, TTL in ms, a word for a circuit's only challenge, the token that it replaces
+    /// or nothing, the token that may be the newest or nothing. Returns 1 and the dropped tokens, or 0 and the newest token, which stays.
     pub(super) enlist: Script,
+    /// KEYS: challenge. ARGV: the first byte of a challenge, the mark of one that is being checked, TTL of the mark in
+    /// ms. Returns the value before.
+    pub(super) take: Script,
     /// KEYS: failures. ARGV: now in ms, until in ms, TTL in ms. Returns the count, or -1 for a value that Fortify did
     /// not write.
     pub(super) fail: Script,
@@ -115,6 +133,7 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             enlist: Script::new(ENLIST),
+            take: Script::new(TAKE),
             fail: Script::new(FAIL),
             acquire_quota: Script::new(ACQUIRE_QUOTA),
             revoke: Script::new(REVOKE),

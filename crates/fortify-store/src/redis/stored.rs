@@ -8,12 +8,26 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::record::{ChallengeRecord, Secret};
+use crate::record::{ChallengeRecord, Receipt, Secret, Taken};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 
 /// The most bytes of a value; a usual one has about 300.
 const MAX_BYTES: usize = 4096;
+
+/// The first byte of a challenge, which is a JSON object.
+pub(super) const CHALLENGE: &str = "{";
+
+/// The first byte of what stands at a challenge's key while an answer to it is being checked.
+const PENDING: &str = "~";
+
+/// The first byte of a receipt, which stands at the key of a challenge that was answered rightly: a JSON list.
+const RECEIPT: &str = "[";
+
+/// What stands at a challenge's key until `until` while an answer to it is being checked.
+pub(super) fn pending(until: Timestamp) -> String {
+    format!("{PENDING}{}", until.as_millis())
+}
 
 /// The value of a challenge's key.
 ///
@@ -96,6 +110,29 @@ pub(super) fn write(record: &ChallengeRecord) -> Result<Zeroizing<Vec<u8>>, serd
         ),
     })
     .map(Zeroizing::new)
+}
+
+/// The value of the key of a challenge that was answered rightly: a list of one receipt.
+///
+/// # Errors
+///
+/// Never for a receipt: JSON can represent all of its fields.
+pub(super) fn write_receipt(receipt: &Receipt) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    serde_json::to_vec(&[receipt]).map(Zeroizing::new)
+}
+
+/// What the value of a challenge's key means at `now`; `None` for anything that Fortify does not write.
+pub(super) fn read_taken(value: &[u8], now: Timestamp) -> Option<Taken> {
+    if let Some(until) = value.strip_prefix(PENDING.as_bytes()) {
+        let until = str::from_utf8(until).ok()?.parse().ok().map(Timestamp::from_millis)?;
+        return Some(if now < until { Taken::Pending } else { Taken::Absent });
+    }
+    if value.starts_with(RECEIPT.as_bytes()) && value.len() <= MAX_BYTES {
+        let [receipt] = serde_json::from_slice::<[Receipt; 1]>(value).ok()?;
+        let kept = now < receipt.expires_at;
+        return Some(if kept { Taken::Answered(receipt) } else { Taken::Absent });
+    }
+    read(value).map(Taken::Challenge)
 }
 
 /// Parses `value`; `None` for anything that [`write`] does not write.

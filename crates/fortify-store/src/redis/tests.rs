@@ -88,7 +88,7 @@ async fn refuses(store: &RedisStore, word: &str) {
     let circuit = CircuitTag::from_bytes([1; 16]);
     let record = contract::record(contract::START.after(Duration::from_secs(60)));
     let said = [
-        store.put_challenge(&token, record).await.unwrap_err(),
+        store.put_challenge(&token, record, Place::Beside(None)).await.unwrap_err(),
         store.challenge(&token).await.unwrap_err(),
         store.take_challenge(&token).await.unwrap_err(),
         store.record_failure(circuit, Duration::from_secs(60)).await.unwrap_err(),
@@ -190,7 +190,7 @@ async fn abuse_19_every_word_of_trouble_is_a_refusal_within_the_deadline() {
 async fn put(store: &RedisStore) -> ChallengeToken {
     let token = ChallengeToken::random(&SystemEntropy).unwrap();
     let record = contract::record(contract::START.after(Duration::from_secs(3600)));
-    store.put_challenge(&token, record).await.unwrap();
+    store.put_challenge(&token, record, Place::Beside(None)).await.unwrap();
     token
 }
 
@@ -201,7 +201,12 @@ async fn abuse_19_a_server_out_of_memory_refuses_and_comes_back() {
     let token = put(&fixture.store).await;
     assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "1"]), "+OK");
     let record = contract::record(contract::START.after(Duration::from_secs(60)));
-    let said = fixture.store.put_challenge(&token, record).await.unwrap_err().to_string();
+    let said = fixture
+        .store
+        .put_challenge(&token, record, Place::Beside(None))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(said.contains("OOM") && said.contains("volatile-ttl"), "{said}");
     let circuit = CircuitTag::from_bytes([2; 16]);
     assert!(fixture.store.record_failure(circuit, Duration::from_secs(9)).await.is_err());
@@ -215,7 +220,7 @@ async fn abuse_19_a_server_out_of_memory_refuses_and_comes_back() {
     assert!(fixture.store.move_session(moving, step(1, 2)).await.is_err());
     assert_eq!(fixture.store.session_state(moving).await.unwrap(), SessionState::Unmoved);
     // Challenges issued before can still be answered.
-    assert!(fixture.store.take_challenge(&token).await.unwrap().is_some());
+    assert!(fixture.store.take_challenge(&token).await.unwrap().challenge().is_some());
     assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "0"]), "+OK");
     put(&fixture.store).await;
 }
@@ -232,7 +237,7 @@ async fn abuse_19_at_the_memory_cap_challenges_make_room_and_log_outs_stay() {
         let circuit = CircuitTag::from_bytes(random_bytes(&SystemEntropy).unwrap());
         let record = ChallengeRecord { circuit, ..contract::record(until) };
         let token = ChallengeToken::random(&SystemEntropy).unwrap();
-        fixture.store.put_challenge(&token, record).await.unwrap();
+        fixture.store.put_challenge(&token, record, Place::Beside(None)).await.unwrap();
         newest = Some(token);
     }
     assert_ne!(redis.info("evicted_keys"), "0");
@@ -430,7 +435,7 @@ async fn abuse_19_a_cluster_without_a_node_refuses_and_comes_back() {
     let record = contract::record(contract::START.after(Duration::from_secs(60)));
     let refused = || async {
         let token = ChallengeToken::random(&SystemEntropy).unwrap();
-        fixture.store.put_challenge(&token, record.clone()).await.is_err()
+        fixture.store.put_challenge(&token, record.clone(), Place::Beside(None)).await.is_err()
     };
     until("every slot to be refused", || async {
         let started = Instant::now();
@@ -629,7 +634,7 @@ async fn abuse_18_a_challenge_that_is_not_listed_any_more_is_an_absent_one() {
     let token = put(&fixture.store).await;
     let circuit = CircuitTag::from_bytes([1; 16]);
     assert_eq!(redis.tell(&["DEL", &format!("fortify:active:{}", circuit.encode())]), ":1");
-    assert!(fixture.store.take_challenge(&token).await.unwrap().is_none());
+    assert!(fixture.store.take_challenge(&token).await.unwrap().challenge().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

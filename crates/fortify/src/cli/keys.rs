@@ -74,7 +74,7 @@ mod tests {
     use fortify_core::clock::ManualClock;
     use fortify_core::pseudonym::CircuitTag;
     use fortify_engine::challenge::policy::ChallengeRequest;
-    use fortify_store::record::{ChallengeRecord, ChallengeToken, Secret};
+    use fortify_store::record::{ChallengeRecord, ChallengeToken, Place, Secret};
     use fortify_web::app::App;
 
     /// Within a style period that is not the first of its day: both matter.
@@ -113,9 +113,11 @@ mod tests {
             .engine
             .parts()
             .challenges
-            .issue(circuit, ChallengeRequest::default())
+            .issue(circuit, ChallengeRequest::default(), false, Place::Beside(None))
             .await
-            .unwrap();
+            .unwrap()
+            .unwrap()
+            .0;
         let record = app.engine.parts().store.challenge(&issued.token).await.unwrap().unwrap();
         // The same challenge with another task, from a known seed.
         let spec = Spec::new(Variant::Arithmetic, Level::new(5).unwrap());
@@ -129,7 +131,7 @@ mod tests {
             ..record
         };
         let token = ChallengeToken::random(&SystemEntropy).unwrap();
-        app.engine.parts().store.put_challenge(&token, known).await.unwrap();
+        app.engine.parts().store.put_challenge(&token, known, Place::Beside(None)).await.unwrap();
         let drawn =
             app.engine.parts().challenges.picture(&token, circuit).await.unwrap().unwrap().bytes;
 

@@ -16,13 +16,13 @@ use fortify_core::entropy::SystemEntropy;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_engine::challenge::policy::{ChallengeRequest, Preference};
 use fortify_engine::challenge::render::Render;
-use fortify_engine::challenge::{RedeemOutcome, Submission};
+use fortify_engine::challenge::{RedeemOutcome, Redeemed, Submission};
 use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::session::key_ring::KeyRing;
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::history::DialHistory;
 use fortify_engine::threat::table::LevelOverride;
-use fortify_store::record::{ChallengeRecord, ChallengeToken};
+use fortify_store::record::{ChallengeRecord, ChallengeToken, Place};
 use fortify_testkit::wait::eventually;
 use fortify_testkit::{Easel, Parts, TestGate, fields};
 use fortify_web::app::App;
@@ -118,11 +118,25 @@ async fn nothing_but_a_wrong_pick_of_an_own_challenge_is_counted_as_one() {
     let unknown = ChallengeToken::random(&SystemEntropy).unwrap();
     let old = ChallengeToken::random(&SystemEntropy).unwrap();
     let outdated = ChallengeRecord { renderer: kept.renderer + 1, ..kept.clone() };
-    test_gate.app.engine.parts().store.put_challenge(&old, outdated).await.unwrap();
+    test_gate
+        .app
+        .engine
+        .parts()
+        .store
+        .put_challenge(&old, outdated, Place::Beside(None))
+        .await
+        .unwrap();
     let foreign = ChallengeToken::random(&SystemEntropy).unwrap();
     let circuit = CircuitTag::from_bytes([7; 16]);
     let others = ChallengeRecord { circuit, ..kept.clone() };
-    test_gate.app.engine.parts().store.put_challenge(&foreign, others).await.unwrap();
+    test_gate
+        .app
+        .engine
+        .parts()
+        .store
+        .put_challenge(&foreign, others, Place::Beside(None))
+        .await
+        .unwrap();
     let typed = ChallengeToken::random(&SystemEntropy).unwrap();
     let mode = AnswerMode::Typed.as_str().into();
     test_gate
@@ -130,7 +144,7 @@ async fn nothing_but_a_wrong_pick_of_an_own_challenge_is_counted_as_one() {
         .engine
         .parts()
         .store
-        .put_challenge(&typed, ChallengeRecord { mode, ..kept.clone() })
+        .put_challenge(&typed, ChallengeRecord { mode, ..kept.clone() }, Place::Beside(None))
         .await
         .unwrap();
     for token in [unknown, old, foreign, typed] {
@@ -140,10 +154,18 @@ async fn nothing_but_a_wrong_pick_of_an_own_challenge_is_counted_as_one() {
             .engine
             .parts()
             .challenges
-            .redeem(Submission { token: &token.encode(), answer: &wrong, trapped: false }, circuit)
+            .redeem(
+                Submission { token: &token.encode(), answer: &wrong, trapped: false },
+                circuit,
+                true,
+            )
             .await
             .unwrap();
-        assert_eq!(redeemed.redeemed, RedeemOutcome::Failed);
+        match redeemed {
+            Redeemed::Gone => {}
+            Redeemed::Checked(checked) => assert_eq!(checked.redeemed, RedeemOutcome::Failed),
+            Redeemed::Again(_) => panic!("a wrong answer led to something"),
+        }
     }
     let next = test_gate.submit(&mut visitor, &page, "no choice").await;
     assert!(test_gate.solve(&mut visitor, &next).await.admits());
@@ -317,11 +339,9 @@ async fn ten_slow_pictures_in_a_row_make_the_next_ones_plain_until_they_are_quic
         app.engine
             .parts()
             .challenges
-            .issue_with_picture(
-                circuit,
-                ChallengeRequest { preference: Preference::Any, harder: false },
-            )
+            .issue(circuit, ChallengeRequest::default(), true, Place::Beside(None))
             .await
+            .unwrap()
             .unwrap()
             .0
     };
@@ -369,8 +389,9 @@ async fn pictures_and_sessions_follow_the_dial() {
             .engine
             .parts()
             .challenges
-            .issue_with_picture(circuit, ChallengeRequest::default())
+            .issue(circuit, ChallengeRequest::default(), true, Place::Beside(None))
             .await
+            .unwrap()
             .unwrap();
         assert_eq!((issued.level, issued.variant), (10, "arithmetic"));
         assert_eq!(issued.expires_in, Duration::from_secs(60));

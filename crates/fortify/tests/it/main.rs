@@ -24,5 +24,6 @@ mod reload;
 mod requirements;
 mod service;
 mod store_steps;
+mod tabs;
 mod tor;
 mod way_in;

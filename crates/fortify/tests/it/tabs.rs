@@ -1,0 +1,443 @@
+//! Double clicks, lost answers, reloads and many tabs: over the embedded store, and over two nodes with one Redis.
+//!
+//! Each at levels 3, 7 and 10: what a person does with a browser over a slow circuit gets that person in, and gets nobody
+//! else in.
+
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use fortify_config::StorageBackend;
+use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
+use fortify_engine::challenge::RECEIPT_LIFETIME;
+use fortify_testkit::redis::{Redis, until};
+use fortify_testkit::store::ProbedStore;
+use fortify_testkit::{Parts, Reply, TestGate, Visitor, fields, memory_store};
+use serde_json::json;
+
+const LEVELS: [u8; 3] = [3, 7, 10];
+
+/// One node, or two over one Redis.
+struct Site {
+    nodes: Vec<TestGate>,
+    _redis: Option<Redis>,
+}
+
+fn as_shipped(parts: &mut Parts, level: u8) {
+    parts.config.captcha.level = level;
+    parts.config.captcha.max_active_per_circuit = 3;
+    parts.config.security.identity = IdentityMode::Circuit;
+    parts.config.limits.challenges_per_minute = 10;
+    parts.config.threat.levels.clear();
+}
+
+impl Site {
+    async fn embedded(level: u8) -> Self {
+        let node = TestGate::with(|parts| as_shipped(parts, level)).await;
+        Self { nodes: vec![node], _redis: None }
+    }
+
+    async fn shared(level: u8) -> Self {
+        let redis = Redis::start(&[]);
+        let node = async |keys: Option<&std::path::Path>| {
+            let node = TestGate::with(|parts| {
+                as_shipped(parts, level);
+                parts.config.storage.backend = StorageBackend::Redis;
+                parts.config.storage.redis = redis.config();
+                if let Some(keys) = keys {
+                    let data_dir = &parts.config.storage.data_dir;
+                    std::fs::create_dir_all(data_dir).unwrap();
+                    std::fs::copy(keys, data_dir.join("keys.json")).unwrap();
+                }
+            })
+            .await;
+            until("a node to be ready", || async { node.app.readiness().await.is_ready() }).await;
+            node
+        };
+        let first = node(None).await;
+        let second = node(Some(&first.app.config.storage.data_dir.join("keys.json"))).await;
+        Self { nodes: vec![first, second], _redis: Some(redis) }
+    }
+
+    async fn both(level: u8) -> [Self; 2] {
+        [Self::embedded(level).await, Self::shared(level).await]
+    }
+
+    fn first(&self) -> &TestGate {
+        &self.nodes[0]
+    }
+
+    fn visitor(&self, circuit: u32) -> Visitor {
+        self.first().visitor().circuit(&address(circuit))
+    }
+
+    /// The same browser, whose next request reaches another node, if there is one.
+    fn elsewhere(&self, visitor: &Visitor) -> Visitor {
+        let mut visitor = visitor.clone();
+        visitor.address = self.nodes.last().unwrap().address;
+        visitor
+    }
+
+    fn pass(&self, time: Duration) {
+        for node in &self.nodes {
+            node.clock.advance(time);
+        }
+    }
+
+    async fn failures(&self, circuit: u32) -> u32 {
+        let parts = self.first().app.engine.parts();
+        let tag = parts.pseudonyms.tag(&CircuitId::Header(TorCircuit::from_parts(0, 0, circuit)));
+        parts.store.failures(tag).await.unwrap().count
+    }
+
+    /// Right answers that the first node knows of.
+    fn solved(&self, circuit: u32) -> u32 {
+        let parts = self.first().app.engine.parts();
+        let tag = parts.pseudonyms.tag(&CircuitId::Header(TorCircuit::from_parts(0, 0, circuit)));
+        parts.answer_histories.get(tag).map_or(0, |history| history.solved())
+    }
+
+    /// Solves every challenge of the chain that `page` begins.
+    async fn solve_all(&self, visitor: &mut Visitor, mut page: Reply) -> Reply {
+        while page.is_challenge() {
+            page = self.first().solve(visitor, &page).await;
+        }
+        page
+    }
+}
+
+fn address(circuit: u32) -> String {
+    TorCircuit::from_parts(0, 0, circuit).address().to_string()
+}
+
+fn session(reply: &Reply) -> Option<String> {
+    let cookies = reply.set_cookies();
+    let session = cookies.iter().find(|cookie| cookie.starts_with("cerberus_session=e"))?;
+    session.split(';').next().map(str::to_owned)
+}
+
+fn stages(level: u8) -> u32 {
+    if level == 10 { 3 } else { 1 }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_same_answer_again_is_the_same_session_for_a_minute() {
+    for level in LEVELS {
+        for site in Site::both(level).await {
+            let mut visitor = site.visitor(1);
+            let mut page = visitor.get("/articles/1").await;
+            let last = loop {
+                let answer = site.first().answer(&page.field("token")).await;
+                // Before the first response is there, the button is pressed again.
+                let mut twice = site.elsewhere(&visitor);
+                let (mut again, gate) = (visitor.clone(), site.first());
+                let (one, two, three) = tokio::join!(
+                    gate.submit(&mut visitor, &page, &answer),
+                    gate.submit(&mut twice, &page, &answer),
+                    gate.submit(&mut again, &page, &answer),
+                );
+                for other in [&two, &three] {
+                    assert_eq!(other.status, one.status, "level {level}: {}", other.text());
+                    assert_eq!(session(other), session(&one), "level {level}");
+                    assert_eq!(other.header("location"), one.header("location"));
+                    assert_eq!(other.try_field("token"), one.try_field("token"), "level {level}");
+                }
+                let before = std::mem::replace(&mut page, one);
+                if !page.is_challenge() {
+                    break (again, before, answer);
+                }
+            };
+            assert!(page.admits() && page.header("location") == Some("/articles/1"));
+            assert_eq!(site.solved(1), stages(level), "level {level}: counted twice");
+            assert_eq!(site.failures(1).await, 0);
+
+            // The response was lost: the page is sent again, without its cookie.
+            let (_, form, answer) = last;
+            let (mut lost, mut stranger) = (site.visitor(1), site.visitor(2));
+            site.pass(RECEIPT_LIFETIME - Duration::from_secs(1));
+            let again = site.first().submit(&mut lost, &form, &answer).await;
+            assert_eq!(session(&again), session(&page), "level {level}: {}", again.text());
+            assert!(!site.first().submit(&mut stranger, &form, &answer).await.admits());
+            let mut other = site.visitor(1);
+            let wrong = site.first().submit(&mut other, &form, "WRONG").await;
+            assert!(!wrong.admits(), "level {level}: another answer");
+            assert_eq!(site.failures(1).await, 0);
+            assert_eq!(lost.get("/articles/1").await.status, StatusCode::OK);
+
+            // Not for longer, and not after a log-out.
+            let mut late = site.visitor(1);
+            site.pass(Duration::from_secs(1));
+            assert!(
+                !site.first().submit(&mut late, &form, &answer).await.admits(),
+                "level {level}"
+            );
+            let mut leaver = site.visitor(3);
+            let page = leaver.get("/").await;
+            let mut form = page.clone();
+            let mut next = page;
+            while next.is_challenge() {
+                form = next;
+                next = site.first().solve(&mut leaver, &form).await;
+            }
+            let left = leaver.post_json("/api/session/logout", &json!({})).await;
+            assert_eq!(left.status, StatusCode::OK);
+            let mut back = site.visitor(3);
+            // What was right before.
+            let reply = site.first().submit(&mut back, &form, "ACDEFH").await;
+            assert!(!reply.admits() && reply.is_challenge(), "level {level}: {}", reply.text());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn after_a_log_out_the_same_answer_is_none() {
+    for site in Site::both(7).await {
+        let mut visitor = site.visitor(1);
+        let page = visitor.get("/").await;
+        let answer = site.first().answer(&page.field("token")).await;
+        assert!(site.first().submit(&mut visitor, &page, &answer).await.admits());
+        let mut again = site.visitor(1);
+        assert!(site.first().submit(&mut again, &page, &answer).await.admits());
+        let left = visitor.post_json("/api/session/logout", &json!({})).await;
+        assert_eq!(left.status, StatusCode::OK);
+        let mut back = site.visitor(1);
+        let reply = site.first().submit(&mut back, &page, &answer).await;
+        assert!(!reply.admits() && reply.is_challenge(), "{}", reply.text());
+    }
+}
+
+/// Browsers close the connection of the first click when the second one sends the form again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_answer_counts_although_its_connection_was_closed_while_it_was_checked() {
+    let connection: Arc<Mutex<Option<TcpStream>>> = Arc::default();
+    let dir = tempfile::tempdir().unwrap();
+    let closing = connection.clone();
+    let probe = move |verb| {
+        if verb == "take_challenge" {
+            drop(closing.lock().unwrap().take());
+        }
+        Ok(())
+    };
+    let store = ProbedStore::new(Arc::new(memory_store(dir.path())), Box::new(probe));
+    // Where a session needs a trusted circuit too, the answer waits for the disk.
+    let gate = TestGate::with(|parts| {
+        as_shipped(parts, 7);
+        parts.store = Some(store);
+    })
+    .await;
+    let mut visitor = gate.visitor().circuit(&address(1));
+    let page = visitor.get("/").await;
+    let answer = gate.answer(&page.field("token")).await;
+    let form = fields(&[("token", &page.field("token")), ("answer", &answer), ("return_to", "/")]);
+    let body = fortify_testkit::form(&form);
+    let request = format!(
+        "POST /validate-captcha HTTP/1.1\r\nHost: site.onion\r\nX-Circuit-ID: {}\r\nContent-Length: {}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nCookie: cerberus_hint=seen\r\n\r\n{body}",
+        address(1),
+        body.len(),
+    );
+    let mut first = TcpStream::connect(gate.address).unwrap();
+    *connection.lock().unwrap() = Some(first.try_clone().unwrap());
+    std::io::Write::write_all(&mut first, request.as_bytes()).unwrap();
+    drop(first);
+    until("the first click to be read", || async { connection.lock().unwrap().is_none() }).await;
+    let reply = gate.submit(&mut visitor, &page, &answer).await;
+    assert!(reply.admits(), "{}", reply.text());
+    assert_eq!(visitor.get("/articles/1").await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn eleven_tabs_show_one_challenge_and_a_right_answer_counts_in_any() {
+    for level in LEVELS {
+        for site in Site::both(level).await {
+            let mut visitor = site.visitor(1);
+            let tabs: Vec<_> = (0..11)
+                .map(|number| {
+                    // A restored window: all at once, and without a cookie.
+                    let mut tab = site.visitor(1);
+                    if number % 2 == 1 {
+                        tab = site.elsewhere(&tab);
+                    }
+                    tokio::spawn(async move { tab.get(&format!("/articles/{number}")).await })
+                })
+                .collect();
+            let mut pages = Vec::new();
+            for tab in tabs {
+                pages.push(tab.await.unwrap());
+            }
+            for page in &pages {
+                assert_eq!(page.try_field("token"), pages[0].try_field("token"), "level {level}");
+                assert_eq!(picture(page), picture(&pages[0]), "other bytes at level {level}");
+            }
+            // As often as somebody loads it again.
+            for _ in 0..30 {
+                let page = visitor.get("/articles/1").await;
+                assert_eq!(page.try_field("token"), pages[0].try_field("token"), "level {level}");
+            }
+            let reply = site.first().solve(&mut visitor, &pages[7]).await;
+            let done = site.solve_all(&mut visitor, reply).await;
+            assert!(done.admits() && done.header("location") == Some("/articles/7"));
+            // The other tabs are sent on, whatever is in their forms.
+            for (number, page) in pages.iter().enumerate() {
+                let sent = site.first().submit(&mut visitor, page, "WRONG").await;
+                assert_eq!(sent.status, StatusCode::SEE_OTHER, "level {level}");
+                let to = format!("/articles/{number}");
+                assert_eq!(sent.header("location"), Some(&*to));
+                assert!(!sent.set_cookies().iter().any(|cookie| cookie.contains("=seen")));
+            }
+            assert_eq!(visitor.cookies["cerberus_hint"], "member");
+            assert_eq!(site.failures(1).await, 0);
+            assert_eq!(visitor.get("/articles/1").await.status, StatusCode::OK);
+        }
+    }
+}
+
+fn picture(page: &Reply) -> String {
+    page.text().split("base64,").nth(1).unwrap().split('"').next().unwrap().to_owned()
+}
+
+fn another(page: &Reply, kind: &str) -> Vec<(String, String)> {
+    fields(&[("token", &page.field("token")), ("return_to", "/"), ("another", kind)])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_form_whose_challenge_was_used_up_shows_the_live_one_and_counts_for_nothing() {
+    for level in LEVELS {
+        for site in Site::both(level).await {
+            let mut visitor = site.visitor(1);
+            let old = visitor.get("/").await;
+            let answer = site.first().answer(&old.field("token")).await;
+            let new = visitor.post_form("/validate-captcha", &another(&old, "1")).await;
+            assert_ne!(new.field("token"), old.field("token"));
+            // In the tab that was left behind: the right answer, and another picture.
+            let stale = site.first().submit(&mut visitor, &old, &answer).await;
+            assert_eq!(stale.field("token"), new.field("token"), "level {level}");
+            assert!(stale.text().contains("did not count"), "{}", stale.text());
+            let mut other = site.elsewhere(&visitor);
+            let again = other.post_form("/validate-captcha", &another(&old, "letters")).await;
+            assert_eq!(
+                again.field("token"),
+                new.field("token"),
+                "level {level}: drawn for nothing"
+            );
+            assert_eq!(site.failures(1).await, 0);
+
+            // A wrong answer that is sent twice is one.
+            let (mut twice, gate) = (other.clone(), site.first());
+            let (one, two) = tokio::join!(
+                gate.submit(&mut visitor, &new, "WRONG"),
+                gate.submit(&mut twice, &new, "WRONG"),
+            );
+            assert_eq!(one.field("token"), two.field("token"), "level {level}");
+            assert_eq!(site.failures(1).await, 1, "level {level}: counted twice");
+            let done = site.solve_all(&mut visitor, one).await;
+            assert!(done.admits(), "level {level}: {}", done.text());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_16_challenges_that_are_drawn_count_and_no_stage_draws_them_for_nothing() {
+    for level in LEVELS {
+        for site in Site::both(level).await {
+            let mut visitor = site.visitor(1);
+            let mut page = visitor.get("/").await;
+            if stages(level) > 1 {
+                page = site.first().solve(&mut visitor, &page).await;
+            }
+            let mut drawn = 1;
+            let refused = loop {
+                let next = visitor.post_form("/validate-captcha", &another(&page, "1")).await;
+                if !next.is_challenge() {
+                    break next;
+                }
+                assert_ne!(next.field("token"), page.field("token"));
+                page = next;
+                drawn += 1;
+            };
+            assert_eq!(
+                (drawn, refused.status),
+                (10, StatusCode::TOO_MANY_REQUESTS),
+                "level {level}"
+            );
+            // What is there is shown and can be answered.
+            assert_eq!(visitor.get("/").await.field("token"), page.field("token"));
+            assert!(site.solve_all(&mut visitor, page).await.admits(), "level {level}");
+        }
+    }
+}
+
+/// The answer to the first stage, sent again, leads to the second stage's challenge, and after a wrong answer to that one
+/// not to another one for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_16_a_stage_that_is_replayed_draws_no_free_challenge() {
+    for site in Site::both(10).await {
+        let mut visitor = site.visitor(1);
+        let first = visitor.get("/").await;
+        let answer = site.first().answer(&first.field("token")).await;
+        let mut replayer = visitor.clone();
+        let second = site.first().submit(&mut visitor, &first, &answer).await;
+        let again = site.first().submit(&mut replayer, &first, &answer).await;
+        assert_eq!(again.field("token"), second.field("token"));
+        assert!(again.text().contains("Picture 2 of 3"), "{}", again.text());
+        let mut page = again;
+        for drawn in 2..=10 {
+            page = replayer.post_form("/validate-captcha", &another(&page, "1")).await;
+            assert!(page.is_challenge(), "{drawn}");
+        }
+        site.first()
+            .app
+            .engine
+            .parts()
+            .store
+            .take_challenge(&page.field("token").parse().unwrap())
+            .await
+            .unwrap();
+        let free = site.first().submit(&mut replayer, &first, &answer).await;
+        assert_eq!(free.status, StatusCode::TOO_MANY_REQUESTS, "{}", free.text());
+    }
+}
+
+/// Many people may have one address: the tabs of one browser show one challenge, and other browsers show their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_an_address_each_browser_has_its_own_challenge() {
+    let gate = TestGate::with(|parts| {
+        as_shipped(parts, 7);
+        parts.config.security.identity = IdentityMode::Peer;
+    })
+    .await;
+    let (mut one, mut other) = (gate.visitor(), gate.visitor());
+    let (page, theirs) = (one.get("/").await, other.get("/").await);
+    assert_ne!(page.field("token"), theirs.field("token"));
+    assert_eq!(one.get("/articles/1").await.field("token"), page.field("token"));
+    assert_eq!(picture(&one.get("/articles/1").await), picture(&page));
+    let next = other.post_form("/validate-captcha", &another(&theirs, "1")).await;
+    assert_ne!(next.field("token"), theirs.field("token"));
+    assert_eq!(one.get("/articles/1").await.field("token"), page.field("token"));
+
+    // A double click is one session, and nobody else at the address gets it.
+    let answer = gate.answer(&page.field("token")).await;
+    let mut twice = one.clone();
+    let granted = gate.submit(&mut one, &page, &answer).await;
+    assert!(granted.admits());
+    assert_eq!(session(&gate.submit(&mut twice, &page, &answer).await), session(&granted));
+    assert!(!gate.submit(&mut other, &page, &answer).await.admits(), "another browser's session");
+    assert!(!gate.submit(&mut gate.visitor(), &page, &answer).await.admits());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_timed_from_when_its_picture_was_shown_first() {
+    let gate = TestGate::with(|parts| {
+        as_shipped(parts, 5);
+        parts.config.reputation.scoring.suspects = true;
+    })
+    .await;
+    let mut visitor = gate.visitor().circuit(&address(1));
+    let page = visitor.get("/").await;
+    gate.clock.advance(Duration::from_secs(9));
+    let mut tab = gate.visitor().circuit(&address(1));
+    assert_eq!(tab.get("/").await.field("token"), page.field("token"));
+    gate.clock.advance(Duration::from_millis(300));
+    assert!(gate.solve(&mut visitor, &page).await.admits(), "taken for a program");
+}
