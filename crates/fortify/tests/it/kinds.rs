@@ -14,7 +14,7 @@ use fortify_config::Config;
 use fortify_core::clock::ManualClock;
 use fortify_core::entropy::SystemEntropy;
 use fortify_core::pseudonym::CircuitTag;
-use fortify_engine::challenge::policy::{ChallengeRequest, Preference};
+use fortify_engine::challenge::policy::ChallengeRequest;
 use fortify_engine::challenge::render::Render;
 use fortify_engine::challenge::{RedeemOutcome, Redeemed, Submission};
 use fortify_engine::limits::waits::FailureWaits;

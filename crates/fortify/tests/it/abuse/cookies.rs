@@ -21,7 +21,8 @@ async fn abuse_23_a_visitor_with_cookies_off_is_told_and_not_looped() {
     assert!(told.text().contains("href=\"/articles/1\""));
 
     // A page of somebody else's, in a browser that keeps cookies: the same step lets in.
-    let mut embedded = test_gate.visitor();
+    let test_gate = circuit_bed().await;
+    let mut embedded = test_gate.visitor().circuit(CIRCUIT);
     let image = embedded.get("/api/captcha-image?challenge=new").await;
     let id = image.header("x-challenge-id").unwrap().to_owned();
     let sent = fields(&[("token", &id), ("answer", &test_gate.answer(&id).await)]);
