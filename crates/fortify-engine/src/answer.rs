@@ -96,8 +96,7 @@ impl Engine {
         client: &Client,
         submission: Submission<'_>,
     ) -> Result<Option<Minted>, EngineError> {
-        let open = self.challenges.own(client.tag, submission.token).await?.is_some();
-        if open || !client.shows(submission.token) {
+        if !client.shows(submission.token) || self.challenges.is_open(submission.token).await? {
             return Ok(None);
         }
         // Nothing can be taken: the challenge is gone, and none is ever stored again under its token.
@@ -128,8 +127,8 @@ impl Engine {
                 let progress = self.progress(client).await?;
                 let progress =
                     progress.at_least(cookie.expose(), client.tag, keys, clock, store).await?;
-                let Some(progress) = progress else { return Ok(None) };
-                let (number, cookie) = (progress.passed, cookie.expose().clone());
+                let Some((number, progress)) = progress else { return Ok(None) };
+                let cookie = cookie.expose().clone();
                 let next = IssueRequest::again(self.requirement(client), progress);
                 Ok(Some(Answered::Next(Stage { number, cookie, next })))
             }

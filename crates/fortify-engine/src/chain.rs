@@ -104,8 +104,8 @@ impl Progress {
         }
     }
 
-    /// The progress after the stage of `cookie`, which the same answer earned a moment ago, or `self` if that is further.
-    /// `None` if the cookie is not in force, or its chain has led to a session.
+    /// The stage of `cookie`, which the same answer earned a moment ago, and the progress after it, or `self` if that is
+    /// further. `None` if the cookie is not in force, or its chain has led to a session.
     ///
     /// # Errors
     ///
@@ -117,14 +117,14 @@ impl Progress {
         keys: &KeyRing,
         clock: &dyn Clock,
         store: &dyn StateStore,
-    ) -> Result<Option<Self>, StoreError> {
+    ) -> Result<Option<(u8, Self)>, StoreError> {
         let Some(claims) = open(cookie, circuit, keys, clock) else { return Ok(None) };
         if store.is_chain_spent(claims.chain).await? {
             return Ok(None);
         }
         let earned = Self { passed: claims.stage, chain: Some(claims.chain) };
         let further = self.chain == earned.chain && self.passed > earned.passed;
-        Ok(Some(if further { self } else { earned }))
+        Ok(Some((claims.stage, if further { self } else { earned })))
     }
 
     /// Passes one more stage after the right answer to the challenge `token`.

@@ -331,6 +331,16 @@ impl Challenges {
         Ok(own.map(|record| Live { token, record: Some(record) }))
     }
 
+    /// Whether `token` is that of a challenge that can be answered, of whatever circuit.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store fails.
+    pub async fn is_open(&self, token: &str) -> Result<bool, StoreError> {
+        let Ok(token) = token.parse() else { return Ok(false) };
+        Ok(self.store.challenge(&token).await?.is_some())
+    }
+
     /// Whether `live` can be shown to somebody who has to get a challenge by `request`: there is time to answer it, and it
     /// is as hard.
     #[must_use]
