@@ -142,11 +142,13 @@ impl Engine {
         submission: Submission<'_>,
         checked: Redemption,
     ) -> Result<Answered, EngineError> {
-        let redeemed = self.apply_answer(client, checked).await;
+        let (redeemed, wish) = (self.apply_answer(client, checked).await, checked.wish);
         let requirement = self.requirement(client);
         let level = match redeemed {
             RedeemOutcome::Solved { level } => level,
-            RedeemOutcome::Failed => return Ok(Answered::Wrong(IssueRequest::retry(requirement))),
+            RedeemOutcome::Failed => {
+                return Ok(Answered::Wrong(IssueRequest::retry(requirement).with_preference(wish)));
+            }
             RedeemOutcome::MustWait(wait) => return Ok(Answered::Wait(Wait::Failures(wait))),
         };
         let progress = self.progress(client).await?;
@@ -154,16 +156,18 @@ impl Engine {
         // attack. Within a step, so that nobody who was solving while the level rose has to begin again.
         let in_force = self.threat.level().get();
         if level.saturating_add(1) < in_force {
-            return Ok(Answered::Outdated(IssueRequest::next(requirement, progress)));
+            return Ok(Answered::Outdated(
+                IssueRequest::next(requirement, progress).with_preference(wish),
+            ));
         }
         if progress.passed.saturating_add(1) < requirement.stages {
             let passed = progress.pass(submission.token, client.tag, &self.keys, &*self.clock)?;
             let PassedStage { progress, cookie } = passed;
-            let next = IssueRequest::next(requirement, progress);
+            let next = IssueRequest::next(requirement, progress).with_preference(wish);
             return Ok(Answered::Next(Stage { number: progress.passed, cookie, next }));
         }
         if !self.chains.spend(progress, &*self.store, &*self.clock).await? {
-            return Ok(Answered::Wrong(IssueRequest::retry(requirement)));
+            return Ok(Answered::Wrong(IssueRequest::retry(requirement).with_preference(wish)));
         }
         self.grant(client, in_force).await.map(Answered::Granted)
     }
@@ -193,13 +197,20 @@ impl Engine {
             Evidence::Wrong => Some(AnswerEvent::Failed),
             Evidence::Bot => Some(AnswerEvent::Bot),
         };
+        let before = self.answer_histories.get(client.tag);
+        let first_try = !before.is_some_and(|history| history.missed());
         let is_bot = event.is_some_and(|event| self.replication.record(client.tag, event));
         let solved = matches!(checked.redeemed, RedeemOutcome::Solved { .. });
         client.record(Outcome::Answered { solved });
         // An answer without a challenge costs nothing, so it must not influence the dial.
         match checked.evidence {
             Evidence::None => {}
-            Evidence::Solved(_) => self.threat.signals().solved(client.tag),
+            Evidence::Solved(_) => {
+                self.threat.signals().solved(client.tag);
+                if first_try {
+                    self.metrics.challenge.first_try();
+                }
+            }
             Evidence::Wrong | Evidence::Bot => self.threat.signals().failed(client.tag),
         }
         let Some(circuit) = client.tor() else { return checked.redeemed };

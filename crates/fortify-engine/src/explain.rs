@@ -69,6 +69,8 @@ pub struct AnswerHistoryView {
     pub ban_at: f32,
     /// The number of right answers.
     pub solved: u32,
+    /// The number of right answers at the first try.
+    pub first_tries: u32,
     /// The number of wrong answers.
     pub failed: u32,
     /// The reasons why its answers look automated.
@@ -171,6 +173,7 @@ impl Engine {
             points: history.points(scoring, now),
             ban_at: scoring.ban,
             solved: history.solved(),
+            first_tries: history.first_tries(),
             failed: history.failed(),
             suspicions: history.suspicions(scoring, now).map(Suspicion::as_str).collect(),
         })

@@ -17,6 +17,12 @@ use crate::limits::Admission;
 use crate::limits::admission_queue::QueuePosition;
 use fortify_store::record::{ChallengeToken, Place};
 
+/// How long somebody waits at most who gave no answer within `reputation.forget_seconds`.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// From this wrong answer on, tasks are of a kind that is hard for bots: the requirement's "after 2 failures".
+const HARD_AFTER: u32 = 2;
+
 /// A request for a challenge.
 #[derive(Clone, Copy, Debug)]
 pub struct IssueRequest<'a> {
@@ -52,6 +58,17 @@ pub struct Issued {
     pub stage: u8,
     /// The number of stages in the chain.
     pub stages: u8,
+    /// The circuit's wrong answers.
+    pub tries: Tries,
+}
+
+/// Wrong answers, as the visitor is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tries {
+    /// How many count.
+    pub wrong: u32,
+    /// How long the next one makes the circuit wait.
+    pub next: Duration,
 }
 
 /// The result of requesting a challenge.
@@ -121,16 +138,10 @@ impl<'a> IssueRequest<'a> {
         Self { picture: false, ..self }
     }
 
-    /// The preferred kind of picture.
-    #[must_use]
-    pub const fn preference(&self) -> Preference {
-        self.preference
-    }
-
     /// Whether it is for the next challenge of a chain.
     #[must_use]
     pub const fn continues(&self) -> bool {
-        matches!(self.entry, Entry::Next(_))
+        matches!(self.entry, Entry::Next(_) | Entry::Again(_))
     }
 
     const fn at(entry: Entry, requirement: Requirement) -> Self {
@@ -165,8 +176,10 @@ impl Engine {
         let stage = progress.passed.saturating_add(1).min(stages);
         let failures = self.store.failures(client.tag).await?;
         let wait = self.challenges.wait_after(failures);
+        let tries =
+            Tries { wrong: failures.count, next: self.challenges.wait_of(failures.count + 1) };
         let found = |(challenge, media)| {
-            Issue::Issued(Box::new(Issued { challenge, media, stage, stages }))
+            Issue::Issued(Box::new(Issued { challenge, media, stage, stages, tries }))
         };
 
         // Of the tabs of a circuit one at a time finds out whether there is a challenge to show.
@@ -180,12 +193,13 @@ impl Engine {
         let replaces =
             live.as_ref().is_some_and(|live| request.replaces.is_some_and(|token| live.is(token)));
         // A wish is good for a challenge that is there, and another one is drawn for it.
-        let preference = if replaces || request.replaces.is_none() {
-            request.preference
-        } else {
-            Preference::Any
+        let preference = match (&live, request.preference) {
+            (Some(live), Preference::Any) if replaces => live.wish(),
+            (_, wish) if replaces || request.replaces.is_none() => wish,
+            _ => Preference::Any,
         };
-        let details = ChallengeRequest { preference, harder };
+        let hard_task = failures.count >= HARD_AFTER;
+        let details = ChallengeRequest { preference, harder, hard_task };
         let serves = |live: &Live| !replaces && self.challenges.serves(live, details);
         let live = match live {
             Some(live) if wait.is_none() && serves(&live) => {
@@ -251,8 +265,18 @@ impl Engine {
         let trust = self.trust_in(client.tor(), client.tag).await?;
         let trusted = matches!(trust, Trust::For(_));
         let per_hour = self.threat.policy().challenges_per_hour;
-        let admission = self.limits.request_slot(client.tag, trusted, per_hour).await?;
+        let admission = self
+            .limits
+            .request_slot(client.tag, trusted, per_hour, self.longest_wait(client))
+            .await?;
         self.wait_of(admission, client)
+    }
+
+    /// How long `client` waits at most for a challenge because it had many. Somebody who gave no wrong answer lately, and no
+    /// right one that earned a session, is more likely to be a person with a slow circuit than a program, and costs a
+    /// picture in five minutes.
+    fn longest_wait(&self, client: &Client) -> Option<Duration> {
+        self.answer_histories.get(client.tag).is_none().then_some(LONGEST_WAIT)
     }
 
     /// Whether the holder of `ticket` is called; `None` if the ticket is invalid.

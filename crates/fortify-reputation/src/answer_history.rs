@@ -125,6 +125,10 @@ pub struct AnswerHistory {
     solved: u32,
     /// Wrong answers; saturates.
     failed: u32,
+    /// Right answers without a wrong one before them since the last right one; saturates.
+    first_tries: u32,
+    /// Whether the last answer was wrong.
+    missed: bool,
     bot: bool,
     points: f32,
     /// The time of `points`; 1970 if there is none yet.
@@ -143,12 +147,16 @@ impl AnswerHistory {
                     *slot = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
                 }
                 next.solved = next.solved.saturating_add(1);
+                next.first_tries = next.first_tries.saturating_add(u32::from(!next.missed));
+                next.missed = false;
             }
             AnswerEvent::Failed => {
+                next.missed = true;
                 next.failed = next.failed.saturating_add(1);
                 next.points += scoring.failure;
             }
             AnswerEvent::Bot => {
+                next.missed = true;
                 next.failed = next.failed.saturating_add(1);
                 next.bot = true;
                 next.points += scoring.bot;
@@ -178,6 +186,18 @@ impl AnswerHistory {
     #[must_use]
     pub const fn solved(&self) -> u32 {
         self.solved
+    }
+
+    /// Right answers at the first try: without a wrong one since the last right one; saturates.
+    #[must_use]
+    pub const fn first_tries(&self) -> u32 {
+        self.first_tries
+    }
+
+    /// Whether the last answer was wrong, so that a right one now is no first try.
+    #[must_use]
+    pub const fn missed(&self) -> bool {
+        self.missed
     }
 
     /// Wrong answers; saturates.

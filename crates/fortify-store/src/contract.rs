@@ -36,6 +36,7 @@ pub fn record(expires_at: Timestamp) -> ChallengeRecord {
         seed: Secret::new([7; 32]),
         answer: Secret::new("t:ACDEFH".to_owned()),
         decoy: None,
+        wish: None,
         style_period: 86_400,
         renderer: 1,
         circuit: CircuitTag::from_bytes([1; 16]),
@@ -155,7 +156,7 @@ async fn a_circuit_asks_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &i
         WindowLimit { within: Duration::from_secs(3600), most: 5 },
     ];
     let (own, other) = (circuit(), circuit());
-    let ask = async |circuit| store.acquire_quota(circuit, bounds).await.expect("it asks");
+    let ask = async |circuit| store.acquire_quota(circuit, bounds, None).await.expect("it asks");
     for recent in 1..=3 {
         assert_eq!(ask(own).await, Quota::Granted { recent });
         pass(Duration::from_secs(1));
@@ -167,12 +168,20 @@ async fn a_circuit_asks_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &i
     pass(Duration::from_secs(60));
     assert_eq!(ask(own).await, Quota::Granted { recent: 5 });
     assert_eq!(ask(own).await, Quota::Exceeded(Duration::from_secs(3480)), "of the hour");
+    let longest = Some(Duration::from_secs(300));
+    let ask_soon = async || store.acquire_quota(own, bounds, longest).await.expect("it asks");
+    assert_eq!(ask_soon().await, Quota::Exceeded(Duration::from_secs(300)), "of the last one");
+    pass(Duration::from_secs(300));
+    assert!(matches!(ask_soon().await, Quota::Granted { .. }), "waits for longer than the longest");
+    assert_eq!(ask_soon().await, Quota::Exceeded(Duration::from_secs(300)), "one at a time");
 
     // Of many at once no more than may.
     let flood = circuit();
     let asks = (0..SIMULTANEOUS).map(|_| {
         let store = store.clone();
-        tokio::spawn(async move { store.acquire_quota(flood, bounds).await.expect("it asks") })
+        tokio::spawn(
+            async move { store.acquire_quota(flood, bounds, None).await.expect("it asks") },
+        )
     });
     let mut granted = 0;
     for ask in asks.collect::<Vec<_>>() {

@@ -155,11 +155,12 @@ pub trait StateStore: Send + Sync + fmt::Debug {
 
     /// Counts a request of `circuit` for a challenge, if that is within both bounds. The bounds are exact, because
     /// they decide about a person. A refused request is not counted, so that repeating it does not prolong
-    /// the wait.
+    /// the wait. Nobody waits for longer than `longest` after the last request, if that is given.
     async fn acquire_quota(
         &self,
         circuit: CircuitTag,
         bounds: [WindowLimit; 2],
+        longest: Option<Duration>,
     ) -> Result<Quota, StoreError>;
 
     /// How often `circuit` requested a challenge in each of these periods before now; counts nothing. `None` if

@@ -308,13 +308,14 @@ impl StateStore for MemoryStore {
         &self,
         circuit: CircuitTag,
         bounds: [WindowLimit; 2],
+        longest: Option<Duration>,
     ) -> Result<Quota, StoreError> {
         let now = self.passed();
         let widest = bounds.iter().map(|bound| bound.within).max().unwrap_or_default();
         let is_over = |known: &RequestTimes| known.newest().after(widest) <= now;
         Ok(self.requests.change(circuit, is_over, |known| {
             let times = known.as_ref().map(RequestTimes::all).unwrap_or_default();
-            let asked = window::check(&times, &bounds, now);
+            let asked = window::check(&times, &bounds, longest, now);
             match (asked, known) {
                 (Quota::Exceeded(_), Some(known)) => (known, asked),
                 _ => (window::add(&times, &bounds, now), asked),

@@ -278,6 +278,9 @@ pub struct ChallengeRecord {
     /// The decoy text that only bots read in the picture, encoded like the answer; if there is one.
     #[serde(default)]
     pub decoy: Option<Secret<String>>,
+    /// The kind that the visitor wished for, which the next challenge is of too; if there was a wish.
+    #[serde(default)]
+    pub wish: Option<Cow<'static, str>>,
     /// The version of the renderer; another one may make another picture of the same seed.
     pub renderer: u16,
     /// The start of the style period, in seconds since the Unix epoch.

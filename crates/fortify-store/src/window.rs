@@ -36,7 +36,12 @@ impl RequestTimes {
 /// Asks once more at `now`, after `times`, which are in their order.
 ///
 /// Times that a clock set back has left in the future count like the newest.
-pub(super) fn check(times: &[Timestamp], bounds: &[WindowLimit], now: Timestamp) -> Quota {
+pub(super) fn check(
+    times: &[Timestamp],
+    bounds: &[WindowLimit],
+    longest: Option<Duration>,
+    now: Timestamp,
+) -> Quota {
     let mut wait = Duration::ZERO;
     for bound in bounds {
         // The place that is free first is the one that was taken first of the newest `most`.
@@ -44,6 +49,9 @@ pub(super) fn check(times: &[Timestamp], bounds: &[WindowLimit], now: Timestamp)
         if let Some(first) = first {
             wait = wait.max(now.until(first.after(bound.within)).min(bound.within));
         }
+    }
+    if let (Some(longest), Some(newest)) = (longest, times.last()) {
+        wait = wait.min(now.until(newest.after(longest)).min(longest));
     }
     if !wait.is_zero() {
         return Quota::Exceeded(wait);
@@ -86,7 +94,7 @@ mod tests {
                     granted.iter().filter(|at| now < at.after(bound.within)).count() as u32
                 };
                 let free = BOUNDS.iter().all(|bound| within(bound) < bound.most);
-                match check(&kept, &BOUNDS, now) {
+                match check(&kept, &BOUNDS, None, now) {
                     Quota::Granted { recent } => {
                         prop_assert!(free);
                         prop_assert_eq!(recent, within(&BOUNDS[1]) + 1);
@@ -96,7 +104,7 @@ mod tests {
                     Quota::Exceeded(wait) => {
                         prop_assert!(!free);
                         let then = now.after(wait);
-                        let granted = matches!(check(&kept, &BOUNDS, then), Quota::Granted { .. });
+                        let granted = matches!(check(&kept, &BOUNDS, None, then), Quota::Granted { .. });
                         prop_assert!(granted);
                     }
                 }
@@ -109,6 +117,6 @@ mod tests {
     fn a_clock_set_back_makes_nobody_wait_longer_than_a_window() {
         let now = Timestamp::from_secs(1_800_000_000);
         let times = [now.after(Duration::from_secs(86_400)); 5];
-        assert_eq!(check(&times, &BOUNDS, now), Quota::Exceeded(Duration::from_secs(3600)));
+        assert_eq!(check(&times, &BOUNDS, None, now), Quota::Exceeded(Duration::from_secs(3600)));
     }
 }

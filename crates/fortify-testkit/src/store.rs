@@ -97,9 +97,10 @@ impl StateStore for ProbedStore {
         &self,
         circuit: CircuitTag,
         bounds: [WindowLimit; 2],
+        longest: Option<Duration>,
     ) -> Result<Quota, StoreError> {
         self.step("acquire_quota")?;
-        self.store.acquire_quota(circuit, bounds).await
+        self.store.acquire_quota(circuit, bounds, longest).await
     }
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
         self.step("revoke_session")?;

@@ -194,7 +194,7 @@ impl TestGate {
     /// Submits the form on `page` with `answer` as a browser would.
     pub async fn submit(&self, visitor: &mut Visitor, page: &Reply, answer: &str) -> Reply {
         let mut fields = vec![("answer".to_owned(), answer.to_owned())];
-        for name in ["token", "return_to", "carried", "preference"] {
+        for name in ["token", "return_to", "carried"] {
             if let Some(value) = page.try_field(name) {
                 fields.push((name.to_owned(), value));
             }

@@ -78,7 +78,7 @@ pub(super) async fn page(
         return_to: around.return_to,
         notice: around.notice,
         form: around.form,
-        preference: request.preference(),
+        tries: issued.tries,
         stage: (issued.stage, issued.stages),
     };
     let locale = app.locales.negotiate(visitor.language.as_deref());
@@ -107,6 +107,10 @@ pub(super) async fn issue(
     request: IssueRequest<'_>,
     back: &ReturnTo,
 ) -> Result<Issued, WebError> {
+    // Otherwise pictures on another site's page would use up what its readers may ask for here.
+    if visitor.embedded_elsewhere {
+        return Err(WebError::Forbidden);
+    }
     // Nobody solves anything for a page that says that there is nothing. A chain that has begun goes on: its stages
     // are in cookies that come with the next picture.
     if app.service_is_down() && !request.continues() {
@@ -134,6 +138,9 @@ struct ChallengeJson {
     expires_in: u64,
     stage: u8,
     stages: u8,
+    /// How many wrong answers count, and for how many seconds the next one makes the circuit wait.
+    wrong_answers: u32,
+    next_wrong_answer_waits: u64,
 }
 
 /// Something that can be picked.
@@ -147,7 +154,7 @@ struct ChoiceJson {
 
 impl ChallengeJson {
     fn new(app: &App, visitor: &Visitor, issued: &Issued) -> Self {
-        let Issued { challenge, stage, stages, .. } = issued;
+        let Issued { challenge, stage, stages, tries, .. } = issued;
         let token = challenge.token.encode();
         let locale = app.locales.negotiate(visitor.language.as_deref());
         Self {
@@ -164,16 +171,23 @@ impl ChallengeJson {
             expires_in: challenge.expires_in.as_secs(),
             stage: *stage,
             stages: *stages,
+            wrong_answers: tries.wrong,
+            next_wrong_answer_waits: tries.next.as_secs(),
         }
     }
 }
 
-/// `POST /captcha/generate` takes a ticket or nothing: what is asked is not the visitor's to choose.
+/// `POST /captcha/generate` takes nothing, a ticket, or the wish for another challenge than the one that is there: what
+/// is asked is not the visitor's to choose.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GenerateRequest {
     /// The place in the queue that an earlier request was given.
     ticket: Option<String>,
+    /// A wish as on the page: `1`, `still` or `letters`, for another challenge in place of `token`.
+    another: Option<String>,
+    /// The token of the challenge that is there.
+    token: Option<String>,
 }
 
 /// `POST /captcha/generate`: a challenge for a page that somebody else draws.
@@ -184,8 +198,12 @@ struct GenerateRequest {
 pub async fn generate(
     State(app): State<SharedApp>,
     visitor: Visitor,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, WebError> {
+    if same_origin::is_foreign(&headers) {
+        return Err(WebError::Forbidden);
+    }
     let body = form::read_body(body, MAX_JSON_BYTES).await?;
     let request: GenerateRequest = match body.is_empty() {
         true => GenerateRequest::default(),
@@ -194,8 +212,12 @@ pub async fn generate(
         }
     };
     let first = IssueRequest::first(app.engine.requirement(&visitor.client));
-    let request = first.without_picture().with_ticket(request.ticket.as_deref());
-    let issued = issue(&app, &visitor, request, &ReturnTo::parse(FRONT)).await?;
+    let mut next = first.without_picture().with_ticket(request.ticket.as_deref());
+    if let Some(another) = &request.another {
+        let token = request.token.as_deref().unwrap_or_default();
+        next = next.with_preference(Preference::parse(another)).in_place_of(token);
+    }
+    let issued = issue(&app, &visitor, next, &ReturnTo::parse(FRONT)).await?;
     let mut response = pages::json(StatusCode::OK, &ChallengeJson::new(&app, &visitor, &issued));
     pages::set_cookies(&mut response, [shown(&visitor, &issued)]);
     Ok(response)
@@ -248,7 +270,10 @@ pub async fn validate(
     let answers = app.answers.clone();
     let checked = async move {
         let waiting = Waiting::read(&app, &visitor, &parts.headers, &fields);
-        let answered = answer(&app, &visitor, &fields, &waiting).await;
+        let mut answered = answer(&app, &visitor, &fields, &waiting).await;
+        if let Ok(response) = &mut answered {
+            renew(&app, &visitor, response);
+        }
         // Whoever has to wait comes back to the page first asked for, and not to where forms are sent.
         answered.unwrap_or_else(|error| error.leading_to(waiting.return_to))
     };
@@ -261,12 +286,12 @@ async fn answer(
     fields: &Fields,
     waiting: &Waiting<'_>,
 ) -> Result<Response, WebError> {
-    let AnswerForm { token, answer, another, preference } = AnswerForm::read(fields)?;
+    let AnswerForm { token, answer, another } = AnswerForm::read(fields)?;
     let submission = Submission { token, answer, trapped: traps::is_caught(token, fields) };
     if let Some(grant) = admitted(app, visitor).await? {
         return sent_on(app, visitor, waiting, &grant, submission).await;
     }
-    if another {
+    if let Some(preference) = another {
         let first = IssueRequest::first(app.engine.requirement(&visitor.client));
         let request = first.with_preference(preference).in_place_of(token);
         return retry(app, visitor, waiting, request, Notice::Another).await;
@@ -277,14 +302,11 @@ async fn answer(
             another_as_json(app, visitor, request, OUTDATED).await
         }
         Answered::Outdated(request) => {
-            let request = request.with_preference(preference);
             page(app, visitor, request, waiting.around(Notice::Outdated)).await
         }
         Answered::Gone(request) => retry(app, visitor, waiting, request, Notice::Gone).await,
-        Answered::Next(stage) => go_on(app, visitor, waiting, stage, preference).await,
-        Answered::Wrong(request) => {
-            retry(app, visitor, waiting, request.with_preference(preference), Notice::Wrong).await
-        }
+        Answered::Next(stage) => go_on(app, visitor, waiting, stage).await,
+        Answered::Wrong(request) => retry(app, visitor, waiting, request, Notice::Wrong).await,
         Answered::Wait(wait) => Err(WebError::waiting(wait, &waiting.return_to)),
     }
 }
@@ -293,24 +315,17 @@ async fn answer(
 struct AnswerForm<'a> {
     token: &'a str,
     answer: &'a str,
-    /// The visitor asked for another picture instead of answering.
-    another: bool,
-    /// The kind wished for: just now, or before.
-    preference: Preference,
+    /// The visitor asked for another picture instead of answering, and perhaps for one of this kind.
+    another: Option<Preference>,
 }
 
 impl<'a> AnswerForm<'a> {
     fn read(fields: &'a Fields) -> Result<Self, WebError> {
         let field = |name| form::only(fields, name).ok_or(WebError::BadRequest("form"));
-        let another = form::only(fields, "another");
-        let before = form::only(fields, "preference").map(Preference::parse).unwrap_or_default();
-        let preference = match another.map(Preference::parse).unwrap_or_default() {
-            Preference::Any => before,
-            now => now,
-        };
+        let another = form::only(fields, "another").map(Preference::parse);
         // Nothing needs to be picked or typed to get another picture.
         let answer = if another.is_some() { "" } else { field("answer")? };
-        Ok(Self { token: field("token")?, answer, another: another.is_some(), preference })
+        Ok(Self { token: field("token")?, answer, another })
     }
 }
 
@@ -369,9 +384,7 @@ async fn sent_on(
     {
         return Ok(admit(app, visitor, waiting, &minted));
     }
-    let mut response = lead_on(app, visitor, waiting, true);
-    renew(app, visitor, &mut response);
-    Ok(response)
+    Ok(lead_on(app, visitor, waiting, true))
 }
 
 fn admit(app: &App, visitor: &Visitor, waiting: &Waiting<'_>, minted: &Minted) -> Response {
@@ -409,7 +422,6 @@ async fn go_on(
     visitor: &Visitor,
     waiting: &Waiting<'_>,
     stage: Stage,
-    preference: Preference,
 ) -> Result<Response, WebError> {
     if visitor.wants == Wants::Json {
         return next_as_json(app, visitor, stage).await;
@@ -417,8 +429,7 @@ async fn go_on(
     if visitor.hint.is_none() {
         return Ok(cookies_off(app, visitor, &waiting.return_to));
     }
-    let request = stage.next.with_preference(preference);
-    let mut response = page(app, visitor, request, waiting.around(Notice::Stage)).await?;
+    let mut response = page(app, visitor, stage.next, waiting.around(Notice::Stage)).await?;
     pages::set_cookies(&mut response, [stage_cookie(visitor, &stage)]);
     Ok(response)
 }

@@ -119,16 +119,18 @@ impl<'a> Locale<'a> {
         self.format(id, Some(&arguments))
     }
 
+    fn time(&self, wait: Duration) -> Cow<'a, str> {
+        match whole_seconds(wait) {
+            seconds @ ..120 => self.text_with("time-seconds", "seconds", seconds),
+            seconds => self.text_with("time-minutes", "minutes", seconds.div_ceil(60)),
+        }
+    }
+
     /// The message `id` with a time in it, and perhaps a number of visitors.
     #[must_use]
     pub fn text_of_wait(&self, id: &str, wait: Duration, ahead: Option<u64>) -> Cow<'a, str> {
-        let seconds = whole_seconds(wait);
-        let time = match seconds {
-            ..120 => self.text_with("time-seconds", "seconds", seconds),
-            _ => self.text_with("time-minutes", "minutes", seconds.div_ceil(60)),
-        };
         let mut arguments = FluentArgs::new();
-        arguments.set("time", time);
+        arguments.set("time", self.time(wait));
         if let Some(ahead) = ahead {
             arguments.set("ahead", ahead);
         }
@@ -143,6 +145,15 @@ impl<'a> Locale<'a> {
         arguments.set("odds", odds);
         arguments.set("seconds", whole_seconds(refresh));
         self.format("queue-draw", Some(&arguments))
+    }
+
+    /// The message `id` with a number of wrong answers, and the time that the next one costs.
+    #[must_use]
+    pub fn text_of_tries(&self, id: &str, wrong: u64, next: Duration) -> Cow<'a, str> {
+        let mut arguments = FluentArgs::new();
+        arguments.set("time", self.time(next));
+        arguments.set("count", wrong);
+        self.format(id, Some(&arguments))
     }
 
     /// The words of a question, for an answer that is typed or picked.

@@ -22,6 +22,7 @@ use crate::return_to::ReturnTo;
 use crate::traps;
 use fortify_engine::challenge::Issued;
 use fortify_engine::challenge::policy::Preference;
+use fortify_engine::issue::Tries;
 
 const STYLE: &str = include_str!("../templates/style.css");
 
@@ -63,8 +64,8 @@ pub struct ChallengePage<'a> {
     pub notice: Option<Notice>,
     /// What becomes of the form that was sent here.
     pub form: FormFate<'a>,
-    /// The kind that the visitor wished for, which the next picture is of too.
-    pub preference: Preference,
+    /// The wrong answers that count.
+    pub tries: Tries,
     /// Which of how many in a row this is, from 1 on.
     pub stage: (u8, u8),
 }
@@ -165,8 +166,8 @@ struct ChallengeTemplate<'a> {
     token: String,
     return_to: &'a str,
     carried: Option<&'a str>,
-    /// The kind wished for.
-    preference: Option<&'static str>,
+    /// How many wrong answers count, and what the next one costs, if there are any.
+    tries: Option<String>,
     hint: String,
 }
 
@@ -234,10 +235,17 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
             token,
             return_to: page.return_to.as_str(),
             carried,
-            preference: (page.preference != Preference::Any).then(|| page.preference.as_str()),
+            tries: tries(locale, page.tries),
             hint: locale.text_with(hint, "minutes", minutes.max(1)).into_owned(),
         },
     )
+}
+
+/// How many wrong answers count, and what the next one costs.
+fn tries(locale: Locale<'_>, tries: Tries) -> Option<String> {
+    let (wrong, next) = (u64::from(tries.wrong), tries.next);
+    let id = if next.is_zero() { "challenge-tries-free" } else { "challenge-tries" };
+    (wrong > 0).then(|| locale.text_of_tries(id, wrong, next).into_owned())
 }
 
 /// Which challenge this is, where several are asked.

@@ -5,7 +5,7 @@ use axum::response::Response;
 use fortify_engine::session::Minted;
 
 use crate::app::App;
-use crate::cookies::{Hint, Jar};
+use crate::cookies::{Hint, Jar, SESSION};
 use crate::pages::{self, Message};
 use crate::return_to::ReturnTo;
 use crate::visitor::Visitor;
@@ -14,6 +14,11 @@ use crate::visitor::Visitor;
 /// lasts as long as the session does.
 pub(super) fn renew(app: &App, visitor: &Visitor, response: &mut Response) {
     let Some(renewal) = visitor.client.renewal() else { return };
+    // A new session takes the place of the one that moved.
+    let is_session = |cookie: &HeaderValue| cookie.as_bytes().starts_with(SESSION.as_bytes());
+    if response.headers().get_all(header::SET_COOKIE).iter().any(is_session) {
+        return;
+    }
     let lifetime = app.clock.now().until(renewal.expires_at);
     let jar = Jar { lifetime, ..visitor.jar };
     pages::set_cookies(response, [jar.session(renewal.token.expose())]);

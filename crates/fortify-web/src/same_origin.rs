@@ -1,16 +1,20 @@
 //! Whether a form came from a page of this site.
 
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 /// What browsers call the relation of the page that sends a request to the one that gets it.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
+/// Whether the visitor is led somewhere, or a page loads something.
+const SEC_FETCH_MODE: &str = "sec-fetch-mode";
+
 /// Whether the browser says that the request comes from this origin, by `Origin` or by
-/// `Sec-Fetch-Site`. Where it says both they must agree; where it says neither the answer is no.
+/// `Sec-Fetch-Site`. Where it says both they must agree; where it says neither the answer is no. `Origin: null` says
+/// nothing: a page that sends no referrer has it on its own forms too.
 #[must_use]
 pub fn is_same_origin(headers: &HeaderMap) -> bool {
     let fetch_site = headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes() == b"same-origin");
-    let origin = headers.get(header::ORIGIN).map(|origin| {
+    let origin = headers.get(header::ORIGIN).filter(|origin| !is_null(origin)).map(|origin| {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         host.is_some() && origin.to_str().ok().and_then(authority_of) == host
     });
@@ -27,8 +31,24 @@ pub fn is_foreign(headers: &HeaderMap) -> bool {
     let foreign_site = headers
         .get(SEC_FETCH_SITE)
         .is_some_and(|site| matches!(site.as_bytes(), b"cross-site" | b"same-site"));
-    let named = headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes() != b"null");
+    let named = headers.get(header::ORIGIN).is_some_and(|origin| !is_null(origin));
     foreign_site || named && !is_same_origin(headers)
+}
+
+/// Whether another site's page makes the browser load something from here, a picture, a frame or a script's request,
+/// instead of leading the visitor here.
+#[must_use]
+pub fn is_embedded_elsewhere(method: &Method, headers: &HeaderMap) -> bool {
+    let navigates = match headers.get(SEC_FETCH_MODE) {
+        Some(mode) => mode.as_bytes() == b"navigate",
+        // An old browser. It names the origin of a form that leads here, and of a script's request, but not of a link.
+        None => *method == Method::POST || !headers.contains_key(header::ORIGIN),
+    };
+    !navigates && is_foreign(headers)
+}
+
+fn is_null(origin: &HeaderValue) -> bool {
+    origin.as_bytes() == b"null"
 }
 
 /// The page of this site that a request came from, as its path and query.
@@ -48,7 +68,7 @@ fn authority_of(origin: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderName;
 
     use super::*;
 
@@ -62,7 +82,8 @@ mod tests {
     #[test]
     fn only_a_browser_that_says_so_makes_a_form_ours() {
         const HOST: (&str, &str) = ("host", "site.onion:80");
-        let ours: [&[_]; 4] = [
+        let ours: [&[_]; 5] = [
+            &[HOST, ("origin", "null"), ("sec-fetch-site", "same-origin")],
             &[HOST, ("origin", "http://site.onion:80")],
             &[HOST, ("origin", "https://site.onion:80")],
             &[HOST, ("sec-fetch-site", "same-origin")],
@@ -111,6 +132,22 @@ mod tests {
         for pairs in others {
             assert!(!is_foreign(&headers(pairs)), "{pairs:?}");
         }
+    }
+
+    #[test]
+    fn what_another_sites_page_loads_is_told_from_where_it_leads() {
+        const ELSEWHERE: (&str, &str) = ("sec-fetch-site", "cross-site");
+        let embedded = |method, pairs: &[_]| is_embedded_elsewhere(&method, &headers(pairs));
+        for mode in ["no-cors", "cors", "websocket"] {
+            assert!(embedded(Method::GET, &[ELSEWHERE, ("sec-fetch-mode", mode)]), "{mode}");
+            let own = [("sec-fetch-site", "same-origin"), ("sec-fetch-mode", mode)];
+            assert!(!embedded(Method::GET, &own), "{mode}");
+        }
+        let old = [("host", "site.onion"), ("origin", "http://evil.onion")];
+        assert!(embedded(Method::GET, &old));
+        assert!(!embedded(Method::POST, &old), "a form that leads here");
+        assert!(!embedded(Method::GET, &[ELSEWHERE, ("sec-fetch-mode", "navigate")]), "a link");
+        assert!(!embedded(Method::GET, &[]));
     }
 
     #[test]

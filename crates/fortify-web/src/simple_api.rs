@@ -12,7 +12,7 @@ use crate::challenge::{self, FAILED, MAX_JSON_BYTES};
 use crate::error::WebError;
 use crate::return_to::{FRONT, ReturnTo};
 use crate::visitor::Visitor;
-use crate::{form, pages, responses};
+use crate::{form, pages, responses, same_origin};
 use fortify_engine::answer::Answered;
 use fortify_engine::challenge::Submission;
 use fortify_engine::decision::Grant;
@@ -30,8 +30,12 @@ const CHALLENGE_ID: HeaderName = HeaderName::from_static("x-challenge-id");
 pub async fn image(
     State(app): State<SharedApp>,
     visitor: Visitor,
+    headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, WebError> {
+    if same_origin::is_foreign(&headers) {
+        return Err(WebError::Forbidden);
+    }
     let query = form::parse(uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
     if form::only(&query, "challenge") != Some("new") {
         return Err(WebError::BadRequest("query"));
@@ -73,6 +77,10 @@ pub async fn verify(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, WebError> {
+    // A page of another site must not be able to use up a visitor's tries.
+    if same_origin::is_foreign(&headers) {
+        return Err(WebError::Forbidden);
+    }
     if !form::is_json(&headers) {
         return Err(WebError::BadRequest("content_type"));
     }

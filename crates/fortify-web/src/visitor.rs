@@ -10,6 +10,7 @@ use crate::addresses::AUTH;
 use crate::app::{App, SharedApp};
 use crate::cookies::{Cookies, Hint, Jar};
 use crate::error::WebError;
+use crate::same_origin;
 use crate::wants::Wants;
 use fortify_config::SecureCookie;
 use fortify_core::circuit::{self, CircuitId, Connection, IdentityMode, PeerAddress};
@@ -36,6 +37,8 @@ pub struct Visitor {
     pub language: Option<String>,
     /// What it reads.
     pub wants: Wants,
+    /// Whether another site's page makes the browser load this.
+    pub embedded_elsewhere: bool,
     /// What the service behind the gate is told about it.
     pub forwarded: Forwarded,
 }
@@ -65,6 +68,7 @@ impl FromRequestParts<SharedApp> for Visitor {
             jar: Jar { secure, lifetime: app.engine.session_lifetime() },
             language: text(headers, header::ACCEPT_LANGUAGE.as_str()),
             wants: Wants::of(parts.uri.path(), headers),
+            embedded_elsewhere: same_origin::is_embedded_elsewhere(&parts.method, headers),
             forwarded: Forwarded {
                 proto: if https { Proto::Https } else { Proto::Http },
                 host: headers.get(header::HOST).cloned(),

@@ -45,7 +45,7 @@ async fn main() {
     let before = rss();
     for number in 0..CIRCUITS {
         for _ in 0..10 {
-            black_box(store.acquire_quota(circuit(number), [minute, hour]).await.unwrap());
+            black_box(store.acquire_quota(circuit(number), [minute, hour], None).await.unwrap());
         }
     }
     let asked = per_circuit(before);

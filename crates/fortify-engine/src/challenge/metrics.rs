@@ -94,6 +94,7 @@ pub struct ChallengeMetrics {
     strained: Gauge,
     pictures_ready: Gauge,
     answers: Family<ByTask, Counter>,
+    first_tries: Counter,
     answer_seconds: Family<OfVariant, Histogram, fn() -> Histogram>,
     renderer_up: Gauge,
 }
@@ -113,6 +114,7 @@ impl Default for ChallengeMetrics {
             strained: Gauge::default(),
             pictures_ready: Gauge::default(),
             answers: Family::default(),
+            first_tries: Counter::default(),
             answer_seconds: Family::new_with_constructor(|| Histogram::new(ANSWER_BUCKETS)),
             renderer_up: Gauge::default(),
         }
@@ -147,6 +149,11 @@ impl ChallengeMetrics {
             "answers",
             "Answers to existing challenges, by task and level",
             m.answers.clone(),
+        );
+        registry.register(
+            "first_tries",
+            "Right answers without a wrong one since the circuit's last right one",
+            m.first_tries.clone(),
         );
         registry.register_with_unit(
             "answer",
@@ -224,6 +231,11 @@ impl ChallengeMetrics {
     pub fn answer(&self, variant: &'static str, level: u8, outcome: Outcome) {
         let outcome = outcome.label();
         self.answers.get_or_create(&ByTask { variant, level, outcome }).inc();
+    }
+
+    /// Counts a right answer at the first try.
+    pub fn first_try(&self) {
+        self.first_tries.inc();
     }
 
     /// Records the time from a challenge to its right answer.

@@ -51,7 +51,7 @@ use fortify_store::record::{
 use fortify_store::{StateStore, StoreError};
 use live::{Pictures, Turns};
 use metrics::{ChallengeMetrics, Outcome};
-use policy::{ChallengeConfig, ChallengeMix, ChallengeRequest};
+use policy::{ChallengeConfig, ChallengeMix, ChallengeRequest, Preference};
 use pool::Pool;
 use recipe::Recipe;
 use renderer::{RenderLimiter, RenderService};
@@ -148,6 +148,12 @@ impl Live {
     pub fn is(&self, token: &str) -> bool {
         token.parse().is_ok_and(|token: ChallengeToken| token == self.token)
     }
+
+    /// The kind that its visitor wished for.
+    #[must_use]
+    pub fn wish(&self) -> Preference {
+        self.record.as_ref().map(wish_of).unwrap_or_default()
+    }
 }
 
 /// The result of an answer, and the evidence about its sender.
@@ -159,6 +165,8 @@ pub struct Redemption {
     pub evidence: Evidence,
     /// The number of the circuit's wrong answers, this one included; 0 if it is not a wrong answer.
     pub failures: u32,
+    /// The kind that the visitor wished for, which the next challenge is of too.
+    pub wish: Preference,
 }
 
 /// The evidence that an answer gives about its sender.
@@ -434,7 +442,8 @@ impl Challenges {
                 }
             }
         };
-        let kept = self.keep(circuit, &recipe, puzzle, config.ttl, place).await?;
+        let (wish, ttl) = (request.preference, config.ttl);
+        let kept = self.keep(circuit, &recipe, puzzle, wish, ttl, place).await?;
         let issued = match kept {
             Ok(issued) => issued,
             Err(other) => {
@@ -550,7 +559,12 @@ impl Challenges {
         let Submission { token, answer, trapped } = submission;
         if let Some(wait) = self.wait_after(self.store.failures(circuit).await?) {
             let redeemed = RedeemOutcome::MustWait(wait);
-            let checked = Redemption { redeemed, evidence: Evidence::None, failures: 0 };
+            let checked = Redemption {
+                redeemed,
+                evidence: Evidence::None,
+                failures: 0,
+                wish: Preference::Any,
+            };
             return Ok(Redeemed::Checked(checked));
         }
         // For a malformed token a random one is looked up, so that it takes the same steps as an unknown one.
@@ -574,6 +588,7 @@ impl Challenges {
             return Ok(receipt.map_or(Redeemed::Gone, |receipt| Redeemed::Again(receipt.result)));
         };
         self.pictures.forget(&token);
+        let wish = wish_of(&record);
         let kind = (&*record.variant, &*record.carrier, record.level);
         let count = |result| self.tally.answered(kind.0, kind.1, kind.2, result);
         let evidence = match verdict {
@@ -588,7 +603,7 @@ impl Challenges {
                 }
                 let (redeemed, evidence) =
                     (RedeemOutcome::Solved { level }, Evidence::Solved(took));
-                return Ok(Redeemed::Checked(Redemption { redeemed, evidence, failures: 0 }));
+                return Ok(Redeemed::Checked(Redemption { redeemed, evidence, failures: 0, wish }));
             }
             AnswerVerdict::Wrong => Evidence::Wrong,
             AnswerVerdict::Bot => Evidence::Bot,
@@ -602,7 +617,7 @@ impl Challenges {
         self.settle(submission, circuit, None).await;
         let wait = self.wait_after(failures);
         let redeemed = wait.map_or(RedeemOutcome::Failed, RedeemOutcome::MustWait);
-        Ok(Redeemed::Checked(Redemption { redeemed, evidence, failures: failures.count }))
+        Ok(Redeemed::Checked(Redemption { redeemed, evidence, failures: failures.count, wish }))
     }
 
     /// Takes a challenge. One that another request is checking is waited for.
@@ -649,11 +664,17 @@ impl Challenges {
         policy.waits.remaining(failures, policy.decay, self.clock.now())
     }
 
+    /// How long a circuit waits after its wrong answer number `count`.
+    pub fn wait_of(&self, count: u32) -> Duration {
+        self.failure_policy.load().waits.after(count)
+    }
+
     async fn keep(
         &self,
         circuit: CircuitTag,
         recipe: &Recipe,
         puzzle: Puzzle,
+        wish: Preference,
         ttl: Duration,
         place: Place<'_>,
     ) -> Result<Result<Issued, ChallengeToken>, ChallengeError> {
@@ -661,7 +682,7 @@ impl Challenges {
         let token = ChallengeToken::random(&*self.entropy)?;
         let now = self.clock.now();
         let expires_at = now.after(ttl);
-        let record = recipe::write(recipe, &puzzle, circuit, now, expires_at);
+        let record = recipe::write(recipe, &puzzle, wish, circuit, now, expires_at);
         let kept = self.store.put_challenge(&token, record, place).await;
         let outcome = if kept.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.issue(started.elapsed(), spec.variant.as_str(), outcome);
@@ -693,6 +714,11 @@ fn digest(submission: Submission<'_>) -> Secret<[u8; 32]> {
     let Submission { token, answer, .. } = submission;
     let hash = Sha256::new().chain_update(b"fortify/1/answer").chain_update(token);
     Secret::new(hash.chain_update(answer).finalize().into())
+}
+
+/// The kind that the visitor who got a challenge had wished for.
+fn wish_of(record: &ChallengeRecord) -> Preference {
+    record.wish.as_deref().map(Preference::parse).unwrap_or_default()
 }
 
 /// The task of a challenge, as a metric label.

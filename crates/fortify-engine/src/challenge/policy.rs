@@ -52,6 +52,9 @@ pub struct ChallengeRequest {
     /// Whether the visitor is suspected of being a bot. The challenge is then one level higher, with objects or
     /// patterns, which are harder for bots. This overrides a preference for letters.
     pub harder: bool,
+    /// Whether the task has to be objects or patterns, at the usual level: after two wrong answers. This overrides a
+    /// preference for letters too.
+    pub hard_task: bool,
 }
 
 /// The tasks that are hardest for bots, with their weights.
@@ -91,16 +94,17 @@ impl ChallengeMix {
     #[must_use]
     pub fn choose(
         &self,
-        ChallengeRequest { preference, harder }: ChallengeRequest,
+        ChallengeRequest { preference, harder, hard_task }: ChallengeRequest,
         draws: [u32; 2],
     ) -> Spec {
-        if harder {
-            let level = Level::new(self.level.get() + 1).unwrap_or(self.level);
+        if harder || hard_task {
+            let level = Level::new(self.level.get() + u8::from(harder)).unwrap_or(self.level);
             let variants = HARD_TASKS.to_vec();
             let preference =
                 if preference == Preference::Letters { Preference::Any } else { preference };
             let mix = Self { level, variants, ..self.clone() };
-            return mix.choose(ChallengeRequest { preference, harder: false }, draws);
+            return mix
+                .choose(ChallengeRequest { preference, ..ChallengeRequest::default() }, draws);
         }
         let variants = or(&self.variants, variant_weights(self.level));
         let drawn = match preference {
@@ -123,7 +127,8 @@ impl ChallengeMix {
     pub fn serves(&self, spec: &Spec, request: ChallengeRequest) -> bool {
         let level = self.level.get() + u8::from(request.harder);
         let hard = HARD_TASKS.iter().any(|(variant, _)| *variant == spec.variant);
-        spec.level.get() + 1 >= level.min(Level::ALL.len() as u8) && (hard || !request.harder)
+        spec.level.get() + 1 >= level.min(Level::ALL.len() as u8)
+            && (hard || !(request.harder || request.hard_task))
     }
 
     /// The carrier selected by `draw`; `None` if no carrier supports `variant` with this preference.
@@ -199,7 +204,7 @@ mod tests {
         let bytes: [u8; 8] = random_bytes(&SystemEntropy).unwrap();
         let (a, b) = bytes.split_at(4);
         let draws = [a, b].map(|half| u32::from_le_bytes(half.try_into().unwrap()));
-        mix.choose(ChallengeRequest { preference, harder: false }, draws)
+        mix.choose(ChallengeRequest { preference, ..ChallengeRequest::default() }, draws)
     }
 
     #[test]
@@ -208,7 +213,7 @@ mod tests {
             [(2, Preference::Any), (5, Preference::Letters), (10, Preference::Still)]
         {
             for draw in 0..200 {
-                let order = ChallengeRequest { preference, harder: true };
+                let order = ChallengeRequest { preference, harder: true, hard_task: false };
                 let spec = mix(level(number)).choose(order, [draw, draw / 2]);
                 assert_eq!(spec.level.get(), (number + 1).min(10));
                 assert!(matches!(
@@ -218,6 +223,25 @@ mod tests {
                 assert!(preference != Preference::Still || spec.carrier != Carrier::Motion);
             }
         }
+    }
+
+    #[test]
+    fn after_two_wrong_answers_the_task_is_hard_for_bots_and_no_level_higher() {
+        for number in [2, 5, 10] {
+            for (draw, preference) in (0..200).zip(PREFERENCES.into_iter().cycle()) {
+                let order = ChallengeRequest { preference, harder: false, hard_task: true };
+                let spec = mix(level(number)).choose(order, [draw, draw / 2]);
+                assert_eq!(spec.level.get(), number);
+                assert!(HARD_TASKS.iter().any(|(variant, _)| *variant == spec.variant));
+                assert!(preference != Preference::Still || spec.carrier != Carrier::Motion);
+                assert!(mix(level(number)).serves(&spec, order));
+            }
+        }
+        let letters = Spec::new(Variant::DistortedText, level(5));
+        let order = ChallengeRequest { hard_task: true, ..ChallengeRequest::default() };
+        assert!(!mix(level(5)).serves(&letters, order));
+        assert!(mix(level(6)).serves(&letters, ChallengeRequest::default()));
+        assert!(!mix(level(7)).serves(&letters, ChallengeRequest::default()), "worth too little");
     }
 
     /// Chi-square of `counts` against shares of all that was drawn; nothing else may be among them.
@@ -340,7 +364,7 @@ mod tests {
             {
                 for harder in [false, true] {
                     let spec = mix.choose(
-                        ChallengeRequest { preference, harder },
+                        ChallengeRequest { preference, harder, hard_task: false },
                         [draw, draw.wrapping_mul(7)],
                     );
                     let letters = spec.variant == Variant::DistortedText;
@@ -362,8 +386,10 @@ mod tests {
                 .into_iter()
                 .flat_map(|preference| (0..100).map(move |n| (preference, n)))
             {
-                let spec =
-                    mix.choose(ChallengeRequest { preference, harder: false }, [draw, draw / 3]);
+                let spec = mix.choose(
+                    ChallengeRequest { preference, ..ChallengeRequest::default() },
+                    [draw, draw / 3],
+                );
                 let told_by_shape = [Variant::ObjectRecognition, Variant::PatternCompletion];
                 let read = !told_by_shape.contains(&spec.variant);
                 assert!(!read || spec.carrier != Carrier::Ink, "{mix:?} {preference:?} {spec:?}");

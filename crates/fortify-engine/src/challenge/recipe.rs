@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use fortify_captcha::{Carrier, Level, Puzzle, RENDERER_VERSION, Seed, Spec};
 
+use super::policy::Preference;
 use super::style_cache::StylePeriod;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
@@ -24,6 +25,7 @@ pub(super) struct Recipe {
 pub(super) fn write(
     recipe: &Recipe,
     puzzle: &Puzzle,
+    wish: Preference,
     circuit: CircuitTag,
     created_at: Timestamp,
     expires_at: Timestamp,
@@ -37,6 +39,7 @@ pub(super) fn write(
         length: spec.length,
         seed: Secret::new(*seed.as_bytes()),
         answer: Secret::new(puzzle.answer.encode()),
+        wish: (wish != Preference::Any).then(|| Cow::Borrowed(wish.as_str())),
         decoy: puzzle.decoy.as_ref().map(|decoy| Secret::new(decoy.encode())),
         renderer: RENDERER_VERSION,
         style_period: *period,
@@ -88,7 +91,7 @@ mod tests {
         let rendered = generator.render(&recipe.spec, &style, &recipe.seed).unwrap();
         let circuit = CircuitTag::from_bytes([1; 16]);
         let times = [1, 2].map(Timestamp::from_secs);
-        let record = write(&recipe, &rendered.puzzle, circuit, times[0], times[1]);
+        let record = write(&recipe, &rendered.puzzle, Preference::Any, circuit, times[0], times[1]);
         let json = serde_json::to_string(&record).unwrap();
         let record: ChallengeRecord = serde_json::from_str(&json).unwrap();
         let Recipe { spec, style_period: period, seed } = read(&record).unwrap();

@@ -76,7 +76,8 @@ impl Limits {
     }
 
     /// Requests a challenge for `circuit`, which may have `per_hour`. Every request counts, whatever its result, so a
-    /// circuit that keeps asking takes no more places in the queue than others.
+    /// circuit that keeps asking takes no more places in the queue than others. It does not wait for longer than `longest`
+    /// after its last request, if that is given.
     ///
     /// # Errors
     ///
@@ -86,12 +87,13 @@ impl Limits {
         circuit: CircuitTag,
         trusted: bool,
         per_hour: u32,
+        longest: Option<Duration>,
     ) -> Result<Admission, StoreError> {
         let bounds = [
             WindowLimit { within: MINUTE, most: self.per_minute.load(Ordering::Relaxed) },
             WindowLimit { within: HOUR, most: per_hour },
         ];
-        let recent = match self.store.acquire_quota(circuit, bounds).await? {
+        let recent = match self.store.acquire_quota(circuit, bounds, longest).await? {
             Quota::Granted { recent } => recent,
             Quota::Exceeded(wait) => return Ok(Admission::TooMany(wait)),
         };

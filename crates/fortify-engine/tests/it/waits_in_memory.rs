@@ -23,14 +23,17 @@ async fn a_clock_that_jumps_changes_no_wait_and_no_window() {
         for _ in 0..3 {
             store.record_failure(circuit, hour).await.unwrap();
         }
-        assert!(matches!(store.acquire_quota(circuit, bounds).await, Ok(Quota::Granted { .. })));
+        assert!(matches!(
+            store.acquire_quota(circuit, bounds, None).await,
+            Ok(Quota::Granted { .. })
+        ));
         clock.jump(to);
         for (step, left, full) in [(0, 30, 60), (29, 1, 31), (1, 0, 30)] {
             clock.advance(Duration::from_secs(step));
             let failures = store.failures(circuit).await.unwrap();
             let wait = waits.remaining(failures, hour, clock.now()).unwrap_or_default();
             assert_eq!((failures.count, wait), (3, Duration::from_secs(left)));
-            let asked = store.acquire_quota(circuit, bounds).await.unwrap();
+            let asked = store.acquire_quota(circuit, bounds, None).await.unwrap();
             assert_eq!(asked, Quota::Exceeded(Duration::from_secs(full)));
             let recent = store.quota_usage(circuit, [hour, Duration::from_secs(1)]).await.unwrap();
             assert_eq!(recent.unwrap()[0], 1, "as it is told to operators");

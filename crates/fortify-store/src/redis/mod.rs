@@ -440,10 +440,12 @@ impl StateStore for RedisStore {
         &self,
         circuit: CircuitTag,
         bounds: [WindowLimit; 2],
+        longest: Option<Duration>,
     ) -> Result<Quota, StoreError> {
         let widest = bounds.map(|bound| bound.within).into_iter().max().unwrap_or_default();
         let mut ask = self.scripts.acquire_quota.key(self.keys.requests(circuit));
         ask.arg(self.clock.now().as_millis()).arg(millis(widest + GRACE));
+        ask.arg(longest.map_or(0, millis));
         for bound in bounds {
             ask.arg(millis(bound.within)).arg(bound.most);
         }

@@ -64,13 +64,17 @@ const ACQUIRE_QUOTA: &str = "
 local now = tonumber(ARGV[1])
 local times = redis.call('LRANGE', KEYS[1], 0, -1)
 local wait, most, widest = 0, 0, 0
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   local within, bound = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   local first = tonumber(times[#times - bound + 1])
   if first and first + within > now then
     wait = math.max(wait, math.min(first + within - now, within))
   end
   most, widest = math.max(most, bound), math.max(widest, within)
+end
+local newest, longest = tonumber(times[#times]), tonumber(ARGV[3])
+if newest and longest > 0 then
+  wait = math.min(wait, math.max(0, math.min(newest + longest - now, longest)))
 end
 if wait > 0 then return -wait end
 local lately = 1
@@ -118,7 +122,7 @@ pub(super) struct Scripts {
     /// KEYS: failures. ARGV: now in ms, until in ms, TTL in ms. Returns the count, or -1 for a value that Fortify did
     /// not write.
     pub(super) fail: Script,
-    /// KEYS: requests. ARGV: now in ms, TTL in ms, then for each limit its window in ms and its maximum. Returns the
+    /// KEYS: requests. ARGV: now in ms, TTL in ms, the longest wait after the last request in ms or 0, then for each limit its window in ms and its maximum. Returns the
     /// number of requests in the widest window, or the negated ms to wait.
     pub(super) acquire_quota: Script,
     /// KEYS: log. ARGV: session, until in ms, most, age in ms. Returns 0 when the log is full.

@@ -48,6 +48,9 @@ struct Stored<'a> {
     /// From `created_at`.
     ttl: Seconds,
     draw: StoredRendering<'a>,
+    /// The kind wished for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wish: Option<Cow<'a, str>>,
 }
 
 /// The other values for the picture: carrier, length, renderer, style period (its start, in seconds since the
@@ -108,6 +111,7 @@ pub(super) fn write(record: &ChallengeRecord) -> Result<Zeroizing<Vec<u8>>, serd
             record.style_period,
             record.decoy.as_ref().map(|decoy| Cow::Borrowed(decoy.expose().as_str())),
         ),
+        wish: record.wish.as_deref().map(Cow::Borrowed),
     })
     .map(Zeroizing::new)
 }
@@ -154,6 +158,7 @@ pub(super) fn read(value: &[u8]) -> Option<ChallengeRecord> {
         seed: Secret::new(seed.as_slice().try_into().ok()?),
         answer: Secret::new(stored.answer.into_owned()),
         decoy: decoy.map(|decoy| Secret::new(decoy.into_owned())),
+        wish: stored.wish.map(|wish| Cow::Owned(wish.into_owned())),
         renderer,
         style_period,
         circuit: stored.circuit_id,
@@ -174,6 +179,7 @@ mod tests {
             let record = ChallengeRecord {
                 created_at,
                 decoy: Some(Secret::new("t:BBBB".to_owned())),
+                wish: Some(Cow::Borrowed("letters")),
                 ..contract::record(created_at.after(Duration::from_millis(299_999)))
             };
             let value = write(&record).unwrap();
@@ -189,7 +195,7 @@ mod tests {
             assert_eq!(again.expires_at, record.expires_at);
             assert_eq!(again.seed, record.seed);
             assert_eq!(again.answer, record.answer);
-            assert_eq!(again.decoy, record.decoy);
+            assert_eq!((&again.decoy, &again.wish), (&record.decoy, &record.wish));
             assert_eq!((&again.variant, &again.carrier), (&record.variant, &record.carrier));
             assert_eq!((&again.mode, again.level), (&record.mode, record.level));
             assert_eq!((again.length, again.renderer), (record.length, record.renderer));

@@ -4,6 +4,14 @@ challenge-title = A quick check
 challenge-intro = This site asks every new visitor to read one picture, to keep automated traffic out. No scripts are needed.
 challenge-wrong = That was not right, or it took too long. Here is a new one.
 challenge-gone = That page was out of date, so your answer did not count. Please answer this picture.
+challenge-tries = { $count ->
+    [one] One wrong answer counts
+   *[other] { $count } wrong answers count
+} so far. Another one means a wait of { $time }.
+challenge-tries-free = { $count ->
+    [one] One wrong answer counts
+   *[other] { $count } wrong answers count
+} so far. Another one means another picture, without a wait.
 challenge-another = Here is another picture.
 challenge-next-stage = That was right. Here is the next one.
 challenge-outdated = That was right. The site has become stricter since that picture was drawn, so here is one more.

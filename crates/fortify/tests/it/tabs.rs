@@ -441,3 +441,171 @@ async fn an_answer_is_timed_from_when_its_picture_was_shown_first() {
     gate.clock.advance(Duration::from_millis(300));
     assert!(gate.solve(&mut visitor, &page).await.admits(), "taken for a program");
 }
+
+/// Whoever gave no answer waits for five minutes at most, whatever was drawn; whoever guesses waits out the hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_16_who_gave_no_wrong_answer_waits_for_five_minutes_at_most() {
+    for site in Site::both(7).await {
+        for guesses in [false, true] {
+            let mut visitor = site.visitor(u32::from(guesses) + 1);
+            let mut page = visitor.get("/").await;
+            if guesses {
+                page = site.first().submit(&mut visitor, &page, "WRONG").await;
+            }
+            while page.is_challenge() {
+                page = visitor.post_form("/validate-captcha", &another(&page, "1")).await;
+            }
+            // Those of a minute are over, those of the hour are not.
+            site.pass(Duration::from_secs(301));
+            let mut page = visitor.get("/").await;
+            if guesses {
+                assert_eq!(page.status, StatusCode::TOO_MANY_REQUESTS);
+                continue;
+            }
+            assert!(page.is_challenge(), "{}", page.text());
+            page = visitor.post_form("/validate-captcha", &another(&page, "1")).await;
+            assert_eq!(page.status, StatusCode::TOO_MANY_REQUESTS, "one at a time");
+            let wait: u64 = page.header("retry-after").unwrap().parse().unwrap();
+            assert!((240..=300).contains(&wait), "{wait}");
+            assert!(page.text().contains("5 minutes"), "{}", page.text());
+        }
+    }
+}
+
+/// Pictures on another site's page, and scripts there: nothing is drawn for them, and nothing of the visitor's is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_16_another_sites_page_uses_up_no_challenge() {
+    for identity in [IdentityMode::Circuit, IdentityMode::Peer] {
+        let gate = TestGate::with(|parts| {
+            as_shipped(parts, 7);
+            parts.config.security.identity = identity;
+        })
+        .await;
+        let mut visitor = gate.visitor().circuit(&address(1));
+        let page = visitor.get("/").await;
+        // The browser sends no cookies of ours with these.
+        let mut elsewhere = gate.visitor().circuit(&address(1));
+        let site = ("sec-fetch-site", "cross-site");
+        for _ in 0..10 {
+            for (path, mode) in [
+                ("/api/captcha-image?challenge=new", "no-cors"),
+                ("/articles/1", "no-cors"),
+                ("/articles/1", "cors"),
+                ("/_fortify/enter?to=/", "no-cors"),
+                ("/_fortify/turn?to=/", "no-cors"),
+            ] {
+                let reply = elsewhere.get_with(path, &[site, ("sec-fetch-mode", mode)]).await;
+                assert_eq!(reply.status, StatusCode::FORBIDDEN, "{path}");
+                assert!(!reply.is_challenge(), "{path} {mode}");
+            }
+            let body = json!({"challenge_id": page.field("token"), "solution": "WRONG"});
+            elsewhere.headers.insert("origin", "http://evil.onion".parse().unwrap());
+            for path in ["/captcha/generate", "/verify-captcha"] {
+                let reply = elsewhere.post_json(path, &body).await;
+                assert_eq!(reply.status, StatusCode::FORBIDDEN, "{path}");
+            }
+            elsewhere.headers.remove("origin");
+        }
+        assert_eq!(visitor.get("/").await.field("token"), page.field("token"));
+        // A link there leads here.
+        let link = [site, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+        assert!(elsewhere.get_with("/", &link).await.is_challenge());
+        assert!(gate.solve(&mut visitor, &page).await.admits());
+    }
+}
+
+/// A page that sends no referrer has `Origin: null` on its own forms: they are kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_of_a_page_without_a_referrer_is_kept() {
+    let gate = TestGate::with(|parts| as_shipped(parts, 7)).await;
+    let mut visitor = gate.visitor().circuit(&address(1));
+    let headers = [("origin", "null"), ("sec-fetch-site", "same-origin")];
+    let page = visitor.post_body("/guestbook", "name=Ada", &headers).await;
+    assert!(page.try_field("carried").is_some(), "{}", page.text());
+    let foreign = [("origin", "null"), ("sec-fetch-site", "cross-site")];
+    let page = visitor.post_body("/guestbook", "name=Ada", &foreign).await;
+    assert!(page.try_field("carried").is_none(), "{}", page.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_25_a_wish_needs_the_challenge_that_is_there_and_holds_from_then_on() {
+    for site in Site::both(10).await {
+        let kind = async |token: &str| {
+            let store = site.first().app.engine.parts().store;
+            let record = store.challenge(&token.parse().unwrap()).await.unwrap().unwrap();
+            (record.variant.into_owned(), record.carrier.into_owned())
+        };
+        let mut visitor = site.visitor(1);
+        let page = visitor.get("/").await;
+        // With any other token it is no wish, as a form and as JSON.
+        let made_up = fields(&[("token", "A".repeat(43).as_str()), ("another", "letters")]);
+        let same = visitor.post_form("/validate-captcha", &made_up).await;
+        assert_eq!(same.field("token"), page.field("token"));
+        for body in [json!({"another": "letters"}), json!({"another": "letters", "token": "x"})] {
+            let same = visitor.post_json("/captcha/generate", &body).await.json();
+            assert_eq!(same["token"], json!(page.field("token")));
+        }
+        let body = json!({"another": "letters", "token": page.field("token")});
+        let letters = visitor.post_json("/captcha/generate", &body).await.json();
+        let token = letters["token"].as_str().unwrap().to_owned();
+        assert_ne!(token, page.field("token"));
+        assert_eq!(kind(&token).await.0, "distorted_text");
+        // The next stage is of the same kind, and nothing in a form says so.
+        let shown = visitor.get("/").await;
+        assert_eq!(shown.field("token"), token);
+        assert!(shown.try_field("preference").is_none());
+        let mut plain = site.visitor(2);
+        let next = site.first().solve(&mut visitor, &shown).await;
+        assert_eq!(kind(&next.field("token")).await.0, "distorted_text");
+        let page = plain.get("/").await;
+        let still = plain.post_form("/validate-captcha", &another(&page, "still")).await;
+        assert_ne!(kind(&still.field("token")).await.1, "motion");
+        let wrong = site.first().submit(&mut plain, &still, "WRONG").await;
+        assert_ne!(kind(&wrong.field("token")).await.1, "motion", "forgotten after a wrong answer");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_answers_are_told_and_the_second_asks_for_objects_or_patterns() {
+    let gate = TestGate::with(|parts| {
+        as_shipped(parts, 3);
+        let waits = [0, 0, 30, 120].map(Duration::from_secs).to_vec();
+        parts.config.limits.failure_waits =
+            fortify_engine::limits::waits::FailureWaits::new(waits).unwrap();
+    })
+    .await;
+    let mut visitor = gate.visitor().circuit(&address(1));
+    let page = visitor.get("/").await;
+    assert!(!page.text().contains("wrong answer"), "{}", page.text());
+    let one = gate.submit(&mut visitor, &page, "WRONG").await;
+    assert!(one.text().contains("One wrong answer counts so far"), "{}", one.text());
+    assert!(one.text().contains("without a wait"), "{}", one.text());
+    let record = async |page: &Reply| {
+        let token = page.field("token").parse().unwrap();
+        gate.app.engine.parts().store.challenge(&token).await.unwrap().unwrap()
+    };
+    assert_eq!(record(&one).await.variant, "distorted_text");
+    let two = gate.submit(&mut visitor, &one, "WRONG").await;
+    assert!(two.text().contains("2 wrong answers count so far"), "{}", two.text());
+    assert!(two.text().contains("a wait of 30 seconds"), "{}", two.text());
+    let asked = record(&two).await;
+    assert!(["object_recognition", "pattern_completion"].contains(&&*asked.variant));
+    assert_eq!(asked.level, 3, "after two slips a person gets a higher level");
+    let json = visitor.post_json("/captcha/generate", &json!({})).await.json();
+    assert_eq!((&json["wrong_answers"], &json["next_wrong_answer_waits"]), (&2.into(), &30.into()));
+    assert!(gate.solve(&mut visitor, &two).await.admits());
+
+    // First tries are kept.
+    let mut other = gate.visitor().circuit(&address(2));
+    let page = other.get("/").await;
+    assert!(gate.solve(&mut other, &page).await.admits());
+    let parts = gate.app.engine.parts();
+    let history = |number| {
+        let circuit = CircuitId::Header(TorCircuit::from_parts(0, 0, number));
+        parts.answer_histories.get(parts.pseudonyms.tag(&circuit)).unwrap()
+    };
+    assert_eq!((history(1).solved(), history(1).first_tries()), (1, 0));
+    assert_eq!((history(2).solved(), history(2).first_tries()), (1, 1));
+    let metrics = gate.visitor().get("/metrics").await.text();
+    assert!(metrics.contains("fortify_first_tries_total 1"), "{metrics}");
+}
