@@ -338,7 +338,7 @@ async fn a_form_whose_challenge_was_used_up_shows_the_live_one_and_counts_for_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn abuse_16_challenges_that_are_drawn_count_and_no_stage_draws_them_for_nothing() {
+async fn abuse_18_challenges_that_are_drawn_count_and_no_stage_draws_them_for_nothing() {
     for level in LEVELS {
         for site in Site::both(level).await {
             let mut visitor = site.visitor(1);
@@ -371,7 +371,7 @@ async fn abuse_16_challenges_that_are_drawn_count_and_no_stage_draws_them_for_no
 /// The answer to the first stage, sent again, leads to the second stage's challenge, and after a wrong answer to that one
 /// not to another one for nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn abuse_16_a_stage_that_is_replayed_draws_no_free_challenge() {
+async fn abuse_18_a_stage_that_is_replayed_draws_no_free_challenge() {
     for site in Site::both(10).await {
         let mut visitor = site.visitor(1);
         let first = visitor.get("/").await;
@@ -444,7 +444,7 @@ async fn an_answer_is_timed_from_when_its_picture_was_shown_first() {
 
 /// Whoever gave no answer waits for five minutes at most, whatever was drawn; whoever guesses waits out the hour.
 #[tokio::test(flavor = "multi_thread")]
-async fn abuse_16_who_gave_no_wrong_answer_waits_for_five_minutes_at_most() {
+async fn abuse_18_who_gave_no_wrong_answer_waits_for_five_minutes_at_most() {
     for site in Site::both(7).await {
         for guesses in [false, true] {
             let mut visitor = site.visitor(u32::from(guesses) + 1);
@@ -474,7 +474,7 @@ async fn abuse_16_who_gave_no_wrong_answer_waits_for_five_minutes_at_most() {
 
 /// Pictures on another site's page, and scripts there: nothing is drawn for them, and nothing of the visitor's is lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn abuse_16_another_sites_page_uses_up_no_challenge() {
+async fn abuse_18_another_sites_page_uses_up_no_challenge() {
     for identity in [IdentityMode::Circuit, IdentityMode::Peer] {
         let gate = TestGate::with(|parts| {
             as_shipped(parts, 7);
@@ -528,7 +528,7 @@ async fn a_form_of_a_page_without_a_referrer_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn abuse_25_a_wish_needs_the_challenge_that_is_there_and_holds_from_then_on() {
+async fn abuse_18_a_wish_needs_the_challenge_that_is_there_and_holds_from_then_on() {
     for site in Site::both(10).await {
         let kind = async |token: &str| {
             let store = site.first().app.engine.parts().store;
