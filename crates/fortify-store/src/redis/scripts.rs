@@ -30,7 +30,7 @@ return {1, unpack(dropped)}";
 const TAKE: &str = "
 local kept = redis.call('GET', KEYS[1])
 if not kept or string.sub(kept, 1, 1) ~= ARGV[1] then return kept end
-redis.call('DEL', KEYS[1])
+redis.call('GETDEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return kept";
 
