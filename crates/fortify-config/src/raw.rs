@@ -160,6 +160,11 @@ section!(RawLevel, "a table headed [[threat.levels]]", {
     challenges_per_hour: i64,
     session_ttl_seconds: i64,
     admits: String,
+    pages_per_minute: i64,
+    page_burst: i64,
+    pages_per_session: i64,
+    sessions_per_hour: i64,
+    connections_per_circuit: i64,
 });
 
 section!(RawAdmin, "a section headed [admin]", {

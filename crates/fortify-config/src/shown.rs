@@ -236,6 +236,11 @@ fn levels(written: &[LevelOverride]) -> String {
             row.challenges_per_hour.map(|it| format!("challenges_per_hour = {it}")),
             row.session_ttl.map(|it| format!("session_ttl_seconds = {}", it.as_secs())),
             admits.map(|it| format!("admits = {it}")),
+            row.pages_per_minute.map(|it| format!("pages_per_minute = {it}")),
+            row.page_burst.map(|it| format!("page_burst = {it}")),
+            row.pages_per_session.map(|it| format!("pages_per_session = {it}")),
+            row.sessions_per_hour.map(|it| format!("sessions_per_hour = {it}")),
+            row.connections_per_circuit.map(|it| format!("connections_per_circuit = {it}")),
         ];
         let columns: Vec<_> = columns.into_iter().flatten().collect();
         format!("{}: {}", row.level, columns.join(", "))

@@ -169,6 +169,11 @@ const EVERY_KEY: &str = r#"
         challenges_per_hour = 7
         session_ttl_seconds = 60
         admits = "both"
+        pages_per_minute = 8
+        page_burst = 9
+        pages_per_session = 11
+        sessions_per_hour = 12
+        connections_per_circuit = 13
         [[threat.levels]]
         level = 10
         [admin]
@@ -295,6 +300,11 @@ fn every_key_takes_effect() {
                     challenges_per_hour: Some(7),
                     session_ttl: Some(seconds(60)),
                     admits: Some(Admits::Both),
+                    pages_per_minute: Some(8),
+                    page_burst: Some(9),
+                    pages_per_session: Some(11),
+                    sessions_per_hour: Some(12),
+                    connections_per_circuit: Some(13),
                     ..LevelOverride::of(ThreatLevel::new(3).unwrap())
                 },
                 LevelOverride::of(ThreatLevel::MAX),

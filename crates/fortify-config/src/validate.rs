@@ -468,6 +468,20 @@ fn threat_row(
     let (name, target) = (key("challenges_per_hour"), &mut row.challenges_per_hour);
     check.some(&name, raw.challenges_per_hour, 1..=1000, target);
     for (name, written, most, target) in [
+        ("pages_per_minute", raw.pages_per_minute, 100_000, &mut row.pages_per_minute),
+        ("page_burst", raw.page_burst, 100_000, &mut row.page_burst),
+        ("pages_per_session", raw.pages_per_session, 1_000_000, &mut row.pages_per_session),
+        ("sessions_per_hour", raw.sessions_per_hour, 1000, &mut row.sessions_per_hour),
+        (
+            "connections_per_circuit",
+            raw.connections_per_circuit,
+            1000,
+            &mut row.connections_per_circuit,
+        ),
+    ] {
+        check.some(&key(name), written, 1..=most, target);
+    }
+    for (name, written, most, target) in [
         (
             "challenge_ttl_seconds",
             raw.challenge_ttl_seconds,

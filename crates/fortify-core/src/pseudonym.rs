@@ -77,6 +77,12 @@ impl CircuitTag {
     }
 }
 
+impl From<CircuitTag> for [u8; TAG_BYTES] {
+    fn from(tag: CircuitTag) -> Self {
+        tag.0
+    }
+}
+
 impl PartialEq for CircuitTag {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

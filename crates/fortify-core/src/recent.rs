@@ -1,16 +1,16 @@
-//! A bounded map of circuits that evicts the least recently used.
+//! A bounded map of circuits, or of sessions, that evicts the least recently used.
 //!
 //! Each circuit takes one allocation (the value, the pseudonym and two pointers) and a third of a pointer in
 //! a table. Expired values are not returned, and are removed gradually: each change checks the two circuits
 //! that were used least recently.
 
 use std::fmt;
-use std::hash::RandomState;
+use std::hash::{Hash, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashlink::LruCache;
 
-use crate::pseudonym::CircuitTag;
+use crate::pseudonym::{CircuitTag, TAG_BYTES};
 
 /// Parts with a lock each, so that requests of different circuits rarely wait for each other.
 const PARTS: usize = 16;
@@ -18,12 +18,12 @@ const PARTS: usize = 16;
 /// Circuits that each change checks for expired values.
 const LOOKED_AT: usize = 2;
 
-/// A bounded map of circuits.
-pub struct Recent<T> {
-    parts: [Mutex<LruCache<CircuitTag, T, RandomState>>; PARTS],
+/// A bounded map of circuits, or of other keys of 16 bytes.
+pub struct Recent<T, K = CircuitTag> {
+    parts: [Mutex<LruCache<K, T, RandomState>>; PARTS],
 }
 
-impl<T> Recent<T> {
+impl<T, K: Copy + Eq + Hash + Into<[u8; TAG_BYTES]>> Recent<T, K> {
     /// A map for `most` circuits, rounded down to a multiple of 16. Pseudonyms are hashes, so the
     /// parts fill evenly; one is full slightly before all are.
     pub fn new(most: usize) -> Self {
@@ -32,7 +32,7 @@ impl<T> Recent<T> {
     }
 
     /// The value of `circuit`, unless `is_over` says that it has expired.
-    pub fn get(&self, circuit: CircuitTag, is_over: impl FnOnce(&T) -> bool) -> Option<T>
+    pub fn get(&self, circuit: K, is_over: impl FnOnce(&T) -> bool) -> Option<T>
     where
         T: Clone,
     {
@@ -44,7 +44,7 @@ impl<T> Recent<T> {
     /// result of `change`. `is_over` says which values have expired.
     pub fn change<R>(
         &self,
-        circuit: CircuitTag,
+        circuit: K,
         is_over: impl Fn(&T) -> bool,
         change: impl FnOnce(Option<T>) -> (T, R),
     ) -> R {
@@ -62,7 +62,7 @@ impl<T> Recent<T> {
     }
 
     /// Forgets `circuit`.
-    pub fn forget(&self, circuit: CircuitTag) {
+    pub fn forget(&self, circuit: K) {
         self.part(circuit).remove(&circuit);
     }
 
@@ -73,13 +73,13 @@ impl<T> Recent<T> {
     }
 
     /// Whole after any panic: at worst a circuit is forgotten.
-    fn part(&self, circuit: CircuitTag) -> MutexGuard<'_, LruCache<CircuitTag, T, RandomState>> {
-        let [first, ..] = circuit.to_bytes();
+    fn part(&self, circuit: K) -> MutexGuard<'_, LruCache<K, T, RandomState>> {
+        let [first, ..] = circuit.into();
         self.parts[usize::from(first) % PARTS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> fmt::Debug for Recent<T> {
+impl<T, K> fmt::Debug for Recent<T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recent").finish_non_exhaustive()
     }

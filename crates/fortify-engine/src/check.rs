@@ -1,4 +1,4 @@
-//! The verb `check`: decides whether a request is admitted.
+//! The verbs `check` and `admit`: decide whether a request is admitted, and pay for it.
 
 use tokio::time::Instant;
 
@@ -6,6 +6,7 @@ use super::client::{Client, Renewal};
 use super::decision::{self, Decision, DecisionReason, Facts, Grant, Requirement, Trust};
 use super::{Engine, EngineError};
 use crate::behaviour::Class;
+use crate::budget::Spent;
 use crate::session::{Admitted, Rejection, Session};
 use crate::threat::table::Admits;
 use fortify_core::circuit::TorCircuit;
@@ -16,15 +17,29 @@ use fortify_store::StoreError;
 use fortify_store::record::SessionId;
 
 impl Engine {
-    /// Decides about one request of `client`. A session that is bound to another circuit moves to this one if
-    /// the limit of moves permits it.
+    /// Decides about one request of `client`, without paying for it: for addresses of the gate's own. A session that is
+    /// bound to another circuit moves to this one if the limit of moves permits it. Who has no budget left is not
+    /// admitted here either.
     ///
     /// # Errors
     ///
     /// Fails if the store cannot say whether the session is in force; the request must not be admitted then.
     pub async fn check(&self, client: &Client) -> Result<Decision, EngineError> {
+        self.decide_timed(client, false).await
+    }
+
+    /// As [`Self::check`], for a request to the service, which its session pays for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub async fn admit(&self, client: &Client) -> Result<Decision, EngineError> {
+        self.decide_timed(client, true).await
+    }
+
+    async fn decide_timed(&self, client: &Client, pays: bool) -> Result<Decision, EngineError> {
         let started = Instant::now();
-        let decided = self.decide(client).await;
+        let decided = self.decide(client, pays).await;
         self.metrics.decision.decided(started.elapsed(), decided.as_ref().ok());
         decided
     }
@@ -81,12 +96,27 @@ impl Engine {
         }
     }
 
-    async fn decide(&self, client: &Client) -> Result<Decision, EngineError> {
+    async fn decide(&self, client: &Client, pays: bool) -> Result<Decision, EngineError> {
         let session = self.session(client).await?;
         let trust = self.trust_in(client.tor(), client.tag).await?;
         let suspicions = self.suspicions(client);
         let facts = self.facts(client, session, trust, &suspicions);
-        let (decision, reasons) = decision::decide(facts);
+        let (requirement, finding) = (decision::require(&facts), facts.finding);
+        let (mut decision, mut reasons) = decision::decide(facts);
+        if let Decision::Admit(grant) = decision {
+            let spent = self.spend(client, grant.session(), finding, pays).await?;
+            if let Spent::TooFast(slow) = spent
+                && slow.kept_up
+            {
+                self.log_out(client, grant.session()).await?;
+                self.flooded(client);
+            }
+            let (within, reason) = decision::within_budget(grant, spent, requirement);
+            decision = within;
+            if let Some(reason) = reason {
+                reasons = vec![reason];
+            }
+        }
         self.metrics.decision.count_reasons(&reasons);
         tracing::debug!(decision = decision.label(), reasons = %words(&reasons), "decided");
         match &decision {
@@ -96,7 +126,7 @@ impl Engine {
                 self.store.is_current()?;
                 self.renew_trust(client);
             }
-            Decision::Challenge(_) | Decision::Refuse(_) => {}
+            Decision::Challenge(_) | Decision::SlowDown(_) | Decision::Refuse(_) => {}
         }
         Ok(decision)
     }

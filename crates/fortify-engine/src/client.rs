@@ -12,12 +12,13 @@ use super::Engine;
 use super::chain::MAX_STAGE_COOKIES;
 use super::decision::{Decision, Refusal};
 use crate::behaviour::{Behaviour, Outcome, Request, Target};
+use crate::budget::{PAGE, Price};
 use fortify_core::circuit::{CircuitId, TorCircuit};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_reputation::CircuitStatus;
 use fortify_store::StoreError;
-use fortify_store::record::Secret;
+use fortify_store::record::{Secret, SessionId};
 
 /// A visitor whose circuit is not banned.
 #[derive(Debug)]
@@ -29,6 +30,12 @@ pub struct Client {
     pub tag: CircuitTag,
     /// The credentials from the request's cookies.
     pub credentials: Credentials,
+    /// What it asks for, without what behaviour finds.
+    pub(super) price: Price,
+    /// Whether it sends a log-in form, by its path.
+    pub(super) login: bool,
+    /// The session that paid for it, and how many milli-pages.
+    pub(super) paid: OnceLock<(SessionId, u32)>,
     /// The request, counted when it ends; `None` if behaviour is off.
     pub(super) record: Option<RequestRecord>,
     /// Set when its session was found to have moved.
@@ -63,6 +70,8 @@ pub struct RequestHead<'a> {
     pub target: Option<&'a [u8]>,
     /// Whether it is a POST.
     pub post: bool,
+    /// Whether its method may change something: any but `GET`, `HEAD`, `OPTIONS` and `TRACE`.
+    pub writes: bool,
     /// Whether it is a subresource that a page loads, neither a navigation nor a script's request.
     pub loaded: bool,
     /// Set by the server when the body exceeds its deadline.
@@ -120,6 +129,11 @@ impl Client {
         }
     }
 
+    /// Whether a whole page was paid for this request, which an answer that is none gives back.
+    pub(super) fn paid_for_page(&self) -> Option<(SessionId, u32)> {
+        self.paid.get().copied().filter(|(_, paid)| !self.price.writes && *paid >= PAGE)
+    }
+
     /// Does not count this request, because the same one is repeated and counts then.
     pub fn skip(&self) {
         if let Some(record) = &self.record {
@@ -174,8 +188,13 @@ impl Engine {
         if let Some(tor) = tor {
             self.check_ban(tor, tag).await?;
         }
-        let record = self.record_of(tag, tor, head);
-        Ok(Client { circuit, tag, credentials, record, renewal: OnceLock::new() })
+        let target = head.target.map(|target| self.behaviour.read(target));
+        let asset = head.loaded || target.is_some_and(|target| target.asset);
+        let price = Price { writes: head.writes, asset, ..Price::default() };
+        let login = head.writes && target.is_some_and(|target| target.login);
+        let record = self.record_of(tag, tor, target, head);
+        let (paid, renewal) = (OnceLock::new(), OnceLock::new());
+        Ok(Client { circuit, tag, credentials, price, login, paid, record, renewal })
     }
 
     /// Counts a request whose circuit could not be identified, for the reason `label`.
@@ -209,13 +228,14 @@ impl Engine {
         &self,
         tag: CircuitTag,
         tor: Option<TorCircuit>,
+        target: Option<Target>,
         head: &RequestHead<'_>,
     ) -> Option<RequestRecord> {
         self.behaviour.is_on().then(|| RequestRecord {
             behaviour: self.behaviour.clone(),
             tag,
             tor,
-            target: head.target.map(|target| self.behaviour.read(target)),
+            target,
             post: head.post,
             loaded: head.loaded,
             body_expired: head.body_expired.clone(),

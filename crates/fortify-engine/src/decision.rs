@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::behaviour::Class;
+use crate::budget::{Slow, Spent};
 use crate::session::{Admitted, Session};
 use crate::threat::table::Admits;
 use fortify_reputation::answer_history::Suspicion;
@@ -48,6 +49,8 @@ pub enum Decision {
     Admit(Grant),
     /// Require a challenge first.
     Challenge(Requirement),
+    /// Refuse it for now: it is faster than its session may be.
+    SlowDown(Slow),
     /// Refuse it without a challenge.
     Refuse(Refusal),
 }
@@ -92,7 +95,8 @@ pub enum Refusal {
 
 impl Decision {
     /// All labels, [`Self::ERROR`] included.
-    pub const LABELS: [&str; 5] = ["admit", "trusted", "challenge", "refuse", Self::ERROR];
+    pub const LABELS: [&str; 6] =
+        ["admit", "trusted", "challenge", "slow_down", "refuse", Self::ERROR];
 
     /// The label of a request that is refused because an internal error prevented the decision.
     pub const ERROR: &str = "error";
@@ -104,6 +108,7 @@ impl Decision {
             Self::Admit(Grant::Session(_)) => "admit",
             Self::Admit(Grant::Trusted(_)) => "trusted",
             Self::Challenge(_) => "challenge",
+            Self::SlowDown(_) => "slow_down",
             Self::Refuse(_) => "refuse",
         }
     }
@@ -120,6 +125,12 @@ pub enum DecisionReason {
     NoSession,
     /// It has a session, but the level requires a trusted circuit too.
     NotTrusted,
+    /// It is faster than its session may be.
+    TooFast,
+    /// It was so for so long that its session was ended.
+    KeptUp,
+    /// Its session has used up its pages.
+    QuotaUsedUp,
     /// Its circuit's answers look automated.
     Suspicious(Suspicion),
     /// Its circuit's requests look automated.
@@ -128,12 +139,20 @@ pub enum DecisionReason {
 
 impl DecisionReason {
     /// The number of reasons.
-    pub const COUNT: usize = 4 + Suspicion::ALL.len() + Class::ALL.len();
+    pub const COUNT: usize = 7 + Suspicion::ALL.len() + Class::ALL.len();
 
     /// Every reason.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let plain = [Self::Session, Self::Trusted, Self::NoSession, Self::NotTrusted];
+        let plain = [
+            Self::Session,
+            Self::Trusted,
+            Self::NoSession,
+            Self::NotTrusted,
+            Self::TooFast,
+            Self::KeptUp,
+            Self::QuotaUsedUp,
+        ];
         let suspicious = Suspicion::ALL.map(Self::Suspicious);
         plain.into_iter().chain(suspicious).chain(Class::ALL.map(Self::Behaviour)).collect()
     }
@@ -146,6 +165,9 @@ impl DecisionReason {
             Self::Trusted => "trusted",
             Self::NoSession => "no session",
             Self::NotTrusted => "not trusted",
+            Self::TooFast => "too fast",
+            Self::KeptUp => "too fast for too long",
+            Self::QuotaUsedUp => "pages used up",
             Self::Suspicious(suspicion) => suspicion.as_str(),
             Self::Behaviour(class) => class.label(),
         }
@@ -173,6 +195,26 @@ pub fn decide(facts: Facts<'_>) -> (Decision, Vec<DecisionReason>) {
     (Decision::Challenge(requirement), reasons)
 }
 
+/// Decides about a request that `grant` admits, after its budget was asked; `requirement` is for a new session. Returns
+/// the reason too, if it is not admitted.
+#[must_use]
+pub fn within_budget(
+    grant: Grant,
+    spent: Spent,
+    requirement: Requirement,
+) -> (Decision, Option<DecisionReason>) {
+    let challenge = |reason| (Decision::Challenge(requirement), Some(reason));
+    match spent {
+        Spent::Paid(_) => (Decision::Admit(grant), None),
+        // Without a lease there is nothing to pay with.
+        Spent::Lease(_) => (Decision::SlowDown(Slow::briefly()), Some(DecisionReason::TooFast)),
+        Spent::TooFast(slow) if slow.kept_up => challenge(DecisionReason::KeptUp),
+        Spent::TooFast(slow) => (Decision::SlowDown(slow), Some(DecisionReason::TooFast)),
+        Spent::UsedUp => challenge(DecisionReason::QuotaUsedUp),
+        Spent::LogIn => challenge(DecisionReason::Behaviour(Class::CredentialStuffing)),
+    }
+}
+
 /// What a visitor has to solve. A suspected visitor gets harder challenges, and at least two of them, up to
 /// three in all.
 #[must_use]
@@ -198,6 +240,23 @@ mod tests {
         admits: Admits::Either,
     };
 
+    const SLOW: Slow = Slow { wait: Duration::from_secs(3), full_rate_in: None, kept_up: false };
+
+    #[test]
+    fn a_grant_is_worth_what_its_budget_holds() {
+        let requirement = require(&CALM);
+        let decide = |spent| within_budget(Grant::Trusted(SESSION), spent, requirement);
+        assert_eq!(decide(Spent::Paid(1000)), (Decision::Admit(Grant::Trusted(SESSION)), None));
+        let slow = (Decision::SlowDown(SLOW), Some(DecisionReason::TooFast));
+        assert_eq!(decide(Spent::TooFast(SLOW)), slow);
+        for (spent, reason) in [
+            (Spent::TooFast(Slow { kept_up: true, ..SLOW }), DecisionReason::KeptUp),
+            (Spent::UsedUp, DecisionReason::QuotaUsedUp),
+            (Spent::LogIn, DecisionReason::Behaviour(Class::CredentialStuffing)),
+        ] {
+            assert_eq!(decide(spent), (Decision::Challenge(requirement), Some(reason)));
+        }
+    }
     const SESSION: Session = Session::sample(1, Timestamp::from_secs(1));
 
     fn session() -> Option<Admitted> {
@@ -267,6 +326,7 @@ mod tests {
             Decision::Admit(Grant::Trusted(SESSION)),
             Decision::Admit(Grant::Session(session().unwrap())),
             Decision::Challenge(require(&CALM)),
+            Decision::SlowDown(SLOW),
             Decision::Refuse(Refusal::Banned(Duration::ZERO)),
         ];
         let labels: BTreeSet<_> = decisions.iter().map(Decision::label).collect();

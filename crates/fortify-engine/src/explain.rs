@@ -163,7 +163,9 @@ impl Engine {
                 hard: requirement.harder,
                 seconds: wait.map(|wait| wait.as_secs()),
             },
-            Decision::Refuse(_) => Forecast { reasons, ..Forecast::of("refuse") },
+            Decision::SlowDown(_) | Decision::Refuse(_) => {
+                Forecast { reasons, ..Forecast::of("refuse") }
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! identify(circuit, ..) -> Client                               unless the circuit is banned
-//! check(client)         -> Admit(grant) | Challenge(requirement)
+//! check(client)         -> Admit(grant) | Challenge(requirement) | SlowDown
+//! admit(client)         -> the same, and the session pays for the request
 //! issue(client, ..)     -> Issued | Wait
 //! answer(client, ..)    -> Granted(session) | Next(stage) | Wrong | Wait
 //! explain(circuit)      -> everything known about a circuit, with reasons
@@ -20,6 +21,7 @@
 //! - [`session`]: signed session tokens and the keys that sign them.
 //! - [`behaviour`]: what the requests of a circuit look like.
 //! - [`threat`]: the threat level, and when it rises and falls.
+//! - [`budget`]: how fast a session may request pages, and how many.
 //! - [`challenge`]: issuing, drawing and checking challenges.
 //! - [`config`]: the configuration sections of all of the above.
 //! - [`decision`]: the decision about a request, computed from the facts; pure.
@@ -29,6 +31,7 @@
 //! - [`check`](Engine::check), [`issue`], [`answer`], [`explain`]: the other verbs, one file each.
 //! - `exchange`: admitted requests that are under way, and are cut when their session is ended.
 //! - [`operator`]: what the admin interface reads and changes.
+//! - `spend`: pays for requests that are admitted.
 //! - [`upkeep`]: work between requests: closed circuits, rotated keys, the end of the learning period.
 
 // Traffic shared by tests and benches uses paths that start with the crate's name.
@@ -37,6 +40,7 @@ extern crate self as fortify_engine;
 
 pub mod answer;
 pub mod behaviour;
+pub mod budget;
 mod chain;
 pub mod challenge;
 mod check;
@@ -52,6 +56,7 @@ pub mod operator;
 #[cfg(any(test, feature = "test-support"))]
 mod parts;
 pub mod session;
+mod spend;
 pub mod threat;
 pub mod ticket;
 pub mod upkeep;
@@ -63,6 +68,7 @@ use std::time::Duration;
 use fortify_captcha::{FontError, Generator};
 
 use crate::behaviour::Behaviour;
+use crate::budget::Budgets;
 use crate::challenge::policy::{ChallengeConfig, ChallengeMix};
 use crate::challenge::render::Render;
 use crate::challenge::renderer::RenderService;
@@ -152,6 +158,7 @@ pub struct Engine {
     answer_histories: Arc<AnswerHistories>,
     replication: Arc<Replication>,
     behaviour: Arc<Behaviour>,
+    budgets: Arc<Budgets>,
     threat: Arc<Threat>,
     exchanges: Arc<exchange::Exchanges>,
     metrics: EngineMetrics,
@@ -267,6 +274,7 @@ impl Engine {
             chains: Chains::new(),
             limits: Arc::new(limits),
             behaviour: Arc::new(behaviour),
+            budgets: Arc::new(Budgets::new(shared)),
             config,
             clock,
             entropy,

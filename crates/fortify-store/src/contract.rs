@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Earned, Failures, MoveOutcome, MoveRequest, Place,
-    Quota, Receipt, Secret, SessionId, SessionState, Taken, WindowLimit,
+    ChallengeRecord, ChallengeToken, DialRecord, Earned, Failures, Lease, LeaseRequest, MoveOutcome, MoveRequest, Place, Quota, Receipt, Secret, SessionId, SessionState, Taken, WindowLimit,
 };
 use super::{PENDING_LIFETIME, StateStore};
 use fortify_core::clock::Timestamp;
@@ -62,6 +61,7 @@ pub async fn check(store: Arc<dyn StateStore>, pass: impl Fn(Duration)) {
     a_circuit_asks_as_often_as_it_may(&store, &pass).await;
     a_circuit_has_one_challenge_that_all_its_tabs_show(&store).await;
     a_right_answer_is_remembered_for_a_while(&store, &pass).await;
+    leases_are_within_rate_and_quota(&store, &pass).await;
 }
 
 async fn a_circuit_has_one_challenge_that_all_its_tabs_show(store: &Arc<dyn StateStore>) {
@@ -148,6 +148,41 @@ async fn a_right_answer_is_remembered_for_a_while(
     pass(PENDING_LIFETIME);
     assert!(matches!(take(&lost).await, Taken::Absent), "a check that never ends");
     assert!(matches!(take(&token()).await, Taken::Absent));
+}
+
+async fn leases_are_within_rate_and_quota(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
+    let id = || SessionId::random(&SystemEntropy).expect("entropy");
+    let (own, other) = (id(), id());
+    let until = START.after(Duration::from_secs(100_000));
+    let request = LeaseRequest { per_minute: 60, burst: 5000, quota: 8000, most: 2000, until };
+    let lease = async |session| store.lease_budget(session, request).await.expect("a lease");
+    let of = |granted, left| Lease { granted, left, per_minute: 60, burst: 5000 };
+    assert_eq!(lease(own).await, of(2000, 6000));
+    assert_eq!(lease(own).await, of(2000, 4000));
+    assert_eq!(lease(own).await, of(1000, 3000), "the rest of the burst");
+    assert_eq!(lease(own).await, of(0, 3000));
+    assert_eq!(lease(other).await, of(2000, 6000), "another session");
+    pass(Duration::from_millis(1500));
+    assert_eq!(lease(own).await, of(1500, 1500), "60 pages a minute are 1.5 in 1.5 s");
+    // What the first lease said counts.
+    let more = LeaseRequest { per_minute: 6000, burst: 100_000, quota: 100_000, ..request };
+    pass(Duration::from_secs(60));
+    let taken = store.lease_budget(own, more).await.expect("a lease");
+    assert_eq!(taken, of(1500, 0), "the rest of the quota");
+    pass(Duration::from_secs(600));
+    assert_eq!(lease(own).await, of(0, 0), "time gives none back");
+
+    // Of many at once no more than there is.
+    let flood = id();
+    let leases = (0..SIMULTANEOUS).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.lease_budget(flood, request).await.expect("a lease") })
+    });
+    let mut granted = 0;
+    for lease in leases.collect::<Vec<_>>() {
+        granted += lease.await.expect("it ran").granted;
+    }
+    assert_eq!(granted, 5000, "simultaneous ones");
 }
 
 async fn a_circuit_asks_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {

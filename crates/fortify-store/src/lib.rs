@@ -12,6 +12,7 @@
 //! - [`metrics`]: whether the store answers.
 //! - this file: [`StateStore`], the trait, with the guarantees of each operation.
 //! - `window`: recent requests of one circuit; pure.
+//! - `lease`: the budget of one session, from which nodes take leases; pure.
 //! - `journal`: an append-only file.
 //! - `revocations`: ended sessions, in a journal.
 //! - `binding`: the circuits of one session; pure. `binding_table`: those of all sessions, in a journal.
@@ -28,6 +29,7 @@ pub mod config;
 #[cfg(any(test, feature = "test-support"))]
 pub mod contract;
 mod journal;
+mod lease;
 pub mod memory;
 pub mod metrics;
 pub mod record;
@@ -48,8 +50,7 @@ use fortify_core::advice::{Advise, both};
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use record::{
-    ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest,
-    Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
+    ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome, MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use replication::ReplicationPeer;
 
@@ -241,6 +242,14 @@ pub trait StateStore: Send + Sync + fmt::Debug {
         session: SessionId,
         step: MoveRequest,
     ) -> Result<MoveOutcome, StoreError>;
+
+    /// Takes a part of the budget of `session`, which is a token bucket and a quota. Atomic over all nodes: together
+    /// they take at most the quota, and in any time at most the burst and what the rate gives in that time.
+    async fn lease_budget(
+        &self,
+        session: SessionId,
+        request: LeaseRequest,
+    ) -> Result<Lease, StoreError>;
 
     /// Stores `dial` unless there is one with the same or a higher version, and returns the one that is stored
     /// then. Of any number of simultaneous changes of one version, on all nodes, one is stored.

@@ -18,9 +18,9 @@ use moka::sync::{Cache, CacheBuilder};
 use tokio::sync::watch;
 
 use super::binding_table::BindingTable;
+use super::lease::Remainder;
 use super::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Place, Quota,
-    Receipt, SessionId, SessionState, Taken, WindowLimit,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome, MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use super::revocations::Revocations;
 use super::window::{self, RequestTimes};
@@ -44,6 +44,9 @@ const MAX_RECEIPTS: u64 = 20_000;
 
 /// How long a right answer is remembered at most; [`Receipt::expires_at`] may be earlier.
 const LONGEST_RECEIPT: Duration = Duration::from_secs(60);
+/// Sessions whose budgets are remembered, about 120 bytes each; the least recently used are evicted and start again. Only
+/// a shared store is asked for leases while visitors are served.
+const MAX_BUDGETS: usize = 100_000;
 
 /// The bounds of the store.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +71,8 @@ pub struct MemoryStore {
     failures: Recent<(u32, Duration)>,
     /// When each circuit asked for a challenge.
     requests: Recent<RequestTimes>,
+    /// What is left of sessions' budgets, and when they expire.
+    budgets: Recent<(Remainder, Timestamp), SessionId>,
     revocations: Arc<Revocations>,
     bindings: Arc<BindingTable>,
     dial: watch::Sender<Option<DialRecord>>,
@@ -106,6 +111,7 @@ impl MemoryStore {
             taken: bounded(MAX_RECEIPTS).time_to_live(LONGEST_RECEIPT).build(),
             failures: Recent::new(MAX_FAILURE_RECORDS),
             requests: Recent::new(MAX_REQUEST_RECORDS),
+            budgets: Recent::new(MAX_BUDGETS),
             revocations: Arc::new(revocations),
             bindings: Arc::new(moves),
             dial: watch::Sender::default(),
@@ -369,6 +375,24 @@ impl StateStore for MemoryStore {
         tokio::task::spawn_blocking(move || moves.apply_move(session, &step, now, &revocations))
             .await
             .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
+    }
+
+    async fn lease_budget(
+        &self,
+        session: SessionId,
+        request: LeaseRequest,
+    ) -> Result<Lease, StoreError> {
+        let now = self.clock.now();
+        Ok(self.budgets.change(
+            session,
+            |(_, until)| *until <= now,
+            |known| {
+                let (mut left, until) =
+                    known.unwrap_or_else(|| (Remainder::new(&request, now), request.until));
+                let lease = left.lease(request.most, now);
+                ((left, until), lease)
+            },
+        ))
     }
 
     async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {

@@ -171,6 +171,12 @@ impl Session {
     }
 }
 
+impl From<SessionId> for [u8; SessionId::BYTES] {
+    fn from(session: SessionId) -> Self {
+        session.0
+    }
+}
+
 /// The id of a chain of challenges that a visitor solves one after another: 16 bytes derived from the token of
 /// its first challenge, so that nobody can guess them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -407,6 +413,34 @@ pub enum Quota {
     },
     /// Beyond a bound, and not counted; the time to wait.
     Exceeded(Duration),
+}
+
+/// What a node asks of a session's budget; amounts are in milli-pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRequest {
+    /// Pages a minute, if this is the session's first lease; later ones go on by what the first said.
+    pub per_minute: u32,
+    /// The most that may be taken at once, likewise.
+    pub burst: u64,
+    /// What there is in all, likewise.
+    pub quota: u64,
+    /// How much to take, at most.
+    pub most: u64,
+    /// When the session expires, after which nothing need be kept.
+    pub until: Timestamp,
+}
+
+/// A part of a session's budget that one node may spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// How much it took, in milli-pages: as much as asked for, unless the rate or the quota allows less.
+    pub granted: u64,
+    /// What is left of the quota for later leases.
+    pub left: u64,
+    /// The session's rate, as its first lease said.
+    pub per_minute: u32,
+    /// The most at once, likewise.
+    pub burst: u64,
 }
 
 /// The threat dial as nodes share it: plain names and numbers, as in [`ChallengeRecord`].

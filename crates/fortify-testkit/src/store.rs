@@ -8,8 +8,7 @@ use async_trait::async_trait;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Place, Quota,
-    Receipt, SessionId, SessionState, Taken, WindowLimit,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome, MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use fortify_store::{StateStore, StoreError};
 use tokio::sync::watch;
@@ -121,6 +120,14 @@ impl StateStore for ProbedStore {
     ) -> Result<MoveOutcome, StoreError> {
         self.step("move_session")?;
         self.store.move_session(session, step).await
+    }
+    async fn lease_budget(
+        &self,
+        session: SessionId,
+        request: LeaseRequest,
+    ) -> Result<Lease, StoreError> {
+        self.step("lease_budget")?;
+        self.store.lease_budget(session, request).await
     }
     async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {
         self.step("set_dial")?;

@@ -99,6 +99,10 @@ impl TestGate {
         let often = |level| LevelOverride {
             challenges_per_hour: Some(10_000),
             admits: Some(Admits::Session),
+            pages_per_minute: Some(100_000),
+            page_burst: Some(100_000),
+            pages_per_session: Some(1_000_000),
+            sessions_per_hour: Some(1000),
             ..LevelOverride::of(level)
         };
         config.threat.levels = ThreatLevel::ALL.map(often).to_vec();

@@ -39,10 +39,10 @@ pub async fn auth(
         }
         Err(fault) => return Err(fault),
     };
-    let grant = match app.engine.check(&visitor.client).await? {
+    let grant = match app.engine.admit(&visitor.client).await? {
         Decision::Admit(grant) => grant,
-        Decision::Challenge(_) => {
-            // At its own address, for the challenge.
+        Decision::Challenge(_) | Decision::SlowDown(_) => {
+            // It comes to its own address next, for the challenge or for the page that says to wait.
             visitor.client.skip();
             return Ok(pages::empty(StatusCode::UNAUTHORIZED));
         }

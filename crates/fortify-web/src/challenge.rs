@@ -10,7 +10,7 @@ use crate::addresses::ENTER;
 use crate::app::{App, SharedApp};
 use crate::carried::{self, CarriedForm};
 use crate::cookies::Hint;
-use crate::error::WebError;
+use crate::error::{CHALLENGE_REQUIRED, FORTIFY_CHALLENGE, WebError};
 use crate::form::{self, Fields};
 use crate::pages::{self, ChallengePage, FormFate, Notice};
 use crate::responses::{cookies_off, give_session, renew};
@@ -83,6 +83,8 @@ pub(super) async fn page(
     };
     let locale = app.locales.negotiate(visitor.language.as_deref());
     let mut response = pages::challenge(app.challenge_status(), locale, &page);
+    // For a script that asks for pages and shows them itself.
+    response.headers_mut().insert(FORTIFY_CHALLENGE, CHALLENGE_REQUIRED);
     pages::set_cookies(&mut response, [hint(visitor, &issued)]);
     Ok(response)
 }

@@ -74,6 +74,7 @@ async fn pass_on(
             Ok(Ok(response))
         }
         Decision::Challenge(requirement) => Ok(Err(requirement)),
+        Decision::SlowDown(slow) => Err(WebError::SlowDown(slow)),
         Decision::Refuse(refusal) => Err(refusal.into()),
     }
 }

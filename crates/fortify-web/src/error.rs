@@ -3,18 +3,19 @@
 //! Below this edge every module has its own error enum. Here they become one of a few answers that
 //! tell a visitor what to do and nothing else; what happened goes to the log, for the operator.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::answers::EndedEarly;
 use crate::app::SharedApp;
 use crate::form::BodyError;
-use crate::i18n::whole_seconds;
+use crate::i18n::{Locale, whole_seconds};
 use crate::pages::{self, Message};
 use crate::queue::Queued;
 use crate::return_to::{FRONT, ReturnTo};
@@ -22,6 +23,7 @@ use crate::same_origin;
 use crate::wants::Wants;
 use fortify_core::circuit::CircuitError;
 use fortify_engine::EngineError;
+use fortify_engine::budget::Slow;
 use fortify_engine::challenge::ChallengeError;
 use fortify_engine::client::IdentifyError;
 use fortify_engine::decision::Refusal;
@@ -39,6 +41,13 @@ const RETRY_AFTER_DOWN: Duration = Duration::from_secs(10);
 /// The same of whoever fetches one picture again and again: there will be another by then.
 const RETRY_AFTER_SEEN: Duration = Duration::from_secs(60);
 
+/// Tells a script of a page that the gate answered in place of the service: `required`, that a challenge has to be solved,
+/// which reloading the page shows, or `slow-down`, that the request may be sent again after `Retry-After`.
+pub(super) const FORTIFY_CHALLENGE: HeaderName = HeaderName::from_static("fortify-challenge");
+
+/// The value of [`FORTIFY_CHALLENGE`] with every challenge.
+pub(super) const CHALLENGE_REQUIRED: HeaderValue = HeaderValue::from_static("required");
+
 /// Why a request is not answered as it hoped.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WebError {
@@ -51,6 +60,12 @@ pub enum WebError {
     /// For visitors with a session.
     #[error("no session")]
     Forbidden,
+    /// The same, for a request that cannot show a challenge: a script's, or a part of a page.
+    #[error("challenge required")]
+    ChallengeRequired,
+    /// The session requests more pages than it may.
+    #[error("too fast")]
+    SlowDown(Slow),
     /// There is no such address, or not for this visitor.
     #[error("not found")]
     NotFound,
@@ -96,7 +111,10 @@ impl WebError {
             Self::BadRequest(_) | Self::Circuit(_) => {
                 (StatusCode::BAD_REQUEST, "bad-request-title", "bad-request-text")
             }
-            Self::Forbidden => (StatusCode::FORBIDDEN, "refused-title", "refused-text"),
+            Self::Forbidden | Self::ChallengeRequired => {
+                (StatusCode::FORBIDDEN, "refused-title", "refused-text")
+            }
+            Self::SlowDown(_) => (StatusCode::TOO_MANY_REQUESTS, "slow-title", "slow-text"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found-title", "not-found-text"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-title", "method-text")
@@ -122,6 +140,7 @@ impl WebError {
             Self::MustWait(_)
                 | Self::Banned(_)
                 | Self::TooMany(_)
+                | Self::SlowDown(_)
                 | Self::Queued(_)
                 | Self::Busy(_)
                 | Self::Unavailable(_)
@@ -137,6 +156,8 @@ impl WebError {
             Self::BadRequest(what) => what,
             Self::Circuit(_) => "circuit",
             Self::Forbidden => "forbidden",
+            Self::ChallengeRequired => "challenge_required",
+            Self::SlowDown(_) => "slow_down",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method",
             Self::TooLarge => "too_large",
@@ -149,6 +170,47 @@ impl WebError {
             Self::ServiceDown => "service_down",
             Self::BadGateway(_) => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
+        }
+    }
+
+    /// The value of [`FORTIFY_CHALLENGE`], if the answer has one.
+    const fn challenge_header(&self) -> Option<HeaderValue> {
+        match self {
+            Self::ChallengeRequired => Some(CHALLENGE_REQUIRED),
+            Self::SlowDown(_) => Some(HeaderValue::from_static("slow-down")),
+            _ => None,
+        }
+    }
+
+    /// What a person reads. A form that came too fast is sent again by reloading.
+    fn words<'a>(&self, locale: Locale<'a>, text: &str, sends: bool) -> Cow<'a, str> {
+        match self {
+            Self::MustWait(wait) | Self::Banned(wait) | Self::TooMany(wait) => {
+                locale.text_of_wait(text, *wait, None)
+            }
+            Self::Queued(queued) => match queued.place.odds {
+                Some(odds) => locale.text_of_draw(odds, queued.place.refresh),
+                None => locale.text_of_wait(text, queued.place.estimate, Some(queued.place.ahead)),
+            },
+            Self::SlowDown(slow) => {
+                let text = if sends { "slow-form-text" } else { text };
+                let mut words = locale.text_of_wait(text, slow.wait, None).into_owned();
+                if let Some(wait) = slow.full_rate_in {
+                    words.push(' ');
+                    words += &locale.text_of_wait("slow-throttled-text", wait, None);
+                }
+                words.into()
+            }
+            _ => locale.text(text),
+        }
+    }
+
+    /// What a program reads: nothing about pages.
+    fn words_for_program<'a>(&self, locale: Locale<'a>, text: &str) -> Cow<'a, str> {
+        match self {
+            Self::SlowDown(slow) => locale.text_of_wait("slow-program-text", slow.wait, None),
+            Self::Forbidden | Self::ChallengeRequired => locale.text("required-program-text"),
+            _ => self.words(locale, text, false),
         }
     }
 
@@ -176,6 +238,7 @@ impl WebError {
             Self::MustWait(wait) | Self::Banned(wait) | Self::TooMany(wait) => {
                 Some(whole_seconds(*wait))
             }
+            Self::SlowDown(slow) => Some(whole_seconds(slow.wait)),
             Self::Queued(queued) => Some(whole_seconds(queued.place.refresh)),
             Self::Busy(_) => Some(1),
             Self::Unavailable(_) => Some(RETRY_AFTER_FAULT.as_secs()),
@@ -202,6 +265,7 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
     let wants = Wants::of(request.uri().path(), request.headers());
     let language = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
     let page = page_asked_for(&request);
+    let sends = *request.method() == Method::POST;
     let mut response = next.run(request).await;
     let Some(error) = response.extensions_mut().remove::<WebError>() else {
         return response;
@@ -219,19 +283,10 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
     }
     let (status, title, text) = error.answer();
     let locale = app.locales.negotiate(language.as_ref().and_then(|value| value.to_str().ok()));
-    let text = match &error {
-        WebError::MustWait(wait) | WebError::Banned(wait) | WebError::TooMany(wait) => {
-            locale.text_of_wait(text, *wait, None)
-        }
-        WebError::Queued(queued) => match queued.place.odds {
-            Some(odds) => locale.text_of_draw(odds, queued.place.refresh),
-            None => locale.text_of_wait(text, queued.place.estimate, Some(queued.place.ahead)),
-        },
-        _ => locale.text(text),
-    };
     let retry_after = error.retry_after();
     let mut response = match wants {
         Wants::Json => {
+            let text = error.words_for_program(locale, text);
             let mut body = serde_json::json!({"success": false, "message": text});
             if let (WebError::Queued(queued), Some(body)) = (&error, body.as_object_mut()) {
                 body.insert("ticket".to_owned(), queued.ticket.expose().into());
@@ -244,6 +299,7 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
             pages::json(status, &body)
         }
         Wants::Page => {
+            let text = error.words(locale, text, sends);
             // A page without a way on would be the end of the visit.
             let (to, label) = match &error {
                 WebError::Queued(queued) => (queued.address(), locale.text("moment-link")),
@@ -252,7 +308,9 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
             };
             let title = locale.text(title);
             let mut message = Message::new(&title, &text).link(&to, &label);
-            if let (true, Some(seconds)) = (error.passes(), retry_after) {
+            // Going on would be a visit to another page, and the form would be gone.
+            let kept = sends && matches!(error, WebError::SlowDown(_));
+            if let (true, false, Some(seconds)) = (error.passes(), kept, retry_after) {
                 message = message.goes_on_after(seconds);
             }
             pages::message(status, locale, &message)
@@ -263,6 +321,9 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
     }
     for cookie in cookies {
         response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    if let Some(value) = error.challenge_header() {
+        response.headers_mut().insert(FORTIFY_CHALLENGE, value);
     }
     response
 }
@@ -364,6 +425,7 @@ mod tests {
             WebError::GatewayTimeout,
             WebError::ServiceDown,
             WebError::Forbidden,
+            WebError::ChallengeRequired,
             WebError::NotFound,
             WebError::MethodNotAllowed,
             WebError::TooLarge,

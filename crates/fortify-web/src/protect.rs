@@ -1,7 +1,7 @@
 //! Every request that is not for this gate itself: let through, or met with a challenge.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::visitor::{SEC_FETCH_DEST, Visitor};
 use crate::wants::Wants;
 use crate::{carried, form, same_origin};
 use fortify_engine::behaviour::Outcome;
+use fortify_engine::budget::Slow;
 use fortify_engine::decision::{Decision, Grant, Requirement};
 use fortify_engine::issue::IssueRequest;
 use fortify_http::proxy::ProxyError;
@@ -34,7 +35,12 @@ pub async fn pass(
     visitor: Visitor,
     request: Request,
 ) -> Result<Response, WebError> {
-    match app.engine.check(&visitor.client).await? {
+    // Behind nginx, the request was paid for when nginx asked about it.
+    let decision = match app.upstream {
+        Some(_) => app.engine.admit(&visitor.client).await?,
+        None => app.engine.check(&visitor.client).await?,
+    };
+    match decision {
         Decision::Admit(grant) => {
             let mut response = forward(&app, &visitor, &grant, request).await?;
             renew(&app, &visitor, &mut response);
@@ -43,6 +49,11 @@ pub async fn pass(
         Decision::Challenge(requirement) => {
             let met = meet(&app, &visitor, requirement, request).await;
             let mut response = met.unwrap_or_else(IntoResponse::into_response);
+            renew(&app, &visitor, &mut response);
+            Ok(response)
+        }
+        Decision::SlowDown(slow) => {
+            let mut response = WebError::SlowDown(slow).into_response();
             renew(&app, &visitor, &mut response);
             Ok(response)
         }
@@ -56,7 +67,13 @@ async fn forward(
     grant: &Grant,
     request: Request,
 ) -> Result<Response, WebError> {
-    let upstream = app.upstream.as_ref().ok_or(WebError::NotFound)?;
+    let Some(upstream) = &app.upstream else {
+        // There may be room again since nginx was told that the request is too fast.
+        return Err(match app.engine.was_too_fast(&visitor.client).await? {
+            true => WebError::SlowDown(Slow::briefly()),
+            false => WebError::NotFound,
+        });
+    };
     let cutter = request.extensions().get::<Cutter>().cloned().unwrap_or_default();
     let exchange = app.engine.begin_exchange(&visitor.client, grant, move || cutter.cut());
     let started = Instant::now();
@@ -69,6 +86,9 @@ async fn forward(
     let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
     visitor.client.record(Outcome::Passed(status));
     let mut answer = answer?;
+    if is_asset(answer.headers()) {
+        app.engine.refund(&visitor.client);
+    }
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         exchange.becomes_tunnel();
     }
@@ -85,7 +105,7 @@ async fn meet(
 ) -> Result<Response, WebError> {
     if visitor.wants == Wants::Json || !shows_pages(request.method(), request.headers()) {
         // A picture or a style sheet of a page would show nobody a challenge.
-        return Err(WebError::Forbidden);
+        return Err(WebError::ChallengeRequired);
     }
     let first = IssueRequest::first(requirement);
     if *request.method() == Method::GET {
@@ -105,6 +125,19 @@ async fn meet(
     // Whoever has to wait in line comes back to the page with the form, not to where it was sent.
     let around = Around { return_to, back: &back, notice: None, form };
     challenge::page(app, visitor, first, around).await
+}
+
+/// Whether an answer of the service is a part of a page: it costs less, and here nobody has to believe the visitor.
+fn is_asset(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    let kind = kind.to_ascii_lowercase();
+    let (family, _) = kind.split_once('/').unwrap_or_default();
+    matches!(family, "image" | "font" | "audio" | "video")
+        || matches!(
+            kind.as_str(),
+            "text/css" | "text/javascript" | "application/javascript" | "application/wasm"
+        )
 }
 
 /// Whether the answer to this request is something that a person reads.
@@ -146,4 +179,27 @@ fn bounce(app: &App, visitor: &Visitor, to: &ReturnTo) -> Response {
     let (label, back) = (locale.text("moment-link"), format!("{ENTER}?to={}", to.encode()));
     let page = Message::new(&title, &text).link(&back, &label).goes_on();
     pages::message(app.challenge_status(), locale, &page)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_page_is_what_the_service_says_it_is() {
+        let of = |kind| {
+            let kind = HeaderValue::from_static(kind);
+            is_asset(&HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]))
+        };
+        for kind in ["image/png", "IMAGE/SVG+xml; charset=x", "font/woff2", "text/css", "video/mp4"]
+        {
+            assert!(of(kind), "{kind}");
+        }
+        for kind in ["text/html", "application/json", "text/plain", "image", "", "x/text/css"] {
+            assert!(!of(kind), "{kind}");
+        }
+        assert!(!is_asset(&HeaderMap::new()));
+    }
 }

@@ -31,11 +31,13 @@ struct Shown {
 ///
 /// # Errors
 ///
-/// [`WebError::Forbidden`] for everybody else.
+/// [`WebError::ChallengeRequired`] for everybody else, [`WebError::SlowDown`] for who is too fast.
 pub async fn show(State(app): State<SharedApp>, visitor: Visitor) -> Result<Response, WebError> {
     let decision = app.engine.check(&visitor.client).await?;
-    let Decision::Admit(Grant::Session(admitted)) = &decision else {
-        return Err(WebError::Forbidden);
+    let admitted = match &decision {
+        Decision::Admit(Grant::Session(admitted)) => admitted,
+        Decision::SlowDown(slow) => return Err(WebError::SlowDown(*slow)),
+        _ => return Err(WebError::ChallengeRequired),
     };
     let session = &admitted.session;
     let status = Shown {

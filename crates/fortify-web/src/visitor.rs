@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::addresses::AUTH;
 use crate::app::{App, SharedApp};
@@ -98,16 +98,17 @@ fn identify(
 /// where it is read, it says something about that visitor alone.
 fn head(parts: &Parts) -> RequestHead<'_> {
     let headers = &parts.headers;
-    let (target, post) = if parts.uri.path() == AUTH {
-        let post = headers.get(ORIGINAL_METHOD).is_some_and(|method| method == "POST");
-        (headers.get(ORIGINAL_URI).map(HeaderValue::as_bytes), post)
+    let (target, method) = if parts.uri.path() == AUTH {
+        let method = headers.get(ORIGINAL_METHOD).map_or(&b"GET"[..], HeaderValue::as_bytes);
+        (headers.get(ORIGINAL_URI).map(HeaderValue::as_bytes), method)
     } else {
         let sent = parts.uri.path_and_query().map_or("/", |sent| sent.as_str());
-        (Some(sent.as_bytes()), parts.method == Method::POST)
+        (Some(sent.as_bytes()), parts.method.as_str().as_bytes())
     };
     RequestHead {
         target,
-        post,
+        post: method == b"POST",
+        writes: !matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE"),
         loaded: headers.get(SEC_FETCH_DEST).is_some_and(is_loaded),
         body_expired: parts.extensions.get::<BodyExpired>().map(|expired| expired.0.clone()),
     }

@@ -2,6 +2,8 @@
 
 use axum::http::{HeaderMap, header};
 
+use crate::visitor::SEC_FETCH_DEST;
+
 /// The kind of answer that a client can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wants {
@@ -12,14 +14,25 @@ pub enum Wants {
 }
 
 impl Wants {
-    /// By the address, and for the others by `Accept`.
+    /// By the address, and for the others by what the browser says: a page's script, or `Accept`.
+    ///
+    /// The addresses for programs answer in JSON whatever `Accept` says, but for the log-out, which a page without
+    /// scripts has as a form.
     #[must_use]
     pub fn of(path: &str, headers: &HeaderMap) -> Self {
-        let api =
-            path.starts_with("/api/") || matches!(path, "/verify-captcha" | "/captcha/generate");
+        let program = matches!(
+            path,
+            "/verify-captcha"
+                | "/captcha/generate"
+                | "/api/captcha-image"
+                | "/api/status"
+                | "/api/session"
+        );
+        let api = path.starts_with("/api/");
+        let script = headers.get(SEC_FETCH_DEST).is_some_and(|dest| dest.as_bytes() == b"empty");
         let accept =
             headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-        if api && !accept.contains("text/html") || prefers_json(accept) {
+        if program || script || api && !accept.contains("text/html") || prefers_json(accept) {
             Self::Json
         } else {
             Self::Page
@@ -47,6 +60,13 @@ mod tests {
         assert_eq!(Wants::of("/x", &accept("application/json")), Wants::Json);
         assert_eq!(Wants::of("/x", &accept("text/html, application/json")), Wants::Page);
         assert_eq!(Wants::of("/verify-captcha", &HeaderMap::new()), Wants::Json);
-        assert_eq!(Wants::of("/api/session", &accept("text/html")), Wants::Page);
+        for ours in ["/api/session", "/api/captcha-image", "/verify-captcha"] {
+            assert_eq!(Wants::of(ours, &accept("text/html")), Wants::Json, "{ours}");
+        }
+        assert_eq!(Wants::of("/api/session/logout", &accept("text/html")), Wants::Page);
+        assert_eq!(Wants::of("/api/of-the-service", &accept("text/html")), Wants::Page);
+        let mut script = accept("*/*");
+        script.insert(SEC_FETCH_DEST, HeaderValue::from_static("empty"));
+        assert_eq!(Wants::of("/x", &script), Wants::Json);
     }
 }

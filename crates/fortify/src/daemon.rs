@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::metrics::DaemonMetrics;
 use fortify_admin::{AdminListeners, AdminStartError};
@@ -27,6 +27,9 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 /// How often exchanges are looked through for those whose session was ended: they are cut within two seconds, of
 /// which the store may take some to hear of it.
 const CUTTING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often each tunnel's session pays for it: a tunnel costs a page a minute.
+const TUNNEL_MINUTE: Duration = Duration::from_secs(60);
 
 /// A gate that is bound to its addresses, ready to run.
 #[derive(Debug)]
@@ -193,9 +196,14 @@ async fn cut_ended(live: Arc<Live>) {
     }
     let mut tick = tokio::time::interval(CUTTING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut charged = Instant::now();
     loop {
         tick.tick().await;
         let engine = live.app().engine.clone();
+        if charged.elapsed() >= TUNNEL_MINUTE {
+            charged = Instant::now();
+            engine.charge_tunnels().await;
+        }
         if let Err(error) = engine.cut_ended().await {
             // Nobody is admitted meanwhile.
             tracing::debug!(%error, "it is not known which exchanges to cut");

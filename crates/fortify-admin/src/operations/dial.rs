@@ -47,6 +47,16 @@ pub struct LevelRow {
     pub session_ttl_seconds: u64,
     /// What admits a request, a session or a trusted circuit: `either`, `session` or `both`.
     pub admits: &'static str,
+    /// Pages a minute that a session may request.
+    pub pages_per_minute: u32,
+    /// Pages that a session may request at once, after a pause.
+    pub page_burst: u32,
+    /// Pages that a session may request in all.
+    pub pages_per_session: u32,
+    /// Sessions that a circuit may earn in an hour at the full rate.
+    pub sessions_per_hour: u32,
+    /// Connections that a circuit may hold open.
+    pub connections_per_circuit: u32,
     /// The weights of the tasks; empty for the level's defaults.
     pub variants: Vec<Weight>,
     /// The weights of the renderings; empty for the level's defaults.
@@ -207,6 +217,11 @@ pub fn row(policy: &LevelPolicy) -> LevelRow {
             Admits::Session => "session",
             Admits::Both => "both",
         },
+        pages_per_minute: policy.pages_per_minute,
+        page_burst: policy.page_burst,
+        pages_per_session: policy.pages_per_session,
+        sessions_per_hour: policy.sessions_per_hour,
+        connections_per_circuit: policy.connections_per_circuit,
         variants: policy.variants.iter().map(|(it, n)| weight(it.as_str(), *n)).collect(),
         carriers: policy.carriers.iter().map(|(it, n)| weight(it.as_str(), *n)).collect(),
     }

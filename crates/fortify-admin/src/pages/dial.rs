@@ -69,7 +69,7 @@ struct Change {
 }
 
 /// The columns of the table of levels, each with whether its values are numbers.
-const COLUMNS_OF_LEVEL: [(&str, bool); 7] = [
+const COLUMNS_OF_LEVEL: [(&str, bool); 10] = [
     ("Challenges in a row", true),
     ("Tasks", false),
     ("Renderings", false),
@@ -77,6 +77,9 @@ const COLUMNS_OF_LEVEL: [(&str, bool); 7] = [
     ("Challenges that a circuit may ask for in an hour", true),
     ("Session", true),
     ("What admits", false),
+    ("Pages of a session: a minute, at once, in all", true),
+    ("Sessions that a circuit may earn in an hour", true),
+    ("Connections of a circuit", true),
 ];
 
 /// Shows the threat level.
@@ -176,7 +179,7 @@ async fn after(
 }
 
 /// What a level requires, by [`COLUMNS_OF_LEVEL`].
-fn describe(policy: &LevelPolicy) -> [String; 7] {
+fn describe(policy: &LevelPolicy) -> [String; 10] {
     let admits = match policy.admits {
         Admits::Either => "a session or a trusted circuit",
         Admits::Session => "a session",
@@ -190,6 +193,9 @@ fn describe(policy: &LevelPolicy) -> [String; 7] {
         policy.challenges_per_hour.to_string(),
         span(policy.session_ttl.as_secs()),
         admits.to_owned(),
+        format!("{}, {}, {}", policy.pages_per_minute, policy.page_burst, policy.pages_per_session),
+        policy.sessions_per_hour.to_string(),
+        policy.connections_per_circuit.to_string(),
     ]
 }
 
@@ -204,7 +210,7 @@ fn shares<'a>(weights: impl Iterator<Item = (&'a str, u32)> + Clone) -> String {
 }
 
 /// A level's cells; grey if the level below has the same value.
-fn cells(texts: &[String; 7], before: Option<&[String; 7]>) -> Vec<Cell> {
+fn cells(texts: &[String; 10], before: Option<&[String; 10]>) -> Vec<Cell> {
     let all = texts.iter().zip(COLUMNS_OF_LEVEL).enumerate();
     all.map(|(at, (text, (_, is_number)))| {
         let same = before.and_then(|before| before.get(at)) == Some(text);

@@ -96,8 +96,9 @@ pub struct Target {
     /// recognise a path.
     pub(super) hash: u64,
     /// Whether it is an asset, by its extension.
-    pub(super) asset: bool,
-    pub(super) login: bool,
+    pub(crate) asset: bool,
+    /// Whether it is a log-in, by its name.
+    pub(crate) login: bool,
     pub(super) probe: Option<Probe>,
 }
 

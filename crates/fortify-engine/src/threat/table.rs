@@ -40,6 +40,16 @@ pub struct LevelPolicy {
     pub session_ttl: Duration,
     /// What a request needs to be admitted.
     pub admits: Admits,
+    /// Pages a minute that a session earned at this level may request.
+    pub pages_per_minute: u32,
+    /// Pages that it may request at once, after a pause.
+    pub page_burst: u32,
+    /// Pages that it may request in all; then it has to solve again.
+    pub pages_per_session: u32,
+    /// Sessions that a circuit may earn in an hour at the full rate.
+    pub sessions_per_hour: u32,
+    /// Connections that a circuit may hold open.
+    pub connections_per_circuit: u32,
 }
 
 impl LevelPolicy {
@@ -81,6 +91,16 @@ pub struct LevelOverride {
     pub session_ttl: Option<Duration>,
     /// `admits`: `either` or `both`.
     pub admits: Option<Admits>,
+    /// `pages_per_minute`, 1 to 100,000.
+    pub pages_per_minute: Option<u32>,
+    /// `page_burst`, 1 to 100,000.
+    pub page_burst: Option<u32>,
+    /// `pages_per_session`, 1 to 1,000,000.
+    pub pages_per_session: Option<u32>,
+    /// `sessions_per_hour`, 1 to 1,000.
+    pub sessions_per_hour: Option<u32>,
+    /// `connections_per_circuit`, 1 to 1,000.
+    pub connections_per_circuit: Option<u32>,
 }
 
 impl LevelOverride {
@@ -96,6 +116,11 @@ impl LevelOverride {
             challenges_per_hour: None,
             session_ttl: None,
             admits: None,
+            pages_per_minute: None,
+            page_burst: None,
+            pages_per_session: None,
+            sessions_per_hour: None,
+            connections_per_circuit: None,
         }
     }
 }
@@ -140,6 +165,9 @@ impl LevelTable {
 
 /// The numbers of the requirements. Sessions get shorter above 5, so that visitors admitted during an attack are
 /// challenged again soon: three quarters of `session.ttl_seconds` at 6 and 7, half at 8, a quarter above.
+///
+/// A person reads two to four pages a minute, so the budgets are for the busiest: at levels 1 to 5 a simulation of
+/// 3,000 people over two hours meets neither limit (`budget::simulation`).
 fn default_row(level: ThreatLevel, basis: &Basis) -> LevelPolicy {
     let number = level.get();
     let quarters = match number {
@@ -147,6 +175,18 @@ fn default_row(level: ThreatLevel, basis: &Basis) -> LevelPolicy {
         6..=7 => 3,
         8 => 2,
         9.. => 1,
+    };
+    let [
+        pages_per_minute,
+        page_burst,
+        pages_per_session,
+        sessions_per_hour,
+        connections_per_circuit,
+    ] = match number {
+        ..=2 => [120, 60, 3000, 6, 32],
+        3..=5 => [90, 60, 600, 4, 32],
+        6..=8 => [60, 45, 300, 2, 24],
+        9.. => [30, 30, 120, 2, 16],
     };
     LevelPolicy {
         level,
@@ -165,6 +205,11 @@ fn default_row(level: ThreatLevel, basis: &Basis) -> LevelPolicy {
         },
         session_ttl: (basis.session_ttl * quarters / 4).max(SHORTEST_SESSION),
         admits: if number <= 5 { Admits::Either } else { Admits::Both },
+        pages_per_minute,
+        page_burst,
+        pages_per_session,
+        sessions_per_hour,
+        connections_per_circuit,
     }
 }
 
@@ -178,6 +223,12 @@ fn overridden(row: LevelPolicy, written: &LevelOverride) -> LevelPolicy {
         challenges_per_hour: written.challenges_per_hour.unwrap_or(row.challenges_per_hour),
         session_ttl: written.session_ttl.unwrap_or(row.session_ttl),
         admits: written.admits.unwrap_or(row.admits),
+        pages_per_minute: written.pages_per_minute.unwrap_or(row.pages_per_minute),
+        page_burst: written.page_burst.unwrap_or(row.page_burst),
+        pages_per_session: written.pages_per_session.unwrap_or(row.pages_per_session),
+        sessions_per_hour: written.sessions_per_hour.unwrap_or(row.sessions_per_hour),
+        connections_per_circuit: (written.connections_per_circuit)
+            .unwrap_or(row.connections_per_circuit),
     }
 }
 
@@ -205,6 +256,11 @@ mod tests {
             assert!(mild.challenges_per_hour >= severe.challenges_per_hour);
             assert!(mild.session_ttl >= severe.session_ttl);
             assert!(mild.admits <= severe.admits);
+            assert!(mild.pages_per_minute >= severe.pages_per_minute);
+            assert!(mild.page_burst >= severe.page_burst);
+            assert!(mild.pages_per_session >= severe.pages_per_session);
+            assert!(mild.sessions_per_hour >= severe.sessions_per_hour);
+            assert!(mild.connections_per_circuit >= severe.connections_per_circuit);
         }
     }
 
@@ -222,6 +278,16 @@ mod tests {
         let sessions = [3600, 3600, 3600, 3600, 3600, 2700, 2700, 1800, 900, 900];
         assert_eq!(column(|row| row.session_ttl.as_secs()), sessions);
         assert_eq!(column(|row| row.admits as u64), [0, 0, 0, 0, 0, 2, 2, 2, 2, 2]);
+        let pages = [3000, 3000, 600, 600, 600, 300, 300, 300, 120, 120];
+        assert_eq!(column(|row| row.pages_per_session.into()), pages);
+        assert_eq!(
+            column(|row| row.pages_per_minute.into()),
+            [120, 120, 90, 90, 90, 60, 60, 60, 30, 30]
+        );
+        assert_eq!(column(|row| row.page_burst.into()), [60, 60, 60, 60, 60, 45, 45, 45, 30, 30]);
+        assert_eq!(column(|row| row.sessions_per_hour.into()), [6, 6, 4, 4, 4, 2, 2, 2, 2, 2]);
+        let connections = [32, 32, 32, 32, 32, 24, 24, 24, 16, 16];
+        assert_eq!(column(|row| row.connections_per_circuit.into()), connections);
     }
 
     #[test]
@@ -231,6 +297,7 @@ mod tests {
             stages: Some(2),
             challenges_per_hour: Some(5),
             admits: Some(Admits::Both),
+            pages_per_session: Some(50),
             ..LevelOverride::of(level(3))
         };
         let (plain, table) =
@@ -241,6 +308,7 @@ mod tests {
             stages: 2,
             challenges_per_hour: 5,
             admits: Admits::Both,
+            pages_per_session: 50,
             ..LevelPolicy::clone(plain.policy(level(3)))
         };
         assert_eq!(**table.policy(level(3)), expected);

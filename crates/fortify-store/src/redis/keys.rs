@@ -54,6 +54,12 @@ impl Keys {
         self.prefix.key(format_args!("{{revocations}}:binding:{session}"))
     }
 
+    /// What is left of a session's budget. In any slot: nothing else is written with it.
+    pub(super) fn budget(&self, session: SessionId) -> String {
+        let session = URL_SAFE_NO_PAD.encode(session.to_bytes());
+        self.prefix.key(format_args!("budget:{session}"))
+    }
+
     /// The id of the logs, which is lost together with them: the hash tag keeps all in one slot.
     pub(super) fn stream_id(&self) -> String {
         self.prefix.key("{revocations}:stream")
@@ -110,6 +116,7 @@ mod tests {
                 keys.revocations(),
                 keys.moves(),
                 keys.binding(session),
+                keys.budget(session),
                 keys.stream_id(),
                 keys.dial(),
                 keys.status_rows(),

@@ -52,8 +52,7 @@ use zeroize::Zeroizing;
 use super::binding::{BindingChange, MoveDecision, SessionBinding};
 use super::binding_table::{BindingTable, MAX_MOVES};
 use super::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Failures, MoveOutcome, MoveRequest, Place, Quota,
-    Receipt, SessionId, SessionState, Taken, WindowLimit,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome, MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use super::replication::ReplicationPeer;
 use super::revocations::{MAX_REVOCATIONS, Revocations};
@@ -520,6 +519,29 @@ impl StateStore for RedisStore {
                 Ok(MoveOutcome::Moved)
             }
         }
+    }
+
+    async fn lease_budget(
+        &self,
+        session: SessionId,
+        request: LeaseRequest,
+    ) -> Result<Lease, StoreError> {
+        let now = self.clock.now();
+        let mut ask = self.scripts.lease.key(self.keys.budget(session));
+        ask.arg(now.as_millis()).arg(millis(now.until(request.until) + GRACE)).arg(request.most);
+        ask.arg(request.per_minute).arg(request.burst).arg(request.quota);
+        let taken = self.link.step(|mut connection| async move {
+            let taken: Vec<i64> = ask.invoke_async(&mut connection).await?;
+            let numbers = taken.into_iter().map(u64::try_from).collect::<Result<Vec<_>, _>>();
+            match numbers.as_deref() {
+                Ok(&[granted, left, per_minute, burst]) => {
+                    let per_minute = u32::try_from(per_minute).unwrap_or(u32::MAX);
+                    Ok(Lease { granted, left, per_minute, burst })
+                }
+                _ => Err(Fault::Foreign("a session's budget")),
+            }
+        });
+        taken.await
     }
 
     async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {

@@ -110,6 +110,25 @@ end
 if ended > 0 then redis.call('XTRIM', KEYS[2], 'MAXLEN', length) end
 return {full and 2 or 1, ''}";
 
+/// Takes a lease of a session's budget, which is kept as pages a minute, burst, the bucket in sixtieths of a milli-page, the ms that these are of, and what
+/// is left of the quota. `lease` is the same in Rust, and one test holds both to one contract. Numbers are below 2^53.
+const LEASE: &str = "
+local now, ttl, most = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local rate, burst, left = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local grains, filled = burst * 60, now
+local kept = redis.call('GET', KEYS[1])
+if kept then
+  local r, b, t, f, l = string.match(kept, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  if not r then return {-1} end
+  rate, burst, grains, filled, left = tonumber(r), tonumber(b), tonumber(t), tonumber(f), tonumber(l)
+end
+grains = math.min(grains + math.max(now - filled, 0) * rate, burst * 60)
+filled = math.max(filled, now)
+local granted = math.min(most, math.floor(grains / 60), left)
+local text = string.format('%.0f %.0f %.0f %.0f %.0f', rate, burst, grains - granted * 60, filled, left - granted)
+redis.call('SET', KEYS[1], text, 'PX', ttl)
+return {granted, left - granted, rate, burst}";
+
 /// The scripts with their hashes, computed once.
 #[derive(Debug)]
 pub(super) struct Scripts {
@@ -131,6 +150,9 @@ pub(super) struct Scripts {
     /// until in ms, TTL in ms, the time in ms before which entries have ended, most. Returns 1; 0 with the value of the
     /// first key if it is not the expected one; or 2 if the log is full.
     pub(super) move_session: Script,
+    /// KEYS: a session's budget. ARGV: now in ms, TTL in ms, how much to take, pages a minute, burst, quota. Returns how
+    /// much was taken, what is left of the quota, the rate and the burst; -1 for a value that Fortify did not write.
+    pub(super) lease: Script,
 }
 
 impl Scripts {
@@ -142,6 +164,7 @@ impl Scripts {
             acquire_quota: Script::new(ACQUIRE_QUOTA),
             revoke: Script::new(REVOKE),
             move_session: Script::new(MOVE),
+            lease: Script::new(LEASE),
         }
     }
 }

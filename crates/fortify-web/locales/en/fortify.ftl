@@ -224,6 +224,13 @@ left-title = You have left
 left-text = Your session on this site has ended.
 left-link = Back to the site
 
+slow-title = Too many requests
+slow-text = This site was asked for many pages in a short time. You can go on in { $time }, and this page goes on by itself then.
+slow-form-text = This site was asked for many pages in a short time, and what you sent was not delivered. Wait { $time }, then reload this page to send it again.
+slow-throttled-text = This connection has passed as many checks as it may for now, so it is slower for the next { $time }. In Tor Browser, “New Tor circuit for this site” gives you another one.
+slow-program-text = Too many requests. Send this one again in { $time }.
+required-program-text = A challenge has to be solved first. Load a page of this site in a browser, or use POST /captcha/generate and POST /verify-captcha, and send the request again.
+
 refused-title = Check needed
 refused-text = Open a page of this site in your browser first.
 bad-request-title = This request could not be read

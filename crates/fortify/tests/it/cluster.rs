@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -14,9 +16,11 @@ use fortify_engine::threat::table::{Admits, LevelOverride};
 use fortify_reputation::answer_history::{AnswerEvent, Suspicion};
 use fortify_reputation::status_db::{StatusDb, Write};
 use fortify_reputation::{CircuitStatus, StatusReason, StatusRow};
+use fortify_store::StoreError;
 use fortify_store::record::Session;
 use fortify_testkit::redis::{Cluster, Redis, until};
-use fortify_testkit::{Parts, TestGate, Visitor, fields};
+use fortify_testkit::store::ProbedStore;
+use fortify_testkit::{Parts, TestGate, Visitor, fields, memory_store};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -628,4 +632,100 @@ async fn the_documented_rights_are_enough() {
             assert_eq!(node.tell(&["ACL", "LOG"]), "*0", "a command was denied");
         }
     }
+}
+
+/// The number of pages that pass of as many as are asked for at both gates at once.
+async fn flood(gates: [&TestGate; 2], visitor: &Visitor, pages: usize) -> usize {
+    let at_one = |gate: &TestGate| {
+        let mut visitor = at(gate, visitor, 1);
+        async move {
+            let mut passed = 0;
+            for _ in 0..pages {
+                passed += usize::from(visitor.get("/articles/1").await.status == StatusCode::OK);
+            }
+            passed
+        }
+    };
+    let [here, there] = gates;
+    let (here, there) = tokio::join!(at_one(here), at_one(there));
+    here + there
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_session_at_full_speed_on_two_nodes_spends_one_budget() {
+    let servers = Servers::Single(Redis::start(&[]));
+    let row = |level| LevelOverride {
+        challenges_per_hour: Some(10_000),
+        admits: Some(Admits::Either),
+        pages_per_minute: Some(60),
+        page_burst: Some(40),
+        pages_per_session: Some(120),
+        sessions_per_hour: Some(5),
+        ..LevelOverride::of(level)
+    };
+    let levels = ThreatLevel::ALL.map(row).to_vec();
+    let one = gate(&servers.config(), |parts| parts.config.threat.levels = levels).await;
+    let two = another(&servers.config(), &one, |_| ()).await;
+    let mut visitor = at(&one, &one.visitor(), 1);
+    let page = visitor.get("/").await;
+    assert_eq!(one.solve(&mut visitor, &page).await.status, StatusCode::SEE_OTHER);
+
+    // A lease is four pages, and a node holds at most one and a half that it cannot spend.
+    let burst = flood([&one, &two], &visitor, 100).await;
+    assert!((28..=40).contains(&burst), "{burst} pages at once");
+    let pass = |seconds| [&one, &two].map(|gate| gate.clock.advance(Duration::from_secs(seconds)));
+    pass(20);
+    let in_twenty = flood([&one, &two], &visitor, 60).await;
+    assert!((8..=20 + 12).contains(&in_twenty), "{in_twenty} pages in 20 s");
+    assert!(burst + in_twenty <= 60);
+    let mut all = burst + in_twenty;
+    for _ in 0..10 {
+        pass(60);
+        all += flood([&one, &two], &visitor, 60).await;
+    }
+    assert!((96..=120).contains(&all), "{all} of 120 pages, of which four are kept for assets");
+    for gate in [&one, &two] {
+        assert!(at(gate, &visitor, 1).get("/articles/1").await.is_challenge());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_store_leases_nothing_spends_what_it_holds_and_then_refuses() {
+    let away = Arc::new(AtomicBool::new(false));
+    let probe = away.clone();
+    let test_gate = TestGate::with(|parts| {
+        parts.config.security.identity = IdentityMode::Circuit;
+        // Over a store of its own, as if it were shared.
+        parts.config.storage.backend = StorageBackend::Redis;
+        std::fs::create_dir_all(&parts.config.storage.data_dir).unwrap();
+        let store = Arc::new(memory_store(&parts.config.storage.data_dir));
+        let fails = move |verb: &'static str| match verb {
+            "lease_budget" if probe.load(Ordering::Relaxed) => {
+                Err(StoreError::Unavailable("away".to_owned()))
+            }
+            _ => Ok(()),
+        };
+        parts.store = Some(ProbedStore::new(store, Box::new(fails)));
+        let row = |level| LevelOverride {
+            page_burst: Some(100),
+            pages_per_minute: Some(60),
+            pages_per_session: Some(1000),
+            ..LevelOverride::of(level)
+        };
+        parts.config.threat.levels = ThreatLevel::ALL.map(row).to_vec();
+    })
+    .await;
+    let mut visitor = at(&test_gate, &test_gate.visitor(), 1);
+    let page = visitor.get("/").await;
+    assert_eq!(test_gate.solve(&mut visitor, &page).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(visitor.get("/articles/1").await.status, StatusCode::OK);
+    away.store(true, Ordering::Relaxed);
+    let mut passed = 0;
+    while visitor.get("/articles/1").await.status == StatusCode::OK {
+        passed += 1;
+    }
+    assert!(passed < 25, "{passed}: two leases of ten, and what opened the budget");
+    assert_eq!(visitor.get("/articles/1").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    away.store(false, Ordering::Relaxed);
+    assert_eq!(visitor.get("/articles/1").await.status, StatusCode::OK);
 }

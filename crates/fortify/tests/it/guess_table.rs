@@ -25,7 +25,7 @@ const NUMBERS: [&str; 13] = [
 const MARK: &str = "<!-- the tables below are written by the test guess_table -->\n";
 
 /// What a guesser gets who asks for other pictures until he has the easiest that the level draws.
-fn easiest(level: Level, mode: AnswerMode) -> f64 {
+pub(super) fn easiest(level: Level, mode: AnswerMode) -> f64 {
     let tasks = variant_weights(level).iter().map(|(variant, _)| *variant);
     // "Show letters instead" is always there.
     let tasks = tasks.chain([Variant::DistortedText]);

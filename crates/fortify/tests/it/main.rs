@@ -5,6 +5,7 @@
 mod abuse;
 mod admin;
 mod behaviour;
+mod budgets;
 mod cli;
 mod cluster;
 mod commands;
@@ -12,6 +13,7 @@ mod dashboard;
 mod deploy;
 mod disk;
 mod doctor;
+mod economics;
 mod guess_table;
 mod haproxy;
 mod judging;
