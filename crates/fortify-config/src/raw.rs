@@ -136,6 +136,7 @@ section!(RawUpstream, "a section headed [upstream]", {
     tls_ca_file: String,
     connect_timeout_seconds: i64,
     response_timeout_seconds: i64,
+    max_concurrent: i64,
 });
 
 section!(RawTor, "a section headed [tor]", {

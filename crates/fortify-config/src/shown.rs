@@ -156,6 +156,7 @@ impl Config {
                     ("tls_ca_file", path(self.upstream.tls_ca.as_ref())),
                     ("connect_timeout_seconds", seconds(self.upstream.connect_timeout)),
                     ("response_timeout_seconds", seconds(self.upstream.response_timeout)),
+                    ("max_concurrent", self.upstream.max_concurrent.to_string()),
                 ],
             ),
             (

@@ -153,6 +153,7 @@ const EVERY_KEY: &str = r#"
         tls_ca_file = "/service-ca"
         connect_timeout_seconds = 1
         response_timeout_seconds = 2
+        max_concurrent = 40
         [tor]
         control = "unix:/run/tor/control"
         cookie_file = "/run/tor/control.authcookie"
@@ -281,6 +282,7 @@ fn every_key_takes_effect() {
             tls_ca: Some("/service-ca".into()),
             connect_timeout: seconds(1),
             response_timeout: seconds(2),
+            max_concurrent: 40,
         },
         tor: TorConfig {
             control: Some(ControlAddress::Unix("/run/tor/control".into())),
@@ -489,6 +491,7 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("security.max_captcha_failures", "0", "1 to 100"),
         ("security.reputation_decay_seconds", "9223372036854775807", "1 to 86400"),
         ("upstream.connect_timeout_seconds", "0", "1 to 300"),
+        ("upstream.max_concurrent", "-1", "0 to 4096"),
         ("limits.challenges_per_minute", "0", "1 to 1000"),
         ("limits.service_challenges_per_minute", "9", "10 to 6000000"),
         ("limits.service_challenges_per_second", "0", "1 to 100000"),

@@ -265,6 +265,8 @@ fn upstream(check: &mut Check<'_>, raw: RawUpstream, upstream: &mut UpstreamConf
     check.seconds(key, raw.connect_timeout_seconds, 1..=300, target);
     let (key, target) = ("upstream.response_timeout_seconds", &mut upstream.response_timeout);
     check.seconds(key, raw.response_timeout_seconds, 1..=3600, target);
+    let (key, target) = ("upstream.max_concurrent", &mut upstream.max_concurrent);
+    check.whole(key, raw.max_concurrent, 0..=4096, target);
 }
 
 fn haproxy(check: &mut Check<'_>, raw: RawHaproxy, haproxy: &mut HaproxyConfig) {

@@ -60,6 +60,9 @@ pub struct UpstreamConfig {
     pub connect_timeout: Duration,
     /// `response_timeout_seconds`: from the last byte of the request to the head of its response, 60 s.
     pub response_timeout: Duration,
+    /// `max_concurrent`: the highest that the limit of requests that the service works on at once may become, 256;
+    /// 0 for no limit.
+    pub max_concurrent: usize,
 }
 
 /// One address of the protected service.
@@ -122,6 +125,7 @@ impl Default for UpstreamConfig {
             tls_ca: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
+            max_concurrent: 256,
         }
     }
 }

@@ -9,9 +9,11 @@
 //! - [`config`]: the sections `[server]` and `[upstream]`.
 //! - [`server`]: the accept loop, its deadlines, and checks of message framing.
 //! - [`metrics`]: the metrics of both.
+//! - [`limiter`]: how many requests the protected service works on at once, and who comes next.
 //! - [`proxy`]: the reverse proxy.
 
 pub mod config;
+pub mod limiter;
 pub mod metrics;
 pub mod proxy;
 pub mod server;

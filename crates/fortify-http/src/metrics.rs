@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fortify_core::telemetry::instruments::ByEvent;
+use fortify_core::telemetry::instruments::{ByEvent, ByReason};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::limiter::{Busy, Figures};
 use crate::server::ServerEvent;
 
 /// Buckets of the time until the protected service starts its response, in seconds.
@@ -46,6 +47,10 @@ pub struct UpstreamMetrics {
     servers: Family<ByState, Gauge>,
     breaker: Family<ByEvent, Counter>,
     sent_again: Counter,
+    limit: Gauge,
+    in_flight: Gauge,
+    waiting: Gauge,
+    refused: Family<ByReason, Counter>,
 }
 
 /// Whether a server of the protected service accepts connections: `up` or `down`.
@@ -79,6 +84,29 @@ impl UpstreamMetrics {
             "Requests that were sent a second time, because the protected service had closed their connection",
             metrics.sent_again.clone(),
         );
+        registry.register(
+            "upstream_limit",
+            "Requests that the protected service may work on at once, as its latency permits",
+            metrics.limit.clone(),
+        );
+        registry.register(
+            "upstream_in_flight",
+            "Requests that the protected service works on",
+            metrics.in_flight.clone(),
+        );
+        registry.register(
+            "upstream_waiting",
+            "Requests that wait because the limit is reached",
+            metrics.waiting.clone(),
+        );
+        registry.register(
+            "upstream_refused",
+            "Requests that got no place at the protected service, by reason",
+            metrics.refused.clone(),
+        );
+        for reason in [Busy::Full, Busy::Deadline] {
+            metrics.refused.get_or_create(&ByReason { reason: reason.label() });
+        }
         metrics
     }
 
@@ -88,6 +116,20 @@ impl UpstreamMetrics {
             let number = i64::try_from(number).unwrap_or(i64::MAX);
             self.servers.get_or_create(&ByState { state }).set(number);
         }
+    }
+
+    /// The limit, and what is under way and waits.
+    pub(crate) fn places(&self, figures: Figures) {
+        let Figures { limit, in_flight, waiting } = figures;
+        let gauges = [(&self.limit, limit), (&self.in_flight, in_flight), (&self.waiting, waiting)];
+        for (gauge, number) in gauges {
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// A request got no place.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ByReason { reason }).inc();
     }
 
     /// A breaker `opened` or `closed`.
@@ -113,6 +155,10 @@ impl Default for UpstreamMetrics {
             servers: Family::default(),
             breaker: Family::default(),
             sent_again: Counter::default(),
+            limit: Gauge::default(),
+            in_flight: Gauge::default(),
+            waiting: Gauge::default(),
+            refused: Family::default(),
         }
     }
 }

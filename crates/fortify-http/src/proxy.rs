@@ -32,7 +32,10 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use tokio::time::timeout;
+
 use crate::config::UpstreamConfig;
+use crate::limiter::{Busy, Figures, HELD_LONGEST, Places, SessionKey};
 use crate::metrics::UpstreamMetrics;
 use activity::{Activity, WatchedBody};
 use connect::{Answered, Connector, Servers};
@@ -61,6 +64,8 @@ pub struct Upstream {
     /// Makes a new connection for each request, to any server.
     unpooled: Client<Connector, Body>,
     response_timeout: Duration,
+    /// `None` if the number of requests is not limited.
+    places: Option<Places>,
     metrics: UpstreamMetrics,
 }
 
@@ -92,13 +97,52 @@ impl Upstream {
             .collect();
         let unpooled = builder().pool_max_idle_per_host(0).build(Connector::to_any(&servers));
         let response_timeout = config.response_timeout;
-        Ok(Some(Self { servers, pooled, unpooled, response_timeout, metrics }))
+        let places = (config.max_concurrent > 0)
+            .then(|| Places::new(config.max_concurrent, metrics.clone()));
+        Ok(Some(Self { servers, pooled, unpooled, response_timeout, places, metrics }))
     }
 
     /// Whether no server of the service accepts connections. It is found out again every few seconds.
     #[must_use]
     pub fn is_down(&self) -> bool {
         self.servers.are_down()
+    }
+
+    /// The limit of requests that the service works on at once, and how far it is used; `None` without one.
+    #[must_use]
+    pub fn figures(&self) -> Option<Figures> {
+        self.places.as_ref().map(Places::figures)
+    }
+
+    /// As [`Self::forward`], once it is the turn of this session: one that uses the service little goes first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::forward`], and [`ProxyError::Busy`] if its turn does not come.
+    pub async fn forward_for(
+        &self,
+        session: SessionKey,
+        request: Request<Body>,
+        forwarded: Forwarded,
+    ) -> Result<Response<Body>, ProxyError> {
+        let Some(places) = self.places.as_ref().filter(|_| !self.is_down()) else {
+            return self.forward(request, forwarded).await;
+        };
+        // How long an upload takes is the visitor's doing.
+        let kind = (request.body().is_end_stream())
+            .then(|| places.kind(request.method(), request.uri().path()));
+        let place = places.enter(session).await.map_err(ProxyError::Busy)?;
+        let mut answer = std::pin::pin!(self.forward(request, forwarded));
+        match timeout(HELD_LONGEST, &mut answer).await {
+            Ok(answer) => {
+                place.give_back(kind.filter(|_| answer.is_ok()));
+                answer
+            }
+            Err(_elapsed) => {
+                place.give_back(kind);
+                answer.await
+            }
+        }
     }
 
     /// Forwards a request, and returns the response as soon as its head has arrived.
@@ -243,6 +287,9 @@ pub enum ProxyError {
     /// Every server refused its last connections, and none was tried for this request: a 503.
     #[error("the service is down")]
     Down,
+    /// The service works on as much as it can, and others came first: a 503.
+    #[error("the service is busy: {}", .0.label())]
+    Busy(Busy),
     /// The service did not begin its answer in time: a 504.
     #[error("the service did not answer in time")]
     Timeout,
@@ -261,6 +308,7 @@ impl ProxyError {
         match self {
             Self::Unreachable(_) => "unreachable",
             Self::Down => "down",
+            Self::Busy(_) => "busy",
             Self::Timeout => "timeout",
             Self::BadResponse => "bad_response",
             Self::BadRequest => "bad_request",

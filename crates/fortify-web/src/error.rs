@@ -93,6 +93,9 @@ pub enum WebError {
     /// A part of this gate does not work. The text is for the log.
     #[error("{0}")]
     Unavailable(String),
+    /// The service behind the gate has more to do than it can.
+    #[error("the service is busy")]
+    ServiceBusy,
     /// The service behind the gate accepts no connections.
     #[error("the service is down")]
     ServiceDown,
@@ -127,6 +130,7 @@ impl WebError {
             Self::Busy(_) | Self::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable-title", "unavailable-text")
             }
+            Self::ServiceBusy => (StatusCode::SERVICE_UNAVAILABLE, "busy-title", "busy-text"),
             Self::ServiceDown => (StatusCode::SERVICE_UNAVAILABLE, "down-title", "down-text"),
             Self::BadGateway(_) => (StatusCode::BAD_GATEWAY, "gateway-title", "gateway-text"),
             Self::GatewayTimeout => (StatusCode::GATEWAY_TIMEOUT, "gateway-title", "gateway-text"),
@@ -144,6 +148,7 @@ impl WebError {
                 | Self::Queued(_)
                 | Self::Busy(_)
                 | Self::Unavailable(_)
+                | Self::ServiceBusy
                 | Self::ServiceDown
                 | Self::BadGateway(_)
                 | Self::GatewayTimeout
@@ -167,6 +172,7 @@ impl WebError {
             Self::Queued(_) => "queued",
             Self::Busy(_) => "busy",
             Self::Unavailable(_) => "unavailable",
+            Self::ServiceBusy => "service_busy",
             Self::ServiceDown => "service_down",
             Self::BadGateway(_) => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
@@ -242,6 +248,7 @@ impl WebError {
             Self::Queued(queued) => Some(whole_seconds(queued.place.refresh)),
             Self::Busy(_) => Some(1),
             Self::Unavailable(_) => Some(RETRY_AFTER_FAULT.as_secs()),
+            Self::ServiceBusy => Some(RETRY_AFTER_FAULT.as_secs()),
             Self::ServiceDown => Some(RETRY_AFTER_DOWN.as_secs()),
             _ => None,
         }
@@ -402,6 +409,7 @@ impl From<ProxyError> for WebError {
             ProxyError::Timeout => Self::GatewayTimeout,
             ProxyError::BadRequest => Self::BadRequest("proxy"),
             ProxyError::Down => Self::ServiceDown,
+            ProxyError::Busy(_) => Self::ServiceBusy,
             ProxyError::Unreachable(_) | ProxyError::BadResponse => {
                 Self::BadGateway(error.to_string())
             }
@@ -423,6 +431,7 @@ mod tests {
             WebError::Circuit(CircuitError::Missing),
             WebError::Unavailable(String::new()),
             WebError::GatewayTimeout,
+            WebError::ServiceBusy,
             WebError::ServiceDown,
             WebError::Forbidden,
             WebError::ChallengeRequired,

@@ -77,10 +77,13 @@ async fn forward(
     let cutter = request.extensions().get::<Cutter>().cloned().unwrap_or_default();
     let exchange = app.engine.begin_exchange(&visitor.client, grant, move || cutter.cut());
     let started = Instant::now();
-    let answer = upstream.forward(request, visitor.forwarded.clone()).await;
+    let (session, forwarded) = (grant.session().id.to_bytes(), visitor.forwarded.clone());
+    let answer = upstream.forward_for(session, request, forwarded).await;
     app.metrics.upstream.answered(started.elapsed());
     // What the proxy itself refuses is no failure of the service.
-    if answer.as_ref().is_err_and(|fault| !matches!(fault, ProxyError::BadRequest)) {
+    let failed =
+        |fault: &ProxyError| !matches!(fault, ProxyError::BadRequest | ProxyError::Busy(_));
+    if answer.as_ref().is_err_and(failed) {
         app.engine.upstream_failed();
     }
     let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());

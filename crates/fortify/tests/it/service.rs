@@ -1,12 +1,22 @@
 //! The protected service that is down or closes connections, and what visitors and monitors are told.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
-use axum::http::StatusCode;
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{StatusCode, Uri};
+use axum::routing::get;
 use fortify_config::UpstreamServer;
 use fortify_demo::DemoSite;
 use fortify_testkit::TestGate;
 use fortify_testkit::wait::eventually;
+use hyper::body::Frame;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 
 /// An address where nothing listens.
 fn nowhere() -> SocketAddr {
@@ -94,4 +104,98 @@ async fn a_second_address_takes_over_when_the_first_is_down() {
         assert_eq!(visitor.get("/").await.status, StatusCode::OK);
     }
     assert!(!test_gate.app.service_is_down());
+}
+
+/// A body that begins and never goes on.
+struct Endless(Option<Bytes>);
+
+impl HttpBody for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.take().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(Frame::data(data)))))
+    }
+}
+
+/// A service whose `/slow` answers once for each permit, and whose `/stream` never ends; it tells the query of every
+/// request that reached it.
+async fn slow_service() -> (SocketAddr, Arc<Semaphore>, Arc<Mutex<Vec<String>>>) {
+    let (permits, seen) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (given, asked) = (permits.clone(), seen.clone());
+    let slow = move |uri: Uri| async move {
+        asked.lock().unwrap().push(uri.query().unwrap_or_default().to_owned());
+        given.acquire().await.unwrap().forget();
+        "at last"
+    };
+    let stream = || async { Body::new(Endless(Some(Bytes::from("data")))) };
+    let router = Router::new().route("/slow", get(slow)).route("/stream", get(stream));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (address, permits, seen)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_29_a_reader_goes_before_what_one_heavy_session_has_waiting() {
+    let (address, permits, seen) = slow_service().await;
+    let test_gate = TestGate::with(|parts| {
+        parts.service_at(address);
+        parts.config.upstream.max_concurrent = 2;
+    })
+    .await;
+    let (heavy, mut reader) = (test_gate.admitted().await, test_gate.admitted().await);
+    let figures = || test_gate.app.upstream.as_ref().unwrap().figures().unwrap();
+    let scraped: Vec<_> = (0..12)
+        .map(|_| {
+            let mut heavy = heavy.clone();
+            tokio::spawn(async move { heavy.get("/slow?heavy").await.status })
+        })
+        .collect();
+    eventually("the scraper's requests to wait", || figures().waiting == 10).await;
+    let read = tokio::spawn(async move { (reader.get("/slow?reader").await.status, reader) });
+    eventually("the reader's request to wait", || figures().waiting == 11).await;
+    permits.add_permits(1);
+    eventually("the next request", || seen.lock().unwrap().len() == 3).await;
+    assert_eq!(*seen.lock().unwrap(), ["heavy", "heavy", "reader"]);
+    let metrics = test_gate.visitor().get("/metrics").await.text();
+    for line in ["limit 2", "in_flight 2", "waiting 10", "refused_total{reason=\"full\"} 0"] {
+        assert!(metrics.contains(&format!("fortify_upstream_{line}")), "{line}:\n{metrics}");
+    }
+    // Whoever has much to ask gets it all the same.
+    permits.add_permits(100);
+    let (status, _reader) = read.await.unwrap();
+    assert_eq!(status, StatusCode::OK);
+    for request in scraped {
+        assert_eq!(request.await.unwrap(), StatusCode::OK);
+    }
+    assert_eq!((figures().in_flight, figures().waiting), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_streams_holds_no_place() {
+    let (address, permits, _seen) = slow_service().await;
+    let test_gate = TestGate::with(|parts| {
+        parts.service_at(address);
+        parts.config.upstream.max_concurrent = 2;
+    })
+    .await;
+    let mut visitor = test_gate.admitted().await;
+    let cookie = format!("cerberus_session={}", visitor.cookies["cerberus_session"]);
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        let mut socket = tokio::net::TcpStream::connect(test_gate.address).await.unwrap();
+        let head = format!("GET /stream HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        while !read.windows(4).any(|bytes| bytes == b"data") {
+            assert_ne!(socket.read_buf(&mut read).await.unwrap(), 0, "closed");
+        }
+        streams.push(socket);
+    }
+    permits.add_permits(1);
+    assert_eq!(visitor.get("/slow?x").await.status, StatusCode::OK);
 }
