@@ -105,7 +105,7 @@ impl UpstreamMetrics {
             metrics.refused.clone(),
         );
         for reason in [Busy::Full, Busy::Deadline] {
-            metrics.refused.get_or_create(&ByReason { reason: reason.label() });
+            metrics.refused.get_or_create(&ByReason { reason: reason.label() }).inc_by(0);
         }
         metrics
     }
