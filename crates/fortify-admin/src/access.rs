@@ -202,7 +202,7 @@ async fn input(
     }
     let body = form::read_body(body, MOST_BODY).await.map_err(|error| match error {
         form::BodyError::TooLarge => AdminError::TooLarge,
-        form::BodyError::Broken => {
+        form::BodyError::Broken | form::BodyError::TooSlow => {
             AdminError::BadRequest("the body ended early; send it again".to_owned())
         }
     })?;

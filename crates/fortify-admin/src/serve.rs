@@ -165,6 +165,7 @@ impl AdminListeners {
             let count = Arc::new(move |event: ServerEvent| metrics.connection(event));
             let limits = Limits {
                 max_connections: CONNECTIONS,
+                max_connections_per_circuit: CONNECTIONS,
                 header_timeout: PATIENCE,
                 body_timeout: PATIENCE,
                 idle_timeout: IDLE,

@@ -10,13 +10,14 @@ use super::{CaptchaConfig, Config, ReputationConfig, SecurityConfig, ServerConfi
 use fortify_reputation::answer_history::Scoring;
 
 /// Keys that need a restart.
-const AT_START: [&str; 17] = [
+const AT_START: [&str; 18] = [
     "server.host",
     "server.port",
     "server.socket",
     "server.socket_mode",
     "server.proxy_protocol",
     "server.max_connections",
+    "server.max_connections_per_circuit",
     "server.header_timeout_seconds",
     "server.body_timeout_seconds",
     "server.idle_timeout_seconds",

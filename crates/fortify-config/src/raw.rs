@@ -52,6 +52,7 @@ section!(RawServer, "a section headed [server]", {
     proxy_protocol: bool,
     trusted_proxies: Vec<String>,
     max_connections: i64,
+    max_connections_per_circuit: i64,
     header_timeout_seconds: i64,
     body_timeout_seconds: i64,
     idle_timeout_seconds: i64,

@@ -59,6 +59,7 @@ impl Config {
                     ("proxy_protocol", server.proxy_protocol.to_string()),
                     ("trusted_proxies", server.trusted_proxies.to_string()),
                     ("max_connections", server.max_connections.to_string()),
+                    ("max_connections_per_circuit", server.max_connections_per_circuit.to_string()),
                     ("header_timeout_seconds", seconds(server.header_timeout)),
                     ("body_timeout_seconds", seconds(server.body_timeout)),
                     ("idle_timeout_seconds", seconds(server.idle_timeout)),

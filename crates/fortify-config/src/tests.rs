@@ -90,6 +90,7 @@ const EVERY_KEY: &str = r#"
         proxy_protocol = true
         trusted_proxies = ["10.0.0.0/8"]
         max_connections = 7
+        max_connections_per_circuit = 3
         header_timeout_seconds = 1
         body_timeout_seconds = 2
         idle_timeout_seconds = 3
@@ -204,6 +205,7 @@ fn every_key_takes_effect() {
             proxy_protocol: true,
             trusted_proxies: TrustedProxies::parse(["10.0.0.0/8"]).unwrap(),
             max_connections: 7,
+            max_connections_per_circuit: 3,
             header_timeout: seconds(1),
             body_timeout: seconds(2),
             idle_timeout: seconds(3),
@@ -479,6 +481,7 @@ fn a_value_out_of_range_names_line_key_and_range() {
         ("server.port", "65536", "0 to 65535"),
         ("server.port", "-1", "0 to 65535"),
         ("server.max_connections", "0", "1 to 65536"),
+        ("server.max_connections_per_circuit", "0", "1 to 65536"),
         ("server.header_timeout_seconds", "0", "1 to 3600"),
         ("captcha.ttl_seconds", "29", "60 to 3600"),
         ("captcha.max_active", "99", "100 to 1000000"),

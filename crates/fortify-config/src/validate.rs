@@ -135,6 +135,9 @@ fn server(check: &mut Check<'_>, raw: RawServer, server: &mut ServerConfig) {
     check.with(key, raw.trusted_proxies, TrustedProxies::parse, target);
     let (key, target) = ("server.max_connections", &mut server.max_connections);
     check.whole(key, raw.max_connections, 1..=65_536, target);
+    let key = "server.max_connections_per_circuit";
+    let target = &mut server.max_connections_per_circuit;
+    check.whole(key, raw.max_connections_per_circuit, 1..=65_536, target);
     for (key, value, least, target) in [
         ("header_timeout_seconds", raw.header_timeout_seconds, 1, &mut server.header_timeout),
         ("body_timeout_seconds", raw.body_timeout_seconds, 1, &mut server.body_timeout),

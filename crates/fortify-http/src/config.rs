@@ -23,9 +23,11 @@ pub struct ServerConfig {
     pub proxy_protocol: bool,
     /// `trusted_proxies`: the peers whose circuit header or PROXY line is trusted; this machine by default.
     pub trusted_proxies: TrustedProxies,
-    /// `max_connections`: connections served at the same time, 4096 by default; further ones wait in the
-    /// kernel.
+    /// `max_connections`: connections served at the same time, 4096 by default. A further one takes the slot of
+    /// one that is least missed, or waits in the kernel.
     pub max_connections: usize,
+    /// `max_connections_per_circuit`: connections of one circuit, 32 by default; further ones are closed.
+    pub max_connections_per_circuit: usize,
     /// `header_timeout_seconds`: from the first byte of a request to the end of its headers, 10 s.
     pub header_timeout: Duration,
     /// `body_timeout_seconds`: how long a request body may take, plus a second for every 500 bytes received,
@@ -109,6 +111,8 @@ impl Default for ServerConfig {
             proxy_protocol: false,
             trusted_proxies: TrustedProxies::default(),
             max_connections: 4096,
+            // Tor Browser opens 6 to a site, and one for each WebSocket, for all tabs together.
+            max_connections_per_circuit: 32,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),

@@ -9,7 +9,8 @@
 //! - `listener`: binding a TCP or unix socket ([`Listener`]);
 //! - `connection`: one connection, from its PROXY line to its last request;
 //! - `cut`: cutting one connection from outside;
-//! - `stream`: a socket with deadlines, a lingering close and a slot among the connections;
+//! - `slots`: who holds a slot among the connections, and who leaves when they run short;
+//! - `stream`: a socket with deadlines, a lingering close and a slot;
 //! - `framing`: the lengths in raw heads, before the HTTP parser normalises them;
 //! - `body`: a request body with a minimum rate.
 
@@ -18,6 +19,7 @@ mod connection;
 mod cut;
 mod framing;
 mod listener;
+mod slots;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time;
 use tower::Service;
 
@@ -39,8 +41,10 @@ use crate::config::ServerConfig;
 pub use body::BodyExpired;
 pub use cut::{Cutter, Held};
 pub use listener::{BindError, Listener, LocalAddress};
+pub use slots::SlotHandle;
 
 use connection::Context;
+use slots::{Slot, Slots};
 
 /// The longest pause after a failed accept, as when no file descriptors are left.
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -51,8 +55,10 @@ const CUT_GRACE: Duration = Duration::from_secs(1);
 /// The limits on clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at the same time; further ones wait in the kernel's backlog.
+    /// Connections at the same time. A further one takes the slot of one that is least missed, or waits.
     pub max_connections: usize,
+    /// Connections of one of tor's circuits, where connections start with a PROXY line; further ones are closed.
+    pub max_connections_per_circuit: usize,
     /// For the PROXY line, and again from the first byte of a request to the end of its headers.
     pub header_timeout: Duration,
     /// How long a request body may stall, or crawl below 500 bytes a second.
@@ -69,6 +75,7 @@ impl From<&ServerConfig> for Limits {
     fn from(config: &ServerConfig) -> Self {
         Self {
             max_connections: config.max_connections,
+            max_connections_per_circuit: config.max_connections_per_circuit,
             header_timeout: config.header_timeout,
             body_timeout: config.body_timeout,
             idle_timeout: config.idle_timeout,
@@ -89,6 +96,10 @@ pub enum ServerEvent {
     AcceptFailed,
     /// A connection did not start with a PROXY v1 line, and was closed.
     ProxyLineRefused,
+    /// A circuit held as many connections as it may, and a further one was closed.
+    CircuitFull,
+    /// A connection was closed to make room for another.
+    Displaced,
     /// The PROXY line or the headers of a request did not come in time.
     HeaderTimeout,
     /// A connection was idle for too long.
@@ -113,6 +124,8 @@ impl ServerEvent {
             Self::Closed => "closed",
             Self::AcceptFailed => "accept_failed",
             Self::ProxyLineRefused => "proxy_line_refused",
+            Self::CircuitFull => "circuit_full",
+            Self::Displaced => "displaced",
             Self::HeaderTimeout => "header_timeout",
             Self::IdleTimeout => "idle_timeout",
             Self::BodyTimeout => "body_timeout",
@@ -143,8 +156,8 @@ pub(crate) enum Stage {
 
 /// Serves until `shutdown` resolves, then lets running requests finish and cuts the rest.
 ///
-/// Every request carries a [`circuit::Connection`](fortify_core::circuit::Connection) in its extensions,
-/// and can be upgraded. A request in flight or a tunnel counts as a connection until its socket
+/// Every request carries a [`circuit::Connection`](fortify_core::circuit::Connection) and a [`SlotHandle`] in its
+/// extensions, and can be upgraded. A request in flight or a tunnel counts as a connection until its socket
 /// is closed.
 pub async fn serve<S>(
     listener: Listener,
@@ -158,7 +171,7 @@ where
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
 {
-    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let slots = Arc::new(Slots::new(&limits, Arc::clone(&events)));
     let (stage, watched) = watch::channel(Stage::Serving);
     let context = Arc::new(Context { service, limits, events: Arc::clone(&events) });
     tokio::pin!(shutdown);
@@ -172,7 +185,6 @@ where
         match accepted {
             Ok((socket, peer, slot)) => {
                 failures = 0;
-                let slot = Slot::new(slot, Arc::clone(&events));
                 let context = Arc::clone(&context);
                 tokio::spawn(connection::run(context, socket, peer, slot, watched.clone()));
             }
@@ -194,14 +206,14 @@ where
     drain(&slots, &stage, limits).await
 }
 
-/// Waits for a free slot first: a connection that is not accepted costs nothing.
+/// The next connection and its slot. One at most waits for a slot; others are not accepted meanwhile and cost
+/// nothing.
 async fn next(
     listener: &Listener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(stream::Socket, fortify_core::circuit::PeerAddress, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    slots: &Arc<Slots>,
+) -> io::Result<(stream::Socket, fortify_core::circuit::PeerAddress, Slot)> {
     let (socket, peer) = listener.accept().await?;
-    Ok((socket, peer, slot))
+    Ok((socket, peer, slots.take().await))
 }
 
 /// Whether an error concerns one peer that went away, and not the listener.
@@ -219,35 +231,15 @@ fn pause(failures: u32) -> Duration {
     Duration::from_millis(5).saturating_mul(1 << failures.min(10)).min(MAX_ACCEPT_PAUSE)
 }
 
-async fn drain(slots: &Semaphore, stage: &watch::Sender<Stage>, limits: Limits) -> DrainReport {
-    let all = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
+async fn drain(slots: &Slots, stage: &watch::Sender<Stage>, limits: Limits) -> DrainReport {
     stage.send_replace(Stage::Draining);
-    if time::timeout(limits.drain, slots.acquire_many(all)).await.is_ok() {
+    if time::timeout(limits.drain, slots.all_free()).await.is_ok() {
         return DrainReport { cut: 0 };
     }
-    let cut = limits.max_connections.saturating_sub(slots.available_permits());
+    let cut = slots.taken();
     stage.send_replace(Stage::Cutting);
-    if time::timeout(CUT_GRACE, slots.acquire_many(all)).await.is_err() {
+    if time::timeout(CUT_GRACE, slots.all_free()).await.is_err() {
         tracing::warn!("some connections did not end when they were cut");
     }
     DrainReport { cut }
-}
-
-/// A connection's slot, which is freed when its socket is dropped.
-pub(crate) struct Slot {
-    events: Events,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Slot {
-    fn new(permit: OwnedSemaphorePermit, events: Events) -> Self {
-        events(ServerEvent::Opened);
-        Self { events, _permit: permit }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        (self.events)(ServerEvent::Closed);
-    }
 }

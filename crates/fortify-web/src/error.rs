@@ -75,6 +75,9 @@ pub enum WebError {
     /// More was sent than the address takes.
     #[error("body too large")]
     TooLarge,
+    /// What was sent did not come in time.
+    #[error("body too slow")]
+    TooSlow,
     /// Too many wrong answers.
     #[error("must wait")]
     MustWait(Duration),
@@ -123,6 +126,7 @@ impl WebError {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-title", "method-text")
             }
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large-title", "too-large-text"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow-title", "too-slow-text"),
             Self::MustWait(_) => (StatusCode::TOO_MANY_REQUESTS, "wait-title", "wait-text"),
             Self::Banned(_) => (StatusCode::FORBIDDEN, "wait-title", "wait-text"),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "wait-title", "many-text"),
@@ -141,7 +145,8 @@ impl WebError {
     const fn passes(&self) -> bool {
         matches!(
             self,
-            Self::MustWait(_)
+            Self::TooSlow
+                | Self::MustWait(_)
                 | Self::Banned(_)
                 | Self::TooMany(_)
                 | Self::SlowDown(_)
@@ -166,6 +171,7 @@ impl WebError {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method",
             Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
             Self::MustWait(_) => "must_wait",
             Self::Banned(_) => "banned",
             Self::TooMany(_) => "too_many",
@@ -332,6 +338,10 @@ pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) 
     if let Some(value) = error.challenge_header() {
         response.headers_mut().insert(FORTIFY_CHALLENGE, value);
     }
+    if matches!(error, WebError::TooSlow) {
+        // The rest of the body may be on its way for hours.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -365,6 +375,7 @@ impl From<BodyError> for WebError {
         match error {
             BodyError::TooLarge => Self::TooLarge,
             BodyError::Broken => Self::BadRequest("body"),
+            BodyError::TooSlow => Self::TooSlow,
         }
     }
 }

@@ -1,15 +1,21 @@
 //! Forms, read strictly: a body that says one thing to us and another to somebody else is refused.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::percent_decode;
+use tokio::time::timeout;
 
 /// Fields that one form may have: ours have five, and a carried one that needs more is rather sent
 /// again than drawn as a page of a thousand inputs.
 pub const MAX_FIELDS: usize = 256;
+
+/// How long a form of ours may take from its head to its end: 32 KiB at the 3 KB/s of a slow circuit. Whoever has
+/// no session must not hold a slot for longer.
+const WHOLE_BODY: Duration = Duration::from_secs(10);
 
 /// Why a body cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +26,9 @@ pub enum BodyError {
     /// It breaks off before its end.
     #[error("body incomplete")]
     Broken,
+    /// It is not whole after 10 s.
+    #[error("body too slow")]
+    TooSlow,
 }
 
 /// The fields of a form in their order.
@@ -42,13 +51,14 @@ fn media_type(headers: &HeaderMap) -> Option<&str> {
     Some(value.split(';').next()?.trim())
 }
 
-/// The whole body, if it has at most `limit` bytes.
+/// The whole body, if it has at most `limit` bytes and comes within 10 s.
 ///
 /// # Errors
 ///
-/// [`BodyError`], when there is no whole body of that size.
+/// [`BodyError`], when there is no whole body of that size in time.
 pub async fn read_body(body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
-    match Limited::new(body, limit).collect().await {
+    let reading = timeout(WHOLE_BODY, Limited::new(body, limit).collect());
+    match reading.await.map_err(|_elapsed| BodyError::TooSlow)? {
         Ok(body) => Ok(body.to_bytes().to_vec()),
         Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
         Err(_broken) => Err(BodyError::Broken),
@@ -95,12 +105,49 @@ fn decode(bytes: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, ready};
+
+    use axum::body::Bytes;
+    use http_body::Frame;
     use proptest::prelude::*;
+    use tokio::time::{Sleep, sleep};
 
     use super::*;
 
     fn pairs(body: &str) -> Option<Vec<(String, String)>> {
         parse(body.as_bytes())
+    }
+
+    /// A body of which four bytes come each second.
+    struct Slow {
+        parts: usize,
+        next: Option<Pin<Box<Sleep>>>,
+    }
+
+    impl http_body::Body for Slow {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+            if self.parts == 0 {
+                return Poll::Ready(None);
+            }
+            let next = self.next.get_or_insert_with(|| Box::pin(sleep(Duration::from_secs(1))));
+            ready!(next.as_mut().poll(cx));
+            (self.next, self.parts) = (None, self.parts - 1);
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x=1&")))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn abuse_24_a_form_that_is_not_whole_after_ten_seconds_is_given_up() {
+        let slow = |parts| read_body(Body::new(Slow { parts, next: None }), 1000);
+        assert_eq!(slow(9).await.unwrap().len(), 36);
+        assert_eq!(slow(1000).await, Err(BodyError::TooSlow));
     }
 
     #[test]

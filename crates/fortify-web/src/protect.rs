@@ -22,7 +22,7 @@ use fortify_engine::budget::Slow;
 use fortify_engine::decision::{Decision, Grant, Requirement};
 use fortify_engine::issue::IssueRequest;
 use fortify_http::proxy::ProxyError;
-use fortify_http::server::{Cutter, Held};
+use fortify_http::server::{Cutter, Held, SlotHandle};
 
 /// The gate in proxy mode; and in front of nothing, the page that nginx shows for a denial, at the
 /// address and with the form that the visitor sent.
@@ -42,6 +42,9 @@ pub async fn pass(
     };
     match decision {
         Decision::Admit(grant) => {
+            if let Some(slot) = request.extensions().get::<SlotHandle>() {
+                slot.admit();
+            }
             let mut response = forward(&app, &visitor, &grant, request).await?;
             renew(&app, &visitor, &mut response);
             Ok(response)

@@ -23,15 +23,16 @@ use tower::{Service, ServiceExt};
 use super::body::{BodyExpired, TimedBody};
 use super::cut::{Cutter, Held};
 use super::framing::Framing;
+use super::slots::{Slot, SlotHandle};
 use super::stream::{GuardedStream, Progress, Socket};
-use super::{Events, Limits, ServerEvent, Slot, Stage};
+use super::{Events, Limits, ServerEvent, Stage};
 use fortify_core::circuit::{
     self, CircuitError, MAX_PROXY_LINE, PeerAddress, ProxySource, parse_proxy_line,
 };
 
-/// The most bytes of start line and headers together; nginx allows twice that by default, and the largest cookie
-/// has 4 KiB. Beyond it hyper answers 431.
-const MAX_HEAD: usize = 16 * 1024;
+/// The most bytes of start line and headers together: 32 KB from the visitor, what nginx allows by default, and
+/// what proxies in front add. Beyond it hyper answers 431.
+const MAX_HEAD: usize = 40 * 1024;
 
 /// The buffer of each direction in bytes: bounds what one connection costs.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -59,30 +60,38 @@ pub(super) async fn run<S>(
     if context.limits.proxy_protocol {
         let opening = tokio::select! {
             opening = open(&context, &mut socket) => opening,
+            () = slot.has_to_go() => None,
             () = reached(&mut stage, Stage::Draining) => None,
         };
         let Some((source, rest)) = opening else {
             return;
         };
+        if slot.belongs_to(&source).is_err() {
+            (context.events)(ServerEvent::CircuitFull);
+            return;
+        }
         (proxy_line, ahead) = (Some(source), rest);
     }
-    let progress = Progress::new();
+    let (handle, has_to_go) = (slot.handle(), slot.has_to_go());
+    let progress = Progress::new(handle.clone());
     let shared = (context.limits, Arc::clone(&context.events));
     let cutter = Cutter::default();
     let ends = (stage.clone(), cutter.fired());
     let stream = GuardedStream::new(socket, ahead, progress.clone(), shared, slot, ends);
     let mut cut = pin!(cutter.fired());
     let connection = circuit::Connection { peer, proxy_line };
-    let service = service_fn(|request| {
-        let from = (connection.clone(), cutter.clone());
+    let service = service_fn(|request: Request<Incoming>| {
+        let from = (connection.clone(), cutter.clone(), handle.clone());
         respond(Arc::clone(&context), from, progress.clone(), request)
     });
     let http = builder().serve_connection(TokioIo::new(stream), service);
     let mut http = pin!(http.with_upgrades());
+    let mut has_to_go = pin!(has_to_go);
     let outcome = 'served: {
         tokio::select! {
             outcome = http.as_mut() => break 'served outcome,
             () = cut.as_mut() => return,
+            () = has_to_go.as_mut() => return,
             () = reached(&mut stage, Stage::Draining) => http.as_mut().graceful_shutdown(),
         }
         tokio::select! {
@@ -144,7 +153,7 @@ async fn read_proxy_line(socket: &mut Socket) -> Result<(ProxySource, Bytes), Ci
 /// Handles one request, unless its length is ambiguous, and closes the connection if nothing may follow.
 async fn respond<S>(
     context: Arc<Context<S>>,
-    (connection, cutter): (circuit::Connection, Cutter),
+    (connection, cutter, slot): (circuit::Connection, Cutter, SlotHandle),
     progress: Progress,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible>
@@ -166,6 +175,7 @@ where
         request.map(|body| Body::new(TimedBody::new(body, timeout, Arc::clone(&expired))));
     request.extensions_mut().insert(connection);
     request.extensions_mut().insert(cutter);
+    request.extensions_mut().insert(slot);
     request.extensions_mut().insert(BodyExpired(Arc::clone(&expired)));
     let mut response = match context.service.clone().oneshot(request).await {
         Ok(response) => response,

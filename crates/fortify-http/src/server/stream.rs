@@ -13,7 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::cut::Held;
 use super::framing::{Framing, Scanner};
-use super::{Events, Limits, ServerEvent, Slot, Stage};
+use super::slots::{Activity, Slot, SlotHandle};
+use super::{Events, Limits, ServerEvent, Stage};
 
 /// How long a closed connection still reads what the client sends. Closing with unread bytes resets the
 /// connection, and the client may lose the response.
@@ -29,7 +30,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// The state that a socket and its requests share.
 #[derive(Clone)]
-pub(super) struct Progress(Arc<Mutex<State>>);
+pub(super) struct Progress {
+    state: Arc<Mutex<State>>,
+    slot: SlotHandle,
+}
 
 struct State {
     phase: Phase,
@@ -56,15 +60,17 @@ enum Phase {
 
 impl Progress {
     /// A new connection has to send a head at once.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(slot: SlotHandle) -> Self {
         let (phase, scanner) = (Phase::Head(Instant::now()), Scanner::default());
-        Self(Arc::new(Mutex::new(State { phase, scanner, reader: None, held: None })))
+        let state = Arc::new(Mutex::new(State { phase, scanner, reader: None, held: None }));
+        Self { state, slot }
     }
 
     /// Starts a request, and returns its framing; refused if the scanner did not see it.
     pub(super) fn begin(&self) -> Framing {
         let mut state = self.lock();
         state.phase = Phase::Busy;
+        self.slot.does(Activity::Busy);
         state.scanner.take().unwrap_or(Framing::Refused)
     }
 
@@ -72,8 +78,14 @@ impl Progress {
     pub(super) fn end(&self) {
         let mut state = self.lock();
         match state.phase {
-            Phase::Busy if state.scanner.in_head() => state.phase = Phase::Head(Instant::now()),
-            Phase::Busy => state.phase = Phase::Idle(Instant::now()),
+            Phase::Busy if state.scanner.in_head() => {
+                state.phase = Phase::Head(Instant::now());
+                self.slot.does(Activity::Head);
+            }
+            Phase::Busy => {
+                state.phase = Phase::Idle(Instant::now());
+                self.slot.does(Activity::Idle);
+            }
             _ => {}
         }
         if let Some(reader) = state.reader.take() {
@@ -86,6 +98,7 @@ impl Progress {
         let mut state = self.lock();
         state.phase = Phase::Tunnel;
         state.held = held;
+        self.slot.does(Activity::Tunnel);
         state.scanner.stop();
     }
 
@@ -99,6 +112,7 @@ impl Progress {
         let mut state = self.lock();
         if let Phase::Idle(_) = state.phase {
             state.phase = Phase::Head(Instant::now());
+            self.slot.does(Activity::Head);
         }
         state.scanner.feed(bytes);
     }
@@ -126,7 +140,7 @@ impl Progress {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock can leave the state half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -26,6 +26,7 @@ const SHORT: Duration = Duration::from_millis(400);
 fn limits() -> Limits {
     Limits {
         max_connections: 64,
+        max_connections_per_circuit: 32,
         header_timeout: Duration::from_secs(5),
         body_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
@@ -593,4 +594,101 @@ fn the_pause_after_a_failed_accept_grows_and_is_bounded() {
     assert!(of_the_peer(&io::ErrorKind::ConnectionAborted.into()));
     // 24 is EMFILE: no file descriptors left.
     assert!(!of_the_peer(&io::Error::from_raw_os_error(24)));
+}
+
+fn of_circuit(number: u16, request: &str) -> String {
+    format!("PROXY TCP6 fc00:dead:beef:4dad::0:{number:x} ::1 25 80\r\n{request}")
+}
+
+/// A server for tor, of few connections. `/admit` is for who is let in.
+async fn behind_tor(max_connections: usize) -> Server {
+    let admit = |Extension(slot): Extension<SlotHandle>| async move {
+        slot.admit();
+        "admitted"
+    };
+    let limits = Limits {
+        max_connections,
+        max_connections_per_circuit: 4,
+        proxy_protocol: true,
+        header_timeout: PATIENCE * 6,
+        idle_timeout: PATIENCE * 6,
+        ..limits()
+    };
+    Server::start(limits, app().route("/admit", any(admit))).await
+}
+
+#[tokio::test]
+async fn abuse_24_a_circuit_that_opens_more_connections_than_it_may_keeps_those_it_had() {
+    let server = behind_tor(64).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut socket = server.connect().await;
+        socket.write_all(of_circuit(1, GET).as_bytes()).await.unwrap();
+        assert!(response(&mut socket).await.starts_with("http/1.1 200"));
+        held.push(socket);
+    }
+    assert_eq!(server.exchange(of_circuit(1, GET_CLOSE)).await, "");
+    assert_eq!(server.count(ServerEvent::CircuitFull), 1);
+    assert!(server.exchange(of_circuit(2, GET_CLOSE)).await.starts_with("HTTP/1.1 200"));
+    for mut socket in held {
+        socket.write_all(GET_CLOSE.as_bytes()).await.unwrap();
+        assert!(to_end(&mut socket).await.starts_with("HTTP/1.1 200"));
+    }
+    within(async {
+        while server.count(ServerEvent::Closed) < 6 {
+            time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert!(server.exchange(of_circuit(1, GET_CLOSE)).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn abuse_24_many_circuits_that_dawdle_shut_nobody_out() {
+    let server = behind_tor(20).await;
+    let mut member = server.connect().await;
+    let enter = of_circuit(9, "GET /admit HTTP/1.1\r\nHost: a\r\n\r\n");
+    member.write_all(enter.as_bytes()).await.unwrap();
+    assert!(response(&mut member).await.ends_with("admitted"));
+    let mut dawdling = Vec::new();
+    for circuit in 100..200 {
+        let mut socket = server.connect().await;
+        // A part of a head, or not even a PROXY line.
+        let sent =
+            if circuit % 2 == 0 { of_circuit(circuit, "GET / HT") } else { "PRO".to_owned() };
+        socket.write_all(sent.as_bytes()).await.unwrap();
+        dawdling.push(socket);
+        if circuit % 10 == 0 {
+            let answer = server.exchange(of_circuit(circuit + 1000, GET_CLOSE)).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "a newcomer was shut out: {answer}");
+        }
+    }
+    assert!(server.count(ServerEvent::Displaced) >= 80);
+    // Who is in, and idles meanwhile, is there still.
+    member.write_all(GET.as_bytes()).await.unwrap();
+    assert!(response(&mut member).await.starts_with("http/1.1 200"));
+}
+
+#[tokio::test]
+async fn abuse_24_idle_strangers_make_room_before_those_who_are_in() {
+    let server = behind_tor(8).await;
+    let mut members = Vec::new();
+    for circuit in 1..=4 {
+        let mut socket = server.connect().await;
+        let enter = of_circuit(circuit, "GET /admit HTTP/1.1\r\nHost: a\r\n\r\n");
+        socket.write_all(enter.as_bytes()).await.unwrap();
+        response(&mut socket).await;
+        members.push(socket);
+    }
+    let mut strangers = Vec::new();
+    for circuit in 0..20 {
+        let mut socket = server.connect().await;
+        socket.write_all(of_circuit(100 + circuit / 2, GET).as_bytes()).await.unwrap();
+        assert!(response(&mut socket).await.starts_with("http/1.1 200"));
+        strangers.push(socket);
+    }
+    for member in &mut members {
+        member.write_all(GET.as_bytes()).await.unwrap();
+        assert!(response(member).await.starts_with("http/1.1 200"));
+    }
 }
