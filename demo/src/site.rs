@@ -33,6 +33,8 @@ pub fn router(seen: Seen) -> Router {
         .route("/slow", get(probes::slow))
         .route("/ws", any(probes::echo_socket))
         .route("/echo", any(probes::echo))
+        // Where a proxy in front asks whether it is there.
+        .route("/health", get(|| async { "ok" }))
         .route("/script-check", get(pages::script_check))
         .route("/cookie-check", get(pages::cookie_check))
         .fallback(pages::not_found)

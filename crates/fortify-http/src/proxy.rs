@@ -41,7 +41,7 @@ use activity::{Activity, WatchedBody};
 use connect::{Answered, Connector, Servers};
 
 pub use connect::connect;
-pub use headers::{Forwarded, OUR_COOKIES, Proto};
+pub use headers::{Forwarded, OUR_COOKIES, Proto, cookies_for_service};
 pub use tls::{TlsError, processor_is_able};
 
 /// How long an unused connection to the service is kept: less than the shortest common keep-alive of services

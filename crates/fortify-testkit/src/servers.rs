@@ -90,7 +90,7 @@ impl Drop for Process {
 /// nginx with `deploy/nginx.conf`.
 pub struct Nginx {
     pub address: SocketAddr,
-    _process: Process,
+    process: Process,
     _folder: tempfile::TempDir,
 }
 
@@ -121,7 +121,21 @@ impl Nginx {
         nginx.args(["-e", "stderr", "-g", "daemon off;", "-p"]).arg(folder.path());
         nginx.arg("-c").arg(config);
         let process = Process::start(&mut nginx, address, &folder.path().join("log"));
-        Self { address, _process: process, _folder: folder }
+        Self { address, process, _folder: folder }
+    }
+
+    /// How long its workers have computed.
+    pub fn cpu_time(&self) -> Duration {
+        let master = self.process.child.id().to_string();
+        let of_worker = |entry: fs::DirEntry| {
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // Past the name, which may hold anything: state, parent.
+            let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned();
+            let used = fs::read_to_string(entry.path().join("schedstat")).ok()?;
+            let used = used.split_whitespace().next()?.parse().ok()?;
+            (parent == master).then(|| Duration::from_nanos(used))
+        };
+        fs::read_dir("/proc").unwrap().filter_map(|entry| of_worker(entry.ok()?)).sum()
     }
 }
 
@@ -196,6 +210,16 @@ impl Haproxy {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
+    }
+
+    /// Whether what is behind it answers its checks.
+    pub fn is_served(&self) -> bool {
+        // Columns: backend's id and name, server's id and name, address, state; 2 is up.
+        let servers = self.ask("show servers state strangers");
+        servers.lines().any(|line| {
+            let columns: Vec<_> = line.split(' ').collect();
+            columns.get(1) == Some(&"strangers") && columns.get(5) == Some(&"2")
+        })
     }
 
     /// The circuits in its table.

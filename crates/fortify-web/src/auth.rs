@@ -1,7 +1,7 @@
 //! The question of another server, nginx with `auth_request`, about each request.
 
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 
 use crate::app::SharedApp;
@@ -12,16 +12,21 @@ use crate::visitor::Visitor;
 use fortify_engine::behaviour::Outcome;
 use fortify_engine::decision::{Decision, Grant};
 use fortify_engine::session::Session;
+use fortify_http::proxy::cookies_for_service;
 
 /// Names the session to the service behind nginx, without a way back to its cookie.
 const SUBJECT: HeaderName = HeaderName::from_static("x-fortify-subject");
 /// The level at which the session was earned, 1 to 10.
 const LEVEL: HeaderName = HeaderName::from_static("x-fortify-level");
+/// The request's cookies without ours: what nginx sends to the service. To take ours out, nginx would need
+/// patterns, and those take quadratic time for a header of blanks.
+const COOKIE: HeaderName = HeaderName::from_static("x-fortify-cookie");
 
 /// Whether a request may pass: 204, 401 or 403, because nginx takes every other status of a sub-request for
 /// a pass or a fault.
 ///
-/// A 204 says whose request it is, and brings the cookie of a session that moved. Which method asks
+/// A 204 says whose request it is and which cookies the service may see, and brings the cookie of a session
+/// that moved. Which method asks
 /// does not matter, nor what was asked for: the session alone decides. `X-Original-URI` and
 /// `X-Original-Method` are read only to be counted ([`fortify_engine::behaviour`]).
 ///
@@ -31,6 +36,7 @@ const LEVEL: HeaderName = HeaderName::from_static("x-fortify-level");
 pub async fn auth(
     State(app): State<SharedApp>,
     visitor: Result<Visitor, WebError>,
+    headers: HeaderMap,
 ) -> Result<Response, WebError> {
     let visitor = match visitor {
         Ok(visitor) => visitor,
@@ -50,6 +56,11 @@ pub async fn auth(
     };
     visitor.client.record(Outcome::Passed(None));
     let mut response = pages::empty(StatusCode::NO_CONTENT);
+    // Whoever is admitted, with a session or without: what has no such header reaches the service without
+    // any cookie.
+    if let Some(cookies) = cookies_for_service(&headers) {
+        response.headers_mut().insert(COOKIE, cookies);
+    }
     if let Grant::Session(admitted) = &grant {
         name_session(&mut response, &app.engine.subject(&admitted.session), &admitted.session);
     }

@@ -97,6 +97,10 @@ pub(super) fn of_response(mut headers: HeaderMap, websocket: bool) -> HeaderMap 
         headers.remove(CONTENT_LENGTH);
     }
     remove_hop_by_hop(&mut headers);
+    // HAProxy in front takes such a header for Fortify's word.
+    remove_where(&mut headers, |name| {
+        name.starts_with("x-fortify-") || name.starts_with("x-circuit-")
+    });
     let sets_ours = |value: &HeaderValue| {
         // A cookie without a name goes out as its bare value, which may read like one of ours.
         let mut parts = value.as_bytes().split(|&b| b == b'=');
@@ -185,28 +189,46 @@ fn remove_where(headers: &mut HeaderMap, condition: impl Fn(&str) -> bool) {
 
 /// Removes Fortify's cookies; others stay unchanged, byte by byte.
 fn remove_our_cookies(headers: &mut HeaderMap) {
-    let holds_ours = |value: &HeaderValue| {
-        value.as_bytes().split(|&b| b == b';').any(|pair| is_ours(name_of(pair)))
-    };
     if !headers.get_all(COOKIE).iter().any(holds_ours) {
         return;
     }
     let all: Vec<_> = headers.get_all(COOKIE).iter().cloned().collect();
     headers.remove(COOKIE);
-    for value in all {
-        if !holds_ours(&value) {
-            headers.append(COOKIE, value);
-            continue;
-        }
-        let pairs = value.as_bytes().split(|&byte| byte == b';');
-        let kept: Vec<_> = pairs.filter(|pair| !is_ours(name_of(pair))).collect();
-        // Taken from a header, so it can be one.
-        if let Ok(value) = HeaderValue::from_bytes(kept.join(&b';').trim_ascii())
-            && !value.is_empty()
-        {
-            headers.append(COOKIE, value);
+    for value in all.into_iter().filter_map(without_ours) {
+        headers.append(COOKIE, value);
+    }
+}
+
+/// The cookies that the service may see, in one line, for a server that forwards the request itself; `None` if
+/// there are none.
+#[must_use]
+pub fn cookies_for_service(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lines: Vec<_> = headers.get_all(COOKIE).iter().cloned().filter_map(without_ours).collect();
+    match lines.as_slice() {
+        [] => None,
+        [line] => Some(line.clone()),
+        // As RFC 9113, section 8.2.3, joins them.
+        lines => {
+            let lines: Vec<_> = lines.iter().map(HeaderValue::as_bytes).collect();
+            HeaderValue::from_bytes(&lines.join(&b"; "[..])).ok()
         }
     }
+}
+
+fn holds_ours(value: &HeaderValue) -> bool {
+    value.as_bytes().split(|&b| b == b';').any(|pair| is_ours(name_of(pair)))
+}
+
+/// One `Cookie` line in one pass; `None` if nothing is left of it.
+fn without_ours(value: HeaderValue) -> Option<HeaderValue> {
+    if !holds_ours(&value) {
+        return Some(value).filter(|value| !value.is_empty());
+    }
+    let pairs = value.as_bytes().split(|&byte| byte == b';');
+    let kept: Vec<_> = pairs.filter(|pair| !is_ours(name_of(pair))).collect();
+    // Taken from a header, so it can be one.
+    let value = HeaderValue::from_bytes(kept.join(&b';').trim_ascii()).ok();
+    value.filter(|value| !value.is_empty())
 }
 
 fn name_of(pair: &[u8]) -> &[u8] {
@@ -336,6 +358,24 @@ mod tests {
     }
 
     #[test]
+    fn the_cookies_for_the_service_are_one_line() {
+        for (sent, kept) in [
+            (&[][..], None),
+            (&[""], None),
+            (&["cerberus_session=a; captcha_stage_1=b;captcha_stage_2=c"], None),
+            (
+                &["a=1; cerberus_session=x", "cerberus_hint=1", "b=\"x y\"; c"],
+                Some("a=1; b=\"x y\"; c"),
+            ),
+            (&["a=1;  ;b=2"], Some("a=1;  ;b=2")),
+        ] {
+            let sent: Vec<_> = sent.iter().map(|cookie| ("cookie", *cookie)).collect();
+            let line = cookies_for_service(&map(&sent));
+            assert_eq!(line.as_ref().map(|line| line.to_str().unwrap()), kept, "{sent:?}");
+        }
+    }
+
+    #[test]
     fn an_answer_sets_no_cookie_of_ours_and_keeps_no_hop_by_hop_header() {
         let answer = of_response(
             map(&[
@@ -352,6 +392,9 @@ mod tests {
                 ("transfer-encoding", "chunked"),
                 ("content-length", "5"),
                 ("server", "x"),
+                ("x-fortify-served", "service"),
+                ("x-fortify-moved", "cerberus_session=planted"),
+                ("x-circuit-id", "1"),
             ]),
             false,
         );

@@ -9,8 +9,9 @@ use tokio::time::timeout;
 
 use super::activity::{Activity, WatchedStream};
 
-/// How long a tunnel may be silent. Libraries send a ping every 20 to 60 s, so only abandoned tunnels end.
-const MAX_SILENCE: Duration = Duration::from_secs(300);
+/// How long a tunnel may be silent. Most libraries send a ping every 20 to 60 s, but not all: an hour, as
+/// `deploy/nginx.conf` and `deploy/haproxy.cfg` allow.
+const MAX_SILENCE: Duration = Duration::from_secs(3600);
 
 /// How long both sides may take to switch once the service has agreed.
 const MAX_SWITCH: Duration = Duration::from_secs(30);

@@ -64,6 +64,24 @@ fn tor_reads_its_configuration() {
 }
 
 #[test]
+fn every_torrc_limits_the_streams_of_a_circuit() {
+    let mut found = 0;
+    for file in ["deploy/torrc", "README.md", "docs/install.md", "docs/operator-guide.md"] {
+        let text = fs::read_to_string(deploy("..").join(file)).unwrap();
+        // The lines of one service are together.
+        for (at, _) in text.match_indices("HiddenServicePort 80") {
+            let end = text[at..].find("\n```\n").map_or(text.len(), |length| at + length);
+            let service = &text[at..end];
+            for line in ["HiddenServiceMaxStreams 40", "HiddenServiceMaxStreamsCloseCircuit 0"] {
+                assert!(service.contains(line), "{file}: {line} is missing in:\n{service}");
+            }
+            found += 1;
+        }
+    }
+    assert!(found >= 4, "{found}");
+}
+
+#[test]
 fn systemd_reads_the_units_and_what_is_added_to_others() {
     let folder = tempfile::tempdir().unwrap();
     let units = folder.path();

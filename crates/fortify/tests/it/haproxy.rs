@@ -156,6 +156,44 @@ impl Haproxy {
         Some(Reply { status, headers, body })
     }
 
+    /// With some of the shipped numbers replaced by smaller ones.
+    fn with(mut self, numbers: &[(&str, &str)]) -> Self {
+        let mut text = std::fs::read_to_string(SHIPPED).unwrap();
+        for (shipped, smaller) in numbers {
+            assert!(text.contains(shipped), "{shipped}");
+            text = text.replace(shipped, smaller);
+        }
+        self.config = self.dir.path().join("haproxy.cfg");
+        std::fs::write(&self.config, text).unwrap();
+        self
+    }
+
+    /// A connection that was sent so much, and that nothing is read from.
+    async fn hold(&self, number: u32, sent: &str) -> tokio::net::TcpStream {
+        use tokio::io::AsyncWriteExt as _;
+        let mut stream = tokio::net::TcpStream::connect(self.ingress).await.unwrap();
+        let line = format!("PROXY TCP6 {} ::1 1 80\r\n{sent}", circuit(number).address());
+        stream.write_all(line.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// How many connections the circuits hold that are not trusted.
+    fn held_by_strangers(&self) -> usize {
+        let answer = ask(&self.socket(), "show table strangers_in_all\n").unwrap();
+        let count = answer.split("conn_cur=").nth(1);
+        count.map_or(0, |count| count.split_whitespace().next().unwrap().parse().unwrap())
+    }
+
+    /// What a circuit gets at `/health`; `None` when it is refused.
+    async fn visit(&self, number: u32) -> Option<StatusCode> {
+        Some(self.request(number, Method::GET, "/health", "").await?.status)
+    }
+
+    fn trust(&self, number: u32) {
+        let line = format!("set table tor_ingress key {} data.gpc0 1\n", circuit(number).address());
+        assert_eq!(ask(&self.socket(), &line).unwrap(), "\n");
+    }
+
     async fn connect(&self, number: u32) -> Option<Through> {
         use tokio::io::AsyncWriteExt as _;
         let mut stream = tokio::net::TcpStream::connect(self.ingress).await.ok()?;
@@ -751,4 +789,140 @@ async fn a_table_that_is_not_there_is_degraded_and_not_down() {
     haproxy.reload().await;
     haproxy_is(&test_gate, "ok").await;
     test_gate.stop().await;
+}
+
+/// Something behind `HAProxy` where a request for `/hold` waits for ever, and how many do.
+async fn holding() -> (SocketAddr, Arc<AtomicU32>) {
+    let held = Arc::new(AtomicU32::new(0));
+    let count = held.clone();
+    let hold = axum::routing::any(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        std::future::pending::<StatusCode>()
+    });
+    let router = axum::Router::new().route("/hold", hold).fallback(|| async { "here" });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (address, held)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_24_a_circuit_holds_as_many_connections_as_a_browser_needs_and_no_more() {
+    let (behind, _held) = holding().await;
+    let mut haproxy = Haproxy::prepare(behind);
+    haproxy.start().await;
+    // Tabs with their pictures and sockets, all on one circuit.
+    let mut shared = Vec::new();
+    for _ in 0..32 {
+        let mut connection = haproxy.connect(1).await.unwrap();
+        assert!(connection.send(Method::GET, "/", "").await.is_some());
+        shared.push(connection);
+    }
+    assert_eq!(haproxy.visit(1).await, None, "a 33rd");
+    assert_eq!(haproxy.visit(2).await, Some(StatusCode::OK), "another circuit");
+    for connection in &mut shared {
+        assert!(connection.send(Method::GET, "/", "").await.is_some(), "an older one was cut");
+    }
+    drop(shared.pop());
+    fortify_testkit::wait::until("there is room for another", async || {
+        haproxy.visit(1).await == Some(StatusCode::OK)
+    })
+    .await;
+    // Trust lifts no limit of this kind.
+    haproxy.trust(3);
+    let mut held = Vec::new();
+    for _ in 0..32 {
+        held.push(haproxy.hold(3, "GET").await);
+    }
+    eventually("they are held", || {
+        let key = circuit(3).address();
+        let entry = ask(&haproxy.socket(), &format!("show table tor_ingress key {key}\n"));
+        entry.unwrap().contains("conn_cur=32")
+    })
+    .await;
+    assert_eq!(haproxy.visit(3).await, None, "a trusted circuit's 33rd");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_24_bodies_that_crawl_hold_no_slot() {
+    let (behind, held) = holding().await;
+    let mut haproxy = Haproxy::prepare(behind).with(&[("maxconn 2000", "maxconn 5")]);
+    haproxy.start().await;
+    let mut slow = Vec::new();
+    for (number, path) in (10..20).zip(["/validate-captcha", "/hold"].into_iter().cycle()) {
+        for _ in 0..30 {
+            let post =
+                format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 30000\r\n\r\nx=");
+            slow.push(haproxy.hold(number, &post).await);
+        }
+    }
+    eventually("300 forms are under way", || haproxy.held_by_strangers() == 300).await;
+    haproxy.trust(1);
+    for number in 1..=5 {
+        let page = haproxy.request(number, Method::GET, "/", "").await.unwrap();
+        assert_eq!(page.status, StatusCode::OK);
+        // Who sends theirs as it comes is not waited for.
+        let form = "x".repeat(50_000);
+        let sent = haproxy.request(number, Method::POST, "/validate-captcha", &form).await;
+        assert_eq!(sent.unwrap().status, StatusCode::OK);
+    }
+    assert_eq!(held.load(Ordering::SeqCst), 0, "a body that was not whole went on");
+    assert!(haproxy.held_by_strangers() >= 300, "they were not held meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_24_trusted_circuits_keep_half_of_the_slots() {
+    let (behind, held) = holding().await;
+    let mut haproxy = Haproxy::prepare(behind).with(&[("maxconn 2000", "maxconn 4")]);
+    haproxy.start().await;
+    let hold = "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut waiting = Vec::new();
+    for number in 10..18 {
+        waiting.push(haproxy.hold(number, hold).await);
+    }
+    eventually("the strangers' half is taken", || held.load(Ordering::SeqCst) == 4).await;
+    haproxy.trust(1);
+    assert_eq!(haproxy.visit(1).await, Some(StatusCode::OK));
+    // And as little can the trusted keep strangers out.
+    drop(waiting);
+    let mut trusted = Vec::new();
+    for number in 20..28 {
+        haproxy.trust(number);
+        trusted.push(haproxy.hold(number, hold).await);
+    }
+    fortify_testkit::wait::until("a stranger is served", async || {
+        haproxy.visit(2).await == Some(StatusCode::OK)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_24_many_circuits_that_dawdle_shut_nobody_out() {
+    let (behind, _held) = holding().await;
+    let smaller =
+        [("gt 4500", "gt 45"), ("gt 6000", "gt 60"), ("http-request 10s", "http-request 60s")];
+    let mut haproxy = Haproxy::prepare(behind).with(&smaller);
+    haproxy.start().await;
+    let mut held = Vec::new();
+    for number in 100..140 {
+        held.push(haproxy.hold(number, "GET / HT").await);
+    }
+    for _ in 0..6 {
+        held.push(haproxy.hold(1, "GET / HT").await);
+    }
+    eventually("46 are held", || haproxy.held_by_strangers() == 46).await;
+    assert_eq!(haproxy.visit(1).await, None, "more than a browser's, when there are few left");
+    assert_eq!(haproxy.visit(2).await, Some(StatusCode::OK), "a newcomer");
+    for number in 200..214 {
+        held.push(haproxy.hold(number, "GET / HT").await);
+    }
+    eventually("60 are held", || haproxy.held_by_strangers() == 60).await;
+    assert_eq!(haproxy.visit(3).await, None, "the share of those who are not trusted is used up");
+    haproxy.trust(4);
+    assert_eq!(haproxy.visit(4).await, Some(StatusCode::OK), "a trusted circuit");
+    held.truncate(50);
+    fortify_testkit::wait::until("a newcomer is served again", async || {
+        haproxy.visit(3).await == Some(StatusCode::OK)
+    })
+    .await;
 }

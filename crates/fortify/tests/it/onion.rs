@@ -64,6 +64,7 @@ impl Site {
         // The command line reads the system's clock.
         test_gate.clock.set(SystemClock.now());
         let nginx = Nginx::start_at(nginx, test_gate.address, test_gate.site.address());
+        until("HAProxy knows of nginx", || haproxy.is_served()).await;
         let onion = told("FORTIFY_TEST_ONION");
         let socks = told("FORTIFY_TEST_SOCKS").parse().unwrap();
         let site = Self { test_gate, haproxy, _nginx: nginx, onion, socks, control };
