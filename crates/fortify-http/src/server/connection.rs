@@ -60,7 +60,7 @@ pub(super) async fn run<S>(
     if context.limits.proxy_protocol {
         let opening = tokio::select! {
             opening = open(&context, &mut socket) => opening,
-            () = slot.has_to_go() => None,
+            () = slot.cutter().fired() => None,
             () = reached(&mut stage, Stage::Draining) => None,
         };
         let Some((source, rest)) = opening else {
@@ -72,10 +72,9 @@ pub(super) async fn run<S>(
         }
         (proxy_line, ahead) = (Some(source), rest);
     }
-    let (handle, has_to_go) = (slot.handle(), slot.has_to_go());
+    let (handle, cutter) = (slot.handle(), slot.cutter().clone());
     let progress = Progress::new(handle.clone());
     let shared = (context.limits, Arc::clone(&context.events));
-    let cutter = Cutter::default();
     let ends = (stage.clone(), cutter.fired());
     let stream = GuardedStream::new(socket, ahead, progress.clone(), shared, slot, ends);
     let mut cut = pin!(cutter.fired());
@@ -86,12 +85,10 @@ pub(super) async fn run<S>(
     });
     let http = builder().serve_connection(TokioIo::new(stream), service);
     let mut http = pin!(http.with_upgrades());
-    let mut has_to_go = pin!(has_to_go);
     let outcome = 'served: {
         tokio::select! {
             outcome = http.as_mut() => break 'served outcome,
             () = cut.as_mut() => return,
-            () = has_to_go.as_mut() => return,
             () = reached(&mut stage, Stage::Draining) => http.as_mut().graceful_shutdown(),
         }
         tokio::select! {

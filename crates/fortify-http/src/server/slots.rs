@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fortify_core::circuit::{ProxySource, TorCircuit};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::{Instant, sleep};
 
+use super::cut::Cutter;
 use super::{Events, Limits, ServerEvent};
 
 /// How often somebody who has to leave is looked for, while every connection is at work for somebody.
@@ -50,7 +51,7 @@ struct Taken {
     since: Instant,
     /// It was told to go and is not counted any more.
     leaving: bool,
-    go: Arc<Notify>,
+    cutter: Cutter,
 }
 
 /// A circuit with connections.
@@ -108,18 +109,18 @@ impl Slots {
         let mut table = self.lock();
         let id = table.next;
         table.next += 1;
-        let go = Arc::new(Notify::new());
+        let cutter = Cutter::default();
         let taken = Taken {
             holder: None,
             activity: Activity::Head,
             since: Instant::now(),
             leaving: false,
-            go: Arc::clone(&go),
+            cutter: cutter.clone(),
         };
         table.taken.insert(id, taken);
         drop(table);
         (self.events)(ServerEvent::Opened);
-        Slot { handle: SlotHandle { slots: Arc::clone(self), id }, go, _permit: permit }
+        Slot { handle: SlotHandle { slots: Arc::clone(self), id }, cutter, _permit: permit }
     }
 
     /// Waits until all slots are free.
@@ -183,7 +184,7 @@ impl Table {
         for (_, id) in &leaving {
             if let Some(taken) = self.taken.get_mut(id) {
                 taken.leaving = true;
-                taken.go.notify_one();
+                taken.cutter.cut();
             }
         }
         leaving.len()
@@ -200,7 +201,7 @@ impl Table {
 /// A connection's slot, which is freed when this is dropped, with the socket.
 pub(super) struct Slot {
     handle: SlotHandle,
-    go: Arc<Notify>,
+    cutter: Cutter,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -221,10 +222,9 @@ impl Slot {
         Ok(())
     }
 
-    /// Resolves when the connection has to make room for another.
-    pub(super) fn has_to_go(&self) -> impl Future<Output = ()> + use<> {
-        let go = Arc::clone(&self.go);
-        async move { go.notified().await }
+    /// Cuts the connection, for one: when it has to make room for another.
+    pub(super) fn cutter(&self) -> &Cutter {
+        &self.cutter
     }
 
     /// What tells of the connection, and does not hold the slot.
@@ -275,8 +275,6 @@ impl SlotHandle {
         }
         if let Some(taken) = self.slots.lock().taken.get_mut(&self.id) {
             (taken.activity, taken.since) = (activity, Instant::now());
-            // A tunnel stays: nothing is left that would end it.
-            taken.leaving &= activity != Activity::Tunnel;
         }
     }
 }
@@ -316,7 +314,7 @@ mod tests {
     }
 
     async fn leaves(slot: &Slot) -> bool {
-        tokio::time::timeout(Duration::from_millis(1), slot.has_to_go()).await.is_ok()
+        tokio::time::timeout(Duration::from_millis(1), slot.cutter().fired()).await.is_ok()
     }
 
     /// Which of these has to leave for one more.
@@ -362,7 +360,7 @@ mod tests {
             held.push(connection(&slots, circuit, activity).await);
         }
         assert_eq!(who_leaves(&slots, &held).await, [2]);
-        assert_eq!(who_leaves(&slots, &held).await, [0; 0], "one is leaving already");
+        assert_eq!(who_leaves(&slots, &held).await, [2], "one is leaving already");
         held.remove(2);
         assert_eq!(who_leaves(&slots, &held).await, [1], "the oldest of equals");
         held.remove(1);
@@ -398,7 +396,7 @@ mod tests {
         for circuit in 0..200 {
             let slot = connection(&slots, circuit, Activity::Head).await;
             // As a connection does.
-            tokio::spawn(async move { slot.has_to_go().await });
+            tokio::spawn(async move { slot.cutter().fired().await });
         }
         let mut newcomers = Vec::new();
         for circuit in 1000..1100 {

@@ -8,8 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use fortify_core::circuit::{IdentityMode, TorCircuit};
-use fortify_core::clock::Clock as _;
+use fortify_core::circuit::IdentityMode;
 use fortify_demo::DemoSite;
 use fortify_testkit::servers::{Haproxy, Nginx};
 use fortify_testkit::wait::eventually;
@@ -17,8 +16,6 @@ use fortify_testkit::{TestGate, Visitor, fields};
 
 /// What `HAProxy` writes for tor's circuit 25.
 const CIRCUIT: &str = "fc00:dead:beef:4dad::19";
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// A gate without a service of its own, and nginx that asks it.
 async fn behind_nginx() -> (TestGate, Nginx) {
@@ -166,8 +163,7 @@ async fn who_is_let_in_without_a_session_shows_the_service_none_of_our_cookies_e
     })
     .await;
     let nginx = Nginx::start(test_gate.address, test_gate.site.address());
-    let (circuit, until) = (TorCircuit::from_parts(0, 0, 0x19), test_gate.clock.now().after(HOUR));
-    test_gate.app.engine.parts().reputation.trust(circuit, until).await.unwrap();
+    admitted(&test_gate, &nginx).await;
     for (sent, kept) in
         [("a=1; cerberus_hint=member; captcha_stage_1=x", Some("a=1")), ("cerberus_hint=x", None)]
     {
