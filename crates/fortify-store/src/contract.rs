@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Earned, Failures, Lease, LeaseRequest, MoveOutcome, MoveRequest, Place, Quota, Receipt, Secret, SessionId, SessionState, Taken, WindowLimit,
+    ChallengeRecord, ChallengeToken, DialRecord, Earned, Failures, Lease, LeaseRequest,
+    MoveOutcome, MoveRequest, Place, Quota, Receipt, Secret, SessionId, SessionState, Taken,
+    WindowLimit,
 };
 use super::{PENDING_LIFETIME, StateStore};
 use fortify_core::clock::Timestamp;

@@ -20,7 +20,8 @@ use tokio::sync::watch;
 use super::binding_table::BindingTable;
 use super::lease::Remainder;
 use super::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome, MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome,
+    MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use super::revocations::Revocations;
 use super::window::{self, RequestTimes};

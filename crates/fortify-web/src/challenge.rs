@@ -368,6 +368,7 @@ pub(super) async fn admitted(app: &App, visitor: &Visitor) -> Result<Option<Gran
     match app.engine.check(&visitor.client).await? {
         Decision::Admit(grant) => Ok(Some(grant)),
         Decision::Challenge(_) => Ok(None),
+        Decision::SlowDown(slow) => Err(WebError::SlowDown(slow)),
         Decision::Refuse(refusal) => Err(refusal.into()),
     }
 }

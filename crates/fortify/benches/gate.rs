@@ -8,8 +8,8 @@ use fortify_captcha::Answer;
 use fortify_config::{RedisAddress, RedisServer, StorageBackend};
 use fortify_core::circuit::{AddressBlock, CircuitId, PeerAddress};
 use fortify_engine::challenge::policy::ChallengeRequest;
-use fortify_engine::challenge::{RedeemOutcome, Submission};
-use fortify_store::record::ChallengeToken;
+use fortify_engine::challenge::{RedeemOutcome, Redeemed, Submission};
+use fortify_store::record::{ChallengeToken, Place};
 use fortify_testkit::TestGate;
 
 /// Samples of each line: enough for a 99th percentile of ten values beyond it.
@@ -68,10 +68,11 @@ async fn redeem_in_process(test_gate: &TestGate, place: &str) {
             .engine
             .parts()
             .challenges
-            .issue(circuit, ChallengeRequest::default())
+            .issue(circuit, ChallengeRequest::default(), false, Place::Beside(None))
             .await
             .unwrap();
         issue.push(started.elapsed());
+        let Ok((issued, _)) = issued else { panic!("another challenge stays") };
         let answer = answer(test_gate, &issued.token).await;
         let token = issued.token.encode();
         let started = Instant::now();
@@ -80,11 +81,12 @@ async fn redeem_in_process(test_gate: &TestGate, place: &str) {
             .engine
             .parts()
             .challenges
-            .redeem(Submission { token: &token, answer: &answer, trapped: false }, circuit)
+            .redeem(Submission { token: &token, answer: &answer, trapped: false }, circuit, false)
             .await
             .unwrap();
         times.push(started.elapsed());
-        assert!(matches!(redeemed.redeemed, RedeemOutcome::Solved { .. }));
+        let Redeemed::Checked(redemption) = redeemed else { panic!("it is gone") };
+        assert!(matches!(redemption.redeemed, RedeemOutcome::Solved { .. }));
     }
     print("issue", place, issue);
     print("redeem", place, times);

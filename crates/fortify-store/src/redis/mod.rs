@@ -52,7 +52,8 @@ use zeroize::Zeroizing;
 use super::binding::{BindingChange, MoveDecision, SessionBinding};
 use super::binding_table::{BindingTable, MAX_MOVES};
 use super::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome, MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
+    ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome,
+    MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use super::replication::ReplicationPeer;
 use super::revocations::{MAX_REVOCATIONS, Revocations};

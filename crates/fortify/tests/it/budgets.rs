@@ -188,7 +188,7 @@ async fn a_script_of_a_page_is_told_that_it_meets_the_gate_and_not_the_service()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_nginx_a_budget_is_paid_once_and_the_page_says_to_wait() {
-    let gate = gate([60, 10, 1000], |parts| parts.config.upstream.authority = None).await;
+    let gate = gate([60, 10, 1000], |parts| parts.config.upstream.servers = Vec::new()).await;
     let mut visitor = admitted(&gate).await;
     let about = [("x-original-uri", "/articles/1"), ("x-original-method", "GET")];
     for _ in 0..10 {

@@ -158,7 +158,7 @@ async fn our_cookies_never_reach_the_service_and_others_always() {
 async fn who_is_let_in_without_a_session_shows_the_service_none_of_our_cookies_either() {
     let test_gate = TestGate::with(|parts| {
         parts.config.security.identity = IdentityMode::Circuit;
-        parts.config.upstream.authority = None;
+        parts.config.upstream.servers = Vec::new();
         parts.config.threat.levels.clear();
     })
     .await;
