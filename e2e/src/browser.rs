@@ -116,6 +116,15 @@ impl Browser {
         self.client.refresh().await.doing("loading the page again")
     }
 
+    /// Goes to the page before.
+    ///
+    /// # Errors
+    ///
+    /// If the browser cannot, or does not answer in time.
+    pub async fn back(&self) -> Result<()> {
+        self.client.back().await.doing("going back")
+    }
+
     /// The address shown.
     ///
     /// # Errors
