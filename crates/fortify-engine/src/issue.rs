@@ -14,7 +14,7 @@ use crate::behaviour::Outcome;
 use crate::challenge::policy::{ChallengeRequest, Preference};
 use crate::challenge::{self, Challenges, Live};
 use crate::limits::Admission;
-use crate::limits::admission_queue::QueuePosition;
+use crate::limits::admission_queue::{QueuePosition, TicketNumber};
 use fortify_store::record::{ChallengeToken, Place};
 
 /// How long somebody waits at most who gave no answer within `reputation.forget_seconds`.
@@ -190,10 +190,18 @@ impl Engine {
             (true, Some(token)) => self.challenges.own(client.tag, token).await?,
             (true, None) => None,
         };
-        let replaces =
-            live.as_ref().is_some_and(|live| request.replaces.is_some_and(|token| live.is(token)));
+        // Whoever waits in line for another picture asks for it again with the ticket.
+        let ticket = request.ticket.and_then(|ticket| self.open_ticket(client, ticket));
+        let called = match ticket {
+            Some((number, Some(wish))) => self.limits.redeem(number).map(|called| (called, wish)),
+            _ => None,
+        };
+        let replaces = live.as_ref().is_some_and(|live| {
+            called.is_some() || request.replaces.is_some_and(|token| live.is(token))
+        });
+        let wished = called.map_or(request.preference, |(_, wish)| wish);
         // A wish is good for a challenge that is there, and another one is drawn for it.
-        let preference = match (&live, request.preference) {
+        let preference = match (&live, wished) {
             (Some(live), Preference::Any) if replaces => live.wish(),
             (_, wish) if replaces || request.replaces.is_none() => wish,
             _ => Preference::Any,
@@ -208,7 +216,13 @@ impl Engine {
             }
             live => live,
         };
-        if let Some(wait) = self.wait_before(client, &request, wait).await? {
+        let called = match (called, ticket) {
+            (Some((called, _)), _) => Some(called),
+            (None, Some((number, None))) => self.limits.redeem(number),
+            (None, _) => None,
+        };
+        let wish = replaces.then_some(preference);
+        if let Some(wait) = self.wait_before(client, request.entry, called, wait, wish).await? {
             return Ok(Issue::Wait(wait));
         }
         let place = Challenges::place(live.as_ref(), replaces, shared);
@@ -236,32 +250,38 @@ impl Engine {
         Ok(progress.await?)
     }
 
-    /// The wait of `client` before a new challenge, if any; `failures` is the one for wrong answers. A client with a ticket was counted when it got the ticket, and its wait for
-    /// wrong answers applies once it is called. A client that waits for wrong answers takes no place in the queue.
+    /// The wait of `client` before a new challenge, if any; `failures` is the one for wrong answers, and `wish` the kind
+    /// of another picture that it asks for. A client that was `called` was counted when it got its ticket, and its wait
+    /// for wrong answers applies once it is called. A client that waits for wrong answers takes no place in the queue.
     async fn wait_before(
         &self,
         client: &Client,
-        request: &IssueRequest<'_>,
+        entry: Entry,
+        called: Option<Admission>,
         failures: Option<Duration>,
+        wish: Option<Preference>,
     ) -> Result<Option<Wait>, EngineError> {
-        let called = match request.entry {
+        match entry {
             Entry::Next(_) => return Ok(None),
-            Entry::Retry => return self.queue(client).await,
-            Entry::First | Entry::Again(_) => {
-                request.ticket.and_then(|ticket| self.call(client, ticket))
-            }
-        };
+            Entry::Retry => return self.queue(client, wish).await,
+            Entry::First | Entry::Again(_) => {}
+        }
+        let is_called = called.is_some();
         if let Some(admission) = called.filter(|admission| *admission != Admission::Now) {
-            return self.wait_of(admission, client);
+            return self.wait_of(admission, client, wish);
         }
         if let Some(wait) = failures {
             return Ok(Some(Wait::Failures(wait)));
         }
-        if called.is_some() { Ok(None) } else { self.queue(client).await }
+        if is_called { Ok(None) } else { self.queue(client, wish).await }
     }
 
     /// Counts the request against the limits of `client`, and enters it into the queue if necessary.
-    async fn queue(&self, client: &Client) -> Result<Option<Wait>, EngineError> {
+    async fn queue(
+        &self,
+        client: &Client,
+        wish: Option<Preference>,
+    ) -> Result<Option<Wait>, EngineError> {
         let trust = self.trust_in(client.tor(), client.tag).await?;
         let trusted = matches!(trust, Trust::For(_));
         let per_hour = self.threat.policy().challenges_per_hour;
@@ -269,7 +289,7 @@ impl Engine {
             .limits
             .request_slot(client.tag, trusted, per_hour, self.longest_wait(client))
             .await?;
-        self.wait_of(admission, client)
+        self.wait_of(admission, client, wish)
     }
 
     /// How long `client` waits at most for a challenge because it had many. Somebody who gave no wrong answer lately, and no
@@ -279,20 +299,28 @@ impl Engine {
         self.answer_histories.get(client.tag).is_none().then_some(LONGEST_WAIT)
     }
 
-    /// Whether the holder of `ticket` is called; `None` if the ticket is invalid.
-    fn call(&self, client: &Client, ticket: &str) -> Option<Admission> {
-        let queue = self.limits.queue_id();
-        let place = Ticket::open(ticket, client.tag, queue, &self.keys, &*self.clock);
-        place.and_then(|ticket| self.limits.redeem(ticket))
+    /// The number on `ticket` and the wish on it; `None` if it is invalid.
+    fn open_ticket(
+        &self,
+        client: &Client,
+        ticket: &str,
+    ) -> Option<(TicketNumber, Option<Preference>)> {
+        Ticket::open(ticket, client.tag, self.limits.queue_id(), &self.keys, &*self.clock)
     }
 
-    fn wait_of(&self, admission: Admission, client: &Client) -> Result<Option<Wait>, EngineError> {
+    fn wait_of(
+        &self,
+        admission: Admission,
+        client: &Client,
+        wish: Option<Preference>,
+    ) -> Result<Option<Wait>, EngineError> {
         Ok(match admission {
             Admission::Now => None,
             Admission::TooMany(wait) => Some(Wait::TooMany(wait)),
             Admission::Wait(place) => {
                 let queue = self.limits.queue_id();
-                let ticket = Ticket::seal(place, client.tag, queue, &self.keys, &*self.clock)?;
+                let ticket =
+                    Ticket::seal(place, wish, client.tag, queue, &self.keys, &*self.clock)?;
                 Some(Wait::Queued(place, ticket))
             }
         })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::challenge::policy::Preference;
 use crate::limits::admission_queue::{Lane, QueuePosition, TicketNumber};
 use crate::session::key_ring::{KeyRing, KeyRingError, Purpose};
 use fortify_core::clock::{Clock, Timestamp};
@@ -24,13 +25,14 @@ impl Ticket {
         &self.0
     }
 
-    /// Signs `place` in `queue` for `circuit`.
+    /// Signs `place` in `queue` for `circuit`, and the wish of a visitor who asks for another picture.
     ///
     /// # Errors
     ///
     /// Fails if the value cannot be signed.
     pub(super) fn seal(
         place: QueuePosition,
+        wish: Option<Preference>,
         circuit: CircuitTag,
         queue: u64,
         keys: &KeyRing,
@@ -39,19 +41,20 @@ impl Ticket {
         let TicketNumber { lane, number, draw } = place.ticket;
         let valid_for = u32::try_from(place.valid_for().as_secs()).unwrap_or(u32::MAX);
         let (issued_at, lane) = (clock.now(), lane.index());
+        let wish = wish.map(|wish| wish.as_str().to_owned());
         let claims =
-            Claims { circuit_id: circuit, issued_at, valid_for, queue, lane, number, draw };
+            Claims { circuit_id: circuit, issued_at, valid_for, queue, lane, number, draw, wish };
         keys.sign(Purpose::Ticket, &claims).map(Self)
     }
 
-    /// The number in `text`, if the ticket belongs to `circuit` and `queue` and has not expired.
+    /// The number in `text` and the wish, if the ticket belongs to `circuit` and `queue` and has not expired.
     pub(super) fn open(
         text: &str,
         circuit: CircuitTag,
         queue: u64,
         keys: &KeyRing,
         clock: &dyn Clock,
-    ) -> Option<TicketNumber> {
+    ) -> Option<(TicketNumber, Option<Preference>)> {
         let verified = keys.verify::<Claims>(Purpose::Ticket, text)?;
         let (claims, now) = (&verified.claims, clock.now());
         let lifetime = Duration::from_secs(claims.valid_for.into());
@@ -60,7 +63,8 @@ impl Ticket {
             return None;
         }
         let lane = Lane::at(claims.lane)?;
-        Some(TicketNumber { lane, number: claims.number, draw: claims.draw })
+        let wish = claims.wish.as_deref().map(Preference::parse);
+        Some((TicketNumber { lane, number: claims.number, draw: claims.draw }, wish))
     }
 }
 
@@ -82,6 +86,9 @@ struct Claims {
     number: u64,
     /// The draw in which the number took part.
     draw: u64,
+    /// The kind of another picture that the visitor asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wish: Option<String>,
 }
 
 #[cfg(test)]
@@ -105,16 +112,20 @@ mod tests {
             refresh: Duration::from_secs(3),
             odds: None,
         };
-        let ticket = Ticket::seal(place, OWN, 1, &keys, &clock).unwrap();
+        let ticket = Ticket::seal(place, Some(Preference::Still), OWN, 1, &keys, &clock).unwrap();
         let sealed = ticket.expose();
         let open = |circuit, text: &str| Ticket::open(text, circuit, 1, &keys, &clock);
-        assert_eq!(open(OWN, sealed), Some(number));
+        assert_eq!(open(OWN, sealed), Some((number, Some(Preference::Still))));
         assert_eq!(open(CircuitTag::from_bytes([2; 16]), sealed), None);
         assert_eq!(Ticket::open(sealed, OWN, 2, &keys, &clock), None, "of another queue");
         assert_eq!(open(OWN, ""), None);
         assert_eq!(open(OWN, &sealed.replacen('e', "f", 1)), None);
         clock.advance(Duration::from_millis(9_999));
-        assert_eq!(open(OWN, sealed), Some(number), "two refreshes and their round trips");
+        assert_eq!(
+            open(OWN, sealed),
+            Some((number, Some(Preference::Still))),
+            "two refreshes and their round trips"
+        );
         clock.advance(Duration::from_millis(1));
         assert_eq!(open(OWN, sealed), None);
         assert_eq!(format!("{ticket:?}"), "Ticket(..)");

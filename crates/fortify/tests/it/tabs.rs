@@ -609,3 +609,44 @@ async fn wrong_answers_are_told_and_the_second_asks_for_objects_or_patterns() {
     let metrics = gate.visitor().get("/metrics").await.text();
     assert!(metrics.contains("fortify_first_tries_total 1"), "{metrics}");
 }
+
+/// Another picture that has to wait in line is of the kind that was wished for, when its turn has come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_that_waits_in_line_is_not_forgotten() {
+    let gate = TestGate::with(|parts| {
+        as_shipped(parts, 10);
+        let rate = fortify_engine::limits::admission_queue::Rate { per_minute: 3, per_second: 3 };
+        parts.config.limits.service = rate;
+    })
+    .await;
+    let mut visitor = gate.visitor().circuit(&address(1));
+    let page = visitor.get("/").await;
+    // Others take the rest.
+    for number in 2.. {
+        if !gate.visitor().circuit(&address(number)).get("/").await.is_challenge() {
+            break;
+        }
+    }
+    let mut line = visitor.post_form("/validate-captcha", &another(&page, "letters")).await;
+    assert_eq!(
+        visitor.get("/").await.field("token"),
+        page.field("token"),
+        "what is there is shown"
+    );
+    let mut asked = 0;
+    while !line.is_challenge() {
+        assert_eq!(line.status, StatusCode::SERVICE_UNAVAILABLE, "{}", line.text());
+        let text = line.text();
+        let refresh = text.split("http-equiv=\"refresh\" content=\"").nth(1).unwrap();
+        let (seconds, rest) = refresh.split_once(";url=").unwrap();
+        gate.clock.advance(Duration::from_secs(seconds.parse().unwrap()));
+        let address = rest.split('"').next().unwrap().replace("&amp;", "&").replace("&#38;", "&");
+        line = visitor.get(&address).await;
+        asked += 1;
+        assert!(asked < 100, "still in line");
+    }
+    assert_ne!(line.field("token"), page.field("token"));
+    let token = line.field("token").parse().unwrap();
+    let record = gate.app.engine.parts().store.challenge(&token).await.unwrap().unwrap();
+    assert_eq!(record.variant, "distorted_text", "the wish was forgotten in line");
+}
