@@ -71,7 +71,7 @@ async fn a_service_that_is_down_is_said_before_anybody_solves() {
 
     // It heals without anybody's request, and whoever was in is still in.
     let listener = tokio::net::TcpListener::bind(down).await.unwrap();
-    let site = axum::Router::new().fallback(async || "the site");
+    let site = Router::new().fallback(async || "the site");
     tokio::spawn(async move { axum::serve(listener, site).await });
     let app = test_gate.app.clone();
     eventually("the service is found again", || !app.service_is_down()).await;
