@@ -59,6 +59,9 @@ impl Config {
     }
 }
 
+/// What the environment may not set, because it names a program to run.
+const FILE_ONLY: [(&str, &str); 1] = [("threat", "on_change")];
+
 /// Reads everything: the configuration, with the default for each key that is wrong, the table it was
 /// made from, and the problems.
 fn load(
@@ -112,6 +115,11 @@ fn overlay(
             continue;
         };
         let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
+        if FILE_ONLY.contains(&(section.as_str(), key.as_str())) {
+            let message = format!("sets {section}.{key}, which the file alone may set, unset it");
+            problems.push_at(Place::Variable(name), message);
+            continue;
+        }
         let slot = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
         // A file in which the section is no table at all is reported for that.
         let Value::Table(keys) = slot else { continue };

@@ -150,6 +150,7 @@ section!(RawTor, "a section headed [tor]", {
 section!(RawThreat, "a section headed [threat]", {
     mode: String,
     level: i64,
+    on_change: Vec<String>,
     levels: Vec<RawLevel>,
 });
 

@@ -174,6 +174,7 @@ impl Config {
                 vec![
                     ("mode", self.threat.mode.as_str().to_owned()),
                     ("level", text(self.threat.level.as_ref())),
+                    ("on_change", self.threat.on_change.join(" ")),
                     ("levels", levels(&self.threat.levels)),
                 ],
             ),

@@ -162,6 +162,7 @@ const EVERY_KEY: &str = r#"
         [threat]
         mode = "pinned"
         level = 4
+        on_change = ["/bin/told", "-v"]
         [[threat.levels]]
         level = 3
         variant_weights = { arithmetic = 2 }
@@ -295,6 +296,7 @@ fn every_key_takes_effect() {
         threat: ThreatConfig {
             mode: Mode::Pinned,
             level: ThreatLevel::new(4),
+            on_change: ["/bin/told", "-v"].map(str::to_owned).to_vec(),
             levels: vec![
                 LevelOverride {
                     variants: Some(vec![(Variant::Arithmetic, 2)]),
@@ -896,4 +898,12 @@ fn what_is_in_force_is_shown_with_every_key() {
     assert_eq!(value("session", "secure"), "on");
     assert_eq!(value("storage", "url"), "redis://127.0.0.1:6379/0");
     assert_eq!(value("haproxy", "socket_path"), "not set");
+}
+
+#[test]
+fn the_program_told_of_changes_is_named_in_the_file_alone_and_in_full() {
+    let told = problems("", &[("FORTIFY__THREAT__ON_CHANGE", "[\"/bin/sh\"]")]);
+    assert!(told[0].ends_with("sets threat.on_change, which the file alone may set, unset it"));
+    let told = problems("[threat]\non_change = [\"told\"]", &[]);
+    assert!(told[0].contains("threat.on_change: \"told\" is no absolute path"), "{told:?}");
 }

@@ -438,6 +438,7 @@ fn threat(check: &mut Check<'_>, raw: RawThreat, config: &mut Config) {
     check.word("threat.mode", raw.mode, &words, &mut config.threat.mode);
     let level = |number| threat_level(number).map(Some);
     check.with("threat.level", raw.level, level, &mut config.threat.level);
+    check.with("threat.on_change", raw.on_change, command, &mut config.threat.on_change);
     for (index, written) in raw.levels.unwrap_or_default().into_iter().enumerate() {
         let table = format!("threat.levels[{index}]");
         let Some(row) = threat_row(check, &table, written, config) else { continue };
@@ -446,6 +447,16 @@ fn threat(check: &mut Check<'_>, raw: RawThreat, config: &mut Config) {
             check.problems.push(check.origins, &format!("{table}.level"), message);
         }
         config.threat.levels.push(row);
+    }
+}
+
+/// A program and its arguments.
+fn command(written: Vec<String>) -> Result<Vec<String>, String> {
+    match written.first() {
+        Some(program) if !program.starts_with('/') => {
+            Err(format!("\"{program}\" is no absolute path, write where the program is"))
+        }
+        _ => Ok(written),
     }
 }
 

@@ -185,6 +185,7 @@ impl Engine {
         head: &RequestHead<'_>,
     ) -> Result<Client, IdentifyError> {
         let (tag, tor) = (self.pseudonyms.tag(&circuit), circuit.tor());
+        self.threat.signals().requested();
         if let Some(tor) = tor {
             self.check_ban(tor, tag).await?;
         }
@@ -208,6 +209,7 @@ impl Engine {
             Some(row) if row.status == CircuitStatus::Banned => {
                 let left = self.clock.now().until(row.until);
                 self.count_refusal(Refusal::Banned(left));
+                self.threat.signals().refused(tag);
                 Err(IdentifyError::Banned(left))
             }
             Some(row) if row.status == CircuitStatus::Normal => {

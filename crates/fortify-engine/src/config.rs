@@ -118,6 +118,8 @@ pub struct ThreatConfig {
     pub mode: Mode,
     /// `level`: the level at which the dial starts and rests; that of `captcha.difficulty` by default.
     pub level: Option<ThreatLevel>,
+    /// `on_change`: a program and its arguments, called when the state of the site changes; none by default.
+    pub on_change: Vec<String>,
     /// `levels`: overrides of the default policies; none by default.
     pub levels: Vec<LevelOverride>,
 }

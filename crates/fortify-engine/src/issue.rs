@@ -168,6 +168,8 @@ impl Engine {
         client: &Client,
         request: IssueRequest<'_>,
     ) -> Result<Issue, EngineError> {
+        let signals = self.threat.signals();
+        signals.asked(client.tag);
         let progress = match request.entry {
             Entry::Next(progress) | Entry::Again(progress) => progress,
             Entry::First | Entry::Retry => self.progress(client).await?,
@@ -222,7 +224,10 @@ impl Engine {
             (None, _) => None,
         };
         let wish = replaces.then_some(preference);
-        if let Some(wait) = self.wait_before(client, request.entry, called, wait, wish).await? {
+        let waits = self.wait_before(client, request.entry, called, wait, wish).await?;
+        signals.queued(self.limits.waiting());
+        if let Some(wait) = waits {
+            signals.refused(client.tag);
             return Ok(Issue::Wait(wait));
         }
         let place = Challenges::place(live.as_ref(), replaces, shared);

@@ -338,6 +338,11 @@ impl Engine {
         self.pseudonyms.subject(session.id.to_bytes())
     }
 
+    /// The protected service began to answer after this long, one of the signals of the threat level.
+    pub fn upstream_answered(&self, took: Duration) {
+        self.threat.signals().upstream_answered(took);
+    }
+
     /// Counts a failure of the protected service, one of the signals of the threat level.
     pub fn upstream_failed(&self) {
         self.threat.signals().upstream_error();

@@ -84,7 +84,8 @@ impl Engine {
             // It was granted less than this request costs, and is told when there is more.
             Spent::Lease(_) => return Ok(Spent::TooFast(Slow::briefly())),
             Spent::Paid(cost) => _ = client.paid.get_or_init(|| (session.id, cost)),
-            Spent::TooFast(_) | Spent::UsedUp | Spent::LogIn => {}
+            Spent::UsedUp => self.threat.signals().exhausted(client.tag),
+            Spent::TooFast(_) | Spent::LogIn => {}
         }
         Ok(spent)
     }

@@ -83,6 +83,7 @@ async fn forward(
     let (session, forwarded) = (grant.session().id.to_bytes(), visitor.forwarded.clone());
     let answer = upstream.forward_for(session, request, forwarded).await;
     app.metrics.upstream.answered(started.elapsed());
+    app.engine.upstream_answered(started.elapsed());
     // What the proxy itself refuses is no failure of the service.
     let failed =
         |fault: &ProxyError| !matches!(fault, ProxyError::BadRequest | ProxyError::Busy(_));

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::metrics::DaemonMetrics;
+use crate::on_change::OnChange;
 use fortify_admin::{AdminListeners, AdminStartError};
 use fortify_config::{Config, WrittenConfig};
 use fortify_core::clock::{Clock, Jumps};
@@ -115,6 +116,7 @@ impl Daemon {
         let app = self.live.app();
         let keys = tokio::spawn(housekeeping(app.clone(), self.metrics.clone()));
         let cutting = tokio::spawn(cut_ended(self.live.clone()));
+        let telling = tokio::spawn(tell_changes(self.live.clone()));
         let haproxy = start_haproxy(&app);
         let threat = start_dial(&self.live);
         let tor = start_tor(&app).await;
@@ -131,6 +133,7 @@ impl Daemon {
         }
         keys.abort();
         cutting.abort();
+        telling.abort();
         if let Some(haproxy) = haproxy {
             haproxy.abort();
         }
@@ -184,6 +187,32 @@ async fn forget_closed(app: SharedApp, tor: Arc<Tor>, mut events: TorEvents) {
             TorEvent::NewGeneration(boot) => app.engine.tor_restarted(boot).await,
             TorEvent::CircuitClosed(circuit) => app.engine.circuit_closed(circuit).await,
         }
+    }
+}
+
+/// Calls `threat.on_change` when the state of the site or the kind of attack changes.
+async fn tell_changes(live: Arc<Live>) {
+    let app = live.app();
+    let hook = match OnChange::start() {
+        Ok(hook) => hook,
+        Err(error) => {
+            tracing::error!(%error, "threat.on_change cannot be called");
+            return;
+        }
+    };
+    let mut judged = app.engine.threat().judged();
+    let mut before = *judged.borrow_and_update();
+    while judged.changed().await.is_ok() {
+        let now = *judged.borrow_and_update();
+        if (now.state, now.kind) == (before.state, before.kind) {
+            continue;
+        }
+        let app = live.app();
+        let command = app.config.threat.on_change.clone();
+        if !command.is_empty() {
+            hook.call(command, before, now, app.engine.dial().level, app.clock.now());
+        }
+        before = now;
     }
 }
 

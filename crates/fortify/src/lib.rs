@@ -6,6 +6,7 @@
 //! In order of dependency:
 //!
 //! - [`metrics`]: metrics of the process.
+//! - [`on_change`]: the operator's program that is told when the state of the site changes.
 //! - [`daemon`]: a gate as a process, started by `fortify serve` and by tests.
 //! - [`doctor`]: examines a gate and everything around it, and says what to do.
 //! - [`cli`]: the command line.
@@ -17,3 +18,4 @@ pub mod cli;
 pub mod daemon;
 pub mod doctor;
 pub mod metrics;
+pub mod on_change;

@@ -9,6 +9,8 @@ use crate::error::AdminError;
 use crate::figures::{self, Sample};
 use crate::handler::{Context, Nothing};
 use fortify_core::clock::Timestamp;
+use fortify_engine::threat::ThreatLevel;
+use fortify_engine::threat::verdict::{AttackKind, State, Verdict};
 use fortify_web::app::{ComponentHealth, Readiness};
 
 /// The period that rates are averaged over.
@@ -30,6 +32,16 @@ pub struct Status {
     pub level: u8,
     /// How it is controlled: `auto`, `manual` or `pinned`.
     pub mode: &'static str,
+    /// The state of the site: `calm`, `busy` or `under_attack`.
+    pub state: &'static str,
+    /// The kind of attack: `never_answered`, `wrong_answers`, `behaviour` or `exhausting`.
+    pub attack: Option<&'static str>,
+    /// The state in words, with the circuits and requests of an attack.
+    pub verdict: String,
+    /// What was done about it; empty if nothing.
+    pub done: String,
+    /// What the operator may do; empty if nothing.
+    pub advice: &'static str,
     /// Whether the gate can serve visitors.
     pub ready: bool,
     /// Everything that it needs or uses.
@@ -120,6 +132,8 @@ pub async fn show(context: Context, _: Nothing) -> Result<Status, AdminError> {
         (app.engine.dial(), app.readiness().await, figures::now(app).await);
     let before = context.admin.figures.since(sample.at, WINDOW).unwrap_or(sample);
     let counts = app.engine.status_counts();
+    let verdict = app.engine.threat().verdict();
+    let queue = app.engine.queue_length();
     let mut reasons: Vec<_> = (app.metrics.decision_reasons().into_iter())
         .filter(|(_, count)| *count > 0)
         .map(|(reason, count)| ReasonCount { reason, count })
@@ -132,6 +146,11 @@ pub async fn show(context: Context, _: Nothing) -> Result<Status, AdminError> {
         uptime_seconds: app.started.until(sample.at).as_secs(),
         level: dial.level.get(),
         mode: dial.mode.as_str(),
+        state: verdict.state.as_str(),
+        attack: verdict.kind.map(AttackKind::as_str),
+        verdict: verdict.to_string(),
+        done: done(verdict, dial.level, app.engine.threat().start(), queue),
+        advice: verdict.advice(),
         ready: readiness.is_ready(),
         dependencies: dependencies(readiness),
         totals: Totals {
@@ -141,13 +160,28 @@ pub async fn show(context: Context, _: Nothing) -> Result<Status, AdminError> {
         },
         per_second: rates(&before, &sample),
         active_challenges: sample.active_challenges,
-        queue: app.engine.queue_length(),
+        queue,
         pictures_ready: app.engine.pictures_ready() as u64,
         trusted: counts.trusted as u64,
         banned: counts.banned as u64,
         admin_sessions: context.admin.sessions.count() as u64,
         reasons,
     })
+}
+
+/// What was done about the state of the site.
+fn done(verdict: Verdict, level: ThreatLevel, rest: ThreatLevel, queue: u64) -> String {
+    if verdict.state == State::Calm {
+        return String::new();
+    }
+    let level = match level > rest {
+        true => format!("the level was raised from {rest} to {level}"),
+        false => format!("the level is {level}"),
+    };
+    match queue {
+        0 => level,
+        _ => format!("{level}, and visitors queue, newcomers with at least half of the challenges"),
+    }
 }
 
 fn rates(before: &Sample, now: &Sample) -> Rates {

@@ -15,6 +15,7 @@ struct ByWhom {
 #[derive(Clone, Debug, Default)]
 pub struct ThreatMetrics {
     level: Gauge,
+    verdict: Gauge,
     changes: Family<ByWhom, Counter>,
 }
 
@@ -29,6 +30,11 @@ impl ThreatMetrics {
     pub(super) fn describe(&self, registry: &mut Registry) {
         registry.register("threat_level", "Current threat level, 1 to 10", self.level.clone());
         registry.register(
+            "threat_verdict",
+            "State of the site: 0 calm, 1 busy, 2 under attack",
+            self.verdict.clone(),
+        );
+        registry.register(
             "threat_changes",
             "Changes of the threat level, by origin: auto, operator, configuration, store",
             self.changes.clone(),
@@ -38,6 +44,11 @@ impl ThreatMetrics {
     /// Sets the current level.
     pub fn set_level(&self, level: u8) {
         self.level.set(level.into());
+    }
+
+    /// Sets the state of the site: 0 calm, 1 busy, 2 under attack.
+    pub fn set_verdict(&self, state: i64) {
+        self.verdict.set(state);
     }
 
     /// Counts a change of the level.

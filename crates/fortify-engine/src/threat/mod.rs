@@ -6,6 +6,7 @@
 //! - [`table`]: the policy of each level; pure.
 //! - [`signals`]: the signals of the last minute, counted by circuits in sketches of fixed size.
 //! - [`controller`]: when the level changes automatically; pure.
+//! - [`verdict`]: whether the site is under attack, in words; pure.
 //! - [`history`]: the SQLite file of the dial and its changes, also for the command line, which may write beside a
 //!   running gate.
 //! - [`Threat`]: the dial of a running gate, and the task that runs it.
@@ -21,11 +22,12 @@ pub mod signals;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod verdict;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +46,7 @@ use history::{ChangedBy, DialChange, DialHistory};
 use metrics::ThreatMetrics;
 use signals::Collector;
 use table::{LevelPolicy, LevelTable};
+use verdict::{Judge, Verdict};
 
 /// How often the file is checked for changes by other processes: half of the 100 ms within which all nodes have to
 /// follow an operator.
@@ -234,6 +237,9 @@ pub struct Threat {
     table: ArcSwap<LevelTable>,
     signals: Collector,
     dial: watch::Sender<Dial>,
+    verdict: watch::Sender<Verdict>,
+    /// `threat.level`.
+    start: AtomicU8,
     state: Mutex<DialState>,
     /// Whether an operator's change on this node is not in the store yet.
     insists: AtomicBool,
@@ -246,6 +252,7 @@ pub struct Threat {
 /// The mutable state of the dial.
 struct DialState {
     controller: DialController,
+    judge: Judge,
     audit: DialHistory,
     /// The last logged error of the file, so that each is logged once.
     logged: String,
@@ -272,11 +279,14 @@ impl Threat {
         let controller = DialController::new(settings.start, &dial, now);
         metrics.set_level(dial.level.get());
         let recreated = audit.was_recreated();
-        let turning = DialState { controller, audit, logged: String::new() };
+        let turning =
+            DialState { controller, judge: Judge::default(), audit, logged: String::new() };
         Ok(Self {
             table: ArcSwap::from_pointee(settings.table),
             signals: Collector::new(key),
             dial: watch::Sender::new(dial),
+            verdict: watch::Sender::default(),
+            start: AtomicU8::new(settings.start.get()),
             state: Mutex::new(turning),
             insists: AtomicBool::new(false),
             store,
@@ -319,6 +329,7 @@ impl Threat {
     pub async fn reconfigure(self: &Arc<Self>, settings: Settings) -> Result<(), FileError> {
         let Settings { mode, start, table } = settings;
         self.table.store(Arc::new(table));
+        self.start.store(start.get(), Ordering::Relaxed);
         let configured = self.with_file(move |this, turning| {
             let now = this.clock.now();
             let dial = turning.audit.configure(mode, start, now)?;
@@ -345,6 +356,24 @@ impl Threat {
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<Dial> {
         self.dial.subscribe()
+    }
+
+    /// Whether the site is under attack.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        *self.verdict.borrow()
+    }
+
+    /// Subscribes to verdicts.
+    #[must_use]
+    pub fn judged(&self) -> watch::Receiver<Verdict> {
+        self.verdict.subscribe()
+    }
+
+    /// The level at which the dial rests.
+    #[must_use]
+    pub fn start(&self) -> ThreatLevel {
+        ThreatLevel(Level::new(self.start.load(Ordering::Relaxed)).unwrap_or(Level::MIN))
     }
 
     /// The collector of signals.
@@ -382,7 +411,10 @@ impl Threat {
         let signals = self.signals.sample(active);
         let now = self.clock.now();
         let seen = signals.clone();
-        let step = move |_: &Self, turning: &mut DialState| turning.controller.step(&seen, now);
+        let step = move |this: &Self, turning: &mut DialState| {
+            this.judge(turning.judge.step(&seen, SAMPLE_INTERVAL.as_secs()));
+            turning.controller.step(&seen, now)
+        };
         let Some(change) = self.with_file(step).await.flatten() else { return };
         let before = self.dial();
         let dial = Dial { level: change.to, ..before.next() };
@@ -549,6 +581,16 @@ impl Threat {
         self.metrics.changed(by, dial.level.get());
         let (from, to) = (before.level.get(), dial.level.get());
         tracing::info!(from, to, mode = dial.mode.as_str(), by, "the threat dial was turned");
+    }
+
+    /// Publishes a verdict, with one line in the log when the state or the kind of attack has changed.
+    fn judge(&self, verdict: Verdict) {
+        self.metrics.set_verdict(verdict.state as i64);
+        let before = self.verdict.send_replace(verdict);
+        if (before.state, before.kind) != (verdict.state, verdict.kind) {
+            let (level, advice) = (self.level().get(), verdict.advice());
+            tracing::warn!(%verdict, level, advice, "the state of the site has changed");
+        }
     }
 
     /// Runs `work` with the file on a blocking thread.

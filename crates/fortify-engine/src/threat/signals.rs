@@ -3,11 +3,12 @@
 //! Every count is of *distinct* circuits, so that a loud one counts only once. Estimates are enough, because they
 //! affect the gate and no particular visitor. Each count is a sketch: linear counting over a bitmap of 65,536 places,
 //! where a keyed hash of the circuit determines its place. Up to a few hundred circuits, where the controller's limits
-//! lie, an estimate is right to a circuit or two; at 100,000 it is within 1 %; it ends at 727,000. Memory is fixed: 5
-//! sketches of 8 KiB for each of 6 intervals, 240 KiB.
+//! lie, an estimate is right to a circuit or two; at 100,000 it is within 1 %; it ends at 727,000. Memory is fixed: 8
+//! sketches of 8 KiB for each of 6 intervals, 384 KiB.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,10 @@ const SLOW_RENDER_MS: u64 = 200;
 
 /// Failures of the protected service between two samples, at which the machine counts as strained.
 const MANY_UPSTREAM_ERRORS: u32 = 30;
+
+/// The average time until the protected service begins to answer above which it counts as strained, in ms: so long
+/// that people give up.
+const SLOW_UPSTREAM_MS: u64 = 2_000;
 
 /// The number of open challenges that counts as an attack, as the requirements say.
 const MANY_WAITING: u64 = 500;
@@ -57,28 +62,60 @@ pub struct Signals {
     pub render_ms: u64,
     /// Failures of the protected service since the last sample.
     pub upstream_errors: u32,
+    /// Circuits that asked for a challenge in the last minute, whether or not they were given one.
+    #[serde(default)]
+    pub asking: u32,
+    /// Circuits that solved in the last minute.
+    #[serde(default)]
+    pub solved: u32,
+    /// Circuits that had to wait or were refused in the last minute.
+    #[serde(default)]
+    pub refused: u32,
+    /// Circuits that used up their budget in the last minute.
+    #[serde(default)]
+    pub exhausted: u32,
+    /// Visitors in the queue.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Requests since the last sample.
+    #[serde(default)]
+    pub requests: u64,
+    /// The average time until the protected service began to answer since the last sample, in ms.
+    #[serde(default)]
+    pub upstream_ms: u64,
 }
 
 impl Signals {
     /// The pressure, in percent of the attack threshold; the worst of the signals counts.
     ///
-    /// Circuits that solve are set against those that are new and those that fail, so that a crowd of
-    /// people is not an attack. Slow pictures and a failing service double the pressure but count for nothing by
+    /// Circuits that solve are set against those that ask, are new and fail, so that a crowd of people is not an
+    /// attack; each stands for one other that is still reading. Slow pictures and a failing service double the pressure but count for nothing by
     /// themselves, because one circuit alone can cause both.
     #[must_use]
     pub fn pressure(&self) -> u64 {
         let unsolved = self.new_circuits.saturating_sub(self.solving);
         // A failure ratio of a half or more.
         let failing = if self.failing >= self.solving { self.failing } else { 0 };
-        let crowds = [unsolved, failing, self.banned, self.flagged];
+        let crowds =
+            [unsolved, self.unanswered(), failing, self.banned, self.flagged, self.exhausted];
         let most = crowds.into_iter().map(u64::from).max().unwrap_or(0);
         let worst =
             (most * 100 / MANY_CIRCUITS).max(self.active.saturating_mul(100) / MANY_WAITING);
         if self.is_strained() { worst.saturating_mul(2) } else { worst }
     }
 
-    const fn is_strained(&self) -> bool {
-        self.render_ms > SLOW_RENDER_MS || self.upstream_errors >= MANY_UPSTREAM_ERRORS
+    /// Circuits that ask without solving.
+    #[must_use]
+    pub const fn unanswered(&self) -> u32 {
+        self.asking.saturating_sub(self.solved.saturating_mul(2))
+    }
+
+    /// Whether pictures or the protected service are slow, or the service fails.
+    #[must_use]
+    pub const fn is_strained(&self) -> bool {
+        self.render_ms > SLOW_RENDER_MS
+            || self.upstream_errors >= MANY_UPSTREAM_ERRORS
+            || self.upstream_ms > SLOW_UPSTREAM_MS
     }
 }
 
@@ -86,6 +123,8 @@ impl Signals {
 pub struct Collector {
     key: u128,
     minute: Mutex<Minute>,
+    requests: AtomicU64,
+    waiting: AtomicU64,
 }
 
 /// The last minute.
@@ -99,6 +138,9 @@ struct Minute {
 /// The events between two samples.
 #[derive(Default)]
 struct Interval {
+    asked: Sketch,
+    refused: Sketch,
+    exhausted: Sketch,
     issued: Sketch,
     solved: Sketch,
     failed: Sketch,
@@ -107,19 +149,56 @@ struct Interval {
     renders: u32,
     rendering: Duration,
     upstream_errors: u32,
+    upstream_answers: u32,
+    upstream: Duration,
 }
 
 impl Collector {
     /// Creates an empty collector. `key` is random, so that nobody can choose circuits that share a place.
     #[must_use]
     pub fn new(key: [u8; 16]) -> Self {
-        Self { key: u128::from_le_bytes(key), minute: Mutex::default() }
+        Self {
+            key: u128::from_le_bytes(key),
+            minute: Mutex::default(),
+            requests: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+        }
+    }
+
+    /// There was a request.
+    pub fn requested(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many visitors are in the queue.
+    pub fn queued(&self, waiting: u64) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// `circuit` asked for a challenge.
+    pub fn asked(&self, circuit: CircuitTag) {
+        let place = self.place(circuit);
+        self.lock().current.asked.add(place);
+    }
+
+    /// `circuit` had to wait, or was refused.
+    pub fn refused(&self, circuit: CircuitTag) {
+        let place = self.place(circuit);
+        self.lock().current.refused.add(place);
+    }
+
+    /// `circuit` used up its budget.
+    pub fn exhausted(&self, circuit: CircuitTag) {
+        let place = self.place(circuit);
+        self.lock().current.exhausted.add(place);
     }
 
     /// `circuit` was given a challenge.
     pub fn issued(&self, circuit: CircuitTag) {
         let place = self.place(circuit);
-        self.lock().current.issued.add(place);
+        let mut minute = self.lock();
+        minute.current.asked.add(place);
+        minute.current.issued.add(place);
     }
 
     /// `circuit` gave a right answer.
@@ -154,6 +233,14 @@ impl Collector {
         interval.rendering = interval.rendering.saturating_add(took);
     }
 
+    /// The protected service began to answer after this long.
+    pub fn upstream_answered(&self, took: Duration) {
+        let mut minute = self.lock();
+        let interval = &mut minute.current;
+        interval.upstream_answers = interval.upstream_answers.saturating_add(1);
+        interval.upstream = interval.upstream.saturating_add(took);
+    }
+
     /// The protected service failed.
     pub fn upstream_error(&self) {
         let mut minute = self.lock();
@@ -164,7 +251,11 @@ impl Collector {
     #[must_use]
     pub fn sample(&self, active: u64) -> Signals {
         let mut minute = self.lock();
-        let signals = minute.signals(active);
+        let signals = Signals {
+            requests: self.requests.swap(0, Ordering::Relaxed),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            ..minute.signals(active)
+        };
         let ended = std::mem::take(&mut minute.current);
         minute.past.push_back(ended);
         if minute.past.len() >= INTERVALS {
@@ -203,7 +294,10 @@ impl Minute {
         let solved = of_minute(|interval| &interval.solved);
         let unsolved = u64::from(issued.distinct().saturating_sub(solved));
         let current = &self.current;
-        let render = current.rendering.checked_div(current.renders).unwrap_or_default();
+        let average = |sum: Duration, count| {
+            let average = sum.checked_div(count).unwrap_or_default().as_millis();
+            u64::try_from(average).unwrap_or(u64::MAX)
+        };
         Signals {
             active: active.min(unsolved * HONESTLY_WAITING),
             new_circuits: issued.distinct().saturating_sub(before.distinct()),
@@ -211,8 +305,16 @@ impl Minute {
             failing: current.failed.distinct(),
             banned: of_minute(|interval| &interval.banned),
             flagged: current.flagged.distinct(),
-            render_ms: u64::try_from(render.as_millis()).unwrap_or(u64::MAX),
+            render_ms: average(current.rendering, current.renders),
             upstream_errors: current.upstream_errors,
+            asking: of_minute(|interval| &interval.asked),
+            solved,
+            refused: of_minute(|interval| &interval.refused),
+            exhausted: of_minute(|interval| &interval.exhausted),
+            upstream_ms: average(current.upstream, current.upstream_answers),
+            // Set by the caller, which counts them without a lock.
+            waiting: 0,
+            requests: 0,
         }
     }
 
@@ -310,7 +412,8 @@ mod tests {
         }
         assert_eq!(new, [1, 0, 0, 0, 0, 0, 0, 0]);
         for _ in 0..INTERVALS {
-            assert_eq!(collector.sample(0), Signals::default());
+            let signals = collector.sample(0);
+            assert_eq!((signals.new_circuits, signals.active), (0, 0));
         }
         collector.issued(circuit(7));
         assert_eq!(collector.sample(0).new_circuits, 1);
@@ -328,6 +431,38 @@ mod tests {
         let signals = collector.sample(5_000);
         assert!(signals.active <= 60, "{signals:?}");
         assert!(signals.pressure() < 50, "{signals:?}");
+    }
+
+    #[test]
+    fn abuse_25_circuits_that_are_given_nothing_count() {
+        let collector = collector();
+        let mut bad = 0;
+        // 200 circuits that each ask every 20 s, and are refused.
+        for sample in 0..12_u32 {
+            for number in (0..200).filter(|number| number % 2 == sample % 2) {
+                collector.asked(circuit(number));
+                collector.refused(circuit(number));
+                collector.requested();
+            }
+            collector.queued(180);
+            let signals = collector.sample(0);
+            assert_eq!((signals.requests, signals.waiting), (100, 180));
+            bad += u32::from(signals.pressure() >= 100);
+        }
+        assert!(bad >= 11, "{bad}");
+        // Fifty, however often they ask, do not.
+        let few = self::collector();
+        for _ in 0..1_000 {
+            for number in 0..50 {
+                few.asked(circuit(number));
+                few.refused(circuit(number));
+                few.requested();
+            }
+            few.upstream_answered(Duration::from_secs(20));
+        }
+        let signals = few.sample(0);
+        assert!(signals.is_strained());
+        assert!(signals.pressure() < 100, "{signals:?}");
     }
 
     #[test]

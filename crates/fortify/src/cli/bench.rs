@@ -58,6 +58,24 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The pictures that one core draws in a second at `level`, measured for `time`, each kind as often as any other.
+pub(super) fn pictures_per_second(level: u8, time: Duration) -> Result<f64, CliError> {
+    let generator = Generator::new().map_err(CliError::failed)?;
+    let style = generator.style(&StyleKey::PUBLIC);
+    let level = Level::new(level).map_err(CliError::failed)?;
+    let pairs = Variant::ALL.into_iter().flat_map(|v| Carrier::ALL.map(|c| (v, c)));
+    let pairs: Vec<_> = pairs.filter(|(v, c)| c.carries(*v, AnswerMode::Typed)).collect();
+    let each = time / u32::try_from(pairs.len()).unwrap_or(1).max(1);
+    let mut seconds = 0.0;
+    for (variant, carrier) in &pairs {
+        let spec = Spec::new(*variant, level).with_carrier(*carrier);
+        let line = measure(&generator, &style, &spec, each)?;
+        // Of each kind at least one was drawn.
+        seconds += 1.0 / line.images_per_s.max(1.0);
+    }
+    Ok(pairs.len() as f64 / seconds.max(f64::EPSILON))
+}
+
 fn measure(
     generator: &Generator,
     style: &Style,

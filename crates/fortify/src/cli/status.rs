@@ -20,6 +20,18 @@ pub(super) fn status(gate: &Remote, format: Format, out: &mut dyn Write) -> Resu
         styled(out, "GATE", &format!("{ready}, version {}", text(&status["version"])), style)?;
         line(out, "UPTIME", &format!("{} s", status["uptime_seconds"]))?;
         line(out, "LEVEL", &format!("{}, {}", status["level"], text(&status["mode"])))?;
+        let style = match text(&status["state"]) {
+            "calm" => GOOD,
+            "busy" => MIND,
+            _ => BAD,
+        };
+        styled(out, "SITE", text(&status["verdict"]), style)?;
+        for (name, key) in [("DONE", "done"), ("YOU MAY", "advice")] {
+            let words = text(&status[key]);
+            if !words.is_empty() {
+                line(out, name, words)?;
+            }
+        }
         for dependency in status["dependencies"].as_array().into_iter().flatten() {
             let name = text(&dependency["name"]).to_ascii_uppercase();
             let state = text(&dependency["state"]);

@@ -1,15 +1,18 @@
-//! Attack traces of one hour, played against the signal collector and the dial controller in simulated time.
+//! Attack traces of one hour, played against the limits, the queue, the signal collector and the dial controller in
+//! simulated time.
 //!
 //! Throughout the hour one person arrives every second and solves a challenge after 20 s; one in ten of them
 //! gives a wrong answer first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_engine::limits::admission_queue::{AdmissionQueue, Lane, QueueOutcome, TicketNumber};
+use fortify_engine::limits::allowance::Rate;
 use fortify_engine::threat::controller::{DialController, SAMPLE_INTERVAL};
 use fortify_engine::threat::signals::Collector;
 use fortify_engine::threat::{Dial, Mode, ThreatLevel};
@@ -21,6 +24,10 @@ const LENGTH: u64 = 3_600;
 /// `captcha.ttl_seconds` and `captcha.max_active_per_circuit`.
 const TTL: u64 = 300;
 const PER_CIRCUIT: usize = 3;
+
+/// The defaults of `limits.service_challenges_per_minute` and `_per_second`, and of `limits.challenges_per_minute`.
+const RATE: Rate = Rate { per_minute: 1_000, per_second: 1_000 };
+const PER_MINUTE: u32 = 10;
 
 /// An attack pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -38,19 +45,25 @@ pub(super) enum Trace {
     FiftyLoud,
     /// 5,000 circuits for half an hour.
     Flood,
+    /// 2,000 circuits that ask for challenges 100 times a second for ten minutes, and answer none.
+    NeverAnswered,
+    /// 200 circuits that each ask every 20 s for ten minutes, and answer none.
+    TwoHundred,
     /// 5,000 circuits, 90 s on and 180 s off.
     Flapping,
 }
 
 impl Trace {
     /// Every trace.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Ramp,
         Self::Pulse,
         Self::SlowBurn,
         Self::OneLoud,
         Self::FiftyLoud,
         Self::Flood,
+        Self::NeverAnswered,
+        Self::TwoHundred,
         Self::Flapping,
     ];
 
@@ -62,6 +75,8 @@ impl Trace {
             Self::OneLoud if 300 <= second && second < 2_700 => 1,
             Self::FiftyLoud if 300 <= second && second < 2_700 => 50,
             Self::Flood if 300 <= second && second < 2_100 => 5_000,
+            Self::NeverAnswered if 300 <= second && second < 900 => 2_000,
+            Self::TwoHundred if 300 <= second && second < 900 => 200,
             Self::Flapping if second % 270 < 90 => 5_000,
             _ => 0,
         }
@@ -106,11 +121,19 @@ pub(super) fn play(trace: Trace, start: ThreatLevel) -> Played {
     let at = |second| Timestamp::from_secs(second);
     let mut dial = Dial { version: 1, mode: Mode::Auto, level: start, paused_until: None };
     let mut controller = DialController::new(start, &dial, at(0));
-    let mut crowd = Crowd { collector: Collector::new([0x5a; 16]), waiting: HashMap::new() };
+    let mut crowd = Crowd {
+        collector: Collector::new([0x5a; 16]),
+        waiting: HashMap::new(),
+        queue: AdmissionQueue::new(RATE, 0x5a, at(0)),
+        asked: HashMap::new(),
+        line: BTreeMap::new(),
+        reading: BTreeMap::new(),
+    };
     let mut played =
         Played { trace, start, highest: start, rises: 0, falls: 0, minutes: Vec::new() };
     let mut pressure = 0;
     for second in 1..=LENGTH {
+        crowd.refresh(second);
         crowd.people(second);
         crowd.attackers(trace, second);
         if second.is_multiple_of(SAMPLE_INTERVAL.as_secs()) {
@@ -139,6 +162,13 @@ struct Crowd {
     collector: Collector,
     /// When the open challenges of each circuit expire, in seconds.
     waiting: HashMap<u64, Vec<u64>>,
+    queue: AdmissionQueue,
+    /// The minute in which each circuit asked last, how often in it, and how often in all.
+    asked: HashMap<u64, (u64, u32, u32)>,
+    /// The people who wait in the queue, by when their pages refresh.
+    line: BTreeMap<u64, Vec<(u64, TicketNumber)>>,
+    /// The people who read a challenge, by when they solve it.
+    reading: BTreeMap<u64, Vec<u64>>,
 }
 
 impl Crowd {
@@ -148,9 +178,9 @@ impl Crowd {
         if second.is_multiple_of(10) {
             self.collector.failed(tag(person(second.saturating_sub(10))));
         }
-        if let Some(arrived) = second.checked_sub(20) {
-            self.waiting.remove(&person(arrived));
-            self.collector.solved(tag(person(arrived)));
+        for person in self.reading.remove(&second).unwrap_or_default() {
+            self.waiting.remove(&person);
+            self.collector.solved(tag(person));
         }
     }
 
@@ -174,15 +204,64 @@ impl Crowd {
                 self.collector.upstream_error();
             } else if (circuit + second).is_multiple_of(20) {
                 self.ask(circuit, second);
-                if circuit.is_multiple_of(3) {
+                let answers = !matches!(trace, Trace::NeverAnswered | Trace::TwoHundred);
+                if answers && circuit.is_multiple_of(3) {
                     self.collector.failed(tag(circuit));
                 }
             }
         }
     }
 
+    /// A circuit asks for a challenge. Only people wait in the queue; attackers ask again.
     fn ask(&mut self, circuit: u64, second: u64) {
+        self.collector.requested();
+        self.collector.asked(tag(circuit));
+        let (minute, now) = (second / 60, Timestamp::from_secs(second));
+        let (last, in_minute, in_all) = self.asked.entry(circuit).or_default();
+        *in_minute = if *last == minute { *in_minute + 1 } else { 1 };
+        *last = minute;
+        if *in_minute > PER_MINUTE {
+            self.collector.refused(tag(circuit));
+            return;
+        }
+        *in_all += 1;
+        let place = self.queue.enter(Lane::of(false, *in_all), now);
+        self.collector.queued(self.queue.waiting());
+        match place {
+            None => self.issue(circuit, second),
+            Some(place) => {
+                self.collector.refused(tag(circuit));
+                if is_person(circuit) {
+                    let again = second + place.refresh.as_secs() + 1;
+                    self.line.entry(again).or_default().push((circuit, place.ticket));
+                }
+            }
+        }
+    }
+
+    /// The pages of people who wait refresh.
+    fn refresh(&mut self, second: u64) {
+        for (circuit, ticket) in self.line.remove(&second).unwrap_or_default() {
+            self.collector.requested();
+            self.collector.asked(tag(circuit));
+            match self.queue.redeem(ticket, Timestamp::from_secs(second)) {
+                QueueOutcome::Admitted => self.issue(circuit, second),
+                QueueOutcome::Wait(place) => {
+                    self.collector.refused(tag(circuit));
+                    let again = second + place.refresh.as_secs() + 1;
+                    self.line.entry(again).or_default().push((circuit, place.ticket));
+                }
+                QueueOutcome::Expired => {}
+            }
+        }
+        self.collector.queued(self.queue.waiting());
+    }
+
+    fn issue(&mut self, circuit: u64, second: u64) {
         self.collector.issued(tag(circuit));
+        if is_person(circuit) {
+            self.reading.entry(second + 20).or_default().push(circuit);
+        }
         let ends = self.waiting.entry(circuit).or_default();
         ends.push(second + TTL);
         let surplus = ends.len().saturating_sub(PER_CIRCUIT);
@@ -196,6 +275,11 @@ impl Crowd {
         });
         self.waiting.values().map(|ends| ends.len() as u64).sum()
     }
+}
+
+/// Whether this number is a person's.
+const fn is_person(circuit: u64) -> bool {
+    circuit >> 32 == 1
 }
 
 /// A tag derived from a number and spread like a keyed hash: two steps of SplitMix64.
@@ -246,9 +330,21 @@ mod tests {
     }
 
     #[test]
+    fn abuse_25_a_flood_that_is_refused_raises_the_dial_within_a_minute_and_it_is_back_after_twelve()
+     {
+        for trace in [Trace::NeverAnswered, Trace::TwoHundred] {
+            let (levels, _, _) = levels(trace);
+            let level = |minute: usize| levels.as_bytes()[minute - 1] - b'0';
+            // The attack lasts from the sixth minute to the fifteenth.
+            assert_eq!((level(5), level(6), level(11)), (2, 3, 8), "{levels}");
+            assert_eq!((level(15), level(27)), (8, 2), "{levels}");
+        }
+    }
+
+    #[test]
     fn each_trace_moves_the_dial_as_recorded() {
         let expected = [
-            (Trace::Ramp, "222222234567888888888888887766554433222222222222222222222222", 6, 6),
+            (Trace::Ramp, "222222345678888888888888887766554433222222222222222222222222", 6, 6),
             (Trace::Pulse, "332222222233222222223322222222332222222233222222223322222222", 6, 6),
             (Trace::SlowBurn, "222222222222222222234567888888888888888888888888888888888888", 6, 0),
             (Trace::Flapping, "344345554566678888888888888888888888888888888888888888888888", 8, 2),
