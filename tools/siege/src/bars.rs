@@ -306,6 +306,7 @@ mod tests {
             service_ms: 10.0,
             before: (Some(1000), Some(50)),
             fds_after: Some(50),
+            has_budgets: true,
             ended: true,
             load: 0.0,
         }

@@ -37,6 +37,8 @@ pub struct Line {
     late: f64,
     /// The load of the machine before.
     load: f64,
+    /// Whether the suite, and so the program beside it, was built without optimisation.
+    debug: bool,
     /// The bars.
     bars: Vec<Measured>,
     /// What the attackers sent, had held back, and got.
@@ -92,6 +94,7 @@ impl Line {
             void: seen.void.clone(),
             late: seen.late,
             load: seen.load,
+            debug: cfg!(debug_assertions),
             bars: bars::of(seen).into_iter().map(Measured::from).collect(),
             attackers,
         }
@@ -236,6 +239,10 @@ fn page(lines: &[Line], machine: &str) -> String {
         },
         late * 100.0
     );
+    if lines.iter().any(|line| line.debug) {
+        text += "\nSome of these runs are of programs that were built without optimisation: they show that the suite \
+                 works, and no times.\n";
+    }
     let new: Vec<_> = lines.iter().filter(|line| !line.old).collect();
     table(&mut text, &new);
     let olds: Vec<_> = lines.iter().filter(|line| line.old).collect();
@@ -358,6 +365,7 @@ mod tests {
             void: None,
             late: 0.01,
             load: 0.2,
+            debug: false,
             bars: vec![bar("newcomers in within 60 s", held), bar("level within 60 s", true)],
             attackers: "3 requests".to_owned(),
         }

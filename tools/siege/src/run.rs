@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::attacks::{Attack, Counted, Field, Tally};
-use crate::monitor::{Monitor, Sample, process};
+use crate::monitor::{Monitor, Sample, ask, process};
 use crate::numbers::Pacer;
 use crate::people::{Habits, Newcomer, Visit, World, newcomer, resident};
 use crate::service::Running;
@@ -140,6 +140,8 @@ pub struct Seen {
     pub before: (Option<u64>, Option<u64>),
     /// Descriptors after everybody left.
     pub fds_after: Option<u64>,
+    /// Whether the program has budgets for sessions at all: older ones have none.
+    pub has_budgets: bool,
     /// Whether every process of the stack ended.
     pub ended: bool,
     /// The load of the machine (one minute) at the start of the run.
@@ -173,6 +175,9 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
         admin: stack.admin.clone(),
         strength: spec.strength,
     };
+
+    let dial = ask(&stack.admin, http::Method::GET, "/dial", None).await?;
+    let has_budgets = dial.contains("pages_per_minute");
 
     let mut people = JoinSet::new();
     let inside = let_in(spec, &world, &mut people).await;
@@ -276,6 +281,7 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
         service_ms,
         before: (before.0, idle),
         fds_after,
+        has_budgets,
         ended,
         load,
     })
