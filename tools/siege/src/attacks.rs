@@ -295,12 +295,23 @@ impl Field {
             Attack::OneSession => 1,
             Attack::Held => self.many(26),
             Attack::SlowService => self.many(100),
+            Attack::All => {
+                let quarter = self.quarter();
+                1 + quarter.many(26) + quarter.many(100)
+            }
             _ => 0,
         };
         let sessions = self.sessions(count).await;
-        let hoard =
-            if attack == Attack::Hoard { self.hoard(self.many(100)).await } else { Vec::new() };
+        let hoard = match attack {
+            Attack::Hoard => self.hoard(self.many(100)).await,
+            _ => Vec::new(),
+        };
         Prepared { sessions, hoard }
+    }
+
+    /// The same with a quarter of the strength.
+    fn quarter(&self) -> Self {
+        Self { strength: self.strength / 4.0, ..self.clone() }
     }
 
     /// Attacks until it is dropped.
@@ -324,29 +335,29 @@ impl Field {
                 self.world.service.slow_down(10);
                 self.scrape(prepared.sessions).await;
             }
-            Attack::All => self.all().await,
+            Attack::All => self.all(prepared.sessions).await,
         }
         // Those that are done before their time.
         std::future::pending::<()>().await;
     }
 
-    async fn all(&self) {
-        let quarter = Self { strength: self.strength / 4.0, ..self.clone() };
-        let one = quarter.prepare(Attack::OneSession).await;
-        let held = quarter.prepare(Attack::Held).await;
-        let scrapers = quarter.prepare(Attack::SlowService).await;
+    async fn all(&self, mut sessions: Vec<Browser>) {
+        let quarter = self.quarter();
+        let mut held = sessions.split_off(sessions.len().min(1));
+        let one = sessions;
+        let scrapers = held.split_off(held.len().min(quarter.many(26)));
         let (bodies, dawdlers) = (quarter.clone(), quarter.clone());
         tokio::join!(
             bodies.slow_bodies(),
             quarter.fresh_once(),
             quarter.never_answered(quarter.many(2000), quarter.rate(100.0)),
-            quarter.one_session(one.sessions),
+            quarter.one_session(one),
             quarter.cookie_blanks(),
             quarter.refused_by_the_proxy(),
             quarter.farm(quarter.many(200)),
             dawdlers.dawdle(quarter.many(4000)),
-            quarter.hold(held.sessions),
-            quarter.scrape(scrapers.sessions),
+            quarter.hold(held),
+            quarter.scrape(scrapers),
         );
     }
 
