@@ -20,8 +20,8 @@ use super::error::AdminError;
 use super::handler::{Context, Nothing, operation, raw, with_cookies};
 use super::identity::Role;
 use super::operations::{
-    audit, behaviour, challenges, circuits, config, dial, explain, metrics, reload, sessions,
-    status, tokens, users,
+    audit, behaviour, challenges, circuits, config, dial, explain, maintenance, metrics, reload,
+    sessions, status, tokens, users,
 };
 use super::response::json_text;
 use super::route::refuse;
@@ -138,6 +138,21 @@ pub fn routes() -> Vec<Route> {
             VIEWER,
             "The complete record of changes as JSON lines",
             raw(audit::export, |text| text),
+        ),
+        api(GET, "/maintenance", VIEWER, "Maintenance of the site", operation(maintenance::get)),
+        api(
+            POST,
+            "/maintenance/on",
+            OPERATOR,
+            "Have visitors told that the site is being worked on",
+            operation(maintenance::begin),
+        ),
+        api(
+            POST,
+            "/maintenance/off",
+            OPERATOR,
+            "Let visitors in again",
+            operation(maintenance::end),
         ),
         api(GET, "/metrics", VIEWER, "Metrics for Prometheus", raw(metrics::show, |text| text)),
         api(GET, "/config", VIEWER, "Current configuration", operation(config::show)),

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::answers::Answers;
 use crate::i18n::{LocaleError, Locales};
+use crate::maintenance::MaintenanceSwitch;
 use crate::metrics::Metrics;
 use fortify_config::{Config, StorageBackend};
 use fortify_core::circuit::TorBoot;
@@ -47,6 +48,8 @@ pub struct App {
     pub upstream: Option<Upstream>,
     /// Whether there is an admin interface that cannot be served, because of its file.
     pub admin_unavailable: Arc<AtomicBool>,
+    /// Whether visitors are told that the site is being worked on.
+    pub maintenance: Arc<MaintenanceSwitch>,
     /// Tor's control port, where it is asked.
     pub tor: Option<Arc<Tor>>,
     /// The answers that are being checked.
@@ -195,6 +198,7 @@ impl App {
             haproxy: Arc::default(),
             answers: Arc::default(),
             admin_unavailable: Arc::default(),
+            maintenance: Arc::new(MaintenanceSwitch::open(&config.storage.data_dir)),
             locales: Arc::new(Locales::load()?),
             started: clock.now(),
             engine: Arc::new(engine),

@@ -38,6 +38,13 @@ pub async fn auth(
     visitor: Result<Visitor, WebError>,
     headers: HeaderMap,
 ) -> Result<Response, WebError> {
+    // At its own address, for the page that says so.
+    if app.maintenance.at(app.clock.now()).is_some() {
+        if let Ok(visitor) = &visitor {
+            visitor.client.skip();
+        }
+        return Ok(pages::empty(StatusCode::UNAUTHORIZED));
+    }
     let visitor = match visitor {
         Ok(visitor) => visitor,
         Err(WebError::Circuit(_) | WebError::Banned(_)) => {

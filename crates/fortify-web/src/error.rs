@@ -16,6 +16,7 @@ use crate::answers::EndedEarly;
 use crate::app::SharedApp;
 use crate::form::BodyError;
 use crate::i18n::{Locale, whole_seconds};
+use crate::maintenance::Notice;
 use crate::pages::{self, Message};
 use crate::queue::Queued;
 use crate::return_to::{FRONT, ReturnTo};
@@ -96,6 +97,9 @@ pub enum WebError {
     /// A part of this gate does not work. The text is for the log.
     #[error("{0}")]
     Unavailable(String),
+    /// An operator has visitors told that the site is being worked on.
+    #[error("maintenance")]
+    Maintenance(Box<Notice>),
     /// The service behind the gate has more to do than it can.
     #[error("the service is busy")]
     ServiceBusy,
@@ -134,6 +138,9 @@ impl WebError {
             Self::Busy(_) | Self::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable-title", "unavailable-text")
             }
+            Self::Maintenance(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "maintenance-title", "maintenance-text")
+            }
             Self::ServiceBusy => (StatusCode::SERVICE_UNAVAILABLE, "busy-title", "busy-text"),
             Self::ServiceDown => (StatusCode::SERVICE_UNAVAILABLE, "down-title", "down-text"),
             Self::BadGateway(_) => (StatusCode::BAD_GATEWAY, "gateway-title", "gateway-text"),
@@ -153,6 +160,7 @@ impl WebError {
                 | Self::Queued(_)
                 | Self::Busy(_)
                 | Self::Unavailable(_)
+                | Self::Maintenance(_)
                 | Self::ServiceBusy
                 | Self::ServiceDown
                 | Self::BadGateway(_)
@@ -178,6 +186,7 @@ impl WebError {
             Self::Queued(_) => "queued",
             Self::Busy(_) => "busy",
             Self::Unavailable(_) => "unavailable",
+            Self::Maintenance(_) => "maintenance",
             Self::ServiceBusy => "service_busy",
             Self::ServiceDown => "service_down",
             Self::BadGateway(_) => "bad_gateway",
@@ -213,6 +222,10 @@ impl WebError {
                 }
                 words.into()
             }
+            Self::Maintenance(notice) => match &notice.message {
+                Some(message) => message.clone().into(),
+                None => locale.text(text),
+            },
             _ => locale.text(text),
         }
     }
@@ -254,6 +267,7 @@ impl WebError {
             Self::Queued(queued) => Some(whole_seconds(queued.place.refresh)),
             Self::Busy(_) => Some(1),
             Self::Unavailable(_) => Some(RETRY_AFTER_FAULT.as_secs()),
+            Self::Maintenance(notice) => Some(notice.retry_after()),
             Self::ServiceBusy => Some(RETRY_AFTER_FAULT.as_secs()),
             Self::ServiceDown => Some(RETRY_AFTER_DOWN.as_secs()),
             _ => None,

@@ -13,6 +13,7 @@
 //! - [`metrics`]: the registry, on which each owner registers its instruments; [`request_metrics`].
 //! - `answers`: answers that are checked to the end.
 //! - [`app`]: the state that requests share.
+//! - [`maintenance`]: an operator's switch that has visitors told that the site is being worked on.
 //! - [`error`]: the one edge where faults become answers.
 //! - [`visitor`]: the client behind a request, read once.
 //! - [`responses`]: what several handlers answer with.
@@ -34,6 +35,7 @@ pub mod enter;
 pub mod error;
 pub mod form;
 pub mod i18n;
+pub mod maintenance;
 pub mod metrics;
 pub mod pages;
 pub mod probes;

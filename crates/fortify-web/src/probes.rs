@@ -70,6 +70,7 @@ pub async fn metrics(
 pub async fn exposition(app: &App, headers: &HeaderMap) -> Result<Response, std::fmt::Error> {
     app.engine.update_gauges().await;
     app.metrics.web.set_admin_unavailable(app.admin_unavailable.load(Ordering::Relaxed));
+    app.metrics.web.set_maintenance(app.maintenance.at(app.clock.now()).is_some());
     if app.config.haproxy.endpoint.is_some() {
         app.metrics.haproxy.set_lag(app.engine.reputation().lag());
     }

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 pub struct WebMetrics {
     errors: Family<ByReason, Counter>,
     admin_unavailable: Gauge,
+    maintenance: Gauge,
 }
 
 impl WebMetrics {
@@ -23,6 +24,11 @@ impl WebMetrics {
             "1 where the admin interface is not served, because its file cannot be used",
             metrics.admin_unavailable.clone(),
         );
+        registry.register(
+            "maintenance",
+            "1 while visitors are told that the site is being worked on",
+            metrics.maintenance.clone(),
+        );
         metrics
     }
 
@@ -34,6 +40,11 @@ impl WebMetrics {
     /// Whether operators are shut out.
     pub fn set_admin_unavailable(&self, admin_unavailable: bool) {
         self.admin_unavailable.set(i64::from(admin_unavailable));
+    }
+
+    /// Whether there is maintenance.
+    pub fn set_maintenance(&self, maintenance: bool) {
+        self.maintenance.set(i64::from(maintenance));
     }
 
     /// How many requests ended in this fault.

@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::SharedApp;
 use crate::error::{self, WebError};
-use crate::{addresses, auth, challenge, enter, probes, protect, session, simple_api};
+use crate::{addresses, auth, challenge, enter, maintenance, probes, protect, session, simple_api};
 
 /// The gate as a service.
 ///
@@ -35,6 +35,7 @@ pub fn router(app: SharedApp) -> Router {
         .method_not_allowed_fallback(error::wrong_method)
         .fallback(protect::pass)
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(app.clone(), maintenance::hold))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), error::render))
         .with_state(app)

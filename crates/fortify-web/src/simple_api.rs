@@ -140,7 +140,10 @@ async fn answer(
 /// None.
 pub async fn status(State(app): State<SharedApp>) -> Result<Response, WebError> {
     let works = app.readiness().await.is_ready() && !app.service_is_down();
-    let (status, word) =
-        if works { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
+    let (status, word) = match app.maintenance.at(app.clock.now()) {
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "maintenance"),
+        None if works => (StatusCode::OK, "ok"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
+    };
     Ok(pages::json(status, &serde_json::json!({"service": "fortify", "status": word})))
 }

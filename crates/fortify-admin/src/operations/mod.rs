@@ -12,6 +12,7 @@ pub mod circuits;
 pub mod config;
 pub mod dial;
 pub mod explain;
+pub mod maintenance;
 pub mod metrics;
 pub mod reload;
 pub mod sessions;

@@ -44,6 +44,8 @@ pub struct Status {
     pub advice: &'static str,
     /// Whether the gate can serve visitors.
     pub ready: bool,
+    /// Whether visitors are told that the site is being worked on.
+    pub maintenance: bool,
     /// Everything that it needs or uses.
     pub dependencies: Vec<Dependency>,
     /// Requests since the start.
@@ -152,6 +154,7 @@ pub async fn show(context: Context, _: Nothing) -> Result<Status, AdminError> {
         done: done(verdict, dial.level, app.engine.threat().start(), queue),
         advice: verdict.advice(),
         ready: readiness.is_ready(),
+        maintenance: app.maintenance.at(app.clock.now()).is_some(),
         dependencies: dependencies(readiness),
         totals: Totals {
             admitted: sample.admitted,

@@ -11,7 +11,7 @@
 //! - `view`: head, navigation and security policy of every page; times and numbers as text;
 //! - `plot`: a chart with its description; `qr`: a QR code;
 //! - `entry`: log-in, log-out and the first account; `account`: the user's own password and one-time codes;
-//! - `overview`, `dial`, `circuits`, `challenges`, `behaviour`, `audit`, `config`, `users`: one page each,
+//! - `overview`, `dial`, `circuits`, `challenges`, `behaviour`, `audit`, `config`, `maintenance`, `users`: one page each,
 //!   with its forms;
 //! - this file: the table of pages, and refusals as pages.
 
@@ -23,6 +23,7 @@ mod circuits;
 mod config;
 mod dial;
 mod entry;
+mod maintenance;
 mod overview;
 mod plot;
 mod qr;
@@ -76,6 +77,14 @@ pub(super) fn routes() -> Vec<Route> {
         get("/behaviour", VIEWER, "Behaviour of circuits", behaviour::show),
         get("/audit", VIEWER, "Record of changes", audit::show),
         get("/config", VIEWER, "Current configuration", config::show),
+        get("/maintenance", VIEWER, "Maintenance of the site", maintenance::show),
+        post(
+            "/maintenance/on",
+            OPERATOR,
+            "Have visitors told that the site is being worked on",
+            maintenance::begin,
+        ),
+        post("/maintenance/off", OPERATOR, "Let visitors in again", maintenance::end),
         get("/users", ADMIN, "Accounts and tokens", users::show),
         post("/users", ADMIN, "Create an account", users::add),
         post("/users/{name}/role", ADMIN, "Change a role", users::role),

@@ -82,6 +82,7 @@ impl Shell {
             ("/admin/circuits", "Circuits"),
             ("/admin/challenges", "Challenges"),
             ("/admin/behaviour", "Behaviour"),
+            ("/admin/maintenance", "Maintenance"),
             ("/admin/audit", "Audit"),
             ("/admin/config", "Configuration"),
         ];
@@ -192,6 +193,8 @@ fn done_text(word: &str) -> Option<&'static str> {
         "set" => "The dial is turned. Visitors get the new level from now on.",
         "pin" => "The dial is pinned.",
         "auto" => "The threat level is under automatic control.",
+        "maintenance-on" => "Visitors are told that the site is being worked on.",
+        "maintenance-off" => "Visitors are let in again.",
         "ban" => "The circuit is banned.",
         "promote" => "The circuit is trusted.",
         "reset" => "The circuit is normal again.",

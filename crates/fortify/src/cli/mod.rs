@@ -11,7 +11,7 @@
 //!   files.
 //! - [`circuits`], [`dial`], [`audit`]: the status of circuits, the threat level and the record of changes.
 //! - [`keys`]: the signing keys. [`admin`]: accounts and API tokens of operators.
-//! - [`status`], [`sessions`], [`reload`]: what only a running gate can answer or do.
+//! - [`status`], [`sessions`], [`reload`], [`maintenance`]: what only a running gate can answer or do.
 //! - [`serve`]: the gate itself. [`doctor`]: what is wrong with a gate or around it, and what to do.
 //! - [`render`], [`bench`](mod@bench), [`simulate`]: challenges as files, the speed of drawing, and attacks played
 //!   to the threat level's control loop.
@@ -26,6 +26,7 @@ pub mod dial;
 pub mod doctor;
 pub mod generate_docs;
 pub mod keys;
+pub mod maintenance;
 mod offline;
 mod progress;
 pub mod reload;
@@ -110,6 +111,15 @@ enum Command {
     Sessions {
         #[command(subcommand)]
         action: sessions::Action,
+        #[command(flatten)]
+        format: show::Format,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Have visitors told that the site is being worked on, or let them in again.
+    Maintenance {
+        #[command(subcommand)]
+        action: maintenance::Action,
         #[command(flatten)]
         format: show::Format,
         #[command(flatten)]
@@ -293,6 +303,9 @@ fn run(cli: Cli, env: Vec<(String, String)>, out: &mut dyn Write) -> Result<(), 
         }
         Command::Sessions { action, format, config } => {
             sessions::run(&action, format, &config.gate(env)?, out)
+        }
+        Command::Maintenance { action, format, config } => {
+            maintenance::run(&action, format, &config.gate(env)?, out)
         }
         Command::Reload { args, config } => reload::run(&args, &config, env, out),
         Command::Status { format, config } => status::status(&config.gate(env)?, format, out),

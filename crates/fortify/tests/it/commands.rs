@@ -456,6 +456,32 @@ fn reload_says_what_changed_and_a_mistake_changes_nothing() {
 }
 
 #[test]
+fn maintenance_is_switched_written_down_and_outlasts_a_restart() {
+    let mut site = Site::open();
+    assert_eq!(site.run(&["maintenance", "get"]).out, "no maintenance; visitors are let in\n");
+    let on =
+        ["maintenance", "on", "--minutes", "30", "--message", "New disks", "--reason", "disks"];
+    let said = site.run(&on);
+    assert_eq!(said.out, "maintenance, ends in 30 min; visitors read: New disks\n", "{}", said.err);
+    let record = site.audited(|record| record["action"] == "maintenance").unwrap();
+    let told = ["principal", "from", "to", "reason"].map(|key| record[key].as_str().unwrap());
+    assert_eq!(told, ["ada", "off", "on for 30 minutes", "disks"]);
+    assert_eq!(site.api("/status")["maintenance"], true);
+    site.stop();
+    site.start();
+    let said = site.json(&["maintenance", "get"]);
+    assert_eq!((&said["on"], &said["message"]), (&json!(true), &json!("New disks")));
+    let said = site.run(&["maintenance", "off"]);
+    assert_eq!(said.out, "no maintenance; visitors are let in\n");
+    let record = site.audited(|record| record["to"] == "off").unwrap();
+    assert_eq!(record["from"], "on");
+    for wrong in [&["--minutes", "0"][..], &["--minutes", "10081"], &["--message", "a\nb"]] {
+        let args = [&["maintenance", "on"][..], wrong].concat();
+        assert_ne!(site.run(&args).code, 0, "{wrong:?}");
+    }
+}
+
+#[test]
 fn a_change_that_cannot_be_written_down_is_not_made() {
     let site = Site::open();
     site.configure("[captcha]\nchallenge_status = 403");

@@ -18,6 +18,7 @@ mod guess_table;
 mod haproxy;
 mod judging;
 mod kinds;
+mod maintenance;
 mod nginx;
 mod onion;
 mod prometheus;

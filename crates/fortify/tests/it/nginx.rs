@@ -13,6 +13,7 @@ use fortify_demo::DemoSite;
 use fortify_testkit::servers::{Haproxy, Nginx};
 use fortify_testkit::wait::eventually;
 use fortify_testkit::{TestGate, Visitor, fields};
+use fortify_web::maintenance::Maintenance;
 
 /// What `HAProxy` writes for tor's circuit 25.
 const CIRCUIT: &str = "fc00:dead:beef:4dad::19";
@@ -669,4 +670,23 @@ async fn what_a_visitor_says_in_a_proxys_name_reaches_neither_gate_nor_service()
     let seen = test_gate.site.seen().last().unwrap();
     assert!(!format!("{:?}", seen.headers).contains("forged"), "{:?}", seen.headers);
     assert_eq!(seen.header("x-forwarded-host"), Some("a.onion"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_maintenance_nobody_reaches_the_service_through_nginx() {
+    let (test_gate, nginx) = behind_nginx().await;
+    let mut member = admitted(&test_gate, &nginx).await;
+    assert_eq!(member.get("/").await.status, StatusCode::OK);
+    let seen = test_gate.site.seen().len();
+    let since = test_gate.app.clock.now();
+    let maintenance = Maintenance { since, until: None, message: None };
+    test_gate.app.maintenance.set(Some(maintenance)).unwrap();
+    for reply in [member.get("/").await, visitor(&nginx).get("/articles/1").await] {
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reply.text().contains("The site is being worked on"), "{}", reply.text());
+        assert_eq!(reply.header("retry-after"), Some("120"));
+    }
+    assert_eq!(test_gate.site.seen().len(), seen);
+    test_gate.app.maintenance.set(None).unwrap();
+    assert_eq!(member.get("/").await.status, StatusCode::OK);
 }
