@@ -387,7 +387,9 @@ async fn supervisors_are_answered_and_visitors_are_not() {
     assert_eq!(ready.status, StatusCode::OK);
     assert_eq!(
         ready.json(),
-        serde_json::json!({"store": true, "renderer": true, "haproxy": "off", "reputation": "ok"})
+        serde_json::json!({
+            "store": true, "renderer": true, "haproxy": "off", "reputation": "ok", "upstream": "ok",
+        })
     );
     let metrics = visitor.get("/metrics").await;
     for name in [
