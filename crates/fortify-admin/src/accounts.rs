@@ -22,8 +22,9 @@ use super::log::{self, Entry, RefusalKind, number, timestamp};
 use super::schema::SCHEMA;
 use super::totp::{SECRET_BYTES, TotpSecret};
 use fortify_core::clock::Timestamp;
+use fortify_core::damage::Damage;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
-use fortify_core::sqlite::{self, FileError, Opened};
+use fortify_core::sqlite::{self, FileError, Opened, WriteCount};
 use fortify_store::record::Secret;
 
 /// The most accounts.
@@ -168,6 +169,14 @@ pub struct Accounts {
     path: PathBuf,
     /// Refusals that are not in the file yet, by minute.
     refused: Mutex<HashMap<(u64, RefusalKind), u64>>,
+    writes: WriteCount,
+    damages: Vec<Damage>,
+}
+
+/// The number of the last recorded change; 0 if there is none. Each change of an account or token is recorded.
+fn last_change(connection: &Connection) -> u64 {
+    let last = connection.query_row("SELECT max(seq) FROM log", [], |row| row.get(0));
+    last.map_or(0, |last: Option<i64>| last.map_or(0, i64::unsigned_abs))
 }
 
 impl Accounts {
@@ -200,8 +209,21 @@ impl Accounts {
     }
 
     fn over(opened: Opened) -> Self {
-        let Opened { connection, path, .. } = opened;
-        Self { connection: Mutex::new(connection), path, refused: Mutex::default() }
+        let Opened { connection, path, writes, .. } = opened;
+        let damages = writes.check(last_change(&connection));
+        Self {
+            connection: Mutex::new(connection),
+            path,
+            refused: Mutex::default(),
+            writes,
+            damages,
+        }
+    }
+
+    /// What was lost of the file: an operator or token that was removed may be back.
+    #[must_use]
+    pub fn damages(&self) -> &[Damage] {
+        &self.damages
     }
 
     /// Runs `work` on a thread for blocking work.
@@ -617,6 +639,7 @@ impl Accounts {
             }
             Ok(done)
         });
+        self.writes.set(last_change(&connection));
         written.unwrap_or_else(|error| Err(self.failed(&error)))
     }
 

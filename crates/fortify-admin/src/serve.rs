@@ -110,6 +110,7 @@ impl AdminListeners {
             }
             built => built?,
         };
+        let _set_by_an_earlier_one = app.admin_damages.set(admin.accounts.damages().to_vec());
         let port = match listen {
             Some(address) => {
                 Some(Listener::bind_tcp(address).await.map_err(AdminStartError::Listen)?)

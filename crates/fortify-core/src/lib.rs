@@ -10,13 +10,19 @@
 //! - [`circuit`]: the identity of a visitor: the circuit on an onion service, the address on clearnet.
 //! - [`pseudonym`]: keyed hashes of circuits, the only names of them that are stored.
 //! - [`recent`]: a bounded map of circuits that evicts the least recently used.
+//! - [`damage`]: what was lost of a damaged file, and where the damaged file went.
+//! - [`manifest`]: how far each file had come, so that a file that was cut off or replaced is noticed.
+//! - [`journal`]: an append-only file of numbered records with checksums.
 //! - [`sqlite`]: database files: opened, migrated, and quarantined when damaged.
 //! - [`telemetry`]: the log, and what the metrics of all crates have in common.
 
 pub mod advice;
 pub mod circuit;
 pub mod clock;
+pub mod damage;
 pub mod entropy;
+pub mod journal;
+pub mod manifest;
 pub mod pseudonym;
 pub mod recent;
 pub mod sqlite;

@@ -5,9 +5,12 @@
 //! creates a new one: losing the content is better than not running. The accounts' file is an exception and
 //! stays in place, because anyone with the setup token could claim a new one. Commands never move a file;
 //! they report the problem.
+//!
+//! The write-ahead log is copied into the file when it is opened and after every [`CHECKPOINT_PAGES`], so a
+//! damaged log costs the last changes, not the file. Whether some were lost is known from a number in the
+//! [`manifest`](crate::manifest) ([`WriteCount`]).
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -16,16 +19,16 @@ use std::time::{Duration, SystemTime};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::clock::Timestamp;
+pub use crate::damage::MAX_DAMAGED;
+use crate::damage::{Damage, move_aside, with};
+use crate::manifest::{Progress, Recorded, Slot};
 
 /// How long a write waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The number of damaged files of one name that are kept for inspection: the latest ones.
-pub const MAX_DAMAGED: usize = 3;
-
-/// The suffixes of the files that make up a database. The main file is last: an interrupted quarantine is
-/// repeated at the next start as long as that file is in place.
-const PARTS: [&str; 3] = ["-wal", "-shm", ""];
+/// After how many pages of the write-ahead log it is copied into the file: 100 KiB, a few hundred changes. SQLite's
+/// own limit is a thousand pages.
+const CHECKPOINT_PAGES: i64 = 25;
 
 /// One of the files in `storage.data_dir`.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +48,64 @@ pub struct Opened {
     pub connection: Connection,
     /// Where the file is.
     pub path: PathBuf,
-    /// Whether it replaced a damaged file.
+    /// Whether it replaced a damaged file, or one that is gone.
     pub recreated: bool,
+    /// How far it had come.
+    pub writes: WriteCount,
+}
+
+/// How far a file had come, according to the manifest: how often it was opened, and the number of its last write.
+/// Only the running service counts.
+#[derive(Debug, Default)]
+pub struct WriteCount {
+    slot: Option<Slot>,
+    name: &'static str,
+    /// `None` if the disk did not take the count.
+    opens: Option<u64>,
+    recorded: Option<Progress>,
+    /// Whether the manifest's own entry is damaged.
+    unknown: bool,
+    /// Whether a damaged log was put aside.
+    log_lost: bool,
+}
+
+impl WriteCount {
+    /// What was lost of the file, whose last write has the number `last`. To be called once it is open; the manifest
+    /// then says `last`.
+    #[must_use]
+    pub fn check(&self, last: u64) -> Vec<Damage> {
+        let file = self.name;
+        let before = self.recorded.unwrap_or_default();
+        let behind = before.last.saturating_sub(last);
+        let mut damages = Vec::new();
+        if behind > 0 || self.is_old_copy() || self.log_lost {
+            let lost = (behind > 0).then_some(behind);
+            tracing::error!(
+                file,
+                ?lost,
+                "changes are missing: the file was damaged, or replaced by an old copy"
+            );
+            damages.push(Damage { file, lost });
+        }
+        if self.unknown {
+            damages.push(Damage { file: crate::manifest::FILE_NAME, lost: None });
+        }
+        self.set(last);
+        damages
+    }
+
+    /// Records that the last write has the number `last`.
+    pub fn set(&self, last: u64) {
+        if let Some(slot) = &self.slot {
+            let before = self.recorded.unwrap_or_default().first;
+            slot.set(Progress { first: self.opens.unwrap_or(before), last });
+        }
+    }
+
+    fn is_old_copy(&self) -> bool {
+        let before = self.recorded.unwrap_or_default().first;
+        before > 0 && self.opens.is_some_and(|opens| opens <= before)
+    }
 }
 
 /// Why a file cannot be used. Each message says what to do.
@@ -121,12 +180,37 @@ impl FileError {
 ///
 /// [`FileError`], never [`FileError::Damaged`] unless the new file is as well.
 pub fn open(data_dir: &Path, schema: &Schema, now: Timestamp) -> Result<Opened, FileError> {
+    let path = data_dir.join(schema.name);
+    let log = with(&path, "-wal");
     match open_sound(data_dir, schema) {
-        Err(damaged @ FileError::Damaged { .. }) => {
-            recreate(&data_dir.join(schema.name), schema, now, &damaged)
+        Err(FileError::Damaged { .. }) if log.exists() && log_is_to_blame(&path, schema) => {
+            for part in ["-wal", "-shm"] {
+                let _next_to_a_sound_file = move_aside(&with(&path, part), now);
+            }
+            let mut opened = open_sound(data_dir, schema)?;
+            opened.writes.log_lost = true;
+            Ok(opened)
         }
+        Err(damaged @ FileError::Damaged { .. }) => recreate(&path, schema, now, &damaged),
         opened => opened,
     }
+}
+
+/// Whether the file at `path` is sound without the log beside it, which is then what is damaged.
+fn log_is_to_blame(path: &Path, schema: &Schema) -> bool {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let Some(name) = path.to_str().filter(|name| !name.contains(['?', '#', '%'])) else {
+        return false;
+    };
+    let uri = format!("file:{name}?immutable=1");
+    let sound = Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI).and_then(
+        |connection| {
+            check(&connection)?;
+            connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+        },
+    );
+    // Without any step it has nothing: then the log had everything.
+    sound.is_ok_and(|version| 0 < version && version <= schema.steps.len() as i64)
 }
 
 /// As [`open`], but leaves a damaged file in place: for a file that only an operator may replace.
@@ -136,9 +220,41 @@ pub fn open(data_dir: &Path, schema: &Schema, now: Timestamp) -> Result<Opened, 
 /// [`FileError`].
 pub fn open_sound(data_dir: &Path, schema: &Schema) -> Result<Opened, FileError> {
     let path = data_dir.join(schema.name);
-    let opened = make(&path, schema)?;
+    let was_there = std::fs::metadata(&path).is_ok_and(|file| file.len() > 0);
+    let mut opened = make(&path, schema)?;
     check(&opened.connection).map_err(|error| FileError::of(&path, &error))?;
+    let (slot, recorded) = Slot::open(data_dir, schema.name);
+    opened.writes = WriteCount {
+        slot: Some(slot),
+        name: schema.name,
+        opens: count_opens(&opened.connection, schema),
+        recorded: recorded.progress(),
+        unknown: recorded == Recorded::Damaged,
+        log_lost: false,
+    };
+    opened.recreated = !was_there && opened.writes.recorded.is_some();
     Ok(opened)
+}
+
+/// The mark in SQLite's `application_id`: the version of the schema, which `user_version` says too, and how often the
+/// service opened the file. One that says another version than `user_version` is damaged.
+fn mark_of(version: i64, opens: i64) -> i64 {
+    (version & 0x7f) << 24 | (opens & MAX_OPENS)
+}
+
+/// The most that is counted, once a second for half a year.
+const MAX_OPENS: i64 = 0x00ff_ffff;
+
+/// Counts that the service opened the file. A full disk is no reason not to open it.
+fn count_opens(connection: &Connection, schema: &Schema) -> Option<u64> {
+    let mark: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).ok()?;
+    let opens = (mark & MAX_OPENS).min(MAX_OPENS - 1);
+    let version = schema.steps.len() as i64;
+    let counted = connection.pragma_update(None, "application_id", mark_of(version, opens + 1));
+    // What is in the file cannot be lost with the log. Fails while somebody reads, and is repeated.
+    let _later =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    counted.ok().map(|()| (opens + 1).unsigned_abs())
 }
 
 /// Moves the file at `path` aside because of `damaged`, and opens a new one.
@@ -153,11 +269,20 @@ pub fn recreate(
     damaged: &FileError,
 ) -> Result<Opened, FileError> {
     let failed = |e: io::Error| FileError::Open { path: path.to_owned(), cause: e.to_string() };
-    let aside = quarantine(path, now).map_err(failed)?;
+    let aside = move_aside(path, now).map_err(failed)?;
     let opened = make(path, schema)?;
     let (aside, anew) = (aside.as_deref().map(Path::display), schema.consequence);
     tracing::error!(error = %damaged, ?aside, "a damaged file was moved aside and replaced by an empty one: {anew}");
-    Ok(Opened { recreated: true, ..opened })
+    let mut opened = Opened { recreated: true, ..opened };
+    if let Some(data_dir) = path.parent() {
+        opened.writes = WriteCount {
+            slot: Some(Slot::open(data_dir, schema.name).0),
+            name: schema.name,
+            opens: count_opens(&opened.connection, schema),
+            ..WriteCount::default()
+        };
+    }
+    Ok(opened)
 }
 
 /// Opens a file that exists. For commands: one that created the file as another user would lock the service
@@ -270,7 +395,11 @@ fn open_at(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         // Deleted rows must not stay readable in the file.
         connection.pragma_update(None, "secure_delete", "ON")?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         let version = migrate(&mut connection, schema.steps)?;
+        if version == schema.steps.len() as i64 {
+            check_schema(&connection, schema)?;
+        }
         Ok((connection, version))
     });
     let path = path.to_owned();
@@ -278,7 +407,9 @@ fn open_at(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
         Ok((_, version)) if version > schema.steps.len() as i64 => {
             Err(FileError::Newer { path, version, anew: schema.consequence })
         }
-        Ok((connection, _)) => Ok(Opened { connection, path, recreated: false }),
+        Ok((connection, _)) => {
+            Ok(Opened { connection, path, recreated: false, writes: WriteCount::default() })
+        }
         Err(error) if is_damage(&error) => {
             Err(FileError::Damaged { path, cause: error.to_string() })
         }
@@ -293,6 +424,11 @@ fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<i64>
         connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
     };
     let before = version(connection)?;
+    let mark: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let marked = mark >> 24;
+    if mark != 0 && (marked != before || before <= 0) {
+        return Err(damage("the version of its schema is not the one that it was written with"));
+    }
     if before >= steps.len() as i64 {
         return Ok(before);
     }
@@ -304,8 +440,26 @@ fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<i64>
     }
     let version = before.max(steps.len() as i64);
     writing.pragma_update(None, "user_version", version)?;
+    writing.pragma_update(None, "application_id", mark_of(version, mark & MAX_OPENS))?;
     writing.commit()?;
     Ok(version)
+}
+
+/// Checks that the tables are those that the migration steps make: SQLite reads a name with a flipped bit as another
+/// table's.
+fn check_schema(connection: &Connection, schema: &Schema) -> rusqlite::Result<()> {
+    let tables = |connection: &Connection| -> rusqlite::Result<Vec<(String, Option<String>)>> {
+        let mut all = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
+        all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    };
+    let expected = Connection::open_in_memory()?;
+    for step in schema.steps {
+        expected.execute_batch(step)?;
+    }
+    match tables(connection)? == tables(&expected)? {
+        true => Ok(()),
+        false => Err(damage("its tables are not those that it was written with")),
+    }
 }
 
 /// Checks the whole file: about 0.1 s for 500,000 rows.
@@ -315,71 +469,28 @@ fn check(connection: &Connection) -> rusqlite::Result<()> {
     if said == "ok" {
         return Ok(());
     }
+    Err(damage(&said))
+}
+
+/// The error for content that this program did not write, which counts as damage of the file.
+#[must_use]
+pub fn damage(what: &str) -> rusqlite::Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    Err(rusqlite::Error::SqliteFailure(code, Some(said)))
+    rusqlite::Error::SqliteFailure(code, Some(what.to_owned()))
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-/// Renames the file to `NAME.damaged-<seconds>`, together with those that SQLite keeps beside it, and returns
-/// the new path. An empty or missing file is not kept.
-fn quarantine(path: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
-    if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
-        remove(path)?;
-        return Ok(None);
-    }
-    let damaged = damaged_before(path)?;
-    let seconds =
-        damaged.last().map_or(now.as_secs(), |last| now.as_secs().max(last.saturating_add(1)));
-    let aside = with(path, &format!(".damaged-{seconds}"));
-    for part in PARTS {
-        match std::fs::rename(with(path, part), with(&aside, part)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    for old in damaged.iter().rev().skip(MAX_DAMAGED - 1) {
-        remove(&with(path, &format!(".damaged-{old}")))?;
-    }
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(Some(aside))
-}
-
-/// Deletes a file and those that SQLite keeps beside it.
-fn remove(path: &Path) -> io::Result<()> {
-    for part in PARTS {
-        match std::fs::remove_file(with(path, part)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// The times at which files of this name were quarantined, in seconds, the latest last.
-fn damaged_before(path: &Path) -> io::Result<Vec<u64>> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok(Vec::new());
-    };
-    let start = format!("{}.damaged-", name.to_string_lossy());
-    let mut damaged = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?.file_name();
-        let seconds = entry.to_str().and_then(|name| name.strip_prefix(&start));
-        damaged.extend(seconds.and_then(|seconds| seconds.parse::<u64>().ok()));
-    }
-    damaged.sort_unstable();
-    Ok(damaged)
-}
-
-fn with(path: &Path, end: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(end);
-    PathBuf::from(name)
+    // A value that is not what this program writes: a text that is no text, a number that is too large.
+    let foreign = matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..)
+            | rusqlite::Error::QueryReturnedNoRows
+    );
+    let code = error.sqlite_error_code();
+    foreign || matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 #[cfg(test)]
@@ -390,10 +501,72 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
     const SCHEMA: Schema = Schema {
-        name: "things.sqlite",
+        name: "audit.sqlite",
         steps: &["CREATE TABLE things (n INTEGER) STRICT", "CREATE INDEX by_n ON things (n)"],
         consequence: "the new file starts empty",
     };
+
+    /// What is in the log after its last checkpoint, and the file without it.
+    fn with_log(dir: &Path) -> PathBuf {
+        let opened = open(dir, &SCHEMA, NOW).unwrap();
+        assert_eq!(opened.writes.check(1), []);
+        opened.connection.execute("INSERT INTO things VALUES (7)", []).unwrap();
+        opened.writes.set(2);
+        let path = dir.join(SCHEMA.name);
+        // As a killed process leaves it: copied before it is closed.
+        let copies = ["", "-wal"].map(|part| std::fs::read(with(&path, part)).unwrap());
+        drop(opened);
+        for (part, bytes) in ["", "-wal"].into_iter().zip(copies) {
+            std::fs::write(with(&path, part), bytes).unwrap();
+        }
+        path
+    }
+
+    #[test]
+    fn a_damaged_log_costs_the_last_changes_and_is_noticed() {
+        for step in 0..200_usize {
+            let dir = tempfile::tempdir().unwrap();
+            let path = with_log(dir.path());
+            let log = with(&path, "-wal");
+            let mut bytes = std::fs::read(&log).unwrap();
+            let at = step * bytes.len() / 200;
+            bytes[at] ^= 0x10;
+            std::fs::write(&log, bytes).unwrap();
+            std::fs::write(with(&path, "-shm"), vec![0x5a; 40_000]).unwrap();
+            let opened = open(dir.path(), &SCHEMA, NOW).unwrap();
+            assert!(!opened.recreated, "byte {at}");
+            let count = "SELECT count(*) FROM things";
+            let rows: u32 = opened.connection.query_row(count, [], |row| row.get(0)).unwrap();
+            let lost = opened.writes.check(1 + u64::from(rows));
+            assert_eq!(lost.is_empty(), rows == 1, "byte {at}: {rows} rows, {lost:?}");
+        }
+    }
+
+    #[test]
+    fn an_old_copy_a_missing_file_and_a_changed_version_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(SCHEMA.name);
+        let start = |last| {
+            let opened = open(dir.path(), &SCHEMA, NOW).unwrap();
+            (opened.recreated, opened.writes.check(last).len())
+        };
+        assert_eq!(start(0), (false, 0));
+        let old = std::fs::read(&path).unwrap();
+        assert_eq!(start(5), (false, 0));
+        assert_eq!(start(6), (false, 0), "a command wrote");
+        std::fs::write(&path, &old).unwrap();
+        assert_eq!(start(0), (false, 1), "an old copy");
+        assert_eq!(start(0), (false, 0), "said once");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(start(0), (true, 1), "gone");
+        // The lowest byte of `user_version`, and of the version in `application_id`.
+        for at in [63, 68] {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[at] ^= 4;
+            std::fs::write(&path, bytes).unwrap();
+            assert!(start(0).0, "byte {at}");
+        }
+    }
 
     fn fill(opened: &Opened) {
         let filled = opened.connection.execute_batch(
@@ -409,7 +582,7 @@ mod tests {
         let opened = open(dir.path(), &SCHEMA, NOW).unwrap();
         fill(&opened);
         let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap).collect();
-        assert_eq!(files.len(), 3, "the file, its log and its index");
+        assert_eq!(files.len(), 4, "the file, its log, its index, the manifest");
         for file in files {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
@@ -498,7 +671,7 @@ mod tests {
     fn the_command_line_puts_nothing_aside() {
         let dir = tempfile::tempdir().unwrap();
         let missing = open_existing(dir.path(), &SCHEMA).unwrap_err().to_string();
-        assert!(missing.contains("things.sqlite: is not there; start the gate once"), "{missing}");
+        assert!(missing.contains("audit.sqlite: is not there; start the gate once"), "{missing}");
         let nowhere = open(&dir.path().join("none"), &SCHEMA, NOW).unwrap_err().to_string();
         assert!(nowhere.contains("cannot be opened") && nowhere.contains("storage.data_dir"));
         std::fs::write(dir.path().join(SCHEMA.name), vec![7; 5000]).unwrap();

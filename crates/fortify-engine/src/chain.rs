@@ -97,7 +97,7 @@ impl Progress {
         clock: &dyn Clock,
         store: &dyn StateStore,
     ) -> Result<Self, StoreError> {
-        let progress = Self::of(cookies, circuit, keys, clock);
+        let progress = Self::of(cookies, circuit, keys, clock, store.valid_after());
         match progress.chain {
             Some(chain) if store.is_chain_spent(chain).await? => Ok(Self::default()),
             _ => Ok(progress),
@@ -151,11 +151,15 @@ impl Progress {
         circuit: CircuitTag,
         keys: &KeyRing,
         clock: &dyn Clock,
+        valid_after: Option<Timestamp>,
     ) -> Self {
         let mut progress = Self::default();
         for (stage, cookie) in (1_u8..).zip(cookies) {
             let claims = cookie.as_deref().and_then(|text| open(text, circuit, keys, clock));
-            let Some(claims) = claims.filter(|claims| claims.stage == stage) else { break };
+            // Without the record that its chain was spent, an older stage could count again.
+            let counts =
+                |claims: &Claims| claims.stage == stage && valid_after < Some(claims.issued_at);
+            let Some(claims) = claims.filter(counts) else { break };
             if progress.chain.is_some_and(|chain| chain != claims.chain) {
                 break;
             }
@@ -199,7 +203,8 @@ mod tests {
                 Claims { circuit_id, issued_at: clock.now(), chain: chain_of(chain), stage };
             Some(keys.sign(Purpose::Stage, &claims).unwrap())
         };
-        let passed = |cookies: &[Option<String>]| Progress::of(cookies, OWN, &keys, &clock).passed;
+        let passed =
+            |cookies: &[Option<String>]| Progress::of(cookies, OWN, &keys, &clock, None).passed;
         let (first, second) = (cookie(OWN, "a", 1), cookie(OWN, "a", 2));
         assert_eq!(passed(&[None, None]), 0);
         assert_eq!(passed(&[first.clone(), None]), 1);
@@ -210,6 +215,12 @@ mod tests {
         let stranger = CircuitTag::from_bytes([2; 16]);
         assert_eq!(passed(&[cookie(stranger, "a", 1), None]), 0, "of another circuit");
         assert_eq!(passed(&[Some("x.y.z".to_owned()), None]), 0);
+        let after_loss = |at| {
+            let cookies = [first.clone(), second.clone()];
+            Progress::of(&cookies, OWN, &keys, &clock, Some(at)).passed
+        };
+        assert_eq!(after_loss(clock.now()), 0, "its record may be lost");
+        assert_eq!(after_loss(clock.now().before(Duration::from_secs(1))), 2);
         clock.advance(STAGE_LIFETIME);
         assert_eq!(passed(&[first, second]), 0, "too late");
     }

@@ -96,6 +96,12 @@ impl Engine {
         }
     }
 
+    /// Whether `client` has a session that is not accepted only because records of ended sessions were lost.
+    #[must_use]
+    pub fn is_unverifiable(&self, client: &Client) -> bool {
+        self.sessions.any_unverifiable(&client.credentials.sessions)
+    }
+
     async fn decide(&self, client: &Client, pays: bool) -> Result<Decision, EngineError> {
         let session = self.session(client).await?;
         let trust = self.trust_in(client.tor(), client.tag).await?;

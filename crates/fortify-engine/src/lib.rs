@@ -61,7 +61,7 @@ pub mod threat;
 pub mod ticket;
 pub mod upkeep;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +87,7 @@ use crate::threat::{Settings, Threat, ThreatLevel};
 use chain::Chains;
 use fortify_core::circuit::TorBoot;
 use fortify_core::clock::Clock;
+use fortify_core::damage::Damage;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
 use fortify_core::pseudonym::Pseudonyms;
 use fortify_core::sqlite::FileError;
@@ -139,6 +140,8 @@ pub struct Foundation {
     pub boot: Arc<dyn Fn() -> TorBoot + Send + Sync>,
     /// The engine's metrics.
     pub metrics: EngineMetrics,
+    /// What the caller found damaged in its own files.
+    pub found: Vec<Damage>,
 }
 
 /// The decision engine. Clones, and engines made by [`Engine::reconfigured`], share their state.
@@ -161,6 +164,8 @@ pub struct Engine {
     budgets: Arc<Budgets>,
     threat: Arc<Threat>,
     exchanges: Arc<exchange::Exchanges>,
+    /// Damage of the files that have no other owner.
+    found: Vec<Damage>,
     metrics: EngineMetrics,
 }
 
@@ -173,9 +178,6 @@ pub enum EngineBuildError {
     /// The database of the threat dial cannot be used.
     #[error(transparent)]
     Threat(#[from] FileError),
-    /// The file that holds the start of the learning period cannot be used.
-    #[error("{}: cannot read or write the data directory: {}; check free space and that the user that runs Fortify may write there", .0.display(), .1)]
-    Files(PathBuf, std::io::Error),
     /// No random key could be drawn.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -220,8 +222,18 @@ impl Engine {
     ///
     /// [`EngineBuildError`], with what to do.
     pub fn new(config: EngineConfig, foundation: Foundation) -> Result<Self, EngineBuildError> {
-        let Foundation { data_dir, keys, store, shared, renderer, clock, entropy, boot, metrics } =
-            foundation;
+        let Foundation {
+            data_dir,
+            keys,
+            store,
+            shared,
+            renderer,
+            clock,
+            entropy,
+            boot,
+            metrics,
+            mut found,
+        } = foundation;
         let keys = Arc::new(keys);
         let threat = Arc::new(Threat::open(
             &data_dir,
@@ -257,7 +269,11 @@ impl Engine {
             replication.enable();
             store.replicate(replication.clone());
         }
-        let behaviour = open_behaviour(&config, &data_dir, &clock, &*entropy, &metrics)?;
+        let (since, learning_lost) = behaviour::watching_since(&data_dir, clock.now());
+        found.extend(learning_lost);
+        let mode = config.behaviour.mode;
+        let counted = metrics.behaviour.clone();
+        let behaviour = Behaviour::new(mode, since, clock.clone(), &*entropy, counted)?;
         let sessions = Sessions::new(
             keys.clone(),
             store.clone(),
@@ -285,6 +301,7 @@ impl Engine {
             replication,
             threat,
             exchanges: Arc::default(),
+            found,
             metrics,
         })
     }
@@ -347,19 +364,6 @@ impl Engine {
     pub fn upstream_failed(&self) {
         self.threat.signals().upstream_error();
     }
-}
-
-fn open_behaviour(
-    config: &EngineConfig,
-    data_dir: &Path,
-    clock: &Arc<dyn Clock>,
-    entropy: &dyn Entropy,
-    metrics: &EngineMetrics,
-) -> Result<Behaviour, EngineBuildError> {
-    let since = behaviour::watching_since(data_dir, clock.now())
-        .map_err(|source| EngineBuildError::Files(data_dir.to_owned(), source))?;
-    let mode = config.behaviour.mode;
-    Ok(Behaviour::new(mode, since, clock.clone(), entropy, metrics.behaviour.clone())?)
 }
 
 impl EngineConfig {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fortify_core::damage::Damage;
 use fortify_core::telemetry::instruments::{ByReason, LATENCY_BUCKETS};
 use fortify_store::metrics::StoreMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -126,6 +127,8 @@ impl DecisionMetrics {
 #[derive(Clone, Debug, Default)]
 pub struct FileMetrics {
     recreated: Family<ByFile, Gauge>,
+    damaged: Family<ByFile, Gauge>,
+    lost: Family<ByFile, Gauge>,
 }
 
 impl FileMetrics {
@@ -137,7 +140,26 @@ impl FileMetrics {
             "1 for a damaged file that was recreated since this process started",
             metrics.recreated.clone(),
         );
+        registry.register(
+            "files_damaged",
+            "1 for a file that was found damaged since this process started",
+            metrics.damaged.clone(),
+        );
+        registry.register(
+            "files_lost_records",
+            "Records that a damaged file lost, where they can be counted",
+            metrics.lost.clone(),
+        );
         metrics
+    }
+
+    /// Records that a file was found damaged, and what was lost.
+    pub fn damaged(&self, damage: Damage) {
+        let file = ByFile { file: damage.file };
+        self.damaged.get_or_create(&file).set(1);
+        if let Some(lost) = damage.lost {
+            self.lost.get_or_create(&file).set(i64::try_from(lost).unwrap_or(i64::MAX));
+        }
     }
 
     /// Records that a damaged file was recreated.

@@ -18,6 +18,7 @@ use crate::threat::table::LevelPolicy;
 use crate::threat::{self, Dial, Threat, ThreatLevel};
 use fortify_core::circuit::{CircuitId, Origin, TorCircuit};
 use fortify_core::clock::Timestamp;
+use fortify_core::damage::Damage;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_core::sqlite::FileError;
 use fortify_reputation::{
@@ -42,6 +43,8 @@ pub struct Health {
     pub reputation: bool,
     /// The database files that were found damaged and recreated since this process started.
     pub recreated: Vec<&'static str>,
+    /// The files that were found damaged since this process started, and what was lost of each.
+    pub damaged: Vec<Damage>,
 }
 
 /// Circuits.
@@ -353,7 +356,15 @@ impl Engine {
             renderer: self.challenges.is_warm().await,
             reputation: !self.reputation.is_degraded(),
             recreated: self.recreated(),
+            damaged: self.damages(),
         }
+    }
+
+    /// The files that were found damaged since this process started, and what was lost of each.
+    #[must_use]
+    pub fn damages(&self) -> Vec<Damage> {
+        let lost = [self.reputation.damages(), self.threat.damages(), &self.found];
+        Damage::by_file(self.store.damages().into_iter().chain(lost.concat()))
     }
 
     /// The database files that were found damaged and recreated since this process started.
@@ -385,6 +396,9 @@ impl Engine {
             .set_unwritten(self.reputation.is_degraded(), self.reputation.unwritten());
         for file in self.recreated() {
             metrics.files.recreated(file);
+        }
+        for damage in self.damages() {
+            metrics.files.damaged(damage);
         }
         let started = Instant::now();
         let store = self.store.ping().await.is_ok();

@@ -32,6 +32,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use fortify_core::circuit::{TorBoot, TorCircuit};
 use fortify_core::clock::{Clock, SteadyClock, Timestamp};
+use fortify_core::damage::Damage;
 use fortify_core::sqlite::FileError;
 use fortify_store::record::{Session, SessionId};
 pub use penalties::PenaltyUpdate;
@@ -211,6 +212,8 @@ struct SharedState {
     failing: AtomicBool,
     /// Whether the file was damaged and recreated since this process started.
     recreated: AtomicBool,
+    /// What was found lost when the file was opened.
+    damages: Vec<Damage>,
 }
 
 impl SharedState {
@@ -299,6 +302,7 @@ impl Reputation {
             max_rows: rows,
             failing: AtomicBool::new(false),
             recreated: AtomicBool::new(db.was_recreated()),
+            damages: db.damages().to_vec(),
         });
         let (jobs, queue) = mpsc::channel();
         let writer = writer::Writer::new(db, shared.clone(), clock.clone());
@@ -586,6 +590,12 @@ impl Reputation {
     #[must_use]
     pub fn unwritten(&self) -> usize {
         self.shared.table().unwritten()
+    }
+
+    /// What was found lost when the file was opened.
+    #[must_use]
+    pub fn damages(&self) -> &[Damage] {
+        &self.shared.damages
     }
 
     /// Whether the file was damaged and recreated since this process started.

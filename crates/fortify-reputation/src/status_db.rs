@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::{CircuitStatus, StatusReason, StatusRow};
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;
-use fortify_core::sqlite::{self, FileError, Mark, Opened, Schema};
+use fortify_core::damage::{Damage, copy_aside};
+use fortify_core::sqlite::{self, FileError, Mark, Opened, Schema, WriteCount};
 use fortify_store::record::Session;
 
 /// The most rows of other processes that are read at once.
@@ -25,7 +26,7 @@ pub const FILE_NAME: &str = "reputation.sqlite";
 
 const SCHEMA: Schema = Schema {
     name: FILE_NAME,
-    steps: &[TABLES, SHIFTED, SESSION],
+    steps: &[TABLES, SHIFTED, SESSION, SUMS],
     consequence: "the new file starts without bans",
 };
 
@@ -52,6 +53,10 @@ const SHIFTED: &str = "ALTER TABLE statuses ADD COLUMN shifted INTEGER NOT NULL 
 
 /// The session that a circuit is trusted for ([`Session::encode`]).
 const SESSION: &str = "ALTER TABLE statuses ADD COLUMN session BLOB";
+
+/// A checksum of each row, because SQLite has none: a flipped bit would ban another circuit. Rows without one were
+/// written by an earlier version.
+const SUMS: &str = "ALTER TABLE statuses ADD COLUMN sum INTEGER";
 
 /// The version of the schema that this program writes: `user_version` of the file.
 pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
@@ -110,6 +115,8 @@ pub struct StatusDb {
     /// The state of the file after this connection's last write.
     mark: Mark,
     recreated: bool,
+    writes: WriteCount,
+    damages: Vec<Damage>,
     /// The last sequence number that was seen.
     cursor: i64,
     /// SQLite's own count of other connections' commits.
@@ -139,13 +146,15 @@ impl StatusDb {
     }
 
     fn over(opened: Opened, max_rows: usize) -> Result<Self, FileError> {
-        let Opened { connection, path, recreated } = opened;
+        let Opened { connection, path, recreated, writes } = opened;
         let mark = Mark::of(&path);
         let mut db = Self {
             connection,
             path,
             mark,
             recreated,
+            writes,
+            damages: Vec::new(),
             cursor: 0,
             data_version: 0,
             rows: 0,
@@ -159,6 +168,12 @@ impl StatusDb {
     #[must_use]
     pub const fn was_recreated(&self) -> bool {
         self.recreated
+    }
+
+    /// What was found lost by [`Self::load`].
+    #[must_use]
+    pub fn damages(&self) -> &[Damage] {
+        &self.damages
     }
 
     /// Quarantines the file because of `damaged`, and continues with a new, empty one.
@@ -193,7 +208,7 @@ impl StatusDb {
     }
 
     /// All rows in force at `now`, and by how many ms each was shifted since it was decided. [`Self::foreign`]
-    /// continues from here.
+    /// continues from here. Rows that are not what was written are removed and counted ([`Self::damages`]).
     ///
     /// # Errors
     ///
@@ -202,18 +217,43 @@ impl StatusDb {
         let load = |this: &mut Self| {
             let reading = this.connection.transaction()?;
             let cursor = reading.query_row("SELECT seq FROM counter", [], |row| row.get(0))?;
-            let rows = {
-                let query = format!("SELECT {COLUMNS}, shifted FROM statuses WHERE until > ?1");
+            let (mut kept, mut damaged) = (Vec::new(), Vec::new());
+            {
+                // Not those in force alone: a damaged one may look expired.
+                let query = format!("SELECT {COLUMNS}, shifted, sum FROM statuses");
                 let mut statement = reading.prepare(&query)?;
-                let rows =
-                    statement.query_map([millis(now)], |row| Ok((read(row)?, row.get(9)?)))?;
-                rows.collect::<Result<_, _>>()?
-            };
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    match read_sound(row) {
+                        Ok(Some((row, shifted))) if now < row.until => kept.push((row, shifted)),
+                        Ok(Some(_expired)) => {}
+                        Ok(None) | Err(_) => damaged.push(row.get::<_, i64>(7).unwrap_or(0)),
+                    }
+                }
+            }
             reading.finish()?;
             this.cursor = cursor;
-            Ok(rows)
+            Ok((kept, damaged))
         };
-        load(self).map_err(|error| self.failed(error))
+        let (rows, damaged) = load(self).map_err(|error| self.failed(error))?;
+        self.damages = self.writes.check(self.cursor.unsigned_abs());
+        if !damaged.is_empty() {
+            let lost = damaged.len() as u64;
+            let aside = copy_aside(&self.path, now).ok();
+            let aside = aside.as_deref().map(Path::display);
+            tracing::error!(
+                file = FILE_NAME,
+                lost,
+                ?aside,
+                "damaged rows: the circuits that they banned or trusted are neither"
+            );
+            self.damages.push(Damage { file: FILE_NAME, lost: Some(lost) });
+            for seq in damaged {
+                // One that stays is counted again at the next start.
+                let _stays = self.connection.execute("DELETE FROM statuses WHERE seq = ?1", [seq]);
+            }
+        }
+        Ok(rows)
     }
 
     /// The row of one circuit in force at `now`.
@@ -287,6 +327,7 @@ impl StatusDb {
         writing.execute("UPDATE counter SET seq = ?1", [seq])?;
         writing.commit()?;
         (self.cursor, self.rows) = (seq, rows);
+        self.writes.set(seq.unsigned_abs());
         // A checkpoint on commit changes the file too, but is this connection's own write.
         if untouched {
             self.mark = Mark::of(&self.path);
@@ -408,11 +449,12 @@ fn read_since(
 fn put(writing: &Transaction<'_>, write: &Write, seq: i64) -> rusqlite::Result<()> {
     let mut statement = writing.prepare_cached(
         "INSERT INTO statuses
-         (instance, generation, number, status, since, until, reason, seq, shifted, session)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         (instance, generation, number, status, since, until, reason, seq, shifted, session, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT (instance, generation, number) DO UPDATE SET status = excluded.status,
          since = excluded.since, until = excluded.until, reason = excluded.reason,
-         seq = excluded.seq, shifted = excluded.shifted, session = excluded.session",
+         seq = excluded.seq, shifted = excluded.shifted, session = excluded.session,
+         sum = excluded.sum",
     )?;
     let (row, key) = (&write.row, write.row.circuit);
     statement.execute(params![
@@ -426,6 +468,7 @@ fn put(writing: &Transaction<'_>, write: &Write, seq: i64) -> rusqlite::Result<(
         seq,
         write.shifted,
         row.session.map(|session| session.encode()),
+        sum_of(row, seq, write.shifted),
     ])?;
     Ok(())
 }
@@ -475,6 +518,31 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StatusRow> {
     })
 }
 
+/// A row and its shift, if its checksum is right.
+fn read_sound(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<(StatusRow, i64)>> {
+    let (read, seq, shifted) = (read(row)?, row.get(7)?, row.get(9)?);
+    let sum: Option<i64> = row.get(10)?;
+    // Rows of an earlier version have none.
+    Ok(sum.is_none_or(|sum| sum == sum_of(&read, seq, shifted)).then_some((read, shifted)))
+}
+
+/// The checksum of a row. The times count as they were decided, because those of all rows are shifted at once.
+fn sum_of(row: &StatusRow, seq: i64, shifted: i64) -> i64 {
+    let mut sum = crc32fast::Hasher::new();
+    let key = row.circuit;
+    sum.update(&key.instance().to_be_bytes());
+    sum.update(&key.generation().to_be_bytes());
+    sum.update(&key.number().to_be_bytes());
+    sum.update(&[row.status as u8]);
+    for time in [row.since, row.until] {
+        sum.update(&millis(time).wrapping_sub(shifted).to_be_bytes());
+    }
+    sum.update(row.reason.as_str().as_bytes());
+    sum.update(&seq.to_be_bytes());
+    sum.update(&row.session.map_or([0; Session::BYTES], |session| session.encode()));
+    i64::from(sum.finalize())
+}
+
 fn millis(time: Timestamp) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
@@ -504,6 +572,61 @@ mod tests {
 
     fn status(db: &StatusDb, number: u32) -> Option<CircuitStatus> {
         db.find(circuit(number), NOW).unwrap().map(|row| row.status)
+    }
+
+    #[test]
+    fn a_row_that_is_not_what_was_written_is_left_out_and_counted() {
+        let changes = [
+            "number = number + 4096",
+            "until = since + 1",
+            "status = 1",
+            "since = 0",
+            "shifted = 3600000",
+            "reason = 'closed'",
+        ];
+        for change in changes {
+            let dir = tempfile::tempdir().unwrap();
+            let mut db = StatusDb::open(dir.path(), 10, NOW).unwrap();
+            let writes = [1, 2].map(|number| write(number, CircuitStatus::Banned, 60));
+            db.apply(&writes, NOW).unwrap();
+            // The times of all rows move with the clock: that is no damage.
+            db.shift(5000).unwrap();
+            let circuits = |db: &mut StatusDb| {
+                let rows = db.load(NOW).unwrap();
+                rows.iter().map(|(row, _)| row.circuit).collect::<Vec<_>>()
+            };
+            assert_eq!(circuits(&mut db), [circuit(1), circuit(2)]);
+            assert_eq!(db.damages(), []);
+            db.connection
+                .execute(&format!("UPDATE statuses SET {change} WHERE number = 1"), [])
+                .unwrap();
+            drop(db);
+            let mut db = StatusDb::open(dir.path(), 10, NOW).unwrap();
+            assert_eq!(circuits(&mut db), [circuit(2)], "{change}");
+            assert_eq!(db.damages(), [Damage { file: FILE_NAME, lost: Some(1) }], "{change}");
+            drop(db);
+            let mut db = StatusDb::open(dir.path(), 10, NOW).unwrap();
+            assert_eq!((circuits(&mut db), db.damages()), (vec![circuit(2)], &[][..]));
+        }
+    }
+
+    #[test]
+    fn an_old_copy_of_the_file_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let start = |numbers: &[u32]| {
+            let mut db = StatusDb::open(dir.path(), 10, NOW).unwrap();
+            db.load(NOW).unwrap();
+            let writes: Vec<_> =
+                numbers.iter().map(|number| write(*number, CircuitStatus::Banned, 60)).collect();
+            db.apply(&writes, NOW).unwrap();
+            db.damages().to_vec()
+        };
+        assert_eq!(start(&[1]), []);
+        let old = std::fs::read(&path).unwrap();
+        assert_eq!(start(&[2, 3]), []);
+        std::fs::write(&path, old).unwrap();
+        assert_eq!(start(&[]), [Damage { file: FILE_NAME, lost: Some(2) }]);
     }
 
     #[test]

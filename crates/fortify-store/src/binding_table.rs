@@ -6,16 +6,16 @@
 //! ([`BindingTable::insert_all`]).
 
 use std::collections::HashMap;
-use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::StoreError;
 use super::binding::{BindingChange, MoveDecision, SessionBinding};
-use super::journal::Journal;
+use super::loss::{LossReport, RECORD_LIFETIME, append, is_plausible_end, recover};
 use super::record::{MoveOutcome, MoveRequest, SessionId};
 use super::revocations::Revocations;
 use fortify_core::clock::Timestamp;
+use fortify_core::journal::Journal;
 use fortify_core::pseudonym::CircuitTag;
 
 /// Moves that are remembered at one time: about 200 bytes each, 50 MB. A session has
@@ -25,6 +25,9 @@ pub(super) const MAX_MOVES: usize = 250_000;
 /// The file's name in `storage.data_dir`.
 const FILE_NAME: &str = "moves";
 
+/// The file.
+type Moves = Journal<{ BindingChange::BYTES }>;
+
 /// The table of moves, and the journal behind it.
 ///
 /// Two locks, as in `revocations`: readers never wait for the disk. A move holds the journal's lock from its
@@ -33,7 +36,8 @@ pub(super) struct BindingTable {
     table: RwLock<Table>,
     /// Moves, not sessions: one session may make many.
     capacity: usize,
-    journal: Mutex<Option<Journal>>,
+    journal: Mutex<Option<Moves>>,
+    loss: LossReport,
 }
 
 #[derive(Default)]
@@ -49,26 +53,37 @@ impl BindingTable {
     /// A table of at most `capacity` moves that is gone with the process.
     #[cfg(test)]
     pub(super) fn in_memory(capacity: usize) -> Self {
-        Self { table: RwLock::default(), capacity, journal: Mutex::new(None) }
+        Self {
+            table: RwLock::default(),
+            capacity,
+            journal: Mutex::new(None),
+            loss: LossReport::default(),
+        }
     }
 
-    /// The table that `data_dir` remembers.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read or written.
-    pub(super) fn open(data_dir: &Path, now: Timestamp) -> io::Result<Self> {
-        let path = data_dir.join(FILE_NAME);
-        let written = Journal::read(&path)?;
+    /// The table that `data_dir` remembers. A file that is damaged or cannot be read keeps nothing down:
+    /// [`Self::loss`] says what is missing.
+    pub(super) fn open(data_dir: &Path, now: Timestamp) -> Self {
+        let is_plausible = |entry: &[u8; BindingChange::BYTES]| {
+            let change = BindingChange::decode(entry);
+            change.is_some_and(|one| is_plausible_end(one.until, now) && one.at <= one.until)
+        };
+        let mut found = Journal::open(data_dir, FILE_NAME, now, RECORD_LIFETIME, is_plausible);
         let mut table = Table::default();
-        // What a crash left of a last entry was never acknowledged.
-        for record in written.chunks_exact(BindingChange::BYTES).filter_map(BindingChange::decode) {
-            if now < record.until {
-                table.apply(record);
-            }
+        let changes = found.entries.iter().filter_map(|entry| BindingChange::decode(entry));
+        changes.filter(|one| now < one.until).for_each(|one| table.apply(one));
+        let loss = recover(&mut found, &table.encode(), now);
+        Self {
+            table: RwLock::new(table),
+            capacity: MAX_MOVES,
+            journal: Mutex::new(Some(found.journal)),
+            loss,
         }
-        let journal = Mutex::new(Some(Journal::write(path, &table.encode())?));
-        Ok(Self { table: RwLock::new(table), capacity: MAX_MOVES, journal })
+    }
+
+    /// What was lost of the file.
+    pub(super) const fn loss(&self) -> &LossReport {
+        &self.loss
     }
 
     /// Where `session` lives, if it ever moved.
@@ -129,7 +144,7 @@ impl BindingTable {
             }
             MoveDecision::Proceed(_) if !self.has_room(1, now) => Ok(MoveOutcome::Refused),
             MoveDecision::Proceed(change) => {
-                self.write(&mut journal, &[change])?;
+                self.write(&mut journal, &[change], now)?;
                 Ok(MoveOutcome::Moved)
             }
         }
@@ -157,25 +172,24 @@ impl BindingTable {
         if !self.has_room(news.len(), now) {
             return Err(StoreError::Full("moves of sessions"));
         }
-        self.write(&mut journal, &news)
+        self.write(&mut journal, &news, now)
     }
 
     fn write(
         &self,
-        journal: &mut Option<Journal>,
+        journal: &mut Option<Moves>,
         moves: &[BindingChange],
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         if let Some(journal) = journal.as_mut() {
-            let bytes: Vec<u8> = moves.iter().flat_map(BindingChange::encode).collect();
-            journal.append(&bytes).map_err(|error| {
-                StoreError::Unavailable(format!("{}: {error}", journal.path().display()))
-            })?;
+            let entries: Vec<_> = moves.iter().map(BindingChange::encode).collect();
+            append(journal, &entries, || self.table().encode(), now)?;
         }
         {
             let mut table = self.table_mut();
             moves.iter().for_each(|one| table.apply(*one));
         }
-        self.compact(journal);
+        self.compact(journal, now);
         Ok(())
     }
 
@@ -198,13 +212,10 @@ impl BindingTable {
 
     /// Rewrites the file when it has grown to twice what the table can hold. A failure leaves
     /// the longer file, which says the same.
-    fn compact(&self, journal: &mut Option<Journal>) {
-        let limit = 2 * self.capacity as u64 * BindingChange::BYTES as u64;
-        if let Some(long) = journal.as_ref().filter(|journal| journal.length() > limit) {
-            let entries = self.table().encode();
-            if let Ok(shorter) = Journal::write(long.path().to_owned(), &entries) {
-                *journal = Some(shorter);
-            }
+    fn compact(&self, journal: &mut Option<Moves>, now: Timestamp) {
+        let limit = 2 * self.capacity as u64 * Moves::RECORD_BYTES;
+        if let Some(long) = journal.as_mut().filter(|journal| journal.length() > limit) {
+            let _still_long = long.rewrite(&self.table().encode(), now);
         }
     }
 
@@ -238,8 +249,9 @@ impl Table {
     }
 
     /// All moves, those of each session in their order.
-    fn encode(&self) -> Vec<u8> {
-        self.sessions.values().flat_map(SessionBinding::encode).collect()
+    fn encode(&self) -> Vec<[u8; BindingChange::BYTES]> {
+        let moves = self.sessions.values().flat_map(SessionBinding::moves);
+        moves.map(BindingChange::encode).collect()
     }
 }
 
@@ -275,7 +287,7 @@ mod tests {
     #[test]
     fn abuse_27_a_move_that_was_acknowledged_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let (table, ended) = (BindingTable::open(dir.path(), NOW).unwrap(), revocations());
+        let (table, ended) = (BindingTable::open(dir.path(), NOW), revocations());
         let short = MoveRequest { until: NOW.after(HOUR / 2), ..to(1, 2) };
         assert_eq!(table.apply_move(session(1), &short, NOW, &ended).unwrap(), MoveOutcome::Moved);
         for (from, next) in [(1, 2), (2, 3)] {
@@ -283,12 +295,12 @@ mod tests {
         }
         // Not dropped: a killed process closes nothing. Twice, because opening rewrites the file.
         let later = NOW.after(HOUR / 2);
-        BindingTable::open(dir.path(), later).unwrap();
-        let again = BindingTable::open(dir.path(), later).unwrap();
+        BindingTable::open(dir.path(), later);
+        let again = BindingTable::open(dir.path(), later);
         assert_eq!(again.bound_to(&session(1)), None, "an expired entry came back");
         assert_eq!(again.bound_to(&session(2)), Some(circuit(3)));
         let length = fs::metadata(dir.path().join(FILE_NAME)).unwrap().len();
-        assert_eq!(length, 2 * BindingChange::BYTES as u64);
+        assert_eq!(length, 3 * Moves::RECORD_BYTES, "the head and two moves");
         assert_eq!(
             again.decide_from_memory(&session(2), &to(3, 3), later),
             Some(MoveOutcome::AlreadyBound)
@@ -309,15 +321,15 @@ mod tests {
     #[test]
     fn half_an_entry_at_the_end_harms_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        let table = BindingTable::open(dir.path(), NOW).unwrap();
+        let table = BindingTable::open(dir.path(), NOW);
         table.apply_move(session(1), &to(1, 2), NOW, &revocations()).unwrap();
         let path = dir.path().join(FILE_NAME);
         let mut bytes = fs::read(&path).unwrap();
         bytes.extend_from_within(..40);
         fs::write(&path, bytes).unwrap();
-        let again = BindingTable::open(dir.path(), NOW).unwrap();
+        let again = BindingTable::open(dir.path(), NOW);
         again.apply_move(session(2), &to(1, 2), NOW, &revocations()).unwrap();
-        let last = BindingTable::open(dir.path(), NOW).unwrap();
+        let last = BindingTable::open(dir.path(), NOW);
         assert_eq!(last.bound_to(&session(1)), Some(circuit(2)));
         assert_eq!(last.bound_to(&session(2)), Some(circuit(2)));
         assert_eq!(last.table().moves, 2);
@@ -326,7 +338,7 @@ mod tests {
     #[test]
     fn a_disk_that_takes_nothing_moves_no_session() {
         let dir = tempfile::tempdir().unwrap();
-        let mut table = BindingTable::open(dir.path(), NOW).unwrap();
+        let mut table = BindingTable::open(dir.path(), NOW);
         table.journal.get_mut().unwrap().as_mut().unwrap().fail_writes().unwrap();
         let refused = table.apply_move(session(1), &to(1, 2), NOW, &revocations());
         assert!(matches!(refused, Err(StoreError::Unavailable(_))));
@@ -358,7 +370,7 @@ mod tests {
     #[test]
     fn the_file_does_not_grow_past_twice_the_table() {
         let dir = tempfile::tempdir().unwrap();
-        let mut table = BindingTable::open(dir.path(), NOW).unwrap();
+        let mut table = BindingTable::open(dir.path(), NOW);
         table.capacity = 4;
         let (ended, length) =
             (revocations(), || fs::metadata(dir.path().join(FILE_NAME)).unwrap().len());
@@ -367,10 +379,10 @@ mod tests {
             let step = MoveRequest { until: now.after(HOUR), ..to(1, 2) };
             let moved = table.apply_move(session(round), &step, now, &ended).unwrap();
             assert_eq!(moved, MoveOutcome::Moved);
-            assert!(length() <= 9 * BindingChange::BYTES as u64, "{} bytes", length());
+            assert!(length() <= 10 * Moves::RECORD_BYTES, "{} bytes", length());
         }
         let now = NOW.after(HOUR * 99);
-        assert!(BindingTable::open(dir.path(), now).unwrap().bound_to(&session(99)).is_some());
+        assert!(BindingTable::open(dir.path(), now).bound_to(&session(99)).is_some());
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! - this file: [`StateStore`], the trait, with the guarantees of each operation.
 //! - `window`: recent requests of one circuit; pure.
 //! - `lease`: the budget of one session, from which nodes take leases; pure.
-//! - `journal`: an append-only file.
+//! - `loss`: what was lost of the files of the two tables below, and what follows from it.
 //! - `revocations`: ended sessions, in a journal.
 //! - `binding`: the circuits of one session; pure. `binding_table`: those of all sessions, in a journal.
 //! - [`memory`]: the embedded store, for one node.
@@ -28,8 +28,8 @@ mod binding_table;
 pub mod config;
 #[cfg(any(test, feature = "test-support"))]
 pub mod contract;
-mod journal;
 mod lease;
+mod loss;
 pub mod memory;
 pub mod metrics;
 pub mod record;
@@ -48,6 +48,7 @@ use tokio::sync::watch;
 
 use fortify_core::advice::{Advise, both};
 use fortify_core::clock::Timestamp;
+use fortify_core::damage::Damage;
 use fortify_core::pseudonym::CircuitTag;
 use record::{
     ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest,
@@ -274,6 +275,17 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// If the node cannot prove that it has received everything up to 2 s ago.
     fn is_current(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Sessions and chains issued at or before this time are not accepted: records of log-outs or moves were
+    /// lost that may concern them. `None` if nothing was lost that matters.
+    fn valid_after(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The files that were found damaged since this process started.
+    fn damages(&self) -> Vec<Damage> {
+        Vec::new()
     }
 
     /// Whether the store answers at all: for `/ready`.

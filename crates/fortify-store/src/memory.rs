@@ -27,6 +27,7 @@ use super::revocations::Revocations;
 use super::window::{self, RequestTimes};
 use super::{PENDING_LIFETIME, StateStore, StoreError};
 use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::damage::Damage;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_core::recent::Recent;
 
@@ -81,19 +82,12 @@ pub struct MemoryStore {
 
 impl MemoryStore {
     /// Opens a store with these `bounds` that checks expiry by `clock` and keeps revocations and moves in
-    /// `data_dir`.
-    ///
-    /// # Errors
-    ///
-    /// If one of their files cannot be read or written.
-    pub fn open(
-        clock: Arc<dyn Clock>,
-        bounds: MemoryBounds,
-        data_dir: &Path,
-    ) -> std::io::Result<Self> {
-        let revocations = Revocations::open(data_dir, clock.now())?;
-        let moves = BindingTable::open(data_dir, clock.now())?;
-        Ok(Self::over(clock, bounds, revocations, moves))
+    /// `data_dir`. It works whatever the state of their files; [`StateStore::damages`] says what was lost.
+    #[must_use]
+    pub fn open(clock: Arc<dyn Clock>, bounds: MemoryBounds, data_dir: &Path) -> Self {
+        let revocations = Revocations::open(data_dir, clock.now());
+        let moves = BindingTable::open(data_dir, clock.now());
+        Self::over(clock, bounds, revocations, moves)
     }
 
     fn over(
@@ -413,6 +407,14 @@ impl StateStore for MemoryStore {
 
     fn dial(&self) -> watch::Receiver<Option<DialRecord>> {
         self.dial.subscribe()
+    }
+
+    fn valid_after(&self) -> Option<Timestamp> {
+        self.revocations.loss().lost_until.max(self.bindings.loss().lost_until)
+    }
+
+    fn damages(&self) -> Vec<Damage> {
+        self.revocations.loss().and(self.bindings.loss())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,18 +1,18 @@
 //! Revoked sessions, and their file.
 //!
 //! Signing keys and with them sessions survive a restart, so revocations have to as well. Every revocation is
-//! flushed to disk before it is acknowledged. An entry has 24 bytes; when the file is opened, it is rewritten
-//! without expired entries.
+//! flushed to disk before it is acknowledged. When the file is opened, it is rewritten without expired entries.
+//! If entries were lost, [`LossReport::lost_until`] says until when.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::StoreError;
-use super::journal::Journal;
+use super::loss::{LossReport, RECORD_LIFETIME, append, is_plausible_end, recover};
 use super::record::SessionId;
 use fortify_core::clock::Timestamp;
+use fortify_core::journal::Journal;
 
 /// The most revoked sessions: about 50 bytes each. Each costs a solved challenge, and its entry is removed when
 /// the token has expired.
@@ -31,36 +31,46 @@ const ENTRY_BYTES: usize = SessionId::BYTES + 8;
 pub(super) struct Revocations {
     until: RwLock<HashMap<SessionId, Timestamp>>,
     capacity: usize,
-    journal: Mutex<Option<Journal>>,
+    journal: Mutex<Option<Journal<ENTRY_BYTES>>>,
+    loss: LossReport,
 }
 
 impl Revocations {
     /// A table of at most `capacity` entries without a file.
     #[cfg(test)]
     pub(super) fn in_memory(capacity: usize) -> Self {
-        Self { until: RwLock::default(), capacity, journal: Mutex::new(None) }
+        Self {
+            until: RwLock::default(),
+            capacity,
+            journal: Mutex::new(None),
+            loss: LossReport::default(),
+        }
     }
 
-    /// The table from the file in `data_dir`.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read or written.
-    pub(super) fn open(data_dir: &Path, now: Timestamp) -> io::Result<Self> {
-        let path = data_dir.join(FILE_NAME);
-        let written = Journal::read(&path)?;
-        // What a crash left of a last entry was never acknowledged.
+    /// The table from the file in `data_dir`. A file that is damaged or cannot be read keeps nothing down:
+    /// [`Self::loss`] says what is missing.
+    pub(super) fn open(data_dir: &Path, now: Timestamp) -> Self {
+        let is_plausible = |entry: &[u8; ENTRY_BYTES]| {
+            decode(entry).is_some_and(|(_, at)| is_plausible_end(at, now))
+        };
+        let mut found = Journal::open(data_dir, FILE_NAME, now, RECORD_LIFETIME, is_plausible);
         let mut until = HashMap::new();
-        for entry in written.chunks_exact(ENTRY_BYTES) {
-            if let Some((session, at)) = decode(entry)
-                && now < at
-            {
-                let kept = until.entry(session).or_insert(at);
-                *kept = at.max(*kept);
-            }
+        for (session, at) in found.entries.iter().filter_map(decode).filter(|(_, at)| now < *at) {
+            let kept = until.entry(session).or_insert(at);
+            *kept = at.max(*kept);
         }
-        let journal = Mutex::new(Some(Journal::write(path, &encode_all(&until))?));
-        Ok(Self { until: RwLock::new(until), capacity: MAX_REVOCATIONS, journal })
+        let loss = recover(&mut found, &encode_all(&until), now);
+        Self {
+            until: RwLock::new(until),
+            capacity: MAX_REVOCATIONS,
+            journal: Mutex::new(Some(found.journal)),
+            loss,
+        }
+    }
+
+    /// What was lost of the file.
+    pub(super) const fn loss(&self) -> &LossReport {
+        &self.loss
     }
 
     /// Whether `session` was ended. An entry counts for as long as it is there: past its time the
@@ -116,10 +126,8 @@ impl Revocations {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         self.make_room(news, now)?;
         if let Some(journal) = journal.as_mut() {
-            let bytes: Vec<u8> = news.iter().flat_map(|(id, until)| encode(*id, *until)).collect();
-            journal.append(&bytes).map_err(|error| {
-                StoreError::Unavailable(format!("{}: {error}", journal.path().display()))
-            })?;
+            let entries: Vec<_> = news.iter().map(|(id, until)| encode(*id, *until)).collect();
+            append(journal, &entries, || encode_all(&self.table()), now)?;
         }
         {
             let mut table = self.table_mut();
@@ -128,7 +136,7 @@ impl Revocations {
                 *kept = (*kept).max(*until);
             }
         }
-        self.compact(&mut journal);
+        self.compact(&mut journal, now);
         Ok(())
     }
 
@@ -146,13 +154,10 @@ impl Revocations {
 
     /// Rewrites the file when it has grown to twice what the table can hold. A failure leaves
     /// the longer file, which says the same.
-    fn compact(&self, journal: &mut Option<Journal>) {
-        let limit = 2 * self.capacity as u64 * ENTRY_BYTES as u64;
-        if let Some(long) = journal.as_ref().filter(|journal| journal.length() > limit) {
-            let entries = encode_all(&self.table());
-            if let Ok(shorter) = Journal::write(long.path().to_owned(), &entries) {
-                *journal = Some(shorter);
-            }
+    fn compact(&self, journal: &mut Option<Journal<ENTRY_BYTES>>, now: Timestamp) {
+        let limit = 2 * self.capacity as u64 * Journal::<ENTRY_BYTES>::RECORD_BYTES;
+        if let Some(long) = journal.as_mut().filter(|journal| journal.length() > limit) {
+            let _still_long = long.rewrite(&encode_all(&self.table()), now);
         }
     }
 
@@ -166,8 +171,8 @@ impl Revocations {
     }
 }
 
-fn encode_all(entries: &HashMap<SessionId, Timestamp>) -> Vec<u8> {
-    entries.iter().flat_map(|(session, until)| encode(*session, *until)).collect()
+fn encode_all(entries: &HashMap<SessionId, Timestamp>) -> Vec<[u8; ENTRY_BYTES]> {
+    entries.iter().map(|(session, until)| encode(*session, *until)).collect()
 }
 
 fn encode(session: SessionId, until: Timestamp) -> [u8; ENTRY_BYTES] {
@@ -177,7 +182,7 @@ fn encode(session: SessionId, until: Timestamp) -> [u8; ENTRY_BYTES] {
     entry
 }
 
-fn decode(entry: &[u8]) -> Option<(SessionId, Timestamp)> {
+fn decode(entry: &[u8; ENTRY_BYTES]) -> Option<(SessionId, Timestamp)> {
     let (session, until) = entry.split_first_chunk()?;
     let until = u64::from_be_bytes(until.try_into().ok()?);
     Some((SessionId::from_bytes(*session), Timestamp::from_millis(until)))
@@ -192,6 +197,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
+    const RECORD: u64 = Journal::<ENTRY_BYTES>::RECORD_BYTES;
 
     fn session(number: u8) -> SessionId {
         SessionId::from_bytes([number; SessionId::BYTES])
@@ -200,21 +206,22 @@ mod tests {
     #[test]
     fn abuse_27_a_revocation_that_was_acknowledged_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let table = Revocations::open(dir.path(), NOW).unwrap();
+        let table = Revocations::open(dir.path(), NOW);
         table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
         table.insert(session(2), NOW.after(HOUR * 2), NOW).unwrap();
         // Not dropped: a killed process closes nothing.
-        let later = Revocations::open(dir.path(), NOW.after(HOUR)).unwrap();
+        let later = Revocations::open(dir.path(), NOW.after(HOUR));
         assert!(!later.contains(&session(1)), "an expired entry came back");
         assert!(later.contains(&session(2)));
-        assert_eq!(fs::metadata(dir.path().join(FILE_NAME)).unwrap().len(), ENTRY_BYTES as u64);
+        let length = fs::metadata(dir.path().join(FILE_NAME)).unwrap().len();
+        assert_eq!(length, 2 * RECORD, "the head and one entry");
         drop(table);
     }
 
     #[test]
     fn whoever_asks_does_not_wait_for_the_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let table = Revocations::open(dir.path(), NOW).unwrap();
+        let table = Revocations::open(dir.path(), NOW);
         table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
         // As while another session's end is being flushed.
         let _flushing = table.journal.lock().unwrap();
@@ -224,16 +231,16 @@ mod tests {
     #[test]
     fn half_an_entry_at_the_end_harms_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        let table = Revocations::open(dir.path(), NOW).unwrap();
+        let table = Revocations::open(dir.path(), NOW);
         table.insert(session(1), NOW.after(HOUR), NOW).unwrap();
         let path = dir.path().join(FILE_NAME);
         let mut bytes = fs::read(&path).unwrap();
         bytes.extend_from_slice(&encode(session(2), NOW.after(HOUR))[..10]);
         fs::write(&path, bytes).unwrap();
-        let again = Revocations::open(dir.path(), NOW).unwrap();
+        let again = Revocations::open(dir.path(), NOW);
         assert!(again.contains(&session(1)));
         again.insert(session(3), NOW.after(HOUR), NOW).unwrap();
-        let last = Revocations::open(dir.path(), NOW).unwrap();
+        let last = Revocations::open(dir.path(), NOW);
         assert!(last.contains(&session(1)) && last.contains(&session(3)));
         assert!(!last.contains(&session(2)));
     }
@@ -241,7 +248,7 @@ mod tests {
     #[test]
     fn a_disk_that_takes_nothing_ends_no_session() {
         let dir = tempfile::tempdir().unwrap();
-        let mut table = Revocations::open(dir.path(), NOW).unwrap();
+        let mut table = Revocations::open(dir.path(), NOW);
         if let Some(journal) = table.journal.get_mut().unwrap() {
             journal.fail_writes().unwrap();
         }
@@ -253,14 +260,14 @@ mod tests {
     #[test]
     fn the_file_does_not_grow_past_twice_the_table() {
         let dir = tempfile::tempdir().unwrap();
-        let mut table = Revocations::open(dir.path(), NOW).unwrap();
+        let mut table = Revocations::open(dir.path(), NOW);
         table.capacity = 4;
         for round in 0..100 {
             table.insert(session(round % 4), NOW.after(HOUR), NOW).unwrap();
         }
         let length = fs::metadata(dir.path().join(FILE_NAME)).unwrap().len();
-        assert!(length <= 9 * ENTRY_BYTES as u64, "{length} bytes");
-        let again = Revocations::open(dir.path(), NOW).unwrap();
+        assert!(length <= 10 * RECORD, "{length} bytes");
+        let again = Revocations::open(dir.path(), NOW);
         assert!((0..4).all(|number| again.contains(&session(number))));
     }
 

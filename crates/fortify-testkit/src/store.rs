@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fortify_core::clock::Timestamp;
+use fortify_core::damage::Damage;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::{
     ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome,
@@ -136,6 +137,12 @@ impl StateStore for ProbedStore {
     }
     fn dial(&self) -> watch::Receiver<Option<DialRecord>> {
         self.store.dial()
+    }
+    fn valid_after(&self) -> Option<Timestamp> {
+        self.store.valid_after()
+    }
+    fn damages(&self) -> Vec<Damage> {
+        self.store.damages()
     }
     async fn ping(&self) -> Result<(), StoreError> {
         self.step("ping")?;

@@ -461,5 +461,5 @@ pub fn fields(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 /// A store whose clock stands still, for a test to wrap.
 pub fn memory_store(data_dir: &Path) -> MemoryStore {
     let bounds = MemoryBounds { challenges: 100, challenges_per_circuit: 100 };
-    MemoryStore::open(Arc::new(ManualClock::at(NOW)), bounds, data_dir).unwrap()
+    MemoryStore::open(Arc::new(ManualClock::at(NOW)), bounds, data_dir)
 }

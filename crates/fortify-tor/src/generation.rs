@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use fortify_core::advice::{Advise, both};
 use fortify_core::clock::Timestamp;
+use fortify_core::damage::{Damage, copy_aside};
 
 /// The file's name in `storage.data_dir`.
 const FILE_NAME: &str = "tor-generation.json";
@@ -154,18 +155,35 @@ pub(super) struct Generations {
 }
 
 impl Generations {
-    const VERSION: u32 = 1;
+    /// Version 2 has a checksum.
+    const VERSION: u32 = 2;
 
-    /// Reads the generations from `data_dir` and starts with a provisional one.
-    pub(super) fn open(data_dir: &Path, now: Timestamp) -> Result<Self, GenerationError> {
+    /// Reads the generations from `data_dir` and starts with a provisional one; says if the file was damaged. Then
+    /// no run of tor is known, and every circuit counts as new.
+    pub(super) fn open(
+        data_dir: &Path,
+        now: Timestamp,
+    ) -> Result<(Self, Option<Damage>), GenerationError> {
         let path = data_dir.join(FILE_NAME);
-        let mut record = read(&path)?;
+        let (mut record, damage) = match read(&path) {
+            Err(error @ (GenerationError::Malformed(_) | GenerationError::Io(..))) => {
+                let aside = copy_aside(&path, now).ok();
+                let aside = aside.as_deref().map(Path::display);
+                tracing::error!(%error, ?aside, "every circuit counts as new");
+                let damage = Damage { file: FILE_NAME, lost: Some(1) };
+                (Record { version: Self::VERSION, reserved: 0, known: None }, Some(damage))
+            }
+            read => (read?, None),
+        };
         // At least the time: a file that was lost or restored from a backup must not lead to numbers
         // that were used since.
         let floor = u32::try_from(now.as_secs()).unwrap_or(u32::MAX / 2);
         record.reserved = next(&path, record.reserved, 1)?.max(floor);
-        write(&path, &record)?;
-        Ok(Self { current: record.reserved, path, record })
+        if let Err(error) = write(&path, &record) {
+            // The time is in the number, so another start finds another one.
+            tracing::error!(%error, "the number of this start of tor is not on disk");
+        }
+        Ok((Self { current: record.reserved, path, record }, damage))
     }
 
     /// The current number.
@@ -244,17 +262,33 @@ fn read(path: &Path) -> Result<Record, GenerationError> {
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     let malformed = || GenerationError::Malformed(path.to_owned());
-    let record: Record = serde_json::from_slice(&bytes).map_err(|_json| malformed())?;
-    let sound = record.version == Generations::VERSION
-        && record.known.as_ref().is_none_or(|known| known.generation <= record.reserved);
+    let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+    let (text, sum) = (parts.next().unwrap_or_default(), parts.next());
+    let mut record: Record = serde_json::from_slice(text).map_err(|_json| malformed())?;
+    let is_whole = match record.version {
+        1 => sum.is_none(),
+        Generations::VERSION => sum == Some(sum_of(text).as_bytes()),
+        _ => false,
+    };
+    record.version = Generations::VERSION;
+    let sound =
+        is_whole && record.known.as_ref().is_none_or(|known| known.generation <= record.reserved);
     if sound { Ok(record) } else { Err(malformed()) }
+}
+
+/// The second line of the file: the checksum of the first, which is JSON.
+fn sum_of(text: &[u8]) -> String {
+    format!("{:08x}\n", crc32fast::hash(text))
 }
 
 /// Writes the file under another name and renames it, so that a crash never leaves half of it.
 fn write(path: &Path, record: &Record) -> Result<(), GenerationError> {
     let temporary = path.with_extension("new");
     let written = (|| {
-        let bytes = serde_json::to_vec(record).map_err(io::Error::other)?;
+        let mut bytes = serde_json::to_vec(record).map_err(io::Error::other)?;
+        let sum = sum_of(&bytes);
+        bytes.push(b'\n');
+        bytes.extend_from_slice(sum.as_bytes());
         let mut options = OpenOptions::new();
         let mut file =
             options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -312,7 +346,7 @@ mod tests {
     #[tokio::test]
     async fn abuse_03_every_start_and_every_doubt_has_a_number_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        let mut generations = Generations::open(dir.path(), NOW).unwrap().0;
         let mut used = vec![generations.current()];
         assert_eq!(generations.confirm(run(7, 100, 100)).await.unwrap(), RunMatch::First);
         let first = generations.current();
@@ -327,12 +361,12 @@ mod tests {
         let second = generations.current();
         used.push(second);
         // Fortify restarts; tor does not.
-        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        let mut generations = Generations::open(dir.path(), NOW).unwrap().0;
         used.push(generations.current());
         assert_eq!(generations.confirm(run(9, 11, 180)).await.unwrap(), RunMatch::Same);
         assert_eq!(generations.current(), second);
         // Both do.
-        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        let mut generations = Generations::open(dir.path(), NOW).unwrap().0;
         used.push(generations.current());
         assert_eq!(generations.confirm(run(10, 1, 190)).await.unwrap(), RunMatch::Restarted);
         used.push(generations.current());
@@ -346,7 +380,7 @@ mod tests {
     async fn abuse_27_a_number_is_on_disk_before_it_is_used() {
         let dir = tempfile::tempdir().unwrap();
         let reserved = || read(&dir.path().join(FILE_NAME)).unwrap().reserved;
-        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        let mut generations = Generations::open(dir.path(), NOW).unwrap().0;
         assert!(generations.current() <= reserved());
         for pid in 1..5 {
             generations.confirm(run(pid, 1, 1)).await.unwrap();
@@ -356,15 +390,17 @@ mod tests {
                 "a break would have to wait for the disk"
             );
             // Killed here, the next start takes a number after all of these.
-            assert!(Generations::open(dir.path(), NOW).unwrap().current() > generations.current());
-            generations = Generations::open(dir.path(), NOW).unwrap();
+            assert!(
+                Generations::open(dir.path(), NOW).unwrap().0.current() > generations.current()
+            );
+            generations = Generations::open(dir.path(), NOW).unwrap().0;
         }
     }
 
     #[tokio::test]
     async fn a_disk_that_takes_nothing_leaves_the_provisional_generation() {
         let dir = tempfile::tempdir().unwrap();
-        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        let mut generations = Generations::open(dir.path(), NOW).unwrap().0;
         generations.confirm(run(7, 1, 1)).await.unwrap();
         let provisional = generations.invalidate();
         fs::create_dir(dir.path().join("tor-generation.new")).unwrap();
@@ -384,12 +420,12 @@ mod tests {
     #[tokio::test]
     async fn a_leap_of_the_clock_does_not_make_another_tor_of_the_same() {
         let dir = tempfile::tempdir().unwrap();
-        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        let mut generations = Generations::open(dir.path(), NOW).unwrap().0;
         generations.confirm(run(7, 10, 10)).await.unwrap();
         let generation = generations.current();
         // The machine slept for an hour, which tor does not count.
         generations.refresh(run(7, 20, 3620)).await.unwrap();
-        let mut generations = Generations::open(dir.path(), NOW).unwrap();
+        let mut generations = Generations::open(dir.path(), NOW).unwrap().0;
         assert_eq!(generations.confirm(run(7, 30, 3630)).await.unwrap(), RunMatch::Same);
         assert_eq!(generations.current(), generation);
     }
@@ -398,14 +434,18 @@ mod tests {
     fn abuse_03_a_file_that_is_lost_or_old_leads_to_no_number_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
-        let old = Generations::open(dir.path(), NOW).unwrap().current();
+        let old = Generations::open(dir.path(), NOW).unwrap().0.current();
         fs::remove_file(&path).unwrap();
-        let new = Generations::open(dir.path(), secs(10)).unwrap().current();
+        let new = Generations::open(dir.path(), secs(10)).unwrap().0.current();
         assert!(new > old);
         for broken in ["", "{}", "null", "{\"version\":2,\"reserved\":1,\"known\":null}"] {
             fs::write(&path, broken).unwrap();
-            let reported = Generations::open(dir.path(), NOW).unwrap_err().to_string();
-            assert!(reported.contains("move it away"), "{reported}");
+            assert!(last_known(dir.path()).unwrap_err().to_string().contains("move it away"));
+            let (next, damage) = Generations::open(dir.path(), secs(20)).unwrap();
+            assert_eq!(damage, Some(Damage { file: FILE_NAME, lost: Some(1) }));
+            assert!(next.current() > new, "a number that was used");
+            let (_, damage) = Generations::open(dir.path(), secs(30)).unwrap();
+            assert_eq!(damage, None, "said once");
         }
         fs::write(&path, "{\"version\":1,\"reserved\":4294967295,\"known\":null}").unwrap();
         assert!(matches!(Generations::open(dir.path(), NOW), Err(GenerationError::Exhausted(_))));

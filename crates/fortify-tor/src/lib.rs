@@ -57,6 +57,7 @@ use crate::config::{ControlAddress, TorConfig};
 use crate::metrics::TorMetrics;
 use fortify_core::circuit::{TorBoot, TorCircuit};
 use fortify_core::clock::{Clock, SystemClock};
+use fortify_core::damage::Damage;
 use fortify_core::entropy::{Entropy, SystemEntropy};
 
 pub use checkup::{Checkup, HiddenService, checkup};
@@ -93,6 +94,8 @@ pub struct Tor {
     address: ControlAddress,
     instance: u16,
     generation: AtomicU32,
+    /// Whether the file of generations was damaged at the start.
+    damage: Option<Damage>,
     /// The generation of the last connected tor.
     confirmed: AtomicU32,
     up: AtomicBool,
@@ -135,6 +138,12 @@ pub enum CloseOutcome {
 }
 
 impl Tor {
+    /// Whether the file of generations was damaged at the start: every circuit then counts as new.
+    #[must_use]
+    pub const fn damage(&self) -> Option<Damage> {
+        self.damage
+    }
+
     /// Starts with a provisional generation, which [`Watcher::run`] replaces; `None` if `tor.control` is not
     /// set.
     ///
@@ -151,11 +160,12 @@ impl Tor {
         let Some(address) = config.control.clone() else {
             return Ok(None);
         };
-        let generations = generation::Generations::open(data_dir, clock.now())?;
+        let (generations, damage) = generation::Generations::open(data_dir, clock.now())?;
         metrics.set_up(false);
         let (orders, inbox) = mpsc::channel(MAX_CLOSE_REQUESTS);
         let tor = Arc::new(Self {
             address,
+            damage,
             instance: config.instance,
             generation: AtomicU32::new(generations.current()),
             confirmed: AtomicU32::new(generations.current()),

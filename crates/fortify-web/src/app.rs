@@ -1,8 +1,8 @@
 //! The state of one gate, built once and shared by every request.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::http::StatusCode;
 use fortify_captcha::FontError;
@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use fortify_config::{Config, StorageBackend};
 use fortify_core::circuit::TorBoot;
 use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::damage::Damage;
 use fortify_core::entropy::Entropy;
 use fortify_engine::challenge::render::Render;
 use fortify_engine::operator::Health;
@@ -48,6 +49,8 @@ pub struct App {
     pub upstream: Option<Upstream>,
     /// Whether there is an admin interface that cannot be served, because of its file.
     pub admin_unavailable: Arc<AtomicBool>,
+    /// What the admin interface's file lost, found when it was opened.
+    pub admin_damages: Arc<OnceLock<Vec<Damage>>>,
     /// Whether visitors are told that the site is being worked on.
     pub maintenance: Arc<MaintenanceSwitch>,
     /// Tor's control port, where it is asked.
@@ -66,7 +69,7 @@ pub enum BuildError {
     /// The signing keys.
     #[error(transparent)]
     Keys(#[from] KeyRingError),
-    /// The store's files.
+    /// The store.
     #[error("{}: cannot read or write what is kept there: {}; check free space and that the user that runs Fortify may write there", .0.display(), .1)]
     Store(PathBuf, std::io::Error),
     /// The engine.
@@ -102,6 +105,9 @@ pub struct Readiness {
     /// The files that were damaged, and are new ones, since this gate started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recreated: Vec<&'static str>,
+    /// The files that were found damaged since this gate started, and how many records each lost.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<Damage>,
     /// Whether operators are shut out because their file cannot be used. Visitors are served.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub admin_unavailable: bool,
@@ -152,8 +158,7 @@ impl App {
                     challenges: config.captcha.max_active as u64,
                     challenges_per_circuit: config.captcha.max_active_per_circuit,
                 };
-                let store = MemoryStore::open(clock.clone(), bounds, data_dir);
-                Arc::new(store.map_err(|source| BuildError::Store(data_dir.clone(), source))?)
+                Arc::new(MemoryStore::open(clock.clone(), bounds, data_dir))
             }
             StorageBackend::Redis => {
                 let (redis, most) = (&config.storage.redis, config.captcha.max_active_per_circuit);
@@ -191,6 +196,7 @@ impl App {
             entropy,
             boot: Arc::new(boots(tor.clone(), config.tor.instance)),
             metrics: metrics.engine.clone(),
+            found: tor.as_ref().and_then(|tor| tor.damage()).into_iter().collect(),
         };
         let engine = Engine::new(config.engine(), foundation)?;
         Ok(Arc::new(Self {
@@ -198,6 +204,7 @@ impl App {
             haproxy: Arc::default(),
             answers: Arc::default(),
             admin_unavailable: Arc::default(),
+            admin_damages: Arc::default(),
             maintenance: Arc::new(MaintenanceSwitch::open(&config.storage.data_dir)),
             locales: Arc::new(Locales::load()?),
             started: clock.now(),
@@ -238,9 +245,14 @@ impl App {
         self.upstream.as_ref().is_some_and(Upstream::is_down)
     }
 
+    /// What the admin interface's file lost.
+    pub fn admin_damages(&self) -> impl Iterator<Item = Damage> {
+        self.admin_damages.get().into_iter().flatten().copied()
+    }
+
     /// Whether the gate can do its work now.
     pub async fn readiness(&self) -> Readiness {
-        let Health { store, renderer, reputation, recreated } = self.engine.health().await;
+        let Health { store, renderer, reputation, recreated, damaged } = self.engine.health().await;
         Readiness {
             store,
             renderer,
@@ -251,6 +263,7 @@ impl App {
             },
             reputation: if reputation { ComponentHealth::Ok } else { ComponentHealth::Degraded },
             recreated,
+            damaged: Damage::by_file(damaged.into_iter().chain(self.admin_damages())),
             admin_unavailable: self.admin_unavailable.load(Ordering::Relaxed),
             upstream: self.upstream.as_ref().map(|upstream| match upstream.is_down() {
                 false => ComponentHealth::Ok,

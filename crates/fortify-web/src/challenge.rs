@@ -76,7 +76,9 @@ pub(super) async fn page(
         issued: &issued.challenge,
         media: issued.media.as_ref().ok_or_else(no_picture)?,
         return_to: around.return_to,
-        notice: around.notice,
+        notice: around.notice.or_else(|| {
+            app.engine.is_unverifiable(&visitor.client).then_some(Notice::Unverifiable)
+        }),
         form: around.form,
         tries: issued.tries,
         stage: (issued.stage, issued.stages),

@@ -94,6 +94,8 @@ pub enum Notice {
     Stage,
     /// The answer was right, but the site has become stricter since the picture was drawn.
     Outdated,
+    /// There was a session, but records of ended sessions were lost, so it cannot be accepted.
+    Unverifiable,
 }
 
 /// A page with a title, a sentence and perhaps a way on.
@@ -217,7 +219,8 @@ pub fn challenge(status: StatusCode, locale: Locale<'_>, page: &ChallengePage<'_
             another: says(Notice::Another, "challenge-another")
                 .or_else(|| says(Notice::Gone, "challenge-gone"))
                 .or_else(|| says(Notice::Stage, "challenge-next-stage"))
-                .or_else(|| says(Notice::Outdated, "challenge-outdated")),
+                .or_else(|| says(Notice::Outdated, "challenge-outdated"))
+                .or_else(|| says(Notice::Unverifiable, "challenge-unverifiable")),
             stage: stage(locale, page.stage),
             traps: traps::names(&token),
             form_note: form_note.map(Cow::into_owned),

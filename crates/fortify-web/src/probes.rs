@@ -69,6 +69,7 @@ pub async fn metrics(
 /// When it cannot be written, which would be a mistake of ours.
 pub async fn exposition(app: &App, headers: &HeaderMap) -> Result<Response, std::fmt::Error> {
     app.engine.update_gauges().await;
+    app.admin_damages().for_each(|damage| app.metrics.engine.files.damaged(damage));
     app.metrics.web.set_admin_unavailable(app.admin_unavailable.load(Ordering::Relaxed));
     app.metrics.web.set_maintenance(app.maintenance.at(app.clock.now()).is_some());
     if app.config.haproxy.endpoint.is_some() {

@@ -41,7 +41,7 @@ async fn main() {
 
     let folder = tempfile::tempdir().unwrap();
     let bounds = MemoryBounds { challenges: 1000, challenges_per_circuit: 3 };
-    let store = MemoryStore::open(clock.clone(), bounds, folder.path()).unwrap();
+    let store = MemoryStore::open(clock.clone(), bounds, folder.path());
     let minute = WindowLimit { within: Duration::from_secs(60), most: 60 };
     let hour = WindowLimit { within: Duration::from_secs(3600), most: 60 };
     let before = rss();

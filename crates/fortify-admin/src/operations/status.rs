@@ -48,6 +48,8 @@ pub struct Status {
     pub maintenance: bool,
     /// Everything that it needs or uses.
     pub dependencies: Vec<Dependency>,
+    /// The files that were found damaged since the start.
+    pub damaged: Vec<DamagedFile>,
     /// Requests since the start.
     pub totals: Totals,
     /// Requests a second over the last minute, or as much of it as the gate has run.
@@ -78,6 +80,15 @@ pub struct Dependency {
     pub state: Health,
     /// Whether the gate is unready without it.
     pub required: bool,
+}
+
+/// A file that was found damaged.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DamagedFile {
+    /// Its name in `storage.data_dir`.
+    pub file: &'static str,
+    /// How many records were lost; null if that cannot be told.
+    pub lost: Option<u64>,
 }
 
 /// The state of a dependency.
@@ -154,6 +165,9 @@ pub async fn show(context: Context, _: Nothing) -> Result<Status, AdminError> {
         done: done(verdict, dial.level, app.engine.threat().start(), queue),
         advice: verdict.advice(),
         ready: readiness.is_ready(),
+        damaged: (readiness.damaged.iter())
+            .map(|damage| DamagedFile { file: damage.file, lost: damage.lost })
+            .collect(),
         maintenance: app.maintenance.at(app.clock.now()).is_some(),
         dependencies: dependencies(readiness),
         totals: Totals {

@@ -24,6 +24,9 @@ pub(super) struct RingFile {
     pub(super) version: u32,
     pub(super) pseudonym_key: String,
     pub(super) keys: Vec<KeyRecord>,
+    /// The checksum of the rest; files of version 1 have none. A damaged key would be a key all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) checksum: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -45,26 +48,47 @@ impl Drop for RingFile {
 }
 
 impl RingFile {
-    pub(super) const VERSION: u32 = 1;
+    pub(super) const VERSION: u32 = 2;
 
     pub(super) fn fresh(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         Ok(Self {
             version: Self::VERSION,
             pseudonym_key: random_text::<32>(entropy)?,
             keys: vec![KeyRecord::fresh(now, entropy)?],
+            checksum: None,
         })
+    }
+
+    fn sum(&self) -> String {
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(self.pseudonym_key.as_bytes());
+        for key in &self.keys {
+            sum.update(key.id.as_bytes());
+            sum.update(key.secret.as_bytes());
+            sum.update(&key.created_at.as_millis().to_be_bytes());
+            sum.update(&key.retired_at.map_or(0, Timestamp::as_millis).to_be_bytes());
+        }
+        format!("{:08x}", sum.finalize())
     }
 
     pub(super) fn read(file: File, path: &Path) -> Result<Self, KeyRingError> {
         let mut text = Zeroizing::new(String::new());
-        file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(io_error(
-            "read the file",
-            path,
-            "it must be a text file of at most 16 KiB",
-        ))?;
+        file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::InvalidData => malformed(path, "not a text"),
+                _ => io_error("read the file", path, "check the disk")(error),
+            }
+        })?;
         // serde_json quotes the input; the line number is enough and reveals no secret.
-        serde_json::from_str(&text)
-            .map_err(|e| malformed(path, &format!("line {}: not a key ring", e.line())))
+        let ring: Self = serde_json::from_str(&text)
+            .map_err(|e| malformed(path, &format!("line {}: not a key ring", e.line())))?;
+        if (ring.version == 1) != ring.checksum.is_none() {
+            return Err(malformed(path, "its version and its checksum do not fit each other"));
+        }
+        if ring.checksum.as_ref().is_some_and(|sum| *sum != ring.sum()) {
+            return Err(malformed(path, "its checksum is not right"));
+        }
+        Ok(ring)
     }
 }
 
@@ -121,11 +145,12 @@ pub(super) enum IfPresent {
 /// crash.
 pub(super) fn write_file(
     path: &Path,
-    contents: &RingFile,
+    contents: &mut RingFile,
     entropy: &dyn Entropy,
     if_present: IfPresent,
 ) -> Result<(), KeyRingError> {
     const ADVICE: &str = "check free space and that the user that runs Fortify may write there";
+    (contents.version, contents.checksum) = (RingFile::VERSION, Some(contents.sum()));
     let text = serde_json::to_vec_pretty(contents).map_err(|_never| KeyRingError::Signing)?;
     let text = Zeroizing::new(text);
     let temporary = path.with_extension(format!("new-{}", random_text::<6>(entropy)?));

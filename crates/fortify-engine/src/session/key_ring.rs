@@ -120,7 +120,12 @@ impl KeyRing {
         let path = data_dir.join(FILE_NAME);
         if !path.exists() {
             create_dir(data_dir)?;
-            write_file(&path, &RingFile::fresh(clock.now(), entropy)?, entropy, IfPresent::Keep)?;
+            write_file(
+                &path,
+                &mut RingFile::fresh(clock.now(), entropy)?,
+                entropy,
+                IfPresent::Keep,
+            )?;
         }
         Self::load(data_dir)
     }
@@ -178,7 +183,7 @@ impl KeyRing {
         if contents.keys.len() > MAX_KEYS {
             return Err(KeyRingError::Full(self.path.clone()));
         }
-        write_file(&self.path, &contents, entropy, IfPresent::Replace)?;
+        write_file(&self.path, &mut contents, entropy, IfPresent::Replace)?;
         self.ring.store(Arc::new(Ring::read(&self.path)?));
         self.list().into_iter().next().ok_or(KeyRingError::Signing)
     }
@@ -279,7 +284,7 @@ impl Ring {
         let (file, stamp) = open_file(path)?;
         let contents = RingFile::read(file, path)?;
         let malformed = |problem: &str| malformed(path, problem);
-        if contents.version != RingFile::VERSION {
+        if !(1..=RingFile::VERSION).contains(&contents.version) {
             return Err(malformed("it was written by another version of Fortify"));
         }
         if contents.keys.is_empty() || contents.keys.len() > MAX_KEYS {

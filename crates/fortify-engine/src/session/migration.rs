@@ -68,7 +68,7 @@ mod tests {
         let entropy = Arc::new(SystemEntropy);
         let keys = Arc::new(KeyRing::open(dir.path(), &*clock, &*entropy).unwrap());
         let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
-        let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()).unwrap());
+        let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()));
         let sessions = Sessions::new(keys, store, clock.clone(), entropy, HOUR * 3, max_moves);
         Fixture { clock, sessions, _dir: dir }
     }

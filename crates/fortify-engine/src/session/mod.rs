@@ -87,6 +87,8 @@ pub enum Rejection {
     Shared,
     /// It was revoked.
     Revoked,
+    /// Records of ended and moved sessions were lost, perhaps its own.
+    Unverifiable,
 }
 
 impl Rejection {
@@ -99,6 +101,7 @@ impl Rejection {
             Self::Circuit => "circuit",
             Self::Shared => "shared",
             Self::Revoked => "revoked",
+            Self::Unverifiable => "unverifiable",
         }
     }
 }
@@ -183,9 +186,12 @@ impl Sessions {
         let now = self.clock.now();
         let id = SessionId::random(&*self.entropy).map_err(KeyRingError::from)?;
         let expires_at = Timestamp::from_secs(now.after(self.lifetime()).as_secs());
+        // Whole seconds: one that is earned in the second of a loss must not look as if it were from before.
+        let valid_after = self.store.valid_after().filter(|after| *after <= now);
+        let issued_at = now.as_secs().max(valid_after.map_or(0, |after| after.as_secs() + 1));
         let claims = Claims {
             circuit_id: circuit,
-            issued_at: now.as_secs(),
+            issued_at,
             expires_at: expires_at.as_secs(),
             threat_level,
             captcha_solved: true,
@@ -223,6 +229,10 @@ impl Sessions {
                     continue;
                 }
             };
+            if self.is_unverifiable(&claims) {
+                rejected(Rejection::Unverifiable);
+                continue;
+            }
             looked_up += 1;
             let Some(bound_to) = self.place_of(&claims.session(), claims.circuit_id).await? else {
                 rejected(Rejection::Revoked);
@@ -253,12 +263,34 @@ impl Sessions {
         circuit: CircuitTag,
     ) -> Result<Option<Session>, StoreError> {
         let Ok(claims) = self.check_claims(token) else { return Ok(None) };
+        if self.is_unverifiable(&claims) {
+            return Ok(None);
+        }
         let bound_to = match self.store.session_state(claims.session_id).await? {
             SessionState::Unmoved => claims.circuit_id,
             SessionState::BoundTo(circuit) => circuit,
             SessionState::Revoked => return Ok(None),
         };
         Ok((bound_to == circuit).then(|| claims.session()))
+    }
+
+    /// Whether one of `tokens` is not accepted only because records of ended sessions were lost: for the page that
+    /// says so.
+    #[must_use]
+    pub fn any_unverifiable(&self, tokens: &[String]) -> bool {
+        let is_unverifiable = |token: &String| {
+            self.check_claims(token).is_ok_and(|claims| self.is_unverifiable(&claims))
+        };
+        self.store.valid_after().is_some() && tokens.iter().any(is_unverifiable)
+    }
+
+    /// Whether the record that this session was ended, or left a circuit, may be among those that were lost.
+    fn is_unverifiable(&self, claims: &Claims) -> bool {
+        self.is_before_loss(claims.issued_at)
+    }
+
+    fn is_before_loss(&self, issued_at: u64) -> bool {
+        self.store.valid_after().is_some_and(|after| issued_at <= after.as_secs())
     }
 
     /// The claims of `token`, if its signature and times are valid.
@@ -310,7 +342,7 @@ impl Sessions {
     }
 
     /// Whether `circuit` holds `session`, which it is trusted for: the session has neither expired nor been
-    /// revoked, and has not moved to another circuit.
+    /// revoked, as far as that is known, and has not moved to another circuit.
     ///
     /// # Errors
     ///
@@ -340,6 +372,10 @@ impl Sessions {
             SessionState::BoundTo(other) => other,
             SessionState::Revoked => return Ok(None),
         };
+        // Its record may be among those that were lost.
+        if self.is_before_loss(session.issued_at.as_secs()) {
+            return Ok(None);
+        }
         let ended = self.store.sessions_ended(place).await?;
         // A cookie tells the second in which it was earned.
         Ok(ended.is_none_or(|ended| ended <= session.issued_at).then_some(place))
@@ -376,12 +412,19 @@ mod tests {
     fn fixture() -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(NOW));
-        let entropy = Arc::new(SystemEntropy);
-        let keys = Arc::new(KeyRing::open(dir.path(), &*clock, &*entropy).unwrap());
-        let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
-        let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()).unwrap());
-        let sessions = Sessions::new(keys.clone(), store, clock.clone(), entropy, HOUR, 0);
+        let keys = Arc::new(KeyRing::open(dir.path(), &*clock, &SystemEntropy).unwrap());
+        let sessions = sessions(&keys, &clock, &dir);
         Fixture { clock, keys, sessions, _dir: dir }
+    }
+
+    fn sessions(
+        keys: &Arc<KeyRing>,
+        clock: &Arc<ManualClock>,
+        dir: &tempfile::TempDir,
+    ) -> Sessions {
+        let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
+        let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()));
+        Sessions::new(keys.clone(), store, clock.clone(), Arc::new(SystemEntropy), HOUR, 0)
     }
 
     async fn check(
@@ -436,6 +479,44 @@ mod tests {
         let minted = fixture.sessions.mint(CIRCUIT, 2).unwrap();
         fixture.sessions.revoke(&minted.session).await.unwrap();
         assert_eq!(check(&fixture, &minted.token, CIRCUIT).await, Err(Rejection::Revoked));
+    }
+
+    #[tokio::test]
+    async fn abuse_27_a_damaged_file_lets_no_ended_session_in_and_new_ones_count() {
+        // One bit in each record of the file, its tail cut off, an old copy of it, and none at all.
+        for damage in 0..6_usize {
+            let fixture = fixture();
+            let (ended, live) =
+                (fixture.sessions.mint(CIRCUIT, 2), fixture.sessions.mint(CIRCUIT, 2));
+            let (ended, live) = (ended.unwrap(), live.unwrap());
+            let path = fixture._dir.path().join("revocations");
+            let old = std::fs::read(&path).unwrap();
+            fixture.sessions.revoke(&ended.session).await.unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let record = bytes.len() / 2;
+            match damage {
+                0 | 1 => bytes[damage * record + 3] ^= 1,
+                2 => bytes[record + 40] ^= 0x80,
+                3 => bytes.truncate(record),
+                4 => bytes = old,
+                _ => bytes.clear(),
+            }
+            std::fs::write(&path, bytes).unwrap();
+            let later = Fixture {
+                sessions: sessions(&fixture.keys, &fixture.clock, &fixture._dir),
+                ..fixture
+            };
+            let refused = check(&later, &ended.token, CIRCUIT).await;
+            let expected = if damage == 0 { Rejection::Revoked } else { Rejection::Unverifiable };
+            // The head of the file may have said so of earlier losses, so that nothing from before counts.
+            assert!(refused == Err(expected) || damage == 0 && refused.is_err(), "{damage}");
+            assert!(check(&later, &live.token, CIRCUIT).await.is_err());
+            assert!(later.sessions.any_unverifiable(&[live.token]));
+            assert_eq!(later.sessions.store.damages().len(), 1, "{damage}");
+            // Who solves again is in, in the same second.
+            let fresh = later.sessions.mint(CIRCUIT, 2).unwrap();
+            assert_eq!(check(&later, &fresh.token, CIRCUIT).await, Ok(fresh.session));
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use serde::Serialize;
 use super::signals::Signals;
 use super::{Dial, Mode, ThreatLevel};
 use fortify_core::clock::Timestamp;
-use fortify_core::sqlite::{self, FileError, Opened, Schema};
+use fortify_core::damage::Damage;
+use fortify_core::sqlite::{self, FileError, Opened, Schema, WriteCount};
 
 /// The number of changes that are kept: 30 MB at about 300 bytes each, and two months of one change per minute.
 pub const MAX_ROWS: u64 = 100_000;
@@ -25,8 +26,11 @@ pub const MAX_NAME: usize = 64;
 /// The file in the data directory.
 pub const FILE_NAME: &str = "audit.sqlite";
 
-const SCHEMA: Schema =
-    Schema { name: FILE_NAME, steps: &[TABLES], consequence: "the threat dial is as configured" };
+const SCHEMA: Schema = Schema {
+    name: FILE_NAME,
+    steps: &[TABLES, SUM],
+    consequence: "the threat dial is as configured",
+};
 
 const TABLES: &str = "
     CREATE TABLE dial (
@@ -48,6 +52,10 @@ const TABLES: &str = "
         signals TEXT
     ) STRICT;
 ";
+
+/// A checksum of the dial, because SQLite has none: a flipped bit would be another level. Before the first change by
+/// this version there is none.
+const SUM: &str = "ALTER TABLE dial ADD COLUMN sum INTEGER";
 
 /// The version of the schema that this program writes: `user_version` of the file.
 pub const SCHEMA_VERSION: i64 = SCHEMA.steps.len() as i64;
@@ -126,6 +134,8 @@ pub struct DialHistory {
     /// SQLite's own count of other connections' commits.
     data_version: i64,
     recreated: bool,
+    writes: WriteCount,
+    damages: Vec<Damage>,
 }
 
 impl DialHistory {
@@ -136,7 +146,14 @@ impl DialHistory {
     ///
     /// [`FileError`], which names the file and says what to do.
     pub fn open(data_dir: &Path, now: Timestamp) -> Result<Self, FileError> {
-        sqlite::open(data_dir, &SCHEMA, now).map(Self::over)
+        let opened = Self::over(sqlite::open(data_dir, &SCHEMA, now)?);
+        match opened.dial() {
+            Err(damaged @ FileError::Damaged { .. }) => {
+                sqlite::recreate(&opened.path, &SCHEMA, now, &damaged).map(Self::over)
+            }
+            Err(error) => Err(error),
+            Ok(_) => Ok(opened),
+        }
     }
 
     /// Opens an existing file, for the command line.
@@ -149,8 +166,15 @@ impl DialHistory {
     }
 
     fn over(opened: Opened) -> Self {
-        let Opened { connection, path, recreated } = opened;
-        Self { connection, path, data_version: 0, recreated }
+        let Opened { connection, path, recreated, writes } = opened;
+        let damages = writes.check(last_seq(&connection));
+        Self { connection, path, data_version: 0, recreated, writes, damages }
+    }
+
+    /// What was lost of the file, and of the manifest's entry for it.
+    #[must_use]
+    pub fn damages(&self) -> &[Damage] {
+        &self.damages
     }
 
     /// Whether the file was damaged when it was opened, and was recreated.
@@ -184,9 +208,10 @@ impl DialHistory {
             let dial = Dial { version, mode, level, paused_until: None };
             writing.execute("DELETE FROM dial", [])?;
             writing.execute(
-                "INSERT INTO dial VALUES (0, ?1, ?2, ?3, NULL, ?4)",
+                "INSERT INTO dial (id, version, mode, level, configured) VALUES (0, ?1, ?2, ?3, ?4)",
                 params![number(version), mode.as_str(), level.get(), configured],
             )?;
+            seal(writing)?;
             if let Some(left) = left {
                 let (by, reason) =
                     (ChangedBy::Configuration, "the configuration was changed".to_owned());
@@ -228,6 +253,7 @@ impl DialHistory {
                     dial.paused_until.map(|until| number(until.as_millis())),
                 ],
             )?;
+            seal(writing)?;
             if let Some(why) = why {
                 append(writing, &before, &dial, why)?;
             }
@@ -308,6 +334,7 @@ impl DialHistory {
             writing.commit()?;
             Ok(done)
         });
+        self.writes.set(last_seq(&self.connection));
         written.map_err(|error| self.failed(error))
     }
 
@@ -316,7 +343,34 @@ impl DialHistory {
     }
 }
 
+/// The number of the last change; 0 if there is none.
+fn last_seq(connection: &Connection) -> u64 {
+    let last = connection.query_row("SELECT max(seq) FROM turns", [], |row| row.get(0));
+    last.map_or(0, |last: Option<i64>| last.map_or(0, unsigned))
+}
+
+/// The checksum of the dial that is stored, and the stored checksum.
+fn sums(connection: &Connection) -> rusqlite::Result<Option<(i64, Option<i64>)>> {
+    let row = connection.query_row(
+        "SELECT concat_ws('|', version, mode, level, coalesce(paused_until, ''), configured), sum FROM dial",
+        [],
+        |row| Ok((row.get::<_, String>(0)?, row.get(1)?)),
+    );
+    Ok(row.optional()?.map(|(text, sum)| (i64::from(crc32fast::hash(text.as_bytes())), sum)))
+}
+
+/// Stores the checksum of the dial.
+fn seal(writing: &Transaction<'_>) -> rusqlite::Result<()> {
+    if let Some((sum, _before)) = sums(writing)? {
+        writing.execute("UPDATE dial SET sum = ?1", [sum])?;
+    }
+    Ok(())
+}
+
 fn read_dial(connection: &Connection) -> rusqlite::Result<Option<Dial>> {
+    if sums(connection)?.is_some_and(|(sum, stored)| stored.is_some_and(|stored| stored != sum)) {
+        return Err(sqlite::damage("the dial is not the one that was written"));
+    }
     let mut statement =
         connection.prepare_cached("SELECT version, mode, level, paused_until FROM dial")?;
     let read = |row: &rusqlite::Row<'_>| {

@@ -39,6 +39,7 @@ use tokio::time::MissedTickBehavior;
 
 use controller::{DialController, PAUSE, SAMPLE_INTERVAL};
 use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::damage::Damage;
 use fortify_core::sqlite::FileError;
 use fortify_store::record::DialRecord;
 use fortify_store::{StateStore, StoreError};
@@ -247,6 +248,7 @@ pub struct Threat {
     clock: Arc<dyn Clock>,
     metrics: ThreatMetrics,
     recreated: bool,
+    damages: Vec<Damage>,
 }
 
 /// The mutable state of the dial.
@@ -278,7 +280,7 @@ impl Threat {
         let dial = audit.configure(settings.mode, settings.start, now)?;
         let controller = DialController::new(settings.start, &dial, now);
         metrics.set_level(dial.level.get());
-        let recreated = audit.was_recreated();
+        let (recreated, damages) = (audit.was_recreated(), audit.damages().to_vec());
         let turning =
             DialState { controller, judge: Judge::default(), audit, logged: String::new() };
         Ok(Self {
@@ -293,7 +295,14 @@ impl Threat {
             clock,
             metrics,
             recreated,
+            damages,
         })
+    }
+
+    /// What was lost of its file.
+    #[must_use]
+    pub fn damages(&self) -> &[Damage] {
+        &self.damages
     }
 
     /// Whether its file was damaged and recreated when this process started.

@@ -35,7 +35,7 @@ impl Fixture {
     fn new() -> Self {
         let (clock, dir) = (Arc::new(ManualClock::at(NOW)), tempfile::tempdir().unwrap());
         let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
-        let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()).unwrap());
+        let store = Arc::new(MemoryStore::open(clock.clone(), bounds, dir.path()));
         Self { clock, store, _dir: dir }
     }
 

@@ -14,7 +14,7 @@ use fortify_store::{StateStore as _, contract};
 async fn a_clock_that_jumps_changes_no_wait_and_no_window() {
     let (clock, dir) = (Arc::new(ManualClock::at(contract::START)), tempfile::tempdir().unwrap());
     let bounds = MemoryBounds { challenges: 10, challenges_per_circuit: 3 };
-    let store = MemoryStore::open(clock.clone(), bounds, dir.path()).unwrap();
+    let store = MemoryStore::open(clock.clone(), bounds, dir.path());
     let (circuit, hour) = (CircuitTag::from_bytes([7; 16]), Duration::from_secs(3600));
     let bounds = [WindowLimit { within: Duration::from_secs(60), most: 1 }; 2];
     let waits = FailureWaits::default();

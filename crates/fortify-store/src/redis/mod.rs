@@ -63,6 +63,7 @@ pub use checkup::{Checkup, SLOTS, checkup};
 use fault::{Cause, Fault};
 use follower::{Follower, Freshness, LogPosition};
 use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::damage::Damage;
 use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::CircuitTag;
 use gauge::Gauge;
@@ -113,7 +114,7 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// If one of their files cannot be read or written, or without a tokio runtime.
+    /// Without a tokio runtime.
     pub fn open(
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
@@ -122,8 +123,8 @@ impl RedisStore {
         data_dir: &Path,
     ) -> std::io::Result<Self> {
         let runtime = Handle::try_current().map_err(std::io::Error::other)?;
-        let revocations = Arc::new(Revocations::open(data_dir, clock.now())?);
-        let moves = Arc::new(BindingTable::open(data_dir, clock.now())?);
+        let revocations = Arc::new(Revocations::open(data_dir, clock.now()));
+        let moves = Arc::new(BindingTable::open(data_dir, clock.now()));
         let link = Arc::new(Link::new(config.clone()));
         let (keys, fresh) = (Keys::new(config.prefix.clone()), Arc::new(Freshness::never()));
         let follower = Follower {
@@ -563,6 +564,12 @@ impl StateStore for RedisStore {
 
     fn is_current(&self) -> Result<(), StoreError> {
         self.require_fresh()
+    }
+
+    // No `valid_after`: what this node lost is in Redis' logs, which it reads before it admits anybody.
+
+    fn damages(&self) -> Vec<Damage> {
+        self.revocations.loss().and(self.moves.loss())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

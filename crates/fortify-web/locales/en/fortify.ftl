@@ -15,6 +15,7 @@ challenge-tries-free = { $count ->
 challenge-another = Here is another picture.
 challenge-next-stage = That was right. Here is the next one.
 challenge-outdated = That was right. The site has become stricter since that picture was drawn, so here is one more.
+challenge-unverifiable = This site lost some of its records and cannot tell which earlier checks still count. Please solve one more picture. You did nothing wrong.
 challenge-stage = Picture { $stage } of { $stages }
 challenge-moves = This picture moves. Look at the whole of it for a moment, and what it shows stands out.
 challenge-stripes = What this picture shows is where its stripes change direction.

@@ -43,6 +43,11 @@ pub(super) fn status(gate: &Remote, format: Format, out: &mut dyn Write) -> Resu
             };
             styled(out, &name, state, style)?;
         }
+        for damage in status["damaged"].as_array().into_iter().flatten() {
+            let lost = damage["lost"].as_u64().map(|lost| format!(", {lost} records lost"));
+            let what = format!("{}{}", text(&damage["file"]), lost.unwrap_or_default());
+            styled(out, "DAMAGED", &what, MIND)?;
+        }
         let (totals, rates) = (&status["totals"], &status["per_second"]);
         for (name, key) in
             [("ADMITTED", "admitted"), ("CHALLENGED", "challenged"), ("REFUSED", "refused")]
