@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use fortify_config::StorageBackend;
 use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
 use fortify_engine::challenge::RECEIPT_LIFETIME;
+use fortify_engine::threat::Mode;
 use fortify_testkit::redis::{Redis, until};
 use fortify_testkit::store::ProbedStore;
 use fortify_testkit::{Parts, Reply, TestGate, Visitor, fields, memory_store};
@@ -30,6 +31,8 @@ fn as_shipped(parts: &mut Parts, level: u8) {
     parts.config.security.identity = IdentityMode::Circuit;
     parts.config.limits.challenges_per_minute = 10;
     parts.config.threat.levels.clear();
+    // The dial would go down while a test lets time pass.
+    parts.config.threat.mode = Mode::Pinned;
 }
 
 impl Site {
@@ -44,7 +47,10 @@ impl Site {
             let node = TestGate::with(|parts| {
                 as_shipped(parts, level);
                 parts.config.storage.backend = StorageBackend::Redis;
-                parts.config.storage.redis = redis.config();
+                // A machine with a load of 20 is not what these tests are about.
+                let timeout = Duration::from_secs(5);
+                parts.config.storage.redis =
+                    fortify_config::RedisConfig { timeout, ..redis.config() };
                 if let Some(keys) = keys {
                     let data_dir = &parts.config.storage.data_dir;
                     std::fs::create_dir_all(data_dir).unwrap();

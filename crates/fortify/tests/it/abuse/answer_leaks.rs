@@ -11,7 +11,7 @@ use axum::http::{Method, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use fortify_config::{LogConfig, LogFormat, LogLevel};
-use fortify_core::circuit::IdentityMode;
+use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
 use fortify_core::entropy::SystemEntropy;
 use fortify_store::record::ChallengeToken;
 use fortify_testkit::{Reply, TestGate, Visitor, fields, process};
@@ -267,9 +267,17 @@ async fn abuse_14_every_answer_that_counts_for_nothing_looks_like_every_other() 
     };
     let unknown = submit(&mut visitor, &token, "ACDEFH").await;
     let malformed = submit(&mut visitor, "no token", "ACDEFH").await;
+    // Each wrong answer is a first one, because the page says how many count.
+    let forget = async || {
+        let parts = test_gate.app.engine.parts();
+        let circuit = CircuitId::Header(TorCircuit::from_parts(0, 0, 0x19));
+        parts.store.forget_failures(parts.pseudonyms.tag(&circuit)).await.unwrap();
+    };
     let theirs = stranger.get("/").await;
+    forget().await;
     let foreign = test_gate.submit(&mut visitor, &theirs, &answer_of(&theirs).await).await;
     let page = visitor.get("/").await;
+    forget().await;
     let empty = submit(&mut visitor, &page.field("token"), "").await;
     let page = visitor.get("/").await;
     let answer = answer_of(&page).await;
