@@ -161,7 +161,8 @@ impl Engine {
             ));
         }
         if progress.passed.saturating_add(1) < requirement.stages {
-            let passed = progress.pass(submission.token, client.tag, &self.keys, &*self.clock)?;
+            let (token, keys, clock) = (submission.token, &self.keys, &*self.clock);
+            let passed = progress.pass(token, client.tag, keys, clock, in_force)?;
             let PassedStage { progress, cookie } = passed;
             let next = IssueRequest::next(requirement, progress).with_preference(wish);
             return Ok(Answered::Next(Stage { number: progress.passed, cookie, next }));

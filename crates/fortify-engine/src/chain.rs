@@ -36,6 +36,8 @@ struct Claims {
     issued_at: Timestamp,
     chain: ChainId,
     stage: u8,
+    /// The threat level at which it was passed.
+    level: u8,
 }
 
 /// The progress of a visitor in a chain.
@@ -85,7 +87,8 @@ impl Chains {
 
 impl Progress {
     /// Reads the progress from the cookies of `circuit`: the stages from the first without a gap, all of one
-    /// chain that is not spent.
+    /// chain that is not spent, and none passed more than a step below `level`, the one in force: as with
+    /// challenges, what was solved in a quiet hour is worth nothing in an attack.
     ///
     /// # Errors
     ///
@@ -96,8 +99,9 @@ impl Progress {
         keys: &KeyRing,
         clock: &dyn Clock,
         store: &dyn StateStore,
+        level: u8,
     ) -> Result<Self, StoreError> {
-        let progress = Self::of(cookies, circuit, keys, clock, store.valid_after());
+        let progress = Self::of(cookies, circuit, keys, clock, level, store.valid_after());
         match progress.chain {
             Some(chain) if store.is_chain_spent(chain).await? => Ok(Self::default()),
             _ => Ok(progress),
@@ -127,7 +131,7 @@ impl Progress {
         Ok(Some((claims.stage, if further { self } else { earned })))
     }
 
-    /// Passes one more stage after the right answer to the challenge `token`.
+    /// Passes one more stage after the right answer to the challenge `token`, at `level`.
     ///
     /// # Errors
     ///
@@ -138,10 +142,11 @@ impl Progress {
         circuit: CircuitTag,
         keys: &KeyRing,
         clock: &dyn Clock,
+        level: u8,
     ) -> Result<PassedStage, KeyRingError> {
         let stage = self.passed.saturating_add(1);
         let chain = self.chain.unwrap_or_else(|| chain_of(token));
-        let claims = Claims { circuit_id: circuit, issued_at: clock.now(), chain, stage };
+        let claims = Claims { circuit_id: circuit, issued_at: clock.now(), chain, stage, level };
         let cookie = keys.sign(Purpose::Stage, &claims)?;
         Ok(PassedStage { progress: Self { passed: stage, chain: Some(chain) }, cookie })
     }
@@ -151,14 +156,18 @@ impl Progress {
         circuit: CircuitTag,
         keys: &KeyRing,
         clock: &dyn Clock,
+        level: u8,
         valid_after: Option<Timestamp>,
     ) -> Self {
         let mut progress = Self::default();
         for (stage, cookie) in (1_u8..).zip(cookies) {
             let claims = cookie.as_deref().and_then(|text| open(text, circuit, keys, clock));
             // Without the record that its chain was spent, an older stage could count again.
-            let counts =
-                |claims: &Claims| claims.stage == stage && valid_after < Some(claims.issued_at);
+            let counts = |claims: &Claims| {
+                claims.stage == stage
+                    && level <= claims.level.saturating_add(1)
+                    && valid_after < Some(claims.issued_at)
+            };
             let Some(claims) = claims.filter(counts) else { break };
             if progress.chain.is_some_and(|chain| chain != claims.chain) {
                 break;
@@ -199,16 +208,20 @@ mod tests {
         let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
         let keys = KeyRing::open(dir.path(), &clock, &SystemEntropy).unwrap();
         let cookie = |circuit_id, chain: &str, stage| {
-            let claims =
-                Claims { circuit_id, issued_at: clock.now(), chain: chain_of(chain), stage };
+            let (issued_at, chain) = (clock.now(), chain_of(chain));
+            let claims = Claims { circuit_id, issued_at, chain, stage, level: 8 };
             Some(keys.sign(Purpose::Stage, &claims).unwrap())
         };
-        let passed =
-            |cookies: &[Option<String>]| Progress::of(cookies, OWN, &keys, &clock, None).passed;
+        let at = |level, cookies: &[Option<String>]| {
+            Progress::of(cookies, OWN, &keys, &clock, level, None).passed
+        };
+        let passed = |cookies: &[Option<String>]| at(8, cookies);
         let (first, second) = (cookie(OWN, "a", 1), cookie(OWN, "a", 2));
         assert_eq!(passed(&[None, None]), 0);
         assert_eq!(passed(&[first.clone(), None]), 1);
         assert_eq!(passed(&[first.clone(), second.clone()]), 2);
+        let both = [first.clone(), second.clone()];
+        assert_eq!([7, 9, 10].map(|level| at(level, &both)), [2, 2, 0], "two steps above");
         assert_eq!(passed(&[None, second.clone()]), 0, "the first is missing");
         assert_eq!(passed(&[second.clone(), first.clone()]), 0, "in the wrong order");
         assert_eq!(passed(&[first.clone(), cookie(OWN, "b", 2)]), 1, "of another chain");
@@ -217,7 +230,7 @@ mod tests {
         assert_eq!(passed(&[Some("x.y.z".to_owned()), None]), 0);
         let after_loss = |at| {
             let cookies = [first.clone(), second.clone()];
-            Progress::of(&cookies, OWN, &keys, &clock, Some(at)).passed
+            Progress::of(&cookies, OWN, &keys, &clock, 8, Some(at)).passed
         };
         assert_eq!(after_loss(clock.now()), 0, "its record may be lost");
         assert_eq!(after_loss(clock.now().before(Duration::from_secs(1))), 2);

@@ -250,9 +250,9 @@ impl Engine {
 
     /// The progress of `client` in its chain.
     pub(super) async fn progress(&self, client: &Client) -> Result<Progress, EngineError> {
-        let stages = &client.credentials.stages;
-        let progress = Progress::read(stages, client.tag, &self.keys, &*self.clock, &*self.store);
-        Ok(progress.await?)
+        let (stages, level) = (&client.credentials.stages, self.threat.level().get());
+        let (keys, clock, store) = (&self.keys, &*self.clock, &*self.store);
+        Ok(Progress::read(stages, client.tag, keys, clock, store, level).await?)
     }
 
     /// The wait of `client` before a new challenge, if any; `failures` is the one for wrong answers, and `wish` the kind

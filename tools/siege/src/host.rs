@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use fortify::daemon::Daemon;
 use fortify_captcha::Generator;
 use fortify_config::Config;
@@ -34,8 +34,7 @@ pub async fn serve(config: &Path, socket: &Path) -> Result<()> {
         challenges: config.captcha.max_active as u64,
         challenges_per_circuit: config.captcha.max_active_per_circuit,
     };
-    let store: Arc<dyn StateStore> =
-        Arc::new(MemoryStore::open(clock.clone(), bounds, data_dir).context("the store")?);
+    let store: Arc<dyn StateStore> = Arc::new(MemoryStore::open(clock.clone(), bounds, data_dir));
     let renderer = Arc::new(Generator::new()?);
     let app = App::over(Arc::new(config), keys, store.clone(), renderer, clock, entropy)?;
     let gate = Daemon::with_app(app).await?;
