@@ -251,10 +251,11 @@ fn upstream(check: &mut Check<'_>, raw: RawUpstream, upstream: &mut UpstreamConf
         true => Err("is empty, use the path of a PEM file"),
         false => Ok(Some(PathBuf::from(text))),
     };
+    let names_ca = raw.tls_ca_file.is_some();
     check.with("upstream.tls_ca_file", raw.tls_ca_file, ca, &mut upstream.tls_ca);
     let tls = |server: &UpstreamServer| matches!(server, UpstreamServer::Https(_));
     match (upstream.servers.iter().any(tls), &upstream.tls_ca) {
-        (true, None) => {
+        (true, None) if !names_ca => {
             let message = "is https, which needs upstream.tls_ca_file: the certificate that signed the service's";
             check.problems.push(check.origins, key, message);
         }

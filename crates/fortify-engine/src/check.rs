@@ -16,6 +16,17 @@ use fortify_reputation::{CircuitStatus, StatusReason};
 use fortify_store::StoreError;
 use fortify_store::record::SessionId;
 
+/// What a request is decided about for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It goes to the service, and its session pays.
+    Service,
+    /// It is for an address of the gate's own.
+    Ours,
+    /// It is a form with the answer to a challenge.
+    Answer,
+}
+
 impl Engine {
     /// Decides about one request of `client`, without paying for it: for addresses of the gate's own. A session that is
     /// bound to another circuit moves to this one if the limit of moves permits it. Who has no budget left is not
@@ -25,7 +36,17 @@ impl Engine {
     ///
     /// Fails if the store cannot say whether the session is in force; the request must not be admitted then.
     pub async fn check(&self, client: &Client) -> Result<Decision, EngineError> {
-        self.decide_timed(client, false).await
+        self.decide_timed(client, Purpose::Ours).await
+    }
+
+    /// As [`Self::check`], for a form with the answer to a challenge. Whoever has to solve one before the next log-in is
+    /// not in here, or the form would not be checked and the log-in never be reached.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub async fn check_answering(&self, client: &Client) -> Result<Decision, EngineError> {
+        self.decide_timed(client, Purpose::Answer).await
     }
 
     /// As [`Self::check`], for a request to the service, which its session pays for.
@@ -34,12 +55,16 @@ impl Engine {
     ///
     /// As [`Self::check`].
     pub async fn admit(&self, client: &Client) -> Result<Decision, EngineError> {
-        self.decide_timed(client, true).await
+        self.decide_timed(client, Purpose::Service).await
     }
 
-    async fn decide_timed(&self, client: &Client, pays: bool) -> Result<Decision, EngineError> {
+    async fn decide_timed(
+        &self,
+        client: &Client,
+        purpose: Purpose,
+    ) -> Result<Decision, EngineError> {
         let started = Instant::now();
-        let decided = self.decide(client, pays).await;
+        let decided = self.decide(client, purpose).await;
         self.metrics.decision.decided(started.elapsed(), decided.as_ref().ok());
         decided
     }
@@ -102,7 +127,7 @@ impl Engine {
         self.sessions.any_unverifiable(&client.credentials.sessions)
     }
 
-    async fn decide(&self, client: &Client, pays: bool) -> Result<Decision, EngineError> {
+    async fn decide(&self, client: &Client, purpose: Purpose) -> Result<Decision, EngineError> {
         let session = self.session(client).await?;
         let trust = self.trust_in(client.tor(), client.tag).await?;
         let suspicions = self.suspicions(client);
@@ -110,7 +135,7 @@ impl Engine {
         let (requirement, finding) = (decision::require(&facts), facts.finding);
         let (mut decision, mut reasons) = decision::decide(facts);
         if let Decision::Admit(grant) = decision {
-            let spent = self.spend(client, grant.session(), finding, pays).await?;
+            let spent = self.spend(client, grant.session(), finding, purpose).await?;
             if let Spent::TooFast(slow) = spent
                 && slow.kept_up
             {

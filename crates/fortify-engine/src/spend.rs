@@ -1,5 +1,6 @@
 //! What requests cost their sessions: the part of `admit` that pays.
 
+use super::check::Purpose;
 use super::client::Client;
 use super::decision::Trust;
 use super::{Engine, EngineError};
@@ -47,15 +48,16 @@ impl Engine {
         client: &Client,
         session: &Session,
         finding: Option<Class>,
-        pays: bool,
+        purpose: Purpose,
     ) -> Result<Spent, EngineError> {
         let now = self.clock.now();
         let price = Price {
             suspected: matches!(finding, Some(Class::Flood | Class::Scraping)),
-            stuffing: client.login && finding == Some(Class::CredentialStuffing),
+            stuffing: (client.login || purpose == Purpose::Answer)
+                && finding == Some(Class::CredentialStuffing),
             ..client.price
         };
-        if !pays {
+        if purpose != Purpose::Service {
             let would = self.budgets.would(session.id, price, now);
             // Nothing is leased for a question.
             return Ok(match would {

@@ -10,7 +10,7 @@
 //! - `core`: the limit itself and who comes next (pure);
 //! - this file: the same with a clock, tasks that wait, and metrics.
 
-mod core;
+pub(crate) mod core;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 use self::core::{Asked, Ended, Limiter, Place};
 use crate::metrics::UpstreamMetrics;
 
-pub use self::core::Figures;
+pub use self::core::{Busy, Figures};
 
 /// Names a session. Whoever has none to tell apart may use any constant.
 pub type SessionKey = [u8; 16];
@@ -35,26 +35,6 @@ pub const WAIT_LONGEST: Duration = Duration::from_secs(10);
 
 /// How long a request holds a place.
 pub const HELD_LONGEST: Duration = Duration::from_secs(10);
-
-/// Why a request got no place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Busy {
-    /// As many wait as may, and this session with as many as any.
-    Full,
-    /// It waited for [`WAIT_LONGEST`].
-    Deadline,
-}
-
-impl Busy {
-    /// A fixed word for a metric label.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Deadline => "deadline",
-        }
-    }
-}
 
 /// Gives out places.
 #[derive(Clone)]

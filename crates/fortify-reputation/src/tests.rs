@@ -4,6 +4,15 @@ use super::*;
 use fortify_core::clock::{ManualClock, SystemClock};
 use fortify_store::replication::ReplicationPeer as _;
 
+/// Makes the file refuse rows, as a full disk does.
+const REFUSE: &str = "
+    CREATE TRIGGER refuse_new BEFORE INSERT ON statuses BEGIN SELECT RAISE(ABORT, 'refused'); END;
+    CREATE TRIGGER refuse_end BEFORE DELETE ON statuses BEGIN SELECT RAISE(ABORT, 'refused'); END;
+";
+
+/// Makes it take rows again.
+const ACCEPT: &str = "DROP TRIGGER refuse_new; DROP TRIGGER refuse_end;";
+
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 fn circuit(number: u32) -> TorCircuit {
@@ -159,7 +168,7 @@ async fn bans_of_here_and_of_another_gate_count_though_the_disk_refuses_them() {
     let (reputation, until) = (Arc::new(reputation), in_an_hour());
     let sharing = sharing(&reputation, &clock);
     let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
-    file.execute_batch("ALTER TABLE statuses RENAME TO elsewhere").unwrap();
+    file.execute_batch(REFUSE).unwrap();
     let (banned, reason) = (CircuitStatus::Banned, StatusReason::Failures);
     let row = StatusRow::new(circuit(1), banned, NOW, until, reason);
     sharing.apply(vec![replication::encoded(row)]).await.unwrap();
@@ -172,7 +181,7 @@ async fn bans_of_here_and_of_another_gate_count_though_the_disk_refuses_them() {
     let outgoing = sharing.take_batch(9);
     assert_eq!(outgoing.rows.len(), 1);
     sharing.confirm_published(fortify_store::replication::PublishBatch::default());
-    file.execute_batch("ALTER TABLE elsewhere RENAME TO statuses").unwrap();
+    file.execute_batch(ACCEPT).unwrap();
     eventually("written", || !reputation.is_degraded()).await;
     assert_eq!(sharing.pending(), Some(0));
     let db = StatusDb::open_existing(dir.path(), 9).unwrap();
@@ -304,7 +313,7 @@ async fn a_ban_that_yields_in_the_file_leaves_in_force_what_the_file_has() {
     let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
     let (since, until) = (NOW.as_millis() as i64, in_an_hour().as_millis() as i64);
     file.execute(
-        "INSERT INTO statuses VALUES (0, 0, 1, 2, ?1, ?2, 'operator', 0, 0)",
+        "INSERT INTO statuses VALUES (0, 0, 1, 2, ?1, ?2, 'operator', 0, 0, NULL, NULL)",
         [since, until],
     )
     .unwrap();
@@ -325,7 +334,7 @@ async fn a_reset_that_the_disk_refuses_is_written_though_it_was_used_up_or_is_ov
         reputation.ban(circuit(number), in_an_hour(), StatusReason::Failures).await.unwrap();
     }
     let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
-    file.execute_batch("ALTER TABLE statuses RENAME TO elsewhere").unwrap();
+    file.execute_batch(REFUSE).unwrap();
     let sooner = NOW.after(Duration::from_secs(60));
     for (number, until) in [(1, in_an_hour()), (2, sooner)] {
         let reset = CircuitStatus::Normal;
@@ -342,7 +351,7 @@ async fn a_reset_that_the_disk_refuses_is_written_though_it_was_used_up_or_is_ov
     reputation.penalise(penalised, later);
     clock.set(later);
     eventually("swept", || reputation.penalised().is_empty()).await;
-    file.execute_batch("ALTER TABLE elsewhere RENAME TO statuses").unwrap();
+    file.execute_batch(ACCEPT).unwrap();
     eventually("written", || !reputation.is_degraded()).await;
     let db = StatusDb::open_existing(dir.path(), 9).unwrap();
     for number in [1, 2] {
@@ -361,7 +370,7 @@ async fn abuse_18_what_is_heard_while_the_disk_refuses_it_is_bounded() {
     let reputation = Arc::new(Reputation::bounded(dir.path(), clock.clone(), 2).unwrap());
     let sharing = sharing(&reputation, &clock);
     let file = rusqlite::Connection::open(dir.path().join("reputation.sqlite")).unwrap();
-    file.execute_batch("ALTER TABLE statuses RENAME TO elsewhere").unwrap();
+    file.execute_batch(REFUSE).unwrap();
     let row = |number, status| {
         let (since, until, reason) = (NOW, in_an_hour(), StatusReason::Failures);
         replication::encoded(StatusRow::new(circuit(number), status, since, until, reason))

@@ -367,7 +367,7 @@ impl<'a> Waiting<'a> {
 
 /// What lets this visitor in already.
 pub(super) async fn admitted(app: &App, visitor: &Visitor) -> Result<Option<Grant>, WebError> {
-    match app.engine.check(&visitor.client).await? {
+    match app.engine.check_answering(&visitor.client).await? {
         Decision::Admit(grant) => Ok(Some(grant)),
         Decision::Challenge(_) => Ok(None),
         Decision::SlowDown(slow) => Err(WebError::SlowDown(slow)),

@@ -11,15 +11,12 @@ use crate::app::{App, SharedApp};
 use crate::cookies::{Cookies, Hint, Jar};
 use crate::error::WebError;
 use crate::same_origin;
-use crate::wants::Wants;
+use crate::wants::{SEC_FETCH_DEST, Wants};
 use fortify_config::SecureCookie;
 use fortify_core::circuit::{self, CircuitId, Connection, IdentityMode, PeerAddress};
 use fortify_engine::client::{Client, RequestHead};
 use fortify_http::proxy::{Forwarded, Proto};
 use fortify_http::server::BodyExpired;
-
-/// What a browser wants an answer for: a page, or something that a page loads.
-pub(super) const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// What nginx asks about, at [`AUTH`].
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");

@@ -1,8 +1,9 @@
 //! Whether a client reads pages or JSON.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 
-use crate::visitor::SEC_FETCH_DEST;
+/// What a browser wants a response for: a page, or something that a page loads.
+pub(super) const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The kind of answer that a client can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

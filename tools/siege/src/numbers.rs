@@ -184,7 +184,8 @@ mod tests {
             pacer.next().await;
         }
         assert_eq!(begun.elapsed().as_millis(), 3000);
-        assert_eq!((punctuality.late() * 301.0).round(), 175.0);
+        let late = (punctuality.late() * 301.0).round();
+        assert!((174.0..=176.0).contains(&late), "{late}");
     }
 
     #[test]

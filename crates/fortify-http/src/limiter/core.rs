@@ -108,6 +108,26 @@ pub(super) enum Ended {
     Unknown(Duration),
 }
 
+/// Why a request got no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// As many wait as may, and this session with as many as any.
+    Full,
+    /// It waited for [`super::WAIT_LONGEST`].
+    Deadline,
+}
+
+impl Busy {
+    /// A fixed word for a metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
 /// The numbers for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figures {
@@ -520,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn abuse_29_a_reader_among_fifty_scrapers_waits_for_no_more_than_two_pages() {
+    fn abuse_26_a_reader_among_fifty_scrapers_waits_for_no_more_than_two_pages() {
         // A page takes 20 ms, then 200 ms, then 20 ms again.
         let work = |_, now| if (20_000..50_000).contains(&now) { 200 } else { 20 };
         for workers in [2, 8] {

@@ -307,6 +307,7 @@ async fn abuse_19_a_value_that_is_no_challenge_is_a_refusal() {
         let said = fixture.store.challenge(&token).await.unwrap_err().to_string();
         assert!(said.contains("storage.prefix") && !said.contains("ACDEFH"), "{said}");
         assert!(fixture.store.take_challenge(&token).await.is_err(), "{value}");
+        redis.tell(&["DEL", &key]);
         redis.tell(&["LPUSH", &key, value]);
         let said = fixture.store.take_challenge(&token).await.unwrap_err().to_string();
         assert!(said.contains("WRONGTYPE"), "{said}");

@@ -884,15 +884,20 @@ async fn a_circuit_that_asked_for_too_much_is_explained_as_one() {
     let office = Office::with(|parts| parts.config.limits.challenges_per_minute = 2).await;
     let name = office.pseudonym(CIRCUIT).await;
     let mut visitor = office.visitor();
-    for (verdict, status) in [
-        ("challenge", StatusCode::FORBIDDEN),
-        ("challenge", StatusCode::FORBIDDEN),
-        ("wait", StatusCode::TOO_MANY_REQUESTS),
-    ] {
+    let mut page = visitor.get("/").await;
+    for (verdict, status) in
+        [("challenge", StatusCode::FORBIDDEN), ("wait", StatusCode::TOO_MANY_REQUESTS)]
+    {
         let path = format!("/circuits/{name}/explain");
         let explained = office.over_socket(Method::GET, &path, None).await.json();
         assert_eq!(explained["without_session"]["decision"], verdict, "{explained}");
-        assert_eq!(visitor.get("/").await.status, status);
+        let another = [("token", page.field("token")), ("another", "1".to_owned())];
+        let another = another.map(|(name, value)| (name.to_owned(), value));
+        let next = visitor.post_form("/validate-captcha", &another).await;
+        assert_eq!(next.status, status);
+        if next.is_challenge() {
+            page = next;
+        }
     }
 }
 

@@ -259,6 +259,8 @@ async fn a_healthy_stack_has_no_failure() {
     stack.gate = gate;
     let stack = stack.started();
     wait_for("the gate to be ready", || stack.examined().finding("gate.ready")["status"] == "ok");
+    // It was started before the gate, and asks again whether that is there.
+    wait_for("HAProxy to find it", || stack.examined().finding("ingress")["status"] == "ok");
     let report = stack.examined();
     assert_eq!(report.of("fail"), [""; 0], "{:#?}", report.findings);
     assert_eq!(report.code, 0);

@@ -140,7 +140,7 @@ async fn slow_service() -> (SocketAddr, Arc<Semaphore>, Arc<Mutex<Vec<String>>>)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn abuse_29_a_reader_goes_before_what_one_heavy_session_has_waiting() {
+async fn abuse_26_a_reader_goes_before_what_one_heavy_session_has_waiting() {
     let (address, permits, seen) = slow_service().await;
     let test_gate = TestGate::with(|parts| {
         parts.service_at(address);
