@@ -9,9 +9,9 @@ use super::raw::{
     RawSecurity, RawServer, RawSession, RawStorage, RawThreat, RawTor, RawUpstream,
 };
 use super::*;
+use fortify_core::allowance::Rate;
 use fortify_core::circuit::{IdentityMode, TrustedProxies};
 use fortify_engine::behaviour;
-use fortify_engine::limits::allowance::Rate;
 use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::threat::table::Admits;
 use fortify_engine::threat::{Mode, ThreatLevel};

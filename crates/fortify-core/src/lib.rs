@@ -9,6 +9,7 @@
 //! - [`clock`]: time, as a trait that callers pass in.
 //! - [`circuit`]: the identity of a visitor: the circuit on an onion service, the address on clearnet.
 //! - [`pseudonym`]: keyed hashes of circuits, the only names of them that are stored.
+//! - [`allowance`]: how many challenges a rate allows at a moment; pure.
 //! - [`recent`]: a bounded map of circuits that evicts the least recently used.
 //! - [`damage`]: what was lost of a damaged file, and where the damaged file went.
 //! - [`manifest`]: how far each file had come, so that a file that was cut off or replaced is noticed.
@@ -17,6 +18,7 @@
 //! - [`telemetry`]: the log, and what the metrics of all crates have in common.
 
 pub mod advice;
+pub mod allowance;
 pub mod circuit;
 pub mod clock;
 pub mod damage;

@@ -6,10 +6,10 @@ use fortify_captcha::{AnswerMode, Carrier, Variant};
 use fortify_core::circuit::IdentityMode;
 
 use crate::behaviour;
-use crate::limits::allowance::Rate;
 use crate::limits::waits::FailureWaits;
 use crate::threat::table::LevelOverride;
 use crate::threat::{Mode, ThreatLevel};
+use fortify_core::allowance::Rate;
 use fortify_reputation::answer_history::Scoring;
 
 /// `[captcha]`: challenges.

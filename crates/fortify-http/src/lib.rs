@@ -15,6 +15,7 @@
 pub mod config;
 pub mod limiter;
 pub mod metrics;
+mod occupancy;
 pub mod proxy;
 pub mod server;
 

@@ -10,7 +10,7 @@
 //! - `core`: the limit itself and who comes next (pure);
 //! - this file: the same with a clock, tasks that wait, and metrics.
 
-pub(crate) mod core;
+mod core;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 use self::core::{Asked, Ended, Limiter, Place};
 use crate::metrics::UpstreamMetrics;
 
-pub use self::core::{Busy, Figures};
+pub use crate::occupancy::{Busy, Figures};
 
 /// Names a session. Whoever has none to tell apart may use any constant.
 pub type SessionKey = [u8; 16];

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::limiter::core::{Busy, Figures};
+use crate::occupancy::{Busy, Figures};
 use crate::server::ServerEvent;
 
 /// Buckets of the time until the protected service starts its response, in seconds.

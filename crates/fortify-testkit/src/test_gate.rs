@@ -14,12 +14,12 @@ use fortify_captcha::{
     Answer, Carrier, Generator, Puzzle, RenderError, Rendered, Seed, Spec, Style, StyleKey, Variant,
 };
 use fortify_config::{AdminSocket, Config, UpstreamServer};
+use fortify_core::allowance::Rate;
 use fortify_core::circuit::IdentityMode;
 use fortify_core::clock::{ManualClock, Timestamp};
 use fortify_core::entropy::{Entropy, SystemEntropy};
 use fortify_demo::DemoSite;
 use fortify_engine::challenge::render::Render;
-use fortify_engine::limits::allowance::Rate;
 use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::session::key_ring::KeyRing;
 use fortify_engine::threat::ThreatLevel;

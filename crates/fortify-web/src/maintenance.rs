@@ -13,16 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
 use fortify_core::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-
-use crate::addresses::AUTH;
-use crate::app::SharedApp;
-use crate::error::WebError;
 
 /// The file, below `storage.data_dir`.
 const FILE: &str = "maintenance";
@@ -35,9 +28,6 @@ pub const MAX_MESSAGE: usize = 500;
 
 /// The longest maintenance with an end: a week.
 pub const MAX_MINUTES: u32 = 7 * 24 * 60;
-
-/// Addresses that go on: supervisors', and the question of nginx, which [`crate::auth`] answers itself.
-const GO_ON: [&str; 5] = ["/health", "/ready", "/metrics", "/api/status", AUTH];
 
 /// One maintenance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,22 +122,6 @@ fn checksum(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Answers visitors during maintenance, before anything is read about them.
-pub(super) async fn hold(State(app): State<SharedApp>, request: Request, next: Next) -> Response {
-    if GO_ON.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
-    let now = app.clock.now();
-    match app.maintenance.at(now) {
-        None => next.run(request).await,
-        Some(maintenance) => {
-            let left = maintenance.until.map(|until| now.until(until));
-            let message = maintenance.message.clone();
-            WebError::Maintenance(Box::new(Notice { left, message })).into_response()
-        }
-    }
-}
-
 /// What a visitor is told.
 #[derive(Clone, Debug)]
 pub struct Notice {
@@ -158,6 +132,12 @@ pub struct Notice {
 }
 
 impl Notice {
+    /// What is said at `now` about `maintenance`.
+    pub(super) fn of(maintenance: &Maintenance, now: Timestamp) -> Self {
+        let left = maintenance.until.map(|until| now.until(until));
+        Self { left, message: maintenance.message.clone() }
+    }
+
     /// Seconds after which trying again makes sense: at the end, but within five minutes, since an operator may end it
     /// before, and not all at once.
     pub(super) fn retry_after(&self) -> u64 {

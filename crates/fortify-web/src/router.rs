@@ -1,15 +1,20 @@
 //! Which address leads where, and through what every request passes on its way.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::addresses::AUTH;
 use crate::app::SharedApp;
 use crate::error::{self, WebError};
-use crate::{addresses, auth, challenge, enter, maintenance, probes, protect, session, simple_api};
+use crate::maintenance::Notice;
+use crate::{addresses, auth, challenge, enter, probes, protect, session, simple_api};
+
+/// Addresses that go on: supervisors', and the question of nginx, which [`crate::auth`] answers itself.
+const GO_ON: [&str; 5] = ["/health", "/ready", "/metrics", "/api/status", AUTH];
 
 /// The gate as a service.
 ///
@@ -31,11 +36,11 @@ pub fn router(app: SharedApp) -> Router {
         .route("/api/session/logout", post(session::log_out))
         .route(addresses::ENTER, get(enter::enter))
         .route(addresses::TURN, get(enter::turn))
-        .route(addresses::AUTH, any(auth::auth))
+        .route(AUTH, any(auth::auth))
         .method_not_allowed_fallback(error::wrong_method)
         .fallback(protect::pass)
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(app.clone(), maintenance::hold))
+        .layer(middleware::from_fn_with_state(app.clone(), hold_during_maintenance))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), error::render))
         .with_state(app)
@@ -44,4 +49,22 @@ pub fn router(app: SharedApp) -> Router {
 /// What was thrown stays untold: it may hold what the handler held.
 fn panicked(_what: Box<dyn std::any::Any + Send>) -> Response {
     WebError::Unavailable("a handler panicked; please report this".to_owned()).into_response()
+}
+
+/// Answers visitors during maintenance, before anything is read about them.
+async fn hold_during_maintenance(
+    State(app): State<SharedApp>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if GO_ON.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let now = app.clock.now();
+    match app.maintenance.at(now) {
+        None => next.run(request).await,
+        Some(maintenance) => {
+            WebError::Maintenance(Box::new(Notice::of(&maintenance, now))).into_response()
+        }
+    }
 }

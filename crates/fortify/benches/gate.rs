@@ -1,6 +1,11 @@
 //! How long the gate takes: to judge an answer and to decide about a request, in process and over
 //! HTTP on loopback. One JSON line each; `/health` beside them is what HTTP alone costs here.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench prints and may stop"
+)]
 
 use std::time::{Duration, Instant};
 

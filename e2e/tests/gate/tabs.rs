@@ -132,7 +132,7 @@ async fn tabs_and_clicks(visit: &Visit, level: u8) -> Outcome {
     browser.goto(&circuit.url("/articles/1")).await?;
     let token = visit.challenge().await?;
     for tab in tabs {
-        let page = tab.await.expect("a tab panicked");
+        let page = tab.await.unwrap();
         assert_eq!(page.try_field("token").as_ref(), Some(&token), "level {level}");
     }
     browser.reload().await?;
@@ -180,7 +180,7 @@ async fn a_lost_response(visit: &Visit) -> Outcome {
 }
 
 async fn circuit(visit: &Visit) -> Circuit {
-    Circuit::to(visit.test_gate.address).await.expect("a free port")
+    Circuit::to(visit.test_gate.address).await.unwrap()
 }
 
 fn stages(level: u8) -> u8 {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use fortify_core::allowance::Rate;
 use fortify_e2e::{Kind, Options};
-use fortify_engine::limits::allowance::Rate;
 use fortify_engine::limits::waits::FailureWaits;
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::table::LevelOverride;

@@ -18,8 +18,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::allowance::{Allowance, Rate};
 use super::draw::{Draw, INTERVAL};
+use fortify_core::allowance::{Allowance, Rate};
 use fortify_core::clock::Timestamp;
 
 /// The times between which a waiting page refreshes: often enough to be there when it is called, and no more often

@@ -3,7 +3,6 @@
 //! # Layout
 //!
 //! - [`waits`]: how long a circuit waits after wrong answers; pure.
-//! - [`allowance`]: how many challenges may be issued at a moment; pure.
 //! - [`admission_queue`]: the order of visitors when more challenges are requested than may be issued; pure.
 //! - [`draw`]: who gets a place when the queue is full; pure.
 //! - [`Limits`]: both for a running gate, and the number of challenges that one circuit may request.
@@ -12,7 +11,6 @@
 //! protects this process only, so it is in memory; visitors keep their own tickets.
 
 pub mod admission_queue;
-pub mod allowance;
 pub mod draw;
 pub mod metrics;
 pub mod waits;
@@ -23,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use admission_queue::{AdmissionQueue, Lane, QueueOutcome, QueuePosition, TicketNumber};
-use allowance::Rate;
+use fortify_core::allowance::Rate;
 use fortify_core::clock::Clock;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_store::record::{Quota, WindowLimit};

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+use crate::occupancy::Figures;
+
 /// The lowest limit, and the most requests under way that do not slow each other down: with one process behind it, a
 /// service still has something to do while an answer travels.
 pub(super) const CALM: usize = 2;
@@ -106,37 +108,6 @@ pub(super) enum Ended {
     Answered(u64, Duration),
     /// Nothing can be learned from it: it was cancelled, had a body, or had no answer.
     Unknown(Duration),
-}
-
-/// Why a request got no place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Busy {
-    /// As many wait as may, and this session with as many as any.
-    Full,
-    /// It waited for [`super::WAIT_LONGEST`].
-    Deadline,
-}
-
-impl Busy {
-    /// A fixed word for a metric label.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Deadline => "deadline",
-        }
-    }
-}
-
-/// The numbers for metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Figures {
-    /// The limit.
-    pub limit: usize,
-    /// Requests under way that hold a place.
-    pub in_flight: usize,
-    /// Requests that wait.
-    pub waiting: usize,
 }
 
 /// The limit, and who holds or waits for a place. All times are those since any moment that the caller chose.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use fortify_captcha::Answer;
+use fortify_core::allowance::Rate;
 use fortify_core::circuit::{IdentityMode, TorCircuit};
 use fortify_core::clock::Clock as _;
 use fortify_core::entropy::SystemEntropy;
-use fortify_engine::limits::allowance::Rate;
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::table::{Admits, LevelOverride};
 use fortify_reputation::{CircuitStatus, StatusReason};

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use fortify_core::circuit::IdentityMode;
 use fortify_demo::DemoSite;
 use fortify_testkit::servers::{Haproxy, Nginx};
-use fortify_testkit::wait::eventually;
+use fortify_testkit::wait::{eventually, until};
 use fortify_testkit::{TestGate, Visitor, fields};
 use fortify_web::maintenance::Maintenance;
 
@@ -165,6 +165,11 @@ async fn who_is_let_in_without_a_session_shows_the_service_none_of_our_cookies_e
     .await;
     let nginx = Nginx::start(test_gate.address, test_gate.site.address());
     admitted(&test_gate, &nginx).await;
+    // The circuit is trusted a moment after the session was earned.
+    until("the circuit to be trusted", async || {
+        visitor(&nginx).get("/").await.status == StatusCode::OK
+    })
+    .await;
     for (sent, kept) in
         [("a=1; cerberus_hint=member; captcha_stage_1=x", Some("a=1")), ("cerberus_hint=x", None)]
     {

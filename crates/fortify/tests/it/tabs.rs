@@ -621,7 +621,7 @@ async fn wrong_answers_are_told_and_the_second_asks_for_objects_or_patterns() {
 async fn a_wish_that_waits_in_line_is_not_forgotten() {
     let gate = TestGate::with(|parts| {
         as_shipped(parts, 10);
-        let rate = fortify_engine::limits::allowance::Rate { per_minute: 3, per_second: 3 };
+        let rate = fortify_core::allowance::Rate { per_minute: 3, per_second: 3 };
         parts.config.limits.service = rate;
     })
     .await;

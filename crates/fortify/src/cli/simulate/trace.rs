@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use fortify_core::allowance::Rate;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_engine::limits::admission_queue::{AdmissionQueue, Lane, QueueOutcome, TicketNumber};
-use fortify_engine::limits::allowance::Rate;
 use fortify_engine::threat::controller::{DialController, SAMPLE_INTERVAL};
 use fortify_engine::threat::signals::Collector;
 use fortify_engine::threat::{Dial, Mode, ThreatLevel};
