@@ -452,7 +452,8 @@ mod tests {
     /// What was damaged, how many records that costs, and the minute until which some are lost.
     #[test]
     fn what_is_damaged_is_skipped_counted_and_dated() {
-        let cases: [(fn(&mut Vec<u8>), u64, u64); 9] = [
+        type Damaging = fn(&mut Vec<u8>);
+        let cases: [(Damaging, u64, u64); 9] = [
             (|bytes| bytes[RECORD + HEADER_BYTES + 3] ^= 1, 1, 0),
             (|bytes| bytes[4 * RECORD + 9] ^= 1, 1, 5),
             (|bytes| bytes[6 * RECORD] ^= 1, 1, 60),

@@ -1,6 +1,7 @@
 //! What people do with a slow circuit: they press the button again, load the page again, go back, and have many tabs.
 //!
 //! Every round trip takes two seconds. At levels 3, 7 and 10, as shipped.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
