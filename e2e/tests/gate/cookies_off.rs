@@ -19,9 +19,9 @@ async fn a_visitor_without_cookies_is_told_and_not_sent_round(kind: Kind) -> Out
         browser.follow("main > a").await?;
         visit.challenge().await?;
         assert_eq!(browser.url().await?, visit.url("/articles/2"));
-        // One for the page asked for and one for each page that says that cookies are off or asks
-        // again: every request was the visitor's own step.
-        assert_eq!(visit.decisions("challenge").await, 1 + 2 * round);
+        // One for the page asked for, and one for each answer, each page that says that cookies are off and each that
+        // asks again: every request was the visitor's own step.
+        assert_eq!(visit.decisions("challenge").await, 1 + 3 * round);
     }
     assert!(visit.test_gate.site.seen().is_empty());
     visit.end().await
