@@ -6,7 +6,7 @@
 //! stays in place, because anyone with the setup token could claim a new one. Commands never move a file;
 //! they report the problem.
 //!
-//! The write-ahead log is copied into the file when it is opened and after every [`CHECKPOINT_PAGES`], so a
+//! The write-ahead log is copied into the file when it is opened and after every `CHECKPOINT_PAGES`, so a
 //! damaged log costs the last changes, not the file. Whether some were lost is known from a number in the
 //! [`manifest`](crate::manifest) ([`WriteCount`]).
 

@@ -9,7 +9,7 @@
 //!   circuits that ask once take none. A place is called only while its page keeps refreshing, and passes on when
 //!   two refreshes are missed. How many called places are taken up is learned, and as many more are called.
 //! - **A long lane is served from its end.** In order of arrival, everybody would wait as long as the whole flood
-//!   takes. With the newest first, those who come later are in at once, and one call in [`OLDEST`] still goes to
+//!   takes. With the newest first, those who come later are in at once, and one call in `OLDEST` still goes to
 //!   the one that waits longest.
 //! - **A full lane is a draw**, see [`super::draw`].
 //!
