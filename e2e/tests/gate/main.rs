@@ -11,7 +11,6 @@ mod layout;
 mod moving;
 mod operator;
 mod other_site;
-mod tabs;
 mod visit;
 mod waiting;
 mod way_in;
