@@ -276,7 +276,7 @@ impl Engine {
     async fn grant(&self, client: &Client, level: u8) -> Result<Minted, EngineError> {
         let minted = self.sessions.mint(client.tag, level)?;
         self.metrics.session.issued(level);
-        self.open_budget(client, &minted.session);
+        self.open_budget(client, &minted.session).await;
         let Some(circuit) = client.tor() else { return Ok(minted) };
         if self.threat.policy().admits == Admits::Both {
             // The next request depends on it.

@@ -53,7 +53,8 @@ const MOST_CIRCUITS: usize = 100_000;
 
 /// How long a session that exceeds its rate without a pause keeps it, and how long a pause is. A browser that waits as
 /// `Retry-After` says pauses for longer after a refusal than [`PAUSE`] only if its page is closed, so the number of
-/// refusals counts too: twice what is allowed in a minute, which reloading pages do not reach.
+/// refusals counts too: twice what is allowed in a minute, which reloading pages do not reach. The assets of a page do not
+/// count.
 pub const KEPT_UP: Duration = Duration::from_secs(60);
 /// See [`KEPT_UP`].
 pub const PAUSE: Duration = Duration::from_secs(10);
@@ -271,6 +272,16 @@ impl Account {
         let back = u64::from(paid - paid / (PAGE / ASSET));
         self.grains = (self.grains + grains(back)).min(grains(milli(self.allowance.burst)));
         self.left = (self.left + back).min(milli(self.allowance.pages));
+        // It was no page, so no assets follow it at their price.
+        self.assets = ASSETS_OF_A_PAGE;
+    }
+
+    /// Takes what a page costs more than an asset, because the service's answer to what the browser called an asset was
+    /// one. `paid` is what [`Self::spend`] took.
+    pub fn surcharge(&mut self, paid: u32) {
+        let more = u64::from(paid) * u64::from(PAGE / ASSET - 1);
+        self.grains = self.grains.saturating_sub(grains(more));
+        self.left = self.left.saturating_sub(more);
     }
 
     /// Whether it was refused for its rate within the last [`PAUSE`].
@@ -360,7 +371,7 @@ impl Account {
             Some((first, last, count)) if last.until(now) < PAUSE => (first, count),
             _ => (now, 0),
         };
-        let count = count.saturating_add(1);
+        let count = count.saturating_add((cost >= PAGE).into());
         self.refused = Some((first, now, count));
         let room = u64::from(cost).max(milli(self.allowance.burst) / 10);
         let missing = room.saturating_sub(self.tokens());
@@ -471,21 +482,19 @@ impl Budgets {
 
     /// Adds a lease of `session`, of which `most` milli-pages were asked for.
     pub fn leased(&self, session: SessionId, most: u64, lease: Lease, now: Timestamp) {
-        let Some(account) = self.account(session, now) else { return };
-        self.accounts.change(
-            session,
-            |account| account.until <= now,
-            |known| {
-                let mut account = known.unwrap_or(account);
-                account.leased(most, lease, now);
-                (account, ())
-            },
-        );
+        self.adjust(session, now, |account| account.leased(most, lease, now));
     }
 
-    /// Opens the account of a session that was just earned.
-    pub fn open(&self, session: SessionId, account: Account) {
+    /// Opens the account of a session that `circuit` just earned.
+    pub fn open(&self, session: SessionId, circuit: CircuitTag, account: Account) {
+        let account = Account { circuit: Some(circuit), ..account };
         self.accounts.change(session, |_| false, |_| (account, ()));
+    }
+
+    /// Has an account of `session`: `new`, if there is none.
+    pub fn know(&self, session: SessionId, now: Timestamp, new: impl FnOnce() -> Account) {
+        let is_over = |account: &Account| account.until <= now;
+        self.accounts.change(session, is_over, |known| (known.unwrap_or_else(new), ()));
     }
 
     /// Pays for a request of `session` on `circuit`; `new` is its account if it has none. Returns too how much this node
@@ -542,13 +551,23 @@ impl Budgets {
 
     /// Gives back what a request cost more than an asset; see [`Account::refund`].
     pub fn refund(&self, session: SessionId, paid: u32, now: Timestamp) {
+        self.adjust(session, now, |account| account.refund(paid));
+    }
+
+    /// Takes what a request cost less than a page; see [`Account::surcharge`].
+    pub fn surcharge(&self, session: SessionId, paid: u32, now: Timestamp) {
+        self.adjust(session, now, |account| account.surcharge(paid));
+    }
+
+    /// Changes the account of `session`, if there is one.
+    fn adjust(&self, session: SessionId, now: Timestamp, change: impl FnOnce(&mut Account)) {
         let Some(account) = self.account(session, now) else { return };
         self.accounts.change(
             session,
             |account| account.until <= now,
             |known| {
                 let mut account = known.unwrap_or(account);
-                account.refund(paid);
+                change(&mut account);
                 (account, ())
             },
         );

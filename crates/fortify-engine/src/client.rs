@@ -134,6 +134,12 @@ impl Client {
         self.paid.get().copied().filter(|(_, paid)| !self.price.writes && *paid >= PAGE)
     }
 
+    /// Whether only an asset was paid for this request, for which an answer that is none charges the rest of a page.
+    pub(super) fn paid_for_asset(&self) -> Option<(SessionId, u32)> {
+        let discounted = |paid: &u32| self.price.asset && !self.price.writes && *paid < PAGE;
+        self.paid.get().copied().filter(|(_, paid)| discounted(paid))
+    }
+
     /// Does not count this request, because the same one is repeated and counts then.
     pub fn skip(&self) {
         if let Some(record) = &self.record {

@@ -227,7 +227,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the store does not know which sessions were ended; those are then cut by a later call.
+    /// Fails if the store does not know which sessions were ended; those are then cut by a later call, and the others
+    /// by this one.
     pub async fn cut_ended(&self) -> Result<(), EngineError> {
         let mut refused = None;
         for ban in self.reputation.take_banned() {
@@ -243,7 +244,12 @@ impl Engine {
             let now = self.clock.now();
             let over = holder.session.expires_at.after(grace);
             let late = tunnel && (over <= now || ends.is_some_and(|ends| ends <= now));
-            if late || self.is_ended(&holder).await? {
+            let ended = late
+                || self.is_ended(&holder).await.unwrap_or_else(|error| {
+                    refused = Some(error);
+                    false
+                });
+            if ended {
                 self.exchanges.cut(number);
             }
         }

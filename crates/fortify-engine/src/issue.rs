@@ -1,5 +1,6 @@
 //! The verb `issue`: gives a client a challenge, or says how long it has to wait for one.
 
+use std::fmt;
 use std::time::Duration;
 
 use fortify_captcha::Media;
@@ -24,7 +25,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const HARD_AFTER: u32 = 2;
 
 /// A request for a challenge.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct IssueRequest<'a> {
     requirement: Requirement,
     entry: Entry,
@@ -32,6 +33,14 @@ pub struct IssueRequest<'a> {
     preference: Preference,
     picture: bool,
     replaces: Option<&'a str>,
+}
+
+/// Without the ticket and the token that it replaces, which belong into no log.
+impl fmt::Debug for IssueRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("IssueRequest");
+        shown.field("requirement", &self.requirement).finish_non_exhaustive()
+    }
 }
 
 /// The point of a chain at which a challenge is requested.

@@ -2,7 +2,7 @@
 
 use super::check::Purpose;
 use super::client::Client;
-use super::decision::Trust;
+use super::decision::Grant;
 use super::{Engine, EngineError};
 use crate::behaviour::Class;
 use crate::budget::{Account, Allowance, Budgets, PAGE, Price, Slow, Spent};
@@ -20,22 +20,19 @@ impl Engine {
         }
     }
 
-    /// Whether a request of `client` was refused for its rate a moment ago.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store cannot say whether its session is in force.
-    pub async fn was_too_fast(&self, client: &Client) -> Result<bool, EngineError> {
+    /// Takes what the request of `client` cost less than a page, because the service's answer was one.
+    pub fn surcharge(&self, client: &Client) {
+        if let Some((session, paid)) = client.paid_for_asset() {
+            self.budgets.surcharge(session, paid, self.clock.now());
+        }
+    }
+
+    /// Whether a request that `grant` would admit was refused for its rate a moment ago.
+    #[must_use]
+    pub fn was_too_fast(&self, grant: &Grant) -> bool {
         let now = self.clock.now();
-        let session = match self.session(client).await? {
-            Some(admitted) => Some(admitted.session),
-            None => match self.trust_in(client.tor(), client.tag).await? {
-                Trust::For(session) => Some(session),
-                Trust::Never | Trust::No => None,
-            },
-        };
-        let account = session.and_then(|session| self.budgets.account(session.id, now));
-        Ok(account.is_some_and(|account| account.was_refused(now)))
+        let account = self.budgets.account(grant.session().id, now);
+        account.is_some_and(|account| account.was_refused(now))
     }
 
     /// Pays for a request that draws on `session`, or says only whether it could be paid for.
@@ -58,8 +55,14 @@ impl Engine {
             ..client.price
         };
         if purpose != Purpose::Service {
-            let would = self.budgets.would(session.id, price, now);
-            // Nothing is leased for a question.
+            let ask = || self.budgets.would(session.id, price, now);
+            let mut would = ask();
+            if self.budgets.is_shared() && matches!(would, None | Some(Spent::Lease(_))) {
+                // Nothing is leased for a question, but other nodes may have spent all of it.
+                self.budgets.know(session.id, now, || self.account(session));
+                take_lease(&*self.store, &self.budgets, session.id, 0, now).await?;
+                would = ask();
+            }
             return Ok(match would {
                 None | Some(Spent::Lease(_)) => Spent::Paid(0),
                 Some(spent) => spent,
@@ -108,12 +111,14 @@ impl Engine {
     /// up. To be called once a minute.
     pub async fn charge_tunnels(&self) {
         let now = self.clock.now();
+        let mut leases = self.budgets.is_shared();
         for session in self.tunnels().into_iter().filter(|session| now < session.expires_at) {
-            if self.budgets.is_shared() {
-                // What cannot be leased is taken from what this node holds.
+            if leases {
+                // What cannot be leased is taken from what this node holds. A store that is away is asked once.
                 let leased = take_lease(&*self.store, &self.budgets, session.id, PAGE.into(), now);
                 if let Err(error) = leased.await {
-                    tracing::debug!(%error, "no lease for a tunnel");
+                    tracing::debug!(%error, "no leases for tunnels");
+                    leases = false;
                 }
             }
             if !self.budgets.charge(session.id, now, || self.account(&session)) {
@@ -124,7 +129,7 @@ impl Engine {
 
     /// Opens the budget of a session that `client` just earned. One beyond those that its circuit may earn in an hour
     /// gets a tenth of the rate. Many people may share a clearnet address, so its sessions are not counted.
-    pub(super) fn open_budget(&self, client: &Client, session: &Session) {
+    pub(super) async fn open_budget(&self, client: &Client, session: &Session) {
         let now = self.clock.now();
         let mut account = self.account(session);
         if client.tor().is_some() {
@@ -137,10 +142,13 @@ impl Engine {
                 account = account.with_log_in();
             }
         }
-        self.budgets.open(session.id, account);
+        self.budgets.open(session.id, client.tag, account);
         if self.budgets.is_shared() {
-            // The first lease says the rate to all nodes, and it may be a tenth.
-            self.lease_ahead(session.id, PAGE.into());
+            // The first lease says the rate to all nodes, and it may be a tenth: before the cookie reaches another one.
+            let leased = take_lease(&*self.store, &self.budgets, session.id, PAGE.into(), now);
+            if let Err(error) = leased.await {
+                tracing::debug!(%error, "no lease of a budget; the first request takes it");
+            }
         }
     }
 

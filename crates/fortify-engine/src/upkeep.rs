@@ -42,6 +42,11 @@ impl Engine {
         self.keys.refresh()
     }
 
+    /// Tells the dial how many wait in the queue now: when nobody asks any more, no request does.
+    pub fn sample_queue(&self) {
+        self.threat.signals().queued(self.limits.waiting());
+    }
+
     /// The report of the learning period, returned once, after it has ended.
     #[must_use]
     pub fn end_of_learning(&self) -> Option<Report> {

@@ -274,12 +274,12 @@ pub async fn validate(
     let answers = app.answers.clone();
     let checked = async move {
         let waiting = Waiting::read(&app, &visitor, &parts.headers, &fields);
-        let mut answered = answer(&app, &visitor, &fields, &waiting).await;
-        if let Ok(response) = &mut answered {
-            renew(&app, &visitor, response);
-        }
+        let answered = answer(&app, &visitor, &fields, &waiting).await;
         // Whoever has to wait comes back to the page first asked for, and not to where forms are sent.
-        answered.unwrap_or_else(|error| error.leading_to(waiting.return_to))
+        let mut answered =
+            answered.unwrap_or_else(|error| error.leading_to(waiting.return_to.clone()));
+        renew(&app, &visitor, &mut answered);
+        answered
     };
     Ok(answers.to_the_end(checked).await?)
 }

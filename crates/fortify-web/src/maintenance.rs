@@ -9,7 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -44,6 +44,8 @@ pub struct Maintenance {
 /// Whether there is maintenance now.
 pub struct MaintenanceSwitch {
     path: PathBuf,
+    /// Held while the file is written, so that file and switch say the same.
+    writing: Mutex<()>,
     set: ArcSwapOption<Maintenance>,
 }
 
@@ -66,7 +68,7 @@ impl MaintenanceSwitch {
                 None
             }
         };
-        Self { path, set: ArcSwapOption::from_pointee(set) }
+        Self { path, writing: Mutex::new(()), set: ArcSwapOption::from_pointee(set) }
     }
 
     /// The maintenance at `now`, if there is any.
@@ -82,6 +84,7 @@ impl MaintenanceSwitch {
     ///
     /// If it cannot be written; then nothing has changed.
     pub fn set(&self, maintenance: Option<Maintenance>) -> io::Result<()> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let temporary = self.path.with_extension("new");
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);

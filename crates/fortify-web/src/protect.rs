@@ -1,5 +1,6 @@
 //! Every request that is not for this gate itself: let through, or met with a challenge.
 
+use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -73,7 +74,7 @@ async fn forward(
 ) -> Result<Response, WebError> {
     let Some(upstream) = &app.upstream else {
         // There may be room again since nginx was told that the request is too fast.
-        return Err(match app.engine.was_too_fast(&visitor.client).await? {
+        return Err(match app.engine.was_too_fast(grant) {
             true => WebError::SlowDown(Slow::briefly()),
             false => WebError::NotFound,
         });
@@ -82,9 +83,13 @@ async fn forward(
     let exchange = app.engine.begin_exchange(&visitor.client, grant, move || cutter.cut());
     let started = Instant::now();
     let (session, forwarded) = (grant.session().id.to_bytes(), visitor.forwarded.clone());
+    // An upload takes as long as its sender does, which says nothing about the service.
+    let uploads = !request.body().is_end_stream();
     let answer = upstream.forward_for(session, request, forwarded).await;
     app.metrics.upstream.answered(started.elapsed());
-    app.engine.upstream_answered(started.elapsed());
+    if answer.is_ok() && !uploads {
+        app.engine.upstream_answered(started.elapsed());
+    }
     // What the proxy itself refuses is no failure of the service.
     let failed =
         |fault: &ProxyError| !matches!(fault, ProxyError::BadRequest | ProxyError::Busy(_));
@@ -94,8 +99,10 @@ async fn forward(
     let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
     visitor.client.record(Outcome::Passed(status));
     let mut answer = answer?;
-    if is_asset(answer.headers()) {
-        app.engine.refund(&visitor.client);
+    match kind_of(answer.headers()) {
+        Kind::Asset => app.engine.refund(&visitor.client),
+        Kind::Page if answer.status().is_success() => app.engine.surcharge(&visitor.client),
+        Kind::Page | Kind::Other => {}
     }
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         exchange.becomes_tunnel();
@@ -135,17 +142,42 @@ async fn meet(
     challenge::page(app, visitor, first, around).await
 }
 
-/// Whether an answer of the service is a part of a page: it costs less, and here nobody has to believe the visitor.
-fn is_asset(headers: &HeaderMap) -> bool {
+/// What an answer of the service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A part of a page, which costs less; here nobody has to believe the visitor.
+    Asset,
+    /// What people and programs read.
+    Page,
+    /// It does not say, or is a file of any kind.
+    Other,
+}
+
+fn kind_of(headers: &HeaderMap) -> Kind {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
     let kind = kind.to_ascii_lowercase();
     let (family, _) = kind.split_once('/').unwrap_or_default();
-    matches!(family, "image" | "font" | "audio" | "video")
-        || matches!(
-            kind.as_str(),
-            "text/css" | "text/javascript" | "application/javascript" | "application/wasm"
-        )
+    match (family, kind.as_str()) {
+        ("image" | "font" | "audio" | "video", _)
+        | (
+            _,
+            "text/css"
+            | "text/javascript"
+            | "text/vtt"
+            | "application/javascript"
+            | "application/x-javascript"
+            | "application/wasm"
+            | "application/manifest+json"
+            | "application/font-woff"
+            | "application/font-woff2"
+            | "application/vnd.ms-fontobject",
+        ) => Kind::Asset,
+        ("" | "multipart", _) | (_, "application/octet-stream" | "binary/octet-stream") => {
+            Kind::Other
+        }
+        _ => Kind::Page,
+    }
 }
 
 /// Whether the answer to this request is something that a person reads.
@@ -199,15 +231,18 @@ mod tests {
     fn a_part_of_a_page_is_what_the_service_says_it_is() {
         let of = |kind| {
             let kind = HeaderValue::from_static(kind);
-            is_asset(&HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]))
+            kind_of(&HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]))
         };
         for kind in ["image/png", "IMAGE/SVG+xml; charset=x", "font/woff2", "text/css", "video/mp4"]
         {
-            assert!(of(kind), "{kind}");
+            assert_eq!(of(kind), Kind::Asset, "{kind}");
         }
-        for kind in ["text/html", "application/json", "text/plain", "image", "", "x/text/css"] {
-            assert!(!of(kind), "{kind}");
+        for kind in ["text/html", "application/json", "text/plain", "x/text/css"] {
+            assert_eq!(of(kind), Kind::Page, "{kind}");
         }
-        assert!(!is_asset(&HeaderMap::new()));
+        for kind in ["image", "", "application/octet-stream"] {
+            assert_eq!(of(kind), Kind::Other, "{kind}");
+        }
+        assert_eq!(kind_of(&HeaderMap::new()), Kind::Other);
     }
 }

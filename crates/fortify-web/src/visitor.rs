@@ -111,9 +111,11 @@ fn head(parts: &Parts) -> RequestHead<'_> {
     }
 }
 
-/// Whether a page loads it: neither a visit (`document`) nor a script's request (`empty`).
+/// Whether it is a part of a page: neither a page (`document`, or in a frame) nor a script's request (`empty`,
+/// `websocket`).
 fn is_loaded(dest: &HeaderValue) -> bool {
-    dest != "document" && dest != "empty"
+    let whole = ["document", "iframe", "frame", "fencedframe", "empty", "websocket", ""];
+    !whole.iter().any(|other| dest == other)
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -146,6 +148,17 @@ fn address_of(identity: IdentityMode, connection: &Connection) -> Option<IpAddr>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_parts_of_pages_are_loaded() {
+        let loaded = |dest| is_loaded(&HeaderValue::from_static(dest));
+        for part in ["image", "style", "script", "font", "audio", "video", "track", "manifest"] {
+            assert!(loaded(part), "{part}");
+        }
+        for whole in ["document", "iframe", "frame", "empty", "websocket", ""] {
+            assert!(!loaded(whole), "{whole}");
+        }
+    }
 
     #[test]
     fn abuse_23_secure_is_left_off_only_where_a_browser_would_drop_the_cookie() {

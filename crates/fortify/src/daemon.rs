@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use crate::metrics::DaemonMetrics;
 use crate::on_change::OnChange;
@@ -116,6 +116,7 @@ impl Daemon {
         let app = self.live.app();
         let keys = tokio::spawn(housekeeping(app.clone(), self.metrics.clone()));
         let cutting = tokio::spawn(cut_ended(self.live.clone()));
+        let charging = tokio::spawn(charge_tunnels(self.live.clone()));
         let telling = tokio::spawn(tell_changes(self.live.clone()));
         let haproxy = start_haproxy(&app);
         let threat = start_dial(&self.live);
@@ -133,6 +134,7 @@ impl Daemon {
         }
         keys.abort();
         cutting.abort();
+        charging.abort();
         telling.abort();
         if let Some(haproxy) = haproxy {
             haproxy.abort();
@@ -216,6 +218,17 @@ async fn tell_changes(live: Arc<Live>) {
     }
 }
 
+/// Has open tunnels pay for each minute of theirs. A task of its own: leases from a slow store must not delay what is cut.
+async fn charge_tunnels(live: Arc<Live>) {
+    let mut tick = tokio::time::interval(TUNNEL_MINUTE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        live.app().engine.clone().charge_tunnels().await;
+    }
+}
+
 /// Cuts exchanges whose session was ended, and has tor close the circuits of those that another server carries.
 async fn cut_ended(live: Arc<Live>) {
     let app = live.app();
@@ -225,14 +238,9 @@ async fn cut_ended(live: Arc<Live>) {
     }
     let mut tick = tokio::time::interval(CUTTING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut charged = Instant::now();
     loop {
         tick.tick().await;
         let engine = live.app().engine.clone();
-        if charged.elapsed() >= TUNNEL_MINUTE {
-            charged = Instant::now();
-            engine.charge_tunnels().await;
-        }
         if let Err(error) = engine.cut_ended().await {
             // Nobody is admitted meanwhile.
             tracing::debug!(%error, "it is not known which exchanges to cut");
@@ -273,6 +281,7 @@ async fn housekeeping(app: SharedApp, metrics: DaemonMetrics) {
                  the new time"
             );
         }
+        app.engine.sample_queue();
         if let Some(report) = app.engine.end_of_learning() {
             tracing::info!(
                 circuits = report.found(),

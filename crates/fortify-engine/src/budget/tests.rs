@@ -47,6 +47,39 @@ fn what_a_browser_calls_an_asset_is_believed_forty_times_and_for_thirty_seconds(
 }
 
 #[test]
+fn what_a_browser_calls_an_asset_costs_a_page_if_the_service_answers_with_one() {
+    let mut account = account(ALLOWANCE);
+    assert_eq!(account.spend(VISIT, NOW), Spent::Paid(PAGE));
+    assert_eq!(account.spend(PART, NOW), Spent::Paid(ASSET));
+    account.surcharge(ASSET);
+    assert_eq!(account.left(), 198_000);
+    // And what turned out to be an asset opens no price of assets for others.
+    assert_eq!(account.spend(VISIT, NOW), Spent::Paid(PAGE));
+    account.refund(PAGE);
+    assert_eq!(account.left(), 197_900);
+    assert_eq!(account.spend(PART, NOW), Spent::Paid(PAGE));
+    for _ in 0..1_000 {
+        account.surcharge(ASSET * SUSPECTED);
+    }
+    assert_eq!(account.left(), 0);
+}
+
+#[test]
+fn the_parts_of_a_page_that_is_too_fast_end_no_session() {
+    let mut account = account(Allowance { per_minute: 1, burst: 2, pages: 100_000 });
+    while is_paid(account.spend(VISIT, NOW)) {}
+    account.grains = 0;
+    account.page_at = Some(NOW);
+    for tenth in 0..290 {
+        let at = NOW.after(Duration::from_millis(tenth * 100));
+        account.grains = 0;
+        assert!(matches!(account.spend(PART, at), Spent::TooFast(_)));
+    }
+    let (_, _, counted) = account.refused.unwrap();
+    assert_eq!(counted, 1, "the page itself");
+}
+
+#[test]
 fn the_bucket_gives_its_burst_and_then_its_rate() {
     let mut account = account(ALLOWANCE);
     let at_once = (0..100).filter(|_| is_paid(account.spend(VISIT, NOW))).count();
@@ -173,13 +206,12 @@ fn what_a_circuit_earned_follows_its_session_to_the_next_circuit() {
     for _ in 0..2 {
         assert_eq!(budgets.earn(circuit(1), 2, NOW), None);
     }
-    budgets.open(SESSION, account(ALLOWANCE));
-    for number in [1, 2] {
-        let known = || panic!("it has an account");
-        assert!(is_paid(budgets.spend(SESSION, circuit(number), VISIT, NOW, known).0));
-    }
+    budgets.open(SESSION, circuit(1), account(ALLOWANCE));
+    // Also if it is used nowhere before.
+    let known = || panic!("it has an account");
+    assert!(is_paid(budgets.spend(SESSION, circuit(2), VISIT, NOW, known).0));
     let left = budgets.account(SESSION, NOW).map(|account| account.left());
-    assert_eq!(left, Some(198_000), "the remainder moves too");
+    assert_eq!(left, Some(199_000), "the remainder moves too");
     assert!(budgets.earn(circuit(2), 2, NOW).is_some());
 }
 

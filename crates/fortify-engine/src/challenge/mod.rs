@@ -613,8 +613,10 @@ impl Challenges {
         self.count_answer(&record, if is_bot { Outcome::Decoy } else { Outcome::Failed });
         self.count_pick(&record, answer, circuit);
         let decay = self.failure_policy.load().decay;
-        let failures = self.store.record_failure(circuit, decay).await?;
+        let failures = self.store.record_failure(circuit, decay).await;
+        // Whoever sends the same form meanwhile waits for this.
         self.settle(submission, circuit, None).await;
+        let failures = failures?;
         let wait = self.wait_after(failures);
         let redeemed = wait.map_or(RedeemOutcome::Failed, RedeemOutcome::MustWait);
         Ok(Redeemed::Checked(Redemption { redeemed, evidence, failures: failures.count, wish }))

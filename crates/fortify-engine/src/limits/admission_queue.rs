@@ -265,6 +265,10 @@ impl AdmissionQueue {
     pub fn set_rate(&mut self, rate: Rate, now: Timestamp) {
         self.advance(now);
         self.allowance.set_rate(rate);
+        let places = places(rate);
+        for line in &mut self.lines {
+            line.draw.set_most(places / 2);
+        }
     }
 
     /// Enters the queue: `None` if a challenge may be issued at once because nobody waits, otherwise a ticket.
@@ -307,7 +311,13 @@ impl AdmissionQueue {
         }
     }
 
-    /// The number of places that wait.
+    /// The number of places that wait at `now`, without those whose pages stopped refreshing.
+    pub fn waiting_at(&mut self, now: Timestamp) -> u64 {
+        self.advance(now);
+        self.waiting()
+    }
+
+    /// The number of places that waited at the last call.
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.lines.iter().map(|line| line.waiting.len() as u64).sum()

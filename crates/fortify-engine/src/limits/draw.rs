@@ -41,6 +41,14 @@ impl Draw {
         self.on
     }
 
+    /// Keeps at most `most` lots from now on.
+    pub fn set_most(&mut self, most: usize) {
+        self.most = most;
+        while self.lots.len() > most {
+            self.lots.pop_last();
+        }
+    }
+
     /// Begins to draw for places.
     pub const fn begin(&mut self) {
         self.on = true;
@@ -140,6 +148,19 @@ mod tests {
         let both = first.iter().filter(|number| second.contains(number)).count();
         assert!(both < 10, "{both} won twice");
         assert_ne!(drawn(&mut Draw::new(8, 500), 0, 10_000, 100), first, "the key decides");
+    }
+
+    #[test]
+    fn more_can_win_once_more_places_are_there() {
+        let mut draw = Draw::new(7, 10);
+        draw.set_most(100);
+        assert_eq!(drawn(&mut draw, 0, 1_000, 100).len(), 100);
+        draw.begin();
+        for number in 0..1_000 {
+            draw.enter(number);
+        }
+        draw.set_most(10);
+        assert_eq!(draw.lots.len(), 10);
     }
 
     #[test]

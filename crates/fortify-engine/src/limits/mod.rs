@@ -121,7 +121,7 @@ impl Limits {
     /// The number of visitors in the queue.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        self.admission().waiting()
+        self.admission().waiting_at(self.clock.now())
     }
 
     /// The queue stays consistent after a panic: every change to it is one call.

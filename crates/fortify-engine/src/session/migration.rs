@@ -19,10 +19,11 @@ use fortify_store::record::{MoveOutcome, MoveRequest};
 const WINDOW: Duration = Duration::from_secs(3600);
 
 impl Sessions {
-    /// Moves the session in `claims` to `circuit`, if permitted.
+    /// Moves the session in `claims`, which was on `left` a moment ago, to `circuit`, if permitted.
     pub(super) async fn check_moving(
         &self,
         claims: Claims,
+        left: CircuitTag,
         circuit: CircuitTag,
     ) -> Result<Result<Admitted, Rejection>, SessionError> {
         let step = MoveRequest {
@@ -33,7 +34,15 @@ impl Sessions {
             window: WINDOW,
         };
         let rejection = match self.store.move_session(claims.session_id, step).await? {
-            MoveOutcome::Moved => return Ok(Ok(self.admit(claims, circuit, true)?)),
+            MoveOutcome::Moved => {
+                // A ban of the circuit that it left may have come in between, and must not miss it.
+                let session = claims.session();
+                if self.is_ended_with(&session, left).await? {
+                    self.revoke(&session).await?;
+                    return Ok(Err(Rejection::Revoked));
+                }
+                return Ok(Ok(self.admit(claims, circuit, true)?));
+            }
             MoveOutcome::AlreadyBound => return Ok(Ok(self.admit(claims, circuit, false)?)),
             MoveOutcome::Refused => Rejection::Circuit,
             MoveOutcome::Shared => Rejection::Shared,
@@ -155,6 +164,20 @@ mod tests {
             Err(Rejection::Circuit),
             "one an hour ago"
         );
+    }
+
+    #[tokio::test]
+    async fn abuse_17_a_ban_during_a_move_ends_the_session_that_moved() {
+        let fixture = fixture(3);
+        let sessions = &fixture.sessions;
+        let token = fixture.minted().token;
+        let claims = sessions.check_claims(&token).unwrap();
+        // The circuit was banned after the session was looked up there.
+        fixture.clock.advance(Duration::from_secs(1));
+        sessions.store.end_sessions_of(circuit(1), fixture.clock.now()).await.unwrap();
+        let moved = sessions.check_moving(claims, circuit(1), circuit(2)).await.unwrap();
+        assert_eq!(moved, Err(Rejection::Revoked));
+        assert_eq!(fixture.use_from(2, &[&token]).await, Err(Rejection::Revoked));
     }
 
     #[tokio::test]

@@ -241,10 +241,10 @@ impl Sessions {
             if bound_to == circuit {
                 return Ok(Some(self.admit(claims, circuit, false)?));
             }
-            elsewhere.push(claims);
+            elsewhere.push((claims, bound_to));
         }
-        for claims in elsewhere {
-            match self.check_moving(claims, circuit).await? {
+        for (claims, left) in elsewhere {
+            match self.check_moving(claims, left, circuit).await? {
                 Ok(admitted) => return Ok(Some(admitted)),
                 Err(rejection) => rejected(rejection),
             }
@@ -266,12 +266,9 @@ impl Sessions {
         if self.is_unverifiable(&claims) {
             return Ok(None);
         }
-        let bound_to = match self.store.session_state(claims.session_id).await? {
-            SessionState::Unmoved => claims.circuit_id,
-            SessionState::BoundTo(circuit) => circuit,
-            SessionState::Revoked => return Ok(None),
-        };
-        Ok((bound_to == circuit).then(|| claims.session()))
+        let session = claims.session();
+        let place = self.place_of(&session, claims.circuit_id).await?;
+        Ok((place == Some(circuit)).then_some(session))
     }
 
     /// Whether one of `tokens` is not accepted only because records of ended sessions were lost: for the page that
@@ -376,9 +373,18 @@ impl Sessions {
         if self.is_before_loss(session.issued_at.as_secs()) {
             return Ok(None);
         }
-        let ended = self.store.sessions_ended(place).await?;
+        Ok((!self.is_ended_with(session, place).await?).then_some(place))
+    }
+
+    /// Whether `session` was earned before all those of `circuit` were ended.
+    async fn is_ended_with(
+        &self,
+        session: &Session,
+        circuit: CircuitTag,
+    ) -> Result<bool, StoreError> {
+        let ended = self.store.sessions_ended(circuit).await?;
         // A cookie tells the second in which it was earned.
-        Ok(ended.is_none_or(|ended| ended <= session.issued_at).then_some(place))
+        Ok(ended.is_some_and(|ended| ended > session.issued_at))
     }
 
     /// Revokes `session`.

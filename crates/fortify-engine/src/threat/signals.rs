@@ -94,10 +94,14 @@ impl Signals {
     #[must_use]
     pub fn pressure(&self) -> u64 {
         let unsolved = self.new_circuits.saturating_sub(self.solving);
-        // A failure ratio of a half or more.
-        let failing = if self.failing >= self.solving { self.failing } else { 0 };
-        let crowds =
-            [unsolved, self.unanswered(), failing, self.banned, self.flagged, self.exhausted];
+        let crowds = [
+            unsolved,
+            self.unanswered(),
+            self.mostly_failing(),
+            self.banned,
+            self.flagged,
+            self.exhausted,
+        ];
         let most = crowds.into_iter().map(u64::from).max().unwrap_or(0);
         let worst =
             (most * 100 / MANY_CIRCUITS).max(self.active.saturating_mul(100) / MANY_WAITING);
@@ -108,6 +112,19 @@ impl Signals {
     #[must_use]
     pub const fn unanswered(&self) -> u32 {
         self.asking.saturating_sub(self.solved.saturating_mul(2))
+    }
+
+    /// Circuits that gave a wrong answer, if they are as many as those that solved, or more.
+    #[must_use]
+    pub const fn mostly_failing(&self) -> u32 {
+        if self.failing >= self.solving { self.failing } else { 0 }
+    }
+
+    /// As many circuits as weigh what the open challenges do.
+    #[must_use]
+    pub fn holding(&self) -> u32 {
+        let circuits = self.active.saturating_mul(MANY_CIRCUITS) / MANY_WAITING;
+        u32::try_from(circuits).unwrap_or(u32::MAX)
     }
 
     /// Whether pictures or the protected service are slow, or the service fails.

@@ -183,14 +183,15 @@ impl Judge {
     }
 }
 
-/// The verdict of an attack: the kind that most circuits take part in.
+/// The verdict of an attack: the kind that most circuits take part in, as the pressure counts them. Of equal ones the last.
 fn accuse(signals: &Signals, seconds: u64) -> Verdict {
-    let asking = signals.unanswered().max(signals.new_circuits.saturating_sub(signals.solving));
+    let unsolved = signals.new_circuits.saturating_sub(signals.solving);
+    let asking = signals.unanswered().max(unsolved).max(signals.holding());
     let kinds = [
-        (asking, AttackKind::NeverAnswered),
-        (signals.failing.max(signals.banned), AttackKind::WrongAnswers),
-        (signals.flagged, AttackKind::Behaviour),
         (signals.exhausted, AttackKind::Exhausting),
+        (signals.flagged, AttackKind::Behaviour),
+        (signals.mostly_failing().max(signals.banned), AttackKind::WrongAnswers),
+        (asking, AttackKind::NeverAnswered),
     ];
     let most = kinds.into_iter().max_by_key(|(circuits, _)| *circuits);
     let (circuits, kind) = most.unwrap_or((0, AttackKind::NeverAnswered));
@@ -248,6 +249,17 @@ mod tests {
         let kinds = [
             (Signals { failing: 200, asking: 150, ..Signals::default() }, "wrong answers"),
             (Signals { flagged: 200, ..Signals::default() }, "suspicious requests"),
+            // More solve than fail, so that the failures are those of people.
+            (
+                Signals {
+                    active: 250,
+                    solving: 200,
+                    failing: 90,
+                    upstream_ms: 60_000,
+                    ..Signals::default()
+                },
+                "never-answered flood",
+            ),
             (Signals { exhausted: 1_234_567, ..Signals::default() }, "1,234,567 circuits"),
         ];
         for (signals, words) in kinds {

@@ -684,7 +684,11 @@ async fn one_session_at_full_speed_on_two_nodes_spends_one_budget() {
         all += flood([&one, &two], &visitor, 60).await;
     }
     assert!((96..=120).contains(&all), "{all} of 120 pages, of which four are kept for assets");
-    for gate in [&one, &two] {
+    // A node that never saw the session knows it too, also where nothing is paid.
+    let three = another(&servers.config(), &one, |_| ()).await;
+    let asked = at(&three, &visitor, 1).get_with("/api/session", &[]).await;
+    assert_eq!(asked.status, StatusCode::FORBIDDEN, "{}", asked.text());
+    for gate in [&one, &two, &three] {
         assert!(at(gate, &visitor, 1).get("/articles/1").await.is_challenge());
     }
 }

@@ -263,7 +263,11 @@ async fn under_threat_a_session_and_a_trusted_circuit_are_both_needed() {
     let mut home = severe.visitor().circuit(&circuit(3));
     let page = home.get("/").await;
     assert!(severe.solve(&mut home, &page).await.admits());
-    trusted(&severe, 2).await;
+    let reputation = &severe.app.engine.parts().reputation;
+    eventually("the circuit is trusted", || {
+        reputation.status(TorCircuit::from_parts(0, 0, 3)) == Some(CircuitStatus::Trusted)
+    })
+    .await;
     for _ in 0..4 {
         severe.clock.advance(Duration::from_secs(600));
         assert_eq!(home.get("/articles/1").await.status, StatusCode::OK);
