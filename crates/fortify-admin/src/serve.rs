@@ -12,7 +12,9 @@ use super::access::Ingress;
 use super::accounts::AccountsError;
 use super::routes::router;
 use super::{Admin, AdminBuildError, SharedAdmin, figures};
-use fortify_http::server::{self, BindError, Limits, Listener, LocalAddress, ServerEvent};
+use fortify_http::server::{
+    self, BindError, CircuitLimit, Limits, Listener, LocalAddress, ServerEvent,
+};
 use fortify_store::record::Secret;
 use fortify_web::reload::Live;
 
@@ -166,7 +168,7 @@ impl AdminListeners {
             let count = Arc::new(move |event: ServerEvent| metrics.connection(event));
             let limits = Limits {
                 max_connections: CONNECTIONS,
-                max_connections_per_circuit: CONNECTIONS,
+                max_connections_per_circuit: CircuitLimit::new(CONNECTIONS),
                 header_timeout: PATIENCE,
                 body_timeout: PATIENCE,
                 idle_timeout: IDLE,

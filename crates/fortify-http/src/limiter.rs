@@ -2,8 +2,10 @@
 //!
 //! The limit adapts to the service's latency. Beyond it requests wait, and whoever uses the service least comes first, so
 //! that fifty sessions that always ask leave room for one that reads. A place is held until the head of the answer is
-//! there: downloads, event streams and WebSockets that only stream hold none, and a request that has no answer after
-//! [`HELD_LONGEST`] holds none either, because it waits for something (news, an upload) more often than it works.
+//! there, also when the visitor has gone away, because the service works on all the same. Downloads, event streams and
+//! WebSockets that only stream hold none, and a request that has no answer after [`HELD_LONGEST`] holds none either,
+//! because it waits for something more often than it works. For the same reason a body that is still to come is waited
+//! for [`HELD_FOR_BODY`] only.
 //!
 //! # Layout
 //!
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use http::Method;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use self::core::{Asked, Ended, Limiter, Place};
 use crate::metrics::UpstreamMetrics;
@@ -33,8 +35,13 @@ pub type SessionKey = [u8; 16];
 /// How long a request waits for a place: a person sees a page that says so, and not a browser that does nothing.
 pub const WAIT_LONGEST: Duration = Duration::from_secs(10);
 
-/// How long a request holds a place.
-pub const HELD_LONGEST: Duration = Duration::from_secs(10);
+/// How long a request holds a place once its body is there. Less than [`WAIT_LONGEST`], so that requests that are never
+/// answered do not keep others from ever having their turn.
+pub const HELD_LONGEST: Duration = Duration::from_secs(8);
+
+/// How long a request holds a place for a body that is still to come: until then the service has nothing to work on, and
+/// who sends slowly would hold a place at no cost.
+pub const HELD_FOR_BODY: Duration = Duration::from_secs(1);
 
 /// Gives out places.
 #[derive(Clone)]
@@ -99,7 +106,14 @@ impl Places {
         let now = self.now();
         let (id, woken) = {
             let mut state = self.state();
-            let (id, displaced) = match state.limiter.ask(&key, now) {
+            let probed_until = state.limiter.probe_until();
+            let asked = state.limiter.ask(&key, now);
+            if let Some(until) = state.limiter.probe_until()
+                && probed_until != Some(until)
+            {
+                tokio::spawn(self.clone().go_on_at(until));
+            }
+            let (id, displaced) = match asked {
                 Asked::Go(place) => {
                     self.0.metrics.places(state.limiter.figures());
                     drop(state);
@@ -130,6 +144,12 @@ impl Places {
     pub(crate) fn kind(&self, method: &Method, path: &str) -> u64 {
         let words = path.split(|it: char| it.is_ascii_digit()).filter(|word| !word.is_empty());
         self.0.kinds.hash_one((method.as_str(), words.collect::<Vec<_>>()))
+    }
+
+    /// As [`Self::go_on`], when a probe is over: if every place is held for long, nobody else would look.
+    async fn go_on_at(self, then: Duration) {
+        sleep_until(self.0.started + then).await;
+        self.go_on();
     }
 
     /// Lets everybody go on whose turn it is.
@@ -265,6 +285,36 @@ mod tests {
         drop(held);
         assert_eq!(places.figures().in_flight, 0);
         drop(places.enter(READER).await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_goes_on_when_a_probe_is_over_although_no_place_came_free() {
+        let places = places(64);
+        let mut held = Vec::new();
+        for _ in 0..places.figures().limit {
+            held.push(places.enter(SCRAPER).await.unwrap());
+        }
+        let waiting: Vec<_> = (0..4)
+            .map(|_| {
+                let places = places.clone();
+                tokio::spawn(async move { places.enter(READER).await })
+            })
+            .collect();
+        while places.figures().waiting < 4 {
+            tokio::task::yield_now().await;
+        }
+        // The probe lowers the limit. Those places come free, and the others are held.
+        assert_eq!(places.figures().limit, core::CALM);
+        held.truncate(8);
+        assert_eq!(places.figures().waiting, 4);
+        for request in waiting {
+            assert!(request.await.unwrap().is_ok(), "waited until the deadline");
+        }
+    }
+
+    #[test]
+    fn a_place_is_held_for_less_long_than_anybody_waits_for_one() {
+        assert!(HELD_FOR_BODY + HELD_LONGEST < WAIT_LONGEST);
     }
 
     #[test]

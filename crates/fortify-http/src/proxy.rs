@@ -21,6 +21,7 @@ mod tests;
 mod tls;
 mod tunnel;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,12 +33,13 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use tokio::time::timeout;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
 use crate::config::UpstreamConfig;
-use crate::limiter::{Busy, Figures, HELD_LONGEST, Places, SessionKey};
+use crate::limiter::{Busy, Figures, HELD_FOR_BODY, HELD_LONGEST, HeldPlace, Places, SessionKey};
 use crate::metrics::UpstreamMetrics;
-use activity::{Activity, WatchedBody};
+use activity::{Activity, Sent, ToldBody, WatchedBody};
 use connect::{Answered, Connector, Servers};
 
 pub use connect::connect;
@@ -116,6 +118,9 @@ impl Upstream {
 
     /// As [`Self::forward`], once it is the turn of this session: one that uses the service little goes first.
     ///
+    /// Its place is held until the head of the answer came, also when the caller gives up and drops this: most services
+    /// work on for a visitor who has gone away, and who asks and hangs up must not load them without bound.
+    ///
     /// # Errors
     ///
     /// As [`Self::forward`], and [`ProxyError::Busy`] if its turn does not come.
@@ -132,16 +137,42 @@ impl Upstream {
         let kind = (request.body().is_end_stream())
             .then(|| places.kind(request.method(), request.uri().path()));
         let place = places.enter(session).await.map_err(ProxyError::Busy)?;
-        let mut answer = std::pin::pin!(self.forward(request, forwarded));
-        match timeout(HELD_LONGEST, &mut answer).await {
-            Ok(answer) => {
-                place.give_back(kind.filter(|_| answer.is_ok()));
-                answer
-            }
-            Err(_elapsed) => {
-                place.give_back(kind);
-                answer.await
-            }
+        let (asks, answered) = oneshot::channel();
+        tokio::spawn(self.clone().forward_with(place, kind, request, forwarded, asks));
+        // It ends without an answer only if it panics.
+        answered.await.unwrap_or(Err(ProxyError::BadResponse))
+    }
+
+    /// Forwards a request that holds `place`, for whoever `asks`. Without anybody who asks any more it goes on for as long
+    /// as it holds the place. The visitor's body does not: it ends with the visitor's connection.
+    async fn forward_with(
+        self,
+        place: HeldPlace,
+        kind: Option<u64>,
+        mut request: Request<Body>,
+        forwarded: Forwarded,
+        mut asks: oneshot::Sender<Result<Response<Body>, ProxyError>>,
+    ) {
+        let sent = kind.is_none().then(|| {
+            let (body, sent) = ToldBody::new(std::mem::take(request.body_mut()));
+            *request.body_mut() = Body::new(body);
+            sent
+        });
+        let mut answer = pin!(self.forward(request, forwarded));
+        let held = tokio::select! {
+            biased;
+            answer = &mut answer => Some(answer),
+            () = holding(sent) => None,
+        };
+        if let Some(answer) = held {
+            place.give_back(kind.filter(|_| answer.is_ok()));
+            drop(asks.send(answer));
+            return;
+        }
+        place.give_back(kind);
+        tokio::select! {
+            answer = &mut answer => drop(asks.send(answer)),
+            () = asks.closed() => {}
         }
     }
 
@@ -193,18 +224,25 @@ impl Upstream {
         request: Request<Body>,
         websocket: bool,
     ) -> Result<Response<Incoming>, ProxyError> {
+        let response = self.attempt(request, websocket).await?;
+        if let Some(answered) = response.extensions().get::<Answered>() {
+            answered.set();
+        }
+        Ok(response)
+    }
+
+    async fn attempt(
+        &self,
+        request: Request<Body>,
+        websocket: bool,
+    ) -> Result<Response<Incoming>, ProxyError> {
         let Some(again) = (!websocket).then(|| copy_of(&request)).flatten() else {
             return self.unpooled.request(request).await.map_err(classify);
         };
         let client = self.servers.next().and_then(|server| self.pooled.get(server));
         let client = client.unwrap_or(&self.unpooled);
         match client.request(request).await {
-            Ok(response) => {
-                if let Some(answered) = response.extensions().get::<Answered>() {
-                    answered.set();
-                }
-                Ok(response)
-            }
+            Ok(response) => Ok(response),
             Err(error) if self.may_send_again(&error) => {
                 self.metrics.sent_again();
                 self.unpooled.request(again).await.map_err(classify)
@@ -259,6 +297,16 @@ impl Upstream {
     }
 }
 
+/// Resolves when a request has held its place for as long as it may; `sent` is its body, if it has one.
+async fn holding(sent: Option<Sent>) {
+    if let Some(mut sent) = sent
+        && timeout(HELD_FOR_BODY, sent.wait()).await.is_err()
+    {
+        return;
+    }
+    sleep(HELD_LONGEST).await;
+}
+
 fn is_host(host: Option<&http::HeaderValue>, name: &str) -> bool {
     host.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
 }
@@ -282,7 +330,7 @@ fn copy_of(request: &Request<Body>) -> Option<Request<Body>> {
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// The service could not be connected to: a 502.
-    #[error("the service cannot be reached: {0}")]
+    #[error("the service cannot be reached: {}", cause(.0))]
     Unreachable(#[source] legacy::Error),
     /// Every server refused its last connections, and none was tried for this request: a 503.
     #[error("the service is down")]
@@ -314,6 +362,15 @@ impl ProxyError {
             Self::BadRequest => "bad_request",
         }
     }
+}
+
+/// The innermost reason: what the layers above say of it is that there was one.
+fn cause(error: &legacy::Error) -> &dyn std::error::Error {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause
 }
 
 fn classify(error: legacy::Error) -> ProxyError {

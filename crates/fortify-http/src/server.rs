@@ -28,6 +28,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -52,13 +53,36 @@ const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long connections may take to end after they were cut.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
+/// Connections that one circuit may hold: a number that may change while the server runs. Clones are the same number.
+#[derive(Clone, Debug)]
+pub struct CircuitLimit(Arc<AtomicUsize>);
+
+impl CircuitLimit {
+    /// At first `most`.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(most)))
+    }
+
+    /// The number in force.
+    #[must_use]
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// From now on `most`. What a circuit holds already stays.
+    pub fn set(&self, most: usize) {
+        self.0.store(most, Ordering::Relaxed);
+    }
+}
+
 /// The limits on clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections at the same time. A further one takes the slot of one that is least missed, or waits.
     pub max_connections: usize,
     /// Connections of one of tor's circuits, where connections start with a PROXY line; further ones are closed.
-    pub max_connections_per_circuit: usize,
+    pub max_connections_per_circuit: CircuitLimit,
     /// For the PROXY line, and again from the first byte of a request to the end of its headers.
     pub header_timeout: Duration,
     /// How long a request body may stall, or crawl below 500 bytes a second.
@@ -75,7 +99,7 @@ impl From<&ServerConfig> for Limits {
     fn from(config: &ServerConfig) -> Self {
         Self {
             max_connections: config.max_connections,
-            max_connections_per_circuit: config.max_connections_per_circuit,
+            max_connections_per_circuit: CircuitLimit::new(config.max_connections_per_circuit),
             header_timeout: config.header_timeout,
             body_timeout: config.body_timeout,
             idle_timeout: config.idle_timeout,
@@ -173,6 +197,7 @@ where
 {
     let slots = Arc::new(Slots::new(&limits, Arc::clone(&events)));
     let (stage, watched) = watch::channel(Stage::Serving);
+    let drain_for = limits.drain;
     let context = Arc::new(Context { service, limits, events: Arc::clone(&events) });
     tokio::pin!(shutdown);
     let mut failures = 0;
@@ -203,7 +228,7 @@ where
     }
     // From here on the kernel refuses connections, so that a load balancer in front notices at once.
     drop(listener);
-    drain(&slots, &stage, limits).await
+    drain(&slots, &stage, drain_for).await
 }
 
 /// The next connection and its slot. One at most waits for a slot; others are not accepted meanwhile and cost
@@ -231,9 +256,9 @@ fn pause(failures: u32) -> Duration {
     Duration::from_millis(5).saturating_mul(1 << failures.min(10)).min(MAX_ACCEPT_PAUSE)
 }
 
-async fn drain(slots: &Slots, stage: &watch::Sender<Stage>, limits: Limits) -> DrainReport {
+async fn drain(slots: &Slots, stage: &watch::Sender<Stage>, longest: Duration) -> DrainReport {
     stage.send_replace(Stage::Draining);
-    if time::timeout(limits.drain, slots.all_free()).await.is_ok() {
+    if time::timeout(longest, slots.all_free()).await.is_ok() {
         return DrainReport { cut: 0 };
     }
     let cut = slots.taken();

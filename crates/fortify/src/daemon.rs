@@ -16,7 +16,7 @@ use fortify_core::entropy::Entropy;
 use fortify_haproxy::client::Client;
 use fortify_haproxy::reconciler::Reconciler;
 use fortify_http::server::{
-    self, BindError, DrainReport, Limits, Listener, LocalAddress, ServerEvent,
+    self, BindError, CircuitLimit, DrainReport, Limits, Listener, LocalAddress, ServerEvent,
 };
 use fortify_tor::{Tor, TorEvent, TorEvents};
 use fortify_web::app::{App, BuildError, SharedApp};
@@ -28,6 +28,10 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 /// How often exchanges are looked through for those whose session was ended: they are cut within two seconds, of
 /// which the store may take some to hear of it.
 const CUTTING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the level's limit of connections is taken over: a circuit that the level no longer allows as many does not
+/// get many more meanwhile.
+const LEVEL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often each tunnel's session pays for it: a tunnel costs a page a minute.
 const TUNNEL_MINUTE: Duration = Duration::from_secs(60);
@@ -122,6 +126,8 @@ impl Daemon {
         let threat = start_dial(&self.live);
         let tor = start_tor(&app).await;
         let limits = Limits::from(&app.config.server);
+        let of_circuits = limits.max_connections_per_circuit.clone();
+        let following = tokio::spawn(follow_level(self.live.clone(), of_circuits));
         let metrics = app.metrics.server.clone();
         let count = Arc::new(move |event: ServerEvent| metrics.event(event));
         // The admin interface stays open until the last visitor's request is done.
@@ -136,6 +142,7 @@ impl Daemon {
         cutting.abort();
         charging.abort();
         telling.abort();
+        following.abort();
         if let Some(haproxy) = haproxy {
             haproxy.abort();
         }
@@ -226,6 +233,19 @@ async fn charge_tunnels(live: Arc<Live>) {
     loop {
         tick.tick().await;
         live.app().engine.clone().charge_tunnels().await;
+    }
+}
+
+/// Keeps the number of connections that a circuit may hold at what the level in force allows, or at what the server does
+/// if that is less.
+async fn follow_level(live: Arc<Live>, limit: CircuitLimit) {
+    let most = limit.get();
+    let mut tick = tokio::time::interval(LEVEL_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let of_level = live.app().engine.threat().policy().connections_per_circuit;
+        limit.set(most.min(usize::try_from(of_level).unwrap_or(usize::MAX)));
     }
 }
 

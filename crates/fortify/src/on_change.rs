@@ -6,16 +6,18 @@
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use fortify_core::clock::Timestamp;
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::verdict::Verdict;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-/// How long the program may run; then it is killed with everything that it started in its process group.
+/// How long the program may run; then it is killed. What it started in its process group ends with it in any case, so
+/// that calls leave nothing behind that adds up.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether the program has ended.
@@ -106,24 +108,31 @@ fn run(call: &Call, limit: Duration) -> io::Result<Option<ExitStatus>> {
         // A program that does not read is no failure; so little always fits into the pipe.
         let _unread = input.write_all(call.input.as_bytes());
     }
+    let pid = Pid::from_child(&child);
+    let mut ended = false;
     for _ in 0..limit.as_millis() / POLL.as_millis() {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+        ended = has_ended(pid)?;
+        if ended {
+            break;
         }
         std::thread::sleep(POLL);
     }
-    kill(&mut child)?;
-    Ok(None)
+    // Before the program is reaped: until then nobody else can have its number.
+    let _gone = kill_process_group(pid, Signal::KILL);
+    let status = child.wait()?;
+    Ok(ended.then_some(status))
 }
 
-/// Kills the program and its process group.
-fn kill(child: &mut Child) -> io::Result<()> {
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _gone = kill_process_group(group, Signal::KILL);
+/// Whether the program has ended; it is not reaped.
+fn has_ended(pid: Pid) -> io::Result<bool> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    loop {
+        match waitid(WaitId::Pid(pid), look) {
+            Ok(status) => return Ok(status.is_some()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    child.kill()?;
-    child.wait()?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -158,11 +167,25 @@ mod tests {
         let script = "(sleep 600; :) & echo $! > \"$0\"; wait";
         let ended = run(&sh(script, file.to_str().unwrap()), Duration::from_secs(3)).unwrap();
         assert!(ended.is_none());
-        let pid = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
-        let pid = Pid::from_raw(pid).unwrap();
+        ends(&file);
+    }
+
+    #[test]
+    fn what_a_program_started_ends_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("alive");
+        let script = "(sleep 600; :) & echo $! > \"$0\"; exit 3";
+        let status = run(&sh(script, file.to_str().unwrap()), LIMIT).unwrap().unwrap();
+        assert_eq!(status.code(), Some(3));
+        ends(&file);
+    }
+
+    /// Waits until the process whose number is in the file has ended.
+    fn ends(file: &std::path::Path) {
+        let pid = std::fs::read_to_string(file).unwrap();
         // Init reaps it, as soon as it gets to.
         let zombie = || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
             stat.map_or(true, |stat| stat.contains(") Z "))
         };
         assert!((0..600).any(|_| zombie() || {

@@ -157,6 +157,8 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
 
     /// A request of session `key` asks for a place.
     pub(super) fn ask(&mut self, key: &K, now: Duration) -> Asked {
+        // Requests that hold their places for long, and end with nothing to learn, must not make it last.
+        self.end_probe_if_over(now);
         if self.waiting.is_empty() && self.in_flight < self.limit_now() {
             return Asked::Go(self.begin(key, now));
         }
@@ -220,6 +222,14 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
         let (at, _) = least?;
         let waiting = self.take(at)?;
         Some((waiting.id, self.begin(&waiting.key, now)))
+    }
+
+    /// When the probe that runs is over at the latest: who waits may go on then, although no place came free.
+    pub(super) fn probe_until(&self) -> Option<Duration> {
+        match self.probe {
+            Probe::Running(began, _) => Some(began + PROBE_LONGEST),
+            Probe::NotBefore(_) => None,
+        }
     }
 
     /// The numbers for metrics.
@@ -619,6 +629,23 @@ mod tests {
         let (first, _) = limiter.next(ms(50)).unwrap();
         assert_eq!(first, reader);
         assert_eq!(limiter.next(ms(50)), None);
+    }
+
+    #[test]
+    fn a_probe_ends_when_somebody_asks_although_no_place_came_free() {
+        let mut limiter = Limiter::new(64);
+        let mut held = 0;
+        // The first that finds no place begins a probe.
+        while let Asked::Go(_) = limiter.ask(&1, ms(0)) {
+            held += 1;
+        }
+        assert_eq!((held, limiter.figures().limit), (FIRST_LIMIT as usize, CALM));
+        let until = limiter.probe_until().unwrap();
+        assert_eq!(until, PROBE_LONGEST);
+        limiter.ask(&1, until - ms(1));
+        assert_eq!(limiter.figures().limit, CALM);
+        limiter.ask(&1, until);
+        assert_eq!((limiter.figures().limit, limiter.probe_until()), (held, None));
     }
 
     #[test]

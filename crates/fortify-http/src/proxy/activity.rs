@@ -10,6 +10,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 /// The time of the last transfer.
@@ -38,6 +39,50 @@ impl Activity {
 
     fn last(&self) -> Instant {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resolves when a body is sent, or given up: then the service has what it works on.
+#[derive(Debug)]
+pub(super) struct Sent(oneshot::Receiver<()>);
+
+impl Sent {
+    pub(super) async fn wait(&mut self) {
+        // Nothing is ever sent through it: it ends with the body.
+        drop((&mut self.0).await);
+    }
+}
+
+/// A body that is as another, and tells when it is gone.
+pub(super) struct ToldBody {
+    body: Body,
+    _gone: oneshot::Sender<()>,
+}
+
+impl ToldBody {
+    pub(super) fn new(body: Body) -> (Self, Sent) {
+        let (gone, sent) = oneshot::channel();
+        (Self { body, _gone: gone }, Sent(sent))
+    }
+}
+
+impl http_body::Body for ToldBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

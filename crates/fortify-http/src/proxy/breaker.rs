@@ -1,10 +1,14 @@
 //! Whether a server accepts connections: a circuit breaker, pure.
 //!
-//! Only connections count, never answers: a page that is a 500 or slow says nothing about the others. An open breaker
-//! asks for a probe (the half-open state) every two seconds at least, and the first connection closes it, so a server
-//! that comes and goes is never shut out for longer than that.
+//! Only connections count against a server, never answers: a page that is a 500 or slow says nothing about the others,
+//! and whatever the server answers says that it is there. Nor does it count when this machine could not try, because it
+//! has no port, descriptor or memory left. An open breaker asks for a probe (the half-open state) every two seconds at
+//! least, and the first connection closes it, so a server that comes and goes is never shut out for longer than that.
 
+use std::io;
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 /// Failed connections in a row that open the breaker: with one, a moment's restart would count.
 const FAILURES: u32 = 2;
@@ -23,6 +27,30 @@ pub(super) struct Breaker {
     last_success: Option<Duration>,
     /// Set while the breaker is open: the time to the next probe.
     probe_in: Option<Duration>,
+    /// Whether somebody probes, who notices only at the next probe when the breaker was closed meanwhile.
+    probing: bool,
+}
+
+/// Whether a connection failed for a reason of this machine, which says nothing about the server: no port, descriptor or
+/// memory is left, or the queue of a unix socket is full, in which everybody is before a server that works.
+pub(super) fn is_of_this_machine(error: &io::Error) -> bool {
+    let own = [
+        Errno::AGAIN,
+        Errno::ADDRNOTAVAIL,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+    ];
+    match Errno::from_io_error(error) {
+        Some(errno) => own.contains(&errno),
+        None => matches!(
+            error.kind(),
+            io::ErrorKind::WouldBlock
+                | io::ErrorKind::AddrNotAvailable
+                | io::ErrorKind::OutOfMemory
+        ),
+    }
 }
 
 impl Breaker {
@@ -53,11 +81,20 @@ impl Breaker {
         opens
     }
 
-    /// The time until a probe is due; each is twice as far off as the one before. `None` if the breaker is closed.
+    /// Whether a prober is to be started: the breaker is open, and there is none.
+    pub(super) const fn wants_prober(&mut self) -> bool {
+        let wanted = self.is_open() && !self.probing;
+        self.probing = self.probing || wanted;
+        wanted
+    }
+
+    /// The time until the prober's next probe is due; each is twice as far off as the one before. `None` if the breaker
+    /// is closed: then the prober ends.
     pub(super) fn next_probe(&mut self) -> Option<Duration> {
-        let wait = self.probe_in?;
-        self.probe_in = Some((wait * 2).min(PROBES.1));
-        Some(wait)
+        let wait = self.probe_in;
+        self.probing = wait.is_some();
+        self.probe_in = wait.map(|wait| (wait * 2).min(PROBES.1));
+        wait
     }
 }
 
@@ -83,6 +120,38 @@ mod tests {
         // The next time begins like the first.
         assert!(!breaker.failed(at(5)) && breaker.failed(at(6)));
         assert_eq!(breaker.next_probe(), Some(at(250)));
+    }
+
+    #[test]
+    fn a_breaker_that_closes_and_opens_again_before_a_probe_has_one_prober() {
+        let mut breaker = Breaker::default();
+        assert!(!breaker.wants_prober());
+        breaker.failed(at(1));
+        breaker.failed(at(2));
+        assert!(breaker.wants_prober() && !breaker.wants_prober());
+        breaker.succeeded(at(3));
+        breaker.failed(at(4));
+        breaker.failed(at(5));
+        assert!(!breaker.wants_prober(), "the first is still there");
+        assert!(breaker.next_probe().is_some());
+        breaker.succeeded(at(6));
+        assert_eq!(breaker.next_probe(), None, "and ends");
+        breaker.failed(at(7));
+        breaker.failed(at(8));
+        assert!(breaker.wants_prober());
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_told_from_what_the_server_refuses() {
+        let of = |errno: Errno| is_of_this_machine(&errno.into());
+        for errno in [Errno::AGAIN, Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS]
+        {
+            assert!(of(errno), "{errno}");
+        }
+        for errno in [Errno::CONNREFUSED, Errno::TIMEDOUT, Errno::NOENT, Errno::CONNRESET] {
+            assert!(!of(errno), "{errno}");
+        }
+        assert!(!is_of_this_machine(&io::ErrorKind::TimedOut.into()));
     }
 
     proptest! {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tower::Service;
 
-use super::breaker::Breaker;
+use super::breaker::{Breaker, is_of_this_machine};
 use super::tls::{self, TlsError};
 use crate::config::{UpstreamConfig, UpstreamServer};
 use crate::metrics::UpstreamMetrics;
@@ -86,17 +86,17 @@ impl Servers {
         (0..self.all.len()).filter(accepts).nth(turn)
     }
 
-    /// Connects to the server `only`, or to the first that accepts.
-    async fn connect(self: &Arc<Self>, only: Option<usize>) -> io::Result<Stream> {
+    /// Connects to the server `only`, or to the first that accepts, and says which that is.
+    async fn connect(self: &Arc<Self>, only: Option<usize>) -> io::Result<(usize, Stream)> {
         if let Some(only) = only {
-            return self.connect_to(only).await;
+            return Ok((only, self.connect_to(only).await?));
         }
         let mut failed = None;
         // Each failure either opens a breaker or comes from a server that is not asked again here.
         for _ in 0..self.all.len() {
             let Some(next) = self.next() else { break };
             match self.connect_to(next).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => return Ok((next, stream)),
                 Err(error) => failed = Some(error),
             }
         }
@@ -122,15 +122,37 @@ impl Servers {
         let dialled = dialled.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
         match &dialled {
             Ok(_) => self.succeeded(server),
-            Err(error) if server.breaker().failed(began) => {
-                tracing::warn!(server = server.name, %error, "the protected service is down; check [upstream]");
-                self.metrics.breaker("opened");
-                self.publish();
-                tokio::spawn(probe(Arc::downgrade(self), at));
-            }
-            Err(error) => tracing::debug!(server = server.name, %error, "no connection"),
+            Err(error) => self.failed(at, server, began, error),
         }
         dialled
+    }
+
+    fn failed(self: &Arc<Self>, at: usize, server: &Server, began: Duration, error: &io::Error) {
+        if is_of_this_machine(error) {
+            tracing::debug!(server = server.name, %error, "this machine has no connection left");
+            return;
+        }
+        let (opened, wants_prober) = {
+            let mut breaker = server.breaker();
+            (breaker.failed(began), breaker.wants_prober())
+        };
+        if opened {
+            tracing::warn!(server = server.name, %error, "the protected service is down; check [upstream]");
+            self.metrics.breaker("opened");
+            self.publish();
+        } else {
+            tracing::debug!(server = server.name, %error, "no connection");
+        }
+        if wants_prober {
+            tokio::spawn(probe(Arc::downgrade(self), at));
+        }
+    }
+
+    /// The server `at` answered a request.
+    fn answered(&self, at: usize) {
+        if let Some(server) = self.all.get(at) {
+            self.succeeded(server);
+        }
     }
 
     fn succeeded(&self, server: &Server) {
@@ -246,8 +268,9 @@ impl Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let Self { servers, only } = self.clone();
         Box::pin(async move {
-            let stream = TokioIo::new(servers.connect(only).await?);
-            Ok(ServiceConnection { stream, answered: Answered::default() })
+            let (at, stream) = servers.connect(only).await?;
+            let answered = Answered { servers, at, before: Arc::default() };
+            Ok(ServiceConnection { stream: TokioIo::new(stream), answered })
         })
     }
 }
@@ -266,19 +289,26 @@ pub async fn connect(
 }
 
 /// Whether a connection has brought an answer before. If it then fails, it may have been stale.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Answered(Arc<AtomicBool>);
+#[derive(Clone, Debug)]
+pub(super) struct Answered {
+    servers: Arc<Servers>,
+    /// The server that it leads to.
+    at: usize,
+    before: Arc<AtomicBool>,
+}
 
 impl Answered {
+    /// An answer came, so the server is there, however many new connections it refused.
     pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.before.store(true, Ordering::Relaxed);
+        self.servers.answered(self.at);
     }
 
     /// Whether the connection that failed had answered.
     pub(super) fn of(connection: &Connected) -> bool {
         let mut extensions = Extensions::new();
         connection.get_extras(&mut extensions);
-        extensions.get::<Self>().is_some_and(|answered| answered.0.load(Ordering::Relaxed))
+        extensions.get::<Self>().is_some_and(|answered| answered.before.load(Ordering::Relaxed))
     }
 }
 

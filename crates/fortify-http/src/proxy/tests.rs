@@ -1,5 +1,8 @@
 //! The proxy between real sockets: a service behind it, and visitors through the accept loop.
 
+mod places;
+mod tls;
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -162,7 +165,7 @@ impl http_body::Body for Counted {
 async fn settled(taken: &AtomicUsize) -> usize {
     let mut last = usize::MAX;
     loop {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
         let now = taken.load(Ordering::Relaxed);
         if now == last && now > 0 {
             return now;
@@ -370,7 +373,7 @@ async fn a_websocket_goes_through_and_outlives_the_timeouts_of_requests() {
         let mut back = vec![0; message.len()];
         within(socket.read_exact(&mut back)).await.unwrap();
         assert_eq!(back, message.as_bytes());
-        tokio::time::sleep(SHORT).await;
+        sleep(SHORT).await;
     }
     socket.shutdown().await.unwrap();
     let mut rest = Vec::new();
@@ -514,7 +517,7 @@ async fn a_long_upload_does_not_use_up_the_time_for_the_answer() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 8\r\n\r\n";
     socket.write_all(head.as_bytes()).await.unwrap();
     for _ in 0..8 {
-        tokio::time::sleep(SHORT / 4).await;
+        sleep(SHORT / 4).await;
         socket.write_all(b"x").await.unwrap();
     }
     let mut answer = String::new();
@@ -666,7 +669,7 @@ async fn a_service_that_breaks_every_request_gets_each_once() {
 async fn until(condition: impl Fn() -> bool) {
     within(async {
         while !condition() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(10)).await;
         }
     })
     .await;
@@ -691,6 +694,60 @@ async fn a_service_that_is_down_is_asked_no_more_and_found_again_by_itself() {
     // Nobody asks for anything meanwhile.
     until(|| !upstream.is_down()).await;
     assert!(upstream.forward(request("GET", "/", ""), forwarded()).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_answer_says_that_the_service_is_there_whatever_became_of_new_connections() {
+    let (go, wait) = oneshot::channel::<()>();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (accepted, accepts) = oneshot::channel();
+    let serving = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        // Whoever comes next is refused.
+        drop(listener);
+        accepted.send(()).unwrap();
+        wait.await.unwrap();
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        socket
+    });
+    let upstream = upstream(address);
+    let first = upstream.clone();
+    let first =
+        tokio::spawn(async move { first.forward(request("POST", "/", "x"), forwarded()).await });
+    within(accepts).await.unwrap();
+    let error = upstream.forward(request("GET", "/", ""), forwarded()).await.unwrap_err();
+    assert!(matches!(error, ProxyError::Unreachable(_)), "{error:?}");
+    assert!(upstream.is_down());
+    go.send(()).unwrap();
+    assert_eq!(within(first).await.unwrap().unwrap().status(), StatusCode::OK);
+    assert!(!upstream.is_down());
+    drop(within(serving).await);
+}
+
+#[tokio::test]
+async fn a_full_queue_of_a_unix_socket_does_not_make_a_service_one_that_is_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    // The service takes nothing yet.
+    let socket = tokio::net::UnixSocket::new_stream().unwrap();
+    socket.bind(&path).unwrap();
+    let _listener = socket.listen(1).unwrap();
+    let mut queued = Vec::new();
+    let connect = || async { tokio::net::UnixStream::connect(&path).await };
+    let full = loop {
+        match connect().await {
+            Ok(stream) => queued.push(stream),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock);
+    let upstream = to_servers([UpstreamServer::Unix(path.clone())], PATIENCE);
+    for _ in 0..3 {
+        let error = upstream.forward(request("GET", "/", ""), forwarded()).await.unwrap_err();
+        assert!(matches!(error, ProxyError::Unreachable(_)), "{error:?}");
+        assert!(!upstream.is_down(), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ pub(super) async fn run<S>(
     }
     let (handle, cutter) = (slot.handle(), slot.cutter().clone());
     let progress = Progress::new(handle.clone());
-    let shared = (context.limits, Arc::clone(&context.events));
+    let shared = (context.limits.clone(), Arc::clone(&context.events));
     let ends = (stage.clone(), cutter.fired());
     let stream = GuardedStream::new(socket, ahead, progress.clone(), shared, slot, ends);
     let mut cut = pin!(cutter.fired());

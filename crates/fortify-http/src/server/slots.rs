@@ -17,10 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::{Instant, sleep};
 
 use super::cut::Cutter;
-use super::{Events, Limits, ServerEvent};
+use super::{CircuitLimit, Events, Limits, ServerEvent};
 
 /// How often somebody who has to leave is looked for, while every connection is at work for somebody.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Connections that an admitted circuit keeps whatever they do: Tor Browser opens 6 to a site, and one for each WebSocket.
+const KEPT: usize = 8;
 
 /// The part of all slots that is freed at once of connections without a whole head, so that a flood of them does
 /// not make every further connection search through all.
@@ -30,7 +33,7 @@ const BATCH: usize = 64;
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     max: usize,
-    per_circuit: usize,
+    per_circuit: CircuitLimit,
     /// Whether connections begin with a PROXY line.
     told_apart: bool,
     events: Events,
@@ -83,7 +86,7 @@ impl Slots {
         Self {
             free: Arc::new(Semaphore::new(limits.max_connections)),
             max: limits.max_connections,
-            per_circuit: limits.max_connections_per_circuit,
+            per_circuit: limits.max_connections_per_circuit.clone(),
             told_apart: limits.proxy_protocol,
             events,
             table: Mutex::default(),
@@ -155,7 +158,8 @@ impl Table {
     ///
     /// First those without a whole head, of whom a flood consists; then, where circuits that are not admitted would
     /// hold more than half, the idlest of theirs; where they do, one that is at work; then the idlest of all. Of
-    /// equals those of the circuit that holds most go first. An admitted circuit's request is never cut.
+    /// equals those of the circuit that holds most go first. Last of all are requests and tunnels of admitted circuits,
+    /// and only of those that hold more than [`KEPT`] connections.
     fn make_room(&mut self, max: usize) -> usize {
         if self.taken.values().any(|taken| taken.leaving) {
             return 0;
@@ -166,16 +170,17 @@ impl Table {
         let rank = |taken: &Taken| match (self.is_admitted(taken), taken.activity) {
             (false, Activity::Head) => Some(0),
             (false, Activity::Idle) if full => Some(1),
-            (false, Activity::Busy) if crowded && taken.holder.is_some() => Some(2),
+            (false, Activity::Busy | Activity::Tunnel) if crowded && taken.holder.is_some() => {
+                Some(2)
+            }
             (_, Activity::Idle) => Some(3),
             (true, Activity::Head) => Some(4),
+            (true, Activity::Busy | Activity::Tunnel) if self.held_with(taken) > KEPT => Some(5),
             _ => None,
         };
         let mut leaving: Vec<_> = (self.taken.iter())
             .filter_map(|(id, taken)| {
-                let held = taken.holder.and_then(|holder| self.holders.get(&holder));
-                let held = held.map_or(1, |holder| holder.connections);
-                Some(((rank(taken)?, Reverse(held), taken.since), *id))
+                Some(((rank(taken)?, Reverse(self.held_with(taken)), taken.since), *id))
             })
             .collect();
         leaving.sort_unstable();
@@ -188,6 +193,12 @@ impl Table {
             }
         }
         leaving.len()
+    }
+
+    /// How many connections the circuit of this one holds.
+    fn held_with(&self, taken: &Taken) -> usize {
+        let holder = taken.holder.and_then(|holder| self.holders.get(&holder));
+        holder.map_or(1, |holder| holder.connections)
     }
 
     fn is_admitted(&self, taken: &Taken) -> bool {
@@ -212,7 +223,7 @@ impl Slot {
         let slots = &self.handle.slots;
         let mut table = slots.lock();
         let holder = table.holders.entry(circuit).or_default();
-        if holder.connections >= slots.per_circuit {
+        if holder.connections >= slots.per_circuit.get() {
             return Err(TooMany);
         }
         holder.connections += 1;
@@ -288,7 +299,7 @@ mod tests {
     fn slots(max: usize, per_circuit: usize) -> Arc<Slots> {
         let limits = Limits {
             max_connections: max,
-            max_connections_per_circuit: per_circuit,
+            max_connections_per_circuit: CircuitLimit::new(per_circuit),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(10),
@@ -388,6 +399,47 @@ mod tests {
         held.push(connection(&slots, 1, Activity::Head).await);
         held[0].handle().does(Activity::Tunnel);
         assert_eq!(who_leaves(&slots, &held).await, [3], "an admitted circuit's that asks nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn abuse_24_a_circuit_that_is_in_does_not_hold_every_slot() {
+        let slots = slots(21, 32);
+        let mut held = vec![connection(&slots, 2, Activity::Tunnel).await];
+        for _ in 0..10 {
+            held.push(connection(&slots, 1, Activity::Busy).await);
+        }
+        for _ in 0..9 {
+            held.push(connection(&slots, 3, Activity::Tunnel).await);
+        }
+        held.push(connection(&slots, 4, Activity::Idle).await);
+        for slot in [0, 1, 11, 20] {
+            held[slot].handle().admit();
+        }
+        assert_eq!(who_leaves(&slots, &held).await, [20], "an idle one leaves before");
+        held.truncate(20);
+        held.push(connection(&slots, 2, Activity::Tunnel).await);
+        assert_eq!(who_leaves(&slots, &held).await, [1], "the oldest of who holds most");
+        held.remove(1);
+        assert_eq!(who_leaves(&slots, &held).await, [1], "of equals the oldest");
+        held.remove(1);
+        assert_eq!(who_leaves(&slots, &held).await, [9], "another with more than 8");
+        held.remove(9);
+        assert_eq!(who_leaves(&slots, &held).await, [0; 0], "8 are kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_changes_counts_for_who_comes_next() {
+        let slots = slots(10, 2);
+        let mut held = vec![connection(&slots, 1, Activity::Busy).await];
+        held.push(connection(&slots, 1, Activity::Busy).await);
+        slots.per_circuit.set(3);
+        held.push(connection(&slots, 1, Activity::Busy).await);
+        slots.per_circuit.set(1);
+        assert!(slots.take().await.belongs_to(&source(1)).is_err());
+        for slot in &held {
+            assert!(!leaves(slot).await, "what is open was cut");
+        }
+        assert!(slots.take().await.belongs_to(&source(2)).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -146,8 +146,8 @@ impl Progress {
 
 /// The socket a connection is served on, and the tunnel it may become.
 ///
-/// Reads end with an error when the head or the next request does not come in time, and when the
-/// server cuts; writes, when the peer does not read. The deadlines live here and not in hyper:
+/// Reads end with an error when the head or the next request does not come in time, writes when the
+/// peer does not read, and both when the server cuts. The deadlines live here and not in hyper:
 /// hyper has one timer for idling and for the head together, and starts it while the last of an
 /// answer is still waiting for a slow reader.
 pub(super) struct GuardedStream {
@@ -303,6 +303,8 @@ impl AsyncWrite for GuardedStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // A tunnel whose visitor sends no more is only written to.
+        self.poll_cut(cx)?;
         let result = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.watch_write(cx, result)
     }
@@ -312,6 +314,7 @@ impl AsyncWrite for GuardedStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.poll_cut(cx)?;
         let result = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
         self.watch_write(cx, result)
     }

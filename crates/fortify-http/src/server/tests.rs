@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -26,7 +26,7 @@ const SHORT: Duration = Duration::from_millis(400);
 fn limits() -> Limits {
     Limits {
         max_connections: 64,
-        max_connections_per_circuit: 32,
+        max_connections_per_circuit: CircuitLimit::new(32),
         header_timeout: Duration::from_secs(5),
         body_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
@@ -326,6 +326,56 @@ async fn a_peer_that_reads_slowly_gets_everything() {
     assert_eq!(server.count(ServerEvent::IdleTimeout), 1);
 }
 
+/// A tunnel that the client reads from, or not, and to which the server writes without end and without reading.
+async fn endless_tunnel(vectored: bool, client_reads: bool) {
+    let (cutters, mut cutter) = mpsc::channel(1);
+    let (ended, ends) = oneshot::channel();
+    let ended = Arc::new(Mutex::new(Some(ended)));
+    let switch = move |Extension(cut): Extension<Cutter>, mut request: Request<Body>| async move {
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut io = hyper_util::rt::TokioIo::new(upgraded.await.unwrap());
+            let bytes = [b'x'; 4096];
+            let error = loop {
+                let written = match vectored {
+                    false => io.write(&bytes).await,
+                    true => io.write_vectored(&[io::IoSlice::new(&bytes); 2]).await,
+                };
+                if let Err(error) = written {
+                    break error;
+                }
+            };
+            ended.lock().unwrap().take().unwrap().send(error.kind()).unwrap();
+        });
+        cutters.send(cut).await.unwrap();
+        (http::StatusCode::SWITCHING_PROTOCOLS, [("connection", "upgrade"), ("upgrade", "x")])
+    };
+    let limits = Limits { idle_timeout: PATIENCE * 6, ..limits() };
+    let server = Server::start(limits, app().route("/switch", any(switch))).await;
+    let mut socket = server.connect().await;
+    let head = "GET /switch HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let cutter = within(cutter.recv()).await.unwrap();
+    all_that_fits(&socket).await;
+    let reading = client_reads.then(|| {
+        tokio::spawn(async move { tokio::io::copy(&mut socket, &mut tokio::io::sink()).await })
+    });
+    cutter.cut();
+    assert_eq!(within(ends).await.unwrap(), io::ErrorKind::ConnectionAborted);
+    if let Some(reading) = reading {
+        drop(within(reading).await);
+    }
+}
+
+#[tokio::test]
+async fn abuse_17_a_tunnel_that_is_only_written_to_is_cut_as_well() {
+    for vectored in [false, true] {
+        for client_reads in [false, true] {
+            endless_tunnel(vectored, client_reads).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn past_the_connection_limit_clients_wait() {
     let (router, begun, go) = holding();
@@ -608,7 +658,7 @@ async fn behind_tor(max_connections: usize) -> Server {
     };
     let limits = Limits {
         max_connections,
-        max_connections_per_circuit: 4,
+        max_connections_per_circuit: CircuitLimit::new(4),
         proxy_protocol: true,
         header_timeout: PATIENCE * 6,
         idle_timeout: PATIENCE * 6,

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use axum::routing::get;
 use fortify_config::UpstreamServer;
 use fortify_demo::DemoSite;
 use fortify_testkit::TestGate;
+use fortify_testkit::servers::{Process, check, command, free_address};
 use fortify_testkit::wait::eventually;
 use hyper::body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -104,6 +106,71 @@ async fn a_second_address_takes_over_when_the_first_is_down() {
         assert_eq!(visitor.get("/").await.status, StatusCode::OK);
     }
     assert!(!test_gate.app.service_is_down());
+}
+
+/// Makes a certificate and its key in `dir`: for 127.0.0.1 and signed by `by`, or an authority's.
+fn certificate(dir: &Path, name: &str, by: Option<&str>) {
+    let path = |name: &str, kind: &str| dir.join(format!("{name}.{kind}")).display().to_string();
+    let mut openssl = command("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    openssl.args(["-nodes", "-days", "30", "-subj", &format!("/CN={name}")]);
+    openssl.args(["-keyout", &path(name, "key"), "-out", &path(name, "crt")]);
+    if let Some(by) = by {
+        openssl.args(["-CA", &path(by, "crt"), "-CAkey", &path(by, "key")]);
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
+    }
+    check(&mut openssl);
+}
+
+/// nginx as a service over TLS, with the certificate `server` in `dir`.
+fn tls_service(dir: &Path, address: SocketAddr) -> Process {
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {}/{kind};", dir.display()))
+        .concat();
+    let config = format!(
+        "pid {dir}/pid; events {{}} http {{ access_log off; {temporary} server {{ listen {address} ssl; \
+         ssl_certificate {dir}/server.crt; ssl_certificate_key {dir}/server.key; \
+         location / {{ return 200 encrypted; }} }} }}",
+        dir = dir.display()
+    );
+    let path = dir.join("nginx.conf");
+    std::fs::write(&path, config).unwrap();
+    let mut nginx = command("nginx");
+    nginx.args(["-e", "stderr", "-g", "daemon off;", "-p"]).arg(dir).arg("-c").arg(path);
+    Process::start(&mut nginx, address, &dir.join("log"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_over_tls_is_used_if_its_certificate_is_good_and_down_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, by) in [("ca", None), ("other", None), ("server", Some("ca"))] {
+        certificate(dir.path(), name, by);
+    }
+    let address = free_address();
+    let _service = tls_service(dir.path(), address);
+    for (host, ca, good) in
+        [("127.0.0.1", "ca", true), ("127.0.0.1", "other", false), ("localhost", "ca", false)]
+    {
+        let server = format!("{host}:{}", address.port());
+        let test_gate = TestGate::with(|parts| {
+            parts.config.upstream.servers = vec![UpstreamServer::Https(server.parse().unwrap())];
+            parts.config.upstream.tls_ca = Some(dir.path().join(format!("{ca}.crt")));
+        })
+        .await;
+        let mut visitor = test_gate.admitted().await;
+        let (first, second) = (visitor.get("/").await, visitor.get("/").await);
+        let ready = test_gate.visitor().get("/ready").await.json()["upstream"].clone();
+        if good {
+            assert_eq!((first.status, second.text()), (StatusCode::OK, "encrypted".to_owned()));
+            assert_eq!(ready, "ok");
+        } else {
+            assert_eq!(first.status, StatusCode::BAD_GATEWAY, "{host}, {ca}");
+            assert_eq!(second.status, StatusCode::SERVICE_UNAVAILABLE, "{host}, {ca}");
+            assert_eq!(ready, "degraded");
+        }
+        test_gate.stop().await;
+    }
 }
 
 /// A body that begins and never goes on.
