@@ -47,12 +47,17 @@ impl Damage {
 ///
 /// # Errors
 ///
-/// If it cannot be read, or the copy cannot be written.
+/// If it cannot be read, or the copy cannot be written: nothing of the copy stays then.
 pub fn copy_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
     let damaged = damaged_before(path)?;
     let aside = next_name(path, &damaged, now);
-    std::fs::copy(path, &aside)?;
+    // First, so that there is room for this one.
     remove_old(path, &damaged)?;
+    if let Err(error) = std::fs::copy(path, &aside) {
+        // Half a copy is of no use, and takes the room that the file itself needs to be rewritten.
+        let _never_made = std::fs::remove_file(&aside);
+        return Err(error);
+    }
     Ok(aside)
 }
 
@@ -126,4 +131,27 @@ pub(crate) fn with(path: &Path, end: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(end);
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_fails_leaves_nothing_and_has_made_room_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("moves");
+        for seconds in 1..=3 {
+            std::fs::write(with(&path, &format!(".damaged-{seconds}")), "old").unwrap();
+        }
+        // A file that can be opened, and cannot be read.
+        std::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
+        copy_aside(&path, Timestamp::from_secs(9)).unwrap_err();
+        assert_eq!(damaged_before(&path).unwrap(), [2, 3]);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "damaged").unwrap();
+        let aside = copy_aside(&path, Timestamp::from_secs(9)).unwrap();
+        assert_eq!(std::fs::read(aside).unwrap(), b"damaged");
+        assert_eq!(damaged_before(&path).unwrap(), [2, 3, 9]);
+    }
 }

@@ -11,7 +11,7 @@
 //! [`Recovered::lost_until`] is that time, and outlasts further restarts in the head.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +45,7 @@ pub struct Journal<const N: usize> {
     progress: Progress,
     /// When the last record was written: no later one is earlier, whatever the clock says.
     latest: Timestamp,
+    /// As in [`Recovered`], but not bounded by the clock of this start.
     lost_until: Option<Timestamp>,
 }
 
@@ -55,7 +56,9 @@ pub struct Recovered<const N: usize> {
     pub journal: Journal<N>,
     /// The contents of all records that are there, in their order.
     pub entries: Vec<[u8; N]>,
-    /// The time until which records were lost, now or at an earlier start.
+    /// The time until which records were lost, now or at an earlier start; never in the future, so that what is
+    /// issued now is after it. The file keeps the time of the last record where that is later, because the clock was
+    /// set back: a start after the clock has caught up then counts until there.
     pub lost_until: Option<Timestamp>,
     /// What was found damaged now.
     pub damages: Vec<Damage>,
@@ -84,25 +87,29 @@ impl<const N: usize> Journal<N> {
 
     /// Reads the file `name` in `data_dir`, whatever is in it or is not.
     ///
-    /// `matters_for` is how long after its loss a record can still matter. `is_plausible` says whether content
-    /// without a checksum can be what it seems: earlier versions wrote nothing but content.
+    /// `matters_for` is how long after its loss a record can still matter. A file of more than `most` records is
+    /// damaged: it is read that far, and no copy of it is kept. `is_plausible` says whether content without a checksum
+    /// can be what it seems: earlier versions wrote nothing but content.
     #[must_use]
     pub fn open(
         data_dir: &Path,
         name: &'static str,
         now: Timestamp,
         matters_for: Duration,
+        most: u64,
         is_plausible: impl Fn(&[u8; N]) -> bool,
     ) -> Recovered<N> {
         let path = data_dir.join(name);
         let (slot, recorded) = Slot::open(data_dir, name);
-        let read = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        // One more for the head.
+        let max_bytes = most.saturating_add(1).saturating_mul(Self::RECORD_BYTES);
+        let read = match read_at_most(&path, max_bytes) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((Vec::new(), false)),
             read => read,
         };
-        let bytes = read.unwrap_or_else(|error| {
+        let (bytes, is_too_long) = read.unwrap_or_else(|error| {
             tracing::error!(%error, file = name, "cannot be read; nothing of it is known");
-            vec![0]
+            (vec![0], false)
         });
         let found = scan::<N>(&bytes);
         let last = found.frames.last().map_or(0, |frame| frame.number);
@@ -119,10 +126,13 @@ impl<const N: usize> Journal<N> {
         };
         let last = last.max(recorded.progress().map_or(0, |progress| progress.last));
         let latest = recovered.latest;
-        let lost_until = recovered.lost_until.filter(|at| now < at.after(matters_for));
+        // A record that a clock far ahead wrote must not end the sessions of every later start.
+        let lost_until = recovered.lost_until.map(|at| at.min(now.after(matters_for)));
+        let lost_until = lost_until.filter(|at| now < at.after(matters_for));
         let mut damages = Vec::new();
-        if let Some(lost) = recovered.damaged.take() {
-            let aside = copy_aside(&path, now).ok();
+        let damaged = recovered.damaged.take().or_else(|| is_too_long.then_some(Some(0)));
+        if let Some(lost) = damaged {
+            let aside = (!is_too_long).then(|| copy_aside(&path, now).ok()).flatten();
             let aside = aside.as_deref().map(Path::display);
             tracing::error!(
                 file = name,
@@ -138,6 +148,7 @@ impl<const N: usize> Journal<N> {
         let progress = Progress { first: last, last };
         let (file, length) = (None, 0);
         let journal = Self { path, name, slot, file, length, progress, latest, lost_until };
+        let lost_until = lost_until.map(|at| at.min(now));
         Recovered { journal, entries: recovered.entries, lost_until, damages }
     }
 
@@ -164,16 +175,20 @@ impl<const N: usize> Journal<N> {
             write_frame(&mut bytes, &Frame { index, number: last, at, content: *content });
         }
         let temporary = self.path.with_extension("new");
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        if let Some(dir) = self.path.parent() {
-            File::open(dir)?.sync_all()?;
+        let written = write_file(&temporary, &bytes).and_then(|file| {
+            // From here on the open file may be the one that is gone: nothing must be acknowledged that is only there.
+            self.file = None;
+            fs::rename(&temporary, &self.path)?;
+            if let Some(dir) = self.path.parent() {
+                File::open(dir)?.sync_all()?;
+            }
+            Ok(file)
+        });
+        if written.is_err() {
+            // On a full disk it would take the room that the next attempt needs.
+            let _renamed_or_never_made = fs::remove_file(&temporary);
         }
-        self.file = Some(file);
+        self.file = Some(written?);
         self.length = bytes.len() as u64;
         self.latest = at;
         self.progress = Progress { first, last };
@@ -256,6 +271,23 @@ impl<const N: usize> Journal<N> {
     }
 }
 
+/// Writes a new file with `bytes`, and waits until it is on disk.
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// The first `most` bytes of a file, and whether it has more.
+fn read_at_most(path: &Path, most: u64) -> io::Result<(Vec<u8>, bool)> {
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    Read::take(&mut file, most).read_to_end(&mut bytes)?;
+    Ok((bytes, file.read(&mut [0])? > 0))
+}
+
 struct Assessed<const N: usize> {
     entries: Vec<[u8; N]>,
     latest: Timestamp,
@@ -274,18 +306,20 @@ fn assess<const N: usize>(found: Frames<N>, recorded: Recorded, now: Timestamp) 
     let written = recorded.map_or(first, |progress| progress.first);
     let highest = frames.last().map_or(0, |frame| frame.number);
     let last = recorded.map_or(0, |progress| progress.last).max(highest);
+    // What is missing at the end was written after what is there, and the clock may have been set back since.
+    let written_at = frames.last().map_or(Timestamp::default(), |frame| frame.at);
     let mut lost = 0;
     let mut lost_until = None;
     if written > first || frames.is_empty() {
         // An old copy, or nothing at all: all that was written since is lost.
         lost = last.saturating_sub(written).max(1);
-        lost_until = Some(now);
+        lost_until = Some(written_at.max(now));
     } else {
         let mut expected = first;
         for frame in &frames {
             if frame.number > expected {
                 lost += frame.number - expected;
-                lost_until = Some(frame.at.min(now));
+                lost_until = Some(frame.at);
             }
             expected = frame.number.saturating_add(1);
         }
@@ -294,16 +328,16 @@ fn assess<const N: usize>(found: Frames<N>, recorded: Recorded, now: Timestamp) 
         let unclear = recorded.is_none() && gaps && lost == 0;
         if cut_off > 0 || unclear {
             lost += cut_off.max(1);
-            lost_until = Some(now);
+            lost_until = Some(written_at.max(now));
         }
     }
     let head = frames.first().filter(|frame| frame.index == 0);
     let before = head.and_then(|head| {
         let millis = head.content.first_chunk().copied().map(u64::from_be_bytes)?;
-        (millis > 0).then_some(Timestamp::from_millis(millis).min(now))
+        (millis > 0).then_some(Timestamp::from_millis(millis))
     });
     let damaged = (lost > 0).then_some(Some(lost));
-    let latest = frames.last().map_or(Timestamp::default(), |frame| frame.at).min(now);
+    let latest = written_at.min(now);
     let contents = frames.into_iter().filter(|frame| frame.index > 0);
     let entries = contents.map(|frame| frame.content).collect();
     Assessed { entries, latest, lost_until: lost_until.max(before), damaged }
@@ -413,7 +447,7 @@ mod tests {
     }
 
     fn open(dir: &Path, now: Timestamp) -> Recovered<16> {
-        Journal::open(dir, NAME, now, DAY, is_plausible)
+        Journal::open(dir, NAME, now, DAY, 100, is_plausible)
     }
 
     fn at(minute: u64) -> Timestamp {
@@ -537,6 +571,61 @@ mod tests {
         let mut journal = open(dir.path(), at(10)).journal;
         assert!(journal.needs_rewrite() && journal.append(&[content(7)], at(10)).is_err());
         assert_eq!(open(dir.path(), at(10)).entries.len(), 6);
+    }
+
+    #[test]
+    fn a_rewrite_that_fails_half_way_leaves_nothing_and_takes_no_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = open(dir.path(), at(0)).journal;
+        journal.rewrite(&[1, 2, 3].map(content), at(0)).unwrap();
+        let path = dir.path().join(NAME);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        journal.rewrite(&[content(1)], at(1)).unwrap_err();
+        assert!(!path.with_extension("new").exists(), "it takes the room of the next attempt");
+        // What is open is not what the name stands for.
+        assert!(journal.needs_rewrite() && journal.append(&[content(4)], at(1)).is_err());
+        fs::remove_dir(&path).unwrap();
+        journal.rewrite(&[1, 4].map(content), at(2)).unwrap();
+        assert_eq!(open(dir.path(), at(3)).entries, [1, 4].map(content));
+    }
+
+    #[test]
+    fn of_a_file_that_is_too_long_no_more_is_read_than_it_may_have() {
+        let dir = tempfile::tempdir().unwrap();
+        six(dir.path());
+        let path = dir.path().join(NAME);
+        // A sparse file: to read it would take all memory.
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        let found = open(dir.path(), at(60));
+        assert_eq!(found.entries, [1, 2, 3, 4, 5, 6].map(content));
+        assert_eq!(
+            found.damages,
+            [Damage { file: NAME, lost: Some(0) }],
+            "named, though all is there"
+        );
+        assert_eq!(found.lost_until, None);
+        let Recovered { mut journal, entries, .. } = found;
+        journal.rewrite(&entries, at(60)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 7 * RECORD as u64);
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(left.len(), 2, "no copy is kept: the file and the manifest");
+    }
+
+    /// Sessions issued by the clock that was ahead are accepted again once this one has caught up.
+    #[test]
+    fn a_loss_under_a_clock_that_was_set_back_counts_until_the_last_record_later() {
+        let dir = tempfile::tempdir().unwrap();
+        six(dir.path());
+        let path = dir.path().join(NAME);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.truncate(bytes.len() - RECORD);
+        fs::write(&path, bytes).unwrap();
+        let Recovered { mut journal, entries, lost_until, .. } = open(dir.path(), at(2));
+        assert_eq!(lost_until, Some(at(2)), "who comes now is after it");
+        journal.rewrite(&entries, at(2)).unwrap();
+        assert_eq!(open(dir.path(), at(3)).lost_until, Some(at(3)));
+        assert_eq!(open(dir.path(), at(60)).lost_until, Some(at(5)), "the last that is there");
     }
 
     proptest! {

@@ -420,21 +420,28 @@ fn open_at(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
 /// Takes the missing migration steps and returns the resulting version. An up-to-date file is not written
 /// to, so that it opens on a full disk.
 fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<i64> {
-    let version = |connection: &Connection| {
-        connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
-    };
-    let before = version(connection)?;
-    let mark: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let marked = mark >> 24;
-    if mark != 0 && (marked != before || before <= 0) {
-        return Err(damage("the version of its schema is not the one that it was written with"));
-    }
+    // Both numbers as of one moment: another process may take the steps between two queries.
+    let (before, _) = versions(&connection.transaction()?)?;
     if before >= steps.len() as i64 {
         return Ok(before);
     }
+    take_steps(connection, steps)
+}
+
+/// The version of the file's schema and the mark beside it, which says the version too.
+fn versions(reading: &rusqlite::Transaction<'_>) -> rusqlite::Result<(i64, i64)> {
+    let number = |name| reading.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (version, mark) = (number("user_version")?, number("application_id")?);
+    if mark != 0 && (mark >> 24 != version || version <= 0) {
+        return Err(damage("the version of its schema is not the one that it was written with"));
+    }
+    Ok((version, mark))
+}
+
+fn take_steps(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<i64> {
     let writing = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have taken them since.
-    let before = version(&writing)?;
+    // Another process may have taken them since, and counted that it opened the file.
+    let (before, mark) = versions(&writing)?;
     for step in steps.iter().skip(usize::try_from(before).unwrap_or(0)) {
         writing.execute_batch(step)?;
     }
@@ -565,6 +572,37 @@ mod tests {
             bytes[at] ^= 4;
             std::fs::write(&path, bytes).unwrap();
             assert!(start(0).0, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn steps_that_another_process_took_meanwhile_are_not_taken_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opened = open(dir.path(), &SCHEMA, NOW).unwrap();
+        let mark = |connection: &Connection| -> i64 {
+            connection.pragma_query_value(None, "application_id", |row| row.get(0)).unwrap()
+        };
+        let before = mark(&opened.connection);
+        assert_eq!(before, mark_of(2, 1));
+        // Whoever found no steps taken, and waited for the one who took them.
+        assert_eq!(take_steps(&mut opened.connection, SCHEMA.steps).unwrap(), 2);
+        assert_eq!(mark(&opened.connection), before, "that the file was opened is still counted");
+    }
+
+    #[test]
+    fn many_processes_that_start_at_once_find_no_damage() {
+        for _round in 0..10 {
+            let dir = tempfile::tempdir().unwrap();
+            std::thread::scope(|scope| {
+                let starts: Vec<_> =
+                    (0..6).map(|_| scope.spawn(|| open(dir.path(), &SCHEMA, NOW))).collect();
+                for start in starts {
+                    assert!(!start.join().unwrap().unwrap().recreated);
+                }
+            });
+            let names = std::fs::read_dir(dir.path()).unwrap().map(|one| one.unwrap().file_name());
+            let aside = names.filter(|name| name.to_string_lossy().contains("damaged"));
+            assert_eq!(aside.count(), 0);
         }
     }
 

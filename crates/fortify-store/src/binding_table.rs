@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::StoreError;
 use super::binding::{BindingChange, MoveDecision, SessionBinding};
-use super::loss::{LossReport, RECORD_LIFETIME, append, is_plausible_end, recover};
+use super::loss::{LossReport, RECORD_LIFETIME, append, is_plausible_end, most_records, recover};
 use super::record::{MoveOutcome, MoveRequest, SessionId};
 use super::revocations::Revocations;
 use fortify_core::clock::Timestamp;
@@ -68,7 +68,9 @@ impl BindingTable {
             let change = BindingChange::decode(entry);
             change.is_some_and(|one| is_plausible_end(one.until, now) && one.at <= one.until)
         };
-        let mut found = Journal::open(data_dir, FILE_NAME, now, RECORD_LIFETIME, is_plausible);
+        let most = most_records(MAX_MOVES);
+        let mut found =
+            Journal::open(data_dir, FILE_NAME, now, RECORD_LIFETIME, most, is_plausible);
         let mut table = Table::default();
         let changes = found.entries.iter().filter_map(|entry| BindingChange::decode(entry));
         changes.filter(|one| now < one.until).for_each(|one| table.apply(one));

@@ -187,6 +187,29 @@ async fn leases_are_within_rate_and_quota(store: &Arc<dyn StateStore>, pass: &im
     assert_eq!(granted, 5000, "simultaneous ones");
 }
 
+/// Whoever used a session while a node's clock was hours ahead does not wait for that time to come.
+pub async fn check_a_clock_set_back(
+    store: Arc<dyn StateStore>,
+    set: impl Fn(Timestamp),
+    now: Timestamp,
+) {
+    let id = SessionId::random(&SystemEntropy).expect("entropy");
+    let until = now.after(Duration::from_secs(100_000));
+    let request = LeaseRequest { per_minute: 60, burst: 5000, quota: 80_000, most: 5000, until };
+    let lease = async || store.lease_budget(id, request).await.expect("a lease").granted;
+    set(now.after(Duration::from_secs(7200)));
+    assert_eq!(lease().await, 5000);
+    set(now);
+    assert_eq!(lease().await, 0, "nothing was given for it");
+    set(now.after(Duration::from_secs(2)));
+    assert_eq!(lease().await, 2000, "it fills again");
+    // A few seconds are the nodes' difference, and give nobody more.
+    set(now.after(Duration::from_secs(1)));
+    assert_eq!(lease().await, 0);
+    set(now.after(Duration::from_secs(2)));
+    assert_eq!(lease().await, 0, "it was filled until then");
+}
+
 async fn a_circuit_asks_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &impl Fn(Duration)) {
     let bounds = [
         WindowLimit { within: Duration::from_secs(60), most: 3 },

@@ -3,11 +3,17 @@
 //! Amounts are in milli-pages, but the bucket is in sixtieths of one: pages a minute are sixtieths a millisecond, and it
 //! fills without rounding.
 
+use std::time::Duration;
+
 use super::record::{Lease, LeaseRequest};
 use fortify_core::clock::Timestamp;
 
 /// Sixtieths in a milli-page.
 const GRAINS: u64 = 60;
+
+/// How far ahead of now, in milliseconds, the time of the bucket may be: nodes keep time within seconds of each other.
+/// One further ahead was written by a clock that was wrong, and would keep the bucket empty until it is reached.
+pub(super) const MOST_AHEAD_MS: u64 = 60_000;
 
 /// What is left of a session's budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,9 @@ impl Remainder {
 
     /// Takes a lease. The script in `redis/scripts.rs` does the same, and one test holds both to one contract.
     pub(super) fn lease(&mut self, most: u64, now: Timestamp) -> Lease {
+        if self.filled_at > now.after(Duration::from_millis(MOST_AHEAD_MS)) {
+            self.filled_at = now;
+        }
         let millis = u64::try_from(self.filled_at.until(now).as_millis()).unwrap_or(u64::MAX);
         let new = millis.saturating_mul(self.per_minute.into());
         let full = self.burst.saturating_mul(GRAINS);

@@ -19,6 +19,12 @@ pub(super) const RECORD_LIFETIME: Duration = Duration::from_secs(90_000);
 /// longer has no entry that matters.
 const PLAUSIBLE: Duration = Duration::from_secs(400 * 86_400);
 
+/// The most records in the file of a table of `capacity` entries: it is rewritten once it has twice as many, and where
+/// that fails it goes on growing until the disk is full.
+pub(super) const fn most_records(capacity: usize) -> u64 {
+    4 * capacity as u64
+}
+
 /// What was lost of a file.
 #[derive(Debug, Default)]
 pub(super) struct LossReport {

@@ -456,6 +456,13 @@ mod tests {
         contract::check_dial(&store, &store).await;
     }
 
+    #[tokio::test]
+    async fn a_clock_set_back_empties_no_budget_for_hours() {
+        let (clock, store) = store(100, 1);
+        let set = |now| clock.set(now);
+        contract::check_a_clock_set_back(Arc::new(store), set, contract::START).await;
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
         for most in [1, 3, 100] {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::StoreError;
-use super::loss::{LossReport, RECORD_LIFETIME, append, is_plausible_end, recover};
+use super::loss::{LossReport, RECORD_LIFETIME, append, is_plausible_end, most_records, recover};
 use super::record::SessionId;
 use fortify_core::clock::Timestamp;
 use fortify_core::journal::Journal;
@@ -53,7 +53,9 @@ impl Revocations {
         let is_plausible = |entry: &[u8; ENTRY_BYTES]| {
             decode(entry).is_some_and(|(_, at)| is_plausible_end(at, now))
         };
-        let mut found = Journal::open(data_dir, FILE_NAME, now, RECORD_LIFETIME, is_plausible);
+        let most = most_records(MAX_REVOCATIONS);
+        let mut found =
+            Journal::open(data_dir, FILE_NAME, now, RECORD_LIFETIME, most, is_plausible);
         let mut until = HashMap::new();
         for (session, at) in found.entries.iter().filter_map(decode).filter(|(_, at)| now < *at) {
             let kept = until.entry(session).or_insert(at);

@@ -7,6 +7,7 @@
 //! - [`wait`]: waits for a condition, with a timeout and a message that names it.
 //! - [`process`]: runs a test in its own process.
 //! - [`program`]: runs the `fortify` binary.
+//! - [`damage`]: what happens to files.
 //! - [`servers`]: HAProxy and nginx with the files in `deploy/`, and processes that end with the test.
 //! - `redis`: a Redis, or a cluster of three nodes.
 //! - `test_gate`: Fortify in the test's process in front of a web service, and a visitor who keeps cookies.
@@ -26,6 +27,7 @@
 
 extern crate self as fortify_testkit;
 
+pub mod damage;
 pub mod process;
 pub mod program;
 #[cfg(feature = "gate")]

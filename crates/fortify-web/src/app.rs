@@ -186,6 +186,8 @@ impl App {
         let data_dir = config.storage.data_dir.clone();
         let (watched, seeds) = (metrics.tor.clone(), entropy.clone());
         let tor = Tor::open(&config.tor, &data_dir, clock.clone(), seeds, watched)?;
+        let (maintenance, unknown) = MaintenanceSwitch::open(&data_dir);
+        let found = tor.as_ref().and_then(|tor| tor.damage()).into_iter().chain(unknown);
         let foundation = Foundation {
             data_dir,
             keys,
@@ -196,7 +198,7 @@ impl App {
             entropy,
             boot: Arc::new(boots(tor.clone(), config.tor.instance)),
             metrics: metrics.engine.clone(),
-            found: tor.as_ref().and_then(|tor| tor.damage()).into_iter().collect(),
+            found: found.collect(),
         };
         let engine = Engine::new(config.engine(), foundation)?;
         Ok(Arc::new(Self {
@@ -205,7 +207,7 @@ impl App {
             answers: Arc::default(),
             admin_unavailable: Arc::default(),
             admin_damages: Arc::default(),
-            maintenance: Arc::new(MaintenanceSwitch::open(&config.storage.data_dir)),
+            maintenance: Arc::new(maintenance),
             locales: Arc::new(Locales::load()?),
             started: clock.now(),
             engine: Arc::new(engine),

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,11 +14,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use fortify_core::clock::Timestamp;
+use fortify_core::damage::Damage;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// The file, below `storage.data_dir`.
 const FILE: &str = "maintenance";
+
+/// The most bytes of the file: a message in which every character is escaped.
+const MAX_FILE_BYTES: u64 = 16 * 1024;
 
 /// The first line of the file: its format.
 const VERSION: &str = "fortify maintenance 1";
@@ -52,23 +56,33 @@ pub struct MaintenanceSwitch {
 impl MaintenanceSwitch {
     /// The switch as the file in `data_dir` has it. A file that cannot be used is reported, and counts as off.
     #[must_use]
-    pub fn open(data_dir: &Path) -> Self {
+    pub fn open(data_dir: &Path) -> (Self, Option<Damage>) {
         let path = data_dir.join(FILE);
-        let set = match fs::read(&path) {
-            Ok(bytes) => read(&bytes).unwrap_or_else(|| {
-                tracing::error!(
-                    file = %path.display(),
-                    "the file is damaged: there is no maintenance; fortify maintenance on writes it again"
-                );
-                None
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        let read = File::open(&path).and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+        let (set, damaged) = match read {
+            Ok(bytes) => match read_text(&bytes) {
+                Some(set) => (set, false),
+                None => {
+                    tracing::error!(
+                        file = %path.display(),
+                        "the file is damaged: there is no maintenance; fortify maintenance on writes it again"
+                    );
+                    (None, true)
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, false),
             Err(error) => {
                 tracing::error!(file = %path.display(), %error, "cannot be read: there is no maintenance");
-                None
+                (None, true)
             }
         };
-        Self { path, writing: Mutex::new(()), set: ArcSwapOption::from_pointee(set) }
+        let damage = damaged.then_some(Damage { file: FILE, lost: Some(1) });
+        let set = ArcSwapOption::from_pointee(set);
+        (Self { path, writing: Mutex::new(()), set }, damage)
     }
 
     /// The maintenance at `now`, if there is any.
@@ -113,7 +127,7 @@ fn write(maintenance: Option<&Maintenance>) -> io::Result<Vec<u8>> {
 }
 
 /// What a file says; `None` if it is damaged.
-fn read(bytes: &[u8]) -> Option<Option<Maintenance>> {
+fn read_text(bytes: &[u8]) -> Option<Option<Maintenance>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut lines = text.strip_suffix('\n')?.split('\n');
     let (version, sum, json) = (lines.next()?, lines.next()?, lines.next()?);
@@ -163,35 +177,38 @@ mod tests {
     #[test]
     fn it_outlasts_a_restart_and_ends_by_itself() {
         let directory = tempfile::tempdir().unwrap();
-        let switch = MaintenanceSwitch::open(directory.path());
+        let (switch, _) = MaintenanceSwitch::open(directory.path());
         let (during, after) = (maintenance().since, maintenance().until.unwrap());
         assert_eq!(switch.at(during), None);
         switch.set(Some(maintenance())).unwrap();
-        let again = MaintenanceSwitch::open(directory.path());
+        let (again, damage) = MaintenanceSwitch::open(directory.path());
+        assert_eq!(damage, None);
         assert_eq!(again.at(during).as_deref(), Some(&maintenance()));
         assert_eq!(again.at(after), None);
         again.set(None).unwrap();
-        assert_eq!(MaintenanceSwitch::open(directory.path()).at(during), None);
+        assert_eq!(MaintenanceSwitch::open(directory.path()).0.at(during), None);
     }
 
     #[test]
     fn a_damaged_file_is_noticed_and_is_no_maintenance() {
         let directory = tempfile::tempdir().unwrap();
         let whole = write(Some(&maintenance())).unwrap();
-        assert_eq!(read(&whole), Some(Some(maintenance())));
+        assert_eq!(read_text(&whole), Some(Some(maintenance())));
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
-            assert_eq!(read(&damaged), None, "byte {at}");
-            assert_eq!(read(&whole[..at]), None, "cut at {at}");
+            assert_eq!(read_text(&damaged), None, "byte {at}");
+            assert_eq!(read_text(&whole[..at]), None, "cut at {at}");
         }
         fs::write(directory.path().join(FILE), b"nonsense").unwrap();
-        assert_eq!(MaintenanceSwitch::open(directory.path()).at(maintenance().since), None);
+        let (switch, damage) = MaintenanceSwitch::open(directory.path());
+        assert_eq!(switch.at(maintenance().since), None);
+        assert_eq!(damage, Some(Damage { file: FILE, lost: Some(1) }), "for /ready and the rest");
     }
 
     #[test]
     fn what_cannot_be_written_is_not_in_force() {
-        let switch = MaintenanceSwitch::open(Path::new("/nowhere/at/all"));
+        let (switch, _) = MaintenanceSwitch::open(Path::new("/nowhere/at/all"));
         assert!(switch.set(Some(maintenance())).is_err());
         assert_eq!(switch.at(maintenance().since), None);
     }

@@ -16,6 +16,9 @@ pub const FIRST_DAY: Duration = Duration::from_secs(86_400);
 /// both. Earlier versions wrote the seconds alone.
 const FILE_NAME: &str = "watching-since";
 
+/// No earlier version ran before: November 2023. A part of a number would be the start of a period long over.
+const FIRST_POSSIBLE: Timestamp = Timestamp::from_secs(1_700_000_000);
+
 /// Reads the start of the learning period from `data_dir`, or sets it to `now` if it is missing, damaged or in the
 /// future; and says if it was damaged. If the file cannot be used at all, the period begins at every start.
 pub fn watching_since(data_dir: &Path, now: Timestamp) -> (Timestamp, Option<Damage>) {
@@ -53,7 +56,7 @@ fn parse(bytes: &[u8]) -> Option<Timestamp> {
     let line = str::from_utf8(bytes).ok()?.trim_end();
     let seconds = line.split(' ').nth(1).unwrap_or(line);
     let since = Timestamp::from_secs(seconds.parse().ok()?);
-    (line == seconds || line == text(since)).then_some(since)
+    (line == seconds && FIRST_POSSIBLE <= since || line == text(since)).then_some(since)
 }
 
 #[cfg(test)]
@@ -78,6 +81,10 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             assert_eq!(watching_since(dir.path(), later), (later, damage), "byte {at}");
             assert_eq!(watching_since(dir.path(), later.after(FIRST_DAY)), (later, None));
+        }
+        for cut in 0..good.len() - 1 {
+            fs::write(&path, &good[..cut]).unwrap();
+            assert_eq!(watching_since(dir.path(), later), (later, damage), "cut at {cut}");
         }
         fs::write(&path, "1800000000\n").unwrap();
         assert_eq!(watching_since(dir.path(), later), (first, None), "of an earlier version");

@@ -167,7 +167,7 @@ impl DialHistory {
 
     fn over(opened: Opened) -> Self {
         let Opened { connection, path, recreated, writes } = opened;
-        let damages = writes.check(last_seq(&connection));
+        let damages = writes.check(last_change(&connection));
         Self { connection, path, data_version: 0, recreated, writes, damages }
     }
 
@@ -334,7 +334,7 @@ impl DialHistory {
             writing.commit()?;
             Ok(done)
         });
-        self.writes.set(last_seq(&self.connection));
+        self.writes.set(last_change(&self.connection));
         written.map_err(|error| self.failed(error))
     }
 
@@ -343,10 +343,11 @@ impl DialHistory {
     }
 }
 
-/// The number of the last change; 0 if there is none.
-fn last_seq(connection: &Connection) -> u64 {
-    let last = connection.query_row("SELECT max(seq) FROM turns", [], |row| row.get(0));
-    last.map_or(0, |last: Option<i64>| last.map_or(0, unsigned))
+/// The number of the last change, recorded in the history or not; 0 if there is none.
+fn last_change(connection: &Connection) -> u64 {
+    let last = "SELECT max((SELECT coalesce(max(seq), 0) FROM turns),
+                           (SELECT coalesce(max(version), 0) FROM dial))";
+    connection.query_row(last, [], |row| row.get(0)).map_or(0, unsigned)
 }
 
 /// The checksum of the dial that is stored, and the stored checksum.

@@ -9,7 +9,7 @@
 //! The streams have an id. A Redis that lost its data has none, so the first node that notices creates a new
 //! one, and every node writes back the entries it still has.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -129,8 +129,24 @@ impl LogEntries {
 /// What the logs hold.
 #[derive(Default)]
 struct StoreContents {
-    revoked: HashSet<SessionId>,
+    /// Until when each is revoked, by the entry that says the latest.
+    revoked: HashMap<SessionId, Timestamp>,
     moved: HashSet<BindingChange>,
+}
+
+impl StoreContents {
+    fn add_revoked(&mut self, entries: impl IntoIterator<Item = (SessionId, Timestamp)>) {
+        for (session, until) in entries {
+            let kept = self.revoked.entry(session).or_insert(until);
+            *kept = until.max(*kept);
+        }
+    }
+
+    /// Those of `held` that are not there, or not for as long.
+    fn lacking(&self, held: Vec<(SessionId, Timestamp)>) -> Vec<(SessionId, Timestamp)> {
+        let is_there = |(id, until): &(SessionId, Timestamp)| self.revoked.get(id) >= Some(until);
+        held.into_iter().filter(|one| !is_there(one)).collect()
+    }
 }
 
 impl Follower {
@@ -204,13 +220,13 @@ impl Follower {
                 break asked;
             }
             if !same {
-                there.revoked.extend(news.revoked.iter().map(|(_, (session, _))| *session));
+                there.add_revoked(news.revoked.iter().map(|(_, entry)| *entry));
                 there.moved.extend(news.moved.iter().map(|(_, change)| *change));
             }
             self.apply(news).await?;
         };
         if !same {
-            self.write_back_revocations(connection, &there.revoked).await?;
+            self.write_back_revocations(connection, &there).await?;
             self.write_back_moves(connection, &there.moved).await?;
             self.known.stream_id = stream_id;
         }
@@ -288,16 +304,15 @@ impl Follower {
         Ok(())
     }
 
-    /// Writes back the revocations that this node has and the log lacks, so that an acknowledged log-out stays in
-    /// force.
+    /// Writes back the revocations that this node has and the log lacks, or has for a shorter time, so that an
+    /// acknowledged log-out stays in force.
     async fn write_back_revocations(
         &self,
         connection: &Connection,
-        there: &HashSet<SessionId>,
+        there: &StoreContents,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let held = self.revocations.in_force(now);
-        let missing: Vec<_> = held.into_iter().filter(|(id, _)| !there.contains(id)).collect();
+        let missing = there.lacking(self.revocations.in_force(now));
         for batch in missing.chunks(BATCH) {
             let mut all = pipe();
             for (session, until) in batch {
@@ -416,5 +431,21 @@ pub(super) fn collect_texts(value: &Value, texts: &mut Vec<String>) {
         }
         Value::Map(pairs) => pairs.iter().for_each(|(_, value)| collect_texts(value, texts)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_out_that_is_there_for_a_shorter_time_is_written_back() {
+        let [short, same, longer, gone] =
+            [1, 2, 3, 4].map(|number| SessionId::from_bytes([number; SessionId::BYTES]));
+        let [soon, later] = [100, 200].map(Timestamp::from_secs);
+        let mut there = StoreContents::default();
+        there.add_revoked([(short, soon), (same, later), (longer, later), (same, soon)]);
+        let held = vec![(short, later), (same, later), (longer, soon), (gone, soon)];
+        assert_eq!(there.lacking(held), [(short, later), (gone, soon)]);
     }
 }

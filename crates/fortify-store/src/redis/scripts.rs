@@ -122,6 +122,7 @@ if kept then
   if not r then return {-1} end
   rate, burst, grains, filled, left = tonumber(r), tonumber(b), tonumber(t), tonumber(f), tonumber(l)
 end
+if filled > now + 60000 then filled = now end
 grains = math.min(grains + math.max(now - filled, 0) * rate, burst * 60)
 filled = math.max(filled, now)
 local granted = math.min(most, math.floor(grains / 60), left)

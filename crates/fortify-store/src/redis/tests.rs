@@ -55,6 +55,14 @@ async fn passes_the_contract_on_one_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_clock_set_back_empties_no_budget_for_hours() {
+    let redis = Redis::start(&[]);
+    let fixture = fixture(&redis.config(), 100).await;
+    let set = |now| fixture.clock.set(now);
+    contract::check_a_clock_set_back(fixture.store.clone(), set, contract::START).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn passes_the_contract_on_a_cluster_of_three() {
     let cluster = Cluster::start();
     let fixture = fixture(&cluster.config(), 100).await;

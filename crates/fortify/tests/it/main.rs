@@ -9,6 +9,7 @@ mod budgets;
 mod cli;
 mod cluster;
 mod commands;
+mod corruption;
 mod dashboard;
 mod deploy;
 mod disk;
