@@ -7,11 +7,15 @@ use crate::numbers::{fair_chance, percentile, share, too_late};
 use crate::people::{Newcomer, Outcome, Visit};
 use crate::run::{DESCRIPTORS_SLACK, Seen};
 use crate::service::Part;
-use crate::stack::Mode;
+use crate::stack::{Mode, Store};
 
 /// What one session may send to the service: the row of the lowest levels in the table of budgets. The rows above it
 /// allow less, so this bounds all of them.
 pub const BUDGET: Budget = Budget { burst: 60.0, per_second: 2.0, quota: 3000.0 };
+
+/// What one node may exceed a session's burst by over a shared store, as a part of it: what it holds of leases (see
+/// `fortify_engine::budget`).
+const LEASED: f64 = 3.0 / 20.0;
 
 /// A rate with a burst, and a quota.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +29,13 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// The same where budgets are shared among the nodes that use `store`.
+    #[must_use]
+    pub fn over(self, store: Store) -> Self {
+        let leased = if store == Store::Redis { LEASED } else { 0.0 };
+        Self { burst: self.burst * (1.0 + leased), ..self }
+    }
+
     /// The most pages in `seconds` of `sessions` that `holders` earned one after another: the next begins with a
     /// burst of its own, but no circuit has two at once.
     #[must_use]
@@ -223,7 +234,7 @@ fn attackers(seen: &Seen) -> Vec<Bar> {
             continue;
         }
         let (did, reached) = (seen.attackers.part(*part), reached(seen, *part));
-        let most = BUDGET.most(did.sessions, did.holders, seconds);
+        let most = BUDGET.over(seen.store).most(did.sessions, did.holders, seconds);
         bars.push(bar(
             OVER_BUDGET,
             format!("{}: {reached} of {}", part.name(), did.sent),
@@ -363,7 +374,6 @@ mod tests {
     use crate::attacks::{Counted, Did};
     use crate::monitor::Sample;
     use crate::run::{Phases, Version};
-    use crate::stack::Store;
 
     fn seen(attack: Attack) -> Seen {
         Seen {
@@ -515,6 +525,8 @@ mod tests {
         assert_eq!(BUDGET.most(3, 1, 30.0), 240.0);
         assert_eq!(BUDGET.most(2, 2, 1e6), 6000.0);
         assert_eq!(BUDGET.most(0, 0, 30.0), 0.0);
+        assert_eq!(BUDGET.over(Store::Redis).most(1, 1, 30.0), 129.0);
+        assert_eq!(BUDGET.over(Store::Memory).most(1, 1, 30.0), 120.0);
         for attack in [Attack::OneSession, Attack::All] {
             let mut run = played(attack);
             let one = Did { sent: 60_000, circuits: 0, sessions: 1, holders: 1 };
