@@ -181,6 +181,23 @@ impl Attack {
             Self::All => &Part::ALL,
         }
     }
+
+    /// What of it never happened.
+    #[must_use]
+    pub fn missing(self, counted: &Counted) -> Option<String> {
+        self.parts().iter().find_map(|part| {
+            let (name, did) = (part.name(), counted.part(*part));
+            if part.has_sessions() && did.sessions == 0 {
+                return Some(format!(
+                    "the attack never happened: no session for its part \"{name}\""
+                ));
+            }
+            // Its level did not rise, so nobody who hoards had a reason to go.
+            let waits = self == Self::All && *part == Part::Hoard;
+            (did.sent == 0 && !waits)
+                .then(|| format!("the attack never happened: its part \"{name}\" sent nothing"))
+        })
+    }
 }
 
 /// What an attack did and got.
@@ -316,6 +333,8 @@ pub struct Field {
     pub admin: std::path::PathBuf,
     /// The share of its full strength.
     pub strength: f64,
+    /// What people do, beside whom a farm's take a little longer.
+    pub people: Habits,
 }
 
 /// What an attack has before it begins.
@@ -796,7 +815,8 @@ impl Field {
     /// Ten pages a second to a circuit: several times what a session may.
     async fn farm(&self, count: usize) {
         let mut all = JoinSet::new();
-        let habits = Habits { reads: (8.0, 30.0), errs: 0.15, ..Habits::EARLY };
+        let (least, most) = self.people.reads;
+        let habits = Habits { reads: (1.6 * least, 1.2 * most), errs: 0.15, ..Habits::EARLY };
         for number in 0..count {
             let (field, mut browser) = (self.clone(), self.world.browser());
             self.tally.asks(Part::Farm);

@@ -107,16 +107,7 @@ pub fn not_played(seen: &Seen) -> Option<String> {
     if came == 0 || (came as f64) < due * 0.9 - 1.0 {
         return Some(format!("{came} newcomers came during the attack, of {due:.0}"));
     }
-    seen.attack.parts().iter().find_map(|part| {
-        let (name, did) = (part.name(), seen.attackers.part(*part));
-        if part.has_sessions() && did.sessions == 0 {
-            return Some(format!("the attack never happened: no session for its part \"{name}\""));
-        }
-        // Its level did not rise, so nobody who hoards had a reason to go.
-        let waits = seen.attack == Attack::All && *part == Part::Hoard;
-        (did.sent == 0 && !waits)
-            .then(|| format!("the attack never happened: its part \"{name}\" sent nothing"))
-    })
+    seen.attack.missing(&seen.attackers)
 }
 
 /// Those who came between two moments.

@@ -33,8 +33,9 @@ pub struct Timing {
     pub recovery: Duration,
     /// How long newcomers are waited for after the last of them came.
     pub patience: Duration,
-    /// Whether people who are in are waited for too, until each has read a page after the end.
-    pub until_all_read: bool,
+    /// Whether the run waits, as patiently, for whatever a busy machine delays: every part of the attack, and a page
+    /// after the end for each of those who are in.
+    pub unhurried: bool,
 }
 
 impl Timing {
@@ -44,7 +45,7 @@ impl Timing {
         pause: Duration::from_secs(30),
         recovery: Duration::from_secs(10),
         patience: Duration::from_secs(60),
-        until_all_read: false,
+        unhurried: false,
     };
 }
 
@@ -188,6 +189,7 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
         tally: tally.clone(),
         admin: stack.admin.clone(),
         strength: spec.strength,
+        people: spec.habits,
     };
 
     let mut people = JoinSet::new();
@@ -232,6 +234,11 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
         tokio::spawn(async move { field.attack(kind, prepared).await })
     };
     spawn_until(&mut coming, &mut arrived, end).await;
+    let latest = if spec.timing.unhurried { end + spec.timing.patience.as_secs_f64() } else { end };
+    while world.now() < latest && spec.attack.missing(&tally.counted()).is_some() {
+        let next = world.now() + 1.0;
+        spawn_until(&mut coming, &mut arrived, next).await;
+    }
     let service_ms = service.service.page_takes().as_secs_f64() * 1000.0;
     // First what arrived, then what paid for it.
     let mut reached = service.service.reached();
@@ -254,7 +261,7 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
     arriving.abort();
     let decided = || {
         world.newcomers().iter().all(|newcomer| newcomer.in_after.is_some())
-            && (!spec.timing.until_all_read || world.residents_read_after(end))
+            && (!spec.timing.unhurried || world.residents_read_after(end))
     };
     let waited = timeout(spec.timing.patience, async {
         while !decided() {

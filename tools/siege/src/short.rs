@@ -34,7 +34,7 @@ pub async fn play(program: PathBuf) -> Result<Vec<String>> {
             recovery: Duration::from_secs(2),
             // A bound for a test that fails; on an idle machine the last of them is in after seconds.
             patience: Duration::from_secs(90),
-            until_all_read: true,
+            unhurried: true,
         },
         // A fortieth of each: several fresh circuits for every challenge.
         strength: 0.1,
