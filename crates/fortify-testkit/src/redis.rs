@@ -92,6 +92,11 @@ impl Redis {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    /// Its process id; `None` once it was killed.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// The path of its unix socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("redis.sock")

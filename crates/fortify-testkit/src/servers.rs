@@ -124,6 +124,11 @@ impl Nginx {
         Self { address, process, _folder: folder }
     }
 
+    /// The process id of its master.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// How long its workers have computed.
     pub fn cpu_time(&self) -> Duration {
         let master = self.process.child.id().to_string();
@@ -174,7 +179,7 @@ pub struct Haproxy {
     pub address: SocketAddr,
     /// The socket of its Runtime API.
     pub socket: PathBuf,
-    _process: Process,
+    process: Process,
     _folder: tempfile::TempDir,
 }
 
@@ -197,11 +202,16 @@ impl Haproxy {
             .env("FORTIFY_PEERS_BIND", peers.to_string())
             .env("FORTIFY_STATS_SOCKET", &socket);
         let process = Process::start(&mut haproxy, address, &folder.path().join("log"));
-        Self { address, socket, _process: process, _folder: folder }
+        Self { address, socket, process, _folder: folder }
     }
 }
 
 impl Haproxy {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends a command to its Runtime API, and returns the answer.
     pub fn ask(&self, command: &str) -> String {
         let mut stream = UnixStream::connect(&self.socket).unwrap();

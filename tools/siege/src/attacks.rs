@@ -1,7 +1,7 @@
 //! The attacks. Each is bounded in circuits, in what it sends a second, and in what it holds open; when its future is
 //! dropped, everything that it began ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,11 +11,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::client::{Browser, Fault, Fields, HOST, Page, connect, fire, form, single};
+use crate::client::{
+    Browser, Fault, Fields, HOST, Page, address, connect, fire, form, single, token,
+};
 use crate::monitor::ask;
 use crate::numbers::{Dice, Pacer};
 use crate::people::{Habits, WayIn, World};
-use crate::service::{ATTACKERS, DOWNLOAD, TUNNEL};
+use crate::service::{DOWNLOAD, Part, TUNNEL};
 
 /// An attack, by the number that it has in docs/siege.md, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
@@ -47,7 +49,7 @@ pub enum Attack {
     Held,
     /// Scrapers ask for more than the service can do, and it becomes ten times slower.
     SlowService,
-    /// All of them, each a quarter as strong.
+    /// All of them, each a quarter as strong, and the service ten times slower.
     All,
 }
 
@@ -110,7 +112,9 @@ impl Attack {
             Self::SlowService => {
                 "100 scrapers above the service's capacity; it is ten times slower"
             }
-            Self::All => "all of these at once, each a quarter as strong",
+            Self::All => {
+                "all of these at once, each a quarter as strong; a ten times slower service"
+            }
         }
     }
 
@@ -146,13 +150,6 @@ impl Attack {
         )
     }
 
-    /// Whether fresh circuits that ask stay under five times what a minute gives out, so that every newcomer has to
-    /// be in within a minute.
-    #[must_use]
-    pub const fn leaves_room(self) -> bool {
-        !matches!(self, Self::FreshOnce | Self::All)
-    }
-
     /// Whether 200 circuits or more take part who ask for challenges, so that the level has to rise; `None` where
     /// neither is promised.
     #[must_use]
@@ -164,46 +161,85 @@ impl Attack {
         }
     }
 
-    /// Whether its sessions send requests to the service.
+    /// What it consists of. A run in which one of them did nothing is void.
     #[must_use]
-    pub const fn spends_sessions(self) -> bool {
-        matches!(self, Self::OneSession | Self::Farm | Self::SlowService | Self::All)
+    pub const fn parts(self) -> &'static [Part] {
+        match self {
+            Self::SlowBodies => &[Part::Bodies],
+            Self::Askers => &[Part::Askers],
+            Self::FreshOnce => &[Part::Fresh],
+            Self::NeverAnswered => &[Part::Flood],
+            Self::OneSession => &[Part::One],
+            Self::Connections => &[Part::Greedy, Part::Dawdlers],
+            Self::CookieBlanks => &[Part::Blanks],
+            Self::Few => &[Part::Refused, Part::Flood],
+            Self::Hoard => &[Part::Hoard],
+            Self::Farm => &[Part::Farm],
+            Self::Dawdlers => &[Part::Dawdlers],
+            Self::Held => &[Part::Held],
+            Self::SlowService => &[Part::Scrapers],
+            Self::All => &Part::ALL,
+        }
+    }
+
+    /// What of it never happened.
+    #[must_use]
+    pub fn missing(self, counted: &Counted) -> Option<String> {
+        self.parts().iter().find_map(|part| {
+            let (name, did) = (part.name(), counted.part(*part));
+            if part.has_sessions() && did.sessions == 0 {
+                return Some(format!(
+                    "the attack never happened: no session for its part \"{name}\""
+                ));
+            }
+            // Its level did not rise, so nobody who hoards had a reason to go.
+            let waits = self == Self::All && *part == Part::Hoard;
+            (did.sent == 0 && !waits)
+                .then(|| format!("the attack never happened: its part \"{name}\" sent nothing"))
+        })
     }
 }
 
 /// What an attack did and got.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Requests sent.
-    sent: AtomicU64,
     /// Requests that were not sent because too many were under way: the stack was slower than the attack.
     held_back: AtomicU64,
-    /// Circuits that asked for a challenge.
-    circuits: AtomicU64,
-    /// Sessions that its circuits earned.
-    sessions: AtomicU64,
     /// Connections that are held now, and the most at once.
     held: AtomicU64,
     most_held: AtomicU64,
-    /// Sessions that hoarded challenges gave at once.
+    /// Hoarded challenges that were answered, and sessions that they gave at once.
+    redeemed: AtomicU64,
     hoarded: AtomicU64,
+    parts: Mutex<BTreeMap<Part, Did>>,
     statuses: Mutex<BTreeMap<u16, u64>>,
     faults: Mutex<BTreeMap<Fault, u64>>,
+}
+
+/// What one part of an attack did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Did {
+    /// Requests sent, and held connections opened.
+    pub sent: u64,
+    /// Circuits that asked for a challenge.
+    pub circuits: u64,
+    /// Sessions that its circuits earned.
+    pub sessions: u64,
+    /// Circuits that earned them, one after another.
+    pub holders: u64,
 }
 
 /// A [`Tally`] at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Counted {
-    /// Requests sent.
-    pub sent: u64,
+    /// What each part did.
+    pub parts: BTreeMap<Part, Did>,
     /// Requests that were not sent because too many were under way.
     pub held_back: u64,
-    /// Circuits that asked for a challenge.
-    pub circuits: u64,
-    /// Sessions that its circuits earned.
-    pub sessions: u64,
     /// The most connections at once.
     pub most_held: u64,
+    /// Hoarded challenges that were answered.
+    pub redeemed: u64,
     /// Sessions that hoarded challenges gave at once.
     pub hoarded: u64,
     /// Responses by status.
@@ -212,25 +248,52 @@ pub struct Counted {
     pub faults: BTreeMap<Fault, u64>,
 }
 
+impl Counted {
+    /// What a part did; nothing, if it has no part in the attack.
+    #[must_use]
+    pub fn part(&self, part: Part) -> Did {
+        self.parts.get(&part).copied().unwrap_or_default()
+    }
+
+    /// The sum of a figure over all parts.
+    #[must_use]
+    pub fn sum(&self, figure: impl Fn(&Did) -> u64) -> u64 {
+        self.parts.values().map(figure).sum()
+    }
+}
+
 impl Tally {
     /// What was counted so far.
     #[must_use]
     pub fn counted(&self) -> Counted {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counted {
-            sent: of(&self.sent),
+            parts: self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             held_back: of(&self.held_back),
-            circuits: of(&self.circuits),
-            sessions: of(&self.sessions),
             most_held: of(&self.most_held),
+            redeemed: of(&self.redeemed),
             hoarded: of(&self.hoarded),
             statuses: self.statuses.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             faults: self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
-    fn got(&self, response: Result<u16, Fault>) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
+    fn did(&self, part: Part, change: impl FnOnce(&mut Did)) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        change(parts.entry(part).or_default());
+    }
+
+    fn asks(&self, part: Part) {
+        self.did(part, |did| did.circuits += 1);
+    }
+
+    fn got(&self, part: Part, response: Result<u16, Fault>) {
+        self.did(part, |did| did.sent += 1);
+        self.response(response);
+    }
+
+    /// Counts a response to what was counted as sent before.
+    fn response(&self, response: Result<u16, Fault>) {
         match response {
             Ok(status) => {
                 let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -270,14 +333,27 @@ pub struct Field {
     pub admin: std::path::PathBuf,
     /// The share of its full strength.
     pub strength: f64,
+    /// What people do, beside whom a farm's take a little longer.
+    pub people: Habits,
 }
 
 /// What an attack has before it begins.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    sessions: Vec<Browser>,
+    sessions: BTreeMap<Part, Vec<Browser>>,
     hoard: Vec<(Browser, Vec<Fields>)>,
 }
+
+impl Prepared {
+    fn sessions(&mut self, part: Part) -> Vec<Browser> {
+        self.sessions.remove(&part).unwrap_or_default()
+    }
+}
+
+/// How long sessions that an attack needs may take.
+const SESSIONS_WAIT: Duration = Duration::from_secs(30);
+/// How long after the operator's ban the cookie is tried: by then it holds on every node.
+const BAN_HOLDS: Duration = Duration::from_secs(2);
 
 impl Field {
     fn many(&self, count: usize) -> usize {
@@ -290,21 +366,18 @@ impl Field {
 
     /// Gets what the attack needs: sessions, challenges.
     pub async fn prepare(&self, attack: Attack) -> Prepared {
-        let count = match attack {
-            Attack::Askers => self.many(100),
-            Attack::OneSession => 1,
-            Attack::Held => self.many(26),
-            Attack::SlowService => self.many(100),
-            Attack::All => {
-                let quarter = self.quarter();
-                1 + quarter.many(26) + quarter.many(100)
-            }
+        let strong = if attack == Attack::All { self.quarter() } else { self.clone() };
+        let count = |part: Part| match part {
+            Part::Askers | Part::Scrapers => strong.many(100),
+            Part::Held => strong.many(26),
+            Part::One | Part::Banned => 1,
             _ => 0,
         };
-        let sessions = self.sessions(count).await;
-        let hoard = match attack {
-            Attack::Hoard => self.hoard(self.many(100)).await,
-            _ => Vec::new(),
+        let wanted = attack.parts().iter().map(|part| (*part, count(*part)));
+        let sessions = self.sessions(wanted.filter(|(_, count)| *count > 0)).await;
+        let hoard = match attack.parts().contains(&Part::Hoard) {
+            true => strong.hoard(strong.many(100)).await,
+            false => Vec::new(),
         };
         Prepared { sessions, hoard }
     }
@@ -315,76 +388,122 @@ impl Field {
     }
 
     /// Attacks until it is dropped.
-    pub async fn attack(&self, attack: Attack, prepared: Prepared) {
+    pub async fn attack(&self, attack: Attack, mut prepared: Prepared) {
         match attack {
             Attack::SlowBodies => self.slow_bodies().await,
-            Attack::Askers => self.askers(prepared.sessions).await,
+            Attack::Askers => self.askers(prepared.sessions(Part::Askers)).await,
             Attack::FreshOnce => self.fresh_once().await,
             Attack::NeverAnswered => self.never_answered(self.many(2000), self.rate(100.0)).await,
-            Attack::OneSession => self.one_session(prepared.sessions).await,
+            Attack::OneSession => self.one_session(prepared.sessions(Part::One)).await,
             Attack::Connections => self.connections().await,
             Attack::CookieBlanks => self.cookie_blanks().await,
             Attack::Few => {
                 tokio::join!(self.refused_by_the_proxy(), self.never_answered(50, 10.0));
             }
-            Attack::Hoard => self.redeem(prepared.hoard).await,
+            Attack::Hoard => {
+                let _shown_by_the_level = self.set_level(10).await;
+                self.redeem(prepared.hoard).await;
+                let _shown_by_the_level = self.set_level(2).await;
+            }
             Attack::Farm => self.farm(self.many(200)).await,
             Attack::Dawdlers => self.dawdle(self.many(4000)).await,
-            Attack::Held => self.hold(prepared.sessions).await,
+            Attack::Held => self.hold(prepared.sessions(Part::Held)).await,
             Attack::SlowService => {
                 self.world.service.slow_down(10);
-                self.scrape(prepared.sessions).await;
+                self.scrape(prepared.sessions(Part::Scrapers)).await;
             }
-            Attack::All => self.all(prepared.sessions).await,
+            Attack::All => self.all(prepared).await,
         }
         // Those that are done before their time.
         std::future::pending::<()>().await;
     }
 
-    async fn all(&self, mut sessions: Vec<Browser>) {
+    async fn all(&self, mut prepared: Prepared) {
         let quarter = self.quarter();
-        let mut held = sessions.split_off(sessions.len().min(1));
-        let one = sessions;
-        let scrapers = held.split_off(held.len().min(quarter.many(26)));
-        let (bodies, dawdlers) = (quarter.clone(), quarter.clone());
+        let level = self.level().await.unwrap_or(1);
+        let hoard = std::mem::take(&mut prepared.hoard);
+        let hoarding = async {
+            // As whoever hoards would: not before the level makes it worth while.
+            while self.level().await.is_none_or(|now| now < level.saturating_add(2)) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            quarter.redeem(hoard).await;
+        };
+        self.world.service.slow_down(10);
         tokio::join!(
-            bodies.slow_bodies(),
+            quarter.slow_bodies(),
+            quarter.askers(prepared.sessions(Part::Askers)),
             quarter.fresh_once(),
             quarter.never_answered(quarter.many(2000), quarter.rate(100.0)),
-            quarter.one_session(one),
+            quarter.one_session(prepared.sessions(Part::One)),
+            quarter.connections(),
             quarter.cookie_blanks(),
             quarter.refused_by_the_proxy(),
+            hoarding,
             quarter.farm(quarter.many(200)),
-            dawdlers.dawdle(quarter.many(4000)),
-            quarter.hold(held),
-            quarter.scrape(scrapers),
+            quarter.dawdle(quarter.many(4000)),
+            quarter.hold(prepared.sessions(Part::Held)),
+            quarter.scrape(prepared.sessions(Part::Scrapers)),
+            quarter.banned(prepared.sessions(Part::Banned)),
         );
     }
 
-    /// This many sessions, each on a circuit of its own; fewer if they cannot be had within half a minute.
-    async fn sessions(&self, count: usize) -> Vec<Browser> {
+    /// The level in force.
+    async fn level(&self) -> Option<u64> {
+        let dial = ask(&self.admin, http::Method::GET, "/dial", None).await.ok()?;
+        serde_json::from_str::<serde_json::Value>(&dial).ok()?.get("level")?.as_u64()
+    }
+
+    async fn set_level(&self, level: u8) -> anyhow::Result<String> {
+        let body = serde_json::json!({"level": level, "reason": "under attack"}).to_string();
+        ask(&self.admin, http::Method::POST, "/dial/set", Some(body)).await
+    }
+
+    /// This many sessions for each part, each on a circuit of its own; fewer if they cannot be had in time.
+    async fn sessions(
+        &self,
+        wanted: impl Iterator<Item = (Part, usize)>,
+    ) -> BTreeMap<Part, Vec<Browser>> {
         let mut coming = JoinSet::new();
-        for number in 0..count {
-            let field = self.clone();
-            coming.spawn(async move {
-                let mut browser = field.world.browser();
-                field.come_in(&mut browser, number, Habits::EARLY).await.then_some(browser)
-            });
+        for (part, count) in wanted {
+            for number in 0..count {
+                let field = self.clone();
+                coming.spawn(async move {
+                    let mut browser = field.world.browser();
+                    let came_in = field.come_in(part, &mut browser, number, Habits::EARLY).await;
+                    came_in.then_some((part, browser))
+                });
+            }
         }
-        let mut all = Vec::new();
+        let mut all: BTreeMap<Part, Vec<Browser>> = BTreeMap::new();
         let gather = async {
             while let Some(one) = coming.join_next().await {
-                all.extend(one.ok().flatten());
+                if let Ok(Some((part, browser))) = one {
+                    all.entry(part).or_default().push(browser);
+                }
             }
         };
-        let _fewer = tokio::time::timeout(Duration::from_secs(30), gather).await;
+        let _fewer = tokio::time::timeout(SESSIONS_WAIT, gather).await;
         all
     }
 
-    async fn come_in(&self, browser: &mut Browser, number: usize, habits: Habits) -> bool {
+    async fn come_in(
+        &self,
+        part: Part,
+        browser: &mut Browser,
+        number: usize,
+        habits: Habits,
+    ) -> bool {
+        let first = !browser.cookies.contains_key("cerberus_session");
         let mut way = WayIn::new(&self.world, habits, number as u64 ^ 0xbad);
-        let came_in = way.go(browser, &format!("{ATTACKERS}{number}")).await;
-        self.tally.sessions.fetch_add(u64::from(came_in), Ordering::Relaxed);
+        let came_in = way.go(browser, &part.path(number)).await;
+        // Whoever was let in without a challenge earned nothing by it.
+        if came_in && way.seen.challenges > 0 {
+            self.tally.did(part, |did| {
+                did.sessions += 1;
+                did.holders += u64::from(first);
+            });
+        }
         came_in
     }
 
@@ -401,7 +520,7 @@ impl Field {
                 let field = self.clone();
                 streams.spawn(async move {
                     loop {
-                        field.drip(circuit, &head, "a", Duration::from_secs(3)).await;
+                        field.drip(Part::Bodies, circuit, &head, "a", Duration::from_secs(3)).await;
                     }
                 });
             }
@@ -410,9 +529,10 @@ impl Field {
     }
 
     /// Opens a connection, sends `head` and then `more` every few seconds, until it is closed.
-    async fn drip(&self, circuit: u32, head: &str, more: &str, every: Duration) {
+    async fn drip(&self, part: Part, circuit: u32, head: &str, more: &str, every: Duration) {
+        self.tally.did(part, |did| did.sent += 1);
         let Ok(mut stream) = connect(self.world.front, circuit).await else {
-            self.tally.got(Err(Fault::Connect));
+            self.tally.response(Err(Fault::Connect));
             tokio::time::sleep(Duration::from_secs(1)).await;
             return;
         };
@@ -425,11 +545,11 @@ impl Field {
                     let status = start.get(9..12).filter(|_| read > 12);
                     let status =
                         status.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-                    self.tally.got(status.ok_or(Fault::Closed));
+                    self.tally.response(status.ok_or(Fault::Closed));
                     open = false;
                 }
                 Ok(Err(_)) => {
-                    self.tally.got(Err(Fault::Closed));
+                    self.tally.response(Err(Fault::Closed));
                     open = false;
                 }
                 Err(_) => open = stream.write_all(more.as_bytes()).await.is_ok(),
@@ -445,7 +565,7 @@ impl Field {
         let mut all = JoinSet::new();
         for (number, mut browser) in trusted.into_iter().chain(ordinary).enumerate() {
             let field = self.clone();
-            self.tally.circuits.fetch_add(1, Ordering::Relaxed);
+            self.tally.asks(Part::Askers);
             all.spawn(async move {
                 let mut ticket: Option<String> = None;
                 tokio::time::sleep(Duration::from_millis(5 * number as u64)).await;
@@ -454,7 +574,8 @@ impl Field {
                         serde_json::json!({"ticket": ticket}).to_string()
                     });
                     let reply = browser.post_json("/captcha/generate", body).await;
-                    field.tally.got(reply.as_ref().map(|r| r.status.as_u16()).map_err(|e| *e));
+                    let status = reply.as_ref().map(|r| r.status.as_u16()).map_err(|e| *e);
+                    field.tally.got(Part::Askers, status);
                     let body = reply.ok().and_then(|reply| {
                         serde_json::from_slice::<serde_json::Value>(&reply.body).ok()
                     });
@@ -466,9 +587,15 @@ impl Field {
         while all.join_next().await.is_some() {}
     }
 
-    /// Sends single requests at `rate`, each as `next` writes it, at most this many at once.
-    async fn at_rate(&self, rate: f64, mut next: impl FnMut() -> Option<(u32, String)>) {
-        let slots = Arc::new(Semaphore::new(2000));
+    /// Sends single requests at `rate`, each as `next` writes it, at most two thousand at once.
+    async fn at_rate(
+        &self,
+        part: Part,
+        rate: f64,
+        mut next: impl FnMut() -> Option<(u32, String)>,
+    ) {
+        // Descriptors are bounded too: fewer where the attack is weaker.
+        let slots = Arc::new(Semaphore::new(self.many(2000).max(64)));
         let mut pacer = Pacer::new(rate, &self.world.punctuality);
         let mut all = JoinSet::new();
         loop {
@@ -481,7 +608,7 @@ impl Field {
             let Some((circuit, request)) = next() else { break };
             let field = self.clone();
             all.spawn(async move {
-                field.tally.got(fire(field.world.front, circuit, &request).await);
+                field.tally.got(part, fire(field.world.front, circuit, &request).await);
                 drop(slot);
             });
         }
@@ -490,27 +617,57 @@ impl Field {
 
     /// 3.
     async fn fresh_once(&self) {
-        let (mut left, request) = (self.many(250_000), single("/x/fresh"));
-        self.at_rate(self.rate(2500.0), || {
+        let (mut left, request) = (self.many(250_000), single(&Part::Fresh.path(0)));
+        self.at_rate(Part::Fresh, self.rate(2500.0), || {
             left = left.checked_sub(1)?;
-            self.tally.circuits.fetch_add(1, Ordering::Relaxed);
+            self.tally.asks(Part::Fresh);
             Some((self.world.circuit(), request.clone()))
         })
         .await;
     }
 
-    /// 4.
+    /// 4. Whoever is told to wait waits as the page says, and asks again at its turn once it has what it came for.
     async fn never_answered(&self, circuits: usize, rate: f64) {
-        let circuits: Vec<u32> = (0..circuits).map(|_| self.world.circuit()).collect();
-        let (mut at, request) = (0, single("/x/flood"));
-        self.at_rate(rate, || {
-            at += 1;
-            if at <= circuits.len() {
-                self.tally.circuits.fetch_add(1, Ordering::Relaxed);
+        let mut free: VecDeque<Browser> = (0..circuits).map(|_| self.world.browser()).collect();
+        let (back, mut returned) = tokio::sync::mpsc::unbounded_channel();
+        let (mut pacer, mut fresh) = (Pacer::new(rate, &self.world.punctuality), circuits);
+        let mut all = JoinSet::new();
+        loop {
+            pacer.next().await;
+            while all.try_join_next().is_some() {}
+            while let Ok(browser) = returned.try_recv() {
+                free.push_back(browser);
             }
-            Some((*circuits.get((at - 1) % circuits.len())?, request.clone()))
-        })
-        .await;
+            // Every circuit waits already: more would be other circuits.
+            let Some(browser) = free.pop_front() else { continue };
+            if fresh > 0 {
+                fresh -= 1;
+                self.tally.asks(Part::Flood);
+            }
+            let (field, back) = (self.clone(), back.clone());
+            all.spawn(async move {
+                let _the_attack_is_over = back.send(field.ask_and_wait(browser).await);
+            });
+        }
+    }
+
+    /// Asks for a page, follows waiting pages to a challenge, and leaves it.
+    async fn ask_and_wait(&self, mut browser: Browser) -> Browser {
+        let mut path = Part::Flood.path(0);
+        loop {
+            let reply = browser.get(&path).await;
+            browser.hang_up();
+            let status = reply.as_ref().map(|reply| reply.status.as_u16());
+            self.tally.got(Part::Flood, status.map_err(|fault| *fault));
+            match reply.map(|reply| reply.page()) {
+                Ok(Page::Later(after, to)) => {
+                    tokio::time::sleep(after).await;
+                    path = to;
+                }
+                Ok(Page::Redirect(to)) if to != path => path = to,
+                _ => return browser,
+            }
+        }
     }
 
     /// 5.
@@ -527,8 +684,9 @@ impl Field {
                 loop {
                     tick.tick().await;
                     number += 1;
-                    let reply = browser.get(&format!("{ATTACKERS}{stream}/{number}")).await;
-                    field.tally.got(reply.map(|reply| reply.status.as_u16()));
+                    let path = Part::One.path(format!("{stream}/{number}"));
+                    let reply = browser.get(&path).await;
+                    field.tally.got(Part::One, reply.map(|reply| reply.status.as_u16()));
                 }
             });
         }
@@ -545,8 +703,11 @@ impl Field {
                 pacer.next().await;
                 let field = one.clone();
                 all.spawn(async move {
-                    let head = format!("GET /x/greedy HTTP/1.1\r\nHost: {HOST}\r\n");
-                    field.drip(greedy, &head, "X-A: a\r\n", Duration::from_secs(4)).await;
+                    let path = Part::Greedy.path(0);
+                    let head = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n");
+                    field
+                        .drip(Part::Greedy, greedy, &head, "X-A: a\r\n", Duration::from_secs(4))
+                        .await;
                 });
             }
             while all.join_next().await.is_some() {}
@@ -557,12 +718,12 @@ impl Field {
     /// 10.
     async fn cookie_blanks(&self) {
         let circuits: Vec<u32> = (0..8).map(|_| self.world.circuit()).collect();
-        let (mut at, blanks) = (0, " ".repeat(6900));
+        let (mut at, blanks, path) = (0, " ".repeat(6900), Part::Blanks.path(0));
         let request = format!(
-            "GET /x/blanks HTTP/1.1\r\nHost: {HOST}\r\nCookie: a=1;{blanks}x\r\nCookie: b=1;{blanks}x\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nCookie: a=1;{blanks}x\r\nCookie: b=1;{blanks}x\r\n\
              Connection: close\r\n\r\n"
         );
-        self.at_rate(self.rate(23.0), || {
+        self.at_rate(Part::Blanks, self.rate(23.0), || {
             at += 1;
             Some((*circuits.get(at % circuits.len())?, request.clone()))
         })
@@ -571,16 +732,16 @@ impl Field {
 
     /// 12.
     async fn refused_by_the_proxy(&self) {
-        let (circuit, mut at) = (self.world.circuit(), 0);
+        let (circuit, mut at, path) = (self.world.circuit(), 0, Part::Refused.path(0));
         let requests = [
             format!(
-                "GET http://elsewhere.onion/ HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+                "GET http://elsewhere.onion{path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
             ),
             format!(
-                "GET / HTTP/1.1\r\nHost: {HOST}\r\nHost: elsewhere.onion\r\nConnection: close\r\n\r\n"
+                "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nHost: elsewhere.onion\r\nConnection: close\r\n\r\n"
             ),
         ];
-        self.at_rate(self.rate(20.0), || {
+        self.at_rate(Part::Refused, self.rate(20.0), || {
             at += 1;
             Some((circuit, requests.get(at % 2)?.clone()))
         })
@@ -592,12 +753,13 @@ impl Field {
         let mut all = Vec::new();
         for _ in 0..count {
             let mut browser = self.world.browser();
-            let mut kept = Vec::new();
-            self.tally.circuits.fetch_add(1, Ordering::Relaxed);
-            // As many as one circuit may keep.
+            let mut kept: Vec<Fields> = Vec::new();
+            self.tally.asks(Part::Hoard);
+            // As many as one circuit may keep; where it is shown the same one again, that one.
             for _ in 0..3 {
-                if let Ok(reply) = browser.get("/x/hoard").await
+                if let Ok(reply) = browser.get(&Part::Hoard.path(0)).await
                     && let Page::Challenge(fields) = reply.page()
+                    && !kept.iter().any(|other| token(other) == token(&fields))
                 {
                     kept.push(fields);
                 }
@@ -607,44 +769,64 @@ impl Field {
         all
     }
 
-    /// 13, after: the operator turns the dial, and every kept challenge is answered.
+    /// 13, after: every kept challenge is answered at the level of now.
     async fn redeem(&self, hoard: Vec<(Browser, Vec<Fields>)>) {
-        let set = |level: u8| {
-            let body = serde_json::json!({"level": level, "reason": "under attack"}).to_string();
-            let admin = self.admin.clone();
-            async move { ask(&admin, http::Method::POST, "/dial/set", Some(body)).await }
-        };
-        let _shown_by_the_level = set(10).await;
         let mut dice = Dice(13);
         for (browser, kept) in hoard {
             for mut fields in kept {
-                let token = fields.iter().find(|(name, _)| name == "token").cloned();
-                let token = token.map(|(_, token)| token).unwrap_or_default();
-                let Some(answer) = self.world.answers.of(&token).await else { continue };
+                // It ran out.
+                let Some(answer) = self.world.answers.of(token(&fields)).await else { continue };
                 fields.push(("answer".to_owned(), answer));
                 let mut tab = browser.tab();
                 let reply = tab.post("/validate-captcha", form(&fields)).await;
-                self.tally.got(reply.map(|reply| reply.status.as_u16()));
+                self.tally.got(Part::Hoard, reply.map(|reply| reply.status.as_u16()));
                 let paid = tab.cookies.get("cerberus_session").is_some_and(|it| it.len() > 20);
+                self.tally.redeemed.fetch_add(1, Ordering::Relaxed);
                 self.tally.hoarded.fetch_add(u64::from(paid), Ordering::Relaxed);
                 tokio::time::sleep(dice.seconds((0.01, 0.05))).await;
             }
         }
-        let _shown_by_the_level = set(2).await;
     }
 
+    /// 7: the operator bans a circuit with a session, and its cookie is tried there and on another circuit.
+    async fn banned(&self, sessions: Vec<Browser>) {
+        let Some(mut here) = sessions.into_iter().next() else { return };
+        let path = format!("/circuits/{}/ban", address(here.circuit));
+        let body = serde_json::json!({"reason": "under attack"}).to_string();
+        if ask(&self.admin, http::Method::POST, &path, Some(body)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(BAN_HOLDS).await;
+        // A connection of before would be another question.
+        here.hang_up();
+        let cookies = here.cookies.clone();
+        for page in 0.. {
+            let mut there = self.world.browser();
+            for browser in [&mut here, &mut there] {
+                browser.cookies.clone_from(&cookies);
+                let reply = browser.get(&Part::Banned.path(page)).await;
+                self.tally.got(Part::Banned, reply.map(|reply| reply.status.as_u16()));
+            }
+            // Each of the others is a circuit more that asks.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Ten pages a second to a circuit: several times what a session may.
     async fn farm(&self, count: usize) {
         let mut all = JoinSet::new();
-        let habits = Habits { reads: (8.0, 30.0), errs: 0.15, ..Habits::EARLY };
+        let (least, most) = self.people.reads;
+        let habits = Habits { reads: (1.6 * least, 1.2 * most), errs: 0.15, ..Habits::EARLY };
         for number in 0..count {
             let (field, mut browser) = (self.clone(), self.world.browser());
-            self.tally.circuits.fetch_add(1, Ordering::Relaxed);
+            self.tally.asks(Part::Farm);
             all.spawn(async move {
                 loop {
-                    if !field.come_in(&mut browser, number, habits).await {
+                    if !field.come_in(Part::Farm, &mut browser, number, habits).await {
                         return;
                     }
-                    field.spend(&mut browser, number, Duration::from_millis(500)).await;
+                    let pause = Duration::from_millis(100);
+                    field.spend(Part::Farm, &mut browser, number, pause).await;
                 }
             });
         }
@@ -652,11 +834,12 @@ impl Field {
     }
 
     /// Asks for page after page until another challenge has to be answered.
-    async fn spend(&self, browser: &mut Browser, number: usize, pause: Duration) {
+    async fn spend(&self, part: Part, browser: &mut Browser, number: usize, pause: Duration) {
         for page in 0.. {
-            let reply = browser.get(&format!("{ATTACKERS}{number}/{page}")).await;
+            let path = part.path(format!("{number}/{page}"));
+            let reply = browser.get(&path).await;
             let challenged = reply.as_ref().is_ok_and(|r| matches!(r.page(), Page::Challenge(_)));
-            self.tally.got(reply.map(|reply| reply.status.as_u16()));
+            self.tally.got(part, reply.map(|reply| reply.status.as_u16()));
             if challenged {
                 return;
             }
@@ -671,8 +854,10 @@ impl Field {
             let field = self.clone();
             all.spawn(async move {
                 loop {
-                    field.spend(&mut browser, number, Duration::from_millis(660)).await;
-                    if !field.come_in(&mut browser, number, Habits::EARLY).await {
+                    let pause = Duration::from_millis(660);
+                    field.spend(Part::Scrapers, &mut browser, number, pause).await;
+                    let habits = Habits::EARLY;
+                    if !field.come_in(Part::Scrapers, &mut browser, number, habits).await {
                         return;
                     }
                 }
@@ -692,9 +877,10 @@ impl Field {
                     pacer.next().await;
                     let (field, circuit) = (self.clone(), *circuit);
                     wave.spawn(async move {
-                        let head = format!("GET /x/dawdle HTTP/1.1\r\nHost: {HOST}\r\n");
+                        let (path, every) = (Part::Dawdlers.path(0), Duration::from_secs(4));
+                        let head = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n");
                         loop {
-                            field.drip(circuit, &head, "X-A: a\r\n", Duration::from_secs(4)).await;
+                            field.drip(Part::Dawdlers, circuit, &head, "X-A: a\r\n", every).await;
                         }
                     });
                 }
@@ -720,6 +906,7 @@ impl Field {
                         true => (TUNNEL, "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"),
                         false => (DOWNLOAD, ""),
                     };
+                    let path = Part::Held.path(path.trim_start_matches('/'));
                     let request = format!(
                         "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookies}\r\n{upgrade}\r\n"
                     );
@@ -735,7 +922,7 @@ impl Field {
 
     async fn read_slowly(&self, circuit: u32, request: &str) {
         let Ok(mut stream) = connect(self.world.front, circuit).await else {
-            self.tally.got(Err(Fault::Connect));
+            self.tally.got(Part::Held, Err(Fault::Connect));
             return;
         };
         if stream.write_all(request.as_bytes()).await.is_err() {
@@ -745,7 +932,7 @@ impl Field {
         let Ok(read) = stream.read(&mut buffer).await else { return };
         let status = buffer.get(9..12).filter(|_| read > 12);
         let status = status.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-        self.tally.got(status.ok_or(Fault::Closed));
+        self.tally.got(Part::Held, status.ok_or(Fault::Closed));
         if !matches!(status, Some(101 | 200)) {
             return;
         }

@@ -3,14 +3,19 @@
 use serde::Serialize;
 
 use crate::attacks::Attack;
-use crate::numbers::{fair_chance, percentile, share};
+use crate::numbers::{fair_chance, percentile, share, too_late};
 use crate::people::{Newcomer, Outcome, Visit};
 use crate::run::{DESCRIPTORS_SLACK, Seen};
-use crate::stack::Mode;
+use crate::service::Part;
+use crate::stack::{Mode, Store};
 
 /// What one session may send to the service: the row of the lowest levels in the table of budgets. The rows above it
 /// allow less, so this bounds all of them.
 pub const BUDGET: Budget = Budget { burst: 60.0, per_second: 2.0, quota: 3000.0 };
+
+/// What one node may exceed a session's burst by over a shared store, as a part of it: what it holds of leases (see
+/// `fortify_engine::budget`).
+const LEASED: f64 = 3.0 / 20.0;
 
 /// A rate with a burst, and a quota.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +29,19 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The most pages of `sessions` in `seconds`.
+    /// The same where budgets are shared among the nodes that use `store`.
     #[must_use]
-    pub fn most(self, sessions: f64, seconds: f64) -> f64 {
-        sessions * (self.burst + self.per_second * seconds).min(self.quota)
+    pub fn over(self, store: Store) -> Self {
+        let leased = if store == Store::Redis { LEASED } else { 0.0 };
+        Self { burst: self.burst * (1.0 + leased), ..self }
+    }
+
+    /// The most pages in `seconds` of `sessions` that `holders` earned one after another: the next begins with a
+    /// burst of its own, but no circuit has two at once.
+    #[must_use]
+    pub fn most(self, sessions: u64, holders: u64, seconds: f64) -> f64 {
+        let (sessions, holders) = (sessions as f64, holders as f64);
+        (sessions * self.burst + holders * self.per_second * seconds).min(sessions * self.quota)
     }
 }
 
@@ -48,6 +62,11 @@ fn bar(name: &'static str, figure: String, bar: impl Into<String>, held: bool) -
     Bar { name, figure, bar: bar.into(), held }
 }
 
+/// A bar for which nothing was seen: it is not held.
+fn unseen(name: &'static str, than: impl Into<String>) -> Bar {
+    bar(name, "nothing seen".to_owned(), than, false)
+}
+
 fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
@@ -60,10 +79,35 @@ pub fn of(seen: &Seen) -> Vec<Bar> {
     bars.extend(people_inside(seen));
     bars.extend(attackers(seen));
     bars.extend(given_out(seen));
-    bars.extend(recovery(seen));
+    bars.push(recovery(seen));
     bars.extend(level(seen));
     bars.extend(resources(seen));
     bars
+}
+
+/// Why a run says nothing about the gate, if so: the generator was slow, the program broke, or the attack or the
+/// people never happened.
+#[must_use]
+pub fn void(seen: &Seen) -> Option<String> {
+    too_late(seen.late).or_else(|| seen.panicked.clone()).or_else(|| not_played(seen))
+}
+
+/// What of the run never happened.
+#[must_use]
+pub fn not_played(seen: &Seen) -> Option<String> {
+    let (inside, all) = seen.residents;
+    if inside * 10 < all * 9 {
+        return Some(format!("only {inside} of {all} people were in before the attack"));
+    }
+    let seconds = seen.phases.end - seen.phases.attack;
+    let (came, due) = (
+        who_came(seen, seen.phases.attack, seen.phases.end).len(),
+        seconds * seen.newcomers_per_second,
+    );
+    if came == 0 || (came as f64) < due * 0.9 - 1.0 {
+        return Some(format!("{came} newcomers came during the attack, of {due:.0}"));
+    }
+    seen.attack.missing(&seen.attackers)
 }
 
 /// Those who came between two moments.
@@ -88,18 +132,28 @@ pub fn issued(seen: &Seen, from: f64, to: f64) -> f64 {
 pub fn chance(seen: &Seen) -> f64 {
     let (from, to) = (seen.phases.attack, seen.phases.end);
     let came = who_came(seen, from, to).len() as f64;
-    fair_chance(issued(seen, from, to), seen.attackers.circuits as f64 + came)
+    let circuits = seen.attackers.sum(|did| did.circuits) as f64;
+    fair_chance(issued(seen, from, to), circuits + came)
+}
+
+/// Whether the circuits that keep asking stay under five times what a minute gives out, so that every newcomer has to
+/// be in within a minute. Whoever asks once keeps nobody out.
+fn leaves_room(seen: &Seen) -> bool {
+    let keep_asking = [Part::Flood, Part::Askers, Part::Farm];
+    let circuits: u64 = keep_asking.iter().map(|part| seen.attackers.part(*part).circuits).sum();
+    (circuits as f64) < 5.0 * seen.rate
 }
 
 fn newcomers(seen: &Seen) -> Vec<Bar> {
     let came = who_came(seen, seen.phases.attack, seen.phases.end);
+    let (soon, at_all) = ("newcomers in within 60 s", "newcomers in at all");
     let (Some(minute), Some(all)) = (within(&came, 60.0), within(&came, f64::INFINITY)) else {
-        return Vec::new();
+        return vec![unseen(soon, "95 %"), unseen(at_all, "98 %")];
     };
-    if seen.attack.leaves_room() {
+    if leaves_room(seen) {
         return vec![
-            bar("newcomers in within 60 s", percent(minute), "95 %", minute >= 0.95),
-            bar("newcomers in at all", percent(all), "98 %", all >= 0.98),
+            bar(soon, percent(minute), "95 %", minute >= 0.95),
+            bar(at_all, percent(all), "98 %", all >= 0.98),
         ];
     }
     let fair = chance(seen);
@@ -117,17 +171,17 @@ fn people_inside(seen: &Seen) -> Vec<Bar> {
         seen.requests.iter().filter(|visit| (from..to).contains(&visit.at)).collect()
     };
     let (calm, under) = (of(0.0, seen.phases.attack), of(seen.phases.attack, seen.phases.end));
-    let answered =
-        share(&under, |visit| matches!(visit.outcome, Outcome::Page | Outcome::Challenge));
+    // A challenge is no answer of the service to somebody who paid.
+    let answered = share(&under, |visit| visit.outcome == Outcome::Page);
     let p95 = |visits: &[&Visit]| {
         let pages = visits.iter().filter(|visit| visit.outcome == Outcome::Page);
         percentile(&pages.map(|visit| visit.took).collect::<Vec<_>>(), 0.95)
     };
-    let mut bars = Vec::new();
-    if let Some(answered) = answered {
-        let name = "requests of people who are in, answered";
-        bars.push(bar(name, percent(answered), "99 %", answered >= 0.99));
-    }
+    let name = "requests of people who are in, answered by the service";
+    let mut bars = vec![match answered {
+        Some(answered) => bar(name, percent(answered), "99 %", answered >= 0.99),
+        None => unseen(name, "99 %"),
+    }];
     if let (Some(calm), Some(under)) = (p95(&calm), p95(&under)) {
         let (name, most, than) = match seen.attack {
             Attack::SlowService | Attack::All => (
@@ -139,39 +193,63 @@ fn people_inside(seen: &Seen) -> Vec<Bar> {
         };
         let figure = format!("{under:.1} ms");
         bars.push(bar(name, figure, format!("{most:.1} ms (2 x {than})"), under <= most));
+    } else {
+        bars.push(unseen("their p95, beside calm", "2 x calm"));
     }
     bars
 }
 
+/// What reached the service of a part of the attack.
+fn reached(seen: &Seen, part: Part) -> u64 {
+    seen.reached.get(&part).copied().unwrap_or_default()
+}
+
+/// The name of the bar for what needs a session and had none, or had a banned one's.
+pub const UNADMITTED: &str = "requests without a session that reach the service";
+/// The name of the bar for challenges of a lower level.
+pub const HOARDED: &str = "sessions that hoarded challenges gave";
+/// The name of the bar for what sessions may send.
+pub const OVER_BUDGET: &str = "attackers' requests that reach the service";
+
 fn attackers(seen: &Seen) -> Vec<Bar> {
+    let seconds = seen.phases.end - seen.phases.attack;
     let mut bars = Vec::new();
-    if seen.attack.spends_sessions() {
-        let seconds = seen.phases.end - seen.phases.attack;
-        let most = BUDGET.most(seen.attackers.sessions as f64, seconds);
+    let unadmitted: u64 = (Part::ALL.into_iter())
+        .filter(|part| !part.has_sessions() || *part == Part::Banned)
+        .map(|part| reached(seen, part))
+        .sum();
+    bars.push(bar(UNADMITTED, unadmitted.to_string(), "0", unadmitted == 0));
+    // Each part by itself: what one may send and does not would hide what another sends too much.
+    for part in seen.attack.parts() {
+        if !part.has_sessions() || *part == Part::Banned {
+            continue;
+        }
+        let (did, reached) = (seen.attackers.part(*part), reached(seen, *part));
+        let most = BUDGET.over(seen.store).most(did.sessions, did.holders, seconds);
         bars.push(bar(
-            "attackers' requests that reach the service",
-            format!("{} of {}", seen.reached, seen.attackers.sent),
-            format!("{most:.0} ({} sessions x budget)", seen.attackers.sessions),
-            seen.reached as f64 <= most,
+            OVER_BUDGET,
+            format!("{}: {reached} of {}", part.name(), did.sent),
+            format!("{most:.0} ({} sessions x budget)", did.sessions),
+            reached as f64 <= most,
         ));
     }
     // Sixteen streams of a browser that waits for its answers: with fewer, the burst alone is two in a hundred.
-    if seen.attack == Attack::OneSession && seen.attackers.sent > 0 {
-        let share = seen.reached as f64 / seen.attackers.sent as f64;
-        bars.push(bar(
-            "share of one session's flood that reaches it",
-            percent(share),
-            "2 %",
-            share < 0.02,
-        ));
+    if seen.attack.parts().contains(&Part::One) {
+        let name = "share of one session's flood that reaches it";
+        let sent = seen.attackers.part(Part::One).sent;
+        let share = reached(seen, Part::One) as f64 / sent.max(1) as f64;
+        bars.push(match sent {
+            0 => unseen(name, "2 %"),
+            _ => bar(name, percent(share), "2 %", share < 0.02),
+        });
     }
-    if seen.attack == Attack::Hoard {
-        let gained = seen.attackers.hoarded;
+    let (gained, redeemed) = (seen.attackers.hoarded, seen.attackers.redeemed);
+    if seen.attack == Attack::Hoard || redeemed > 0 {
         bars.push(bar(
-            "sessions that hoarded challenges gave",
-            gained.to_string(),
+            HOARDED,
+            format!("{gained} of {redeemed}"),
             "0",
-            gained == 0,
+            gained == 0 && redeemed > 0,
         ));
     }
     bars
@@ -181,49 +259,47 @@ fn attackers(seen: &Seen) -> Vec<Bar> {
 /// attack.
 fn given_out(seen: &Seen) -> Option<Bar> {
     let (from, to) = (seen.phases.attack, seen.phases.end);
-    let waiting: Vec<_> = (seen.samples.iter())
-        .filter(|sample| {
-            (from..=to).contains(&sample.at) && sample.waiting.is_some_and(|w| w > 0.0)
-        })
-        .collect();
-    let (first, last) = waiting.first().zip(waiting.last())?;
+    let inside = seen.samples.iter().filter(|sample| (from..=to).contains(&sample.at));
+    let known: Vec<_> = inside.filter(|sample| sample.waiting.is_some()).collect();
+    let name = "challenges given out while anybody waits, of the rate";
+    if known.is_empty() {
+        return Some(unseen(name, "95 %"));
+    }
+    let mut waiting = known.iter().filter(|sample| sample.waiting.is_some_and(|w| w > 0.0));
+    let first = waiting.next()?;
+    let last = waiting.next_back().unwrap_or(first);
     let seconds = last.at - first.at;
     // Less says nothing about a rate by the minute.
     if seconds < 10.0 {
         return None;
     }
     let share = (last.issued? - first.issued?) / (seconds * seen.rate / 60.0);
-    Some(bar(
-        "challenges given out while anybody waits, of the rate",
-        percent(share),
-        "95 %",
-        share >= 0.95,
-    ))
+    Some(bar(name, percent(share), "95 %", share >= 0.95))
 }
 
-fn recovery(seen: &Seen) -> Option<Bar> {
+fn recovery(seen: &Seen) -> Bar {
     let came = who_came(seen, seen.phases.recovery, seen.phases.last);
-    let in_time = within(&came, 60.0)?;
     let name = match seen.attack.is_for_challenges() {
         true => "newcomers from 30 s after the end on, in within 60 s",
         false => "newcomers from 5 s after the end on, in within 60 s",
     };
-    Some(bar(name, percent(in_time), "95 %", in_time >= 0.95))
+    match within(&came, 60.0) {
+        Some(in_time) => bar(name, percent(in_time), "95 %", in_time >= 0.95),
+        None => unseen(name, "95 %"),
+    }
 }
 
 fn level(seen: &Seen) -> Option<Bar> {
     let rises = seen.attack.raises_the_level()?;
-    let at = |from: f64, to: f64| {
+    let highest = |from: f64, to: f64| {
         let inside = seen.samples.iter().filter(move |sample| (from..to).contains(&sample.at));
-        inside.filter_map(|sample| sample.level).fold(0.0, f64::max)
+        inside.filter_map(|sample| sample.level).reduce(f64::max)
     };
-    let before = at(0.0, seen.phases.attack);
-    let highest = at(seen.phases.attack, seen.phases.attack + 60.0);
-    let figure = format!("{before:.0} to {highest:.0}");
-    Some(match rises {
-        true => bar("level within 60 s", figure, "up", highest > before),
-        false => bar("level within 60 s", figure, "not up", highest <= before),
-    })
+    let (name, than) = ("level within 60 s", if rises { "up" } else { "not up" });
+    let before = highest(0.0, seen.phases.attack);
+    let under = highest(seen.phases.attack, seen.phases.attack + 60.0);
+    let (Some(before), Some(under)) = (before, under) else { return Some(unseen(name, than)) };
+    Some(bar(name, format!("{before:.0} to {under:.0}"), than, (under > before) == rises))
 }
 
 /// The name of the bar for descriptors.
@@ -231,31 +307,34 @@ pub const DESCRIPTORS: &str = "descriptors back";
 
 fn resources(seen: &Seen) -> Vec<Bar> {
     let mut bars = Vec::new();
-    if let (Some(before), Some(after)) = (seen.before.1, seen.fds_after) {
-        let figure = format!("{before} before, {after} after");
-        bars.push(bar(
-            "descriptors back",
-            figure,
-            format!("{}", before + DESCRIPTORS_SLACK),
+    bars.push(match (seen.before.1, seen.fds_after) {
+        (Some(before), Some(after)) => bar(
+            DESCRIPTORS,
+            format!("{before} before, {after} after"),
+            (before + DESCRIPTORS_SLACK).to_string(),
             after <= before + DESCRIPTORS_SLACK,
-        ));
-    }
+        ),
+        _ => unseen(DESCRIPTORS, "those before"),
+    });
     let per = |limit: f64, name: &'static str| {
         let (from, to) = (seen.phases.attack, seen.phases.end);
         let inside = seen.samples.iter().filter(|sample| (from..=to).contains(&sample.at));
-        let most = inside.filter_map(|sample| sample.rss_kib).max()?;
-        let held = seen.attackers.most_held.max(1) as f64;
-        let each = most.saturating_sub(seen.before.0?) as f64 / held;
-        let figure = format!("{each:.1} KiB ({} held)", seen.attackers.most_held);
-        Some(bar(name, figure, format!("{limit:.0} KiB"), each <= limit))
+        let most = inside.filter_map(|sample| sample.rss_kib).max();
+        let (Some(most), Some(before), held @ 1..) =
+            (most, seen.before.0, seen.attackers.most_held)
+        else {
+            return unseen(name, format!("{limit:.0} KiB"));
+        };
+        let each = most.saturating_sub(before) as f64 / held as f64;
+        bar(name, format!("{each:.1} KiB ({held} held)"), format!("{limit:.0} KiB"), each <= limit)
     };
     // Behind HAProxy and nginx it is they who hold them.
     match (seen.attack, seen.mode) {
         (Attack::Dawdlers | Attack::Connections, Mode::Proxy) => {
-            bars.extend(per(24.0, "memory an idle connection"));
+            bars.push(per(24.0, "memory an idle connection"));
             bars.extend(second_wave(seen));
         }
-        (Attack::Held, Mode::Proxy) => bars.extend(per(64.0, "memory a held download or tunnel")),
+        (Attack::Held, Mode::Proxy) => bars.push(per(64.0, "memory a held download or tunnel")),
         _ => {}
     }
     bars
@@ -280,11 +359,12 @@ fn second_wave(seen: &Seen) -> Option<Bar> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::attacks::Counted;
+    use crate::attacks::{Counted, Did};
     use crate::monitor::Sample;
     use crate::run::{Phases, Version};
-    use crate::stack::Store;
 
     fn seen(attack: Attack) -> Seen {
         Seen {
@@ -293,21 +373,23 @@ mod tests {
             store: Store::Memory,
             attack,
             strength: 1.0,
-            rate: 600.0,
-            void: None,
+            rate: 1000.0,
             late: 0.0,
+            debug: false,
             phases: Phases { calm: 0.0, attack: 10.0, end: 40.0, recovery: 70.0, last: 80.0 },
+            newcomers_per_second: 1.0,
             newcomers: Vec::new(),
             requests: Vec::new(),
             residents: (0, 0),
+            residents_circuits: Vec::new(),
             samples: Vec::new(),
             attackers: Counted::default(),
-            reached: 0,
+            reached: BTreeMap::new(),
             service_ms: 10.0,
             before: (Some(1000), Some(50)),
             fds_after: Some(50),
-            has_budgets: true,
-            ended: true,
+            left: Vec::new(),
+            panicked: None,
             load: 0.0,
         }
     }
@@ -338,7 +420,7 @@ mod tests {
 
     #[test]
     fn beyond_the_rate_the_fair_chance_is_the_bar() {
-        let mut run = seen(Attack::FreshOnce);
+        let mut run = seen(Attack::NeverAnswered);
         run.newcomers = (0..10)
             .map(|n| Newcomer {
                 came: 20.0,
@@ -346,18 +428,69 @@ mod tests {
                 ..Newcomer::default()
             })
             .collect();
-        run.attackers.circuits = 990;
+        run.rate = 100.0;
+        run.attackers.parts.insert(Part::Flood, Did { circuits: 990, ..Did::default() });
         let sample = |at, issued| Sample { at, issued: Some(issued), ..Sample::default() };
         run.samples = vec![sample(10.0, 100.0), sample(40.0, 400.0)];
         assert_eq!(chance(&run), 0.3);
         assert!(found(&of(&run), "newcomers in within 60 s, beside").held);
         run.newcomers[0].in_after = None;
         assert!(!found(&of(&run), "newcomers in within 60 s, beside").held);
+        // Circuits that ask once may be many more.
+        let (once, again) = (Did { circuits: 62_500, ..Did::default() }, Did::default());
+        run.attackers.parts = [(Part::Fresh, once), (Part::Flood, again)].into();
+        assert_eq!(found(&of(&run), "newcomers in within 60 s").bar, "95 %");
+        assert_eq!(found(&of(&run), "newcomers in at all").bar, "98 %");
+    }
+
+    /// A run of `attack` in which everything took place.
+    fn played(attack: Attack) -> Seen {
+        let mut run = seen(attack);
+        let did = Did { sent: 9, circuits: 9, sessions: 1, holders: 1 };
+        run.attackers.parts = attack.parts().iter().map(|part| (*part, did)).collect();
+        run.newcomers = (10..40)
+            .map(|at| Newcomer { came: f64::from(at), in_after: Some(9.0), ..Newcomer::default() })
+            .collect();
+        run.residents = (60, 60);
+        run
+    }
+
+    #[test]
+    fn what_never_happened_is_void() {
+        for attack in Attack::ALL {
+            assert_eq!(void(&played(attack)), None);
+            for part in attack.parts() {
+                let mut run = played(attack);
+                run.attackers.parts.remove(part);
+                let waits = attack == Attack::All && *part == Part::Hoard;
+                assert_eq!(void(&run).is_none(), waits, "{attack:?} {part:?}");
+            }
+            let mut run = played(attack);
+            run.newcomers.truncate(20);
+            assert!(void(&run).unwrap().starts_with("20 newcomers"));
+            let mut run = played(attack);
+            run.residents = (53, 60);
+            assert!(void(&run).unwrap().starts_with("only 53 of 60"));
+            let mut run = played(attack);
+            run.panicked = Some("a thread panicked".to_owned());
+            assert!(void(&run).is_some());
+        }
+    }
+
+    #[test]
+    fn nothing_seen_holds_no_bar() {
+        let mut run = seen(Attack::Dawdlers);
+        (run.before, run.fds_after) = ((None, None), None);
+        let held: Vec<_> = of(&run).into_iter().filter(|bar| bar.held).collect();
+        let names: Vec<_> = held.iter().map(|bar| bar.name).collect();
+        assert_eq!(names, [UNADMITTED]);
+        assert!(!found(&of(&seen(Attack::Few)), "level").held);
     }
 
     #[test]
     fn what_is_given_out_is_looked_at_while_somebody_waits() {
         let mut run = seen(Attack::NeverAnswered);
+        run.rate = 600.0;
         let sample = |at, issued, waiting| Sample {
             at,
             issued: Some(issued),
@@ -378,16 +511,40 @@ mod tests {
     }
 
     #[test]
-    fn sessions_bound_what_reaches_the_service() {
-        let mut run = seen(Attack::OneSession);
-        (run.attackers.sessions, run.attackers.sent, run.reached) = (1, 60_000, 120);
-        assert_eq!(BUDGET.most(1.0, 30.0), 120.0);
-        assert_eq!(BUDGET.most(2.0, 1e6), 6000.0);
-        let bars = of(&run);
-        assert!(found(&bars, "attackers' requests").held && found(&bars, "share of one").held);
-        run.reached = 1201;
-        let bars = of(&run);
-        assert!(!found(&bars, "attackers' requests").held && !found(&bars, "share of one").held);
+    fn sessions_bound_what_reaches_the_service_each_part_by_itself() {
+        assert_eq!(BUDGET.most(1, 1, 30.0), 120.0);
+        assert_eq!(BUDGET.most(3, 1, 30.0), 240.0);
+        assert_eq!(BUDGET.most(2, 2, 1e6), 6000.0);
+        assert_eq!(BUDGET.most(0, 0, 30.0), 0.0);
+        assert_eq!(BUDGET.over(Store::Redis).most(1, 1, 30.0), 129.0);
+        assert_eq!(BUDGET.over(Store::Memory).most(1, 1, 30.0), 120.0);
+        for attack in [Attack::OneSession, Attack::All] {
+            let mut run = played(attack);
+            let one = Did { sent: 60_000, circuits: 0, sessions: 1, holders: 1 };
+            run.attackers.parts.insert(Part::One, one);
+            // What the farm may send does not count for it.
+            let farm = Did { sessions: 50, holders: 50, ..one };
+            run.attackers.parts.insert(Part::Farm, farm);
+            run.reached.insert(Part::One, 120);
+            let missed = |run: &Seen| -> Vec<_> {
+                let bars = of(run).into_iter();
+                let of_sessions = [OVER_BUDGET, "share of one session's flood that reaches it"];
+                bars.filter(|bar| !bar.held && of_sessions.contains(&bar.name)).collect()
+            };
+            assert!(missed(&run).is_empty(), "{:?}", missed(&run));
+            run.reached.insert(Part::One, 1201);
+            assert_eq!(missed(&run).len(), 2);
+        }
+    }
+
+    #[test]
+    fn nobody_without_a_session_reaches_the_service() {
+        for part in Part::ALL {
+            let mut run = played(Attack::All);
+            run.reached.insert(part, 1);
+            let admitted = part.has_sessions() && part != Part::Banned;
+            assert_eq!(found(&of(&run), UNADMITTED).held, admitted, "{part:?}");
+        }
     }
 
     #[test]
@@ -405,13 +562,13 @@ mod tests {
     #[test]
     fn people_inside_are_compared_with_their_own_calm() {
         let mut run = seen(Attack::NeverAnswered);
-        let visit = |at, took, outcome| Visit { at, took, outcome };
+        let visit = |at, took, outcome| Visit { who: 1, at, took, outcome };
         run.requests = (0..100).map(|_| visit(5.0, 10.0, Outcome::Page)).collect();
         run.requests.extend((0..99).map(|_| visit(20.0, 19.0, Outcome::Page)));
-        run.requests.push(visit(20.0, 0.1, Outcome::Refused));
+        run.requests.push(visit(20.0, 0.1, Outcome::Challenge));
         let bars = of(&run);
         assert!(found(&bars, "requests of people").held && found(&bars, "their p95").held);
-        run.requests.extend((0..6).map(|_| visit(20.0, 21.0, Outcome::Fault)));
+        run.requests.extend((0..6).map(|_| visit(20.0, 21.0, Outcome::Challenge)));
         assert!(!found(&of(&run), "requests of people").held);
         run.requests.extend((0..6).map(|_| visit(20.0, 21.0, Outcome::Page)));
         assert!(!found(&of(&run), "their p95").held);

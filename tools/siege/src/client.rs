@@ -61,10 +61,15 @@ pub async fn connect(front: SocketAddr, circuit: u32) -> Result<TcpStream, Fault
     }
 }
 
-/// The line that tor writes for a circuit: its address is not canonical.
+/// The address that tor writes for a circuit; it is not canonical.
+#[must_use]
+pub fn address(circuit: u32) -> String {
+    format!("fc00:dead:beef:4dad::{:x}:{:x}", circuit >> 16, circuit & 0xffff)
+}
+
+/// The line that tor writes for a circuit.
 fn proxy_line(circuit: u32) -> String {
-    let (high, low) = (circuit >> 16, circuit & 0xffff);
-    format!("PROXY TCP6 fc00:dead:beef:4dad::{high:x}:{low:x} ::1 {low} 80\r\n")
+    format!("PROXY TCP6 {} ::1 {} 80\r\n", address(circuit), circuit & 0xffff)
 }
 
 /// Sends one request as it is written on a connection of its own, and gives the status of the response once all of
@@ -151,6 +156,11 @@ impl Browser {
     /// Takes over what another tab of this browser was given.
     pub fn share(&mut self, other: &Self) {
         self.cookies.extend(other.cookies.clone());
+    }
+
+    /// Closes its connection; the next request opens another one.
+    pub fn hang_up(&mut self) {
+        self.connection = None;
     }
 
     /// Asks for a page.
@@ -270,6 +280,13 @@ impl Browser {
 
 /// Names and values of a form.
 pub type Fields = Vec<(String, String)>;
+
+/// The token in the form of a challenge.
+#[must_use]
+pub fn token(fields: &[(String, String)]) -> &str {
+    let token = fields.iter().find(|(name, _)| name == "token");
+    token.map_or("", |(_, token)| token)
+}
 
 /// What a response means to whoever asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

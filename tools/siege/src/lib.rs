@@ -15,7 +15,7 @@
 //! - [`mod@run`]: a stack, people and one attack.
 //! - [`bars`]: what has to hold, measured on a run; pure.
 //! - [`plot`], [`report`]: a run as a picture, and docs/siege.md.
-//! - [`plan`]: what `make siege` plays. [`short`]: what `make test` does.
+//! - [`plan`]: what `make siege` plays. [`short`]: what `make test` plays (`tests/short.rs`).
 
 pub mod answers;
 pub mod attacks;

@@ -109,8 +109,10 @@ fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Host { config, answers } => runtime()?.block_on(host::serve(&config, &answers))?,
         Command::Short { program } => {
+            let started = std::time::Instant::now();
             let wrong = runtime()?.block_on(unless_stopped(short::play(program)))?;
             wrong.iter().for_each(|wrong| println!("{wrong}"));
+            println!("{} wrong, after {:.0} s", wrong.len(), started.elapsed().as_secs_f64());
             return Ok(exit_code(wrong.is_empty()));
         }
         Command::Docs { out } => report::write_docs(&out, Path::new("docs"))?,

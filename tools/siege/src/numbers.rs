@@ -56,15 +56,14 @@ impl Punctuality {
         let starts = self.starts.load(Ordering::Relaxed);
         self.late.load(Ordering::Relaxed) as f64 / starts.max(1) as f64
     }
+}
 
-    /// Why the run is void, if it is.
-    #[must_use]
-    pub fn verdict(&self) -> Option<String> {
-        let late = self.late();
-        (late > MOST_LATE).then(|| {
-            format!("the generator was late for {:.0} % of what it had to start", late * 100.0)
-        })
-    }
+/// Why a run with this share of late starts is void, if it is.
+#[must_use]
+pub fn too_late(late: f64) -> Option<String> {
+    (late > MOST_LATE).then(|| {
+        format!("the generator was late for {:.0} % of what it had to start", late * 100.0)
+    })
 }
 
 /// Starts at an even rate, whatever becomes of what was started before.
@@ -161,10 +160,10 @@ mod tests {
         let punctuality = Punctuality::default();
         (0..95).for_each(|_| punctuality.count(Duration::ZERO));
         (0..5).for_each(|_| punctuality.count(Duration::from_millis(251)));
-        assert_eq!(punctuality.verdict(), None);
+        assert_eq!(too_late(punctuality.late()), None);
         punctuality.count(Duration::from_secs(9));
-        assert!(punctuality.verdict().is_some_and(|why| why.contains("6 %")));
-        assert_eq!(Punctuality::default().verdict(), None);
+        assert!(too_late(punctuality.late()).is_some_and(|why| why.contains("6 %")));
+        assert_eq!(too_late(Punctuality::default().late()), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::answers::Answers;
-use crate::client::{Browser, Fault, Page, Reply, form};
+use crate::client::{Browser, Fault, Page, Reply, form, token};
 use crate::numbers::{Dice, Punctuality};
 use crate::service::{PEOPLE, Service};
 
@@ -71,6 +71,7 @@ pub struct World {
     pub over: AtomicBool,
     newcomers: Mutex<Vec<Newcomer>>,
     requests: Mutex<Vec<Visit>>,
+    residents: Mutex<Vec<u32>>,
 }
 
 /// A newcomer's way in.
@@ -93,6 +94,8 @@ pub struct Newcomer {
 /// A request of somebody who is in.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Visit {
+    /// Whose: the circuit.
+    pub who: u32,
     /// When.
     pub at: f64,
     /// How long it took, in milliseconds.
@@ -130,6 +133,7 @@ impl World {
             over: AtomicBool::new(false),
             newcomers: Mutex::default(),
             requests: Mutex::default(),
+            residents: Mutex::default(),
         }
     }
 
@@ -161,15 +165,36 @@ impl World {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn record(&self, at: f64, took: Duration, outcome: Outcome) {
+    /// Whether everybody who was let in before the run got a page that they asked for after `at`.
+    pub fn residents_read_after(&self, at: f64) -> bool {
+        let residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        residents.iter().all(|who| has_page(&requests, *who, at))
+    }
+
+    /// The circuits of those who were let in before the run.
+    #[must_use]
+    pub fn residents(&self) -> Vec<u32> {
+        self.residents.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn record(&self, who: u32, at: f64, took: Duration, outcome: Outcome) {
         let took = took.as_secs_f64() * 1000.0;
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.push(Visit { at, took, outcome });
+        requests.push(Visit { who, at, took, outcome });
     }
 
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
+}
+
+/// Whether `who` got a page that they asked for after `at`.
+#[must_use]
+pub fn has_page(requests: &[Visit], who: u32, at: f64) -> bool {
+    // The latest are at the end.
+    let mut latest = requests.iter().rev().take_while(|visit| visit.at > at - 60.0);
+    latest.any(|visit| visit.who == who && visit.at >= at && visit.outcome == Outcome::Page)
 }
 
 /// How long somebody waits who got nothing that says how long.
@@ -246,8 +271,7 @@ impl<'a> WayIn<'a> {
     ) -> Result<Reply, Fault> {
         self.seen.challenges += 1;
         tokio::time::sleep(self.dice.seconds(self.habits.reads)).await;
-        let token = fields.iter().find(|(name, _)| name == "token").map(|(_, token)| token.clone());
-        let Some(answer) = self.world.answers.of(&token.unwrap_or_default()).await else {
+        let Some(answer) = self.world.answers.of(token(&fields)).await else {
             // It ran out, or was used in another tab.
             return browser.get(path).await;
         };
@@ -307,6 +331,7 @@ pub async fn resident(
         Habits { reads: (habits.reads.0.min(2.0), habits.reads.1.min(4.0)), ..Habits::EARLY };
     let mut way = WayIn::new(&world, early, number as u64 ^ 0xcafe);
     if way.go(&mut browser, PEOPLE).await {
+        world.residents.lock().unwrap_or_else(PoisonError::into_inner).push(browser.circuit);
         // Nobody counts any more once the run has begun.
         let _begun = inside.send(());
         browse(&world, &mut browser, habits, number as u64, None).await;
@@ -355,7 +380,7 @@ async fn ask(world: &World, browser: &mut Browser, path: &str) -> Outcome {
         Err(_) => Outcome::Fault,
     };
     if !world.is_over() {
-        world.record(at, started.elapsed(), outcome);
+        world.record(browser.circuit, at, started.elapsed(), outcome);
     }
     outcome
 }

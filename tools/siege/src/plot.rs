@@ -22,6 +22,8 @@ struct Panel {
     unit: &'static str,
     values: Vec<Option<f64>>,
     shape: Shape,
+    /// How high the scale is at least.
+    scale: f64,
     /// A line at this value, and what it is.
     mark: Option<(f64, &'static str)>,
 }
@@ -71,7 +73,7 @@ fn every(seconds: f64) -> f64 {
 fn draw(text: &mut String, panel: &Panel, y: f64) {
     let known = panel.values.iter().copied().flatten();
     let mark = panel.mark.map_or(0.0, |(value, _)| value);
-    let high = known.fold(mark, f64::max).max(1.0);
+    let high = known.fold(mark, f64::max).max(panel.scale);
     let chart = Chart::new(&panel.values, panel.shape, Some((0.0, high)));
     let _ok = writeln!(
         text,
@@ -93,7 +95,7 @@ fn draw(text: &mut String, panel: &Panel, y: f64) {
             "<path d=\"M{LEFT} {at:.1}h{INNER}\" stroke=\"#1c1b22\" stroke-dasharray=\"4 3\"/>\
              <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" font-size=\"10\">{name}</text>",
             LEFT + INNER - 4.0,
-            (at - 3.0).max(y + 9.0)
+            (at - 3.0).max(y + 13.0)
         );
     }
 }
@@ -126,8 +128,14 @@ fn panels(seen: &Seen, seconds: usize) -> Vec<Panel> {
         }
         values
     };
-    let panel =
-        |title, unit, values| Panel { title, unit, values, shape: Shape::Steps, mark: None };
+    let panel = |title, unit, values| Panel {
+        title,
+        unit,
+        values,
+        shape: Shape::Steps,
+        scale: 1.0,
+        mark: None,
+    };
     let given = growth(&by_second(|sample| sample.issued));
     vec![
         Panel {
@@ -147,7 +155,7 @@ fn panels(seen: &Seen, seconds: usize) -> Vec<Panel> {
             "requests/s",
             growth(&by_second(|s| Some(s.attackers as f64))),
         ),
-        panel("Threat level", "", by_second(|sample| sample.level)),
+        Panel { scale: 10.0, ..panel("Threat level", "", by_second(|sample| sample.level)) },
     ]
 }
 

@@ -37,7 +37,7 @@ pub struct Line {
     late: f64,
     /// The load of the machine before.
     load: f64,
-    /// Whether the suite, and so the program beside it, was built without optimisation.
+    /// Whether the program or the suite was built without optimisation.
     debug: bool,
     /// The bars.
     bars: Vec<Measured>,
@@ -64,18 +64,18 @@ impl Line {
     /// That of a run.
     #[must_use]
     pub fn of(seen: &Seen) -> Self {
-        let counted = &seen.attackers;
+        let (counted, void) = (&seen.attackers, bars::void(seen));
         let statuses: Vec<_> =
             counted.statuses.iter().map(|(status, count)| format!("{count} x {status}")).collect();
         let faults: u64 = counted.faults.values().sum();
-        let mut attackers = format!("{} requests", counted.sent);
+        let mut attackers = format!("{} requests", counted.sum(|did| did.sent));
         if !statuses.is_empty() {
             let _ok = write!(attackers, " ({})", statuses.join(", "));
         }
         for (count, what) in [
             (faults, "without a response"),
-            (counted.held_back, "not sent because 2,000 were under way"),
-            (counted.sessions, "sessions"),
+            (counted.held_back, "not sent because too many were under way"),
+            (counted.sum(|did| did.sessions), "sessions"),
             (counted.most_held, "connections at once"),
         ] {
             if count > 0 {
@@ -91,11 +91,14 @@ impl Line {
             old: seen.version == Version::Old,
             seconds: seen.phases.end - seen.phases.attack,
             strength: seen.strength,
-            void: seen.void.clone(),
             late: seen.late,
             load: seen.load,
-            debug: cfg!(debug_assertions),
-            bars: bars::of(seen).into_iter().map(Measured::from).collect(),
+            debug: seen.debug,
+            // A run that says nothing holds nothing.
+            bars: (bars::of(seen).into_iter().map(Measured::from))
+                .map(|bar| Measured { held: bar.held && void.is_none(), ..bar })
+                .collect(),
+            void,
             attackers,
         }
     }
@@ -130,10 +133,22 @@ impl Line {
         self.void.is_none() && self.bars.iter().all(|bar| bar.held)
     }
 
+    /// How it was played: for how long, at which strength, by which build, on how busy a machine.
+    fn played(&self) -> String {
+        format!(
+            "{:.0} s, {:.0} %, {}, load {:.1}",
+            self.seconds,
+            self.strength * 100.0,
+            if self.debug { "debug build" } else { "release" },
+            self.load
+        )
+    }
+
     fn cell(&self, column: &Column) -> String {
         let bars: Vec<_> = (self.bars.iter())
             .filter(|bar| column.bars.iter().any(|start| bar.name.starts_with(start)))
             .map(|bar| match bar.held {
+                _ if self.void.is_some() => format!("void: {}", bar.figure),
                 true => bar.figure.clone(),
                 false => format!("**{}** (bar {})", bar.figure, bar.bar),
             })
@@ -155,7 +170,7 @@ const COLUMNS: [Column; 8] = [
     Column { title: "their p95", bars: &["their p95"] },
     Column {
         title: "attackers at the service",
-        bars: &["attackers'", "share of one", "sessions that"],
+        bars: &["attackers'", "share of one", "sessions that", "requests without"],
     },
     Column { title: "given out, of the rate", bars: &["challenges given"] },
     Column { title: "recovery", bars: &["newcomers from"] },
@@ -213,12 +228,16 @@ pub fn write_docs(folder: &Path, docs: &Path) -> Result<()> {
 }
 
 fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    // The generator's thread is on one core alone, so what it may use is no count of them.
+    let listed = info.lines().filter(|line| line.starts_with("processor")).count();
+    let cores = match listed {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        listed => listed,
+    };
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or_else(|| "unknown processor".to_owned(), |(_, name)| name.to_owned());
-    // The generator has left one core to the stack.
-    format!("{} cores ({model})", cores.max(2))
+    format!("{cores} {} ({model})", if cores == 1 { "processor" } else { "processors" })
 }
 
 /// The text of docs/siege.md.
@@ -257,19 +276,20 @@ fn page(lines: &[Line], machine: &str) -> String {
     for line in lines {
         let version = if line.old { ", before" } else { "" };
         let number = line.number.map_or_else(String::new, |number| format!("{number}: "));
-        let strength = match line.strength {
-            1.0 => String::new(),
-            share => format!(", at {:.0} % of its strength", share * 100.0),
-        };
         let _ok = writeln!(
             text,
-            "\n### {number}{} ({}, {}{version})\n\n{}. {:.0} s{strength}. The attackers: {}.",
-            line.attack, line.mode, line.store, line.title, line.seconds, line.attackers
+            "\n### {number}{} ({}, {}{version})\n\n{}. Played: {}. The attackers: {}.",
+            line.attack,
+            line.mode,
+            line.store,
+            line.title,
+            line.played(),
+            line.attackers
         );
         if let Some(void) = &line.void {
             let _ok = writeln!(text, "\n**Void**: {void}.");
         }
-        for bar in line.bars.iter().filter(|bar| !bar.held) {
+        for bar in line.bars.iter().filter(|bar| !bar.held && line.void.is_none()) {
             let _ok =
                 writeln!(text, "\nMissed: {}: {}; the bar is {}.", bar.name, bar.figure, bar.bar);
         }
@@ -279,17 +299,18 @@ fn page(lines: &[Line], machine: &str) -> String {
 }
 
 fn table(text: &mut String, lines: &[&Line]) {
-    *text += "\n| attack |";
+    *text += "\n| attack | played |";
     for column in &COLUMNS {
         let _ok = write!(text, " {} |", column.title);
     }
-    *text += "\n|---|";
+    *text += "\n|---|---|";
     *text += &"---|".repeat(COLUMNS.len());
     for line in lines {
         let number = line.number.map_or_else(String::new, |number| format!("{number}: "));
         let void = if line.void.is_some() { " (void)" } else { "" };
         let _ok =
             write!(text, "\n| {number}{}, {}, {}{void} |", line.attack, line.mode, line.store);
+        let _ok = write!(text, " {} |", line.played());
         for column in &COLUMNS {
             let _ok = write!(text, " {} |", line.cell(column));
         }
@@ -309,7 +330,8 @@ plays attacks against the real programs beside generated people and measures bot
 
 **The stack** is the released program, alone (`proxy`) or behind HAProxy and nginx with the files in `deploy/`, over
 its own memory or a Redis, on loopback, with the default configuration. It runs on one core; the generator, which
-also plays the protected service, runs on another. The service has 8 workers that take 10 ms for a page.
+also plays the protected service, runs on another. Its load before each run, how long and how strong the run was, and
+whether anything in it was built without optimisation, stand in the table. The service has 8 workers that take 10 ms for a page.
 
 **People**: 60 newcomers a minute, each on a circuit of their own, and 60 who are in already. Whoever sees a challenge
 reads it for 5 to 25 s; one answer in twelve is wrong, one in ten is sent twice, one newcomer in five opens the page in
@@ -321,25 +343,30 @@ suite reads the answer in its own Redis, as whoever runs the stack could. A proc
 memory store the stack runs the same daemon from the library over a store that the suite made (`fortify-siege host`).
 
 **Bars.** Newcomers in within 60 s of coming, their own reading included: 95 %, and 98 % at all, while the circuits
-that ask stay under five times what a minute gives out; beyond that, 0.9 of the chance that a draw among all who ask
-would give. Requests of people who are in: 99 % answered, p95 at most twice that of the calm before the attack (with a
-slow service: twice what the service takes). Attackers at the service: at most their sessions times a session's budget
-(60 at once, 2 a second, 3,000 in all: the lowest level's, which allows the most); of one session's flood under 2 %.
-Challenges given out while anybody waits: 0.95 of the rate. Newcomers from 30 s after the end on (5 s, where the attack
-is not for challenges): 95 % in within 60 s. The level: up within 60 s of an attack by 200 circuits or more, and not
-for one or fifty. Memory: 24 KiB an idle connection, 64 KiB a held download or tunnel, a second wave adds nothing;
-descriptors are back afterwards.
+that keep asking stay under five times what a minute gives out, as in all attacks here; beyond that, 0.9 of the chance
+that a draw among all who ask would give. Requests of people who are in: 99 % answered by the service (a challenge is no
+answer), p95 at most twice that of the calm before the attack (with a slow service: twice what the service takes).
+Attackers at the service: none without a session or with a banned one's cookie; otherwise each part of an attack by
+itself at most its sessions times a session's budget (60 at once, 69 over Redis, where a node holds leases, 2 a second
+while one is held, 3,000 in all: the lowest level's, which allows the most); of one session's flood under 2 %. Challenges given out while anybody waits: 0.95 of the
+rate. Newcomers from 30 s after the end on (5 s, where the attack is not for challenges): 95 % in within 60 s. The
+level: up within 60 s of an attack by 200 circuits or more, and not for one or fifty. Memory: 24 KiB an idle connection,
+64 KiB a held download or tunnel, a second wave adds nothing; descriptors are back to what they were before anybody
+came. A bar for which a run has seen nothing is missed.
 
 **Void.** A start that comes 250 ms late is late. A run with more than 5 % of late starts says nothing about the gate and
-is void. So is one in which the program panicked.
+is void. So is one in which the program panicked, in which the attack or a part of it sent nothing or had no session
+that it needs, or in which newcomers, or people who are in, were missing. A void run holds no bar.
 
-Not played here, because each is one request after another, and tests of their own show them: one session on two
-circuits (6), a banned circuit's cookie elsewhere (7), tunnels that outlive their session (8), other sites' pages (11),
-junk cookies (14), wishes for a kind (15): `crates/fortify/tests/it/`, listed in [abuse.md](abuse.md). That the level
-falls back 12 minutes after an attack is shown on the simulated clock (`fortify-engine`, `threat::tests`).
+Not played by themselves, because each is one request after another, and tests of their own show them: one session on
+two circuits (6), a banned circuit's cookie elsewhere (7, also a part of `all`), tunnels that outlive their session (8),
+other sites' pages (11), junk cookies (14), wishes for a kind (15): `crates/fortify/tests/it/`, listed in
+[abuse.md](abuse.md). That the level falls back 12 minutes after an attack is shown on the simulated clock
+(`fortify-engine`, `threat::tests`).
 
 `make siege MINUTES=10 ATTACKS=\"few farm\"` plays some of them, shorter; `OLD=path/to/fortify` plays attacks 1 to 5 also
-against another program. A short form of all of it is one of the tests of `make test`.
+against another program. A short form of `all`, a tenth as strong, is a test of `make test`
+(`tools/siege/tests/short.rs`): it checks what no other load on the machine can change, and compares no times.
 ";
 
 #[cfg(test)]
@@ -377,11 +404,25 @@ mod tests {
             &[line("never-answered", false, false), line("never-answered", true, true)],
             "2 cores",
         );
-        assert!(page.contains("| **90.0 %** (bar 95 %) |"), "{page}");
+        assert!(
+            page.contains("| 60 s, 100 %, release, load 0.2 | **90.0 %** (bar 95 %) |"),
+            "{page}"
+        );
         assert!(page.contains("Missed: newcomers in within 60 s: 90.0 %; the bar is 95 %."));
         assert!(page.contains("## Before and after"));
         assert!(page.contains("(siege/never-answered-proxy-redis-old.svg)"));
         assert!(!page.contains("other work ran beside"));
+    }
+
+    #[test]
+    fn a_void_run_holds_and_misses_nothing() {
+        let mut void = line("few", false, false);
+        void.void = Some("the attack never happened".to_owned());
+        assert!(!void.is_good());
+        let page = page(&[void], "2 cores");
+        assert!(page.contains("few, proxy, redis (void) |") && page.contains("| void: 90.0 % |"));
+        assert!(page.contains("**Void**: the attack never happened."));
+        assert!(!page.contains("Missed:"), "{page}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One run: a stack, people, one attack, and what was seen.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,10 +12,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::attacks::{Attack, Counted, Field, Tally};
-use crate::monitor::{Monitor, Sample, ask, process};
+use crate::monitor::{Monitor, Sample, process};
 use crate::numbers::Pacer;
 use crate::people::{Habits, Newcomer, Visit, World, newcomer, resident};
-use crate::service::Running;
+use crate::service::{Part, Running};
 use crate::stack::{Mode, Plan, Stack, Store};
 
 /// How long people who are to be in before the run may take.
@@ -25,18 +26,26 @@ const RESIDENTS_WAIT: Duration = Duration::from_secs(40);
 pub struct Timing {
     /// The calm before the attack, with which it is compared.
     pub calm: Duration,
+    /// How long after the end those come, at most, who count as the recovery: it is shorter where the attack is not
+    /// for challenges, or itself shorter.
+    pub pause: Duration,
     /// How long newcomers come whose way in is the recovery.
     pub recovery: Duration,
     /// How long newcomers are waited for after the last of them came.
     pub patience: Duration,
+    /// Whether the run waits, as patiently, for whatever a busy machine delays: every part of the attack, and a page
+    /// after the end for each of those who are in.
+    pub unhurried: bool,
 }
 
 impl Timing {
     /// That of a run for the table: its bar for newcomers is a minute.
     pub const WHOLE: Self = Self {
         calm: Duration::from_secs(10),
+        pause: Duration::from_secs(30),
         recovery: Duration::from_secs(10),
         patience: Duration::from_secs(60),
+        unhurried: false,
     };
 }
 
@@ -116,34 +125,38 @@ pub struct Seen {
     pub strength: f64,
     /// Challenges that may be given out in a minute.
     pub rate: f64,
-    /// Why the run is void, if it is.
-    pub void: Option<String>,
     /// The share of what the generator had to start that it started late.
     pub late: f64,
+    /// Whether the program, or the suite that plays it, was built without optimisation.
+    pub debug: bool,
     /// When what happened.
     pub phases: Phases,
+    /// Newcomers a second who were to come.
+    pub newcomers_per_second: f64,
     /// Newcomers.
     pub newcomers: Vec<Newcomer>,
     /// Requests of those who were in.
     pub requests: Vec<Visit>,
     /// People who were in before, of how many who were to be.
     pub residents: (usize, usize),
+    /// The circuits of those who were.
+    pub residents_circuits: Vec<u32>,
     /// What the gate said of itself.
     pub samples: Vec<Sample>,
     /// What the attackers did and got, until the end of the attack.
     pub attackers: Counted,
-    /// Requests of attackers that reached the service, while they attacked.
-    pub reached: u64,
+    /// Requests of attackers that reached the service, while they attacked, by part.
+    pub reached: BTreeMap<Part, u64>,
     /// What a page of the service took by itself during the attack, in milliseconds.
     pub service_ms: f64,
-    /// Memory (KiB) and descriptors just before the attack, and descriptors after everybody left.
+    /// Memory (KiB) just before the attack, and descriptors before anybody came.
     pub before: (Option<u64>, Option<u64>),
     /// Descriptors after everybody left.
     pub fds_after: Option<u64>,
-    /// Whether the program has budgets for sessions at all: older ones have none.
-    pub has_budgets: bool,
-    /// Whether every process of the stack ended.
-    pub ended: bool,
+    /// Processes of the stack that did not end.
+    pub left: Vec<u32>,
+    /// A line of the log with which a part of the program ended.
+    pub panicked: Option<String>,
     /// The load of the machine (one minute) at the start of the run.
     pub load: f64,
 }
@@ -164,6 +177,8 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
         core: spec.core,
     };
     let stack = Stack::start(plan, service.address).await?;
+    // Before anybody comes: what the visits of people leave behind is part of what has to be back.
+    let idle = process(stack.pid).1;
     let answers = stack.answers().await.context("the answers")?;
     let world = Arc::new(World::new(stack.front, answers, service.service.clone()));
     let monitor =
@@ -174,15 +189,12 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
         tally: tally.clone(),
         admin: stack.admin.clone(),
         strength: spec.strength,
+        people: spec.habits,
     };
-
-    let dial = ask(&stack.admin, http::Method::GET, "/dial", None).await?;
-    let has_budgets = dial.contains("pages_per_minute");
 
     let mut people = JoinSet::new();
     let inside = let_in(spec, &world, &mut people).await;
     let prepared = field.prepare(spec.attack).await;
-    let idle = process(stack.pid).1;
 
     let calm = world.now();
     let mut coming = JoinSet::new();
@@ -214,7 +226,7 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
     spawn_until(&mut coming, &mut arrived, calm + spec.timing.calm.as_secs_f64()).await;
 
     let before = process(stack.pid);
-    let reached_before = service.service.counts().1;
+    let reached_before = service.service.reached();
     let attack = world.now();
     let end = attack + spec.length.as_secs_f64();
     let attacking = {
@@ -222,20 +234,35 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
         tokio::spawn(async move { field.attack(kind, prepared).await })
     };
     spawn_until(&mut coming, &mut arrived, end).await;
+    let latest = if spec.timing.unhurried { end + spec.timing.patience.as_secs_f64() } else { end };
+    while world.now() < latest && spec.attack.missing(&tally.counted()).is_some() {
+        let next = world.now() + 1.0;
+        spawn_until(&mut coming, &mut arrived, next).await;
+    }
     let service_ms = service.service.page_takes().as_secs_f64() * 1000.0;
-    let (attackers, reached) = (tally.counted(), service.service.counts().1 - reached_before);
+    // First what arrived, then what paid for it.
+    let mut reached = service.service.reached();
+    let attackers = tally.counted();
+    for (part, count) in &mut reached {
+        *count -= reached_before.get(part).copied().unwrap_or_default();
+    }
     attacking.abort();
     // Dropped by now, and all that it began with it.
     let _aborted = attacking.await;
     let end = world.now();
     service.service.slow_down(1);
 
-    let pause: f64 = if spec.attack.is_for_challenges() { 30.0 } else { 5.0 };
-    let recovery = end + pause.min(spec.length.as_secs_f64());
+    let pause = spec.timing.pause.min(spec.length);
+    let sooner = Duration::from_secs(5);
+    let pause = if spec.attack.is_for_challenges() { pause } else { pause.min(sooner) };
+    let recovery = end + pause.as_secs_f64();
     let last = recovery + spec.timing.recovery.as_secs_f64();
     spawn_until(&mut coming, &mut arrived, last).await;
     arriving.abort();
-    let decided = || world.newcomers().iter().all(|newcomer| newcomer.in_after.is_some());
+    let decided = || {
+        world.newcomers().iter().all(|newcomer| newcomer.in_after.is_some())
+            && (!spec.timing.unhurried || world.residents_read_after(end))
+    };
     let waited = timeout(spec.timing.patience, async {
         while !decided() {
             sleep(Duration::from_millis(100)).await;
@@ -260,8 +287,8 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
     let newcomers = world.newcomers();
     let requests = world.requests();
     let log = stack.log();
-    let ended = stack.stop().await?;
-    let lost = log.lines().find(|line| line.contains("panicked"));
+    let left = stack.stop().await?;
+    let panicked = log.lines().find(|line| line.contains("panicked")).map(str::to_owned);
     Ok(Seen {
         version: spec.version,
         mode: spec.mode,
@@ -269,22 +296,30 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
         attack: spec.attack,
         strength: spec.strength,
         rate: spec.rate,
-        void: world.punctuality.verdict().or_else(|| lost.map(str::to_owned)),
         late: world.punctuality.late(),
+        debug: is_debug(&spec.program),
         phases: Phases { calm, attack, end, recovery, last },
+        newcomers_per_second: spec.newcomers,
         newcomers,
         requests,
         residents: (inside, spec.residents),
+        residents_circuits: world.residents(),
         samples,
         attackers,
         reached,
         service_ms,
         before: (before.0, idle),
         fds_after,
-        has_budgets,
-        ended,
+        left,
+        panicked,
         load,
     })
+}
+
+/// Whether `program` lies where cargo puts what it builds without optimisation, or the suite, which plays the program
+/// where the store is its memory, was built so.
+fn is_debug(program: &Path) -> bool {
+    cfg!(debug_assertions) || program.components().any(|part| part.as_os_str() == "debug")
 }
 
 /// Lets people in before the run, and gives how many are.

@@ -2,6 +2,7 @@
 //! workers as a small site. It tells people from attackers by the path that they ask for, because nothing else
 //! that reaches it could.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
@@ -26,12 +28,109 @@ use crate::client::FROM_SERVICE;
 
 /// Below this, people ask for pages, and their browsers for what pages load.
 pub const PEOPLE: &str = "/p/";
-/// Below this, attackers ask.
-pub const ATTACKERS: &str = "/x/";
-/// A download without an end.
-pub const DOWNLOAD: &str = "/x/download";
-/// What becomes a tunnel when asked to.
-pub const TUNNEL: &str = "/x/tunnel";
+/// Below this, attackers ask, each part of an attack below its own name ([`Part::path`]).
+const ATTACKERS: &str = "/x/";
+/// How the path of a download without an end closes, and that of what becomes a tunnel when asked to.
+pub const DOWNLOAD: &str = "/download";
+/// See [`DOWNLOAD`].
+pub const TUNNEL: &str = "/tunnel";
+
+/// A part of an attack; an attack has one or several. What it sends and what reaches the service is counted for each
+/// by itself, so that what one of them may do hides nothing that another may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Bodies that do not end.
+    Bodies,
+    /// Circuits that keep asking for challenges, half of them trusted.
+    Askers,
+    /// Circuits that ask once.
+    Fresh,
+    /// Circuits that ask again and again, and answer none.
+    Flood,
+    /// One session that sends as much as it can.
+    One,
+    /// One circuit with thousands of connections.
+    Greedy,
+    /// Cookie lines full of blanks.
+    Blanks,
+    /// What the proxy itself refuses.
+    Refused,
+    /// Challenges that are kept until the level is higher.
+    Hoard,
+    /// Circuits that answer, spend, and answer again.
+    Farm,
+    /// Connections on which a request never ends.
+    Dawdlers,
+    /// Downloads and tunnels that are held.
+    Held,
+    /// Scrapers.
+    Scrapers,
+    /// The cookie of a banned circuit.
+    Banned,
+}
+
+impl Part {
+    /// All of them, in order.
+    pub const ALL: [Self; 14] = [
+        Self::Bodies,
+        Self::Askers,
+        Self::Fresh,
+        Self::Flood,
+        Self::One,
+        Self::Greedy,
+        Self::Blanks,
+        Self::Refused,
+        Self::Hoard,
+        Self::Farm,
+        Self::Dawdlers,
+        Self::Held,
+        Self::Scrapers,
+        Self::Banned,
+    ];
+
+    /// Its name in paths and in words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bodies => "bodies",
+            Self::Askers => "askers",
+            Self::Fresh => "fresh",
+            Self::Flood => "flood",
+            Self::One => "one",
+            Self::Greedy => "greedy",
+            Self::Blanks => "blanks",
+            Self::Refused => "refused",
+            Self::Hoard => "hoard",
+            Self::Farm => "farm",
+            Self::Dawdlers => "dawdlers",
+            Self::Held => "held",
+            Self::Scrapers => "scrapers",
+            Self::Banned => "banned",
+        }
+    }
+
+    /// Whether it needs sessions; whatever else of it reaches the service was not admitted.
+    #[must_use]
+    pub const fn has_sessions(self) -> bool {
+        matches!(
+            self,
+            Self::Askers | Self::One | Self::Farm | Self::Held | Self::Scrapers | Self::Banned
+        )
+    }
+
+    /// A path below which it asks.
+    #[must_use]
+    pub fn path(self, page: impl std::fmt::Display) -> String {
+        format!("{ATTACKERS}{}/{page}", self.name())
+    }
+
+    /// The one that asks for `path`.
+    fn of(path: &str) -> Option<Self> {
+        let name = path.strip_prefix(ATTACKERS)?.split('/').next()?;
+        Self::ALL.into_iter().find(|part| part.name() == name)
+    }
+}
 
 /// Requests that the service works on at once; others wait for it.
 pub const WORKERS: usize = 8;
@@ -43,7 +142,8 @@ const ASSET: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Service {
     people: AtomicU64,
-    attackers: AtomicU64,
+    /// Those of attackers, by [`Part`].
+    attackers: [AtomicU64; Part::ALL.len()],
     /// How many times its usual time it takes.
     slowness: AtomicU64,
     workers: Semaphore,
@@ -53,7 +153,15 @@ impl Service {
     /// Requests of people and of attackers since the start.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
-        (self.people.load(Ordering::Relaxed), self.attackers.load(Ordering::Relaxed))
+        let attackers = self.attackers.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        (self.people.load(Ordering::Relaxed), attackers)
+    }
+
+    /// Requests of attackers since the start, by part.
+    #[must_use]
+    pub fn reached(&self) -> BTreeMap<Part, u64> {
+        let counts = self.attackers.iter().map(|count| count.load(Ordering::Relaxed));
+        Part::ALL.into_iter().zip(counts).collect()
     }
 
     /// From now on it takes `times` its usual time.
@@ -72,10 +180,10 @@ impl Service {
         mut request: Request<Incoming>,
     ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
         let path = request.uri().path().to_owned();
-        let counter = if path.starts_with(ATTACKERS) { &self.attackers } else { &self.people };
-        counter.fetch_add(1, Ordering::Relaxed);
+        let counter = Part::of(&path).and_then(|part| self.attackers.get(part as usize));
+        counter.unwrap_or(&self.people).fetch_add(1, Ordering::Relaxed);
         let response = Response::builder().header(FROM_SERVICE, "1");
-        if path == TUNNEL {
+        if path.ends_with(TUNNEL) {
             let upgraded = hyper::upgrade::on(&mut request);
             // Held until the other side ends it; it stays silent.
             drop(tokio::spawn(async move {
@@ -90,7 +198,7 @@ impl Service {
                 .header(header::UPGRADE, "websocket");
             return Ok(finish(response, Full::from("").boxed()));
         }
-        if path == DOWNLOAD {
+        if path.ends_with(DOWNLOAD) {
             return Ok(finish(response, Endless.boxed()));
         }
         let takes = if path.contains("/asset") { ASSET } else { PAGE };
@@ -148,7 +256,7 @@ impl Running {
         let address = listener.local_addr()?;
         let service = Arc::new(Service {
             people: AtomicU64::new(0),
-            attackers: AtomicU64::new(0),
+            attackers: Default::default(),
             slowness: AtomicU64::new(1),
             workers: Semaphore::new(WORKERS),
         });
@@ -183,5 +291,20 @@ async fn accept(listener: TcpListener, service: Arc<Service>) {
                 .with_upgrades();
             let _ended = connection.await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_their_part_and_people_have_none() {
+        for (place, part) in Part::ALL.into_iter().enumerate() {
+            assert_eq!(Part::of(&part.path("7/1")), Some(part));
+            assert_eq!(part as usize, place);
+        }
+        assert_eq!(Part::of("/p/7"), None);
+        assert_eq!(Part::of("/x/what"), None);
     }
 }

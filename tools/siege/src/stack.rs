@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use fortify_testkit::redis::Redis;
@@ -57,7 +58,7 @@ pub struct Stack {
     /// The process id of Fortify.
     pub pid: u32,
     // In the order in which they end.
-    _front: Servers,
+    front_servers: Servers,
     fortify: Option<Process>,
     redis: Option<Redis>,
     folder: tempfile::TempDir,
@@ -65,8 +66,8 @@ pub struct Stack {
 
 /// HAProxy and nginx, where the mode has them.
 struct Servers {
-    _haproxy: Option<Haproxy>,
-    _nginx: Option<Nginx>,
+    haproxy: Option<Haproxy>,
+    nginx: Option<Nginx>,
 }
 
 impl Stack {
@@ -143,7 +144,7 @@ impl Stack {
             front: haproxy.as_ref().map_or(gate, |haproxy| haproxy.address),
             admin,
             pid,
-            _front: Servers { _haproxy: haproxy, _nginx: nginx },
+            front_servers: Servers { haproxy, nginx },
             fortify: Some(fortify),
             redis,
             folder,
@@ -168,21 +169,57 @@ impl Stack {
         fs::read_to_string(self.folder.path().join("fortify.log")).unwrap_or_default()
     }
 
-    /// Ends all of it, and says whether every process is gone.
+    /// The process ids of all of it, workers of nginx included.
+    fn processes(&self) -> Vec<u32> {
+        let Servers { haproxy, nginx } = &self.front_servers;
+        let own = [
+            Some(self.pid),
+            haproxy.as_ref().map(Haproxy::id),
+            nginx.as_ref().map(Nginx::id),
+            self.redis.as_ref().and_then(Redis::id),
+        ];
+        let mut all: Vec<u32> = own.into_iter().flatten().collect();
+        let workers: Vec<u32> = all.iter().flat_map(|pid| children(*pid)).collect();
+        all.extend(workers);
+        all
+    }
+
+    /// Ends all of it, and gives the ids of processes that are still there.
     ///
     /// # Errors
     ///
     /// If its end cannot be waited for.
-    pub async fn stop(mut self) -> Result<bool> {
-        let pid = self.pid;
+    pub async fn stop(mut self) -> Result<Vec<u32>> {
         tokio::task::spawn_blocking(move || {
+            let mut left = self.processes();
             drop(self.fortify.take());
             drop(self);
-            !Path::new(&format!("/proc/{pid}")).exists()
+            // A worker outlives its master by moments.
+            for _ in 0..100 {
+                left.retain(|pid| runs(*pid));
+                if left.is_empty() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            left
         })
         .await
         .context("ending the stack")
     }
+}
+
+/// The processes that a process started from its first thread.
+fn children(pid: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Whether a process is there; one that has ended and was not waited for is not.
+fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Past the name, which may hold anything: the state.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 /// Puts the calling thread, and what it starts, on one core.
@@ -208,4 +245,19 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
         .unwrap_or_else(|| "the stack does not start".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_there_until_they_end() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(runs(child.id()));
+        assert!(runs(std::process::id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!runs(child.id()));
+    }
 }
