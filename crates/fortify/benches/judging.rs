@@ -93,7 +93,7 @@ fn decide_and_spend() {
         expires_at: now.after(Duration::from_secs(3600)),
     };
     for number in 0..CIRCUITS {
-        budgets.open(session(number).id, account());
+        budgets.open(session(number).id, circuit(number), account());
     }
     let mut times: Vec<Duration> = (0..CIRCUITS)
         .map(|number| {

@@ -66,7 +66,8 @@ impl Kept {
             let dir = folder(&files);
             named += u32::from(check(dir.path(), &format!("{name}, {seed}: {what}")));
         }
-        println!("{name}: {named} of {DAMAGES} damages named");
+        // SQLite makes a new index of the log when it opens the file, whatever is in the old one.
+        assert!(named > 0 || name.ends_with("-shm"), "{name}: no damage was named");
     }
 }
 
