@@ -15,6 +15,7 @@
 //! - [`manifest`]: how far each file had come, so that a file that was cut off or replaced is noticed.
 //! - [`journal`]: an append-only file of numbered records with checksums.
 //! - [`sqlite`]: database files: opened, migrated, and quarantined when damaged.
+//! - [`processor`]: whether the processor can do what TLS needs.
 //! - [`telemetry`]: the log, and what the metrics of all crates have in common.
 
 pub mod advice;
@@ -25,6 +26,7 @@ pub mod damage;
 pub mod entropy;
 pub mod journal;
 pub mod manifest;
+pub mod processor;
 pub mod pseudonym;
 pub mod recent;
 pub mod sqlite;

@@ -44,7 +44,7 @@ use connect::{Answered, Connector, Servers};
 
 pub use connect::connect;
 pub use headers::{Forwarded, OUR_COOKIES, Proto, cookies_for_service};
-pub use tls::{TlsError, processor_is_able};
+pub use tls::TlsError;
 
 /// How long an unused connection to the service is kept: less than the shortest common keep-alive of services
 /// (Node.js: 5 s), so that a request rarely uses one that is being closed.

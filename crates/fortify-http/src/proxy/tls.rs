@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fortify_core::processor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
@@ -35,7 +36,7 @@ pub enum TlsError {
 
 /// A connector that trusts the certificates in the file `ca`.
 pub(super) fn connector(ca: &Path) -> Result<TlsConnector, TlsError> {
-    if !processor_is_able() {
+    if !processor::runs_graviola() {
         return Err(TlsError::Processor);
     }
     let mut pem = Vec::new();
@@ -55,30 +56,4 @@ pub(super) fn connector(ca: &Path) -> Result<TlsConnector, TlsError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
-}
-
-/// Whether the processor has the instructions that Graviola, the cryptographic library, needs. It aborts the process
-/// on an older one.
-#[must_use]
-pub fn processor_is_able() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::is_x86_feature_detected as has;
-        has!("aes")
-            && has!("pclmulqdq")
-            && has!("bmi1")
-            && has!("bmi2")
-            && has!("adx")
-            && has!("avx")
-            && has!("avx2")
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        use std::arch::is_aarch64_feature_detected as has;
-        has!("neon") && has!("aes") && has!("pmull") && has!("sha2")
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    {
-        false
-    }
 }

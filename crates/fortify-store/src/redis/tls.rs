@@ -1,10 +1,12 @@
 //! Cryptography without C code, and certificates, for TLS to Redis.
 //!
 //! The provider is Graviola: Rust, and assembly that was formally verified; it builds with the Rust compiler alone. It
-//! needs a processor of about 2014 or later, and aborts the process on an older one, so that is checked first.
+//! needs a processor of about 2014 or later, and aborts the process on an older one, so that is checked first
+//! ([`processor::runs_graviola`]).
 
 use std::path::Path;
 
+use fortify_core::processor;
 use redis::{ClientTlsConfig, TlsCertificates};
 use tokio::io::AsyncReadExt as _;
 
@@ -22,7 +24,7 @@ const MAX_PEM_BYTES: u64 = 256 * 1024;
 ///
 /// Says what is wrong and what to do; never contains the content of a file.
 pub(super) async fn certificates(config: &RedisTls) -> Result<TlsCertificates, Cause> {
-    if !processor_is_able() {
+    if !processor::runs_graviola() {
         let needed =
             "TLS needs a processor with AES and AVX2 (x86) or AES and SHA-2 (ARM) instructions";
         return Err(Cause::new(needed).advise("use a unix socket or a tunnel"));
@@ -55,29 +57,5 @@ async fn read(key: &str, path: &Path) -> Result<Vec<u8>, Cause> {
     match bytes.windows(10).any(|window| window == b"-----BEGIN") {
         true => Ok(bytes),
         false => Err(Cause::new(format!("{key} {place} is no PEM file"))),
-    }
-}
-
-/// Whether the processor has the instructions that Graviola needs.
-fn processor_is_able() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::is_x86_feature_detected as has;
-        has!("aes")
-            && has!("pclmulqdq")
-            && has!("bmi1")
-            && has!("bmi2")
-            && has!("adx")
-            && has!("avx")
-            && has!("avx2")
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        use std::arch::is_aarch64_feature_detected as has;
-        has!("neon") && has!("aes") && has!("pmull") && has!("sha2")
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    {
-        false
     }
 }

@@ -812,7 +812,9 @@ async fn holding() -> (SocketAddr, Arc<AtomicU32>) {
         count.fetch_add(1, Ordering::SeqCst);
         std::future::pending::<StatusCode>()
     });
-    let router = axum::Router::new().route("/hold", hold).fallback(|| async { "here" });
+    // The body is read: closing with bytes unread would reset the connection, and the answer could be lost with it.
+    let here = |_: axum::body::Bytes| async { "here" };
+    let router = axum::Router::new().route("/hold", hold).fallback(here);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
