@@ -335,6 +335,8 @@ pub struct Field {
     pub strength: f64,
     /// What people do, beside whom a farm's take a little longer.
     pub people: Habits,
+    /// How long a ban may take until it holds.
+    pub ban_holds: Duration,
 }
 
 /// What an attack has before it begins.
@@ -353,7 +355,7 @@ impl Prepared {
 /// How long sessions that an attack needs may take.
 const SESSIONS_WAIT: Duration = Duration::from_secs(30);
 /// How long after the operator's ban the cookie is tried: by then it holds on every node.
-const BAN_HOLDS: Duration = Duration::from_secs(2);
+pub const BAN_HOLDS: Duration = Duration::from_secs(2);
 
 impl Field {
     fn many(&self, count: usize) -> usize {
@@ -796,7 +798,7 @@ impl Field {
         if ask(&self.admin, http::Method::POST, &path, Some(body)).await.is_err() {
             return;
         }
-        tokio::time::sleep(BAN_HOLDS).await;
+        tokio::time::sleep(self.ban_holds).await;
         // A connection of before would be another question.
         here.hang_up();
         let cookies = here.cookies.clone();

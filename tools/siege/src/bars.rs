@@ -214,11 +214,16 @@ pub const OVER_BUDGET: &str = "attackers' requests that reach the service";
 fn attackers(seen: &Seen) -> Vec<Bar> {
     let seconds = seen.phases.end - seen.phases.attack;
     let mut bars = Vec::new();
-    let unadmitted: u64 = (Part::ALL.into_iter())
+    let unadmitted: Vec<(&str, u64)> = (Part::ALL.into_iter())
         .filter(|part| !part.has_sessions() || *part == Part::Banned)
-        .map(|part| reached(seen, part))
-        .sum();
-    bars.push(bar(UNADMITTED, unadmitted.to_string(), "0", unadmitted == 0));
+        .map(|part| (part.name(), reached(seen, part)))
+        .filter(|(_, reached)| *reached > 0)
+        .collect();
+    let all: u64 = unadmitted.iter().map(|(_, reached)| reached).sum();
+    let by_part: Vec<_> =
+        unadmitted.iter().map(|(part, count)| format!("{part}: {count}")).collect();
+    let figure = if all == 0 { "0".to_owned() } else { format!("{all} ({})", by_part.join(", ")) };
+    bars.push(bar(UNADMITTED, figure, "0", all == 0));
     // Each part by itself: what one may send and does not would hide what another sends too much.
     for part in seen.attack.parts() {
         if !part.has_sessions() || *part == Part::Banned {
@@ -390,6 +395,7 @@ mod tests {
             fds_after: Some(50),
             left: Vec::new(),
             panicked: None,
+            log: String::new(),
             load: 0.0,
         }
     }
@@ -554,7 +560,7 @@ mod tests {
             let mut run = seen(attack);
             run.samples = vec![sample(5.0, 2.0), sample(50.0, 3.0)];
             assert_eq!(found(&of(&run), "level").held, up);
-            run.samples = vec![sample(5.0, 2.0), sample(71.0, 3.0)];
+            run.samples = vec![sample(5.0, 2.0), sample(50.0, 2.0), sample(71.0, 3.0)];
             assert_eq!(found(&of(&run), "level").held, !up);
         }
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::attacks::{Attack, Counted, Field, Tally};
+use crate::attacks::{Attack, BAN_HOLDS, Counted, Field, Tally};
 use crate::monitor::{Monitor, Sample, process};
 use crate::numbers::Pacer;
 use crate::people::{Habits, Newcomer, Visit, World, newcomer, resident};
@@ -157,6 +157,9 @@ pub struct Seen {
     pub left: Vec<u32>,
     /// A line of the log with which a part of the program ended.
     pub panicked: Option<String>,
+    /// The last lines of its log, which has warnings and worse.
+    #[serde(skip)]
+    pub log: String,
     /// The load of the machine (one minute) at the start of the run.
     pub load: f64,
 }
@@ -190,6 +193,7 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
         admin: stack.admin.clone(),
         strength: spec.strength,
         people: spec.habits,
+        ban_holds: if spec.timing.unhurried { BAN_HOLDS * 5 } else { BAN_HOLDS },
     };
 
     let mut people = JoinSet::new();
@@ -288,6 +292,8 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
     let requests = world.requests();
     let log = stack.log();
     let left = stack.stop().await?;
+    let lines: Vec<&str> = log.lines().collect();
+    let log_end = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n");
     let panicked = log.lines().find(|line| line.contains("panicked")).map(str::to_owned);
     Ok(Seen {
         version: spec.version,
@@ -312,6 +318,7 @@ pub async fn run(spec: &Spec) -> Result<Seen> {
         fds_after,
         left,
         panicked,
+        log: log_end,
         load,
     })
 }

@@ -79,5 +79,8 @@ fn wrong(seen: &Seen) -> Vec<String> {
             .filter(|bar| whatever_the_speed.contains(&bar.name) && !bar.held)
             .map(|bar| format!("{}: {} (at most {})", bar.name, bar.figure, bar.bar)),
     );
+    if !wrong.is_empty() {
+        wrong.push(format!("the log ends:\n{}", seen.log));
+    }
     wrong
 }
