@@ -10,6 +10,8 @@
 //! - [`circuit`]: the identity of a visitor: the circuit on an onion service, the address on clearnet.
 //! - [`pseudonym`]: keyed hashes of circuits, the only names of them that are stored.
 //! - [`allowance`]: how many challenges a rate allows at a moment; pure.
+//! - [`draw`]: who gets a place in a queue that is full; pure.
+//! - [`sketch`]: how many distinct circuits there were; pure.
 //! - [`recent`]: a bounded map of circuits that evicts the least recently used.
 //! - [`damage`]: what was lost of a damaged file, and where the damaged file went.
 //! - [`manifest`]: how far each file had come, so that a file that was cut off or replaced is noticed.
@@ -23,12 +25,14 @@ pub mod allowance;
 pub mod circuit;
 pub mod clock;
 pub mod damage;
+pub mod draw;
 pub mod entropy;
 pub mod journal;
 pub mod manifest;
 pub mod processor;
 pub mod pseudonym;
 pub mod recent;
+pub mod sketch;
 pub mod sqlite;
 pub mod telemetry;
 

@@ -11,16 +11,16 @@
 //! - **A long lane is served from its end.** In order of arrival, everybody would wait as long as the whole flood
 //!   takes. With the newest first, those who come later are in at once, and one call in `OLDEST` still goes to
 //!   the one that waits longest.
-//! - **A full lane is a draw**, see [`super::draw`].
+//! - **A full lane is a draw**, see [`fortify_core::draw`].
 //!
 //! Visitors keep their numbers in signed tickets.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::draw::{Draw, INTERVAL};
 use fortify_core::allowance::{Allowance, Rate};
 use fortify_core::clock::Timestamp;
+use fortify_core::draw::{Draw, INTERVAL};
 
 /// The times between which a waiting page refreshes: often enough to be there when it is called, and no more often
 /// than a page over Tor takes. The longest is that of a draw.

@@ -4,14 +4,12 @@
 //!
 //! - [`waits`]: how long a circuit waits after wrong answers; pure.
 //! - [`admission_queue`]: the order of visitors when more challenges are requested than may be issued; pure.
-//! - [`draw`]: who gets a place when the queue is full; pure.
 //! - [`Limits`]: both for a running gate, and the number of challenges that one circuit may request.
 //!
 //! Limits of one circuit are exact: the store keeps the times of its requests. The limit of the whole service
 //! protects this process only, so it is in memory; visitors keep their own tickets.
 
 pub mod admission_queue;
-pub mod draw;
 pub mod metrics;
 pub mod waits;
 
