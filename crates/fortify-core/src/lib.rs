@@ -16,6 +16,7 @@
 //! - [`damage`]: what was lost of a damaged file, and where the damaged file went.
 //! - [`manifest`]: how far each file had come, so that a file that was cut off or replaced is noticed.
 //! - [`journal`]: an append-only file of numbered records with checksums.
+//! - [`notes`]: a table of facts that is written to a journal in the background.
 //! - [`sqlite`]: database files: opened, migrated, and quarantined when damaged.
 //! - [`processor`]: whether the processor can do what TLS needs.
 //! - [`telemetry`]: the log, and what the metrics of all crates have in common.
@@ -29,6 +30,7 @@ pub mod draw;
 pub mod entropy;
 pub mod journal;
 pub mod manifest;
+pub mod notes;
 pub mod processor;
 pub mod pseudonym;
 pub mod recent;

@@ -17,7 +17,7 @@ use std::path::Path;
 pub const FILE_NAME: &str = "manifest";
 
 /// The files that have a number. Each has a slot of its own, so their order must not change.
-const FILES: [&str; 8] = [
+const FILES: [&str; 11] = [
     FILE_NAME,
     "revocations",
     "moves",
@@ -26,6 +26,9 @@ const FILES: [&str; 8] = [
     "admin.sqlite",
     "facts.sqlite",
     "tor-generation.json",
+    "answers",
+    "earned",
+    "budgets",
 ];
 
 /// Bytes of a slot: a file system writes a sector of 512 whole, and slots do not cross one.

@@ -13,19 +13,27 @@
 //! once. When the store does not answer, a node spends what it holds, and then the request fails, as it does where the
 //! store cannot say whether a session is in force.
 //!
+//! # A restart
+//!
+//! A single node writes what is left every few seconds ([`Budgets::keep`]), and at its end. One that is killed gives each
+//! session back at most what it spent since then, and a full bucket.
+//!
 //! # When the map is full
 //!
-//! The session that was used least recently is forgotten, and has a new budget if it comes back. Nobody honest loses
-//! anything by that, and whoever wants to gain by it needs [`MOST_SESSIONS`] sessions in force at once: more than
-//! `limits.service_challenges_per_minute` lets all visitors together earn in an hour.
+//! The session that was used least recently is forgotten, and goes on as after a restart; where nodes share budgets, as
+//! the store has it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fortify_core::clock::Timestamp;
+use fortify_core::damage::Damage;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_core::recent::Recent;
-use fortify_store::record::{Lease, LeaseRequest, SessionId};
+use fortify_reputation::budget_notes::{BudgetNote, BudgetNotes};
+use fortify_reputation::earned::EarnedSessions;
+use fortify_store::record::{Lease, LeaseRequest, Session, SessionId};
 
 use crate::threat::table::LevelPolicy;
 
@@ -48,9 +56,6 @@ pub const ASSETS_WITHIN: Duration = Duration::from_secs(30);
 /// 60,000 an hour.
 pub const MOST_SESSIONS: usize = 100_000;
 
-/// The most circuits whose earned sessions are counted.
-const MOST_CIRCUITS: usize = 100_000;
-
 /// How long a session that exceeds its rate without a pause keeps it, and how long a pause is. A browser that waits as
 /// `Retry-After` says pauses for longer after a refusal than [`PAUSE`] only if its page is closed, so the number of
 /// refusals counts too: twice what is allowed in a minute, which reloading pages do not reach. The assets of a page do not
@@ -71,13 +76,6 @@ const LEASING: usize = 64;
 /// How far the clock may be behind the last request before it counts as set back: otherwise the bucket would not fill
 /// until it has caught up.
 const SET_BACK: Duration = Duration::from_secs(60);
-
-/// The window of `sessions_per_hour`.
-pub const HOUR: Duration = Duration::from_secs(3600);
-
-/// Parts of [`HOUR`] in which earned sessions are counted together.
-const SLOTS: u64 = 12;
-const SLOT_MILLIS: u64 = 3_600_000 / SLOTS;
 
 /// What a session buys, from the level at which it was earned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -395,48 +393,13 @@ const fn milli(pages: u32) -> u64 {
     pages as u64 * PAGE as u64
 }
 
-/// The sessions that a circuit earned, in parts of an hour.
-#[derive(Clone, Copy, Debug, Default)]
-struct Earned {
-    /// The number of the latest slot since the Unix epoch.
-    latest: u64,
-    /// How many in each slot, by its number modulo [`SLOTS`].
-    counts: [u16; SLOTS as usize],
-}
-
-impl Earned {
-    /// The same at `now`, without what is older than an hour.
-    fn at(mut self, now: Timestamp) -> Self {
-        let slot = now.as_millis() / SLOT_MILLIS;
-        for passed in self.latest.saturating_add(1)..=slot.min(self.latest.saturating_add(SLOTS)) {
-            self.counts[(passed % SLOTS) as usize] = 0;
-        }
-        self.latest = self.latest.max(slot);
-        self
-    }
-
-    fn sum(&self) -> u32 {
-        self.counts.iter().map(|count| u32::from(*count)).sum()
-    }
-
-    /// When the first of them is an hour old.
-    fn eases_at(&self) -> Timestamp {
-        let oldest = self.latest.saturating_sub(SLOTS - 1)..=self.latest;
-        let mut some = oldest.filter(|slot| self.counts[(slot % SLOTS) as usize] > 0);
-        let slot = some.next().unwrap_or(self.latest);
-        Timestamp::from_millis(slot.saturating_add(SLOTS).saturating_mul(SLOT_MILLIS))
-    }
-
-    fn is_over(&self, now: Timestamp) -> bool {
-        self.at(now).sum() == 0
-    }
-}
-
 /// The budgets of all sessions, and how many sessions circuits earned.
 #[derive(Debug)]
 pub struct Budgets {
     accounts: Recent<Account, SessionId>,
-    earned: Recent<Earned>,
+    earned: EarnedSessions,
+    /// What is left of them over a restart of a single node.
+    notes: BudgetNotes,
     /// Whether other nodes have them too, and leases have to be taken.
     shared: bool,
     /// Held while a lease is taken, so that the requests of a session do not each take one.
@@ -449,10 +412,47 @@ impl Budgets {
     pub fn new(shared: bool) -> Self {
         Self {
             accounts: Recent::new(MOST_SESSIONS),
-            earned: Recent::new(MOST_CIRCUITS),
+            earned: EarnedSessions::default(),
+            notes: BudgetNotes::default(),
             shared,
             leasing: std::array::from_fn(|_| Arc::default()),
         }
+    }
+
+    /// As [`Self::new`], with what the files in `data_dir` say if there is no other node.
+    #[must_use]
+    pub fn from_files(shared: bool, data_dir: &Path, now: Timestamp) -> Self {
+        if shared {
+            return Self::new(shared);
+        }
+        let (earned, notes) =
+            (EarnedSessions::open(data_dir, now), BudgetNotes::open(data_dir, now));
+        Self { earned, notes, ..Self::new(shared) }
+    }
+
+    /// Writes what changed since the last time. Blocks.
+    pub fn keep(&self, now: Timestamp) {
+        if self.notes.are_kept() {
+            let accounts = self.accounts.all();
+            self.notes.keep(accounts.into_iter().map(|(id, account)| (id, account.note())), now);
+            self.earned.keep(now);
+        }
+    }
+
+    /// What was lost of the files.
+    #[must_use]
+    pub fn damages(&self) -> Vec<Damage> {
+        [self.notes.damages(), self.earned.damages()].concat()
+    }
+
+    /// The account of a `session` whose whole budget is `whole`, as far as the files know.
+    pub fn resume(&self, session: &Session, whole: Account, now: Timestamp) -> Account {
+        self.notes.of(session, now).map_or(whole, |note| whole.after(&note, now))
+    }
+
+    /// Counts a session that `circuit` earned; see [`EarnedSessions::earn`].
+    pub fn earn(&self, circuit: CircuitTag, most: u32, now: Timestamp) -> Option<Timestamp> {
+        self.earned.earn(circuit, most, now)
     }
 
     /// Whether they are shared with other nodes.
@@ -515,7 +515,7 @@ impl Budgets {
             (account, (spent, account.ahead(now), before))
         });
         if let Some(before) = before.filter(|before| *before != circuit) {
-            self.moved(before, circuit, now);
+            self.earned.moved(before, circuit, now);
         }
         (spent, ahead)
     }
@@ -572,41 +572,20 @@ impl Budgets {
             },
         );
     }
-
-    /// Counts a session that `circuit` earned. Returns when it may earn one of the full rate again, if it earned `most`
-    /// in the last hour before this one.
-    pub fn earn(&self, circuit: CircuitTag, most: u32, now: Timestamp) -> Option<Timestamp> {
-        self.earned.change(
-            circuit,
-            |earned| earned.is_over(now),
-            |known| {
-                let mut earned = known.unwrap_or_default().at(now);
-                let before = earned.sum();
-                let eases = earned.eases_at();
-                let count = &mut earned.counts[(earned.latest % SLOTS) as usize];
-                *count = count.saturating_add(1);
-                (earned, (before >= most).then_some(eases))
-            },
-        )
-    }
-
-    /// Counts what `from` earned for `to` too, because a session moved from there: otherwise each new circuit would
-    /// earn as many again.
-    fn moved(&self, from: CircuitTag, to: CircuitTag, now: Timestamp) {
-        let is_over = |earned: &Earned| earned.is_over(now);
-        let Some(before) = self.earned.get(from, is_over) else { return };
-        let before = before.at(now);
-        self.earned.change(to, is_over, |known| {
-            let mut earned = known.unwrap_or_default().at(now);
-            for (count, more) in earned.counts.iter_mut().zip(before.counts) {
-                *count = count.saturating_add(more);
-            }
-            (earned, ())
-        });
-    }
 }
 
 impl Account {
+    const fn note(&self) -> BudgetNote {
+        BudgetNote { left: self.left, until: self.until, full_rate_at: self.full_rate_at }
+    }
+
+    /// The same with what an earlier process left of it.
+    fn after(self, note: &BudgetNote, now: Timestamp) -> Self {
+        let slowed = note.full_rate_at.map(|eases| self.throttled_until(eases, now));
+        let account = slowed.unwrap_or(self);
+        Self { left: account.left.min(note.left), ..account }
+    }
+
     /// The same for a circuit that earned as many sessions as it may until `eases`.
     #[must_use]
     pub fn throttled_until(self, eases: Timestamp, now: Timestamp) -> Self {

@@ -162,6 +162,8 @@ pub struct Engine {
     replication: Arc<Replication>,
     behaviour: Arc<Behaviour>,
     budgets: Arc<Budgets>,
+    /// Held while answers and budgets are written.
+    keeping: Arc<tokio::sync::Mutex<()>>,
     threat: Arc<Threat>,
     exchanges: Arc<exchange::Exchanges>,
     /// Damage of the files that have no other owner.
@@ -259,7 +261,14 @@ impl Engine {
         let (per_minute, service) = (config.limits.challenges_per_minute, config.limits.service);
         let limits = Limits::new(store.clone(), clock.clone(), per_minute, service, queue);
         let reputation = Arc::new(Reputation::open(&data_dir, clock.clone())?);
-        let histories = Arc::new(AnswerHistories::new(clock.clone(), config.reputation.scoring));
+        let scoring = config.reputation.scoring;
+        // Where nodes share them, they are read from the store.
+        let histories = Arc::new(match shared {
+            true => AnswerHistories::new(clock.clone(), scoring),
+            false => AnswerHistories::open(&data_dir, clock.clone(), scoring),
+        });
+        let budgets = Budgets::from_files(shared, &data_dir, clock.now());
+        found.extend(histories.damages().iter().copied().chain(budgets.damages()));
         let node = random_bytes(&*entropy)?;
         let boot = move || boot();
         let replication =
@@ -290,7 +299,8 @@ impl Engine {
             chains: Chains::new(),
             limits: Arc::new(limits),
             behaviour: Arc::new(behaviour),
-            budgets: Arc::new(Budgets::new(shared)),
+            budgets: Arc::new(budgets),
+            keeping: Arc::default(),
             config,
             clock,
             entropy,

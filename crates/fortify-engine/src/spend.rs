@@ -158,12 +158,16 @@ impl Engine {
         tracing::info!("session ended: it exceeded its rate for a minute");
     }
 
-    /// A whole budget: that of the level at which `session` was earned.
+    /// A whole budget, that of the level at which `session` was earned, or what an earlier process left of it.
     fn account(&self, session: &Session) -> Account {
         let level = ThreatLevel::new(session.threat_level);
         let policy = level.map_or_else(|| self.threat.policy(), |at| self.threat.policy_at(at));
-        let account = Account::new(Allowance::of(&policy), self.clock.now(), session.expires_at);
-        if self.budgets.is_shared() { account.share() } else { account }
+        let now = self.clock.now();
+        let account = Account::new(Allowance::of(&policy), now, session.expires_at);
+        match self.budgets.is_shared() {
+            true => account.share(),
+            false => self.budgets.resume(session, account, now),
+        }
     }
 }
 

@@ -33,6 +33,23 @@ impl Engine {
         }
     }
 
+    /// Writes what circuits answered and what sessions have left, for the next process. To be called every few seconds and
+    /// at the end: a process that is killed loses what came after. Waits for one that has begun, so that no older figure
+    /// is written after a newer one.
+    pub async fn keep(&self) {
+        let (histories, budgets) = (self.answer_histories.clone(), self.budgets.clone());
+        // Held by the writing itself: whoever waits for it here may be cancelled.
+        let alone = self.keeping.clone().lock_owned().await;
+        let now = self.clock.now();
+        // Waiting for the disk must not block the threads that serve requests.
+        let kept = tokio::task::spawn_blocking(move || {
+            let _alone = alone;
+            histories.keep();
+            budgets.keep(now);
+        });
+        let _a_panic_was_logged_already = kept.await;
+    }
+
     /// Reloads the key file if it has changed, and returns whether it had.
     ///
     /// # Errors

@@ -8,12 +8,15 @@
 //! something no person does: answering the decoy, or filling in a hidden field.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::damage::Damage;
+use fortify_core::notes::{HEAD_BYTES, Notes, head_of};
 use fortify_core::pseudonym::CircuitTag;
 use fortify_core::recent::Recent;
 
@@ -22,6 +25,12 @@ pub const TIMES: usize = 10;
 
 /// The most circuits, 127 bytes each (`cargo bench -p fortify --bench judging`); the least recently seen is evicted.
 const MAX_CIRCUITS: usize = 100_000;
+
+/// The file in `storage.data_dir`.
+const FILE_NAME: &str = "answers";
+
+/// Bytes of a fact: the head, the times, three counts, two marks, the points and their time.
+const FACT_BYTES: usize = HEAD_BYTES + 4 * TIMES + 3 * 4 + 1 + 4 + 8;
 
 /// Answers are too quick if their average is below the first, or each of them below the second; both from the
 /// requirements.
@@ -182,6 +191,42 @@ impl AnswerHistory {
         self.at.until(now) >= scoring.forget
     }
 
+    fn encode(&self, circuit: CircuitTag, forget: Duration) -> [u8; FACT_BYTES] {
+        let mut value = Vec::with_capacity(FACT_BYTES);
+        value.extend(head_of(circuit.into(), self.at.after(forget)));
+        let counts = [self.solved, self.failed, self.first_tries, self.points.to_bits()];
+        value.extend(self.times.iter().chain(&counts).flat_map(|number| number.to_be_bytes()));
+        value.extend(self.at.as_millis().to_be_bytes());
+        value.push(u8::from(self.missed) | u8::from(self.bot) << 1);
+        let mut fact = [0; FACT_BYTES];
+        for (byte, value) in fact.iter_mut().zip(value) {
+            *byte = value;
+        }
+        fact
+    }
+
+    fn decode(fact: &[u8; FACT_BYTES]) -> Option<(CircuitTag, Self)> {
+        let circuit = CircuitTag::from_bytes(*fact.first_chunk()?);
+        let mut rest = fact.get(HEAD_BYTES..)?;
+        let mut number = || {
+            let (number, after) = rest.split_first_chunk()?;
+            rest = after;
+            Some(u32::from_be_bytes(*number))
+        };
+        let mut history = Self::default();
+        for time in &mut history.times {
+            *time = number()?;
+        }
+        (history.solved, history.failed, history.first_tries) = (number()?, number()?, number()?);
+        let points = f32::from_bits(number()?);
+        history.points = if points.is_finite() { points.clamp(0.0, MOST_POINTS) } else { 0.0 };
+        let (at, marks) = rest.split_first_chunk()?;
+        history.at = Timestamp::from_millis(u64::from_be_bytes(*at));
+        let marks = marks.first()?;
+        (history.missed, history.bot) = (marks & 1 > 0, marks & 2 > 0);
+        Some((circuit, history))
+    }
+
     /// Right answers; saturates.
     #[must_use]
     pub const fn solved(&self) -> u32 {
@@ -250,11 +295,13 @@ fn spread(times: &[u32], average: f64) -> f64 {
     (squares / (count - 1.0)).sqrt() / average.max(1.0)
 }
 
-/// The answer histories of circuits, for the tasks of a running gate. Bounded and in memory only: a restart forgives.
+/// The answer histories of circuits, for the tasks of a running gate. Bounded. On a single node they outlast a restart;
+/// where nodes share them, a node that starts reads them from the store.
 pub struct AnswerHistories {
     circuits: Recent<AnswerHistory>,
     clock: Arc<dyn Clock>,
     scoring: ArcSwap<Scoring>,
+    notes: Option<Notes<FACT_BYTES>>,
 }
 
 impl AnswerHistories {
@@ -262,7 +309,44 @@ impl AnswerHistories {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, scoring: Scoring) -> Self {
         let (circuits, scoring) = (Recent::new(MAX_CIRCUITS), ArcSwap::from_pointee(scoring));
-        Self { circuits, clock, scoring }
+        Self { circuits, clock, scoring, notes: None }
+    }
+
+    /// The histories that the file in `data_dir` has.
+    #[must_use]
+    pub fn open(data_dir: &Path, clock: Arc<dyn Clock>, scoring: Scoring) -> Self {
+        let now = clock.now();
+        let notes = Notes::open(data_dir, FILE_NAME, MAX_CIRCUITS, now);
+        let all = Self { notes: Some(notes), ..Self::new(clock, scoring) };
+        let facts = all.notes.iter().flat_map(|notes| notes.all(now));
+        for (circuit, history) in facts.filter_map(|fact| AnswerHistory::decode(&fact)) {
+            // A clock that was set back must not delay the decay.
+            let history = AnswerHistory { at: history.at.min(now), ..history };
+            all.circuits.change(circuit, |_| false, |_| (history, ()));
+        }
+        all
+    }
+
+    /// Writes what circuits answered since the last time. Blocks.
+    pub fn keep(&self) {
+        let Some(notes) = &self.notes else { return };
+        let (now, scoring) = (self.clock.now(), self.scoring.load());
+        for (circuit, history) in self.circuits.all() {
+            if !history.is_over(&scoring, now) {
+                notes.note(history.encode(circuit, scoring.forget));
+                // One that was forgotten since it was copied must not come back by a restart.
+                if !self.circuits.contains(circuit) {
+                    notes.forget(circuit.into());
+                }
+            }
+        }
+        notes.write(now);
+    }
+
+    /// What was lost of the file.
+    #[must_use]
+    pub fn damages(&self) -> &[Damage] {
+        self.notes.as_ref().map_or(&[], Notes::damages)
     }
 
     /// Changes the scoring, which applies to remembered answers too.
@@ -310,6 +394,9 @@ impl AnswerHistories {
     /// Forgets a circuit, because an operator reset it or it was closed.
     pub fn forget(&self, circuit: CircuitTag) {
         self.circuits.forget(circuit);
+        if let Some(notes) = &self.notes {
+            notes.forget(circuit.into());
+        }
     }
 
     /// The history of a circuit, with its current score.
@@ -454,6 +541,35 @@ mod tests {
             Just(AnswerEvent::Failed),
             Just(AnswerEvent::Bot),
         ]
+    }
+
+    proptest! {
+        // Each writing waits for the disk.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        /// Whatever circuits answered: the next process knows it, counts on, and forgets who was forgotten.
+        #[test]
+        fn a_restart_forgives_nothing(
+            events in prop::collection::vec((0_u8..6, event(), 0_u64..300), 0..60), later in 0_u64..4000,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let clock = Arc::new(fortify_core::clock::ManualClock::at(NOW));
+            let tag = |number| CircuitTag::from_bytes([number; 16]);
+            let histories = AnswerHistories::open(dir.path(), clock.clone(), SCORING);
+            for (number, event, gap) in events {
+                clock.advance(Duration::from_secs(gap));
+                histories.record(tag(number), event);
+                histories.keep();
+            }
+            histories.forget(tag(5));
+            histories.keep();
+            clock.advance(Duration::from_secs(later));
+            let again = AnswerHistories::open(dir.path(), clock.clone(), SCORING);
+            prop_assert_eq!(again.damages(), []);
+            for number in 0..6 {
+                prop_assert_eq!(again.get(tag(number)), histories.get(tag(number)));
+            }
+            prop_assert_eq!(again.get(tag(5)), None);
+        }
     }
 
     proptest! {

@@ -5,7 +5,9 @@
 //!
 //! # Layout
 //!
-//! - [`answer_history`]: the answers of circuits, their score and suspicions; in memory.
+//! - [`answer_history`]: the answers of circuits, their score and suspicions.
+//! - [`earned`]: how many sessions circuits earned in the last hour.
+//! - [`budget_notes`]: what sessions have left of their budgets, over a restart.
 //! - `penalties`: circuits that get stricter limits in `HAProxy`; pure.
 //! - [`status_db`]: the SQLite file, also for the command line, which may write beside a running gate.
 //! - `status_table`: the statuses in memory, and changes that the reconciler has not seen; pure.
@@ -14,6 +16,8 @@
 //! - [`Reputation`]: the interface for the tasks of a running gate.
 
 pub mod answer_history;
+pub mod budget_notes;
+pub mod earned;
 pub mod metrics;
 mod penalties;
 pub mod replication;

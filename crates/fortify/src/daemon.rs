@@ -25,6 +25,9 @@ use fortify_web::reload::{Live, Routes};
 /// How often the clock and the key file are checked, so that `fortify keys rotate` needs no restart.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often what circuits answered and sessions spent is written: a gate that is killed loses at most that much of it.
+const KEEPING_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How often exchanges are looked through for those whose session was ended: they are cut within two seconds, of
 /// which the store may take some to hear of it.
 const CUTTING_INTERVAL: Duration = Duration::from_secs(1);
@@ -119,6 +122,7 @@ impl Daemon {
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> DrainReport {
         let app = self.live.app();
         let keys = tokio::spawn(housekeeping(app.clone(), self.metrics.clone()));
+        let keeping = tokio::spawn(keep(self.live.clone()));
         let cutting = tokio::spawn(cut_ended(self.live.clone()));
         let charging = tokio::spawn(charge_tunnels(self.live.clone()));
         let telling = tokio::spawn(tell_changes(self.live.clone()));
@@ -133,12 +137,14 @@ impl Daemon {
         // The admin interface stays open until the last visitor's request is done.
         let (stopping, stopped) = watch::channel(false);
         let admin = self.admin.map(|admin| tokio::spawn(admin.run(stopped)));
+        let live = self.live.clone();
         let report = server::serve(self.listener, Routes(self.live), limits, count, stop).await;
         stopping.send_replace(true);
         if let Some(admin) = admin {
             let _a_panic_was_logged_already = admin.await;
         }
         keys.abort();
+        keeping.abort();
         cutting.abort();
         charging.abort();
         telling.abort();
@@ -147,6 +153,7 @@ impl Daemon {
             haproxy.abort();
         }
         threat.iter().chain(&tor).for_each(JoinHandle::abort);
+        live.app().engine.keep().await;
         report
     }
 }
@@ -279,6 +286,16 @@ async fn cut_ended(live: Arc<Live>) {
                 }
             }
         });
+    }
+}
+
+/// Writes what has to outlast a restart. A task of its own: a disk that hangs holds up nothing else.
+async fn keep(live: Arc<Live>) {
+    let mut tick = tokio::time::interval(KEEPING_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        live.app().engine.keep().await;
     }
 }
 

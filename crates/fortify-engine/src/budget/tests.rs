@@ -347,3 +347,44 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    // Each restart waits for the disk.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn a_restart_gives_a_session_no_more_than_was_not_written(
+        steps in proptest::collection::vec((0_u8..12, 0_u64..40), 1..150),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let until = second(20_000);
+        let session =
+            Session { id: SESSION, threat_level: 2, issued_at: NOW, expires_at: until };
+        let mut budgets = Budgets::from_files(false, dir.path(), NOW);
+        let (mut now, mut paid, mut unwritten, mut given_back) = (NOW, 0, 0, 0);
+        for (step, seconds) in steps {
+            now = now.after(Duration::from_secs(seconds));
+            match step {
+                0 | 1 => {
+                    budgets.keep(now);
+                    unwritten = 0;
+                }
+                2 => {
+                    budgets = Budgets::from_files(false, dir.path(), now);
+                    prop_assert_eq!(budgets.damages(), vec![]);
+                    given_back += unwritten;
+                    unwritten = 0;
+                }
+                _ => {
+                    let new = || budgets.resume(&session, Account::new(ALLOWANCE, now, until), now);
+                    let (spent, _) = budgets.spend(SESSION, circuit(1), VISIT, now, new);
+                    if let Spent::Paid(cost) = spent {
+                        paid += u64::from(cost);
+                        unwritten += u64::from(cost);
+                    }
+                    let account = budgets.account(SESSION, now).unwrap();
+                    prop_assert_eq!(account.left(), milli(ALLOWANCE.pages) + given_back - paid);
+                }
+            }
+        }
+    }
+}

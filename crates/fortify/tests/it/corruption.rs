@@ -23,6 +23,9 @@ use fortify_engine::session::key_ring::{KeyRing, Purpose};
 use fortify_engine::session::{Minted, Sessions};
 use fortify_engine::threat::history::DialHistory;
 use fortify_engine::threat::{Mode, ThreatLevel};
+use fortify_reputation::answer_history::{AnswerEvent, AnswerHistories, Scoring};
+use fortify_reputation::budget_notes::{BudgetNote, BudgetNotes};
+use fortify_reputation::earned::EarnedSessions;
 use fortify_reputation::{CircuitStatus, Reputation, StatusReason};
 use fortify_store::StateStore;
 use fortify_store::memory::{MemoryBounds, MemoryStore};
@@ -262,6 +265,61 @@ fn abuse_27_of_damaged_accounts_nobody_gets_more_than_they_had_in_silence() {
             named
         });
     }
+}
+
+/// Budgets count as used up if they may be, and what circuits did is as it was or named.
+#[test]
+fn abuse_27_of_damaged_notes_no_session_gets_pages_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(NOW));
+    let histories = |dir: &Path| AnswerHistories::open(dir, clock.clone(), Scoring::default());
+    let (answers, earned) = (histories(dir.path()), EarnedSessions::open(dir.path(), NOW));
+    let budgets = BudgetNotes::open(dir.path(), NOW);
+    let of = |number| Session {
+        id: session(number),
+        threat_level: 2,
+        issued_at: NOW,
+        expires_at: NOW.after(HOUR),
+    };
+    let note = |left| BudgetNote { left, until: NOW.after(HOUR), full_rate_at: None };
+    let mut old = Files::new();
+    for round in 0..20_u64 {
+        if round == 10 {
+            old = files(dir.path());
+        }
+        let left = (0..10).map(|number| (session(number), note(1000 - round)));
+        budgets.keep(left, NOW);
+        (0..10).for_each(|number| _ = answers.record(tag(number), AnswerEvent::Failed));
+        answers.keep();
+        (0..10).for_each(|number| _ = earned.earn(tag(number), 20, NOW));
+        earned.keep(NOW);
+    }
+    let kept = Kept { old, new: files(dir.path()) };
+    kept.each("budgets", |dir, what| {
+        let budgets = BudgetNotes::open(dir, LATER);
+        let named = names(budgets.damages(), "budgets");
+        for number in 0..10 {
+            let left = budgets.of(&of(number), LATER).map(|note| note.left);
+            assert!(left == Some(981) || named && left == Some(0), "{what}: {left:?}");
+        }
+        let fresh = Session { issued_at: LATER.after(Duration::from_secs(1)), ..of(99) };
+        assert_eq!(budgets.of(&fresh, LATER), None, "{what}");
+        named
+    });
+    kept.each("answers", |dir, what| {
+        let again = histories(dir);
+        let named = names(again.damages(), "answers");
+        let same = (0..10).all(|number| again.get(tag(number)) == answers.get(tag(number)));
+        assert!(named || same, "{what}");
+        named
+    });
+    kept.each("earned", |dir, what| {
+        let again = EarnedSessions::open(dir, LATER);
+        let named = names(again.damages(), "earned");
+        let same = (0..10).all(|number| again.earn(tag(number), 20, LATER).is_some());
+        assert!(named || same, "{what}");
+        named
+    });
 }
 
 /// A damaged key would sign and verify all the same, so this file alone keeps the gate down.

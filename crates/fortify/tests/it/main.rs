@@ -26,6 +26,7 @@ mod prometheus;
 mod redis;
 mod reload;
 mod requirements;
+mod restart;
 mod service;
 mod store_steps;
 mod tabs;
