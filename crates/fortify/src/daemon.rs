@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::metrics::DaemonMetrics;
 use crate::on_change::OnChange;
@@ -27,6 +27,9 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often what circuits answered and sessions spent is written: a gate that is killed loses at most that much of it.
 const KEEPING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the last writing may take at the end: a disk that hangs must not keep the process.
+const LAST_KEEPING: Duration = Duration::from_secs(5);
 
 /// How often exchanges are looked through for those whose session was ended: they are cut within two seconds, of
 /// which the store may take some to hear of it.
@@ -153,7 +156,12 @@ impl Daemon {
             haproxy.abort();
         }
         threat.iter().chain(&tor).for_each(JoinHandle::abort);
-        live.app().engine.keep().await;
+        if timeout(LAST_KEEPING, live.app().engine.keep()).await.is_err() {
+            tracing::error!(
+                seconds = LAST_KEEPING.as_secs(),
+                "the disk did not take the last budgets and answers in time; a restart knows those of five seconds ago"
+            );
+        }
         report
     }
 }
