@@ -144,6 +144,7 @@ section!(RawTor, "a section headed [tor]", {
     control: String,
     cookie_file: String,
     password_file: String,
+    metrics_address: String,
     instance: i64,
 });
 

@@ -166,6 +166,7 @@ impl Config {
                     ("control", text(self.tor.control.as_ref())),
                     ("cookie_file", path(self.tor.cookie_file.as_ref())),
                     ("password_file", path(self.tor.password_file.as_ref())),
+                    ("metrics_address", text(self.tor.metrics_address.as_ref())),
                     ("instance", self.tor.instance.to_string()),
                 ],
             ),

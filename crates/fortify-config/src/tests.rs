@@ -158,6 +158,7 @@ const EVERY_KEY: &str = r#"
         [tor]
         control = "unix:/run/tor/control"
         cookie_file = "/run/tor/control.authcookie"
+        metrics_address = "127.0.0.1:9035"
         instance = 3
         [threat]
         mode = "pinned"
@@ -291,6 +292,7 @@ fn every_key_takes_effect() {
             control: Some(ControlAddress::Unix("/run/tor/control".into())),
             cookie_file: Some("/run/tor/control.authcookie".into()),
             password_file: None,
+            metrics_address: Some("127.0.0.1:9035".parse().unwrap()),
             instance: 3,
         },
         threat: ThreatConfig {
@@ -665,6 +667,20 @@ fn a_control_port_is_a_socket_or_an_address_and_has_one_way_in() {
     let both = "[tor]\ncontrol = \"[::1]:9051\"\ncookie_file = \"/a\"\npassword_file = \"/b\"";
     let said = problem(both);
     assert!(said.starts_with("fortify.toml:4: tor.password_file: is set together with"), "{said}");
+}
+
+#[test]
+fn tors_metrics_port_is_an_address_of_this_machine() {
+    for good in ["127.0.0.1:9035", "[::1]:9035"] {
+        let config = load(&format!("tor.metrics_address = {good:?}"), &[]).unwrap();
+        assert_eq!(config.tor.metrics_address, Some(good.parse().unwrap()));
+    }
+    for bad in ["", "localhost:9035", "127.0.0.1", "127.0.0.1:0", "192.0.2.1:9035", "0.0.0.0:9035"]
+    {
+        let said = problem(&format!("tor.metrics_address = {bad:?}"));
+        let expected = "fortify.toml:1: tor.metrics_address: ";
+        assert!(said.starts_with(expected) && said.contains("is no metrics port"), "{said}");
+    }
 }
 
 #[test]

@@ -394,6 +394,8 @@ fn tor(check: &mut Check<'_>, raw: RawTor, tor: &mut TorConfig) {
         let message = "is set together with tor.cookie_file, keep the one that torrc requires";
         check.problems.push(check.origins, "tor.password_file", message);
     }
+    let address = |text: String| metrics_address(&text).map(Some);
+    check.with("tor.metrics_address", raw.metrics_address, address, &mut tor.metrics_address);
     check.whole("tor.instance", raw.instance, 0..=65_535, &mut tor.instance);
 }
 
@@ -535,6 +537,15 @@ fn control_address(text: &str) -> Result<ControlAddress, String> {
         _ => Err(format!(
             "{text:?} is no control port, use \"unix:/run/tor/control\" or \"127.0.0.1:9051\", as \
              ControlSocket or ControlPort in torrc say"
+        )),
+    }
+}
+
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 && address.ip().is_loopback() => Ok(address),
+        _ => Err(format!(
+            "{text:?} is no metrics port on this machine, use \"127.0.0.1:9035\", as MetricsPort in torrc says"
         )),
     }
 }

@@ -11,6 +11,7 @@
 //! - [`pseudonym`]: keyed hashes of circuits, the only names of them that are stored.
 //! - [`allowance`]: how many challenges a rate allows at a moment; pure.
 //! - [`draw`]: who gets a place in a queue that is full; pure.
+//! - [`load`]: what makes the site busy, in words; pure.
 //! - [`sketch`]: how many distinct circuits there were; pure.
 //! - [`recent`]: a bounded map of circuits that evicts the least recently used.
 //! - [`damage`]: what was lost of a damaged file, and where the damaged file went.
@@ -29,6 +30,7 @@ pub mod damage;
 pub mod draw;
 pub mod entropy;
 pub mod journal;
+pub mod load;
 pub mod manifest;
 pub mod notes;
 pub mod processor;

@@ -1,10 +1,10 @@
-//! `[tor]`: tor's control port.
+//! `[tor]`: tor's control port and metrics port.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// `[tor]`: tor's control port, which reports restarts and closed circuits.
+/// `[tor]`: tor's control port, which reports restarts and closed circuits, and its metrics port.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TorConfig {
     /// `control`: the address of tor's control port. None by default: tor is then not watched.
@@ -14,6 +14,9 @@ pub struct TorConfig {
     /// `password_file`: a file with the password of `HashedControlPassword`, instead of the cookie; none by
     /// default.
     pub password_file: Option<PathBuf>,
+    /// `metrics_address`: torrc's `MetricsPort`, on this machine. None by default: tor's own figures are then not
+    /// known.
+    pub metrics_address: Option<SocketAddr>,
     /// `instance`: which tor process this node is behind, 0 by default. Nodes that share keys and a store need
     /// different numbers.
     pub instance: u16,

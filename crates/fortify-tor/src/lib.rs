@@ -1,4 +1,4 @@
-//! Watches tor over its control port: notices restarts and closed circuits.
+//! Watches tor over its control port, where it notices restarts and closed circuits, and reads its metrics port.
 //!
 //! Optional (`[tor]`). Tor restarts its circuit counter when it restarts. Without this crate, a new visitor can
 //! inherit the state of an old circuit with the same number: a session, failures, a ban. With it, every run of
@@ -34,12 +34,14 @@
 //! - `control`: one authenticated connection.
 //! - `checkup`: the questions of `fortify doctor`.
 //! - `watch`: the task that keeps the connection open.
+//! - [`figures`]: tor's own figures, from its metrics port; needs no control port.
 //! - this file: [`Tor`] and [`TorEvents`], the interface to the other crates.
 
 mod checkup;
 pub mod config;
 mod control;
 mod error;
+pub mod figures;
 mod generation;
 pub mod metrics;
 mod protocol;

@@ -26,6 +26,7 @@ use fortify_http::proxy::{TlsError, Upstream};
 use fortify_store::StateStore;
 use fortify_store::memory::{MemoryBounds, MemoryStore};
 use fortify_store::redis::RedisStore;
+use fortify_tor::figures::MetricsPort;
 use fortify_tor::{GenerationError, Tor};
 
 /// How requests hold the [`App`].
@@ -55,6 +56,8 @@ pub struct App {
     pub maintenance: Arc<MaintenanceSwitch>,
     /// Tor's control port, where it is asked.
     pub tor: Option<Arc<Tor>>,
+    /// Tor's metrics port, where it is read.
+    pub tor_metrics: Option<Arc<MetricsPort>>,
     /// The answers that are being checked.
     pub answers: Arc<Answers>,
     /// What visitors read.
@@ -117,6 +120,9 @@ pub struct Readiness {
     /// Where tor is watched: whether it answers. Requests go on without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tor: Option<ComponentHealth>,
+    /// Where tor's own figures are read: whether they can be. Without them only the dial knows less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tor_metrics: Option<ComponentHealth>,
 }
 
 /// The health of a component that the gate can do without.
@@ -211,6 +217,8 @@ impl App {
             locales: Arc::new(Locales::load()?),
             started: clock.now(),
             engine: Arc::new(engine),
+            tor_metrics: (config.tor.metrics_address)
+                .map(|address| MetricsPort::new(address, metrics.tor.clone())),
             tor,
             config,
             clock,
@@ -272,6 +280,10 @@ impl App {
                 true => ComponentHealth::Degraded,
             }),
             tor: self.tor.as_ref().map(|tor| match tor.is_up() {
+                true => ComponentHealth::Ok,
+                false => ComponentHealth::Degraded,
+            }),
+            tor_metrics: self.tor_metrics.as_ref().map(|port| match port.is_up() {
                 true => ComponentHealth::Ok,
                 false => ComponentHealth::Degraded,
             }),

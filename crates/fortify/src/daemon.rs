@@ -18,6 +18,7 @@ use fortify_haproxy::reconciler::Reconciler;
 use fortify_http::server::{
     self, BindError, CircuitLimit, DrainReport, Limits, Listener, LocalAddress, ServerEvent,
 };
+use fortify_tor::metrics::TorFigures;
 use fortify_tor::{Tor, TorEvent, TorEvents};
 use fortify_web::app::{App, BuildError, SharedApp};
 use fortify_web::reload::{Live, Routes};
@@ -131,12 +132,20 @@ impl Daemon {
         let telling = tokio::spawn(tell_changes(self.live.clone()));
         let haproxy = start_haproxy(&app);
         let threat = start_dial(&self.live);
+        let figures = start_figures(&app);
         let tor = start_tor(&app).await;
         let limits = Limits::from(&app.config.server);
         let of_circuits = limits.max_connections_per_circuit.clone();
         let following = tokio::spawn(follow_level(self.live.clone(), of_circuits));
         let metrics = app.metrics.server.clone();
-        let count = Arc::new(move |event: ServerEvent| metrics.event(event));
+        let slots = app.engine.threat().clone();
+        let count = Arc::new(move |event: ServerEvent| {
+            metrics.event(event);
+            // A circuit that holds as many as it may says nothing of the others' slots.
+            if matches!(event, ServerEvent::Displaced | ServerEvent::AcceptFailed) {
+                slots.signals().turned_away();
+            }
+        });
         // The admin interface stays open until the last visitor's request is done.
         let (stopping, stopped) = watch::channel(false);
         let admin = self.admin.map(|admin| tokio::spawn(admin.run(stopped)));
@@ -155,7 +164,7 @@ impl Daemon {
         if let Some(haproxy) = haproxy {
             haproxy.abort();
         }
-        threat.iter().chain(&tor).for_each(JoinHandle::abort);
+        threat.iter().chain(&tor).chain(&figures).for_each(JoinHandle::abort);
         if timeout(LAST_KEEPING, live.app().engine.keep()).await.is_err() {
             tracing::error!(
                 seconds = LAST_KEEPING.as_secs(),
@@ -202,6 +211,13 @@ async fn start_tor(app: &SharedApp) -> Vec<JoinHandle<()>> {
     let watching = tokio::spawn(watcher.run(tor.clone()));
     tor.first_attempt().await;
     vec![forgetting, watching]
+}
+
+/// Starts to read tor's own figures for the dial, if `tor.metrics_address` is set.
+fn start_figures(app: &SharedApp) -> Option<JoinHandle<()>> {
+    let (port, threat) = (app.tor_metrics.clone()?, app.engine.threat().clone());
+    let tell = move |tor: TorFigures| threat.signals().tor(tor.effort, tor.queued, tor.rejected);
+    Some(tokio::spawn(port.run(tell)))
 }
 
 /// Drops the state of circuits that tor has closed.

@@ -169,6 +169,7 @@ pub async fn examine(context: &DoctorContext, clock: &dyn Clock) -> Vec<Finding>
     findings.extend(proxies::check(config, &places, &front));
     findings.extend(redis::check(config, redis.as_ref()));
     findings.extend(tor::check(config, tor.as_ref(), &places));
+    findings.push(tor::check_figures(config).await);
     findings.extend(upstream::check(config, &upstream));
     let others = clock::OtherClocks {
         made,

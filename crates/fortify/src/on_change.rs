@@ -203,6 +203,7 @@ mod tests {
             kind: Some(AttackKind::NeverAnswered),
             circuits: 2_000,
             requests_per_second: 100,
+            load: None,
         };
         for _ in 0..40 {
             let command = vec!["/bin/true".to_owned()];

@@ -222,12 +222,14 @@ fn dependencies(readiness: Readiness) -> Vec<Dependency> {
     };
     let upstream = readiness.upstream.map_or(Health::Off, |it| health(it == ComponentHealth::Ok));
     let tor = readiness.tor.map_or(Health::Off, |tor| health(tor == ComponentHealth::Ok));
+    let figures = readiness.tor_metrics.map_or(Health::Off, |it| health(it == ComponentHealth::Ok));
     [
         ("store", health(readiness.store), true),
         ("renderer", health(readiness.renderer), true),
         ("reputation", health(readiness.reputation == ComponentHealth::Ok), false),
         ("haproxy", haproxy, false),
         ("tor", tor, false),
+        ("tor_metrics", figures, false),
         ("upstream", upstream, false),
     ]
     .map(|(name, state, required)| Dependency { name, state, required })

@@ -132,6 +132,7 @@ fn part(part: &Dependency) -> Part {
         "reputation" => "bans and trust are lost at a restart",
         "haproxy" => "bans are enforced only here",
         "tor" => "circuits cannot be closed",
+        "tor_metrics" => "the threat level knows nothing of tor's load",
         "upstream" => "visitors are told that the site is down",
         _ if part.required => "nobody gets in",
         _ => "requests are served",

@@ -33,6 +33,9 @@ const MANY_UPSTREAM_ERRORS: u32 = 30;
 /// that people give up.
 const SLOW_UPSTREAM_MS: u64 = 2_000;
 
+/// The introductions in tor's queue at which tor counts as strained: what it serves in a second by default.
+const MANY_INTRODUCTIONS: u64 = 250;
+
 /// The number of open challenges that counts as an attack, as the requirements say.
 const MANY_WAITING: u64 = 500;
 
@@ -81,14 +84,27 @@ pub struct Signals {
     /// The average time until the protected service began to answer since the last sample, in ms.
     #[serde(default)]
     pub upstream_ms: u64,
+    /// The proof of work that tor suggests to clients.
+    #[serde(default)]
+    pub tor_effort: u64,
+    /// Introductions that wait in tor's queue.
+    #[serde(default)]
+    pub tor_queued: u64,
+    /// Introductions that tor rejected since the last sample. Shown, and of no weight: they reach nobody.
+    #[serde(default)]
+    pub tor_rejected: u64,
+    /// Connections since the last sample that found no slot, or lost theirs to another.
+    #[serde(default)]
+    pub turned_away: u64,
 }
 
 impl Signals {
     /// The pressure, in percent of the attack threshold; the worst of the signals counts.
     ///
     /// Circuits that solve are set against those that ask, are new and fail, so that a crowd of people is not an
-    /// attack; each stands for one other that is still reading. Slow pictures and a failing service double the pressure but count for nothing by
-    /// themselves, because one circuit alone can cause both.
+    /// attack; each stands for one other that is still reading. Strain doubles the pressure but counts for nothing by
+    /// itself, because a single client can cause it: with slow pictures, with a failing service, with introductions or
+    /// with connections.
     #[must_use]
     pub fn pressure(&self) -> u64 {
         let unsolved = self.new_circuits.saturating_sub(self.solving);
@@ -125,12 +141,20 @@ impl Signals {
         u32::try_from(circuits).unwrap_or(u32::MAX)
     }
 
-    /// Whether pictures or the protected service are slow, or the service fails.
+    /// Whether pictures or the protected service are slow, the service fails, tor does not cope, or slots run out.
     #[must_use]
     pub const fn is_strained(&self) -> bool {
         self.render_ms > SLOW_RENDER_MS
             || self.upstream_errors >= MANY_UPSTREAM_ERRORS
             || self.upstream_ms > SLOW_UPSTREAM_MS
+            || self.is_tor_strained()
+            || self.turned_away > 0
+    }
+
+    /// Whether tor asks for proof of work, or makes many introductions wait.
+    #[must_use]
+    pub const fn is_tor_strained(&self) -> bool {
+        self.tor_effort > 0 || self.tor_queued >= MANY_INTRODUCTIONS
     }
 }
 
@@ -140,6 +164,10 @@ pub struct Collector {
     minute: Mutex<Minute>,
     requests: AtomicU64,
     waiting: AtomicU64,
+    tor_effort: AtomicU64,
+    tor_queued: AtomicU64,
+    tor_rejected: AtomicU64,
+    turned_away: AtomicU64,
 }
 
 /// The last minute.
@@ -177,6 +205,10 @@ impl Collector {
             minute: Mutex::default(),
             requests: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
+            tor_effort: AtomicU64::new(0),
+            tor_queued: AtomicU64::new(0),
+            tor_rejected: AtomicU64::new(0),
+            turned_away: AtomicU64::new(0),
         }
     }
 
@@ -188,6 +220,18 @@ impl Collector {
     /// So many visitors are in the queue.
     pub fn queued(&self, waiting: u64) {
         self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Tor suggests so much proof of work, makes so many introductions wait, and rejected so many more.
+    pub fn tor(&self, effort: u64, queued: u64, rejected: u64) {
+        self.tor_effort.store(effort, Ordering::Relaxed);
+        self.tor_queued.store(queued, Ordering::Relaxed);
+        self.tor_rejected.fetch_add(rejected, Ordering::Relaxed);
+    }
+
+    /// A connection found no slot, or lost its own to another.
+    pub fn turned_away(&self) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
     }
 
     /// `circuit` asked for a challenge.
@@ -269,6 +313,10 @@ impl Collector {
         let signals = Signals {
             requests: self.requests.swap(0, Ordering::Relaxed),
             waiting: self.waiting.load(Ordering::Relaxed),
+            tor_effort: self.tor_effort.load(Ordering::Relaxed),
+            tor_queued: self.tor_queued.load(Ordering::Relaxed),
+            tor_rejected: self.tor_rejected.swap(0, Ordering::Relaxed),
+            turned_away: self.turned_away.swap(0, Ordering::Relaxed),
             ..minute.signals(active)
         };
         let ended = std::mem::take(&mut minute.current);
@@ -327,9 +375,8 @@ impl Minute {
             refused: of_minute(|interval| &interval.refused),
             exhausted: of_minute(|interval| &interval.exhausted),
             upstream_ms: average(current.upstream, current.upstream_answers),
-            // Set by the caller, which counts them without a lock.
-            waiting: 0,
-            requests: 0,
+            // The rest is set by the caller, which counts it without a lock.
+            ..Signals::default()
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use fortify_core::load::{Load, grouped};
+
 use super::signals::Signals;
 
 /// The samples in a row after which a verdict gets worse, and better: 30 s and a minute, as for the dial.
@@ -97,15 +99,18 @@ pub struct Verdict {
     pub circuits: u32,
     /// The requests a second of everybody in that sample.
     pub requests_per_second: u64,
+    /// While it is busy: what with, if that is known.
+    pub load: Option<Load>,
 }
 
 impl Verdict {
     /// What the operator may do; empty if nothing.
     #[must_use]
     pub const fn advice(&self) -> &'static str {
-        match (self.state, self.kind) {
-            (State::UnderAttack, Some(kind)) => kind.advice(),
-            (State::Busy, _) => {
+        match (self.state, self.kind, self.load) {
+            (State::UnderAttack, Some(kind), _) => kind.advice(),
+            (State::Busy, _, Some(load)) => load.advice(),
+            (State::Busy, _, None) => {
                 "nothing while people get in; see the queue and the time of pictures"
             }
             _ => "",
@@ -117,7 +122,10 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.state, self.kind) {
             (State::Calm, _) => f.write_str("calm"),
-            (State::Busy, _) => f.write_str("busy"),
+            (State::Busy, _) => match self.load {
+                Some(load) => write!(f, "busy ({load})"),
+                None => f.write_str("busy"),
+            },
             (State::UnderAttack, kind) => {
                 let kind = kind.map_or("many circuits", AttackKind::words);
                 let (circuits, rate) = (self.circuits.into(), self.requests_per_second);
@@ -128,12 +136,16 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A number with its thousands apart.
-fn grouped(number: u64) -> String {
-    match number / 1_000 {
-        0 => number.to_string(),
-        thousands => format!("{},{:03}", grouped(thousands), number % 1_000),
+/// What strains tor or the slots.
+fn load_of(signals: &Signals) -> Option<Load> {
+    if signals.turned_away > 0 {
+        return Some(Load::TurnedAway(signals.turned_away));
     }
+    signals.is_tor_strained().then_some(Load::Tor {
+        effort: signals.tor_effort,
+        queued: signals.tor_queued,
+        rejected: signals.tor_rejected,
+    })
 }
 
 /// Judges samples.
@@ -173,7 +185,9 @@ impl Judge {
         };
         if !attack {
             let state = if busy { State::Busy } else { State::Calm };
-            self.verdict = Verdict { state, ..Verdict::default() };
+            // What it was busy with stays until the state ends, or something else is the cause.
+            let load = load_of(signals).or(self.verdict.load).filter(|_| busy);
+            self.verdict = Verdict { state, load, ..Verdict::default() };
             self.worst = 0;
         } else if before != State::UnderAttack || pressure > self.worst {
             self.worst = pressure;
@@ -200,6 +214,7 @@ fn accuse(signals: &Signals, seconds: u64) -> Verdict {
         kind: Some(kind),
         circuits,
         requests_per_second: signals.requests / seconds.max(1),
+        load: None,
     }
 }
 
@@ -242,6 +257,36 @@ mod tests {
         let verdict = judge.step(&crowd, 10);
         assert_eq!((verdict.state, verdict.to_string().as_str()), (State::Busy, "busy"));
         assert!(!verdict.advice().is_empty());
+    }
+
+    #[test]
+    fn what_tor_and_slots_see_is_busy_and_never_an_attack_by_itself() {
+        let tor = Signals {
+            tor_effort: 12,
+            tor_queued: 1_300,
+            tor_rejected: u64::MAX,
+            ..Signals::default()
+        };
+        let queue = Signals { tor_queued: 250, ..Signals::default() };
+        let slots = Signals { turned_away: u64::MAX, ..Signals::default() };
+        for (signals, words) in
+            [(tor, "effort 12, 1,300"), (queue, "250"), (slots, "no slots left")]
+        {
+            let mut judge = Judge::default();
+            let verdicts: Vec<_> = (0..100).map(|_| judge.step(&signals, 10)).collect();
+            assert!(verdicts.iter().all(|verdict| verdict.state != State::UnderAttack));
+            let last = verdicts[99];
+            assert_eq!((verdicts[1].state, last.state), (State::Calm, State::Busy));
+            assert!(last.to_string().contains(words) && !last.advice().is_empty(), "{last}");
+            assert_eq!(signals.pressure(), 0);
+            // Fifty circuits do not turn the dial with them; as many as are an attack under strain do.
+            assert!(Signals { asking: 50, ..signals.clone() }.pressure() < ATTACK);
+            assert!(Signals { asking: 60, ..signals }.pressure() >= ATTACK);
+            let after = (0..6).map(|_| judge.step(&Signals::default(), 10)).last().unwrap();
+            assert_eq!((after.state, after.load), (State::Calm, None));
+        }
+        let rejected = Signals { tor_rejected: 5_000, tor_queued: 249, ..Signals::default() };
+        assert!(!rejected.is_strained());
     }
 
     #[test]

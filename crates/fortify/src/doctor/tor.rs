@@ -3,7 +3,10 @@
 use super::places::{Places, target_of_tor};
 use super::{Finding, within};
 use fortify_config::Config;
+use fortify_core::advice::Advise;
 use fortify_core::circuit::IdentityMode;
+use fortify_tor::figures;
+use fortify_tor::metrics::TorFigures;
 use fortify_tor::{self, Checkup, HiddenService, TorError};
 
 pub(super) type TorProbe = Result<Checkup, TorError>;
@@ -29,6 +32,29 @@ pub(super) fn check(config: &Config, found: Option<&TorProbe>, places: &Places) 
                 check_services(config.security.identity, &found.services, places),
             ]
         }
+    }
+}
+
+/// Whether tor's metrics port answers, where `tor.metrics_address` is set.
+pub(super) async fn check_figures(config: &Config) -> Finding {
+    const CHECK: &str = "tor.metrics";
+    let Some(address) = config.tor.metrics_address else {
+        let why = "tor.metrics_address is not set: what tor makes wait or asks proof of work for is not known";
+        return Finding::skipped(CHECK, why);
+    };
+    match figures::read(address).await {
+        Ok(found) => {
+            let TorFigures { effort, queued, rejected } = found;
+            Finding::ok(
+                CHECK,
+                format!(
+                    "{address} answers: proof of work of effort {effort}, {queued} introductions waiting, \
+                     {rejected} rejected since tor started"
+                ),
+            )
+        }
+        // Only the dial knows less.
+        Err(error) => Finding::warn(CHECK, error.problem(), error.advice().unwrap_or_default()),
     }
 }
 
@@ -79,6 +105,18 @@ fn check_services(identity: IdentityMode, services: &[HiddenService], places: &P
 mod tests {
     use super::super::CheckStatus;
     use super::*;
+
+    #[tokio::test]
+    async fn a_metrics_port_that_is_set_and_closed_is_a_warning_with_the_line_for_torrc() {
+        let mut config = Config::default();
+        assert_eq!(check_figures(&config).await.status, CheckStatus::Skipped);
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        config.tor.metrics_address = Some(closed);
+        let finding = check_figures(&config).await;
+        let advice = finding.advice.unwrap();
+        assert_eq!(finding.status, CheckStatus::Warn);
+        assert!(advice.contains(&format!("MetricsPort {closed}")), "{advice}");
+    }
 
     #[test]
     fn the_service_that_leads_to_the_gate_must_export_circuits() {

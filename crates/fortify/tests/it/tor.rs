@@ -2,6 +2,7 @@
 //!
 //! The real one runs without a network (`DisableNetwork 1`), in a folder of its own.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -22,9 +23,11 @@ use fortify_store::StateStore;
 use fortify_testkit::servers::{Haproxy, free_address};
 use fortify_testkit::wait::{PATIENCE as BOUND, eventually as until, until as until_async};
 use fortify_testkit::{NOW, Parts, Reply, TestGate, Visitor, memory_store};
+use fortify_tor::figures;
+use fortify_tor::metrics::TorFigures;
 use fortify_tor::{CloseOutcome, Tor, TorError, TorEvent};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{broadcast, watch};
 
 const ONE: &str = "fc00:dead:beef:4dad::0:19";
@@ -807,4 +810,157 @@ async fn an_operator_has_tor_close_a_circuit_that_was_seen_and_learns_no_number(
     }
     let heard = played.heard.lock().unwrap().clone();
     assert!(heard.iter().any(|line| line == "CLOSECIRCUIT 25"), "{heard:?}");
+}
+
+/// A gate that reads the metrics port at `address`.
+async fn reading(address: SocketAddr) -> TestGate {
+    TestGate::with(|parts| parts.config.tor.metrics_address = Some(address)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tors_own_figures_are_read_from_the_real_tor() {
+    let address = free_address();
+    // Tor opens no metrics port without a network: its network is an authority that nobody runs.
+    let mut real = RealTor::new(|dir| {
+        format!(
+            "ControlSocket {0}/control\nDisableNetwork 0\nMetricsPort {address}\n\
+             MetricsPortPolicy accept 127.0.0.1\nHiddenServiceDir {0}/site\nHiddenServicePort 80 127.0.0.1:9\n\
+             HiddenServicePoWDefensesEnabled 1\n\
+             DirAuthority none orport=9 127.0.0.1:9 0000000000000000000000000000000000000000",
+            dir.display()
+        )
+    })
+    .started()
+    .await;
+    until_async("tor's metrics port", || async { figures::read(address).await.is_ok() }).await;
+    names_are_known(address).await;
+    assert_eq!(figures::read(address).await.unwrap(), TorFigures::default());
+
+    let test_gate = reading(address).await;
+    let port = test_gate.app.tor_metrics.clone().expect("tor.metrics_address is set");
+    until("the figures are read", || port.is_up()).await;
+    assert_eq!(ready(&test_gate).await.json()["tor_metrics"], "ok");
+    assert_eq!(metric(&test_gate, "fortify_tor_metrics_up").await.as_deref(), Some("1"));
+    assert_eq!(metric(&test_gate, "fortify_tor_pow_suggested_effort").await.as_deref(), Some("0"));
+
+    real.kill();
+    let error = figures::read(address).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("MetricsPort {address}")), "{error}");
+    test_gate.stop().await;
+}
+
+/// That the metrics port has every figure under the name by which it is looked for: one that is missing reads as 0.
+async fn names_are_known(address: SocketAddr) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+    let (mut text, mut part) = (String::new(), [0; 4096]);
+    let names = [
+        "\ntor_hs_pow_suggested_effort{",
+        "\ntor_hs_rdv_pow_pqueue_count{",
+        "\ntor_hs_intro_rejected_intro_req_count{",
+    ];
+    // Tor lists them in any order.
+    while !names.iter().all(|name| text.contains(name)) {
+        let read = tokio::time::timeout(BOUND, stream.read(&mut part)).await;
+        let read = read.expect("every name is in the answer").unwrap();
+        assert!(read > 0, "the answer ended without a name: {text}");
+        text.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
+}
+
+/// A metrics port that gives `answer` to everybody, and then holds the connection open, as tor does.
+async fn metrics_port(answer: impl Into<Vec<u8>>) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let (listener, answer) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), answer.into());
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _request = stream.read(&mut [0; 1024]).await;
+            let _gone = stream.write_all(&answer).await;
+            open.push(stream);
+        }
+    });
+    (address, serving)
+}
+
+fn as_of_tor(body: &str) -> String {
+    format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metrics_port_that_answers_nonsense_degrades_and_tells_the_dial_nothing() {
+    let endless =
+        format!("HTTP/1.0 200 OK\r\n\r\n{}", "tor_hs_pow_suggested_effort 9\n".repeat(20_000));
+    let cases = [
+        ("what no HTTP server says".to_owned() + &"\0".repeat(300_000), "no figures of tor"),
+        (as_of_tor("up 1\n"), "no figures of tor"),
+        (endless, "no figures of tor"),
+        (String::new(), "does not answer"),
+    ];
+    for (answer, words) in cases {
+        let (address, serving) = metrics_port(answer).await;
+        let said = figures::read(address).await.unwrap_err().to_string();
+        assert!(said.contains(words) && said.contains("tor.metrics_address"), "{said}");
+        serving.abort();
+    }
+
+    let (address, serving) = metrics_port(as_of_tor("up 1\n")).await;
+    let test_gate = reading(address).await;
+    let reply = ready(&test_gate).await;
+    assert_eq!(
+        (reply.status, reply.json()["tor_metrics"].clone()),
+        (StatusCode::OK, "degraded".into())
+    );
+    assert_eq!(metric(&test_gate, "fortify_tor_metrics_up").await.as_deref(), Some("0"));
+    serving.abort();
+    test_gate.stop().await;
+
+    let without = TestGate::start().await;
+    assert!(ready(&without).await.json().get("tor_metrics").is_none());
+    assert_eq!(metric(&without, "fortify_tor_metrics_up").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_tor_holds_back_reaches_the_dial_and_turns_nothing_by_itself() {
+    let body = "tor_hs_pow_suggested_effort{onion=\"a\"} 12\ntor_hs_rdv_pow_pqueue_count{onion=\"a\"} 300\n";
+    let (address, serving) = metrics_port(as_of_tor(body)).await;
+    let test_gate = reading(address).await;
+    let port = test_gate.app.tor_metrics.clone().expect("tor.metrics_address is set");
+    until("the figures are read", || port.is_up()).await;
+    assert_eq!(metric(&test_gate, "fortify_tor_pow_suggested_effort").await.as_deref(), Some("12"));
+    assert_eq!(metric(&test_gate, "fortify_tor_pow_queue").await.as_deref(), Some("300"));
+    let threat = test_gate.app.engine.threat();
+    let level = threat.dial().level;
+    for _ in 0..12 {
+        threat.sample().await;
+    }
+    let verdict = threat.verdict().to_string();
+    assert!(verdict.starts_with("busy (tor: proof of work of effort 12, 300 "), "{verdict}");
+    assert_eq!(threat.dial().level, level);
+    serving.abort();
+    test_gate.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_loses_its_slot_reaches_the_dial() {
+    let test_gate = TestGate::with(|parts| {
+        parts.config.security.identity = IdentityMode::Circuit;
+        parts.config.server.proxy_protocol = true;
+        parts.config.server.max_connections = 4;
+    })
+    .await;
+    let signals = test_gate.app.engine.threat().signals();
+    assert!(!signals.sample(0).is_strained());
+    let mut held = Vec::new();
+    // One more each time, because the dial takes samples of its own meanwhile.
+    until("a connection that lost its slot is counted", || {
+        held.push(std::net::TcpStream::connect(test_gate.address).unwrap());
+        let sample = signals.sample(0);
+        sample.turned_away > 0 && sample.is_strained()
+    })
+    .await;
+    assert!(held.len() > 4, "cut while slots were free");
+    drop(held);
+    test_gate.stop().await;
 }
