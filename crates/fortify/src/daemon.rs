@@ -136,7 +136,10 @@ impl Daemon {
         let tor = start_tor(&app).await;
         let limits = Limits::from(&app.config.server);
         let of_circuits = limits.max_connections_per_circuit.clone();
-        let following = tokio::spawn(follow_level(self.live.clone(), of_circuits));
+        let most = of_circuits.get();
+        // Before the first connection.
+        of_circuits.set(allowed_by_level(&self.live, most));
+        let following = tokio::spawn(follow_level(self.live.clone(), of_circuits, most));
         let metrics = app.metrics.server.clone();
         let slots = app.engine.threat().clone();
         let count = Arc::new(move |event: ServerEvent| {
@@ -267,17 +270,20 @@ async fn charge_tunnels(live: Arc<Live>) {
     }
 }
 
-/// Keeps the number of connections that a circuit may hold at what the level in force allows, or at what the server does
-/// if that is less.
-async fn follow_level(live: Arc<Live>, limit: CircuitLimit) {
-    let most = limit.get();
+/// Keeps the number of connections that a circuit may hold at what the level in force allows.
+async fn follow_level(live: Arc<Live>, limit: CircuitLimit, most: usize) {
     let mut tick = tokio::time::interval(LEVEL_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let of_level = live.app().engine.threat().policy().connections_per_circuit;
-        limit.set(most.min(usize::try_from(of_level).unwrap_or(usize::MAX)));
+        limit.set(allowed_by_level(&live, most));
     }
+}
+
+/// How many connections a circuit may hold at the level in force; at most `most`, which the server allows.
+fn allowed_by_level(live: &Live, most: usize) -> usize {
+    let of_level = live.app().engine.threat().policy().connections_per_circuit;
+    most.min(usize::try_from(of_level).unwrap_or(usize::MAX))
 }
 
 /// Cuts exchanges whose session was ended, and has tor close the circuits of those that another server carries.
