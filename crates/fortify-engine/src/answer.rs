@@ -178,7 +178,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the store cannot record it; the session then stays in force.
+    /// Fails if the store cannot record it; the session may then stay in force.
     pub async fn log_out(&self, client: &Client, session: &Session) -> Result<(), EngineError> {
         self.revoke(session).await?;
         if let Some(circuit) = client.tor()

@@ -115,12 +115,16 @@ impl Engine {
         time: Duration,
     ) -> Result<Durability, ReputationError> {
         let now = self.clock.now();
-        if status == CircuitStatus::Banned
-            && let Err(error) = self.end_sessions_on(circuit, now).await
-        {
-            tracing::error!(%error, "could not end the sessions of a circuit that is banned; it is banned all the same");
+        let set = self.reputation.set(circuit, status, now.after(time), StatusReason::Operator);
+        if status != CircuitStatus::Banned {
+            return set.await;
         }
-        self.reputation.set(circuit, status, now.after(time), StatusReason::Operator).await
+        // At once: a store that does not answer holds up neither.
+        let (ended, set) = tokio::join!(self.end_sessions_on(circuit, now), set);
+        if let Err(error) = ended {
+            tracing::error!(%error, "could not end the sessions of a circuit at other nodes; it is banned all the same");
+        }
+        set
     }
 
     /// Ends all sessions of `circuit` that were earned until `at`, whichever way its requests arrive. Nothing is
@@ -130,15 +134,16 @@ impl Engine {
         circuit: TorCircuit,
         at: Timestamp,
     ) -> Result<(), StoreError> {
+        let mut refused = None;
         for id in [CircuitId::Header(circuit), CircuitId::ProxyLine(Origin::Tor(circuit))] {
             let tag = self.pseudonyms.tag(&id);
-            let ended = self.store.sessions_ended(tag).await?;
+            let ended = self.store.sessions_ended(tag).await.unwrap_or_default();
             // A ban is noticed again after it was carried out, and after a restart.
             if ended.is_none_or(|ended| ended.after(NOTICED_AGAIN) < at) {
-                self.store.end_sessions_of(tag, at).await?;
+                refused = self.store.end_sessions_of(tag, at).await.err().or(refused);
             }
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
     }
 
     /// Resets the status of many circuits.
@@ -196,7 +201,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the store cannot record it; the session then stays in force.
+    /// Fails if the store cannot record it; the session may then stay in force.
     pub async fn revoke(&self, session: &Session) -> Result<(), StoreError> {
         self.sessions.revoke(session).await?;
         for circuit in self.reputation.trusted_for(session.id) {

@@ -50,9 +50,9 @@ pub use tls::TlsError;
 /// (Node.js: 5 s), so that a request rarely uses one that is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 
-/// The read buffer in bytes, into which the head of a response must fit. Services with many cookies send a few
-/// KiB; nginx allows 4 to 8 KiB by default.
-const MAX_BUFFER: usize = 64 * 1024;
+/// The read buffer in bytes, into which the head of a response must fit: as long a head as a visitor may send.
+/// Services with many cookies send a few KiB; nginx allows 4 to 8 KiB by default.
+const MAX_BUFFER: usize = 40 * 1024;
 
 /// The host of requests whose visitor named none, which only HTTP/1.0 allows.
 const NO_HOST: Authority = Authority::from_static("localhost");

@@ -93,6 +93,13 @@ impl BindingTable {
         self.table().sessions.get(session).and_then(SessionBinding::bound_to)
     }
 
+    /// The circuits that `session` left, and when it left each.
+    pub(super) fn left_by(&self, session: &SessionId) -> Vec<(CircuitTag, Timestamp)> {
+        let table = self.table();
+        let moves = table.sessions.get(session).map_or(&[][..], SessionBinding::moves);
+        moves.iter().map(|one| (one.from, one.at)).collect()
+    }
+
     /// All that is known of where `session` lives and lived.
     pub(super) fn binding(&self, session: &SessionId) -> SessionBinding {
         self.table().sessions.get(session).cloned().unwrap_or_default()

@@ -505,6 +505,9 @@ async fn a_session_moves_as_often_as_it_may(store: &Arc<dyn StateStore>, pass: &
         "the window does not pass"
     );
     assert_eq!(status(store, moving).await, SessionState::BoundTo(d));
+    let left = store.left_by(moving);
+    assert_eq!(left.iter().map(|(circuit, _)| *circuit).collect::<Vec<_>>(), [a, b, c]);
+    assert!(left.is_sorted_by_key(|(_, at)| *at), "{left:?}");
     assert_eq!(status(store, session()).await, SessionState::Unmoved, "the wrong session moved");
 }
 

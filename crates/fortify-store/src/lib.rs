@@ -217,6 +217,9 @@ pub trait StateStore: Send + Sync + fmt::Debug {
         Ok(self.session_state(chain.revocation()).await? == SessionState::Revoked)
     }
 
+    /// The circuits that `session` left, and when it left each, as [`Self::session_state`] knows it.
+    fn left_by(&self, session: SessionId) -> Vec<(CircuitTag, Timestamp)>;
+
     /// Moves `session` to the circuit `step.to`, if that is allowed. Atomic over all nodes: of any number of
     /// simultaneous calls at most `step.most` are [`MoveOutcome::Moved`], and the session ends up on exactly one
     /// circuit.

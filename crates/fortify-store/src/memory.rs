@@ -354,6 +354,10 @@ impl StateStore for MemoryStore {
         Ok(self.revocations.until(&session))
     }
 
+    fn left_by(&self, session: SessionId) -> Vec<(CircuitTag, Timestamp)> {
+        self.bindings.left_by(&session)
+    }
+
     async fn move_session(
         &self,
         session: SessionId,

@@ -115,6 +115,9 @@ impl StateStore for ProbedStore {
         self.step("revoked_until")?;
         self.store.revoked_until(session).await
     }
+    fn left_by(&self, session: SessionId) -> Vec<(CircuitTag, Timestamp)> {
+        self.store.left_by(session)
+    }
     async fn move_session(
         &self,
         session: SessionId,

@@ -260,8 +260,9 @@ fn attackers(seen: &Seen) -> Vec<Bar> {
     bars
 }
 
-/// The share of the rate that was given out while somebody waited, between the first and the last such moment of the
-/// attack.
+/// The share of the rate that was given out in the longest time without a break in which somebody waited, over as many
+/// whole minutes of it as there are: a third of the rate is kept for bursts, and is there again a minute after it went
+/// out, so that a part of a minute says nothing.
 fn given_out(seen: &Seen) -> Option<Bar> {
     let (from, to) = (seen.phases.attack, seen.phases.end);
     let inside = seen.samples.iter().filter(|sample| (from..=to).contains(&sample.at));
@@ -270,15 +271,19 @@ fn given_out(seen: &Seen) -> Option<Bar> {
     if known.is_empty() {
         return Some(unseen(name, "95 %"));
     }
-    let mut waiting = known.iter().filter(|sample| sample.waiting.is_some_and(|w| w > 0.0));
-    let first = waiting.next()?;
-    let last = waiting.next_back().unwrap_or(first);
-    let seconds = last.at - first.at;
-    // Less says nothing about a rate by the minute.
-    if seconds < 10.0 {
+    let length = |spell: &&[&crate::monitor::Sample]| match spell {
+        [first, .., last] => last.at - first.at,
+        _ => 0.0,
+    };
+    let longest = (known.split(|sample| sample.waiting.is_none_or(|waiting| waiting <= 0.0)))
+        .max_by(|one, other| length(one).total_cmp(&length(other)))?;
+    let minutes = (length(&longest) / 60.0).floor();
+    if minutes < 1.0 {
         return None;
     }
-    let share = (last.issued? - first.issued?) / (seconds * seen.rate / 60.0);
+    let first = longest.first()?;
+    let last = longest.iter().find(|sample| sample.at >= first.at + 60.0 * minutes)?;
+    let share = (last.issued? - first.issued?) / ((last.at - first.at) * seen.rate / 60.0);
     Some(bar(name, percent(share), "95 %", share >= 0.95))
 }
 
@@ -503,17 +508,24 @@ mod tests {
             waiting: Some(waiting),
             ..Sample::default()
         };
-        // Nobody waits at 12; from 15 to 35 ten a second are given out.
+        let from = run.phases.attack;
+        run.phases.end = from + 90.0;
+        // A burst before anybody waits, less than the rate for most of the minute, and what is left of it at its end.
         run.samples = vec![
-            sample(12.0, 0.0, 0.0),
-            sample(15.0, 5.0, 9.0),
-            sample(35.0, 205.0, 1.0),
-            sample(38.0, 206.0, 0.0),
+            sample(from, 0.0, 0.0),
+            sample(from + 5.0, 200.0, 9.0),
+            sample(from + 63.0, 575.0, 1.0),
+            sample(from + 65.0, 800.0, 1.0),
+            sample(from + 80.0, 850.0, 2.0),
+            sample(from + 82.0, 850.0, 0.0),
         ];
         let bars = of(&run);
         assert_eq!(found(&bars, "challenges given out").figure, "100.0 %");
-        run.samples[2].issued = Some(190.0);
+        run.samples[3].issued = Some(760.0);
         assert!(!found(&of(&run), "challenges given out").held);
+        // Then nobody waits for a whole minute without a break.
+        run.samples[2].waiting = Some(0.0);
+        assert!(of(&run).iter().all(|bar| !bar.name.starts_with("challenges given out")));
     }
 
     #[test]

@@ -13,7 +13,7 @@ const RUNS: [(Attack, Mode, Store, f64); 16] = [
     (Attack::SlowBodies, Mode::Proxy, Store::Redis, 30.0),
     (Attack::Askers, Mode::Proxy, Store::Redis, 45.0),
     (Attack::FreshOnce, Mode::Proxy, Store::Redis, 100.0),
-    (Attack::NeverAnswered, Mode::Proxy, Store::Redis, 60.0),
+    (Attack::NeverAnswered, Mode::Proxy, Store::Redis, 75.0),
     (Attack::OneSession, Mode::Proxy, Store::Redis, 30.0),
     (Attack::Few, Mode::Proxy, Store::Memory, 60.0),
     (Attack::Hoard, Mode::Proxy, Store::Memory, 30.0),

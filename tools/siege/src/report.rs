@@ -348,8 +348,9 @@ that a draw among all who ask would give. Requests of people who are in: 99 % an
 answer), p95 at most twice that of the calm before the attack (with a slow service: twice what the service takes).
 Attackers at the service: none without a session or with a banned one's cookie; otherwise each part of an attack by
 itself at most its sessions times a session's budget (60 at once, 69 over Redis, where a node holds leases, 2 a second
-while one is held, 3,000 in all: the lowest level's, which allows the most); of one session's flood under 2 %. Challenges given out while anybody waits: 0.95 of the
-rate. Newcomers from 30 s after the end on (5 s, where the attack is not for challenges): 95 % in within 60 s. The
+while one is held, 3,000 in all: the lowest level's, which allows the most); of one session's flood under 2 %.
+Challenges given out in the longest time without a break in which anybody waits, over its whole minutes, where there is
+one: 0.95 of the rate. Newcomers from 30 s after the end on (5 s, where the attack is not for challenges): 95 % in within 60 s. The
 level: up within 60 s of an attack by 200 circuits or more, and not for one or fifty. Memory: 24 KiB an idle connection,
 64 KiB a held download or tunnel, a second wave adds nothing; descriptors are back to what they were before anybody
 came. A bar for which a run has seen nothing is missed.

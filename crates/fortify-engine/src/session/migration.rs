@@ -19,11 +19,10 @@ use fortify_store::record::{MoveOutcome, MoveRequest};
 const WINDOW: Duration = Duration::from_secs(3600);
 
 impl Sessions {
-    /// Moves the session in `claims`, which was on `left` a moment ago, to `circuit`, if permitted.
+    /// Moves the session in `claims` to `circuit`, if permitted.
     pub(super) async fn check_moving(
         &self,
         claims: Claims,
-        left: CircuitTag,
         circuit: CircuitTag,
     ) -> Result<Result<Admitted, Rejection>, SessionError> {
         let step = MoveRequest {
@@ -35,10 +34,8 @@ impl Sessions {
         };
         let rejection = match self.store.move_session(claims.session_id, step).await? {
             MoveOutcome::Moved => {
-                // A ban of the circuit that it left may have come in between, and must not miss it.
-                let session = claims.session();
-                if self.is_ended_with(&session, left).await? {
-                    self.revoke(&session).await?;
+                // A ban of the circuit that it left may have come in between.
+                if self.place_of(&claims.session(), circuit).await?.is_none() {
                     return Ok(Err(Rejection::Revoked));
                 }
                 return Ok(Ok(self.admit(claims, circuit, true)?));
@@ -175,9 +172,30 @@ mod tests {
         // The circuit was banned after the session was looked up there.
         fixture.clock.advance(Duration::from_secs(1));
         sessions.store.end_sessions_of(circuit(1), fixture.clock.now()).await.unwrap();
-        let moved = sessions.check_moving(claims, circuit(1), circuit(2)).await.unwrap();
+        let moved = sessions.check_moving(claims, circuit(2)).await.unwrap();
         assert_eq!(moved, Err(Rejection::Revoked));
         assert_eq!(fixture.use_from(2, &[&token]).await, Err(Rejection::Revoked));
+    }
+
+    #[tokio::test]
+    async fn abuse_17_a_ban_ends_the_session_that_left_while_it_was_on_its_way() {
+        for (seconds, ended) in [(0, true), (4, true), (5, false)] {
+            let fixture = fixture(3);
+            let token = fixture.minted().token;
+            fixture.clock.advance(Duration::from_secs(1));
+            let token = fixture.move_to(2, &token).await;
+            fixture.clock.advance(Duration::from_secs(seconds));
+            let banned_at = fixture.clock.now();
+            fixture.sessions.store.end_sessions_of(circuit(1), banned_at).await.unwrap();
+            let used = fixture.use_from(2, &[&token]).await.map(|admitted| admitted.moved);
+            let wanted = if ended { Err(Rejection::Revoked) } else { Ok(false) };
+            assert_eq!(used, wanted, "{seconds} s after the move");
+            // What is earned there later has nothing to do with that.
+            fixture.clock.advance(Duration::from_secs(60));
+            let later = fixture.minted().token;
+            fixture.move_to(3, &later).await;
+            assert!(fixture.use_from(3, &[&later]).await.is_ok());
+        }
     }
 
     #[tokio::test]

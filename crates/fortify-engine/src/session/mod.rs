@@ -241,10 +241,10 @@ impl Sessions {
             if bound_to == circuit {
                 return Ok(Some(self.admit(claims, circuit, false)?));
             }
-            elsewhere.push((claims, bound_to));
+            elsewhere.push(claims);
         }
-        for (claims, left) in elsewhere {
-            match self.check_moving(claims, left, circuit).await? {
+        for claims in elsewhere {
+            match self.check_moving(claims, circuit).await? {
                 Ok(admitted) => return Ok(Some(admitted)),
                 Err(rejection) => rejected(rejection),
             }
@@ -366,32 +366,41 @@ impl Sessions {
     ) -> Result<Option<CircuitTag>, StoreError> {
         let place = match self.store.session_state(session.id).await? {
             SessionState::Unmoved => circuit,
-            SessionState::BoundTo(other) => other,
+            SessionState::BoundTo(other) => {
+                for (left, at) in self.store.left_by(session.id) {
+                    // Its ban may have been on its way while the session moved, and must not miss it.
+                    let ended = self.ended_with(session, left).await?;
+                    if ended.is_some_and(|ended| ended < at.after(MAX_CLOCK_SKEW)) {
+                        return Ok(None);
+                    }
+                }
+                other
+            }
             SessionState::Revoked => return Ok(None),
         };
         // Its record may be among those that were lost.
         if self.is_before_loss(session.issued_at.as_secs()) {
             return Ok(None);
         }
-        Ok((!self.is_ended_with(session, place).await?).then_some(place))
+        Ok(self.ended_with(session, place).await?.is_none().then_some(place))
     }
 
-    /// Whether `session` was earned before all those of `circuit` were ended.
-    async fn is_ended_with(
+    /// When all those of `circuit` were ended, if `session` was earned before.
+    async fn ended_with(
         &self,
         session: &Session,
         circuit: CircuitTag,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Timestamp>, StoreError> {
         let ended = self.store.sessions_ended(circuit).await?;
         // A cookie tells the second in which it was earned.
-        Ok(ended.is_some_and(|ended| ended > session.issued_at))
+        Ok(ended.filter(|ended| *ended > session.issued_at))
     }
 
     /// Revokes `session`.
     ///
     /// # Errors
     ///
-    /// Fails if the store cannot record it; the session then stays in force.
+    /// Fails if the store cannot record it; the session may then stay in force.
     pub async fn revoke(&self, session: &Session) -> Result<(), StoreError> {
         self.store.revoke_session(session.id, session.expires_at).await
     }

@@ -34,8 +34,8 @@ use fortify_core::circuit::{
 /// what proxies in front add. Beyond it hyper answers 431.
 const MAX_HEAD: usize = 40 * 1024;
 
-/// The buffer of each direction in bytes: bounds what one connection costs.
-const MAX_BUFFER: usize = 64 * 1024;
+/// The buffer of each direction in bytes: bounds what one connection costs, and holds the longest head.
+const MAX_BUFFER: usize = 40 * 1024;
 
 /// The shared state of all connections of a server.
 pub(super) struct Context<S> {

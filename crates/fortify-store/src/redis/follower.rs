@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 use super::fault::{Cause, Fault};
 use super::keys::Keys;
 use super::link::{Connection, Link};
+use super::unwritten::Unwritten;
 use crate::StoreError;
 use crate::binding::BindingChange;
 use crate::binding_table::BindingTable;
@@ -78,6 +79,7 @@ pub(super) struct Follower {
     pub(super) link: Arc<Link>,
     pub(super) keys: Keys,
     pub(super) revocations: Arc<Revocations>,
+    pub(super) unwritten: Arc<Unwritten>,
     pub(super) moves: Arc<BindingTable>,
     pub(super) fresh: Arc<Freshness>,
     pub(super) clock: Arc<dyn Clock>,
@@ -196,6 +198,8 @@ impl Follower {
             let asked = if news.is_empty() { asked } else { Instant::now() };
             let whole = news.is_complete();
             self.apply(news).await?;
+            let unwritten = self.unwritten.lacking(&self.revocations, self.clock.now());
+            self.add_revocations(&serving, &unwritten).await?;
             if self.stream_id(&serving).await? != self.known.stream_id {
                 // Redis was flushed. What this node knows is still true.
                 self.catch_up(&serving).await?;
@@ -313,17 +317,26 @@ impl Follower {
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
         let missing = there.lacking(self.revocations.in_force(now));
-        for batch in missing.chunks(BATCH) {
-            let mut all = pipe();
-            for (session, until) in batch {
-                let (s, u) = (URL_SAFE_NO_PAD.encode(session.to_bytes()), until.as_millis());
-                let add = all.cmd("XADD").arg(self.keys.revocations()).arg("*");
-                add.arg("s").arg(s).arg("u").arg(u).ignore();
-            }
-            self.write_all(connection, all).await?;
-        }
+        self.add_revocations(connection, &missing).await?;
         if !missing.is_empty() {
             tracing::warn!(count = missing.len(), "wrote back revocations that Redis had lost");
+        }
+        Ok(())
+    }
+
+    async fn add_revocations(
+        &self,
+        connection: &Connection,
+        all: &[(SessionId, Timestamp)],
+    ) -> Result<(), StoreError> {
+        for batch in all.chunks(BATCH) {
+            let mut commands = pipe();
+            for (session, until) in batch {
+                let (s, u) = (URL_SAFE_NO_PAD.encode(session.to_bytes()), until.as_millis());
+                let add = commands.cmd("XADD").arg(self.keys.revocations()).arg("*");
+                add.arg("s").arg(s).arg("u").arg(u).ignore();
+            }
+            self.write_all(connection, commands).await?;
         }
         Ok(())
     }

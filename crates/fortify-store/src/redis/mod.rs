@@ -11,6 +11,7 @@
 //! - `gauge`: the number of unanswered challenges.
 //! - `shared_dial`: the threat dial of all nodes.
 //! - `replication`: statuses and answer events of circuits, shared by all nodes.
+//! - `unwritten`: revocations that Redis has not taken yet.
 //! - `follower`: the task that opens the connection and keeps revocations and moves in memory current.
 //! - `checkup`: the questions of `fortify doctor`.
 //! - this file: [`RedisStore`].
@@ -34,6 +35,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unwritten;
 
 use std::fmt;
 use std::path::Path;
@@ -52,7 +54,7 @@ use zeroize::Zeroizing;
 use super::binding::{BindingChange, MoveDecision, SessionBinding};
 use super::binding_table::{BindingTable, MAX_MOVES};
 use super::record::{
-    ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome,
+    ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome,
     MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use super::replication::ReplicationPeer;
@@ -72,6 +74,7 @@ use link::{Connection, Link};
 use replication::ReplicationTasks;
 use scripts::Scripts;
 use shared_dial::SharedDial;
+use unwritten::Unwritten;
 
 /// How much longer Redis keeps a key than the node's clock, which decides: the clocks of nodes differ by a second or
 /// so, and no node may lose a key too early.
@@ -99,6 +102,7 @@ pub struct RedisStore {
     /// The most entries in the log of moves.
     most_moves: usize,
     revocations: Arc<Revocations>,
+    unwritten: Arc<Unwritten>,
     moves: Arc<BindingTable>,
     fresh: Arc<Freshness>,
     waiting: Gauge,
@@ -125,12 +129,14 @@ impl RedisStore {
         let runtime = Handle::try_current().map_err(std::io::Error::other)?;
         let revocations = Arc::new(Revocations::open(data_dir, clock.now()));
         let moves = Arc::new(BindingTable::open(data_dir, clock.now()));
+        let unwritten = Arc::new(Unwritten::default());
         let link = Arc::new(Link::new(config.clone()));
         let (keys, fresh) = (Keys::new(config.prefix.clone()), Arc::new(Freshness::never()));
         let follower = Follower {
             link: link.clone(),
             keys: keys.clone(),
             revocations: revocations.clone(),
+            unwritten: unwritten.clone(),
             moves: moves.clone(),
             fresh: fresh.clone(),
             clock: clock.clone(),
@@ -151,6 +157,7 @@ impl RedisStore {
             most_revocations: MAX_REVOCATIONS,
             most_moves: MAX_LOGGED_MOVES,
             revocations,
+            unwritten,
             moves,
             fresh,
             waiting,
@@ -183,6 +190,11 @@ impl RedisStore {
                     .advise("another program, or a newer version, uses the same storage.prefix"),
             )
         })
+    }
+
+    /// Whether `session` is revoked, as far as this node knows.
+    fn is_revoked(&self, session: &SessionId) -> bool {
+        self.revocations.contains(session) || self.unwritten.until(session).is_some()
     }
 
     /// Decides a move across all nodes. If the session moves, the move is in Redis when this returns.
@@ -224,6 +236,33 @@ impl RedisStore {
             }
         });
         decided.await
+    }
+
+    /// Adds a revocation to the log, and then to this node's memory and disk.
+    async fn log_revocation(
+        &self,
+        session: SessionId,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.require_fresh()?;
+        if self.revocations.until(&session).is_some_and(|held| held >= until) {
+            return Ok(());
+        }
+        let mut revoke = self.scripts.revoke.key(self.keys.revocations());
+        revoke.arg(URL_SAFE_NO_PAD.encode(session.to_bytes())).arg(until.as_millis());
+        revoke.arg(self.most_revocations).arg(millis(REVOCATION_AGE));
+        let logged = self.link.step(|mut connection| async move {
+            match revoke.invoke_async::<u8>(&mut connection).await? {
+                0 => Err(Fault::Full("revocations")),
+                _ => Ok(()),
+            }
+        });
+        logged.await?;
+        // Waiting for the disk must not block the threads that serve requests.
+        let (revocations, now) = (self.revocations.clone(), self.clock.now());
+        tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
+            .await
+            .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
     }
 
     /// Records a move in this node's memory and on its disk.
@@ -461,30 +500,23 @@ impl StateStore for RedisStore {
     }
 
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
-        self.require_fresh()?;
-        if self.revocations.until(&session).is_some_and(|held| held >= until) {
-            return Ok(());
+        self.unwritten.hold(session, until);
+        let logged = self.log_revocation(session, until).await;
+        // Without an answer it stays in force here, and the follower writes it.
+        if !matches!(logged, Err(StoreError::Unavailable(_))) {
+            self.unwritten.release(session, until);
         }
-        let mut revoke = self.scripts.revoke.key(self.keys.revocations());
-        revoke.arg(URL_SAFE_NO_PAD.encode(session.to_bytes())).arg(until.as_millis());
-        revoke.arg(self.most_revocations).arg(millis(REVOCATION_AGE));
-        let logged = self.link.step(|mut connection| async move {
-            match revoke.invoke_async::<u8>(&mut connection).await? {
-                0 => Err(Fault::Full("revocations")),
-                _ => Ok(()),
-            }
-        });
-        logged.await?;
-        // Waiting for the disk must not block the threads that serve requests.
-        let (revocations, now) = (self.revocations.clone(), self.clock.now());
-        tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
-            .await
-            .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
+        logged
+    }
+
+    async fn spend_chain(&self, chain: ChainId, until: Timestamp) -> Result<(), StoreError> {
+        // If this fails the visitor answers again, so it must not be spent at this node.
+        self.log_revocation(chain.revocation(), until).await
     }
 
     async fn session_state(&self, session: SessionId) -> Result<SessionState, StoreError> {
         self.require_fresh()?;
-        if self.revocations.contains(&session) {
+        if self.is_revoked(&session) {
             return Ok(SessionState::Revoked);
         }
         Ok(self.moves.bound_to(&session).map_or(SessionState::Unmoved, SessionState::BoundTo))
@@ -492,7 +524,11 @@ impl StateStore for RedisStore {
 
     async fn revoked_until(&self, session: SessionId) -> Result<Option<Timestamp>, StoreError> {
         self.require_fresh()?;
-        Ok(self.revocations.until(&session))
+        Ok(self.revocations.until(&session).max(self.unwritten.until(&session)))
+    }
+
+    fn left_by(&self, session: SessionId) -> Vec<(CircuitTag, Timestamp)> {
+        self.moves.left_by(&session)
     }
 
     async fn move_session(
@@ -502,7 +538,7 @@ impl StateStore for RedisStore {
     ) -> Result<MoveOutcome, StoreError> {
         self.require_fresh()?;
         let now = self.clock.now();
-        if self.revocations.contains(&session) {
+        if self.is_revoked(&session) {
             return Ok(MoveOutcome::Revoked);
         }
         if let Some(settled) = self.moves.decide_from_memory(&session, &step, now) {

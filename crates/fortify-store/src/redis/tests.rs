@@ -413,6 +413,42 @@ async fn abuse_19_log_outs_survive_a_restart_of_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_what_is_ended_while_redis_does_not_answer_is_over_here_and_soon_everywhere() {
+    let redis = Redis::start(&[]);
+    let (one, two) = (fixture(&redis.config(), 3).await, fixture(&redis.config(), 3).await);
+    let until_when = contract::START.after(Duration::from_secs(3600));
+    let session = SessionId::random(&SystemEntropy).unwrap();
+    let circuit = CircuitTag::from_bytes([7; 16]);
+    let chain = ChainId::from_bytes([3; ChainId::BYTES]);
+    let (runtime, store) = (Handle::current(), &one.store);
+    let ended = || {
+        let all = async {
+            (
+                store.revoke_session(session, until_when).await.is_err(),
+                store.end_sessions_of(circuit, contract::START).await.is_err(),
+                store.spend_chain(chain, until_when).await.is_err(),
+            )
+        };
+        tokio::task::block_in_place(|| runtime.block_on(all))
+    };
+    assert_eq!(store.refuse_during(ended).await.unwrap(), (true, true, true));
+    assert_eq!(store.session_state(session).await.unwrap(), SessionState::Revoked);
+    assert_eq!(store.move_session(session, step(1, 2)).await.unwrap(), MoveOutcome::Revoked);
+    assert_eq!(store.sessions_ended(circuit).await.unwrap(), Some(contract::START));
+    assert!(!store.is_chain_spent(chain).await.unwrap(), "the visitor may answer again");
+    until("the other node to know", || async {
+        two.store.session_state(session).await.unwrap() == SessionState::Revoked
+            && two.store.sessions_ended(circuit).await.unwrap().is_some()
+    })
+    .await;
+    assert!(!two.store.is_chain_spent(chain).await.unwrap());
+    let forgotten = || async { one.store.unwritten.until(&session).is_none() };
+    until("it to be held no longer", forgotten).await;
+    assert_eq!(store.session_state(session).await.unwrap(), SessionState::Revoked);
+    assert_eq!(redis.tell(&["XLEN", "fortify:{revocations}:log"]), ":2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_full_log_refuses_a_log_out_and_forgets_none() {
     let redis = Redis::start(&[]);
     let mut fixture = fixture(&redis.config(), 3).await;

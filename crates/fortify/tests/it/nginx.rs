@@ -546,9 +546,11 @@ async fn abuse_12_the_question_is_not_there_for_visitors() {
     assert!(test_gate.site.seen().is_empty());
 }
 
-/// Something at Fortify's address that answers every question alike.
+/// Something at an address that answers every question alike, at once. It goes on reading the body: closing with bytes
+/// unread would reset the connection, and the answer could be lost with it.
 async fn stub(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> SocketAddr {
-    let router = Router::new().fallback(move || {
+    let router = Router::new().fallback(move |body: Body| {
+        tokio::spawn(axum::body::to_bytes(body, 1024 * 1024));
         let answer = answer.clone();
         async move { answer() }
     });
