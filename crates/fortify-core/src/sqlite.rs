@@ -26,6 +26,9 @@ use crate::manifest::{Progress, Recorded, Slot};
 /// How long a write waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The pause before asking again for what SQLite refuses at once while another process has the file.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
 /// After how many pages of the write-ahead log it is copied into the file: 100 KiB, a few hundred changes. SQLite's
 /// own limit is a thousand pages.
 const CHECKPOINT_PAGES: i64 = 25;
@@ -391,7 +394,7 @@ fn open_at(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|mut connection| {
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        keep_a_log(&connection)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         // Deleted rows must not stay readable in the file.
         connection.pragma_update(None, "secure_delete", "ON")?;
@@ -414,6 +417,23 @@ fn open_at(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
             Err(FileError::Damaged { path, cause: error.to_string() })
         }
         Err(error) => Err(FileError::Open { path, cause: error.to_string() }),
+    }
+}
+
+/// Has SQLite write changes to a log first. Of two processes that find a new file, each may hold a lock that the other
+/// waits for: SQLite then refuses one of them without waiting.
+fn keep_a_log(connection: &Connection) -> rusqlite::Result<()> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let done = connection.pragma_update(None, "journal_mode", "WAL");
+        let busy = |error: &rusqlite::Error| {
+            error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+        };
+        if !done.as_ref().is_err_and(busy) || waited >= BUSY_TIMEOUT {
+            return done;
+        }
+        std::thread::sleep(BUSY_PAUSE);
+        waited += BUSY_PAUSE;
     }
 }
 
@@ -591,7 +611,7 @@ mod tests {
 
     #[test]
     fn many_processes_that_start_at_once_find_no_damage() {
-        for _round in 0..10 {
+        for _round in 0..30 {
             let dir = tempfile::tempdir().unwrap();
             std::thread::scope(|scope| {
                 let starts: Vec<_> =
