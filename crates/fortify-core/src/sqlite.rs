@@ -426,9 +426,8 @@ fn keep_a_log(connection: &Connection) -> rusqlite::Result<()> {
     let mut waited = Duration::ZERO;
     loop {
         let done = connection.pragma_update(None, "journal_mode", "WAL");
-        let busy = |error: &rusqlite::Error| {
-            error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
-        };
+        let busy =
+            |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
         if !done.as_ref().is_err_and(busy) || waited >= BUSY_TIMEOUT {
             return done;
         }

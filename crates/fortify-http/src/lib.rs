@@ -7,6 +7,7 @@
 //! In order of dependency:
 //!
 //! - [`config`]: the sections `[server]` and `[upstream]`.
+//! - `tcp`: how sockets are set up.
 //! - [`server`]: the accept loop, its deadlines, and checks of message framing.
 //! - [`metrics`]: the metrics of both.
 //! - [`limiter`]: how many requests the protected service works on at once, and who comes next.
@@ -18,6 +19,7 @@ pub mod metrics;
 mod occupancy;
 pub mod proxy;
 pub mod server;
+mod tcp;
 
 /// The example of the README, compiled and run.
 #[cfg(doctest)]

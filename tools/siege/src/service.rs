@@ -19,6 +19,7 @@ use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -279,6 +280,9 @@ async fn accept(listener: TcpListener, service: Arc<Service>) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
+        // By itself the kernel takes up to 4 MB of each download in advance: several hundred that begin at once would
+        // keep the machine busy with copying what nobody reads.
+        let _more_is_no_fault = set_socket_send_buffer_size(&stream, 128 * 1024);
         let service = service.clone();
         while connections.try_join_next().is_some() {}
         connections.spawn(async move {

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Extensions, Uri};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -24,6 +24,7 @@ use super::breaker::{Breaker, is_of_this_machine};
 use super::tls::{self, TlsError};
 use crate::config::{UpstreamConfig, UpstreamServer};
 use crate::metrics::UpstreamMetrics;
+use crate::tcp;
 
 /// The pause before a second attempt, after one that was refused at once: enough for a service that is restarted by
 /// its supervisor while its socket stays, and not felt by visitors.
@@ -216,7 +217,7 @@ impl Server {
             Address::Tcp { host, port, tls } => {
                 let host = host.trim_start_matches('[').trim_end_matches(']');
                 let stream = TcpStream::connect((host, *port)).await?;
-                stream.set_nodelay(true)?;
+                tcp::set_up(&stream)?;
                 match tls {
                     None => Ok(Box::new(stream)),
                     Some((tls, name)) => Ok(Box::new(tls.connect(name.clone(), stream).await?)),
@@ -312,6 +313,11 @@ impl Answered {
     }
 }
 
+/// The most bytes of an answer that are read at once: hyper doubles its buffer, up to what the longest head needs,
+/// whenever a read fills it, and each part of a download that is hardly read then holds as much. Less than the 8 KiB with
+/// which it begins, which it therefore keeps.
+const MAX_PART: usize = 8 * 1024 - 1;
+
 /// A stream of any kind.
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
@@ -334,9 +340,14 @@ impl Read for ServiceConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let mut part = [0; MAX_PART];
+        let most = buffer.remaining().min(MAX_PART);
+        let mut part = ReadBuf::new(&mut part[..most]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, part.unfilled()))?;
+        buffer.put_slice(part.filled());
+        Poll::Ready(Ok(()))
     }
 }
 

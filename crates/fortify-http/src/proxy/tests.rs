@@ -279,7 +279,8 @@ async fn an_upload_waits_for_a_service_that_does_not_read() {
     let forwarding =
         tokio::spawn(async move { upstream.forward(request("PUT", "/", body), forwarded()).await });
     let held = within(settled(&taken)).await;
-    assert!(held < 512, "{held} of 2048 frames were taken, which no kernel buffer holds");
+    // Less than 2 MB: the kernel would hold 4 by itself.
+    assert!(held < 32, "{held} of 2048 frames were taken");
     go.send(()).unwrap();
     assert_eq!(within(forwarding).await.unwrap().unwrap().status(), StatusCode::OK);
     assert_eq!(taken.load(Ordering::Relaxed), 2048);
@@ -291,12 +292,13 @@ async fn abuse_26_an_endless_answer_waits_for_a_visitor_who_does_not_read() {
     let count = Arc::clone(&taken);
     let endless = move || async move { Body::new(Counted { left: usize::MAX, taken: count }) };
     let upstream = upstream(service(Router::new().fallback(endless)).await);
-    let mut response = upstream.forward(request("GET", "/", ""), forwarded()).await.unwrap();
-    for _ in 0..10 {
-        within(response.body_mut().frame()).await.unwrap().unwrap();
-    }
+    let gate = Gate::start(upstream, |_| {}).await;
+    let mut socket = TcpStream::connect(gate.address).await.unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    within(socket.read_exact(&mut [0; 64 * 1024])).await.unwrap();
     let held = within(settled(&taken)).await;
-    assert!(held < 512, "{held} frames of 64 KiB are held somewhere");
+    // The kernel holds up to 4 MB for the service, and would hold as much again for the visitor.
+    assert!(held < 96, "{held} frames of 64 KiB are held somewhere");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::stream::Socket;
 use crate::config::ServerConfig;
+use crate::tcp;
 use fortify_core::circuit::PeerAddress;
 
 /// A bound socket.
@@ -73,10 +74,9 @@ impl Listener {
     pub(super) async fn accept(&self) -> io::Result<(Socket, PeerAddress)> {
         match self {
             Self::Tcp(listener, _) => {
-                let (socket, peer) = listener.accept().await?;
-                // A challenge page is small; waiting to fill a segment would only delay it.
-                socket.set_nodelay(true)?;
-                Ok((Box::new(socket), PeerAddress::Tcp(peer.ip())))
+                let (stream, peer) = listener.accept().await?;
+                tcp::set_up(&stream)?;
+                Ok((Box::new(stream), PeerAddress::Tcp(peer.ip())))
             }
             Self::Unix(listener, _) => {
                 let (socket, _) = listener.accept().await?;

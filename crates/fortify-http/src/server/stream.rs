@@ -20,6 +20,10 @@ use super::{Events, Limits, ServerEvent, Stage};
 /// connection, and the client may lose the response.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How many bytes of an answer may wait to be written before more are taken from the service. hyper takes as many as its
+/// longest head has, and a download that is hardly read would hold them.
+const MAX_UNSENT: usize = 16 * 1024;
+
 /// A socket of either kind.
 pub(super) type Socket = Box<dyn Io>;
 
@@ -41,6 +45,10 @@ struct State {
     /// Who waits to read. hyper does not look again by itself when an answer is done, and the
     /// timer for idling has to be set.
     reader: Option<Waker>,
+    /// Bytes of the answer's body that were taken and are not written yet, or fewer: what is written of heads counts too.
+    unsent: usize,
+    /// Who waits to take more.
+    taker: Option<Waker>,
     /// Kept until the tunnel's socket is closed.
     held: Option<Held>,
 }
@@ -62,14 +70,15 @@ impl Progress {
     /// A new connection has to send a head at once.
     pub(super) fn new(slot: SlotHandle) -> Self {
         let (phase, scanner) = (Phase::Head(Instant::now()), Scanner::default());
-        let state = Arc::new(Mutex::new(State { phase, scanner, reader: None, held: None }));
-        Self { state, slot }
+        let state = State { phase, scanner, reader: None, unsent: 0, taker: None, held: None };
+        Self { state: Arc::new(Mutex::new(state)), slot }
     }
 
     /// Starts a request, and returns its framing; refused if the scanner did not see it.
     pub(super) fn begin(&self) -> Framing {
         let mut state = self.lock();
         state.phase = Phase::Busy;
+        state.unsent = 0;
         self.slot.does(Activity::Busy);
         state.scanner.take().unwrap_or(Framing::Refused)
     }
@@ -117,10 +126,32 @@ impl Progress {
         state.scanner.feed(bytes);
     }
 
-    /// The client took some of what it was sent. hyper may still be writing an answer whose body
-    /// it has taken whole, so idling begins when the last of it is gone.
-    fn sent(&self) {
+    /// Waits until more of an answer's body may be taken.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
+        if state.unsent < MAX_UNSENT {
+            return Poll::Ready(());
+        }
+        state.taker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// So many bytes of an answer's body were taken.
+    pub(super) fn took(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.unsent = state.unsent.saturating_add(bytes);
+    }
+
+    /// The client took so many bytes of what it was sent. hyper may still be writing an answer whose body
+    /// it has taken whole, so idling begins when the last of it is gone.
+    fn sent(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.unsent = state.unsent.saturating_sub(bytes);
+        if state.unsent < MAX_UNSENT
+            && let Some(taker) = state.taker.take()
+        {
+            taker.wake();
+        }
         match &mut state.phase {
             Phase::Head(since) | Phase::Idle(since) => *since = Instant::now(),
             Phase::Busy | Phase::Tunnel => {}
@@ -219,15 +250,15 @@ impl GuardedStream {
     }
 
     /// Passes a result on; a write that has to wait starts the clock, one that moves stops it.
-    fn watch_write<T>(
+    fn watch_write(
         &mut self,
         cx: &mut Context<'_>,
-        result: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if result.is_ready() {
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = result {
             self.write_timer = None;
-            self.progress.sent();
-            return result;
+            self.progress.sent(*written.as_ref().unwrap_or(&0));
+            return Poll::Ready(written);
         }
         let deadline = match &self.write_timer {
             Some(timer) => timer.deadline(),

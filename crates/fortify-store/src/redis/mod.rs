@@ -54,8 +54,8 @@ use zeroize::Zeroizing;
 use super::binding::{BindingChange, MoveDecision, SessionBinding};
 use super::binding_table::{BindingTable, MAX_MOVES};
 use super::record::{
-    ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome,
-    MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
+    ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest,
+    MoveOutcome, MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
 };
 use super::replication::ReplicationPeer;
 use super::revocations::{MAX_REVOCATIONS, Revocations};
@@ -239,11 +239,7 @@ impl RedisStore {
     }
 
     /// Adds a revocation to the log, and then to this node's memory and disk.
-    async fn log_revocation(
-        &self,
-        session: SessionId,
-        until: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn log_revocation(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
         self.require_fresh()?;
         if self.revocations.until(&session).is_some_and(|held| held >= until) {
             return Ok(());
