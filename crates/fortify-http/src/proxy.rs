@@ -9,6 +9,7 @@
 //! - `breaker`: whether a server of the service is down (pure);
 //! - `connect`: connections to the service's servers, and `tls`: their certificates;
 //! - `headers`: which headers pass, and which are replaced (pure);
+//! - `placed`: a request that holds its place at the service until it is answered;
 //! - `activity`: the time since the last transfer;
 //! - `tunnel`: a WebSocket between visitor and service.
 
@@ -16,12 +17,12 @@ mod activity;
 mod breaker;
 mod connect;
 mod headers;
+mod placed;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod tunnel;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,14 +34,14 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::config::UpstreamConfig;
-use crate::limiter::{Busy, Figures, HELD_FOR_BODY, HELD_LONGEST, HeldPlace, Places, SessionKey};
+use crate::limiter::{Busy, Figures, HELD_FOR_BODY, HELD_LONGEST, Places, SessionKey};
 use crate::metrics::UpstreamMetrics;
 use activity::{Activity, Sent, ToldBody, WatchedBody};
 use connect::{Answered, Connector, Servers};
+use placed::Placed;
 
 pub use connect::connect;
 pub use headers::{Forwarded, OUR_COOKIES, Proto, cookies_for_service};
@@ -60,14 +61,20 @@ const NO_HOST: Authority = Authority::from_static("localhost");
 /// A client for the protected service.
 #[derive(Clone, Debug)]
 pub struct Upstream {
+    clients: Arc<Clients>,
+    /// `None` if the number of requests is not limited.
+    places: Option<Places>,
+}
+
+/// What a request is sent with.
+#[derive(Debug)]
+struct Clients {
     servers: Arc<Servers>,
     /// One for each server, with its own pool of connections.
     pooled: Vec<Client<Connector, Body>>,
     /// Makes a new connection for each request, to any server.
     unpooled: Client<Connector, Body>,
     response_timeout: Duration,
-    /// `None` if the number of requests is not limited.
-    places: Option<Places>,
     metrics: UpstreamMetrics,
 }
 
@@ -101,13 +108,14 @@ impl Upstream {
         let response_timeout = config.response_timeout;
         let places = (config.max_concurrent > 0)
             .then(|| Places::new(config.max_concurrent, metrics.clone()));
-        Ok(Some(Self { servers, pooled, unpooled, response_timeout, places, metrics }))
+        let clients = Arc::new(Clients { servers, pooled, unpooled, response_timeout, metrics });
+        Ok(Some(Self { clients, places }))
     }
 
     /// Whether no server of the service accepts connections. It is found out again every few seconds.
     #[must_use]
     pub fn is_down(&self) -> bool {
-        self.servers.are_down()
+        self.clients.servers.are_down()
     }
 
     /// The limit of requests that the service works on at once, and how far it is used; `None` without one.
@@ -127,7 +135,7 @@ impl Upstream {
     pub async fn forward_for(
         &self,
         session: SessionKey,
-        request: Request<Body>,
+        mut request: Request<Body>,
         forwarded: Forwarded,
     ) -> Result<Response<Body>, ProxyError> {
         let Some(places) = self.places.as_ref().filter(|_| !self.is_down()) else {
@@ -137,43 +145,14 @@ impl Upstream {
         let kind = (request.body().is_end_stream())
             .then(|| places.kind(request.method(), request.uri().path()));
         let place = places.enter(session).await.map_err(ProxyError::Busy)?;
-        let (asks, answered) = oneshot::channel();
-        tokio::spawn(self.clone().forward_with(place, kind, request, forwarded, asks));
-        // It ends without an answer only if it panics.
-        answered.await.unwrap_or(Err(ProxyError::BadResponse))
-    }
-
-    /// Forwards a request that holds `place`, for whoever `asks`. Without anybody who asks any more it goes on for as long
-    /// as it holds the place. The visitor's body does not: it ends with the visitor's connection.
-    async fn forward_with(
-        self,
-        place: HeldPlace,
-        kind: Option<u64>,
-        mut request: Request<Body>,
-        forwarded: Forwarded,
-        mut asks: oneshot::Sender<Result<Response<Body>, ProxyError>>,
-    ) {
         let sent = kind.is_none().then(|| {
             let (body, sent) = ToldBody::new(std::mem::take(request.body_mut()));
             *request.body_mut() = Body::new(body);
             sent
         });
-        let mut answer = pin!(self.forward(request, forwarded));
-        let held = tokio::select! {
-            biased;
-            answer = &mut answer => Some(answer),
-            () = holding(sent) => None,
-        };
-        if let Some(answer) = held {
-            place.give_back(kind.filter(|_| answer.is_ok()));
-            drop(asks.send(answer));
-            return;
-        }
-        place.give_back(kind);
-        tokio::select! {
-            answer = &mut answer => drop(asks.send(answer)),
-            () = asks.closed() => {}
-        }
+        let clients = self.clients.clone();
+        let answer = async move { clients.forward(request, forwarded).await };
+        Placed::new((place, kind), holding(sent), answer).await
     }
 
     /// Forwards a request, and returns the response as soon as its head has arrived.
@@ -191,6 +170,16 @@ impl Upstream {
     /// an error, and with it the visitor's connection.
     pub async fn forward(
         &self,
+        request: Request<Body>,
+        forwarded: Forwarded,
+    ) -> Result<Response<Body>, ProxyError> {
+        self.clients.forward(request, forwarded).await
+    }
+}
+
+impl Clients {
+    async fn forward(
+        &self,
         mut request: Request<Body>,
         forwarded: Forwarded,
     ) -> Result<Response<Body>, ProxyError> {
@@ -198,7 +187,7 @@ impl Upstream {
         let visitor = websocket.then(|| hyper::upgrade::on(&mut request));
         let activity = Activity::new();
         let request = Self::outgoing(request, &forwarded, websocket, &activity)?;
-        if self.is_down() {
+        if self.servers.are_down() {
             return Err(ProxyError::Down);
         }
         let mut response = tokio::select! {
@@ -255,7 +244,7 @@ impl Upstream {
     /// another.
     fn may_send_again(&self, error: &legacy::Error) -> bool {
         if error.is_connect() {
-            return !self.is_down() && self.pooled.len() > 1;
+            return !self.servers.are_down() && self.pooled.len() > 1;
         }
         let stale = error.connect_info().is_some_and(Answered::of);
         stale && hyper_error(error).is_none_or(|error| !error.is_user() && !error.is_parse())

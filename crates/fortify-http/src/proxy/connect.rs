@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -314,9 +315,9 @@ impl Answered {
 }
 
 /// The most bytes of an answer that are read at once: hyper doubles its buffer, up to what the longest head needs,
-/// whenever a read fills it, and each part of a download that is hardly read then holds as much. Less than the 8 KiB with
-/// which it begins, which it therefore keeps.
-const MAX_PART: usize = 8 * 1024 - 1;
+/// whenever a read fills it, and each part of a download that is hardly read then holds as much. Less than 16 KiB, which
+/// it therefore keeps.
+const MAX_PART: usize = 16 * 1024 - 1;
 
 /// A stream of any kind.
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -342,9 +343,9 @@ impl Read for ServiceConnection {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut part = [0; MAX_PART];
+        let mut part = [const { MaybeUninit::uninit() }; MAX_PART];
         let most = buffer.remaining().min(MAX_PART);
-        let mut part = ReadBuf::new(&mut part[..most]);
+        let mut part = ReadBuf::uninit(&mut part[..most]);
         ready!(Pin::new(&mut self.stream).poll_read(cx, part.unfilled()))?;
         buffer.put_slice(part.filled());
         Poll::Ready(Ok(()))

@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How many bytes of an answer may wait to be written before more are taken from the service. hyper takes as many as its
 /// longest head has, and a download that is hardly read would hold them.
-const MAX_UNSENT: usize = 16 * 1024;
+const MAX_UNSENT: usize = 8 * 1024;
 
 /// A socket of either kind.
 pub(super) type Socket = Box<dyn Io>;
