@@ -11,7 +11,7 @@ use crate::stack::{Mode, Store};
 /// What is played, how reached, over which store, and for how many seconds where there is time enough.
 const RUNS: [(Attack, Mode, Store, f64); 16] = [
     (Attack::SlowBodies, Mode::Proxy, Store::Redis, 30.0),
-    (Attack::Askers, Mode::Proxy, Store::Redis, 45.0),
+    (Attack::Askers, Mode::Proxy, Store::Redis, 75.0),
     (Attack::FreshOnce, Mode::Proxy, Store::Redis, 100.0),
     (Attack::NeverAnswered, Mode::Proxy, Store::Redis, 75.0),
     (Attack::OneSession, Mode::Proxy, Store::Redis, 30.0),
