@@ -214,7 +214,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the store cannot record it; the sessions then stay in force.
+    /// Fails if the store cannot record it; the sessions may then stay in force.
     pub async fn revoke_all_on(&self, circuit: TorCircuit) -> Result<(), StoreError> {
         self.end_sessions_on(circuit, self.clock.now()).await?;
         self.end_trust(circuit).await;

@@ -1,8 +1,7 @@
 //! A request that holds its place at the service until it is answered, also when its visitor has gone away.
 //!
 //! Most services work on for a visitor who hangs up, and who asks and hangs up must not load them without bound. It is
-//! polled by whoever asks, and becomes a task of its own only when they drop it: a task for each request would cost as
-//! much as the rest of the proxy.
+//! polled by whoever asks, and becomes a task of its own only when they drop it.
 
 use std::future;
 use std::pin::Pin;
