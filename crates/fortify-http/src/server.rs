@@ -47,6 +47,10 @@ pub use slots::SlotHandle;
 use connection::Context;
 use slots::{Slot, Slots};
 
+/// The most bytes of start line and headers together: 32 KB from the visitor, what nginx allows by default, and
+/// what proxies in front add. Beyond it hyper answers 431.
+const MAX_HEAD: usize = 40 * 1024;
+
 /// The longest pause after a failed accept, as when no file descriptors are left.
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 

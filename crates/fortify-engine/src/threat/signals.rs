@@ -66,6 +66,10 @@ pub struct Signals {
     /// Circuits that asked for a challenge in the last minute, whether or not they were given one.
     #[serde(default)]
     pub asking: u32,
+    /// Circuits that asked for a challenge in the last minute, 20 s ago or more, and again in the last 20 s, in which they
+    /// solved none.
+    #[serde(default)]
+    pub persisting: u32,
     /// Circuits that solved in the last minute.
     #[serde(default)]
     pub solved: u32,
@@ -122,10 +126,12 @@ impl Signals {
         if self.is_strained() { worst.saturating_mul(2) } else { worst }
     }
 
-    /// Circuits that ask without solving.
+    /// Circuits that ask without solving. Those that go on asking are set against who solved since the last sample only:
+    /// whoever solved to earn sessions for an attack stands for nobody who is reading.
     #[must_use]
-    pub const fn unanswered(&self) -> u32 {
-        self.asking.saturating_sub(self.solved.saturating_mul(2))
+    pub fn unanswered(&self) -> u32 {
+        let asking = self.asking.saturating_sub(self.solved.saturating_mul(2));
+        asking.max(self.persisting.saturating_sub(self.solving.saturating_mul(2)))
     }
 
     /// Circuits that gave a wrong answer, if they are as many as those that solved, or more.
@@ -371,6 +377,7 @@ impl Minute {
             render_ms: average(current.rendering, current.renders),
             upstream_errors: current.upstream_errors,
             asking: of_minute(|interval| &interval.asked),
+            persisting: self.persisting(),
             solved,
             refused: of_minute(|interval| &interval.refused),
             exhausted: of_minute(|interval| &interval.exhausted),
@@ -380,9 +387,28 @@ impl Minute {
         }
     }
 
-    fn union_of_past(&self, read: fn(&Interval) -> &Sketch) -> Sketch {
-        self.past.iter().fold(Sketch::default(), |all, interval| all.merged(read(interval)))
+    /// [`Signals::persisting`], by inclusion and exclusion, because sketches have unions only.
+    fn persisting(&self) -> u32 {
+        let lately = || self.past.back().into_iter().chain([&self.current]);
+        let solved = union(lately(), |interval| &interval.solved);
+        let late = union(lately(), |interval| &interval.asked).merged(&solved);
+        let early = union(self.past.iter().rev().skip(1), |interval| &interval.asked);
+        let early = early.merged(&solved);
+        let either = early.clone().merged(&late);
+        let none = solved.distinct().saturating_add(either.distinct());
+        early.distinct().saturating_add(late.distinct()).saturating_sub(none)
     }
+
+    fn union_of_past(&self, read: fn(&Interval) -> &Sketch) -> Sketch {
+        union(self.past.iter(), read)
+    }
+}
+
+fn union<'a>(
+    intervals: impl Iterator<Item = &'a Interval>,
+    read: fn(&Interval) -> &Sketch,
+) -> Sketch {
+    intervals.fold(Sketch::default(), |all, interval| all.merged(read(interval)))
 }
 
 #[cfg(test)]
@@ -494,6 +520,47 @@ mod tests {
         let signals = few.sample(0);
         assert!(signals.is_strained());
         assert!(signals.pressure() < 100, "{signals:?}");
+    }
+
+    #[test]
+    fn abuse_25_circuits_that_solved_first_hide_none_that_go_on_asking() {
+        let collector = collector();
+        let people = |sample: u32, does: &dyn Fn(CircuitTag)| {
+            (0..10).for_each(|number| does(circuit(10_000 + 10 * sample + number)));
+        };
+        for number in 0..100 {
+            collector.solved(circuit(number));
+        }
+        let mut bad = Vec::new();
+        for sample in 0..6 {
+            (0..200).for_each(|number| collector.asked(circuit(number)));
+            people(sample + 1, &|person| collector.asked(person));
+            people(sample, &|person| collector.solved(person));
+            bad.push(collector.sample(0).pressure() >= 100);
+        }
+        assert!(bad.ends_with(&[true; 4]), "{bad:?}");
+    }
+
+    #[test]
+    fn a_crowd_that_reads_slowly_and_reloads_is_no_attack() {
+        let collector = collector();
+        // Of 100 people in 10 s, one in five solves only after half a minute, and asks again meanwhile.
+        for sample in 0..12_u32 {
+            let come =
+                |before: u32| (0..100).map(move |number| (sample + 3 - before) * 100 + number);
+            come(0).for_each(|number| collector.asked(circuit(number)));
+            for number in come(1).chain(come(2)).chain(come(3)).filter(|number| number % 5 == 0) {
+                collector.asked(circuit(number));
+            }
+            come(1)
+                .filter(|number| number % 5 != 0)
+                .for_each(|number| collector.solved(circuit(number)));
+            come(3)
+                .filter(|number| number % 5 == 0)
+                .for_each(|number| collector.solved(circuit(number)));
+            let signals = collector.sample(0);
+            assert!(sample < 3 || signals.pressure() < 50, "{signals:?}");
+        }
     }
 
     #[test]

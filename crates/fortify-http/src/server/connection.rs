@@ -25,14 +25,10 @@ use super::cut::{Cutter, Held};
 use super::framing::Framing;
 use super::slots::{Slot, SlotHandle};
 use super::stream::{GuardedStream, Progress, Socket};
-use super::{Events, Limits, ServerEvent, Stage};
+use super::{Events, Limits, MAX_HEAD, ServerEvent, Stage};
 use fortify_core::circuit::{
     self, CircuitError, MAX_PROXY_LINE, PeerAddress, ProxySource, parse_proxy_line,
 };
-
-/// The most bytes of start line and headers together: 32 KB from the visitor, what nginx allows by default, and
-/// what proxies in front add. Beyond it hyper answers 431.
-const MAX_HEAD: usize = 40 * 1024;
 
 /// The buffer of each direction in bytes: bounds what one connection costs, and holds the longest head.
 const MAX_BUFFER: usize = 40 * 1024;

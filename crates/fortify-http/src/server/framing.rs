@@ -56,8 +56,14 @@ struct Head {
 }
 
 impl Scanner {
-    /// Scans the next bytes.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+    /// Scans the next bytes. Returns whether they are of nothing but a head that is not whole yet.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> bool {
+        let (was_before_body, heads) = (!matches!(self.state, State::Body(_)), self.found.len());
+        self.scan(bytes);
+        was_before_body && self.found.len() == heads && self.in_head()
+    }
+
+    fn scan(&mut self, mut bytes: &[u8]) {
         while let [first, rest @ ..] = bytes {
             match &mut self.state {
                 State::Blind => return,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::cut::Held;
 use super::framing::{Framing, Scanner};
 use super::slots::{Activity, Slot, SlotHandle};
-use super::{Events, Limits, ServerEvent, Stage};
+use super::{Events, Limits, MAX_HEAD, ServerEvent, Stage};
 
 /// How long a closed connection still reads what the client sends. Closing with unread bytes resets the
 /// connection, and the client may lose the response.
@@ -117,13 +117,18 @@ impl Progress {
         !matches!(state.phase, Phase::Tunnel) && !state.scanner.is_between()
     }
 
-    fn received(&self, bytes: &[u8]) {
+    /// These bytes arrived. Returns whether they are of nothing but a head that is not whole yet.
+    fn received(&self, bytes: &[u8]) -> bool {
         let mut state = self.lock();
         if let Phase::Idle(_) = state.phase {
             state.phase = Phase::Head(Instant::now());
             self.slot.does(Activity::Head);
         }
-        state.scanner.feed(bytes);
+        state.scanner.feed(bytes)
+    }
+
+    fn is_tunnel(&self) -> bool {
+        matches!(self.lock().phase, Phase::Tunnel)
     }
 
     /// Waits until more of an answer's body may be taken.
@@ -182,8 +187,11 @@ impl Progress {
 /// hyper has one timer for idling and for the head together, and starts it while the last of an
 /// answer is still waiting for a slow reader.
 pub(super) struct GuardedStream {
-    /// Bytes that were read together with the PROXY line.
-    ahead: Bytes,
+    /// Bytes that hyper has not been given: of a head until it is whole, or the rest of what it had no room for. hyper
+    /// would double its buffer of 8 KiB for the second part of a head, and keep it.
+    ahead: BytesMut,
+    /// `ahead` ends with part of a head that is still arriving.
+    is_partial: bool,
     socket: Socket,
     progress: Progress,
     limits: Limits,
@@ -214,8 +222,10 @@ impl GuardedStream {
                 () = cut => {}
             }
         });
+        let is_partial = !ahead.is_empty() && progress.received(&ahead);
         Self {
-            ahead,
+            ahead: ahead.into(),
+            is_partial,
             socket,
             progress,
             limits,
@@ -227,6 +237,11 @@ impl GuardedStream {
             is_cut: false,
             _slot: slot,
         }
+    }
+
+    /// Whether hyper may have what is ahead.
+    fn is_ready(&self) -> bool {
+        !self.ahead.is_empty() && (!self.is_partial || self.progress.is_tunnel())
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -306,7 +321,7 @@ impl AsyncRead for GuardedStream {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        if this.ahead.is_empty() {
+        while !this.is_ready() {
             match Pin::new(&mut this.socket).poll_read(cx, buffer) {
                 Poll::Ready(result) => result?,
                 Poll::Pending => {
@@ -315,14 +330,21 @@ impl AsyncRead for GuardedStream {
                     return Poll::Pending;
                 }
             }
-        } else {
-            let length = this.ahead.len().min(buffer.remaining());
-            buffer.put_slice(this.ahead.get(..length).unwrap_or_default());
-            this.ahead.advance(length);
+            let received = buffer.filled().get(before..).unwrap_or_default();
+            let is_partial = !received.is_empty() && this.progress.received(received);
+            // A head that is too long is hyper's to refuse.
+            this.is_partial = is_partial && this.ahead.len() + received.len() <= MAX_HEAD;
+            if this.ahead.is_empty() && !this.is_partial {
+                return Poll::Ready(Ok(()));
+            }
+            this.ahead.extend_from_slice(received);
+            buffer.set_filled(before);
         }
-        let received = buffer.filled().get(before..).unwrap_or_default();
-        if !received.is_empty() {
-            this.progress.received(received);
+        let length = this.ahead.len().min(buffer.remaining());
+        buffer.put_slice(this.ahead.get(..length).unwrap_or_default());
+        this.ahead.advance(length);
+        if this.ahead.is_empty() {
+            this.ahead = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }

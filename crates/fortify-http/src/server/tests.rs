@@ -742,3 +742,77 @@ async fn abuse_24_idle_strangers_make_room_before_those_who_are_in() {
         assert!(response(member).await.starts_with("http/1.1 200"));
     }
 }
+
+#[tokio::test]
+async fn a_head_is_read_at_once_however_it_arrives() {
+    let events: Events = Arc::new(drop);
+    let slot = Arc::new(Slots::new(&limits(), Arc::clone(&events))).take().await;
+    let (mut client, socket) = tokio::io::duplex(128 * 1024);
+    let (_serving, stage) = watch::channel(Stage::Serving);
+    let progress = stream::Progress::new(slot.handle());
+    let (shared, ends) = ((limits(), events), (stage, std::future::pending()));
+    let (first, rest) = GET.split_at(5);
+    let ahead = Bytes::from_static(first.as_bytes());
+    let mut stream =
+        stream::GuardedStream::new(Box::new(socket), ahead, progress, shared, slot, ends);
+    let mut buffer = vec![0; 8 * 1024];
+    let mut read = async |bytes: &str| {
+        client.write_all(bytes.as_bytes()).await.unwrap();
+        // What is there is read in the first poll.
+        let read = time::timeout(Duration::ZERO, stream.read(&mut buffer)).await.ok()?.unwrap();
+        Some(String::from_utf8_lossy(&buffer[..read]).into_owned())
+    };
+    let (middle, last) = rest.split_at(rest.len() - 1);
+    for byte in middle.split("").filter(|byte| !byte.is_empty()) {
+        assert_eq!(read(byte).await, None);
+    }
+    assert_eq!(read(last).await.as_deref(), Some(GET));
+    // A whole one is not kept waiting by part of the next.
+    let both = format!("{GET}{first}");
+    assert_eq!(read(&both).await, Some(both));
+    assert_eq!(read(middle).await, None);
+    assert_eq!(read(last).await.as_deref(), Some(rest));
+    // Neither is one that is longer than any may be, which has to be refused.
+    let endless = "a".repeat(MAX_HEAD - 4);
+    assert_eq!(read("GET /").await, None);
+    assert!(read(&endless).await.is_some_and(|part| part.starts_with("GET /aaa")));
+}
+
+#[tokio::test]
+async fn part_of_a_head_is_read_when_no_more_can_come() {
+    let server = Server::start(limits(), app()).await;
+    let mut socket = server.connect().await;
+    socket.write_all(b"GET / HT").await.unwrap();
+    socket.shutdown().await.unwrap();
+    assert_eq!(to_end(&mut socket).await, "");
+    assert_eq!(server.count(ServerEvent::HeaderTimeout), 0);
+}
+
+#[tokio::test]
+async fn what_is_sent_before_a_tunnel_is_open_arrives() {
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (has_begun, may_go) = (Arc::clone(&begun), Arc::clone(&go));
+    let switch = async move |mut request: Request<Body>| {
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let io = hyper_util::rt::TokioIo::new(upgraded.await.unwrap());
+            let (mut from, mut to) = tokio::io::split(io);
+            drop(tokio::io::copy(&mut from, &mut to).await);
+        });
+        has_begun.notify_one();
+        may_go.notified().await;
+        (http::StatusCode::SWITCHING_PROTOCOLS, [("connection", "upgrade"), ("upgrade", "x")])
+    };
+    let server = Server::start(limits(), app().route("/switch", any(switch))).await;
+    let mut socket = server.connect().await;
+    let head = "GET /switch HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    within(begun.notified()).await;
+    // No head, and nothing that ends one.
+    socket.write_all(b"early").await.unwrap();
+    go.notify_one();
+    assert!(response(&mut socket).await.starts_with("http/1.1 101"));
+    let mut back = [0; 5];
+    within(socket.read_exact(&mut back)).await.unwrap();
+    assert_eq!(&back, b"early");
+}
