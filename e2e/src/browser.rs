@@ -268,8 +268,12 @@ impl Browser {
     ///
     /// When nothing takes keys.
     pub async fn press(&self, key: Key) -> Result<()> {
+        self.press_all(&char::from(key).to_string()).await
+    }
+
+    async fn press_all(&self, keys: &str) -> Result<()> {
         let active = self.client.active_element().await.doing("looking for the focus")?;
-        active.send_keys(&char::from(key).to_string()).await.doing("pressing a key")
+        active.send_keys(keys).await.doing("pressing a key")
     }
 
     /// Presses a key where the focus is and waits until another page has taken the place of this
@@ -279,8 +283,23 @@ impl Browser {
     ///
     /// When nothing takes keys, or the page stays for 120 s.
     pub async fn press_to_follow(&self, key: Key) -> Result<()> {
+        self.press_all_to_follow(&char::from(key).to_string()).await
+    }
+
+    /// Presses a key twice, as fast as a double click, and waits until another page has taken the
+    /// place of this one. In two commands the second could meet the next page: Chromium's driver
+    /// waits for it in between.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::press_to_follow`].
+    pub async fn press_twice_to_follow(&self, key: Key) -> Result<()> {
+        self.press_all_to_follow(&char::from(key).to_string().repeat(2)).await
+    }
+
+    async fn press_all_to_follow(&self, keys: &str) -> Result<()> {
         let old = self.find("html").await?;
-        self.press(key).await?;
+        self.press_all(keys).await?;
         self.until("for another page after a key", || is_gone(&old)).await?;
         self.wait_for("body").await
     }

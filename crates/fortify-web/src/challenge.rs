@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
@@ -278,10 +278,21 @@ pub async fn validate(
         // Whoever has to wait comes back to the page first asked for, and not to where forms are sent.
         let mut answered =
             answered.unwrap_or_else(|error| error.leading_to(waiting.return_to.clone()));
+        keep_in_history(&mut answered);
         renew(&app, &visitor, &mut answered);
         answered
     };
     Ok(answers.to_the_end(checked).await?)
+}
+
+/// Lets the browser show a challenge again that was the answer to a form. What is not stored it asks for again when the
+/// visitor goes back, and forms are not sent again: Firefox says that the document expired. Whatever is sent from the page
+/// then leads on.
+fn keep_in_history(answered: &mut Response) {
+    if answered.headers().contains_key(FORTIFY_CHALLENGE) {
+        let revalidate = HeaderValue::from_static("private, no-cache");
+        answered.headers_mut().insert(header::CACHE_CONTROL, revalidate);
+    }
 }
 
 async fn answer(

@@ -319,7 +319,17 @@ pub fn empty(status: StatusCode) -> Response {
 /// A redirect to a page of this site, with `GET`.
 #[must_use]
 pub fn see_other(to: &str) -> Response {
-    let mut response = empty(StatusCode::SEE_OTHER);
+    redirect(StatusCode::SEE_OTHER, to)
+}
+
+/// A redirect to where the request was sent, with the same method and body.
+#[must_use]
+pub fn again(here: &str) -> Response {
+    redirect(StatusCode::TEMPORARY_REDIRECT, here)
+}
+
+fn redirect(status: StatusCode, to: &str) -> Response {
+    let mut response = empty(status);
     if let Ok(location) = HeaderValue::from_str(to) {
         response.headers_mut().insert(header::LOCATION, location);
     }

@@ -2,7 +2,7 @@
 
 use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
@@ -25,6 +25,9 @@ use fortify_engine::decision::{Decision, Grant, Requirement};
 use fortify_engine::issue::IssueRequest;
 use fortify_http::proxy::ProxyError;
 use fortify_http::server::{Cutter, Held, SlotHandle};
+
+/// The header in which nginx says what it was told about a request that it sends here instead of to the service.
+const DENIED: HeaderName = HeaderName::from_static("x-fortify-denied");
 
 /// The gate in proxy mode; and in front of nothing, the page that nginx shows for a denial, at the
 /// address and with the form that the visitor sent.
@@ -72,13 +75,7 @@ async fn forward(
     grant: &Grant,
     request: Request,
 ) -> Result<Response, WebError> {
-    let Some(upstream) = &app.upstream else {
-        // There may be room again since nginx was told that the request is too fast.
-        return Err(match app.engine.was_too_fast(grant) {
-            true => WebError::SlowDown(Slow::briefly()),
-            false => WebError::NotFound,
-        });
-    };
+    let Some(upstream) = &app.upstream else { return unforwarded(app, grant, &request) };
     let cutter = request.extensions().get::<Cutter>().cloned().unwrap_or_default();
     let exchange = app.engine.begin_exchange(&visitor.client, grant, move || cutter.cut());
     let started = Instant::now();
@@ -109,6 +106,22 @@ async fn forward(
     }
     answer.extensions_mut().insert(Held::new(exchange));
     Ok(answer)
+}
+
+/// What an admitted request gets from a gate that only answers nginx.
+///
+/// # Errors
+///
+/// [`WebError::SlowDown`], if nginx was told so: there may be room again since then. [`WebError::NotFound`], if nginx was
+/// told nothing.
+fn unforwarded(app: &App, grant: &Grant, request: &Request) -> Result<Response, WebError> {
+    if app.engine.was_too_fast(grant) {
+        return Err(WebError::SlowDown(Slow::briefly()));
+    }
+    // Since nginx was told no, the visitor was let in, by another tab or on another node.
+    let was_denied = request.headers().contains_key(DENIED);
+    let here = ReturnTo::exactly(request.uri()).filter(|_| was_denied);
+    here.map(|here| pages::again(here.as_str())).ok_or(WebError::NotFound)
 }
 
 /// What a visitor without a session gets in place of the page.

@@ -11,6 +11,7 @@ mod layout;
 mod moving;
 mod operator;
 mod other_site;
+mod tabs;
 mod visit;
 mod waiting;
 mod way_in;

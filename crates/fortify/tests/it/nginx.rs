@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +16,7 @@ use fortify_testkit::servers::{Haproxy, Nginx};
 use fortify_testkit::wait::{eventually, until};
 use fortify_testkit::{TestGate, Visitor, fields};
 use fortify_web::maintenance::Maintenance;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// What `HAProxy` writes for tor's circuit 25.
 const CIRCUIT: &str = "fc00:dead:beef:4dad::19";
@@ -608,6 +611,73 @@ async fn abuse_12_a_gate_that_is_stopped_silent_or_broken_lets_nobody_in() {
     let reply = visitor(&nginx).get("/").await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(test_gate.site.seen().is_empty());
+}
+
+const NO: &[u8] = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+
+/// What stands between nginx and the gate, and says no by itself whenever `denies` is set, once.
+async fn denying(gate: SocketAddr, denies: Arc<AtomicBool>) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((nginx, _)) = listener.accept().await {
+            let denies = denies.clone();
+            tokio::spawn(async move {
+                let (mut from_nginx, mut to_nginx) = nginx.into_split();
+                let gate = tokio::net::TcpStream::connect(gate).await.unwrap();
+                let (mut from_gate, mut to_gate) = gate.into_split();
+                let (mut asked, mut said) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+                loop {
+                    let (read, sent) = tokio::select! {
+                        read = from_nginx.read(&mut asked) => {
+                            let bytes = &asked[..*read.as_ref().unwrap_or(&0)];
+                            let asks = bytes.starts_with(b"GET /_fortify/auth");
+                            (read, match asks && denies.swap(false, Ordering::SeqCst) {
+                                true => to_nginx.write_all(NO).await,
+                                false => to_gate.write_all(bytes).await,
+                            })
+                        }
+                        read = from_gate.read(&mut said) => {
+                            let bytes = &said[..*read.as_ref().unwrap_or(&0)];
+                            let sent = to_nginx.write_all(bytes).await;
+                            (read, sent)
+                        }
+                    };
+                    if !matches!((read, sent), (Ok(1..), Ok(()))) {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_let_in_after_nginx_was_told_no_sends_the_same_request_again() {
+    let (test_gate, nginx) = behind_nginx().await;
+    let mut member = admitted(&test_gate, &nginx).await;
+    let denies = Arc::new(AtomicBool::new(false));
+    let between = denying(test_gate.address, denies.clone()).await;
+    let nginx = Nginx::start(between, test_gate.site.address());
+    member.address = nginx.address;
+    for (method, body) in [(Method::GET, ""), (Method::POST, "a=b"), (Method::HEAD, "")] {
+        denies.store(true, Ordering::SeqCst);
+        let path = "/echo?a=1&b=%2F";
+        let denied = member.send(method.clone(), path, &[], Body::from(body)).await;
+        assert_eq!(denied.status, StatusCode::TEMPORARY_REDIRECT, "{method}: {}", denied.text());
+        assert_eq!(denied.header("location"), Some(path));
+        assert_eq!(denied.header("cache-control"), Some("no-store"));
+        let passed = member.send(method, path, &[], Body::from(body)).await;
+        assert_eq!(passed.status, StatusCode::OK);
+        assert_eq!(test_gate.site.seen().last().unwrap().body, body.as_bytes());
+    }
+    // Whoever nginx was told nothing of, and whoever asks for an address that could lead elsewhere, stay.
+    let mut direct = member.clone();
+    direct.address = test_gate.address;
+    assert_eq!(direct.get("/echo").await.status, StatusCode::NOT_FOUND);
+    let elsewhere = direct.get_with("//evil.example/", &[("x-fortify-denied", "401")]).await;
+    assert_eq!((elsewhere.status, elsewhere.header("location")), (StatusCode::NOT_FOUND, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
