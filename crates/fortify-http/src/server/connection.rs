@@ -72,8 +72,19 @@ pub(super) async fn run<S>(
     let progress = Progress::new(handle.clone());
     let shared = (context.limits.clone(), Arc::clone(&context.events));
     let ends = (stage.clone(), cutter.fired());
-    let stream = GuardedStream::new(socket, ahead, progress.clone(), shared, slot, ends);
+    let mut stream = GuardedStream::new(socket, ahead, progress.clone(), shared, slot, ends);
     let mut cut = pin!(cutter.fired());
+    let head = tokio::select! {
+        biased;
+        head = stream.head() => head,
+        () = cut.as_mut() => return,
+        () = reached(&mut stage, Stage::Draining) => return,
+    };
+    if let Err(error) = head {
+        (context.events)(ServerEvent::ConnectionFailed);
+        tracing::debug!(%error, "no request came");
+        return;
+    }
     let connection = circuit::Connection { peer, proxy_line };
     let service = service_fn(|request: Request<Incoming>| {
         let from = (connection.clone(), cutter.clone(), handle.clone());

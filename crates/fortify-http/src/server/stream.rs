@@ -244,6 +244,53 @@ impl GuardedStream {
         !self.ahead.is_empty() && (!self.is_partial || self.progress.is_tunnel())
     }
 
+    /// Waits until a head is whole, so that hyper takes no buffer before: of thousands of connections that dawdle, each
+    /// would have one.
+    ///
+    /// # Errors
+    ///
+    /// The head does not come in time, or the socket fails.
+    pub(super) async fn head(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_head(cx)).await
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0; 1024];
+        while !self.is_ready() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            if ready!(self.poll_receive(cx, &mut buffer))? {
+                self.ahead.extend_from_slice(buffer.filled());
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads from the socket. Returns whether what was read stays in `buffer`, also if that is the end; otherwise it is
+    /// ahead.
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let before = buffer.filled().len();
+        if Pin::new(&mut self.socket).poll_read(cx, buffer)?.is_pending() {
+            self.poll_cut(cx)?;
+            self.poll_read_deadline(cx)?;
+            return Poll::Pending;
+        }
+        let received = buffer.filled().get(before..).unwrap_or_default();
+        let is_partial = !received.is_empty() && self.progress.received(received);
+        // A head that is too long is hyper's to refuse.
+        self.is_partial = is_partial && self.ahead.len() + received.len() <= MAX_HEAD;
+        let stays = self.ahead.is_empty() && !self.is_partial;
+        if !stays {
+            self.ahead.extend_from_slice(received);
+            buffer.set_filled(before);
+        }
+        Poll::Ready(Ok(stays))
+    }
+
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.is_cut = self.is_cut || self.cut.as_mut().poll(cx).is_ready();
         if self.is_cut { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
@@ -320,25 +367,10 @@ impl AsyncRead for GuardedStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let before = buffer.filled().len();
         while !this.is_ready() {
-            match Pin::new(&mut this.socket).poll_read(cx, buffer) {
-                Poll::Ready(result) => result?,
-                Poll::Pending => {
-                    this.poll_cut(cx)?;
-                    this.poll_read_deadline(cx)?;
-                    return Poll::Pending;
-                }
-            }
-            let received = buffer.filled().get(before..).unwrap_or_default();
-            let is_partial = !received.is_empty() && this.progress.received(received);
-            // A head that is too long is hyper's to refuse.
-            this.is_partial = is_partial && this.ahead.len() + received.len() <= MAX_HEAD;
-            if this.ahead.is_empty() && !this.is_partial {
+            if ready!(this.poll_receive(cx, buffer))? {
                 return Poll::Ready(Ok(()));
             }
-            this.ahead.extend_from_slice(received);
-            buffer.set_filled(before);
         }
         let length = this.ahead.len().min(buffer.remaining());
         buffer.put_slice(this.ahead.get(..length).unwrap_or_default());

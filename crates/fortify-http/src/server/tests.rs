@@ -755,7 +755,15 @@ async fn a_head_is_read_at_once_however_it_arrives() {
     let ahead = Bytes::from_static(first.as_bytes());
     let mut stream =
         stream::GuardedStream::new(Box::new(socket), ahead, progress, shared, slot, ends);
+    let is_whole = async |stream: &mut stream::GuardedStream| {
+        time::timeout(Duration::ZERO, stream.head()).await.is_ok_and(|head| head.is_ok())
+    };
+    assert!(!is_whole(&mut stream).await);
+    client.write_all(rest.as_bytes()).await.unwrap();
+    assert!(is_whole(&mut stream).await);
     let mut buffer = vec![0; 8 * 1024];
+    let length = stream.read(&mut buffer).await.unwrap();
+    assert_eq!(&buffer[..length], GET.as_bytes());
     let mut read = async |bytes: &str| {
         client.write_all(bytes.as_bytes()).await.unwrap();
         // What is there is read in the first poll.
@@ -763,7 +771,7 @@ async fn a_head_is_read_at_once_however_it_arrives() {
         Some(String::from_utf8_lossy(&buffer[..read]).into_owned())
     };
     let (middle, last) = rest.split_at(rest.len() - 1);
-    for byte in middle.split("").filter(|byte| !byte.is_empty()) {
+    for byte in [first, middle].concat().split("").filter(|byte| !byte.is_empty()) {
         assert_eq!(read(byte).await, None);
     }
     assert_eq!(read(last).await.as_deref(), Some(GET));
