@@ -302,6 +302,20 @@ async fn abuse_26_an_endless_answer_waits_for_a_visitor_who_does_not_read() {
 }
 
 #[tokio::test]
+async fn an_answer_comes_in_parts_that_do_not_grow() {
+    let large = || async { vec![b'x'; 8 << 20] };
+    let upstream = upstream(service(Router::new().fallback(large)).await);
+    let answer = upstream.forward(request("GET", "/", ""), forwarded()).await.unwrap();
+    let (mut body, mut total) = (answer.into_body(), 0);
+    while let Some(frame) = within(body.frame()).await {
+        let part = frame.unwrap().into_data().unwrap().len();
+        assert!(part < 16 * 1024, "a part of {part} bytes");
+        total += part;
+    }
+    assert_eq!(total, 8 << 20);
+}
+
+#[tokio::test]
 async fn head_and_http_1_0_visitors_are_served() {
     let page = || async { ([("x-page", "1")], "hello") };
     let gate = Gate::start(upstream(service(Router::new().fallback(page)).await), |_| {}).await;

@@ -824,3 +824,50 @@ async fn what_is_sent_before_a_tunnel_is_open_arrives() {
     within(socket.read_exact(&mut back)).await.unwrap();
     assert_eq!(&back, b"early");
 }
+
+/// A body without an end, in parts of 1 KiB, that counts how many were taken.
+struct Endless(Arc<AtomicUsize>);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let part = Bytes::from_static(&[b'x'; 1024]);
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(part))))
+    }
+}
+
+#[tokio::test]
+async fn of_an_answer_that_is_not_read_little_is_taken() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&taken);
+    let service = Router::new().fallback(move || async move { Body::new(Endless(count)) });
+    let events: Events = Arc::new(drop);
+    let slot = Arc::new(Slots::new(&limits(), Arc::clone(&events))).take().await;
+    let context = Arc::new(Context { service, limits: limits(), events });
+    // So little does the way to the client hold, unlike a kernel.
+    let (mut client, socket) = tokio::io::duplex(1024);
+    let (_serving, stage) = watch::channel(Stage::Serving);
+    tokio::spawn(connection::run(context, Box::new(socket), PeerAddress::Unix, slot, stage));
+    client.write_all(GET.as_bytes()).await.unwrap();
+    let mut settled = async || {
+        let mut last = usize::MAX;
+        while last != taken.load(Ordering::Relaxed) || last == 0 {
+            last = taken.load(Ordering::Relaxed);
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+        last
+    };
+    let before = within(settled()).await;
+    assert!(before <= 12, "{before} KiB are held");
+    within(client.read_exact(&mut [0; 256 * 1024])).await.unwrap();
+    let after = within(settled()).await;
+    assert!((256..=268).contains(&after), "{after} KiB were taken");
+}
