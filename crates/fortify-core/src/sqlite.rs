@@ -14,7 +14,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
@@ -423,16 +423,15 @@ fn open_at(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
 /// Has SQLite write changes to a log first. Of two processes that find a new file, each may hold a lock that the other
 /// waits for: SQLite then refuses one of them without waiting.
 fn keep_a_log(connection: &Connection) -> rusqlite::Result<()> {
-    let mut waited = Duration::ZERO;
+    let started = Instant::now();
     loop {
         let done = connection.pragma_update(None, "journal_mode", "WAL");
         let busy =
             |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
-        if !done.as_ref().is_err_and(busy) || waited >= BUSY_TIMEOUT {
+        if !done.as_ref().is_err_and(busy) || started.elapsed() >= BUSY_TIMEOUT {
             return done;
         }
         std::thread::sleep(BUSY_PAUSE);
-        waited += BUSY_PAUSE;
     }
 }
 

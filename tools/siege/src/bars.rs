@@ -279,7 +279,9 @@ fn given_out(seen: &Seen) -> Option<Bar> {
         .max_by(|one, other| length(one).total_cmp(&length(other)))?;
     let minutes = (length(&longest) / 60.0).floor();
     if minutes < 1.0 {
-        return None;
+        // Of this attack somebody always waits.
+        let waits = seen.attack == Attack::NeverAnswered;
+        return waits.then(|| unseen(name, "95 %"));
     }
     let first = longest.first()?;
     let last = longest.iter().find(|sample| sample.at >= first.at + 60.0 * minutes)?;
@@ -525,6 +527,8 @@ mod tests {
         assert!(!found(&of(&run), "challenges given out").held);
         // Then nobody waits for a whole minute without a break.
         run.samples[2].waiting = Some(0.0);
+        assert!(!found(&of(&run), "challenges given out").held);
+        run.attack = Attack::Farm;
         assert!(of(&run).iter().all(|bar| !bar.name.starts_with("challenges given out")));
     }
 

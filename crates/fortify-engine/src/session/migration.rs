@@ -190,8 +190,13 @@ mod tests {
             let used = fixture.use_from(2, &[&token]).await.map(|admitted| admitted.moved);
             let wanted = if ended { Err(Rejection::Revoked) } else { Ok(false) };
             assert_eq!(used, wanted, "{seconds} s after the move");
-            // What is earned there later has nothing to do with that.
+            // What is earned there later has nothing to do with that, nor does a later ban.
             fixture.clock.advance(Duration::from_secs(60));
+            let again = fixture.clock.now();
+            fixture.sessions.store.end_sessions_of(circuit(1), again).await.unwrap();
+            let used = fixture.use_from(2, &[&token]).await.map(|admitted| admitted.moved);
+            assert_eq!(used, wanted, "{seconds} s after the move, after another ban");
+            fixture.clock.advance(Duration::from_secs(1));
             let later = fixture.minted().token;
             fixture.move_to(3, &later).await;
             assert!(fixture.use_from(3, &[&later]).await.is_ok());

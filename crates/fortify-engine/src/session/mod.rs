@@ -371,6 +371,8 @@ impl Sessions {
                     // Its ban may have been on its way while the session moved, and must not miss it.
                     let ended = self.ended_with(session, left).await?;
                     if ended.is_some_and(|ended| ended < at.after(MAX_CLOCK_SKEW)) {
+                        // A later ban of that circuit says nothing of when this one was.
+                        self.revoke(session).await?;
                         return Ok(None);
                     }
                 }

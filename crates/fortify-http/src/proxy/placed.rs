@@ -76,3 +76,40 @@ impl Drop for Placed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::{Duration, sleep};
+
+    use super::*;
+    use crate::limiter::{HELD_LONGEST, Places};
+    use crate::metrics::UpstreamMetrics;
+
+    #[tokio::test(start_paused = true)]
+    async fn abuse_26_a_request_that_is_not_answered_gives_its_place_back() {
+        let places = Places::new(2, UpstreamMetrics::default());
+        for hangs_up in [false, true] {
+            let place = places.enter([1; 16]).await.unwrap();
+            let working = Arc::new(());
+            let works = working.clone();
+            let answer = async move {
+                let _works = works;
+                future::pending().await
+            };
+            let visitor = tokio::spawn(Placed::new((place, None), sleep(HELD_LONGEST), answer));
+            sleep(HELD_LONGEST / 2).await;
+            if hangs_up {
+                visitor.abort();
+            }
+            sleep(HELD_LONGEST / 2 - Duration::from_millis(1)).await;
+            assert_eq!(places.figures().in_flight, 1);
+            sleep(Duration::from_millis(2)).await;
+            assert_eq!(places.figures().in_flight, 0);
+            // Who still waits may be answered; for nobody the request is given up.
+            assert_eq!(Arc::strong_count(&working) == 1, hangs_up);
+            visitor.abort();
+        }
+    }
+}

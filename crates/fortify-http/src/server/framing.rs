@@ -56,11 +56,20 @@ struct Head {
 }
 
 impl Scanner {
-    /// Scans the next bytes. Returns whether they are of nothing but a head that is not whole yet.
+    /// Scans the next bytes. Returns whether they are of nothing but a head that is not whole yet, and may become one.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> bool {
-        let (was_before_body, heads) = (!matches!(self.state, State::Body(_)), self.found.len());
+        let first = match self.state {
+            State::Between => bytes.iter().find(|byte| !matches!(byte, b'\r' | b'\n')),
+            State::Line => None,
+            State::Body(_) | State::Blind => {
+                self.scan(bytes);
+                return false;
+            }
+        };
+        let heads = self.found.len();
         self.scan(bytes);
-        was_before_body && self.found.len() == heads && self.in_head()
+        // No method begins otherwise: it may be TLS, which is to be told at once.
+        first.is_none_or(u8::is_ascii_alphabetic) && self.found.len() == heads
     }
 
     fn scan(&mut self, mut bytes: &[u8]) {

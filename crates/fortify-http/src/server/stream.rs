@@ -117,18 +117,15 @@ impl Progress {
         !matches!(state.phase, Phase::Tunnel) && !state.scanner.is_between()
     }
 
-    /// These bytes arrived. Returns whether they are of nothing but a head that is not whole yet.
+    /// These bytes arrived. Returns whether they are of nothing but a head that is still to be completed, which has a
+    /// deadline. What comes while a request is answered has none, and hyper stops to read it.
     fn received(&self, bytes: &[u8]) -> bool {
         let mut state = self.lock();
         if let Phase::Idle(_) = state.phase {
             state.phase = Phase::Head(Instant::now());
             self.slot.does(Activity::Head);
         }
-        state.scanner.feed(bytes)
-    }
-
-    fn is_tunnel(&self) -> bool {
-        matches!(self.lock().phase, Phase::Tunnel)
+        state.scanner.feed(bytes) && matches!(state.phase, Phase::Head(_))
     }
 
     /// Waits until more of an answer's body may be taken.
@@ -241,7 +238,7 @@ impl GuardedStream {
 
     /// Whether hyper may have what is ahead.
     fn is_ready(&self) -> bool {
-        !self.ahead.is_empty() && (!self.is_partial || self.progress.is_tunnel())
+        !self.ahead.is_empty() && !self.is_partial
     }
 
     /// Waits until a head is whole, so that hyper takes no buffer before: of thousands of connections that dawdle, each

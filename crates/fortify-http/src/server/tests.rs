@@ -775,6 +775,9 @@ async fn a_head_is_read_at_once_however_it_arrives() {
         assert_eq!(read(byte).await, None);
     }
     assert_eq!(read(last).await.as_deref(), Some(GET));
+    // Empty lines before one are of it.
+    assert_eq!(read("\r\n\r\n").await, None);
+    assert_eq!(read(GET).await, Some(format!("\r\n\r\n{GET}")));
     // A whole one is not kept waiting by part of the next.
     let both = format!("{GET}{first}");
     assert_eq!(read(&both).await, Some(both));
@@ -842,20 +845,25 @@ impl http_body::Body for Endless {
     }
 }
 
+/// A connection to `service` whose way to the client holds 1 KiB, unlike a kernel's.
+async fn narrow(service: Router) -> (tokio::io::DuplexStream, watch::Sender<Stage>) {
+    let events: Events = Arc::new(drop);
+    let slot = Arc::new(Slots::new(&limits(), Arc::clone(&events))).take().await;
+    let context = Arc::new(Context { service, limits: limits(), events });
+    let (client, socket) = tokio::io::duplex(1024);
+    let (serving, stage) = watch::channel(Stage::Serving);
+    tokio::spawn(connection::run(context, Box::new(socket), PeerAddress::Unix, slot, stage));
+    (client, serving)
+}
+
 #[tokio::test]
 async fn of_an_answer_that_is_not_read_little_is_taken() {
     let taken = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&taken);
     let service = Router::new().fallback(move || async move { Body::new(Endless(count)) });
-    let events: Events = Arc::new(drop);
-    let slot = Arc::new(Slots::new(&limits(), Arc::clone(&events))).take().await;
-    let context = Arc::new(Context { service, limits: limits(), events });
-    // So little does the way to the client hold, unlike a kernel.
-    let (mut client, socket) = tokio::io::duplex(1024);
-    let (_serving, stage) = watch::channel(Stage::Serving);
-    tokio::spawn(connection::run(context, Box::new(socket), PeerAddress::Unix, slot, stage));
+    let (mut client, _serving) = narrow(service).await;
     client.write_all(GET.as_bytes()).await.unwrap();
-    let mut settled = async || {
+    let settled = async || {
         let mut last = usize::MAX;
         while last != taken.load(Ordering::Relaxed) || last == 0 {
             last = taken.load(Ordering::Relaxed);
@@ -870,4 +878,36 @@ async fn of_an_answer_that_is_not_read_little_is_taken() {
     within(client.read_exact(&mut [0; 256 * 1024])).await.unwrap();
     let after = within(settled()).await;
     assert!((256..=268).contains(&after), "{after} KiB were taken");
+}
+
+#[tokio::test]
+async fn of_a_head_that_comes_while_another_request_is_answered_little_is_read() {
+    let (service, begun, go) = holding();
+    let (mut client, _serving) = narrow(service).await;
+    client.write_all(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    within(begun.notified()).await;
+    let (next, mut sent) = (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(30_000)), 0);
+    for _ in 0..1000 {
+        let write = client.write(&next.as_bytes()[sent..]);
+        if let Ok(written) = time::timeout(Duration::ZERO, write).await {
+            sent += written.unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(sent <= 12 * 1024, "{sent} bytes were read");
+    go.notify_one();
+    assert!(response(&mut client).await.ends_with("held"));
+    client.write_all(&next.as_bytes()[sent..]).await.unwrap();
+    client.write_all(b"\r\n\r\n").await.unwrap();
+    assert!(response(&mut client).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_request_is_refused_at_once() {
+    let server = Server::start(limits(), app()).await;
+    // The beginning of TLS, as from a browser that was given https, and what looks like no method.
+    for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"{\"a\":1"] {
+        assert!(server.exchange(bytes).await.starts_with("HTTP/1.1 400"), "{bytes:?}");
+    }
+    assert_eq!(server.count(ServerEvent::HeaderTimeout), 0);
 }

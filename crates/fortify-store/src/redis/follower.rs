@@ -22,12 +22,13 @@ use tokio::time::{Instant, sleep};
 use super::fault::{Cause, Fault};
 use super::keys::Keys;
 use super::link::{Connection, Link};
+use super::scripts::{self, Scripts};
 use super::unwritten::Unwritten;
 use crate::StoreError;
 use crate::binding::BindingChange;
 use crate::binding_table::BindingTable;
 use crate::record::SessionId;
-use crate::revocations::Revocations;
+use crate::revocations::{MAX_REVOCATIONS, Revocations};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::entropy::{Entropy, random_bytes};
 
@@ -40,6 +41,9 @@ const BLOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Entries of each log read at once: about 150 KiB.
 const BATCH: usize = 1000;
+
+/// Revocations that are written at once, one round trip each.
+const UNWRITTEN_AT_ONCE: usize = 100;
 
 /// The pause before a reconnect: the first, and the longest.
 const BACK_OFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
@@ -78,6 +82,7 @@ impl Freshness {
 pub(super) struct Follower {
     pub(super) link: Arc<Link>,
     pub(super) keys: Keys,
+    pub(super) scripts: Arc<Scripts>,
     pub(super) revocations: Arc<Revocations>,
     pub(super) unwritten: Arc<Unwritten>,
     pub(super) moves: Arc<BindingTable>,
@@ -85,6 +90,8 @@ pub(super) struct Follower {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) known: LogPosition,
+    /// Why revocations could not be written at the last turn: said once for each cause.
+    pub(super) refused: Option<String>,
 }
 
 /// What this node has read of the logs.
@@ -199,10 +206,7 @@ impl Follower {
             let whole = news.is_complete();
             self.apply(news).await?;
             let unwritten = self.unwritten.lacking(&self.revocations, self.clock.now());
-            // Asked again at the next turn: a Redis that has no memory for them still serves everybody else.
-            if let Err(error) = self.add_revocations(&serving, &unwritten).await {
-                tracing::debug!(%error, "revocations are not in Redis yet");
-            }
+            self.write_unwritten(&serving, unwritten).await;
             if self.stream_id(&serving).await? != self.known.stream_id {
                 // Redis was flushed. What this node knows is still true.
                 self.catch_up(&serving).await?;
@@ -210,6 +214,41 @@ impl Follower {
                 self.fresh.confirm(asked);
             }
         }
+    }
+
+    /// Writes revocations that Redis did not take when they were asked for: a few at each turn, so that the other nodes'
+    /// news do not wait. What it refuses again is asked again, because it may still serve everybody else.
+    async fn write_unwritten(
+        &mut self,
+        connection: &Connection,
+        unwritten: Vec<(SessionId, Timestamp)>,
+    ) {
+        let refused = self.try_to_write(connection, unwritten).await.err();
+        let refused = refused.map(|error| error.to_string());
+        if let Some(error) = refused.as_ref().filter(|_| refused != self.refused) {
+            tracing::error!(%error, "sessions that were ended are over at this node only");
+        }
+        self.refused = refused;
+    }
+
+    async fn try_to_write(
+        &self,
+        connection: &Connection,
+        unwritten: Vec<(SessionId, Timestamp)>,
+    ) -> Result<(), StoreError> {
+        let log = self.keys.revocations();
+        for (session, until) in unwritten.into_iter().take(UNWRITTEN_AT_ONCE) {
+            let revoke = self.scripts.revocation(&log, session, until, MAX_REVOCATIONS);
+            let sent = |connection| scripts::revoke(revoke, connection);
+            self.link.within_deadline(connection, sent).await?;
+            let (revocations, now) = (self.revocations.clone(), self.clock.now());
+            // Waiting for the disk must not block the threads that serve requests.
+            tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
+                .await
+                .map_err(|ended| StoreError::Unavailable(ended.to_string()))??;
+            self.unwritten.release(session, until);
+        }
+        Ok(())
     }
 
     /// Reads the new entries or, if the streams have another id, all; then writes back the entries that they lack.

@@ -43,8 +43,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::cmd;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -79,10 +77,6 @@ use unwritten::Unwritten;
 /// How much longer Redis keeps a key than the node's clock, which decides: the clocks of nodes differ by a second or
 /// so, and no node may lose a key too early.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// How long the log keeps a revocation: a session lasts at most a day (`session.ttl_seconds`), and an hour
-/// covers differences of clocks.
-const REVOCATION_AGE: Duration = Duration::from_secs(90_000);
 
 /// The most entries in the log of moves: half of what a node can hold. The other half is for entries that Redis lost
 /// before every node had read them, and that nodes write back.
@@ -132,9 +126,11 @@ impl RedisStore {
         let unwritten = Arc::new(Unwritten::default());
         let link = Arc::new(Link::new(config.clone()));
         let (keys, fresh) = (Keys::new(config.prefix.clone()), Arc::new(Freshness::never()));
+        let scripts = Arc::new(Scripts::new());
         let follower = Follower {
             link: link.clone(),
             keys: keys.clone(),
+            scripts: scripts.clone(),
             revocations: revocations.clone(),
             unwritten: unwritten.clone(),
             moves: moves.clone(),
@@ -142,9 +138,10 @@ impl RedisStore {
             clock: clock.clone(),
             entropy: entropy.clone(),
             known: LogPosition::default(),
+            refused: None,
         };
         let follower = runtime.spawn(follower.run()).abort_handle();
-        let (scripts, waiting) = (Arc::new(Scripts::new()), Gauge::default());
+        let waiting = Gauge::default();
         let dial = SharedDial::follow(&runtime, link.clone(), keys.dial());
         Ok(Self {
             clock,
@@ -244,16 +241,9 @@ impl RedisStore {
         if self.revocations.until(&session).is_some_and(|held| held >= until) {
             return Ok(());
         }
-        let mut revoke = self.scripts.revoke.key(self.keys.revocations());
-        revoke.arg(URL_SAFE_NO_PAD.encode(session.to_bytes())).arg(until.as_millis());
-        revoke.arg(self.most_revocations).arg(millis(REVOCATION_AGE));
-        let logged = self.link.step(|mut connection| async move {
-            match revoke.invoke_async::<u8>(&mut connection).await? {
-                0 => Err(Fault::Full("revocations")),
-                _ => Ok(()),
-            }
-        });
-        logged.await?;
+        let log = self.keys.revocations();
+        let revoke = self.scripts.revocation(&log, session, until, self.most_revocations);
+        self.link.step(|connection| scripts::revoke(revoke, connection)).await?;
         // Waiting for the disk must not block the threads that serve requests.
         let (revocations, now) = (self.revocations.clone(), self.clock.now());
         tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
@@ -308,7 +298,7 @@ impl RedisStore {
     /// Fails if no connection can be opened to continue with.
     pub async fn refuse_during<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
         let connection = self.link.open(Duration::ZERO).await?;
-        self.link.refuse(StoreError::Unavailable("away".to_owned()));
+        self.link.refuse(self.link.unavailable("the connection was lost"));
         let done = meanwhile();
         self.link.serve(connection).await;
         Ok(done)
@@ -498,8 +488,8 @@ impl StateStore for RedisStore {
     async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
         self.unwritten.hold(session, until);
         let logged = self.log_revocation(session, until).await;
-        // Without an answer it stays in force here, and the follower writes it.
-        if !matches!(logged, Err(StoreError::Unavailable(_))) {
+        // Whatever else Redis says, or does not, it stays in force here, and the follower writes it.
+        if matches!(logged, Ok(()) | Err(StoreError::Full(_))) {
             self.unwritten.release(session, until);
         }
         logged

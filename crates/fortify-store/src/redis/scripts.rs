@@ -1,7 +1,21 @@
 //! The Lua scripts. Each uses one key, except the one that moves a session: its two keys share a hash tag and so
 //! a node of a cluster.
 
-use redis::Script;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use redis::{Script, ScriptInvocation};
+
+use super::fault::Fault;
+use super::link::Connection;
+use super::millis;
+use crate::record::SessionId;
+use fortify_core::clock::Timestamp;
+
+/// How long the log keeps a revocation: a session lasts at most a day (`session.ttl_seconds`), and an hour
+/// covers differences of clocks.
+const REVOCATION_AGE: Duration = Duration::from_secs(90_000);
 
 /// Adds a token to those of its circuit, and removes and returns the one that it replaces and the surplus, oldest first.
 /// A circuit's only challenge is added only if the newest is the one that it replaces, or there is none.
@@ -167,5 +181,30 @@ impl Scripts {
             move_session: Script::new(MOVE),
             lease: Script::new(LEASE),
         }
+    }
+
+    /// The revocation of `session`, for a `log` of at most `most` entries.
+    pub(super) fn revocation<'a>(
+        &'a self,
+        log: &str,
+        session: SessionId,
+        until: Timestamp,
+        most: usize,
+    ) -> ScriptInvocation<'a> {
+        let mut revoke = self.revoke.key(log);
+        revoke.arg(URL_SAFE_NO_PAD.encode(session.to_bytes())).arg(until.as_millis());
+        revoke.arg(most).arg(millis(REVOCATION_AGE));
+        revoke
+    }
+}
+
+/// Sends a [`Scripts::revocation`].
+pub(super) async fn revoke(
+    revocation: ScriptInvocation<'_>,
+    mut connection: Connection,
+) -> Result<(), Fault> {
+    match revocation.invoke_async::<u8>(&mut connection).await? {
+        0 => Err(Fault::Full("revocations")),
+        _ => Ok(()),
     }
 }

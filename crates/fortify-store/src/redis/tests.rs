@@ -449,6 +449,38 @@ async fn abuse_19_what_is_ended_while_redis_does_not_answer_is_over_here_and_soo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_what_redis_refuses_to_write_is_over_here_and_written_when_it_does() {
+    let redis = Redis::start(&[]);
+    let (one, two) = (fixture(&redis.config(), 3).await, fixture(&redis.config(), 3).await);
+    let until_when = contract::START.after(Duration::from_secs(3600));
+    // More than are written at once. It goes on reading, so that nobody is refused meanwhile.
+    let sessions: Vec<_> = (0..130).map(|_| SessionId::random(&SystemEntropy).unwrap()).collect();
+    assert_eq!(redis.tell(&["CONFIG", "SET", "min-replicas-to-write", "1"]), "+OK");
+    for session in &sessions {
+        assert!(one.store.revoke_session(*session, until_when).await.is_err());
+    }
+    let state = async |store: &RedisStore, session| store.session_state(session).await.unwrap();
+    assert_eq!(state(&one.store, sessions[0]).await, SessionState::Revoked);
+    assert_eq!(state(&two.store, sessions[0]).await, SessionState::Unmoved);
+    assert_eq!(redis.tell(&["CONFIG", "SET", "min-replicas-to-write", "0"]), "+OK");
+    until("the other node to know of all", || async {
+        for session in &sessions {
+            if state(&two.store, *session).await != SessionState::Revoked {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    until("nothing to be held any more", || async {
+        sessions.iter().all(|session| one.store.unwritten.until(session).is_none())
+    })
+    .await;
+    assert_eq!(state(&one.store, sessions[129]).await, SessionState::Revoked);
+    assert_eq!(redis.tell(&["XLEN", "fortify:{revocations}:log"]), ":130");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_full_log_refuses_a_log_out_and_forgets_none() {
     let redis = Redis::start(&[]);
     let mut fixture = fixture(&redis.config(), 3).await;

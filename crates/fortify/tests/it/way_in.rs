@@ -21,9 +21,12 @@ async fn a_visitor_solves_once_and_lands_on_the_page_first_asked_for() {
     assert!(again.text().contains("That was not right"));
     assert_ne!(again.field("token"), page.field("token"));
     assert!(!again.admits());
+    // The browser has to show it again when the visitor goes back.
+    assert_eq!(again.header("cache-control"), Some("private, no-cache"));
 
     let landed = test_gate.solve(&mut visitor, &again).await;
     assert_eq!(landed.status, StatusCode::SEE_OTHER);
+    assert_eq!(landed.header("cache-control"), Some("no-store"));
     assert_eq!(landed.header("location"), Some("/articles/1?from=link"));
 
     for path in ["/articles/1?from=link", "/", "/guestbook"] {
