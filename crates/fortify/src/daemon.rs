@@ -96,8 +96,17 @@ impl Daemon {
     ///
     /// If it cannot listen on its addresses.
     pub async fn with_live(live: Arc<Live>) -> Result<Self, StartError> {
+        let listener = Listener::bind(&live.app().config.server).await?;
+        Self::on(listener, live).await
+    }
+
+    /// As [`Self::with_live`], on a socket that is open already.
+    ///
+    /// # Errors
+    ///
+    /// If the admin interface cannot listen on its addresses.
+    pub async fn on(listener: Listener, live: Arc<Live>) -> Result<Self, StartError> {
         let app = live.app();
-        let listener = Listener::bind(&app.config.server).await?;
         let admin = AdminListeners::bind(&live).await?;
         let metrics = app.metrics.register(DaemonMetrics::register);
         metrics.set_started(app.started);

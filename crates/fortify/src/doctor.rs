@@ -23,7 +23,7 @@
 mod answer;
 mod clock;
 mod databases;
-mod descriptors;
+pub(crate) mod descriptors;
 mod files;
 mod gate;
 mod haproxy;

@@ -14,6 +14,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::repeats::Bounded;
+
 /// The prefix of the targets of Fortify's own events: its crates' names start with it.
 const OWN: &str = "fortify";
 
@@ -56,9 +58,11 @@ pub enum LogFormat {
 ///
 /// # Errors
 ///
-/// If the process already has a log.
-pub fn init(config: &LogConfig) -> Result<(), tracing_subscriber::util::TryInitError> {
-    subscriber(config, io::stderr).try_init()
+/// If the process already has a log, or can have no further thread.
+pub fn init(config: &LogConfig) -> io::Result<()> {
+    let bounded = Bounded::new(filter(config.level.into()));
+    bounded.start_telling()?;
+    with_filter(config, io::stderr, bounded).try_init().map_err(io::Error::other)
 }
 
 /// A log with the settings of `config` that writes to `writer`.
@@ -66,8 +70,18 @@ pub fn subscriber<W>(config: &LogConfig, writer: W) -> impl Subscriber + Send + 
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    tracing_subscriber::registry()
-        .with(format(config, writer).with_filter(filter(config.level.into())))
+    with_filter(config, writer, Bounded::new(filter(config.level.into())))
+}
+
+fn with_filter<W>(
+    config: &LogConfig,
+    writer: W,
+    bounded: Bounded,
+) -> impl Subscriber + Send + Sync + 'static
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::registry().with(format(config, writer).with_filter(bounded))
 }
 
 fn format<S, W>(config: &LogConfig, writer: W) -> Box<dyn Layer<S> + Send + Sync>
@@ -149,6 +163,23 @@ mod tests {
         let text = logged(LogLevel::Trace, LogFormat::Text);
         assert!(!text.contains("a cookie"), "{text}");
         assert!(text.contains("a warning") && text.contains("ours, fine"), "{text}");
+    }
+
+    #[test]
+    fn what_was_said_a_moment_ago_is_not_said_again_and_what_differs_is() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = subscriber(&LogConfig::default(), move || writer.clone());
+        tracing::subscriber::with_default(log, || {
+            for number in 0..1000 {
+                tracing::error!(error = "Redis is away", "refused");
+                tracing::error!(error = number % 3, "refused");
+            }
+        });
+        let bytes = lines.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        // Each once, or a few times on a machine that stands still now and then.
+        assert!((4..100).contains(&text.lines().count()), "{text}");
     }
 
     #[test]

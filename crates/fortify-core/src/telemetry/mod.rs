@@ -11,3 +11,4 @@ pub mod exposition;
 pub mod instruments;
 pub mod logs;
 pub mod process;
+mod repeats;

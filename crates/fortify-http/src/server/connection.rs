@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{self, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower::{Service, ServiceExt};
 
 use super::body::{BodyExpired, TimedBody};
@@ -32,6 +33,10 @@ use fortify_core::circuit::{
 
 /// The buffer of each direction in bytes: bounds what one connection costs, and holds the longest head.
 const MAX_BUFFER: usize = 40 * 1024;
+
+/// How long a connection without a request stays open when the server stops. A client may be about to use it, and would
+/// lose the request; the response to it says that it is the last.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 
 /// The shared state of all connections of a server.
 pub(super) struct Context<S> {
@@ -78,7 +83,7 @@ pub(super) async fn run<S>(
         biased;
         head = stream.head() => head,
         () = cut.as_mut() => return,
-        () = reached(&mut stage, Stage::Draining) => return,
+        () = drained(&mut stage) => return,
     };
     if let Err(error) = head {
         (context.events)(ServerEvent::ConnectionFailed);
@@ -96,7 +101,13 @@ pub(super) async fn run<S>(
         tokio::select! {
             outcome = http.as_mut() => break 'served outcome,
             () = cut.as_mut() => return,
-            () = reached(&mut stage, Stage::Draining) => http.as_mut().graceful_shutdown(),
+            () = reached(&mut stage, Stage::Draining) => progress.drain(),
+        }
+        tokio::select! {
+            outcome = http.as_mut() => break 'served outcome,
+            () = cut.as_mut() => return,
+            () = reached(&mut stage, Stage::Cutting) => return,
+            () = sleep(LAST_REQUEST) => http.as_mut().graceful_shutdown(),
         }
         tokio::select! {
             outcome = http.as_mut() => break 'served outcome,
@@ -114,6 +125,12 @@ pub(super) async fn run<S>(
 /// Resolves when the shutdown has reached this stage, or the server is gone.
 async fn reached(stage: &mut watch::Receiver<Stage>, at: Stage) {
     drop(stage.wait_for(|stage| *stage >= at).await);
+}
+
+/// Resolves when the shutdown has begun and a request that was on its way then has had the time to come.
+async fn drained(stage: &mut watch::Receiver<Stage>) {
+    reached(stage, Stage::Draining).await;
+    sleep(LAST_REQUEST).await;
 }
 
 fn builder() -> http1::Builder {
@@ -195,7 +212,8 @@ where
         progress.tunnel(response.extensions_mut().remove::<Held>());
         return answer(response);
     }
-    answer(if framing == Framing::Chunked { closing(response) } else { response })
+    let is_last = framing == Framing::Chunked || progress.is_draining();
+    answer(if is_last { closing(response) } else { response })
 }
 
 fn plain(status: StatusCode, message: &'static str) -> Response<Body> {

@@ -22,6 +22,8 @@ pub enum Listener {
     Unix(UnixListener, SocketFile),
     /// The same, but only for root and the user that runs this process: other peers are disconnected.
     Own(UnixListener, SocketFile),
+    /// A unix socket that the service manager opened; its file stays.
+    Given(UnixListener, PathBuf),
 }
 
 impl Listener {
@@ -49,6 +51,30 @@ impl Listener {
         bind_tcp(address).await
     }
 
+    /// Takes a port that the service manager opened, and keeps open while this process starts again.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system refuses.
+    pub fn given_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        Ok(Self::Tcp(listener, address))
+    }
+
+    /// Takes a unix socket that the service manager opened.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::given_tcp`].
+    pub fn given_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().map(Path::to_owned).unwrap_or_default();
+        Ok(Self::Given(UnixListener::from_std(listener)?, path))
+    }
+
     /// Binds a unix socket that only root and the user that runs this process can use: by its permissions, and
     /// by the user id of each peer.
     ///
@@ -68,6 +94,7 @@ impl Listener {
         match self {
             Self::Tcp(_, address) => LocalAddress::Tcp(*address),
             Self::Unix(_, file) | Self::Own(_, file) => LocalAddress::Unix(file.path.clone()),
+            Self::Given(_, path) => LocalAddress::Unix(path.clone()),
         }
     }
 
@@ -78,7 +105,7 @@ impl Listener {
                 tcp::set_up(&stream)?;
                 Ok((Box::new(stream), PeerAddress::Tcp(peer.ip())))
             }
-            Self::Unix(listener, _) => {
+            Self::Unix(listener, _) | Self::Given(listener, _) => {
                 let (socket, _) = listener.accept().await?;
                 Ok((Box::new(socket), PeerAddress::Unix))
             }

@@ -51,6 +51,8 @@ struct State {
     taker: Option<Waker>,
     /// Kept until the tunnel's socket is closed.
     held: Option<Held>,
+    /// Each response is the last one.
+    draining: bool,
 }
 
 /// What the client is expected to do next.
@@ -70,8 +72,25 @@ impl Progress {
     /// A new connection has to send a head at once.
     pub(super) fn new(slot: SlotHandle) -> Self {
         let (phase, scanner) = (Phase::Head(Instant::now()), Scanner::default());
-        let state = State { phase, scanner, reader: None, unsent: 0, taker: None, held: None };
+        let state = State {
+            phase,
+            scanner,
+            reader: None,
+            unsent: 0,
+            taker: None,
+            held: None,
+            draining: false,
+        };
         Self { state: Arc::new(Mutex::new(state)), slot }
+    }
+
+    /// The server stops: the next response is the last one.
+    pub(super) fn drain(&self) {
+        self.lock().draining = true;
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.lock().draining
     }
 
     /// Starts a request, and returns its framing; refused if the scanner did not see it.

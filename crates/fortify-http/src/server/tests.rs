@@ -833,7 +833,7 @@ struct Endless(Arc<AtomicUsize>);
 
 impl http_body::Body for Endless {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Infallible;
 
     fn poll_frame(
         self: std::pin::Pin<&mut Self>,

@@ -31,6 +31,9 @@ impl Fault {
     /// Whether the connection can no longer be used.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
+            // A value that cannot be read says nothing of the connection; after an answer that is none, the client
+            // closes it by itself.
+            Self::Redis(error) if error.kind() == ErrorKind::Parse => false,
             Self::Redis(error) => {
                 error.is_unrecoverable_error() || error.is_io_error() && !error.is_timeout()
             }
@@ -136,6 +139,10 @@ fn of_code(code: &str) -> Cause {
             "cannot save to disk and takes no writes (MISCONF)",
             "its log says why; check free space",
         ),
+        "UNBLOCKED" => (
+            "ended a wait for news (UNBLOCKED)",
+            "it became a replica, or somebody ran CLIENT UNBLOCK; without either it goes on by itself",
+        ),
         "NOREPLICAS" => ("has too few replicas to take writes (NOREPLICAS)", "start them"),
         "BUSY" => ("is held up by a script (BUSY)", "another program runs one that does not end"),
         "WRONGTYPE" => (
@@ -216,6 +223,7 @@ mod tests {
             "NOPERM",
             "MISCONF",
             "NOREPLICAS",
+            "UNBLOCKED",
             "BUSY",
             "WRONGTYPE",
         ] {

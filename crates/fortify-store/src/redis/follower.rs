@@ -6,8 +6,9 @@
 //! is lost, and an empty answer proves that there is none. A node without that proof for [`MAX_STALENESS`] does not
 //! know which sessions are valid, and refuses every request until it does.
 //!
-//! The streams have an id. A Redis that lost its data has none, so the first node that notices creates a new
-//! one, and every node writes back the entries it still has.
+//! The streams have an [`Epoch`]. A Redis that lost its data has none, so the first node that notices begins a new
+//! one; one that restarted or was replaced has another, whatever it still has. Every node then reads everything and
+//! writes back the entries that are missing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::{FromRedisValue, Pipeline, Value, cmd, pipe};
 use tokio::time::{Instant, sleep};
 
+use super::epoch::{Epoch, Identify};
 use super::fault::{Cause, Fault};
 use super::keys::Keys;
 use super::link::{Connection, Link};
@@ -83,6 +85,7 @@ pub(super) struct Follower {
     pub(super) link: Arc<Link>,
     pub(super) keys: Keys,
     pub(super) scripts: Arc<Scripts>,
+    pub(super) identify: Identify,
     pub(super) revocations: Arc<Revocations>,
     pub(super) unwritten: Arc<Unwritten>,
     pub(super) moves: Arc<BindingTable>,
@@ -97,8 +100,7 @@ pub(super) struct Follower {
 /// What this node has read of the logs.
 #[derive(Default)]
 pub(super) struct LogPosition {
-    /// The id of the streams.
-    stream_id: Vec<u8>,
+    epoch: Epoch,
     /// The last entry of each log.
     last: EntryIds,
 }
@@ -207,8 +209,8 @@ impl Follower {
             self.apply(news).await?;
             let unwritten = self.unwritten.lacking(&self.revocations, self.clock.now());
             self.write_unwritten(&serving, unwritten).await;
-            if self.stream_id(&serving).await? != self.known.stream_id {
-                // Redis was flushed. What this node knows is still true.
+            if self.epoch(&serving, "").await? != self.known.epoch {
+                // Redis was flushed, or another server of a cluster took over. What this node knows is still true.
                 self.catch_up(&serving).await?;
             } else if whole {
                 self.fresh.confirm(asked);
@@ -251,10 +253,10 @@ impl Follower {
         Ok(())
     }
 
-    /// Reads the new entries or, if the streams have another id, all; then writes back the entries that they lack.
+    /// Reads the new entries or, in another epoch, all; then writes back the entries that they lack.
     async fn catch_up(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        let stream_id = self.begin_stream(connection).await?;
-        let same = stream_id == self.known.stream_id;
+        let epoch = self.begin_epoch(connection).await?;
+        let same = epoch == self.known.epoch;
         if !same {
             self.known.last = EntryIds::default();
         }
@@ -274,32 +276,23 @@ impl Follower {
         if !same {
             self.write_back_revocations(connection, &there).await?;
             self.write_back_moves(connection, &there.moved).await?;
-            self.known.stream_id = stream_id;
+            self.known.epoch = epoch;
         }
         self.fresh.confirm(whole);
         Ok(())
     }
 
-    /// The id of the streams, which is created if it does not exist.
-    async fn begin_stream(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
+    /// The epoch of the streams, which are created if they do not exist.
+    async fn begin_epoch(&self, connection: &Connection) -> Result<Epoch, StoreError> {
         let fresh: [u8; 16] = random_bytes(&*self.entropy)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let fresh = URL_SAFE_NO_PAD.encode(fresh);
-        let key = self.keys.stream_id();
-        let named = self.link.within_deadline(connection, |mut connection| async move {
-            let set = cmd("SET").arg(&key).arg(&fresh).arg("NX").to_owned();
-            set.query_async::<Value>(&mut connection).await?;
-            Ok(cmd("GET").arg(&key).query_async::<Option<Vec<u8>>>(&mut connection).await?)
-        });
-        named.await?.ok_or_else(|| self.link.unavailable("forgot a key at once; is it flushed?"))
+        self.epoch(connection, &URL_SAFE_NO_PAD.encode(fresh)).await
     }
 
-    async fn stream_id(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
+    async fn epoch(&self, connection: &Connection, fresh: &str) -> Result<Epoch, StoreError> {
         let key = self.keys.stream_id();
-        let stream_id = self.link.within_deadline(connection, |mut connection| async move {
-            Ok(cmd("GET").arg(&key).query_async::<Option<Vec<u8>>>(&mut connection).await?)
-        });
-        Ok(stream_id.await?.unwrap_or_default())
+        let asked = |connection| self.identify.epoch(&key, fresh, connection);
+        self.link.within_deadline(connection, asked).await
     }
 
     /// The entries after the last known ones, at most [`BATCH`] of each log; waits for some if `wait` is given.

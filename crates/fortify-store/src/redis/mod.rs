@@ -8,6 +8,7 @@
 //! - `fault`: errors, with advice.
 //! - `tls`: certificates.
 //! - `link`: the connection, with a deadline for every operation.
+//! - `epoch`: which streams a node has read, and in which process.
 //! - `gauge`: the number of unanswered challenges.
 //! - `shared_dial`: the threat dial of all nodes.
 //! - `replication`: statuses and answer events of circuits, shared by all nodes.
@@ -23,11 +24,14 @@
 #[cfg(test)]
 mod binding_tests;
 mod checkup;
+mod epoch;
 mod fault;
 mod follower;
 mod gauge;
 mod keys;
 mod link;
+#[cfg(test)]
+mod older_tests;
 mod replication;
 mod scripts;
 mod shared_dial;
@@ -60,6 +64,7 @@ use super::revocations::{MAX_REVOCATIONS, Revocations};
 use super::{PENDING_LIFETIME, StateStore, StoreError};
 use crate::config::RedisConfig;
 pub use checkup::{Checkup, SLOTS, checkup};
+use epoch::Identify;
 use fault::{Cause, Fault};
 use follower::{Follower, Freshness, LogPosition};
 use fortify_core::clock::{Clock, Timestamp};
@@ -131,6 +136,7 @@ impl RedisStore {
             link: link.clone(),
             keys: keys.clone(),
             scripts: scripts.clone(),
+            identify: Identify::new(),
             revocations: revocations.clone(),
             unwritten: unwritten.clone(),
             moves: moves.clone(),
@@ -317,8 +323,8 @@ impl StateStore for RedisStore {
         let ttl = millis(now.until(record.expires_at) + GRACE);
         let value = stored::write(&record)
             .map_err(|_never| StoreError::Unavailable("a challenge is no JSON".to_owned()))?;
-        let mut set = cmd("SET");
-        set.arg(self.keys.challenge(token)).arg(value.as_slice()).arg("PX").arg(ttl);
+        let mut put = self.scripts.put.key(self.keys.challenge(token));
+        put.arg(value.as_slice()).arg(ttl);
         let mut enlist = self.scripts.enlist.key(self.keys.active(record.circuit));
         enlist.arg(token.as_bytes()).arg(self.challenges_per_circuit).arg(ttl);
         let (only, before) = match place {
@@ -332,9 +338,11 @@ impl StateStore for RedisStore {
         enlist.arg(only).arg(bytes(place.replaces())).arg(bytes(before));
         let keys = &self.keys;
         let listed = self.link.step(|connection| async move {
-            let (mut setting, mut listing) = (connection.clone(), connection.clone());
-            let (_set, listed): (String, Vec<redis::Value>) =
-                tokio::try_join!(set.query_async(&mut setting), enlist.invoke_async(&mut listing))?;
+            let (mut putting, mut listing) = (connection.clone(), connection.clone());
+            let ((), listed): ((), Vec<redis::Value>) = tokio::try_join!(
+                put.invoke_async(&mut putting),
+                enlist.invoke_async(&mut listing)
+            )?;
             let mut listed = listed.into_iter();
             let stored = listed.next() == Some(redis::Value::Int(1));
             let tokens = listed.map(token_of).collect::<Result<Vec<_>, _>>()?;
@@ -453,9 +461,10 @@ impl StateStore for RedisStore {
     async fn failures(&self, circuit: CircuitTag) -> Result<Failures, StoreError> {
         let key = self.keys.failures(circuit);
         let kept = self.link.step(|mut connection| async move {
-            let kept: Option<String> = cmd("GET").arg(key).query_async(&mut connection).await?;
+            let kept: Option<Vec<u8>> = cmd("GET").arg(key).query_async(&mut connection).await?;
             kept.map_or(Ok(Failures::NONE), |text| {
-                failures_of(&text).ok_or(Fault::Foreign("a count of failures"))
+                let text = str::from_utf8(&text).ok();
+                text.and_then(failures_of).ok_or(Fault::Foreign("a count of failures"))
             })
         });
         let kept = kept.await?;

@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
+use super::epoch::{Epoch, Identify};
 use super::fault::Fault;
 use super::follower::Freshness;
 use super::keys::Keys;
@@ -119,7 +120,8 @@ impl ReplicationTasks {
         let fresh = Arc::new(Freshness::never());
         let teller = Publisher::new(link.clone(), keys.clone(), peer.clone(), clock, MAX_ROWS);
         let (known, heard) = (LogPosition::default(), fresh.clone());
-        let follower = Follower { link, keys, peer, entropy, fresh: heard, known };
+        let identify = Identify::new();
+        let follower = Follower { link, keys, identify, peer, entropy, fresh: heard, known };
         let tasks = [runtime.spawn(follower.run()), runtime.spawn(teller.run())];
         Self { fresh, tasks: tasks.map(|task| task.abort_handle()) }
     }
@@ -311,6 +313,7 @@ const FOREIGN: Fault = Fault::Foreign("a circuit status");
 struct Follower {
     link: Arc<Link>,
     keys: Keys,
+    identify: Identify,
     peer: Arc<dyn ReplicationPeer>,
     entropy: Arc<dyn Entropy>,
     fresh: Arc<Freshness>,
@@ -319,8 +322,7 @@ struct Follower {
 
 /// What this node has read.
 struct LogPosition {
-    /// The id of the stream.
-    stream_id: Vec<u8>,
+    epoch: Epoch,
     /// The last row, by its entry id and its number.
     row: (String, u64),
     /// The last answer event.
@@ -330,7 +332,7 @@ struct LogPosition {
 impl Default for LogPosition {
     /// Before the first entries.
     fn default() -> Self {
-        Self { stream_id: Vec::new(), row: (FIRST.to_owned(), 0), event: FIRST.to_owned() }
+        Self { epoch: Epoch::default(), row: (FIRST.to_owned(), 0), event: FIRST.to_owned() }
     }
 }
 
@@ -375,11 +377,11 @@ impl Follower {
         // The first read does not wait: entries may have come meanwhile.
         let mut wait = None;
         loop {
-            let stream_id = self.stream_id(&connection).await?;
-            if stream_id != self.known.stream_id {
+            let epoch = self.epoch(&connection).await?;
+            if epoch != self.known.epoch {
                 self.known.event = FIRST.to_owned();
                 self.read_everything(&connection).await?;
-                self.known.stream_id = stream_id;
+                self.known.epoch = epoch;
             }
             let asked = Instant::now();
             let news = self.read(&connection, wait).await?;
@@ -388,7 +390,7 @@ impl Follower {
             let whole = news.is_complete();
             if !self.apply_entries(news).await? {
                 self.read_everything(&connection).await?;
-            } else if whole && self.stream_id(&connection).await? == self.known.stream_id {
+            } else if whole && self.epoch(&connection).await? == self.known.epoch {
                 self.fresh.confirm(asked);
                 if said.take().is_some() {
                     tracing::info!("bans of other nodes are received again");
@@ -397,22 +399,13 @@ impl Follower {
         }
     }
 
-    /// The id of the stream, which is created if it does not exist.
-    async fn stream_id(&self, connection: &Connection) -> Result<Vec<u8>, StoreError> {
+    /// The epoch of the stream, which is created if it does not exist.
+    async fn epoch(&self, connection: &Connection) -> Result<Epoch, StoreError> {
         let fresh: [u8; 16] = random_bytes(&*self.entropy)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let (key, fresh) = (self.keys.status_stream_id(), URL_SAFE_NO_PAD.encode(fresh));
-        let named = self.link.within_deadline(connection, |mut connection| async move {
-            let get = cmd("GET").arg(&key).to_owned();
-            let there: Option<Vec<u8>> = get.query_async(&mut connection).await?;
-            if there.is_some() {
-                return Ok(there);
-            }
-            let set = cmd("SET").arg(&key).arg(&fresh).arg("NX").to_owned();
-            set.query_async::<Value>(&mut connection).await?;
-            Ok(get.query_async(&mut connection).await?)
-        });
-        named.await?.ok_or_else(|| self.link.unavailable("forgot a key at once; is it flushed?"))
+        let asked = |connection| self.identify.epoch(&key, &fresh, connection);
+        self.link.within_deadline(connection, asked).await
     }
 
     /// Applies every stored row, and has the rows published that only this node holds.

@@ -37,16 +37,37 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
 end
 return {1, unpack(dropped)}";
 
+/// The beginning of the run of the server that executes the script: six of its forty digits, which two runs share once in
+/// 16 million.
+macro_rules! run {
+    () => {
+        "local run = string.sub(string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or '000000', 1, 6)"
+    };
+}
+
+/// Puts a challenge, which names the server that took it: the last field, for which the value leaves room.
+const PUT: &str = concat!(
+    run!(),
+    "
+redis.call('SET', KEYS[1], string.sub(ARGV[1], 1, -10) .. run .. string.sub(ARGV[1], -3), 'PX', ARGV[2])"
+);
+
 /// Takes a challenge, and leaves a mark that it is being checked. A mark or the receipt of a right answer that is there
-/// instead stays.
+/// instead stays. A challenge that another server took is void, and goes: a server that has restarted from a snapshot, or a
+/// replica that took over, may not know that it was answered.
 ///
 /// Redis refuses no write of a script that has already written, so the mark is written even at `maxmemory`.
-const TAKE: &str = "
+const TAKE: &str = concat!(
+    run!(),
+    "
 local kept = redis.call('GET', KEYS[1])
 if not kept or string.sub(kept, 1, 1) ~= ARGV[1] then return kept end
 redis.call('GETDEL', KEYS[1])
+local by = string.match(kept, '\"(%x%x%x%x%x%x)\"%]}$')
+if by and by ~= run then return false end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return kept";
+return kept"
+);
 
 /// Counts one failure. The time is the caller's; a count that has expired starts again.
 const FAIL: &str = "
@@ -153,6 +174,8 @@ pub(super) struct Scripts {
     /// KEYS: challenge. ARGV: the first byte of a challenge, the mark of one that is being checked, TTL of the mark in
     /// ms. Returns the value before.
     pub(super) take: Script,
+    /// KEYS: a challenge. ARGV: its value, TTL in ms.
+    pub(super) put: Script,
     /// KEYS: failures. ARGV: now in ms, until in ms, TTL in ms. Returns the count, or -1 for a value that Fortify did
     /// not write.
     pub(super) fail: Script,
@@ -174,6 +197,7 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             enlist: Script::new(ENLIST),
+            put: Script::new(PUT),
             take: Script::new(TAKE),
             fail: Script::new(FAIL),
             acquire_quota: Script::new(ACQUIRE_QUOTA),

@@ -32,8 +32,8 @@ pub(super) fn pending(until: Timestamp) -> String {
 /// The value of a challenge's key.
 ///
 /// Times are in seconds, as the requirement says, with a fraction where needed: a double is precise enough to restore a
-/// millisecond of this era. Fields that the requirement does not name are in a list without names: with 252 bytes a
-/// value fits into an allocation of 256 bytes, the next larger size is 320, and there are a hundred thousand values.
+/// millisecond of this era. Fields that the requirement does not name are in a list without names: with 316 bytes a
+/// value fits into an allocation of 320 bytes, the next larger size is 384, and there are a hundred thousand values.
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     answer: Cow<'a, str>,
@@ -47,16 +47,20 @@ struct Stored<'a> {
     circuit_id: CircuitTag,
     /// From `created_at`.
     ttl: Seconds,
-    draw: StoredRendering<'a>,
     /// The kind wished for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wish: Option<Cow<'a, str>>,
+    /// The last field, so that the run is at the end of the value.
+    draw: StoredRendering<'a>,
 }
 
 /// The other values for the picture: carrier, length, renderer, style period (its start, in seconds since the
-/// Unix epoch), decoy.
+/// Unix epoch), decoy; and the run of the server that took it.
 #[derive(Serialize, Deserialize)]
-struct StoredRendering<'a>(Cow<'a, str>, u8, u16, u64, Option<Cow<'a, str>>);
+struct StoredRendering<'a>(Cow<'a, str>, u8, u16, u64, Option<Cow<'a, str>>, Cow<'a, str>);
+
+/// The place of the run, which the script puts there (`scripts`).
+const NO_RUN: &str = "000000";
 
 /// A time as a JSON number of seconds: an integer if it is whole, otherwise a fraction.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -110,6 +114,7 @@ pub(super) fn write(record: &ChallengeRecord) -> Result<Zeroizing<Vec<u8>>, serd
             record.renderer,
             record.style_period,
             record.decoy.as_ref().map(|decoy| Cow::Borrowed(decoy.expose().as_str())),
+            Cow::Borrowed(NO_RUN),
         ),
         wish: record.wish.as_deref().map(Cow::Borrowed),
     })
@@ -148,7 +153,7 @@ pub(super) fn read(value: &[u8]) -> Option<ChallengeRecord> {
     let seed = Zeroizing::new(URL_SAFE_NO_PAD.decode(stored.seed.as_bytes()).ok()?);
     let created_at = Timestamp::from_millis(stored.created_at.millis()?);
     let ttl = Duration::from_millis(stored.ttl.millis()?);
-    let StoredRendering(carrier, length, renderer, style_period, decoy) = stored.draw;
+    let StoredRendering(carrier, length, renderer, style_period, decoy, _run) = stored.draw;
     Some(ChallengeRecord {
         variant: Cow::Owned(stored.variant.into_owned()),
         carrier: Cow::Owned(carrier.into_owned()),
@@ -190,6 +195,8 @@ mod tests {
                 assert!(json.get(name).is_some(), "{name}");
             }
             assert_eq!(json["ttl"], 299.999);
+            // Where the script writes.
+            assert!(value.ends_with(b"\"000000\"]}"));
             let again = read(&value).unwrap();
             assert_eq!(again.created_at, record.created_at);
             assert_eq!(again.expires_at, record.expires_at);
@@ -218,7 +225,7 @@ mod tests {
             created_at,
             ..contract::record(created_at.after(Duration::from_secs(300)))
         };
-        assert!(write(&record).unwrap().len() <= 252, "{}", write(&record).unwrap().len());
+        assert!(write(&record).unwrap().len() <= 316, "{}", write(&record).unwrap().len());
     }
 
     #[test]

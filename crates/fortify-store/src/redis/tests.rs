@@ -203,6 +203,21 @@ async fn put(store: &RedisStore) -> ChallengeToken {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_a_value_that_is_no_text_costs_nobody_else_the_connection() {
+    let redis = Redis::start(&[]);
+    let fixture = fixture(&redis.config(), 100).await;
+    let circuit = CircuitTag::from_bytes([2; 16]);
+    let key = fixture.store.keys.failures(circuit);
+    let write = "return redis.call('SET', KEYS[1], string.char(255, 254))";
+    assert_eq!(redis.tell(&["EVAL", write, "1", &key]), "+OK");
+    for _ in 0..200 {
+        let said = fixture.store.failures(circuit).await.unwrap_err().to_string();
+        assert!(said.contains("not what Fortify writes there"), "{said}");
+        fixture.store.ping().await.expect("the connection was dropped");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_a_server_out_of_memory_refuses_and_comes_back() {
     let redis = Redis::start(&["--maxmemory-policy", "noeviction"]);
     let fixture = fixture(&redis.config(), 100).await;

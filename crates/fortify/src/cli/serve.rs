@@ -4,10 +4,16 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use fortify_captcha::AnswerMode;
+use fortify_http::server::Listener;
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, sleep};
 
 use super::{CliError, ConfigArgs};
 use crate::daemon::Daemon;
+use crate::doctor::{CheckStatus, descriptors};
 use fortify_admin::operations::reload;
 use fortify_admin::{AdminListeners, SharedAdmin};
 use fortify_config::{Config, SecureCookie, WrittenConfig};
@@ -20,28 +26,43 @@ use fortify_web::reload::{Live, Source};
 
 /// Runs the gate until SIGTERM or SIGINT.
 pub(super) fn serve(args: ConfigArgs, env: Vec<(String, String)>) -> Result<(), CliError> {
-    let source: Source = Box::new(move || args.read(env.clone()));
-    let (config, written) = source().map_err(CliError::Config)?;
-    logs::init(&config.log).map_err(CliError::failed)?;
-    logs::hide_panics();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| CliError::Failed(format!("cannot start threads: {e}")))?;
-    runtime.block_on(run(config, written, source))
+    // Before anything that takes time: without a handler, a reload while the gate starts would end it.
+    let signals = {
+        let _runtime = runtime.enter();
+        Signals::watch().map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?
+    };
+    let source: Source = Box::new(move || args.read(env.clone()));
+    let (config, written) = source().map_err(CliError::Config)?;
+    logs::init(&config.log).map_err(CliError::failed)?;
+    logs::hide_panics();
+    runtime.block_on(run(config, written, source, signals))
 }
 
-async fn run(config: Config, written: WrittenConfig, source: Source) -> Result<(), CliError> {
+async fn run(
+    config: Config,
+    written: WrittenConfig,
+    source: Source,
+    signals: Signals,
+) -> Result<(), CliError> {
     warn(&config);
     let app = App::build(Arc::new(config), Arc::new(SystemClock), Arc::new(SystemEntropy))
         .map_err(CliError::failed)?;
     let live = Arc::new(Live::new(app, written, Some(source)));
-    let gate = Daemon::with_live(live.clone()).await.map_err(CliError::failed)?;
-    let hangup = signal(SignalKind::hangup())
-        .map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
+    let given = given().map_err(|e| {
+        CliError::Failed(format!("cannot use the socket that the service manager opened: {e}"))
+    })?;
+    let gate = match given {
+        Some(listener) => Daemon::on(listener, live.clone()).await,
+        None => Daemon::with_live(live.clone()).await,
+    };
+    let gate = gate.map_err(CliError::failed)?;
+    let Signals { hangup, terminate, interrupt } = signals;
     let admin = gate.admin().map(|listeners| listeners.admin().clone());
     let reloading = tokio::spawn(reload_on(hangup, live, admin));
-    let stop = stop_signal().map_err(|e| CliError::Failed(format!("cannot watch signals: {e}")))?;
     let notice = gate.admin().map(|it| it.setup_notice(io::stderr().is_terminal())).transpose();
     if let Some(notice) = notice.map_err(CliError::failed)?.flatten() {
         // It may contain a secret for the operator who starts the gate: not for the log.
@@ -51,10 +72,62 @@ async fn run(config: Config, written: WrittenConfig, source: Source) -> Result<(
     if let Some(address) = gate.admin().and_then(AdminListeners::address) {
         tracing::info!(address = %address, "the admin interface is open");
     }
+    tell_manager(NotifyState::Ready);
+    let watchdog = sd_notify::watchdog_enabled().map(|within| tokio::spawn(feed(within)));
+    let stop = async {
+        until(terminate, interrupt).await;
+        tell_manager(NotifyState::Stopping);
+    };
     let drained = gate.run(stop).await;
     reloading.abort();
+    watchdog.inspect(JoinHandle::abort);
     tracing::info!(cut = drained.cut, "the gate is closed");
     Ok(())
+}
+
+/// The socket that the service manager opened for visitors, if it did (`LISTEN_FDS`). It stays open while the gate starts
+/// again: connections wait, and none is refused.
+fn given() -> io::Result<Option<Listener>> {
+    let mut sockets = ListenFd::from_env();
+    if sockets.len() == 0 {
+        return Ok(None);
+    }
+    match sockets.take_tcp_listener(0) {
+        Ok(listener) => listener.map(Listener::given_tcp).transpose(),
+        Err(_another_kind) => sockets.take_unix_listener(0)?.map(Listener::given_unix).transpose(),
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+/// Tells the service manager that threads still run tasks: it starts the gate again otherwise.
+async fn feed(within: Duration) {
+    loop {
+        tell_manager(NotifyState::Watchdog);
+        sleep(within / 3).await;
+    }
+}
+
+/// The signals that a gate takes. What comes before it is ready is not lost.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
 }
 
 /// Reloads the configuration at every SIGHUP. The result is in the log, and in the audit if there is one.
@@ -103,19 +176,20 @@ fn warn(config: &Config) {
              letters instead of sums; guesses often succeed, see docs/guessing.md"
         );
     }
+    let files = descriptors::check_own(config);
+    if files.status == CheckStatus::Warn {
+        let advice = files.advice.unwrap_or_default();
+        tracing::warn!("{}, or connections will not be accepted: {advice}", files.found);
+    }
     if config.upstream.servers.is_empty() {
         tracing::warn!("upstream.url is not set: admitted visitors get 404 for every page");
     }
 }
 
-fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("finishing open requests");
-    })
+async fn until(mut terminate: Signal, mut interrupt: Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("finishing open requests");
 }

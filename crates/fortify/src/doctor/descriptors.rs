@@ -19,6 +19,13 @@ pub(super) fn check(config: &Config, user: &ServiceUser) -> Finding {
     check_limit(limit, connections, !config.upstream.servers.is_empty(), whose)
 }
 
+/// As [`check`], of this process, which is the gate.
+pub(crate) fn check_own(config: &Config) -> Finding {
+    let limit = fs::read_to_string("/proc/self/limits").ok().and_then(|text| open_files(&text));
+    let connections = config.server.max_connections as u64;
+    check_limit(limit, connections, !config.upstream.servers.is_empty(), "this process")
+}
+
 fn check_limit(limit: Option<u64>, connections: u64, proxies: bool, whose: &str) -> Finding {
     const CHECK: &str = "limits.files";
     let Some(limit) = limit else {

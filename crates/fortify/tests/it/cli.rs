@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use fortify_testkit::program::{config, fortify, listening, output, wait};
+use fortify_testkit::program::{binary, config, fortify, listening, output, wait};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The one line that it said, and its exit code.
@@ -34,6 +34,28 @@ fn a_mistake_in_the_arguments_is_64_and_help_is_none() {
     for args in [&["--help"][..], &["--version"], &["render", "--help"]] {
         assert_eq!(output(&mut fortify(args)).status.code(), Some(0), "{args:?}");
     }
+}
+
+#[test]
+fn too_few_open_files_are_said_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "");
+    let start = "ulimit -n 300 && exec \"$0\" serve --config \"$1\"";
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", start])
+        .arg(binary())
+        .arg(&path)
+        .env_clear()
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut log, mut said) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+    while !said.contains("listening=") {
+        assert!(log.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    assert!(said.contains("may open 300 files") && said.contains("LimitNOFILE="), "{said}");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(wait(&mut child), 0);
 }
 
 #[test]

@@ -162,6 +162,45 @@ async fn a_ban_at_one_gate_counts_at_the_other_and_so_does_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_who_was_banned_or_logged_out_after_a_snapshot_stays_out_when_redis_comes_back_from_it()
+ {
+    let mut redis = Redis::start(&[]);
+    let one = gate(&redis.config(), |_| {}).await;
+    let mut members = Vec::new();
+    for number in [1, 2, 3] {
+        let mut member = at(&one, &one.visitor(), number);
+        let page = member.get("/").await;
+        assert!(one.solve(&mut member, &page).await.admits());
+        members.push(member);
+    }
+    all_told(&one).await;
+    // Trust in all three, which the snapshot has; what comes after it, it has not.
+    assert_eq!(redis.tell(&["SAVE"]), "+OK");
+    let [left, banned, stayed] = &mut members[..] else { unreachable!() };
+    let cookies = left.clone();
+    assert_eq!(left.post_form("/api/session/logout", &[]).await.status, StatusCode::OK);
+    ban(&one, 2).await;
+    ban(&one, 4).await;
+    all_told(&one).await;
+    redis.kill();
+    redis.run();
+    let again = || async { one.app.readiness().await.is_ready() };
+    until("the gate to be ready again", again).await;
+    let two = another(&redis.config(), &one, |_| {}).await;
+    for (number, status) in [(2, Some(CircuitStatus::Banned)), (4, Some(CircuitStatus::Banned))] {
+        for test_gate in [&one, &two] {
+            stands(test_gate, number, status).await;
+        }
+    }
+    for test_gate in [&one, &two] {
+        assert!(at(test_gate, &cookies, 1).get("/").await.is_challenge(), "logged out");
+        assert!(at(test_gate, &cookies, 5).get("/").await.is_challenge(), "logged out");
+        assert!(is_banned(&at(test_gate, banned, 2)).await);
+        assert_eq!(at(test_gate, stayed, 3).get("/").await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_solves_at_one_gate_under_threat_is_admitted_at_the_other() {
     for servers in Servers::each() {
         let config = servers.config();

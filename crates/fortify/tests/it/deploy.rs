@@ -109,7 +109,13 @@ fn systemd_reads_the_units_and_what_is_added_to_others() {
             fs::write(units.join(name), text).unwrap();
         }
     }
-    for name in ["fortify.service", "haproxy.service", "nginx.service", "tor@default.service"] {
+    for name in [
+        "fortify.service",
+        "fortify.socket",
+        "haproxy.service",
+        "nginx.service",
+        "tor@default.service",
+    ] {
         let unit = units.join(name);
         let said = check(command("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
         let ours: Vec<_> = said.lines().filter(|line| line.contains("fortify")).collect();

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -24,6 +25,11 @@ struct Gate {
 
 impl Gate {
     fn start(config: &Path) -> Self {
+        Self::starting(config).started()
+    }
+
+    /// One that may not listen yet.
+    fn starting(config: &Path) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_fortify"))
             .args(["serve", "--config"])
             .arg(config)
@@ -32,11 +38,22 @@ impl Gate {
             .spawn()
             .unwrap();
         let log = BufReader::new(process.stderr.take().unwrap());
-        let mut gate = Self { process, log, address: ([0, 0, 0, 0], 0).into() };
-        let line = gate.says("listening=http://");
+        Self { process, log, address: ([0, 0, 0, 0], 0).into() }
+    }
+
+    fn started(mut self) -> Self {
+        let line = self.says("listening=http://");
         let (_, address) = line.split_once("listening=http://").unwrap();
-        gate.address = address.trim().parse().unwrap();
-        gate
+        self.address = address.trim().parse().unwrap();
+        self
+    }
+
+    /// Whether it has a handler for `SIGHUP`, whose bit is the first (`proc(5)`).
+    fn catches_hangups(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 1)
     }
 
     /// The next line of the log with this in it.
@@ -111,18 +128,20 @@ fn a_good_and_a_bad_file_under_load_fail_no_request() {
     for round in 0..RELOADS {
         if round % 2 == 0 {
             let status = if round % 4 == 0 { 429 } else { 403 };
-            let more = format!("[captcha]\nchallenge_status = {status}\nlength = 5\n");
+            // Another time in each round: a line that was logged a moment before is left out.
+            let ttl = 200 + round;
+            let more = format!("[captcha]\nchallenge_status = {status}\nttl_seconds = {ttl}\n");
             write(&path, &data, &more);
             gate.signal(Signal::HUP);
-            let said = gate.says("reconfigured");
-            assert!(said.contains("captcha.challenge_status: "), "{said}");
+            let said = gate.says(&format!("{ttl}"));
+            assert!(said.contains("reconfigured") && said.contains("captcha.ttl"), "{said}");
             assert_eq!(get(address, "/").unwrap().0, status, "in force when it is said");
         } else {
             let before = get(address, "/").unwrap().0;
-            write(&path, &data, "[captcha]\nlength = 99\nlenth = 5\n");
+            write(&path, &data, &format!("[captcha]\nlength = 99\nlenth{round} = 5\n"));
             gate.signal(Signal::HUP);
             let said = gate.says("the configuration was not reloaded");
-            assert!(said.contains("captcha.length") || said.contains("captcha.lenth"), "{said}");
+            assert!(said.contains(&format!("captcha.lenth{round}")), "{said}");
             assert_eq!(get(address, "/").unwrap().0, before, "a bad file changed something");
         }
     }
@@ -160,4 +179,27 @@ fn what_only_a_start_reads_is_named_and_stays_and_the_rest_is_in_force() {
     assert!(!dir.path().join("elsewhere").exists());
     gate.signal(Signal::TERM);
     assert_eq!(gate.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_reload_while_the_gate_starts_does_not_end_it_and_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, data) = (dir.path().join("fortify.toml"), dir.path().join("data"));
+    for round in 0..20_u64 {
+        write(&path, &data, "[captcha]\nchallenge_status = 403\n");
+        let gate = Gate::starting(&path);
+        let started = Instant::now();
+        while !gate.catches_hangups() {
+            assert!(started.elapsed() < Duration::from_secs(20), "no handler");
+        }
+        // From the first moment on, and ever later.
+        std::thread::sleep(Duration::from_millis(round));
+        write(&path, &data, "[captcha]\nchallenge_status = 429\n");
+        gate.signal(Signal::HUP);
+        let gate = gate.started();
+        let started = Instant::now();
+        while get(gate.address, "/").unwrap().0 != 429 {
+            assert!(started.elapsed() < Duration::from_secs(20), "the reload was lost");
+        }
+    }
 }

@@ -1,0 +1,135 @@
+//! A Redis that comes back with older data: from a snapshot, or as a replica that lagged behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::tests::server::{Redis, server, until};
+use super::tests::{Fixture, fixture, ready, step};
+use super::*;
+use crate::contract;
+use fortify_core::entropy::SystemEntropy;
+
+fn in_an_hour() -> Timestamp {
+    contract::START.after(Duration::from_secs(3600))
+}
+
+async fn issued(store: &RedisStore) -> ChallengeToken {
+    let token = ChallengeToken::random(&SystemEntropy).unwrap();
+    store.put_challenge(&token, contract::record(in_an_hour()), Place::Beside(None)).await.unwrap();
+    token
+}
+
+async fn is_good(store: &RedisStore, token: &ChallengeToken) -> bool {
+    store.take_challenge(token).await.unwrap().challenge().is_some()
+}
+
+/// What is acknowledged by one node after a snapshot was taken.
+struct Acknowledged {
+    answered: Vec<ChallengeToken>,
+    open: ChallengeToken,
+    ended: SessionId,
+    moved: SessionId,
+    chain: ChainId,
+}
+
+impl Acknowledged {
+    /// Has `snapshot` taken when the challenges are issued and before anything else.
+    async fn by(node: &RedisStore, snapshot: impl FnOnce()) -> Self {
+        let mut answered = Vec::new();
+        for _ in 0..20 {
+            answered.push(issued(node).await);
+        }
+        let open = issued(node).await;
+        snapshot();
+        for token in &answered {
+            assert!(is_good(node, token).await);
+        }
+        let [ended, moved] = [(); 2].map(|()| SessionId::random(&SystemEntropy).unwrap());
+        node.revoke_session(ended, in_an_hour()).await.unwrap();
+        assert_eq!(node.move_session(moved, step(1, 2)).await.unwrap(), MoveOutcome::Moved);
+        let chain = ChainId::from_bytes([9; ChainId::BYTES]);
+        node.spend_chain(chain, in_an_hour()).await.unwrap();
+        Self { answered, open, ended, moved, chain }
+    }
+
+    /// Asserts that all of it holds on `nodes`, of which some were not there.
+    async fn holds_on(&self, nodes: [&RedisStore; 2]) {
+        for node in nodes {
+            for token in self.answered.iter().chain([&self.open]) {
+                assert!(!is_good(node, token).await, "an answer was good twice");
+            }
+            until("the node to know what was ended and moved", || async {
+                node.session_state(self.ended).await.unwrap() == SessionState::Revoked
+                    && matches!(
+                        node.session_state(self.moved).await.unwrap(),
+                        SessionState::BoundTo(_)
+                    )
+                    && node.is_chain_spent(self.chain).await.unwrap()
+            })
+            .await;
+            let token = issued(node).await;
+            assert!(is_good(node, &token).await, "what is issued now counts");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_what_was_acknowledged_after_a_snapshot_holds_when_redis_comes_back_from_it() {
+    let mut redis = Redis::start(&[]);
+    let one = fixture(&redis.config(), 100).await;
+    let said = Acknowledged::by(&one.store, || assert_eq!(redis.tell(&["SAVE"]), "+OK")).await;
+    redis.kill();
+    redis.run();
+    // A log that goes on past what was read of it before looks as if nothing was lost.
+    let later = fixture(&redis.config(), 100).await;
+    let ended = SessionId::random(&SystemEntropy).unwrap();
+    later.store.revoke_session(ended, in_an_hour()).await.unwrap();
+    ready(&one.store).await;
+    said.holds_on([&one.store, &later.store]).await;
+}
+
+/// A port behind which is the server at `target`.
+async fn address(target: Arc<AtomicU16>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let target = target.load(Ordering::SeqCst);
+            tokio::spawn(async move {
+                if let Ok(mut server) = TcpStream::connect(("127.0.0.1", target)).await {
+                    drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_what_a_replica_missed_holds_when_it_takes_over_under_the_same_address() {
+    let mut master = Redis::start(&[]);
+    let of = ["127.0.0.1".to_owned(), master.port.to_string()];
+    let replica = Redis::start(&["--replicaof", &of[0], &of[1]]);
+    let serving = Arc::new(AtomicU16::new(master.port));
+    let port = address(serving.clone()).await;
+    let config = RedisConfig { servers: vec![server(port)], ..RedisConfig::default() };
+    let one: Fixture = fixture(&config, 100).await;
+    until("the replica to follow", || async { replica.info("master_link_status") == "up" }).await;
+    let lags = || {
+        let offsets = || (master.info("master_repl_offset"), replica.info("slave_repl_offset"));
+        let is_level = (0..10_000).map(|_| offsets()).any(|(here, there)| here == there);
+        assert!(is_level, "{:?}", offsets());
+        // It reads nothing more.
+        assert_eq!(replica.tell(&["REPLICAOF", "NO", "ONE"]), "+OK");
+    };
+    let said = Acknowledged::by(&one.store, lags).await;
+    serving.store(replica.port, Ordering::SeqCst);
+    master.kill();
+    until("the loss to be noticed", || async { one.store.ping().await.is_err() }).await;
+    ready(&one.store).await;
+    let later = fixture(&config, 100).await;
+    said.holds_on([&one.store, &later.store]).await;
+}

@@ -1,0 +1,362 @@
+//! Three gates over one Redis to which everything happens that happens to a Redis, people who use them meanwhile, and a
+//! history of what was acknowledged to them.
+//!
+//! `make test` plays every fault once; `make chaos` plays them `ROUNDS` times.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fortify_captcha::Answer;
+use fortify_core::circuit::TorCircuit;
+use fortify_core::clock::Clock as _;
+use fortify_reputation::StatusReason;
+use fortify_testkit::redis::{Redis, until};
+use fortify_testkit::{Reply, TestGate, Visitor};
+use rustix::process::Signal;
+
+use crate::cluster::{another, at, gate};
+
+/// By when what was acknowledged holds on every node, or nobody is admitted: `docs/redis.md`.
+const EVERYWHERE: Duration = Duration::from_secs(2);
+
+/// How long people use the gates between two faults.
+const CALM: Duration = Duration::from_millis(1500);
+
+/// The most of each kind that is looked at again.
+const KEPT: usize = 200;
+
+/// A session that was ended, and who had it.
+struct Ended {
+    what: &'static str,
+    visitor: Visitor,
+    number: u32,
+    at: Instant,
+}
+
+/// A right answer that earned a session.
+#[derive(Clone)]
+struct Answered {
+    number: u32,
+    page: Reply,
+    answer: String,
+}
+
+#[derive(Default)]
+struct History {
+    ended: Vec<Ended>,
+    answered: Vec<Answered>,
+    /// Which sessions each token earned.
+    sessions: HashMap<String, HashSet<String>>,
+    violations: Vec<String>,
+}
+
+struct World {
+    gates: Vec<TestGate>,
+    history: Mutex<History>,
+    numbers: AtomicU32,
+    over: AtomicBool,
+    /// What happens to Redis.
+    fault: Mutex<&'static str>,
+    checks: AtomicU32,
+    replays: AtomicU32,
+}
+
+impl World {
+    fn any(&self, by: u32) -> &TestGate {
+        &self.gates[by as usize % self.gates.len()]
+    }
+
+    fn history(&self) -> std::sync::MutexGuard<'_, History> {
+        self.history.lock().unwrap()
+    }
+
+    fn accuse(&self, what: String) {
+        let fault = *self.fault.lock().unwrap();
+        self.history().violations.push(format!("{what} (last fault: {fault})"));
+    }
+
+    /// Notes the session that an answer earned, if it did.
+    fn earned(&self, page: &Reply, reply: &Reply) -> bool {
+        let Some(session) = session_of(reply) else { return false };
+        let mut history = self.history();
+        let of_token = history.sessions.entry(page.field("token")).or_default();
+        of_token.insert(session);
+        let many = of_token.len() > 1;
+        drop(history);
+        if many {
+            self.accuse("one answer earned two sessions".to_owned());
+        }
+        true
+    }
+
+    /// Comes in, with the same answer at two gates at once, and sometimes leaves or is banned.
+    async fn visit(&self) {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let gate = self.any(number);
+        let mut visitor = at(gate, &gate.visitor(), number);
+        let page = visitor.get("/").await;
+        let Some(token) = page.try_field("token") else { return };
+        let token = token.parse().unwrap();
+        let record = gate.app.engine.parts().store.challenge(&token).await;
+        let Ok(Some(record)) = record else { return };
+        let answer = Answer::decode(record.answer.expose()).unwrap().reveal();
+        let mut one = at(self.any(number + 1), &visitor, number);
+        let mut two = at(self.any(number + 2), &visitor, number);
+        let (first, second) = tokio::join!(
+            gate.submit(&mut one, &page, &answer),
+            gate.submit(&mut two, &page, &answer)
+        );
+        let (first, second) = (self.earned(&page, &first), self.earned(&page, &second));
+        if !first && !second {
+            return;
+        }
+        let member = if first { one } else { two };
+        let answered = Answered { number, page, answer };
+        keep(&mut self.history().answered, answered);
+        match number % 4 {
+            0 => self.leave(member, number).await,
+            1 => self.ban(member, number).await,
+            _ => {}
+        }
+    }
+
+    async fn leave(&self, member: Visitor, number: u32) {
+        let mut leaving = at(self.any(number / 4), &member, number);
+        if leaving.post_form("/api/session/logout", &[]).await.status == StatusCode::OK {
+            let ended =
+                Ended { what: "a session logged out", visitor: member, number, at: Instant::now() };
+            keep(&mut self.history().ended, ended);
+        }
+    }
+
+    async fn ban(&self, member: Visitor, number: u32) {
+        let gate = self.any(number / 4);
+        let (until, parts) =
+            (gate.clock.now().after(Duration::from_secs(3600)), gate.app.engine.parts());
+        let circuit = TorCircuit::from_parts(0, 0, number);
+        if parts.reputation.ban(circuit, until, StatusReason::Score).await.is_err() {
+            return;
+        }
+        // The others have heard of it 2 s after it was published: until then it counts at this gate.
+        while parts.replication.pending() != Some(0) {
+            if self.over.load(Ordering::Relaxed) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        let ended = Ended { what: "a banned circuit", visitor: member, number, at: Instant::now() };
+        keep(&mut self.history().ended, ended);
+    }
+
+    /// Has somebody who is out ask again, and an answer that was good sent once more.
+    async fn check(&self, round: u32) {
+        let again = {
+            let history = self.history();
+            let old = history.ended.iter().filter(|ended| ended.at.elapsed() > EVERYWHERE);
+            let old: Vec<_> = old.map(|it| (it.what, it.visitor.clone(), it.number)).collect();
+            old.get(round as usize % old.len().max(1)).cloned()
+        };
+        if let Some((what, visitor, number)) = again {
+            let reply = at(self.any(round), &visitor, number).get("/").await;
+            self.checks.fetch_add(1, Ordering::Relaxed);
+            if reply.status == StatusCode::OK {
+                self.accuse(format!("{what} was admitted"));
+            }
+        }
+        let answered = {
+            let history = self.history();
+            history.answered.get(round as usize % history.answered.len().max(1)).cloned()
+        };
+        if let Some(Answered { number, page, answer }) = answered {
+            let gate = self.any(round / 3);
+            let mut stranger = at(gate, &gate.visitor(), number);
+            let reply = gate.submit(&mut stranger, &page, &answer).await;
+            self.replays.fetch_add(1, Ordering::Relaxed);
+            self.earned(&page, &reply);
+        }
+    }
+}
+
+/// Keeps the latest.
+fn keep<T>(all: &mut Vec<T>, one: T) {
+    if all.len() == KEPT {
+        all.remove(0);
+    }
+    all.push(one);
+}
+
+/// The session of the cookie that a response sets.
+fn session_of(reply: &Reply) -> Option<String> {
+    let cookies = reply.set_cookies();
+    let cookie = cookies.iter().find_map(|cookie| cookie.strip_prefix("cerberus_session="))?;
+    let claims = URL_SAFE_NO_PAD.decode(cookie.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
+    Some(claims["session_id"].as_str()?.to_owned())
+}
+
+/// What happens to Redis; all of it is over when this returns.
+fn harm(redis: &mut Redis, fault: &str) {
+    let snapshot = redis.dir.path().join("dump.rdb");
+    match fault {
+        "killed, and back empty" => {
+            redis.kill();
+            let _there_is_none = std::fs::remove_file(&snapshot);
+            redis.run();
+        }
+        "killed, and back with older data" => {
+            assert_eq!(redis.tell(&["SAVE"]), "+OK");
+            std::thread::sleep(2 * CALM);
+            redis.kill();
+            redis.run();
+        }
+        "away for longer than its word is taken" => {
+            redis.kill();
+            std::thread::sleep(EVERYWHERE + CALM);
+            redis.run();
+        }
+        "stopped for 3 s" => {
+            redis.signal(Signal::STOP);
+            std::thread::sleep(Duration::from_secs(3));
+            redis.signal(Signal::CONT);
+        }
+        "takes no writes" => {
+            assert_eq!(redis.tell(&["CONFIG", "SET", "min-replicas-to-write", "1"]), "+OK");
+            std::thread::sleep(CALM);
+            assert_eq!(redis.tell(&["CONFIG", "SET", "min-replicas-to-write", "0"]), "+OK");
+        }
+        "flushed" => assert_eq!(redis.tell(&["FLUSHALL"]), "+OK"),
+        "slow" => {
+            for _ in 0..5 {
+                redis.tell(&["DEBUG", "SLEEP", "0.15"]);
+            }
+        }
+        "cuts every connection" => {
+            for _ in 0..20 {
+                redis.tell(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        "out of memory" => {
+            assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "1"]), "+OK");
+            std::thread::sleep(CALM);
+            assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "0"]), "+OK");
+        }
+        "holds foreign values" => {
+            for key in ["fortify:{revocations}:stream", "fortify:{status}:stream"] {
+                redis.tell(&["SET", key, "of another program"]);
+            }
+        }
+        other => panic!("no such fault: {other}"),
+    }
+}
+
+const FAULTS: [&str; 10] = [
+    "killed, and back empty",
+    "killed, and back with older data",
+    "away for longer than its word is taken",
+    "stopped for 3 s",
+    "takes no writes",
+    "flushed",
+    "slow",
+    "cuts every connection",
+    "out of memory",
+    "holds foreign values",
+];
+
+async fn play(rounds: usize) {
+    let mut redis = Redis::start(&["--enable-debug-command", "yes"]);
+    let one = gate(&redis.config(), |_| {}).await;
+    let two = another(&redis.config(), &one, |_| {}).await;
+    let three = another(&redis.config(), &one, |_| {}).await;
+    let world = Arc::new(World {
+        gates: vec![one, two, three],
+        history: Mutex::default(),
+        numbers: AtomicU32::new(1),
+        over: AtomicBool::new(false),
+        fault: Mutex::new("none"),
+        checks: AtomicU32::new(0),
+        replays: AtomicU32::new(0),
+    });
+    let mut people = Vec::new();
+    for person in 0..4 {
+        people.push(tokio::spawn(come(world.clone())));
+        people.push(tokio::spawn(look(world.clone(), person)));
+    }
+    let earned = || world.history().sessions.len();
+    for round in 0..rounds {
+        for fault in FAULTS {
+            tokio::time::sleep(CALM).await;
+            *world.fault.lock().unwrap() = fault;
+            let harmed = tokio::task::spawn_blocking(move || {
+                harm(&mut redis, fault);
+                redis
+            });
+            redis = harmed.await.unwrap();
+            let (over, before) = (Instant::now(), earned());
+            until("all gates to be ready", || async {
+                for gate in &world.gates {
+                    if !gate.app.readiness().await.is_ready() {
+                        return false;
+                    }
+                }
+                true
+            })
+            .await;
+            until("somebody to come in again", || async { earned() > before }).await;
+            let heals = over.elapsed().as_millis();
+            println!(r#"{{"test":"chaos","round":{round},"fault":"{fault}","heals_ms":{heals}}}"#);
+        }
+    }
+    // What was acknowledged last is looked at too.
+    tokio::time::sleep(EVERYWHERE + CALM).await;
+    world.over.store(true, Ordering::Relaxed);
+    for person in people {
+        person.await.unwrap();
+    }
+    let (checks, replays) =
+        (world.checks.load(Ordering::Relaxed), world.replays.load(Ordering::Relaxed));
+    let history = world.history();
+    println!(
+        r#"{{"test":"chaos","sessions":{},"ended":{},"asked_again":{checks},"answers_again":{replays},"violations":{}}}"#,
+        history.sessions.len(),
+        history.ended.len(),
+        history.violations.len()
+    );
+    assert!(history.violations.is_empty(), "{:#?}", history.violations);
+    let least = 20 * rounds;
+    assert!(history.sessions.len() >= least && history.ended.len() >= 10, "too little happened");
+    assert!(checks as usize >= least && replays as usize >= least, "too little was looked at");
+}
+
+/// People who come in, one after the other.
+async fn come(world: Arc<World>) {
+    while !world.over.load(Ordering::Relaxed) {
+        world.visit().await;
+    }
+}
+
+/// Somebody who looks at what was acknowledged.
+async fn look(world: Arc<World>, mut round: u32) {
+    while !world.over.load(Ordering::Relaxed) {
+        world.check(round).await;
+        round = round.wrapping_add(5);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_whatever_happens_to_redis_what_was_acknowledged_holds() {
+    play(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "takes minutes: make chaos"]
+async fn chaos() {
+    let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    play(rounds.unwrap_or(20)).await;
+}
