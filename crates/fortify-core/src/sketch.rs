@@ -18,6 +18,12 @@ impl Sketch {
         self.0[(place >> 6) as usize] |= 1 << (place & 63);
     }
 
+    /// The union of all of them.
+    #[must_use]
+    pub fn union<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        all.into_iter().fold(Self::default(), Self::merged)
+    }
+
     /// The union of both sets.
     #[must_use]
     pub fn merged(mut self, other: &Self) -> Self {
@@ -55,6 +61,7 @@ mod tests {
         let mut more = Sketch::default();
         more.add(7);
         more.add(60_000);
+        assert!((150..=152).contains(&Sketch::union([&some, &more]).distinct()));
         assert!((150..=152).contains(&some.merged(&more).distinct()));
         assert_eq!(Sketch(Box::new([u64::MAX; PLACES / 64])).distinct(), 726_817);
     }

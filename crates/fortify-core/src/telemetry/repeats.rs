@@ -107,8 +107,7 @@ impl<H: Hasher> Visit for Line<H> {
         if field.name() == "message" {
             text.kept = Some(&mut self.message);
         }
-        // Writing to it does not fail.
-        let _ = write!(text, "{value:?}");
+        let _never_fails = write!(text, "{value:?}");
     }
 }
 

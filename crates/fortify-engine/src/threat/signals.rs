@@ -390,25 +390,17 @@ impl Minute {
     /// [`Signals::persisting`], by inclusion and exclusion, because sketches have unions only.
     fn persisting(&self) -> u32 {
         let lately = || self.past.back().into_iter().chain([&self.current]);
-        let solved = union(lately(), |interval| &interval.solved);
-        let late = union(lately(), |interval| &interval.asked).merged(&solved);
-        let early = union(self.past.iter().rev().skip(1), |interval| &interval.asked);
-        let early = early.merged(&solved);
-        let either = early.clone().merged(&late);
-        let none = solved.distinct().saturating_add(either.distinct());
-        early.distinct().saturating_add(late.distinct()).saturating_sub(none)
+        let solved = Sketch::union(lately().map(|interval| &interval.solved));
+        let late = Sketch::union(lately().map(|interval| &interval.asked).chain([&solved]));
+        let earlier = self.past.iter().rev().skip(1).map(|interval| &interval.asked);
+        let early = Sketch::union(earlier.chain([&solved]));
+        let none = solved.distinct() + Sketch::union([&early, &late]).distinct();
+        (early.distinct() + late.distinct()).saturating_sub(none)
     }
 
     fn union_of_past(&self, read: fn(&Interval) -> &Sketch) -> Sketch {
-        union(self.past.iter(), read)
+        Sketch::union(self.past.iter().map(read))
     }
-}
-
-fn union<'a>(
-    intervals: impl Iterator<Item = &'a Interval>,
-    read: fn(&Interval) -> &Sketch,
-) -> Sketch {
-    intervals.fold(Sketch::default(), |all, interval| all.merged(read(interval)))
 }
 
 #[cfg(test)]

@@ -268,6 +268,7 @@ const FAULTS: [&str; 10] = [
     "holds foreign values",
 ];
 
+#[expect(clippy::print_stdout, reason = "a measurement")]
 async fn play(rounds: usize) {
     let mut redis = Redis::start(&["--enable-debug-command", "yes"]);
     let one = gate(&redis.config(), |_| {}).await;
