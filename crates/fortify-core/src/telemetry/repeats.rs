@@ -25,6 +25,9 @@ const LINES_PER_SECOND: u32 = 40;
 /// The most lines at once, as at a start or a reload.
 const BURST: u32 = 200;
 
+/// The most messages that are named in a second; of the others it is said how many there were.
+const SAID: usize = 10;
+
 /// The bytes that are kept of a message, to say which was left out.
 const KEPT: usize = 200;
 
@@ -56,12 +59,14 @@ fn tell(repeats: &Weak<Repeats>) {
     loop {
         std::thread::sleep(ONCE);
         let Some(repeats) = repeats.upgrade() else { return };
-        let (repeated, too_many) = repeats.lock().left_out(Instant::now());
-        for (message, times) in repeated {
-            tracing::warn!(times, message, "this line was left out as often as it says");
+        let (mut repeated, mut others) = repeats.lock().left_out(Instant::now());
+        repeated.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+        for (line, times) in repeated.drain(..repeated.len().min(SAID)) {
+            tracing::warn!(times, line, "a line that was logged a moment before was left out");
         }
-        if too_many > 0 {
-            tracing::warn!(lines = too_many, "lines were left out: there were too many");
+        others += repeated.iter().map(|(_, times)| times).sum::<u64>();
+        if others > 0 {
+            tracing::warn!(lines = others, "lines were left out, there were too many");
         }
     }
 }
@@ -83,7 +88,9 @@ impl<S: Subscriber> Filter<S> for Bounded {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        if *event.metadata().level() > Level::INFO {
+        // What was left out is bounded by itself, and said most when there is no room for anything else.
+        let is_notice = event.metadata().target() == module_path!();
+        if is_notice || *event.metadata().level() > Level::INFO {
             return true;
         }
         let mut line = Line { hasher: self.hashes.build_hasher(), message: String::new() };

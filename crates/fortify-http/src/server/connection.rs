@@ -60,9 +60,10 @@ pub(super) async fn run<S>(
     let (mut proxy_line, mut ahead) = (None, Bytes::new());
     if context.limits.proxy_protocol {
         let opening = tokio::select! {
+            biased;
             opening = open(&context, &mut socket) => opening,
             () = slot.cutter().fired() => None,
-            () = reached(&mut stage, Stage::Draining) => None,
+            () = drained(&mut stage) => None,
         };
         let Some((source, rest)) = opening else {
             return;

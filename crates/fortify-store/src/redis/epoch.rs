@@ -1,14 +1,15 @@
 //! The epoch of a node's tables: which streams it has read, and in which process.
 //!
 //! A Redis that restarts from a snapshot, or a replica that takes over, has *older* data under the same names, and nothing
-//! in the data says so. But it is another process, with another `run_id`.
+//! in the data says so. But it is another process, with another `run_id`, or its data has another history: a server that
+//! was a replica in between has a new `master_replid`.
 
 use redis::Script;
 
 use super::fault::Fault;
 use super::link::Connection;
 
-/// Returns the id of the streams and the run of the server that holds them. Without an id, creates the one that is given,
+/// Returns the id of the streams, and the run and the history of the server that holds them. Without an id, creates the one that is given,
 /// if there is one.
 ///
 /// It writes only where there is nothing, so a server that may be read may be asked.
@@ -18,7 +19,8 @@ if not id and ARGV[1] ~= '' then
   id = ARGV[1]
   redis.call('SET', KEYS[1], id)
 end
-return {id or '', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''}";
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+return {id or '', run .. (string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '')}";
 
 /// Asks for epochs.
 pub(super) struct Identify(Script);
@@ -28,6 +30,13 @@ pub(super) struct Identify(Script);
 pub(super) struct Epoch {
     id: Vec<u8>,
     run: Vec<u8>,
+}
+
+impl Epoch {
+    /// Whether both are of the same streams, perhaps on another server.
+    pub(super) fn has_streams_of(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
 }
 
 impl Identify {

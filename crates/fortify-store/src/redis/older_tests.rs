@@ -91,6 +91,14 @@ async fn abuse_19_what_was_acknowledged_after_a_snapshot_holds_when_redis_comes_
     said.holds_on([&one.store, &later.store]).await;
 }
 
+/// Has `replica` follow `master` up to here, and no further.
+fn takes_over(master: &Redis, replica: &Redis) {
+    let offsets = || (master.info("master_repl_offset"), replica.info("slave_repl_offset"));
+    let is_level = (0..10_000).map(|_| offsets()).any(|(here, there)| here == there);
+    assert!(is_level, "{:?}", offsets());
+    assert_eq!(replica.tell(&["REPLICAOF", "NO", "ONE"]), "+OK");
+}
+
 /// A port behind which is the server at `target`.
 async fn address(target: Arc<AtomicU16>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -118,18 +126,30 @@ async fn abuse_19_what_a_replica_missed_holds_when_it_takes_over_under_the_same_
     let config = RedisConfig { servers: vec![server(port)], ..RedisConfig::default() };
     let one: Fixture = fixture(&config, 100).await;
     until("the replica to follow", || async { replica.info("master_link_status") == "up" }).await;
-    let lags = || {
-        let offsets = || (master.info("master_repl_offset"), replica.info("slave_repl_offset"));
-        let is_level = (0..10_000).map(|_| offsets()).any(|(here, there)| here == there);
-        assert!(is_level, "{:?}", offsets());
-        // It reads nothing more.
-        assert_eq!(replica.tell(&["REPLICAOF", "NO", "ONE"]), "+OK");
-    };
+    let lags = || takes_over(&master, &replica);
     let said = Acknowledged::by(&one.store, lags).await;
     serving.store(replica.port, Ordering::SeqCst);
     master.kill();
     until("the loss to be noticed", || async { one.store.ping().await.is_err() }).await;
     ready(&one.store).await;
     let later = fixture(&config, 100).await;
+    said.holds_on([&one.store, &later.store]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn abuse_19_what_a_server_forgot_while_it_was_a_replica_holds_when_it_is_the_master_again() {
+    let master = Redis::start(&[]);
+    let port = master.port.to_string();
+    let replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
+    until("the replica to follow", || async { replica.info("master_link_status") == "up" }).await;
+    let one = fixture(&master.config(), 100).await;
+    let said = Acknowledged::by(&one.store, || takes_over(&master, &replica)).await;
+    // The same process all the time, with the data of the other.
+    let port = replica.port.to_string();
+    assert_eq!(master.tell(&["REPLICAOF", "127.0.0.1", &port]), "+OK");
+    until("it to follow", || async { master.info("master_link_status") == "up" }).await;
+    assert_eq!(master.tell(&["REPLICAOF", "NO", "ONE"]), "+OK");
+    let later = fixture(&master.config(), 100).await;
+    ready(&one.store).await;
     said.holds_on([&one.store, &later.store]).await;
 }

@@ -379,7 +379,10 @@ impl Follower {
         loop {
             let epoch = self.epoch(&connection).await?;
             if epoch != self.known.epoch {
-                self.known.event = FIRST.to_owned();
+                // What of these streams was read counts once, also if the server is another one.
+                if !epoch.has_streams_of(&self.known.epoch) {
+                    self.known.event = FIRST.to_owned();
+                }
                 self.read_everything(&connection).await?;
                 self.known.epoch = epoch;
             }

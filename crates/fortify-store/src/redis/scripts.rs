@@ -37,11 +37,13 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
 end
 return {1, unpack(dropped)}";
 
-/// The beginning of the run of the server that executes the script: six of its forty digits, which two runs share once in
-/// 16 million.
+/// The run of the server that executes the script, and the history of its data: six digits of a hash of both, which two
+/// have in common once in 16 million.
 macro_rules! run {
     () => {
-        "local run = string.sub(string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or '000000', 1, 6)"
+        "local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+run = run .. (string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '')
+run = string.sub(redis.sha1hex(run), 1, 6)"
     };
 }
 

@@ -57,7 +57,16 @@ struct Stored<'a> {
 /// The other values for the picture: carrier, length, renderer, style period (its start, in seconds since the
 /// Unix epoch), decoy; and the run of the server that took it.
 #[derive(Serialize, Deserialize)]
-struct StoredRendering<'a>(Cow<'a, str>, u8, u16, u64, Option<Cow<'a, str>>, Cow<'a, str>);
+struct StoredRendering<'a>(
+    Cow<'a, str>,
+    u8,
+    u16,
+    u64,
+    Option<Cow<'a, str>>,
+    /// What was stored by an earlier version has none.
+    #[serde(default)]
+    Cow<'a, str>,
+);
 
 /// The place of the run, which the script puts there (`scripts`).
 const NO_RUN: &str = "000000";
@@ -233,6 +242,8 @@ mod tests {
         let good = write(&contract::record(contract::START)).unwrap();
         let good = String::from_utf8(good.to_vec()).unwrap();
         assert!(read(good.as_bytes()).is_some());
+        // As an earlier version wrote it.
+        assert!(read(good.replace(",\"000000\"]", "]").as_bytes()).is_some());
         let bad = [
             String::new(),
             "{}".to_owned(),

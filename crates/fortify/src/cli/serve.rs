@@ -26,6 +26,8 @@ use fortify_web::reload::{Live, Source};
 
 /// Runs the gate until SIGTERM or SIGINT.
 pub(super) fn serve(args: ConfigArgs, env: Vec<(String, String)>) -> Result<(), CliError> {
+    // Before there are threads: it takes variables out of the environment.
+    let given = given().map_err(given_failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -39,7 +41,7 @@ pub(super) fn serve(args: ConfigArgs, env: Vec<(String, String)>) -> Result<(), 
     let (config, written) = source().map_err(CliError::Config)?;
     logs::init(&config.log).map_err(CliError::failed)?;
     logs::hide_panics();
-    runtime.block_on(run(config, written, source, signals))
+    runtime.block_on(run(config, written, source, signals, given))
 }
 
 async fn run(
@@ -47,16 +49,14 @@ async fn run(
     written: WrittenConfig,
     source: Source,
     signals: Signals,
+    given: Option<Given>,
 ) -> Result<(), CliError> {
     warn(&config);
     let app = App::build(Arc::new(config), Arc::new(SystemClock), Arc::new(SystemEntropy))
         .map_err(CliError::failed)?;
     let live = Arc::new(Live::new(app, written, Some(source)));
-    let given = given().map_err(|e| {
-        CliError::Failed(format!("cannot use the socket that the service manager opened: {e}"))
-    })?;
     let gate = match given {
-        Some(listener) => Daemon::on(listener, live.clone()).await,
+        Some(given) => Daemon::on(given.listener().map_err(given_failed)?, live.clone()).await,
         None => Daemon::with_live(live.clone()).await,
     };
     let gate = gate.map_err(CliError::failed)?;
@@ -85,17 +85,41 @@ async fn run(
     Ok(())
 }
 
-/// The socket that the service manager opened for visitors, if it did (`LISTEN_FDS`). It stays open while the gate starts
-/// again: connections wait, and none is refused.
-fn given() -> io::Result<Option<Listener>> {
+/// The socket that the service manager opened for visitors. It stays open while the gate starts again: connections wait,
+/// and none is refused.
+enum Given {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl Given {
+    fn listener(self) -> io::Result<Listener> {
+        match self {
+            Self::Tcp(listener) => Listener::given_tcp(listener),
+            Self::Unix(listener) => Listener::given_unix(listener),
+        }
+    }
+}
+
+/// Takes that socket, if there is one (`LISTEN_FDS`).
+fn given() -> io::Result<Option<Given>> {
     let mut sockets = ListenFd::from_env();
-    if sockets.len() == 0 {
-        return Ok(None);
+    match sockets.len() {
+        0 => return Ok(None),
+        1 => {}
+        // On the others visitors would wait for ever.
+        more => return Err(io::Error::other(format!("there are {more}, and one is used"))),
     }
-    match sockets.take_tcp_listener(0) {
-        Ok(listener) => listener.map(Listener::given_tcp).transpose(),
-        Err(_another_kind) => sockets.take_unix_listener(0)?.map(Listener::given_unix).transpose(),
-    }
+    Ok(match sockets.take_tcp_listener(0) {
+        Ok(listener) => listener.map(Given::Tcp),
+        Err(_another_kind) => sockets.take_unix_listener(0)?.map(Given::Unix),
+    })
+}
+
+fn given_failed(error: io::Error) -> CliError {
+    CliError::Failed(format!(
+        "cannot use the socket that the service manager opened: {error}; see ListenStream in fortify.socket"
+    ))
 }
 
 /// Tells the service manager, if there is one.

@@ -556,6 +556,39 @@ async fn no_answer_events_is_counted_twice_where_it_was_done() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_answer_event_counts_again_when_redis_restarts_with_its_data() {
+    let mut redis = Redis::start(&[]);
+    let one = gate(&redis.config(), suspicious).await;
+    let two = another(&redis.config(), &one, |_| {}).await;
+    let record = |test_gate: &TestGate, number, event| {
+        test_gate.app.engine.parts().replication.record(tag(test_gate, number), event)
+    };
+    for _ in 0..5 {
+        assert!(!record(&one, 14, AnswerEvent::Failed));
+    }
+    let suspects = |number| {
+        two.app.engine.parts().answer_histories.suspicions(tag(&two, number)) == [Suspicion::Bot]
+    };
+    record(&one, 16, AnswerEvent::Bot);
+    until("the other to hear", || async { suspects(16) }).await;
+    assert_eq!(redis.tell(&["SAVE"]), "+OK");
+    redis.kill();
+    until("the loss to be noticed", || async { !two.app.readiness().await.store }).await;
+    redis.run();
+    for test_gate in [&one, &two] {
+        let ready = || async { test_gate.app.readiness().await.is_ready() };
+        until("the gate to be ready again", ready).await;
+    }
+    // What comes after them is heard after them.
+    record(&one, 17, AnswerEvent::Bot);
+    until("one more", || async { suspects(17) }).await;
+    for _ in 0..4 {
+        assert!(!record(&two, 14, AnswerEvent::Failed), "counted twice");
+    }
+    assert!(record(&two, 14, AnswerEvent::Failed), "the tenth bans");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_gate_that_missed_rows_reads_everything() {
     let redis = Redis::start(&[]);
     let one = gate(&redis.config(), |_| {}).await;

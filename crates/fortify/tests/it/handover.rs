@@ -38,8 +38,9 @@ fn start(config: &Path, socket: &TcpListener) -> Child {
 }
 
 /// Asks on one connection until the gate says that it was the last time, and returns how often.
-fn ask(gate: SocketAddr, most: usize) -> Result<u64, String> {
+fn ask(gate: SocketAddr, opening: &str, most: usize) -> Result<u64, String> {
     let mut socket = TcpStream::connect(gate).map_err(|error| format!("refused: {error}"))?;
+    socket.write_all(opening.as_bytes()).map_err(|error| format!("not taken: {error}"))?;
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     for asked in 1..=most {
         let head = "GET /_fortify/auth HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -65,13 +66,22 @@ fn ask(gate: SocketAddr, most: usize) -> Result<u64, String> {
 
 #[test]
 fn a_restart_under_load_fails_no_request_and_refuses_none() {
+    restart_under_load("[security]\nidentity = \"peer\"\n", "");
+}
+
+#[test]
+fn a_restart_under_load_behind_tor_fails_no_request_and_refuses_none() {
+    let line = "PROXY TCP6 fc00:dead:beef:4dad::0:7 ::1 1 80\r\n";
+    restart_under_load("[server]\nproxy_protocol = true\n", line);
+}
+
+#[expect(clippy::print_stdout, reason = "a measurement")]
+fn restart_under_load(more: &str, opening: &'static str) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fortify.toml");
     let data = dir.path().join("data");
-    let text = format!(
-        "[security]\nidentity = \"peer\"\n[admin]\nlisten = \"\"\n[storage]\ndata_dir = \"{}\"\n",
-        data.display()
-    );
+    let text =
+        format!("{more}[admin]\nlisten = \"\"\n[storage]\ndata_dir = \"{}\"\n", data.display());
     std::fs::write(&path, text).unwrap();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -82,7 +92,7 @@ fn a_restart_under_load_fails_no_request_and_refuses_none() {
             let (stop, asked) = (stop.clone(), asked.clone());
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let answered = ask(address, 100).expect("a request failed");
+                    let answered = ask(address, opening, 100).expect("a request failed");
                     asked.fetch_add(answered, Ordering::Relaxed);
                 }
             })
