@@ -102,10 +102,14 @@ async fn several_challenges_in_a_row_lead_to_one_session() {
     for _ in 0..2 {
         pages.push(visitor.get("/").await);
     }
-    let mut answers = Vec::new();
+    // All of them before the first is sent: it may be the same challenge.
+    let mut forms = Vec::new();
     for page in &pages {
         let token = page.field("token");
-        let form = fields(&[("token", &token), ("answer", &test_gate.answer(&token).await)]);
+        forms.push(fields(&[("token", &token), ("answer", &test_gate.answer(&token).await)]));
+    }
+    let mut answers = Vec::new();
+    for form in forms {
         let mut visitor = visitor.clone();
         answers.push(tokio::spawn(async move {
             visitor.post_form("/validate-captcha", &form).await;
