@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use subtle::Choice;
 use zeroize::Zeroize;
 
 use crate::choice;
@@ -177,10 +178,17 @@ fn text_matches(expected: &str, submitted: &str, tolerance: Tolerance) -> bool {
 /// Looking up words takes a time that depends on the submission alone; the terms that they stand for
 /// are compared in constant time.
 fn words_match(expected: &[Term], submitted: &str, tolerance: Tolerance) -> bool {
-    let given = synonyms::parse(submitted, expected.len(), tolerance).unwrap_or_default();
-    let [expected, given] = [expected, given.as_slice()]
-        .map(|terms| Characters::new(choice::value(&synonyms::canonical(terms)).chars()));
-    expected.equals(&given).into()
+    let value =
+        |terms: &[Term]| Characters::new(choice::value(&synonyms::canonical(terms)).chars());
+    let mut readings = synonyms::readings(submitted, expected.len(), tolerance);
+    if readings.is_empty() {
+        // What says nothing is compared as well, as terms that no answer has.
+        readings.push(Vec::new());
+    }
+    let expected = value(expected);
+    // All of them are compared, also after one that is right.
+    let none = Choice::from(0);
+    readings.iter().fold(none, |right, given| right | expected.equals(&value(given))).into()
 }
 
 /// The value as the form sends it, or the letter that the choice is shown under.
@@ -198,6 +206,7 @@ mod tests {
 
     use super::*;
     use crate::alphabet::ALPHABET;
+    use crate::term::{Colour, Direction, Shape};
 
     fn text(text: &str) -> Answer {
         Answer::text(text).unwrap()
@@ -342,6 +351,27 @@ mod tests {
         assert!(
             Answer::decode("w:up-right 5").unwrap().matches("five, north east", Tolerance::Exact)
         );
+    }
+
+    #[test]
+    fn whatever_terms_are_asked_for_their_own_names_are_right() {
+        let all: Vec<Term> = (Shape::ALL.map(Term::Shape).into_iter())
+            .chain(Colour::ALL.map(Term::Colour))
+            .chain(Direction::ALL.map(Term::Direction))
+            .chain((0..=12).map(Term::Count))
+            .collect();
+        for &one in &all {
+            for &other in &all {
+                let answer = Answer::Words(vec![one, other]);
+                let (shown, apart) =
+                    (answer.reveal(), format!("{}, {}", one.value(), other.value()));
+                for typed in [shown.replace('-', " "), shown, apart] {
+                    for tolerance in [Tolerance::Exact, Tolerance::OneEdit] {
+                        assert!(answer.matches(&typed, tolerance), "{typed}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -15,29 +15,33 @@ const FILLERS: [&str; 13] =
 /// The fewest letters of a word that may be typed with a slip.
 const FORGIVEN_FROM: usize = 5;
 
-/// The terms that `text` names, in its order; `None` where a word stands for nothing.
-///
-/// No more than `expected` terms are read: the rest would be guesses.
-pub(crate) fn parse(text: &str, expected: usize, tolerance: Tolerance) -> Option<Vec<Term>> {
+/// The most words of one name: "half moon", "haut droite".
+const MAX_WORDS: usize = 3;
+
+/// Every way to read `text` as the names of exactly `expected` terms, in its order: "up right" is one direction where
+/// one is asked for, and two where two are. None where a word stands for nothing.
+pub(crate) fn readings(text: &str, expected: usize, tolerance: Tolerance) -> Vec<Vec<Term>> {
     let folded: String =
         text.chars().map(number::to_ascii).flat_map(char::to_lowercase).map(separator).collect();
     let words: Vec<&str> =
         folded.split(' ').filter(|word| !word.is_empty() && !FILLERS.contains(word)).collect();
-    let mut rest = words.as_slice();
-    let mut terms = Vec::new();
-    while !rest.is_empty() {
-        if terms.len() == expected {
-            return None;
-        }
-        // The longest name first: "up right" is one direction.
-        let (taken, term) = (1..=rest.len().min(3)).rev().find_map(|taken| {
-            let name = rest.get(..taken)?.join(" ");
-            Some((taken, term(&name, tolerance)?))
-        })?;
-        terms.push(term);
-        rest = rest.get(taken..)?;
+    read(&words, expected, tolerance)
+}
+
+/// At most [`MAX_WORDS`] to the power of `expected`.
+fn read(words: &[&str], expected: usize, tolerance: Tolerance) -> Vec<Vec<Term>> {
+    if expected == 0 {
+        return if words.is_empty() { vec![Vec::new()] } else { Vec::new() };
     }
-    Some(terms)
+    let mut all = Vec::new();
+    for taken in 1..=words.len().min(MAX_WORDS) {
+        let (name, rest) = words.split_at(taken);
+        if let Some(term) = term(&name.join(" "), tolerance) {
+            let rest = read(rest, expected - 1, tolerance);
+            all.extend(rest.into_iter().map(|rest| [vec![term], rest].concat()));
+        }
+    }
+    all
 }
 
 /// The term that one name stands for.
@@ -162,6 +166,13 @@ pub(crate) fn canonical(terms: &[Term]) -> Vec<Term> {
 mod tests {
     use super::*;
 
+    /// The only way to read `text` as so many terms.
+    fn parse(text: &str, expected: usize, tolerance: Tolerance) -> Option<Vec<Term>> {
+        let mut all = readings(text, expected, tolerance);
+        assert!(all.len() <= 1, "{text}: {all:?}");
+        all.pop()
+    }
+
     fn one(text: &str) -> Option<Vec<Term>> {
         parse(text, 1, Tolerance::Exact)
     }
@@ -181,7 +192,7 @@ mod tests {
         assert_eq!(one("violet"), one("purple"));
         assert_eq!(one("five"), Some(vec![Term::Count(5)]));
         for text in ["", "blurb", "squares and more", "red red"] {
-            assert!(one(text).is_none_or(|terms| terms.is_empty()), "{text}");
+            assert_eq!(one(text), None, "{text}");
         }
     }
 
@@ -209,6 +220,18 @@ mod tests {
         let read = |text| canonical(&parse(text, 2, Tolerance::Exact).unwrap());
         assert_eq!(canonical(&words), read("red blue"));
         assert_ne!(canonical(&words), read("blue red"));
+    }
+
+    #[test]
+    fn words_that_make_one_name_are_two_terms_where_two_are_asked_for() {
+        let [up, right, both] =
+            [Direction::Up, Direction::Right, Direction::UpRight].map(Term::Direction);
+        assert_eq!(one("up right"), Some(vec![both]));
+        assert_eq!(parse("up right", 2, Tolerance::Exact), Some(vec![up, right]));
+        // It cannot be told which of the three words belong together.
+        let readings = readings("up right up", 2, Tolerance::Exact);
+        assert_eq!(readings, [[up, both], [both, up]]);
+        assert_eq!(parse(&"up ".repeat(30), 3, Tolerance::Exact), None);
     }
 
     #[test]
