@@ -145,7 +145,7 @@ pub enum FileError {
     /// A later version of this program made the file.
     #[error(
         "{}: was written by a later version of Fortify (schema {version}); start that version, or \
-         move the file away (then {anew})", path.display()
+         move the file away (then {consequence})", path.display()
     )]
     Newer {
         /// The file.
@@ -153,7 +153,7 @@ pub enum FileError {
         /// Its schema.
         version: i64,
         /// What a new file means.
-        anew: &'static str,
+        consequence: &'static str,
     },
     /// A write or a read failed: nothing was changed.
     #[error("{}: {cause}; check free space and the disk", path.display())]
@@ -274,8 +274,8 @@ pub fn recreate(
     let failed = |e: io::Error| FileError::Open { path: path.to_owned(), cause: e.to_string() };
     let aside = move_aside(path, now).map_err(failed)?;
     let opened = make(path, schema)?;
-    let (aside, anew) = (aside.as_deref().map(Path::display), schema.consequence);
-    tracing::error!(error = %damaged, ?aside, "a damaged file was moved aside and replaced by an empty one: {anew}");
+    let (aside, consequence) = (aside.as_deref().map(Path::display), schema.consequence);
+    tracing::error!(error = %damaged, ?aside, "a damaged file was moved aside and replaced by an empty one: {consequence}");
     let mut opened = Opened { recreated: true, ..opened };
     if let Some(data_dir) = path.parent() {
         opened.writes = WriteCount {
@@ -408,7 +408,7 @@ fn open_at(path: &Path, schema: &Schema) -> Result<Opened, FileError> {
     let path = path.to_owned();
     match opened {
         Ok((_, version)) if version > schema.steps.len() as i64 => {
-            Err(FileError::Newer { path, version, anew: schema.consequence })
+            Err(FileError::Newer { path, version, consequence: schema.consequence })
         }
         Ok((connection, _)) => {
             Ok(Opened { connection, path, recreated: false, writes: WriteCount::default() })

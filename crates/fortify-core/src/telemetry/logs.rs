@@ -14,7 +14,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::repeats::Bounded;
+use super::repeats::{self, Bounded};
 
 /// The prefix of the targets of Fortify's own events: its crates' names start with it.
 const OWN: &str = "fortify";
@@ -61,7 +61,7 @@ pub enum LogFormat {
 /// If the process already has a log, or can have no further thread.
 pub fn init(config: &LogConfig) -> io::Result<()> {
     let bounded = Bounded::new(filter(config.level.into()));
-    bounded.start_telling()?;
+    repeats::start_reporting(bounded.repeats())?;
     with_filter(config, io::stderr, bounded).try_init().map_err(io::Error::other)
 }
 
@@ -180,6 +180,35 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         // Each once, or a few times on a machine that stands still now and then.
         assert!((4..100).contains(&text.lines().count()), "{text}");
+    }
+
+    #[test]
+    fn what_was_left_out_is_reported_also_when_there_is_no_room_for_more() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let bounded = Bounded::new(filter(LevelFilter::INFO));
+        let repeats = bounded.repeats().clone();
+        let config = LogConfig { format: LogFormat::Json, ..LogConfig::default() };
+        let log = with_filter(&config, move || writer.clone(), bounded);
+        tracing::subscriber::with_default(log, || {
+            for _ in 0..50 {
+                tracing::error!(error = "Redis is away", "refused");
+            }
+            for number in 0..5000 {
+                tracing::error!(number, "different");
+            }
+            repeats.report(std::time::Instant::now());
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let fields = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let all: Vec<_> = text.lines().map(|line| fields(line)["fields"].clone()).collect();
+        let reports = |message: &str| all.iter().filter(|it| it["message"] == message).count();
+        let named = all.iter().find(|it| it["line"] == "refused").expect("it is not named");
+        assert_eq!(named["message"], "a line that was logged a moment before was left out");
+        assert!(named["times"].as_u64().unwrap() >= 40, "{named}");
+        assert_eq!(reports("lines were left out, there were too many"), 1);
+        // The same room for everything else.
+        assert!(reports("different") < 1000, "{}", reports("different"));
     }
 
     #[test]

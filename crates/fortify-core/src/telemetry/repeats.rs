@@ -1,13 +1,13 @@
 //! A bound for the log: a line that says what one said a moment before is left out, and so is what is too much at once.
 //!
 //! While Redis is away, every refused request has a line to write, and an attack refuses 50,000 in a second: the disk would
-//! be full before the operator is up, and then bans cannot be written either. What was left out is counted, and said
+//! be full before the operator is up, and then bans cannot be written either. What was left out is counted, and reported
 //! within a second. Events of `debug` and below are not bounded: who asks for every decision gets it.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
@@ -16,8 +16,8 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// For how long a line is not repeated, and how often it is said what was left out.
-const ONCE: Duration = Duration::from_secs(1);
+/// For how long a line is not repeated, and how often what was left out is reported.
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// The most lines in a second, in the long run: at 350 bytes, a long one in JSON, 840 KB a minute.
 const LINES_PER_SECOND: u32 = 40;
@@ -25,11 +25,11 @@ const LINES_PER_SECOND: u32 = 40;
 /// The most lines at once, as at a start or a reload.
 const BURST: u32 = 200;
 
-/// The most messages that are named in a second; of the others it is said how many there were.
-const SAID: usize = 10;
+/// The most messages that a report names; the others are counted.
+const MAX_NAMED: usize = 10;
 
-/// The bytes that are kept of a message, to say which was left out.
-const KEPT: usize = 200;
+/// The bytes that are kept of a message, to name it; a character more where it has several.
+const MAX_MESSAGE: usize = 200;
 
 /// The filter of a log.
 pub(super) struct Bounded {
@@ -44,31 +44,26 @@ impl Bounded {
         Self { targets, hashes: RandomState::new(), repeats: Arc::new(repeats) }
     }
 
-    /// Starts the thread that says what was left out.
-    ///
-    /// # Errors
-    ///
-    /// If there can be no further thread.
-    pub(super) fn start_telling(&self) -> std::io::Result<()> {
-        let repeats = Arc::downgrade(&self.repeats);
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || tell(&repeats)).map(drop)
+    pub(super) const fn repeats(&self) -> &Arc<Repeats> {
+        &self.repeats
     }
 }
 
-fn tell(repeats: &Weak<Repeats>) {
-    loop {
-        std::thread::sleep(ONCE);
-        let Some(repeats) = repeats.upgrade() else { return };
-        let (mut repeated, mut others) = repeats.lock().left_out(Instant::now());
-        repeated.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
-        for (line, times) in repeated.drain(..repeated.len().min(SAID)) {
-            tracing::warn!(times, line, "a line that was logged a moment before was left out");
+/// Starts the thread that reports what was left out, for as long as the log exists.
+///
+/// # Errors
+///
+/// If there can be no further thread.
+pub(super) fn start_reporting(repeats: &Arc<Repeats>) -> std::io::Result<()> {
+    let repeats = Arc::downgrade(repeats);
+    let report = move || {
+        loop {
+            std::thread::sleep(WINDOW);
+            let Some(repeats) = repeats.upgrade() else { return };
+            repeats.report(Instant::now());
         }
-        others += repeated.iter().map(|(_, times)| times).sum::<u64>();
-        if others > 0 {
-            tracing::warn!(lines = others, "lines were left out, there were too many");
-        }
-    }
+    };
+    std::thread::Builder::new().name("log".to_owned()).spawn(report).map(drop)
 }
 
 impl<S: Subscriber> Filter<S> for Bounded {
@@ -88,9 +83,9 @@ impl<S: Subscriber> Filter<S> for Bounded {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        // What was left out is bounded by itself, and said most when there is no room for anything else.
-        let is_notice = event.metadata().target() == module_path!();
-        if is_notice || *event.metadata().level() > Level::INFO {
+        // Reports have a bound of their own, and are needed most when there is no room for anything else.
+        let is_report = event.metadata().target() == module_path!();
+        if is_report || *event.metadata().level() > Level::INFO {
             return true;
         }
         let mut line = Line { hasher: self.hashes.build_hasher(), message: String::new() };
@@ -128,14 +123,14 @@ impl<H: Hasher> fmt::Write for Text<'_, H> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.hasher.write(text.as_bytes());
         if let Some(kept) = &mut self.kept {
-            kept.extend(text.chars().take(KEPT.saturating_sub(kept.len())));
+            kept.extend(text.chars().take(MAX_MESSAGE.saturating_sub(kept.len())));
         }
         Ok(())
     }
 }
 
 /// The lines of the last second, and what was left out.
-struct Repeats(Mutex<State>);
+pub(super) struct Repeats(Mutex<State>);
 
 struct State {
     /// By the hash of the whole line.
@@ -153,6 +148,19 @@ struct Repeated {
 }
 
 impl Repeats {
+    /// Logs what was left out since the last report.
+    pub(super) fn report(&self, now: Instant) {
+        let (mut repeated, mut others) = self.lock().left_out(now);
+        repeated.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+        for (line, times) in repeated.drain(..repeated.len().min(MAX_NAMED)) {
+            tracing::warn!(times, line, "a line that was logged a moment before was left out");
+        }
+        others += repeated.iter().map(|(_, times)| times).sum::<u64>();
+        if others > 0 {
+            tracing::warn!(lines = others, "lines were left out, there were too many");
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock can leave it half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -166,7 +174,7 @@ impl State {
 
     /// Whether the line may be written.
     fn admits(&mut self, key: u64, message: String, now: Instant) -> bool {
-        let is_recent = |line: &Repeated| now.saturating_duration_since(line.since) < ONCE;
+        let is_recent = |line: &Repeated| now.saturating_duration_since(line.since) < WINDOW;
         if let Some(line) = self.lines.get_mut(&key)
             && is_recent(line)
         {
@@ -183,7 +191,7 @@ impl State {
         self.room -= 1.0;
         match self.lines.get_mut(&key) {
             Some(line) => line.since = now,
-            // No more than were admitted lately: the others go when it is said what was left out, or here.
+            // No more than were written in the window: the others go with a report, or here.
             None => {
                 if self.lines.len() >= 2 * BURST as usize {
                     self.lines.retain(|_, line| is_recent(line) || line.left_out > 0);
@@ -201,7 +209,7 @@ impl State {
             if line.left_out > 0 {
                 repeated.push((line.message.clone(), std::mem::take(&mut line.left_out)));
             }
-            now.saturating_duration_since(line.since) < ONCE
+            now.saturating_duration_since(line.since) < WINDOW
         });
         (repeated, std::mem::take(&mut self.too_many))
     }
@@ -228,7 +236,7 @@ mod tests {
             }
         }
         assert_eq!(written, 10);
-        assert_eq!(state.left_out(start + 2 * ONCE), (Vec::new(), 0));
+        assert_eq!(state.left_out(start + 2 * WINDOW), (Vec::new(), 0));
     }
 
     #[test]

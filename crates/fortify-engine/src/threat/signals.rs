@@ -389,9 +389,9 @@ impl Minute {
 
     /// [`Signals::persisting`], by inclusion and exclusion, because sketches have unions only.
     fn persisting(&self) -> u32 {
-        let lately = || self.past.back().into_iter().chain([&self.current]);
-        let solved = Sketch::union(lately().map(|interval| &interval.solved));
-        let late = Sketch::union(lately().map(|interval| &interval.asked).chain([&solved]));
+        let recent = || self.past.back().into_iter().chain([&self.current]);
+        let solved = Sketch::union(recent().map(|interval| &interval.solved));
+        let late = Sketch::union(recent().map(|interval| &interval.asked).chain([&solved]));
         let earlier = self.past.iter().rev().skip(1).map(|interval| &interval.asked);
         let early = Sketch::union(earlier.chain([&solved]));
         let none = solved.distinct() + Sketch::union([&early, &late]).distinct();

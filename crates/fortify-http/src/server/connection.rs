@@ -131,7 +131,7 @@ async fn reached(stage: &mut watch::Receiver<Stage>, at: Stage) {
 /// Resolves when the shutdown has begun and a request that was on its way then has had the time to come.
 async fn drained(stage: &mut watch::Receiver<Stage>) {
     reached(stage, Stage::Draining).await;
-    sleep(LAST_REQUEST).await;
+    let _cut_or_over = timeout(LAST_REQUEST, reached(stage, Stage::Cutting)).await;
 }
 
 fn builder() -> http1::Builder {

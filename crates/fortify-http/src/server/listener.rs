@@ -23,7 +23,7 @@ pub enum Listener {
     /// The same, but only for root and the user that runs this process: other peers are disconnected.
     Own(UnixListener, SocketFile),
     /// A unix socket that the service manager opened; its file stays.
-    Given(UnixListener, PathBuf),
+    Inherited(UnixListener, PathBuf),
 }
 
 impl Listener {
@@ -56,7 +56,7 @@ impl Listener {
     /// # Errors
     ///
     /// If the operating system refuses.
-    pub fn given_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+    pub fn inherited_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
@@ -67,12 +67,12 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// As [`Self::given_tcp`].
-    pub fn given_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+    /// As [`Self::inherited_tcp`].
+    pub fn inherited_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let path = address.as_pathname().map(Path::to_owned).unwrap_or_default();
-        Ok(Self::Given(UnixListener::from_std(listener)?, path))
+        Ok(Self::Inherited(UnixListener::from_std(listener)?, path))
     }
 
     /// Binds a unix socket that only root and the user that runs this process can use: by its permissions, and
@@ -94,7 +94,7 @@ impl Listener {
         match self {
             Self::Tcp(_, address) => LocalAddress::Tcp(*address),
             Self::Unix(_, file) | Self::Own(_, file) => LocalAddress::Unix(file.path.clone()),
-            Self::Given(_, path) => LocalAddress::Unix(path.clone()),
+            Self::Inherited(_, path) => LocalAddress::Unix(path.clone()),
         }
     }
 
@@ -105,7 +105,7 @@ impl Listener {
                 tcp::set_up(&stream)?;
                 Ok((Box::new(stream), PeerAddress::Tcp(peer.ip())))
             }
-            Self::Unix(listener, _) | Self::Given(listener, _) => {
+            Self::Unix(listener, _) | Self::Inherited(listener, _) => {
                 let (socket, _) = listener.accept().await?;
                 Ok((Box::new(socket), PeerAddress::Unix))
             }

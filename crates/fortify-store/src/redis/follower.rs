@@ -160,6 +160,19 @@ impl StoreContents {
     }
 }
 
+/// Adds a revocation that is in the log to this node's memory and disk.
+pub(super) async fn insert(
+    revocations: &Arc<Revocations>,
+    (session, until): (SessionId, Timestamp),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let revocations = revocations.clone();
+    // Waiting for the disk must not block the threads that serve requests.
+    tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
+        .await
+        .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
+}
+
 impl Follower {
     /// Connects, follows the logs, and reconnects whenever that fails; never returns.
     pub(super) async fn run(mut self) {
@@ -243,11 +256,7 @@ impl Follower {
             let revoke = self.scripts.revocation(&log, session, until, MAX_REVOCATIONS);
             let sent = |connection| scripts::revoke(revoke, connection);
             self.link.within_deadline(connection, sent).await?;
-            let (revocations, now) = (self.revocations.clone(), self.clock.now());
-            // Waiting for the disk must not block the threads that serve requests.
-            tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
-                .await
-                .map_err(|ended| StoreError::Unavailable(ended.to_string()))??;
+            insert(&self.revocations, (session, until), self.clock.now()).await?;
             self.unwritten.release(session, until);
         }
         Ok(())

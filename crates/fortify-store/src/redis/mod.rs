@@ -250,11 +250,7 @@ impl RedisStore {
         let log = self.keys.revocations();
         let revoke = self.scripts.revocation(&log, session, until, self.most_revocations);
         self.link.step(|connection| scripts::revoke(revoke, connection)).await?;
-        // Waiting for the disk must not block the threads that serve requests.
-        let (revocations, now) = (self.revocations.clone(), self.clock.now());
-        tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
-            .await
-            .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
+        follower::insert(&self.revocations, (session, until), self.clock.now()).await
     }
 
     /// Records a move in this node's memory and on its disk.

@@ -27,7 +27,7 @@ use fortify_web::reload::{Live, Source};
 /// Runs the gate until SIGTERM or SIGINT.
 pub(super) fn serve(args: ConfigArgs, env: Vec<(String, String)>) -> Result<(), CliError> {
     // Before there are threads: it takes variables out of the environment.
-    let given = given().map_err(given_failed)?;
+    let inherited = inherited().map_err(inherited_failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -41,7 +41,7 @@ pub(super) fn serve(args: ConfigArgs, env: Vec<(String, String)>) -> Result<(), 
     let (config, written) = source().map_err(CliError::Config)?;
     logs::init(&config.log).map_err(CliError::failed)?;
     logs::hide_panics();
-    runtime.block_on(run(config, written, source, signals, given))
+    runtime.block_on(run(config, written, source, signals, inherited))
 }
 
 async fn run(
@@ -49,14 +49,16 @@ async fn run(
     written: WrittenConfig,
     source: Source,
     signals: Signals,
-    given: Option<Given>,
+    inherited: Option<InheritedSocket>,
 ) -> Result<(), CliError> {
     warn(&config);
     let app = App::build(Arc::new(config), Arc::new(SystemClock), Arc::new(SystemEntropy))
         .map_err(CliError::failed)?;
     let live = Arc::new(Live::new(app, written, Some(source)));
-    let gate = match given {
-        Some(given) => Daemon::on(given.listener().map_err(given_failed)?, live.clone()).await,
+    let gate = match inherited {
+        Some(socket) => {
+            Daemon::on(socket.listener().map_err(inherited_failed)?, live.clone()).await
+        }
         None => Daemon::with_live(live.clone()).await,
     };
     let gate = gate.map_err(CliError::failed)?;
@@ -72,11 +74,11 @@ async fn run(
     if let Some(address) = gate.admin().and_then(AdminListeners::address) {
         tracing::info!(address = %address, "the admin interface is open");
     }
-    tell_manager(NotifyState::Ready);
-    let watchdog = sd_notify::watchdog_enabled().map(|within| tokio::spawn(feed(within)));
+    notify_manager(NotifyState::Ready);
+    let watchdog = sd_notify::watchdog_enabled().map(|within| tokio::spawn(feed_watchdog(within)));
     let stop = async {
         until(terminate, interrupt).await;
-        tell_manager(NotifyState::Stopping);
+        notify_manager(NotifyState::Stopping);
     };
     let drained = gate.run(stop).await;
     reloading.abort();
@@ -87,22 +89,22 @@ async fn run(
 
 /// The socket that the service manager opened for visitors. It stays open while the gate starts again: connections wait,
 /// and none is refused.
-enum Given {
+enum InheritedSocket {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener),
 }
 
-impl Given {
+impl InheritedSocket {
     fn listener(self) -> io::Result<Listener> {
         match self {
-            Self::Tcp(listener) => Listener::given_tcp(listener),
-            Self::Unix(listener) => Listener::given_unix(listener),
+            Self::Tcp(listener) => Listener::inherited_tcp(listener),
+            Self::Unix(listener) => Listener::inherited_unix(listener),
         }
     }
 }
 
 /// Takes that socket, if there is one (`LISTEN_FDS`).
-fn given() -> io::Result<Option<Given>> {
+fn inherited() -> io::Result<Option<InheritedSocket>> {
     let mut sockets = ListenFd::from_env();
     match sockets.len() {
         0 => return Ok(None),
@@ -111,28 +113,28 @@ fn given() -> io::Result<Option<Given>> {
         more => return Err(io::Error::other(format!("there are {more}, and one is used"))),
     }
     Ok(match sockets.take_tcp_listener(0) {
-        Ok(listener) => listener.map(Given::Tcp),
-        Err(_another_kind) => sockets.take_unix_listener(0)?.map(Given::Unix),
+        Ok(listener) => listener.map(InheritedSocket::Tcp),
+        Err(_another_kind) => sockets.take_unix_listener(0)?.map(InheritedSocket::Unix),
     })
 }
 
-fn given_failed(error: io::Error) -> CliError {
+fn inherited_failed(error: io::Error) -> CliError {
     CliError::Failed(format!(
         "cannot use the socket that the service manager opened: {error}; see ListenStream in fortify.socket"
     ))
 }
 
 /// Tells the service manager, if there is one.
-fn tell_manager(state: NotifyState<'_>) {
+fn notify_manager(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "the service manager cannot be told");
     }
 }
 
 /// Tells the service manager that threads still run tasks: it starts the gate again otherwise.
-async fn feed(within: Duration) {
+async fn feed_watchdog(within: Duration) {
     loop {
-        tell_manager(NotifyState::Watchdog);
+        notify_manager(NotifyState::Watchdog);
         sleep(within / 3).await;
     }
 }

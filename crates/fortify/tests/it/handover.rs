@@ -3,7 +3,8 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,8 +16,8 @@ const RESTARTS: usize = 10;
 const CLIENTS: usize = 4;
 
 /// A gate on `socket`, once it says that it is open.
-fn start(config: &Path, socket: &TcpListener) -> Child {
-    let socket = OwnedFd::from(socket.try_clone().unwrap());
+fn start(config: &Path, socket: impl Into<OwnedFd>) -> Child {
+    let socket: OwnedFd = socket.into();
     let mut gate = Command::new(env!("CARGO_BIN_EXE_fortify"))
         .args(["serve", "--config"])
         .arg(config)
@@ -64,6 +65,80 @@ fn ask(gate: SocketAddr, opening: &str, most: usize) -> Result<u64, String> {
     Ok(most as u64)
 }
 
+fn terminate(gate: &mut Child) {
+    kill_process(Pid::from_child(gate), Signal::TERM).unwrap();
+    assert!(gate.wait().unwrap().success());
+}
+
+fn config(dir: &Path, more: &str) -> PathBuf {
+    let (path, data) = (dir.join("fortify.toml"), dir.join("data"));
+    let text =
+        format!("{more}[admin]\nlisten = \"\"\n[storage]\ndata_dir = \"{}\"\n", data.display());
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_unix_socket_that_is_held_open_answers_before_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "");
+    let file = dir.path().join("held.sock");
+    let socket = UnixListener::bind(&file).unwrap();
+    for _ in 0..2 {
+        let mut gate = start(&path, socket.try_clone().unwrap());
+        let mut client = UnixStream::connect(&file).unwrap();
+        client.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        terminate(&mut gate);
+    }
+    assert!(file.exists(), "it is not the gate's to remove");
+}
+
+#[test]
+fn more_sockets_than_one_are_refused_with_the_name_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = Command::new(env!("CARGO_BIN_EXE_fortify"))
+        .args(["serve", "--config"])
+        .arg(config(dir.path(), ""))
+        .env_clear()
+        .env("LISTEN_FDS", "2")
+        .output()
+        .unwrap();
+    assert_eq!(said.status.code(), Some(1));
+    let text = String::from_utf8(said.stderr).unwrap();
+    assert!(text.contains("ListenStream") && text.contains("there are 2"), "{text}");
+}
+
+#[test]
+fn the_service_manager_hears_of_the_start_of_every_third_of_its_watchdog_and_of_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[server]\nport = 0\n");
+    let file = dir.path().join("notify.sock");
+    let manager = UnixDatagram::bind(&file).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let hears = || {
+        let mut buffer = [0; 256];
+        let read = manager.recv(&mut buffer).expect("nothing is said");
+        String::from_utf8_lossy(&buffer[..read]).trim().to_owned()
+    };
+    let mut gate = Command::new(env!("CARGO_BIN_EXE_fortify"))
+        .args(["serve", "--config"])
+        .arg(path)
+        .env_clear()
+        .env("NOTIFY_SOCKET", &file)
+        .env("WATCHDOG_USEC", "300000")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!(hears(), "READY=1");
+    assert_eq!([hears(), hears()], ["WATCHDOG=1"; 2]);
+    kill_process(Pid::from_child(&gate), Signal::TERM).unwrap();
+    while hears() != "STOPPING=1" {}
+    assert!(gate.wait().unwrap().success());
+}
+
 #[test]
 fn a_restart_under_load_fails_no_request_and_refuses_none() {
     restart_under_load("[security]\nidentity = \"peer\"\n", "");
@@ -78,14 +153,10 @@ fn a_restart_under_load_behind_tor_fails_no_request_and_refuses_none() {
 #[expect(clippy::print_stdout, reason = "a measurement")]
 fn restart_under_load(more: &str, opening: &'static str) {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("fortify.toml");
-    let data = dir.path().join("data");
-    let text =
-        format!("{more}[admin]\nlisten = \"\"\n[storage]\ndata_dir = \"{}\"\n", data.display());
-    std::fs::write(&path, text).unwrap();
+    let path = config(dir.path(), more);
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let mut gate = start(&path, &socket);
+    let mut gate = start(&path, socket.try_clone().unwrap());
     let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
@@ -106,9 +177,8 @@ fn restart_under_load(more: &str, opening: &'static str) {
             std::thread::yield_now();
         }
         let stopped = Instant::now();
-        kill_process(Pid::from_child(&gate), Signal::TERM).unwrap();
-        assert!(gate.wait().unwrap().success());
-        gate = start(&path, &socket);
+        terminate(&mut gate);
+        gate = start(&path, socket.try_clone().unwrap());
         slowest = slowest.max(stopped.elapsed());
     }
     stop.store(true, Ordering::Relaxed);
