@@ -7,13 +7,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::answers::EndedEarly;
-use crate::app::SharedApp;
+use crate::app::App;
 use crate::form::BodyError;
 use crate::i18n::{Locale, whole_seconds};
 use crate::maintenance::Notice;
@@ -276,8 +275,8 @@ impl WebError {
 }
 
 impl IntoResponse for WebError {
-    /// An answer without a body: [`render`] gives it one, because only there is it known what the
-    /// visitor reads.
+    /// An answer without a body: [`Asked::render`] gives it one, because only there is it known what
+    /// the visitor reads.
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.answer().0;
@@ -286,77 +285,98 @@ impl IntoResponse for WebError {
     }
 }
 
-/// Gives every [`WebError`] that comes up from a handler its body, as a page or as JSON, counts it,
-/// and tells the operator of those that are this side's fault.
-pub async fn render(State(app): State<SharedApp>, request: Request, next: Next) -> Response {
-    let wants = Wants::of(request.uri().path(), request.headers());
-    let language = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
-    let page = page_asked_for(&request);
-    let sends = *request.method() == Method::POST;
-    let mut response = next.run(request).await;
-    let Some(error) = response.extensions_mut().remove::<WebError>() else {
-        return response;
-    };
-    let page = response.extensions_mut().remove().unwrap_or(page);
-    // A session that moved gets its new cookie with whatever is answered.
-    let cookies: Vec<_> = response.headers().get_all(header::SET_COOKIE).iter().cloned().collect();
-    app.metrics.web.error(error.label());
-    match &error {
-        WebError::Unavailable(_) => tracing::error!(%error, "a request was answered with 503"),
-        WebError::BadGateway(_) | WebError::GatewayTimeout => {
-            tracing::warn!(%error, "the protected service did not answer; check [upstream] url");
+/// What a request says about the answer that it can be given, should it fail.
+pub(crate) struct Asked {
+    wants: Wants,
+    language: Option<HeaderValue>,
+    page: ReturnTo,
+    /// Whether it is a form.
+    sends: bool,
+}
+
+impl Asked {
+    pub(crate) fn of(request: &Request) -> Self {
+        Self {
+            wants: Wants::of(request.uri().path(), request.headers()),
+            language: request.headers().get(header::ACCEPT_LANGUAGE).cloned(),
+            page: page_asked_for(request),
+            sends: *request.method() == Method::POST,
         }
-        _ => tracing::debug!(%error, "a request was refused"),
     }
-    let (status, title, text) = error.answer();
-    let locale = app.locales.negotiate(language.as_ref().and_then(|value| value.to_str().ok()));
-    let retry_after = error.retry_after();
-    let mut response = match wants {
-        Wants::Json => {
-            let text = error.words_for_program(locale, text);
-            let mut body = serde_json::json!({"success": false, "message": text});
-            if let (WebError::Queued(queued), Some(body)) = (&error, body.as_object_mut()) {
-                body.insert("ticket".to_owned(), queued.ticket.expose().into());
-                body.insert("ahead".to_owned(), queued.place.ahead.into());
-                body.insert("refresh".to_owned(), queued.place.refresh.as_secs().into());
-                if let Some(odds) = queued.place.odds {
-                    body.insert("one_in".to_owned(), odds.into());
+
+    /// Gives a [`WebError`] that comes up from a handler its body, as a page or as JSON, counts it,
+    /// and tells the operator of one that is this side's fault.
+    pub(crate) fn render(self, app: &App, mut response: Response) -> Response {
+        match response.extensions_mut().remove() {
+            Some(error) => self.render_error(app, response, error),
+            None => response,
+        }
+    }
+
+    fn render_error(self, app: &App, mut response: Response, error: WebError) -> Response {
+        let Self { wants, language, page, sends } = self;
+        let page = response.extensions_mut().remove().unwrap_or(page);
+        // A session that moved gets its new cookie with whatever is answered.
+        let cookies: Vec<_> =
+            response.headers().get_all(header::SET_COOKIE).iter().cloned().collect();
+        app.metrics.web.error(error.label());
+        match &error {
+            WebError::Unavailable(_) => tracing::error!(%error, "a request was answered with 503"),
+            WebError::BadGateway(_) | WebError::GatewayTimeout => {
+                tracing::warn!(%error, "the protected service did not answer; check [upstream] url");
+            }
+            _ => tracing::debug!(%error, "a request was refused"),
+        }
+        let (status, title, text) = error.answer();
+        let locale = app.locales.negotiate(language.as_ref().and_then(|value| value.to_str().ok()));
+        let retry_after = error.retry_after();
+        let mut response = match wants {
+            Wants::Json => {
+                let text = error.words_for_program(locale, text);
+                let mut body = serde_json::json!({"success": false, "message": text});
+                if let (WebError::Queued(queued), Some(body)) = (&error, body.as_object_mut()) {
+                    body.insert("ticket".to_owned(), queued.ticket.expose().into());
+                    body.insert("ahead".to_owned(), queued.place.ahead.into());
+                    body.insert("refresh".to_owned(), queued.place.refresh.as_secs().into());
+                    if let Some(odds) = queued.place.odds {
+                        body.insert("one_in".to_owned(), odds.into());
+                    }
                 }
+                pages::json(status, &body)
             }
-            pages::json(status, &body)
-        }
-        Wants::Page => {
-            let text = error.words(locale, text, sends);
-            // A page without a way on would be the end of the visit.
-            let (to, label) = match &error {
-                WebError::Queued(queued) => (queued.address(), locale.text("moment-link")),
-                _ if error.passes() => (page.as_str().to_owned(), locale.text("wait-retry")),
-                _ => (FRONT.to_owned(), locale.text("left-link")),
-            };
-            let title = locale.text(title);
-            let mut message = Message::new(&title, &text).link(&to, &label);
-            // Going on would be a visit to another page, and the form would be gone.
-            let kept = sends && matches!(error, WebError::SlowDown(_));
-            if let (true, false, Some(seconds)) = (error.passes(), kept, retry_after) {
-                message = message.goes_on_after(seconds);
+            Wants::Page => {
+                let text = error.words(locale, text, sends);
+                // A page without a way on would be the end of the visit.
+                let (to, label) = match &error {
+                    WebError::Queued(queued) => (queued.address(), locale.text("moment-link")),
+                    _ if error.passes() => (page.as_str().to_owned(), locale.text("wait-retry")),
+                    _ => (FRONT.to_owned(), locale.text("left-link")),
+                };
+                let title = locale.text(title);
+                let mut message = Message::new(&title, &text).link(&to, &label);
+                // Going on would be a visit to another page, and the form would be gone.
+                let kept = sends && matches!(error, WebError::SlowDown(_));
+                if let (true, false, Some(seconds)) = (error.passes(), kept, retry_after) {
+                    message = message.goes_on_after(seconds);
+                }
+                pages::message(status, locale, &message)
             }
-            pages::message(status, locale, &message)
+        };
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-    };
-    if let Some(seconds) = retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        for cookie in cookies {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        if let Some(value) = error.challenge_header() {
+            response.headers_mut().insert(FORTIFY_CHALLENGE, value);
+        }
+        if matches!(error, WebError::TooSlow) {
+            // The rest of the body may be on its way for hours.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
-    for cookie in cookies {
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
-    if let Some(value) = error.challenge_header() {
-        response.headers_mut().insert(FORTIFY_CHALLENGE, value);
-    }
-    if matches!(error, WebError::TooSlow) {
-        // The rest of the body may be on its way for hours.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }
 
 /// An address of ours that was asked with another method than it takes.

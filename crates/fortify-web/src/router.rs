@@ -1,15 +1,16 @@
 //! Which address leads where, and through what every request passes on its way.
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::addresses::AUTH;
-use crate::app::SharedApp;
-use crate::error::{self, WebError};
+use crate::app::{App, SharedApp};
+use crate::error::{self, Asked, WebError};
 use crate::maintenance::Notice;
 use crate::{addresses, auth, challenge, enter, probes, protect, session, simple_api};
 
@@ -18,10 +19,14 @@ const GO_ON: [&str; 5] = ["/health", "/ready", "/metrics", "/api/status", AUTH];
 
 /// The gate as a service.
 ///
-/// Layers run from the outside in: faults get their body from [`error::render`]; a panic, which
-/// would be a mistake of ours, becomes such a fault instead of a broken connection; handlers bound
-/// the bodies that they read themselves, and the rest is streamed.
+/// Layers run from the outside in: maintenance, and the body of a fault; a panic, which would be a
+/// mistake of ours, becomes such a fault instead of a broken connection. They are one layer to axum,
+/// which boxes every route again for each. Handlers bound the bodies that they read, and the rest is
+/// streamed: none uses an extractor, so axum's own limit never applies.
 pub fn router(app: SharedApp) -> Router {
+    let layers = ServiceBuilder::new()
+        .layer(middleware::from_fn_with_state(app.clone(), edge))
+        .layer(CatchPanicLayer::custom(panicked));
     Router::new()
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))
@@ -39,10 +44,7 @@ pub fn router(app: SharedApp) -> Router {
         .route(AUTH, any(auth::auth))
         .method_not_allowed_fallback(error::wrong_method)
         .fallback(protect::pass)
-        .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(app.clone(), hold_during_maintenance))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(app.clone(), error::render))
+        .layer(layers)
         .with_state(app)
 }
 
@@ -51,20 +53,20 @@ fn panicked(_what: Box<dyn std::any::Any + Send>) -> Response {
     WebError::Unavailable("a handler panicked; please report this".to_owned()).into_response()
 }
 
-/// Answers visitors during maintenance, before anything is read about them.
-async fn hold_during_maintenance(
-    State(app): State<SharedApp>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if GO_ON.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
-    let now = app.clock.now();
-    match app.maintenance.at(now) {
+/// Answers visitors during maintenance, before anything is read about them, and gives faults their body.
+async fn edge(State(app): State<SharedApp>, request: Request, next: Next) -> Response {
+    let asked = Asked::of(&request);
+    let response = match notice(&app, &request) {
+        Some(notice) => WebError::Maintenance(Box::new(notice)).into_response(),
         None => next.run(request).await,
-        Some(maintenance) => {
-            WebError::Maintenance(Box::new(Notice::of(&maintenance, now))).into_response()
-        }
-    }
+    };
+    asked.render(&app, response)
+}
+
+/// What visitors are told in place of an answer, if there is maintenance.
+fn notice(app: &App, request: &Request) -> Option<Notice> {
+    let now = app.clock.now();
+    let maintenance = app.maintenance.at(now)?;
+    let goes_on = GO_ON.contains(&request.uri().path());
+    (!goes_on).then(|| Notice::of(&maintenance, now))
 }
