@@ -10,7 +10,7 @@ use fortify_config::Config;
 use fortify_core::clock::SystemClock;
 use fortify_core::entropy::SystemEntropy;
 use fortify_core::telemetry::logs;
-use fortify_engine::session::key_ring::KeyRing;
+use fortify_keys::KeyRing;
 use fortify_store::StateStore;
 use fortify_store::memory::{MemoryBounds, MemoryStore};
 use fortify_web::app::App;

@@ -15,12 +15,14 @@
 //! - [`mod@run`]: a stack, people and one attack.
 //! - [`bars`]: what has to hold, measured on a run; pure.
 //! - [`plot`], [`report`]: a run as a picture, and docs/siege.md.
+//! - [`cost`]: what a proxied request costs beside another program.
 //! - [`plan`]: what `make siege` plays. [`short`]: what `make test` plays (`tests/short.rs`).
 
 pub mod answers;
 pub mod attacks;
 pub mod bars;
 pub mod client;
+pub mod cost;
 pub mod host;
 pub mod monitor;
 pub mod numbers;

@@ -13,7 +13,7 @@ use fortify_siege::plan::{self, Wish};
 use fortify_siege::report::{self, Line};
 use fortify_siege::run::{self, Spec, Timing, Version};
 use fortify_siege::stack::{self, Mode, Store};
-use fortify_siege::{host, short};
+use fortify_siege::{cost, host, short};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Attacks on a running Fortify beside generated people, and what both of them got.
@@ -35,6 +35,15 @@ enum Command {
         /// The program `fortify`.
         #[arg(long)]
         program: PathBuf,
+    },
+    /// Measure the CPU time of a proxied request beside that of another program, in turns.
+    Cost {
+        /// The program `fortify`.
+        #[arg(long, default_value = "target/release/fortify")]
+        program: PathBuf,
+        /// The program to compare it with.
+        #[arg(long)]
+        old: PathBuf,
     },
     /// Write docs/siege.md and its pictures from the runs in a folder.
     Docs {
@@ -114,6 +123,11 @@ fn main() -> Result<ExitCode> {
             wrong.iter().for_each(|wrong| println!("{wrong}"));
             println!("{} wrong, after {:.0} s", wrong.len(), started.elapsed().as_secs_f64());
             return Ok(exit_code(wrong.is_empty()));
+        }
+        Command::Cost { program, old } => {
+            let core = pin_generator()?;
+            let cost = runtime()?.block_on(unless_stopped(cost::compare(&program, &old, core)))?;
+            println!("{}", serde_json::to_string(&cost)?);
         }
         Command::Docs { out } => report::write_docs(&out, Path::new("docs"))?,
         Command::One(one) => {

@@ -207,7 +207,8 @@ impl Service {
         let worker = self.workers.acquire().await;
         tokio::time::sleep(takes * slowness).await;
         drop(worker);
-        let response = response.header(header::CONTENT_TYPE, "text/html");
+        let kind = if path.ends_with(".png") { "image/png" } else { "text/html" };
+        let response = response.header(header::CONTENT_TYPE, kind);
         Ok(finish(response, Full::from("<p>a page of the service</p>".repeat(40)).boxed()))
     }
 }
