@@ -14,6 +14,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// How far ahead of this node's clock a signed value may have been made. Nodes of a cluster keep time by NTP and stay
+/// within about a second of each other; more means a clock that was set back, or a forgery.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+
 /// A point in time: milliseconds since the Unix epoch.
 #[derive(
     Clone,

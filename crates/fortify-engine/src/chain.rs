@@ -11,10 +11,10 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::session::MAX_CLOCK_SKEW;
-use crate::session::key_ring::{KeyRing, KeyRingError, Purpose};
+use fortify_core::clock::MAX_CLOCK_SKEW;
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
+use fortify_keys::{KeyRing, KeyRingError, Purpose};
 use fortify_store::record::ChainId;
 use fortify_store::{StateStore, StoreError};
 

@@ -80,7 +80,6 @@ use crate::config::{
 };
 use crate::limits::Limits;
 use crate::metrics::EngineMetrics;
-use crate::session::key_ring::{KeyRing, KeyRingError};
 use crate::session::{SessionError, Sessions};
 use crate::threat::table::{Basis, LevelPolicy, LevelTable};
 use crate::threat::{Settings, Threat, ThreatLevel};
@@ -91,6 +90,7 @@ use fortify_core::damage::Damage;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
 use fortify_core::pseudonym::Pseudonyms;
 use fortify_core::sqlite::FileError;
+use fortify_keys::{KeyRing, KeyRingError};
 use fortify_reputation::answer_history::AnswerHistories;
 use fortify_reputation::replication::Replication;
 use fortify_reputation::{Reputation, ReputationError};

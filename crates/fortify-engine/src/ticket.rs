@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::challenge::policy::Preference;
 use crate::limits::admission_queue::{Lane, QueuePosition, TicketNumber};
-use crate::session::key_ring::{KeyRing, KeyRingError, Purpose};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
+use fortify_keys::{KeyRing, KeyRingError, Purpose};
 
 /// A signed place in the queue.
 #[derive(Clone, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 
 use super::Engine;
 use crate::behaviour::Report;
-use crate::session::key_ring::KeyRingError;
 use fortify_core::circuit::{CircuitId, Origin, TorBoot, TorCircuit};
+use fortify_keys::KeyRingError;
 use fortify_reputation::StatusReason;
 
 impl Engine {

@@ -13,7 +13,7 @@ use crate::form::{self, Fields};
 use crate::return_to::ReturnTo;
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::pseudonym::CircuitTag;
-use fortify_engine::session::key_ring::{KeyRing, Purpose};
+use fortify_keys::{KeyRing, Purpose};
 
 /// Bytes of a form that is carried: the requirement's figure. Larger ones are sent again.
 pub const MAX_FORM_BYTES: usize = 16 * 1024;

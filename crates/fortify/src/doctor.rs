@@ -209,8 +209,8 @@ mod tests {
     use std::io;
 
     use fortify_config::ControlAddress;
-    use fortify_engine::session::key_ring::KeyRingError;
     use fortify_haproxy::client::{ClientError, Endpoint};
+    use fortify_keys::KeyRingError;
     use fortify_store::StoreError;
     use fortify_tor::{GenerationError, TorError};
 

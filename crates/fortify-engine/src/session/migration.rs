@@ -55,9 +55,9 @@ mod tests {
 
     use super::*;
     use crate::session::Minted;
-    use crate::session::key_ring::KeyRing;
     use fortify_core::clock::{Clock, ManualClock};
     use fortify_core::entropy::SystemEntropy;
+    use fortify_keys::KeyRing;
     use fortify_store::memory::{MemoryBounds, MemoryStore};
 
     const HOUR: Duration = Duration::from_secs(3600);

@@ -2,17 +2,13 @@
 //!
 //! # Layout
 //!
-//! - `jws`: HS256 for the JWT library.
-//! - `key_error`, `key_file`, [`key_ring`]: the signing keys, their file and their rotation.
 //! - [`Sessions`]: creates, checks and revokes sessions; a [`Session`] is one that was checked.
 //! - `migration`: moves a session to another circuit.
+//! - `verified`: tokens whose signature was found good a moment ago.
 
-mod jws;
-mod key_error;
-mod key_file;
-pub mod key_ring;
 pub mod metrics;
 mod migration;
+mod verified;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,17 +16,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::clock::{Clock, MAX_CLOCK_SKEW, Timestamp};
 use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_keys::{KeyRing, KeyRingError, Purpose};
 pub use fortify_store::record::Session;
 use fortify_store::record::{Secret, SessionId, SessionState};
 use fortify_store::{StateStore, StoreError};
-use key_ring::{KeyRing, KeyRingError, Purpose};
-
-/// How far ahead of this node's clock a session may have been issued. Nodes of a cluster keep time by NTP and stay
-/// within about a second of each other; more means a clock that was set back, or a forgery.
-pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+use verified::VerifiedTokens;
 
 /// The maximum length of a token in bytes; an issued one has about 330.
 const MAX_TOKEN_BYTES: usize = 1024;
@@ -129,6 +122,7 @@ pub enum SessionError {
 #[derive(Debug)]
 pub struct Sessions {
     keys: Arc<KeyRing>,
+    verified: VerifiedTokens,
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -150,8 +144,10 @@ impl Sessions {
         lifetime: Duration,
         max_moves: u32,
     ) -> Self {
+        let verified = VerifiedTokens::new();
+        let (longest, until_set) = (lifetime, 0.into());
         let sessions =
-            Self { keys, store, clock, entropy, longest: lifetime, lifetime: 0.into(), max_moves };
+            Self { keys, verified, store, clock, entropy, longest, lifetime: until_set, max_moves };
         sessions.set_lifetime(lifetime);
         sessions
     }
@@ -295,8 +291,9 @@ impl Sessions {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::Signature);
         }
-        let verified =
-            self.keys.verify::<Claims>(Purpose::Session, token).ok_or(Rejection::Signature)?;
+        let verify = || self.keys.verify::<Claims>(Purpose::Session, token);
+        let verified = self.verified.get_or_verify(token, self.keys.stamp(), verify);
+        let verified = verified.ok_or(Rejection::Signature)?;
         let (claims, now) = (&verified.claims, self.clock.now());
         let issued_at = Timestamp::from_secs(claims.issued_at);
         let expires_at = Timestamp::from_secs(claims.expires_at);
@@ -559,8 +556,8 @@ mod tests {
     fn abuse_09_other_algorithms_and_unknown_keys_are_refused() {
         use base64::Engine as _;
         use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
-        let fixture = fixture();
-        let token = signed(&fixture, &claims());
+        let (fixture, claims) = (fixture(), claims());
+        let token = signed(&fixture, &claims);
         let parts: Vec<_> = token.split('.').collect();
         let kid = fixture.keys.list()[0].id.clone();
         let header = |alg: &str, kid: &str| {
@@ -584,10 +581,30 @@ mod tests {
         refused("a.b.c".to_owned());
         refused("x".repeat(100_000));
         let mut tampered = B64.decode(parts[1]).unwrap();
-        for i in 0..tampered.len() {
-            tampered[i] ^= 1;
-            refused(format!("{}.{}.{}", parts[0], B64.encode(&tampered), parts[2]));
-            tampered[i] ^= 1;
+        // Also once the token itself was verified, and is remembered.
+        for _ in 0..2 {
+            for i in 0..tampered.len() {
+                tampered[i] ^= 1;
+                refused(format!("{}.{}.{}", parts[0], B64.encode(&tampered), parts[2]));
+                tampered[i] ^= 1;
+            }
+            assert_eq!(fixture.sessions.check_claims(&token), Ok(claims.clone()));
+        }
+    }
+
+    #[test]
+    fn abuse_09_nothing_but_the_whole_token_is_recognised() {
+        let fixture = fixture();
+        let tokens: Vec<_> = (0..3).map(|_| signed(&fixture, &claims())).collect();
+        for token in tokens.iter().chain(&tokens) {
+            assert!(fixture.sessions.check_claims(token).is_ok());
+            for at in 0..token.len() {
+                let (left, right) = (&token[..at], &token[at + 1..]);
+                for other in ["A", "_", "", "AA"].map(|byte| format!("{left}{byte}{right}")) {
+                    let checked = fixture.sessions.check_claims(&other);
+                    assert!(other == *token || checked.is_err(), "{at}");
+                }
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use fortify_config::Config;
 use fortify_core::clock::{Clock, SystemClock, Timestamp};
 use fortify_core::entropy::SystemEntropy;
 use fortify_engine::challenge::style_cache;
-use fortify_engine::session::key_ring::{KeyInfo, KeyRing};
+use fortify_keys::{KeyInfo, KeyRing};
 
 /// The subcommands of `fortify keys`.
 #[derive(Debug, Subcommand)]

@@ -28,9 +28,9 @@ use fortify_core::circuit::{TorBoot, TorCircuit};
 use fortify_core::clock::{Clock, SystemClock, Timestamp};
 use fortify_core::pseudonym::{CircuitTag, Pseudonyms};
 use fortify_core::sqlite::FileError;
-use fortify_engine::session::key_ring::KeyRing;
 use fortify_engine::threat::Dial;
 use fortify_engine::threat::history::DialHistory;
+use fortify_keys::KeyRing;
 use fortify_reputation::status_db::{StatusDb, Write, WriteOutcome};
 use fortify_reputation::{
     CircuitStatus, MAX_STATUS_ROWS, ReputationError, StatusReason, StatusRow,

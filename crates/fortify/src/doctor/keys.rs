@@ -6,7 +6,7 @@ use super::Finding;
 use super::service_user::ServiceUser;
 use fortify_config::Config;
 use fortify_core::clock::Timestamp;
-use fortify_engine::session::key_ring::{KeyInfo, KeyRing};
+use fortify_keys::{KeyInfo, KeyRing};
 
 /// The age at which a signing key should be rotated. A key that leaked unnoticed is useful for no longer.
 const MAX_AGE: Duration = Duration::from_secs(90 * 86_400);

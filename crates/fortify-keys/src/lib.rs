@@ -1,8 +1,19 @@
-//! The keys that sign cookies, forms and tickets.
+//! The keys that sign cookies, forms and tickets, and the secrets beside them.
 //!
 //! One key signs and several verify, so a rotation takes effect at once and logs nobody out. The file `keys.json`
 //! is created at the first start, readable by its owner only. [`KeyRing::refresh`] lets a running gate pick up a
 //! rotation without a restart.
+//!
+//! # Layout
+//!
+//! - this file: [`KeyRing`], and what it signs and verifies;
+//! - `file`: `keys.json`, read and written whole, and its owner's only;
+//! - `jws`: HS256 for the JWT library;
+//! - `error`: what goes wrong, and what to do.
+
+mod error;
+mod file;
+mod jws;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,17 +26,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::MAX_CLOCK_SKEW;
-use super::jws;
-use super::key_error::MAX_KEYS;
-use super::key_file::{
-    FileStamp, IfPresent, KeyRecord, RingFile, create_dir, malformed, open_file, secret, write_file,
+use crate::error::MAX_KEYS;
+use crate::file::{
+    IfPresent, KeyRecord, RingFile, create_dir, malformed, open_file, secret, write_file,
 };
-use fortify_core::clock::{Clock, Timestamp};
+use fortify_core::clock::{Clock, MAX_CLOCK_SKEW, Timestamp};
 use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::{Pseudonyms, hmac_sha256};
 
-pub use super::key_error::KeyRingError;
+pub use crate::error::KeyRingError;
+pub use crate::file::FileStamp;
 
 /// The file in the data directory.
 const FILE_NAME: &str = "keys.json";
@@ -81,6 +91,7 @@ pub struct KeyInfo {
 }
 
 /// A verified value and the state of its key.
+#[derive(Clone)]
 pub struct Verified<T> {
     /// The signed value.
     pub claims: T,
@@ -92,7 +103,7 @@ impl<T> Verified<T> {
     /// Whether its key still signed at `issued_at`. A value that claims to be newer than the retirement of its key
     /// was made with a stolen old key.
     #[must_use]
-    pub(super) fn signed_while_its_key_did(&self, issued_at: Timestamp) -> bool {
+    pub fn signed_while_its_key_did(&self, issued_at: Timestamp) -> bool {
         self.key_retired_at.is_none_or(|at| issued_at <= at.after(RETIREMENT_GRACE))
     }
 
@@ -192,6 +203,12 @@ impl KeyRing {
     #[must_use]
     pub fn list(&self) -> Vec<KeyInfo> {
         self.ring.load().keys.iter().map(|key| key.info.clone()).collect()
+    }
+
+    /// The file in force: another one may have other keys.
+    #[must_use]
+    pub fn stamp(&self) -> FileStamp {
+        self.ring.load().stamp
     }
 
     /// Derives pseudonyms of circuits. Rotation does not change them, so records and sessions stay assigned to their

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::key_error::KeyRingError;
+use crate::error::KeyRingError;
 use fortify_core::clock::Timestamp;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
 
@@ -20,25 +20,25 @@ const MAX_FILE_BYTES: u64 = 16 * 1024;
 /// The contents of the file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RingFile {
-    pub(super) version: u32,
-    pub(super) pseudonym_key: String,
-    pub(super) keys: Vec<KeyRecord>,
+pub(crate) struct RingFile {
+    pub(crate) version: u32,
+    pub(crate) pseudonym_key: String,
+    pub(crate) keys: Vec<KeyRecord>,
     /// The checksum of the rest; files of version 1 have none. A damaged key would be a key all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) checksum: Option<String>,
+    pub(crate) checksum: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
-pub(super) struct KeyRecord {
+pub(crate) struct KeyRecord {
     #[zeroize(skip)]
-    pub(super) id: String,
-    pub(super) secret: String,
+    pub(crate) id: String,
+    pub(crate) secret: String,
     #[zeroize(skip)]
-    pub(super) created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     #[zeroize(skip)]
-    pub(super) retired_at: Option<Timestamp>,
+    pub(crate) retired_at: Option<Timestamp>,
 }
 
 impl Drop for RingFile {
@@ -48,9 +48,9 @@ impl Drop for RingFile {
 }
 
 impl RingFile {
-    pub(super) const VERSION: u32 = 2;
+    pub(crate) const VERSION: u32 = 2;
 
-    pub(super) fn fresh(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+    pub(crate) fn fresh(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         Ok(Self {
             version: Self::VERSION,
             pseudonym_key: random_text::<32>(entropy)?,
@@ -71,7 +71,7 @@ impl RingFile {
         format!("{:08x}", sum.finalize())
     }
 
-    pub(super) fn read(file: File, path: &Path) -> Result<Self, KeyRingError> {
+    pub(crate) fn read(file: File, path: &Path) -> Result<Self, KeyRingError> {
         let mut text = Zeroizing::new(String::new());
         file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(|error| {
             match error.kind() {
@@ -93,7 +93,7 @@ impl RingFile {
 }
 
 impl KeyRecord {
-    pub(super) fn fresh(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+    pub(crate) fn fresh(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         Ok(Self {
             id: random_text::<6>(entropy)?,
             secret: random_text::<32>(entropy)?,
@@ -104,15 +104,15 @@ impl KeyRecord {
 }
 
 /// Identifies a version of the file. A rotation replaces the file, so its inode changes too.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileStamp {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp {
     inode: u64,
     modified: (i64, i64),
     length: u64,
 }
 
 /// Opens the file; fails if anybody but its owner may read it.
-pub(super) fn open_file(path: &Path) -> Result<(File, FileStamp), KeyRingError> {
+pub(crate) fn open_file(path: &Path) -> Result<(File, FileStamp), KeyRingError> {
     const ADVICE: &str = "the user that runs Fortify must be able to read it";
     let file = File::open(path).map_err(io_error("open the file", path, ADVICE))?;
     let meta =
@@ -125,7 +125,7 @@ pub(super) fn open_file(path: &Path) -> Result<(File, FileStamp), KeyRingError> 
     Ok((file, FileStamp { inode: meta.ino(), modified, length: meta.len() }))
 }
 
-pub(super) fn create_dir(path: &Path) -> Result<(), KeyRingError> {
+pub(crate) fn create_dir(path: &Path) -> Result<(), KeyRingError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error(
         "create the directory",
         path,
@@ -135,7 +135,7 @@ pub(super) fn create_dir(path: &Path) -> Result<(), KeyRingError> {
 
 /// What to do if the file exists already.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum IfPresent {
+pub(crate) enum IfPresent {
     /// Keep it: another process has just created it.
     Keep,
     Replace,
@@ -143,7 +143,7 @@ pub(super) enum IfPresent {
 
 /// Writes a temporary file, flushes it to disk and renames it, so that readers never see half of it, even after a
 /// crash.
-pub(super) fn write_file(
+pub(crate) fn write_file(
     path: &Path,
     contents: &mut RingFile,
     entropy: &dyn Entropy,
@@ -193,7 +193,7 @@ fn io_error<'a>(
     move |source| KeyRingError::Io { doing, path: path.to_owned(), source, advice }
 }
 
-pub(super) fn malformed(path: &Path, problem: &str) -> KeyRingError {
+pub(crate) fn malformed(path: &Path, problem: &str) -> KeyRingError {
     KeyRingError::Malformed { path: path.to_owned(), problem: problem.to_owned() }
 }
 
@@ -202,6 +202,6 @@ fn random_text<const N: usize>(entropy: &dyn Entropy) -> Result<String, EntropyE
 }
 
 /// Decodes the 32 bytes of a key.
-pub(super) fn secret(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn secret(text: &str) -> Option<[u8; 32]> {
     URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
 }

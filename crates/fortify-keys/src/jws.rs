@@ -18,7 +18,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 
 /// Installs the provider for this process. The library keeps one provider per process; a second call has no
 /// effect, and nothing else installs one.
-pub(super) fn install() {
+pub(crate) fn install() {
     let _already_there = PROVIDER.install_default();
 }
 

@@ -9,7 +9,7 @@ use fortify_core::entropy::EntropyError;
 
 /// The most keys in one file. Rotation drops keys that cannot verify anything any more, so with sessions of one
 /// hour only a rotation every few minutes reaches this.
-pub(super) const MAX_KEYS: usize = 8;
+pub(crate) const MAX_KEYS: usize = 8;
 
 /// Why the keys cannot be used. Each message says which file and what to do.
 #[derive(Debug, thiserror::Error)]
