@@ -168,6 +168,36 @@ impl FileMetrics {
     }
 }
 
+/// The metrics of signing keys.
+#[derive(Clone, Debug, Default)]
+pub struct KeyMetrics {
+    foreign: Gauge,
+}
+
+impl KeyMetrics {
+    /// Creates the metrics and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "keys_foreign",
+            "1 while another node signs with keys of another root, so that each refuses the other's sessions",
+            metrics.foreign.clone(),
+        );
+        metrics
+    }
+
+    /// Records whether another node has other keys, and returns whether it had before.
+    pub fn set_foreign(&self, foreign: bool) -> bool {
+        self.foreign.set(i64::from(foreign)) != 0
+    }
+
+    /// Whether another node has other keys.
+    #[must_use]
+    pub fn are_foreign(&self) -> bool {
+        self.foreign.get() != 0
+    }
+}
+
 /// The metrics of the whole engine, by the module that owns them.
 #[derive(Clone, Debug, Default)]
 pub struct EngineMetrics {
@@ -189,6 +219,8 @@ pub struct EngineMetrics {
     pub store: StoreMetrics,
     /// Recreated files.
     pub files: FileMetrics,
+    /// Signing keys.
+    pub keys: KeyMetrics,
 }
 
 impl EngineMetrics {
@@ -204,6 +236,7 @@ impl EngineMetrics {
             threat: ThreatMetrics::register(registry),
             store: StoreMetrics::register(registry),
             files: FileMetrics::register(registry),
+            keys: KeyMetrics::register(registry),
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct Health {
     pub renderer: bool,
     /// Whether bans are on disk and so outlive this process. They are in force either way.
     pub reputation: bool,
+    /// Whether another node signs with other keys, so that each refuses the other's sessions.
+    pub foreign_keys: bool,
     /// The database files that were found damaged and recreated since this process started.
     pub recreated: Vec<&'static str>,
     /// The files that were found damaged since this process started, and what was lost of each.
@@ -360,6 +362,7 @@ impl Engine {
             store: self.store.ping().await.is_ok(),
             renderer: self.challenges.is_warm().await,
             reputation: !self.reputation.is_degraded(),
+            foreign_keys: self.metrics.keys.are_foreign(),
             recreated: self.recreated(),
             damaged: self.damages(),
         }

@@ -7,6 +7,16 @@ use fortify_core::circuit::{CircuitId, Origin, TorBoot, TorCircuit};
 use fortify_keys::KeyRingError;
 use fortify_reputation::StatusReason;
 
+/// What changed of the keys of all nodes.
+#[derive(Debug)]
+pub struct KeyNews {
+    /// Whether another node has rotated the keys, and this one followed. An error says why the key file cannot be written;
+    /// the current keys stay in use, and what the other node signs is verified all the same.
+    pub followed: Result<bool, KeyRingError>,
+    /// Whether another node has other keys from now on.
+    pub foreign: Option<bool>,
+}
+
 impl Engine {
     /// Resets the status of circuits from tor generations before `boot`, so that no new circuit inherits one with
     /// its number. Keys in the store include the generation and so are never found again; the table in
@@ -57,6 +67,21 @@ impl Engine {
     /// Fails if the file cannot be read; the current keys stay in use.
     pub fn refresh_keys(&self) -> Result<bool, KeyRingError> {
         self.keys.refresh()
+    }
+
+    /// Tells the other nodes which keys this one has, and follows one that has rotated them. To be called every few
+    /// seconds. `None` while the store does not answer: everything stays as it is.
+    pub async fn agree_on_keys(&self) -> Option<KeyNews> {
+        let own = self.keys.note();
+        let notes = self.store.exchange_key_notes(own).await.ok()?;
+        let foreign = notes.iter().any(|note| note.root != own.root);
+        let had_foreign = self.metrics.keys.set_foreign(foreign);
+        let follow = |note| {
+            self.keys.follow(note, self.config.session.ttl, &*self.clock, &*self.entropy)
+        };
+        let newest = notes.into_iter().find(|note| note.root == own.root);
+        let followed = newest.map_or(Ok(false), follow);
+        Some(KeyNews { followed, foreign: Some(foreign).filter(|foreign| *foreign != had_foreign) })
     }
 
     /// Tells the dial how many wait in the queue now: when nobody asks any more, no request does.

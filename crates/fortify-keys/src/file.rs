@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::KeyRingError;
+use crate::period::Period;
 use fortify_core::clock::Timestamp;
 use fortify_core::entropy::{Entropy, EntropyError, random_bytes};
+use fortify_core::pseudonym::hmac_sha256;
 
 /// The maximum size of the file in bytes; eight keys take about 1 KiB.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
@@ -22,6 +24,9 @@ const MAX_FILE_BYTES: u64 = 16 * 1024;
 #[serde(deny_unknown_fields)]
 pub(crate) struct RingFile {
     pub(crate) version: u32,
+    /// What the keys are derived from; files of versions 1 and 2 have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) root: Option<String>,
     pub(crate) pseudonym_key: String,
     pub(crate) keys: Vec<KeyRecord>,
     /// The checksum of the rest; files of version 1 have none. A damaged key would be a key all the same.
@@ -34,7 +39,9 @@ pub(crate) struct RingFile {
 pub(crate) struct KeyRecord {
     #[zeroize(skip)]
     pub(crate) id: String,
-    pub(crate) secret: String,
+    /// That of a key which was made before there was a root; otherwise the id says which one it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) secret: Option<String>,
     #[zeroize(skip)]
     pub(crate) created_at: Timestamp,
     #[zeroize(skip)]
@@ -43,28 +50,31 @@ pub(crate) struct KeyRecord {
 
 impl Drop for RingFile {
     fn drop(&mut self) {
+        self.root.zeroize();
         self.pseudonym_key.zeroize();
     }
 }
 
 impl RingFile {
-    pub(crate) const VERSION: u32 = 2;
+    pub(crate) const VERSION: u32 = 3;
 
     pub(crate) fn fresh(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         Ok(Self {
             version: Self::VERSION,
+            root: Some(random_text::<32>(entropy)?),
             pseudonym_key: random_text::<32>(entropy)?,
-            keys: vec![KeyRecord::fresh(now, entropy)?],
+            keys: vec![KeyRecord::of(Period::FIRST, now)],
             checksum: None,
         })
     }
 
     fn sum(&self) -> String {
         let mut sum = crc32fast::Hasher::new();
+        sum.update(self.root.as_deref().unwrap_or_default().as_bytes());
         sum.update(self.pseudonym_key.as_bytes());
         for key in &self.keys {
             sum.update(key.id.as_bytes());
-            sum.update(key.secret.as_bytes());
+            sum.update(key.secret.as_deref().unwrap_or_default().as_bytes());
             sum.update(&key.created_at.as_millis().to_be_bytes());
             sum.update(&key.retired_at.map_or(0, Timestamp::as_millis).to_be_bytes());
         }
@@ -82,8 +92,10 @@ impl RingFile {
         // serde_json quotes the input; the line number is enough and reveals no secret.
         let ring: Self = serde_json::from_str(&text)
             .map_err(|e| malformed(path, &format!("line {}: not a key ring", e.line())))?;
-        if (ring.version == 1) != ring.checksum.is_none() {
-            return Err(malformed(path, "its version and its checksum do not fit each other"));
+        let is_whole = (ring.version > 1) == ring.checksum.is_some()
+            && (ring.version > 2) == ring.root.is_some();
+        if !is_whole {
+            return Err(malformed(path, "its version does not fit what is in it"));
         }
         if ring.checksum.as_ref().is_some_and(|sum| *sum != ring.sum()) {
             return Err(malformed(path, "its checksum is not right"));
@@ -92,14 +104,29 @@ impl RingFile {
     }
 }
 
+impl RingFile {
+    /// The number of the newest key; 0 of one that was made before there was a root.
+    pub(crate) fn newest(&self) -> Period {
+        let periods = self.keys.iter().filter_map(|key| Period::of(&key.id));
+        periods.max().unwrap_or(Period(0))
+    }
+
+    /// What the keys are derived from. Where the file has none yet, it is derived from the key that signs: nodes with
+    /// the same file then go on with the same root.
+    pub(crate) fn root(&self, path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyRingError> {
+        let signing = || self.keys.first().and_then(|key| secret(key.secret.as_deref()?));
+        let root = match &self.root {
+            Some(text) => secret(text),
+            None => signing().map(|key| hmac_sha256(&key, &[b"fortify/1/root"])),
+        };
+        root.map(Zeroizing::new).ok_or_else(|| malformed(path, "its root is not a valid key"))
+    }
+}
+
 impl KeyRecord {
-    pub(crate) fn fresh(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        Ok(Self {
-            id: random_text::<6>(entropy)?,
-            secret: random_text::<32>(entropy)?,
-            created_at: now,
-            retired_at: None,
-        })
+    /// The key of `period`, which signs from `created_at` on.
+    pub(crate) fn of(period: Period, created_at: Timestamp) -> Self {
+        Self { id: period.id(), secret: None, created_at, retired_at: None }
     }
 }
 
@@ -199,6 +226,11 @@ pub(crate) fn malformed(path: &Path, problem: &str) -> KeyRingError {
 
 fn random_text<const N: usize>(entropy: &dyn Entropy) -> Result<String, EntropyError> {
     Ok(URL_SAFE_NO_PAD.encode(random_bytes::<N>(entropy)?))
+}
+
+/// Writes the 32 bytes of a key.
+pub(crate) fn text_of(key: &[u8; 32]) -> String {
+    URL_SAFE_NO_PAD.encode(key)
 }
 
 /// Decodes the 32 bytes of a key.

@@ -4,16 +4,24 @@
 //! is created at the first start, readable by its owner only. [`KeyRing::refresh`] lets a running gate pick up a
 //! rotation without a restart.
 //!
+//! # Several nodes
+//!
+//! They have the same file, once copied. The keys are derived from a root in it and the number of a period, so a rotation
+//! on one node needs nothing copied: another node verifies what was signed in the next period at once, and follows when
+//! it hears of it ([`KeyRing::follow`]). What nodes tell each other is a [`KeyNote`], which is no secret.
+//!
 //! # Layout
 //!
 //! - this file: [`KeyRing`], and what it signs and verifies;
 //! - `file`: `keys.json`, read and written whole, and its owner's only;
 //! - `jws`: HS256 for the JWT library;
+//! - `period`: the keys that follow each other;
 //! - `error`: what goes wrong, and what to do.
 
 mod error;
 mod file;
 mod jws;
+mod period;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,18 +32,20 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::MAX_KEYS;
 use crate::file::{
-    IfPresent, KeyRecord, RingFile, create_dir, malformed, open_file, secret, write_file,
+    IfPresent, KeyRecord, RingFile, create_dir, malformed, open_file, secret, text_of, write_file,
 };
+use crate::period::Period;
 use fortify_core::clock::{Clock, MAX_CLOCK_SKEW, Timestamp};
 use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::{Pseudonyms, hmac_sha256};
 
 pub use crate::error::KeyRingError;
 pub use crate::file::FileStamp;
+pub use crate::period::{KeyNote, RootName};
 
 /// The file in the data directory.
 const FILE_NAME: &str = "keys.json";
@@ -171,8 +181,8 @@ impl KeyRing {
         Ok(true)
     }
 
-    /// Creates a new signing key. The old one verifies for another `lifetime`, the longest lifetime of a value
-    /// signed with it; older keys are dropped.
+    /// Begins the next period, whose key signs from now on. The key before verifies for another `lifetime`, the longest
+    /// lifetime of a value signed with it; older keys are dropped.
     ///
     /// # Errors
     ///
@@ -183,20 +193,68 @@ impl KeyRing {
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Result<KeyInfo, KeyRingError> {
-        let now = clock.now();
         let (file, _) = open_file(&self.path)?;
-        let mut contents = RingFile::read(file, &self.path)?;
+        let contents = RingFile::read(file, &self.path)?;
+        let (next, now) = (contents.newest().next(), clock.now());
+        self.begin(contents, (next, now), lifetime, now, entropy)?;
+        self.list().into_iter().next().ok_or(KeyRingError::Signing)
+    }
+
+    /// Begins the period that another node with the same root is in, if it is ahead of this one's, and returns whether
+    /// it was. `lifetime` is as for [`Self::rotate`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn follow(
+        &self,
+        other: KeyNote,
+        lifetime: Duration,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<bool, KeyRingError> {
+        let (own, period) = (self.note(), Period(other.period));
+        if other.root != own.root || !period.is_soon_after(Period(own.period)) {
+            return Ok(false);
+        }
+        let (file, _) = open_file(&self.path)?;
+        let (contents, now) = (RingFile::read(file, &self.path)?, clock.now());
+        // An operator may have rotated the keys here too.
+        let is_ahead = period > contents.newest();
+        if is_ahead {
+            self.begin(contents, (period, other.since.min(now)), lifetime, now, entropy)?;
+        }
+        Ok(is_ahead)
+    }
+
+    /// Begins `period`, in which others have been `since`.
+    fn begin(
+        &self,
+        mut contents: RingFile,
+        (period, since): (Period, Timestamp),
+        lifetime: Duration,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<(), KeyRingError> {
+        let root = contents.root(&self.path)?;
+        contents.root.get_or_insert_with(|| text_of(&root));
         for key in &mut contents.keys {
-            key.retired_at.get_or_insert(now);
+            key.retired_at.get_or_insert(since);
         }
         contents.keys.retain(|key| key.retired_at.is_none_or(|at| now < at.after(lifetime)));
-        contents.keys.insert(0, KeyRecord::fresh(now, entropy)?);
+        contents.keys.insert(0, KeyRecord::of(period, since));
         if contents.keys.len() > MAX_KEYS {
             return Err(KeyRingError::Full(self.path.clone()));
         }
         write_file(&self.path, &mut contents, entropy, IfPresent::Replace)?;
         self.ring.store(Arc::new(Ring::read(&self.path)?));
-        self.list().into_iter().next().ok_or(KeyRingError::Signing)
+        Ok(())
+    }
+
+    /// What other nodes may know of these keys.
+    #[must_use]
+    pub fn note(&self) -> KeyNote {
+        self.ring.load().note
     }
 
     /// All keys, the signing key first.
@@ -252,9 +310,23 @@ impl KeyRing {
         }
         let kid = jsonwebtoken::decode_header(text).ok()?.kid?;
         let ring = self.ring.load();
-        let key = ring.keys.iter().find(|key| key.info.id == kid)?;
-        let token = jsonwebtoken::decode(text, &key.derived(purpose).verifying, &validation());
-        Some(Verified { claims: token.ok()?.claims, key_retired_at: key.info.retired_at })
+        let known = ring.keys.iter().find(|key| key.info.id == kid);
+        let upcoming = || {
+            let period = Period::of(&kid).filter(|it| it.is_soon_after(Period(ring.note.period)))?;
+            Some(Derived::new(&period.secret(&ring.root), purpose))
+        };
+        let derived;
+        let key = match known {
+            Some(key) => key.derived(purpose),
+            // Another node has rotated its keys, and this one will hear of it.
+            None => {
+                derived = upcoming()?;
+                &derived
+            }
+        };
+        let token = jsonwebtoken::decode(text, &key.verifying, &validation());
+        let key_retired_at = known.and_then(|key| key.info.retired_at);
+        Some(Verified { claims: token.ok()?.claims, key_retired_at })
     }
 }
 
@@ -277,6 +349,8 @@ fn validation() -> Validation {
 /// The loaded keys.
 struct Ring {
     keys: Vec<Key>,
+    root: Zeroizing<[u8; 32]>,
+    note: KeyNote,
     pseudonyms: Pseudonyms,
     style_secret: Zeroizing<[u8; 32]>,
     stamp: FileStamp,
@@ -312,17 +386,24 @@ impl Ring {
         }
         let pseudonym_key = secret(&contents.pseudonym_key)
             .ok_or_else(|| malformed("pseudonym_key is not a valid key"))?;
-        let keys = contents.keys.iter().map(Key::new).collect::<Option<_>>();
+        let root = contents.root(path)?;
+        let keys = contents.keys.iter().map(|key| Key::new(key, &root)).collect::<Option<_>>();
         let keys = keys.ok_or_else(|| malformed("the secret of a key is not valid"))?;
+        let since = contents.keys.first().map_or(Timestamp::default(), |key| key.created_at);
+        let note = KeyNote { root: RootName::of(&root), period: contents.newest().0, since };
         // The input for a circuit is twelve bytes long, so no circuit shares this text's hash.
         let style_secret = Zeroizing::new(hmac_sha256(&pseudonym_key, &[b"fortify styles"]));
-        Ok(Self { keys, pseudonyms: Pseudonyms::new(pseudonym_key), style_secret, stamp })
+        let pseudonyms = Pseudonyms::new(pseudonym_key);
+        Ok(Self { keys, root, note, pseudonyms, style_secret, stamp })
     }
 }
 
 impl Key {
-    fn new(record: &KeyRecord) -> Option<Self> {
-        let mut master = secret(&record.secret)?;
+    fn new(record: &KeyRecord, root: &[u8; 32]) -> Option<Self> {
+        let master = match &record.secret {
+            Some(text) => Zeroizing::new(secret(text)?),
+            None => Period::of(&record.id)?.secret(root),
+        };
         let key = Self {
             info: KeyInfo {
                 id: record.id.clone(),
@@ -334,7 +415,6 @@ impl Key {
             ticket: Derived::new(&master, Purpose::Ticket),
             stage: Derived::new(&master, Purpose::Stage),
         };
-        master.zeroize();
         Some(key)
     }
 

@@ -78,6 +78,96 @@ fn rotation_signs_with_a_new_key_and_lets_the_old_one_verify_for_its_lifetime() 
     assert_eq!(operator.list().len(), 2);
 }
 
+/// Rings of two nodes that were given the same file, and their folders.
+fn two_nodes() -> [(KeyRing, tempfile::TempDir); 2] {
+    let [first, second] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    open(first.path()).unwrap();
+    fs::copy(first.path().join(FILE_NAME), second.path().join(FILE_NAME)).unwrap();
+    [first, second].map(|dir| (open(dir.path()).unwrap(), dir))
+}
+
+#[test]
+fn a_rotation_on_one_node_holds_on_the_other_at_once_and_the_other_follows() {
+    let [(one, _one_dir), (two, _two_dir)] = two_nodes();
+    let clock = ManualClock::at(NOW);
+    let before = signed(&two, Purpose::Session);
+    one.rotate(HOUR, &clock, &SystemEntropy).unwrap();
+    let after = signed(&one, Purpose::Session);
+    for purpose in [Purpose::Session, Purpose::CarriedForm, Purpose::Ticket, Purpose::Stage] {
+        assert!(verifies(&two, purpose, &signed(&one, purpose)), "before it heard of it");
+        assert!(verifies(&one, purpose, &signed(&two, purpose)), "after the rotation");
+    }
+    assert!(!verifies(&two, Purpose::Stage, &after));
+
+    clock.advance(Duration::from_secs(5));
+    assert!(two.follow(one.note(), HOUR, &clock, &SystemEntropy).unwrap());
+    assert!(!two.follow(one.note(), HOUR, &clock, &SystemEntropy).unwrap(), "followed twice");
+    assert_eq!((two.note(), two.list()), (one.note(), one.list()), "retired at the same moment");
+    for text in [&before, &after, &signed(&two, Purpose::Session)] {
+        assert!(verifies(&one, Purpose::Session, text) && verifies(&two, Purpose::Session, text));
+    }
+    assert!(!one.follow(two.note(), HOUR, &clock, &SystemEntropy).unwrap());
+
+    // A node that was away while the key before ended.
+    let (late, _late_dir) = {
+        let dir = tempfile::tempdir().unwrap();
+        fs::copy(_two_dir.path().join(FILE_NAME), dir.path().join(FILE_NAME)).unwrap();
+        (open(dir.path()).unwrap(), dir)
+    };
+    one.rotate(HOUR, &clock, &SystemEntropy).unwrap();
+    clock.advance(HOUR);
+    assert!(late.follow(one.note(), HOUR, &clock, &SystemEntropy).unwrap());
+    assert!(!verifies(&late, Purpose::Session, &after));
+}
+
+#[test]
+fn a_node_with_another_root_or_far_ahead_is_not_followed() {
+    let [(one, _one_dir), (two, _two_dir)] = two_nodes();
+    let clock = ManualClock::at(NOW);
+    let stranger_dir = tempfile::tempdir().unwrap();
+    let stranger = open(stranger_dir.path()).unwrap();
+    stranger.rotate(HOUR, &clock, &SystemEntropy).unwrap();
+    assert_ne!(stranger.note().root, one.note().root);
+    assert!(!verifies(&one, Purpose::Session, &signed(&stranger, Purpose::Session)));
+    assert!(!one.follow(stranger.note(), HOUR, &clock, &SystemEntropy).unwrap());
+
+    for (period, is_followed) in [(0, false), (1, false), (10, false), (u32::MAX, false), (9, true)]
+    {
+        let note = KeyNote { period, ..one.note() };
+        let followed = two.follow(note, HOUR, &clock, &SystemEntropy).unwrap();
+        assert_eq!(followed, is_followed, "{period}");
+    }
+    // Nobody signs in a period that is far ahead, whoever may write into the shared store.
+    let far = signed(&two, Purpose::Session);
+    two.rotate(HOUR, &clock, &SystemEntropy).unwrap();
+    assert!(verifies(&one, Purpose::Session, &far), "eight ahead");
+    assert!(!verifies(&one, Purpose::Session, &signed(&two, Purpose::Session)), "nine ahead");
+}
+
+#[test]
+fn a_file_without_a_root_signs_on_and_gets_the_same_root_everywhere() {
+    let [(one, one_dir), (_, two_dir)] = two_nodes();
+    drop(one);
+    let [key, secret] = [text_of(&[7; 32]), text_of(&[8; 32])];
+    let text = format!(
+        r#"{{"version":1,"pseudonym_key":"{key}","keys":[{{"id":"Zm9ydGlm","secret":"{secret}","created_at":{0},"retired_at":null}}]}}"#,
+        NOW.as_millis()
+    );
+    let [one, two] = [&one_dir, &two_dir].map(|dir| {
+        fs::write(dir.path().join(FILE_NAME), &text).unwrap();
+        open(dir.path()).unwrap()
+    });
+    let old = signed(&one, Purpose::Session);
+    one.rotate(HOUR, &ManualClock::at(NOW), &SystemEntropy).unwrap();
+    let new = signed(&one, Purpose::Session);
+    for ring in [&one, &two] {
+        assert!(verifies(ring, Purpose::Session, &old) && verifies(ring, Purpose::Session, &new));
+    }
+    assert!(two.follow(one.note(), HOUR, &ManualClock::at(NOW), &SystemEntropy).unwrap());
+    assert_eq!(two.list(), one.list());
+    assert!(verifies(&open(one_dir.path()).unwrap(), Purpose::Session, &old));
+}
+
 mod as_root {
     use super::*;
 

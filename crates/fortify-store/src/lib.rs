@@ -50,6 +50,7 @@ use fortify_core::advice::{Advise, both};
 use fortify_core::clock::Timestamp;
 use fortify_core::damage::Damage;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_keys::KeyNote;
 use record::{
     ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest,
     MoveOutcome, MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
@@ -62,6 +63,9 @@ pub const MAX_SESSION: Duration = Duration::from_secs(86_400);
 /// How long a challenge that was taken stays [`Taken::Pending`] if the request that took it never ends the check: longer
 /// than a check takes, a slow disk included.
 pub const PENDING_LIFETIME: Duration = Duration::from_secs(10);
+
+/// For how long it counts what a node said of its keys; nodes repeat it every few seconds.
+pub const KEYS_AGE: Duration = Duration::from_secs(60);
 
 /// Why a store did not answer. The message says what the operator should do.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -263,6 +267,12 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// The stored dial, as far as this node knows, and its changes: at once from this node, within 100 ms from
     /// another. `None` before the first.
     fn dial(&self) -> watch::Receiver<Option<DialRecord>>;
+
+    /// Tells the other nodes which keys this one has, and returns what nodes said of theirs within the last
+    /// [`KEYS_AGE`]: for each root the newest period. A store for one node knows of its own only.
+    async fn exchange_key_notes(&self, own: KeyNote) -> Result<Vec<KeyNote>, StoreError> {
+        Ok(vec![own])
+    }
 
     /// Starts to replicate the statuses and answer events of `peer` to and from all nodes. To be called once. A
     /// store for one node does nothing.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use fortify_core::clock::Timestamp;
 use fortify_core::damage::Damage;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_keys::KeyNote;
 use fortify_store::record::{
     ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome,
     MoveRequest, Place, Quota, Receipt, SessionId, SessionState, Taken, WindowLimit,
@@ -133,6 +134,10 @@ impl StateStore for ProbedStore {
     ) -> Result<Lease, StoreError> {
         self.step("lease_budget")?;
         self.store.lease_budget(session, request).await
+    }
+    async fn exchange_key_notes(&self, own: KeyNote) -> Result<Vec<KeyNote>, StoreError> {
+        self.step("exchange_key_notes")?;
+        self.store.exchange_key_notes(own).await
     }
     async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {
         self.step("set_dial")?;

@@ -105,6 +105,9 @@ pub struct Readiness {
     /// Whether bans outlive this process. They are in force either way, so that this does not make the
     /// gate unready.
     pub reputation: ComponentHealth,
+    /// Degraded while another node signs with other keys: each refuses the other's sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<ComponentHealth>,
     /// The files that were damaged, and are new ones, since this gate started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recreated: Vec<&'static str>,
@@ -262,7 +265,8 @@ impl App {
 
     /// Whether the gate can do its work now.
     pub async fn readiness(&self) -> Readiness {
-        let Health { store, renderer, reputation, recreated, damaged } = self.engine.health().await;
+        let health = self.engine.health().await;
+        let Health { store, renderer, reputation, foreign_keys, recreated, damaged } = health;
         Readiness {
             store,
             renderer,
@@ -272,6 +276,7 @@ impl App {
                 Some(_) => ComponentHealth::Degraded,
             },
             reputation: if reputation { ComponentHealth::Ok } else { ComponentHealth::Degraded },
+            keys: foreign_keys.then_some(ComponentHealth::Degraded),
             recreated,
             damaged: Damage::by_file(damaged.into_iter().chain(self.admin_damages())),
             admin_unavailable: self.admin_unavailable.load(Ordering::Relaxed),

@@ -13,6 +13,7 @@ use fortify_admin::{AdminListeners, AdminStartError};
 use fortify_config::{Config, WrittenConfig};
 use fortify_core::clock::{Clock, Jumps};
 use fortify_core::entropy::Entropy;
+use fortify_engine::upkeep::KeyNews;
 use fortify_haproxy::client::Client;
 use fortify_haproxy::reconciler::Reconciler;
 use fortify_http::server::{
@@ -338,6 +339,26 @@ async fn keep(live: Arc<Live>) {
     }
 }
 
+/// Tells the operator of what other nodes do with the keys.
+fn tell_of_keys(news: KeyNews) {
+    match news.followed {
+        Ok(true) => tracing::info!("another node rotated the signing keys; this one follows"),
+        Ok(false) => {}
+        Err(error) => tracing::error!(
+            %error,
+            "cannot follow a rotation of the signing keys: a minute after it, other nodes refuse what is signed here"
+        ),
+    }
+    match news.foreign {
+        Some(true) => tracing::error!(
+            "another node has other signing keys, so each challenges the visitors of the other: copy keys.json in \
+             storage.data_dir of one node to all, and restart those that had another"
+        ),
+        Some(false) => tracing::info!("all nodes have the same signing keys again"),
+        None => {}
+    }
+}
+
 /// Reports jumps of the clock, and reloads the key file when it has changed. If it cannot be read, the keys stay as
 /// they are, and this is logged once, not every few seconds.
 async fn housekeeping(app: SharedApp, metrics: DaemonMetrics) {
@@ -375,6 +396,9 @@ async fn housekeeping(app: SharedApp, metrics: DaemonMetrics) {
                 tracing::error!(%error, "cannot reload the signing keys; the old ones stay in use");
             }
             Err(_same_as_before) => {}
+        }
+        if let Some(news) = app.engine.agree_on_keys().await {
+            tell_of_keys(news);
         }
     }
 }

@@ -65,6 +65,11 @@ impl Keys {
         self.prefix.key("{revocations}:stream")
     }
 
+    /// Which signing keys the nodes have.
+    pub(super) fn key_notes(&self) -> String {
+        self.prefix.key("keys")
+    }
+
     /// Changes of the threat dial; the last is in force.
     pub(super) fn dial(&self) -> String {
         self.prefix.key("dial")
@@ -118,6 +123,7 @@ mod tests {
                 keys.binding(session),
                 keys.budget(session),
                 keys.stream_id(),
+                keys.key_notes(),
                 keys.dial(),
                 keys.status_rows(),
                 keys.status_log(),

@@ -61,7 +61,7 @@ use super::record::{
 };
 use super::replication::ReplicationPeer;
 use super::revocations::{MAX_REVOCATIONS, Revocations};
-use super::{PENDING_LIFETIME, StateStore, StoreError};
+use super::{KEYS_AGE, PENDING_LIFETIME, StateStore, StoreError};
 use crate::config::RedisConfig;
 pub use checkup::{Checkup, SLOTS, checkup};
 use epoch::Identify;
@@ -71,6 +71,7 @@ use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::damage::Damage;
 use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_keys::KeyNote;
 use gauge::Gauge;
 use keys::Keys;
 use link::{Connection, Link};
@@ -573,6 +574,17 @@ impl StateStore for RedisStore {
         taken.await
     }
 
+    async fn exchange_key_notes(&self, own: KeyNote) -> Result<Vec<KeyNote>, StoreError> {
+        let mut tell = self.scripts.key_notes.key(self.keys.key_notes());
+        tell.arg(self.clock.now().as_millis()).arg(own.root.to_string()).arg(own.period);
+        tell.arg(own.since.as_millis()).arg(millis(KEYS_AGE)).arg(KeyNote::AHEAD);
+        let said = self.link.step(|mut connection| async move {
+            let said: Vec<String> = tell.invoke_async(&mut connection).await?;
+            Ok(said.chunks(2).filter_map(note_of).collect())
+        });
+        said.await
+    }
+
     async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {
         self.dial.set(dial).await
     }
@@ -624,6 +636,14 @@ async fn unlink(
         unlink.query_async::<u64>(&mut connection).await?;
     }
     Ok(())
+}
+
+/// Which keys a node has, as the script writes it; `None` for what no node wrote.
+fn note_of(note: &[String]) -> Option<KeyNote> {
+    let [root, text] = note else { return None };
+    let (period, since) = text.split_once(' ')?;
+    let since = Timestamp::from_millis(since.parse().ok()?);
+    Some(KeyNote { root: root.parse().ok()?, period: period.parse().ok()?, since })
 }
 
 /// A token in a circuit's list.

@@ -167,6 +167,31 @@ local text = string.format('%.0f %.0f %.0f %.0f %.0f', rate, burst, grains - gra
 redis.call('SET', KEYS[1], text, 'PX', ttl)
 return {granted, left - granted, rate, burst}";
 
+/// Notes which keys a node has, and returns what all said: for each root its name and the newest period, with the time
+/// of its beginning. A number that is further ahead than nodes follow is none of ours.
+const KEY_NOTES: &str = "
+local now, root, period, since, age = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local all, said = redis.call('HSCAN', KEYS[1], 0, 'COUNT', 100)[2], {}
+for i = 1, #all, 2 do
+  local name = all[i]
+  local p, s, seen = string.match(all[i + 1], '^(%d+) (%d+) (%d+)$')
+  if name == root then
+    local ahead = p and tonumber(p) - period
+    if ahead and ahead > 0 and ahead <= tonumber(ARGV[6]) then period, since = tonumber(p), s end
+  elseif not p or now - tonumber(seen) > age or #said >= 30 or not string.match(name, '^%x+$') then
+    redis.call('HDEL', KEYS[1], name)
+  else
+    said[#said + 1] = name
+    said[#said + 1] = p .. ' ' .. s
+  end
+end
+local own = string.format('%.0f %s', period, since)
+redis.call('HSET', KEYS[1], root, own .. ' ' .. ARGV[1])
+redis.call('PEXPIRE', KEYS[1], age)
+said[#said + 1] = root
+said[#said + 1] = own
+return said";
+
 /// The scripts with their hashes, computed once.
 #[derive(Debug)]
 pub(super) struct Scripts {
@@ -193,6 +218,9 @@ pub(super) struct Scripts {
     /// KEYS: a session's budget. ARGV: now in ms, TTL in ms, how much to take, pages a minute, burst, quota. Returns how
     /// much was taken, what is left of the quota, the rate and the burst; -1 for a value that Fortify did not write.
     pub(super) lease: Script,
+    /// KEYS: which keys nodes have. ARGV: now in ms, the name of the root in hex, the period, since when in ms, for how
+    /// many ms a note counts, how far ahead nodes are followed. Returns names and notes, one after the other.
+    pub(super) key_notes: Script,
 }
 
 impl Scripts {
@@ -206,6 +234,7 @@ impl Scripts {
             revoke: Script::new(REVOKE),
             move_session: Script::new(MOVE),
             lease: Script::new(LEASE),
+            key_notes: Script::new(KEY_NOTES),
         }
     }
 

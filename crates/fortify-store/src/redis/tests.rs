@@ -71,6 +71,42 @@ async fn passes_the_contract_on_a_cluster_of_three() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nodes_hear_which_keys_others_have() {
+    let (redis, cluster) = (Redis::start(&[]), Cluster::start());
+    let note = |root: u64, period| {
+        let root = format!("{root:016x}").parse().unwrap();
+        KeyNote { root, period, since: contract::START }
+    };
+    for config in [redis.config(), cluster.config()] {
+        let [one, two] = [fixture(&config, 3).await, fixture(&config, 3).await];
+        let say = async |fixture: &Fixture, own| {
+            let mut notes = fixture.store.exchange_key_notes(own).await.unwrap();
+            notes.sort_by_key(|note| note.root.to_string());
+            notes
+        };
+        assert_eq!(say(&one, note(1, 3)).await, [note(1, 3)]);
+        assert_eq!(say(&two, note(1, 4)).await, [note(1, 4)]);
+        assert_eq!(say(&one, note(1, 3)).await, [note(1, 4)], "a rotation elsewhere");
+        assert_eq!(say(&two, note(2, 1)).await, [note(1, 4), note(2, 1)], "other keys");
+        for fixture in [&one, &two] {
+            fixture.clock.advance(KEYS_AGE + Duration::from_millis(1));
+        }
+        assert_eq!(say(&two, note(2, 1)).await, [note(2, 1)], "said long ago");
+        // Further ahead than a node follows: whoever writes that must not hide what nodes say.
+        assert_eq!(say(&two, note(2, 10)).await, [note(2, 10)]);
+        assert_eq!(say(&one, note(2, 1)).await, [note(2, 1)]);
+    }
+    for junk in ["x", "1 2", "1 2 3 4", "18446744073709551616 1 1", "\u{1F512}"] {
+        for name in ["0000000000000002", "0000000000000003", "who"] {
+            redis.tell(&["HSET", "fortify:keys", name, junk]);
+        }
+        let one = fixture(&redis.config(), 3).await;
+        let notes = one.store.exchange_key_notes(note(2, 1)).await.unwrap();
+        assert_eq!(notes, [note(2, 1)], "{junk}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_18_a_circuit_has_no_more_challenges_than_it_may() {
     let (redis, cluster) = (Redis::start(&[]), Cluster::start());
     for most in [1, 3, 100] {

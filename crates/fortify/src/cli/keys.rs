@@ -18,7 +18,7 @@ pub enum Action {
     /// List each key's ID, age and use, but not its secret.
     List,
     /// Create a new signing key. The old one verifies until the last session that it signed has ended, so
-    /// nobody is logged out. A running gate notices within seconds.
+    /// nobody is logged out. A running gate notices within seconds, and other nodes on its Redis follow.
     Rotate,
     /// Print the key of the current picture style, for fortify render --style. Keep it secret: it can be used
     /// to draw pictures with known answers, as training data for a bot.

@@ -10,13 +10,15 @@ use axum::http::StatusCode;
 use fortify_config::{RedisConfig, StorageBackend};
 use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
 use fortify_core::clock::{Clock as _, SystemClock};
+use fortify_core::entropy::SystemEntropy;
 use fortify_core::pseudonym::CircuitTag;
 use fortify_engine::threat::ThreatLevel;
 use fortify_engine::threat::table::{Admits, LevelOverride};
+use fortify_keys::KeyRing;
 use fortify_reputation::answer_history::{AnswerEvent, Suspicion};
 use fortify_reputation::status_db::{StatusDb, Write};
 use fortify_reputation::{CircuitStatus, StatusReason, StatusRow};
-use fortify_store::StoreError;
+use fortify_store::{KEYS_AGE, StoreError};
 use fortify_store::record::Session;
 use fortify_testkit::redis::{Cluster, Redis, until};
 use fortify_testkit::store::ProbedStore;
@@ -261,6 +263,76 @@ async fn what_the_command_line_says_beside_one_gate_counts_at_the_other() {
     command.args(["circuits", "--config", file.to_str().unwrap(), "reset", &address]);
     assert!(command.status().unwrap().success());
     stands(&two, 6, None).await;
+}
+
+/// Rotates the keys as `fortify keys rotate` does, beside a gate that runs.
+fn rotate(test_gate: &TestGate) -> KeyRing {
+    let config = &test_gate.app.config;
+    let ring = KeyRing::load(&config.storage.data_dir).unwrap();
+    ring.rotate(config.session.ttl, &*test_gate.clock, &SystemEntropy).unwrap();
+    ring
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rotation_on_one_of_three_nodes_refuses_no_session_on_any() {
+    let redis = Redis::start(&[]);
+    let one = gate(&redis.config(), |_| {}).await;
+    let two = another(&redis.config(), &one, |_| {}).await;
+    let three = another(&redis.config(), &one, |_| {}).await;
+    let gates = [&one, &two, &three];
+    let (mut people, mut number) = (Vec::new(), 0);
+    for _ in 0..2 {
+        let ring = rotate(&one);
+        let follows = |test_gate: &TestGate| {
+            KeyRing::load(&test_gate.app.config.storage.data_dir).unwrap().note() == ring.note()
+        };
+        // Until all have followed somebody comes in at each of them, and everybody is let in by all.
+        loop {
+            let done = gates.into_iter().all(follows);
+            for test_gate in gates {
+                number += 1;
+                let mut visitor = at(test_gate, &test_gate.visitor(), number);
+                let page = visitor.get("/").await;
+                test_gate.solve(&mut visitor, &page).await;
+                people.push((visitor, number));
+            }
+            for (visitor, number) in &people {
+                for test_gate in gates {
+                    let reply = at(test_gate, visitor, *number).get("/api/session").await;
+                    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+                }
+            }
+            if done {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+    for test_gate in gates {
+        assert!(!test_gate.app.engine.health().await.foreign_keys);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_with_other_keys_is_noticed_until_it_has_the_same() {
+    let redis = Redis::start(&[]);
+    let one = gate(&redis.config(), |_| {}).await;
+    let stranger = gate(&redis.config(), |_| {}).await;
+    let says = |test_gate: &TestGate| {
+        let mut visitor = test_gate.visitor();
+        async move { visitor.get("/ready").await.text().contains(r#""keys":"degraded""#) }
+    };
+    for test_gate in [&one, &stranger] {
+        until("the other keys to be noticed", || says(test_gate)).await;
+    }
+    assert!(one.visitor().get("/metrics").await.text().contains("fortify_keys_foreign 1\n"));
+    stranger.stop().await;
+    let late = another(&redis.config(), &one, |_| {}).await;
+    // What the stranger said counts for a minute.
+    for test_gate in [&one, &late] {
+        test_gate.clock.advance(KEYS_AGE + Duration::from_secs(1));
+    }
+    until("it to be over", || async { !says(&one).await && !says(&late).await }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
