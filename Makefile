@@ -113,7 +113,7 @@ siege: setup-stack ## Attacks on the whole stack beside generated people; docs/s
 ROUNDS ?= 20
 
 chaos: export ROUNDS := $(ROUNDS)
-chaos: setup ## Three gates over one Redis to which everything happens, ROUNDS=20 times, and a checker of what was acknowledged
+chaos: setup ## Three gates over a Redis, then a Cluster, to which everything happens, ROUNDS=20 times, and a checker of what was acknowledged
 	$(CARGO) test --workspace --locked --test it -- --ignored --exact --nocapture chaos::chaos
 
 bench-cost: setup-stack ## The CPU time of a proxied request beside that of another program, in turns (OLD=another/fortify; installs servers)

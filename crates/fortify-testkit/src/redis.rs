@@ -133,20 +133,31 @@ impl Drop for Redis {
     }
 }
 
-/// Three masters that share the slots.
+/// Masters that share the slots, three of them, and their replicas.
 pub struct Cluster {
     pub nodes: Vec<Redis>,
 }
 
 impl Cluster {
+    /// Three masters without replicas.
     pub fn start() -> Self {
-        let nodes: Vec<_> = (0..3)
+        Self::of(3, "0")
+    }
+
+    /// Three masters with a replica each, which takes over however old what it has is.
+    pub fn with_replicas() -> Self {
+        Self::of(6, "1")
+    }
+
+    fn of(nodes: usize, replicas: &str) -> Self {
+        let nodes: Vec<_> = (0..nodes)
             .map(|_| {
                 // The default bus port, the port plus 10,000, may be out of range.
                 let bus = free_port().to_string();
                 let arguments =
                     ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout"];
-                Redis::start(&[&arguments[..], &["1000"]].concat())
+                let more = ["1000", "--cluster-replica-validity-factor", "0"];
+                Redis::start(&[&arguments[..], &more].concat())
             })
             .collect();
         let mut create = Command::new("redis-cli");
@@ -154,7 +165,8 @@ impl Cluster {
         for node in &nodes {
             create.arg(format!("127.0.0.1:{}", node.port));
         }
-        let created = create.args(["--cluster-yes"]).output().expect("redis-cli is missing");
+        create.args(["--cluster-replicas", replicas, "--cluster-yes"]);
+        let created = create.output().expect("redis-cli is missing");
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
         let cluster = Self { nodes };
         cluster.wait_until_whole();

@@ -1,7 +1,9 @@
-//! Three gates over one Redis to which everything happens that happens to a Redis, people who use them meanwhile, and a
-//! history of what was acknowledged to them.
+//! Three gates over a Redis, or a Redis Cluster, to which everything happens that happens to one, people who use them
+//! meanwhile, and a history of what was acknowledged to them.
 //!
-//! `make test` plays every fault once; `make chaos` plays them `ROUNDS` times.
+//! `make test` plays every fault of one Redis once; `make chaos` plays those of both `ROUNDS` times.
+
+mod faults;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,11 +17,11 @@ use fortify_captcha::Answer;
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Clock as _;
 use fortify_reputation::StatusReason;
-use fortify_testkit::redis::{Redis, until};
+use fortify_testkit::redis::until;
 use fortify_testkit::{Reply, TestGate, Visitor};
-use rustix::process::Signal;
 
 use crate::cluster::{another, at, gate};
+use faults::{Topology, Victims};
 
 /// By when what was acknowledged holds on every node, or nobody is admitted: `docs/redis.md`.
 const EVERYWHERE: Duration = Duration::from_secs(2);
@@ -211,81 +213,13 @@ fn session_of(reply: &Reply) -> Option<String> {
     Some(claims["session_id"].as_str()?.to_owned())
 }
 
-/// What happens to Redis; all of it is over when this returns.
-fn harm(redis: &mut Redis, fault: &str) {
-    let snapshot = redis.dir.path().join("dump.rdb");
-    match fault {
-        "killed, and back empty" => {
-            redis.kill();
-            let _there_is_none = std::fs::remove_file(&snapshot);
-            redis.run();
-        }
-        "killed, and back with older data" => {
-            assert_eq!(redis.tell(&["SAVE"]), "+OK");
-            std::thread::sleep(2 * CALM);
-            redis.kill();
-            redis.run();
-        }
-        "away for longer than its word is taken" => {
-            redis.kill();
-            std::thread::sleep(EVERYWHERE + CALM);
-            redis.run();
-        }
-        "stopped for 3 s" => {
-            redis.signal(Signal::STOP);
-            std::thread::sleep(Duration::from_secs(3));
-            redis.signal(Signal::CONT);
-        }
-        "takes no writes" => {
-            assert_eq!(redis.tell(&["CONFIG", "SET", "min-replicas-to-write", "1"]), "+OK");
-            std::thread::sleep(CALM);
-            assert_eq!(redis.tell(&["CONFIG", "SET", "min-replicas-to-write", "0"]), "+OK");
-        }
-        "flushed" => assert_eq!(redis.tell(&["FLUSHALL"]), "+OK"),
-        "slow" => {
-            for _ in 0..5 {
-                redis.tell(&["DEBUG", "SLEEP", "0.15"]);
-            }
-        }
-        "cuts every connection" => {
-            for _ in 0..20 {
-                redis.tell(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        }
-        "out of memory" => {
-            assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "1"]), "+OK");
-            std::thread::sleep(CALM);
-            assert_eq!(redis.tell(&["CONFIG", "SET", "maxmemory", "0"]), "+OK");
-        }
-        "holds foreign values" => {
-            for key in ["fortify:{revocations}:stream", "fortify:{status}:stream"] {
-                redis.tell(&["SET", key, "of another program"]);
-            }
-        }
-        other => panic!("no such fault: {other}"),
-    }
-}
-
-const FAULTS: [&str; 10] = [
-    "killed, and back empty",
-    "killed, and back with older data",
-    "away for longer than its word is taken",
-    "stopped for 3 s",
-    "takes no writes",
-    "flushed",
-    "slow",
-    "cuts every connection",
-    "out of memory",
-    "holds foreign values",
-];
-
 #[expect(clippy::print_stdout, reason = "a measurement")]
-async fn play(rounds: usize) {
-    let mut redis = Redis::start(&["--enable-debug-command", "yes"]);
-    let one = gate(&redis.config(), |_| {}).await;
-    let two = another(&redis.config(), &one, |_| {}).await;
-    let three = another(&redis.config(), &one, |_| {}).await;
+async fn play(topology: Topology, rounds: usize) {
+    let mut victims = Victims::start(topology).await;
+    let one = gate(&victims.config(), |_| {}).await;
+    let two = another(&victims.config(), &one, |_| {}).await;
+    let three = another(&victims.config_of_last(), &one, |_| {}).await;
+    victims.harms(three.clock.clone());
     let world = Arc::new(World {
         gates: vec![one, two, three],
         history: Mutex::default(),
@@ -303,15 +237,15 @@ async fn play(rounds: usize) {
     }
     let earned = || world.history().sessions.len();
     for round in 0..rounds {
-        for fault in FAULTS {
+        for &fault in topology.faults() {
             tokio::time::sleep(CALM).await;
             *world.fault.lock().unwrap() = fault;
             *world.shaken.lock().unwrap() = Some(Instant::now());
             let harmed = tokio::task::spawn_blocking(move || {
-                harm(&mut redis, fault);
-                redis
+                victims.harm(fault);
+                victims
             });
-            redis = harmed.await.unwrap();
+            victims = harmed.await.unwrap();
             let (over, before) = (Instant::now(), earned());
             until("all gates to be ready", || async {
                 for gate in &world.gates {
@@ -326,7 +260,9 @@ async fn play(rounds: usize) {
             let heals = over.elapsed().as_millis();
             tokio::time::sleep(Duration::from_secs(1)).await;
             *world.shaken.lock().unwrap() = None;
-            println!(r#"{{"test":"chaos","round":{round},"fault":"{fault}","heals_ms":{heals}}}"#);
+            println!(
+                r#"{{"test":"chaos","redis":"{topology:?}","round":{round},"fault":"{fault}","heals_ms":{heals}}}"#
+            );
         }
     }
     // What was acknowledged last is looked at too.
@@ -339,7 +275,7 @@ async fn play(rounds: usize) {
         (world.checks.load(Ordering::Relaxed), world.replays.load(Ordering::Relaxed));
     let history = world.history();
     println!(
-        r#"{{"test":"chaos","sessions":{},"ended":{},"asked_again":{checks},"answers_again":{replays},"violations":{}}}"#,
+        r#"{{"test":"chaos","redis":"{topology:?}","sessions":{},"ended":{},"asked_again":{checks},"answers_again":{replays},"violations":{}}}"#,
         history.sessions.len(),
         history.ended.len(),
         history.violations.len()
@@ -368,12 +304,14 @@ async fn look(world: Arc<World>, mut round: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn abuse_19_whatever_happens_to_redis_what_was_acknowledged_holds() {
-    play(1).await;
+    play(Topology::One, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "takes minutes: make chaos"]
 async fn chaos() {
     let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
-    play(rounds.unwrap_or(20)).await;
+    for topology in [Topology::One, Topology::Cluster] {
+        play(topology, rounds.unwrap_or(20)).await;
+    }
 }
