@@ -20,7 +20,11 @@ use super::SharedAdmin;
 use super::error::AdminError;
 use super::identity::{AuthMethod, Principal};
 use super::response::json;
+use fortify_engine::operator::Reach;
 use fortify_web::app::{App, SharedApp};
+
+/// The reason in the audit's second entry of a change that the other nodes were not told of.
+const AT_THIS_NODE: &str = "in force at this node only: the store does not answer";
 
 /// The context of a request, which every operation gets.
 #[derive(Clone)]
@@ -76,6 +80,23 @@ impl Context {
     pub async fn log(&self, entry: super::log::Entry) -> Result<(), AdminError> {
         self.admin.accounts.with(move |accounts| accounts.log(&entry)).await?;
         Ok(())
+    }
+
+    /// How far a change reaches that was just made. That it does not reach the other nodes yet is in the audit too.
+    pub async fn reach(&self, action: &str, target: &str) -> Reach {
+        let reach = self.app().engine.reach().await;
+        if reach == Reach::Node {
+            tracing::warn!(
+                action,
+                "a change is in force at this node only; the others are told when the store answers"
+            );
+            let entry = self.entry(action, target).map(|entry| entry.because(AT_THIS_NODE));
+            let logged = async { self.log(entry?).await };
+            if let Err(error) = logged.await {
+                tracing::warn!(%error, "the audit does not say so");
+            }
+        }
+        reach
     }
 
     /// An audit entry for a change made now.

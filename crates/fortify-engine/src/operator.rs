@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fortify_captcha::Media;
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Engine;
 use super::decision::{self, Facts, Requirement, Trust};
@@ -31,6 +33,19 @@ const WRITTEN_TOGETHER: usize = 256;
 
 /// How much later the same ban may be noticed: by the time of its status, or of the table's clock.
 const NOTICED_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a change waits to be told to the other nodes before its author is told that it was not.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
+/// How far reaches what was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// It is in force at this node alone. The others are told when the store answers.
+    Node,
+    /// It is in force at every node within 2 s.
+    Cluster,
+}
 
 /// The health of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -356,6 +371,28 @@ impl Engine {
 
 /// Health and figures.
 impl Engine {
+    /// How far everything reaches that operators changed at this node, as of now.
+    #[must_use]
+    pub fn reach_now(&self) -> Reach {
+        let is_told = self.replication.pending().unwrap_or(0) == 0
+            && self.store.unwritten() == 0
+            && self.threat.is_published();
+        if is_told { Reach::Cluster } else { Reach::Node }
+    }
+
+    /// The same, once all of it was told to the other nodes, or after a second.
+    pub async fn reach(&self) -> Reach {
+        let told = async {
+            while self.reach_now() == Reach::Node {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        match timeout(TOLD_WITHIN, told).await {
+            Ok(()) => Reach::Cluster,
+            Err(_elapsed) => Reach::Node,
+        }
+    }
+
     /// Checks the health of the engine.
     pub async fn health(&self) -> Health {
         Health {

@@ -76,9 +76,8 @@ impl Engine {
         let notes = self.store.exchange_key_notes(own).await.ok()?;
         let foreign = notes.iter().any(|note| note.root != own.root);
         let had_foreign = self.metrics.keys.set_foreign(foreign);
-        let follow = |note| {
-            self.keys.follow(note, self.config.session.ttl, &*self.clock, &*self.entropy)
-        };
+        let follow =
+            |note| self.keys.follow(note, self.config.session.ttl, &*self.clock, &*self.entropy);
         let newest = notes.into_iter().find(|note| note.root == own.root);
         let followed = newest.map_or(Ok(false), follow);
         Some(KeyNews { followed, foreign: Some(foreign).filter(|foreign| *foreign != had_foreign) })

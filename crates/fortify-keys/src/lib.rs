@@ -312,7 +312,8 @@ impl KeyRing {
         let ring = self.ring.load();
         let known = ring.keys.iter().find(|key| key.info.id == kid);
         let upcoming = || {
-            let period = Period::of(&kid).filter(|it| it.is_soon_after(Period(ring.note.period)))?;
+            let period =
+                Period::of(&kid).filter(|it| it.is_soon_after(Period(ring.note.period)))?;
             Some(Derived::new(&period.secret(&ring.root), purpose))
         };
         let derived;

@@ -280,6 +280,11 @@ pub trait StateStore: Send + Sync + fmt::Debug {
         drop(peer);
     }
 
+    /// How many revocations are in force at this node alone, because the shared store has not taken them yet.
+    fn unwritten(&self) -> usize {
+        0
+    }
+
     /// Whether this node knows the decisions of other nodes: bans, revocations, moves. Answered from memory; a
     /// store for one node always does.
     ///

@@ -139,6 +139,9 @@ impl StateStore for ProbedStore {
         self.step("exchange_key_notes")?;
         self.store.exchange_key_notes(own).await
     }
+    fn unwritten(&self) -> usize {
+        self.store.unwritten()
+    }
     async fn set_dial(&self, dial: DialRecord) -> Result<DialRecord, StoreError> {
         self.step("set_dial")?;
         self.store.set_dial(dial).await

@@ -15,6 +15,7 @@ use fortify_config::Config;
 use fortify_core::circuit::TorCircuit;
 use fortify_core::clock::Timestamp;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_engine::operator::Reach;
 use fortify_reputation::{CircuitStatus, StatusRow};
 use fortify_tor::{CloseOutcome, TorError};
 
@@ -118,6 +119,9 @@ pub struct Circuit {
     /// Its address as tor and `HAProxy` know it; only on request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<Address>,
+    /// After a change: `cluster`, or `node` if the other nodes could not be told yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
 }
 
 /// A circuit's address, which `Debug` does not show.
@@ -152,6 +156,9 @@ pub struct Flushed {
     pub taken_back: u64,
     /// How many are left; repeat the request to reset them.
     pub left: u64,
+    /// After a change: `cluster`, or `node` if the other nodes could not be told yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
 }
 
 /// A page of circuits, the latest first.
@@ -275,7 +282,8 @@ pub async fn flush(context: Context, args: Flush) -> Result<Flushed, AdminError>
     context.log(entry.because(&reason)).await?;
     context.app().engine.reset_all(&circuits).await?;
     let left = (all - circuits.len()) as u64;
-    Ok(Flushed { taken_back: circuits.len() as u64, left })
+    let reach = Some(context.reach("circuit.flush", args.which.as_str()).await);
+    Ok(Flushed { taken_back: circuits.len() as u64, left, reach })
 }
 
 async fn change(
@@ -300,7 +308,8 @@ async fn change(
     let entry = context.entry(action(status), &named.tag.hex())?.change(before, to);
     context.log(entry.because(&reason)).await?;
     app.engine.set_status(circuit, status, time).await?;
-    Ok(view(context, named))
+    let reach = context.reach(action(status), &named.tag.hex()).await;
+    Ok(Circuit { reach: Some(reach), ..view(context, named) })
 }
 
 /// A circuit and its status, without its number.
@@ -324,6 +333,7 @@ impl Circuit {
             seen: None,
             known: false,
             address: None,
+            reach: None,
         }
     }
 }

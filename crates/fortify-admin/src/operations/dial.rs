@@ -9,6 +9,7 @@ use crate::error::AdminError;
 use crate::handler::{Context, Nothing, line, reason};
 use crate::identity::Principal;
 use fortify_core::clock::Timestamp;
+use fortify_engine::operator::Reach;
 use fortify_engine::threat::history::{ChangedBy, DialChange, DialRow, MAX_NAME, MAX_REASON};
 use fortify_engine::threat::table::{Admits, LevelPolicy};
 use fortify_engine::threat::{Dial, ThreatLevel};
@@ -30,6 +31,9 @@ pub struct DialView {
     pub paused_seconds: u64,
     /// What each level requires, the lowest first.
     pub table: Vec<LevelRow>,
+    /// After a change: `cluster`, or `node` if the other nodes could not be told yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
 }
 
 /// What a level requires.
@@ -162,7 +166,10 @@ async fn turn(
 ) -> Result<DialView, AdminError> {
     let why = why(context.principal()?, context.app().clock.now(), reason);
     match context.app().engine.change_dial(why, decide).await? {
-        Some(dial) => Ok(view(context, dial)),
+        Some(dial) => {
+            let reach = Some(context.reach("dial.turn", &dial.level.get().to_string()).await);
+            Ok(DialView { reach, ..view(context, dial) })
+        }
         None => Err(AdminError::Conflict(PINNED.to_owned())),
     }
 }
@@ -190,6 +197,7 @@ pub fn of(
         mode: dial.mode.as_str(),
         paused_seconds: dial.pause(now).as_secs(),
         table: ThreatLevel::ALL.map(|level| row(&policy(level))).into(),
+        reach: None,
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::directory::{off_thread, resolve};
 use crate::error::AdminError;
 use crate::handler::{Context, line};
+use fortify_engine::operator::Reach;
 use fortify_engine::session::Session;
 use fortify_store::record::Secret;
 
@@ -31,6 +32,9 @@ pub struct Revoked {
     pub subject: Option<String>,
     /// The circuit's pseudonym; null for one session.
     pub circuit: Option<String>,
+    /// After a change: `cluster`, or `node` if the other nodes could not be told yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
 }
 
 /// Revokes a session, or all those of a circuit.
@@ -70,7 +74,8 @@ async fn one(context: &Context, session: Session, reason: &str) -> Result<Revoke
     let entry = context.entry("session.revoke", &subject)?;
     context.log(entry.because(reason)).await?;
     engine.revoke(&session).await?;
-    Ok(Revoked { subject: Some(subject), circuit: None })
+    let reach = Some(context.reach("session.revoke", &subject).await);
+    Ok(Revoked { subject: Some(subject), circuit: None, reach })
 }
 
 async fn all_of(context: &Context, circuit: &str, reason: &str) -> Result<Revoked, AdminError> {
@@ -79,7 +84,8 @@ async fn all_of(context: &Context, circuit: &str, reason: &str) -> Result<Revoke
     let entry = context.entry("session.revoke", &name)?;
     context.log(entry.because(reason)).await?;
     context.app().engine.revoke_all_on(circuit).await?;
-    Ok(Revoked { subject: None, circuit: Some(name) })
+    let reach = Some(context.reach("session.revoke", &name).await);
+    Ok(Revoked { subject: None, circuit: Some(name), reach })
 }
 
 fn not_found(advice: &str) -> AdminError {

@@ -18,6 +18,7 @@ use crate::handler::Context;
 use crate::identity::{Principal, Role};
 use fortify_core::clock::Timestamp;
 use fortify_engine::behaviour::Class;
+use fortify_engine::operator::Reach;
 
 /// The style sheet, inlined in every page to save a round trip through Tor.
 pub(super) const STYLE: &str = include_str!("../../templates/style.css");
@@ -43,6 +44,8 @@ pub(super) struct Shell {
     pub(super) alert: Option<String>,
     /// The message after a successful change.
     pub(super) done: Option<&'static str>,
+    /// Whether changes are in force at this node only, because the store does not answer.
+    pub(super) at_this_node: bool,
     /// The content of the `refresh` header, if the page reloads itself.
     pub(super) refresh: Option<String>,
     token: Option<String>,
@@ -63,6 +66,7 @@ impl Shell {
             principal: context.asker.clone(),
             alert: alert.map(ToString::to_string),
             done: done.filter(|_| alert.is_none()).and_then(done_text),
+            at_this_node: context.app().engine.reach_now() == Reach::Node,
             refresh: None,
             token: context.form_token(),
         }
@@ -71,7 +75,16 @@ impl Shell {
     /// The frame of a page before log-in.
     pub(super) fn outside(title: &'static str, alert: Option<String>, done: Option<&str>) -> Self {
         let done = done.and_then(done_text);
-        Self { title, path: "", principal: None, alert, done, refresh: None, token: None }
+        Self {
+            title,
+            path: "",
+            principal: None,
+            alert,
+            done,
+            at_this_node: false,
+            refresh: None,
+            token: None,
+        }
     }
 
     /// The pages that the user may open.

@@ -311,6 +311,12 @@ impl Threat {
         self.recreated
     }
 
+    /// Whether the other nodes have, or will take, the last change by an operator of this one.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        !self.insists.load(Ordering::Relaxed)
+    }
+
     /// The current level.
     #[must_use]
     pub fn level(&self) -> ThreatLevel {

@@ -601,6 +601,10 @@ impl StateStore for RedisStore {
         });
     }
 
+    fn unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
     fn is_current(&self) -> Result<(), StoreError> {
         self.require_fresh()
     }

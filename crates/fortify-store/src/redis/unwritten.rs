@@ -40,6 +40,11 @@ impl Unwritten {
         self.read().get(session).copied()
     }
 
+    /// How many they are.
+    pub(super) fn len(&self) -> usize {
+        self.read().len()
+    }
+
     /// Those that count at `now` and that the log does not say. The others are forgotten.
     pub(super) fn lacking(&self, log: &Revocations, now: Timestamp) -> Vec<(SessionId, Timestamp)> {
         if self.read().is_empty() {

@@ -187,7 +187,7 @@ impl<'a> OfflineFiles<'a> {
             )?;
             progress.add(together.len() as u64);
         }
-        value(&Flushed { taken_back: circuits.len() as u64, left: 0 })
+        value(&Flushed { taken_back: circuits.len() as u64, left: 0, reach: None })
     }
 
     fn open_dial(&self) -> Result<DialHistory, CliError> {

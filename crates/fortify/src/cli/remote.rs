@@ -27,6 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The largest answer: an export of the audit, 300,000 lines of about 300 bytes.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
 
+/// What is said of a change that the other nodes do not know.
+const AT_THIS_NODE: &str = "warning: this is in force at this node only, because Redis does not answer; the other \
+                            nodes are told when it does";
+
 /// What to do if this user may not use the socket or its folder.
 const OTHER_USER: &str = "run this as root or as the user that runs the gate (sudo -u fortify)";
 
@@ -119,7 +123,11 @@ impl Remote {
     ///
     /// As [`Self::get`].
     pub(super) fn post(&self, path: &str, args: &Value) -> Result<Value, CliError> {
-        self.read(&self.ask(Method::POST, path, Some(args))?)
+        let answer = self.read(&self.ask(Method::POST, path, Some(args))?)?;
+        if answer["reach"] == "node" {
+            let _nowhere_left_to_say_it = writeln!(io::stderr(), "{AT_THIS_NODE}");
+        }
+        Ok(answer)
     }
 
     fn ask(&self, method: Method, path: &str, args: Option<&Value>) -> Result<Bytes, CliError> {

@@ -648,7 +648,7 @@ async fn what_is_done_to_a_circuit_is_what_its_visitor_gets() {
     assert_eq!((reply.status, code_of(&reply).as_str()), (StatusCode::CONFLICT, "conflict"));
     let flushed =
         operator.post_json(&format!("{API}/circuits/flush"), &json!({"which": "any"})).await;
-    assert_eq!(flushed.json(), json!({"taken_back": 1, "left": 0}));
+    assert_eq!(flushed.json(), json!({"taken_back": 1, "left": 0, "reach": "cluster"}));
     assert_eq!(explain(&mut operator).await["circuit"]["status"], Value::Null);
     // By its address over the socket alone.
     let reply = operator.get(&format!("{API}/circuits/{CIRCUIT}")).await;

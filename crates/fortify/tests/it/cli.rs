@@ -181,7 +181,10 @@ fn keys_are_listed_and_rotated_without_being_shown() {
     let json: serde_json::Value = serde_json::from_str(&file).unwrap();
     for key in json["keys"].as_array().unwrap() {
         assert!(rotated.contains(key["id"].as_str().unwrap()));
-        assert!(!rotated.contains(key["secret"].as_str().unwrap()));
+        assert!(key.get("secret").is_none(), "derived from the root");
+    }
+    for secret in ["root", "pseudonym_key"] {
+        assert!(!rotated.contains(json[secret].as_str().unwrap()));
     }
 }
 

@@ -12,14 +12,16 @@ use fortify_core::circuit::{CircuitId, IdentityMode, TorCircuit};
 use fortify_core::clock::{Clock as _, SystemClock};
 use fortify_core::entropy::SystemEntropy;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_engine::operator::Reach;
 use fortify_engine::threat::ThreatLevel;
+use fortify_engine::threat::history::{ChangedBy, DialChange};
 use fortify_engine::threat::table::{Admits, LevelOverride};
 use fortify_keys::KeyRing;
 use fortify_reputation::answer_history::{AnswerEvent, Suspicion};
 use fortify_reputation::status_db::{StatusDb, Write};
 use fortify_reputation::{CircuitStatus, StatusReason, StatusRow};
-use fortify_store::{KEYS_AGE, StoreError};
 use fortify_store::record::Session;
+use fortify_store::{KEYS_AGE, StoreError};
 use fortify_testkit::redis::{Cluster, Redis, until};
 use fortify_testkit::store::ProbedStore;
 use fortify_testkit::{Parts, TestGate, Visitor, fields, memory_store};
@@ -263,6 +265,49 @@ async fn what_the_command_line_says_beside_one_gate_counts_at_the_other() {
     command.args(["circuits", "--config", file.to_str().unwrap(), "reset", &address]);
     assert!(command.status().unwrap().success());
     stands(&two, 6, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_change_tells_whether_the_other_nodes_hear_of_it() {
+    let mut redis = Redis::start(&[]);
+    let one = gate(&redis.config(), |_| {}).await;
+    let two = another(&redis.config(), &one, |_| {}).await;
+    let engine = &one.app.engine;
+    let pin = async |level| {
+        let why = DialChange {
+            at: one.clock.now(),
+            by: ChangedBy::Operator("a".to_owned()),
+            reason: "test".to_owned(),
+            signals: None,
+        };
+        let level = ThreatLevel::new(level).unwrap();
+        engine.change_dial(why, move |dial| Some(dial.pin(level))).await.unwrap();
+    };
+    ban(&one, 1).await;
+    assert_eq!(engine.reach().await, Reach::Cluster);
+    pin(4).await;
+    assert_eq!(engine.reach().await, Reach::Cluster);
+    for change in ["ban", "dial", "revoke"] {
+        redis.kill();
+        until("the loss to be noticed", || async { !one.app.readiness().await.store }).await;
+        match change {
+            "ban" => ban(&one, 2).await,
+            "dial" => pin(7).await,
+            _ => {
+                let session = Session::sample(7, one.clock.now().after(HOUR));
+                engine.revoke(&session).await.unwrap_err();
+            }
+        }
+        assert_eq!(engine.reach().await, Reach::Node, "{change}");
+        redis.run();
+        until("the other to be told", || async { engine.reach_now() == Reach::Cluster }).await;
+    }
+    stands(&two, 2, Some(CircuitStatus::Banned)).await;
+    until("the other to turn", || async { two.app.engine.dial().level.get() == 7 }).await;
+
+    let alone = TestGate::start().await;
+    ban(&alone, 1).await;
+    assert_eq!(alone.app.engine.reach().await, Reach::Cluster, "one node is all of them");
 }
 
 /// Rotates the keys as `fortify keys rotate` does, beside a gate that runs.

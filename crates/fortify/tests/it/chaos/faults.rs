@@ -241,8 +241,7 @@ impl Victims {
     fn is_whole(&self) -> bool {
         self.servers.iter().all(|server| {
             let serves = server.tell(&["CLUSTER", "INFO"]).contains("cluster_state:ok");
-            let follows =
-                role(server) == "master" || server.info("master_link_status") == "up";
+            let follows = role(server) == "master" || server.info("master_link_status") == "up";
             serves && follows
         }) && self.masters().len() == 3
     }
