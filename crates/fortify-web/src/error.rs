@@ -275,7 +275,7 @@ impl WebError {
 }
 
 impl IntoResponse for WebError {
-    /// An answer without a body: [`Asked::render`] gives it one, because only there is it known what
+    /// An answer without a body: `Asked::render` gives it one, because only there is it known what
     /// the visitor reads.
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
