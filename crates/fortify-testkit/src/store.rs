@@ -136,7 +136,7 @@ impl StateStore for ProbedStore {
         self.store.lease_budget(session, request).await
     }
     async fn exchange_key_notes(&self, own: KeyNote) -> Result<Vec<KeyNote>, StoreError> {
-        self.step("exchange_key_notes")?;
+        // In the background, at any time.
         self.store.exchange_key_notes(own).await
     }
     fn unwritten(&self) -> usize {

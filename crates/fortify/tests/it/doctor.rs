@@ -677,9 +677,12 @@ async fn a_clock_behind_the_keys_is_named() {
     let path = stack.data("keys.json");
     let mut keys: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let made = keys["keys"][0]["created_at"].as_u64().unwrap();
-    // As an earlier version wrote it, which had no checksum.
+    // As an earlier version wrote it, which had neither a checksum nor a root.
     keys["version"] = 1.into();
-    keys.as_object_mut().unwrap().remove("checksum");
+    keys["keys"][0]["secret"] = keys["root"].take();
+    for newer in ["checksum", "root"] {
+        keys.as_object_mut().unwrap().remove(newer);
+    }
     keys["keys"][0]["created_at"] = (made + 86_400_000).into();
     fs::write(&path, keys.to_string()).unwrap();
     stack.examined().fails(

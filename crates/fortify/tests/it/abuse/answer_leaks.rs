@@ -89,7 +89,7 @@ async fn abuse_14_nothing_secret_is_in_any_byte_or_line_of_a_full_flow() {
 
     let keys = std::fs::read_to_string(test_gate.data_dir.path().join("data/keys.json")).unwrap();
     let keys: serde_json::Value = serde_json::from_str(&keys).unwrap();
-    for text in [&keys["pseudonym_key"], &keys["keys"][0]["secret"]] {
+    for text in [&keys["pseudonym_key"], &keys["root"]] {
         secrets.add_binary("a key", &URL_SAFE_NO_PAD.decode(text.as_str().unwrap()).unwrap());
     }
     secrets.add("the circuit", CIRCUIT);
