@@ -70,10 +70,19 @@ impl Engine {
     }
 
     /// Tells the other nodes which keys this one has, and follows one that has rotated them. To be called every few
-    /// seconds. `None` while the store does not answer: everything stays as it is.
+    /// seconds. `None` if the store does not say: everything stays as it is.
     pub async fn agree_on_keys(&self) -> Option<KeyNews> {
         let own = self.keys.note();
-        let notes = self.store.exchange_key_notes(own).await.ok()?;
+        let notes = match self.store.exchange_key_notes(own).await {
+            Ok(notes) => notes,
+            Err(error) => {
+                // A store that does not answer at all is reported by others.
+                if self.store.is_current().is_ok() {
+                    tracing::warn!(%error, "this node does not hear which signing keys the others have");
+                }
+                return None;
+            }
+        };
         let foreign = notes.iter().any(|note| note.root != own.root);
         let had_foreign = self.metrics.keys.set_foreign(foreign);
         let follow =

@@ -114,7 +114,7 @@ impl RingFile {
     /// What the keys are derived from. Where the file has none yet, it is derived from the key that signs: nodes with
     /// the same file then go on with the same root.
     pub(crate) fn root(&self, path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyRingError> {
-        let signing = || self.keys.first().and_then(|key| secret(key.secret.as_deref()?));
+        let signing = || secret(self.keys.first()?.secret.as_deref()?).map(Zeroizing::new);
         let root = match &self.root {
             Some(text) => secret(text),
             None => signing().map(|key| hmac_sha256(&key, &[b"fortify/1/root"])),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use fortify_testkit::redis::Redis;
 use fortify_testkit::wait::wait_for;
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use serde_json::{Value, json};
@@ -216,6 +217,37 @@ fn the_running_gate_answers_and_the_json_is_the_apis() {
     let lines = site.run(&["audit", "--export"]).out;
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), site.api("/audit")["records"].as_array().unwrap().len());
+}
+
+#[test]
+fn a_change_that_other_nodes_cannot_hear_of_is_made_with_a_warning_and_the_audit_says_so() {
+    let mut redis = Redis::start(&[]);
+    let mut site = Site::new();
+    site.configure(&format!("backend = \"redis\"\nurl = \"redis://127.0.0.1:{}\"", redis.port));
+    site.start();
+    let changes: [&[&str]; 2] =
+        [&["circuits", "ban", CIRCUIT], &["dial", "pin", "5", "--reason", "a test"]];
+    let warns = |change: &[&str]| {
+        let said = site.run(&[change, &["--json"]].concat());
+        let warns = said.err.contains("in force at this node only");
+        assert_eq!(said.json()["reach"], if warns { "node" } else { "cluster" });
+        warns
+    };
+    wait_for("Redis to be told", || !changes.into_iter().any(warns));
+    let alone = |record: &Value| {
+        let reason = record["reason"].as_str();
+        reason.is_some_and(|reason| reason.starts_with("in force at this node only"))
+    };
+    let before = site.json(&["audit"])["records"].as_array().unwrap().len();
+    redis.kill();
+    for change in changes {
+        assert!(warns(change), "{change:?}");
+    }
+    let all = site.json(&["audit"])["records"].as_array().unwrap().clone();
+    let new = &all[..all.len() - before];
+    assert_eq!(new.iter().filter(|record| alone(record)).count(), 2, "{new:#?}");
+    redis.run();
+    wait_for("Redis to be told", || !changes.into_iter().any(warns));
 }
 
 #[test]

@@ -8,9 +8,12 @@ use fortify_admin::accounts::UserChange;
 use fortify_admin::identity::{AuthMethod, Principal, Role};
 use fortify_admin::routes::{API, routes};
 use fortify_admin::totp::{self, SECRET_BYTES, TotpSecret};
+use fortify_config::StorageBackend;
 use fortify_core::circuit::IdentityMode;
 use fortify_engine::behaviour::Mode;
+use fortify_engine::operator::Reach;
 use fortify_store::record::Secret;
+use fortify_testkit::redis::{Redis, until};
 use fortify_testkit::{NOW, Parts, Reply, TestGate, Visitor, fields};
 
 const PASSWORD: &str = "four plain words here";
@@ -205,6 +208,37 @@ fn unbase32(text: &str) -> TotpSecret {
         *byte = u8::from_str_radix(&bits[at * 8..at * 8 + 8], 2).unwrap();
     }
     Secret::new(bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_says_while_changes_are_in_force_at_this_node_only() {
+    let mut redis = Redis::start(&[]);
+    let test_gate = office_with(|parts| {
+        parts.config.storage.backend = StorageBackend::Redis;
+        parts.config.storage.redis = redis.config();
+    })
+    .await;
+    until("the gate to be ready", || async { test_gate.app.readiness().await.is_ready() }).await;
+    let mut operator = logged_in(&test_gate, Role::Admin).await;
+    let pages = ["/admin", "/admin/dial", "/admin/circuits"];
+    let said = async |operator: &mut Visitor| {
+        let mut said = Vec::new();
+        for path in pages {
+            let text = page(operator, path).await.text();
+            said.push(text.contains(r#"<p class="note bad" role="status">The latest changes"#));
+        }
+        said
+    };
+    assert_eq!(said(&mut operator).await, [false; 3]);
+    redis.kill();
+    let dial = page(&mut operator, "/admin/dial").await;
+    let turn = [("level", "7"), ("reason", "a rush")];
+    assert!(send(&mut operator, &dial, "/admin/dial/pin", &turn).await.status.is_redirection());
+    assert_eq!(said(&mut operator).await, [true; 3]);
+    redis.run();
+    let told = || async { test_gate.app.engine.reach_now() == Reach::Cluster };
+    until("the other nodes to be told", told).await;
+    assert_eq!(said(&mut operator).await, [false; 3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
