@@ -129,6 +129,7 @@ section!(RawStorage, "a section headed [storage]", {
     tls_key_file: String,
     prefix: String,
     timeout_ms: i64,
+    wait_replicas: i64,
 });
 
 section!(RawUpstream, "a section headed [upstream]", {

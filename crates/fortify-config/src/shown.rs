@@ -147,6 +147,7 @@ impl Config {
                     ("tls_key_file", path(redis.tls.key.as_ref())),
                     ("prefix", redis.prefix.as_str().to_owned()),
                     ("timeout_ms", redis.timeout.as_millis().to_string()),
+                    ("wait_replicas", redis.wait_replicas.to_string()),
                 ],
             ),
             (

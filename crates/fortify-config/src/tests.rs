@@ -149,6 +149,7 @@ const EVERY_KEY: &str = r#"
         tls_key_file = "/key"
         prefix = "site-1"
         timeout_ms = 50
+        wait_replicas = 1
         [upstream]
         urls = ["https://[::1]:8443/", "unix:/run/app.sock"]
         tls_ca_file = "/service-ca"
@@ -276,6 +277,7 @@ fn every_key_takes_effect() {
                 },
                 prefix: KeyPrefix::parse("site-1".to_owned()).unwrap(),
                 timeout: Duration::from_millis(50),
+                wait_replicas: 1,
             },
         },
         upstream: UpstreamConfig {
@@ -439,6 +441,7 @@ fn a_redis_that_cannot_be_reached_as_written_is_refused() {
         ("prefix = \"a b\"", "is no prefix"),
         ("prefix = \"a*\"", "is no prefix"),
         ("timeout_ms = 9", "9 is out of range, use 10 to 5000"),
+        ("wait_replicas = 6", "6 is out of range, use 0 to 5"),
         ("password_file = \"\"", "is empty, use the path of a file"),
         ("user = \"a b\"\npassword_file = \"p\"", "is no user"),
         ("user = \"a\"", "needs storage.password_file as well"),

@@ -372,6 +372,7 @@ fn storage(check: &mut Check<'_>, raw: RawStorage, storage: &mut StorageConfig) 
     let mut millis = redis.timeout.as_millis() as u64;
     check.whole("storage.timeout_ms", raw.timeout_ms, 10..=5000, &mut millis);
     redis.timeout = Duration::from_millis(millis);
+    check.whole("storage.wait_replicas", raw.wait_replicas, 0..=5, &mut redis.wait_replicas);
 }
 
 fn tor(check: &mut Check<'_>, raw: RawTor, tor: &mut TorConfig) {

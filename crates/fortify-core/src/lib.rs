@@ -13,6 +13,7 @@
 //! - [`draw`]: who gets a place in a queue that is full; pure.
 //! - [`load`]: what makes the site busy, in words; pure.
 //! - [`sketch`]: how many distinct circuits there were; pure.
+//! - [`reach`]: how far reaches what was acknowledged.
 //! - [`recent`]: a bounded map of circuits that evicts the least recently used.
 //! - [`damage`]: what was lost of a damaged file, and where the damaged file went.
 //! - [`manifest`]: how far each file had come, so that a file that was cut off or replaced is noticed.
@@ -35,6 +36,7 @@ pub mod manifest;
 pub mod notes;
 pub mod processor;
 pub mod pseudonym;
+pub mod reach;
 pub mod recent;
 pub mod sketch;
 pub mod sqlite;

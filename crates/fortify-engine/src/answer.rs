@@ -9,8 +9,10 @@ use crate::challenge::{Evidence, RedeemOutcome, Redeemed, Redemption, Submission
 use crate::session::{Minted, Session};
 use crate::threat::table::Admits;
 use fortify_core::circuit::TorCircuit;
+use fortify_core::reach::Reach;
 use fortify_reputation::answer_history::AnswerEvent;
 use fortify_reputation::{CircuitStatus, StatusReason};
+use fortify_store::StoreError;
 use fortify_store::record::{Earned, Secret};
 
 /// The result of an answer.
@@ -178,16 +180,22 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the store cannot record it; the session may then stay in force.
+    /// Fails if the other nodes may still admit the session: then the visitor is to try again.
     pub async fn log_out(&self, client: &Client, session: &Session) -> Result<(), EngineError> {
-        self.revoke(session).await?;
+        let reach = self.revoke(session).await?;
         if let Some(circuit) = client.tor()
             && self.reputation.status(circuit) == Some(CircuitStatus::Trusted)
             && let Err(error) = self.reputation.end_trust(circuit).await
         {
             tracing::warn!(%error, "could not end the trust in a circuit at log-out; it stays trusted until it expires");
         }
-        Ok(())
+        match reach {
+            Reach::Cluster => Ok(()),
+            Reach::Node => {
+                let said = "a session that was ended is over at this node only until it does";
+                Err(StoreError::Unavailable(said.to_owned()).into())
+            }
+        }
     }
 
     /// Applies the effects of an answer on its circuit and on the threat level.

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fortify_captcha::Media;
-use schemars::JsonSchema;
-use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,6 +20,7 @@ use fortify_core::circuit::{CircuitId, Origin, TorCircuit};
 use fortify_core::clock::Timestamp;
 use fortify_core::damage::Damage;
 use fortify_core::pseudonym::CircuitTag;
+pub use fortify_core::reach::Reach;
 use fortify_core::sqlite::FileError;
 use fortify_reputation::{
     self, CircuitStatus, Counts, Durability, Reputation, ReputationError, StatusReason, StatusRow,
@@ -36,16 +35,6 @@ const NOTICED_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long a change waits to be told to the other nodes before its author is told that it was not.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
-
-/// How far reaches what was acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Reach {
-    /// It is in force at this node alone. The others are told when the store answers.
-    Node,
-    /// It is in force at every node within 2 s.
-    Cluster,
-}
 
 /// The health of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +128,7 @@ impl Engine {
         // At once: a store that does not answer holds up neither.
         let (ended, set) = tokio::join!(self.end_sessions_on(circuit, now), set);
         if let Err(error) = ended {
-            tracing::error!(%error, "could not end the sessions of a circuit at other nodes; it is banned all the same");
+            tracing::error!(%error, "could not end the sessions of a circuit; it is banned all the same");
         }
         set
     }
@@ -150,17 +139,20 @@ impl Engine {
         &self,
         circuit: TorCircuit,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut refused = None;
+    ) -> Result<Reach, StoreError> {
+        let (mut reach, mut refused) = (Reach::Cluster, None);
         for id in [CircuitId::Header(circuit), CircuitId::ProxyLine(Origin::Tor(circuit))] {
             let tag = self.pseudonyms.tag(&id);
             let ended = self.store.sessions_ended(tag).await.unwrap_or_default();
             // A ban is noticed again after it was carried out, and after a restart.
             if ended.is_none_or(|ended| ended.after(NOTICED_AGAIN) < at) {
-                refused = self.store.end_sessions_of(tag, at).await.err().or(refused);
+                match self.store.end_sessions_of(tag, at).await {
+                    Ok(reached) => reach = reach.and(reached),
+                    Err(error) => refused = Some(error),
+                }
             }
         }
-        refused.map_or(Ok(()), Err)
+        refused.map_or(Ok(reach), Err)
     }
 
     /// Resets the status of many circuits.
@@ -218,24 +210,24 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the store cannot record it; the session may then stay in force.
-    pub async fn revoke(&self, session: &Session) -> Result<(), StoreError> {
-        self.sessions.revoke(session).await?;
+    /// Fails if it cannot be recorded, neither in the store nor at this node; the session may then stay in force.
+    pub async fn revoke(&self, session: &Session) -> Result<Reach, StoreError> {
+        let reach = self.sessions.revoke(session).await?;
         for circuit in self.reputation.trusted_for(session.id) {
             self.end_trust(circuit).await;
         }
-        Ok(())
+        Ok(reach)
     }
 
     /// Ends all sessions of `circuit`, and the trust in it.
     ///
     /// # Errors
     ///
-    /// Fails if the store cannot record it; the sessions may then stay in force.
-    pub async fn revoke_all_on(&self, circuit: TorCircuit) -> Result<(), StoreError> {
-        self.end_sessions_on(circuit, self.clock.now()).await?;
+    /// Fails if it cannot be recorded, neither in the store nor at this node; the sessions may then stay in force.
+    pub async fn revoke_all_on(&self, circuit: TorCircuit) -> Result<Reach, StoreError> {
+        let reach = self.end_sessions_on(circuit, self.clock.now()).await?;
         self.end_trust(circuit).await;
-        Ok(())
+        Ok(reach)
     }
 
     /// The session with this subject, if a circuit is trusted for it: other sessions exist in their cookies only.
@@ -315,6 +307,12 @@ impl Engine {
     #[must_use]
     pub fn dial(&self) -> Dial {
         self.threat.dial()
+    }
+
+    /// Who made the change of the dial that is in force, if this node knows.
+    #[must_use]
+    pub fn dial_author(&self) -> Option<Arc<String>> {
+        self.threat.author()
     }
 
     /// The policy at `level`.

@@ -65,6 +65,8 @@ pub struct RedisConfig {
     pub prefix: KeyPrefix,
     /// `timeout_ms`: how long one operation may take, 200 ms.
     pub timeout: Duration,
+    /// `wait_replicas`: how many replicas have a log-out, a ban or trust before it is acknowledged; 0 by default.
+    pub wait_replicas: u32,
 }
 
 impl Default for RedisConfig {
@@ -84,6 +86,7 @@ impl Default for RedisConfig {
             tls: RedisTls::default(),
             prefix: KeyPrefix::default(),
             timeout: Duration::from_millis(200),
+            wait_replicas: 0,
         }
     }
 }

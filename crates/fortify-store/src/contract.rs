@@ -273,6 +273,7 @@ pub async fn check_dial(here: &Arc<dyn StateStore>, there: &Arc<dyn StateStore>)
         mode: Cow::Borrowed("auto"),
         level,
         paused_until: (version % 2 == 0).then_some(START),
+        by: (version % 2 == 1).then(|| "operator:ada".to_owned()),
     };
     let mut news = there.dial();
     assert_eq!(*news.borrow_and_update(), None);

@@ -50,6 +50,7 @@ use fortify_core::advice::{Advise, both};
 use fortify_core::clock::Timestamp;
 use fortify_core::damage::Damage;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_core::reach::Reach;
 use fortify_keys::KeyNote;
 use record::{
     ChainId, ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest,
@@ -181,8 +182,12 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     }
 
     /// Revokes a session until `until`, when its token has expired by itself. No other entry ever displaces
-    /// a revocation.
-    async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError>;
+    /// a revocation. One that the other nodes cannot be told yet is in force here all the same, and they are told later.
+    async fn revoke_session(
+        &self,
+        session: SessionId,
+        until: Timestamp,
+    ) -> Result<Reach, StoreError>;
 
     /// The state of `session` that its token does not show. It is answered from memory, because every admitted
     /// request asks; a session that was neither revoked nor moved has no entry.
@@ -196,7 +201,11 @@ pub trait StateStore: Send + Sync + fmt::Debug {
 
     /// Ends all sessions that are bound to `circuit` and were earned until `at`, because it was banned or an
     /// operator ended them. As durable as a revocation, for as long as any of them may last.
-    async fn end_sessions_of(&self, circuit: CircuitTag, at: Timestamp) -> Result<(), StoreError> {
+    async fn end_sessions_of(
+        &self,
+        circuit: CircuitTag,
+        at: Timestamp,
+    ) -> Result<Reach, StoreError> {
         self.revoke_session(SessionId::of_all_on(circuit), at.after(MAX_SESSION)).await
     }
 
@@ -213,7 +222,7 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// Marks a chain of challenges as spent: it led to a session and leads to no other. This is as durable as a
     /// revocation, until `until`, when its cookies have expired.
     async fn spend_chain(&self, chain: ChainId, until: Timestamp) -> Result<(), StoreError> {
-        self.revoke_session(chain.revocation(), until).await
+        self.revoke_session(chain.revocation(), until).await.map(|_reach| ())
     }
 
     /// Whether `chain` is spent, as far as this node knows.

@@ -29,6 +29,7 @@ use super::{PENDING_LIFETIME, StateStore, StoreError};
 use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::damage::Damage;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_core::reach::Reach;
 use fortify_core::recent::Recent;
 
 /// Circuits whose failures are remembered: about 80 bytes each, 16 MB in all. An attacker with more circuits
@@ -335,12 +336,17 @@ impl StateStore for MemoryStore {
         Ok(Some(within.map(|within| u32::try_from(count(within)).unwrap_or(u32::MAX))))
     }
 
-    async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
+    async fn revoke_session(
+        &self,
+        session: SessionId,
+        until: Timestamp,
+    ) -> Result<Reach, StoreError> {
         // Disk writes run outside the threads that serve requests.
         let (revocations, now) = (self.revocations.clone(), self.clock.now());
         tokio::task::spawn_blocking(move || revocations.insert(session, until, now))
             .await
-            .map_err(|ended| StoreError::Unavailable(ended.to_string()))?
+            .map_err(|ended| StoreError::Unavailable(ended.to_string()))??;
+        Ok(Reach::Cluster)
     }
 
     async fn session_state(&self, session: SessionId) -> Result<SessionState, StoreError> {

@@ -454,6 +454,10 @@ pub struct DialRecord {
     pub level: u8,
     /// Until when automatic control is paused.
     pub paused_until: Option<Timestamp>,
+    /// Who made the change, in the words of a node's history, so that whoever is overruled learns by whom; none from a
+    /// version that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// The state of a session that its token does not show.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use fortify_core::clock::Timestamp;
 use fortify_core::damage::Damage;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_core::reach::Reach;
 use fortify_keys::KeyNote;
 use fortify_store::record::{
     ChallengeRecord, ChallengeToken, DialRecord, Failures, Lease, LeaseRequest, MoveOutcome,
@@ -104,7 +105,11 @@ impl StateStore for ProbedStore {
         self.step("acquire_quota")?;
         self.store.acquire_quota(circuit, bounds, longest).await
     }
-    async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
+    async fn revoke_session(
+        &self,
+        session: SessionId,
+        until: Timestamp,
+    ) -> Result<Reach, StoreError> {
         self.step("revoke_session")?;
         self.store.revoke_session(session, until).await
     }

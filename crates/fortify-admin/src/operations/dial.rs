@@ -34,6 +34,10 @@ pub struct DialView {
     /// After a change: `cluster`, or `node` if the other nodes could not be told yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reach: Option<Reach>,
+    /// After a change that another took the place of meanwhile: by whom, in the words of the history. The level is the one
+    /// in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overruled_by: Option<String>,
 }
 
 /// What a level requires.
@@ -168,7 +172,13 @@ async fn turn(
     match context.app().engine.change_dial(why, decide).await? {
         Some(dial) => {
             let reach = Some(context.reach("dial.turn", &dial.level.get().to_string()).await);
-            Ok(DialView { reach, ..view(context, dial) })
+            let engine = &context.app().engine;
+            let now = engine.dial();
+            let is_overruled = (now.level, now.mode) != (dial.level, dial.mode);
+            let author = engine.dial_author().filter(|_| is_overruled).map(|by| by.to_string());
+            // Automatic control that was returned to goes on from there.
+            let overruled_by = author.filter(|by| *by != ChangedBy::Auto.label());
+            Ok(DialView { reach, overruled_by, ..view(context, now) })
         }
         None => Err(AdminError::Conflict(PINNED.to_owned())),
     }
@@ -198,6 +208,7 @@ pub fn of(
         paused_seconds: dial.pause(now).as_secs(),
         table: ThreatLevel::ALL.map(|level| row(&policy(level))).into(),
         reach: None,
+        overruled_by: None,
     }
 }
 

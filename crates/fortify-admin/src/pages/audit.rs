@@ -53,7 +53,7 @@ fn view_of(record: Record) -> RecordView {
     match record {
         Record::Turn(turn) => RecordView {
             at: utc(turn.at),
-            principal: by(&turn.by).to_owned(),
+            principal: by(&turn.by),
             what: "dial".to_owned(),
             target: turn.mode,
             change: format!("{} → {}", turn.from, turn.to),

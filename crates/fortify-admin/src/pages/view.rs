@@ -286,8 +286,11 @@ pub(super) fn tenth(number: impl Into<f64>) -> String {
 }
 
 /// Who changed the threat level, from its form in the file.
-pub(super) fn by(by: &str) -> &str {
-    by.strip_prefix("operator:").unwrap_or(by)
+pub(super) fn by(by: &str) -> String {
+    match by.strip_prefix("store:") {
+        Some(author) => format!("{}, at another node", self::by(author)),
+        None => by.strip_prefix("operator:").unwrap_or(by).to_owned(),
+    }
 }
 
 /// A share in percent, or a dash if the whole is 0.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use fortify_core::clock::{Clock, MAX_CLOCK_SKEW, Timestamp};
 use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_core::reach::Reach;
 use fortify_keys::{KeyRing, KeyRingError, Purpose};
 pub use fortify_store::record::Session;
 use fortify_store::record::{Secret, SessionId, SessionState};
@@ -369,7 +370,7 @@ impl Sessions {
                     let ended = self.ended_with(session, left).await?;
                     if ended.is_some_and(|ended| ended < at.after(MAX_CLOCK_SKEW)) {
                         // A later ban of that circuit says nothing of when this one was.
-                        self.revoke(session).await?;
+                        let _in_force_here = self.revoke(session).await?;
                         return Ok(None);
                     }
                 }
@@ -399,8 +400,8 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// Fails if the store cannot record it; the session may then stay in force.
-    pub async fn revoke(&self, session: &Session) -> Result<(), StoreError> {
+    /// Fails if it cannot be recorded, neither in the store nor at this node; the session may then stay in force.
+    pub async fn revoke(&self, session: &Session) -> Result<Reach, StoreError> {
         self.store.revoke_session(session.id, session.expires_at).await
     }
 }

@@ -69,8 +69,8 @@ pub enum ChangedBy {
     Operator(String),
     /// A change of the configuration.
     Configuration,
-    /// Another node.
-    Store,
+    /// Another node, and who there, if it says so.
+    Store(Option<String>),
 }
 
 impl ChangedBy {
@@ -81,17 +81,31 @@ impl ChangedBy {
             Self::Auto => "auto",
             Self::Operator(_) => "operator",
             Self::Configuration => "configuration",
-            Self::Store => "store",
+            Self::Store(_) => "store",
         }
     }
 
     /// The text in the file.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
-            Self::Operator(name) => format!("{}:{name}", self.label()),
+            Self::Operator(name) | Self::Store(Some(name)) => format!("{}:{name}", self.label()),
             _ => self.label().to_owned(),
         }
     }
+
+    /// Who it was, wherever: what other nodes are told.
+    pub(super) fn author(&self) -> Option<String> {
+        match self {
+            Self::Store(author) => author.clone(),
+            _ => Some(self.text()),
+        }
+    }
+}
+
+/// The name of an author that another node wrote, as this one may write it to files and logs.
+pub(super) fn printable(author: &str) -> String {
+    let longest = MAX_NAME + "operator:".len();
+    author.chars().filter(|c| !c.is_control()).take(longest).collect()
 }
 
 /// The cause of a change.
@@ -118,7 +132,7 @@ pub struct DialRow {
     pub to: u8,
     /// The mode after the change.
     pub mode: String,
-    /// `auto`, `operator:<name>`, `configuration` or `store`.
+    /// `auto`, `operator:<name>` or `configuration`; `store:` and one of these for a change at another node.
     pub by: String,
     /// The reason, as text.
     pub reason: String,
@@ -278,6 +292,12 @@ impl DialHistory {
             Ok(dial)
         };
         look(self).map_err(|error| self.failed(error))
+    }
+
+    /// The operator who made the last change.
+    pub(super) fn last_operator(&self) -> Option<String> {
+        let last = self.last(1).ok()?.pop()?;
+        last.by.strip_prefix("operator:").map(str::to_owned)
     }
 
     /// The last `count` changes, the oldest first.

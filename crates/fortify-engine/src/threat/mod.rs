@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use fortify_captcha::Level;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -201,13 +201,14 @@ impl Dial {
         Self { version: self.version.saturating_add(1), ..self }
     }
 
-    /// The record for the store.
-    fn record(&self) -> DialRecord {
+    /// The record for the store of a change that `by` made.
+    fn record(&self, by: Option<String>) -> DialRecord {
         DialRecord {
             version: self.version,
             mode: Cow::Borrowed(self.mode.as_str()),
             level: self.level.get(),
             paused_until: self.paused_until,
+            by,
         }
     }
 
@@ -244,6 +245,8 @@ pub struct Threat {
     state: Mutex<DialState>,
     /// Whether an operator's change on this node is not in the store yet.
     insists: AtomicBool,
+    /// Who made the change in force, for the other nodes.
+    by: ArcSwapOption<String>,
     store: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     metrics: ThreatMetrics,
@@ -291,6 +294,7 @@ impl Threat {
             start: AtomicU8::new(settings.start.get()),
             state: Mutex::new(turning),
             insists: AtomicBool::new(false),
+            by: ArcSwapOption::empty(),
             store,
             clock,
             metrics,
@@ -351,7 +355,7 @@ impl Threat {
             turning.controller = DialController::new(start, &dial, now);
             if dial != this.dial() {
                 this.insists.store(true, Ordering::Relaxed);
-                this.take_effect(turning, dial, Some("configuration"));
+                this.take_effect(turning, dial, Some(&ChangedBy::Configuration));
             }
             Ok(())
         });
@@ -359,6 +363,12 @@ impl Threat {
         // If publishing fails, the next sample retries it.
         let _logged = self.publish().await;
         Ok(())
+    }
+
+    /// Who made the change in force, in the words of the history, if this node knows.
+    #[must_use]
+    pub fn author(&self) -> Option<Arc<String>> {
+        self.by.load_full()
     }
 
     /// The dial in force.
@@ -436,8 +446,8 @@ impl Threat {
         if published.is_err() || change.from != before.level {
             return;
         }
-        match self.store.set_dial(dial.record()).await {
-            Ok(kept) if kept == dial.record() => {
+        match self.store.set_dial(dial.record(Some(ChangedBy::Auto.text()))).await {
+            Ok(kept) if Dial::read(&kept) == Some(dial) => {
                 let why = DialChange {
                     at: now,
                     by: ChangedBy::Auto,
@@ -459,7 +469,8 @@ impl Threat {
         let looked = self.with_file(|this, turning| match turning.audit.foreign() {
             Ok(Some(dial)) if dial != this.dial() => {
                 this.insists.store(true, Ordering::Relaxed);
-                this.take_effect(turning, dial, Some("operator"));
+                let by = ChangedBy::Operator(turning.audit.last_operator().unwrap_or_default());
+                this.take_effect(turning, dial, Some(&by));
                 true
             }
             Ok(_) => false,
@@ -489,7 +500,7 @@ impl Threat {
             let turned = turning.audit.turn(Some(&why), decide)?;
             if let Some(dial) = turned {
                 this.insists.store(true, Ordering::Relaxed);
-                this.take_effect(turning, dial, Some(why.by.label()));
+                this.take_effect(turning, dial, Some(&why.by));
             }
             Ok(turned)
         });
@@ -541,7 +552,7 @@ impl Threat {
         }
         let why = DialChange {
             at: self.clock.now(),
-            by: ChangedBy::Store,
+            by: ChangedBy::Store(kept.by.as_deref().map(history::printable)),
             reason: String::new(),
             signals: None,
         };
@@ -553,8 +564,9 @@ impl Threat {
     async fn publish(self: &Arc<Self>) -> Result<(), StoreError> {
         for _bid in 0..MAX_BIDS {
             let ours = self.dial();
-            let kept = self.store.set_dial(ours.record()).await?;
-            if kept == ours.record() {
+            let by = self.by.load().as_deref().cloned();
+            let kept = self.store.set_dial(ours.record(by)).await?;
+            if Dial::read(&kept) == Some(ours) {
                 self.insists.store(false, Ordering::Relaxed);
                 return Ok(());
             }
@@ -578,7 +590,7 @@ impl Threat {
         let turned = self.with_file(move |this, turning| {
             match turning.audit.turn(why.as_ref(), decide) {
                 Ok(Some(dial)) => {
-                    this.take_effect(turning, dial, why.map(|why| why.by.label()));
+                    this.take_effect(turning, dial, why.as_ref().map(|why| &why.by));
                 }
                 // An operator was faster; the next sync from the file picks it up.
                 Ok(None) => {}
@@ -588,14 +600,17 @@ impl Threat {
         turned.await;
     }
 
-    fn take_effect(&self, turning: &mut DialState, dial: Dial, by: Option<&'static str>) {
+    /// Puts `dial` in force; `by` is none if only its version has changed.
+    fn take_effect(&self, turning: &mut DialState, dial: Dial, by: Option<&ChangedBy>) {
         turning.logged.clear();
         turning.controller.adopt(&dial, self.clock.now());
+        self.by.store(by.and_then(ChangedBy::author).map(Arc::new).or_else(|| self.by.load_full()));
         let before = self.dial.send_replace(dial);
         let Some(by) = by else { return };
-        self.metrics.changed(by, dial.level.get());
+        self.metrics.changed(by.label(), dial.level.get());
         let (from, to) = (before.level.get(), dial.level.get());
-        tracing::info!(from, to, mode = dial.mode.as_str(), by, "the threat dial was turned");
+        let mode = dial.mode.as_str();
+        tracing::info!(from, to, mode, by = by.text(), "the threat dial was turned");
     }
 
     /// Publishes a verdict, with one line in the log when the state or the kind of attack has changed.

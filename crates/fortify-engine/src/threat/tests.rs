@@ -159,7 +159,7 @@ async fn an_operators_turn_is_everywhere_within_100_ms_and_pauses_the_dial() {
     assert!(took.iter().min().unwrap() < &Duration::from_millis(100), "{took:?}");
     running.iter().for_each(tokio::task::JoinHandle::abort);
     assert!(nodes[0].counted("operator") && nodes[1].counted("store"));
-    assert_eq!(nodes[1].turns()[0], (2, 7, "store".to_owned()));
+    assert_eq!(nodes[1].turns()[0], (2, 7, "store:operator:ada".to_owned()));
     for _ in 0..100 {
         fixture.attack(&[&nodes[0], &nodes[1]]).await;
     }
@@ -183,6 +183,35 @@ async fn an_operator_outbids_other_nodes() {
         assert_eq!((threat.dial().mode, threat.level()), (Mode::Pinned, level(1)));
     }
     assert_eq!(node.turns(), [(2, 1, "operator:ada".to_owned())]);
+}
+
+#[tokio::test]
+async fn whoever_turned_it_and_lost_reads_by_whom() {
+    let fixture = Fixture::new();
+    let (node, other) = (fixture.node(), fixture.node());
+    other.command_line(|dial| dial.set(level(6), NOW));
+    other.threat.sync_from_file().await;
+    assert_eq!(**other.threat.author().unwrap(), *"operator:ada");
+    let by = ChangedBy::Operator("bob".to_owned());
+    let why = DialChange { at: NOW, by, reason: "a test".to_owned(), signals: None };
+    node.threat.change_by_operator(why, |dial| dial.set(level(3), NOW)).await.unwrap();
+    other.threat.sample().await;
+    assert_eq!(other.turns()[1], (6, 3, "store:operator:bob".to_owned()));
+    assert_eq!(**other.threat.author().unwrap(), *"operator:bob");
+    // Whichever node writes it again, it is the change of the same person.
+    let lost: Arc<dyn StateStore> = Fixture::new().store;
+    let by = other.threat.author().map(|by| by.to_string());
+    let kept = lost.set_dial(other.threat.dial().record(by)).await.unwrap();
+    assert_eq!(kept.by.as_deref(), Some("operator:bob"));
+
+    // Another version does not say who, and another program may write anything.
+    let mut dial = node.threat.dial();
+    for (by, said) in [(None, "store"), (Some("a\nb".to_owned()), "store:ab")] {
+        dial = dial.pin(level(2 + dial.version as u8 % 5));
+        fixture.store.set_dial(dial.record(by)).await.unwrap();
+        other.threat.sample().await;
+        assert_eq!(other.turns().last().unwrap().2, said);
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,13 @@ pub(super) enum Fault {
     Foreign(&'static str),
     /// As [`StoreError::Full`].
     Full(&'static str),
+    /// Too few replicas have what was written.
+    Replicas {
+        /// How many should: `storage.wait_replicas`.
+        wanted: u32,
+        /// How many do.
+        have: u32,
+    },
 }
 
 impl From<RedisError> for Fault {
@@ -37,7 +44,7 @@ impl Fault {
             Self::Redis(error) => {
                 error.is_unrecoverable_error() || error.is_io_error() && !error.is_timeout()
             }
-            Self::Foreign(_) | Self::Full(_) => false,
+            Self::Foreign(_) | Self::Full(_) | Self::Replicas { .. } => false,
         }
     }
 
@@ -51,6 +58,13 @@ impl Fault {
                     .advise("another program, or a newer version, uses the same storage.prefix"),
             ),
             Self::Full(what) => StoreError::Full(what),
+            Self::Replicas { wanted, have } => unavailable(
+                place,
+                Cause::new(format!(
+                    "{have} replicas of the {wanted} have what was written in time"
+                ))
+                .advise("start the replicas, or lower storage.wait_replicas"),
+            ),
         }
     }
 }

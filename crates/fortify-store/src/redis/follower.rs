@@ -25,7 +25,7 @@ use super::fault::{Cause, Fault};
 use super::keys::Keys;
 use super::link::{Connection, Link};
 use super::scripts::{self, Scripts};
-use super::unwritten::Unwritten;
+use super::unwritten::{Owed, Unwritten};
 use crate::StoreError;
 use crate::binding::BindingChange;
 use crate::binding_table::BindingTable;
@@ -204,8 +204,9 @@ impl Follower {
         let serving = self.link.open(Duration::ZERO).await?;
         self.require_safe_policy(&serving).await?;
         let reading = self.link.open(BLOCK_TIMEOUT).await?;
+        let waiting = self.link.open_waiting().await?;
         self.catch_up(&serving).await?;
-        self.link.serve(serving.clone()).await;
+        self.link.serve(serving.clone(), waiting).await;
         if reported.take().is_some() {
             tracing::info!("the state store answers again");
         }
@@ -220,8 +221,7 @@ impl Follower {
             let asked = if news.is_empty() { asked } else { Instant::now() };
             let whole = news.is_complete();
             self.apply(news).await?;
-            let unwritten = self.unwritten.lacking(&self.revocations, self.clock.now());
-            self.write_unwritten(&serving, unwritten).await;
+            self.write_unwritten(&serving).await;
             if self.epoch(&serving, "").await? != self.known.epoch {
                 // Redis was flushed, or another server of a cluster took over. What this node knows is still true.
                 self.catch_up(&serving).await?;
@@ -233,30 +233,33 @@ impl Follower {
 
     /// Writes revocations that Redis did not take when they were asked for: a few at each turn, so that the other nodes'
     /// news do not wait. What it refuses again is asked again, because it may still serve everybody else.
-    async fn write_unwritten(
-        &mut self,
-        connection: &Connection,
-        unwritten: Vec<(SessionId, Timestamp)>,
-    ) {
-        let refused = self.try_to_write(connection, unwritten).await.err();
+    async fn write_unwritten(&mut self, connection: &Connection) {
+        let refused = self.try_to_write(connection).await.err();
         let refused = refused.map(|error| error.to_string());
         if let Some(error) = refused.as_ref().filter(|_| refused != self.refused) {
-            tracing::error!(%error, "sessions that were ended are over at this node only");
+            tracing::error!(%error, "sessions that were ended are over at this node only, or lack replicas");
         }
         self.refused = refused;
     }
 
-    async fn try_to_write(
-        &self,
-        connection: &Connection,
-        unwritten: Vec<(SessionId, Timestamp)>,
-    ) -> Result<(), StoreError> {
+    async fn try_to_write(&self, connection: &Connection) -> Result<(), StoreError> {
         let log = self.keys.revocations();
-        for (session, until) in unwritten.into_iter().take(UNWRITTEN_AT_ONCE) {
+        let owed = self.unwritten.owed(self.clock.now(), UNWRITTEN_AT_ONCE);
+        if owed.is_empty() {
+            return Ok(());
+        }
+        for &Owed { session, until, is_logged } in &owed {
+            if is_logged {
+                continue;
+            }
             let revoke = self.scripts.revocation(&log, session, until, MAX_REVOCATIONS);
             let sent = |connection| scripts::revoke(revoke, connection);
             self.link.within_deadline(connection, sent).await?;
             insert(&self.revocations, (session, until), self.clock.now()).await?;
+            self.unwritten.logged(session, until);
+        }
+        self.link.within_deadline(connection, |_| self.link.await_replicas(&log)).await?;
+        for Owed { session, until, .. } in owed {
             self.unwritten.release(session, until);
         }
         Ok(())
@@ -336,6 +339,9 @@ impl Follower {
         }
         if let Some((id, _)) = news.moved.last() {
             last.moves.clone_from(id);
+        }
+        for (_, (session, until)) in &news.revoked {
+            self.unwritten.logged(*session, *until);
         }
         let (revocations, moves) = (self.revocations.clone(), self.moves.clone());
         let now = self.clock.now();

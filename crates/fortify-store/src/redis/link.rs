@@ -75,6 +75,8 @@ pub(super) struct Link {
     config: RedisConfig,
     place: String,
     current: ArcSwapOption<Connection>,
+    /// Where `WAIT` waits, which holds up everything behind it on its connection.
+    waiting: ArcSwapOption<Connection>,
     /// Why there is no connection.
     why: ArcSwap<StoreError>,
     in_flight: Semaphore,
@@ -90,6 +92,7 @@ impl Link {
             place,
             config,
             current: ArcSwapOption::empty(),
+            waiting: ArcSwapOption::empty(),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             broken: Notify::new(),
         }
@@ -244,14 +247,42 @@ impl Link {
         }
     }
 
-    /// Runs steps on `connection` from now on.
-    pub(super) async fn serve(&self, connection: Connection) {
+    /// Opens the connection for [`Self::await_replicas`], if the operator asks for replicas.
+    pub(super) async fn open_waiting(&self) -> Result<Option<Connection>, StoreError> {
+        match self.config.wait_replicas {
+            0 => Ok(None),
+            _ => self.open(self.config.timeout).await.map(Some),
+        }
+    }
+
+    /// Waits until as many replicas as `storage.wait_replicas` says have what was written to the server of `key` until
+    /// now, on whichever connection, for at most half a step.
+    pub(super) async fn await_replicas(&self, key: &str) -> Result<(), Fault> {
+        let wanted = self.config.wait_replicas;
+        if wanted == 0 {
+            return Ok(());
+        }
+        let Some(connection) = self.waiting.load_full() else {
+            return Err(Fault::Replicas { wanted, have: 0 });
+        };
+        // `WAIT` waits for what its connection has seen written. A command before it sees everything, and takes both to
+        // the server of the key.
+        let mut wait = redis::pipe();
+        wait.cmd("EXISTS").arg(key).ignore();
+        wait.cmd("WAIT").arg(wanted).arg((self.config.timeout / 2).as_millis() as u64);
+        let (have,): (u32,) = wait.query_async(&mut (*connection).clone()).await?;
+        if have < wanted { Err(Fault::Replicas { wanted, have }) } else { Ok(()) }
+    }
+
+    /// Runs steps on `connection` from now on, and waits for replicas on `waiting`.
+    pub(super) async fn serve(&self, connection: Connection, waiting: Option<Connection>) {
         // A fault of the previous connection no longer matters.
         tokio::select! {
             biased;
             () = self.broken.notified() => {}
             () = std::future::ready(()) => {}
         }
+        self.waiting.store(waiting.map(Arc::new));
         self.current.store(Some(Arc::new(connection)));
     }
 

@@ -71,6 +71,7 @@ use fortify_core::clock::{Clock, Timestamp};
 use fortify_core::damage::Damage;
 use fortify_core::entropy::Entropy;
 use fortify_core::pseudonym::CircuitTag;
+use fortify_core::reach::Reach;
 use fortify_keys::KeyNote;
 use gauge::Gauge;
 use keys::Keys;
@@ -242,15 +243,29 @@ impl RedisStore {
         decided.await
     }
 
-    /// Adds a revocation to the log, and then to this node's memory and disk.
-    async fn log_revocation(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
+    /// Whether the log is known to have this revocation.
+    fn is_logged(&self, session: &SessionId, until: Timestamp) -> bool {
+        self.unwritten.until(session).is_none() && self.revocations.until(session) >= Some(until)
+    }
+
+    /// Adds a revocation to the log, and then to this node's memory and disk. If it `is_awaited`, as many replicas as
+    /// the operator asked for have it when this returns.
+    async fn log_revocation(
+        &self,
+        session: SessionId,
+        until: Timestamp,
+        is_awaited: bool,
+    ) -> Result<(), StoreError> {
         self.require_fresh()?;
-        if self.revocations.until(&session).is_some_and(|held| held >= until) {
-            return Ok(());
-        }
         let log = self.keys.revocations();
         let revoke = self.scripts.revocation(&log, session, until, self.most_revocations);
-        self.link.step(|connection| scripts::revoke(revoke, connection)).await?;
+        let (unwritten, link) = (&self.unwritten, &self.link);
+        let logged = link.step(|connection| async move {
+            scripts::revoke(revoke, connection).await?;
+            unwritten.logged(session, until);
+            if is_awaited { link.await_replicas(&log).await } else { Ok(()) }
+        });
+        logged.await?;
         follower::insert(&self.revocations, (session, until), self.clock.now()).await
     }
 
@@ -301,9 +316,10 @@ impl RedisStore {
     /// Fails if no connection can be opened to continue with.
     pub async fn refuse_during<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
         let connection = self.link.open(Duration::ZERO).await?;
+        let waiting = self.link.open_waiting().await?;
         self.link.refuse(self.link.unavailable("the connection was lost"));
         let done = meanwhile();
-        self.link.serve(connection).await;
+        self.link.serve(connection, waiting).await;
         Ok(done)
     }
 }
@@ -491,19 +507,39 @@ impl StateStore for RedisStore {
         })
     }
 
-    async fn revoke_session(&self, session: SessionId, until: Timestamp) -> Result<(), StoreError> {
-        self.unwritten.hold(session, until);
-        let logged = self.log_revocation(session, until).await;
-        // Whatever else Redis says, or does not, it stays in force here, and the follower writes it.
+    async fn revoke_session(
+        &self,
+        session: SessionId,
+        until: Timestamp,
+    ) -> Result<Reach, StoreError> {
+        if self.is_logged(&session, until) {
+            return Ok(Reach::Cluster);
+        }
+        let is_held = self.unwritten.hold(session, until);
+        let logged = self.log_revocation(session, until, true).await;
         if matches!(logged, Ok(()) | Err(StoreError::Full(_))) {
             self.unwritten.release(session, until);
         }
-        logged
+        match logged {
+            Ok(()) => Ok(Reach::Cluster),
+            // Whatever else Redis says, or does not, it stays in force here, and the follower writes it, of this process or
+            // of the next.
+            Err(StoreError::Redis { .. } | StoreError::Unavailable(_)) if is_held => {
+                follower::insert(&self.revocations, (session, until), self.clock.now()).await?;
+                Ok(Reach::Node)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn spend_chain(&self, chain: ChainId, until: Timestamp) -> Result<(), StoreError> {
-        // If this fails the visitor answers again, so it must not be spent at this node.
-        self.log_revocation(chain.revocation(), until).await
+        let spent = chain.revocation();
+        if self.is_logged(&spent, until) {
+            return Ok(());
+        }
+        // If this fails the visitor answers again, so it must not be spent at this node. Replicas are not waited for: a
+        // chain is worth one session, and without its replicas Redis would let nobody in.
+        self.log_revocation(spent, until, false).await
     }
 
     async fn session_state(&self, session: SessionId) -> Result<SessionState, StoreError> {
@@ -541,7 +577,7 @@ impl StateStore for RedisStore {
             MoveDecision::AlreadyBound => Ok(MoveOutcome::AlreadyBound),
             MoveDecision::Refused => Ok(MoveOutcome::Refused),
             MoveDecision::Shared => {
-                self.revoke_session(session, step.until).await?;
+                let _in_force_here = self.revoke_session(session, step.until).await?;
                 Ok(MoveOutcome::Shared)
             }
             MoveDecision::Proceed(change) => {

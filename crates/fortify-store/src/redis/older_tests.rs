@@ -153,3 +153,100 @@ async fn abuse_19_what_a_server_forgot_while_it_was_a_replica_holds_when_it_is_t
     ready(&one.store).await;
     said.holds_on([&one.store, &later.store]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_ended_while_redis_was_away_outlives_its_node() {
+    let mut redis = Redis::start(&[]);
+    let (one, other) = (fixture(&redis.config(), 3).await, fixture(&redis.config(), 3).await);
+    redis.kill();
+    until("the loss to be noticed", || async { one.store.ping().await.is_err() }).await;
+    let session = SessionId::random(&SystemEntropy).unwrap();
+    assert_eq!(one.store.revoke_session(session, in_an_hour()).await.unwrap(), Reach::Node);
+    assert_eq!(one.store.unwritten(), 1);
+    let Fixture { store, clock, data_dir } = one;
+    drop(store);
+    redis.run();
+    let entropy = Arc::new(SystemEntropy);
+    let again = RedisStore::open(clock, entropy, &redis.config(), 3, data_dir.path()).unwrap();
+    ready(&again).await;
+    assert_eq!(again.session_state(session).await.unwrap(), SessionState::Revoked);
+    until("the other node to know", || async {
+        matches!(other.store.session_state(session).await, Ok(SessionState::Revoked))
+    })
+    .await;
+}
+
+/// The settings for `redis` with `wait_replicas` of one.
+fn waiting(config: &RedisConfig) -> RedisConfig {
+    RedisConfig { wait_replicas: 1, ..config.clone() }
+}
+
+const LOG: &str = "fortify:{revocations}:log";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_ended_is_acknowledged_when_as_many_replicas_have_it_as_the_operator_asks_for() {
+    let master = Redis::start(&[]);
+    let replica = Redis::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+    until("the replica to follow", || async { replica.info("master_link_status") == "up" }).await;
+    let one = fixture(&waiting(&master.config()), 3).await;
+    let two = fixture(&master.config(), 3).await;
+    let session = || SessionId::random(&SystemEntropy).unwrap();
+    let revoke = async |session| one.store.revoke_session(session, in_an_hour()).await.unwrap();
+    assert_eq!(revoke(session()).await, Reach::Cluster);
+    assert_eq!(replica.tell(&["XLEN", LOG]), ":1");
+
+    replica.signal(rustix::process::Signal::STOP);
+    let lacks = session();
+    assert_eq!(revoke(lacks).await, Reach::Node);
+    assert_eq!(one.store.unwritten(), 1);
+    // It is in force everywhere, nobody else waits for the replica, and people come in.
+    until("the other node to know", || async {
+        two.store.session_state(lacks).await.unwrap() == SessionState::Revoked
+    })
+    .await;
+    let token = issued(&one.store).await;
+    assert!(is_good(&one.store, &token).await);
+    one.store.spend_chain(ChainId::from_bytes([9; ChainId::BYTES]), in_an_hour()).await.unwrap();
+    let heard = one.store.unwritten.owed(contract::START, 9);
+    assert!(heard.iter().all(|owed| owed.is_logged && owed.session == lacks), "{heard:?}");
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        one.store.is_current().expect("what waits for the replica holds up nothing");
+        assert_eq!(one.store.unwritten(), 1);
+    }
+
+    replica.signal(rustix::process::Signal::CONT);
+    until("the replica to have it", || async { one.store.unwritten() == 0 }).await;
+    assert_eq!(replica.tell(&["XLEN", LOG]), ":3", "each was written once");
+    assert_eq!(revoke(session()).await, Reach::Cluster);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_a_cluster_the_replicas_of_the_log_are_waited_for() {
+    let cluster = tokio::task::spawn_blocking(tests::server::Cluster::with_replicas);
+    let cluster = cluster.await.unwrap();
+    let one = fixture(&waiting(&cluster.config()), 3).await;
+    let revoke = async || {
+        let session = SessionId::random(&SystemEntropy).unwrap();
+        one.store.revoke_session(session, in_an_hour()).await.unwrap()
+    };
+    // Replicas follow a moment after the cluster is whole.
+    until("the replicas to follow", || async { revoke().await == Reach::Cluster }).await;
+    let (holder, others): (Vec<_>, Vec<_>) = cluster.nodes.iter().partition(|node| {
+        node.info("role") == "slave" && {
+            assert_eq!(node.tell(&["READONLY"]), "+OK");
+            let master = node.info("master_port");
+            let masters = cluster.nodes.iter();
+            masters
+                .filter(|it| it.port.to_string() == master)
+                .any(|it| it.tell(&["EXISTS", LOG]) == ":1")
+        }
+    });
+    let others = others.into_iter().filter(|node| node.info("role") == "slave");
+    others.for_each(|node| node.signal(rustix::process::Signal::STOP));
+    assert_eq!(revoke().await, Reach::Cluster, "those of other slots do not matter");
+    assert_eq!(holder.len(), 1);
+    holder[0].signal(rustix::process::Signal::STOP);
+    assert_eq!(revoke().await, Reach::Node);
+    cluster.nodes.iter().for_each(|node| node.signal(rustix::process::Signal::CONT));
+}

@@ -216,7 +216,13 @@ impl Publisher {
                 break;
             }
             let batch = &rows;
-            let bid = self.link.step(|connection| self.try_publish(connection, batch)).await?;
+            let published = |connection| async move {
+                let bid = self.try_publish(connection, batch).await?;
+                // Also for those that are there already: they may be from an attempt that lacked replicas.
+                self.link.await_replicas(&self.keys.status_log()).await?;
+                Ok(bid)
+            };
+            let bid = self.link.step(published).await?;
             // Another node's row may win, and may have been published before this node read the log.
             if !bid.stays.is_empty() {
                 self.peer.apply(bid.stays).await?;

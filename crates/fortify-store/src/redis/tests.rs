@@ -216,7 +216,8 @@ async fn abuse_19_every_word_of_trouble_is_a_refusal_within_the_deadline() {
         assert!(started.elapsed() < config.timeout * 6, "{word}: {:?}", started.elapsed());
         let session = SessionId::random(&SystemEntropy).unwrap();
         assert!(fixture.store.session_state(session).await.is_err(), "{word}: nobody was asked");
-        assert!(fixture.store.revoke_session(session, contract::START).await.is_err(), "{word}");
+        let revoked = fixture.store.revoke_session(session, contract::START).await;
+        assert_eq!(revoked.unwrap(), Reach::Node, "{word}");
         assert!(fixture.store.move_session(session, step(1, 2)).await.is_err(), "{word}");
 
         config.cluster = true;
@@ -422,7 +423,7 @@ async fn abuse_19_log_outs_reach_other_nodes_and_survive_an_empty_restart() {
     for fixture in [&one, &two] {
         until("the loss to be noticed", || async { fixture.store.ping().await.is_err() }).await;
         let refused = SessionId::random(&SystemEntropy).unwrap();
-        assert!(fixture.store.revoke_session(refused, until_when).await.is_err());
+        assert_eq!(fixture.store.revoke_session(refused, until_when).await.unwrap(), Reach::Node);
     }
     redis.run();
     let back = ready(&one.store).await.max(ready(&two.store).await);
@@ -475,8 +476,8 @@ async fn abuse_19_what_is_ended_while_redis_does_not_answer_is_over_here_and_soo
     let ended = || {
         let all = async {
             (
-                store.revoke_session(session, until_when).await.is_err(),
-                store.end_sessions_of(circuit, contract::START).await.is_err(),
+                store.revoke_session(session, until_when).await.unwrap() == Reach::Node,
+                store.end_sessions_of(circuit, contract::START).await.unwrap() == Reach::Node,
                 store.spend_chain(chain, until_when).await.is_err(),
             )
         };
@@ -508,7 +509,7 @@ async fn abuse_19_what_redis_refuses_to_write_is_over_here_and_written_when_it_d
     let sessions: Vec<_> = (0..130).map(|_| SessionId::random(&SystemEntropy).unwrap()).collect();
     assert_eq!(redis.tell(&["CONFIG", "SET", "min-replicas-to-write", "1"]), "+OK");
     for session in &sessions {
-        assert!(one.store.revoke_session(*session, until_when).await.is_err());
+        assert_eq!(one.store.revoke_session(*session, until_when).await.unwrap(), Reach::Node);
     }
     let state = async |store: &RedisStore, session| store.session_state(session).await.unwrap();
     assert_eq!(state(&one.store, sessions[0]).await, SessionState::Revoked);
@@ -792,7 +793,8 @@ async fn share_the_dial(config: &RedisConfig) -> Duration {
     let [one, other]: [Arc<dyn StateStore>; 2] = [here.store.clone(), there.store.clone()];
     contract::check_dial(&one, &other).await;
     let mut news = other.dial();
-    let dial = DialRecord { version: 100, mode: "pinned".into(), level: 4, paused_until: None };
+    let dial =
+        DialRecord { version: 100, mode: "pinned".into(), level: 4, paused_until: None, by: None };
     let started = Instant::now();
     one.set_dial(dial.clone()).await.unwrap();
     news.wait_for(|heard| *heard == Some(dial.clone())).await.unwrap();
@@ -817,7 +819,8 @@ async fn a_turn_of_the_dial_is_everywhere_within_100_ms() {
 async fn a_dial_that_redis_lost_can_be_set_again() {
     let mut redis = Redis::start(&[]);
     let fixture = fixture(&redis.config(), 3).await;
-    let dial = DialRecord { version: 5, mode: "auto".into(), level: 4, paused_until: None };
+    let dial =
+        DialRecord { version: 5, mode: "auto".into(), level: 4, paused_until: None, by: None };
     fixture.store.set_dial(dial.clone()).await.unwrap();
     redis.kill();
     redis.run();

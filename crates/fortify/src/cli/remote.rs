@@ -31,6 +31,9 @@ const MOST_BYTES: usize = 256 * 1024 * 1024;
 const AT_THIS_NODE: &str = "warning: this is in force at this node only, because Redis does not answer; the other \
                             nodes are told when it does";
 
+/// What is said of a turn of the dial that another took the place of, before who it was.
+const OVERRULED: &str = "warning: it was turned again meanwhile, by";
+
 /// What to do if this user may not use the socket or its folder.
 const OTHER_USER: &str = "run this as root or as the user that runs the gate (sudo -u fortify)";
 
@@ -126,6 +129,9 @@ impl Remote {
         let answer = self.read(&self.ask(Method::POST, path, Some(args))?)?;
         if answer["reach"] == "node" {
             let _nowhere_left_to_say_it = writeln!(io::stderr(), "{AT_THIS_NODE}");
+        }
+        if let Some(by) = answer["overruled_by"].as_str() {
+            let _nowhere_left_to_say_it = writeln!(io::stderr(), "{OVERRULED} {by}");
         }
         Ok(answer)
     }
