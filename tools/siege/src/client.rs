@@ -68,7 +68,7 @@ pub fn address(circuit: u32) -> String {
 }
 
 /// The line that tor writes for a circuit.
-fn proxy_line(circuit: u32) -> String {
+pub(crate) fn proxy_line(circuit: u32) -> String {
     format!("PROXY TCP6 {} ::1 {} 80\r\n", address(circuit), circuit & 0xffff)
 }
 

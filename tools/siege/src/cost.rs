@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Browser, Page};
 use crate::numbers::percentile;
-use crate::people::{Habits, WayIn, World};
+use crate::people::{Habits, World, let_in};
 use crate::service::{PEOPLE, Running};
 use crate::stack::{Mode, Plan, Stack, Store};
 
@@ -82,17 +82,7 @@ impl Side {
         let stack = Stack::start(plan, service.address).await?;
         let answers = stack.answers().await.context("the answers")?;
         let world = Arc::new(World::new(stack.front, answers, service.service.clone()));
-        let mut coming = JoinSet::new();
-        for number in 0..VISITORS {
-            let world = world.clone();
-            coming.spawn(async move {
-                let mut browser = world.browser();
-                let mut way = WayIn::new(&world, Habits::EARLY, number as u64);
-                way.go(&mut browser, PEOPLE).await.then_some(browser)
-            });
-        }
-        let visitors: Vec<_> = coming.join_all().await.into_iter().flatten().collect();
-        ensure!(visitors.len() == VISITORS, "{} of {VISITORS} were let in", visitors.len());
+        let visitors = let_in(&world, 24..24 + VISITORS as u32, Habits::EARLY).await?;
         Ok(Self { stack, visitors, _service: service })
     }
 
@@ -121,7 +111,7 @@ impl Side {
 }
 
 /// Nanoseconds for which threads of a process have run, those that are there still.
-fn cpu_time(pid: u32) -> Result<u64> {
+pub(crate) fn cpu_time(pid: u32) -> Result<u64> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).context("the gate is gone")?;
     let of = |folder: PathBuf| {
         let text = fs::read_to_string(folder.join("schedstat")).unwrap_or_default();

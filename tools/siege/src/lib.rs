@@ -16,6 +16,7 @@
 //! - [`bars`]: what has to hold, measured on a run; pure.
 //! - [`plot`], [`report`]: a run as a picture, and docs/siege.md.
 //! - [`cost`]: what a proxied request costs beside another program.
+//! - [`endure`]: restarts, reloads, refusals and rotations of keys, as an operator meets them.
 //! - [`plan`]: what `make siege` plays. [`short`]: what `make test` plays (`tests/short.rs`).
 
 pub mod answers;
@@ -23,6 +24,7 @@ pub mod attacks;
 pub mod bars;
 pub mod client;
 pub mod cost;
+pub mod endure;
 pub mod host;
 pub mod monitor;
 pub mod numbers;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use fortify_siege::attacks::Attack;
+use fortify_siege::endure::{self, Trial};
 use fortify_siege::people::Habits;
 use fortify_siege::plan::{self, Wish};
 use fortify_siege::report::{self, Line};
@@ -44,6 +45,18 @@ enum Command {
         /// The program to compare it with.
         #[arg(long)]
         old: PathBuf,
+    },
+    /// Play what a gate endures in operation, and print a line of JSON for each: restarts and upgrades, SIGHUP while it
+    /// starts, the growth of the log, rotations of keys.
+    Endure {
+        /// Only these.
+        trials: Vec<Trial>,
+        /// The program `fortify`.
+        #[arg(long, default_value = "target/release/fortify")]
+        program: PathBuf,
+        /// An earlier one, with socket activation, to upgrade from and go back to.
+        #[arg(long)]
+        old: Option<PathBuf>,
     },
     /// Write docs/siege.md and its pictures from the runs in a folder.
     Docs {
@@ -129,6 +142,11 @@ fn main() -> Result<ExitCode> {
             let cost = runtime()?.block_on(unless_stopped(cost::compare(&program, &old, core)))?;
             println!("{}", serde_json::to_string(&cost)?);
         }
+        Command::Endure { trials, program, old } => {
+            let trials = if trials.is_empty() { Trial::ALL.to_vec() } else { trials };
+            let playing = unless_stopped(endure_all(trials, program, old));
+            return runtime()?.block_on(playing).map(exit_code);
+        }
         Command::Docs { out } => report::write_docs(&out, Path::new("docs"))?,
         Command::One(one) => {
             let core = pin_generator()?;
@@ -201,6 +219,18 @@ async fn play(spec: Spec, out: &Path) -> Result<Line> {
     let line = report::keep(out, &seen)?;
     println!("{}", line.text());
     Ok(line)
+}
+
+/// Plays trials one after the other and prints what came of each as soon as it is known.
+async fn endure_all(trials: Vec<Trial>, program: PathBuf, old: Option<PathBuf>) -> Result<bool> {
+    let mut good = true;
+    for trial in trials {
+        for outcome in endure::play(trial, &program, old.as_deref()).await? {
+            println!("{}", serde_json::to_string(&outcome)?);
+            good &= outcome.missed.is_empty();
+        }
+    }
+    Ok(good)
 }
 
 async fn play_all(all: Run, core: Option<usize>) -> Result<bool> {

@@ -4,12 +4,14 @@
 //! wait where a page says that it goes on by itself, and reload what failed.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use crate::answers::Answers;
 use crate::client::{Browser, Fault, Page, Reply, form, token};
@@ -197,6 +199,9 @@ pub fn has_page(requests: &[Visit], who: u32, at: f64) -> bool {
     latest.any(|visit| visit.who == who && visit.at >= at && visit.outcome == Outcome::Page)
 }
 
+/// How long the way in may take whoever has to be in before a measurement.
+const LONGEST_WAY: Duration = Duration::from_secs(60);
+
 /// How long somebody waits who got nothing that says how long.
 const PATIENCE: (f64, f64) = (2.0, 5.0);
 
@@ -293,6 +298,31 @@ impl<'a> WayIn<'a> {
             second => second,
         }
     }
+}
+
+/// Lets somebody in on each of `circuits`, all at once, and gives their browsers.
+///
+/// # Errors
+///
+/// If somebody was not let in.
+pub async fn let_in(
+    world: &Arc<World>,
+    circuits: Range<u32>,
+    habits: Habits,
+) -> anyhow::Result<Vec<Browser>> {
+    let (many, mut coming) = (circuits.len(), JoinSet::new());
+    for circuit in circuits {
+        let world = world.clone();
+        coming.spawn(async move {
+            let mut browser = Browser::new(world.front, circuit);
+            let mut way = WayIn::new(&world, habits, u64::from(circuit));
+            let went = timeout(LONGEST_WAY, way.go(&mut browser, PEOPLE)).await;
+            (went == Ok(true)).then_some(browser)
+        });
+    }
+    let visitors: Vec<_> = coming.join_all().await.into_iter().flatten().collect();
+    anyhow::ensure!(visitors.len() == many, "{} of {many} were let in", visitors.len());
+    Ok(visitors)
 }
 
 /// A newcomer: the way in, then a few pages.
