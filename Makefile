@@ -10,7 +10,7 @@ CARGO ?= cargo
 BUILD := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-busy test-root setup setup-run stack stack-down tor tor-down test-tor deb test-deb release setup-deb bench bench-behaviour bench-gate bench-http bench-cost siege chaos sheets fmt fmt-check lint doc deny structure lab lab-train lab-peers lab-test lab-setup
+.PHONY: help run build test test-busy test-root setup setup-run stack stack-down tor tor-down test-tor deb test-deb release setup-deb bench bench-behaviour bench-gate bench-http bench-cost siege chaos endure sheets fmt fmt-check lint doc deny structure lab lab-train lab-peers lab-test lab-setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -120,6 +120,11 @@ bench-cost: setup-stack ## The CPU time of a proxied request beside that of anot
 	$(CARGO) build --release --locked -p fortify
 	$(CARGO) build --release --locked -p fortify-siege
 	$(BUILD)/release/fortify-siege cost --program $(BUILD)/release/fortify --old $(OLD)
+
+endure: setup-stack ## Restarts and upgrades at 2,000 requests/s, SIGHUP during the start, the growth of the log, rotations of keys (OLD=another/fortify; installs servers)
+	$(CARGO) build --release --locked -p fortify
+	$(CARGO) build --release --locked -p fortify-siege
+	ulimit -n "$$(ulimit -Hn)"; PATH=$$PATH:/usr/sbin $(BUILD)/release/fortify-siege endure --program $(BUILD)/release/fortify $(if $(OLD),--old $(OLD))
 
 sheets: setup-run ## Contact sheets of every task, carrier and level, those of motion animated, in target/sheets (installs a C linker)
 	@./scripts/sheets.sh

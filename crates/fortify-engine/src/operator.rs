@@ -391,6 +391,12 @@ impl Engine {
         }
     }
 
+    /// Whether this node knows which sessions were ended and which circuits are banned; before, it admits nobody.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.store.is_current().is_ok()
+    }
+
     /// Checks the health of the engine.
     pub async fn health(&self) -> Health {
         Health {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::{MissedTickBehavior, sleep, timeout};
 
 use crate::metrics::DaemonMetrics;
 use crate::on_change::OnChange;
@@ -26,6 +26,10 @@ use fortify_web::reload::{Live, Routes};
 
 /// How often the clock and the key file are checked, so that `fortify keys rotate` needs no restart.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long connections wait at the start for the store to be read, so that a restart refuses nobody for what it has not
+/// heard yet. With the time in which the process before finished, a connection waits at most 2 s.
+const FIRST_READ: Duration = Duration::from_millis(800);
 
 /// How often what circuits answered and sessions spent is written: a gate that is killed loses at most that much of it.
 const KEEPING_INTERVAL: Duration = Duration::from_secs(5);
@@ -150,6 +154,7 @@ impl Daemon {
         // Before the first connection.
         of_circuits.set(allowed_by_level(&self.live, most));
         let following = tokio::spawn(follow_level(self.live.clone(), of_circuits, most));
+        read_store(&app).await;
         let metrics = app.metrics.server.clone();
         let slots = app.engine.threat().clone();
         let count = Arc::new(move |event: ServerEvent| {
@@ -224,6 +229,17 @@ async fn start_tor(app: &SharedApp) -> Vec<JoinHandle<()>> {
     let watching = tokio::spawn(watcher.run(tor.clone()));
     tor.first_attempt().await;
     vec![forgetting, watching]
+}
+
+/// Waits until this node knows which sessions were ended and which circuits are banned: before, it admits nobody. Without
+/// a store it goes on, and says so to everybody who asks.
+async fn read_store(app: &SharedApp) {
+    let known = async {
+        while !app.engine.is_current() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let _the_store_says_why_not = timeout(FIRST_READ, known).await;
 }
 
 /// Starts to read tor's own figures for the dial, if `tor.metrics_address` is set.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use fortify_testkit::redis::Redis;
 use rustix::process::{Pid, Signal, kill_process};
 
 const RESTARTS: usize = 10;
@@ -192,4 +193,30 @@ fn restart_under_load(more: &str, opening: &'static str) {
         r#"{{"test":"restart","restarts":{RESTARTS},"requests":{asked},"slowest_ms":{}}}"#,
         slowest.as_millis()
     );
+}
+
+#[test]
+fn whoever_waits_while_it_starts_over_redis_is_answered_by_a_gate_that_has_read_it() {
+    let (dir, redis) = (tempfile::tempdir().unwrap(), Redis::start(&[]));
+    let path = dir.path().join("fortify.toml");
+    let (data, place) = (dir.path().join("data"), redis.socket());
+    let text = format!(
+        "[security]\nidentity = \"peer\"\n[admin]\nlisten = \"\"\n[storage]\nbackend = \"redis\"\n\
+         url = \"unix://{}\"\ndata_dir = \"{}\"\n",
+        place.display(),
+        data.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    for _ in 0..3 {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut gate = start(&path, socket.try_clone().unwrap());
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        let line = String::from_utf8_lossy(&answer[..answer.len().min(12)]).into_owned();
+        assert_eq!(line, "HTTP/1.1 403", "a challenge and no fault");
+        terminate(&mut gate);
+    }
 }
